@@ -1,0 +1,71 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2026.4", "click>=8.2", "packaging>=24.2", "pydantic>=2.10", "rich>=13.9"]
+# ///
+"""Everything a developer of this project runs; `nox -l` lists it.
+
+The dependencies above are nox and those of pyproject.toml, so that ``nox`` alone is enough on a
+fresh machine; the package itself is imported from this directory. A test keeps the two equal.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import orchestrator.nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+orchestrator.nox.sessions()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: nearly every rule, and the format."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    session.install("-e", ".", *_group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Lint, types, and all tests this machine can run; it says which ones it cannot and why."""
+    session.install("-e", ".", *_group("lint"), *_group("types"), *_group("tests"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("pytest", *session.posargs, env={"CI": os.environ.get("CI", "")})
+
+
+@nox.session
+def relock(session: nox.Session) -> None:
+    """Lock the toolchain anew, and what is derived from it."""
+    host = Path("orchestrator/host")
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", str(host / "toolchain.in"), "-o", str(host / "toolchain.lock")),
+        *("--generate-hashes", "--universal", "--python-version=3.11", "--upgrade"),
+        *("--no-header", "--no-emit-index-url"),
+    )
+    session.install("--no-deps", "--require-hashes", "-r", str(host / "toolchain.lock"))
+    facts = session.run("python", "tools/cibuildwheel_facts.py", silent=True)
+    Path("orchestrator/matrix/cibuildwheel.json").write_text(str(facts), encoding="utf-8")

@@ -1,0 +1,3 @@
+"""Every wheel of a Python x arch x CUDA/torch matrix, from one declarative file."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""`BuildRequest` to a wheel file in a private directory."""

@@ -1,0 +1,196 @@
+"""Which backend builds each target on this machine, and why: asked before any build starts."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.builders.cibuildwheel import image_reference
+from orchestrator.errors import Problem
+from orchestrator.host import engine as engines
+from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target, TargetId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from orchestrator.builders.base import Host
+    from orchestrator.host.interpreters import Interpreter
+    from orchestrator.host.process import Cancel
+    from orchestrator.models import Arch, BuilderFacts
+
+PULL_TIMEOUT = 1800.0
+"""Seconds an image may take to arrive; manylinux images are about 400 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """How one target will be built here.
+
+    Attributes:
+        backend: what builds it; None when nothing here can.
+        reason: why that one (and why not the other).
+        failure: why nothing can.
+    """
+
+    backend: BackendName | None
+    reason: str
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectHost:
+    """What the `direct` backend found on this machine for one python tag.
+
+    Attributes:
+        interpreter: the interpreter, None when there is none.
+        include_dirs: where Python.h is, when the interpreter came without.
+        problem: why it cannot be used.
+    """
+
+    interpreter: Interpreter | None = None
+    include_dirs: tuple[Path, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """Asks this machine each question once.
+
+    Attributes:
+        host: tools and environment.
+        facts: what cibuildwheel knows.
+        engine_preference: auto, docker or podman.
+        create_args: the matrix' own arguments for the engine.
+        log: takes what engines say while they pull.
+        cancel: stops a pull.
+        find: looks for the interpreter of a python tag.
+    """
+
+    host: Host
+    facts: BuilderFacts
+    engine_preference: engines.Preference
+    create_args: tuple[str, ...]
+    log: Callable[[str], object]
+    cancel: Cancel
+    find: Callable[[str], DirectHost]
+    pythons: dict[str, DirectHost] = field(default_factory=dict)
+    _engine: engines.EngineChoice | None = None
+    _images: dict[tuple[str, Arch], Problem | None] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the engine's client."""
+        return {**self.host.env, **self.host.network.child_env()}
+
+    @property
+    def engine(self) -> engines.EngineChoice:
+        """The engine that answers."""
+        if self._engine is None:
+            self._engine = engines.choose(self.engine_preference, env=self.env)
+        return self._engine
+
+    @property
+    def known_engine(self) -> engines.EngineStatus | None:
+        """The engine that answered, None also when none was ever asked for."""
+        return None if self._engine is None else self._engine.chosen
+
+    def no_cibuildwheel(self, target: Target) -> Problem | None:
+        """Why the cibuildwheel backend cannot build ``target`` here; None when it can."""
+        if target.build_identifier not in self.facts.identifiers:
+            return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
+        chosen = self.engine.chosen
+        if chosen is None:
+            return _joined(self.engine.problems)
+        image = image_reference(target, self.host.toolchain)
+        key = (image, target.arch)
+        if key not in self._images:
+            args = (*self.host.network.container_args(), *self.create_args)
+            self._images[key] = engines.check_image(
+                chosen.name,
+                image,
+                target.arch,
+                args,
+                env=self.env,
+                timeout=PULL_TIMEOUT,
+                log=self.log,
+                cancel=self.cancel,
+            ).problem
+        return self._images[key]
+
+    def no_direct(self, target: Target) -> Problem | None:
+        """Why the direct backend cannot build ``target`` here; None when it can."""
+        here = host_arch()
+        if how(here, target.arch) is not Execution.NATIVE:
+            return Problem(
+                what=f"without a container engine this {here} machine builds for {here} only",
+                hint="install podman and QEMU; `orchestrator doctor` says how",
+            )
+        if target.libc is not self.libc:
+            return Problem(
+                what=f"this machine's libc makes {self.libc} wheels, not {target.libc}",
+                hint="install a container engine; `orchestrator doctor` says how",
+            )
+        if target.python not in self.pythons:
+            self.pythons[target.python] = self.find(target.python)
+        return self.pythons[target.python].problem
+
+    @property
+    def libc(self) -> Libc:
+        """The libc of this machine."""
+        return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+
+
+def choose(
+    targets: Iterable[Target], survey: Survey, *, wanted: BackendName | None
+) -> Mapping[TargetId, Choice]:
+    """Decide for every target.
+
+    Args:
+        targets: the selected targets.
+        survey: asks the machine.
+        wanted: the backend of ``--backend``; None for auto.
+    """
+    decide = partial(_decide, survey=survey, wanted=wanted)
+    return {target.id: decide(target) for target in targets}
+
+
+def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
+    problems: list[Problem] = []
+    if wanted in {None, BackendName.CIBUILDWHEEL}:
+        problem = survey.no_cibuildwheel(target)
+        if problem is None:
+            return Choice(backend=BackendName.CIBUILDWHEEL, reason=_engine_reason(target, survey))
+        problems.append(problem)
+    if wanted in {None, BackendName.DIRECT}:
+        problem = survey.no_direct(target)
+        if problem is None:
+            interpreter = survey.pythons[target.python].interpreter
+            why = f"{problems[0].what}; " if problems else ""
+            where = f"{interpreter.path} of this host" if interpreter else "this host"
+            return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
+        problems.append(problem)
+    together = _joined(problems)
+    failure = Failure(
+        kind=FailureKind.UNAVAILABLE,
+        message=together.what,
+        hint=together.hint or "`orchestrator doctor` says what this machine lacks",
+    )
+    return Choice(backend=None, reason=together.what, failure=failure)
+
+
+def _engine_reason(target: Target, survey: Survey) -> str:
+    chosen = survey.engine.chosen
+    name = f"{chosen.name} {chosen.version}" if chosen else "no engine"
+    execution = how(host_arch(), target.arch)
+    return f"{name} runs {target.image} ({execution})"
+
+
+def _joined(problems: Iterable[Problem]) -> Problem:
+    found = list(problems)
+    what = "; ".join(dict.fromkeys(each.what for each in found)) or "nothing here can build it"
+    hint = "; ".join(dict.fromkeys(each.hint for each in found if each.hint))
+    return Problem(what=what, hint=hint)

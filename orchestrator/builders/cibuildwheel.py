@@ -1,0 +1,258 @@
+"""The `cibuildwheel` backend: one ``--only`` run per target, in a container."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.host import process
+from orchestrator.models import BackendName, Failure, FailureKind, Target
+from orchestrator.wheel.external import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.host.toolchain import Toolchain
+    from orchestrator.models import BuildRequest
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+STEPS = {
+    "Starting container image": "start",
+    "Copying project into container": "copy",
+    "Running before_all": "before-all",
+    "Setting up build environment": "setup",
+    "Running before_build": "before-build",
+    "Building wheel": "build",
+    "Repairing wheel": "repair",
+    "Testing wheel": "test",
+    "Copying wheels back to host": "collect",
+}
+"""How cibuildwheel announces a step -> our name for it."""
+
+_BY_CODE = {
+    2: (FailureKind.CONFIGURATION, "cibuildwheel refused its configuration"),
+    3: (FailureKind.NO_IDENTIFIER, "cibuildwheel found nothing to do"),
+    4: (FailureKind.CONFIGURATION, "the configuration uses something cibuildwheel removed"),
+    5: (FailureKind.PURE_WHEEL, "the build made a pure Python wheel (none-any)"),
+    6: (FailureKind.DUPLICATE_WHEEL, "the build made the same wheel twice"),
+    7: (FailureKind.ENGINE, "the container engine is too old or does not answer"),
+    8: (FailureKind.REPAIR, "the repair step did not leave exactly one wheel"),
+    9: (FailureKind.AUDIT, "the audit of the wheel failed"),
+    10: (FailureKind.NO_WHEEL, "the build backend made no wheel"),
+}
+"""cibuildwheel's exit codes (its errors.py); 1 is everything else, told apart by step."""
+
+_BY_STEP = {
+    "": (FailureKind.CONFIGURATION, "cibuildwheel did not start"),
+    "start": (FailureKind.IMAGE, "the container did not start"),
+    "copy": (FailureKind.ENGINE, "the source could not be copied into the container"),
+    "before-all": (FailureKind.SETUP, "before-all failed"),
+    "setup": (FailureKind.SETUP, "the image has no usable Python for this target"),
+    "before-build": (FailureKind.SETUP, "before-build failed"),
+    "build": (FailureKind.BUILD, "the project did not build"),
+    "repair": (FailureKind.REPAIR, "the repair command failed"),
+    "test": (FailureKind.TEST, "the test failed"),
+    "collect": (FailureKind.ENGINE, "the wheel could not be copied out of the container"),
+}
+
+PURE_HINT = (
+    "a project without compiled code needs no matrix; otherwise its build backend does not know "
+    "about the extension"
+)
+
+HINTS = {
+    FailureKind.PURE_WHEEL: PURE_HINT,
+    FailureKind.ENGINE: "`orchestrator doctor` says what is wrong with the engine",
+    FailureKind.IMAGE: "`orchestrator doctor` checks engine, image and emulation",
+    FailureKind.NO_IDENTIFIER: "exclude this cell, or correct the project's requires-python",
+    FailureKind.SETUP: "the log's last lines tell; an image needs /opt/python/<tag>/bin/python",
+    FailureKind.BUILD: "the log holds the compiler's messages",
+    FailureKind.REPAIR: 'build.repair = "none" keeps libraries outside the wheel',
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cibuildwheel:
+    """Runs the locked cibuildwheel.
+
+    Attributes:
+        host: tools, network, environment.
+        engine: docker or podman.
+        create_args: the matrix' own arguments for the engine.
+        label: put on every container, so that none can be left behind.
+        name: the backend's name.
+    """
+
+    host: Host
+    engine: str
+    create_args: tuple[str, ...]
+    label: str
+    name: BackendName = BackendName.CIBUILDWHEEL
+
+    def build(self, job: Job) -> Outcome:
+        """See `Backend.build`."""
+        output = job.scratch / "out"
+        argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
+        watch = _Watch(job)
+        end = process.run(
+            argv,
+            env=self._environment(job),
+            cwd=job.source,
+            log=job.log,
+            on_line=watch,
+            timeout=job.request.target.steps.timeout,
+            cancel=job.cancel,
+        )
+        stopped = ended_early(end, step=watch.step, timeout=job.request.target.steps.timeout)
+        if stopped is not None:
+            return stopped
+        if end.returncode != 0:
+            return _failure(end.returncode, watch)
+        return _only_wheel(output, job.request.target)
+
+    def _environment(self, job: Job) -> dict[str, str]:
+        scratch = job.scratch / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        return {
+            **self.host.env,
+            **self.host.network.child_env(),
+            # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
+            "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
+            "TMPDIR": str(scratch),
+            **options(job.request),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(),
+        }
+
+    def _engine_option(self) -> str:
+        """The engine, and what its containers need: our label, the host's CA and proxies."""
+        args = (f"--label={self.label}", *self.host.network.container_args(), *self.create_args)
+        quoted = " ".join(shlex.quote(each) for each in args)
+        # Without this, the host's whole file system would be writable at /host.
+        return f"{self.engine}; create_args: {quoted}; disable_host_mount: true"
+
+
+def command(request: BuildRequest, output: str) -> tuple[str, ...]:
+    """Return the arguments of the toolchain's Python for a request; cwd is the source."""
+    identifier = request.target.build_identifier
+    return ("-m", "cibuildwheel", ".", "--only", identifier, "--output-dir", output)
+
+
+def options(request: BuildRequest) -> dict[str, str]:
+    """Return cibuildwheel's options for a request, as environment variables.
+
+    Only what the matrix says is set; for the rest the project's own ``[tool.cibuildwheel]`` holds.
+    """
+    target, steps = request.target, request.target.steps
+    chosen: dict[str, str | None] = {
+        "CIBW_ENVIRONMENT": environment_option(target, epoch=request.source.epoch),
+        # Otherwise ours would replace the project's own [tool.cibuildwheel] environment.
+        "CIBW_INHERIT": "environment: append",
+        f"CIBW_{target.libc.upper()}_{target.arch.upper()}_IMAGE": target.image,
+        "CIBW_BEFORE_ALL": steps.before_all,
+        "CIBW_BEFORE_BUILD": steps.before_build,
+        "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
+        "CIBW_REPAIR_WHEEL_COMMAND": repair_command(target),
+        "CIBW_TEST_COMMAND": steps.test_command,
+        "CIBW_TEST_REQUIRES": " ".join(map(shlex.quote, steps.test_requires)) or None,
+        # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
+        "CIBW_AUDIT_COMMAND": "",
+        "CIBW_LOG_FOLD_MODE": "disabled",
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def environment_option(target: Target, *, epoch: int) -> str:
+    """Return the value of CIBW_ENVIRONMENT: literal values quoted, shell values left to it."""
+    pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
+    pairs |= {
+        each.name: _double_quoted(each.value) if each.shell else shlex.quote(each.value)
+        for each in target.env
+    }
+    return " ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def _double_quoted(value: str) -> str:
+    """Quote for a shell that still evaluates ``$NAME`` and ``$(command)``."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _config_settings(settings: tuple[tuple[str, str], ...]) -> str | None:
+    return " ".join(shlex.quote(f"{key}={value}") for key, value in settings) or None
+
+
+def repair_command(target: Target) -> str:
+    """Return the shell command that repairs the wheel, empty to leave it as it was built."""
+    repair = target.steps.repair
+    if repair == "none":
+        return ""
+    if repair == "auditwheel":
+        patterns = resolve(target.steps.external)
+        excludes = " ".join(f"--exclude {shlex.quote(each)}" for each in patterns)
+        return f"auditwheel repair -w {{dest_dir}} {excludes} {{wheel}}".replace("  ", " ")
+    return repair
+
+
+class _Watch:
+    """Follows cibuildwheel's output: which step runs, and what it said last."""
+
+    def __init__(self, job: Job) -> None:
+        self.step = ""
+        self.tail: deque[str] = deque(maxlen=30)
+        self._job = job
+
+    def __call__(self, line: str) -> None:
+        plain = _ANSI.sub("", line).strip()
+        if plain:
+            self.tail.append(plain)
+        step = next((name for start, name in STEPS.items() if plain.startswith(start)), None)
+        if step is not None and step != self.step:
+            self.step = step
+            self._job.step(step)
+
+
+def _failure(code: int, watch: _Watch) -> Failure:
+    machine = machine_trouble(code, watch.tail, step=watch.step)
+    if machine is not None:
+        return machine
+    kind, message = _BY_CODE.get(code) or _BY_STEP[watch.step]
+    said = [line for line in watch.tail if line.startswith("cibuildwheel: error:")]
+    detail = said[-1].removeprefix("cibuildwheel: error:").strip() if said else ""
+    return Failure(
+        kind=kind,
+        step=watch.step,
+        message=f"{message} (cibuildwheel exit {code}{f': {detail}' if detail else ''})",
+        hint=HINTS.get(kind, ""),
+    )
+
+
+def _only_wheel(output: Path, target: Target) -> Outcome:
+    wheels = sorted(output.glob("*.whl"))
+    if len(wheels) == 1:
+        return wheels[0]
+    if wheels:
+        names = ", ".join(wheel.name for wheel in wheels)
+        return Failure(
+            kind=FailureKind.DUPLICATE_WHEEL, step="collect", message=f"several wheels: {names}"
+        )
+    # --only on an identifier that requires-python excludes prints nothing and exits with 0.
+    return Failure(
+        kind=FailureKind.NO_IDENTIFIER,
+        message=f"cibuildwheel built nothing for {target.build_identifier} and called it success",
+        hint=HINTS[FailureKind.NO_IDENTIFIER],
+    )
+
+
+def image_reference(target: Target, toolchain: Toolchain) -> str:
+    """Return the reference the engine will get: an alias as the locked cibuildwheel pins it."""
+    pinned = configparser.ConfigParser()
+    file = toolchain.site_packages / "cibuildwheel" / "resources" / "pinned_docker_images.cfg"
+    pinned.read_string(file.read_text(encoding="utf-8"))
+    if pinned.has_option(target.arch, target.image):
+        return pinned.get(target.arch, target.image).split()[0]
+    return target.image

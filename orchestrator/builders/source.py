@@ -1,0 +1,385 @@
+"""The source: found, fetched, and staged once per run as a clean tree."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import SourceError
+from orchestrator.host import process
+from orchestrator.models import Digest, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orchestrator.builders.base import Host
+
+FETCH_SCRIPT = Path(__file__).parent / "scripts" / "fetch_sdist.py"
+
+EARLIEST_EPOCH = 315_532_800
+"""1980-01-01: no zip member, and so no wheel member, can be older."""
+
+_JUNK_ANYWHERE = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv", ".eggs", ".mypy_cache"}
+    | {".pytest_cache", ".ruff_cache", ".hypothesis", ".orchestrator", ".DS_Store"}
+)
+_JUNK_AT_TOP = frozenset({"build", "dist", "wheelhouse", "_skbuild", "venv"})
+_JUNK_FILE = re.compile(r".*(\.py[cod]|\.(cpython|pypy)[\w-]*\.so|\.abi3\.so)$")
+
+
+class Kind(Enum):
+    """What ``project.source`` may be."""
+
+    DIRECTORY = "directory"
+    SDIST = "sdist"
+    REQUIREMENT = "requirement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the source comes from, before anything is fetched.
+
+    Attributes:
+        kind: directory, sdist or requirement.
+        text: as written in matrix.toml.
+        path: the directory or file; None for a requirement.
+        name: PEP 503 name, empty when only a build would tell.
+        version: static version, None when it is dynamic.
+    """
+
+    kind: Kind
+    text: str
+    path: Path | None
+    name: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A clean tree, made once per run and only ever copied.
+
+    Attributes:
+        root: the tree.
+        source: what it is, as a value.
+    """
+
+    root: Path
+    source: Source
+
+
+def locate(text: str, *, base: Path) -> Origin:
+    """Find out what ``project.source`` names, without fetching or building anything.
+
+    Args:
+        text: a directory, an sdist, or a pinned requirement.
+        base: the directory of matrix.toml.
+
+    Raises:
+        SourceError: it is none of these, or has no build backend.
+    """
+    path = base / Path(text).expanduser()
+    if path.is_dir():
+        name, version = _directory_identity(path)
+        return Origin(
+            kind=Kind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
+        )
+    if text.endswith((".tar.gz", ".zip")):
+        return _sdist_origin(text, path)
+    return _requirement_origin(text)
+
+
+def _sdist_origin(text: str, path: Path) -> Origin:
+    if not path.is_file():
+        raise SourceError.of(
+            f"there is no file {text!r}",
+            where="project.source",
+            hint="paths are relative to matrix.toml",
+        )
+    stem = path.name.removesuffix(".tar.gz").removesuffix(".zip")
+    name, _, version = stem.rpartition("-")
+    if not name:
+        raise SourceError.of(
+            f"{path.name!r} is not named like an sdist (PEP 625: name-version.tar.gz)",
+            where="project.source",
+        )
+    return Origin(
+        kind=Kind.SDIST,
+        text=text,
+        path=path.resolve(),
+        name=canonicalize_name(name),
+        version=version,
+    )
+
+
+def _requirement_origin(text: str) -> Origin:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        requirement = None
+    if requirement is None or "/" in text:
+        raise SourceError.of(
+            f"{text!r} is neither a directory, nor an sdist, nor a requirement",
+            where="project.source",
+            hint='for instance ".", "dist/thing-1.0.tar.gz" or "thing==1.0"',
+        )
+    pins = [s.version for s in requirement.specifier if s.operator == "=="]
+    if len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
+        raise SourceError.of(
+            f"the requirement {text!r} is not pinned to one version (or is a directory that "
+            "does not exist)",
+            where="project.source",
+            hint=f'for instance "{requirement.name}==1.2.3"',
+        )
+    return Origin(
+        kind=Kind.REQUIREMENT,
+        text=text,
+        path=None,
+        name=canonicalize_name(requirement.name),
+        version=pins[0],
+    )
+
+
+def _directory_identity(root: Path) -> tuple[str, str | None]:
+    """Name and static version of a source tree (PEP 621, PEP 643)."""
+    project = _check_backend(root)
+    name, version = str(project.get("name", "")), project.get("version")
+    if (root / "PKG-INFO").is_file():  # an unpacked sdist
+        headers = HeaderParser().parsestr((root / "PKG-INFO").read_text("utf-8", "replace"))
+        name, version = name or headers.get("Name", ""), version or headers.get("Version")
+    return (canonicalize_name(name) if name else ""), (str(version) if version else None)
+
+
+def _check_backend(root: Path) -> dict[str, Any]:
+    """Return ``[project]``, having made sure that something can build the tree (PEP 517)."""
+    file = root / "pyproject.toml"
+    legacy = (root / "setup.py").is_file() or (root / "setup.cfg").is_file()
+    if not file.is_file():
+        if legacy:
+            return {}
+        raise SourceError.of(
+            f"{root.name}/ has no build backend: neither pyproject.toml nor setup.py is there",
+            where="project.source",
+            hint="name the directory that holds pyproject.toml",
+        )
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceError.of(f"not valid TOML: {error}", where=str(file)) from None
+    project = tree.get("project", {})
+    if "build-system" not in tree and not project and not legacy:
+        raise SourceError.of(
+            "has neither [build-system] nor [project], so there is no build backend",
+            where=str(file),
+        )
+    return project if isinstance(project, dict) else {}
+
+
+def stage(
+    origin: Origin, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()
+) -> Staged:
+    """Make the clean tree of ``origin`` in ``dest``, which must not exist.
+
+    Args:
+        origin: from `locate`.
+        dest: where the tree goes.
+        fetch: returns the sdist file of a requirement.
+        skip: directories of ours that may lie inside the source (``dist``, the work directory).
+
+    Raises:
+        SourceError: the sdist is damaged, or has no build backend.
+    """
+    if origin.kind is Kind.DIRECTORY and origin.path is not None:
+        files = tuple(_clean_files(origin.path, {each.resolve() for each in skip}))
+        _copy(origin.path, files, dest)
+        epoch = _git_epoch(origin.path) or _newest(dest)
+    else:
+        _unpack(origin.path or fetch(origin.text), dest)
+        epoch = _newest(dest)
+    name, version = _directory_identity(dest)
+    return Staged(
+        root=dest,
+        source=Source(
+            name=name or origin.name,
+            version=version or origin.version,
+            digest=tree_digest(dest),
+            epoch=max(epoch, EARLIEST_EPOCH),
+        ),
+    )
+
+
+def copy_tree(staged: Path, dest: Path) -> None:
+    """Make a target's own copy of the staged tree."""
+    shutil.copytree(staged, dest, symlinks=True)
+
+
+def tree_digest(root: Path) -> Digest:
+    """SHA-256 over paths, kinds, executable bits and contents; times do not count."""
+    total = hashlib.sha256()
+    for path in sorted(_walk(root)):
+        relative = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            kind, content = "link", os.fsencode(path.readlink())
+        else:
+            kind = "exec" if path.stat().st_mode & stat.S_IXUSR else "file"
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").digest()
+        total.update(f"{kind}\0{relative}\0".encode("utf-8", "surrogateescape"))
+        total.update(hashlib.sha256(content).digest())
+    return Digest(total.hexdigest())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        yield from (here / name for name in files)
+        yield from (here / name for name in folders if (here / name).is_symlink())
+
+
+def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
+    """The files that belong to the source: git knows best; without git, junk is left out."""
+    listed = _git_files(root)
+    candidates = listed if listed is not None else _unlisted_files(root)
+    for relative in candidates:
+        path = root / relative
+        inside_ours = any(each in path.parents for each in skip)
+        if not inside_ours and (path.is_symlink() or path.is_file()):
+            yield relative
+
+
+def _unlisted_files(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        junk = _JUNK_ANYWHERE | (_JUNK_AT_TOP if here == root else frozenset())
+        links = [name for name in folders if (here / name).is_symlink() and name not in junk]
+        folders[:] = [n for n in folders if n not in junk and not n.endswith(".egg-info")]
+        for name in (*files, *links):
+            if name not in junk and not _JUNK_FILE.fullmatch(name):
+                yield (here / name).relative_to(root)
+
+
+def _git(root: Path, *words: str) -> process.Captured:
+    # In a container or on CI the tree often belongs to another user, which git refuses to read.
+    return process.capture(
+        ["git", "-c", "safe.directory=*", "-C", str(root), *words], timeout=300.0
+    )
+
+
+def _git_files(root: Path) -> list[Path] | None:
+    """Tracked and new, not ignored files, submodules included; None where git does not say."""
+    said = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if not said.ok:
+        return None
+    files: list[Path] = []
+    for name in dict.fromkeys(said.stdout.split("\0")):
+        relative = Path(name.rstrip("/"))
+        if not name:
+            continue
+        if (root / relative).is_dir() and not (root / relative).is_symlink():
+            below = _git_files(root / relative)
+            found = below if below is not None else _unlisted_files(root / relative)
+            files += [relative / each for each in found]
+        else:
+            files.append(relative)
+    # A directory that git ignores as a whole is nevertheless what the user asked to build.
+    return files or None
+
+
+def _git_epoch(root: Path) -> int | None:
+    said = _git(root, "log", "-1", "--format=%ct", "--", ".")
+    text = said.stdout.strip()
+    return int(text) if said.ok and text.isdigit() else None
+
+
+def _newest(root: Path) -> int:
+    return max((int(path.lstat().st_mtime) for path in _walk(root)), default=EARLIEST_EPOCH)
+
+
+def _copy(root: Path, files: Iterable[Path], dest: Path) -> None:
+    dest.mkdir(parents=True)
+    for relative in files:
+        source, target = root / relative, dest / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink() and _stays_inside(source, root):
+            target.symlink_to(source.readlink())
+        elif source.is_dir():
+            shutil.copytree(source, target)
+        elif source.exists():
+            shutil.copy2(source, target)
+        else:
+            raise SourceError.of(f"{relative} is a dangling link", where="project.source")
+
+
+def _stays_inside(link: Path, root: Path) -> bool:
+    """Whether a link still means the same in a copy of the tree."""
+    target = link.readlink()
+    resolved = (link.parent / target).resolve()
+    return not target.is_absolute() and resolved.is_relative_to(root.resolve())
+
+
+def _unpack(archive: Path, dest: Path) -> None:
+    """Unpack an sdist (PEP 517, PEP 625), refusing members that would land outside."""
+    holder = dest.with_name(f"{dest.name}.unpacking")
+    holder.mkdir(parents=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as bundle:
+                bundle.extractall(holder)  # noqa: S202 - zipfile strips ".." and roots itself
+        else:
+            with tarfile.open(archive) as bundle:
+                bundle.extractall(holder, filter="data")
+        tops = [each for each in holder.iterdir() if each.name != "pax_global_header"]
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
+    if len(tops) != 1 or not tops[0].is_dir():
+        raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
+    tops[0].rename(dest)
+    holder.rmdir()
+
+
+def fetch_sdist(requirement: str, *, host: Host) -> Path:
+    """Return the sdist of a pinned requirement, from our cache or the package index.
+
+    Args:
+        requirement: ``name==version``.
+        host: toolchain, network and cache.
+
+    Raises:
+        SourceError: the index has no such sdist, or cannot be reached.
+    """
+    env = {**host.env, **host.network.child_env()}
+    # The same requirement may be another file on another index.
+    identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
+    folder = host.cache_dir / "sdists" / identity
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    if found:
+        return found[0]
+    partial = folder.with_name(f"{identity}.{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(partial)]
+    said = process.capture(argv, env=env, timeout=600.0)
+    if not said.ok:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SourceError.of(
+            said.last_line or f"could not download {requirement}",
+            where="project.source",
+            hint="is the version spelled as on the index, and does it have an sdist?",
+        )
+    if not folder.exists():
+        partial.rename(folder)
+    return folder / Path(said.stdout.strip()).name

@@ -1,0 +1,85 @@
+"""The command line. Commands are imported when they are called, so that --help is instant."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import ExitCode, OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "plan": "Show the targets, and what was excluded and why.",
+    "explain": "Show everything about one target, with where it came from.",
+    "build": "Build the whole matrix, or a part of it.",
+    "rebuild": "Build one target, exactly as planned.",
+    "inspect": "Show what platform tag a wheel really needs, and why.",
+    "verify": "Check that a wheel is what it says; exit 5 if not.",
+    "doctor": "Check what this machine can build, and say what to do about the rest.",
+}
+"""Command -> its line in --help; the command itself is in the module of that name."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="orchestrator")
+def cli() -> None:
+    """Every wheel of a Python x arch x CUDA/torch matrix, from one matrix.toml."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; the only place that prints errors.
+
+    Args:
+        arguments: the arguments, without the program's name; ``sys.argv`` by default.
+    """
+    try:
+        result = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+    except OrchestratorError as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.CONFIG
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`orchestrator plan | head`); that is no error.
+        sys.stderr.close()
+        return ExitCode.OK
+    except Exception:  # noqa: BLE001 - the last resort: a bug, with its traceback and its own code
+        sys.excepthook(*sys.exc_info())
+        click.echo("this is a bug in orchestrator; please report it with the lines above", err=True)
+        return ExitCode.BUG
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run())

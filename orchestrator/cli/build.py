@@ -1,0 +1,141 @@
+"""``orchestrator build``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.common import (
+    WORK_DIR,
+    Workspace,
+    matrix_option,
+    open_workspace,
+    select_option,
+    selected,
+    stderr,
+)
+from orchestrator.models import BackendName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rich.console import Console
+
+    from orchestrator.builders.choose import Choice
+    from orchestrator.models import BuildResult, Plan, TargetId
+
+
+FEW = 4
+"""Targets that are named one by one in a line."""
+
+
+def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options ``build`` and ``rebuild`` share."""
+    options = (
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", *(each.value for each in BackendName)]),
+            default="auto",
+            show_default=True,
+            help="auto: cibuildwheel where an engine and the image work, else direct.",
+        ),
+        click.option(
+            "--output-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Where wheels and results.json go.  [default: dist beside the matrix file]",
+        ),
+        click.option(
+            "--work-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("build")
+@matrix_option
+@select_option
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Targets at once.")
+@build_options
+@click.option(
+    "--fail-fast/--keep-going",
+    default=False,
+    help="Stop at the first failure, or build the rest.  [default: keep going]",
+)
+def command(matrix: Path, select: Sequence[str], **options: Any) -> int:
+    """Build the whole matrix, or a part of it."""
+    workspace = open_workspace(matrix)
+    return run_build(workspace, selected(workspace.plan, select), **options)
+
+
+def run_build(  # noqa: PLR0913 - the options of the command line
+    workspace: Workspace,
+    plan: Plan,
+    *,
+    jobs: int,
+    backend: str,
+    output_dir: Path | None,
+    work_dir: Path | None,
+    fail_fast: bool,
+) -> int:
+    """Build a plan, show how it goes and how it ended, and return the exit code."""
+    from orchestrator.report import summary
+    from orchestrator.run.session import Options, Session, open_host
+
+    console = stderr()
+    # A CI system stops a job with SIGTERM: to be treated as Ctrl-C, so that nothing is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options = Options(
+        jobs=jobs,
+        backend=None if backend == "auto" else BackendName(backend),
+        fail_fast=fail_fast,
+        output=(output_dir or workspace.root / "dist").absolute(),
+        work=(work_dir or workspace.root / WORK_DIR).absolute(),
+    )
+
+    def doing(what: str) -> None:
+        console.print(what, style="dim", markup=False)
+
+    host = open_host(os.environ, doing)
+    session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
+    with _progress(console, len(plan.targets)) as progress:
+        results = session.run(
+            progress, announce=lambda choices: _announce(console, choices), doing=doing
+        )
+    _conclude(console, results, options.output)
+    return summary.exit_code(results)
+
+
+def _progress(console: Console, total: int) -> Any:
+    from orchestrator.run.progress import LiveProgress, PlainProgress
+
+    return (LiveProgress if console.is_terminal else PlainProgress)(console, total)
+
+
+def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
+    """Say which backend builds what, and why; targets with the same reason share a line."""
+    groups: defaultdict[tuple[str, str], list[TargetId]] = defaultdict(list)
+    for target_id, choice in choices.items():
+        groups[choice.backend or "cannot be built here", choice.reason].append(target_id)
+    for (backend, reason), targets in groups.items():
+        names = ", ".join(targets) if len(targets) <= FEW else f"{len(targets)} targets"
+        console.print(f"{backend}: {names}: {reason}", markup=False, highlight=False)
+
+
+def _conclude(console: Console, results: Sequence[BuildResult], output: Path) -> None:
+    from orchestrator.models import Status
+    from orchestrator.report import summary
+
+    console.print()
+    console.print(summary.results_table(results))
+    console.print(summary.failure_blocks(results))
+    good = sum(each.status is Status.OK for each in results)
+    console.print(f"{good} of {len(results)} targets have their wheel in {output}", highlight=False)

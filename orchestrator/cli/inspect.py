@@ -1,0 +1,85 @@
+"""``orchestrator inspect``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from orchestrator.cli.common import stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.models import WheelReport
+    from orchestrator.wheel import Policies
+
+WHEELS = click.argument(
+    "wheels",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="WHEEL...",
+)
+
+
+FEW = 5
+"""Symbols that are named for one reason."""
+
+
+def external_option(function: Callable[..., object]) -> Callable[..., object]:
+    """``--external NAME``: libraries that may stay outside."""
+    return click.option(
+        "--external",
+        multiple=True,
+        metavar="NAME",
+        help="Library that may stay outside: cuda, torch, rocm, or a soname glob.",
+    )(function)
+
+
+def policies() -> Policies:
+    """Load auditwheel's policies from the locked toolchain."""
+    from orchestrator.run.session import open_host
+    from orchestrator.wheel import Policies
+
+    host = open_host(os.environ, stderr().print)
+    return Policies.from_json(*host.toolchain.policy_texts())
+
+
+@click.command("inspect")
+@WHEELS
+@external_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
+def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -> None:
+    """Show what platform tag each WHEEL really needs, and which symbol in which file forces it."""
+    from orchestrator.report import json as documents
+    from orchestrator.wheel import report
+
+    known = policies()
+    reports = [(path, report(path, known, external=external)) for path in wheels]
+    if as_json:
+        click.echo(documents.dumps(documents.inspect_document(reports)), nl=False)
+        return
+    console = stdout()
+    for path, each in reports:
+        console.print(_text(path, each))
+
+
+def _text(path: Path, report: WheelReport) -> Text:
+    names = ", ".join((report.observed_tag, *report.aliases))
+    lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
+    for reason in report.reasons:
+        shown = ", ".join(reason.symbols[:FEW]) + (", ..." if len(reason.symbols) > FEW else "")
+        lines.append(
+            f"  because   {reason.file} needs {reason.symbol_version} of {reason.library}"
+            + (f" ({shown})" if shown else "")
+        )
+    for library, files in report.external_libs:
+        lines.append(f"  external  {library}, needed by {', '.join(files)}")
+    if report.isa:
+        lines.append(f"  isa       {report.isa}")
+    lines += [f"  {each.severity:<8}  {each.rule}: {each.message}" for each in report.problems]
+    return Text("\n".join(lines))

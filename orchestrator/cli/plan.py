@@ -1,0 +1,67 @@
+"""``orchestrator plan``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import (
+    WORK_DIR,
+    Workspace,
+    matrix_option,
+    open_workspace,
+    select_option,
+    selected,
+    stderr,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.models import Plan
+
+
+@click.command("plan")
+@matrix_option
+@select_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "ids"]),
+    default="table",
+    show_default=True,
+    help="json has a schema; ids are one a line.",
+)
+@click.option("--excluded", is_flag=True, help="List every excluded cell, with its rule.")
+def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -> None:
+    """Show the targets, and what was excluded and why."""
+    workspace = open_workspace(matrix)
+    plan = selected(workspace.plan, select)
+    if form == "ids":
+        click.echo("\n".join(each.id for each in plan.targets))
+    elif form == "json":
+        click.echo(_json(workspace, plan), nl=False)
+    else:
+        _show(plan, excluded=excluded)
+
+
+def _json(workspace: Workspace, plan: Plan) -> str:
+    # Only JSON has the keys, which need the source.
+    from orchestrator.report import json as documents
+    from orchestrator.run.session import open_host, planned_requests
+
+    host = open_host(os.environ, stderr().print)
+    requests = planned_requests(workspace.inputs(plan), host, workspace.root / WORK_DIR)
+    keys = {each.target.id: each.key for each in requests}
+    return documents.dumps(documents.plan_document(plan, keys))
+
+
+def _show(plan: Plan, *, excluded: bool) -> None:
+    from orchestrator.report.summary import exclusion_table, plan_table
+
+    console = stdout()
+    console.print(exclusion_table(plan) if excluded else plan_table(plan))

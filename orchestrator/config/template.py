@@ -1,0 +1,99 @@
+"""The ``{axis|filter}`` templates of matrix.toml.
+
+Only ``{name}`` and ``{name|filter}`` are placeholders. ``${NAME}`` belongs to the shell and stays
+as it is; ``{{name}}`` gives a literal ``{name}``. Every other brace is literal, so that commands
+may hold Python or JSON.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+_BODY = r"[A-Za-z_][A-Za-z0-9_-]*(?:\|[A-Za-z_]+)*"
+_TOKEN = re.compile(
+    rf"(?P<shell>\$\{{[^}}]*\}})|\{{\{{(?P<literal>{_BODY})\}}\}}|\{{(?P<field>{_BODY})\}}"
+)
+
+PASS_THROUGH = frozenset({"project", "package", "wheel", "dest_dir"})
+"""Placeholders of cibuildwheel's commands; they are filled in at build time, not by us."""
+
+
+def _majmin(value: str) -> str:
+    return ".".join(value.split(".")[:2])
+
+
+FILTERS: Mapping[str, Callable[[str], str]] = {
+    "nodot": lambda value: value.replace(".", ""),
+    "majmin": _majmin,
+    "major": lambda value: value.split(".", maxsplit=1)[0],
+}
+"""``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``."""
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """Return the names used in ``template``, in order, without filters and pass-through names."""
+    fields = (match["field"] for match in _TOKEN.finditer(template))
+    return tuple(field.split("|")[0] for field in fields if field)
+
+
+def check(template: str, *, names: Collection[str], where: str) -> None:
+    """Check a template without rendering it.
+
+    Args:
+        template: the text.
+        names: names that may be used.
+        where: dotted path for messages.
+
+    Raises:
+        ConfigError: it uses a name or a filter that does not exist.
+    """
+    for match in _TOKEN.finditer(template):
+        if not match["field"]:
+            continue
+        name, *filters = match["field"].split("|")
+        if name not in names:
+            raise ConfigError.of(
+                f"template {template!r} names {name!r}, which is not an axis",
+                where=where,
+                hint=_suggest(name, names) + f"; write {{{{{match['field']}}}}} for literal braces",
+            )
+        for unknown in (f for f in filters if f not in FILTERS):
+            raise ConfigError.of(
+                f"template {template!r} uses the unknown filter {unknown!r}",
+                where=where,
+                hint=_suggest(unknown, FILTERS),
+            )
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """Fill in ``template``; names and filters must have been checked with `check`.
+
+    Names of `PASS_THROUGH` that have no value stay in the text as they are.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        if match["shell"]:
+            return match["shell"]
+        if match["literal"]:
+            return f"{{{match['literal']}}}"
+        name, *filters = match["field"].split("|")
+        if name not in values and name in PASS_THROUGH:
+            return match[0]
+        value = values[name]
+        for each in filters:
+            value = FILTERS[each](value)
+        return value
+
+    return _TOKEN.sub(fill, template)
+
+
+def _suggest(word: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"

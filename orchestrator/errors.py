@@ -1,0 +1,98 @@
+"""All errors a user can meet, and the exit code each one ends the program with.
+
+An error says what is wrong, where (a dotted path such as ``axes.cuda[1]`` or a file), and what
+to change. A failed *build* is not an error but a value: see `orchestrator.models.Failure`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The contract of DESIGN.md section 4; every command ends with one of these."""
+
+    OK = 0
+    TARGET_FAILED = 1
+    CONFIG = 2
+    NOTHING_SELECTED = 3
+    ENVIRONMENT = 4
+    BAD_WHEEL = 5
+    PUBLISH_REFUSED = 6
+    BUG = 70
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        what: what is wrong, in one line.
+        where: dotted path in matrix.toml (``axes.python[1]``) or a file; empty when neither fits.
+        hint: what to change; empty when the message already says it.
+    """
+
+    what: str
+    where: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class OrchestratorError(Exception):
+    """Base of all errors that end a command with one clear message and no traceback."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+    def __init__(self, *problems: Problem) -> None:
+        # Only positional arguments reach Exception.args, so the error pickles as it is.
+        super().__init__(*problems)
+        self.problems = problems
+
+    @classmethod
+    def of(cls, what: str, *, where: str = "", hint: str = "") -> OrchestratorError:
+        """Return an error with a single problem."""
+        return cls(Problem(what=what, where=where, hint=hint))
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class ConfigError(OrchestratorError):
+    """matrix.toml, or an argument, is wrong."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class NothingSelectedError(OrchestratorError):
+    """The matrix is fine, but no target is left."""
+
+    exit_code = ExitCode.NOTHING_SELECTED
+
+
+class EnvironmentProblemError(OrchestratorError):
+    """This machine cannot do it: engine, toolchain, disk, interpreter, network."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class SourceError(OrchestratorError):
+    """The source to build cannot be fetched, read, or has no build backend."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class BadWheelError(OrchestratorError):
+    """A file is not a wheel that can be read, or it is not what it says."""
+
+    exit_code = ExitCode.BAD_WHEEL
+
+
+class InterruptedRunError(OrchestratorError):
+    """The user stopped the run; finished wheels are kept."""
+
+    exit_code = ExitCode.INTERRUPTED

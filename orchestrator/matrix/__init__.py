@@ -1,0 +1,1 @@
+"""`Settings` to cells: expansion, exclusion, selection. Pure: no files, no environment."""

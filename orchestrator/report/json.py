@@ -1,0 +1,147 @@
+"""The JSON documents of the command-line contract; each carries its schema's version."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from orchestrator.models import (
+        BuildResult,
+        Digest,
+        Exclusion,
+        Finding,
+        Plan,
+        Target,
+        TargetId,
+        WheelReport,
+    )
+
+SCHEMA = 1
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """Serialise a document, stable and readable."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]:
+    """Return ``plan --format json``.
+
+    Args:
+        plan: the (selected) plan.
+        keys: target ID -> cache key.
+    """
+    return {
+        "schema": SCHEMA,
+        "targets": [_target(each, keys[each.id]) for each in plan.targets],
+        "excluded": [_exclusion(each) for each in plan.exclusions],
+    }
+
+
+def _target(target: Target, key: str) -> dict[str, Any]:
+    return {
+        "id": target.id,
+        "python": target.python,
+        "arch": target.arch,
+        "libc": target.libc,
+        "variant": dict(target.variant),
+        "version": target.version,
+        "build_tag": target.build_tag,
+        "image": target.image,
+        "runner": target.runner,
+        "emulated": target.emulated,
+        "env": {each.name: each.value for each in target.env},
+        "key": key,
+    }
+
+
+def _exclusion(exclusion: Exclusion) -> dict[str, Any]:
+    return {"cell": dict(exclusion.cell), "rule": exclusion.rule, "reason": exclusion.reason}
+
+
+def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, Any]:
+    """Return ``inspect --json``."""
+    return {
+        "schema": SCHEMA,
+        "wheels": [{"path": str(path), **wheel(report)} for path, report in reports],
+    }
+
+
+def wheel(report: WheelReport) -> dict[str, Any]:
+    """Return one wheel's report."""
+    return {
+        "filename": report.filename,
+        "sha256": report.sha256,
+        "size": report.size,
+        "version": report.version,
+        "declared_tags": list(report.declared_tags),
+        "observed_tag": report.observed_tag,
+        "reasons": [
+            {
+                "file": each.file,
+                "library": each.library,
+                "symbol_version": each.symbol_version,
+                "symbols": list(each.symbols),
+            }
+            for each in report.reasons
+        ],
+        "external_libs": {name: list(files) for name, files in report.external_libs},
+        "isa": report.isa,
+        "abi3": report.abi3,
+        "problems": [finding(each) for each in report.problems],
+    }
+
+
+def finding(each: Finding) -> dict[str, str]:
+    """Return one finding."""
+    return {"rule": each.rule, "severity": each.severity, "message": each.message}
+
+
+def results_document(
+    results: Iterable[BuildResult], *, earlier: Mapping[str, Any], root: Path
+) -> dict[str, Any]:
+    """Return ``results.json``: this run's results laid over the earlier ones.
+
+    Args:
+        results: this run's results.
+        earlier: the document that is there already, or an empty mapping.
+        root: directory that paths are made relative to, where they lie below it.
+    """
+    kept: dict[str, Any] = {}
+    if earlier.get("schema") == SCHEMA:
+        kept = {each["id"]: each for each in earlier.get("results", [])}
+    kept |= {str(each.target_id): _result(each, root) for each in results}
+    return {"schema": SCHEMA, "results": [kept[each] for each in sorted(kept)]}
+
+
+def _result(result: BuildResult, root: Path) -> dict[str, Any]:
+    failure = result.failure
+    return {
+        "id": result.target_id,
+        "key": result.key,
+        "status": result.status,
+        "backend": result.backend,
+        "backend_reason": result.backend_reason,
+        "duration": round(result.duration, 3),
+        "wheel": None if result.wheel is None else wheel(result.wheel),
+        "rejected": _relative(result.rejected, root),
+        "log": _relative(result.log, root),
+        "failure": None
+        if failure is None
+        else {
+            "kind": failure.kind,
+            "step": failure.step,
+            "message": failure.message,
+            "hint": failure.hint,
+        },
+    }
+
+
+def _relative(path: Path | None, root: Path) -> str | None:
+    if path is None:
+        return None
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

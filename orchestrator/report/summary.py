@@ -1,0 +1,128 @@
+"""Tables for people: the plan, and how a run ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.errors import ExitCode
+from orchestrator.models import BuildResult, FailureKind, Status
+from orchestrator.run.progress import STYLES, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from orchestrator.models import Plan
+
+TAIL = 15
+"""Lines of a failed target's log that are shown."""
+
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def size(count: int) -> str:
+    """``1536`` -> ``1.5 KiB``."""
+    for factor, unit in _UNITS:
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """Return the plan as a table, with the exclusions counted by rule below it."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("target", "version", "image", "runner"):
+        table.add_column(column, overflow="fold")
+    for target in plan.targets:
+        runner = f"{target.runner} (QEMU)" if target.emulated else target.runner
+        table.add_row(target.id, target.version, target.image, runner)
+    counts = Counter((each.rule, each.reason) for each in plan.exclusions)
+    lines = [f"{len(plan.targets)} targets, {len(plan.exclusions)} cells excluded"]
+    lines += [f"  {rule}: {n} cells: {reason}" for (rule, reason), n in counts.items()]
+    return Group(table, Text("\n".join(lines)))
+
+
+def exclusion_table(plan: Plan) -> RenderableType:
+    """Return every excluded cell with its rule."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("cell", "rule", "reason"):
+        table.add_column(column, overflow="fold")
+    for each in plan.exclusions:
+        table.add_row(" ".join(value for _, value in each.cell), each.rule, each.reason)
+    return table
+
+
+def results_table(results: Sequence[BuildResult]) -> RenderableType:
+    """Return the table at the end of a run."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("target", "status", "by", "time", "tag", "size", "wheel or failing step"):
+        table.add_column(column, overflow="fold")
+    for each in results:
+        failure = each.failure
+        wheel = each.wheel
+        last = wheel.filename if wheel else ""
+        if failure is not None:
+            last = f"{failure.step}: {failure.kind}" if failure.step else str(failure.kind)
+        table.add_row(
+            each.target_id,
+            Text(each.status, style=STYLES[each.status]),
+            each.backend or "-",
+            duration(each.duration),
+            wheel.observed_tag if wheel else "",
+            size(wheel.size) if wheel else "",
+            last,
+        )
+    return table
+
+
+def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
+    """Return, for each target without a wheel, why, what to do, and where its log ends."""
+    blocks: list[RenderableType] = []
+    for each in results:
+        if each.failure is None or each.status is Status.CANCELLED:
+            continue
+        text = Text(f"\n{each.target_id}: {each.failure.message}\n", style=STYLES[each.status])
+        if each.failure.hint:
+            text.append(f"  hint: {each.failure.hint}\n", style="default")
+        if each.rejected is not None:
+            text.append(f"  kept aside: {each.rejected}\n", style="default")
+        if each.log is not None:
+            text.append(f"  log: {each.log}\n", style="default")
+            if each.failure.kind is not FailureKind.BAD_WHEEL:
+                text.append("".join(f"  | {line}\n" for line in tail(each.log)), style="dim")
+        blocks.append(text)
+    return Group(*blocks)
+
+
+def tail(log: Path, lines: int = TAIL) -> list[str]:
+    """Return the last lines of a log; a log can be large, so only its end is read."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - 16_384, 0))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+def exit_code(results: Sequence[BuildResult]) -> ExitCode:
+    """Return the exit code of a run: the most serious thing that happened."""
+    statuses = {each.status for each in results}
+    kinds = {each.failure.kind for each in results if each.failure is not None}
+    if Status.CANCELLED in statuses and FailureKind.CANCELLED in kinds:
+        return ExitCode.INTERRUPTED
+    if FailureKind.BAD_WHEEL in kinds or FailureKind.AUDIT in kinds:
+        return ExitCode.BAD_WHEEL
+    if Status.FAILED in statuses:
+        return ExitCode.TARGET_FAILED
+    if Status.UNAVAILABLE in statuses:
+        return ExitCode.ENVIRONMENT
+    return ExitCode.OK

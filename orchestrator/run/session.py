@@ -1,0 +1,405 @@
+"""A whole run: tools, source, choice of backends, builds, results."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import __version__
+from orchestrator.builders.base import Backend, Host
+from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
+from orchestrator.builders.cibuildwheel import Cibuildwheel
+from orchestrator.builders.direct import Direct
+from orchestrator.builders.source import Origin, Staged, fetch_sdist, stage
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host import engine as engines
+from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.models import (
+    BackendName,
+    BuildResult,
+    Failure,
+    FailureKind,
+    Status,
+    TargetId,
+)
+from orchestrator.plan import make_request, planned_backend
+from orchestrator.report import json as documents
+from orchestrator.run import scheduler
+from orchestrator.run.executors.local import Run
+from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.wheel import Policies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from orchestrator.config.settings import Engine
+    from orchestrator.models import BuilderFacts, BuildRequest, Target
+    from orchestrator.run.executors.local import Listener
+
+LABEL = "orchestrator.run"
+"""Container label whose value is the run's ID."""
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        jobs: targets at once.
+        backend: the backend of ``--backend``; None for auto.
+        fail_fast: stop at the first failure.
+        output: where wheels go.
+        work: where everything else goes.
+    """
+
+    jobs: int
+    backend: BackendName | None
+    fail_fast: bool
+    output: Path
+    work: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What to build.
+
+    Attributes:
+        targets: the selected targets, in plan order.
+        origin: the source.
+        engine: ``[engine]`` of the matrix.
+        facts: what the locked cibuildwheel knows.
+    """
+
+    targets: tuple[Target, ...]
+    origin: Origin
+    engine: Engine
+    facts: BuilderFacts
+
+
+def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
+    """Return what backends need of this machine, the toolchain made first if it is missing.
+
+    Args:
+        environ: this process's environment.
+        say: told when the toolchain is being made, which takes a while.
+
+    Raises:
+        EnvironmentProblemError: the toolchain cannot be made.
+    """
+    cache = toolchain.default_cache_dir(environ)
+    network = HostNetwork.detect(environ)
+    tools = toolchain.existing(cache)
+    if tools is None:
+        say("preparing the locked toolchain (once for each lock, in the cache)")
+        tools = toolchain.sync(cache, network, environ=environ)
+    return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
+
+
+def stage_source(origin: Origin, host: Host, dest: Path, skip: Sequence[Path] = ()) -> Staged:
+    """Stage the source in ``dest``, fetched first if it is a requirement."""
+
+    def fetch(requirement: str) -> Path:
+        return fetch_sdist(requirement, host=host)
+
+    return stage(origin, dest=dest, fetch=fetch, skip=skip)
+
+
+def request_for(target: Target, staged: Staged, backend: BackendName) -> BuildRequest:
+    """Return the request of a target, with its key."""
+    return make_request(
+        target,
+        source=staged.source,
+        backend=backend,
+        toolchain=toolchain.lock_digest(),
+        builder=__version__,
+    )
+
+
+def planned_requests(
+    inputs: Inputs, host: Host, work: Path, backend: BackendName | None = None
+) -> tuple[BuildRequest, ...]:
+    """Return the requests as planned, which needs the source's digest but no engine."""
+    with run_directory(work) as run:
+        staged = stage_source(inputs.origin, host, run / "source", (work,))
+        return tuple(
+            request_for(each, staged, backend or planned_backend(each, inputs.facts))
+            for each in inputs.targets
+        )
+
+
+class Session:
+    """One run of ``build``."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        options: Options,
+        *,
+        host: Host,
+        environ: Mapping[str, str],
+    ) -> None:
+        """Prepare a run; nothing is started yet.
+
+        Args:
+            inputs: what to build.
+            options: how.
+            host: from `open_host`.
+            environ: this process's environment.
+        """
+        self.cancel = process.Cancel()
+        self._inputs = inputs
+        self._options = options
+        self._host = host
+        self._environ = environ
+        self._survey: Survey | None = None
+
+    def run(
+        self,
+        listener: Listener,
+        *,
+        announce: Callable[[Mapping[TargetId, Choice]], object],
+        doing: Callable[[str], object],
+    ) -> tuple[BuildResult, ...]:
+        """Build everything and write ``results.json``, also when interrupted.
+
+        Args:
+            listener: hears what happens.
+            announce: told the backend of every target before the first build starts.
+            doing: told what the preparation is at.
+
+        Returns:
+            One result for each target, in plan order.
+
+        Raises:
+            OrchestratorError: the run cannot start.
+        """
+        options, results = self._options, {}
+        with ExitStack() as stack:
+            run = stack.enter_context(run_directory(options.work))
+            places = _make_places(options, run)
+            doing("staging the source")
+            skip = (options.output, options.work)
+            staged = stage_source(self._inputs.origin, self._host, run / "source", skip)
+            pulls = stack.enter_context((places.logs / "images.log").open("w", encoding="utf-8"))
+            doing("looking for engine, images and interpreters")
+            survey = self._make_survey(lambda line: pulls.write(f"{line}\n"))
+            choices = choose(self._inputs.targets, survey, wanted=options.backend)
+            announce(choices)
+            try:
+                results = self._build(choices, survey, staged, places, listener, run)
+            finally:
+                self._clean_up(survey, run.name)
+            ordered = tuple(results[each.id] for each in self._inputs.targets)
+            write_results(ordered, options)
+        return ordered
+
+    def _make_survey(self, log: Callable[[str], object]) -> Survey:
+        return Survey(
+            host=self._host,
+            facts=self._inputs.facts,
+            engine_preference=self._inputs.engine.name,
+            create_args=self._inputs.engine.create_args,
+            log=log,
+            cancel=self.cancel,
+            find=self._find_interpreter,
+        )
+
+    def _find_interpreter(self, python: str) -> DirectHost:
+        """Find or fetch an interpreter, and its headers where it came without."""
+        host = self._host
+        found = interpreters.provide(
+            python,
+            host.toolchain,
+            host.network,
+            cache_dir=host.cache_dir,
+            environ=self._environ,
+            cancel=self.cancel,
+        )
+        if not isinstance(found, interpreters.Interpreter):
+            return DirectHost(problem=found)
+        folders = interpreters.headers(
+            found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
+        )
+        if not isinstance(folders, tuple):
+            return DirectHost(problem=folders)
+        return DirectHost(interpreter=found, include_dirs=folders)
+
+    def _build(  # noqa: PLR0913, PLR0917 - the parts of one run, put together in one place
+        self,
+        choices: Mapping[TargetId, Choice],
+        survey: Survey,
+        staged: Staged,
+        places: Places,
+        listener: Listener,
+        run: Path,
+    ) -> dict[TargetId, BuildResult]:
+        backends = self._backends(survey, run.name)
+        worker = Worker(
+            staged=staged,
+            places=places,
+            policies=Policies.from_json(*self._host.toolchain.policy_texts()),
+            audit=self._audit,
+            step=listener.step,
+            cancel=self.cancel,
+        )
+        assignments: dict[TargetId, Assignment] = {}
+        results: dict[TargetId, BuildResult] = {}
+        for target in self._inputs.targets:
+            choice = choices[target.id]
+            if choice.backend is None:
+                results[target.id] = _without_build(target.id, choice, Status.UNAVAILABLE)
+                listener.ended(results[target.id])
+                continue
+            request = request_for(target, staged, choice.backend)
+            backend = backends[choice.backend]
+            assignments[target.id] = Assignment(
+                request=request, backend=backend, reason=choice.reason
+            )
+        state = scheduler.State(
+            slots=self._options.jobs,
+            fail_fast=self._options.fail_fast,
+            pending=tuple(assignments),
+        )
+        executor = Run(
+            state,
+            execute=lambda target_id: worker.execute(assignments[target_id]),
+            abandon=lambda target_id: _without_build(
+                target_id, choices[target_id], Status.CANCELLED
+            ),
+            listener=listener,
+            cancel=self.cancel,
+        )
+        return results | dict(executor.run())
+
+    def _backends(self, survey: Survey, run_id: str) -> dict[BackendName, Backend]:
+        backends: dict[BackendName, Backend] = {
+            BackendName.DIRECT: Direct(
+                host=self._host,
+                interpreters={
+                    tag: each.interpreter
+                    for tag, each in survey.pythons.items()
+                    if each.interpreter is not None
+                },
+                include_dirs={tag: each.include_dirs for tag, each in survey.pythons.items()},
+            )
+        }
+        chosen = survey.known_engine
+        if chosen is not None:
+            backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
+                host=self._host,
+                engine=chosen.name,
+                create_args=self._inputs.engine.create_args,
+                label=f"{LABEL}={run_id}",
+            )
+        return backends
+
+    def _audit(self, wheel: Path, log: Callable[[str], object]) -> str:
+        """Check an abi3 wheel with the locked abi3audit; return what is wrong, or nothing."""
+        argv = [str(self._host.toolchain.python), "-I", "-m", "abi3audit", "--strict", str(wheel)]
+        env = {**self._host.env, **self._host.network.child_env()}
+        tail = process.Tail()
+        end = process.run(
+            argv, env=env, cwd=wheel.parent, log=log, on_line=tail, cancel=self.cancel
+        )
+        return "" if end.returncode == 0 else f"abi3audit: {tail.last or end.returncode}"
+
+    def _clean_up(self, survey: Survey, run_id: str) -> None:
+        """Remove containers that a killed cibuildwheel left behind."""
+        if survey.known_engine is not None:
+            engines.remove_containers(survey.known_engine.name, f"{LABEL}={run_id}", env=survey.env)
+
+
+def _without_build(target_id: TargetId, choice: Choice, status: Status) -> BuildResult:
+    cancelled = Failure(kind=FailureKind.CANCELLED, message="the run ended before it started")
+    return BuildResult(
+        target_id=target_id,
+        key="",
+        status=status,
+        backend=choice.backend,
+        backend_reason=choice.reason,
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=0.0,
+        failure=choice.failure or cancelled,
+    )
+
+
+def _make_places(options: Options, run: Path) -> Places:
+    places = Places(
+        output=options.output,
+        run=run,
+        logs=options.work / "logs",
+        rejected=options.work / "rejected",
+    )
+    try:
+        for folder in (places.output, places.logs, places.rejected):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblemError.of(
+            f"cannot be written: {error.strerror}", where=str(error.filename)
+        ) from None
+    return places
+
+
+@contextmanager
+def run_directory(work: Path) -> Iterator[Path]:
+    """Make a directory for one run, and remove it afterwards; also those of runs that were killed.
+
+    A run holds a lock on its directory; the kernel releases it when the process dies.
+    """
+    runs = work / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        (work / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentProblemError.of(
+            f"cannot be written: {error.strerror}",
+            where=str(work),
+            hint="choose another --work-dir",
+        ) from None
+    for stale in runs.iterdir():
+        _remove_if_stale(stale)
+    run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
+    run.mkdir()
+    with (run / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield run
+        finally:
+            shutil.rmtree(run, ignore_errors=True)
+
+
+def _remove_if_stale(run: Path) -> None:
+    with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def write_results(results: Sequence[BuildResult], options: Options) -> Path:
+    """Lay this run's results over those in ``results.json``; safe for runs at the same time."""
+    path = options.output / RESULTS
+    with (options.work / "results.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        earlier: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        document = documents.results_document(
+            results, earlier=earlier, root=options.output.absolute().parent
+        )
+        partial = path.with_name(f".{RESULTS}.partial")
+        partial.write_text(documents.dumps(document), encoding="utf-8")
+        partial.replace(path)
+    return path

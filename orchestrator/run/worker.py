@@ -1,0 +1,313 @@
+"""One target's way: stage, build, detect, rewrite, verify, and only then ``dist/``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+from packaging.version import Version
+
+from orchestrator.builders.base import Backend, Job
+from orchestrator.builders.source import Staged, copy_tree
+from orchestrator.errors import BadWheelError, OrchestratorError
+from orchestrator.models import (
+    BuildRequest,
+    BuildResult,
+    Failure,
+    FailureKind,
+    OnMismatch,
+    Severity,
+    Status,
+    TargetId,
+    WheelReport,
+)
+from orchestrator.wheel import Expected, Policies, report, retag, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from orchestrator.host.process import Cancel
+    from orchestrator.models import Target
+
+_NOT_A_PLATFORM = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A target with the backend that will build it.
+
+    Attributes:
+        request: what to build.
+        backend: what builds it.
+        reason: why this backend.
+    """
+
+    request: BuildRequest
+    backend: Backend
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Directories of a run.
+
+    Attributes:
+        output: finished wheels, ``dist/``.
+        run: private to this run, removed at its end.
+        logs: one log file a target.
+        rejected: wheels that are not what they say.
+    """
+
+    output: Path
+    run: Path
+    logs: Path
+    rejected: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Carries assignments out; one worker serves all threads of a run.
+
+    Attributes:
+        staged: the clean source.
+        places: where things go.
+        policies: auditwheel's policies.
+        audit: checks an abi3 wheel; returns what is wrong with it, or nothing.
+        step: told (target ID, step name).
+        cancel: stops all programs.
+    """
+
+    staged: Staged
+    places: Places
+    policies: Policies
+    audit: Callable[[Path, Callable[[str], object]], str]
+    step: Callable[[TargetId, str], object]
+    cancel: Cancel
+    _published: dict[str, TargetId] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def execute(self, assignment: Assignment) -> BuildResult:
+        """Build one target; every failure is part of the result."""
+        target = assignment.request.target
+        started = time.monotonic()
+        log_file = self.places.logs / f"{target.id}.log"
+        scratch = self.places.run / "targets" / target.id
+        outcome: WheelReport | Failure
+        with log_file.open("w", encoding="utf-8", errors="replace") as log:
+            _write_header(log, assignment)
+            try:
+                outcome = self._make(assignment, scratch, log)
+            except OSError as error:
+                outcome = _system_failure(error)
+            except OrchestratorError as error:
+                outcome = Failure(kind=FailureKind.ENGINE, message=str(error))
+            finally:
+                # Builds may leave directories without write permission; they are not worth a crash.
+                shutil.rmtree(scratch, ignore_errors=True)
+            if isinstance(outcome, Failure):
+                log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
+        return _result(
+            assignment,
+            outcome,
+            log=log_file,
+            duration=time.monotonic() - started,
+            rejected=self._rejected_wheel(target.id),
+        )
+
+    def _make(self, assignment: Assignment, scratch: Path, log: TextIO) -> WheelReport | Failure:
+        target = assignment.request.target
+        shutil.rmtree(self.places.rejected / target.id, ignore_errors=True)
+        scratch.mkdir(parents=True)
+
+        def step(name: str) -> None:
+            log.write(f"\n== {name}\n")
+            self.step(target.id, name)
+
+        def write(line: str) -> None:
+            log.write(f"{line}\n")
+            log.flush()
+
+        step("stage")
+        copy_tree(self.staged.root, scratch / "source")
+        job = Job(
+            request=assignment.request,
+            source=scratch / "source",
+            scratch=scratch,
+            log=write,
+            step=step,
+            cancel=self.cancel,
+        )
+        wheel = assignment.backend.build(job)
+        if isinstance(wheel, Failure):
+            return wheel
+        step("verify")
+        return self._finish(wheel, assignment.request, scratch, write)
+
+    def _finish(
+        self, wheel: Path, request: BuildRequest, scratch: Path, log: Callable[[str], object]
+    ) -> WheelReport | Failure:
+        """Detect, rewrite, verify; a wheel that is wrong is kept aside."""
+        target = request.target
+        external = target.steps.external
+        try:
+            final = self._rewrite(wheel, target, external, scratch / "final")
+            checked = verify(final, self.policies, external=external, expected=_expected(request))
+        except BadWheelError as error:
+            self._set_aside(wheel, target.id)
+            return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
+        for finding in checked.problems:
+            log(f"{finding.severity}: {finding.rule}: {finding.message}")
+        errors = [each for each in checked.problems if each.severity is Severity.ERROR]
+        if errors:
+            self._set_aside(final, target.id)
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            return Failure(
+                kind=FailureKind.BAD_WHEEL,
+                step="verify",
+                message=f"{errors[0].rule}: {errors[0].message}{more}",
+                hint=_mismatch_hint(target, [each.rule for each in errors]),
+            )
+        if checked.abi3 and (wrong := self.audit(final, log)):
+            self._set_aside(final, target.id)
+            return Failure(kind=FailureKind.AUDIT, step="verify", message=wrong)
+        return self._publish(final, target.id, checked)
+
+    def _rewrite(self, wheel: Path, target: Target, external: tuple[str, ...], dest: Path) -> Path:
+        seen = report(wheel, self.policies, external=external)
+        dest.mkdir()
+        rewrite = target.on_mismatch is OnMismatch.REWRITE
+        elf = seen.observed_tag != _NOT_A_PLATFORM
+        return retag(
+            wheel,
+            dest_dir=dest,
+            platform_tags=(seen.observed_tag, *seen.aliases) if elf else None,
+            version=Version(target.version) if rewrite else None,
+            build_tag=target.build_tag if target.build_tag or rewrite else None,
+        )
+
+    def _publish(
+        self, wheel: Path, target_id: TargetId, checked: WheelReport
+    ) -> WheelReport | Failure:
+        """Move a verified wheel to ``dist/``: written aside, synced, renamed."""
+        with self._lock:
+            owner = self._published.setdefault(wheel.name, target_id)
+        if owner != target_id:
+            self._set_aside(wheel, target_id)
+            return Failure(
+                kind=FailureKind.DUPLICATE_WHEEL,
+                step="verify",
+                message=f"{owner} made a wheel of the same name, {wheel.name}",
+                hint="give the variants different local versions (version.local) or build tags",
+            )
+        install(wheel, self.places.output)
+        return checked
+
+    def _set_aside(self, wheel: Path, target_id: TargetId) -> None:
+        folder = self.places.rejected / target_id
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(wheel, folder / wheel.name)
+
+    def _rejected_wheel(self, target_id: TargetId) -> Path | None:
+        return next((self.places.rejected / target_id).glob("*.whl"), None)
+
+
+def install(wheel: Path, output: Path) -> None:
+    """Put a wheel into ``output`` so that it is there whole or not at all."""
+    output.mkdir(parents=True, exist_ok=True)
+    with _removed_on_error(output / f".{wheel.name}.{os.getpid()}.partial") as partial:
+        shutil.copyfile(wheel, partial)
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(output / wheel.name)
+    folder = os.open(output, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _expected(request: BuildRequest) -> Expected:
+    target = request.target
+    return Expected(
+        name=request.source.name,
+        version=target.version,
+        build_tag=target.build_tag,
+        python=target.python,
+        libc=target.libc,
+        arch=target.arch,
+    )
+
+
+def _mismatch_hint(target: Target, rules: list[str]) -> str:
+    if "planned-version" in rules:
+        injected = [e.name for e in target.env if e.origin.endswith("version.inject")]
+        ignored = f"the build ignored {', '.join(injected)}; " if injected else ""
+        return f'{ignored}set version.inject, or version.on-mismatch = "rewrite"'
+    if "external-library" in rules:
+        return (
+            'list the libraries in build.external, or graft them with build.repair = "auditwheel"'
+        )
+    return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
+
+
+def _system_failure(error: OSError) -> Failure:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return Failure(
+        kind=FailureKind.DISK if full else FailureKind.SOURCE,
+        message=f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
+        hint="free some space, or choose another --work-dir" if full else "",
+    )
+
+
+def _result(
+    assignment: Assignment,
+    outcome: WheelReport | Failure,
+    *,
+    log: Path,
+    duration: float,
+    rejected: Path | None,
+) -> BuildResult:
+    failure = outcome if isinstance(outcome, Failure) else None
+    status = Status.OK
+    if failure is not None:
+        cancelled = failure.kind is FailureKind.CANCELLED
+        status = Status.CANCELLED if cancelled else Status.FAILED
+    return BuildResult(
+        target_id=assignment.request.target.id,
+        key=assignment.request.key,
+        status=status,
+        backend=assignment.backend.name,
+        backend_reason=assignment.reason,
+        wheel=outcome if isinstance(outcome, WheelReport) else None,
+        rejected=rejected,
+        log=log,
+        duration=duration,
+        failure=failure,
+    )
+
+
+def _write_header(log: TextIO, assignment: Assignment) -> None:
+    target = assignment.request.target
+    log.write(f"target   {target.id}\n")
+    log.write(f"version  {target.version}\n")
+    log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
+    log.write(f"image    {target.image}\n")
+    log.write(f"key      {assignment.request.key}\n")
+    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.flush()
