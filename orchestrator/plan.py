@@ -181,21 +181,25 @@ def _image(
     facts: BuilderFacts,
 ) -> str:
     platform = f"{values['libc']}_{values['arch']}"
-    chosen = _last(rule.image for _, rule in overrides)
-    chosen = chosen or settings.images.get(platform) or facts.default_images.get(platform)
+    where = f"images.{platform}"
+    chosen = settings.images.get(platform) or facts.default_images.get(platform)
+    for rule_path, rule in overrides:
+        if rule.image is not None:
+            where, chosen = f"{rule_path}.image", rule.image
     if not chosen:
         raise ConfigError.of(
             f"no image for {platform}: cibuildwheel has none of its own",
-            where=f"images.{platform}",
+            where=where,
             hint="name one that holds /opt/python/<tag>/bin/python",
         )
     image = template.render(chosen, values)
-    aliases = facts.aliases.get(values["arch"], ())
+    known = facts.aliases.get(values["arch"], ())
+    aliases = [each for each in known if each.startswith(values["libc"])]
     # A reference has a registry, a path or a tag; a bare word can only be an alias.
     if not any(mark in image for mark in "/:@") and image not in aliases:
         raise ConfigError.of(
-            f"{image!r} is neither an image reference nor an alias for {values['arch']}",
-            where=f"images.{platform}",
+            f"{image!r} is neither an image reference nor an alias for {platform}",
+            where=where,
             hint=f"aliases: {', '.join(aliases) or 'none'}",
         )
     return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import os
 import re
@@ -10,6 +11,7 @@ import stat
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from enum import Enum
@@ -91,8 +93,8 @@ def locate(text: str, *, base: Path) -> Origin:
     Raises:
         SourceError: it is none of these, or has no build backend.
     """
-    path = base / Path(text).expanduser()
-    if path.is_dir():
+    path = base / os.path.expanduser(text)  # noqa: PTH111 - Path's raises for an unknown user
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
         name, version = _directory_identity(path)
         return Origin(
             kind=Kind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
@@ -203,7 +205,9 @@ def stage(
         SourceError: the sdist is damaged, or has no build backend.
     """
     if origin.kind is Kind.DIRECTORY and origin.path is not None:
-        files = tuple(_clean_files(origin.path, {each.resolve() for each in skip}))
+        # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
+        ours = {each.resolve() for each in skip}
+        files = tuple(_clean_files(origin.path, ours - {origin.path, *origin.path.parents}))
         _copy(origin.path, files, dest)
         epoch = _git_epoch(origin.path) or _newest(dest)
     else:
@@ -305,7 +309,9 @@ def _git_epoch(root: Path) -> int | None:
 
 
 def _newest(root: Path) -> int:
-    return max((int(path.lstat().st_mtime) for path in _walk(root)), default=EARLIEST_EPOCH)
+    # Links are as old as the copy: nothing restores their times.
+    times = (int(path.stat().st_mtime) for path in _walk(root) if not path.is_symlink())
+    return max(times, default=EARLIEST_EPOCH)
 
 
 def _copy(root: Path, files: Iterable[Path], dest: Path) -> None:
@@ -326,7 +332,8 @@ def _copy(root: Path, files: Iterable[Path], dest: Path) -> None:
 def _stays_inside(link: Path, root: Path) -> bool:
     """Whether a link still means the same in a copy of the tree."""
     target = link.readlink()
-    resolved = (link.parent / target).resolve()
+    # Unlike Path.resolve, realpath leaves a link to itself as it is.
+    resolved = Path(os.path.realpath(link.parent / target))
     return not target.is_absolute() and resolved.is_relative_to(root.resolve())
 
 
@@ -336,20 +343,39 @@ def _unpack(archive: Path, dest: Path) -> None:
     holder.mkdir(parents=True)
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as bundle:
-                bundle.extractall(holder)  # noqa: S202 - zipfile strips ".." and roots itself
+            _unzip(archive, holder)
         else:
-            with tarfile.open(archive) as bundle:
-                bundle.extractall(holder, filter="data")
+            _untar(archive, holder)
         tops = [each for each in holder.iterdir() if each.name != "pax_global_header"]
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
     if len(tops) != 1 or not tops[0].is_dir():
         raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
     tops[0].rename(dest)
-    holder.rmdir()
+    shutil.rmtree(holder)
+
+
+_DAMAGE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What unpacking raises; RuntimeError is zipfile's for encryption and unknown compression."""
+
+
+def _untar(archive: Path, dest: Path) -> None:
+    with tarfile.open(archive) as bundle:
+        bundle.extractall(dest, filter="data")
+        # tarfile stops at the last member; gzip compares its checksum at the end of the file.
+        while bundle.fileobj is not None and bundle.fileobj.read(1 << 20):
+            pass
+
+
+def _unzip(archive: Path, dest: Path) -> None:
+    with zipfile.ZipFile(archive) as bundle:
+        for member in bundle.infolist():
+            path = bundle.extract(member, dest)  # strips ".." and roots itself
+            # zipfile does not restore times, and SOURCE_DATE_EPOCH comes from them.
+            seconds = calendar.timegm((*member.date_time, 0, 0, 0))
+            os.utime(path, (seconds, seconds))
 
 
 def fetch_sdist(requirement: str, *, host: Host) -> Path:

@@ -87,6 +87,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     fail_fast: bool,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
+    from orchestrator.report import results as results_file
     from orchestrator.report import summary
     from orchestrator.run.session import Options, Session, open_host
 
@@ -110,6 +111,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         results = session.run(
             progress, announce=lambda choices: _announce(console, choices), doing=doing
         )
+    results_file.write(results, output=options.output, work=options.work)
     _conclude(console, results, options.output)
     return summary.exit_code(results)
 

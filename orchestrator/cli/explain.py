@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 @matrix_option
 def command(target: str, matrix: Path) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
-    from orchestrator.run.session import open_host, planned_requests
+    from orchestrator.run.session import planned_requests
 
     workspace = open_workspace(matrix)
     found = find_target(workspace.plan, target)
-    host = open_host(os.environ, stderr().print)
     inputs = workspace.inputs(Plan(targets=(found,), exclusions=()))
-    request = planned_requests(inputs, host, workspace.root / WORK_DIR)[0]
+    (request,) = planned_requests(
+        inputs, workspace.root / WORK_DIR, environ=os.environ, say=stderr().print
+    )
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")

@@ -52,10 +52,11 @@ def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -
 def _json(workspace: Workspace, plan: Plan) -> str:
     # Only JSON has the keys, which need the source.
     from orchestrator.report import json as documents
-    from orchestrator.run.session import open_host, planned_requests
+    from orchestrator.run.session import planned_requests
 
-    host = open_host(os.environ, stderr().print)
-    requests = planned_requests(workspace.inputs(plan), host, workspace.root / WORK_DIR)
+    requests = planned_requests(
+        workspace.inputs(plan), workspace.root / WORK_DIR, environ=os.environ, say=stderr().print
+    )
     keys = {each.target.id: each.key for each in requests}
     return documents.dumps(documents.plan_document(plan, keys))
 

@@ -58,7 +58,9 @@ def load(data: bytes, *, facts: BuilderFacts) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(*(_problem(each) for each in error.errors())) from None
+        # An array of wrong values counts as empty too; its values have been reported already.
+        found = [e for e in error.errors() if not (e["type"] == "too_short" and e["input"])]
+        raise ConfigError(*map(_problem, found)) from None
     problems = tuple(_check(settings, facts))
     if problems:
         raise ConfigError(*problems)
@@ -73,20 +75,33 @@ def _problem(error: ErrorDetails) -> Problem:
         known = sorted(_keys_at(error["loc"][:-1]))
         return Problem(what=f"unknown key {key!r}", where=path, hint=closest(key, known))
     if error["type"] == "missing":
-        return Problem(what="is missing", where=path)
-    message = error["msg"].removeprefix("Value error, ")
+        *parent, key = error["loc"]
+        return Problem(what="is missing", where=f"{dotted(parent)}.{key}" if parent else str(key))
+    message = _IN_TOML.get(error["type"], error["msg"])
     return Problem(what=message[:1].lower() + message[1:], where=path)
+
+
+_IN_TOML = {
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "tuple_type": "must be an array",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "too_short": "must not be empty",
+}
+"""What pydantic says in Python's words -> the same in TOML's."""
 
 
 def dotted(loc: Sequence[int | str]) -> str:
     """``("axes", "cuda", 1)`` -> ``axes.cuda[1]``."""
     path = ""
+    loc = tuple(loc)
     if loc[:1] == ("axes",) and loc[2:3] == ("values",):
         loc = (*loc[:2], *loc[3:])  # `cuda = [...]` is short for `cuda = { values = [...] }`
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith(("function-", "EnvValue", "str")):
+        elif not part.startswith("("):  # the tag of a union
             path += f".{part}" if path else part
     return path or "matrix.toml"
 

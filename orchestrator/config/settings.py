@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.template import PASS_THROUGH
@@ -32,7 +40,7 @@ def _text(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _command(value: Any) -> Any:
@@ -43,7 +51,9 @@ def _command(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts), Field(strict=False)]
+Texts = Annotated[
+    tuple[Text, ...], BeforeValidator(_texts), Field(min_length=1, strict=False)
+]
 Command = Annotated[str, BeforeValidator(_command)]
 
 
@@ -75,7 +85,7 @@ class Axis(Model):
 
 
 def _axis(value: Any) -> Any:
-    return {"values": value} if isinstance(value, list) else value
+    return value if isinstance(value, dict | Axis) else {"values": value}
 
 
 AxisField = Annotated[Axis, BeforeValidator(_axis)]
@@ -88,11 +98,17 @@ class EnvValue(Model):
     """A value in which ``$NAME`` and ``$(command)`` are evaluated where the build runs."""
 
 
-def _env_value(value: Any) -> Any:
-    return value if isinstance(value, dict) else _text(value)
+def _env_kind(value: Any) -> str:
+    return "(table)" if isinstance(value, dict | EnvValue) else "(text)"
 
 
-Env = dict[str, Annotated[EnvValue | str, BeforeValidator(_env_value)]]
+Env = dict[
+    str,
+    Annotated[
+        Annotated[EnvValue, Tag("(table)")] | Annotated[Text, Tag("(text)")],
+        Discriminator(_env_kind),  # otherwise an error in one kind is reported for both
+    ],
+]
 When = dict[str, Texts]
 
 
@@ -118,7 +134,7 @@ class Build(Model):
     """``none`` (the default), ``auditwheel``, or a command with {wheel} and {dest_dir}."""
     external: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
-    timeout: Annotated[int, Field(gt=0)] | None = None
+    timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds one target may take."""
 
 

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.config import template
+from orchestrator.config.settings import axis_value_ok
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.matrix.select import compile_when
 from orchestrator.models import Exclusion, TargetId
@@ -60,14 +61,7 @@ def expand(settings: Settings) -> Expansion:
     """
     axes = settings.axes
     names = (*BUILT_IN, *sorted(axes.keys() - set(BUILT_IN)))
-    excludes = [
-        compile_when(rule.when, axes, where=f"exclude[{index}].when")
-        for index, rule in enumerate(settings.exclude)
-    ]
-    overrides = [
-        compile_when(rule.when, axes, where=f"override[{index}].when")
-        for index, rule in enumerate(settings.override)
-    ]
+    excludes, overrides = _compiled_rules(settings)
     cells: list[Cell] = []
     exclusions: list[Exclusion] = []
     for choice in product(*(axes[name].values for name in names)):
@@ -91,15 +85,42 @@ def expand(settings: Settings) -> Expansion:
     return Expansion(cells=tuple(cells), exclusions=tuple(exclusions))
 
 
+_When = dict[str, frozenset[str]]
+
+
+def _compiled_rules(settings: Settings) -> tuple[list[_When], list[_When]]:
+    """Return what excludes and overrides match, or report all that match nothing together."""
+    problems: list[Problem] = []
+    compiled: dict[str, list[_When]] = {"exclude": [], "override": []}
+    for kind, rules in (("exclude", settings.exclude), ("override", settings.override)):
+        for index, rule in enumerate(rules):
+            try:
+                when = compile_when(rule.when, settings.axes, where=f"{kind}[{index}].when")
+            except ConfigError as error:
+                problems += error.problems
+            else:
+                compiled[kind].append(when)
+    if problems:
+        raise ConfigError(*problems)
+    return compiled["exclude"], compiled["override"]
+
+
 def _matches(when: Mapping[str, frozenset[str]], values: Mapping[str, str]) -> bool:
     return all(values[axis] in wanted for axis, wanted in when.items())
 
 
 def _label(settings: Settings, names: Iterable[str], values: Mapping[str, str]) -> str:
-    parts = (
-        template.render(axis.label, values) if axis.label is not None else values[name]
-        for name, axis in ((name, settings.axes[name]) for name in names)
-    )
+    parts = []
+    for name in names:
+        text = settings.axes[name].label
+        part = values[name] if text is None else template.render(text, values)
+        if part and not axis_value_ok(part):
+            raise ConfigError.of(
+                f"{part!r} cannot be a part of a target ID",
+                where=f"axes.{name}.label",
+                hint="letters, digits and . _ + - only: IDs name files and are selected by globs",
+            )
+        parts.append(part)
     return "-".join(part for part in parts if part)
 
 

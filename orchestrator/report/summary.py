@@ -119,6 +119,8 @@ def exit_code(results: Sequence[BuildResult]) -> ExitCode:
     kinds = {each.failure.kind for each in results if each.failure is not None}
     if Status.CANCELLED in statuses and FailureKind.CANCELLED in kinds:
         return ExitCode.INTERRUPTED
+    if FailureKind.BUG in kinds:
+        return ExitCode.BUG
     if FailureKind.BAD_WHEEL in kinds or FailureKind.AUDIT in kinds:
         return ExitCode.BAD_WHEEL
     if Status.FAILED in statuses:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.builders.base import Backend, Host
@@ -32,14 +31,13 @@ from orchestrator.models import (
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
-from orchestrator.report import json as documents
 from orchestrator.run import scheduler
 from orchestrator.run.executors.local import Run
 from orchestrator.run.worker import Assignment, Places, Worker
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.config.settings import Engine
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
 
 LABEL = "orchestrator.run"
 """Container label whose value is the run's ID."""
-
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +103,6 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
 
 
-def stage_source(origin: Origin, host: Host, dest: Path, skip: Sequence[Path] = ()) -> Staged:
-    """Stage the source in ``dest``, fetched first if it is a requirement."""
-
-    def fetch(requirement: str) -> Path:
-        return fetch_sdist(requirement, host=host)
-
-    return stage(origin, dest=dest, fetch=fetch, skip=skip)
-
-
 def request_for(target: Target, staged: Staged, backend: BackendName) -> BuildRequest:
     """Return the request of a target, with its key."""
     return make_request(
@@ -128,13 +115,20 @@ def request_for(target: Target, staged: Staged, backend: BackendName) -> BuildRe
 
 
 def planned_requests(
-    inputs: Inputs, host: Host, work: Path, backend: BackendName | None = None
+    inputs: Inputs, work: Path, *, environ: Mapping[str, str], say: Callable[[str], object]
 ) -> tuple[BuildRequest, ...]:
-    """Return the requests as planned, which needs the source's digest but no engine."""
+    """Return the requests as planned.
+
+    That needs the source's digest, but no engine, and the toolchain only to fetch a requirement.
+    """
+
+    def fetch(requirement: str) -> Path:
+        return fetch_sdist(requirement, host=open_host(environ, say))
+
     with run_directory(work) as run:
-        staged = stage_source(inputs.origin, host, run / "source", (work,))
+        staged = stage(inputs.origin, dest=run / "source", fetch=fetch, skip=(work,))
         return tuple(
-            request_for(each, staged, backend or planned_backend(each, inputs.facts))
+            request_for(each, staged, planned_backend(each, inputs.facts))
             for each in inputs.targets
         )
 
@@ -172,7 +166,7 @@ class Session:
         announce: Callable[[Mapping[TargetId, Choice]], object],
         doing: Callable[[str], object],
     ) -> tuple[BuildResult, ...]:
-        """Build everything and write ``results.json``, also when interrupted.
+        """Build everything.
 
         Args:
             listener: hears what happens.
@@ -180,7 +174,7 @@ class Session:
             doing: told what the preparation is at.
 
         Returns:
-            One result for each target, in plan order.
+            One result for each target, in plan order, also when interrupted.
 
         Raises:
             OrchestratorError: the run cannot start.
@@ -191,7 +185,7 @@ class Session:
             places = _make_places(options, run)
             doing("staging the source")
             skip = (options.output, options.work)
-            staged = stage_source(self._inputs.origin, self._host, run / "source", skip)
+            staged = stage(self._inputs.origin, dest=run / "source", fetch=self._fetch, skip=skip)
             pulls = stack.enter_context((places.logs / "images.log").open("w", encoding="utf-8"))
             doing("looking for engine, images and interpreters")
             survey = self._make_survey(lambda line: pulls.write(f"{line}\n"))
@@ -201,9 +195,10 @@ class Session:
                 results = self._build(choices, survey, staged, places, listener, run)
             finally:
                 self._clean_up(survey, run.name)
-            ordered = tuple(results[each.id] for each in self._inputs.targets)
-            write_results(ordered, options)
-        return ordered
+        return tuple(results[each.id] for each in self._inputs.targets)
+
+    def _fetch(self, requirement: str) -> Path:
+        return fetch_sdist(requirement, host=self._host)
 
     def _make_survey(self, log: Callable[[str], object]) -> Survey:
         return Survey(
@@ -386,20 +381,3 @@ def _remove_if_stale(run: Path) -> None:
     with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(run, ignore_errors=True)
-
-
-def write_results(results: Sequence[BuildResult], options: Options) -> Path:
-    """Lay this run's results over those in ``results.json``; safe for runs at the same time."""
-    path = options.output / RESULTS
-    with (options.work / "results.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        earlier: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        document = documents.results_document(
-            results, earlier=earlier, root=options.output.absolute().parent
-        )
-        partial = path.with_name(f".{RESULTS}.partial")
-        partial.write_text(documents.dumps(document), encoding="utf-8")
-        partial.replace(path)
-    return path

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -99,20 +100,17 @@ class Worker:
         started = time.monotonic()
         log_file = self.places.logs / f"{target.id}.log"
         scratch = self.places.run / "targets" / target.id
-        outcome: WheelReport | Failure
-        with log_file.open("w", encoding="utf-8", errors="replace") as log:
-            _write_header(log, assignment)
-            try:
-                outcome = self._make(assignment, scratch, log)
-            except OSError as error:
-                outcome = _system_failure(error)
-            except OrchestratorError as error:
-                outcome = Failure(kind=FailureKind.ENGINE, message=str(error))
-            finally:
-                # Builds may leave directories without write permission; they are not worth a crash.
-                shutil.rmtree(scratch, ignore_errors=True)
-            if isinstance(outcome, Failure):
-                log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
+        outcome: WheelReport | Failure | None = None
+        try:
+            with log_file.open("w", encoding="utf-8", errors="replace") as log:
+                _write_header(log, assignment)
+                outcome = self._attempt(assignment, scratch, log)
+        except OSError as error:
+            # The log itself cannot be written; a wheel that is in dist/ stays what it is.
+            outcome = outcome or _system_failure(error)
+        finally:
+            # Builds may leave directories without write permission; they are not worth a crash.
+            shutil.rmtree(scratch, ignore_errors=True)
         return _result(
             assignment,
             outcome,
@@ -120,6 +118,25 @@ class Worker:
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
         )
+
+    def _attempt(self, assignment: Assignment, scratch: Path, log: TextIO) -> WheelReport | Failure:
+        outcome: WheelReport | Failure
+        try:
+            outcome = self._make(assignment, scratch, log)
+        except OSError as error:
+            outcome = _system_failure(error)
+        except OrchestratorError as error:
+            outcome = Failure(kind=FailureKind.ENGINE, message=str(error))
+        except Exception as error:  # noqa: BLE001 - a bug must not lose the other targets
+            log.write(traceback.format_exc())
+            outcome = Failure(
+                kind=FailureKind.BUG,
+                message=f"a bug in orchestrator: {type(error).__name__}: {error}",
+                hint="please report it; the traceback is in the log",
+            )
+        if isinstance(outcome, Failure):
+            log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
+        return outcome
 
     def _make(self, assignment: Assignment, scratch: Path, log: TextIO) -> WheelReport | Failure:
         target = assignment.request.target

@@ -1,0 +1,537 @@
+"""Start programs, read what they say, and stop them with everything they started.
+
+The only module that imports `subprocess`. Every program runs in a session of its own, so that a
+terminal's Ctrl-C reaches this process alone, which then stops its children in order: SIGINT first
+(builders remove their containers), SIGTERM after a grace period, SIGKILL at last.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+
+TICK = 0.05
+"""Seconds between two looks at the child, the clock and the cancel token."""
+
+DRAIN = 1.0
+"""Seconds to wait for output of programs that a finished child left behind."""
+
+MAX_LINE = 64 * 1024
+"""Characters after which a line without an end is handed on in pieces."""
+
+READ_SIZE = 64 * 1024
+PIPE_READS = 16
+"""Reads that empty the largest pipe an unprivileged process can have (1 MiB)."""
+
+NOT_FOUND = 127
+TIMED_OUT = 124
+
+
+class TextSink(Protocol):
+    """Anything text can be written to: a file, `io.StringIO`."""
+
+    def write(self, text: str, /) -> object:
+        """Take some text."""
+
+
+LineCallback = Callable[[str], object]
+"""Called with each line, without its line end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grace:
+    """Seconds a program gets to end by itself after each signal.
+
+    Attributes:
+        interrupt: after SIGINT; a builder needs them to remove its container.
+        terminate: after SIGTERM, before SIGKILL.
+    """
+
+    interrupt: float = 15.0
+    terminate: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How a program ended.
+
+    Attributes:
+        returncode: exit status, or minus the signal's number.
+        duration: wall-clock seconds.
+        timed_out: whether it was stopped because its time was up.
+        cancelled: whether it was stopped because the run was cancelled.
+    """
+
+    returncode: int
+    duration: float
+    timed_out: bool
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """Answer of a program to a short question.
+
+    Attributes:
+        returncode: exit status; 127 when there is no such program, 124 when it took too long.
+        stdout: all of its standard output.
+        stderr: all of its standard error, or why it could not be started.
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited with 0."""
+        return self.returncode == 0
+
+    @property
+    def last_line(self) -> str:
+        """The last line with text of stderr, else of stdout; empty when it said nothing."""
+        for text in (self.stderr, self.stdout):
+            lines = text.strip().splitlines()
+            if lines:
+                return lines[-1].strip()
+        return ""
+
+
+class Cancel:
+    """One-way switch shared by all workers: once set, every program that `run` started stops.
+
+    `set` may be called from any thread and from a signal handler, hence the reentrant lock.
+    """
+
+    __slots__ = ("_flag", "_lock", "_trees")
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self._lock = threading.RLock()
+        self._trees: set[_Tree] = set()
+
+    def set(self) -> None:
+        """Stop all registered programs, and every later one before it starts."""
+        self._flag.set()
+        with self._lock:
+            # Signal here and not only in `run`: its thread may be busy in a callback.
+            for tree in tuple(self._trees):
+                tree.signal(signal.SIGINT)
+
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
+        return self._flag.is_set()
+
+    @contextlib.contextmanager
+    def registered(self, tree: _Tree) -> Iterator[None]:
+        """Interrupt these processes on `set`; left before their leader is reaped."""
+        with self._lock:
+            self._trees.add(tree)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._trees.discard(tree)
+
+
+def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a default
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: TextSink | LineCallback,
+    on_line: LineCallback | None = None,
+    timeout: float | None = None,
+    cancel: Cancel | None = None,
+    grace: Grace | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Finished:
+    """Run a program to its end and hand on its output line by line as it comes.
+
+    stdout and stderr are one stream, decoded as UTF-8 with replacement characters; stdin is
+    /dev/null. Programs that the child leaves behind in its session are killed when it ends.
+
+    Args:
+        argv: program (looked up on `env`'s PATH) and arguments.
+        env: the whole environment.
+        cwd: working directory.
+        log: gets every line: a text file (with line ends) or a callable (without).
+        on_line: also gets every line, for progress.
+        timeout: seconds after which it is stopped.
+        cancel: stops it when set; already set: nothing is started.
+        grace: how long it may take to stop.
+        pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
+
+    Raises:
+        EnvironmentProblemError: the program is missing or cannot be executed.
+    """
+    started = time.monotonic()
+    cancel = cancel or Cancel()
+    if cancel.is_set():
+        return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
+    lines = _Lines(_callbacks(log, on_line))
+    child = _start(argv, env, cwd, pass_fds)
+    with contextlib.ExitStack() as stack:
+        # Last in, first out: kill what is left, deregister, and only then reap, because until
+        # it is reaped the kernel gives its number to nobody else.
+        tree = _Tree(child.pid)
+        stack.callback(_reap, child)
+        stack.enter_context(cancel.registered(tree))
+        stack.callback(tree.signal, signal.SIGKILL)
+        watch = _Watch(tree, started, timeout, cancel, grace or Grace())
+        try:
+            _pump(child, tree, lines, watch)
+        except BaseException:
+            # Ctrl-C, or a callback failed: nobody waits for this program any more.
+            _stop_now(tree)
+            raise
+    return Finished(
+        returncode=child.returncode,
+        duration=time.monotonic() - started,
+        timed_out=watch.timed_out,
+        # `set` interrupts at once, so the program may have stopped before the watch looked.
+        cancelled=watch.cancelled or (cancel.is_set() and not watch.timed_out),
+    )
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 30.0,
+) -> Captured:
+    """Run a program that answers quickly and return all it said; never raises for its failure.
+
+    Args:
+        argv: program and arguments.
+        env: the whole environment; None for this process's own.
+        cwd: working directory; None for this process's own.
+        timeout: seconds after which it is killed.
+    """
+    # Files instead of pipes: a daemon that keeps a pipe open would keep us waiting for its end.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Captured(returncode=NOT_FOUND, stdout="", stderr=f"{argv[0]}: {error.strerror}")
+        try:
+            returncode = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            returncode = TIMED_OUT
+        finally:
+            if child.returncode is None:
+                _Tree(child.pid).signal(signal.SIGKILL)
+                child.wait()
+        stdout, stderr = (_read_all(stream.fileno()) for stream in (out, err))
+    if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
+        stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
+    return Captured(returncode=returncode, stdout=stdout, stderr=stderr)
+
+
+class Tail:
+    """Keeps the last lines, for a message; pass it as `on_line`."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, size: int = 20) -> None:
+        self._lines: deque[str] = deque(maxlen=size)
+
+    def __call__(self, line: str) -> None:
+        """Take one line."""
+        if line.strip():
+            self._lines.append(line.rstrip())
+
+    @property
+    def text(self) -> str:
+        """The lines kept, joined."""
+        return "\n".join(self._lines)
+
+    @property
+    def last(self) -> str:
+        """The last line with text, or nothing."""
+        return self._lines[-1].strip() if self._lines else ""
+
+
+class _Lines:
+    """Cuts a stream of bytes into lines of text."""
+
+    def __init__(self, callbacks: Sequence[LineCallback]) -> None:
+        self._callbacks = callbacks
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._pieces: list[str] = []
+        self._held = 0
+
+    def feed(self, data: bytes) -> None:
+        text = self._decoder.decode(data)
+        *complete, rest = text.split("\n")
+        for line in complete:
+            self._hold(line)
+            self._emit()
+        self._hold(rest)
+
+    def finish(self) -> None:
+        self._hold(self._decoder.decode(b"", final=True))
+        if self._held:
+            self._emit()
+
+    def _hold(self, text: str) -> None:
+        while self._held + len(text) > MAX_LINE:
+            room = MAX_LINE - self._held
+            self._pieces.append(text[:room])
+            text = text[room:]
+            self._emit()
+        self._pieces.append(text)
+        self._held += len(text)
+
+    def _emit(self) -> None:
+        line = "".join(self._pieces).removesuffix("\r")
+        self._pieces.clear()
+        self._held = 0
+        for callback in self._callbacks:
+            callback(line)
+
+
+class _Watch:
+    """Decides when a program has to stop, and raises the pressure until it does."""
+
+    def __init__(
+        self, tree: _Tree, started: float, timeout: float | None, cancel: Cancel, grace: Grace
+    ) -> None:
+        self.timed_out = False
+        self.cancelled = False
+        self._tree = tree
+        self._end = None if timeout is None else started + timeout
+        self._cancel = cancel
+        self._steps = deque(
+            [
+                (signal.SIGINT, grace.interrupt),
+                (signal.SIGTERM, grace.terminate),
+                (signal.SIGKILL, 0.0),
+            ]
+        )
+        self._next = 0.0
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if not (self.timed_out or self.cancelled):
+            self.cancelled = self._cancel.is_set()
+            self.timed_out = not self.cancelled and self._end is not None and now >= self._end
+        if (self.timed_out or self.cancelled) and self._steps and now >= self._next:
+            number, patience = self._steps.popleft()
+            self._next = now + patience
+            self._tree.signal(number)
+
+
+def _pump(child: subprocess.Popen[bytes], tree: _Tree, lines: _Lines, watch: _Watch) -> None:
+    """Hand on output until the child has ended and its pipe is closed or silent for long."""
+    if child.stdout is None:  # pragma: no cover - it is always a pipe
+        return
+    pipe = child.stdout.fileno()
+    os.set_blocking(pipe, False)
+    # poll, not select: descriptors above 1023 are normal with many workers.
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    is_open = True
+    give_up: float | None = None
+    while True:
+        if is_open and poller.poll(TICK * 1000):
+            is_open = _read_some(pipe, lines)
+        elif not is_open:
+            time.sleep(TICK / 5)
+        if give_up is None and _has_ended(child.pid):
+            give_up = time.monotonic() + DRAIN
+        if give_up is None:
+            watch.look()
+        elif not is_open or time.monotonic() >= give_up:
+            break
+    _read_rest(tree, pipe, lines)
+    lines.finish()
+
+
+def _read_rest(tree: _Tree, pipe: int, lines: _Lines) -> None:
+    """Read what a slow callback left in the pipe, but not what a daemon goes on to write."""
+    tree.signal(signal.SIGKILL)
+    for _ in range(PIPE_READS):
+        try:
+            data = os.read(pipe, READ_SIZE)
+        except BlockingIOError:
+            return
+        if not data:
+            return
+        lines.feed(data)
+
+
+def _read_some(pipe: int, lines: _Lines) -> bool:
+    """Read what is there; return whether there may be more later."""
+    try:
+        data = os.read(pipe, READ_SIZE)
+    except BlockingIOError:
+        return True
+    lines.feed(data)
+    return bool(data)
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+        )
+    except OSError as error:
+        raise _cannot_start(argv[0], cwd, error) from error
+
+
+def _cannot_start(program: str, cwd: Path, error: OSError) -> OrchestratorError:
+    if not cwd.is_dir():
+        what = f"cannot run {program}: the working directory {cwd} does not exist"
+        return EnvironmentProblemError(Problem(what=what))
+    if isinstance(error, FileNotFoundError):
+        return EnvironmentProblemError(
+            Problem(
+                what=f"{program}: no such program",
+                hint=f"install {Path(program).name}, or put it on PATH",
+            )
+        )
+    return EnvironmentProblemError(Problem(what=f"cannot run {program}: {error.strerror}"))
+
+
+def _callbacks(
+    log: TextSink | LineCallback, on_line: LineCallback | None
+) -> tuple[LineCallback, ...]:
+    write = getattr(log, "write", None)
+    if write is not None:
+
+        def to_log(line: str) -> None:
+            write(f"{line}\n")
+
+        first: LineCallback = to_log
+    elif callable(log):
+        first = log
+    else:
+        raise TypeError(f"log must be a text file or a callable, not {type(log).__name__}")
+    return (first,) if on_line is None else (first, on_line)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the child is dead; it stays a zombie, so that its number is not used again."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    child.wait()
+    if child.stdout is not None:
+        child.stdout.close()
+
+
+def _stop_now(tree: _Tree) -> None:
+    """Stop a program that nobody waits for; the caller kills what is left."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        tree.signal(number)
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            if _has_ended(tree.pid):
+                return
+            time.sleep(TICK)
+
+
+class _Tree:
+    """A program and everything it started, as far as session or descent connect it.
+
+    A shell with job control puts its jobs into groups of their own, and `setsid` leaves the
+    session. Both are found while their parents live, and remembered for the next, stronger
+    signal. A process that left the session of a program that then ended by itself is a daemon
+    and meant to stay.
+    """
+
+    __slots__ = ("_strays", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._strays: set[tuple[int, int]] = set()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them; `pid` must not have been reaped yet."""
+        # Look first: as soon as a parent is dead, nothing leads to its children any more.
+        table = list(_process_table())
+        self._strays |= {(row.pid, row.started) for row in self._relatives(table)}
+        # A number may belong to somebody else by now; the start time tells.
+        alive = {(row.pid, row.started) for row in table}
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        for stray, _ in self._strays & alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(stray, number)
+
+    def _relatives(self, table: Sequence[_Row]) -> list[_Row]:
+        """Processes of our session or descent that are not in our group."""
+        family = {self.pid}
+        grown = True
+        while grown:
+            found = {
+                row.pid
+                for row in table
+                if row.pid not in family and (row.parent in family or row.session == self.pid)
+            }
+            family |= found
+            grown = bool(found)
+        return [row for row in table if row.pid in family and row.group != self.pid]
+
+
+class _Row(NamedTuple):
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+
+
+def _process_table() -> Iterator[_Row]:
+    """Every process of this machine, from proc(5); nothing where there is no /proc."""
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                stat = (entry / "stat").read_bytes()
+                # The command's name is in parentheses and may hold anything, spaces included.
+                fields = stat[stat.rindex(b")") + 2 :].split()
+                parent, group, session = (int(field) for field in fields[1:4])
+                yield _Row(int(entry.name), parent, group, session, int(fields[19]))
+
+
+def _read_all(descriptor: int) -> str:
+    # An own duplicate: the child shares our file's offset.
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        stream.seek(0)
+        return stream.read().decode(errors="replace")

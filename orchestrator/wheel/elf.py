@@ -1,0 +1,558 @@
+"""Reads what the loader reads of an ELF file, from bytes in memory.
+
+Layouts are those of the System V gABI and of the GNU extensions that the Linux Standard Base
+describes (symbol versions, GNU hash) and the x86-64 psABI (program properties). Nothing in the
+bytes is believed: every offset, size and count is checked before it is used, every walk is
+bounded by the size of the file or by a limit below.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.models import Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAGIC = b"\x7fELF"
+SMALLEST = 52
+"""Bytes of the smallest ELF header (32-bit); anything shorter is no ELF file."""
+
+# e_type
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
+
+# Segments, sections and dynamic tags that we read.
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_SHT_NOTE, _SHT_NOBITS, _SHT_DYNSYM = 7, 8, 11
+_SHF_TLS = 0x400
+_DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SONAME = 1, 4, 5, 6, 10, 14
+_DT_RPATH, _DT_RUNPATH, _DT_GNU_HASH = 15, 29, 0x6FFFFEF5
+_DT_VERSYM, _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
+_PN_XNUM = 0xFFFF
+_STB_WEAK = 2
+_STT_FUNC = 2
+_NT_GNU_PROPERTY_TYPE_0 = 5
+_X86_ISA_1_NEEDED = 0xC0008002
+
+_EM_386, _EM_S390, _EM_ARM, _EM_X86_64 = 3, 22, 40, 62
+_ARM_EABI_MASK, _ARM_EABI_5, _ARM_HARD_FLOAT = 0xFF000000, 0x05000000, 0x400
+
+_ARCHES: dict[tuple[int, int, bool], Arch] = {
+    (_EM_386, 32, True): Arch.I686,
+    (_EM_X86_64, 64, True): Arch.X86_64,
+    (21, 64, True): Arch.PPC64LE,
+    (_EM_S390, 64, False): Arch.S390X,
+    (_EM_ARM, 32, True): Arch.ARMV7L,
+    (183, 64, True): Arch.AARCH64,
+    (243, 64, True): Arch.RISCV64,
+    (258, 64, True): Arch.LOONGARCH64,
+}
+"""(e_machine, class, little endian) of the architectures that platform tags name."""
+
+# A version index has 15 bits (LSB 10.7), so no honest file has more entries.
+_MAX_VERSIONS = 1 << 15
+_MAX_SECTIONS = 1 << 20
+_MAX_ENTRIES = 1 << 16
+# The largest libraries there are have tens of thousands.
+_MAX_UNDEFINED = 1 << 20
+_MAX_INITS = 1 << 12
+# All names of the largest CUDA libraries come to a few MB. Names may overlap in the string table,
+# so without a limit a small file could ask for terabytes.
+_MAX_NAME_BYTES = 64 << 20
+
+ISA_LEVELS = ((8, "x86-64-v4"), (4, "x86-64-v3"), (2, "x86-64-v2"))
+"""Bits of GNU_PROPERTY_X86_ISA_1_NEEDED above the baseline, and their names, highest first."""
+
+
+class MalformedElfError(ValueError):
+    """The bytes start as an ELF file but cannot be read as one."""
+
+
+class VersionNeed(NamedTuple):
+    """One library and the symbol versions needed of it (``.gnu.version_r``)."""
+
+    library: str
+    versions: tuple[str, ...]
+
+
+class Symbol(NamedTuple):
+    """An undefined dynamic symbol. Library and version are empty when it has no version."""
+
+    name: str
+    library: str
+    version: str
+    weak: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfInfo:
+    """What a loader and an auditor want to know of an ELF file.
+
+    Attributes:
+        bits: 32 or 64.
+        little_endian: byte order.
+        machine: e_machine.
+        flags: e_flags.
+        kind: e_type (`ET_DYN` is a shared library).
+        arch: the architecture a platform tag names; None when no tag names it (also for ARM
+            without EABI 5 hard float, which armv7l tags promise).
+        interpreter: PT_INTERP, empty for a library.
+        soname: DT_SONAME, or empty.
+        needed: DT_NEEDED, in order.
+        rpath: DT_RPATH, split at colons.
+        runpath: DT_RUNPATH, split at colons.
+        versions: symbol versions needed, in the order of the file.
+        undefined: undefined dynamic symbols, in the order of the file.
+        inits: names of the functions that make it a Python extension (``PyInit_*``).
+        isa: bits of GNU_PROPERTY_X86_ISA_1_NEEDED, 0 when not x86-64 or not said.
+    """
+
+    bits: int
+    little_endian: bool
+    machine: int
+    flags: int
+    kind: int
+    arch: Arch | None
+    interpreter: str
+    soname: str
+    needed: tuple[str, ...]
+    rpath: tuple[str, ...]
+    runpath: tuple[str, ...]
+    versions: tuple[VersionNeed, ...]
+    undefined: tuple[Symbol, ...]
+    inits: tuple[str, ...]
+    isa: int
+
+    @property
+    def isa_level(self) -> str:
+        """``x86-64-v3`` and the like; empty for the baseline or an architecture without levels."""
+        if not self.isa & ~1:
+            return ""
+        return next((name for bit, name in ISA_LEVELS if self.isa & bit), "x86-64-unknown")
+
+
+def is_elf(head: bytes) -> bool:
+    """Whether these first bytes of a file are those of an ELF file."""
+    return head[:4] == MAGIC
+
+
+def parse(data: bytes | bytearray | memoryview) -> ElfInfo:
+    """Read an ELF file.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        MalformedElfError: it is not an ELF file, or does not hold together.
+    """
+    image = _Image(data if isinstance(data, bytes) else bytes(data))
+    header = image.header()
+    arch = _arch(image, header)
+    segments = tuple(image.segments(header))
+    dynamic = _Dynamic.of(image, header, segments)
+    versions, names = dynamic.version_needs()
+    undefined, inits = dynamic.symbols(names)
+    return ElfInfo(
+        bits=image.bits,
+        little_endian=image.little_endian,
+        machine=header.machine,
+        flags=header.flags,
+        kind=header.type,
+        arch=arch,
+        interpreter=_interpreter(image, segments),
+        soname=dynamic.string_of(_DT_SONAME),
+        needed=dynamic.strings_of(_DT_NEEDED),
+        rpath=_split_path(dynamic.string_of(_DT_RPATH)),
+        runpath=_split_path(dynamic.string_of(_DT_RUNPATH)),
+        versions=versions,
+        undefined=undefined,
+        inits=inits,
+        isa=_isa(image, header, segments) if arch is Arch.X86_64 else 0,
+    )
+
+
+class _Header(NamedTuple):
+    type: int
+    machine: int
+    version: int
+    entry: int
+    phoff: int
+    shoff: int
+    flags: int
+    ehsize: int
+    phentsize: int
+    phnum: int
+    shentsize: int
+    shnum: int
+    shstrndx: int
+
+
+class _Segment(NamedTuple):
+    type: int
+    offset: int
+    vaddr: int
+    filesz: int
+    align: int
+
+
+class _Section(NamedTuple):
+    name: int
+    type: int
+    flags: int
+    addr: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    addralign: int
+    entsize: int
+
+
+class _Image:
+    """The bytes, with reads that cannot leave them."""
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < SMALLEST or not is_elf(data):
+            raise MalformedElfError("no ELF header")
+        self.data = data
+        bits, order = {1: 32, 2: 64}.get(data[4]), {1: "<", 2: ">"}.get(data[5])
+        if bits is None or order is None:
+            raise MalformedElfError(f"unknown class {data[4]} or byte order {data[5]}")
+        self.bits = bits
+        self.order = order
+        self.little_endian = order == "<"
+        self.word = "Q" if bits == 64 else "I"  # noqa: PLR2004
+
+    @property
+    def wide(self) -> bool:
+        return self.word == "Q"
+
+    def slice(self, offset: int, size: int, what: str) -> memoryview:
+        """Return `size` bytes at `offset`."""
+        if offset < 0 or size < 0 or offset + size > len(self.data):
+            end = len(self.data)
+            raise MalformedElfError(f"{what}: {size} bytes at {offset}, but the file ends at {end}")
+        return memoryview(self.data)[offset : offset + size]
+
+    def unpack(self, layout: str, offset: int, what: str) -> tuple[int, ...]:
+        """Return the integers at `offset`."""
+        view = self.slice(offset, struct.calcsize("=" + layout), what)
+        return struct.unpack(self.order + layout, view)
+
+    def table(self, layout: str, offset: int, count: int, what: str) -> Iterator[tuple[int, ...]]:
+        """Iterate over `count` records at `offset`."""
+        view = self.slice(offset, count * struct.calcsize("=" + layout), what)
+        return struct.iter_unpack(self.order + layout, view)
+
+    def header(self) -> _Header:
+        layout = "HHI" + self.word * 3 + "IHHHHHH"
+        header = _Header(*self.unpack(layout, 16, "ELF header"))
+        if header.shoff == 0:
+            return header._replace(shnum=0)
+        if header.shnum == 0 or header.phnum == _PN_XNUM:
+            # Counts that need more than 16 bits stand in the first section header (gABI 4).
+            first = _Section(*self.unpack(self.section_layout, header.shoff, "section headers"))
+            header = header._replace(
+                shnum=header.shnum or first.size,
+                phnum=first.info if header.phnum == _PN_XNUM else header.phnum,
+            )
+        return header
+
+    @property
+    def section_layout(self) -> str:
+        return "II" + self.word * 4 + "II" + self.word * 2
+
+    def segments(self, header: _Header) -> Iterator[_Segment]:
+        layout = "IIQQQQQQ" if self.wide else "IIIIIIII"
+        if not header.phnum:
+            return
+        if header.phentsize != struct.calcsize("=" + layout):
+            raise MalformedElfError(f"program headers of {header.phentsize} bytes")
+        for row in self.table(layout, header.phoff, header.phnum, "program headers"):
+            if self.wide:
+                kind, _, offset, vaddr, _, filesz, _, align = row
+            else:
+                kind, offset, vaddr, _, filesz, _, _, align = row
+            yield _Segment(kind, offset, vaddr, filesz, align)
+
+    def sections(self, header: _Header) -> Iterator[_Section]:
+        if not header.shnum:
+            return
+        if header.shnum > _MAX_SECTIONS:
+            raise MalformedElfError(f"{header.shnum} sections")
+        if header.shentsize != struct.calcsize("=" + self.section_layout):
+            raise MalformedElfError(f"section headers of {header.shentsize} bytes")
+        rows = self.table(self.section_layout, header.shoff, header.shnum, "section headers")
+        yield from map(_Section._make, rows)
+
+
+class _Strings:
+    """A string table. Names are decoded once, and their total length is bounded."""
+
+    def __init__(self, data: bytes, start: int, size: int) -> None:
+        self._data = data
+        self._start = start
+        self._end = start + size
+        self._names: dict[int, str] = {}
+        self._left = _MAX_NAME_BYTES
+
+    def __getitem__(self, index: int) -> str:
+        name = self._names.get(index)
+        if name is None:
+            begin = self._start + index
+            stop = self._data.find(b"\0", begin, self._end) if begin < self._end else -1
+            if stop < 0:
+                raise MalformedElfError(f"string {index} is not in its string table")
+            self._left -= stop - begin
+            if self._left < 0:
+                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+            name = self._data[begin:stop].decode("utf-8", "backslashreplace")
+            self._names[index] = name
+        return name
+
+    def offsets_of(self, word: bytes) -> set[int]:
+        """Where in the table `word` occurs; faster than decoding every name."""
+        found: set[int] = set()
+        at = self._data.find(word, self._start, self._end)
+        while at >= 0 and len(found) < _MAX_INITS:
+            found.add(at - self._start)
+            at = self._data.find(word, at + 1, self._end)
+        return found
+
+
+class _Dynamic:
+    """The dynamic segment: the entries and the tables they lead to."""
+
+    def __init__(
+        self, image: _Image, header: _Header, segments: tuple[_Segment, ...], dynamic: _Segment
+    ) -> None:
+        self._image = image
+        self._header = header
+        self._loads = [segment for segment in segments if segment.type == _PT_LOAD]
+        self._entries: dict[int, list[int]] = {}
+        count = min(dynamic.filesz // (16 if image.wide else 8), _MAX_ENTRIES)
+        for tag, value in image.table(image.word * 2, dynamic.offset, count, "dynamic segment"):
+            if tag == 0:
+                break
+            self._entries.setdefault(tag, []).append(value)
+        self._strings = self._string_table()
+
+    @classmethod
+    def of(cls, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> _Dynamic:
+        """Return the dynamic segment; an empty one when there is none to read."""
+        empty = _Segment(_PT_DYNAMIC, 0, 0, 0, 0)
+        dynamic = next((segment for segment in segments if segment.type == _PT_DYNAMIC), empty)
+        # Separate debug files keep the segment but not its bytes: the section says so.
+        if dynamic.filesz and any(
+            section.type == _SHT_NOBITS
+            and section.addr == dynamic.vaddr
+            and not section.flags & _SHF_TLS
+            for section in image.sections(header)
+        ):
+            dynamic = empty
+        return cls(image, header, segments, dynamic)
+
+    def _string_table(self) -> _Strings:
+        address = self._last(_DT_STRTAB)
+        if address is None:
+            return _Strings(b"", 0, 0)
+        size = self._last(_DT_STRSZ) or 0
+        start = self._offset(address, "string table")
+        self._image.slice(start, size, "string table")
+        return _Strings(self._image.data, start, size)
+
+    def _last(self, tag: int) -> int | None:
+        """Return the last value with this tag: the one the loader keeps."""
+        values = self._entries.get(tag)
+        return values[-1] if values else None
+
+    def _offset(self, address: int, what: str) -> int:
+        """Return where in the file the byte is that will be loaded at `address`."""
+        for load in self._loads:
+            if load.vaddr <= address < load.vaddr + load.filesz:
+                return load.offset + address - load.vaddr
+        raise MalformedElfError(f"{what}: address {address:#x} is in no loaded segment")
+
+    def strings_of(self, tag: int) -> tuple[str, ...]:
+        """Return the names that the entries with this tag point to."""
+        return tuple(self._strings[index] for index in self._entries.get(tag, ()))
+
+    def string_of(self, tag: int) -> str:
+        """Return the last such name, or an empty string."""
+        return next(iter(self.strings_of(tag)[-1:]), "")
+
+    def version_needs(self) -> tuple[tuple[VersionNeed, ...], dict[int, tuple[str, str]]]:
+        """Read ``.gnu.version_r`` (LSB 10.7.3).
+
+        Returns:
+            The versions needed of each library, and (library, version) for each version index.
+        """
+        address = self._last(_DT_VERNEED)
+        if address is None:
+            return (), {}
+        needs: list[VersionNeed] = []
+        by_index: dict[int, tuple[str, str]] = {}
+        offset = self._offset(address, "version needs")
+        left = _MAX_VERSIONS
+        for _ in range(self._last(_DT_VERNEEDNUM) or 0):
+            _, count, file, aux, step = self._image.unpack("HHIII", offset, "version needs")
+            left -= count + 1
+            if left < 0:
+                raise MalformedElfError(f"more than {_MAX_VERSIONS} symbol versions")
+            library = self._strings[file]
+            names = self._aux(offset + aux, count)
+            by_index |= {index: (library, name) for index, name in names}
+            needs.append(VersionNeed(library, tuple(name for _, name in names)))
+            if step == 0:
+                break
+            offset += step
+        return tuple(needs), by_index
+
+    def _aux(self, offset: int, count: int) -> list[tuple[int, str]]:
+        names = []
+        for _ in range(count):
+            _, _, other, name, step = self._image.unpack("IHHII", offset, "version needs")
+            names.append((other & 0x7FFF, self._strings[name]))
+            if step == 0:
+                break
+            offset += step
+        return names
+
+    def symbols(
+        self, versions: dict[int, tuple[str, str]]
+    ) -> tuple[tuple[Symbol, ...], tuple[str, ...]]:
+        """Return the undefined symbols, and the defined functions that initialise a module."""
+        offset, count = self._symbol_table()
+        layout = "IBBHQQ" if self._image.wide else "IIIBBH"
+        rows = self._image.table(layout, offset, count, "dynamic symbols")
+        indices = self._version_indices(count)
+        init_names = self._strings.offsets_of(b"PyInit_") if count else set()
+        undefined: list[Symbol] = []
+        inits: list[str] = []
+        wide = self._image.wide
+        for position, row in enumerate(rows):
+            name = row[0]
+            info, section = (row[1], row[3]) if wide else (row[3], row[5])
+            if section != 0:
+                if name in init_names and info & 15 == _STT_FUNC:
+                    inits.append(self._strings[name])
+            elif name:
+                index = indices[position] & 0x7FFF if indices else 0
+                library, version = versions.get(index, ("", ""))
+                weak = info >> 4 == _STB_WEAK
+                undefined.append(Symbol(self._strings[name], library, version, weak))
+                if len(undefined) > _MAX_UNDEFINED:
+                    raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
+        return tuple(undefined), tuple(inits)
+
+    def _version_indices(self, count: int) -> tuple[int, ...]:
+        address = self._last(_DT_VERSYM)
+        if address is None or not count:
+            return ()
+        offset = self._offset(address, "symbol versions")
+        return self._image.unpack(f"{count}H", offset, "symbol versions")
+
+    def _symbol_table(self) -> tuple[int, int]:
+        """Return offset and number of the dynamic symbols.
+
+        The loader never needs the number, so no dynamic entry has it: it stands in the section
+        header, or else follows from a hash table.
+        """
+        address = self._last(_DT_SYMTAB)
+        if address is None:
+            return 0, 0
+        offset = self._offset(address, "dynamic symbols")
+        for section in self._image.sections(self._header):
+            if section.type == _SHT_DYNSYM and section.offset == offset:
+                return offset, section.size // (24 if self._image.wide else 16)
+        if (table := self._last(_DT_HASH)) is not None:
+            # s390x alone has 64-bit words in this table.
+            word = "Q" if self._header.machine == _EM_S390 and self._image.wide else "I"
+            where = self._offset(table, "hash table")
+            return offset, self._image.unpack(word * 2, where, "hash table")[1]
+        if (table := self._last(_DT_GNU_HASH)) is not None:
+            return offset, self._count_by_gnu_hash(self._offset(table, "GNU hash table"))
+        return offset, 0
+
+    def _count_by_gnu_hash(self, offset: int) -> int:
+        what = "GNU hash table"
+        buckets, first, bloom, _ = self._image.unpack("IIII", offset, what)
+        start = offset + 16 + bloom * (8 if self._image.wide else 4)
+        heads = self._image.table("I", start, buckets, what)
+        last = max((head for (head,) in heads), default=0)
+        if last < first:
+            return first
+        chain = start + buckets * 4 + (last - first) * 4
+        # The last chain ends with an odd hash; each step moves on, so the file's end bounds it.
+        while not self._image.unpack("I", chain, what)[0] & 1:
+            chain += 4
+            last += 1
+        return last + 1
+
+
+def _arch(image: _Image, header: _Header) -> Arch | None:
+    arch = _ARCHES.get((header.machine, image.bits, image.little_endian))
+    if arch is Arch.ARMV7L:
+        hard = header.flags & _ARM_HARD_FLOAT
+        return arch if header.flags & _ARM_EABI_MASK == _ARM_EABI_5 and hard else None
+    return arch
+
+
+def _split_path(path: str) -> tuple[str, ...]:
+    return tuple(path.split(":")) if path else ()
+
+
+def _interpreter(image: _Image, segments: tuple[_Segment, ...]) -> str:
+    for segment in segments:
+        if segment.type == _PT_INTERP:
+            raw = bytes(image.slice(segment.offset, min(segment.filesz, 4096), "interpreter"))
+            return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    return ""
+
+
+def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:
+    """Return the bits of GNU_PROPERTY_X86_ISA_1_NEEDED, of all notes together."""
+    notes = [
+        (section.offset, section.size, section.addralign)
+        for section in image.sections(header)
+        if section.type == _SHT_NOTE
+    ] or [(part.offset, part.filesz, part.align) for part in segments if part.type == _PT_NOTE]
+    isa = 0
+    for offset, size, align in notes:
+        view = image.slice(offset, size, "notes")
+        for kind, name, content in _notes(image, view, 8 if align == 8 else 4):  # noqa: PLR2004
+            if kind == _NT_GNU_PROPERTY_TYPE_0 and name == b"GNU\0":
+                isa |= _isa_of_properties(image, content)
+    return isa
+
+
+def _notes(image: _Image, view: memoryview, align: int) -> Iterator[tuple[int, bytes, memoryview]]:
+    """Iterate over the notes; what follows a note that runs over its table is not read."""
+    layout = struct.Struct(image.order + "III")
+    at = 0
+    while at + 12 <= len(view):
+        name_size, size, kind = layout.unpack_from(view, at)
+        start = at + 12 + _round_up(name_size, 4)
+        if start + size > len(view):
+            return
+        yield kind, bytes(view[at + 12 : at + 12 + min(name_size, 64)]), view[start : start + size]
+        at = _round_up(start + size, align)
+
+
+def _isa_of_properties(image: _Image, content: memoryview) -> int:
+    layout = struct.Struct(image.order + "II")
+    at = isa = 0
+    while at + 8 <= len(content):
+        kind, size = layout.unpack_from(content, at)
+        value = content[at + 8 : at + 8 + size]
+        if kind == _X86_ISA_1_NEEDED and len(value) == 4:  # noqa: PLR2004
+            isa |= int.from_bytes(value, "little")
+        at = _round_up(at + 8 + size, 8 if image.wide else 4)
+    return isa
+
+
+def _round_up(value: int, to: int) -> int:
+    return -(-value // to) * to

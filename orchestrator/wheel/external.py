@@ -1,0 +1,98 @@
+"""Libraries that a wheel may leave to another package or to the driver."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    # The driver, and what the nvidia-* packages carry.
+    "cuda": (
+        "libcuda.so*",
+        "libcudart.so*",
+        "libcublas.so*",
+        "libcublasLt.so*",
+        "libcudnn*.so*",
+        "libcudss*.so*",
+        "libcufft*.so*",
+        "libcufile*.so*",
+        "libcupti.so*",
+        "libcurand.so*",
+        "libcusolver*.so*",
+        "libcusparse*.so*",
+        "libcutensor*.so*",
+        "libnccl*.so*",
+        "libnpp*.so*",
+        "libnvJitLink.so*",
+        "libnvToolsExt.so*",
+        "libnvblas.so*",
+        "libnvfatbin.so*",
+        "libnvidia-*.so*",
+        "libnvjpeg*.so*",
+        "libnvperf_*.so*",
+        "libnvptxcompiler*.so*",
+        "libnvrtc*.so*",
+        "libnvshmem*.so*",
+        "libnvvm.so*",
+    ),
+    "torch": (
+        "libtorch.so*",
+        "libtorch_*.so*",
+        "libc10.so*",
+        "libc10_*.so*",
+        "libshm.so*",
+    ),
+    "rocm": (
+        "libamd_comgr.so*",
+        "libamd_smi.so*",
+        "libamdhip64.so*",
+        "libhip*.so*",
+        "libhsa-*.so*",
+        "libhsakmt.so*",
+        "libMIOpen.so*",
+        "librccl.so*",
+        "libroc*.so*",
+    ),
+}
+"""Preset name -> patterns over sonames. Every pattern ends in ``*``: sonames carry versions, and
+an exclude list without them grafted 890 MB of CUDA into a wheel (FACTS.md section 2)."""
+
+_WORD = re.compile(r"[^.*?\[\]]+")
+
+
+def resolve(names: Sequence[str]) -> tuple[str, ...]:
+    """Turn presets and patterns into patterns, each once, in order.
+
+    Args:
+        names: presets (``cuda``) and patterns over sonames (``libfoo.so*``).
+
+    Raises:
+        ConfigError: a plain word that is no preset.
+    """
+    patterns: dict[str, None] = {}
+    for name in names:
+        if name in PRESETS:
+            patterns.update(dict.fromkeys(PRESETS[name]))
+        elif _WORD.fullmatch(name) or not name:
+            close = get_close_matches(name, PRESETS, n=1)
+            known = ", ".join(PRESETS)
+            raise ConfigError.of(
+                f"{name!r} is neither a preset ({known}) nor a pattern like 'libfoo.so*'",
+                where="build.external",
+                hint=f"did you mean {close[0]!r}?" if close else "",
+            )
+        else:
+            patterns[name] = None
+    return tuple(patterns)
+
+
+def allowed(soname: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns matches the soname."""
+    return any(fnmatchcase(soname, pattern) for pattern in patterns)

@@ -1,0 +1,167 @@
+"""The rules behind platform tags: PEP 600 (manylinux) and PEP 656 (musllinux).
+
+The data is auditwheel's, in its own JSON format, and is passed in as text: it belongs to the
+locked toolchain and not to this program.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.models import Arch, Libc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_NAME = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)")
+_TAG = re.compile(r"(?:(manylinux|musllinux)_(\d+)_(\d+)|(manylinux1|manylinux20\d\d)|linux)_(.+)")
+# PEP 600: the names from before it.
+_LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
+
+# musl's own names of architectures, where they are not those of platform tags.
+_MUSL_ARCH = {Arch.I686: "x86", Arch.ARMV7L: "armv7"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One platform tag's rules.
+
+    Attributes:
+        tag: the platform tag, ``manylinux_2_17_x86_64``.
+        aliases: other names of it, ``manylinux2014_x86_64``.
+        libc: whose versions are counted.
+        version: the libc version it promises.
+        priority: auditwheel's; higher means older libc, more machines.
+        symbol_versions: allowed versions by prefix: ``GLIBC`` -> ``2.2.5``, ``2.3``, ...
+        whitelist: libraries that every such machine has.
+        blacklist: symbols that a wheel may not use of a whitelisted library.
+    """
+
+    tag: str
+    aliases: tuple[str, ...]
+    libc: Libc
+    version: tuple[int, int]
+    priority: int
+    symbol_versions: Mapping[str, frozenset[str]]
+    whitelist: frozenset[str]
+    blacklist: Mapping[str, frozenset[str]]
+
+    def allows_version(self, symbol_version: str) -> bool:
+        """Whether ``GLIBC_2.17`` and the like may be needed. Unknown prefixes may."""
+        prefix, _, version = symbol_version.partition("_")
+        allowed = self.symbol_versions.get(prefix)
+        return allowed is None or version in allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformTag:
+    """A Linux platform tag taken apart.
+
+    Attributes:
+        libc: manylinux or musllinux; None for a plain ``linux_*``.
+        version: the libc version, None for a plain ``linux_*``.
+        arch: its last part, as written.
+    """
+
+    libc: Libc | None
+    version: tuple[int, int] | None
+    arch: str
+
+    @classmethod
+    def parse(cls, tag: str) -> PlatformTag | None:
+        """Take a platform tag apart; None when it is not one of Linux (``any``, ``win32``)."""
+        match = _TAG.fullmatch(tag)
+        if match is None:
+            return None
+        libc, major, minor, legacy, arch = match.groups()
+        if legacy is not None:
+            return cls(libc=Libc.MANYLINUX, version=_LEGACY.get(legacy), arch=arch)
+        if libc is None:
+            return cls(libc=None, version=None, arch=arch)
+        return cls(libc=Libc(libc), version=(int(major), int(minor)), arch=arch)
+
+
+class Policies:
+    """All policies, by C library and architecture."""
+
+    def __init__(self, policies: Mapping[tuple[Libc, Arch], Iterable[Policy]]) -> None:
+        """Take the policies in any order."""
+        self._policies = {
+            key: tuple(sorted(some, key=lambda policy: -policy.priority))
+            for key, some in policies.items()
+        }
+
+    @classmethod
+    def from_json(cls, manylinux: str, musllinux: str) -> Policies:
+        """Read auditwheel's ``manylinux-policy.json`` and ``musllinux-policy.json``.
+
+        Args:
+            manylinux: text of the first.
+            musllinux: text of the second.
+
+        Raises:
+            EnvironmentProblemError: a text is not what auditwheel ships.
+        """
+        found: dict[tuple[Libc, Arch], list[Policy]] = {}
+        for libc, text in ((Libc.MANYLINUX, manylinux), (Libc.MUSLLINUX, musllinux)):
+            try:
+                for arch, policy in _read(libc, json.loads(text)):
+                    found.setdefault((libc, arch), []).append(policy)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise EnvironmentProblemError.of(
+                    f"auditwheel's {libc} policies cannot be read: {error!r}",
+                    hint="the toolchain is broken or too new; run `orchestrator toolchain sync`",
+                ) from error
+        return cls(found)
+
+    def of(self, libc: Libc, arch: Arch) -> tuple[Policy, ...]:
+        """Return the policies of a platform, the oldest libc first; empty when there are none.
+
+        Of musllinux only the newest counts: an ELF file does not say which musl it needs (musl
+        has no symbol versions), and auditwheel assumes the same on a machine without musl.
+        """
+        policies = self._policies.get((libc, arch), ())
+        return policies[-1:] if libc is Libc.MUSLLINUX else policies
+
+    def named(self, tag: str) -> Policy | None:
+        """Return the policy with this platform tag or alias."""
+        everything = (policy for some in self._policies.values() for policy in some)
+        return next((p for p in everything if tag == p.tag or tag in p.aliases), None)
+
+
+def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:
+    arches = {arch.value: arch for arch in Arch}
+    for entry in content:
+        match = _NAME.fullmatch(entry["name"])
+        if match is None:
+            continue  # "linux": the tag for which there are no rules
+        for name, versions in entry["symbol_versions"].items():
+            arch = arches.get(name)
+            if arch is None:
+                continue
+            whitelist = frozenset(entry["lib_whitelist"])
+            if libc is Libc.MUSLLINUX:
+                # Its own soname; "libc.so", in the list, is itself to musl's loader as well.
+                whitelist |= {f"libc.musl-{_MUSL_ARCH.get(arch, arch)}.so.1"}
+            yield (
+                arch,
+                Policy(
+                    tag=f"{entry['name']}_{arch}",
+                    aliases=tuple(f"{alias}_{arch}" for alias in entry["aliases"]),
+                    libc=libc,
+                    version=(int(match[2]), int(match[3])),
+                    priority=entry["priority"],
+                    symbol_versions=_frozen(versions),
+                    whitelist=whitelist,
+                    blacklist=_frozen(entry["blacklist"]),
+                ),
+            )
+
+
+def _frozen(sets: Mapping[str, Iterable[str]]) -> Mapping[str, frozenset[str]]:
+    return MappingProxyType({key: frozenset(values) for key, values in sets.items()})

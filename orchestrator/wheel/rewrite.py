@@ -1,0 +1,208 @@
+"""Changes what a wheel says about itself: file name, WHEEL, METADATA's version, RECORD.
+
+Everything a tag, a build tag or a version stands in is changed in one step, so that they cannot
+disagree; all other bytes stay.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import ConfigError
+from orchestrator.wheel import record
+from orchestrator.wheel.archive import WheelName, open_wheel
+from orchestrator.wheel.scan import record_hash
+from orchestrator.wheel.zipcopy import Edits, write_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from packaging.version import Version
+
+    from orchestrator.wheel.archive import WheelArchive
+
+_BUILD_TAG = re.compile(r"\d[A-Za-z0-9_.]*")
+_PLATFORM_TAG = re.compile(r"[a-z0-9_]+")
+
+
+def retag(
+    path: Path,
+    *,
+    dest_dir: Path,
+    platform_tags: Sequence[str] | None = None,
+    version: Version | None = None,
+    build_tag: str | None = None,
+) -> Path:
+    """Write a copy of a wheel under another platform tag, version or build tag.
+
+    Args:
+        path: the wheel; it stays as it is, unless the copy takes its place.
+        dest_dir: where the copy goes, atomically.
+        platform_tags: new platform tags; None keeps them. Python and ABI tags always stay.
+        version: new version; None keeps it.
+        build_tag: new build tag; None keeps it, an empty one removes it.
+
+    Returns:
+        The copy.
+
+    Raises:
+        BadWheelError: the file is not a wheel that can be read.
+        ConfigError: a tag is not a valid tag.
+        EnvironmentProblemError: the copy cannot be written.
+    """
+    _check_tags(platform_tags, build_tag)
+    with open_wheel(path) as archive:
+        name = _new_name(archive.name, platform_tags, version, build_tag)
+        target = dest_dir / str(name)
+        write_copy(archive, _edits(archive, name, version), target)
+    return target
+
+
+def _check_tags(platform_tags: Sequence[str] | None, build_tag: str | None) -> None:
+    if platform_tags is not None:
+        bad = [tag for tag in platform_tags if not _PLATFORM_TAG.fullmatch(tag)]
+        if bad or not platform_tags or isinstance(platform_tags, str):
+            raise ConfigError.of(
+                f"not platform tags: {bad or platform_tags!r}",
+                hint="write them like manylinux_2_28_x86_64",
+            )
+    if build_tag and not _BUILD_TAG.fullmatch(build_tag):
+        raise ConfigError.of(
+            f"not a build tag: {build_tag!r}",
+            hint="it starts with a digit and has letters, digits, '_' and '.' only (PEP 427)",
+        )
+
+
+def _new_name(
+    old: WheelName,
+    platform_tags: Sequence[str] | None,
+    version: Version | None,
+    build_tag: str | None,
+) -> WheelName:
+    new = replace(
+        old,
+        version_text=_escaped(version) if version is not None else old.version_text,
+        build=old.build if build_tag is None else build_tag,
+        platform=".".join(sorted(set(platform_tags))) if platform_tags else old.platform,
+    )
+    # Parsed again, so that the rest of the value follows and the name is one that installers take.
+    return WheelName.parse(str(new))
+
+
+def _escaped(version: Version) -> str:
+    """Return a version as file and directory names spell it (PEP 427, PEP 440 normal form)."""
+    return str(version).replace("-", "_")
+
+
+def _edits(archive: WheelArchive, name: WheelName, version: Version | None) -> Edits:
+    info = archive.dist_info
+    # What changes under a name; a member whose content comes out the same is copied.
+    changes: dict[str, Callable[[bytes], bytes]] = {
+        f"{info}/WHEEL": lambda text: _wheel_file(archive, name, text)
+    }
+    if version is not None:
+        changes[f"{info}/METADATA"] = lambda text: _metadata(archive, str(version), text)
+    contents = {}
+    for member, change in changes.items():
+        old = archive.read(member)
+        if (new := change(old)) != old:
+            contents[member] = new
+    names = _renames(archive, version)
+    if contents or names:
+        dropped = frozenset(member for member in record.signatures_of(archive) if member in archive)
+        contents[record.path_of(archive)] = _record(archive, names, contents)
+    else:
+        dropped = frozenset()
+    return Edits(names=names, contents=contents, dropped=dropped)
+
+
+def _renames(archive: WheelArchive, version: Version | None) -> Mapping[str, str]:
+    """Return the new names of what lies under the dist-info and data directories."""
+    if version is None:
+        return {}
+    directories: dict[str, str] = {}
+    for top in {entry.filename.split("/", 1)[0] for entry in archive.entries}:
+        stem, dot, kind = top.rpartition(".")
+        distribution = stem.rpartition("-")[0]
+        mine = top == archive.dist_info or canonicalize_name(distribution) == archive.name.name
+        if kind in {"dist-info", "data"} and mine:
+            distribution = distribution or archive.name.distribution
+            directories[top] = f"{distribution}-{_escaped(version)}{dot}{kind}"
+    renamed = {}
+    for entry in archive.entries:
+        top, slash, rest = entry.filename.partition("/")
+        if slash and directories.get(top, top) != top:
+            renamed[entry.filename] = f"{directories[top]}/{rest}"
+    return renamed
+
+
+def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
+    """Return WHEEL as it must be under the new name."""
+    old = archive.headers("WHEEL")
+    tags = [
+        f"{python}-{abi}-{platform}"
+        for python in name.python.split(".")
+        for abi in name.abi.split(".")
+        for platform in name.platform.split(".")
+    ]
+    if set(old.get_all("Tag", ())) != set(tags):
+        text = _set_header(text, "Tag", tags)
+    if old.get_all("Build", []) != ([name.build] if name.build else []):
+        text = _set_header(text, "Build", [name.build] if name.build else [])
+    was_pure = archive.name.platforms == ("any",) and name.platforms != ("any",)
+    if was_pure and old.get("Root-Is-Purelib", "").strip().lower() == "true":
+        # Files of a platform wheel go to platlib; the new tag would make this line a lie.
+        text = _set_header(text, "Root-Is-Purelib", ["false"])
+    return text
+
+
+def _metadata(archive: WheelArchive, version: str, text: bytes) -> bytes:
+    """Return METADATA with another version."""
+    if archive.headers("METADATA").get("Version", "").strip() == version:
+        return text
+    return _set_header(text, "Version", [version])
+
+
+def _set_header(text: bytes, key: str, values: Sequence[str]) -> bytes:
+    """Put values of a header where its first line is, or else behind all headers.
+
+    All other lines keep their bytes.
+    """
+    blank = re.search(rb"^\r?\n", text, re.MULTILINE)
+    end = blank.start() if blank else len(text)
+    lines = text[:end].splitlines(keepends=True)
+    prefix = f"{key}:".lower().encode("ascii")
+    old = [index for index, line in enumerate(lines) if line.lower().startswith(prefix)]
+    at = old[0] if old else len(lines)
+    before, after = lines[:at], [line for i, line in enumerate(lines) if i > at and i not in old]
+    newline = b"\r\n" if lines and lines[0].endswith(b"\r\n") else b"\n"
+    if before and not before[-1].endswith(b"\n"):
+        before[-1] += newline
+    new = [f"{key}: {value}".encode() + newline for value in values]
+    return b"".join((*before, *new, *after)) + text[end:]
+
+
+def _record(
+    archive: WheelArchive, names: Mapping[str, str], contents: Mapping[str, bytes]
+) -> bytes:
+    """Return RECORD with the new names and hashes; other lines keep their bytes."""
+    lines = []
+    for row in record.read(archive):
+        path = names.get(row.path, row.path)
+        content = contents.get(row.path)
+        if content is not None:
+            new = row.replaced(
+                path=path, hash_=record_hash("sha256", content), size=str(len(content))
+            )
+        elif path != row.path:
+            new = row.replaced(path=path, hash_=row.hash, size=row.size)
+        else:
+            new = row
+        if row.path not in record.signatures_of(archive):
+            lines.append(new.text)
+    return "".join(lines).encode("utf-8")

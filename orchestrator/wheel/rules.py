@@ -1,0 +1,418 @@
+"""The rules of `verify`: each a function from a wheel that has been read to findings.
+
+Rule names are a stable contract. A message says what is wrong, where in the wheel, what was
+expected and what was found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.tags import compatible_tags, cpython_tags, parse_tag
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from orchestrator.models import Arch, Finding, Libc, Severity
+from orchestrator.wheel import record
+from orchestrator.wheel.policy import PlatformTag
+from orchestrator.wheel.tags import ExtensionModule, extension_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from email.message import Message
+
+    from packaging.tags import Tag
+
+    from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.policy import Policies
+    from orchestrator.wheel.scan import Scan
+    from orchestrator.wheel.tags import Observation
+
+ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
+"""Hashes that RECORD may use: the format asks for SHA-256 or better."""
+
+_INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
+# First part of the triplet in an extension's suffix, where it is not the platform tag's name.
+_TRIPLET_ARCH = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a wheel was planned to be.
+
+    Attributes:
+        name: the project's name, in any spelling.
+        version: the version, PEP 440.
+        build_tag: the build tag, empty for none.
+        python: ``cp312``, ``cp314t``, ``pp311``.
+        libc: the C library.
+        arch: the architecture.
+    """
+
+    name: str
+    version: str
+    build_tag: str
+    python: str
+    libc: Libc
+    arch: Arch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A wheel that has been read, as the rules see it.
+
+    Attributes:
+        archive: the wheel.
+        policies: auditwheel's policies.
+        found: its ELF files and hashes.
+        rows: RECORD; None when it cannot be read.
+        metadata: METADATA's headers; None when it cannot be read.
+        wheel: WHEEL's headers; None when it cannot be read.
+        damage: why the above cannot be read.
+        observation: what the ELF files need; None when there are none.
+        expected: what was planned, if anything was.
+    """
+
+    archive: WheelArchive
+    policies: Policies
+    found: Scan
+    rows: tuple[record.Row, ...] | None
+    metadata: Message | None
+    wheel: Message | None
+    damage: tuple[str, ...]
+    observation: Observation | None
+    expected: Expected | None
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platform tags of the file name."""
+        return self.archive.name.platforms
+
+    @property
+    def modules(self) -> tuple[ExtensionModule, ...]:
+        """The extension modules in the wheel."""
+        return tuple(module for module in map(extension_module, self.found.elves) if module)
+
+
+def dist_info_files(subject: Subject) -> Iterator[Finding]:
+    """METADATA, WHEEL and RECORD are there and can be read."""
+    for what in subject.damage:
+        yield Finding(rule="dist-info-files", message=f"{subject.archive.dist_info}: {what}")
+
+
+def record_entries(subject: Subject) -> Iterator[Finding]:
+    """RECORD lists every file of the wheel, once, and no other."""
+    if subject.rows is None:
+        return
+    counts = Counter(row.path for row in subject.rows)
+    unlisted = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
+    members = {member.filename for member in subject.archive.members}
+    for name in sorted(members - set(counts) - unlisted):
+        yield Finding(rule="record-missing", message=f"{name} is in the wheel but not in RECORD")
+    for name in sorted(set(counts) - members):
+        yield Finding(rule="record-extra", message=f"RECORD lists {name}, which is not there")
+    for name in sorted(name for name, count in counts.items() if count > 1):
+        yield Finding(rule="record-extra", message=f"RECORD lists {name} {counts[name]} times")
+
+
+def record_contents(subject: Subject) -> Iterator[Finding]:
+    """RECORD's hashes and sizes are those of the files."""
+    sizes = {member.filename: member.file_size for member in subject.archive.members}
+    free = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
+    for row in subject.rows or ():
+        if row.path not in sizes or row.path in free:
+            continue
+        algorithm = row.hash.partition("=")[0]
+        got = subject.found.hashes.get(row.path)
+        if algorithm not in ALGORITHMS:
+            said = f"the hash {row.hash!r}" if row.hash else "no hash"
+            message = f"RECORD has {said} for {row.path}; expected sha256 or better"
+            yield Finding(rule="record-hash", message=message)
+        elif got is not None and got != row.hash.rstrip("="):
+            message = f"{row.path}: RECORD says {row.hash}, the file has {got}"
+            yield Finding(rule="record-hash", message=message)
+        if row.size != str(sizes[row.path]):
+            message = f"{row.path}: RECORD says {row.size or 'nothing'}, it is {sizes[row.path]}"
+            yield Finding(rule="record-size", message=message + " bytes")
+
+
+def metadata_valid(subject: Subject) -> Iterator[Finding]:
+    """METADATA has the fields every METADATA has."""
+    if subject.metadata is None:
+        return
+    for field in ("Metadata-Version", "Name", "Version"):
+        values = [value for value in subject.metadata.get_all(field, []) if value.strip()]
+        if len(values) != 1:
+            message = f"METADATA has {len(values)} {field} fields; expected one"
+            yield Finding(rule="metadata-invalid", message=message)
+    version = subject.metadata.get("Version", "").strip()
+    if version and _version(version) is None:
+        message = f"METADATA's Version {version!r} is no version (PEP 440)"
+        yield Finding(rule="metadata-invalid", message=message)
+
+
+def names_agree(subject: Subject) -> Iterator[Finding]:
+    """File name, METADATA and dist-info directory name the same project (PEP 503)."""
+    name = subject.archive.name.name
+    stated = subject.metadata.get("Name", "").strip() if subject.metadata else ""
+    if stated and canonicalize_name(stated) != name:
+        message = f"METADATA says Name: {stated}, the file name says {name}"
+        yield Finding(rule="name-metadata", message=message)
+    directory = subject.archive.dist_info.removesuffix(".dist-info").rpartition("-")[0]
+    if canonicalize_name(directory) != name:
+        message = f"{subject.archive.dist_info} is of {directory!r}, the file name says {name}"
+        yield Finding(rule="name-dist-info", message=message)
+
+
+def versions_agree(subject: Subject) -> Iterator[Finding]:
+    """File name, METADATA, dist-info and data directories carry the same version."""
+    version = subject.archive.name.version
+    stated = subject.metadata.get("Version", "").strip() if subject.metadata else ""
+    if stated and _version(stated) not in {None, version}:
+        message = f"METADATA says Version: {stated}, the file name says {version}"
+        yield Finding(rule="version-metadata", message=message)
+    names = [member.filename.partition("/") for member in subject.archive.members]
+    tops = {top for top, slash, _ in names if slash}
+    directories = sorted(top for top in tops if top.endswith(".data"))
+    for top in (*directories, subject.archive.dist_info):
+        # "_" stands for "-" in directory names, and reads as a separator all the same.
+        text = top.rpartition(".")[0].rpartition("-")[2].replace("_", "-")
+        if _version(text) != version:
+            message = f"{top} says {text or 'no version'}, the file name says {version}"
+            yield Finding(rule="version-dist-info", message=message)
+
+
+def wheel_file(subject: Subject) -> Iterator[Finding]:
+    """WHEEL's tags and build tag are those of the file name."""
+    if subject.wheel is None:
+        return
+    name = subject.archive.name
+    declared: set[Tag] = set()
+    for text in subject.wheel.get_all("Tag", []):
+        try:
+            declared |= parse_tag(text.strip())
+        except ValueError:
+            yield Finding(rule="wheel-tags", message=f"WHEEL's Tag {text!r} is no tag (PEP 425)")
+    if declared != name.tags:
+        message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
+        yield Finding(rule="wheel-tags", message=message)
+    build = subject.wheel.get("Build", "").strip()
+    if build != name.build:
+        message = f"WHEEL says Build {build!r}, the file name says {name.build!r}"
+        yield Finding(rule="wheel-build", message=message)
+    version = subject.wheel.get("Wheel-Version", "").strip()
+    if not version.startswith("1."):
+        message = f"WHEEL says Wheel-Version {version!r}; expected 1.0"
+        yield Finding(rule="wheel-version", message=message)
+
+
+def elf_placement(subject: Subject) -> Iterator[Finding]:
+    """ELF files are neither in a wheel for any platform nor where pure Python goes."""
+    if subject.observation is None:
+        return
+    first = subject.observation.elves[0].name
+    if "any" in subject.platforms:
+        message = f"the tag says any platform, but {first} is built for {subject.observation.arch}"
+        yield Finding(rule="elf-in-any", message=message)
+    root = subject.wheel.get("Root-Is-Purelib", "") if subject.wheel else ""
+    pure_root = root.strip().lower() == "true"
+    for elf in subject.observation.elves:
+        top, _, rest = elf.name.partition("/")
+        purelib = rest.startswith("purelib/") if top.endswith(".data") else pure_root
+        if purelib:
+            message = f"Root-Is-Purelib is {str(pure_root).lower()}, and {elf.name} goes to purelib"
+            yield Finding(rule="root-is-purelib", message=message)
+            return
+
+
+def elf_machine(subject: Subject) -> Iterator[Finding]:
+    """ELF files are of the architecture and C library that the platform tags name."""
+    tags = [tag for tag in map(PlatformTag.parse, subject.platforms) if tag]
+    arches = {tag.arch for tag in tags}
+    if not arches:
+        return
+    fits = any(elf.info.arch in arches for elf in subject.found.elves)
+    for elf in subject.found.elves:
+        machine = elf.info.arch or f"machine {elf.info.machine}"
+        if machine in arches:
+            continue
+        # Firmware, GPU code and other people's tools are data; what Python loads is not.
+        loaded = extension_module(elf) is not None
+        if elf.info.arch is None and not loaded:
+            continue
+        message = f"{elf.name} is for {machine}, the tag says {_listed(arches)}"
+        severity = Severity.ERROR if loaded or not fits else Severity.WARNING
+        yield Finding(rule="elf-machine", message=message, severity=severity)
+    libcs = {tag.libc for tag in tags if tag.libc}
+    if subject.observation and libcs and subject.observation.libc not in libcs:
+        message = f"ELF files need {subject.observation.libc}, the tag says {_listed(libcs)}"
+        yield Finding(rule="elf-libc", message=message)
+
+
+def tag_too_low(subject: Subject) -> Iterator[Finding]:
+    """No platform tag promises an older libc than the ELF files need."""
+    seen = subject.observation
+    if seen is None:
+        return
+    for platform in subject.platforms:
+        tag = PlatformTag.parse(platform)
+        # A musllinux wheel does not say which musl it needs.
+        if tag is None or tag.libc is not Libc.MANYLINUX or seen.libc is not Libc.MANYLINUX:
+            continue
+        if tag.arch == seen.arch and not _enough(subject.policies, tag, seen):
+            message = f"the tag says {platform}, the ELF files need {seen.tag}"
+            if seen.reasons:
+                reason = seen.reasons[-1]
+                what = [reason.symbol_version, reason.library, *reason.symbols[:3]]
+                message += f" ({reason.file}: {' '.join(part for part in what if part)})"
+            yield Finding(rule="tag-too-low", message=message)
+
+
+def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
+    """Whether a manylinux tag promises what the files need."""
+    if seen.policy is None or tag.version is None:
+        return False
+    if seen.policy.version <= tag.version:
+        return True
+    # PEP 600 allows tags between those that have a policy: judge by the next newer policy, and
+    # by the libc version itself.
+    known = [policy.version for policy in policies.of(Libc.MANYLINUX, seen.arch)]
+    newer = min((version for version in known if version >= tag.version), default=None)
+    between = tag.version not in known and newer == seen.policy.version
+    return between and (seen.glibc is None or seen.glibc <= tag.version)
+
+
+def isa_level(subject: Subject) -> Iterator[Finding]:
+    """No file needs newer instructions than the platform tag promises."""
+    seen = subject.observation
+    if seen is None or seen.policy is None:
+        return  # without a policy the tag is linux_*, which promises nothing
+    for elf in seen.elves:
+        if elf.info.isa_level:
+            message = f"{elf.name} needs {elf.info.isa_level}, the tag promises plain x86_64"
+            yield Finding(rule="isa-level", message=message, severity=Severity.WARNING)
+
+
+def python_abi(subject: Subject) -> Iterator[Finding]:
+    """Every extension module can be imported by every Python the file name promises.
+
+    Judged by file suffix, as the import system does; a wheel may carry one module for several
+    Pythons side by side.
+    """
+    name = subject.archive.name
+    arches = {tag.arch for tag in map(PlatformTag.parse, name.platforms) if tag}
+    variants: dict[str, list[ExtensionModule]] = {}
+    for module in subject.modules:
+        variants.setdefault(module.name, []).append(module)
+        arch = module.triplet.partition("-")[0]
+        if arches and arch and _TRIPLET_ARCH.get(arch, arch) not in arches:
+            message = f"{module.name}: suffix says {module.triplet}, the tag {_listed(arches)}"
+            yield Finding(rule="python-abi", message=message)
+    for interpreter, abi in sorted({(tag.interpreter, tag.abi) for tag in name.tags}):
+        for path, some in variants.items():
+            suffixes = {one.soabi for one in some}
+            if not _importable(interpreter, abi, suffixes):
+                message = f"{path} is for {_listed(suffixes)}, the tag says {interpreter}-{abi}"
+                yield Finding(rule="python-abi", message=message)
+
+
+def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
+    """Whether a Python with this tag finds a module among those with these suffixes."""
+    if "" in soabis:
+        return True
+    if abi in {"abi3", "abi3t"}:
+        # PEP 803: a Python with the GIL loads .abi3t.so as well, not the other way round.
+        return "abi3t" in soabis or abi in soabis
+    cpython = _INTERPRETER.fullmatch(interpreter)
+    if abi == "none":
+        if cpython:
+            return bool(soabis & {f"cpython-{cpython[1]}{cpython[2]}", "abi3"})
+        # py3: one version's suffix alone cannot serve every Python 3.
+        return len(soabis) > 1 or "abi3" in soabis
+    if abi.startswith("cp"):
+        # Free-threaded Pythons do not import .abi3.so.
+        stable = "abi3t" if abi.endswith("t") else "abi3"
+        return bool(soabis & {f"cpython-{abi.removeprefix('cp')}", stable})
+    return any(abi.replace("_", "-").startswith(soabi) for soabi in soabis)
+
+
+def planned(subject: Subject) -> Iterator[Finding]:
+    """The wheel is the one that was planned."""
+    want = subject.expected
+    if want is None:
+        return
+    name = subject.archive.name
+    pairs = (
+        ("planned-name", canonicalize_name(want.name) or str(name.name), str(name.name)),
+        ("planned-version", str(Version(want.version)), str(name.version)),
+        ("planned-build-tag", want.build_tag, name.build),
+    )
+    for rule, expected, got in pairs:
+        if expected != got:
+            message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
+            yield Finding(rule=rule, message=f"{subject.archive.path.name}: {message}")
+    if not any(_serves(tag, want.python) for tag in name.tags):
+        python = f"{name.python}-{name.abi}"
+        message = f"planned for {want.python}, the file name says {python}"
+        yield Finding(rule="planned-python", message=message)
+    yield from _planned_platform(subject, want)
+
+
+def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:
+    seen = subject.observation
+    if seen is None or "any" in subject.platforms:
+        what = "no ELF file is in it" if seen is None else "its tag is 'any'"
+        message = f"planned a wheel for {want.libc}_{want.arch}, but {what}"
+        yield Finding(rule="not-platform-wheel", message=message)
+    for platform in subject.platforms:
+        tag = PlatformTag.parse(platform)
+        if platform == "any" or (tag and tag.arch == want.arch and tag.libc in {None, want.libc}):
+            continue
+        message = f"planned for {want.libc}_{want.arch}, the file name says {platform}"
+        yield Finding(rule="planned-platform", message=message)
+    if seen and (seen.libc, seen.arch) != (want.libc, want.arch):
+        message = f"planned for {want.libc}_{want.arch}, the ELF files are {seen.libc}_{seen.arch}"
+        yield Finding(rule="planned-platform", message=message)
+
+
+def _serves(tag: Tag, python: str) -> bool:
+    """Whether a wheel with this tag serves this Python, the platform apart."""
+    match = _INTERPRETER.fullmatch(python)
+    if match is None:
+        return tag.interpreter == python or (tag.interpreter, tag.abi) == ("py3", "none")
+    version = int(match[1]), int(match[2])
+    # The platform is judged elsewhere: any placeholder does.
+    wanted = {*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"])}
+    return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in wanted}
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, values))) or "nothing"
+
+
+RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    dist_info_files,
+    record_entries,
+    record_contents,
+    metadata_valid,
+    names_agree,
+    versions_agree,
+    wheel_file,
+    elf_placement,
+    elf_machine,
+    tag_too_low,
+    isa_level,
+    python_abi,
+    planned,
+)
+"""All rules, in the order their findings are reported."""

@@ -1,0 +1,92 @@
+"""Does a wheel say what it is?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.errors import BadWheelError
+from orchestrator.wheel import external as external_libraries
+from orchestrator.wheel import record
+from orchestrator.wheel.archive import open_wheel
+from orchestrator.wheel.rules import ALGORITHMS, RULES, Expected, Subject
+from orchestrator.wheel.scan import scan
+from orchestrator.wheel.tags import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from orchestrator.models import WheelReport
+    from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.policy import Policies
+
+__all__ = ["Expected", "verify"]
+
+_T = TypeVar("_T")
+
+
+def verify(
+    path: Path,
+    policies: Policies,
+    *,
+    external: Sequence[str] = (),
+    expected: Expected | None = None,
+) -> WheelReport:
+    """Check that a wheel is sound, that it is what it says, and that it is what was planned.
+
+    Every member is read once, and its CRC checked.
+
+    Args:
+        path: the wheel.
+        policies: auditwheel's policies.
+        external: patterns or presets of libraries that may stay outside the wheel.
+        expected: what was planned, if anything was.
+
+    Returns:
+        The report, with every finding in `problems`.
+
+    Raises:
+        BadWheelError: the file is not a wheel that can be read at all.
+        ConfigError: `external` names an unknown preset.
+    """
+    patterns = external_libraries.resolve(external)
+    with open_wheel(path) as archive:
+        damage: list[str] = []
+        rows = _attempt(lambda: record.read(archive), damage)
+        metadata = _attempt(lambda: archive.headers("METADATA"), damage)
+        wheel = _attempt(lambda: archive.headers("WHEEL"), damage)
+        found = scan(archive, _algorithms(archive, rows or ()))
+        report, observation = summarise(archive, found, policies, patterns)
+        subject = Subject(
+            archive=archive,
+            policies=policies,
+            found=found,
+            rows=rows,
+            metadata=metadata,
+            wheel=wheel,
+            damage=tuple(damage),
+            observation=observation,
+            expected=expected,
+        )
+        findings = tuple(finding for rule in RULES for finding in rule(subject))
+    return replace(report, problems=(*report.problems, *findings))
+
+
+def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:
+    """Read one of the dist-info files; what is wrong with it becomes a finding later."""
+    try:
+        return read()
+    except BadWheelError as error:
+        damage.extend(problem.what for problem in error.problems)
+        return None
+
+
+def _algorithms(archive: WheelArchive, rows: Sequence[record.Row]) -> dict[str, str]:
+    """Return the hash algorithm that RECORD uses for each member; SHA-256 where it has none."""
+    algorithms = {member.filename: "sha256" for member in archive.members}
+    for row in rows:
+        algorithm = row.hash.partition("=")[0]
+        if algorithm in ALGORITHMS and row.path in algorithms:
+            algorithms[row.path] = algorithm
+    return algorithms

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from orchestrator.host.engine import (
+    OCI_PLATFORMS,
+    EngineName,
+    ImageFault,
+    check_image,
+    choose,
+    probe,
+    remove_containers,
+)
+from orchestrator.models import Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DOCKER, PODMAN = EngineName.DOCKER, EngineName.PODMAN
+
+DOCKER_VERSION = {
+    "Client": {"ApiVersion": "1.50", "Version": "28.2.2"},
+    "Server": {"ApiVersion": "1.47", "Version": "27.3.1+azure-1"},
+}
+PODMAN_INFO = {"host": {"security": {"rootless": True}}, "version": {"Version": "4.9.4-rhel"}}
+
+Fake: TypeAlias = "Callable[[str, str], dict[str, str]]"
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Fake:
+    """Put a shell script under an engine's name on a PATH that holds nothing else."""
+
+    def make(name: str, script: str) -> dict[str, str]:
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f'#!/bin/sh\ncd "{tmp_path}"\necho "$@" >> calls\n{script}\n')
+        tool.chmod(0o755)
+        return {"PATH": f"{tool.parent}:{tmp_path / 'tools'}"}
+
+    (tmp_path / "tools").mkdir()
+    for tool in ("cat", "sleep", "rm"):
+        (tmp_path / "tools" / tool).symlink_to(str(shutil.which(tool)))
+    return make
+
+
+def docker(version: object, code: int = 0, err: str = "", options: str = "[]") -> str:
+    return f"""
+case $1 in
+version) echo '{json.dumps(version)}'; echo '{err}' >&2; exit {code};;
+info) echo '{options}';;
+esac"""
+
+
+def image(arch: str, variant: str = "", digest: str = "") -> str:
+    return json.dumps(
+        [
+            {
+                "Id": "sha256:abc",
+                "Os": "linux",
+                "Architecture": arch,
+                "Variant": variant,
+                "RepoDigests": [digest] if digest else [],
+            }
+        ]
+    )
+
+
+def engine(inspect: str, run: str = "exit 0", pull: str = "echo no registry >&2; exit 1") -> str:
+    return f"case $1 in\nimage) {inspect};;\nrun) {run};;\npull) {pull};;\nesac"
+
+
+def check(  # noqa: PLR0913
+    fake: Fake,
+    script: str,
+    arch: Arch = Arch.AARCH64,
+    *,
+    name: EngineName = PODMAN,
+    image: str = "quay.io/x/y:1",
+    args: tuple[str, ...] = (),
+    timeout: float = 20,
+) -> tuple[bool, ImageFault | None, str, list[str]]:
+    log: list[str] = []
+    env = fake(name, script)
+    result = check_image(name, image, arch, args, env=env, timeout=timeout, log=log.append)
+    calls = Path(env["PATH"].split(":")[0]).parent / "calls"
+    return result.ok, result.fault, str(result.problem), calls.read_text().splitlines()
+
+
+def test_every_architecture_has_a_platform() -> None:
+    assert set(OCI_PLATFORMS) == set(Arch)
+
+
+def test_docker_works(fake: Fake) -> None:
+    env = fake("docker", docker(DOCKER_VERSION, options='["name=seccomp","name=rootless"]'))
+    status = probe(DOCKER, env=env)
+    assert (status.usable, status.version, status.rootless) == (True, "27.3.1+azure-1", True)
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        (
+            docker(
+                {"Client": {"ApiVersion": "1.50"}, "Server": None},
+                1,
+                "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.",
+            ),
+            "daemon is not running",
+        ),
+        (
+            docker({}, 1, "permission denied while trying to connect to the Docker daemon socket"),
+            "no permission",
+        ),
+        (
+            docker({"Client": {"ApiVersion": "1.50"}, "Server": {"ApiVersion": "1.40"}}),
+            "too old",
+        ),
+        (docker({"Client": {"APIVersion": "4.3.1", "Version": "4.3.1"}}), "another name"),
+        ("echo 'segmentation fault' >&2; exit 139", "does not answer: segmentation fault"),
+        ("echo nonsense", "does not answer: nonsense"),
+    ],
+)
+def test_docker_does_not_work(fake: Fake, script: str, what: str) -> None:
+    status = probe(DOCKER, env=fake("docker", script))
+    assert not status.usable
+    assert status.problem is not None
+    assert what in status.problem.what
+    assert status.problem.hint
+
+
+def test_engine_that_hangs(fake: Fake) -> None:
+    status = probe(DOCKER, env=fake("docker", "sleep 30"), timeout=0.3)
+    assert status.problem is not None
+    assert "no answer within 0.3 s" in status.problem.what
+
+
+def test_podman_works(fake: Fake) -> None:
+    status = probe(PODMAN, env=fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'"))
+    assert (status.usable, status.version, status.rootless) == (True, "4.9.4-rhel", True)
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("""echo '{"version": {"Version": "2.2.1"}}'""", "too old"),
+        (
+            'echo "time=x level=error msg=\\"cannot find newuidmap: not found\\"" >&2; exit 125',
+            "rootless: cannot find newuidmap: not found",
+        ),
+        ("echo 'Error: boom' >&2; exit 125", "podman does not work: boom"),
+        (
+            "echo 'Error: unable to connect to Podman socket: x' >&2; exit 125",
+            "service is not running",
+        ),
+    ],
+)
+def test_podman_does_not_work(fake: Fake, script: str, what: str) -> None:
+    status = probe(PODMAN, env=fake("podman", script))
+    assert not status.usable
+    assert what in str(status.problem)
+
+
+def test_nothing_installed(tmp_path: Path) -> None:
+    choice = choose("auto", env={"PATH": str(tmp_path)})
+    assert choice.chosen is None
+    assert [problem.what for problem in choice.problems] == [
+        "docker is not installed",
+        "podman is not installed",
+    ]
+
+
+def test_auto_takes_the_first_that_works_and_says_why(
+    fake: Fake,
+) -> None:
+    fake("docker", docker({}, 1, "Cannot connect to the Docker daemon"))
+    env = fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'")
+    choice = choose("auto", env=env)
+    assert choice.chosen is not None
+    assert choice.chosen.name is PODMAN
+    assert [problem.what for problem in choice.problems] == ["the docker daemon is not running"]
+    assert choose("docker", env=env).chosen is None
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no docker client")
+def test_real_docker_client_without_a_daemon(tmp_path: Path) -> None:
+    folder = Path(str(shutil.which("docker"))).parent
+    env = {
+        "PATH": str(folder),
+        "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
+        "HOME": str(tmp_path),
+    }
+    problem = probe(DOCKER, env=env).problem
+    assert problem is not None
+    assert problem.what == "the docker daemon is not running"
+
+
+def test_local_image_is_not_pulled(fake: Fake) -> None:
+    ok, _, _, calls = check(fake, engine(f"echo '{image('arm64', 'v8')}'"))
+    assert ok
+    assert calls[-1] == (
+        "run --rm --pull=never --platform=linux/arm64 --network=none "
+        "--entrypoint=/bin/true quay.io/x/y:1"
+    )
+
+
+def test_options_of_the_build_are_proved_too(fake: Fake) -> None:
+    script = engine(f"echo '{image('arm64')}'")
+    _, _, _, calls = check(fake, script, args=("--network=host", "--volume=/a:/b"))
+    assert "--network=none" not in calls[-1]
+    assert "--network=host --volume=/a:/b" in calls[-1]
+
+
+@pytest.mark.parametrize(
+    ("arch", "local", "ok"),
+    [
+        (Arch.ARMV7L, image("arm", "v7"), True),
+        (Arch.ARMV7L, image("arm"), True),  # podman 4 does not tell the variant
+        (Arch.ARMV7L, image("arm", "v6"), False),
+        (Arch.I686, image("386"), True),
+        (Arch.I686, image("amd64"), True),
+        (Arch.X86_64, image("arm64"), False),
+        (Arch.LOONGARCH64, image("loong64"), True),
+    ],
+)
+def test_platform_of_a_local_image(fake: Fake, arch: Arch, local: str, *, ok: bool) -> None:
+    assert check(fake, engine(f"echo '{local}'"), arch, image="localhost/x")[0] is ok
+
+
+def test_pulls_what_is_missing(fake: Fake) -> None:
+    inspect = f"[ -e pulled ] && echo '{image('arm64', digest='quay.io/x/y@sha256:1')}' || exit 1"
+    env = fake("podman", engine(inspect, pull="echo Trying; : > pulled"))
+    log: list[str] = []
+    result = check_image(PODMAN, "quay.io/x/y", Arch.AARCH64, env=env, timeout=9, log=log.append)
+    assert result.ok
+    assert (result.id, result.digest) == ("sha256:abc", "quay.io/x/y@sha256:1")
+    assert log == ["Trying"]
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("Error: dial tcp: lookup quay.io: no such host", ImageFault.UNREACHABLE),
+        ("Error: x509: certificate signed by unknown authority", ImageFault.UNREACHABLE),
+        ("Error: reading manifest 1: manifest unknown", ImageFault.NOT_FOUND),
+        ("no matching manifest for linux/arm64 in the manifest list", ImageFault.WRONG_ARCH),
+        ("write /x: no space left on device", ImageFault.CANNOT_RUN),
+    ],
+)
+def test_pull_fails(fake: Fake, said: str, fault: ImageFault) -> None:
+    script = engine("exit 1", pull=f"echo '{said}' >&2; exit 1")
+    ok, got, problem, _ = check(fake, script)
+    assert (ok, got) == (False, fault)
+    assert said.removeprefix("Error: ") in problem
+
+
+def test_no_registry_is_asked_for_a_local_image(
+    fake: Fake,
+) -> None:
+    ok, fault, problem, calls = check(fake, engine("exit 1"), image="localhost/x:1")
+    assert (ok, fault) == (False, ImageFault.NOT_FOUND)
+    assert "there is no local image localhost/x:1" in problem
+    assert not [call for call in calls if call.startswith("pull")]
+
+
+def test_wrong_architecture_after_the_pull(fake: Fake) -> None:
+    ok, fault, problem, _ = check(fake, engine(f"echo '{image('amd64')}'", pull="exit 0"))
+    assert (ok, fault) == (False, ImageFault.WRONG_ARCH)
+    assert "is for linux/amd64, not for linux/arm64" in problem
+
+
+def test_variant_that_podman_does_not_tell(fake: Fake) -> None:
+    script = engine(f"echo '{image('arm')}'", pull="exit 0")
+    ok, _, _, calls = check(fake, script, Arch.ARMV7L)
+    assert ok
+    assert "pull --platform=linux/arm/v7 quay.io/x/y:1" in calls
+
+
+def test_docker_decides_itself_about_a_multi_platform_image(
+    fake: Fake,
+) -> None:
+    script = engine(f"echo '{image('amd64')}'", pull="exit 0")
+    assert check(fake, script, name=DOCKER)[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("exec /bin/true: exec format error", ImageFault.NO_BINFMT),
+        ("Error: runc: exec user process caused: Exec format error", ImageFault.NO_BINFMT),
+        ("image was found but does not match the specified platform", ImageFault.WRONG_ARCH),
+        ("Error: crun: setrlimit: Operation not permitted", ImageFault.CANNOT_RUN),
+    ],
+)
+def test_container_does_not_start(fake: Fake, said: str, fault: ImageFault) -> None:
+    script = engine(f"echo '{image('arm64')}'", run=f"echo '{said}' >&2; exit 126")
+    ok, got, problem, _ = check(fake, script)
+    assert (ok, got) == (False, fault)
+    assert said.removeprefix("Error: ") in problem
+
+
+def test_pull_that_takes_too_long(fake: Fake) -> None:
+    script = engine("exit 1", pull="sleep 30")
+    ok, fault, problem, _ = check(fake, script, timeout=1)
+    assert (ok, fault) == (False, ImageFault.STOPPED)
+    assert "not done after" in problem
+
+
+def test_remove_containers(fake: Fake, tmp_path: Path) -> None:
+    script = "case $1 in\nps) [ -e removed ] || echo aaa bbb;;\nrm) : > removed;;\nesac"
+    env = fake("podman", script)
+    assert remove_containers(PODMAN, "run=1", env=env) == ("aaa", "bbb")
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "ps --all --quiet --no-trunc --filter=label=run=1",
+        "kill aaa bbb",
+        "rm --force --volumes aaa bbb",
+        "ps --all --quiet --no-trunc --filter=label=run=1",
+    ]
+    assert remove_containers(PODMAN, "run=1", env=env) == ()

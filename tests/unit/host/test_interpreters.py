@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import Problem
+from orchestrator.host import interpreters
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.interpreters import (
+    Interpreter,
+    PythonTag,
+    find,
+    headers,
+    inspect,
+    provide,
+    with_headers,
+)
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.toolchain import Toolchain
+from orchestrator.models import Arch, Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OWN = f"cp3{sys.version_info[1]}"
+BASE = Path(getattr(sys, "_base_executable", sys.executable))
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment in which nothing but the test's own files can be found."""
+
+    def no_system(tag: PythonTag, env: dict[str, str], cache: Path | None) -> Iterator[Path]:
+        for path in original(tag, env, cache):
+            if path.is_relative_to(tmp_path):
+                yield path
+
+    original = interpreters._candidates
+    monkeypatch.setattr(interpreters, "_candidates", no_system)
+    (tmp_path / "bin").mkdir()
+    return {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "HOME": str(tmp_path / "home"),
+        "PYENV_ROOT": str(tmp_path / "pyenv"),
+        "UV_PYTHON_INSTALL_DIR": str(tmp_path / "uv"),
+    }
+
+
+def answer(path: Path, **changes: object) -> Path:
+    """Write a program that answers the probe as an interpreter would."""
+    said = {
+        "path": str(path),
+        "version": "3.12.1",
+        "info": [3, 12, 1],
+        "final": True,
+        "implementation": "cpython",
+        "free_threaded": False,
+        "bits": 64,
+        "machine": str(host_arch()),
+        "soabi": "x",
+        "include": "/nowhere",
+        "headers": True,
+        "venv": True,
+    } | changes
+    return script(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def release(text: str) -> dict[str, object]:
+    return {"version": text, "info": [int(part) for part in text.split(".")]}
+
+
+def found(python: str, environ: dict[str, str], **options: object) -> Path | str:
+    result = find(python, environ=environ, **options)  # type: ignore[arg-type]
+    return result.path if isinstance(result, Interpreter) else result.what
+
+
+@pytest.mark.parametrize(
+    ("text", "programs", "uv"),
+    [
+        ("cp312", ("python3.12",), "cpython@3.12"),
+        ("cp314t", ("python3.14t", "python3.14"), "cpython@3.14t"),
+        ("pp311", ("pypy3.11", "pypy3", "python3.11"), "pypy@3.11"),
+    ],
+)
+def test_tag(text: str, programs: tuple[str, ...], uv: str) -> None:
+    tag = PythonTag.parse(text)
+    assert tag is not None
+    assert (tag.programs, tag.uv_request) == (programs, uv)
+
+
+@pytest.mark.parametrize("text", ["cp27", "py3", "cp312-cp312", "pp311t", "3.12", ""])
+def test_no_tag(text: str) -> None:
+    assert PythonTag.parse(text) is None
+    assert isinstance(find(text, environ={}), Problem)
+
+
+def test_own_interpreter_is_inspected() -> None:
+    it = inspect(Path(sys.executable), os.environ)
+    assert it is not None
+    assert it.path == BASE
+    assert it.version.split("+")[0] == ".".join(map(str, sys.version_info[:3]))
+    assert it.arch is host_arch()
+    assert it.soabi
+    assert str(it.tag) == f"CPython 3.{sys.version_info[1]}"
+
+
+def test_real_interpreter_is_found() -> None:
+    it = find(OWN, environ=os.environ)
+    assert isinstance(it, Interpreter)
+    assert it.tag == PythonTag.parse(OWN)
+    assert it.path.exists()
+
+
+def test_virtual_environment_is_resolved_to_its_base(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--copies", tmp_path / "venv"], check=True
+    )
+    environ["PATH"] = f"{tmp_path / 'venv' / 'bin'}:{environ['PATH']}"
+    assert found(OWN, environ) == BASE
+
+
+def test_failing_and_lying_programs_are_skipped(tmp_path: Path, environ: dict[str, str]) -> None:
+    script(
+        tmp_path / "bin" / "python3.12", "echo 'pyenv: python3.12: command not found' >&2; exit 127"
+    )
+    script(tmp_path / "bin" / "python3", "echo '[]'")
+    answer(tmp_path / "uv" / "x" / "bin" / "python3.12", machine="sparc64")
+    answer(tmp_path / "bin" / "python", **release("3.11.9"))
+    good = answer(tmp_path / "pyenv" / "versions" / "3.12.1" / "bin" / "python3.12")
+    assert found("cp312", environ) == good
+
+
+def test_hanging_program_is_skipped(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreters, "PROBE_TIMEOUT", 0.3)
+    script(tmp_path / "bin" / "python3.12", "sleep 30")
+    assert "no CPython 3.12" in str(found("cp312", environ))
+
+
+def test_best_has_headers_then_venv_then_the_newest_release(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    uv, pyenv = tmp_path / "uv", tmp_path / "pyenv" / "versions"
+    answer(tmp_path / "bin" / "python3.12", **release("3.12.99"), headers=False)
+    answer(uv / "a" / "bin" / "python3.12", **release("3.12.98"), venv=False)
+    answer(uv / "b" / "bin" / "python3.12", **release("3.12.97"), final=False)
+    best = answer(pyenv / "c" / "bin" / "python3.12", **release("3.12.10"))
+    answer(pyenv / "d" / "bin" / "python3.12", **release("3.12.9"))
+    assert found("cp312", environ) == best
+
+
+def test_interpreter_of_the_cache_is_found(tmp_path: Path, environ: dict[str, str]) -> None:
+    own = answer(tmp_path / "cache" / "pythons" / "x" / "bin" / "python3.12")
+    assert "no CPython 3.12" in str(found("cp312", environ))
+    assert found("cp312", environ, cache_dir=tmp_path / "cache") == own
+
+
+def test_free_threading_and_implementation_count(tmp_path: Path, environ: dict[str, str]) -> None:
+    answer(tmp_path / "bin" / "python3.14", **release("3.14.0"))
+    threads = answer(
+        tmp_path / "uv" / "x" / "bin" / "python3.14", **release("3.14.0"), free_threaded=True
+    )
+    assert found("cp314", environ) == tmp_path / "bin" / "python3.14"
+    assert found("cp314t", environ) == threads
+    pypy = answer(tmp_path / "bin" / "pypy3", **release("3.11.13"), implementation="pypy")
+    assert found("pp311", environ) == pypy
+    assert "no CPython 3.11" in str(found("cp311", environ))
+
+
+@pytest.mark.skipif(host_arch() is not Arch.X86_64, reason="x86_64 only")
+def test_32_bit_process_on_a_64_bit_kernel(tmp_path: Path, environ: dict[str, str]) -> None:
+    narrow = answer(tmp_path / "bin" / "python3.12", bits=32)
+    assert "no CPython 3.12 for x86_64" in str(found("cp312", environ))
+    assert found("cp312", environ, arch=Arch.I686) == narrow
+
+
+def toolchain(tmp_path: Path, uv: str) -> Toolchain:
+    folder = tmp_path / "toolchain" / "bin"
+    script(folder / "uv", uv)
+    return Toolchain(
+        python=folder / "python", root=folder.parent, bin=folder, digest=Digest("0" * 64)
+    )
+
+
+def test_provide_takes_what_is_there(tmp_path: Path, environ: dict[str, str]) -> None:
+    own = answer(tmp_path / "bin" / "python3.12")
+    tools = toolchain(tmp_path, "exit 1")
+    it = provide("cp312", tools, HostNetwork(), cache_dir=tmp_path / "cache", environ=environ)
+    assert isinstance(it, Interpreter)
+    assert it.path == own
+    assert not (tmp_path / "cache").exists()
+
+
+def test_provide_asks_the_locked_uv(tmp_path: Path, environ: dict[str, str]) -> None:
+    prepared = answer(tmp_path / "prepared")
+    tools = toolchain(
+        tmp_path,
+        f'echo "$@" > "{tmp_path}/asked"; mkdir -p "$UV_PYTHON_INSTALL_DIR/x/bin"; '
+        f'cp "{prepared}" "$UV_PYTHON_INSTALL_DIR/x/bin/python3.12"',
+    )
+    it = provide("cp312", tools, HostNetwork(), cache_dir=tmp_path / "cache", environ=environ)
+    assert isinstance(it, Interpreter)
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "python install --no-bin --no-config cpython@3.12\n"
+
+
+def test_provide_says_why_not(tmp_path: Path, environ: dict[str, str]) -> None:
+    text = "error: Failed to install x\n  cause: dns error\n  cause: Name or service not known"
+    tools = toolchain(tmp_path, f"cat >&2 <<END\n{text}\nEND\nexit 1")
+    problem = provide("cp399", tools, HostNetwork(), cache_dir=tmp_path / "c", environ=environ)
+    assert isinstance(problem, Problem)
+    assert problem.what.endswith("uv could not fetch one: Name or service not known")
+    assert "cibuildwheel" in problem.hint
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Interpreter:
+    own = inspect(Path(sys.executable), os.environ)
+    assert own is not None
+    return dataclasses.replace(
+        own, path=Path("/usr/bin/python3.11"), version="3.11.2", has_headers=False
+    )
+
+
+def apt(tmp_path: Path, get: str, extract: str = ":") -> dict[str, str]:
+    folder = tmp_path / "tools"
+    script(folder / "apt-get", f'echo "$@" >> "{tmp_path}/apt"\n{get}')
+    script(folder / "dpkg-deb", extract)
+    script(folder / "dpkg-query", "printf 1:3.11.2-6")
+    return {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path)}
+
+
+UNPACK = """
+mkdir -p root/usr/include/python3.11 root/usr/include/x86_64-linux-gnu/python3.11
+: > root/usr/include/python3.11/Python.h
+"""
+
+
+def test_nothing_to_do_with_headers(tmp_path: Path) -> None:
+    own = inspect(Path(sys.executable), os.environ)
+    assert own is not None
+    own = dataclasses.replace(own, has_headers=True)
+    assert headers(own, tmp_path, HostNetwork(), environ={}) == ()
+
+
+def test_headers_come_from_the_package(tmp_path: Path, debian: Interpreter) -> None:
+    environ = apt(tmp_path, ": > libpython3.11-dev.deb", UNPACK)
+    store = tmp_path / "cache" / "headers"
+    for _ in range(2):  # the second time nothing is asked
+        dirs = headers(debian, tmp_path / "cache", HostNetwork(), environ=environ)
+        assert isinstance(dirs, tuple)
+        assert (dirs[0] / "Python.h").is_file()
+        assert (dirs[1] / "x86_64-linux-gnu" / "python3.11").is_dir()
+    assert [folder.name for folder in store.iterdir()] == [
+        f"libpython3.11-dev_1%3a3.11.2-6_{host_arch()}"
+    ]
+    calls = (tmp_path / "apt").read_text().splitlines()
+    assert len(calls) == 1
+    assert calls[0].endswith("download libpython3.11-dev=1:3.11.2-6")
+
+
+def test_other_revision_then_fresh_lists(tmp_path: Path, debian: Interpreter) -> None:
+    get = """
+    case "$*" in
+    *Dir::State::Lists*download*-dev) : > x.deb;;
+    *Dir::State::Lists*update) ;;
+    *) echo 'E: no' >&2; exit 100;;
+    esac"""
+    environ = apt(tmp_path, get, UNPACK)
+    assert isinstance(headers(debian, tmp_path / "c", HostNetwork(), environ=environ), tuple)
+    words = [line.split()[-1] for line in (tmp_path / "apt").read_text().splitlines()]
+    assert words == [
+        "libpython3.11-dev=1:3.11.2-6",
+        "libpython3.11-dev",
+        "update",
+        "libpython3.11-dev=1:3.11.2-6",
+        "libpython3.11-dev",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("get", "extract", "what"),
+    [
+        ("echo 'E: Temporary failure resolving' >&2; exit 100", ":", "Temporary failure resolving"),
+        (": > x.deb", "echo 'not a package' >&2; exit 2", "not a package"),
+        (": > x.deb", ":", "holds no python3.11/Python.h"),
+    ],
+)
+def test_headers_that_cannot_be_had(
+    tmp_path: Path, debian: Interpreter, get: str, extract: str, what: str
+) -> None:
+    environ = apt(tmp_path, get, extract)
+    problem = headers(debian, tmp_path / "c", HostNetwork(), environ=environ)
+    assert isinstance(problem, Problem)
+    assert what in problem.what
+    assert problem.hint == "`apt-get install python3.11-dev` as root"
+    assert list((tmp_path / "c" / "headers").iterdir()) == []
+
+
+def test_headers_of_another_system(tmp_path: Path, debian: Interpreter) -> None:
+    problem = headers(debian, tmp_path, HostNetwork(), environ={"PATH": str(tmp_path)})
+    assert isinstance(problem, Problem)
+    assert "devel" in problem.hint
+    own = dataclasses.replace(debian, path=Path("/opt/x/bin/python3.11"))
+    assert isinstance(headers(own, tmp_path, HostNetwork(), environ={}), Problem)
+
+
+def test_environment_with_headers() -> None:
+    dirs = (Path("/c/python3.11"), Path("/c"))
+    assert with_headers({"A": "1"}, ()) == {"A": "1"}
+    assert with_headers({"CPATH": "/own", "CMAKE_ARGS": "-DX=1"}, dirs) == {
+        "CPATH": "/c/python3.11:/c:/own",
+        "CMAKE_ARGS": "-DPython_INCLUDE_DIR=/c/python3.11 "
+        "-DPython3_INCLUDE_DIR=/c/python3.11 -DX=1",
+    }
+    assert with_headers({}, dirs)["CPATH"] == "/c/python3.11:/c"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_cpath_resolves_debians_pyconfig(tmp_path: Path) -> None:
+    # The shape of libpython3.X-dev: pyconfig.h dispatches to a directory of the architecture.
+    arch = tmp_path / "x86_64-linux-gnu" / "python3.11"
+    plain = tmp_path / "python3.11"
+    for folder in (arch, plain):
+        folder.mkdir(parents=True)
+    (arch / "pyconfig.h").write_text("#define ANSWER 42\n")
+    (plain / "pyconfig.h").write_text("#include <x86_64-linux-gnu/python3.11/pyconfig.h>\n")
+    (plain / "Python.h").write_text('#include "pyconfig.h"\n')
+    source = tmp_path / "x.c"
+    source.write_text("#include <Python.h>\nint x = ANSWER;\n")
+    env = {"PATH": os.environ["PATH"], "CPATH": f"{plain}:{tmp_path}"}
+    subprocess.run(["cc", "-c", source, "-o", tmp_path / "x.o"], env=env, check=True)

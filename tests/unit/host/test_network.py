@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.host import network
+from orchestrator.host.network import CONTAINER_CA, HostNetwork, base_env
+
+INDEX = "https://user:hunter2@index.corp/simple"
+
+
+@pytest.fixture(autouse=True)
+def no_system_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(network, "_CA_PATHS", ())
+    monkeypatch.setattr(network, "_PIP_SYSTEM", tmp_path / "no-pip.conf")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return {"HOME": str(folder), "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
+
+
+def pem(path: Path) -> str:
+    path.write_text("-----BEGIN CERTIFICATE-----\n")
+    return str(path)
+
+
+def test_nothing_there(home: dict[str, str]) -> None:
+    found = HostNetwork.detect(home)
+    assert found == HostNetwork()
+    assert "--volume" not in " ".join(found.container_args())
+    assert "SSL_CERT_FILE" not in found.child_env()
+
+
+def test_bundle_is_the_first_file_that_exists(tmp_path: Path, home: dict[str, str]) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    environ = home | {
+        "SSL_CERT_FILE": str(tmp_path / "gone.pem"),
+        "PIP_CERT": str(empty),
+        "REQUESTS_CA_BUNDLE": pem(tmp_path / "requests.pem"),
+        "CURL_CA_BUNDLE": pem(tmp_path / "curl.pem"),
+    }
+    assert HostNetwork.detect(environ).ca_bundle == tmp_path / "requests.pem"
+
+
+def test_bundle_of_the_system(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "_CA_PATHS", ("/nowhere", pem(tmp_path / "system.pem")))
+    assert HostNetwork.detect(home).ca_bundle == tmp_path / "system.pem"
+
+
+def test_link_to_the_bundle_is_resolved(tmp_path: Path, home: dict[str, str]) -> None:
+    pem(tmp_path / "real.pem")
+    (tmp_path / "link.pem").symlink_to("real.pem")
+    found = HostNetwork.detect(home | {"SSL_CERT_FILE": str(tmp_path / "link.pem")})
+    assert f"--volume={tmp_path / 'real.pem'}:{CONTAINER_CA}:ro" in found.container_args()
+    assert f"--env=PIP_CERT={CONTAINER_CA}" in found.container_args()
+    assert found.child_env()["GIT_SSL_CAINFO"] == str(tmp_path / "real.pem")
+    assert found.child_env()["UV_SYSTEM_CERTS"] == "1"
+
+
+def test_values_never_reach_arguments_or_repr(home: dict[str, str]) -> None:
+    environ = home | {
+        "HTTPS_PROXY": "http://user:hunter2@proxy:3128",
+        "no_proxy": "localhost",
+        "PIP_INDEX_URL": INDEX,
+        "UV_DEFAULT_INDEX": INDEX,
+        "PIP_CONFIG_FILE": "/etc/hunter2.conf",
+    }
+    found = HostNetwork.detect(environ)
+    assert "hunter2" not in " ".join(found.container_args()) + repr(found)
+    assert {"--env=HTTPS_PROXY", "--env=no_proxy", "--env=PIP_INDEX_URL"} < set(
+        found.container_args()
+    )
+    assert found.container_client_env() == {
+        "HTTPS_PROXY": "http://user:hunter2@proxy:3128",
+        "no_proxy": "localhost",
+        "PIP_INDEX_URL": INDEX,
+        "UV_DEFAULT_INDEX": INDEX,
+    }
+    assert found.child_env().items() >= (environ.items() - home.items())
+
+
+def test_empty_values_are_dropped(home: dict[str, str]) -> None:
+    found = HostNetwork.detect(home | {"PIP_INDEX_URL": "", "http_proxy": " "})
+    assert found.container_client_env() == {}
+
+
+def test_paths_stay_on_the_host(home: dict[str, str]) -> None:
+    environ = home | {"PIP_FIND_LINKS": "/wheels", "PIP_EXTRA_INDEX_URL": "file:///srv/simple"}
+    found = HostNetwork.detect(environ)
+    assert found.container_client_env() == {}
+    assert found.child_env()["PIP_FIND_LINKS"] == "/wheels"
+    assert found.child_env()["PIP_EXTRA_INDEX_URL"] == "file:///srv/simple"
+
+
+def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict[str, str]) -> None:
+    config = Path(home["HOME"], ".config", "pip", "pip.conf")
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        f"[global]\nindex_url = {INDEX}\ntimeout = 7\n"
+        f"extra-index-url =\n    https://a/simple\n    https://b/simple\n"
+        f"cert = {pem(tmp_path / 'pip.pem')}\n"
+    )
+    own = tmp_path / "own.conf"
+    own.write_text("[global]\ntimeout = 8\n")
+    environ = home | {"PIP_DEFAULT_TIMEOUT": "9"}
+    found = HostNetwork.detect(environ)
+    assert found.ca_bundle == tmp_path / "pip.pem"
+    assert found.container_client_env() == {
+        "PIP_INDEX_URL": INDEX,
+        "PIP_EXTRA_INDEX_URL": "https://a/simple https://b/simple",
+        "PIP_DEFAULT_TIMEOUT": "9",
+    }
+    found = HostNetwork.detect(home | {"PIP_CONFIG_FILE": str(own)})
+    assert found.container_client_env()["PIP_DEFAULT_TIMEOUT"] == "8"
+    assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}) == HostNetwork(
+        host_only=(("PIP_CONFIG_FILE", "/dev/null"),)
+    )
+
+
+def test_broken_pip_configuration_is_left_to_pip(tmp_path: Path, home: dict[str, str]) -> None:
+    own = tmp_path / "own.conf"
+    own.write_bytes(b"\xff\xfe no section")
+    assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": str(own)}).index == ()
+
+
+def test_base_environment_is_an_allow_list() -> None:
+    environ = {
+        "PATH": "/bin",
+        "HOME": "/root",
+        "TERM": "xterm",
+        "LC_ALL": "de_DE",
+        "DOCKER_HOST": "ssh://box",
+        "XDG_RUNTIME_DIR": "/run/user/1",
+        "USER": "",
+        "CFLAGS": "-O0",
+        "CIBW_BUILD": "*",
+        "PYTHONPATH": "/x",
+        "GITHUB_TOKEN": "t",
+        "LD_PRELOAD": "evil.so",
+        "AWS_INDEX_ACCESS_KEY": "s",
+    }
+    assert base_env(environ) == {
+        "PATH": "/bin",
+        "HOME": "/root",
+        "DOCKER_HOST": "ssh://box",
+        "XDG_RUNTIME_DIR": "/run/user/1",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+    }
+    assert base_env({})["PATH"]

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host import process
+from orchestrator.host.process import MAX_LINE, Cancel, Grace, Tail, capture, run
+
+ENV = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+QUICK = Grace(interrupt=0.3, terminate=0.3)
+
+
+def py(code: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-u", "-c", code]
+
+
+def sh(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_for(path: Path) -> str:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if path.exists() and (text := path.read_text().strip()):
+            return text
+        time.sleep(0.01)
+    raise AssertionError(f"{path} did not appear")
+
+
+def gone(pid: int) -> bool:
+    end = time.monotonic() + 5
+    while time.monotonic() < end and is_alive(pid):
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
+def test_streams_both_outputs_in_order_to_file_and_callback(tmp_path: Path) -> None:
+    log = io.StringIO()
+    seen: list[str] = []
+    done = run(
+        sh("echo one; echo two >&2; printf 'three\\r\\n\\nfour'; exit 3"),
+        env=ENV,
+        cwd=tmp_path,
+        log=log,
+        on_line=seen.append,
+    )
+    assert (done.returncode, done.timed_out, done.cancelled) == (3, False, False)
+    assert log.getvalue() == "one\ntwo\nthree\n\nfour\n"
+    assert seen == ["one", "two", "three", "", "four"]
+
+
+def test_lines_arrive_while_the_program_runs(tmp_path: Path) -> None:
+    times: list[float] = []
+    run(
+        sh("echo a; sleep 0.5; echo b"),
+        env=ENV,
+        cwd=tmp_path,
+        log=lambda _: times.append(time.monotonic()),
+    )
+    assert times[1] - times[0] > 0.3
+
+
+def test_bytes_split_inside_a_character_and_invalid_ones(tmp_path: Path) -> None:
+    code = (
+        "import os, time\n"
+        "data = '\\u20ac'.encode()\n"
+        "os.write(1, data[:1]); time.sleep(0.2); os.write(1, data[1:] + b'\\xff\\n')\n"
+        "os.write(1, data[:2])"
+    )
+    seen: list[str] = []
+    run(py(code), env=ENV, cwd=tmp_path, log=seen.append)
+    assert seen == ["\u20ac\ufffd", "\ufffd"]
+
+
+def test_endless_line_is_handed_on_in_pieces(tmp_path: Path) -> None:
+    size = 3 * MAX_LINE + 5
+    seen: list[str] = []
+    run(py(f"print('x' * {size})"), env=ENV, cwd=tmp_path, log=seen.append)
+    assert [len(line) for line in seen] == [MAX_LINE, MAX_LINE, MAX_LINE, 5]
+
+
+def test_slow_reader_loses_nothing(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def slow(line: str) -> None:
+        if len(seen) == 1:
+            time.sleep(process.DRAIN + 0.3)
+        seen.append(line)
+
+    run(py("for i in range(9000): print(i)"), env=ENV, cwd=tmp_path, log=slow)
+    assert seen == [str(i) for i in range(9000)]
+
+
+def test_stdin_is_empty_and_environment_is_exactly_the_given_one(tmp_path: Path) -> None:
+    seen: list[str] = []
+    code = "import os, sys; print(repr(sys.stdin.read()), sorted(os.environ))"
+    run(py(code), env={"A": "1"}, cwd=tmp_path, log=seen.append)
+    # Python itself sets LC_CTYPE (PEP 538) where the locale is C.
+    assert seen in (["'' ['A', 'LC_CTYPE']"], ["'' ['A']"])
+
+
+def test_program_is_looked_up_on_the_given_path(tmp_path: Path) -> None:
+    tool = tmp_path / "only-here"
+    tool.write_text("#!/bin/sh\necho found\n")
+    tool.chmod(0o755)
+    seen: list[str] = []
+    run(["only-here"], env={"PATH": str(tmp_path)}, cwd=tmp_path, log=seen.append)
+    assert seen == ["found"]
+
+
+def test_missing_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblemError, match="no-such-tool: no such program"):
+        run(["no-such-tool"], env=ENV, cwd=tmp_path, log=io.StringIO())
+
+
+def test_missing_working_directory_is_not_a_missing_program(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblemError, match="working directory"):
+        run(["/bin/sh"], env=ENV, cwd=tmp_path / "nowhere", log=io.StringIO())
+
+
+def test_file_that_cannot_be_executed(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_bytes(b"\x00\x01\x02\x03")
+    tool.chmod(0o755)
+    with pytest.raises(EnvironmentProblemError, match="Exec format error"):
+        run([str(tool)], env=ENV, cwd=tmp_path, log=io.StringIO())
+
+
+def test_timeout_interrupts_first(tmp_path: Path) -> None:
+    log = io.StringIO()
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *a: (print('cleaning up'), sys.exit(9)))\n"
+        "print('ready'); time.sleep(60)"
+    )
+    done = run(py(code), env=ENV, cwd=tmp_path, log=log, timeout=0.7)
+    assert (done.returncode, done.timed_out, done.cancelled) == (9, True, False)
+    assert "cleaning up" in log.getvalue()
+
+
+def test_stubborn_program_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGTERM, lambda *a: print('TERM ignored'))\n"
+        "print('ready')\n"
+        "while True: time.sleep(0.1)"
+    )
+    log = io.StringIO()
+    done = run(py(code), env=ENV, cwd=tmp_path, log=log, timeout=0.5, grace=QUICK)
+    assert (done.returncode, done.timed_out) == (-signal.SIGKILL, True)
+    assert "TERM ignored" in log.getvalue()
+    assert done.duration < 5
+
+
+def test_stubborn_grandchildren_are_killed_whatever_group_they_are_in(tmp_path: Path) -> None:
+    script = """
+        trap '' INT TERM
+        (sleep 60 & echo $! > same; wait) &
+        setsid sh -c 'trap "" INT TERM; echo $$ > other; sleep 60; sleep 60' &
+        while [ ! -s other ] || [ ! -s same ]; do :; done
+        echo ready
+        while :; do sleep 0.1; done
+    """
+    cancel = Cancel()
+    done = run(
+        sh(script),
+        env=ENV,
+        cwd=tmp_path,
+        log=lambda _: cancel.set(),
+        cancel=cancel,
+        grace=QUICK,
+    )
+    assert done.cancelled
+    assert gone(int(wait_for(tmp_path / "same")))
+    assert gone(int(wait_for(tmp_path / "other")))
+
+
+def test_grandchild_that_holds_the_pipe_does_not_hang_us(tmp_path: Path) -> None:
+    seen: list[str] = []
+    begin = time.monotonic()
+    done = run(
+        sh("(trap '' INT TERM; sleep 60) & echo $! > pid; echo bye; exit 4"),
+        env=ENV,
+        cwd=tmp_path,
+        log=seen.append,
+    )
+    assert done.returncode == 4
+    assert seen == ["bye"]
+    assert time.monotonic() - begin < process.DRAIN + 3
+    assert gone(int(wait_for(tmp_path / "pid")))
+
+
+def test_daemon_that_writes_for_ever_does_not_hang_us(tmp_path: Path) -> None:
+    # Its parent is gone and so is its session: it is meant to stay, we just stop listening.
+    script = (
+        "setsid sh -c 'echo $$ > pid; while echo x; do :; done' & while [ ! -s pid ]; do :; done"
+    )
+    begin = time.monotonic()
+    done = run(sh(script), env=ENV, cwd=tmp_path, log=lambda _: None)
+    assert done.returncode == 0
+    assert time.monotonic() - begin < process.DRAIN + 4
+    pid = int(wait_for(tmp_path / "pid"))
+    if is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_late_output_of_a_grandchild_is_read(tmp_path: Path) -> None:
+    seen: list[str] = []
+    run(sh("(sleep 0.3; echo late) & echo early"), env=ENV, cwd=tmp_path, log=seen.append)
+    assert seen == ["early", "late"]
+
+
+def test_cancel_from_another_thread_stops_all(tmp_path: Path) -> None:
+    cancel = Cancel()
+    results: list[process.Finished] = []
+
+    def work() -> None:
+        results.append(
+            run(
+                sh("sleep 60"),
+                env=ENV,
+                cwd=tmp_path,
+                log=io.StringIO(),
+                cancel=cancel,
+                timeout=60,
+                grace=QUICK,
+            )
+        )
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.4)
+    begin = time.monotonic()
+    cancel.set()
+    for thread in threads:
+        thread.join(10)
+    assert time.monotonic() - begin < 3
+    assert [(r.cancelled, r.timed_out) for r in results] == [(True, False)] * 5
+    assert not cancel._trees
+
+
+def test_cancel_reaches_a_program_whose_reader_is_busy(tmp_path: Path) -> None:
+    cancel = Cancel()
+    done_at: list[float] = []
+    code = (
+        "import signal, sys, time\n"
+        "def stop(*a):\n"
+        f"    open({str(tmp_path / 'stopped')!r}, 'w').write('yes'); sys.exit(0)\n"
+        "signal.signal(signal.SIGINT, stop)\n"
+        "print('ready'); time.sleep(60)"
+    )
+
+    def busy(line: str) -> None:
+        if line == "ready":
+            cancel.set()
+            assert wait_for(tmp_path / "stopped") == "yes"
+            done_at.append(time.monotonic())
+
+    done = run(py(code), env=ENV, cwd=tmp_path, log=busy, cancel=cancel)
+    assert done_at
+    assert (done.returncode, done.cancelled) == (0, True)
+
+
+def test_cancelled_before_it_starts(tmp_path: Path) -> None:
+    cancel = Cancel()
+    cancel.set()
+    done = run(sh("touch started"), env=ENV, cwd=tmp_path, log=io.StringIO(), cancel=cancel)
+    assert done.cancelled
+    assert not (tmp_path / "started").exists()
+
+
+def test_set_from_a_signal_handler_while_registering(tmp_path: Path) -> None:
+    cancel = Cancel()
+    with cancel._lock:
+        cancel.set()
+    assert cancel.is_set()
+
+
+def test_failing_callback_stops_the_program(tmp_path: Path) -> None:
+    def fail(line: str) -> None:
+        raise RuntimeError(line)
+
+    with pytest.raises(RuntimeError, match="boom"):
+        run(sh("echo $$ > pid; echo boom; sleep 60"), env=ENV, cwd=tmp_path, log=fail)
+    assert gone(int(wait_for(tmp_path / "pid")))
+
+
+def test_ctrl_c_reaches_us_and_then_the_program(tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(sh("echo $$ > pid; echo x; sleep 60"), env=ENV, cwd=tmp_path, log=interrupt)
+    assert gone(int(wait_for(tmp_path / "pid")))
+
+
+def test_wrong_log_argument_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="text file or a callable"):
+        run(["/bin/true"], env=ENV, cwd=tmp_path, log=3)  # type: ignore[arg-type]
+
+
+def test_capture_keeps_the_streams_apart() -> None:
+    answer = capture(sh("echo out; echo a >&2; echo b >&2; exit 2"), env=ENV)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (2, "out\n", "a\nb\n")
+    assert answer.last_line == "b"
+    assert not answer.ok
+
+
+def test_capture_of_a_missing_program() -> None:
+    answer = capture(["no-such-tool"], env=ENV)
+    assert answer.returncode == 127
+    assert answer.last_line == "no-such-tool: No such file or directory"
+
+
+def test_capture_gives_up_with_the_whole_tree(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    answer = capture(
+        sh("trap '' INT TERM; sleep 60 & echo $! > pid; echo partly; wait"),
+        env=ENV,
+        cwd=tmp_path,
+        timeout=0.5,
+    )
+    assert answer.returncode == 124
+    assert answer.stdout == "partly\n"
+    assert "no answer within 0.5 s" in answer.last_line
+    assert time.monotonic() - begin < 5
+    assert gone(int(wait_for(tmp_path / "pid")))
+
+
+def test_capture_does_not_wait_for_daemons(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    answer = capture(sh("setsid sleep 3 & echo ok"), env=ENV, cwd=tmp_path)
+    assert answer.stdout == "ok\n"
+    assert time.monotonic() - begin < 2
+
+
+def test_tail_keeps_the_last_lines_with_text() -> None:
+    tail = Tail(2)
+    for line in ("a", "b", " ", "c  "):
+        tail(line)
+    assert tail.text == "b\nc"
+    assert tail.last == "c"
+    assert Tail().last == ""

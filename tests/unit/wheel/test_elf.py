@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+
+from orchestrator.models import Arch
+from orchestrator.wheel import elf
+from tests.unit.wheel.wheelmaker import ISA, MACHINES, ElfSpec, make_elf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "libc.so.6": {"GLIBC_2.2.5": ("malloc", "free"), "GLIBC_2.34": ("dlopen",)},
+    "libstdc++.so.6": {"GLIBCXX_3.4.30": ("_ZSt1",)},
+}
+
+
+@pytest.mark.parametrize("arch", Arch)
+@pytest.mark.parametrize("sections", [True, False])
+@pytest.mark.parametrize("table", ["sysv", "gnu"])
+def test_reads_everything_on_every_architecture(arch: Arch, table: str, *, sections: bool) -> None:
+    spec = ElfSpec(
+        arch=arch,
+        versions=VERSIONS,
+        needed=("libm.so.6",),
+        undefined=("PyList_New",),
+        weak=("__cxa_finalize",),
+        defined=("helper", "PyInit_demo", "other"),
+        soname="libdemo.so.1",
+        rpath="$ORIGIN/../lib:/opt/lib",
+        runpath="$ORIGIN",
+        sections=sections,
+        hash=table,
+    )
+    info = elf.parse(make_elf(spec))
+    assert info.arch is arch
+    assert (info.machine, info.bits, "<" if info.little_endian else ">") == MACHINES[arch][:3]
+    assert info.needed == ("libm.so.6", "libc.so.6", "libstdc++.so.6")
+    assert info.soname == "libdemo.so.1"
+    assert info.rpath == ("$ORIGIN/../lib", "/opt/lib")
+    assert info.runpath == ("$ORIGIN",)
+    assert info.versions == (
+        ("libc.so.6", ("GLIBC_2.2.5", "GLIBC_2.34")),
+        ("libstdc++.so.6", ("GLIBCXX_3.4.30",)),
+    )
+    assert info.undefined == (
+        ("malloc", "libc.so.6", "GLIBC_2.2.5", False),
+        ("free", "libc.so.6", "GLIBC_2.2.5", False),
+        ("dlopen", "libc.so.6", "GLIBC_2.34", False),
+        ("_ZSt1", "libstdc++.so.6", "GLIBCXX_3.4.30", False),
+        ("PyList_New", "", "", False),
+        ("__cxa_finalize", "", "", True),
+    )
+    assert info.inits == ("PyInit_demo",)
+
+
+@pytest.mark.parametrize("sections", [True, False])
+@pytest.mark.parametrize(("level", "bits"), ISA.items())
+def test_isa_level(level: str, bits: int, *, sections: bool) -> None:
+    info = elf.parse(make_elf(ElfSpec(isa=bits, sections=sections)))
+    assert (info.isa, info.isa_level) == (bits, level)
+
+
+def test_isa_level_of_the_baseline_and_of_the_unknown() -> None:
+    assert elf.parse(make_elf(ElfSpec(isa=1))).isa_level == ""
+    assert elf.parse(make_elf(ElfSpec(isa=16))).isa_level == "x86-64-unknown"
+    assert elf.parse(make_elf(ElfSpec(arch=Arch.AARCH64, isa=4))).isa == 0
+
+
+@pytest.mark.parametrize("flags", [0x05000200, 0x04000400, 0])
+def test_arm_without_hard_float_or_eabi5_is_not_armv7l(flags: int) -> None:
+    assert elf.parse(make_elf(ElfSpec(machine=(40, 32, "<", flags)))).arch is None
+
+
+@pytest.mark.parametrize("machine", [(190, 64, "<", 0), (21, 64, ">", 0), (62, 32, "<", 0)])
+def test_machines_no_tag_names(machine: tuple[int, int, str, int]) -> None:
+    assert elf.parse(make_elf(ElfSpec(machine=machine))).arch is None
+
+
+def test_interpreter() -> None:
+    data = make_elf(ElfSpec(interpreter="/lib/ld-musl-x86_64.so.1"))
+    assert elf.parse(data).interpreter == "/lib/ld-musl-x86_64.so.1"
+
+
+def test_accepts_any_buffer() -> None:
+    data = make_elf(ElfSpec())
+    assert elf.parse(memoryview(data)) == elf.parse(bytearray(data)) == elf.parse(data)
+
+
+@pytest.mark.parametrize("spec", [ElfSpec(versions=VERSIONS), ElfSpec(arch=Arch.I686, isa=7)])
+def test_every_truncation_is_refused(spec: ElfSpec) -> None:
+    data = make_elf(spec)
+    for size in range(len(data)):
+        with pytest.raises(elf.MalformedElfError):
+            elf.parse(data[:size])
+
+
+def _patched(data: bytes, offset: int, value: bytes) -> bytes:
+    return data[:offset] + value + data[offset + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "what"),
+    [
+        (4, b"\3", "unknown class"),
+        (5, b"\0", "unknown class"),
+        (32, struct.pack("<Q", 1 << 63), "program headers"),
+        (54, struct.pack("<H", 55), "program headers of 55"),
+        (56, struct.pack("<H", 60000), "program headers"),
+        (58, struct.pack("<H", 1), "section headers of 1"),
+        (60, struct.pack("<H", 65535), "section headers"),
+    ],
+)
+def test_lying_headers(offset: int, value: bytes, what: str) -> None:
+    data = make_elf(ElfSpec(versions=VERSIONS))
+    with pytest.raises(elf.MalformedElfError, match=what):
+        elf.parse(_patched(data, offset, value))
+
+
+def _dynamic(data: bytes, tag: int) -> int:
+    """Offset of a dynamic entry's value in a 64-bit little-endian file."""
+    at: int = struct.unpack_from("<Q", data, 64 + 56 + 8)[0]
+    while struct.unpack_from("<Q", data, at)[0] != tag:
+        at += 16
+    return at + 8
+
+
+@pytest.mark.parametrize("tag", [5, 6, 10, 0x6FFFFFF0, 0x6FFFFFFE])
+@pytest.mark.parametrize("value", [1 << 40, (1 << 64) - 1])
+def test_lying_dynamic_entries(tag: int, value: int) -> None:
+    data = make_elf(ElfSpec(versions=VERSIONS))
+    with pytest.raises(elf.MalformedElfError):
+        elf.parse(_patched(data, _dynamic(data, tag), struct.pack("<Q", value)))
+
+
+def test_version_needs_without_end_are_bounded() -> None:
+    data = make_elf(ElfSpec(versions={"libc.so.6": {"GLIBC_2.5": ()}}))
+    need = struct.unpack_from("<Q", data, _dynamic(data, 0x6FFFFFFE))[0]
+    # Ten million needs, each one byte behind the last: the walk ends at the end of the file.
+    data = _patched(data, _dynamic(data, 0x6FFFFFFF), struct.pack("<Q", 10**7))
+    data = _patched(data, need + 12, struct.pack("<I", 1))
+    with pytest.raises(elf.MalformedElfError):
+        elf.parse(data)
+
+
+def test_overlapping_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf, "_MAX_NAME_BYTES", 1000)
+    with pytest.raises(elf.MalformedElfError, match="bytes of names"):
+        elf.parse(make_elf(ElfSpec(undefined=tuple(f"{i:0100}" for i in range(20)))))
+
+
+@pytest.mark.parametrize("limit", ["_MAX_VERSIONS", "_MAX_SECTIONS", "_MAX_UNDEFINED"])
+def test_limits(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf, limit, 1)
+    with pytest.raises(elf.MalformedElfError):
+        elf.parse(make_elf(ElfSpec(versions=VERSIONS)))
+
+
+def test_names_that_are_not_utf8_stay_printable() -> None:
+    data = make_elf(ElfSpec(undefined=("naive",))).replace(b"naive", b"na\xffve")
+    assert elf.parse(data).undefined[0].name == "na\\xffve"
+
+
+def test_header_only_and_relocatable_files_need_nothing() -> None:
+    data = make_elf(ElfSpec())[:64]
+    data = _patched(data, 40, bytes(8))
+    data = _patched(data, 56, bytes(2))
+    info = elf.parse(data)
+    assert (info.arch, info.needed, info.versions) == (Arch.X86_64, (), ())
+
+
+gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+
+
+@gcc
+@pytest.mark.parametrize("flags", [(), ("-s",), ("-Wl,--hash-style=sysv",)])
+def test_agrees_with_pyelftools_on_what_gcc_makes(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    source = tmp_path / "demo.c"
+    source.write_text(
+        "#include <math.h>\nextern int outside(void);\n"
+        "double PyInit_demo(double x) { return pow(x, outside()); }\n"
+    )
+    made = tmp_path / "demo.so"
+    command = ["gcc", "-shared", "-fPIC", "-o", str(made), str(source), "-Wl,-soname,libdemo.so.3"]
+    subprocess.run([*command, "-Wl,-rpath,$ORIGIN/x", *flags, "-lm"], check=True)
+    data = made.read_bytes()
+    info = elf.parse(data)
+    theirs = ELFFile(io.BytesIO(data))
+    section = theirs.get_section_by_name(".gnu.version_r")
+    assert isinstance(section, GNUVerNeedSection)
+    assert info.versions == tuple(
+        (need.name, tuple(one.name for one in names)) for need, names in section.iter_versions()
+    )
+    dynamic = theirs.get_section_by_name(".dynamic")
+    assert isinstance(dynamic, DynamicSection)
+    tags = [tag for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
+    assert list(info.needed) == [getattr(tag, "needed") for tag in tags]  # noqa: B009 - untyped
+    assert info.soname == "libdemo.so.3"
+    assert info.rpath + info.runpath == ("$ORIGIN/x",)
+    assert info.inits == ("PyInit_demo",)
+    assert {"outside", "pow"} <= {symbol.name for symbol in info.undefined}
+    assert {symbol.library for symbol in info.undefined if symbol.name == "pow"} == {"libm.so.6"}
+
+
+@gcc
+def test_separate_debug_files_need_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "demo.c"
+    source.write_text("extern int outside(void);\nint f(void) { return outside(); }\n")
+    made, debug = tmp_path / "demo.so", tmp_path / "demo.debug"
+    subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-o", made, source], check=True)
+    subprocess.run(["objcopy", "--only-keep-debug", made, debug], check=True)
+    info = elf.parse(debug.read_bytes())
+    assert (info.arch, info.needed, info.undefined) == (Arch.X86_64, (), ())

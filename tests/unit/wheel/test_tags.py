@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.models import Arch, Libc, Reason
+from orchestrator.wheel import Policies, open_wheel, report
+from orchestrator.wheel.scan import scan
+from orchestrator.wheel.tags import observe
+from tests.unit.wheel.auditor import audited
+from tests.unit.wheel.conftest import EXTENSION
+from tests.unit.wheel.wheelmaker import ISA, ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.models import WheelReport
+
+
+def libc6(*versions: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    return {"libc.so.6": {version: (f"f_{version}",) for version in versions}}
+
+
+def observed(spec: WheelSpec, tmp_path: Path, policies: Policies) -> WheelReport:
+    return report(spec.write(tmp_path), policies)
+
+
+@pytest.fixture
+def observe_wheel(tmp_path: Path, policies: Policies) -> Callable[[WheelSpec], str]:
+    return lambda spec: observed(spec, tmp_path, policies).observed_tag
+
+
+def test_report(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    path = spec.write(tmp_path)
+    got = report(path, policies)
+    assert (got.filename, got.size, got.version) == (path.name, path.stat().st_size, "1.0")
+    assert got.declared_tags == ("cp312-cp312-manylinux_2_17_x86_64",)
+    assert (got.observed_tag, got.aliases) == ("manylinux_2_17_x86_64", ("manylinux2014_x86_64",))
+    assert got.reasons == (
+        Reason(
+            file=EXTENSION, library="libc.so.6", symbol_version="GLIBC_2.14", symbols=("memcpy",)
+        ),
+    )
+    assert (got.external_libs, got.isa, got.abi3, got.problems) == ((), "", False, ())
+
+
+@pytest.mark.parametrize(
+    ("arch", "version", "tag"),
+    [
+        (Arch.X86_64, "GLIBC_2.2.5", "manylinux_2_5_x86_64"),
+        (Arch.X86_64, "GLIBC_2.29", "manylinux_2_31_x86_64"),
+        (Arch.X86_64, "GLIBC_2.99", "linux_x86_64"),
+        (Arch.X86_64, "GLIBC_PRIVATE", "linux_x86_64"),
+        (Arch.X86_64, "FOO_9", "manylinux_2_5_x86_64"),
+        (Arch.X86_64, "GLIBC_ABI_DT_RELR", "manylinux_2_36_x86_64"),
+        (Arch.I686, "GLIBC_2.12", "manylinux_2_12_i686"),
+        (Arch.AARCH64, "GLIBC_2.17", "manylinux_2_17_aarch64"),
+        (Arch.ARMV7L, "GLIBC_2.28", "manylinux_2_28_armv7l"),
+        (Arch.PPC64LE, "GLIBC_2.34", "manylinux_2_34_ppc64le"),
+        (Arch.S390X, "GLIBC_2.26", "manylinux_2_26_s390x"),
+        (Arch.RISCV64, "GLIBC_2.27", "manylinux_2_31_riscv64"),
+        (Arch.LOONGARCH64, "GLIBC_2.36", "manylinux_2_36_loongarch64"),
+    ],
+)
+def test_tag_and_auditwheels(
+    tmp_path: Path, policies: Policies, arch: Arch, version: str, tag: str
+) -> None:
+    made = make_elf(ElfSpec(arch=arch, versions=libc6(version), defined=("PyInit_x",)))
+    path = WheelSpec(platform=f"linux_{arch}", members={"x.so": made}).write(tmp_path)
+    assert report(path, policies).observed_tag == tag
+    theirs = audited(path, Libc.MANYLINUX, arch)
+    assert (theirs.symbols, theirs.overall) == (tag, tag)
+
+
+def test_the_newest_of_all_files_and_libraries_rules(tmp_path: Path, policies: Policies) -> None:
+    cpp: dict[str, dict[str, tuple[str, ...]]] = {
+        "libstdc++.so.6": {"GLIBCXX_3.4.26": ("b", "a")},
+        "libm.so.6": {"GLIBC_2.27": ("exp",)},
+    }
+    spec = WheelSpec(
+        members={
+            "a.so": make_elf(ElfSpec(versions=libc6("GLIBC_2.17"), defined=("PyInit_a",))),
+            "b.so": make_elf(ElfSpec(versions=cpp, defined=("PyInit_b",))),
+        }
+    )
+    got = observed(spec, tmp_path, policies)
+    assert got.observed_tag == "manylinux_2_31_x86_64"
+    assert got.reasons == (
+        Reason(
+            file="b.so",
+            library="libstdc++.so.6",
+            symbol_version="GLIBCXX_3.4.26",
+            symbols=("a", "b"),
+        ),
+    )
+
+
+def test_reasons_below_linux_are_those_of_the_newest_policy(
+    tmp_path: Path, policies: Policies
+) -> None:
+    made = make_elf(ElfSpec(versions=libc6("GLIBC_2.17", "GLIBC_2.99"), defined=("PyInit_x",)))
+    got = observed(WheelSpec(members={"x.so": made}), tmp_path, policies)
+    assert (got.observed_tag, got.aliases) == ("linux_x86_64", ())
+    assert [reason.symbol_version for reason in got.reasons] == ["GLIBC_2.99"]
+
+
+def test_nothing_stands_in_the_way_of_less_than_the_lowest(
+    tmp_path: Path, policies: Policies
+) -> None:
+    made = make_elf(ElfSpec(versions=libc6("GLIBC_2.2.5"), defined=("PyInit_x",)))
+    assert observed(WheelSpec(members={"x.so": made}), tmp_path, policies).reasons == ()
+
+
+def test_no_elf_and_elf_no_tag_names(tmp_path: Path, policies: Policies) -> None:
+    assert observed(WheelSpec(platform="any"), tmp_path, policies).observed_tag == "any"
+    cubin = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
+    spec = WheelSpec(platform="any", members={"kernel.cubin": cubin, "short": b"\x7fELF"})
+    assert observed(spec, tmp_path, policies).observed_tag == "any"
+
+
+def test_grafted_libraries(tmp_path: Path, policies: Policies) -> None:
+    """Found by file name or soname; their own versions are nobody's business, glibc's are."""
+    ext = ElfSpec(
+        needed=("libfoo-1a2b.so.1", "libbar.so.2"),
+        defined=("PyInit_x",),
+        versions={**libc6("GLIBC_2.2.5"), "libfoo-1a2b.so.1": {"FOO_1": ("foo",)}},
+        rpath="$ORIGIN/demo.libs",
+    )
+    foo = ElfSpec(versions=libc6("GLIBC_2.12"), soname="libfoo-1a2b.so.1")
+    bar = ElfSpec(versions=libc6("GLIBC_2.17"), soname="libbar.so.2")
+    spec = WheelSpec(
+        members={
+            "x.so": make_elf(ext),
+            "demo.libs/libfoo-1a2b.so.1": make_elf(foo),
+            "demo.libs/bar-real.so": make_elf(bar),
+        }
+    )
+    got = observed(spec, tmp_path, policies)
+    assert (got.observed_tag, got.external_libs) == ("manylinux_2_17_x86_64", ())
+
+
+def test_external_libraries(tmp_path: Path, policies: Policies) -> None:
+    ext = ElfSpec(
+        needed=(
+            "libc.so.6",
+            "libcudart.so.12",
+            "libtorch.so",
+            "libgomp.so.1",
+            "ld-linux-x86-64.so.2",
+        ),
+        defined=("PyInit_x",),
+    )
+    other = ElfSpec(needed=("libcudart.so.12",))
+    path = WheelSpec(members={"b.so": make_elf(ext), "a.so": make_elf(other)}).write(tmp_path)
+    got = report(path, policies, external=["cuda", "libtorch.so*"])
+    assert got.observed_tag == "manylinux_2_5_x86_64"
+    assert got.external_libs == (
+        ("libcudart.so.12", ("a.so", "b.so")),
+        ("libgomp.so.1", ("b.so",)),
+        ("libtorch.so", ("b.so",)),
+    )
+    (problem,) = got.problems
+    assert problem.rule == "external-library"
+    assert "b.so needs libgomp.so.1" in problem.message
+    assert "build.external" in problem.message
+    assert len(report(path, policies).problems) == 3
+    with pytest.raises(ConfigError):
+        report(path, policies, external=["nonsense"])
+
+
+def test_a_library_that_only_newer_policies_promise(tmp_path: Path, policies: Policies) -> None:
+    """auditwheel: sym_tag says 2_5, overall_tag 2_24; the tag that holds is the second."""
+    ext = ElfSpec(needed=("libc.so.6", "libmvec.so.1"), defined=("PyInit_x",))
+    path = WheelSpec(members={"x.so": make_elf(ext)}).write(tmp_path)
+    got = report(path, policies)
+    assert (got.observed_tag, got.external_libs) == ("manylinux_2_24_x86_64", ())
+    assert got.reasons == (
+        Reason(file="x.so", library="libmvec.so.1", symbol_version="", symbols=()),
+    )
+    with open_wheel(path) as archive:
+        seen = observe(scan(archive), policies, Libc.MANYLINUX, Arch.X86_64)
+    theirs = audited(path, Libc.MANYLINUX, Arch.X86_64)
+    assert seen.symbol_tag == theirs.symbols == "manylinux_2_5_x86_64"
+    assert theirs.libraries == got.observed_tag
+
+
+@pytest.mark.parametrize(
+    ("symbol", "tag"),
+    [
+        ("inflate", "manylinux_2_5_x86_64"),
+        ("uncompress2", "manylinux_2_34_x86_64"),
+        ("zcfree", "linux_x86_64"),
+    ],
+)
+def test_forbidden_symbols(tmp_path: Path, policies: Policies, symbol: str, tag: str) -> None:
+    ext = ElfSpec(
+        needed=("libc.so.6", "libz.so.1"),
+        undefined=(symbol,),
+        weak=("crc32_neon",),
+        defined=("PyInit_x",),
+    )
+    path = WheelSpec(members={"x.so": make_elf(ext)}).write(tmp_path)
+    got = report(path, policies)
+    assert got.observed_tag == tag == audited(path, Libc.MANYLINUX, Arch.X86_64).overall
+    named = [reason for reason in got.reasons if reason.symbols]
+    assert [reason.symbols for reason in named] == ([] if symbol == "inflate" else [(symbol,)])
+
+
+def test_fpectl(tmp_path: Path, policies: Policies) -> None:
+    ext = ElfSpec(undefined=("PyFPE_jbuf",), defined=("PyInit_x",))
+    path = WheelSpec(members={"x.so": make_elf(ext)}).write(tmp_path)
+    assert report(path, policies).observed_tag == "linux_x86_64"
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).overall == "linux_x86_64"
+
+
+@pytest.mark.parametrize("level", [*ISA, ""])
+def test_instruction_sets(tmp_path: Path, policies: Policies, level: str) -> None:
+    ext = ElfSpec(isa=ISA.get(level, 1), defined=("PyInit_x",))
+    path = WheelSpec(members={"x.so": make_elf(ext)}).write(tmp_path)
+    got = report(path, policies)
+    assert got.isa == level
+    assert got.observed_tag == ("linux_x86_64" if level else "manylinux_2_5_x86_64")
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).overall == got.observed_tag
+    assert [reason.symbol_version for reason in got.reasons] == ([level] if level else [])
+
+
+def test_instruction_sets_of_loaded_libraries_do_not_count(
+    tmp_path: Path, policies: Policies
+) -> None:
+    ext = ElfSpec(needed=("libc.so.6", "libfast.so"), runpath="$ORIGIN", defined=("PyInit_x",))
+    spec = WheelSpec(members={"x.so": make_elf(ext), "libfast.so": make_elf(ElfSpec(isa=7))})
+    path = spec.write(tmp_path)
+    got = report(path, policies)
+    assert (got.observed_tag, got.isa) == ("manylinux_2_5_x86_64", "x86-64-v3")
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).overall == got.observed_tag
+
+
+@pytest.mark.parametrize(
+    ("member", "elf", "platform", "tag"),
+    [
+        (
+            "x.so",
+            ElfSpec(needed=("libc.musl-x86_64.so.1",)),
+            "linux_x86_64",
+            "musllinux_1_2_x86_64",
+        ),
+        ("x.so", ElfSpec(needed=("libc.so",)), "linux_x86_64", "musllinux_1_2_x86_64"),
+        ("x.so", ElfSpec(needed=("libc.so",)), "manylinux_2_28_x86_64", "manylinux_2_5_x86_64"),
+        ("x.so", ElfSpec(needed=()), "musllinux_1_1_x86_64", "musllinux_1_2_x86_64"),
+        ("x.so", ElfSpec(needed=()), "linux_x86_64", "manylinux_2_5_x86_64"),
+        (
+            "x.cpython-312-x86_64-linux-musl.so",
+            ElfSpec(needed=()),
+            "linux_x86_64",
+            "musllinux_1_2_x86_64",
+        ),
+        ("x.cpython-312-x86_64-linux-gnu.so", ElfSpec(needed=()), "any", "manylinux_2_5_x86_64"),
+        (
+            "x.cpython-310-x86_64-linux-gnu.so",
+            ElfSpec(needed=()),
+            "musllinux_1_1_x86_64",
+            "musllinux_1_2_x86_64",
+        ),
+        (
+            "tool",
+            ElfSpec(needed=(), interpreter="/lib/ld-musl-x86_64.so.1"),
+            "any",
+            "musllinux_1_2_x86_64",
+        ),
+        (
+            "tool",
+            ElfSpec(needed=(), interpreter="/lib64/ld-linux-x86-64.so.2"),
+            "any",
+            "manylinux_2_5_x86_64",
+        ),
+        ("x.so", ElfSpec(arch=Arch.S390X, needed=("ld64.so.1",)), "any", "manylinux_2_17_s390x"),
+        ("x.so", ElfSpec(arch=Arch.AARCH64), "manylinux_2_17_x86_64", "manylinux_2_17_aarch64"),
+    ],
+)
+def test_platform(
+    observe_wheel: Callable[[WheelSpec], str], member: str, elf: ElfSpec, platform: str, tag: str
+) -> None:
+    assert observe_wheel(WheelSpec(platform=platform, members={member: make_elf(elf)})) == tag
+
+
+def test_the_file_name_chooses_between_architectures_and_libcs(
+    tmp_path: Path, policies: Policies
+) -> None:
+    members = {
+        "arm.so": make_elf(ElfSpec(arch=Arch.AARCH64, versions=libc6("GLIBC_2.34"))),
+        "musl.so": make_elf(
+            ElfSpec(needed=("libc.musl-x86_64.so.1",), versions={"l": {"GLIBC_9": ()}})
+        ),
+        "x.so": make_elf(ElfSpec(versions=libc6("GLIBC_2.17"), defined=("PyInit_x",))),
+    }
+    path = WheelSpec(platform="manylinux_2_28_x86_64", members=members).write(tmp_path)
+    assert report(path, policies).observed_tag == "manylinux_2_17_x86_64"
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).symbols == "manylinux_2_17_x86_64"
+    path = WheelSpec(platform="musllinux_1_2_x86_64", members=members).write(tmp_path)
+    assert report(path, policies).observed_tag == "musllinux_1_2_x86_64"
+
+
+@pytest.mark.parametrize(
+    ("names", "abi3"),
+    [
+        (("a.abi3.so", "b.abi3.so"), True),
+        (("a.abi3t.so",), True),
+        (("a.abi3.so", "b.cpython-312-x86_64-linux-gnu.so"), False),
+        (("a.so",), False),
+        (("libplain.so",), False),
+    ],
+)
+def test_abi3(tmp_path: Path, policies: Policies, names: tuple[str, ...], *, abi3: bool) -> None:
+    made = make_elf(ElfSpec(defined=("PyInit_a", "PyInit_b")))
+    spec = WheelSpec(members=dict.fromkeys(names, made))
+    assert observed(spec, tmp_path, policies).abi3 is abi3
+
+
+def test_a_malformed_file_is_a_finding(tmp_path: Path, policies: Policies) -> None:
+    made = make_elf(ElfSpec(defined=("PyInit_x",)))
+    spec = WheelSpec(members={"x.so": made, "bad.so": made[:300]})
+    (problem,) = observed(spec, tmp_path, policies).problems
+    assert problem.rule == "elf-malformed"
+    assert problem.message.startswith("bad.so is not a sound ELF file: section headers")
+
+
+def test_not_a_wheel(tmp_path: Path, policies: Policies) -> None:
+    with pytest.raises(BadWheelError):
+        report(tmp_path / "demo.tar.gz", policies)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_agrees_with_auditwheel_on_what_gcc_makes(tmp_path: Path, policies: Policies) -> None:
+    source = tmp_path / "x.c"
+    source.write_text(
+        "#include <stdlib.h>\n#include <math.h>\n"
+        "double PyInit_x(char *s) { return pow(strtod(s, 0), 2.5) + exp(atof(s)); }\n"
+    )
+    made = tmp_path / "x.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source, "-lm"], check=True)
+    elf = made.read_bytes()
+    arch = Arch.X86_64 if elf[18] == 62 else Arch.AARCH64
+    spec = WheelSpec(platform=f"linux_{arch}", members={"x.so": elf})
+    path = spec.write(tmp_path)
+    assert report(path, policies).observed_tag == audited(path, Libc.MANYLINUX, arch).symbols
+
+
+WHEELS = [
+    ("numpy==2.3.5", "manylinux_2_28_x86_64", "3.12"),
+    ("markupsafe==3.0.3", "manylinux_2_17_aarch64", "3.12"),
+    ("markupsafe==3.0.3", "musllinux_1_2_x86_64", "3.13"),
+    ("cryptography==46.0.3", "manylinux_2_28_x86_64", "3.12"),
+    ("cryptography==46.0.3", "musllinux_1_2_aarch64", "3.12"),
+    ("msgpack==1.1.2", "manylinux_2_17_x86_64", "3.12"),
+    ("msgpack==1.1.2", "manylinux_2_17_aarch64", "3.12"),
+]
+
+
+@pytest.mark.index
+@pytest.mark.parametrize(("requirement", "platform", "python"), WHEELS)
+def test_agrees_with_auditwheel_show(
+    tmp_path: Path, policies: Policies, requirement: str, platform: str, python: str
+) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps"]
+    command += ["--python-version", python, "--platform", platform, "-d", str(tmp_path)]
+    if "_2_28_" in platform:
+        command += ["--platform", platform.replace("_2_28_", "_2_27_")]
+    subprocess.run([*command, requirement], check=True)
+    (path,) = tmp_path.glob("*.whl")
+    show = [sys.executable, "-m", "auditwheel", "show", "--json", str(path)]
+    theirs = json.loads(subprocess.run(show, check=True, capture_output=True).stdout)
+    got = report(path, policies)
+    assert (got.observed_tag, got.problems) == (theirs["sym_tag"], ())

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.models import Arch, Libc, Severity
+from orchestrator.wheel import Expected, Policies, verify
+from tests.unit.wheel.conftest import EXTENSION
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record, write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INFO = "demo-1.0.dist-info"
+EXPECTED = Expected(
+    name="Demo", version="1.0", build_tag="", python="cp312", libc=Libc.MANYLINUX, arch=Arch.X86_64
+)
+
+
+def rules(path: Path, policies: Policies, expected: Expected | None = None) -> list[str]:
+    return [problem.rule for problem in verify(path, policies, expected=expected).problems]
+
+
+RulesOf = Callable[..., list[str]]
+
+
+@pytest.fixture
+def rules_of(tmp_path: Path, policies: Policies) -> RulesOf:
+    """Writes a wheel and returns the rules it breaks."""
+
+    def write_and_verify(
+        spec: WheelSpec, files: dict[str, bytes] | None = None, expected: Expected | None = None
+    ) -> list[str]:
+        return rules(spec.write(tmp_path, files), policies, expected)
+
+    return write_and_verify
+
+
+def test_a_right_wheel(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    report = verify(spec.write(tmp_path), policies, expected=EXPECTED)
+    assert report.problems == ()
+    assert report.observed_tag == "manylinux_2_17_x86_64"
+
+
+def test_a_right_pure_wheel(tmp_path: Path, policies: Policies) -> None:
+    spec = WheelSpec(
+        python="py3", abi="none", platform="any", purelib="true", members={"a.py": b""}
+    )
+    assert rules(spec.write(tmp_path), policies) == []
+
+
+# Each place that a name, version or tag stands in, changed alone.
+@pytest.mark.parametrize(
+    ("file", "change", "rule"),
+    [
+        ("METADATA", (b"Name: demo", b"Name: other"), "name-metadata"),
+        ("METADATA", (b"Version: 1.0", b"Version: 1.0+cu130"), "version-metadata"),
+        ("METADATA", (b"Version: 1.0", b"Version: one"), "metadata-invalid"),
+        ("METADATA", (b"Version: 1.0\n", b""), "metadata-invalid"),
+        ("METADATA", (b"Name: demo\n", b""), "metadata-invalid"),
+        ("METADATA", (b"Name: demo", b"Name: "), "metadata-invalid"),
+        ("METADATA", (b"Metadata-Version: 2.1\n", b""), "metadata-invalid"),
+        ("METADATA", (b"Name: demo\n", b"Name: demo\nName: demo\n"), "metadata-invalid"),
+        ("METADATA", (b"Name: demo", b"Name: \xff"), "dist-info-files"),
+        ("WHEEL", (b"Tag: cp312-cp312-manylinux_2_17", b"Tag: cp312-cp312-linux"), "wheel-tags"),
+        ("WHEEL", (b"Tag: cp312-cp312", b"Tag: cp311-cp312"), "wheel-tags"),
+        ("WHEEL", (b"Tag: cp312-cp312", b"Tag: cp312-abi3"), "wheel-tags"),
+        ("WHEEL", (b"\n\n", b"\nTag: cp312-cp312-manylinux2014_x86_64\n\n"), "wheel-tags"),
+        ("WHEEL", (b"Tag: cp312-cp312-manylinux_2_17_x86_64\n", b""), "wheel-tags"),
+        ("WHEEL", (b"Tag: cp312-cp312", b"Tag: cp312"), "wheel-tags"),
+        ("WHEEL", (b"\n\n", b"\nBuild: 1\n\n"), "wheel-build"),
+        ("WHEEL", (b"Wheel-Version: 1.0", b"Wheel-Version: 2.0"), "wheel-version"),
+        ("WHEEL", (b"Purelib: false", b"Purelib: true"), "root-is-purelib"),
+    ],
+)
+def test_one_changed_header(
+    spec: WheelSpec, rules_of: RulesOf, file: str, change: tuple[bytes, bytes], rule: str
+) -> None:
+    files = spec.files()
+    assert change[0] in files[f"{INFO}/{file}"]
+    files[f"{INFO}/{file}"] = files[f"{INFO}/{file}"].replace(*change, 1)
+    assert set(rules_of(spec, files)) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("changes", "caught"),
+    [
+        ({"name": "other"}, {"name-metadata", "name-dist-info"}),
+        ({"version": "1.0+cu130"}, {"version-metadata", "version-dist-info"}),
+        ({"build": "1"}, {"wheel-build"}),
+        ({"python": "cp311"}, {"wheel-tags"}),
+        ({"abi": "cp311"}, {"wheel-tags", "python-abi"}),
+        ({"abi": "abi3"}, {"wheel-tags", "python-abi"}),
+        ({"abi": "cp312t"}, {"wheel-tags", "python-abi"}),
+        ({"platform": "manylinux_2_28_x86_64"}, {"wheel-tags"}),
+        ({"platform": "manylinux_2_12_x86_64"}, {"wheel-tags", "tag-too-low"}),
+        ({"platform": "manylinux1_x86_64"}, {"wheel-tags", "tag-too-low"}),
+        ({"platform": "manylinux_2_17_aarch64"}, {"wheel-tags", "elf-machine", "python-abi"}),
+        ({"platform": "musllinux_1_2_x86_64"}, {"wheel-tags", "elf-libc"}),
+        ({"platform": "any"}, {"wheel-tags", "elf-in-any"}),
+    ],
+)
+def test_a_renamed_file(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, changes: dict[str, Any], caught: set[str]
+) -> None:
+    path = spec.write(tmp_path)
+    renamed = path.rename(tmp_path / replace(spec, **changes).filename)
+    assert set(rules(renamed, policies)) == caught
+
+
+@pytest.mark.parametrize(
+    ("new", "rule"),
+    [
+        ("other-1.0", "name-dist-info"),
+        ("demo-1.1", "version-dist-info"),
+        ("demo", "version-dist-info"),
+    ],
+)
+def test_a_renamed_dist_info(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, new: str, rule: str
+) -> None:
+    files = {name.replace(INFO, f"{new}.dist-info"): text for name, text in spec.files().items()}
+    place = f"{new}.dist-info/RECORD"
+    path = tmp_path / spec.filename
+    write_zip(path, {**files, place: make_record(files, place)})
+    assert rule in rules(path, policies)
+
+
+def test_a_data_directory_of_another_version(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    spec.members["demo-0.9.data/scripts/tool"] = b"#!python\n"
+    assert rules(spec.write(tmp_path), policies) == ["version-dist-info"]
+
+
+def _record(spec: WheelSpec) -> tuple[dict[str, bytes], bytes]:
+    files = spec.files()
+    return files, make_record(files, f"{INFO}/RECORD")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (
+            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n",
+            b"",
+            "record-missing",
+        ),
+        (b"demo/__init__.py,", b"demo/main.py,", "record-extra"),
+        (b"demo/__init__.py,sha256=47DEQ", b"demo/__init__.py,sha256=57DEQ", "record-hash"),
+        (
+            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+            b"demo/__init__.py,md5=1B2M2Y8AsgTpgAmY7PhCfg",
+            "record-hash",
+        ),
+        (
+            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+            b"demo/__init__.py,",
+            "record-hash",
+        ),
+        (b"hSuFU,0", b"hSuFU,1", "record-size"),
+        (b"hSuFU,0", b"hSuFU,", "record-size"),
+        (b"demo/__init__.py", b'"demo/__init__.py', "record-missing"),
+    ],
+)
+def test_record(spec: WheelSpec, rules_of: RulesOf, old: bytes, new: bytes, rule: str) -> None:
+    files, record = _record(spec)
+    assert old in record
+    files[f"{INFO}/RECORD"] = record.replace(old, new, 1)
+    assert rule in rules_of(spec, files)
+
+
+def test_record_twice_and_other_hashes(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    files, record = _record(spec)
+    files[f"{INFO}/RECORD"] = record + record.split(b"\n")[0] + b"\n"
+    assert rules(spec.write(tmp_path, files), policies) == ["record-extra"]
+    files[f"{INFO}/RECORD"] = record.replace(
+        b"sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+        b"sha384=OLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb",
+    )
+    assert rules(spec.write(tmp_path, files), policies) == []
+
+
+@pytest.mark.parametrize("missing", ["WHEEL", "METADATA"])
+def test_missing_files(spec: WheelSpec, tmp_path: Path, policies: Policies, missing: str) -> None:
+    files = spec.files()
+    del files[f"{INFO}/{missing}"]
+    assert rules(spec.write(tmp_path, files), policies) == ["dist-info-files"]
+
+
+def test_missing_record(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    path = tmp_path / spec.filename
+    write_zip(path, spec.files())
+    assert rules(path, policies) == ["dist-info-files"]
+
+
+@pytest.mark.parametrize("member", [EXTENSION, "demo/data.txt", f"{INFO}/WHEEL"])
+def test_damaged_members(spec: WheelSpec, tmp_path: Path, policies: Policies, member: str) -> None:
+    spec.members["demo/data.txt"] = bytes(range(256))
+    path = spec.write(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(member)
+    data = bytearray(path.read_bytes())
+    data[info.header_offset + 30 + len(member) + info.compress_size // 2] ^= 0x55
+    path.write_bytes(data)
+    problems = verify(path, policies).problems
+    assert problems[0].rule == "zip-integrity"
+    assert member in problems[0].message
+
+
+def test_elf_in_purelib(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    spec.members["demo-1.0.data/purelib/demo/x.so"] = spec.members.pop(EXTENSION)
+    assert rules(spec.write(tmp_path), policies) == ["root-is-purelib"]
+    spec.members["demo-1.0.data/platlib/x.so"] = spec.members.pop("demo-1.0.data/purelib/demo/x.so")
+    spec.purelib = "true"
+    assert rules(spec.write(tmp_path), policies) == []
+
+
+def test_foreign_helpers_are_a_warning(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    spec.members["demo/firmware.bin"] = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
+    spec.members["demo/tool"] = make_elf(ElfSpec(arch=Arch.AARCH64))
+    (problem,) = verify(spec.write(tmp_path), policies).problems
+    assert (problem.rule, problem.severity) == ("elf-machine", Severity.WARNING)
+    assert problem.message == "demo/tool is for aarch64, the tag says x86_64"
+
+
+@pytest.mark.parametrize(
+    ("version", "platform", "caught"),
+    [
+        ("GLIBC_2.29", "manylinux_2_29_x86_64", []),
+        ("GLIBC_2.29", "manylinux_2_30_x86_64", []),
+        ("GLIBC_2.29", "manylinux_2_28_x86_64", ["tag-too-low"]),
+        ("GLIBC_2.31", "manylinux_2_30_x86_64", ["tag-too-low"]),
+        ("GLIBC_2.17", "manylinux2014_x86_64.manylinux_2_12_x86_64", ["tag-too-low"]),
+        ("GLIBC_2.17", "manylinux2014_x86_64.manylinux_2_17_x86_64", []),
+        ("GLIBC_2.99", "manylinux_2_41_x86_64", ["tag-too-low"]),
+        ("GLIBC_2.99", "linux_x86_64", []),
+    ],
+)
+def test_tag_too_low(
+    tmp_path: Path, policies: Policies, version: str, platform: str, caught: list[str]
+) -> None:
+    elf = ElfSpec(versions={"libc.so.6": {version: ("f",)}}, defined=("PyInit_x",))
+    spec = WheelSpec(platform=platform, members={"x.so": make_elf(elf)})
+    path = spec.write(tmp_path)
+    assert rules(path, policies) == caught
+    if caught:
+        message = verify(path, policies).problems[0].message
+        assert version in message
+        assert "x.so" in message
+
+
+def test_isa_of_loaded_libraries_is_a_warning(tmp_path: Path, policies: Policies) -> None:
+    ext = ElfSpec(needed=("libc.so.6", "libfast.so"), defined=("PyInit_x",))
+    members = {"x.so": make_elf(ext), "libfast.so": make_elf(ElfSpec(isa=7))}
+    (problem,) = verify(WheelSpec(members=members).write(tmp_path), policies).problems
+    assert (problem.rule, problem.severity) == ("isa-level", Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("python", "abi", "suffixes", "fine"),
+    [
+        ("cp312", "cp312", ["cpython-312-x86_64-linux-gnu"], True),
+        ("cp312", "cp312", ["abi3"], True),
+        ("cp312", "cp312", [""], True),
+        ("cp312", "cp312", ["cpython-311-x86_64-linux-gnu"], False),
+        ("cp312", "cp312", ["cpython-311-x86_64-linux-gnu", "cpython-312-x86_64-linux-gnu"], True),
+        ("cp312", "cp312", ["cpython-312-aarch64-linux-gnu"], False),
+        ("cp312", "cp312", ["cpython-312-x86_64-linux-musl"], True),
+        ("cp313", "cp313t", ["cpython-313t-x86_64-linux-gnu"], True),
+        ("cp313", "cp313t", ["cpython-313-x86_64-linux-gnu"], False),
+        ("cp313", "cp313t", ["abi3"], False),
+        ("cp37", "cp37m", ["cpython-37m-x86_64-linux-gnu"], True),
+        ("cp39", "abi3", ["abi3"], True),
+        ("cp39", "abi3", [""], True),
+        ("cp39", "abi3", ["cpython-39-x86_64-linux-gnu"], False),
+        ("cp315", "abi3.abi3t", ["abi3t"], True),
+        ("pp311", "pypy311_pp73", ["pypy311-pp73-x86_64-linux-gnu"], True),
+        ("pp310", "pypy310_pp73", ["pypy311-pp73-x86_64-linux-gnu"], False),
+        ("pp311", "pypy311_pp73", ["cpython-311-x86_64-linux-gnu"], False),
+        ("py3", "none", ["cpython-312-x86_64-linux-gnu"], False),
+        ("py3", "none", ["cpython-312-x86_64-linux-gnu", "cpython-313-x86_64-linux-gnu"], True),
+        ("cp312", "none", ["cpython-312-x86_64-linux-gnu"], True),
+        ("py3", "none", ["abi3"], True),
+    ],
+)
+def test_python_abi(
+    rules_of: RulesOf, python: str, abi: str, suffixes: list[str], *, fine: bool
+) -> None:
+    made = make_elf(ElfSpec(defined=("PyInit_x",)))
+    members = {f"demo/x.{suffix}.so".replace("..", "."): made for suffix in suffixes}
+    spec = WheelSpec(python=python, abi=abi, members=members, platform="linux_x86_64")
+    assert rules_of(spec) == ([] if fine else ["python-abi"])
+
+
+def test_external_libraries(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    elf = ElfSpec(needed=("libc.so.6", "libcuda.so.1"), defined=("PyInit_x",))
+    path = WheelSpec(members={"x.so": make_elf(elf)}).write(tmp_path)
+    assert rules(path, policies) == ["external-library"]
+    assert verify(path, policies, external=["cuda"]).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"name": "other"}, "planned-name"),
+        ({"version": "1.1"}, "planned-version"),
+        ({"version": "1.0+cu130"}, "planned-version"),
+        ({"build_tag": "1"}, "planned-build-tag"),
+        ({"python": "cp311"}, "planned-python"),
+        ({"python": "cp312t"}, "planned-python"),
+        ({"python": "pp312"}, "planned-python"),
+        ({"arch": Arch.AARCH64}, "planned-platform"),
+        ({"libc": Libc.MUSLLINUX}, "planned-platform"),
+    ],
+)
+def test_another_wheel_was_planned(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, change: dict[str, Any], rule: str
+) -> None:
+    assert set(rules(spec.write(tmp_path), policies, replace(EXPECTED, **change))) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("python", "abi", "planned", "fine"),
+    [
+        ("cp39", "abi3", "cp312", True),
+        ("cp312", "abi3", "cp312", True),
+        ("cp313", "abi3", "cp312", False),
+        ("cp39", "abi3", "cp313t", False),
+        ("cp315", "abi3.abi3t", "cp315t", True),
+        ("cp310.cp312", "cp312", "cp312", True),
+        ("py3", "none", "cp312", True),
+        ("py3", "none", "cp314t", True),
+        ("cp314", "cp314t", "cp314t", True),
+        ("cp314", "cp314", "cp314t", False),
+        ("pp311", "pypy311_pp73", "pp311", True),
+        ("pp311", "pypy311_pp73", "pp310", False),
+        ("py3", "none", "pp311", True),
+    ],
+)
+def test_planned_python(
+    rules_of: RulesOf, python: str, abi: str, planned: str, *, fine: bool
+) -> None:
+    members = {"x.so": make_elf(ElfSpec(defined=("PyInit_x",)))}
+    spec = WheelSpec(python=python, abi=abi, members=members)
+    got = rules_of(spec, expected=replace(EXPECTED, python=planned))
+    assert got == ([] if fine else ["planned-python"])
+
+
+def test_a_platform_wheel_was_planned(tmp_path: Path, policies: Policies) -> None:
+    spec = WheelSpec(python="py3", abi="none", platform="any", purelib="true")
+    assert rules(spec.write(tmp_path), policies, EXPECTED) == ["not-platform-wheel"]
+    spec = WheelSpec(python="py3", abi="none", platform="linux_x86_64", purelib="false")
+    assert rules(spec.write(tmp_path), policies, EXPECTED) == ["not-platform-wheel"]
+
+
+def test_an_unrepaired_wheel_is_of_the_planned_platform(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    spec.platform = "linux_x86_64"
+    assert rules(spec.write(tmp_path), policies, EXPECTED) == []
