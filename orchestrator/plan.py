@@ -95,7 +95,7 @@ def make_request(
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
         "image": target.image if backend is BackendName.CIBUILDWHEEL else "",
-        "env": sorted((each.name, each.value, each.shell) for each in target.env),
+        "env": [(each.name, each.value, each.shell) for each in target.env],
         "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
         "source": [source.name, source.digest, source.epoch],
         "backend": backend,
@@ -220,10 +220,12 @@ def _env(
         for name, value in layer.items():
             shell = isinstance(value, EnvValue)
             text = value.shell if isinstance(value, EnvValue) else value
+            # At the end: a shell value may name what was set before it, and nothing else.
+            found.pop(name, None)
             found[name] = EnvVar(
                 name=name, value=template.render(text, names), origin=origin, shell=shell
             )
-    return tuple(found[name] for name in sorted(found))
+    return tuple(found.values())
 
 
 def _steps(

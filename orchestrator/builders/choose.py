@@ -126,13 +126,13 @@ class Survey:
         here = host_arch()
         if how(here, target.arch) is not Execution.NATIVE:
             return Problem(
-                what=f"without a container engine this {here} machine builds for {here} only",
-                hint="install podman and QEMU; `orchestrator doctor` says how",
+                what=f"the direct backend builds for {here} only on this machine",
+                hint="`orchestrator doctor` says what a container build for it lacks",
             )
         if target.libc is not self.libc:
             return Problem(
                 what=f"this machine's libc makes {self.libc} wheels, not {target.libc}",
-                hint="install a container engine; `orchestrator doctor` says how",
+                hint="`orchestrator doctor` says what a container build for it lacks",
             )
         if target.python not in self.pythons:
             self.pythons[target.python] = self.find(target.python)

@@ -168,17 +168,28 @@ def options(request: BuildRequest) -> dict[str, str]:
 
 
 def environment_option(target: Target, *, epoch: int) -> str:
-    """Return the value of CIBW_ENVIRONMENT: literal values quoted, shell values left to it."""
+    """Return the value of CIBW_ENVIRONMENT: literal values stay literal, shell values do not.
+
+    Literal values come first, so that shell values can name them.
+    """
     pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
-    pairs |= {
-        each.name: _double_quoted(each.value) if each.shell else shlex.quote(each.value)
-        for each in target.env
-    }
+    ordered = sorted(target.env, key=lambda each: each.shell)
+    pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in ordered}
     return " ".join(f"{name}={value}" for name, value in pairs.items())
 
 
-def _double_quoted(value: str) -> str:
-    """Quote for a shell that still evaluates ``$NAME`` and ``$(command)``."""
+def _literal(value: str) -> str:
+    """Quote so that cibuildwheel's parser (bashlex) gives back exactly ``value``.
+
+    Not `shlex.quote`: bashlex evaluates ``$(...)`` even between single quotes, and joins quoted
+    parts wrongly. Between double quotes it takes ``<(`` and ``>(`` for process substitution.
+    """
+    escaped = re.sub(r'(["$`\\])', r"\\\1", value)
+    return '"' + re.sub(r"([<>])\(", r'\1""(', escaped) + '"'
+
+
+def _shell(value: str) -> str:
+    """Quote so that ``$NAME`` and ``$(command)`` are still evaluated."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -210,7 +221,9 @@ class _Watch:
         plain = _ANSI.sub("", line).strip()
         if plain:
             self.tail.append(plain)
-        step = next((name for start, name in STEPS.items() if plain.startswith(start)), None)
+        # The dots, because pip says "Building wheel for ..." whenever it builds one.
+        said = plain if plain.endswith("...") else ""
+        step = next((name for start, name in STEPS.items() if said.startswith(start)), None)
         if step is not None and step != self.step:
             self.step = step
             self._job.step(step)

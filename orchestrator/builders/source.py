@@ -293,8 +293,10 @@ def _git_files(root: Path) -> list[Path] | None:
         if not name:
             continue
         if (root / relative).is_dir() and not (root / relative).is_symlink():
-            below = _git_files(root / relative)
-            found = below if below is not None else _unlisted_files(root / relative)
+            # A submodule that was never checked out is no repository: git would speak of ours.
+            inner = root / relative
+            below = _git_files(inner) if (inner / ".git").exists() else None
+            found = below if below is not None else _unlisted_files(inner)
             files += [relative / each for each in found]
         else:
             files.append(relative)
@@ -357,15 +359,20 @@ def _unpack(archive: Path, dest: Path) -> None:
     shutil.rmtree(holder)
 
 
-_DAMAGE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError)
-"""What unpacking raises; RuntimeError is zipfile's for encryption and unknown compression."""
+_DAMAGE = (
+    *(OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
+    KeyError,  # tarfile: a hard link to nothing
+    RuntimeError,  # zipfile: encrypted, or an unknown compression
+    ValueError,  # zipfile: a member's date that is none
+)
+"""What unpacking raises when the archive is to blame."""
 
 
 def _untar(archive: Path, dest: Path) -> None:
     with tarfile.open(archive) as bundle:
         bundle.extractall(dest, filter="data")
         # tarfile stops at the last member; gzip compares its checksum at the end of the file.
-        while bundle.fileobj is not None and bundle.fileobj.read(1 << 20):
+        while bundle.fileobj.read(1 << 20):
             pass
 
 
@@ -374,7 +381,9 @@ def _unzip(archive: Path, dest: Path) -> None:
         for member in bundle.infolist():
             path = bundle.extract(member, dest)  # strips ".." and roots itself
             # zipfile does not restore times, and SOURCE_DATE_EPOCH comes from them.
-            seconds = calendar.timegm((*member.date_time, 0, 0, 0))
+            year, month, day, *clock = member.date_time
+            # A zip without times has zeros there.
+            seconds = calendar.timegm((year, max(month, 1), max(day, 1), *clock))
             os.utime(path, (seconds, seconds))
 
 

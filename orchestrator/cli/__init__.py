@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import TYPE_CHECKING
@@ -58,26 +59,37 @@ def run(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments, without the program's name; ``sys.argv`` by default.
     """
     try:
-        result = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)
-        return error.exit_code
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
-        return ExitCode.CONFIG
+        code = ExitCode.CONFIG
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        return ExitCode.INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`orchestrator plan | head`); that is no error.
         sys.stderr.close()
-        return ExitCode.OK
-    except Exception:  # noqa: BLE001 - the last resort: a bug, with its traceback and its own code
-        sys.excepthook(*sys.exc_info())
-        click.echo("this is a bug in orchestrator; please report it with the lines above", err=True)
-        return ExitCode.BUG
-    return result if isinstance(result, int) else ExitCode.OK
+        code = ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug, with its traceback
+        code = _unexpected(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What an operating system says when the user and not a programmer has to act."""
+
+
+def _unexpected(error: Exception) -> ExitCode:
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        click.echo(f"error: {error.filename or 'cannot go on'}: {error.strerror}", err=True)
+        return ExitCode.ENVIRONMENT
+    sys.excepthook(type(error), error, error.__traceback__)
+    click.echo("this is a bug in orchestrator; please report it with the lines above", err=True)
+    return ExitCode.BUG
 
 
 def main() -> None:

@@ -92,8 +92,9 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     from orchestrator.run.session import Options, Session, open_host
 
     console = stderr()
-    # A CI system stops a job with SIGTERM: to be treated as Ctrl-C, so that nothing is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     options = Options(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
@@ -111,9 +112,9 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         results = session.run(
             progress, announce=lambda choices: _announce(console, choices), doing=doing
         )
-    results_file.write(results, output=options.output, work=options.work)
     _conclude(console, results, options.output)
-    return summary.exit_code(results)
+    results_file.write(results, output=options.output, work=options.work)
+    return summary.exit_code(results, fail_fast=fail_fast)
 
 
 def _progress(console: Console, total: int) -> Any:

@@ -75,8 +75,8 @@ def _problem(error: ErrorDetails) -> Problem:
         known = sorted(_keys_at(error["loc"][:-1]))
         return Problem(what=f"unknown key {key!r}", where=path, hint=closest(key, known))
     if error["type"] == "missing":
-        *parent, key = error["loc"]
-        return Problem(what="is missing", where=f"{dotted(parent)}.{key}" if parent else str(key))
+        *parent, name = error["loc"]
+        return Problem(what="is missing", where=f"{dotted(parent)}.{name}" if parent else str(name))
     message = _IN_TOML.get(error["type"], error["msg"])
     return Problem(what=message[:1].lower() + message[1:], where=path)
 

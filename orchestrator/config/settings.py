@@ -51,9 +51,7 @@ def _command(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Texts = Annotated[
-    tuple[Text, ...], BeforeValidator(_texts), Field(min_length=1, strict=False)
-]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts), Field(min_length=1, strict=False)]
 Command = Annotated[str, BeforeValidator(_command)]
 
 

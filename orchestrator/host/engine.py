@@ -315,6 +315,11 @@ def _message(line: str) -> str:
     )
 
 
+def _cause(message: str) -> str:
+    """The innermost cause; engines wrap it in one layer after another, the image in each."""
+    return ": ".join(message.split(": ")[-2:])
+
+
 # --- images --------------------------------------------------------------------------------------
 
 
@@ -448,7 +453,8 @@ class _ImageChecker:
             fault = ImageFault.NOT_FOUND
             hint = f"check the reference and `{self.session.engine} login`"
         had = "" if local is None else f" (the local one is for {local.platforms[0]})"
-        return self._bad(fault, f"cannot pull image {self.image}{had}: {last}", hint)
+        name = self.image.partition("@")[0]  # a digest is 64 digits that nobody reads
+        return self._bad(fault, f"cannot pull image {name}{had}: {_cause(last)}", hint)
 
     def _run(self, local: _Local, create_args: tuple[str, ...]) -> ImageCheck:
         """Prove that the image can be executed, with the options of the build's container."""

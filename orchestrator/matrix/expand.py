@@ -13,9 +13,9 @@ from orchestrator.matrix.select import compile_when
 from orchestrator.models import Exclusion, TargetId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.config.settings import Settings
+    from orchestrator.config.settings import Exclude, Override, Settings
 
 BUILT_IN = ("python", "libc", "arch")
 
@@ -91,18 +91,21 @@ _When = dict[str, frozenset[str]]
 def _compiled_rules(settings: Settings) -> tuple[list[_When], list[_When]]:
     """Return what excludes and overrides match, or report all that match nothing together."""
     problems: list[Problem] = []
-    compiled: dict[str, list[_When]] = {"exclude": [], "override": []}
-    for kind, rules in (("exclude", settings.exclude), ("override", settings.override)):
+
+    def compiled(kind: str, rules: Sequence[Exclude | Override]) -> Iterator[_When]:
         for index, rule in enumerate(rules):
             try:
-                when = compile_when(rule.when, settings.axes, where=f"{kind}[{index}].when")
+                yield compile_when(rule.when, settings.axes, where=f"{kind}[{index}].when")
             except ConfigError as error:
-                problems += error.problems
-            else:
-                compiled[kind].append(when)
+                problems.extend(error.problems)
+
+    both = (
+        list(compiled("exclude", settings.exclude)),
+        list(compiled("override", settings.override)),
+    )
     if problems:
         raise ConfigError(*problems)
-    return compiled["exclude"], compiled["override"]
+    return both
 
 
 def _matches(when: Mapping[str, frozenset[str]], values: Mapping[str, str]) -> bool:

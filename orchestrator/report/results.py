@@ -38,6 +38,9 @@ def write(results: Sequence[BuildResult], *, output: Path, work: Path) -> Path:
             root=output.absolute().parent,
         )
         partial = path.with_name(f".{NAME}.partial")
-        partial.write_text(documents.dumps(document), encoding="utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(documents.dumps(document), encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path

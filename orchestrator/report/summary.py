@@ -113,11 +113,17 @@ def tail(log: Path, lines: int = TAIL) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
-def exit_code(results: Sequence[BuildResult]) -> ExitCode:
-    """Return the exit code of a run: the most serious thing that happened."""
+def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
+    """Return the exit code of a run: the most serious thing that happened.
+
+    Args:
+        results: how every target ended.
+        fail_fast: whether a failure cancels the other targets; otherwise only the user does.
+    """
     statuses = {each.status for each in results}
     kinds = {each.failure.kind for each in results if each.failure is not None}
-    if Status.CANCELLED in statuses and FailureKind.CANCELLED in kinds:
+    by_failure = fail_fast and Status.FAILED in statuses
+    if FailureKind.CANCELLED in kinds and not by_failure:
         return ExitCode.INTERRUPTED
     if FailureKind.BUG in kinds:
         return ExitCode.BUG

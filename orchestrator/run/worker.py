@@ -126,7 +126,7 @@ class Worker:
         except OSError as error:
             outcome = _system_failure(error)
         except OrchestratorError as error:
-            outcome = Failure(kind=FailureKind.ENGINE, message=str(error))
+            outcome = _tool_failure(error)
         except Exception as error:  # noqa: BLE001 - a bug must not lose the other targets
             log.write(traceback.format_exc())
             outcome = Failure(
@@ -227,9 +227,7 @@ class Worker:
         return checked
 
     def _set_aside(self, wheel: Path, target_id: TargetId) -> None:
-        folder = self.places.rejected / target_id
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(wheel, folder / wheel.name)
+        install(wheel, self.places.rejected / target_id)
 
     def _rejected_wheel(self, target_id: TargetId) -> Path | None:
         return next((self.places.rejected / target_id).glob("*.whl"), None)
@@ -283,8 +281,18 @@ def _mismatch_hint(target: Target, rules: list[str]) -> str:
     return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def _tool_failure(error: OrchestratorError) -> Failure:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _FULL:
+        return _system_failure(cause)
+    return Failure(kind=FailureKind.ENGINE, message=str(error))
+
+
 def _system_failure(error: OSError) -> Failure:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    full = error.errno in _FULL
     return Failure(
         kind=FailureKind.DISK if full else FailureKind.SOURCE,
         message=f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import queue
+import signal
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.run import scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.host.process import Cancel
     from orchestrator.models import BuildResult, TargetId
@@ -30,6 +33,10 @@ class Listener(Protocol):
 
     def stopping(self) -> None:
         """The run is being stopped."""
+
+
+_Event = tuple["TargetId", "Future[BuildResult]"] | None
+"""A target that ended, or None for Ctrl-C."""
 
 
 class Run:
@@ -59,7 +66,7 @@ class Run:
         self._abandon = abandon
         self._listener = listener
         self._cancel = cancel
-        self._events: queue.SimpleQueue[tuple[TargetId, Future[BuildResult]]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._results: dict[TargetId, BuildResult] = {}
 
     def run(self) -> Mapping[TargetId, BuildResult]:
@@ -68,7 +75,7 @@ class Run:
         Raises:
             Exception: a bug in a worker; the other workers are stopped first.
         """
-        with ThreadPoolExecutor(max_workers=self._state.slots) as pool:
+        with self._signals(), ThreadPoolExecutor(max_workers=self._state.slots) as pool:
             try:
                 self._advance(scheduler.Begun(), pool)
                 while not self._state.over:
@@ -78,16 +85,38 @@ class Run:
                 raise
         return self._results
 
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Make an event of what would be a KeyboardInterrupt.
+
+        As an exception it could strike between two steps, and lose a result or a whole run.
+        """
+        ours = threading.current_thread() is threading.main_thread()
+        stops = [
+            each
+            for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if ours and signal.getsignal(each) is signal.default_int_handler
+        ]
+        for each in stops:
+            # SimpleQueue.put may interrupt itself: it is made for this.
+            signal.signal(each, lambda *_: self._events.put(None))
+        try:
+            yield
+        finally:
+            for each in stops:
+                signal.signal(each, signal.default_int_handler)
+
     def _wait(self, pool: ThreadPoolExecutor) -> None:
         try:
             # A timeout, because a wait without one does not let Ctrl-C through on every platform.
-            target_id, future = self._events.get(timeout=0.2)
+            event = self._events.get(timeout=0.2)
         except queue.Empty:
             return
-        except KeyboardInterrupt:
+        if event is None:
             self._listener.stopping()
             self._advance(scheduler.Interrupted(), pool)
             return
+        target_id, future = event
         result = future.result()
         self._results[target_id] = result
         self._listener.ended(result)

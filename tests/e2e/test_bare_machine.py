@@ -1,0 +1,86 @@
+"""The README's two commands, as they stand there, on a bare Debian: python3, pip, venv, g++.
+
+No engine, no git, no Python.h, no nox. A container is the bare machine here.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.host.network import HostNetwork
+from tests.conftest import REPOSITORY, Said, lacking, podman, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+IMAGE = "localhost/orchestrator-bare:bookworm"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fresh clone would hold, new files included."""
+    if podman("image", "exists", IMAGE).code != 0:
+        lacking(f"needs podman and the image {IMAGE}: run .ci/engine and .ci/bare as root")
+    place = tmp_path_factory.mktemp("clone")
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout
+    tar = ["tar", "--create", "--null", "--files-from=-", "--ignore-failed-read"]
+    with subprocess.Popen(["tar", "--extract"], cwd=place, stdin=subprocess.PIPE) as unpack:
+        subprocess.run(tar, cwd=REPOSITORY, input=names, stdout=unpack.stdin, check=True)
+        assert unpack.stdin is not None
+        unpack.stdin.close()
+    return place
+
+
+def readme_command(after: str) -> str:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    match = re.search(rf"^# {after}.*\n(.+)$", text, re.MULTILINE)
+    assert match, f"README has no command after '# {after}'"
+    return match[1]
+
+
+def on_the_bare_machine(command: str, clone: Path) -> Said:
+    """Run a command as a person who just logged in would; the host's CA is the machine's."""
+    network = HostNetwork.detect({})
+    bundle = network.ca_bundle
+    trusted = [f"--volume={bundle}:/etc/ssl/certs/ca-certificates.crt:ro"] if bundle else []
+    return podman(
+        *("run", "--rm", "--network=host", *trusted),
+        *(f"--volume={clone}:/clone", "--workdir=/clone"),
+        *(IMAGE, "bash", "-c", command),
+        timeout=2400,
+    )
+
+
+def test_the_first_command_makes_wheels(clone: Path) -> None:
+    said = on_the_bare_machine(readme_command("Build the example matrix"), clone)
+    found = results(clone / "dist")
+    native = {name: r for name, r in found.items() if name.startswith("cp311-manylinux_x86_64")}
+    assert {r["status"] for r in native.values()} == {"ok"}, said.all
+    assert {r["backend"] for r in native.values()} == {"direct"}
+    versions = {r["wheel"]["version"] for r in native.values()}
+    assert versions == {"1.0.0+cpu", "1.0.0+cu130", "1.0.0+cu132"}
+    wheels = {each.name for each in (clone / "dist").glob("*.whl")}
+    assert wheels == {r["wheel"]["filename"] for r in native.values()}
+    foreign = found["cp311-manylinux_aarch64-cpu"]
+    assert foreign["status"] == "unavailable"
+    assert "podman is not installed" in foreign["failure"]["message"]
+    assert "orchestrator doctor" in foreign["failure"]["hint"]
+    assert "exit code 4" in said.stderr + said.stdout, "and nox shows the exit code"
+
+
+def test_the_second_command_tests_and_says_what_it_could_not(clone: Path) -> None:
+    said = on_the_bare_machine(readme_command("Run the tests"), clone)
+    assert said.code == 0, said.all
+    assert re.search(r"\d+ passed", said.stdout), said.all
+    assert "needs podman" in said.stdout, "skipped tests say what they need"

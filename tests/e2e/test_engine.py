@@ -1,0 +1,320 @@
+"""Real projects through real cibuildwheel in real containers, native and under QEMU."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from packaging.utils import parse_wheel_filename
+
+from tests.conftest import IMAGES, REPOSITORY, Said, orchestrator, podman, results
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+SUITES = {"cp39": ("bullseye", 31), "cp311": ("bookworm", 36), "cp313": ("trixie", 41)}
+"""Python -> the suite whose own Python it is, and the minor version of that suite's glibc 2."""
+
+PROJECTS = {
+    # markupsafe 3.0.2 and msgpack 1.1.1 are the last ones that still support Python 3.9
+    "markupsafe": ("markupsafe==3.0.2", "markupsafe._speedups"),
+    "msgpack": ("msgpack==1.1.1", "msgpack._cmsgpack"),
+    "regex": ("regex==2024.11.6", "regex._regex"),
+    "kiwisolver": ("kiwisolver==1.4.7", "kiwisolver._cext"),
+}
+
+MATRIX = """\
+[project]
+source = "{source}"
+
+[axes]
+python = [{pythons}]
+arch = ["{arch}"]
+
+[images]
+manylinux_x86_64 = "{images}:bookworm-x86_64"
+manylinux_aarch64 = "{images}:bookworm-aarch64"
+
+[engine]
+name = "podman"
+"""
+
+BY_SUITE = """
+[[override]]
+when = {{ python = "cp39" }}
+image = "{images}:bullseye-x86_64"
+
+[[override]]
+when = {{ python = "cp313" }}
+image = "{images}:trixie-x86_64"
+"""
+
+
+def write_matrix(folder: Path, project: str, *, pythons: tuple[str, ...], arch: str) -> None:
+    quoted = ", ".join(f'"{each}"' for each in pythons)
+    text = MATRIX.format(source=PROJECTS[project][0], pythons=quoted, arch=arch, images=IMAGES)
+    text += BY_SUITE.format(images=IMAGES) if len(pythons) > 1 else ""
+    (folder / "matrix.toml").write_text(text)
+
+
+def imports_cleanly(dist: Path, wheel: str, module: str, image: str) -> Said:
+    """Install the finished wheel, and nothing else, in a clean environment of its own arch."""
+    script = (
+        "python3 -m venv /clean && cd / && "
+        f"/clean/bin/python -m pip install --no-index --no-deps -q '/dist/{wheel}' && "
+        f"/clean/bin/python -c 'import {module}; print({module}.__file__)'"
+    )
+    return podman(
+        *("run", "--rm", "--network=none", f"--volume={dist}:/dist:ro"), image, "sh", "-c", script
+    )
+
+
+def glibc_minor(wheel: str) -> int:
+    """The lowest glibc 2 minor version a wheel's name asks for."""
+    return min(int(minor) for minor in re.findall(r"manylinux_2_(\d+)_", wheel))
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_each_wheel_follows_its_baseline(project: str, engine: str, tmp_path: Path) -> None:
+    write_matrix(tmp_path, project, pythons=tuple(SUITES), arch="x86_64")
+    said = orchestrator("build", "-j2", cwd=tmp_path)
+    assert said.code == 0, said.all
+    found = results(tmp_path / "dist")
+    assert sorted(found) == sorted(f"{python}-manylinux_x86_64" for python in SUITES)
+    for python, (suite, glibc) in SUITES.items():
+        result = found[f"{python}-manylinux_x86_64"]
+        assert result["backend"] == "cibuildwheel"
+        name = result["wheel"]["filename"]
+        _, version, _, tags = parse_wheel_filename(name)
+        assert str(version) == PROJECTS[project][0].partition("==")[2]
+        assert {tag.interpreter for tag in tags} == {python}
+        assert glibc_minor(name) <= glibc
+        image = f"{IMAGES}:{suite}-x86_64"
+        imported = imports_cleanly(tmp_path / "dist", name, PROJECTS[project][1], image)
+        assert imported.code == 0, imported.all
+    verified = orchestrator("verify", *sorted((tmp_path / "dist").glob("*.whl")), cwd=tmp_path)
+    assert verified.code == 0, verified.all
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("project", ["markupsafe", "msgpack"])
+def test_foreign_architecture_under_qemu(project: str, emulated: str, tmp_path: Path) -> None:
+    write_matrix(tmp_path, project, pythons=("cp311",), arch="aarch64")
+    said = orchestrator("build", cwd=tmp_path)
+    assert said.code == 0, said.all
+    result = results(tmp_path / "dist")["cp311-manylinux_aarch64"]
+    name = result["wheel"]["filename"]
+    assert name.endswith("_aarch64.whl")
+    assert "emulated" in result["backend_reason"]
+    assert glibc_minor(name) <= 36
+    imported = imports_cleanly(tmp_path / "dist", name, PROJECTS[project][1], emulated)
+    assert imported.code == 0, imported.all
+    assert "aarch64-linux-gnu" in imported.stdout
+
+
+def write_saxpy(folder: Path, *, arch: str) -> None:
+    """The repository's own matrix, with our local images instead of the registry's."""
+    text = (REPOSITORY / "matrix.toml").read_text()
+    text = re.sub(r"(?m)^source = .*$", f'source = "{REPOSITORY}/examples/saxpy"', text)
+    text = re.sub(r"(?m)^python = .*$", 'python = ["cp311"]', text)
+    text = re.sub(r"(?m)^arch = .*$", f'arch = ["{arch}"]', text)
+    text += f'\n[images]\nmanylinux_{arch} = "{IMAGES}:bookworm-{arch}"\n'
+    (folder / "matrix.toml").write_text(text)
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_saxpy_variants(backend: str, engine: str, tmp_path: Path) -> None:
+    write_saxpy(tmp_path, arch="x86_64")
+    said = orchestrator("build", "-j2", "--backend", backend, cwd=tmp_path)
+    assert said.code == 0, said.all
+    found = results(tmp_path / "dist")
+    for device in ("cpu", "cu130", "cu132"):
+        wheel = found[f"cp311-manylinux_x86_64-{device}"]["wheel"]
+        assert wheel["version"] == f"1.0.0+{device}"
+        assert wheel["filename"].startswith(f"saxpy-1.0.0+{device}-cp311-cp311-manylinux")
+        outside = set(wheel["external_libs"])
+        assert outside == (set() if device == "cpu" else {"libcudart.so.13"})
+
+
+@pytest.mark.qemu
+def test_saxpy_on_a_foreign_architecture(emulated: str, tmp_path: Path) -> None:
+    write_saxpy(tmp_path, arch="aarch64")
+    said = orchestrator("build", "--select", "*-cpu", cwd=tmp_path)
+    assert said.code == 0, said.all
+    wheel = results(tmp_path / "dist")["cp311-manylinux_aarch64-cpu"]["wheel"]
+    imported = imports_cleanly(tmp_path / "dist", wheel["filename"], "saxpy", emulated)
+    assert imported.code == 0, imported.all
+
+
+TINY_SETUP = """\
+import os, pathlib
+from setuptools import Extension, setup
+print("SEEN", {name: os.environ.get(name) for name in
+      ("FROM_PROJECT", "FROM_MATRIX", "HOSTILE", "EVALUATED", "LEAKED", "CFLAGS")})
+pathlib.Path("src").mkdir(exist_ok=True)
+code = '#include <Python.h>\\nstatic struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};\\n'
+code += "PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }\\n"
+pathlib.Path("tiny.c").write_text(code)
+setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
+"""
+
+TINY_PROJECT = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[tool.cibuildwheel]
+before-build = "echo project-before-build > before.txt"
+
+[tool.cibuildwheel.linux.environment]
+FROM_PROJECT = "kept"
+FROM_MATRIX = "project"
+"""
+
+TINY_MATRIX = """\
+[project]
+source = "tiny"
+
+[axes]
+python = ["cp311"]
+arch = ["x86_64"]
+kind = ["good", "broken", "unsupported"]
+
+[version]
+base = "1.0"
+local = "{{kind}}"
+on-mismatch = "rewrite"
+
+[images]
+manylinux_x86_64 = "{images}:bookworm-x86_64"
+
+[env]
+FROM_MATRIX = "matrix"
+HOSTILE = '''a "b" 'c' $(touch /project/pwned) `id` ; d'''
+EVALUATED = {{ shell = "$(uname -s)-$FROM_MATRIX" }}
+
+[build]
+before-build = "test -f /project/pwned && exit 9; exit 0"
+
+[test]
+command = "python -c 'import tiny'"
+
+[[override]]
+when = {{ kind = "broken" }}
+build = {{ before-build = "echo it broke here; exit 3" }}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A project of a few lines, with configuration of its own."""
+    project = tmp_path / "tiny"
+    project.mkdir()
+    (project / "setup.py").write_text(TINY_SETUP)
+    (project / "pyproject.toml").write_text(TINY_PROJECT)
+    (tmp_path / "matrix.toml").write_text(TINY_MATRIX.format(images=IMAGES))
+    return tmp_path
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_environment_reaches_the_build_as_written(backend: str, engine: str, tiny: Path) -> None:
+    summary = tiny / "summary.md"
+    summary.write_text("ours\n")
+    env = {"LEAKED": "x", "CFLAGS": "-DLEAK", "GITHUB_STEP_SUMMARY": str(summary)}
+    said = orchestrator(*("build", "--select", "*-good", "--backend", backend), cwd=tiny, env=env)
+    assert said.code == 0, said.all
+    log = (tiny / ".orchestrator/logs/cp311-manylinux_x86_64-good.log").read_text()
+    seen = next(line for line in log.splitlines() if "SEEN {" in line)
+    assert "'FROM_PROJECT': 'kept'" in seen
+    assert "'FROM_MATRIX': 'matrix'" in seen
+    assert "'EVALUATED': 'Linux-matrix'" in seen
+    assert "'LEAKED': None, 'CFLAGS': None" in seen
+    assert repr("""a "b" 'c' $(touch /project/pwned) `id` ; d""") in seen
+    assert summary.read_text() == "ours\n", "cibuildwheel must not overwrite our step summary"
+    assert not Path("/project/pwned").exists()
+
+
+def test_a_failing_target_loses_no_other(engine: str, tiny: Path) -> None:
+    said = orchestrator("build", "-j2", cwd=tiny)
+    assert said.code == 1, said.all
+    found = results(tiny / "dist")
+    assert found["cp311-manylinux_x86_64-good"]["status"] == "ok"
+    broken = found["cp311-manylinux_x86_64-broken"]
+    assert (broken["status"], broken["failure"]["kind"]) == ("failed", "setup")
+    assert broken["failure"]["step"] == "before-build"
+    assert "it broke here" in said.stderr, "the log's last lines are shown"
+    assert broken["log"] in said.stderr, "and its path"
+    names = {each.name for each in (tiny / "dist").iterdir()}
+    assert all(name.endswith(".whl") or name == "results.json" for name in names)
+
+
+def test_no_wheel_with_exit_zero_is_a_failure(engine: str, tiny: Path) -> None:
+    pyproject = tiny / "tiny/pyproject.toml"
+    pyproject.write_text(
+        TINY_PROJECT
+        + '[project]\nname = "tiny"\ndynamic = ["version"]\nrequires-python = ">=3.12"\n'
+    )
+    for backend in ("cibuildwheel", "direct"):
+        said = orchestrator("build", "--select", "*-good", "--backend", backend, cwd=tiny)
+        assert said.code == 1, said.all
+        result = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
+        assert result["failure"]["kind"] == "no-identifier"
+        assert "requires-python" in result["failure"]["hint"]
+
+
+def test_engine_and_image_faults_are_told_apart(engine: str, tiny: Path) -> None:
+    """docker has no daemon here; that image does not exist: two reasons, exit code 4."""
+    matrix = tiny / "matrix.toml"
+    good = matrix.read_text()
+    matrix.write_text(good.replace("bookworm-x86_64", "no-such-image"))
+    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
+    assert said.code == 4, said.all
+    result = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
+    assert (result["status"], result["failure"]["kind"]) == ("unavailable", "unavailable")
+    assert "no-such-image" in result["failure"]["message"]
+    matrix.write_text(good + '\n[engine]\nname = "docker"\n')
+    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
+    assert said.code == 4, said.all
+    assert "docker" in results(tiny / "dist")["cp311-manylinux_x86_64-good"]["failure"]["message"]
+    said = orchestrator("build", "--select", "*-good", cwd=tiny)
+    assert said.code == 0, said.all
+    fallback = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
+    assert fallback["backend"] == "direct"
+    assert "docker" in fallback["backend_reason"], "auto says why not cibuildwheel"
+
+
+def labelled_containers() -> list[str]:
+    return podman("ps", "-aq", "--filter", "label=orchestrator.run").stdout.split()
+
+
+def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path) -> None:
+    matrix = tiny / "matrix.toml"
+    slow = 'build = { before-build = "echo sleeping; sleep 600" }'
+    matrix.write_text(
+        matrix.read_text().replace('build = { before-build = "echo it broke here; exit 3" }', slow)
+    )
+    argv = [sys.executable, "-m", "orchestrator", "build", "--backend", "cibuildwheel"]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
+        log = tiny / ".orchestrator/logs/cp311-manylinux_x86_64-broken.log"
+        deadline = time.monotonic() + 300
+        while not (log.exists() and "\nsleeping" in log.read_text()):
+            assert time.monotonic() < deadline, "the slow target never started"
+            time.sleep(0.2)
+        assert labelled_containers()
+        run.send_signal(signal.SIGINT)
+        _, stderr = run.communicate(timeout=120)
+    assert run.returncode == 130, stderr
+    assert labelled_containers() == []
+    found = results(tiny / "dist")
+    assert found["cp311-manylinux_x86_64-good"]["status"] == "ok"
+    assert found["cp311-manylinux_x86_64-broken"]["status"] == "cancelled"
+    assert found["cp311-manylinux_x86_64-unsupported"]["status"] == "cancelled"
+    wheels = [each.name for each in (tiny / "dist").iterdir() if each.suffix == ".whl"]
+    assert wheels == [found["cp311-manylinux_x86_64-good"]["wheel"]["filename"]]
+    assert list((tiny / ".orchestrator/runs").iterdir()) == []

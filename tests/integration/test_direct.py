@@ -1,0 +1,201 @@
+"""The direct backend on this host, and everything around it that needs no container engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import REPOSITORY, lacking, orchestrator, results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.index
+
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
+"""The Python that runs the tests is on this host for certain."""
+
+MACHINE = os.uname().machine
+ID = f"{TAG}-manylinux_{MACHINE}"
+
+SETUP = """\
+import os, pathlib
+from setuptools import Extension, setup
+pathlib.Path("tiny.c").write_text('''
+#include <Python.h>
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
+PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
+''')
+setup(name="tiny", version=os.environ.get("TINY_VERSION", "1.0"),
+      ext_modules=[Extension("tiny", ["tiny.c"])] if not os.environ.get("PURE") else [])
+"""
+
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+"""
+
+MATRIX = """\
+[project]
+source = "tiny"
+
+[axes]
+python = ["{tag}"]
+arch = ["{machine}"]
+kind = ["a", "b"]
+
+[version]
+base = "1.0"
+local = "{{kind}}"
+inject = {{ TINY_VERSION = "{{version}}" }}
+
+[test]
+command = "python -c 'import tiny'"
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    project = tmp_path / "tiny"
+    project.mkdir()
+    (project / "setup.py").write_text(SETUP)
+    (project / "pyproject.toml").write_text(PYPROJECT)
+    write(tmp_path, "")
+    return tmp_path
+
+
+def write(place: Path, more: str) -> None:
+    text = MATRIX.format(tag=TAG, machine=MACHINE)
+    (place / "matrix.toml").write_text(text + more)
+
+
+def build(place: Path, *options: str) -> tuple[int, str]:
+    said = orchestrator("build", "--backend", "direct", *options, cwd=place)
+    return said.code, said.stderr
+
+
+def test_two_variants_at_once(tiny: Path) -> None:
+    code, said = build(tiny, "-j2")
+    assert code == 0, said
+    found = results(tiny / "dist")
+    for kind in ("a", "b"):
+        wheel = found[f"{ID}-{kind}"]["wheel"]
+        assert wheel["filename"].startswith(f"tiny-1.0+{kind}-{TAG}-{TAG}-")
+        assert (tiny / "dist" / wheel["filename"]).is_file()
+    assert orchestrator("verify", *(tiny / "dist").glob("*.whl"), cwd=tiny).code == 0
+    assert not list((tiny / ".orchestrator/runs").iterdir())
+    assert not (tiny / "tiny/tiny.c").exists(), "the source itself stays untouched"
+
+
+def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
+    setup = tiny / "tiny/setup.py"
+    setup.write_text(SETUP.replace('os.environ.get("TINY_VERSION", "1.0")', '"1.0"'))
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 5, said
+    result = results(tiny / "dist")[f"{ID}-a"]
+    assert result["failure"]["kind"] == "bad-wheel"
+    assert "planned 1.0+a, got 1.0" in result["failure"]["message"]
+    assert "TINY_VERSION" in result["failure"]["hint"], "it names what the build ignored"
+    assert [each.name for each in (tiny / "dist").iterdir()] == ["results.json"]
+    assert (tiny / result["rejected"]).is_file()
+    write(tiny, "")
+    matrix = tiny / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace("[test]", 'on-mismatch = "rewrite"\n[test]'))
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 0, said
+    assert results(tiny / "dist")[f"{ID}-a"]["wheel"]["version"] == "1.0+a"
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "words"),
+    [
+        ("[build]\nbefore-build = 'exit 7'\n", "setup", "before-build failed (sh exit 7)"),
+        ("[build]\nbefore-build = 'sleep 60'\ntimeout = 5\n", "timeout", "longer than the 5 s"),
+        ('[env]\nPURE = "1"\n', "pure-wheel", "pure Python wheel"),
+        ('[env]\nCC = "/no/such/compiler"\n', "build", "did not build"),
+        ("[build]\nrepair = 'true {wheel} {dest_dir}'\n", "no-wheel", "expected one wheel"),
+    ],
+)
+def test_each_way_to_fail_has_its_kind(tiny: Path, more: str, kind: str, words: str) -> None:
+    write(tiny, more)
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 1, said
+    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
+    assert failure["kind"] == kind
+    assert words in failure["message"]
+
+
+def test_a_failing_test_keeps_the_wheel_out(tiny: Path) -> None:
+    matrix = tiny / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace("import tiny'", "import missing'"))
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 1, said
+    assert results(tiny / "dist")[f"{ID}-a"]["failure"]["step"] == "test"
+    assert "No module named 'missing'" in said, "the log's end is shown"
+    assert not list((tiny / "dist").glob("*.whl"))
+
+
+def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
+    foreign = "s390x" if MACHINE != "s390x" else "x86_64"
+    matrix = tiny / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace(f'["{MACHINE}"]', f'["{foreign}", "{MACHINE}"]'))
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 4, said
+    found = results(tiny / "dist")
+    assert found[f"{ID}-a"]["status"] == "ok", "the others are built all the same"
+    foreign_result = found[f"{TAG}-manylinux_{foreign}-a"]
+    assert foreign_result["status"] == "unavailable"
+    assert "orchestrator doctor" in foreign_result["failure"]["hint"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system with 6 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(argv, capture_output=True, check=False).returncode != 0:
+        lacking("needs root, to mount a file system that is too small")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tiny: Path, small_disk: Path) -> None:
+    output, work = small_disk / "dist", small_disk / "work"
+    code, said = build(tiny, "--select", "*-a", f"--output-dir={output}", f"--work-dir={work}")
+    assert code in {1, 4}, said
+    assert "space" in said, said
+    assert not output.exists() or not list(output.glob("*.whl*"))
+
+
+def test_nox_sessions_are_the_command_line(tiny: Path) -> None:
+    nox = shutil.which("nox", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert nox
+    (tiny / "noxfile.py").write_text("import orchestrator.nox\n\norchestrator.nox.sessions()\n")
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "NOX_SCRIPT_MODE": "none"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [nox, *arguments], cwd=tiny, env=environ, capture_output=True, text=True, check=False
+        )
+
+    listed = run("-l")
+    assert f"build({ID}-a)" in listed.stdout, listed
+    assert "build-matrix" in listed.stdout
+    one = run("-s", f"build({ID}-b)", "--", "--backend", "direct")
+    assert one.returncode == 0, one
+    assert set(results(tiny / "dist")) == {f"{ID}-b"}
+    both = run("-s", "build-matrix", "--", "--backend=direct", "--select", f"{TAG}-*-a", "-j2")
+    assert both.returncode == 0, both
+    assert set(results(tiny / "dist")) == {f"{ID}-a", f"{ID}-b"}, "results of both runs are kept"
+    (tiny / "matrix.toml").write_text("[axes]\npithon = []\n")
+    broken = run("-l")
+    assert broken.returncode == 0, "a wrong matrix leaves the noxfile's other sessions alone"
+    assert "no build(...) sessions" in broken.stderr

@@ -1,0 +1,842 @@
+"""The doors: exit codes, what is data and what is talk, and the documents (DESIGN.md section 4)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orchestrator.cli
+from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
+from orchestrator.host.doctor import Check, Level
+from orchestrator.models import (
+    BackendName,
+    BuildResult,
+    Digest,
+    Failure,
+    FailureKind,
+    Finding,
+    Reason,
+    Severity,
+    Status,
+    TargetId,
+    WheelReport,
+)
+from orchestrator.report import results as results_file
+from orchestrator.report import summary
+from tests.unit.wheel.auditor import load_policies
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).parents[2]
+
+MATRIX = """
+[project]
+source = "src"
+[axes]
+python = ["cp311", "cp312"]
+arch = ["x86_64", "s390x"]
+cuda = { values = ["12.6", "13.0"], label = "cu{cuda|nodot}" }
+[version]
+local = "cu{cuda|nodot}"
+build-tag = "1"
+inject = { BUILD_VERSION = "{version}" }
+[env]
+B = { shell = "$A/x" }
+A = "${LITERAL}"
+[[exclude]]
+when = { cuda = "13.0", python = "cp311" }
+reason = "no such torch"
+[[override]]
+when = { cuda = "13.0" }
+env = { C = "13" }
+"""
+PYPROJECT = '[project]\nname = "demo"\nversion = "1.0"\n'
+IDS = (
+    "cp311-manylinux_x86_64-cu126",
+    "cp311-manylinux_s390x-cu126",
+    "cp312-manylinux_x86_64-cu126",
+    "cp312-manylinux_x86_64-cu130",
+    "cp312-manylinux_s390x-cu126",
+    "cp312-manylinux_s390x-cu130",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Cli:
+    """The command line in a directory of its own."""
+
+    root: Path
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> Said:
+        self.capture.readouterr()
+        code = orchestrator.cli.run(arguments)
+        said = self.capture.readouterr()
+        return Said(code=int(code), out=said.out, err=said.err)
+
+    def write(self, matrix: str | bytes, pyproject: str | None = PYPROJECT) -> None:
+        data = matrix if isinstance(matrix, bytes) else matrix.encode()
+        (self.root / "matrix.toml").write_bytes(data)
+        if pyproject is not None:
+            (self.root / "src").mkdir(exist_ok=True)
+            (self.root / "src" / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """No toolchain, and nobody may make one."""
+
+    def sync(*_args: object, **_options: object) -> None:
+        raise EnvironmentProblemError.of("no toolchain here", hint="make one")
+
+    monkeypatch.setattr("orchestrator.host.toolchain.sync", sync)
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    made = Cli(root=tmp_path, capture=capsys)
+    made.write(MATRIX)
+    return made
+
+
+# Bad input: one clear message, the right exit code, nothing on stdout
+
+
+def check_refused(said: Said, code: ExitCode, *messages: str) -> None:
+    assert said.code == code, said
+    assert said.out == ""
+    for message in messages:
+        assert message in said.err
+    assert "Traceback" not in said.err
+    assert "bug" not in said.err
+
+
+COMMANDS = (("plan",), ("plan", "--format=json"), ("explain", "x"), ("build",), ("rebuild", "x"))
+
+BAD: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
+    "TOML": (b"[axes\n", ("error: matrix.toml: not valid TOML",)),
+    "bytes": (b"\xff", ("not valid TOML",)),
+    "key": (MATRIX + "[projct]\n", ("error: projct: unknown key", "did you mean 'project'?")),
+    "type": (MATRIX + "[build]\ntimeout = '1'\n", ("build.timeout: must be an integer",)),
+    "axis value": (MATRIX.replace("s390x", "s390"), ("axes.arch[1]", "did you mean 's390x'?")),
+    "python": (MATRIX.replace("cp312", "cp3.12"), ("axes.python[1]", "did you mean 'cp312'?")),
+    "exclude": (
+        MATRIX.replace('"13.0", python', '"13.1", python'),
+        ("exclude[0].when.cuda: matches nothing", "did you mean '13.0'?"),
+    ),
+    "template": (MATRIX.replace('"cu{cuda|nodot}"\nb', '"{cud}"\nb'), ("version.local", "'cud'")),
+    "image": (
+        MATRIX + '[images]\nmanylinux_s390x = "manylinux_2_99"\n',
+        ("images.manylinux_s390x", "neither an image reference nor an alias"),
+    ),
+    "missing image": (
+        MATRIX.replace("s390x", "loongarch64"),
+        ("images.manylinux_loongarch64: no image",),
+    ),
+    "version": (MATRIX.replace('build-tag = "1"', 'build-tag = "a"'), ("version.build-tag",)),
+    "preset": (
+        MATRIX + '[build]\nexternal = ["cudda"]\n',
+        ("build.external", "did you mean 'cuda'?"),
+    ),
+    "source": (
+        MATRIX.replace('"src"', '"gone/src"'),
+        ("project.source", "neither a directory, nor an sdist, nor a requirement"),
+    ),
+    "requirement": (MATRIX.replace('"src"', '"thing>=1"'), ("project.source", "not pinned")),
+    "sdist": (MATRIX.replace('"src"', '"x-1.0.tar.gz"'), ("project.source", "there is no file")),
+    "two things": (MATRIX + "[projct]\n[enviro]\n", ("projct: ", "enviro: ")),
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("matrix", "messages"), BAD.values(), ids=BAD)
+def test_a_bad_matrix(
+    cli: Cli, matrix: str | bytes, messages: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    cli.write(matrix)
+
+    check_refused(cli(*arguments), ExitCode.CONFIG, *messages)
+    assert not (cli.root / "dist").exists()
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "message"),
+    [
+        ("[tool.x]\n", "no build backend"),
+        ("[project\n", "not valid TOML"),
+        ('[project]\nname = "x"\ndynamic = ["version"]\n', "set version.base"),
+        ('[project]\nname = "x"\nversion = "latest"\n', "no PEP 440 version"),
+    ],
+)
+def test_a_bad_source(cli: Cli, pyproject: str, message: str) -> None:
+    cli.write(MATRIX, pyproject)
+
+    check_refused(cli("plan"), ExitCode.CONFIG, message)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_no_matrix(cli: Cli, arguments: tuple[str, ...]) -> None:
+    said = cli(*arguments, "--matrix", "gone.toml")
+
+    check_refused(said, ExitCode.CONFIG, "gone.toml: No such file", "say --matrix FILE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--nope",), "No such option"),
+        (("nope",), "No such command 'nope'"),
+        (("plan", "--format", "xml"), "'xml' is not one of"),
+        (("plan", "extra"), "unexpected extra argument"),
+        (("plan", "--matrix", "."), "is a directory"),
+        (("explain",), "Missing argument"),
+        (("build", "-j", "0"), "0 is not in the range"),
+        (("build", "-j", "two"), "not a valid integer"),
+        (("build", "--backend", "magic"), "'magic' is not one of"),
+        (("build", "--output-dir", "matrix.toml"), "is a file"),
+        (("inspect",), "Missing argument"),
+        (("verify", "gone.whl"), "does not exist"),
+    ],
+)
+def test_bad_arguments(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
+    check_refused(cli(*arguments), ExitCode.CONFIG, message)
+
+
+@pytest.mark.parametrize("command", [("plan",), ("plan", "--format=ids"), ("build",)])
+def test_nothing_selected(cli: Cli, command: tuple[str, ...]) -> None:
+    said = cli(*command, "--select", "cp310-*", "--select", "*-cu111")
+
+    check_refused(said, ExitCode.NOTHING_SELECTED, "no target matches 'cp310-*' or '*-cu111'")
+
+
+def test_everything_excluded(cli: Cli) -> None:
+    cli.write(
+        MATRIX.replace('when = { cuda = "13.0", python = "cp311" }', 'when = { cuda = "*" }').split(
+            "[[override]]"
+        )[0]
+    )
+
+    said = cli("plan", "--format=ids")
+    check_refused(said, ExitCode.NOTHING_SELECTED, "every cell of the matrix is excluded")
+
+
+def test_a_selection_that_is_no_glob(cli: Cli) -> None:
+    check_refused(cli("plan", "--select", "cuda>=13"), ExitCode.CONFIG, "--select: ", "not a glob")
+
+
+@pytest.mark.parametrize("command", ["explain", "rebuild"])
+def test_an_unknown_target(cli: Cli, command: str) -> None:
+    said = cli(command, "cp312-manylinux_x86_64-cu13")
+
+    check_refused(
+        said,
+        ExitCode.CONFIG,
+        "there is no target 'cp312-manylinux_x86_64-cu13'",
+        "did you mean 'cp312-manylinux_x86_64-cu130'?",
+        "plan --excluded",
+    )
+
+
+@pytest.mark.parametrize("command", [("build",), ("rebuild", IDS[0])])
+def test_no_toolchain(cli: Cli, command: tuple[str, ...]) -> None:
+    said = cli(*command)
+
+    check_refused(said, ExitCode.ENVIRONMENT, "error: no toolchain here\n  hint: make one")
+    assert not (cli.root / "dist").exists()
+
+
+# What goes wrong otherwise
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def open_workspace(_matrix: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("orchestrator.cli.plan.open_workspace", open_workspace)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(kind.of("it is so"), kind.exit_code) for kind in OrchestratorError.__subclasses__()],
+    ids=lambda each: type(each).__name__,
+)
+def test_every_error_has_its_exit_code(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: OrchestratorError, code: ExitCode
+) -> None:
+    breaking(monkeypatch, error)
+
+    check_refused(cli("plan"), code, "error: it is so\n")
+
+
+def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(
+        monkeypatch,
+        EnvironmentProblemError(
+            Problem(what="one", where="here", hint="do this"), Problem(what="two")
+        ),
+    )
+
+    assert cli("plan").err == "error: here: one\n  hint: do this\nerror: two\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_machine_that_refuses_is_no_bug(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    breaking(monkeypatch, OSError(code, os.strerror(code), "/some/file"))
+
+    check_refused(cli("plan"), ExitCode.ENVIRONMENT, f"error: /some/file: {os.strerror(code)}\n")
+
+
+def test_a_full_disk_while_staging(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy2(_source: Path, dest: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dest))
+
+    monkeypatch.setattr("orchestrator.builders.source.shutil.copy2", copy2)
+
+    check_refused(cli("plan", "--format=json"), ExitCode.ENVIRONMENT, "No space left on device")
+    assert list((cli.root / ".orchestrator" / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("oh"), OSError(errno.EBADF, "bad"), KeyError()]
+)
+def test_a_bug_keeps_its_traceback(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    breaking(monkeypatch, error)
+
+    said = cli("plan")
+
+    assert said.code == ExitCode.BUG
+    assert said.out == ""
+    assert "Traceback" in said.err
+    assert type(error).__name__ in said.err
+    assert "this is a bug in orchestrator" in said.err
+
+
+def test_ctrl_c(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(monkeypatch, KeyboardInterrupt())
+
+    said = cli("plan")
+
+    assert said.code == ExitCode.INTERRUPTED
+    assert said.out == ""
+    assert said.err.strip() == "interrupted"
+
+
+# plan
+
+
+def test_plan_ids(cli: Cli) -> None:
+    said = cli("plan", "--format", "ids")
+
+    assert said == Said(code=0, out="".join(f"{each}\n" for each in IDS), err="")
+
+
+def test_plan_selects_in_the_order_of_the_plan(cli: Cli) -> None:
+    said = cli("plan", "--format=ids", "--select=*-cu130", "--select=cp311-*")
+
+    assert said.out.split() == [IDS[0], IDS[1], IDS[3], IDS[5]]
+
+
+def test_plan_elsewhere(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths in the file are relative to the file."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert cli("plan", "--format=ids", "--matrix=../matrix.toml").out.split() == list(IDS)
+
+
+def test_plan_as_a_table(cli: Cli) -> None:
+    said = cli("plan")
+
+    assert said.code == 0
+    assert said.err == ""
+    for each in IDS:
+        assert each in said.out
+    assert "1.0+cu130" in said.out
+    assert "ubuntu-24.04 (QEMU)" in said.out
+    assert "6 targets, 2 cells excluded" in said.out
+    assert "exclude[0]: 2 cells: no such torch" in said.out
+
+
+def test_plan_excluded(cli: Cli) -> None:
+    lines = cli("plan", "--excluded").out.splitlines()
+
+    assert len(lines) == 3
+    assert "cp311 manylinux s390x 13.0" in lines[2]
+    assert "exclude[0]" in lines[2]
+    assert "no such torch" in lines[2]
+
+
+def test_plan_json_is_the_contract(cli: Cli) -> None:
+    said = cli("plan", "--format=json")
+    document = json.loads(said.out)
+
+    assert said.code == 0
+    assert said.err == ""
+    assert set(document) == {"schema", "targets", "excluded"}
+    assert document["schema"] == 1
+    assert [each["id"] for each in document["targets"]] == list(IDS)
+    target = document["targets"][5]
+    key = target.pop("key")
+    assert target == {
+        "id": "cp312-manylinux_s390x-cu130",
+        "python": "cp312",
+        "arch": "s390x",
+        "libc": "manylinux",
+        "variant": {"cuda": "13.0"},
+        "version": "1.0+cu130",
+        "build_tag": "1",
+        "image": "manylinux_2_28",
+        "runner": "ubuntu-24.04",
+        "emulated": True,
+        "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
+    }
+    assert len(key) == 64
+    int(key, 16)
+    assert document["excluded"][0] == {
+        "cell": {"python": "cp311", "libc": "manylinux", "arch": "x86_64", "cuda": "13.0"},
+        "rule": "exclude[0]",
+        "reason": "no such torch",
+    }
+
+
+def keys(cli: Cli) -> dict[str, str]:
+    document = json.loads(cli("plan", "--format=json").out)
+    return {each["id"]: each["key"] for each in document["targets"]}
+
+
+def test_keys_follow_the_source_and_nothing_else(cli: Cli) -> None:
+    before = keys(cli)
+    assert len(set(before.values())) == len(IDS)
+
+    os.utime(cli.root / "src" / "pyproject.toml", (1e9, 1e9))
+    dated = keys(cli)  # without git, SOURCE_DATE_EPOCH is the newest file's time
+    assert keys(cli) == dated
+    (cli.root / "src" / "pyproject.toml").chmod(0o600)
+    (cli.root / "src" / "build").mkdir()
+    (cli.root / "src" / "build" / "junk.o").touch()
+    assert keys(cli) == dated
+
+    (cli.root / "src" / "a.c").touch()
+    os.utime(cli.root / "src" / "a.c", (1e9, 1e9))
+    changed = keys(cli)
+    assert not set(changed.values()) & set(dated.values())
+
+
+def test_plan_leaves_nothing_behind_that_git_would_see(cli: Cli) -> None:
+    cli("plan", "--format=json")
+
+    assert sorted(path.name for path in cli.root.iterdir()) == [
+        *(".orchestrator", "matrix.toml", "src"),
+    ]
+    assert (cli.root / ".orchestrator" / ".gitignore").read_text("utf-8") == "*\n"
+    assert list((cli.root / ".orchestrator" / "runs").iterdir()) == []
+
+
+def test_a_requirement_needs_the_toolchain_for_its_key(cli: Cli) -> None:
+    cli.write(MATRIX.replace('"src"', '"thing==1.0"'))
+
+    assert cli("plan", "--format=ids").code == 0
+    check_refused(cli("plan", "--format=json"), ExitCode.ENVIRONMENT, "no toolchain here")
+
+
+# explain
+
+
+def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli) -> None:
+    said = cli("explain", IDS[3])
+
+    assert said.code == 0
+    assert said.err == ""
+    rows = {line.split("  ")[0].strip(): line for line in said.out.splitlines()}
+    for row, words in {
+        "target": IDS[3],
+        "axis cuda": "13.0 axes.cuda",
+        "version": "1.0+cu130",
+        "build tag": "1 version.build-tag",
+        "image": "manylinux_2_28 images",
+        "backend": "cibuildwheel",
+        "env A": "${LITERAL} env",
+        "env B": "$A/x env (shell)",
+        "env C": "13 override[0].env",
+        "env BUILD_VERSION": "1.0+cu130 version.inject",
+        "test": "as the project says",
+    }.items():
+        for word in words.split(" "):
+            assert word in rows[row]
+    assert keys(cli)[IDS[3]] in rows["key"]
+    assert "--only cp312-manylinux_x86_64" in said.out
+    assert "CIBW_ENVIRONMENT" in said.out
+
+
+# verify and inspect
+
+
+EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
+
+
+@pytest.fixture
+def wheels(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Makes a wheel in the current directory; the policies are the installed auditwheel's."""
+    monkeypatch.setattr("orchestrator.cli.inspect.policies", load_policies)
+    monkeypatch.setattr("orchestrator.cli.verify.policies", load_policies)
+    versions = {"libc.so.6": {"GLIBC_2.17": ("secure_getenv",), "GLIBC_2.2.5": ("free",)}}
+
+    def make(**changes: Any) -> str:
+        members = {EXTENSION: make_elf(ElfSpec(versions=versions, defined=("PyInit__ext",)))}
+        spec = WheelSpec(**{"members": members, **changes})
+        return spec.write(cli.root).name
+
+    return make
+
+
+def test_verify(cli: Cli, wheels: Callable[..., str]) -> None:
+    good, bad = wheels(), wheels(version="2.0", platform="manylinux_2_5_x86_64")
+
+    assert cli("verify", good) == Said(code=0, out=f"{good}: ok\n", err="")
+    for order in ((good, bad), (bad, good)):
+        said = cli("verify", *order)
+        assert said.code == ExitCode.BAD_WHEEL
+        assert f"{good}: ok\n" in said.out
+        assert f"{bad}: not what it says\n  error: tag-too-low: " in said.out
+        assert said.err == ""
+
+
+def test_verify_what_is_no_wheel(cli: Cli) -> None:
+    name = "demo-1.0-cp312-cp312-linux_x86_64.whl"
+    (cli.root / name).write_bytes(b"no zip")
+
+    said = cli("verify", name)
+    assert said.code in {ExitCode.BAD_WHEEL, ExitCode.ENVIRONMENT}
+
+
+def test_inspect_json_is_the_contract(cli: Cli, wheels: Callable[..., str]) -> None:
+    name = wheels(platform="linux_x86_64")
+
+    said = cli("inspect", "--json", name)
+
+    assert said.code == 0
+    assert said.err == ""
+    document = json.loads(said.out)
+    assert document["schema"] == 1
+    (found,) = document["wheels"]
+    assert found.keys() >= {
+        *("path", "version", "declared_tags", "observed_tag", "reasons", "external_libs"),
+        *("isa", "problems"),
+    }
+    assert found["path"] == name
+    assert found["version"] == "1.0"
+    assert found["declared_tags"] == ["cp312-cp312-linux_x86_64"]
+    assert found["observed_tag"] == "manylinux_2_17_x86_64"
+    assert found["external_libs"] == {}
+    (reason,) = found["reasons"]
+    assert reason == {
+        "file": EXTENSION,
+        "library": "libc.so.6",
+        "symbol_version": "GLIBC_2.17",
+        "symbols": ["secure_getenv"],
+    }
+
+
+def test_inspect_says_which_symbol_of_which_file_forces_the_tag(
+    cli: Cli, wheels: Callable[..., str]
+) -> None:
+    out = cli("inspect", wheels()).out
+
+    assert "observed  manylinux_2_17_x86_64, manylinux2014_x86_64" in out
+    assert f"because   {EXTENSION} needs GLIBC_2.17 of libc.so.6 (secure_getenv)" in out
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_an_unknown_preset(cli: Cli, wheels: Callable[..., str], command: str) -> None:
+    said = cli(command, "--external", "cudda", wheels())
+
+    check_refused(said, ExitCode.CONFIG, "did you mean 'cuda'?")
+
+
+# doctor
+
+
+@pytest.mark.parametrize(
+    ("level", "code"),
+    [(Level.OK, ExitCode.OK), (Level.WARN, ExitCode.OK), (Level.FAIL, ExitCode.ENVIRONMENT)],
+)
+def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, level: Level, code: ExitCode) -> None:
+    asked: dict[str, Any] = {}
+
+    def examine(**options: Any) -> tuple[Check, ...]:
+        asked.update(options)
+        return (
+            Check(name="disk", status=Level.OK, detail="9 GiB", fix=""),
+            Check(name="engine", status=level, detail="gone", fix="install it"),
+        )
+
+    monkeypatch.setattr("orchestrator.host.doctor.examine", examine)
+
+    said = cli("doctor", "--json")
+
+    assert said.code == code
+    assert json.loads(said.out) == {
+        "schema": 1,
+        "checks": [
+            {"name": "disk", "status": "ok", "detail": "9 GiB", "fix": ""},
+            {"name": "engine", "status": str(level), "detail": "gone", "fix": "install it"},
+        ],
+    }
+    assert [str(each) for each in asked["arches"]] == ["x86_64", "s390x"]
+    assert asked["pythons"] == ("cp311", "cp312")
+    assert "install it" in cli("doctor").out
+    assert cli("doctor", "--matrix=gone.toml").code == code
+
+
+# The end of a run
+
+
+def result(
+    status: Status, kind: FailureKind | None = None, name: str = "t", **changes: Any
+) -> BuildResult:
+    failure = None if kind is None else Failure(kind=kind, message="m", hint="h", step="s")
+    made = BuildResult(
+        target_id=TargetId(name),
+        key="k",
+        status=status,
+        backend=BackendName.DIRECT,
+        backend_reason="r",
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=1.23456,
+        failure=failure,
+    )
+    return replace(made, **changes)
+
+
+OK = result(Status.OK)
+FAILED = result(Status.FAILED, FailureKind.BUILD)
+BAD_WHEEL = result(Status.FAILED, FailureKind.BAD_WHEEL)
+AUDIT = result(Status.FAILED, FailureKind.AUDIT)
+BUG = result(Status.FAILED, FailureKind.BUG)
+LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
+CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("results", "fail_fast", "code"),
+    [
+        ((), False, ExitCode.OK),
+        ((OK, OK), False, ExitCode.OK),
+        ((OK, FAILED), False, ExitCode.TARGET_FAILED),
+        ((FAILED, BAD_WHEEL), False, ExitCode.BAD_WHEEL),
+        ((AUDIT, OK), False, ExitCode.BAD_WHEEL),
+        ((OK, LACKING), False, ExitCode.ENVIRONMENT),
+        ((FAILED, LACKING), False, ExitCode.TARGET_FAILED),
+        ((BUG, BAD_WHEEL), False, ExitCode.BUG),
+        ((OK, CANCELLED), False, ExitCode.INTERRUPTED),
+        ((FAILED, CANCELLED), False, ExitCode.INTERRUPTED),
+        # Not the user but the failure cancelled the others.
+        ((FAILED, CANCELLED), True, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, CANCELLED, OK), True, ExitCode.BAD_WHEEL),
+        ((OK, CANCELLED), True, ExitCode.INTERRUPTED),
+    ],
+)
+def test_the_exit_code_of_a_run(
+    results: tuple[BuildResult, ...], code: ExitCode, *, fail_fast: bool
+) -> None:
+    assert summary.exit_code(results, fail_fast=fail_fast) is code
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    output, work = tmp_path / "dist", tmp_path / "work"
+    output.mkdir()
+    work.mkdir()
+    return output, work
+
+
+def written(output: Path) -> dict[str, Any]:
+    document = json.loads((output / "results.json").read_text("utf-8"))
+    assert document["schema"] == 1
+    return {each["id"]: each for each in document["results"]}
+
+
+REPORT = WheelReport(
+    filename="demo.whl",
+    sha256=Digest("0" * 64),
+    size=5,
+    version="1.0",
+    declared_tags=("a",),
+    observed_tag="b",
+    aliases=("c",),
+    reasons=(Reason(file="f", library="l", symbol_version="v", symbols=("s",)),),
+    external_libs=(("lib", ("f",)),),
+    isa="",
+    abi3=False,
+    problems=(Finding(rule="r", message="m", severity=Severity.WARNING),),
+)
+
+
+def test_results(places: tuple[Path, Path]) -> None:
+    output, work = places
+    good = replace(OK, wheel=REPORT, log=output.parent / "work" / "t.log")
+
+    results_file.write([good, replace(FAILED, target_id=TargetId("u"))], output=output, work=work)
+
+    found = written(output)
+    assert found["t"]["status"] == "ok"
+    assert found["t"]["log"] == "work/t.log"
+    assert found["t"]["duration"] == 1.235
+    assert found["t"]["failure"] is None
+    assert found["t"]["wheel"]["filename"] == "demo.whl"
+    assert found["t"]["wheel"]["external_libs"] == {"lib": ["f"]}
+    assert found["u"]["failure"] == {"kind": "build", "step": "s", "message": "m", "hint": "h"}
+    assert found["u"]["wheel"] is None
+
+
+def test_results_of_earlier_runs_stay_unless_the_target_ran_again(
+    places: tuple[Path, Path],
+) -> None:
+    output, work = places
+    one, two = (replace(FAILED, target_id=TargetId(each)) for each in "ba")
+    results_file.write([one, two], output=output, work=work)
+    results_file.write([replace(one, status=Status.OK, failure=None)], output=output, work=work)
+
+    found = written(output)
+    assert list(found) == ["a", "b"]
+    assert (found["a"]["status"], found["b"]["status"]) == ("failed", "ok")
+
+
+@pytest.mark.parametrize(
+    "earlier", ["", "[]", "null", "{", '{"schema": 99, "results": 3}', '{"a": 1}', "\xff"]
+)
+def test_a_results_file_of_somebody_else_is_no_crash(
+    places: tuple[Path, Path], earlier: str
+) -> None:
+    output, work = places
+    (output / "results.json").write_text(earlier, encoding="latin-1")
+
+    results_file.write([OK], output=output, work=work)
+
+    assert set(written(output)) == {"t"}
+
+
+def test_a_full_disk_leaves_the_earlier_results_and_no_part_of_new_ones(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, work = places
+    results_file.write([OK], output=output, work=work)
+    before = (output / "results.json").read_bytes()
+    really = Path.write_text
+
+    def write_text(path: Path, text: str, **options: Any) -> int:
+        really(path, text[:10], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(OSError, match="No space left"):
+        results_file.write([FAILED], output=output, work=work)
+
+    assert [path.name for path in output.iterdir()] == ["results.json"]
+    assert (output / "results.json").read_bytes() == before
+
+
+# In a process of its own
+
+
+def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+        **options,
+    )
+
+
+HEAVY = ("pydantic", "rich", "packaging", "tomllib", "asyncio", "concurrent.futures", "subprocess")
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_loads_nothing_heavy(argument: str) -> None:
+    """What takes the time; a clock would tell more about the machine."""
+    code = (
+        "import sys, orchestrator.cli\n"
+        f"code = orchestrator.cli.run([{argument!r}])\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+
+    done = python("-c", code)
+
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""
+    assert "orchestrator" in done.stdout
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    out = cli("--help").out
+
+    for name in orchestrator.cli.COMMANDS:
+        assert f"\n  {name} " in out
+        assert cli(name, "--help").code == 0
+    modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "common"} == set(orchestrator.cli.COMMANDS)
+
+
+def test_as_a_module(cli: Cli) -> None:
+    done = python("-m", "orchestrator", "plan", "--format=ids", cwd=cli.root)
+
+    assert done.returncode == 0
+    assert done.stdout.split() == list(IDS)
+    assert done.stderr == ""
+
+
+def test_no_arguments_is_help_and_an_error(cli: Cli) -> None:
+    said = cli()
+
+    assert said.code == ExitCode.CONFIG
+    assert "Usage: orchestrator" in said.err + said.out
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(cli: Cli) -> None:
+    """``orchestrator plan | head -1`` with a plan larger than a pipe."""
+    values = ", ".join(f'"v{number}"' for number in range(600))
+    cli.write(MATRIX.replace("[version]", f"many = [{values}]\n[version]"))
+    code = "import sys, orchestrator.cli; sys.exit(orchestrator.cli.run(['plan', '--format=ids']))"
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=cli.root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert said == b""

@@ -1,0 +1,434 @@
+"""matrix.toml: every way to get it wrong, and templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cli.common import builder_facts
+from orchestrator.config import template
+from orchestrator.config.load import MANY, closest, dotted, load
+from orchestrator.config.settings import EnvValue, Settings
+from orchestrator.errors import ConfigError, ExitCode, Problem
+from orchestrator.models import OnMismatch
+
+FACTS = builder_facts()
+AXES = """
+[axes]
+python = ["cp312"]
+arch = ["x86_64"]
+cuda = ["12.4", "13.0"]
+"""
+
+
+def settings(text: str, *, axes: str = AXES) -> Settings:
+    return load((axes + text).encode(), facts=FACTS)
+
+
+def problems(text: str, *, axes: str = AXES) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        settings(text, axes=axes)
+    assert caught.value.exit_code is ExitCode.CONFIG
+    return caught.value.problems
+
+
+def problem(text: str, *, axes: str = AXES) -> Problem:
+    found = problems(text, axes=axes)
+    assert len(found) == 1, [str(each) for each in found]
+    return found[0]
+
+
+# What is right
+
+
+def test_defaults() -> None:
+    found = settings("")
+
+    assert found.project.source == "."
+    assert found.axes["libc"].values == ("manylinux",)
+    assert found.engine.name == "auto"
+    assert found.version.on_mismatch is None
+    assert found.build.repair is None
+
+
+def test_short_and_long_forms() -> None:
+    found = settings(
+        'rocm = { values = [7, "6.4"], label = "rocm{rocm}" }\n'
+        '[build]\nbefore-all = ["a", "b"]\nexternal = ["cuda"]\ntimeout = 60\n'
+        '[version]\non-mismatch = "rewrite"\n'
+        '[env]\nA = 1\nB = { shell = "$PATH:/x" }\n'
+        '[[exclude]]\nwhen = { rocm = 7, cuda = ["12.4", "13*"] }\n'
+    )
+
+    assert found.axes["rocm"].values == ("7", "6.4")
+    assert found.axes["cuda"].label is None
+    assert found.build.before_all == "a && b"
+    assert found.version.on_mismatch is OnMismatch.REWRITE
+    assert found.env == {"A": "1", "B": EnvValue.model_validate({"shell": "$PATH:/x"})}
+    assert found.exclude[0].when == {"rocm": ("7",), "cuda": ("12.4", "13*")}
+
+
+# One thing wrong
+
+WRONG = {
+    # keys
+    "top-level key": ('[projct]\nsource = "."', "projct", "unknown key 'projct'", "'project'"),
+    "key": ('[build]\nbefor-all = "x"', "build.befor-all", "unknown key", "'before-all'"),
+    "underscore": ('[build]\nbefore_all = "x"', "build.before_all", "unknown key", "'before-all'"),
+    "key of no likeness": ("[project]\nzzz = 1", "project.zzz", "unknown key", "known: source"),
+    "key like a type": ("[project]\nstrict = 1", "project.strict", "unknown key", ""),
+    "key in a rule": (
+        '[[override]]\nwhen = { cuda = "13.0" }\nimages = "x"',
+        "override[0].images",
+        "unknown key",
+        "'image'",
+    ),
+    "key in a table of a rule": (
+        '[[override]]\nwhen = { cuda = "13.0" }\ntest = { comand = "x" }',
+        "override[0].test.comand",
+        "unknown key",
+        "'command'",
+    ),
+    "key of an axis": (
+        'rocm = { values = ["6"], lable = "x" }',
+        "axes.rocm.lable",
+        "unknown key",
+        "'label'",
+    ),
+    "key of a variable": (
+        '[env]\nA = { shell = "x", shel = "y" }',
+        "env.A.shel",
+        "unknown key",
+        "'shell'",
+    ),
+    # types
+    "type of a table": ("[[project]]", "project", "must be a table", ""),
+    "type of a string": ("[project]\nsource = 3", "project.source", "must be a string", ""),
+    "type of an array": ('[build]\nexternal = "cuda"', "build.external", "must be an array", ""),
+    "type of a rule": ('[exclude]\nwhen = { cuda = "13.0" }', "exclude", "must be an array", ""),
+    "type of a number": ('[build]\ntimeout = "60"', "build.timeout", "must be an integer", ""),
+    "boolean number": ("[build]\ntimeout = true", "build.timeout", "must be an integer", ""),
+    "number too small": ("[build]\ntimeout = 0", "build.timeout", "greater than 0", ""),
+    "type of an axis": ('rocm = "6.4"', "axes.rocm", "must be an array", ""),
+    "type of a variable": ("[env]\nA = [1]", "env.A", "must be a string, got list", ""),
+    "boolean variable": ("[env]\nA = true", "env.A", "must be a string, got bool", ""),
+    "type of a shell value": ("[env]\nA = { shell = 1 }", "env.A.shell", "must be a string", ""),
+    "type of a command": ('[test]\ncommand = ["a", 1]', "test.command", "must be a string", ""),
+    # floats
+    "float axis": ("rocm = [6.10]", "axes.rocm[0]", "quote it: TOML reads 2.10 as", ""),
+    "float axis of a long form": ("rocm = { values = [6.1] }", "axes.rocm[0]", "quote it", ""),
+    "float axis named like a type": ("stream = [6.1]", "axes.stream[0]", "quote it", ""),
+    "float variable": ("[env]\nA = 12.4", "env.A", "quote it", ""),
+    "float variable named like a type": ("[env]\nstr = 12.4", "env.str", "quote it", ""),
+    "float base": ("[version]\nbase = 1.10", "version.base", "quote it", ""),
+    "float in when": (
+        "[[exclude]]\nwhen = { cuda = 12.4 }",
+        "exclude[0].when.cuda[0]",
+        "quote it",
+        "",
+    ),
+    "float setting": (
+        "[build]\nconfig-settings = { opt = 1.5 }",
+        "build.config-settings.opt",
+        "quote it",
+        "",
+    ),
+    # axes
+    "no axes": ("", "axes", "is missing", ""),
+    "empty axis": ("rocm = []", "axes.rocm", "must not be empty", ""),
+    "axis without values": ('rocm = { label = "x" }', "axes.rocm.values", "is missing", ""),
+    "value twice": ('rocm = ["a", "b", "a"]', "axes.rocm[2]", "'a' is there twice", ""),
+    "value with a space": ('rocm = ["a b"]', "axes.rocm[0]", "cannot be an axis value", "letters"),
+    "value like an option": ('rocm = ["-x"]', "axes.rocm[0]", "cannot be an axis value", ""),
+    "value like a path": ('rocm = ["a/../b"]', "axes.rocm[0]", "cannot be an axis value", ""),
+    "empty value": ('rocm = [""]', "axes.rocm[0]", "cannot be an axis value", ""),
+    "axis in capitals": ('Rocm = ["a"]', "axes.Rocm", "cannot name an axis", "lower-case"),
+    "axis with a dash": ('cxx-abi = ["1"]', "axes.cxx-abi", "cannot name an axis", "underscores"),
+    "reserved axis": ('version = ["1"]', "axes.version", "(reserved)", ""),
+    "axis like a pass-through": ('wheel = ["1"]', "axes.wheel", "(reserved)", ""),
+    # rules
+    "no when": ('[[exclude]]\nreason = "x"', "exclude[0].when", "is missing", ""),
+    "empty when": ("[[exclude]]\nwhen = {}", "exclude[0].when", "must not be empty", ""),
+    "empty list in when": (
+        "[[exclude]]\nwhen = { cuda = [] }",
+        "exclude[0].when.cuda",
+        "must not be empty",
+        "",
+    ),
+    "unknown axis in an exclude": (
+        '[[exclude]]\nwhen = { cud = "12.4" }',
+        "exclude[0].when.cud",
+        "unknown axis 'cud'",
+        "did you mean 'cuda'?",
+    ),
+    "unknown axis in an override": (
+        '[[override]]\nwhen = { cuda = "12.4" }\n[[override]]\nwhen = { zz = "2" }',
+        "override[1].when.zz",
+        "unknown axis 'zz'",
+        "known: arch, cuda, libc, python",
+    ),
+    # variables
+    "variable of cibuildwheel": (
+        '[env]\nCIBW_BUILD = "x"',
+        "env.CIBW_BUILD",
+        "no effect",
+        "[tool.cibuildwheel]",
+    ),
+    "variable of cibuildwheel in a rule": (
+        '[[override]]\nwhen = { cuda = "13.0" }\nenv = { CIBW_SKIP = "x" }',
+        "override[0].env.CIBW_SKIP",
+        "no effect",
+        "",
+    ),
+    "variable of cibuildwheel for the version": (
+        '[version]\ninject = { CIBW_X = "{version}" }',
+        "version.inject.CIBW_X",
+        "no effect",
+        "",
+    ),
+    "variable's name": ('[env]\n"A-B" = "x"', "env.A-B", "no environment variable name", ""),
+    # choices
+    "engine": ('[engine]\nname = "dockr"', "engine.name", "'auto', 'docker' or 'podman'", ""),
+    "mismatch": ('[version]\non-mismatch = "x"', "version.on-mismatch", "'fail' or 'rewrite'", ""),
+    "platform": (
+        '[images]\nmanylinux_x86 = "x"',
+        "images.manylinux_x86",
+        "is no platform",
+        "'manylinux_x86_64'",
+    ),
+    "repair": (
+        '[build]\nrepair = "auditwheal"',
+        "build.repair",
+        "unknown repair 'auditwheal'",
+        "did you mean 'auditwheel'?",
+    ),
+    "repair without a place": (
+        '[build]\nrepair = "cp {wheel} /tmp"',
+        "build.repair",
+        "needs {wheel} and {dest_dir}",
+        "auditwheel repair",
+    ),
+    "empty repair": ('[build]\nrepair = ""', "build.repair", "needs {wheel} and {dest_dir}", ""),
+    "repair in a rule": (
+        '[[override]]\nwhen = { cuda = "13.0" }\nbuild = { repair = "nun" }',
+        "override[0].build.repair",
+        "unknown repair",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "where", "what", "hint"), WRONG.values(), ids=WRONG)
+def test_one_wrong_thing_is_one_problem(text: str, where: str, what: str, hint: str) -> None:
+    found = problem(text, axes="" if where == "axes" else AXES)
+
+    assert found.where == where
+    assert what in found.what
+    assert hint in found.hint
+
+
+TEMPLATES = {
+    "env": '[env]\nA = "{cudaa}"',
+    "env.A": '[env]\nA = { shell = "$X{cudaa}" }',
+    "label": 'rocm = { values = ["6"], label = "{cudaa}" }',
+    "image": '[images]\nmanylinux_x86_64 = "i:{cudaa}"',
+    "build": '[build]\nbefore-all = "{cudaa}"',
+    "before-build": '[build]\nbefore-build = "{cudaa}"',
+    "repair": '[build]\nrepair = "x {cudaa} {wheel} {dest_dir}"',
+    "config-settings.o": '[build]\nconfig-settings = { o = "{cudaa}" }',
+    "test.command": '[test]\ncommand = "{cudaa}"',
+    "requires[1]": '[test]\nrequires = ["a", "b=={cudaa}"]',
+    "version.local": '[version]\nlocal = "{cudaa}"',
+    "build-tag": '[version]\nbuild-tag = "{cudaa}"',
+    "inject.V": '[version]\ninject = { V = "{cudaa}" }',
+    "override[0].env.A": '[[override]]\nwhen = { cuda = "13.0" }\nenv = { A = "{cudaa}" }',
+    "override[0].image": '[[override]]\nwhen = { cuda = "13.0" }\nimage = "i:{cudaa}"',
+    "override[0].build.before-all": (
+        '[[override]]\nwhen = { cuda = "13.0" }\nbuild = { before-all = "{cudaa}" }'
+    ),
+    "override[0].version.local": (
+        '[[override]]\nwhen = { cuda = "13.0" }\nversion = { local = "{cudaa}" }'
+    ),
+}
+
+
+@pytest.mark.parametrize(("where", "text"), TEMPLATES.items())
+def test_every_template_is_checked(where: str, text: str) -> None:
+    found = problem(text)
+
+    assert where in found.where
+    assert "names 'cudaa', which is not an axis" in found.what
+    assert "did you mean 'cuda'?; write {{cudaa}} for literal braces" in found.hint
+
+
+@pytest.mark.parametrize("name", ["version", "base", "local", "build_tag"])
+def test_a_version_cannot_be_made_of_itself(name: str) -> None:
+    found = problem(f'[version]\nlocal = "{{{name}}}"')
+
+    assert found.where == "version.local"
+
+
+@pytest.mark.parametrize("name", sorted(template.PASS_THROUGH))
+def test_places_of_a_build_are_known_to_commands_only(name: str) -> None:
+    settings(f'[test]\ncommand = "x {{{name}}}"')
+
+    assert problem(f'[env]\nA = "{{{name}}}"').where == "env.A"
+
+
+def test_an_unknown_filter_is_named() -> None:
+    found = problem('[env]\nA = "{cuda|nodt}"')
+
+    assert "unknown filter 'nodt'" in found.what
+    assert found.hint == "did you mean 'nodot'?"
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "meant"),
+    [
+        ("arch", "x86-64", "x86_64"),
+        ("arch", "arm64", "aarch64"),
+        ("libc", "muslinux", "musllinux"),
+        ("python", "cp3.12", "cp312"),
+        ("python", "cp312m", "cp312"),
+    ],
+)
+def test_unknown_values_of_built_in_axes(axis: str, value: str, meant: str) -> None:
+    axes = {"python": '["cp312"]', "arch": '["x86_64"]'} | {axis: f'["{value}"]'}
+    found = problem("", axes="[axes]\n" + "\n".join(f"{k} = {v}" for k, v in axes.items()))
+
+    assert found.where == f"axes.{axis}[0]"
+    assert found.what == f"unknown {axis} {value!r}"
+    assert found.hint == f"did you mean {meant!r}?"
+
+
+def test_python_and_arch_must_be_there() -> None:
+    found = problems("", axes="[axes]\n")
+
+    assert [each.where for each in found] == ["axes.python", "axes.arch"]
+    assert found[0].hint == 'for instance python = ["cp312"]'
+
+
+@pytest.mark.parametrize("data", [b"x =", b"[axes]\n[axes]", b"\xff = 1", b"a = 1\na = 2"])
+def test_not_toml(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="not valid TOML") as caught:
+        load(data, facts=FACTS)
+
+    assert caught.value.problems[0].where == "matrix.toml"
+
+
+# Several things wrong
+
+
+def test_all_wrong_keys_and_types_are_reported_together() -> None:
+    found = problems(
+        'rocm = [6.1, "a", true]\n[projct]\n[build]\ntimeout = 0\n[env]\nA = 1.5\nB = { shel = 1 }'
+    )
+
+    assert {each.where for each in found} == {
+        *("axes.rocm[0]", "axes.rocm[2]", "projct", "build.timeout", "env.A"),
+        *("env.B.shell", "env.B.shel"),
+    }
+
+
+def test_all_wrong_values_are_reported_together() -> None:
+    found = problems(
+        'rocm = ["a", "a"]\n[env]\nA = "{x}"\nCIBW_A = "{y}"\n'
+        '[[exclude]]\nwhen = { cud = "1", torc = "2" }\n'
+        '[build]\nrepair = "x"\n[images]\nmanylinux_x = "{z}"\n'
+    )
+
+    assert [each.where for each in found] == [
+        "axes.rocm[1]",
+        "exclude[0].when.cud",
+        "exclude[0].when.torc",
+        "images.manylinux_x",
+        "images.manylinux_x",
+        "env.A",
+        "env.CIBW_A",
+        "env.CIBW_A",
+        "build.repair",
+    ]
+
+
+def test_the_error_shows_every_problem() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings('[env]\nA = "{x}"\n"B C" = "1"')
+
+    assert str(caught.value).count("\n") >= 2
+    assert "env.A: " in str(caught.value)
+    assert "env.B C: " in str(caught.value)
+
+
+# Helpers
+
+
+def test_closest_lists_what_is_known_but_not_without_end() -> None:
+    assert closest("cuad", ["cuda", "zz"]) == "did you mean 'cuda'?"
+    assert closest("?", ["b", "a"]) == "known: a, b"
+    many = [f"v{n:03}" for n in range(MANY + 1)]
+    assert closest("?", many).endswith(f"v019, ... ({MANY + 1} in all)")
+
+
+def test_dotted_paths() -> None:
+    assert dotted(("axes", "cuda", "values", 1)) == "axes.cuda[1]"
+    assert dotted(("override", 2, "env", "A", "(table)", "shell")) == "override[2].env.A.shell"
+    assert dotted(()) == "matrix.toml"
+
+
+# Templates
+
+VALUES = {"cuda": "12.4", "torch": "2.4.1", "python": "cp312"}
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("{cuda}", "12.4"),
+        ("cu{cuda|nodot}", "cu124"),
+        ("{torch|majmin}", "2.4"),
+        ("{torch|major}", "2"),
+        ("{torch|majmin|nodot}", "24"),
+        ("{cuda}{torch}", "12.42.4.1"),
+        ("", ""),
+        # the shell's
+        ("${SHELL}", "${SHELL}"),
+        ("${cuda}", "${cuda}"),
+        ("${X:-{cuda}}", "${X:-{cuda}}"),
+        ("$cuda {cuda}", "$cuda 12.4"),
+        ("$(nvcc {cuda})", "$(nvcc 12.4)"),
+        ("$${cuda}", "$${cuda}"),
+        # literal braces
+        ("{{cuda}}", "{cuda}"),
+        ("{{cuda|nodot}}", "{cuda|nodot}"),
+        ("{{cuda}} {cuda}", "{cuda} 12.4"),
+        ("{{wheel}}", "{wheel}"),
+        # Python and JSON in commands
+        ("python -c 'print({1: 2})'", "python -c 'print({1: 2})'"),
+        ('{"a": {"b": [1, {}]}}', '{"a": {"b": [1, {}]}}'),
+        ("{'x'}", "{'x'}"),
+        ("{0} {} { cuda }", "{0} {} { cuda }"),
+        ("f'{{cuda}}'", "f'{cuda}'"),
+        ("{a b}", "{a b}"),
+        ("}{", "}{"),
+        # cibuildwheel's, filled in at build time
+        ("pytest {project}/tests", "pytest {project}/tests"),
+        ("repair {wheel} -w {dest_dir} # {cuda}", "repair {wheel} -w {dest_dir} # 12.4"),
+    ],
+)
+def test_rendering(text: str, rendered: str) -> None:
+    template.check(text, names={*VALUES, *template.PASS_THROUGH}, where="x")
+
+    assert template.render(text, VALUES) == rendered
+
+
+def test_a_value_is_not_rendered_again() -> None:
+    assert template.render("{a}", {"a": "{b}", "b": "no"}) == "{b}"
+
+
+def test_placeholders() -> None:
+    assert template.placeholders("{a|nodot} ${b} {{c}} {d} {1}") == ("a", "d")
+
+
+@pytest.mark.parametrize("text", ["{nope}", "{cuda|nope}", "{cuda|nodot|nope}", "{python-tag}"])
+def test_check_refuses_what_render_could_not_do(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^there: "):
+        template.check(text, names=VALUES, where="there")

@@ -1,0 +1,317 @@
+"""The local executor: real threads, builds that are played."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.host.process import Cancel
+from orchestrator.models import BackendName, BuildResult, Failure, FailureKind, Status, TargetId
+from orchestrator.run.executors.local import Run
+from orchestrator.run.scheduler import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 20.0
+"""Seconds after which a test that hangs fails instead."""
+
+IDS = tuple(TargetId(f"t{number}") for number in range(8))
+
+
+def result(target_id: TargetId, status: Status = Status.OK) -> BuildResult:
+    return BuildResult(
+        target_id=target_id,
+        key="",
+        status=status,
+        backend=BackendName.DIRECT,
+        backend_reason="",
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=0.0,
+        failure=None
+        if status is Status.OK
+        else Failure(kind=FailureKind.CANCELLED, message="played"),
+    )
+
+
+@dataclass
+class Ear:
+    """A listener that remembers; `on_started` may do mischief in the main thread."""
+
+    heard: list[str] = field(default_factory=list)
+    on_started: Callable[[TargetId], object] = lambda _target: None
+    on_ended: Callable[[TargetId], object] = lambda _target: None
+
+    def started(self, target_id: TargetId) -> None:
+        self.heard.append(f"started {target_id}")
+        self.on_started(target_id)
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        self.heard.append(f"step {target_id} {name}")
+
+    def ended(self, result: BuildResult) -> None:
+        self.heard.append(f"ended {result.target_id} {result.status}")
+        self.on_ended(result.target_id)
+
+    def stopping(self) -> None:
+        self.heard.append("stopping")
+
+
+@dataclass
+class Stage:
+    """What one test plays on."""
+
+    ear: Ear = field(default_factory=Ear)
+    cancel: Cancel = field(default_factory=Cancel)
+    abandoned: list[TargetId] = field(default_factory=list)
+
+    def run(
+        self,
+        execute: Callable[[TargetId], BuildResult],
+        *,
+        count: int = len(IDS),
+        slots: int = 2,
+        fail_fast: bool = False,
+    ) -> dict[TargetId, BuildResult]:
+        state = State(slots=slots, fail_fast=fail_fast, pending=IDS[:count])
+        run = Run(
+            state, execute=execute, abandon=self.abandon, listener=self.ear, cancel=self.cancel
+        )
+        return dict(run.run())
+
+    def abandon(self, target_id: TargetId) -> BuildResult:
+        self.abandoned.append(target_id)
+        return result(target_id, Status.CANCELLED)
+
+    def until_cancelled(self, target_id: TargetId) -> BuildResult:
+        """A build that runs until it is stopped."""
+        waited = threading.Event()
+        for _ in range(int(PATIENCE / 0.01)):
+            if self.cancel.is_set():
+                return result(target_id, Status.CANCELLED)
+            waited.wait(0.01)
+        pytest.fail("nobody cancelled")
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture(autouse=True)
+def signals_are_put_back() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    yield
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_every_target_has_its_result(stage: Stage) -> None:
+    found = stage.run(result)
+
+    assert set(found) == set(IDS)
+    assert all(each.target_id == name for name, each in found.items())
+    assert [line for line in stage.ear.heard if line.startswith("started")] == [
+        f"started {each}" for each in IDS
+    ]
+    assert sorted(line for line in stage.ear.heard if line.startswith("ended")) == [
+        f"ended {each} ok" for each in IDS
+    ]
+    assert not stage.cancel.is_set()
+
+
+def test_nothing_to_do(stage: Stage) -> None:
+    assert stage.run(result, count=0) == {}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_as_many_at_once_as_there_are_slots(stage: Stage, slots: int) -> None:
+    meet = threading.Barrier(slots)
+    lock = threading.Lock()
+    now: set[TargetId] = set()
+    most = 0
+
+    def execute(target_id: TargetId) -> BuildResult:
+        nonlocal most
+        with lock:
+            now.add(target_id)
+            most = max(most, len(now))
+        # Only passes when all slots are really in use at the same time.
+        meet.wait(PATIENCE)
+        with lock:
+            now.remove(target_id)
+        return result(target_id)
+
+    stage.run(execute, slots=slots, count=slots * 2)
+
+    assert most == slots
+
+
+def test_one_failure_does_not_stop_the_others(stage: Stage) -> None:
+    found = stage.run(lambda each: result(each, Status.FAILED if each == IDS[0] else Status.OK))
+
+    assert [each.status for each in found.values()].count(Status.OK) == len(IDS) - 1
+    assert not stage.cancel.is_set()
+
+
+def test_fail_fast_stops_what_runs_and_starts_nothing_more(stage: Stage) -> None:
+    other_runs = threading.Event()
+
+    def execute(target_id: TargetId) -> BuildResult:
+        if target_id == IDS[0]:
+            assert other_runs.wait(PATIENCE)
+            return result(target_id, Status.FAILED)
+        other_runs.set()
+        return stage.until_cancelled(target_id)
+
+    found = stage.run(execute, fail_fast=True)
+
+    assert [found[each].status for each in IDS] == [Status.FAILED] + [Status.CANCELLED] * 7
+    assert stage.abandoned == list(IDS[2:])
+    assert "stopping" not in stage.ear.heard
+
+
+def interrupts() -> list[signal.Signals]:
+    """Ctrl-C, and the SIGTERM of a CI system, as `orchestrator build` sets it up."""
+    return [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture(params=interrupts())
+def interrupt(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    number: signal.Signals = request.param
+    before = signal.signal(number, signal.default_int_handler)
+    yield lambda: _thread.interrupt_main(number)
+    signal.signal(number, before)
+
+
+def check_interrupted(stage: Stage, found: dict[TargetId, BuildResult], kept: int) -> None:
+    """Finished results are kept, all others are cancelled, and every target was reported."""
+    assert [found[each].status for each in IDS[:kept]] == [Status.OK] * kept
+    assert {found[each].status for each in IDS[kept:]} == {Status.CANCELLED}
+    assert set(found) == set(IDS)
+    assert stage.cancel.is_set()
+    assert "stopping" in stage.ear.heard
+    assert len([line for line in stage.ear.heard if line.startswith("ended")]) == len(IDS)
+
+
+def test_ctrl_c_while_waiting(stage: Stage, interrupt: Callable[[], None]) -> None:
+    def execute(target_id: TargetId) -> BuildResult:
+        if target_id == IDS[0]:
+            return result(target_id)
+        if target_id == IDS[2]:
+            interrupt()
+        return stage.until_cancelled(target_id)
+
+    found = stage.run(execute)
+
+    check_interrupted(stage, found, kept=1)
+    assert stage.abandoned == list(IDS[3:])
+
+
+def test_ctrl_c_while_a_target_is_being_started(
+    stage: Stage, interrupt: Callable[[], None]
+) -> None:
+    """The main thread is busy: drawing, starting. An exception there would lose the results."""
+
+    def mischief(target_id: TargetId) -> None:
+        if target_id == IDS[2]:
+            interrupt()
+
+    stage.ear.on_started = mischief
+
+    def execute(target_id: TargetId) -> BuildResult:
+        return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
+
+    check_interrupted(stage, stage.run(execute), kept=1)
+
+
+def test_ctrl_c_at_the_very_moment_a_target_ends(
+    stage: Stage, interrupt: Callable[[], None]
+) -> None:
+    def mischief(target_id: TargetId) -> None:
+        if target_id == IDS[0]:
+            interrupt()
+
+    stage.ear.on_ended = mischief
+
+    def execute(target_id: TargetId) -> BuildResult:
+        return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
+
+    check_interrupted(stage, stage.run(execute), kept=1)
+
+
+def test_ctrl_c_twice_still_waits_for_programs_to_end(
+    stage: Stage, interrupt: Callable[[], None]
+) -> None:
+    again = threading.Event()
+
+    def execute(target_id: TargetId) -> BuildResult:
+        if target_id == IDS[0]:
+            interrupt()
+            found = stage.until_cancelled(target_id)
+            interrupt()
+            again.set()
+            return found
+        assert again.wait(PATIENCE)
+        return stage.until_cancelled(target_id)
+
+    check_interrupted(stage, stage.run(execute), kept=0)
+
+
+def test_a_real_signal(stage: Stage) -> None:
+    """Not played: the kernel delivers it while the main thread waits."""
+    stop = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    stop.start()
+
+    check_interrupted(stage, stage.run(stage.until_cancelled), kept=0)
+    stop.join()
+
+
+def test_a_handler_of_somebody_else_stays(stage: Stage) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    try:
+        stage.ear.on_started = lambda _target: _thread.interrupt_main(signal.SIGTERM)
+        found = stage.run(result, count=1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert heard == [signal.SIGTERM]
+    assert found[IDS[0]].status is Status.OK
+
+
+def test_it_runs_in_any_thread(stage: Stage) -> None:
+    found: dict[TargetId, BuildResult] = {}
+    thread = threading.Thread(target=lambda: found.update(stage.run(result)))
+    thread.start()
+    thread.join(PATIENCE)
+
+    assert set(found) == set(IDS)
+
+
+def test_a_bug_comes_out_after_the_others_were_stopped(stage: Stage) -> None:
+    stopped: list[TargetId] = []
+    other_runs = threading.Event()
+
+    def execute(target_id: TargetId) -> BuildResult:
+        if target_id == IDS[0]:
+            assert other_runs.wait(PATIENCE)
+            message = "a bug"
+            raise RuntimeError(message)
+        other_runs.set()
+        found = stage.until_cancelled(target_id)
+        stopped.append(target_id)
+        return found
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        stage.run(execute)
+
+    # Not only told to stop: by the time the error is out, it has.
+    assert stopped == [IDS[1]]
+    assert stage.cancel.is_set()

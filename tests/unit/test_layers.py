@@ -1,0 +1,407 @@
+"""The rules of the house (DESIGN.md section 3), read off the source with `ast`.
+
+Imports inside functions count like all others: they are lazy for speed, not to go round a rule.
+Imports under ``if TYPE_CHECKING`` count too: a type that a room names is one that it depends on,
+and a row that only type-checks in a circle cannot be understood, or moved, on its own. What is
+forbidden for its *effect* (os, subprocess, ...) has none there, so those rules leave them out.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orchestrator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+PACKAGE = Path(orchestrator.__file__).parent
+
+ROWS = (
+    ("errors", "models"),
+    ("config",),
+    ("matrix",),
+    ("version",),
+    ("plan",),
+    ("wheel",),
+    ("host",),
+    ("builders",),
+    ("store",),
+    ("run",),
+    ("report",),
+    ("ci",),
+    ("publish",),
+    ("cli",),
+    ("nox", "__main__"),
+)
+"""From top to bottom. ``nox`` and ``__main__`` are doors of their own, opened by nobody inside."""
+
+ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
+
+PURE = ("config", "matrix", "version", "plan", "run.scheduler")
+IMPURE = frozenset(
+    {"os", "subprocess", "time", "datetime", "pathlib", "logging", "socket", "random", "tempfile"}
+    | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}
+)
+
+PROGRAMS = {"builders.scripts.cibw_options", "builders.scripts.fetch_sdist"}
+"""Files that the toolchain's interpreter runs as programs. They are no part of this program: no
+module may import them, and they may import nothing of ours."""
+
+OPENS_ZIP = {
+    # An sdist may be a zip file (PEP 517 predates PEP 625); it is no wheel.
+    "builders.source",
+}
+
+SPEAKERS = ("cli", "nox", "__main__", *PROGRAMS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """One imported module, as its full dotted name."""
+
+    module: str
+    line: int
+    type_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One module of the package; `name` is relative to it (``run.scheduler``)."""
+
+    name: str
+    package: str
+    tree: ast.Module
+    imports: tuple[Import, ...]
+
+    @property
+    def room(self) -> str:
+        return self.name.split(".")[0]
+
+    def at_run_time(self) -> Iterator[Import]:
+        return (each for each in self.imports if not each.type_only)
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def imports_of(node: ast.AST, package: str, *, type_only: bool = False) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Import(names=names):
+                for alias in names:
+                    yield Import(module=alias.name, line=child.lineno, type_only=type_only)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                parents = package.split(".")[: len(package.split(".")) - level + 1]
+                origin = ".".join((*parents, *filter(None, [module]))) if level else str(module)
+                # `from a import b` may mean the module a.b or a name in a: `inner` knows.
+                for alias in names:
+                    name = f"{origin}.{alias.name}"
+                    yield Import(module=name, line=child.lineno, type_only=type_only)
+            case ast.If(test=test, body=body, orelse=orelse) if is_type_checking(test):
+                for each in body:
+                    wrapper = ast.Module(body=[each], type_ignores=[])
+                    yield from imports_of(wrapper, package, type_only=True)
+                yield from imports_of(
+                    ast.Module(body=orelse, type_ignores=[]), package, type_only=type_only
+                )
+            case _:
+                yield from imports_of(child, package, type_only=type_only)
+
+
+def parse(name: str, package: str, source: str) -> Module:
+    tree = ast.parse(source)
+    return Module(name=name, package=package, tree=tree, imports=tuple(imports_of(tree, package)))
+
+
+def modules() -> Iterator[Module]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        inside = parts[:-1]
+        name = ".".join(inside if parts[-1] == "__init__" else parts)
+        yield parse(name, ".".join(("orchestrator", *inside)), path.read_text("utf-8"))
+
+
+MODULES = {module.name: module for module in modules()}
+
+
+def inner(module: Module, known: Mapping[str, Module]) -> Iterator[tuple[str, Import]]:
+    """The modules of this package that `module` imports.
+
+    That a/__init__ runs before a.b does not count: it is the same room.
+    """
+    for each in module.imports:
+        top, _, name = each.module.partition(".")
+        if top == "orchestrator":
+            name = name if name in known else name.rpartition(".")[0]
+            if name in known and name != module.name:
+                yield name, each
+
+
+def breaches_of_rows(known: Mapping[str, Module]) -> list[str]:
+    return [
+        f"{module.name}:{each.line} imports {name}, which is below it"
+        for module in known.values()
+        for name, each in inner(module, known)
+        if name and module.name and ROW[name.split(".")[0]] > ROW[module.room]
+    ]
+
+
+def circles(known: Mapping[str, Module]) -> list[list[str]]:
+    """All modules that can reach themselves through imports."""
+    edges = {module.name: {name for name, _ in inner(module, known)} for module in known.values()}
+    found = []
+    for start in edges:
+        trail = {start: [start]}
+        pending = [start]
+        while pending:
+            here = pending.pop()
+            for there in sorted(edges[here]):
+                if there == start:
+                    found.append([*trail[here], start])
+                    pending.clear()
+                    break
+                if there not in trail:
+                    trail[there] = [*trail[here], there]
+                    pending.append(there)
+    return found
+
+
+def breaches_of(
+    known: Mapping[str, Module], forbidden: Iterable[str], allowed: Iterable[str]
+) -> list[str]:
+    """Who imports one of the forbidden modules at run time without being allowed to."""
+    names, exempt = frozenset(forbidden), tuple(allowed)
+    return sorted(
+        {
+            f"{module.name}:{each.line} imports {each.module.split('.')[0]}"
+            for module in known.values()
+            if not within(module.name, exempt)
+            for each in module.at_run_time()
+            if each.module.split(".")[0] in names
+        }
+    )
+
+
+def within(name: str, rooms: Iterable[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def speech(module: Module) -> Iterator[str]:
+    """Where a module prints, writes to a standard stream, or ends the process."""
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print" | "exit" | "quit" | "input" as name)):
+                yield f"{module.name}:{node.lineno} calls {name}()"
+            case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr" | "exit" as name):
+                yield f"{module.name}:{node.lineno} uses sys.{name}"
+            case ast.Attribute(value=ast.Name(id="os"), attr="_exit" | "abort" as name):
+                yield f"{module.name}:{node.lineno} uses os.{name}"
+            case ast.Name(id="SystemExit"):
+                yield f"{module.name}:{node.lineno} uses SystemExit"
+            case ast.Call(func=ast.Attribute(attr="print", value=value)) if (
+                module.name != "run.progress" or ast.unparse(value) != "self._console"
+            ):
+                # run/progress prints, but only to the console that cli/ gives it.
+                yield f"{module.name}:{node.lineno} calls {ast.unparse(value)}.print()"
+            case ast.Call(func=ast.Name(id="Console") | ast.Attribute(attr="Console")):
+                yield f"{module.name}:{node.lineno} makes a Console"
+
+
+def test_every_room_has_a_row() -> None:
+    rooms = {module.room for module in MODULES.values()} - {""}
+
+    assert rooms <= ROW.keys()
+
+
+def test_a_room_imports_only_from_its_own_row_or_rows_above() -> None:
+    assert breaches_of_rows(MODULES) == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circles(MODULES) == []
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert list(inner(MODULES[""], MODULES)) == []
+
+
+def test_only_host_process_starts_programs() -> None:
+    starters = {"subprocess", "pty", "multiprocessing"}
+
+    assert breaches_of(MODULES, starters, {"host.process", *PROGRAMS}) == []
+
+
+def test_nobody_starts_programs_through_os() -> None:
+    starts = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
+    found = [
+        f"{module.name}:{node.lineno} uses os.{node.attr}"
+        for module in MODULES.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) == "os"
+        and node.attr.startswith(starts)
+    ]
+
+    assert found == []
+
+
+def test_only_wheel_opens_zip_files() -> None:
+    assert breaches_of(MODULES, {"zipfile", "zipimport"}, {"wheel", *OPENS_ZIP}) == []
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_pure_rooms_import_nothing_impure(room: str) -> None:
+    pure = {name: module for name, module in MODULES.items() if within(name, [room])}
+
+    assert pure
+    assert breaches_of(pure, IMPURE, ()) == []
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_pure_rooms_open_nothing(room: str) -> None:
+    found = [
+        f"{module.name}:{node.lineno}"
+        for module in MODULES.values()
+        if within(module.name, [room])
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in {"open", "read_text", "read_bytes", "getenv"}
+    ]
+
+    assert found == []
+
+
+def test_pure_rooms_import_only_pure_rooms_at_run_time() -> None:
+    pure = (*PURE, "errors", "models")
+    found = [
+        f"{module.name}:{each.line} imports {name}"
+        for module in MODULES.values()
+        if within(module.name, PURE)
+        for name, each in inner(module, MODULES)
+        # The package and run/__init__ hold a docstring and a version.
+        if not each.type_only and not within(name, pure) and name not in {"", "run"}
+    ]
+
+    assert found == []
+
+
+def test_only_cli_prints_or_exits() -> None:
+    found = [
+        line
+        for module in MODULES.values()
+        if not within(module.name, SPEAKERS)
+        for line in speech(module)
+    ]
+
+    assert found == []
+
+
+def test_only_cli_and_the_progress_know_consoles() -> None:
+    consoles = [
+        f"{module.name}:{each.line}"
+        for module in MODULES.values()
+        if not within(module.name, (*SPEAKERS, "run.progress"))
+        for each in module.at_run_time()
+        if each.module in {"rich.console.Console", "click"}
+    ]
+
+    assert consoles == []
+
+
+def test_programs_are_not_imported_and_import_nothing_of_ours() -> None:
+    assert MODULES.keys() >= PROGRAMS
+    assert {name for name in MODULES if within(name, ["builders.scripts"])} == PROGRAMS
+    assert not [name for each in PROGRAMS for name in inner(MODULES[each], MODULES)]
+    importers = {
+        module.name
+        for module in MODULES.values()
+        for name, _ in inner(module, MODULES)
+        if name in PROGRAMS
+    }
+    assert importers == set()
+
+
+def test_the_doors_are_opened_by_nobody_inside() -> None:
+    importers = {
+        f"{module.name} -> {name}"
+        for module in MODULES.values()
+        for name, _ in inner(module, MODULES)
+        if within(name, ["nox", "__main__", "cli"]) and not within(module.name, SPEAKERS)
+    }
+
+    assert importers == set()
+
+
+# The walker itself: each rule must be able to fail.
+
+
+def house(**sources: str) -> dict[str, Module]:
+    return {
+        (name := key.replace("__", ".")): parse(
+            name, ".".join(("orchestrator", *name.split(".")[:-1])), source
+        )
+        for key, source in sources.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import orchestrator.report.json",
+        "from orchestrator.report import json",
+        "from orchestrator.report.json import dumps",
+        "def f():\n    from orchestrator.report import json",
+        "class A:\n    def f(self):\n        if x:\n            import orchestrator.report.json",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import orchestrator.report.json",
+        "try:\n    from ..report import json\nexcept ImportError:\n    pass",
+    ],
+)
+def test_the_walker_sees_an_import_from_below(source: str) -> None:
+    found = breaches_of_rows(house(run__session=source, report__json=""))
+
+    assert len(found) == 1
+    assert "run.session" in found[0]
+
+
+def test_the_walker_sees_a_circle() -> None:
+    known = house(
+        wheel__a="import orchestrator.wheel.b",
+        wheel__b="def f():\n    from orchestrator.wheel import c",
+        wheel__c="from orchestrator.wheel.a import x",
+    )
+
+    assert ["wheel.a", "wheel.b", "wheel.c", "wheel.a"] in circles(known)
+
+
+def test_the_walker_tells_types_from_imports_at_run_time() -> None:
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pathlib import Path\n"
+    known = house(
+        plan=typed, version="from pathlib import Path", matrix__x=f"{typed}else:\n    import os"
+    )
+
+    assert breaches_of(known, IMPURE, ()) == ["matrix.x:5 imports os", "version:1 imports pathlib"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "print(1)",
+        "import sys\nsys.exit(1)",
+        "import sys\nsys.stderr.write('x')",
+        "raise SystemExit",
+        "def f(c):\n    c.console.print(1)",
+        "from rich.console import Console\nc = Console()",
+        "import os\nos._exit(3)",
+    ],
+)
+def test_the_walker_hears_speech(source: str) -> None:
+    (module,) = house(run__worker=source).values()
+
+    assert len(list(speech(module))) >= 1

@@ -1,0 +1,472 @@
+"""Cells to targets to requests: precedence, provenance, images, and what is part of the key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.cli.common import builder_facts
+from orchestrator.config.load import load
+from orchestrator.errors import ConfigError
+from orchestrator.models import (
+    Arch,
+    BackendName,
+    BuildRequest,
+    Digest,
+    EnvVar,
+    Libc,
+    OnMismatch,
+    Plan,
+    Source,
+    Steps,
+    Target,
+    TargetId,
+)
+from orchestrator.plan import digest, make_plan, make_request, planned_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FACTS = builder_facts()
+AXES = """
+[axes]
+python = ["cp312"]
+arch = ["x86_64"]
+cuda = ["12.4", "13.0"]
+"""
+
+
+def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
+    return make_plan(load((axes + text).encode(), facts=FACTS), source_version=version, facts=FACTS)
+
+
+def target(text: str = "", *, axes: str = AXES, version: str | None = "1.0") -> Target:
+    """The last target, which is that of CUDA 13.0."""
+    return plan(text, axes=axes, version=version).targets[-1]
+
+
+def env(text: str) -> dict[str, tuple[str, str]]:
+    return {each.name: (each.value, each.origin) for each in target(text).env}
+
+
+# A whole target
+
+
+def test_a_target_is_fully_resolved() -> None:
+    found = target(
+        """
+        [version]
+        base = "2.0"
+        local = "cu{cuda|nodot}"
+        build-tag = "1_{cuda|major}"
+        inject = { BUILD_VERSION = "{version}", LOCAL = "{local}", BASE = "{base}-{build_tag}" }
+        on-mismatch = "rewrite"
+        [env]
+        CUDA_HOME = "/usr/local/cuda-{cuda}"
+        PATH = { shell = "/cuda-{cuda}/bin:$PATH" }
+        [images]
+        manylinux_x86_64 = "registry/{arch}:{cuda}"
+        [build]
+        before-all = "install {cuda} {package}"
+        before-build = ["a", "b {python}"]
+        config-settings = { z = "1", "cmake.define.CUDA" = "{cuda}" }
+        repair = "auditwheel repair -w {dest_dir} {wheel} # {cuda}"
+        external = ["cuda", "libfoo.so*"]
+        timeout = 600
+        [test]
+        command = "pytest {project}/tests --version {version}"
+        requires = ["pytest", "torch=={cuda}"]
+        """
+    )
+
+    assert found == Target(
+        id=TargetId("cp312-manylinux_x86_64-13.0"),
+        python="cp312",
+        libc=Libc.MANYLINUX,
+        arch=Arch.X86_64,
+        variant=(("cuda", "13.0"),),
+        version="2.0+cu130",
+        build_tag="1_13",
+        on_mismatch=OnMismatch.REWRITE,
+        image="registry/x86_64:13.0",
+        env=(
+            EnvVar(name="BUILD_VERSION", value="2.0+cu130", origin="version.inject"),
+            EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
+            EnvVar(name="BASE", value="2.0-1_13", origin="version.inject"),
+            EnvVar(name="CUDA_HOME", value="/usr/local/cuda-13.0", origin="env"),
+            EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
+        ),
+        steps=Steps(
+            before_all="install 13.0 {package}",
+            before_build="a && b cp312",
+            config_settings=(("cmake.define.CUDA", "13.0"), ("z", "1")),
+            repair="auditwheel repair -w {dest_dir} {wheel} # 13.0",
+            external=("cuda", "libfoo.so*"),
+            test_command="pytest {project}/tests --version 2.0+cu130",
+            test_requires=("pytest", "torch==13.0"),
+            timeout=600,
+        ),
+        runner="ubuntu-24.04",
+        emulated=False,
+    )
+    assert found.build_identifier == "cp312-manylinux_x86_64"
+
+
+def test_nothing_said_is_nothing_changed() -> None:
+    found = target()
+
+    assert found.steps == Steps()
+    assert found.env == ()
+    assert found.on_mismatch is OnMismatch.FAIL
+    assert found.version == "1.0"
+    assert found.build_tag == ""
+
+
+# Precedence
+
+
+def test_variables_are_merged_by_name_and_the_last_wins() -> None:
+    found = env(
+        """
+        [version]
+        inject = { A = "inject", B = "inject", C = "inject" }
+        [env]
+        B = "env"
+        C = "env"
+        D = "env"
+        [[override]]
+        when = { cuda = "13.0" }
+        env = { C = "first", E = "first" }
+        version = { inject = { F = "first inject {version}" } }
+        [[override]]
+        when = { python = "*" }
+        env = { E = "second" }
+        [[override]]
+        when = { cuda = "12.4" }
+        env = { A = "no", G = "no" }
+        """
+    )
+
+    assert found == {
+        "A": ("inject", "version.inject"),
+        "B": ("env", "env"),
+        "C": ("first", "override[0].env"),
+        "D": ("env", "env"),
+        "E": ("second", "override[1].env"),
+        "F": ("first inject 1.0", "override[0].version.inject"),
+    }
+
+
+def test_a_shell_value_can_name_what_the_file_sets_before_it() -> None:
+    found = target(
+        """
+        [env]
+        ROOT = "/cuda"
+        LATER = { shell = "$ROOT/lib" }
+        BIN = { shell = "$ROOT/bin" }
+        [[override]]
+        when = { cuda = "13.0" }
+        env = { LATER = { shell = "$BIN" } }
+        """
+    )
+
+    assert [each.name for each in found.env] == ["ROOT", "BIN", "LATER"]
+
+
+def test_a_literal_value_replaces_a_shell_value() -> None:
+    found = target(
+        """
+        [env]
+        A = { shell = "$X" }
+        B = "b"
+        [[override]]
+        when = { cuda = "13.0" }
+        env = { A = "$X", B = { shell = "$Y" } }
+        """
+    )
+
+    assert [(each.name, each.value, each.shell) for each in found.env] == [
+        ("A", "$X", False),
+        ("B", "$Y", True),
+    ]
+
+
+RULES = """
+[version]
+base = "1"
+local = "top"
+on-mismatch = "fail"
+[build]
+before-all = "top"
+repair = "auditwheel"
+external = ["cuda"]
+config-settings = { a = "1" }
+[test]
+command = "top"
+requires = ["top"]
+[images]
+manylinux_x86_64 = "top:1"
+[[override]]
+when = { cuda = "13.0" }
+image = "first:1"
+runner = "first"
+build = { before-all = "first", external = ["torch"], config-settings = { b = "2" } }
+test = { requires = [] }
+version = { base = "2", on-mismatch = "rewrite" }
+[[override]]
+when = { python = "cp312" }
+image = "second:{cuda}"
+build = { before-all = "second", repair = "none" }
+version = { local = "" }
+"""
+
+
+def test_everything_else_is_replaced_and_the_last_override_wins() -> None:
+    found = target(RULES)
+
+    assert found.image == "second:13.0"
+    assert found.runner == "first"
+    assert found.version == "2"
+    assert found.on_mismatch is OnMismatch.REWRITE
+    assert found.steps == Steps(
+        before_all="second",
+        config_settings=(("b", "2"),),
+        repair="none",
+        external=("torch",),
+        test_command="top",
+    )
+
+
+def test_an_override_leaves_other_cells_alone() -> None:
+    other = plan(RULES).targets[0]
+
+    assert other.version == "1"
+    assert other.image == "second:12.4"
+    assert other.runner == "ubuntu-24.04"
+    assert other.steps.external == ("cuda",)
+    assert other.steps.test_requires == ("top",)
+
+
+def test_an_empty_command_is_said_and_switches_a_step_off() -> None:
+    assert target('[test]\ncommand = ""').steps.test_command == ""
+    assert target("").steps.test_command is None
+
+
+# Versions
+
+
+def test_the_version_comes_from_the_file_or_else_from_the_source() -> None:
+    assert target('[version]\nbase = "3"', version="1.0").version == "3"
+    assert target("", version="1.0").version == "1.0"
+    with pytest.raises(ConfigError, match="the project's version is dynamic"):
+        target("", version=None)
+
+
+# Images and runners
+
+
+def with_arch(arch: str, libc: str = "manylinux") -> str:
+    return f'[axes]\npython = ["cp312"]\narch = ["{arch}"]\nlibc = ["{libc}"]\n'
+
+
+@pytest.mark.parametrize(
+    ("arch", "libc", "image"),
+    [
+        ("x86_64", "manylinux", "manylinux_2_28"),
+        ("aarch64", "musllinux", "musllinux_1_2"),
+        ("armv7l", "manylinux", "manylinux_2_31"),
+        ("riscv64", "manylinux", "manylinux_2_39"),
+    ],
+)
+def test_the_default_image_is_that_of_cibuildwheel(arch: str, libc: str, image: str) -> None:
+    assert target("", axes=with_arch(arch, libc)).image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["manylinux2014", "manylinux_2_34", "localhost/x:1", "x:1", "x/y", "x@sha256:00", "docker://x"],
+)
+def test_aliases_and_references(image: str) -> None:
+    assert target(f'[images]\nmanylinux_x86_64 = "{image}"').image == image
+
+
+@pytest.mark.parametrize("image", ["manylinux_2_29", "manylinux_2_39", "musllinux_1_2", "myimage"])
+def test_a_word_that_is_no_alias_of_the_platform_is_refused(image: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        target(f'[images]\nmanylinux_x86_64 = "{image}"')
+
+    (problem,) = caught.value.problems
+    assert problem.where == "images.manylinux_x86_64"
+    assert problem.what.startswith(f"{image!r} is neither an image reference nor an alias for")
+    assert problem.hint == "aliases: manylinux2014, manylinux_2_28, manylinux_2_34"
+
+
+def test_a_wrong_image_of_an_override_is_found_there() -> None:
+    with pytest.raises(ConfigError) as caught:
+        target('[[override]]\nwhen = { cuda = "13.0" }\nimage = "manylinux_{cuda}"')
+
+    assert caught.value.problems[0].where == "override[0].image"
+    assert "'manylinux_13.0'" in caught.value.problems[0].what
+
+
+def test_an_architecture_without_an_image_says_so() -> None:
+    with pytest.raises(ConfigError) as caught:
+        target("", axes=with_arch("loongarch64"))
+
+    (problem,) = caught.value.problems
+    assert problem.where == "images.manylinux_loongarch64"
+    assert "no image for manylinux_loongarch64" in problem.what
+    found = target('[images]\nmanylinux_loongarch64 = "mine:2.38"', axes=with_arch("loongarch64"))
+    assert found.image == "mine:2.38"
+    assert planned_backend(found, FACTS) is BackendName.DIRECT
+    assert planned_backend(target(), FACTS) is BackendName.CIBUILDWHEEL
+
+
+@pytest.mark.parametrize(
+    ("arch", "runner", "emulated"),
+    [
+        ("x86_64", "ubuntu-24.04", False),
+        ("i686", "ubuntu-24.04", False),
+        ("aarch64", "ubuntu-24.04-arm", False),
+        ("armv7l", "ubuntu-24.04-arm", False),
+        ("s390x", "ubuntu-24.04", True),
+        ("riscv64", "ubuntu-24.04", True),
+    ],
+)
+def test_runners(arch: str, runner: str, *, emulated: bool) -> None:
+    found = target("", axes=with_arch(arch))
+
+    assert (found.runner, found.emulated) == (runner, emulated)
+
+
+def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
+    found = target(
+        '[[override]]\nwhen = { arch = "s390x" }\nrunner = "mainframe"', axes=with_arch("s390x")
+    )
+
+    assert (found.runner, found.emulated) == ("mainframe", False)
+
+
+# Requests
+
+TARGET = Target(
+    id=TargetId("cp312-manylinux_x86_64-13.0"),
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(("cuda", "13.0"),),
+    version="1.0+cu130",
+    build_tag="",
+    on_mismatch=OnMismatch.FAIL,
+    image="manylinux_2_28",
+    env=(EnvVar(name="A", value="1", origin="env"), EnvVar(name="B", value="2", origin="env")),
+    steps=Steps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
+    runner="ubuntu-24.04",
+    emulated=False,
+)
+SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
+
+
+def request(
+    which: Target = TARGET,
+    *,
+    source: Source = SOURCE,
+    backend: BackendName = BackendName.CIBUILDWHEEL,
+    toolchain: str = "1" * 64,
+    builder: str = "0.1.0",
+) -> BuildRequest:
+    return make_request(
+        which, source=source, backend=backend, toolchain=Digest(toolchain), builder=builder
+    )
+
+
+def with_steps(**changes: Any) -> Target:
+    return replace(TARGET, steps=replace(TARGET.steps, **changes))
+
+
+def with_env(*changes: EnvVar) -> Target:
+    return replace(TARGET, env=changes)
+
+
+A, B = TARGET.env
+
+SAME: dict[str, Callable[[], BuildRequest]] = {
+    "ID": lambda: request(replace(TARGET, id=TargetId("other"))),
+    "variant": lambda: request(replace(TARGET, variant=(("device", "gpu"),))),
+    "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
+    "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
+    "timeout": lambda: request(with_steps(timeout=5)),
+    "version the source claims": lambda: request(source=replace(SOURCE, version=None)),
+}
+
+DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
+    "python": lambda: request(replace(TARGET, python="cp313")),
+    "libc": lambda: request(replace(TARGET, libc=Libc.MUSLLINUX)),
+    "arch": lambda: request(replace(TARGET, arch=Arch.AARCH64)),
+    "version": lambda: request(replace(TARGET, version="1.0+cu131")),
+    "build tag": lambda: request(replace(TARGET, build_tag="1")),
+    "on mismatch": lambda: request(replace(TARGET, on_mismatch=OnMismatch.REWRITE)),
+    "image": lambda: request(replace(TARGET, image="manylinux_2_34")),
+    "value": lambda: request(with_env(replace(A, value="2"), B)),
+    "name": lambda: request(with_env(replace(A, name="C"), B)),
+    "shell": lambda: request(with_env(replace(A, shell=True), B)),  # noqa: S604
+    "order of variables": lambda: request(with_env(B, A)),
+    "one variable less": lambda: request(with_env(A)),
+    "before-all": lambda: request(with_steps(before_all="y")),
+    "no before-all": lambda: request(with_steps(before_all=None)),
+    "before-build": lambda: request(with_steps(before_build="")),
+    "settings": lambda: request(with_steps(config_settings=(("a", "1"),))),
+    "repair": lambda: request(with_steps(repair="auditwheel")),
+    "external": lambda: request(with_steps(external=("cuda",))),
+    "test": lambda: request(with_steps(test_command="x")),
+    "test requirements": lambda: request(with_steps(test_requires=("x",))),
+    "source": lambda: request(source=replace(SOURCE, digest=Digest("f" * 64))),
+    "epoch": lambda: request(source=replace(SOURCE, epoch=1)),
+    "backend": lambda: request(backend=BackendName.DIRECT),
+    "toolchain": lambda: request(toolchain="2" * 64),
+    "builder": lambda: request(builder="0.2.0"),
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_presentation_does_not_change_the_key(change: Callable[[], BuildRequest]) -> None:
+    assert change() != request()
+    assert change().key == request().key
+
+
+@pytest.mark.parametrize("change", DIFFERENT.values(), ids=DIFFERENT)
+def test_all_that_can_change_the_wheel_changes_the_key(change: Callable[[], BuildRequest]) -> None:
+    assert change().key != request().key
+
+
+def test_all_those_keys_are_different() -> None:
+    keys = {change().key for change in DIFFERENT.values()}
+
+    assert len(keys) == len(DIFFERENT)
+
+
+def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
+    """A new field must be thought about here."""
+    assert set(Steps.__dataclass_fields__) == {
+        *("before_all", "before_build", "config_settings", "repair", "external"),
+        *("test_command", "test_requires", "timeout"),
+    }
+
+
+def test_the_image_does_not_matter_to_the_direct_backend() -> None:
+    other = replace(TARGET, image="manylinux_2_34")
+
+    direct = BackendName.DIRECT
+    assert request(other, backend=direct).key == request(backend=direct).key
+
+
+def test_a_key_is_the_same_on_every_machine() -> None:
+    assert request().key == "5667506a7d7c3dea4eb71a1e3883b5ea92a49c5220f910b44cef86f1c099737b"
+
+
+def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:
+    assert digest({"a": 1, "b": "ü"}) == digest({"b": "ü", "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
+    assert len(digest(None)) == 64
