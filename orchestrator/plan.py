@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.config import template
 from orchestrator.config.settings import EnvValue
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, Problem
 from orchestrator.matrix.expand import expand
 from orchestrator.models import (
     Arch,
@@ -55,6 +56,12 @@ _RUNNERS = {
 }
 """Hosted CI runners that execute an architecture without QEMU."""
 
+MANY = 10
+"""Problems of one kind that are reported at once."""
+
+_NAMED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
+"""A variable that a shell value names."""
+
 _FALLBACK_RUNNER = "ubuntu-24.04"
 
 
@@ -71,7 +78,30 @@ def make_plan(settings: Settings, *, source_version: str | None, facts: BuilderF
     """
     expansion = expand(settings)
     targets = tuple(_target(settings, cell, source_version, facts) for cell in expansion.cells)
+    _check_distinct(targets)
     return Plan(targets=targets, exclusions=expansion.exclusions)
+
+
+def _check_distinct(targets: Iterable[Target]) -> None:
+    """Two wheels of one name would overwrite each other; variants must differ in the file name."""
+    seen: dict[tuple[str, ...], Target] = {}
+    problems = []
+    for target in targets:
+        name = (target.python, target.platform, target.version, target.build_tag)
+        first = seen.setdefault(name, target)
+        if first is not target:
+            problems.append(
+                Problem(
+                    what=f"{first.id} and {target.id} would make wheels of one name: both are "
+                    f"{target.version} for {target.build_identifier}",
+                    where="version.local",
+                    hint='name the variant, for instance local = "{'
+                    + next(axis for axis, _ in target.variant)
+                    + '}"',
+                )
+            )
+    if problems:
+        raise ConfigError(*problems[:MANY])
 
 
 def make_request(
@@ -220,12 +250,38 @@ def _env(
         for name, value in layer.items():
             shell = isinstance(value, EnvValue)
             text = value.shell if isinstance(value, EnvValue) else value
-            # At the end: a shell value may name what was set before it, and nothing else.
-            found.pop(name, None)
             found[name] = EnvVar(
                 name=name, value=template.render(text, names), origin=origin, shell=shell
             )
-    return tuple(found.values())
+    return _in_order(found)
+
+
+def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
+    """Order variables so that each shell value comes after those it names; else by name.
+
+    The order of keys in the file must not matter, and the build evaluates one after the other.
+
+    Raises:
+        ConfigError: values name each other in a circle.
+    """
+    names = {
+        each.name: {match[1] for match in _NAMED.finditer(each.value)} & found.keys() - {each.name}
+        if each.shell
+        else set()
+        for each in found.values()
+    }
+    ordered: list[EnvVar] = []
+    while names:
+        ready = sorted(name for name, needs in names.items() if not needs & names.keys())
+        if not ready:
+            circle = min(names)
+            raise ConfigError.of(
+                f"shell values name each other in a circle: {', '.join(sorted(names))}",
+                where=f"{found[circle].origin}.{circle}",
+            )
+        ordered.append(found[ready[0]])
+        del names[ready[0]]
+    return tuple(ordered)
 
 
 def _steps(

@@ -91,7 +91,7 @@ def ended_early(end: Finished, *, step: str, timeout: int | None) -> Failure | N
             hint="raise build.timeout, or find out what hangs: the log's last lines tell",
         )
     if end.cancelled:
-        return Failure(kind=FailureKind.CANCELLED, step=step, message="stopped by the user")
+        return Failure(kind=FailureKind.CANCELLED, step=step, message="stopped before it was done")
     return None
 
 

@@ -168,13 +168,9 @@ def options(request: BuildRequest) -> dict[str, str]:
 
 
 def environment_option(target: Target, *, epoch: int) -> str:
-    """Return the value of CIBW_ENVIRONMENT: literal values stay literal, shell values do not.
-
-    Literal values come first, so that shell values can name them.
-    """
+    """Return the value of CIBW_ENVIRONMENT: literal values stay literal, shell values do not."""
     pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
-    ordered = sorted(target.env, key=lambda each: each.shell)
-    pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in ordered}
+    pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in target.env}
     return " ".join(f"{name}={value}" for name, value in pairs.items())
 
 

@@ -278,7 +278,9 @@ def _unlisted_files(root: Path) -> Iterator[Path]:
 def _git(root: Path, *words: str) -> process.Captured:
     # In a container or on CI the tree often belongs to another user, which git refuses to read.
     return process.capture(
-        ["git", "-c", "safe.directory=*", "-C", str(root), *words], timeout=300.0
+        ["git", "-c", "safe.directory=*", "-C", str(root), *words],
+        timeout=300.0,
+        errors="surrogateescape",
     )
 
 

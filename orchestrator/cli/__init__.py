@@ -70,9 +70,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`orchestrator plan | head`); that is no error.
-        sys.stderr.close()
+    except SystemExit:
+        # click's and rich's answer when the reader of our data went away: `plan | head`.
         code = ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last resort: a bug, with its traceback
         code = _unexpected(error)

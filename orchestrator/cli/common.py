@@ -161,7 +161,13 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Where everything goes that is not data."""
-    return _wide(Console(stderr=True, highlight=False))
+    return _wide(_Stderr(stderr=True, highlight=False))
+
+
+class _Stderr(Console):
+    def on_broken_pipe(self) -> None:
+        """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
+        raise KeyboardInterrupt
 
 
 def _wide(console: Console) -> Console:

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -> None:
     """Show the targets, and what was excluded and why."""
     workspace = open_workspace(matrix)
-    plan = selected(workspace.plan, select)
+    if excluded and not workspace.plan.targets:
+        plan = workspace.plan  # that everything is excluded is what this must be able to show
+    else:
+        plan = selected(workspace.plan, select)
     if form == "ids":
         click.echo("\n".join(each.id for each in plan.targets))
     elif form == "json":

@@ -214,6 +214,7 @@ def capture(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = 30.0,
+    errors: str = "replace",
 ) -> Captured:
     """Run a program that answers quickly and return all it said; never raises for its failure.
 
@@ -222,6 +223,7 @@ def capture(
         env: the whole environment; None for this process's own.
         cwd: working directory; None for this process's own.
         timeout: seconds after which it is killed.
+        errors: how to decode what is no UTF-8; ``surrogateescape`` keeps file names usable.
     """
     # Files instead of pipes: a daemon that keeps a pipe open would keep us waiting for its end.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -245,7 +247,7 @@ def capture(
             if child.returncode is None:
                 _Tree(child.pid).signal(signal.SIGKILL)
                 child.wait()
-        stdout, stderr = (_read_all(stream.fileno()) for stream in (out, err))
+        stdout, stderr = (_read_all(stream.fileno(), errors) for stream in (out, err))
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
         stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
     return Captured(returncode=returncode, stdout=stdout, stderr=stderr)
@@ -530,8 +532,8 @@ def _process_table() -> Iterator[_Row]:
                 yield _Row(int(entry.name), parent, group, session, int(fields[19]))
 
 
-def _read_all(descriptor: int) -> str:
+def _read_all(descriptor: int, errors: str) -> str:
     # An own duplicate: the child shares our file's offset.
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         stream.seek(0)
-        return stream.read().decode(errors="replace")
+        return stream.read().decode(errors=errors)

@@ -46,7 +46,10 @@ def outcome_line(result: BuildResult) -> str:
     if result.wheel is not None:
         return f"{result.status}  {result.wheel.filename}"
     failure = result.failure
-    return f"{result.status}  {failure.kind}: {failure.message}" if failure else str(result.status)
+    if failure is None:
+        return str(result.status)
+    kind = "" if failure.kind == result.status.value else f"{failure.kind}: "
+    return f"{result.status}  {kind}{failure.message}"
 
 
 class PlainProgress:
@@ -105,7 +108,10 @@ class LiveProgress:
         self._counts = dict.fromkeys(Status, 0)
         self._stopping = False
         self._lock = threading.Lock()
-        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4)
+        # Transient: the table at the end of the run takes its place.
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
         self._live.__enter__()

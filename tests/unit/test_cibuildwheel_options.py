@@ -254,7 +254,7 @@ def test_a_shell_value_is_evaluated(project: Path, value: str, wanted: str) -> N
 
 
 def test_a_shell_value_sees_the_other_values(project: Path) -> None:
-    env = (*shell(BIN="$ROOT/bin"), *literal(ROOT="/cuda 13"), *shell(LATER="$BIN/x"))
+    env = (*literal(ROOT="/cuda 13"), *shell(BIN="$ROOT/bin"), *shell(LATER="$BIN/x"))
 
     found = evaluated(replace(TARGET, env=env), project)
 

@@ -34,8 +34,12 @@ AXES = """
 [axes]
 python = ["cp312"]
 arch = ["x86_64"]
-cuda = ["12.4", "13.0"]
+cuda = ["13.0"]
 """
+
+
+TWO = AXES.replace('["13.0"]', '["12.4", "13.0"]')
+"""Two variants; their versions must differ, or their wheels would have one name."""
 
 
 def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
@@ -43,7 +47,7 @@ def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
 
 
 def target(text: str = "", *, axes: str = AXES, version: str | None = "1.0") -> Target:
-    """The last target, which is that of CUDA 13.0."""
+    """The last target."""
     return plan(text, axes=axes, version=version).targets[-1]
 
 
@@ -92,10 +96,10 @@ def test_a_target_is_fully_resolved() -> None:
         on_mismatch=OnMismatch.REWRITE,
         image="registry/x86_64:13.0",
         env=(
-            EnvVar(name="BUILD_VERSION", value="2.0+cu130", origin="version.inject"),
-            EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
             EnvVar(name="BASE", value="2.0-1_13", origin="version.inject"),
+            EnvVar(name="BUILD_VERSION", value="2.0+cu130", origin="version.inject"),
             EnvVar(name="CUDA_HOME", value="/usr/local/cuda-13.0", origin="env"),
+            EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
             EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
         ),
         steps=Steps(
@@ -128,9 +132,11 @@ def test_nothing_said_is_nothing_changed() -> None:
 
 
 def test_variables_are_merged_by_name_and_the_last_wins() -> None:
-    found = env(
-        """
+    cells = plan(
+        axes=TWO,
+        text="""
         [version]
+        local = "cu{cuda|nodot}"
         inject = { A = "inject", B = "inject", C = "inject" }
         [env]
         B = "env"
@@ -146,33 +152,51 @@ def test_variables_are_merged_by_name_and_the_last_wins() -> None:
         [[override]]
         when = { cuda = "12.4" }
         env = { A = "no", G = "no" }
-        """
-    )
+        """,
+    ).targets
 
-    assert found == {
+    assert {each.name: (each.value, each.origin) for each in cells[-1].env} == {
         "A": ("inject", "version.inject"),
         "B": ("env", "env"),
         "C": ("first", "override[0].env"),
         "D": ("env", "env"),
         "E": ("second", "override[1].env"),
-        "F": ("first inject 1.0", "override[0].version.inject"),
+        "F": ("first inject 1.0+cu130", "override[0].version.inject"),
     }
 
 
-def test_a_shell_value_can_name_what_the_file_sets_before_it() -> None:
+@pytest.mark.parametrize("order", [("ROOT", "LATER", "BIN"), ("BIN", "LATER", "ROOT")])
+def test_a_shell_value_comes_after_those_it_names(order: tuple[str, ...]) -> None:
+    values = {
+        "ROOT": '"/cuda"',
+        "LATER": '{ shell = "$ROOT/lib" }',
+        "BIN": '{ shell = "${ROOT}/bin:$BIN" }',
+    }
+    lines = "\n".join(f"{name} = {values[name]}" for name in order)
     found = target(
-        """
+        f"""
         [env]
-        ROOT = "/cuda"
-        LATER = { shell = "$ROOT/lib" }
-        BIN = { shell = "$ROOT/bin" }
+        {lines}
         [[override]]
-        when = { cuda = "13.0" }
-        env = { LATER = { shell = "$BIN" } }
+        when = {{ cuda = "13.0" }}
+        env = {{ LATER = {{ shell = "$BIN" }} }}
         """
     )
 
     assert [each.name for each in found.env] == ["ROOT", "BIN", "LATER"]
+
+
+def test_shell_values_that_name_each_other_in_a_circle() -> None:
+    with pytest.raises(ConfigError, match=r"env\.A: shell values name each other .*: A, B"):
+        target('[env]\nA = { shell = "$B" }\nB = { shell = "$A" }\nC = "c"')
+
+
+def test_variants_whose_wheels_would_have_one_name() -> None:
+    with pytest.raises(ConfigError, match="would make wheels of one name") as caught:
+        plan("", axes=TWO)
+    assert "cp312-manylinux_x86_64-12.4 and cp312-manylinux_x86_64-13.0" in str(caught.value)
+    assert 'local = "{cuda}"' in str(caught.value)
+    assert len(plan('[version]\nbuild-tag = "{cuda|nodot}"', axes=TWO).targets) == 2
 
 
 def test_a_literal_value_replaces_a_shell_value() -> None:
@@ -240,7 +264,7 @@ def test_everything_else_is_replaced_and_the_last_override_wins() -> None:
 
 
 def test_an_override_leaves_other_cells_alone() -> None:
-    other = plan(RULES).targets[0]
+    other = plan(RULES, axes=TWO).targets[0]
 
     assert other.version == "1"
     assert other.image == "second:12.4"

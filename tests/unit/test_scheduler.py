@@ -161,6 +161,12 @@ def test_the_end_of_what_does_not_run_is_ignored(target: TargetId) -> None:
     assert after(now, ok(target)) == (now, ())
 
 
+def test_a_late_failure_of_what_does_not_run_does_not_stop_the_run() -> None:
+    now, _ = after(state(A, B, C, fail_fast=True), Begun(), ok(A))
+
+    assert after(now, failed(A)) == (now, ())
+
+
 def test_the_same_end_twice_counts_once() -> None:
     now, said = after(state(A, B, C, D), Begun(), ok(A), ok(A))
 
