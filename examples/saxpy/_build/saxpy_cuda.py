@@ -1,0 +1,123 @@
+"""What SAXPY_CUDA and SAXPY_CUDA_ARCHS mean: requirements, the compiler's place, its arguments."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import files as files_of
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUPPORTED = ("13.0", "13.2")
+
+# Turing, Ampere, Hopper, Blackwell (data centre), Blackwell (workstation): what CUDA 13 still
+# compiles for, thinned out, since each one costs compile time and wheel size.
+DEFAULT_ARCHS = "75;80;90;100;120"
+
+# nvcc's own metadata asks for the other three at *any* version, so that a fresh nvvm would join
+# an older nvcc: each one is pinned here.
+COMPILER_WHEELS = (
+    "nvidia-cuda-nvcc",  # nvcc, cudafe++, ptxas, fatbinary
+    "nvidia-nvvm",  # cicc, libdevice
+    "nvidia-cuda-crt",  # headers that nvcc includes in every translation unit
+    "nvidia-cuda-runtime",  # cuda_runtime.h, libcudart.so.13
+)
+
+# For the host compiler, called by setuptools and by nvcc alike. Nothing throws here, and
+# exceptions cannot cross Python's C API: without their handlers, a wheel made with GCC 14 needs
+# no newer libstdc++ (CXXABI_1.3.15) than one made with GCC 10.
+HOST_FLAGS = ["-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-exceptions"]
+
+
+def requested_cuda(environ: Mapping[str, str]) -> str | None:
+    """Return the CUDA version to build for, such as "13.0", or None for a CPU build."""
+    value = environ.get("SAXPY_CUDA", "")
+    if not value:
+        return None
+    if value not in SUPPORTED:
+        # SystemExit, not an exception: frontends show a backend's output, and a traceback
+        # would bury the one line that helps.
+        known = ", ".join(SUPPORTED)
+        msg = (
+            f"saxpy: SAXPY_CUDA={value!r} is not a CUDA version that saxpy builds for; "
+            f"use one of: {known}; or leave it unset or empty for a CPU build"
+        )
+        raise SystemExit(msg)
+    return value
+
+
+def requested_archs(environ: Mapping[str, str]) -> list[str]:
+    """Return the GPU architectures to compile for, such as ["80", "90a"]."""
+    value = environ.get("SAXPY_CUDA_ARCHS", "") or DEFAULT_ARCHS
+    archs = value.split(";")
+    if not all(re.fullmatch(r"[0-9]{2,3}[af]?", arch) for arch in archs):
+        msg = (
+            f"saxpy: SAXPY_CUDA_ARCHS={value!r} is not a list of compute capabilities without "
+            f"a dot, separated by semicolons, such as {DEFAULT_ARCHS!r}"
+        )
+        raise SystemExit(msg)
+    return archs
+
+
+def compiler_requirements(cuda: str | None) -> list[str]:
+    """Return the build requirements that bring a compiler for `cuda`; none for a CPU build."""
+    return [f"{wheel}=={cuda}.*" for wheel in COMPILER_WHEELS] if cuda else []
+
+
+def runtime_requirements(cuda: str | None) -> list[str]:
+    """Return what a wheel built for `cuda` needs installed.
+
+    A program built with one CUDA 13 toolkit runs with the runtime library of the same or any
+    later 13.x, hence a range: pinned to the minor, two packages could not share an environment.
+    """
+    if not cuda:
+        return []
+    major = int(cuda.partition(".")[0])
+    return [f"nvidia-cuda-runtime>={cuda},<{major + 1}"]
+
+
+def toolkit(cuda: str) -> Path:
+    """Return the folder that the compiler's wheels are installed in (its bin/ has nvcc).
+
+    The wheels' own records say where it is. PATH, CUDA_HOME and /usr/local/cuda are never
+    asked: a toolkit of the host's would give a wheel that is not what its label says.
+    """
+    for wheel in COMPILER_WHEELS:
+        found = _installed(wheel)
+        if not found.startswith(f"{cuda}."):
+            msg = (
+                f"saxpy: SAXPY_CUDA={cuda} needs {wheel}=={cuda}.* in the build environment, "
+                f"which has {found}; build isolation installs it"
+            )
+            raise SystemExit(msg)
+    nvcc = next(f for f in files_of("nvidia-cuda-nvcc") or () if f.match("bin/nvcc"))
+    return Path(nvcc.locate()).resolve().parents[1]
+
+
+def _installed(wheel: str) -> str:
+    try:
+        return version(wheel)
+    except PackageNotFoundError:
+        return "none"
+
+
+def nvcc_command(root: Path, source: str, output: str, archs: list[str]) -> list[str]:
+    """Return the command that compiles `source` with the toolkit in `root`, for every arch.
+
+    The last arch goes in as PTX too, which drivers compile for GPUs that are newer than it.
+    """
+    targets = [f"arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    targets.append(f"arch=compute_{archs[-1]},code=compute_{archs[-1]}")
+    return [
+        str(root / "bin" / "nvcc"),
+        "-std=c++17",
+        "--compiler-options=" + ",".join(HOST_FLAGS),
+        *(f"--generate-code={target}" for target in targets),
+        "--compile",
+        source,
+        "--output-file",
+        output,
+    ]

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def saxpy(a: float, x: Buffer, y: Buffer, out: Buffer, /) -> None: ...
