@@ -90,9 +90,3 @@ class BadWheelError(OrchestratorError):
     """A file is not a wheel that can be read, or it is not what it says."""
 
     exit_code = ExitCode.BAD_WHEEL
-
-
-class InterruptedRunError(OrchestratorError):
-    """The user stopped the run; finished wheels are kept."""
-
-    exit_code = ExitCode.INTERRUPTED

@@ -284,7 +284,6 @@ class FailureKind(StrEnum):
     DUPLICATE_WHEEL = "duplicate-wheel"
     ENGINE = "engine"
     IMAGE = "image"
-    INTERPRETER = "interpreter"
     SOURCE = "source"
     SETUP = "setup"
     BUILD = "build"

@@ -37,12 +37,6 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
 """``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``."""
 
 
-def placeholders(template: str) -> tuple[str, ...]:
-    """Return the names used in ``template``, in order, without filters and pass-through names."""
-    fields = (match["field"] for match in _TOKEN.finditer(template))
-    return tuple(field.split("|")[0] for field in fields if field)
-
-
 def check(template: str, *, names: Collection[str], where: str) -> None:
     """Check a template without rendering it.
 

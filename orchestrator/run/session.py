@@ -157,7 +157,6 @@ class Session:
         self._options = options
         self._host = host
         self._environ = environ
-        self._survey: Survey | None = None
 
     def run(
         self,

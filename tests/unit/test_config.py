@@ -424,10 +424,6 @@ def test_a_value_is_not_rendered_again() -> None:
     assert template.render("{a}", {"a": "{b}", "b": "no"}) == "{b}"
 
 
-def test_placeholders() -> None:
-    assert template.placeholders("{a|nodot} ${b} {{c}} {d} {1}") == ("a", "d")
-
-
 @pytest.mark.parametrize("text", ["{nope}", "{cuda|nope}", "{cuda|nodot|nope}", "{python-tag}"])
 def test_check_refuses_what_render_could_not_do(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^there: "):
