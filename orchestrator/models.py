@@ -77,7 +77,7 @@ class Steps:
         before_build: shell command run before the wheel is built.
         config_settings: PEP 517 config settings, in order.
         repair: ``none`` (nothing is grafted), ``auditwheel``, or a shell command with
-            ``{wheel}`` and ``{dest_dir}``.
+            ``{wheel}`` and ``{dest_dir}``. None: the project's own command, if it has one.
         external: presets (``cuda``) and patterns of libraries that may stay outside the wheel.
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
@@ -87,7 +87,7 @@ class Steps:
     before_all: str | None = None
     before_build: str | None = None
     config_settings: tuple[tuple[str, str], ...] = ()
-    repair: str = "none"
+    repair: str | None = None
     external: tuple[str, ...] = ()
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
@@ -173,12 +173,14 @@ class Source:
         version: its static version (pyproject.toml or PKG-INFO), or None when dynamic.
         digest: SHA-256 over the staged tree (paths, modes, contents).
         epoch: SOURCE_DATE_EPOCH in seconds.
+        own_options: what the project's ``[tool.cibuildwheel]`` sets for Linux, overrides included.
     """
 
     name: str
     version: str | None
     digest: Digest
     epoch: int
+    own_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

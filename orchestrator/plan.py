@@ -298,7 +298,7 @@ def _steps(
         before_all=text(build.before_all),
         before_build=text(build.before_build),
         config_settings=tuple((key, template.render(value, names)) for key, value in config),
-        repair=template.render(build.repair or "none", names),
+        repair=text(build.repair),
         external=tuple(build.external or ()),
         test_command=text(test.command),
         test_requires=tuple(template.render(each, names) for each in test.requires or ()),

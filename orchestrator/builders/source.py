@@ -39,7 +39,14 @@ _JUNK_ANYWHERE = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv", ".eggs", ".mypy_cache"}
     | {".pytest_cache", ".ruff_cache", ".hypothesis", ".orchestrator", ".DS_Store"}
 )
-_JUNK_AT_TOP = frozenset({"build", "dist", "wheelhouse", "_skbuild", "venv"})
+_JUNK_AT_TOP = {
+    "build": ("lib*", "bdist.*", "temp.*", "cp3*", "CMakeCache.txt"),
+    "dist": ("*.whl", "*.tar.gz"),
+    "wheelhouse": ("*.whl",),
+    "_skbuild": ("*",),
+    "venv": ("pyvenv.cfg",),
+}
+"""Directories that tools generate, with what they then hold; a project may have its own `build`."""
 _JUNK_FILE = re.compile(r".*(\.py[cod]|\.(cpython|pypy)[\w-]*\.so|\.abi3\.so)$")
 
 
@@ -138,11 +145,16 @@ def _requirement_origin(text: str) -> Origin:
             where="project.source",
             hint='for instance ".", "dist/thing-1.0.tar.gz" or "thing==1.0"',
         )
+    if requirement.extras or requirement.marker or requirement.url:
+        raise SourceError.of(
+            f"extras, markers and URLs mean nothing for a source: {text!r}",
+            where="project.source",
+            hint=f'for instance "{requirement.name}{requirement.specifier}"',
+        )
     pins = [s.version for s in requirement.specifier if s.operator == "=="]
     if len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
         raise SourceError.of(
-            f"the requirement {text!r} is not pinned to one version (or is a directory that "
-            "does not exist)",
+            f"there is no directory {text!r}, and as a requirement it is not pinned to one version",
             where="project.source",
             hint=f'for instance "{requirement.name}==1.2.3"',
         )
@@ -221,8 +233,18 @@ def stage(
             version=version or origin.version,
             digest=tree_digest(dest),
             epoch=max(epoch, EARLIEST_EPOCH),
+            own_options=_own_options(dest),
         ),
     )
+
+
+def _own_options(root: Path) -> tuple[str, ...]:
+    """What ``[tool.cibuildwheel]`` of a tree sets for Linux; `_check_backend` has parsed it."""
+    file = root / "pyproject.toml"
+    tree = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    own = tree.get("tool", {}).get("cibuildwheel", {})
+    tables = [own, own.get("linux", {}), *own.get("overrides", [])]
+    return tuple(sorted({key for table in tables if isinstance(table, dict) for key in table}))
 
 
 def copy_tree(staged: Path, dest: Path) -> None:
@@ -267,12 +289,18 @@ def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
 def _unlisted_files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        junk = _JUNK_ANYWHERE | (_JUNK_AT_TOP if here == root else frozenset())
+        junk = _JUNK_ANYWHERE | (
+            {n for n in folders if _generated(here / n)} if here == root else set()
+        )
         links = [name for name in folders if (here / name).is_symlink() and name not in junk]
         folders[:] = [n for n in folders if n not in junk and not n.endswith(".egg-info")]
         for name in (*files, *links):
             if name not in junk and not _JUNK_FILE.fullmatch(name):
                 yield (here / name).relative_to(root)
+
+
+def _generated(folder: Path) -> bool:
+    return any(next(folder.glob(each), None) for each in _JUNK_AT_TOP.get(folder.name, ()))
 
 
 def _git(root: Path, *words: str) -> process.Captured:
@@ -330,7 +358,7 @@ def _copy(root: Path, files: Iterable[Path], dest: Path) -> None:
         elif source.exists():
             shutil.copy2(source, target)
         else:
-            raise SourceError.of(f"{relative} is a dangling link", where="project.source")
+            target.symlink_to(source.readlink())  # dangling, as test data often is: kept as it is
 
 
 def _stays_inside(link: Path, root: Path) -> bool:

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import (
-    WORK_DIR,
-    Workspace,
-    matrix_option,
-    open_workspace,
-    select_option,
-    selected,
-    stderr,
-)
+from orchestrator.cli.options import WORK_DIR, matrix_option, select_option
 from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
@@ -27,8 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.builders.choose import Choice
+    from orchestrator.cli.common import Workspace
     from orchestrator.models import BuildResult, Plan, TargetId
+    from orchestrator.run.executors.local import Listener
+    from orchestrator.run.session import Options
 
+
+RESULTS_WIDTH = 400
 
 FEW = 4
 """Targets that are named one by one in a line."""
@@ -72,6 +69,8 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 def command(matrix: Path, select: Sequence[str], **options: Any) -> int:
     """Build the whole matrix, or a part of it."""
+    from orchestrator.cli.common import open_workspace, selected
+
     workspace = open_workspace(matrix)
     return run_build(workspace, selected(workspace.plan, select), **options)
 
@@ -87,14 +86,15 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     fail_fast: bool,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.report import results as results_file
+    from orchestrator.cli.common import stderr
     from orchestrator.report import summary
     from orchestrator.run.session import Options, Session, open_host
 
     console = stderr()
     # A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     options = Options(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
@@ -110,11 +110,30 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
     with _progress(console, len(plan.targets)) as progress:
         results = session.run(
-            progress, announce=lambda choices: _announce(console, choices), doing=doing
+            _Recorder(progress, options),
+            announce=lambda choices: _announce(console, choices),
+            doing=doing,
         )
     _conclude(console, results, options.output)
-    results_file.write(results, output=options.output, work=options.work)
     return summary.exit_code(results, fail_fast=fail_fast)
+
+
+class _Recorder:
+    """Writes results.json as each target ends, so that whatever happens next loses nothing."""
+
+    def __init__(self, progress: Listener, options: Options) -> None:
+        self._options = options
+        self._progress = progress
+        self.started = progress.started
+        self.step = progress.step
+        self.stopping = progress.stopping
+
+    def ended(self, result: BuildResult) -> None:
+        from orchestrator.report import results as results_file
+
+        places = self._options
+        results_file.write((result,), output=places.output, work=places.work)
+        self._progress.ended(result)
 
 
 def _progress(console: Console, total: int) -> Any:
@@ -138,7 +157,8 @@ def _conclude(console: Console, results: Sequence[BuildResult], output: Path) ->
     from orchestrator.report import summary
 
     console.print()
-    console.print(summary.results_table(results))
+    # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
+    console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
     console.print(summary.failure_blocks(results))
     good = sum(each.status is Status.OK for each in results)
     console.print(f"{good} of {len(results)} targets have their wheel in {output}", highlight=False)

@@ -1,14 +1,12 @@
-"""What several commands share: options, and the way from matrix.toml to a plan."""
+"""The way from matrix.toml to a plan, which several commands share."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 from rich.console import Console
 
 from orchestrator.builders.source import Origin, locate
@@ -20,14 +18,12 @@ from orchestrator.plan import make_plan
 from orchestrator.wheel.external import resolve as resolve_external
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from orchestrator.config.settings import Settings
     from orchestrator.models import Target
     from orchestrator.run.session import Inputs
-
-
-WORK_DIR = ".orchestrator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,30 +54,6 @@ class Workspace:
             engine=self.settings.engine,
             facts=self.facts,
         )
-
-
-def matrix_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--matrix FILE``, the same everywhere."""
-    return click.option(
-        "--matrix",
-        "matrix",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=Path("matrix.toml"),
-        show_default=True,
-        metavar="FILE",
-        help="The matrix file.",
-    )(function)
-
-
-def select_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--select GLOB``, the same everywhere."""
-    return click.option(
-        "--select",
-        "select",
-        multiple=True,
-        metavar="EXPR",
-        help="Glob over target IDs; may be given more than once.",
-    )(function)
 
 
 def open_workspace(matrix: Path) -> Workspace:

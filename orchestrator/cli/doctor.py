@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import WORK_DIR, matrix_option, open_workspace, stdout
+from orchestrator.cli.options import WORK_DIR, matrix_option
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 def command(matrix: Path, *, as_json: bool) -> int:
     """Check what this machine can build, and say what to do about the rest; exit 4 if not all."""
+    from orchestrator.cli.common import open_workspace, stdout
     from orchestrator.host import doctor, emulation, toolchain
 
     targets = open_workspace(matrix).plan.targets if matrix.is_file() else ()

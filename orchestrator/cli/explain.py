@@ -7,16 +7,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
-from orchestrator.cli.common import (
-    WORK_DIR,
-    find_target,
-    matrix_option,
-    open_workspace,
-    stderr,
-    stdout,
-)
+from orchestrator.cli.options import WORK_DIR, matrix_option
 from orchestrator.models import BackendName, Plan
 
 if TYPE_CHECKING:
@@ -31,14 +23,20 @@ if TYPE_CHECKING:
 @matrix_option
 def command(target: str, matrix: Path) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
+    from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
     from orchestrator.run.session import planned_requests
 
     workspace = open_workspace(matrix)
     found = find_target(workspace.plan, target)
     inputs = workspace.inputs(Plan(targets=(found,), exclusions=()))
     (request,) = planned_requests(
-        inputs, workspace.root / WORK_DIR, environ=os.environ, say=stderr().print
+        inputs,
+        skip=(workspace.root / "dist", workspace.root / WORK_DIR),
+        environ=os.environ,
+        say=stderr().print,
     )
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
@@ -82,5 +80,11 @@ def _steps(target: Target) -> Iterator[tuple[str, str, str]]:
     }
     for name, text in commands.items():
         yield name, "as the project says" if text is None else text, f"build.{name}"
+    if steps.test_requires:
+        yield "test requires", ", ".join(steps.test_requires), "test.requires"
+    for key, value in steps.config_settings:
+        yield f"config {key}", value, "build.config-settings"
+    if steps.timeout is not None:
+        yield "timeout", f"{steps.timeout} s", "build.timeout"
     if steps.external:
         yield "external", ", ".join(steps.external), "build.external"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
-
-from orchestrator.cli.common import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from rich.text import Text
 
     from orchestrator.models import WheelReport
     from orchestrator.wheel import Policies
@@ -42,6 +41,7 @@ def external_option(function: Callable[..., object]) -> Callable[..., object]:
 
 def policies() -> Policies:
     """Load auditwheel's policies from the locked toolchain."""
+    from orchestrator.cli.common import stderr
     from orchestrator.run.session import open_host
     from orchestrator.wheel import Policies
 
@@ -55,6 +55,7 @@ def policies() -> Policies:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -> None:
     """Show what platform tag each WHEEL really needs, and which symbol in which file forces it."""
+    from orchestrator.cli.common import stdout
     from orchestrator.report import json as documents
     from orchestrator.wheel import report
 
@@ -69,6 +70,8 @@ def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -
 
 
 def _text(path: Path, report: WheelReport) -> Text:
+    from rich.text import Text
+
     names = ", ".join((report.observed_tag, *report.aliases))
     lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
     for reason in report.reasons:

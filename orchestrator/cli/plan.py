@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import (
-    WORK_DIR,
-    Workspace,
-    matrix_option,
-    open_workspace,
-    select_option,
-    selected,
-    stderr,
-    stdout,
-)
+from orchestrator.cli.options import WORK_DIR, matrix_option, select_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from orchestrator.cli.common import Workspace
     from orchestrator.models import Plan
 
 
@@ -39,6 +31,8 @@ if TYPE_CHECKING:
 @click.option("--excluded", is_flag=True, help="List every excluded cell, with its rule.")
 def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -> None:
     """Show the targets, and what was excluded and why."""
+    from orchestrator.cli.common import open_workspace, selected
+
     workspace = open_workspace(matrix)
     if excluded and not workspace.plan.targets:
         plan = workspace.plan  # that everything is excluded is what this must be able to show
@@ -54,17 +48,22 @@ def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -
 
 def _json(workspace: Workspace, plan: Plan) -> str:
     # Only JSON has the keys, which need the source.
+    from orchestrator.cli.common import stderr
     from orchestrator.report import json as documents
     from orchestrator.run.session import planned_requests
 
     requests = planned_requests(
-        workspace.inputs(plan), workspace.root / WORK_DIR, environ=os.environ, say=stderr().print
+        workspace.inputs(plan),
+        skip=(workspace.root / "dist", workspace.root / WORK_DIR),
+        environ=os.environ,
+        say=stderr().print,
     )
     keys = {each.target.id: each.key for each in requests}
     return documents.dumps(documents.plan_document(plan, keys))
 
 
 def _show(plan: Plan, *, excluded: bool) -> None:
+    from orchestrator.cli.common import stdout
     from orchestrator.report.summary import exclusion_table, plan_table
 
     console = stdout()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.inspect import WHEELS, external_option, policies
-from orchestrator.errors import ExitCode
-from orchestrator.models import Severity
+from orchestrator.errors import BadWheelError, ExitCode
+from orchestrator.models import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,10 @@ def command(wheels: Sequence[Path], external: Sequence[str]) -> int:
     known = policies()
     code = ExitCode.OK
     for path in wheels:
-        found = verify(path, known, external=external).problems
+        try:
+            found = verify(path, known, external=external).problems
+        except BadWheelError as error:
+            found = tuple(Finding(rule="unreadable", message=p.what) for p in error.problems)
         wrong = any(each.severity is Severity.ERROR for each in found)
         click.echo(f"{path}: {'not what it says' if wrong else 'ok'}")
         for each in found:

@@ -158,6 +158,11 @@ def _check_axes(axes: Mapping[str, Axis], facts: BuilderFacts) -> Iterator[Probl
                 where=where,
                 hint="lower-case letters, digits and underscores",
             )
+        if axis.label is not None and name in {"python", "libc", "arch"}:
+            yield Problem(
+                what="has no effect: python, libc and arch stand in the target ID as they are",
+                where=f"{where}.label",
+            )
         for index, value in enumerate(axis.values):
             yield from _check_value(name, value, known.get(name), f"{where}[{index}]")
             if value in axis.values[:index]:

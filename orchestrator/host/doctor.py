@@ -167,7 +167,7 @@ def _toolchain(cache_dir: Path) -> Check:
         name="toolchain",
         status=Level.WARN,
         detail="not made yet (the first build does it)",
-        fix="`orchestrator toolchain sync`",
+        fix="nothing: the next build makes it",
     )
 
 

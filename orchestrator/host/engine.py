@@ -186,6 +186,30 @@ def check_image(  # noqa: PLR0913 - mostly keywords
     return _ImageChecker(session, image, arch).check(tuple(create_args))
 
 
+def pythons_in(
+    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
+) -> frozenset[str] | None:
+    """Return the directories of ``/opt/python`` in an image that `check_image` found good.
+
+    Args:
+        engine: the engine.
+        image: the image.
+        arch: the architecture it is run for.
+        env: environment of the engine's client.
+
+    Returns:
+        Names such as ``cp312-cp312``; None when the image can install any interpreter itself
+        (``manylinux-interpreters``), or does not say.
+    """
+    script = "command -v manylinux-interpreters && exit 3; cd /opt/python && ls -d */bin/python"
+    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
+    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={native}"]
+    said = capture(
+        [engine, *argv, "--entrypoint=/bin/sh", image, "-c", script], env=env, timeout=60
+    )
+    return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
+
+
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
     """Remove all containers with a label, running or not, and return the IDs of those removed.
 

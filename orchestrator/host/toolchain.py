@@ -58,7 +58,7 @@ class Toolchain:
             raise EnvironmentProblemError(
                 Problem(
                     what=f"no site-packages in {self.root}",
-                    hint="run `orchestrator toolchain sync`",
+                    hint="remove that directory: the next build makes it anew",
                 )
             )
         return found[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.models import Status
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
@@ -114,7 +116,11 @@ def results_document(
     kept: dict[str, Any] = {}
     if earlier.get("schema") == SCHEMA:
         kept = {each["id"]: each for each in earlier.get("results", [])}
-    kept |= {str(each.target_id): _result(each, root) for each in results}
+    for each in results:
+        built = each.status in {Status.OK, Status.FAILED}
+        # A run that never got to a target says nothing about the wheel an earlier one made.
+        if built or kept.get(each.target_id, {}).get("status") != Status.OK:
+            kept[str(each.target_id)] = _result(each, root)
     return {"schema": SCHEMA, "results": [kept[each] for each in sorted(kept)]}
 
 

@@ -63,7 +63,7 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
     """Return the table at the end of a run."""
     table = Table(box=None, pad_edge=False)
     for column in ("target", "status", "by", "time", "tag", "size", "wheel or failing step"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for each in results:
         failure = each.failure
         wheel = each.wheel
@@ -113,6 +113,12 @@ def tail(log: Path, lines: int = TAIL) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
+def _by_machine(result: BuildResult) -> bool:
+    """Whether this machine and not the project is to blame."""
+    machine = {FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
+    return result.failure is not None and result.failure.kind in machine
+
+
 def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
     """Return the exit code of a run: the most serious thing that happened.
 
@@ -129,8 +135,9 @@ def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
         return ExitCode.BUG
     if FailureKind.BAD_WHEEL in kinds or FailureKind.AUDIT in kinds:
         return ExitCode.BAD_WHEEL
-    if Status.FAILED in statuses:
+    by_project = [
+        each for each in results if each.status is Status.FAILED and not _by_machine(each)
+    ]
+    if by_project:
         return ExitCode.TARGET_FAILED
-    if Status.UNAVAILABLE in statuses:
-        return ExitCode.ENVIRONMENT
-    return ExitCode.OK
+    return ExitCode.OK if statuses <= {Status.OK} else ExitCode.ENVIRONMENT

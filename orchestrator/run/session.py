@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
 import shutil
+import signal
+import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
@@ -38,7 +43,6 @@ from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from orchestrator.config.settings import Engine
     from orchestrator.models import BuilderFacts, BuildRequest, Target
@@ -115,18 +119,28 @@ def request_for(target: Target, staged: Staged, backend: BackendName) -> BuildRe
 
 
 def planned_requests(
-    inputs: Inputs, work: Path, *, environ: Mapping[str, str], say: Callable[[str], object]
+    inputs: Inputs,
+    *,
+    skip: tuple[Path, ...],
+    environ: Mapping[str, str],
+    say: Callable[[str], object],
 ) -> tuple[BuildRequest, ...]:
     """Return the requests as planned.
 
     That needs the source's digest, but no engine, and the toolchain only to fetch a requirement.
+
+    Args:
+        inputs: what to build.
+        skip: the directories a build would write to; they are no part of the source.
+        environ: this process's environment.
+        say: told when the toolchain has to be made first.
     """
 
     def fetch(requirement: str) -> Path:
         return fetch_sdist(requirement, host=open_host(environ, say))
 
-    with run_directory(work) as run:
-        staged = stage(inputs.origin, dest=run / "source", fetch=fetch, skip=(work,))
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
+        staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=skip)
         return tuple(
             request_for(each, staged, planned_backend(each, inputs.facts))
             for each in inputs.targets
@@ -180,7 +194,9 @@ class Session:
         """
         options, results = self._options, {}
         with ExitStack() as stack:
-            run = stack.enter_context(run_directory(options.work))
+            runs = runs_directory(options.work, self._host.cache_dir)
+            killed = stale_runs(runs)
+            run = stack.enter_context(run_directory(runs))
             places = _make_places(options, run)
             doing("staging the source")
             skip = (options.output, options.work)
@@ -190,10 +206,13 @@ class Session:
             survey = self._make_survey(lambda line: pulls.write(f"{line}\n"))
             choices = choose(self._inputs.targets, survey, wanted=options.backend)
             announce(choices)
+            for name in killed:
+                self._clean_up(survey, name)
             try:
                 results = self._build(choices, survey, staged, places, listener, run)
             finally:
-                self._clean_up(survey, run.name)
+                with _uninterrupted():
+                    self._clean_up(survey, run.name)
         return tuple(results[each.id] for each in self._inputs.targets)
 
     def _fetch(self, requirement: str) -> Path:
@@ -315,6 +334,19 @@ class Session:
             engines.remove_containers(survey.known_engine.name, f"{LABEL}={run_id}", env=survey.env)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let nobody who presses Ctrl-C once more keep us from removing containers."""
+    ours = threading.current_thread() is threading.main_thread()
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if ours else ()
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in stops}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def _without_build(target_id: TargetId, choice: Choice, status: Status) -> BuildResult:
     cancelled = Failure(kind=FailureKind.CANCELLED, message="the run ended before it started")
     return BuildResult(
@@ -338,45 +370,80 @@ def _make_places(options: Options, run: Path) -> Places:
         logs=options.work / "logs",
         rejected=options.work / "rejected",
     )
-    try:
-        for folder in (places.output, places.logs, places.rejected):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentProblemError.of(
-            f"cannot be written: {error.strerror}", where=str(error.filename)
-        ) from None
+    # A directory that is there may still be read-only, or its disk full: better known now than
+    # when the first wheel is finished.
+    for folder in (places.output, places.logs, places.rejected):
+        _make_writable(folder)
+    with contextlib.suppress(OSError):
+        (options.work / ".gitignore").write_text("*\n", encoding="utf-8")
     return places
 
 
-@contextmanager
-def run_directory(work: Path) -> Iterator[Path]:
-    """Make a directory for one run, and remove it afterwards; also those of runs that were killed.
-
-    A run holds a lock on its directory; the kernel releases it when the process dies.
-    """
-    runs = work / "runs"
+def _make_writable(folder: Path) -> None:
     try:
-        runs.mkdir(parents=True, exist_ok=True)
-        (work / ".gitignore").write_text("*\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise EnvironmentProblemError.of(
             f"cannot be written: {error.strerror}",
-            where=str(work),
-            hint="choose another --work-dir",
+            where=str(folder),
+            hint="free some space, or choose another --output-dir or --work-dir",
         ) from None
-    for stale in runs.iterdir():
-        _remove_if_stale(stale)
-    run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
-    run.mkdir()
-    with (run / "lock").open("w", encoding="utf-8") as lock:
+
+
+def runs_directory(work: Path, cache_dir: Path) -> Path:
+    """Return where builds happen: below ``work``, unless that has characters commands stumble over.
+
+    cibuildwheel puts paths into shell commands unquoted, and ``#!`` lines cannot hold a blank.
+    """
+    if _PLAIN.fullmatch(str(work)):
+        return work / "runs"
+    return cache_dir / "runs" / hashlib.sha256(os.fsencode(work)).hexdigest()[:16]
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._+/@%-]+")
+
+
+@contextmanager
+def run_directory(runs: Path) -> Iterator[Path]:
+    """Make a directory for one run below ``runs``, and remove it afterwards.
+
+    A run holds a lock on its directory; the kernel releases it when the process dies.
+    """
+    _make_writable(runs)
+    with _locked(runs):
+        run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
+        run.mkdir()
+        lock = (run / "lock").open("w", encoding="utf-8")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock:
         try:
             yield run
         finally:
             shutil.rmtree(run, ignore_errors=True)
 
 
-def _remove_if_stale(run: Path) -> None:
-    with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(run, ignore_errors=True)
+def stale_runs(runs: Path) -> tuple[str, ...]:
+    """Remove the directories of runs that were killed, and return their names."""
+    names = []
+    if not runs.is_dir():
+        return ()
+    with _locked(runs):
+        for run in runs.iterdir():
+            with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(run, ignore_errors=True)
+                names.append(run.name)
+    return tuple(names)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a directory, so that a run is never seen without its own lock."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

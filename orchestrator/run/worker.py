@@ -221,9 +221,13 @@ class Worker:
                 kind=FailureKind.DUPLICATE_WHEEL,
                 step="verify",
                 message=f"{owner} made a wheel of the same name, {wheel.name}",
-                hint="give the variants different local versions (version.local) or build tags",
+                hint=_ABI3_HINT if checked.abi3 else _VARIANT_HINT,
             )
-        install(wheel, self.places.output)
+        try:
+            install(wheel, self.places.output)
+        except OSError as error:
+            self._set_aside(wheel, target_id)  # a finished wheel is not lost
+            return _system_failure(error, where=self.places.output)
         return checked
 
     def _set_aside(self, wheel: Path, target_id: TargetId) -> None:
@@ -281,6 +285,9 @@ def _mismatch_hint(target: Target, rules: list[str]) -> str:
     return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
 
 
+_ABI3_HINT = "an abi3 wheel serves every later Python too: keep only the lowest one in axes.python"
+_VARIANT_HINT = "give the variants different local versions (version.local) or build tags"
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -291,12 +298,20 @@ def _tool_failure(error: OrchestratorError) -> Failure:
     return Failure(kind=FailureKind.ENGINE, message=str(error))
 
 
-def _system_failure(error: OSError) -> Failure:
-    full = error.errno in _FULL
+def _system_failure(error: OSError, *, where: Path | None = None) -> Failure:
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        # One entry a file, each (source, destination, text); they all have the first one's cause.
+        first = str(error.args[0][0][-1])
+        full = "No space left" in first or "quota" in first
+        message = first
+    else:
+        full = error.errno in _FULL
+        place = where or error.filename
+        message = f"{error.strerror or error}: {place}" if place else str(error.strerror or error)
     return Failure(
         kind=FailureKind.DISK if full else FailureKind.SOURCE,
-        message=f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
-        hint="free some space, or choose another --work-dir" if full else "",
+        message=message,
+        hint="free some space, or choose another --output-dir or --work-dir" if full else "",
     )
 
 

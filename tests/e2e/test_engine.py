@@ -288,8 +288,46 @@ def test_engine_and_image_faults_are_told_apart(engine: str, tiny: Path) -> None
     assert "docker" in fallback["backend_reason"], "auto says why not cibuildwheel"
 
 
+def test_an_image_without_the_interpreter_is_found_before_the_build(
+    engine: str, tiny: Path
+) -> None:
+    matrix = tiny / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace('["cp311"]', '["cp310"]'))
+    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
+    assert said.code == 4, said.all
+    failure = results(tiny / "dist")["cp310-manylinux_x86_64-good"]["failure"]
+    assert "has no cp310" in failure["message"]
+    assert "cp311-cp311" in failure["hint"], "it says what the image has"
+
+
 def labelled_containers() -> list[str]:
     return podman("ps", "-aq", "--filter", "label=orchestrator.run").stdout.split()
+
+
+def test_the_next_run_removes_what_a_killed_one_left(engine: str, tiny: Path) -> None:
+    matrix = tiny / "matrix.toml"
+    good = matrix.read_text()
+    matrix.write_text(good.replace("echo it broke here; exit 3", "echo sleeping; sleep 600"))
+    command = ("build", "--backend", "cibuildwheel", "--select", "*-broken")
+    argv = [sys.executable, "-m", "orchestrator", *command]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.DEVNULL) as run:
+        wait_for_sleep(tiny)
+        run.kill()
+    assert labelled_containers(), "nobody was there to remove it"
+    matrix.write_text(good)
+    said = orchestrator("build", "--backend", "cibuildwheel", "--select", "*-good", cwd=tiny)
+    assert said.code == 0, said.all
+    assert labelled_containers() == []
+    assert list((tiny / ".orchestrator/runs").iterdir()) == []
+
+
+def wait_for_sleep(place: Path) -> None:
+    log = place / ".orchestrator/logs/cp311-manylinux_x86_64-broken.log"
+    deadline = time.monotonic() + 300
+    while not (log.exists() and "\nsleeping" in log.read_text()):
+        assert time.monotonic() < deadline, "the slow target never started"
+        time.sleep(0.2)
 
 
 def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path) -> None:
@@ -301,11 +339,7 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     argv = [sys.executable, "-m", "orchestrator", "build", "--backend", "cibuildwheel"]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
-        log = tiny / ".orchestrator/logs/cp311-manylinux_x86_64-broken.log"
-        deadline = time.monotonic() + 300
-        while not (log.exists() and "\nsleeping" in log.read_text()):
-            assert time.monotonic() < deadline, "the slow target never started"
-            time.sleep(0.2)
+        wait_for_sleep(tiny)
         assert labelled_containers()
         run.send_signal(signal.SIGINT)
         _, stderr = run.communicate(timeout=120)

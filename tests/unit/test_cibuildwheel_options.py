@@ -337,6 +337,14 @@ def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
     assert (found.before_all, found.test_command, found.repair_command) == ("", "", "")
 
 
+def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(project: Path) -> None:
+    own = replace(request().source, own_options=("repair-wheel-command",))
+    asked = replace(request(replace(TARGET, steps=Steps())), source=own)
+    assert "CIBW_REPAIR_WHEEL_COMMAND" not in options(asked)
+    said = replace(request(replace(TARGET, steps=Steps(repair="none"))), source=own)
+    assert options(said)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
+
+
 def test_nothing_is_repaired_and_nothing_audited_unless_asked(project: Path) -> None:
     _, found = understood(TARGET, project)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -269,7 +270,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def open_workspace(_matrix: Path) -> None:
         raise error
 
-    monkeypatch.setattr("orchestrator.cli.plan.open_workspace", open_workspace)
+    monkeypatch.setattr("orchestrator.cli.common.open_workspace", open_workspace)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_a_full_disk_while_staging(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("orchestrator.builders.source.shutil.copy2", copy2)
 
     check_refused(cli("plan", "--format=json"), ExitCode.ENVIRONMENT, "No space left on device")
-    assert list((cli.root / ".orchestrator" / "runs").iterdir()) == []
+    assert not (cli.root / ".orchestrator").exists()
 
 
 @pytest.mark.parametrize(
@@ -434,7 +435,7 @@ def test_keys_follow_the_source_and_nothing_else(cli: Cli) -> None:
     assert keys(cli) == dated
     (cli.root / "src" / "pyproject.toml").chmod(0o600)
     (cli.root / "src" / "build").mkdir()
-    (cli.root / "src" / "build" / "junk.o").touch()
+    (cli.root / "src" / "build" / "temp.linux-x86_64").touch()
     assert keys(cli) == dated
 
     (cli.root / "src" / "a.c").touch()
@@ -443,14 +444,20 @@ def test_keys_follow_the_source_and_nothing_else(cli: Cli) -> None:
     assert not set(changed.values()) & set(dated.values())
 
 
-def test_plan_leaves_nothing_behind_that_git_would_see(cli: Cli) -> None:
+def test_plan_writes_nothing(cli: Cli) -> None:
     cli("plan", "--format=json")
 
-    assert sorted(path.name for path in cli.root.iterdir()) == [
-        *(".orchestrator", "matrix.toml", "src"),
-    ]
-    assert (cli.root / ".orchestrator" / ".gitignore").read_text("utf-8") == "*\n"
-    assert list((cli.root / ".orchestrator" / "runs").iterdir()) == []
+    assert sorted(path.name for path in cli.root.iterdir()) == ["matrix.toml", "src"]
+
+
+def test_what_a_build_leaves_behind_is_no_part_of_the_source(cli: Cli) -> None:
+    cli.write(MATRIX.replace('"src"', '"."'))
+    (cli.root / "pyproject.toml").write_text((cli.root / "src/pyproject.toml").read_text("utf-8"))
+    before = keys(cli)
+    for place in ("dist", ".orchestrator/logs"):
+        (cli.root / place).mkdir(parents=True)
+        (cli.root / place / "new").touch()
+    assert keys(cli) == before
 
 
 def test_a_requirement_needs_the_toolchain_for_its_key(cli: Cli) -> None:
@@ -725,6 +732,35 @@ def test_results_of_earlier_runs_stay_unless_the_target_ran_again(
     assert (found["a"]["status"], found["b"]["status"]) == ("failed", "ok")
 
 
+def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(
+    places: tuple[Path, Path],
+) -> None:
+    output, work = places
+    good = replace(OK, wheel=REPORT)
+    results_file.write([good], output=output, work=work)
+    results_file.write([replace(CANCELLED, target_id=good.target_id)], output=output, work=work)
+
+    assert written(output)[good.target_id]["status"] == "ok"
+
+
+def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Path]) -> None:
+    output, work = places
+    for name in ("old.whl", "changed.whl", "foreign.whl"):
+        (output / name).write_text(name)
+    digest = Digest(hashlib.sha256(b"old.whl").hexdigest())
+    old = replace(OK, wheel=replace(REPORT, filename="old.whl", sha256=digest))
+    changed = replace(REPORT, filename="changed.whl", sha256=digest)
+    other = replace(OK, target_id=TargetId("u"), wheel=changed)
+    results_file.write([old, other], output=output, work=work)
+
+    new = replace(OK, wheel=replace(REPORT, filename="new.whl"))
+    failed = replace(FAILED, target_id=TargetId("u"))
+    results_file.write([new, failed], output=output, work=work)
+
+    assert sorted(each.name for each in output.glob("*.whl")) == ["changed.whl", "foreign.whl"]
+    assert [each.name for each in (work / "superseded").iterdir()] == ["old.whl"]
+
+
 @pytest.mark.parametrize(
     "earlier", ["", "[]", "null", "{", '{"schema": 99, "results": 3}', '{"a": 1}', "\xff"]
 )
@@ -777,12 +813,14 @@ def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 HEAVY = ("pydantic", "rich", "packaging", "tomllib", "asyncio", "concurrent.futures", "subprocess")
 
 
-@pytest.mark.parametrize("argument", ["--help", "--version"])
+@pytest.mark.parametrize(
+    "argument", ["--help", "--version", *(f"{name} --help" for name in orchestrator.cli.COMMANDS)]
+)
 def test_help_loads_nothing_heavy(argument: str) -> None:
     """What takes the time; a clock would tell more about the machine."""
     code = (
         "import sys, orchestrator.cli\n"
-        f"code = orchestrator.cli.run([{argument!r}])\n"
+        f"code = orchestrator.cli.run({argument.split()!r})\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
         "sys.exit(code)"
     )
@@ -801,7 +839,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "common"} == set(orchestrator.cli.COMMANDS)
+    assert modules - {"__init__", "common", "options"} == set(orchestrator.cli.COMMANDS)
 
 
 def test_as_a_module(cli: Cli) -> None:
