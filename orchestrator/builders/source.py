@@ -400,10 +400,42 @@ _DAMAGE = (
 
 def _untar(archive: Path, dest: Path) -> None:
     with tarfile.open(archive) as bundle:
-        bundle.extractall(dest, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            bundle.extractall(dest, filter="data")
+        else:  # before 3.11.4; Debian 12 has 3.11.2
+            _extract_checked(bundle, Path(os.path.realpath(dest)))
         # tarfile stops at the last member; gzip compares its checksum at the end of the file.
         while bundle.fileobj.read(1 << 20):
             pass
+
+
+def _extract_checked(bundle: tarfile.TarFile, dest: Path) -> None:
+    """Do what the ``data`` filter of PEP 706 does, where tarfile has none.
+
+    Args:
+        bundle: the open archive.
+        dest: an existing directory, links resolved.
+    """
+    for member in bundle:
+        member.name = member.name.lstrip("/")
+        _check_inside(dest, member.name, dest)
+        if member.issym() or member.islnk():
+            if member.linkname.startswith("/"):
+                raise tarfile.TarError(f"{member.name!r} is a link to an absolute path")
+            start = (dest / member.name).parent if member.issym() else dest
+            _check_inside(start, member.linkname, dest)
+        elif not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is a special file")
+        # Nobody else's file, nothing that others may write, no set-uid program.
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        member.mode = 0o755 if member.isdir() else (member.mode & 0o755) | 0o600
+        bundle.extract(member, dest)
+
+
+def _check_inside(start: Path, name: str, dest: Path) -> None:
+    """Refuse a path that leaves ``dest``, links that were unpacked before it followed."""
+    if not Path(os.path.realpath(start / name)).is_relative_to(dest):
+        raise tarfile.TarError(f"{name!r} would land outside the destination")
 
 
 def _unzip(archive: Path, dest: Path) -> None:
