@@ -30,13 +30,15 @@ def command(matrix: Path, *, as_json: bool) -> int:
     from orchestrator.cli.common import open_workspace, stdout
     from orchestrator.host import doctor, emulation, toolchain
 
-    targets = open_workspace(matrix).plan.targets if matrix.is_file() else ()
+    workspace = open_workspace(matrix) if matrix.is_file() else None
+    targets = workspace.plan.targets if workspace else ()
     checks = doctor.examine(
         arches=tuple(dict.fromkeys(each.arch for each in targets)) or (emulation.host_arch(),),
         pythons=tuple(dict.fromkeys(each.python for each in targets)),
         work_dir=matrix.absolute().parent / WORK_DIR,
         cache_dir=toolchain.default_cache_dir(os.environ),
         environ=os.environ,
+        preference=workspace.settings.engine.name if workspace else "auto",
     )
     if as_json:
         rows = [

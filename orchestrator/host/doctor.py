@@ -58,13 +58,14 @@ class Check:
     fix: str = ""
 
 
-def examine(
+def examine(  # noqa: PLR0913 - what is asked for, all keywords
     *,
     arches: Sequence[Arch],
     pythons: Sequence[str],
     work_dir: Path,
     cache_dir: Path,
     environ: Mapping[str, str],
+    preference: engine.Preference = "auto",
 ) -> tuple[Check, ...]:
     """Look at everything builds need; takes seconds and changes nothing.
 
@@ -74,11 +75,12 @@ def examine(
         work_dir: where builds happen.
         cache_dir: the user's cache directory.
         environ: usually `os.environ`.
+        preference: the engine the matrix asks for.
     """
     network = HostNetwork.detect(environ)
     env = base_env(environ) | network.child_env()
     return (
-        *_engines(env),
+        *_engines(env, preference),
         *_emulations(arches),
         *_interpreters(pythons, environ, cache_dir),
         *_compilers(env),
@@ -90,9 +92,10 @@ def examine(
     )
 
 
-def _engines(env: Mapping[str, str]) -> Iterator[Check]:
-    """One check an engine; only without any usable one is that a failure."""
-    statuses = [engine.probe(name, env=env) for name in engine.EngineName]
+def _engines(env: Mapping[str, str], preference: engine.Preference) -> Iterator[Check]:
+    """One check an engine; only without any usable one, or the wanted one, is that a failure."""
+    names = [name for name in engine.EngineName if preference in {"auto", name}]
+    statuses = [engine.probe(name, env=env) for name in names]
     missing = Level.WARN if any(status.usable for status in statuses) else Level.FAIL
     for status in statuses:
         if status.problem is None:

@@ -54,7 +54,7 @@ def test_one_engine_is_enough(
         return EngineStatus(name=name, problem=Problem(what="is not here", hint="do"))
 
     monkeypatch.setattr(engine, "probe", probe)
-    docker, podman = doctor._engines({})
+    docker, podman = doctor._engines({}, "auto")
     assert (docker.status, docker.fix) == (status, "do")
     assert podman.detail == ("5, rootless" if usable else "is not here")
 
@@ -106,3 +106,18 @@ def test_no_compiler(tmp_path: Path) -> None:
 def test_no_bundle() -> None:
     assert doctor._ca_bundle(HostNetwork()).status is Level.WARN
     assert doctor._ca_bundle(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
+
+
+def test_the_engine_that_is_asked_for_is_the_one_that_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def probe(name: EngineName, *, env: object) -> EngineStatus:
+        del env
+        if name is EngineName.PODMAN:
+            return EngineStatus(name=name, version="4", usable=True)
+        return EngineStatus(name=name, problem=Problem(what="no daemon"))
+
+    monkeypatch.setattr(engine, "probe", probe)
+
+    assert [each.status for each in doctor._engines({}, "docker")] == [Level.FAIL]
+    assert [each.status for each in doctor._engines({}, "auto")] == [Level.WARN, Level.OK]
