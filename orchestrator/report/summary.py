@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import ExitCode
-from orchestrator.models import BuildResult, FailureKind, Status
+from orchestrator.models import BuildResult, Failure, FailureKind, Status
 from orchestrator.run.progress import STYLES, duration
 
 if TYPE_CHECKING:
@@ -83,20 +83,26 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
 
 
 def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
-    """Return, for each target without a wheel, why, what to do, and where its log ends."""
-    blocks: list[RenderableType] = []
+    """Return, for each target without a wheel, why, what to do, and where its log ends.
+
+    Targets that cannot be built here for one and the same reason share a block.
+    """
+    groups: dict[tuple[Failure, Path | None], list[BuildResult]] = {}
     for each in results:
-        if each.failure is None or each.status is Status.CANCELLED:
-            continue
-        text = Text(f"\n{each.target_id}: {each.failure.message}\n", style=STYLES[each.status])
-        if each.failure.hint:
-            text.append(f"  hint: {each.failure.hint}\n", style="default")
-        if each.rejected is not None:
-            text.append(f"  kept aside: {each.rejected}\n", style="default")
-        if each.log is not None:
-            text.append(f"  log: {each.log}\n", style="default")
-            if each.failure.kind is not FailureKind.BAD_WHEEL:
-                text.append("".join(f"  | {line}\n" for line in tail(each.log)), style="dim")
+        if each.failure is not None and each.status is not Status.CANCELLED:
+            groups.setdefault((each.failure, each.log), []).append(each)
+    blocks = []
+    for (failure, log), targets in groups.items():
+        names = ", ".join(each.target_id for each in targets)
+        text = Text(f"\n{names}: {failure.message}\n", style=STYLES[targets[0].status])
+        if failure.hint:
+            text.append(f"  hint: {failure.hint}\n", style="default")
+        for rejected in (each.rejected for each in targets if each.rejected is not None):
+            text.append(f"  kept aside: {rejected}\n", style="default")
+        if log is not None:
+            text.append(f"  log: {log}\n", style="default")
+            if failure.kind is not FailureKind.BAD_WHEEL:
+                text.append("".join(f"  | {line}\n" for line in tail(log)), style="dim")
         blocks.append(text)
     return Group(*blocks)
 

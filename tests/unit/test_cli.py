@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 import orchestrator.cli
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
@@ -880,3 +882,16 @@ def test_a_reader_that_goes_away_gets_no_traceback(cli: Cli) -> None:
 
     assert said == b""
     assert process.returncode == 0, "a reader that has seen enough is no error"
+
+
+def test_targets_with_one_reason_share_a_block() -> None:
+    why = Failure(kind=FailureKind.UNAVAILABLE, message="no engine", hint="install one")
+    lost = replace(FAILED, status=Status.UNAVAILABLE, log=None, failure=why)
+    both = [replace(lost, target_id=TargetId(each)) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.failure_blocks([*both, OK]))
+
+    said = out.getvalue()
+    assert said.count("no engine") == 1
+    assert "one, two: no engine" in said
