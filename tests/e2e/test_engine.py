@@ -21,7 +21,7 @@ SUITES = {"cp39": ("bullseye", 31), "cp311": ("bookworm", 36), "cp313": ("trixie
 """Python -> the suite whose own Python it is, and the minor version of that suite's glibc 2."""
 
 PROJECTS = {
-    # markupsafe 3.0.2 and msgpack 1.1.1 are the last ones that still support Python 3.9
+    # versions that Python 3.9, 3.11 and 3.13 can all build
     "markupsafe": ("markupsafe==3.0.2", "markupsafe._speedups"),
     "msgpack": ("msgpack==1.1.1", "msgpack._cmsgpack"),
     "regex": ("regex==2024.11.6", "regex._regex"),
