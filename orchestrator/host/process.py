@@ -130,7 +130,7 @@ class Cancel:
         with self._lock:
             # Signal here and not only in `run`: its thread may be busy in a callback.
             for tree in tuple(self._trees):
-                tree.signal(signal.SIGINT)
+                tree.interrupt()
 
     def is_set(self) -> bool:
         """Whether `set` was called."""
@@ -344,7 +344,10 @@ class _Watch:
         if (self.timed_out or self.cancelled) and self._steps and now >= self._next:
             number, patience = self._steps.popleft()
             self._next = now + patience
-            self._tree.signal(number)
+            if number is signal.SIGINT:
+                self._tree.interrupt()
+            else:
+                self._tree.signal(number)
 
 
 def _pump(child: subprocess.Popen[bytes], tree: _Tree, lines: _Lines, watch: _Watch) -> None:
@@ -458,8 +461,8 @@ def _reap(child: subprocess.Popen[bytes]) -> None:
 
 def _stop_now(tree: _Tree) -> None:
     """Stop a program that nobody waits for; the caller kills what is left."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        tree.signal(number)
+    for ask in (tree.interrupt, lambda: tree.signal(signal.SIGTERM)):
+        ask()
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             if _has_ended(tree.pid):
@@ -476,11 +479,22 @@ class _Tree:
     and meant to stay.
     """
 
-    __slots__ = ("_strays", "pid")
+    __slots__ = ("_interrupt", "_strays", "pid")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._strays: set[tuple[int, int]] = set()
+        self._interrupt = iter((signal.SIGINT,))
+
+    def interrupt(self) -> None:
+        """Send SIGINT, once however many threads ask for it.
+
+        A second one means "now" to most programs: it ends a builder that is removing its
+        container, and a Python that is on its way out.
+        """
+        # The iterator hands out its item once, also to two threads or a signal handler.
+        for number in self._interrupt:
+            self.signal(number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of them; `pid` must not have been reaped yet."""

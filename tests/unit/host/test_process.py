@@ -279,6 +279,30 @@ def test_cancel_reaches_a_program_whose_reader_is_busy(tmp_path: Path) -> None:
     assert (done.returncode, done.cancelled) == (0, True)
 
 
+def test_cancel_interrupts_once_however_many_look(tmp_path: Path) -> None:
+    # `set` signals and so does the watch: a second SIGINT would end a builder that cleans up.
+    cancel = Cancel()
+    code = (
+        "import signal, time\n"
+        "got = []\n"
+        "signal.signal(signal.SIGINT, lambda *a: got.append(1))\n"
+        "print('ready', flush=True)\n"
+        "end = time.monotonic() + 60\n"
+        "while not got and time.monotonic() < end: time.sleep(0.01)\n"
+        "time.sleep(0.5)\n"
+        "print('interrupted', len(got))"
+    )
+    lines: list[str] = []
+
+    def log(line: str) -> None:
+        lines.append(line)
+        if line == "ready":
+            cancel.set()
+
+    done = run(py(code), env=ENV, cwd=tmp_path, log=log, cancel=cancel)
+    assert (lines, done.returncode) == (["ready", "interrupted 1"], 0)
+
+
 def test_cancelled_before_it_starts(tmp_path: Path) -> None:
     cancel = Cancel()
     cancel.set()
