@@ -6,7 +6,9 @@ Source: ``scripts/coverage_matrix.py`` of mjun0812/flash-attention-prebuild-whee
 support tables of torch, from which it generates 123 excludes. README.md of that snapshot prints
 the valid counts: Linux x86_64 521, Linux ARM64 174, Windows 159, together 854.
 
-Everything could be reconstructed; the tables below give these numbers as they stand.
+Everything could be reconstructed; the tables below give these numbers as they stand. And of the
+650 wheels, 649 are in the repository's list of published files (``doc/packages.md``, same
+snapshot); the other one is 2.8.3 for Windows, cp313, torch 2.12, CUDA 12.6.
 
 - 2,102 is the sum of three products (1,512 + 350 + 240), not one product: the platforms differ in
   every axis. Free-threaded 3.14 is missing from Windows' axis, not excluded there.

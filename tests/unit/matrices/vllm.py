@@ -6,9 +6,9 @@ default had moved from 12.9 by April 2026). The names are `FILENAMES` below; ``d
 for what the names only imply. Nothing is excluded.
 
 Not reconstructed: ``.buildkite/release-pipeline.yaml``, which builds them, could be read in
-versions of CUDA 12.1's time only, and the stored copy of annotate-release.sh does not name its commit (the
-one before the default moved is 16b3d06eb38ee70d5bbe31867e498e4dfc98d5cc). vLLM's ROCm, XPU and
-macOS wheels go their own ways and are left out: hence "vLLM-like".
+versions of CUDA 12.1's time only, and the stored copy of annotate-release.sh does not name its
+commit (the last one before the default moved is 16b3d06eb38ee70d5bbe31867e498e4dfc98d5cc). vLLM's
+ROCm, XPU and macOS wheels go their own ways and are left out: hence "vLLM-like".
 
 ``setup.py`` adds the suffix where CUDA is not ``VLLM_MAIN_CUDA_VERSION``: +cu129, or .cu129 after
 the +g<sha> of a commit (``generate-nightly-index.py``, commit
