@@ -6,11 +6,10 @@ Reads the file itself, not through the program.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -20,85 +19,64 @@ TABLE = Path(__file__).parents[3] / "orchestrator" / "matrix" / "compat.toml"
 TORCH: dict[str, Any] = tomllib.loads(TABLE.read_text())["torch"]
 
 
-class Build(NamedTuple):
-    torch: str
-    python: str
-    arch: str
-    backend: str
-    """cpu, or cuda or rocm and its version."""
+RELEASES: dict[str, dict[str, Any]] = {
+    torch: entry for entry in TORCH["releases"] for torch in entry["torch"]
+}
 
 
-def rows() -> list[tuple[Build, str]]:
-    """Every build that a row stands for, and its C++ ABI."""
-    listed = []
-    for row in TORCH["builds"]:
-        backends = (
-            ["cpu"] * row.get("cpu", False)
-            + [f"cuda {v}" for v in row.get("cuda", [])]
-            + [f"rocm {v}" for v in row.get("rocm", [])]
-        )
-        listed += [
-            (Build(*parts), row["cxx11abi"])
-            for parts in itertools.product(row["torch"], row["python"], row["arch"], backends)
-        ]
-    return listed
+def published(torch: str, python: str, arch: str, cuda: str) -> bool:
+    """Whether one CUDA build is in the table."""
+    entry = RELEASES[".".join(torch.split(".")[:2])]
+    return python in entry["python"] and cuda in entry["cuda"].get(arch, [])
 
 
-ABI = dict(rows())
-RELEASES = {build.torch for build in ABI}
-
-
-def abi(torch: str, python: str, arch: str, cuda: str) -> str | None:
-    """The C++ ABI of one CUDA build, None where it was never published."""
-    series = torch if torch in RELEASES else ".".join(torch.split(".")[:2])
-    return ABI.get(Build(series, python, arch, f"cuda {cuda}"))
+def abi(torch: str, build: str) -> str:
+    """The C++ ABI of a build: ``12.6``, ``rocm 6.2.4``, ``cpu aarch64``."""
+    of = RELEASES[".".join(torch.split(".")[:2])]["abi"]
+    return str(of if isinstance(of, str) else of.get(build, of["*"]))
 
 
 def test_the_table_is_dated_and_names_its_sources() -> None:
+    assert set(TORCH) == {"updated", "source", "releases"}
     assert isinstance(TORCH["updated"], dt.date)
-    assert len(TORCH["sources"]) > 1
-    assert set(TORCH) == {"updated", "sources", "partial", "builds", "gpu-arches"}
-    assert set(TORCH["partial"]["torch"]) <= RELEASES
+    assert "RELEASE.md" in TORCH["source"]
 
 
-@pytest.mark.parametrize("row", TORCH["builds"], ids=lambda row: "+".join(row["torch"]))
-def test_a_row_of_builds_is_well_formed(row: dict[str, Any]) -> None:
-    assert set(row) <= {"torch", "python", "arch", "cpu", "cuda", "rocm", "cxx11abi"}
-    assert row["cxx11abi"] in {"0", "1"}
-    assert row.get("cpu", True) is True
-    assert {"cpu", "cuda", "rocm"} & set(row)
-    assert all(re.fullmatch(r"2\.\d+(\.\d+)?", torch) for torch in row["torch"])
-    assert all(re.fullmatch(r"cp3\d+t?", python) for python in row["python"])
-    assert set(row["arch"]) <= {"x86_64", "aarch64"}
-    assert all(re.fullmatch(r"\d+\.\d", cuda) for cuda in row.get("cuda", []))
+def test_no_series_has_two_entries() -> None:
+    assert len(RELEASES) == sum(len(entry["torch"]) for entry in TORCH["releases"])
 
 
-def test_no_build_stands_in_two_rows() -> None:
-    assert len(rows()) == len(ABI)
-
-
-def test_gpu_architectures_are_those_of_builds_in_the_table() -> None:
-    builds = {(build.torch, build.arch, build.backend) for build in ABI}
-    listed = [
-        (torch, arch, f"cuda {cuda}")
-        for row in TORCH["gpu-arches"]
-        for torch, arch, cuda in itertools.product(row["torch"], row["arch"], row["cuda"])
-    ]
-    assert set(listed) <= builds
-    assert len(listed) == len(set(listed))
-    for row in TORCH["gpu-arches"]:
-        assert all(re.fullmatch(r"\d+\.\d(\+PTX)?", gpu) for gpu in row["arches"])
+@pytest.mark.parametrize("entry", TORCH["releases"], ids=lambda entry: "+".join(entry["torch"]))
+def test_an_entry_is_well_formed(entry: dict[str, Any]) -> None:
+    assert set(entry) - {"gpu-archs"} == {"torch", "python", "cpu", "cuda", "rocm", "abi"}
+    assert all(re.fullmatch(r"2\.\d+", torch) for torch in entry["torch"])
+    assert all(re.fullmatch(r"cp3\d+t?", python) for python in entry["python"])
+    assert set(entry["cpu"]) == {"x86_64", "aarch64"}
+    builds = {f"rocm {version}" for version in entry["rocm"]["x86_64"]}
+    builds |= {f"cpu {arch}" for arch in entry["cpu"]} | {"*"}
+    for arch, versions in entry["cuda"].items():
+        assert arch in entry["cpu"]
+        assert all(re.fullmatch(r"\d\d\.\d", version) for version in versions)
+        builds |= set(versions)
+    if isinstance(entry["abi"], dict):
+        assert set(entry["abi"]) <= builds
+    for arch, lists in entry.get("gpu-archs", {}).items():
+        for version, gpus in lists.items():
+            assert any(cuda.startswith(version) for cuda in entry["cuda"][arch])
+            assert re.fullmatch(r"(\d+\.\d )+\d+\.\d(\+PTX)?", gpus)
 
 
 def test_torch_2_6_has_both_abis_and_cuda_12_6_the_new_one() -> None:
-    of = {cuda: abi("2.6.0", "cp312", "x86_64", cuda) for cuda in ("11.8", "12.4", "12.6")}
+    of = {cuda: abi("2.6.0", cuda) for cuda in RELEASES["2.6"]["cuda"]["x86_64"]}
     assert of == {"11.8": "0", "12.4": "0", "12.6": "1"}
+    assert (abi("2.6.0", "cpu x86_64"), abi("2.6.0", "cpu aarch64")) == ("0", "1")
 
 
-def test_one_release_may_differ_from_its_series() -> None:
-    assert abi("2.12.0", "cp313t", "x86_64", "13.0") == "1"
-    assert abi("2.12.1", "cp313t", "x86_64", "13.0") is None
-    assert abi("2.12.1", "cp314t", "x86_64", "13.0") == "1"
+def test_the_abi_is_0_before_torch_2_6_and_1_after_it() -> None:
+    for torch, entry in RELEASES.items():
+        minor = int(torch.split(".")[1])
+        if minor != 6:
+            assert entry["abi"] == ("0" if minor < 6 else "1"), torch
 
 
 def test_prebuild_wheels_support_tables_say_the_same_of_every_linux_cell() -> None:
@@ -109,8 +87,8 @@ def test_prebuild_wheels_support_tables_say_the_same_of_every_linux_cell() -> No
         of = dict(target)
         if of["os"] != "linux" or of["flash_attn"] == prebuild_wheels.FA3:
             continue
-        published = abi(of["torch"], of["python"], of["arch"], of["cuda"]) is not None
-        assert published == (target in valid), sorted(of.items())
+        found = published(of["torch"], of["python"], of["arch"], of["cuda"])
+        assert found == (target in valid), sorted(of.items())
         compared += 1
     assert compared == 3 * 7 * 9 * 6 + 7 * 5 * 5
 
@@ -118,14 +96,15 @@ def test_prebuild_wheels_support_tables_say_the_same_of_every_linux_cell() -> No
 def test_what_flashinfer_excluded_as_unsupported_is_what_torch_never_published() -> None:
     for target in flashinfer.candidates_by_torch():
         of = dict(target)
-        published = abi(of["torch"], "cp310", "x86_64", of["cuda"]) is not None
         never = {"cuda": of["cuda"], "torch": of["torch"]} in flashinfer.NEVER_PUBLISHED
-        assert published is not never, sorted(of.items())
+        found = published(of["torch"], "cp310", "x86_64", of["cuda"])
+        assert found is not never, sorted(of.items())
 
 
 def test_flash_attention_builds_only_against_published_torch_and_labels_2_6_wrongly() -> None:
     for target in flash_attention.expected():
         of = dict(target)
-        build = abi(of["torch"], of["python"], of["arch"], flash_attention.torch_cuda(target))
-        assert build == "1", sorted(of.items())
+        cuda = flash_attention.torch_cuda(target)
+        assert published(of["torch"], of["python"], of["arch"], cuda), sorted(of.items())
+        assert abi(of["torch"], cuda) == "1"
         assert of["cxx11abi"] == "TRUE" or of["torch"] == "2.6.0"
