@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
@@ -54,7 +55,7 @@ class OrchestratorError(Exception):
         self.problems = problems
 
     @classmethod
-    def of(cls, what: str, *, where: str = "", hint: str = "") -> OrchestratorError:
+    def of(cls, what: str, *, where: str = "", hint: str = "") -> Self:
         """Return an error with a single problem."""
         return cls(Problem(what=what, where=where, hint=hint))
 

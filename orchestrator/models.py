@@ -95,16 +95,53 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a target may use while it is built; None where nothing was said.
+
+    Attributes:
+        cpus: CPUs of its container.
+        memory: memory of its container, in bytes as the engine reads them (``1024b``).
+        cost: how long it takes compared with other targets.
+    """
+
+    cpus: float | None = None
+    memory: str | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryStep:
+    """A build that makes no wheel but files for the source of wheels.
+
+    Attributes:
+        name: the library's name in matrix.toml.
+        command: shell command, run in the source.
+        outputs: globs, relative to the source, of the files it makes.
+    """
+
+    name: str
+    command: str
+    outputs: tuple[str, ...]
+
+
+Cell = tuple[tuple[str, str], ...]
+"""(axis, value) of every axis that a cell of the matrix has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One fully resolved cell of the matrix.
+    """One fully resolved cell of the matrix, or several that build the same.
 
     Attributes:
         id: the target's ID.
         python: PEP 425 python tag and ABI shorthand as cibuildwheel spells it: ``cp312``,
-            ``cp314t``, ``pp311``.
+            ``cp314t``, ``pp311``; the one that builds. Empty for a library.
+        abi3: the lowest Python that a wheel for the stable ABI serves (``cp39``); else empty.
         libc: manylinux or musllinux.
+        baseline: the libc version that the wheel may need at most (``2.28``); empty: any.
         arch: CPU architecture.
-        variant: (axis, value) of every user-named axis, in the order of the file.
+        variant: (axis, value) of every user-named axis that all covered cells share, in the
+            order of target IDs.
         version: the PEP 440 version the wheel must carry, canonical.
         build_tag: the PEP 427 build tag, empty for none.
         on_mismatch: what to do when the built wheel carries another version.
@@ -112,15 +149,24 @@ class Target:
             ``manylinux_2_28``, which the locked toolchain pins by digest.
         env: the build's environment, last entry wins; names are unique.
         steps: the commands.
+        resources: what it may use.
+        cost: how long it takes compared with other targets, emulation included.
         runner: the CI runner label.
         emulated: whether that runner needs QEMU for this architecture.
+        derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
+        covers: the cells it stands for.
+        aliases: the IDs these cells would have by themselves.
+        test_pythons: other Pythons that an abi3 wheel is tested on.
+        needs: libraries whose outputs go into its source.
+        library: what a library runs; None for a wheel.
+        origins: setting (``build.repair``) -> dotted path of what set it.
     """
 
     id: TargetId
     python: str
     libc: Libc
     arch: Arch
-    variant: tuple[tuple[str, str], ...]
+    variant: Cell
     version: str
     build_tag: str
     on_mismatch: OnMismatch
@@ -129,11 +175,22 @@ class Target:
     steps: Steps
     runner: str
     emulated: bool
+    abi3: str = ""
+    baseline: str = ""
+    resources: Resources = Resources()
+    cost: float = 1.0
+    derived: Cell = ()
+    covers: tuple[Cell, ...] = ()
+    aliases: tuple[TargetId, ...] = ()
+    test_pythons: tuple[str, ...] = ()
+    needs: tuple[TargetId, ...] = ()
+    library: LibraryStep | None = None
+    origins: tuple[tuple[str, str], ...] = ()
 
     @property
     def build_identifier(self) -> str:
-        """The build identifier of cibuildwheel: ``cp312-manylinux_x86_64``."""
-        return f"{self.python}-{self.platform}"
+        """The build identifier of cibuildwheel: ``cp312-manylinux_x86_64``; empty for a library."""
+        return f"{self.python}-{self.platform}" if self.python else ""
 
     @property
     def platform(self) -> str:
@@ -146,22 +203,29 @@ class Exclusion:
     """A cell of the matrix that is not built, and why.
 
     Attributes:
-        cell: (axis, value) of every axis.
+        cell: (axis, value) of every axis that it has.
         rule: dotted path of the rule (``exclude[0]``).
         reason: the rule's reason, or the rule itself in words.
     """
 
-    cell: tuple[tuple[str, str], ...]
+    cell: Cell
     rule: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The ordered targets plus what was excluded and why."""
+    """The ordered targets plus what was excluded and why.
+
+    Attributes:
+        targets: libraries first, then wheels, in the order of the matrix.
+        exclusions: cells that are not built.
+        channel: the channel it was made for, empty for none.
+    """
 
     targets: tuple[Target, ...]
     exclusions: tuple[Exclusion, ...]
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +357,7 @@ class FailureKind(StrEnum):
     AUDIT = "audit"
     TEST = "test"
     NO_WHEEL = "no-wheel"
+    NEEDS = "needs"
     TIMEOUT = "timeout"
     DISK = "disk"
     BAD_WHEEL = "bad-wheel"

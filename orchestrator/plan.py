@@ -1,7 +1,8 @@
 """Cells to targets to build requests: everything resolved, every digest computed. Pure.
 
-Order of precedence, for every setting: built-in default < top-level table < overrides in the order
-of the file. Environment variables are merged by name; everything else replaces.
+Order of precedence, for every setting: built-in default < the file's top-level table < the
+channel's table < the file's overrides in their order < the channel's overrides in their order.
+Environment variables are merged by name; everything else replaces.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import template
-from orchestrator.config.settings import EnvValue
+from orchestrator.config import condition, template
+from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.matrix.expand import expand
+from orchestrator.matrix.compat import Table
+from orchestrator.matrix.expand import as_mapping, expand
+from orchestrator.matrix.grid import layered, of_library
 from orchestrator.models import (
     Arch,
     BackendName,
@@ -23,30 +27,35 @@ from orchestrator.models import (
     Digest,
     EnvVar,
     Libc,
+    LibraryStep,
     OnMismatch,
     Plan,
+    Resources,
     Steps,
     Target,
+    TargetId,
 )
 from orchestrator.version import compose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.config.settings import (
         Build,
         Env,
+        Library,
+        Matrix,
+        Model,
         Override,
         Settings,
         Test,
+        TorchTable,
         VersionParts,
     )
-    from orchestrator.matrix.expand import Cell
-    from orchestrator.models import BuilderFacts, Source
+    from orchestrator.matrix.expand import Cell, Pairs
+    from orchestrator.matrix.grid import Layered
+    from orchestrator.models import BuilderFacts, Exclusion, Source
     from orchestrator.version import Composed
-
-M = TypeVar("M", "VersionParts", "Build", "Test")
-T = TypeVar("T")
 
 _RUNNERS = {
     Arch.X86_64: "ubuntu-24.04",
@@ -56,30 +65,58 @@ _RUNNERS = {
 }
 """Hosted CI runners that execute an architecture without QEMU."""
 
+_FALLBACK_RUNNER = "ubuntu-24.04"
+
+EMULATED_COST = 8.0
+"""How much longer a build takes under QEMU, roughly: msgpack 8 times, contourpy 9, hnswlib 8."""
+
 MANY = 10
 """Problems of one kind that are reported at once."""
 
 _NAMED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 """A variable that a shell value names."""
 
-_FALLBACK_RUNNER = "ubuntu-24.04"
 
-
-def make_plan(settings: Settings, *, source_version: str | None, facts: BuilderFacts) -> Plan:
+def make_plan(
+    settings: Settings,
+    *,
+    source_version: str | None,
+    facts: BuilderFacts,
+    channel: str = "",
+    table: TorchTable | None = None,
+) -> Plan:
     """Resolve the whole matrix.
 
     Args:
         settings: the validated file.
         source_version: the source's static version, None when it has none.
         facts: what the locked cibuildwheel knows, for images.
+        channel: the channel to plan for, empty for none.
+        table: what torch was published for; None leaves that out.
 
     Raises:
         ConfigError: a rule matches nothing, IDs collide, a version cannot be, an image is missing.
     """
-    expansion = expand(settings)
-    targets = tuple(_target(settings, cell, source_version, facts) for cell in expansion.cells)
+    file = layered(settings, channel)
+    compat = Table(table, settings.compat) if table is not None and _has_torch(file) else None
+    expansion = expand(file.grid, table=compat)
+    resolver = _Resolver(file, source_version, facts, compat)
+    libraries = _libraries(file, resolver)
+    found = [(cell, resolver.target(cell)) for cell in expansion.cells]
+    found = [(cell, replace(target, needs=libraries.needs(cell))) for cell, target in found]
+    libraries.check()
+    targets = _collapsed(found, expansion.name)
     _check_distinct(targets)
-    return Plan(targets=targets, exclusions=expansion.exclusions)
+    return Plan(
+        targets=(*libraries.targets, *targets),
+        exclusions=(*expansion.exclusions, *libraries.exclusions),
+        channel=channel,
+    )
+
+
+def _has_torch(file: Layered) -> bool:
+    rows = (axis for _, each in file.grid.rows for axis in each.axes)
+    return file.settings.compat.torch and "torch" in {*file.grid.axes, *rows}
 
 
 def _check_distinct(targets: Iterable[Target]) -> None:
@@ -87,25 +124,31 @@ def _check_distinct(targets: Iterable[Target]) -> None:
     seen: dict[tuple[str, ...], Target] = {}
     problems = []
     for target in targets:
-        name = (target.python, target.platform, target.version, target.build_tag)
+        python = f"{target.abi3}-abi3" if target.abi3 else target.python
+        name = (python, target.platform, target.version, target.build_tag)
         first = seen.setdefault(name, target)
         if first is not target:
+            axes = [axis for axis, _ in target.variant] or ["axis"]
             problems.append(
                 Problem(
                     what=f"{first.id} and {target.id} would make wheels of one name: both are "
-                    f"{target.version} for {target.build_identifier}",
+                    f"{target.version} for {python}-{target.platform}",
                     where="version.local",
-                    hint='name the variant, for instance local = "{'
-                    + next(axis for axis, _ in target.variant)
-                    + '}"',
+                    hint=f'name the variant, for instance local = "{{{axes[0]}}}"',
                 )
             )
     if problems:
         raise ConfigError(*problems[:MANY])
 
 
-def make_request(
-    target: Target, *, source: Source, backend: BackendName, toolchain: Digest, builder: str
+def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
+    target: Target,
+    *,
+    source: Source,
+    backend: BackendName,
+    toolchain: Digest,
+    builder: str,
+    needs: Sequence[Digest] = (),
 ) -> BuildRequest:
     """Freeze everything that can influence the wheel's bytes, with its digest.
 
@@ -118,9 +161,14 @@ def make_request(
         backend: what builds it.
         toolchain: digest of the locked toolchain.
         builder: version of this program.
+        needs: the keys of the requests whose outputs go into the source.
     """
     content = {
         "identifier": target.build_identifier,
+        "baseline": target.baseline,
+        "abi3": target.abi3,
+        "library": None if target.library is None else asdict(target.library),
+        "needs": list(needs),
         "version": target.version,
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
@@ -154,105 +202,305 @@ def planned_backend(target: Target, facts: BuilderFacts) -> BackendName:
     return BackendName.CIBUILDWHEEL if known else BackendName.DIRECT
 
 
-def _target(
-    settings: Settings, cell: Cell, source_version: str | None, facts: BuilderFacts
-) -> Target:
-    values = dict(cell.values)
-    arch, libc = Arch(values["arch"]), Libc(values["libc"])
-    overrides = [(f"override[{i}]", settings.override[i]) for i in cell.overrides]
-    version, composed = _version(settings, overrides, values, source_version)
-    names = {**values, **composed.values()}
-    runner = _last(rule.runner for _, rule in overrides)
-    return Target(
-        id=cell.id,
-        python=values["python"],
-        libc=libc,
-        arch=arch,
-        variant=cell.variant,
-        version=composed.version,
-        build_tag=composed.build_tag,
-        on_mismatch=version.on_mismatch or OnMismatch.FAIL,
-        image=_image(settings, overrides, values, facts),
-        env=_env(settings, overrides, names),
-        steps=_steps(settings, overrides, names),
-        runner=runner or _RUNNERS.get(arch, _FALLBACK_RUNNER),
-        emulated=runner is None and arch not in _RUNNERS,
+class _Resolver:
+    """Makes targets of cells; what cells with the same overrides share is worked out once."""
+
+    def __init__(
+        self,
+        file: Layered,
+        source_version: str | None,
+        facts: BuilderFacts,
+        table: Table | None,
+    ) -> None:
+        self._file = file
+        self._table = table
+        self._source_version = source_version
+        self._facts = facts
+        self._known: dict[tuple[int, ...], _Merged] = {}
+
+    def target(self, cell: Cell) -> Target:
+        """Resolve one cell."""
+        merged = self._merged(cell.overrides)
+        values = as_mapping(cell)
+        python, abi3 = self._python(values, merged, cell)
+        values = {**values, "python": python}
+        libc, baseline = _libc(values["libc"])
+        arch = Arch(values["arch"])
+        version, composed = _version(merged, values, self._source_version)
+        names = {**values, **composed.values()}
+        image, image_origin = self.image(values, merged.image)
+        emulated = merged.runner is None and arch not in _RUNNERS
+        resources = _resources(merged)
+        return Target(
+            id=cell.id,
+            python=python,
+            abi3=abi3,
+            libc=libc,
+            baseline=baseline,
+            arch=arch,
+            variant=cell.values[3:],
+            version=composed.version,
+            build_tag=composed.build_tag,
+            on_mismatch=version.on_mismatch or OnMismatch.FAIL,
+            image=image,
+            env=_env(merged.env, names),
+            steps=_steps(merged, names),
+            resources=resources,
+            cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
+            runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
+            emulated=emulated,
+            derived=cell.derived,
+            covers=(cell.values,),
+            aliases=(cell.id,),
+            test_pythons=self._later(values) if cell.values[0][1].startswith("abi3-") else (),
+            origins=(*merged.origins, ("image", image_origin)),
+        )
+
+    def library(self, name: str, library: Library, cell: Cell) -> Target:
+        """Resolve one cell of a library."""
+        values = as_mapping(cell)
+        where = f"library.{name}"
+        libc, baseline = _libc(values["libc"])
+        arch = Arch(values["arch"])
+        own = (f"{where}.image", library.image) if library.image else None
+        image, image_origin = self.image(values, own)
+        emulated = arch not in _RUNNERS
+        command = template.render(library.command, values, where=f"{where}.command")
+        return Target(
+            id=cell.id,
+            python="",
+            libc=libc,
+            baseline=baseline,
+            arch=arch,
+            variant=cell.values[2:],
+            version="",
+            build_tag="",
+            on_mismatch=OnMismatch.FAIL,
+            image=image,
+            env=_env([(f"{where}.env", library.env)], values),
+            steps=Steps(),
+            resources=Resources(),
+            cost=EMULATED_COST if emulated else 1.0,
+            runner=_RUNNERS.get(arch, _FALLBACK_RUNNER),
+            emulated=emulated,
+            derived=cell.derived,
+            covers=(cell.values,),
+            aliases=(cell.id,),
+            origins=(("image", image_origin),),
+            library=LibraryStep(name=name, command=command, outputs=library.outputs),
+        )
+
+    def image(self, values: Mapping[str, str], own: tuple[str, str] | None) -> tuple[str, str]:
+        """Return the image for a platform, and what named it.
+
+        Raises:
+            ConfigError: there is none, or it is a word that is no alias.
+        """
+        libc, arch = values["libc"], values["arch"]
+        plain = _libc(libc)[0]
+        found = own or self._named_image(libc, plain, arch)
+        if found is None:
+            raise ConfigError.of(
+                f"no image for {libc}_{arch}: cibuildwheel has none of its own",
+                where=f"images.{libc}_{arch}",
+                hint="name one that holds /opt/python/<tag>/bin/python",
+            )
+        where, text = found
+        image = template.render(text, values, where=where)
+        known = self._facts.aliases.get(arch, ())
+        aliases = [each for each in known if each.startswith(plain)]
+        # A reference has a registry, a path or a tag; a bare word can only be an alias.
+        if not any(mark in image for mark in "/:@") and image not in aliases:
+            raise ConfigError.of(
+                f"{image!r} is neither an image reference nor an alias for {libc}_{arch}",
+                where=where,
+                hint=f"aliases: {', '.join(aliases) or 'none'}",
+            )
+        return image, where
+
+    def _named_image(self, libc: str, plain: str, arch: str) -> tuple[str, str] | None:
+        """``[images]`` by exact platform, then by libc; else what cibuildwheel pins."""
+        for platform in dict.fromkeys((f"{libc}_{arch}", f"{plain}_{arch}")):
+            for prefix, part in reversed(self._file.layers):
+                if platform in part.images:
+                    return f"{prefix}images.{platform}", part.images[platform]
+        if libc != plain:
+            pinned = self._facts.aliases.get(arch, ())
+            return (f"axes.libc {libc}", libc) if libc in pinned else None
+        default = self._facts.default_images.get(f"{plain}_{arch}")
+        return ("the locked cibuildwheel", default) if default else None
+
+    def _python(self, values: Mapping[str, str], merged: _Merged, cell: Cell) -> tuple[str, str]:
+        """Return the Python that builds a cell, and the lowest that its stable ABI is for.
+
+        Raises:
+            ConfigError: the wheel would not serve the cell's own Python.
+        """
+        value, floor = values["python"], merged.build.abi3
+        where = dict(merged.origins).get("build.abi3-python", "build.abi3-python")
+        own = merged.build.abi3_python
+        if value.startswith("abi3-"):
+            floor = value.removeprefix("abi3-")
+            built_with = own or self._lowest(values, floor)
+        elif floor is None:
+            return value, ""
+        else:
+            built_with = own or value
+        for each, path in ((value.removeprefix("abi3-"), "build.abi3"), (built_with, where)):
+            if _minor(each) < _minor(floor):
+                raise ConfigError.of(
+                    f"a {floor}-abi3 wheel has nothing to do with {each} ({cell.id})",
+                    where=dict(merged.origins).get(path, path),
+                    hint="the stable ABI is for that CPython and later ones, not for free-threaded "
+                    "ones or PyPy: exclude them here",
+                )
+        return built_with, floor
+
+    def _lowest(self, values: Mapping[str, str], floor: str) -> str:
+        """The lowest Python from ``floor`` on that can build: the builder and torch have it."""
+        torch = self._table.pythons(values) if self._table is not None else None
+        fit = [each for each in self._built(values) if torch is None or each in torch]
+        return next((each for each in fit if _minor(each) >= _minor(floor)), floor)
+
+    def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The Pythons later than the one that builds."""
+        first = _minor(values["python"])
+        return tuple(each for each in self._built(values) if _minor(each) > first)
+
+    def _built(self, values: Mapping[str, str]) -> list[str]:
+        """The CPythons that the locked cibuildwheel builds for a platform, lowest first."""
+        platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
+        known = self._facts.identifiers
+        return sorted(
+            (p for p in self._facts.pythons if f"{p}-{platform}" in known and _minor(p) > 0),
+            key=_minor,
+        )
+
+    def _merged(self, overrides: tuple[int, ...]) -> _Merged:
+        found = self._known.get(overrides)
+        if found is None:
+            rules = [self._file.grid.override[index] for index in overrides]
+            found = self._known[overrides] = _merge(self._file, rules)
+        return found
+
+
+def _minor(python: str) -> int:
+    """``cp312`` -> 12; -1 for what no stable ABI is for: PyPy and free-threaded builds."""
+    found = re.fullmatch(r"cp3(\d+)", python)
+    return int(found[1]) if found else -1
+
+
+def _libc(value: str) -> tuple[Libc, str]:
+    """``manylinux_2_28`` -> manylinux and its baseline ``2.28``; empty when it names none."""
+    return baseline_of(value) or (Libc(value), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Merged:
+    """All layers over each other, for the cells with the same overrides.
+
+    Attributes:
+        build: how to build.
+        test: how to test.
+        version: how the version is composed.
+        resources: what a target may use.
+        env: (origin, variables) in order.
+        image: (origin, template) of an override's image.
+        runner: (origin, label) of an override's runner.
+        origins: setting -> dotted path of what set it.
+    """
+
+    build: Build
+    test: Test
+    version: VersionParts
+    resources: Any
+    env: list[tuple[str, Env | dict[str, str]]]
+    image: tuple[str, str] | None
+    runner: tuple[str, str] | None
+    origins: tuple[tuple[str, str], ...]
+
+
+_SECTIONS = ("build", "test", "version", "resources")
+
+
+def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
+    layers: list[tuple[str, Matrix | Override]] = [
+        *file.layers,
+        *((f"{path}.", rule) for path, rule in rules),
+    ]
+    origins: dict[str, str] = {}
+    sections: dict[str, Any] = {}
+    for name in _SECTIONS:
+        parts = [(f"{prefix}{name}", getattr(part, name)) for prefix, part in layers]
+        sections[name] = _over(parts, name, origins)
+    env: list[tuple[str, Env | dict[str, str]]] = []
+    for prefix, part in layers:
+        env.append((f"{prefix}version.inject", part.version.inject))
+        env.append((f"{prefix}env", part.env))
+    image = [(f"{path}.image", rule.image) for path, rule in rules if rule.image is not None]
+    runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
+    if runner:
+        origins["runner"] = runner[-1][0]
+    return _Merged(
+        **sections,
+        env=env,
+        image=image[-1] if image else None,
+        runner=runner[-1] if runner else None,
+        origins=tuple(origins.items()),
     )
 
 
+def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]) -> Model:
+    """Lay tables over each other: what a later one sets wins. Say in ``origins`` which it was."""
+    merged = parts[0][1]
+    for path, part in parts:
+        changes = {field: getattr(part, field) for field in part.model_fields_set}
+        merged = merged.model_copy(update=changes)
+        for field in changes:
+            key = type(part).model_fields[field].alias or field
+            origins[f"{name}.{key}"] = f"{path}.{key}"
+    return merged
+
+
+def _resources(merged: _Merged) -> Resources:
+    own = merged.resources
+    return Resources(cpus=own.cpus, memory=_engine_size(own.memory), cost=own.cost)
+
+
+def _engine_size(memory: str | None) -> str | None:
+    """``16 GiB`` in bytes, as docker and podman take them; units are powers of 1024."""
+    if memory is None:
+        return None
+    number, unit = re.fullmatch(r"([0-9.]+) ?([kKMGT]?)i?B?", memory).groups()  # type: ignore[union-attr]
+    scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[unit.lower()]
+    return f"{int(float(number) * scale)}b"
+
+
 def _version(
-    settings: Settings,
-    overrides: list[tuple[str, Override]],
-    values: Mapping[str, str],
-    source_version: str | None,
+    merged: _Merged, values: Mapping[str, str], source_version: str | None
 ) -> tuple[VersionParts, Composed]:
-    parts = _merged(settings.version, *(rule.version for _, rule in overrides))
+    parts = merged.version
     base = parts.base if parts.base is not None else source_version
     return parts, compose(base=base, local=parts.local, build_tag=parts.build_tag, values=values)
 
 
-def _merged(first: M, *others: M) -> M:
-    """Lay ``others`` over ``first``: what a later one sets wins."""
-    merged = first
-    for other in others:
-        changes = {name: getattr(other, name) for name in other.model_fields_set}
-        merged = merged.model_copy(update=changes)
-    return merged
-
-
-def _last(values: Iterable[T | None]) -> T | None:
-    return next((v for v in reversed(list(values)) if v is not None), None)
-
-
-def _image(
-    settings: Settings,
-    overrides: list[tuple[str, Override]],
-    values: Mapping[str, str],
-    facts: BuilderFacts,
-) -> str:
-    platform = f"{values['libc']}_{values['arch']}"
-    where = f"images.{platform}"
-    chosen = settings.images.get(platform) or facts.default_images.get(platform)
-    for rule_path, rule in overrides:
-        if rule.image is not None:
-            where, chosen = f"{rule_path}.image", rule.image
-    if not chosen:
-        raise ConfigError.of(
-            f"no image for {platform}: cibuildwheel has none of its own",
-            where=where,
-            hint="name one that holds /opt/python/<tag>/bin/python",
-        )
-    image = template.render(chosen, values)
-    known = facts.aliases.get(values["arch"], ())
-    aliases = [each for each in known if each.startswith(values["libc"])]
-    # A reference has a registry, a path or a tag; a bare word can only be an alias.
-    if not any(mark in image for mark in "/:@") and image not in aliases:
-        raise ConfigError.of(
-            f"{image!r} is neither an image reference nor an alias for {platform}",
-            where=where,
-            hint=f"aliases: {', '.join(aliases) or 'none'}",
-        )
-    return image
-
-
 def _env(
-    settings: Settings, overrides: list[tuple[str, Override]], names: Mapping[str, str]
+    layers: Sequence[tuple[str, Env | dict[str, str]]], names: Mapping[str, str]
 ) -> tuple[EnvVar, ...]:
-    layers: list[tuple[str, Env | dict[str, str]]] = [
-        ("version.inject", settings.version.inject),
-        ("env", settings.env),
-    ]
-    for where, rule in overrides:
-        layers.append((f"{where}.version.inject", rule.version.inject))
-        layers.append((f"{where}.env", rule.env))
-    found: dict[str, EnvVar] = {}
+    last: dict[str, tuple[str, EnvValue | str]] = {}
     for origin, layer in layers:
         for name, value in layer.items():
-            shell = isinstance(value, EnvValue)
-            text = value.shell if isinstance(value, EnvValue) else value
-            found[name] = EnvVar(
-                name=name, value=template.render(text, names), origin=origin, shell=shell
-            )
+            last[name] = (origin, value)
+    found: dict[str, EnvVar] = {}
+    # Only what counts is rendered: an override may replace what this cell has no axis for.
+    for name, (origin, value) in last.items():
+        text = value.shell if isinstance(value, EnvValue) else value
+        found[name] = EnvVar(
+            name=name,
+            value=template.render(text, names, where=f"{origin}.{name}"),
+            origin=origin,
+            shell=isinstance(value, EnvValue),
+        )
     return _in_order(found)
 
 
@@ -284,23 +532,191 @@ def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
     return tuple(ordered)
 
 
-def _steps(
-    settings: Settings, overrides: list[tuple[str, Override]], names: Mapping[str, str]
-) -> Steps:
-    build = _merged(settings.build, *(rule.build for _, rule in overrides))
-    test = _merged(settings.test, *(rule.test for _, rule in overrides))
+def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
+    build, test = merged.build, merged.test
+    origins = dict(merged.origins)
 
-    def text(value: str | None) -> str | None:
-        return None if value is None else template.render(value, names)
+    def text(value: str | None, key: str) -> str | None:
+        return None if value is None else template.render(value, names, where=origins.get(key, key))
 
     config = sorted((build.config_settings or {}).items())
     return Steps(
-        before_all=text(build.before_all),
-        before_build=text(build.before_build),
-        config_settings=tuple((key, template.render(value, names)) for key, value in config),
-        repair=text(build.repair),
+        before_all=text(build.before_all, "build.before-all"),
+        before_build=text(build.before_build, "build.before-build"),
+        config_settings=tuple(
+            (key, str(text(value, "build.config-settings"))) for key, value in config
+        ),
+        repair=text(build.repair, "build.repair"),
         external=tuple(build.external or ()),
-        test_command=text(test.command),
-        test_requires=tuple(template.render(each, names) for each in test.requires or ()),
+        test_command=text(test.command, "test.command"),
+        test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
         timeout=build.timeout,
     )
+
+
+# Fan-in
+
+
+class _Libraries:
+    """The libraries' targets, and which wheels need which of them."""
+
+    def __init__(self, file: Layered) -> None:
+        self.targets: list[Target] = []
+        self.exclusions: list[Exclusion] = []
+        self._file = file
+        self._conditions = {
+            name: condition.from_when(each.when, where=f"library.{name}.when")
+            for name, each in file.settings.library.items()
+            if each.when is not None
+        }
+        self._needed: set[TargetId] = set()
+
+    def needs(self, cell: Cell) -> tuple[TargetId, ...]:
+        """Return the targets whose outputs go into this cell's source."""
+        values = as_mapping(cell)
+        found = tuple(each.id for each in self.targets if self._feeds(each, values))
+        self._needed.update(found)
+        return found
+
+    def _feeds(self, target: Target, values: Mapping[str, str]) -> bool:
+        name = target.library.name if target.library is not None else ""
+        node = self._conditions.get(name)
+        if node is not None and not condition.holds(node, values):
+            return False
+        return _agree(dict(target.covers[0]), values)
+
+    def check(self) -> None:
+        """Refuse what would be built for nothing.
+
+        Raises:
+            ConfigError: a library's target feeds no wheel.
+        """
+        needed = self._needed | {each for target in self.targets for each in target.needs}
+        unused = [each for each in self.targets if each.id not in needed]
+        if unused:
+            raise ConfigError(
+                *(
+                    Problem(
+                        what=f"{each.id} feeds no wheel",
+                        where=f"library.{each.library.name}" if each.library else "library",
+                        hint="exclude it, or give the wheels an axis with its values",
+                    )
+                    for each in unused[:MANY]
+                )
+            )
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two cells have equal values on the axes that both have."""
+    return all(other.get(axis, value) == value for axis, value in one.items())
+
+
+def _libraries(file: Layered, resolver: _Resolver) -> _Libraries:
+    """Resolve the libraries in an order in which each comes after those it needs."""
+    libraries = _Libraries(file)
+    made: dict[str, list[Target]] = {}
+    for name in _in_dependency_order(file.settings.library):
+        library = file.settings.library[name]
+        expansion = expand(of_library(name, library, file.grid), prefix=f"{name}-")
+        made[name] = []
+        for cell in expansion.cells:
+            target = resolver.library(name, library, cell)
+            needs = (
+                each.id
+                for other in sorted(library.needs)
+                for each in made[other]
+                if _agree(dict(each.covers[0]), dict(cell.values))
+            )
+            made[name].append(replace(target, needs=tuple(needs)))
+        libraries.targets += made[name]
+        libraries.exclusions += expansion.exclusions
+    return libraries
+
+
+def _in_dependency_order(libraries: Mapping[str, Library]) -> list[str]:
+    """Raise ConfigError where libraries need each other in a circle."""
+    waiting = {name: set(each.needs) for name, each in libraries.items()}
+    ordered: list[str] = []
+    while waiting:
+        ready = sorted(name for name, needs in waiting.items() if needs <= set(ordered))
+        if not ready:
+            circle = sorted(waiting)
+            raise ConfigError.of(
+                f"libraries need each other in a circle: {', '.join(circle)}",
+                where=f"library.{circle[0]}.needs",
+            )
+        ordered.append(ready[0])
+        del waiting[ready[0]]
+    return ordered
+
+
+# Collapse
+
+
+def _collapsed(
+    found: Sequence[tuple[Cell, Target]], name: Callable[[Pairs], TargetId]
+) -> tuple[Target, ...]:
+    """Make one target of the cells that would build the same; it names all it covers."""
+    groups: dict[Any, list[Target]] = {}
+    for _, target in found:
+        groups.setdefault(_identity(target), []).append(target)
+    shared = {key: _shared(group, name) for key, group in groups.items()}
+    taken = Counter(each.id for each in shared.values())
+    return tuple(
+        # Two groups may have the same values in common: then their first cells tell them apart.
+        each if taken[each.id] == 1 else replace(each, id=groups[key][0].id)
+        for key, each in shared.items()
+    )
+
+
+def _identity(target: Target) -> Any:
+    """Everything that decides about the wheel's bytes, the source and the host left out."""
+    return (
+        target.abi3 or target.python,
+        bool(target.abi3),
+        target.platform,
+        target.baseline,
+        target.version,
+        target.build_tag,
+        target.on_mismatch,
+        target.image,
+        tuple((each.name, each.value, each.shell) for each in target.env),
+        replace(target.steps, timeout=None),
+        target.needs,
+    )
+
+
+def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Target:
+    """Return the one target of a group: built with the lowest of its cells' Pythons."""
+    if len(group) == 1 and not group[0].abi3:
+        return group[0]
+    first = min(group, key=lambda target: _minor(target.python))
+    cells = [_built_as(each) for each in group]
+    common = tuple(pair for pair in cells[0] if all(pair in other for other in cells[1:]))
+    covered = dict.fromkeys(each.python for each in group)
+    return replace(
+        first,
+        id=_named(common, name) or group[0].id,
+        variant=common[3:],
+        cost=max(each.cost for each in group),
+        covers=tuple(cell for each in group for cell in each.covers),
+        aliases=tuple(alias for each in group for alias in each.aliases),
+        test_pythons=tuple(
+            dict.fromkeys(each for each in (*covered, *first.test_pythons) if each != first.python)
+        )
+        if first.abi3
+        else (),
+    )
+
+
+def _built_as(target: Target) -> Pairs:
+    """A cell's values with the Python that its wheel is for."""
+    python = f"abi3-{target.abi3}" if target.abi3 else target.python
+    return (("python", python), *target.covers[0][1:])
+
+
+def _named(common: Pairs, name: Callable[[Pairs], TargetId]) -> TargetId | None:
+    try:
+        return name(common)
+    except ConfigError:  # a label that needs one of the axes that are gone
+        return None

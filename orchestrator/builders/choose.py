@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.cibuildwheel import image_reference
@@ -34,11 +33,13 @@ class Choice:
         backend: what builds it; None when nothing here can.
         reason: why that one (and why not the other).
         failure: why nothing can.
+        in_container: for a library, whether its command runs in a container.
     """
 
     backend: BackendName | None
     reason: str
     failure: Failure | None = None
+    in_container: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,18 @@ class Survey:
         """Why the cibuildwheel backend cannot build ``target`` here; None when it can."""
         if target.build_identifier not in self.facts.identifiers:
             return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
+        problem = self.no_container(target)
+        chosen = self.engine.chosen
+        if problem is not None or chosen is None:
+            return problem
+        image = image_reference(target, self.host.toolchain)
+        key = (image, target.arch)
+        if key not in self._pythons:
+            self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
+        return _no_python(target, self._pythons[key])
+
+    def no_container(self, target: Target) -> Problem | None:
+        """Why no container of the target's image can run here; None when one can."""
         chosen = self.engine.chosen
         if chosen is None:
             return _joined(self.engine.problems)
@@ -120,11 +133,7 @@ class Survey:
                 log=self.log,
                 cancel=self.cancel,
             ).problem
-        if self._images[key] is not None:
-            return self._images[key]
-        if key not in self._pythons:
-            self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
-        return _no_python(target, self._pythons[key])
+        return self._images[key]
 
     def no_direct(self, target: Target) -> Problem | None:
         """Why the direct backend cannot build ``target`` here; None when it can."""
@@ -139,6 +148,8 @@ class Survey:
                 what=f"this machine's libc makes {self.libc} wheels, not {target.libc}",
                 hint="`orchestrator doctor` says what a container build for it lacks",
             )
+        if target.library is not None:
+            return None
         if target.python not in self.pythons:
             self.pythons[target.python] = self.find(target.python)
         return self.pythons[target.python].problem
@@ -171,8 +182,35 @@ def choose(
         survey: asks the machine.
         wanted: the backend of ``--backend``; None for auto.
     """
-    decide = partial(_decide, survey=survey, wanted=wanted)
-    return {target.id: decide(target) for target in targets}
+    choices: dict[TargetId, Choice] = {}
+    for target in targets:  # in plan order: what a target needs has been decided before it
+        decide = _decide if target.library is None else _decide_library
+        lacking = next((each for each in target.needs if choices[each].backend is None), None)
+        if lacking is None:
+            choices[target.id] = decide(target, survey=survey, wanted=wanted)
+        else:
+            choices[target.id] = _unavailable(
+                Problem(what=f"it needs {lacking}, which cannot be built here")
+            )
+    return choices
+
+
+def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
+    """In a container of its image where that works, as its wheels; else on this host."""
+    problems: list[Problem] = []
+    if wanted in {None, BackendName.CIBUILDWHEEL}:
+        problem = survey.no_container(target)
+        if problem is None:
+            reason = _engine_reason(target, survey)
+            return Choice(backend=BackendName.DIRECT, reason=reason, in_container=True)
+        problems.append(problem)
+    if wanted in {None, BackendName.DIRECT}:
+        problem = survey.no_direct(target)
+        if problem is None:
+            why = f"{problems[0].what}; " if problems else ""
+            return Choice(backend=BackendName.DIRECT, reason=f"{why}running on this host")
+        problems.append(problem)
+    return _unavailable(_joined(problems))
 
 
 def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
@@ -190,7 +228,10 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
             where = f"{interpreter.path} of this host" if interpreter else "this host"
             return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
         problems.append(problem)
-    together = _joined(problems)
+    return _unavailable(_joined(problems))
+
+
+def _unavailable(together: Problem) -> Choice:
     failure = Failure(
         kind=FailureKind.UNAVAILABLE,
         message=together.what,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.host.toolchain import Toolchain
-    from orchestrator.models import BuildRequest
+    from orchestrator.models import BuildRequest, Resources
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -126,15 +126,30 @@ class Cibuildwheel:
             "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
             **options(job.request),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target.resources),
         }
 
-    def _engine_option(self) -> str:
+    def _engine_option(self, resources: Resources) -> str:
         """The engine, and what its containers need: our label, the host's CA and proxies."""
-        args = (f"--label={self.label}", *self.host.network.container_args(), *self.create_args)
+        args = (
+            f"--label={self.label}",
+            *self.host.network.container_args(),
+            *container_limits(resources),
+            *self.create_args,
+        )
         quoted = " ".join(shlex.quote(each) for each in args)
         # Without this, the host's whole file system would be writable at /host.
         return f"{self.engine}; create_args: {quoted}; disable_host_mount: true"
+
+
+def container_limits(resources: Resources) -> tuple[str, ...]:
+    """Return the engine's arguments for what a target may use; docker and podman agree on them."""
+    limits = []
+    if resources.cpus is not None:
+        limits.append(f"--cpus={resources.cpus:g}")
+    if resources.memory is not None:
+        limits.append(f"--memory={resources.memory}")
+    return tuple(limits)
 
 
 def command(request: BuildRequest, output: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, matrix_option, select_option
+from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
 from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("build")
 @matrix_option
-@select_option
+@channel_option
+@select_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Targets at once.")
 @build_options
 @click.option(
@@ -67,12 +68,14 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     default=False,
     help="Stop at the first failure, or build the rest.  [default: keep going]",
 )
-def command(matrix: Path, select: Sequence[str], **options: Any) -> int:
+def command(
+    matrix: Path, channel: str, select: Sequence[str], part: str | None, **options: Any
+) -> int:
     """Build the whole matrix, or a part of it."""
     from orchestrator.cli.common import open_workspace, selected
 
-    workspace = open_workspace(matrix)
-    return run_build(workspace, selected(workspace.plan, select), **options)
+    workspace = open_workspace(matrix, channel)
+    return run_build(workspace, selected(workspace.plan, select, part), **options)
 
 
 def run_build(  # noqa: PLR0913 - the options of the command line

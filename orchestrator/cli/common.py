@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.builders.source import Origin, locate
-from orchestrator.config.load import closest, load
+from orchestrator.config.lines import located
+from orchestrator.config.load import examine
+from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.matrix.select import select_ids
+from orchestrator.matrix.compat import Table, load_table
+from orchestrator.matrix.expand import expand
+from orchestrator.matrix.grid import layered
+from orchestrator.matrix.select import select, shard
 from orchestrator.models import BuilderFacts, Plan
 from orchestrator.plan import make_plan
 from orchestrator.wheel.external import resolve as resolve_external
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.config.settings import Settings
+    from orchestrator.config.settings import Channel, Settings, TorchTable
+    from orchestrator.errors import Problem
     from orchestrator.models import Target
     from orchestrator.run.session import Inputs
 
@@ -56,29 +62,95 @@ class Workspace:
         )
 
 
-def open_workspace(matrix: Path) -> Workspace:
+def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     """Read matrix.toml and plan it.
 
+    Args:
+        matrix: the file.
+        channel: the channel to plan for, empty for none.
+
     Raises:
-        ConfigError: there is no such file, or it is wrong.
+        ConfigError: there is no such file, or it is wrong: all that is wrong, with its lines.
         SourceError: the source is wrong.
     """
+    data = _read(matrix)
     try:
-        data = matrix.read_bytes()
+        return _planned(matrix, data, channel)
+    except ConfigError as error:
+        raise located(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError.of(
             error.strerror or str(error),
-            where=str(matrix),
+            where=str(path),
             hint="run this in the directory of matrix.toml, or say --matrix FILE",
         ) from None
+
+
+def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
     facts = builder_facts()
-    settings = load(data, facts=facts)
     root = matrix.resolve().parent
+    loaded = examine(data, facts=facts)
+    settings = loaded.settings
+    if settings is None or loaded.problems:
+        problems = list(loaded.problems)
+        if settings is not None and loaded.whole:
+            problems += _problems_of_cells(settings, channel, _table(settings, root))
+        raise ConfigError(*problems)
     origin = locate(settings.project.source, base=root)
-    plan = make_plan(settings, source_version=origin.version, facts=facts)
+    plan = make_plan(
+        settings,
+        source_version=origin.version,
+        facts=facts,
+        channel=channel,
+        table=_table(settings, root),
+    )
     for external in {target.steps.external for target in plan.targets}:
         resolve_external(external)  # an unknown preset is an error now, not after the build
     return Workspace(root=root, settings=settings, facts=facts, origin=origin, plan=plan)
+
+
+def _problems_of_cells(
+    settings: Settings, channel: str, table: TorchTable | None
+) -> tuple[Problem, ...]:
+    """What is wrong with the cells of a file that has wrong settings elsewhere."""
+    try:
+        file = layered(settings, channel)
+        expand(file.grid, table=None if table is None else Table(table, settings.compat))
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _table(settings: Settings, root: Path) -> TorchTable | None:
+    """Read the torch table, if the matrix has such an axis at all."""
+    parts: tuple[Settings | Channel, ...] = (settings, *settings.channel.values())
+    axes = {axis for part in parts for axis in part.axes}
+    axes |= {axis for part in parts for rows in part.rows for axis in rows.axes}
+    if "torch" not in axes or not settings.compat.torch:
+        return None
+    if settings.compat.file is not None:
+        path = root / settings.compat.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigError.of(
+                f"{path}: {error.strerror}",
+                where="compat.file",
+                hint="`orchestrator compat refresh` writes such a file",
+            ) from None
+        return load_table(data, where=str(path))
+    return builtin_table()
+
+
+def builtin_table() -> TorchTable:
+    """Read the torch table that comes with the program."""
+    data = (files("orchestrator.matrix") / "compat.toml").read_bytes()
+    return load_table(data, where="the built-in table")
 
 
 def builder_facts() -> BuilderFacts:
@@ -93,27 +165,28 @@ def builder_facts() -> BuilderFacts:
     )
 
 
-def selected(plan: Plan, select: Sequence[str]) -> Plan:
-    """Keep the targets that ``--select`` means.
+def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) -> Plan:
+    """Keep the targets that ``--select`` and ``--shard`` mean, and what they need.
 
     Raises:
         NothingSelectedError: none is left.
     """
     if not plan.targets:
         raise NothingSelectedError.of("every cell of the matrix is excluded", where="exclude")
-    chosen = set(select_ids([each.id for each in plan.targets], select))
-    targets = tuple(each for each in plan.targets if each.id in chosen)
-    return Plan(targets=targets, exclusions=plan.exclusions)
+    targets = select(plan.targets, expressions)
+    if part is not None:
+        targets = shard(targets, part)
+    return replace(plan, targets=targets)
 
 
 def find_target(plan: Plan, target_id: str) -> Target:
-    """Return one target by its exact ID.
+    """Return one target by its exact ID, or that of a cell it covers.
 
     Raises:
         ConfigError: there is none, with the closest one, or with why it is excluded.
     """
     for target in plan.targets:
-        if target.id == target_id:
+        if target_id in {target.id, *target.aliases}:
             return target
     ids = [each.id for each in plan.targets]
     raise ConfigError.of(

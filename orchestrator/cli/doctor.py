@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, matrix_option
+from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 @click.command("doctor")
 @matrix_option
+@channel_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
-def command(matrix: Path, *, as_json: bool) -> int:
+def command(matrix: Path, channel: str, *, as_json: bool) -> int:
     """Check what this machine can build, and say what to do about the rest; exit 4 if not all."""
     from orchestrator.cli.common import open_workspace, stdout
     from orchestrator.host import doctor, emulation, toolchain
 
-    workspace = open_workspace(matrix) if matrix.is_file() else None
+    workspace = open_workspace(matrix, channel) if matrix.is_file() else None
     targets = workspace.plan.targets if workspace else ()
     checks = doctor.examine(
         arches=tuple(dict.fromkeys(each.arch for each in targets)) or (emulation.host_arch(),),

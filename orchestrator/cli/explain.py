@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, matrix_option
+from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
 from orchestrator.models import BackendName, Plan
 
 if TYPE_CHECKING:
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command("explain")
-@click.argument("target")
+@target_argument
 @matrix_option
-def command(target: str, matrix: Path) -> None:
+@channel_option
+def command(target: str, matrix: Path, channel: str) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
     from orchestrator.run.session import planned_requests
 
-    workspace = open_workspace(matrix)
+    workspace = open_workspace(matrix, channel)
     found = find_target(workspace.plan, target)
     inputs = workspace.inputs(Plan(targets=(found,), exclusions=()))
     (request,) = planned_requests(

@@ -26,12 +26,65 @@ def matrix_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def select_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--select GLOB``, the same everywhere."""
+def channel_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--channel NAME``, the same everywhere."""
+    return click.option(
+        "--channel",
+        default="",
+        metavar="NAME",
+        shell_complete=_channels,
+        help="Plan for a channel of the matrix: [channel.NAME].",
+    )(function)
+
+
+def select_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--select EXPR`` and ``--shard I/N``, the same everywhere."""
+    function = click.option(
+        "--shard",
+        "part",
+        metavar="I/N",
+        help="Only the I-th of N parts of about equal cost.",
+    )(function)
     return click.option(
         "--select",
         "select",
         multiple=True,
         metavar="EXPR",
-        help="Glob over target IDs; may be given more than once.",
+        shell_complete=_ids,
+        help="Glob over target IDs, or an expression over axes such as "
+        "'cuda>=13 & arch=aarch64 & !python=cp314t'; may be given more than once.",
     )(function)
+
+
+def target_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``TARGET``, the same everywhere."""
+    return click.argument("target", shell_complete=_ids)(function)
+
+
+def _ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The IDs of the matrix at hand, for the shell; a wrong matrix has none."""
+    del parameter
+    from orchestrator.cli.common import open_workspace
+    from orchestrator.errors import OrchestratorError
+
+    try:
+        plan = open_workspace(_matrix(context), context.params.get("channel") or "").plan
+    except OrchestratorError:
+        return []
+    return [each.id for each in plan.targets if each.id.startswith(incomplete)]
+
+
+def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    del parameter
+    from orchestrator.cli.common import open_workspace
+    from orchestrator.errors import OrchestratorError
+
+    try:
+        settings = open_workspace(_matrix(context)).settings
+    except OrchestratorError:
+        return []
+    return [each for each in sorted(settings.channel) if each.startswith(incomplete)]
+
+
+def _matrix(context: click.Context) -> Path:
+    return Path(context.params.get("matrix") or "matrix.toml")

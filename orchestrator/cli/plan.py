@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, matrix_option, select_option
+from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,31 +19,45 @@ if TYPE_CHECKING:
 
 @click.command("plan")
 @matrix_option
-@select_option
+@channel_option
+@select_options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "ids"]),
+    type=click.Choice(["table", "json", "ids", "markdown", "github"]),
     default="table",
     show_default=True,
-    help="json has a schema; ids are one a line.",
+    help="json has a schema; ids are one a line; github is a job matrix on one line.",
 )
-@click.option("--excluded", is_flag=True, help="List every excluded cell, with its rule.")
-def command(matrix: Path, select: Sequence[str], form: str, *, excluded: bool) -> None:
+@click.option("--excluded", is_flag=True, help="Show what is not built: by rule, with counts.")
+def command(  # noqa: PLR0913 - the options of the command line
+    matrix: Path,
+    channel: str,
+    select: Sequence[str],
+    part: str | None,
+    form: str,
+    *,
+    excluded: bool,
+) -> None:
     """Show the targets, and what was excluded and why."""
     from orchestrator.cli.common import open_workspace, selected
+    from orchestrator.report import plans
 
-    workspace = open_workspace(matrix)
+    workspace = open_workspace(matrix, channel)
     if excluded and not workspace.plan.targets:
         plan = workspace.plan  # that everything is excluded is what this must be able to show
     else:
-        plan = selected(workspace.plan, select)
+        plan = selected(workspace.plan, select, part)
     if form == "ids":
         click.echo("\n".join(each.id for each in plan.targets))
     elif form == "json":
         click.echo(_json(workspace, plan), nl=False)
+    elif form == "github":
+        click.echo(plans.github(plan))
+    elif form == "markdown":
+        click.echo(plans.markdown(plan))
     else:
-        _show(plan, excluded=excluded)
+        click.echo(plans.excluded(plan) if excluded else plans.table(plan))
 
 
 def _json(workspace: Workspace, plan: Plan) -> str:
@@ -60,11 +74,3 @@ def _json(workspace: Workspace, plan: Plan) -> str:
     )
     keys = {each.target.id: each.key for each in requests}
     return documents.dumps(documents.plan_document(plan, keys))
-
-
-def _show(plan: Plan, *, excluded: bool) -> None:
-    from orchestrator.cli.common import stdout
-    from orchestrator.report.summary import exclusion_table, plan_table
-
-    console = stdout()
-    console.print(exclusion_table(plan) if excluded else plan_table(plan))

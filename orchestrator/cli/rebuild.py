@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.build import build_options, run_build
-from orchestrator.cli.options import matrix_option
+from orchestrator.cli.options import channel_option, matrix_option, target_argument
 from orchestrator.models import Plan
 
 if TYPE_CHECKING:
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 @click.command("rebuild")
-@click.argument("target")
+@target_argument
 @matrix_option
+@channel_option
 @build_options
-def command(target: str, matrix: Path, **options: Any) -> int:
+def command(target: str, matrix: Path, channel: str, **options: Any) -> int:
     """Build one TARGET, exactly as planned."""
     from orchestrator.cli.common import find_target, open_workspace
+    from orchestrator.matrix.select import with_needs
 
-    workspace = open_workspace(matrix)
-    plan = Plan(targets=(find_target(workspace.plan, target),), exclusions=())
+    workspace = open_workspace(matrix, channel)
+    found = find_target(workspace.plan, target)
+    targets = with_needs([found.id], workspace.plan.targets)
+    plan = Plan(targets=targets, exclusions=(), channel=channel)
     return run_build(workspace, plan, jobs=1, fail_fast=False, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -22,11 +24,15 @@ from orchestrator.models import Arch, Libc, OnMismatch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RESERVED_AXES = PASS_THROUGH | {"version", "base", "local", "build_tag"}
+DERIVED = ("cxx11abi", "gpu_archs")
+"""Properties that the torch table gives a cell; rules and templates may name them like axes."""
+
+RESERVED_AXES = PASS_THROUGH | {"version", "base", "local", "build_tag", "gpu_archs"}
 """Names that templates know already."""
 
 _AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _AXIS_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_BASELINE = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -50,9 +56,22 @@ def _command(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts), Field(min_length=1, strict=False)]
-Command = Annotated[str, BeforeValidator(_command)]
+_TEXT = {"type": ["string", "integer"]}
+_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT)]
+Texts = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_texts),
+    Field(min_length=1, strict=False),
+    WithJsonSchema(_TEXTS),
+]
+Command = Annotated[
+    str,
+    BeforeValidator(_command),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Model(BaseModel):
@@ -73,20 +92,70 @@ class Project(Model):
     """A directory (relative to matrix.toml), an sdist file, or a pinned requirement."""
 
 
+def _match_kind(value: Any) -> str:
+    return "(presence)" if isinstance(value, bool) else "(values)"
+
+
+Match = Annotated[
+    Annotated[bool, Tag("(presence)")] | Annotated[Texts, Tag("(values)")],
+    Discriminator(_match_kind),
+]
+"""``true`` and ``false``: the cell has this axis, or not; else exact values, globs, ranges."""
+
+
+def _when_kind(value: Any) -> str:
+    return "(expression)" if isinstance(value, str) else "(axes)"
+
+
+When = Annotated[
+    Annotated[str, Tag("(expression)"), Field(min_length=1)]
+    | Annotated[dict[str, Match], Tag("(axes)"), Field(min_length=1)],
+    Discriminator(_when_kind),
+]
+"""A table of axis -> what it must match, all of them; or an expression as for ``--select``."""
+
+
 class Axis(Model):
     """One dimension of the matrix."""
 
-    values: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
-    """The values, in the order in which they are built."""
+    values: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] | None = None
+    """The values, in the order in which they are built; unset when `[[rows]]` give them."""
     label: str | None = None
     """Template of this axis' part of the target ID; the value itself when unset."""
+    when: When | None = None
+    """The cells that have this axis; it is absent from all others, and does not multiply them."""
 
 
 def _axis(value: Any) -> Any:
     return value if isinstance(value, dict | Axis) else {"values": value}
 
 
-AxisField = Annotated[Axis, BeforeValidator(_axis)]
+_VALUES = {"type": "array", "items": _TEXT, "minItems": 1}
+
+
+class _AxisSchema:
+    """In the JSON Schema an axis is a table or, in short, its values."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [_VALUES, handler(schema)]}
+
+
+AxisField = Annotated[Axis, BeforeValidator(_axis), _AxisSchema]
+
+
+class Rows(Model):
+    """Axes that move together, row by row, instead of being multiplied."""
+
+    axes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)]
+    """The axes' names: the columns."""
+    values: Annotated[
+        tuple[Annotated[tuple[Texts, ...], Field(strict=False)], ...],
+        Field(min_length=1, strict=False),
+    ]
+    """The rows; a list inside a row stands for each of its values."""
+    when: When | None = None
+    """The cells that have these axes."""
 
 
 class EnvValue(Model):
@@ -107,16 +176,29 @@ Env = dict[
         Discriminator(_env_kind),  # otherwise an error in one kind is reported for both
     ],
 ]
-When = dict[str, Texts]
+Include = dict[str, Texts]
 
 
 class Exclude(Model):
     """Cells that are not built."""
 
-    when: Annotated[When, Field(min_length=1)]
-    """Axis -> exact value, glob or version range, or a list of them."""
+    when: When
+    """Which: axis -> exact value, glob, version range or presence; or an expression."""
     reason: str = ""
     """Why, for the plan."""
+    optional: bool = False
+    """Whether it may match nothing."""
+
+
+class Resources(Model):
+    """What one target may use while it is built."""
+
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """CPUs of the container."""
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")] | None = None
+    """Memory of the container, for instance ``16 GiB``."""
+    cost: Annotated[float, Field(gt=0)] | None = None
+    """How long it takes compared with other targets (1 when unset), for balanced shards."""
 
 
 class Build(Model):
@@ -130,7 +212,11 @@ class Build(Model):
     """PEP 517 config settings."""
     repair: str | None = None
     """``none`` (the default), ``auditwheel``, or a command with {wheel} and {dest_dir}."""
-    external: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    abi3: Annotated[str, Field(pattern=r"^cp3[0-9]+$")] | None = None
+    """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
+    abi3_python: Annotated[str, Field(pattern=r"^cp3[0-9]+$")] | None = None
+    """Python that builds such a wheel; when unset the lowest there is."""
+    external: Strings | None = None
     """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds one target may take."""
@@ -141,7 +227,7 @@ class Test(Model):
 
     command: Command | None = None
     """Shell command run with the wheel installed, away from the source."""
-    requires: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    requires: Strings | None = None
     """Requirements installed for the test."""
 
 
@@ -163,14 +249,18 @@ class VersionParts(Model):
 class Override(Model):
     """Settings for some cells; later overrides win over earlier ones."""
 
-    when: Annotated[When, Field(min_length=1)]
-    """Axis -> exact value, glob or version range, or a list of them."""
+    when: When
+    """Which cells: axis -> exact value, glob, version range or presence; or an expression."""
+    optional: bool = False
+    """Whether it may match nothing."""
     env: Env = Field(default_factory=dict)
     """Environment variables, added to those of ``[env]``."""
     image: str | None = None
     """Container image."""
     runner: str | None = None
     """CI runner label."""
+    resources: Resources = Resources()
+    """As ``[resources]``."""
     build: Build = Build()
     """As ``[build]``."""
     test: Test = Test()
@@ -184,17 +274,85 @@ class Engine(Model):
 
     name: Literal["auto", "docker", "podman"] = "auto"
     """auto, docker or podman."""
-    create_args: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    create_args: Strings = ()
     """Extra arguments for the engine's create command."""
 
 
-class Settings(Model):
-    """matrix.toml as a whole."""
+class TorchRelease(Model):
+    """What one or several torch releases were published for."""
 
-    project: Project = Project()
-    """What is built."""
-    axes: dict[str, AxisField]
-    """The dimensions: python, arch, libc, and any others."""
+    torch: Texts
+    """Versions, as major.minor."""
+    python: Texts
+    """Python tags with a wheel."""
+    cpu: Strings = ()
+    """Architectures with a CPU wheel."""
+    cuda: dict[str, Annotated[tuple[Text, ...], Field(strict=False)]] = Field(default_factory=dict)
+    """Architecture -> CUDA versions, as major.minor."""
+    rocm: dict[str, Annotated[tuple[Text, ...], Field(strict=False)]] = Field(default_factory=dict)
+    """Architecture -> ROCm versions."""
+    abi: Text | dict[str, Text] = "1"
+    """C++ ABI (_GLIBCXX_USE_CXX11_ABI), or CUDA version -> C++ ABI; ``*`` is every other."""
+    gpu_archs: dict[str, dict[str, Text]] = Field(default_factory=dict)
+    """Architecture -> CUDA version or major -> TORCH_CUDA_ARCH_LIST of torch's own build."""
+
+
+class TorchTable(Model):
+    """The torch support table."""
+
+    updated: date | None = None
+    """When it was last compared with what torch published."""
+    source: str = ""
+    """Where its facts come from."""
+    releases: Annotated[tuple[TorchRelease, ...], Field(strict=False)] = ()
+    """The releases; a later entry for a version replaces an earlier one."""
+
+
+class Compat(Model):
+    """Which combinations exist at all."""
+
+    torch: bool = True
+    """Whether the torch table excludes what torch never published (with an axis ``torch``)."""
+    file: str | None = None
+    """A table instead of the built-in one, relative to matrix.toml (`compat refresh` writes it)."""
+    releases: Annotated[tuple[TorchRelease, ...], Field(strict=False)] = ()
+    """Releases laid over the table."""
+    allow: Strings = ()
+    """Versions that may be missing in the table: ``torch 2.15``, ``cuda 13.4``, ``rocm 8.0``."""
+
+
+class Library(Model):
+    """Builds that make no wheel: their outputs go into the source of the wheels (fan-in)."""
+
+    axes: dict[str, AxisField] = Field(default_factory=dict)
+    """Its own dimensions; an axis of this name in ``[axes]`` is shared by value."""
+    rows: Annotated[tuple[Rows, ...], Field(strict=False)] = ()
+    """As ``[[rows]]``."""
+    include: Annotated[tuple[Include, ...], Field(strict=False)] = ()
+    """As ``[[include]]``."""
+    exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+    """As ``[[exclude]]``."""
+    command: Command
+    """Shell command run in the source; it must leave the outputs there."""
+    outputs: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    """Globs, relative to the source, of the files that go into the wheels' source."""
+    needs: Strings = ()
+    """Other libraries whose outputs this one gets."""
+    when: When | None = None
+    """The wheels that get it; every wheel with equal values on the shared axes when unset."""
+    env: Env = Field(default_factory=dict)
+    """Environment variables, added to those of ``[env]``."""
+    image: str | None = None
+    """Container image; that of the platform when unset."""
+
+
+class Matrix(Model):
+    """What a channel may change, and everything else that decides about cells and settings."""
+
+    rows: Annotated[tuple[Rows, ...], Field(strict=False)] = ()
+    """Axes that move together."""
+    include: Annotated[tuple[Include, ...], Field(strict=False)] = ()
+    """Cells that are added: axis -> value or values; excludes do not apply to them."""
     exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
     """Cells that are not built."""
     override: Annotated[tuple[Override, ...], Field(strict=False)] = ()
@@ -203,14 +361,38 @@ class Settings(Model):
     """Environment variables of every build."""
     images: dict[str, str] = Field(default_factory=dict)
     """``<libc>_<arch>`` -> image reference, or an alias such as manylinux_2_28."""
-    engine: Engine = Engine()
-    """The container engine."""
+    resources: Resources = Resources()
+    """What one target may use."""
     build: Build = Build()
     """How wheels are built."""
     test: Test = Test()
     """How wheels are tested."""
     version: VersionParts = VersionParts()
     """How versions are composed."""
+
+
+class Channel(Matrix):
+    """A way to build the same matrix: nightly, test, release. Laid over the rest of the file."""
+
+    axes: dict[str, AxisField] = Field(default_factory=dict)
+    """Axes that are narrower, wider, or new in this channel."""
+
+
+class Settings(Matrix):
+    """matrix.toml as a whole."""
+
+    project: Project = Project()
+    """What is built."""
+    axes: dict[str, AxisField]
+    """The dimensions: python, arch, libc, and any others."""
+    library: dict[str, Library] = Field(default_factory=dict)
+    """Builds whose outputs go into the wheels' source."""
+    compat: Compat = Compat()
+    """Which combinations exist at all."""
+    channel: dict[str, Channel] = Field(default_factory=dict)
+    """Ways to build the same matrix, chosen with ``--channel``."""
+    engine: Engine = Engine()
+    """The container engine."""
 
     @model_validator(mode="before")
     @classmethod
@@ -225,6 +407,12 @@ class Settings(Model):
 def known_values() -> Mapping[str, frozenset[str]]:
     """The closed lists of values of the built-in axes other than python."""
     return {"arch": frozenset(Arch), "libc": frozenset(Libc)}
+
+
+def baseline_of(libc: str) -> tuple[Libc, str] | None:
+    """``manylinux_2_28`` -> manylinux and ``2.28`` (PEP 600, PEP 656); None when it is neither."""
+    found = _BASELINE.fullmatch(libc)
+    return (Libc(found[1]), f"{found[2]}.{found[3]}") if found else None
 
 
 def axis_name_ok(name: str) -> bool:

@@ -37,12 +37,12 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
 """``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``."""
 
 
-def check(template: str, *, names: Collection[str], where: str) -> None:
+def check(template: str, *, known: Collection[str], where: str) -> None:
     """Check a template without rendering it.
 
     Args:
         template: the text.
-        names: names that may be used.
+        known: names that may be used.
         where: dotted path for messages.
 
     Raises:
@@ -52,11 +52,11 @@ def check(template: str, *, names: Collection[str], where: str) -> None:
         if not match["field"]:
             continue
         name, *filters = match["field"].split("|")
-        if name not in names:
+        if name not in known:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which is not an axis",
                 where=where,
-                hint=_suggest(name, names) + f"; write {{{{{match['field']}}}}} for literal braces",
+                hint=_suggest(name, known) + f"; write {{{{{match['field']}}}}} for literal braces",
             )
         for unknown in (f for f in filters if f not in FILTERS):
             raise ConfigError.of(
@@ -66,10 +66,24 @@ def check(template: str, *, names: Collection[str], where: str) -> None:
             )
 
 
-def render(template: str, values: Mapping[str, str]) -> str:
+def names(template: str) -> frozenset[str]:
+    """Return the names that a template uses."""
+    fields = (match["field"] for match in _TOKEN.finditer(template) if match["field"])
+    return frozenset(field.split("|")[0] for field in fields)
+
+
+def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
     """Fill in ``template``; names and filters must have been checked with `check`.
 
     Names of `PASS_THROUGH` that have no value stay in the text as they are.
+
+    Args:
+        template: the text.
+        values: name -> value.
+        where: dotted path for messages.
+
+    Raises:
+        ConfigError: it names an axis that this cell does not have.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -80,6 +94,12 @@ def render(template: str, values: Mapping[str, str]) -> str:
         name, *filters = match["field"].split("|")
         if name not in values and name in PASS_THROUGH:
             return match[0]
+        if name not in values:
+            raise ConfigError.of(
+                f"template {template!r} names {name!r}, which not every cell has",
+                where=where,
+                hint=f"say it in an [[override]] with when = {{ {name} = true }}",
+            )
         value = values[name]
         for each in filters:
             value = FILTERS[each](value)

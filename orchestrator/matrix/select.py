@@ -1,115 +1,138 @@
-"""Which cells a rule means (``when``), and which targets the user means (``--select``)."""
+"""Which targets the user means (``--select``), and this machine's part of them (``--shard``)."""
 
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
-from orchestrator.config.load import closest
+from orchestrator.config import condition
+from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, NothingSelectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from orchestrator.config.settings import Axis
+    from orchestrator.models import Target, TargetId
 
-_RANGE = re.compile(r"\s*(<|>|=|!|~)")
-_TAG = re.compile(r"(?:cp|pp)(\d)(\d+)t?")
-_EXPRESSION = re.compile(r"[&|<>=!()\s]")
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
 
-def values_matching(
-    patterns: Sequence[str], values: Iterable[str], *, where: str
-) -> frozenset[str]:
-    """Return the values of an axis that one of ``patterns`` matches.
+def select(targets: Sequence[Target], expressions: Sequence[str]) -> tuple[Target, ...]:
+    """Return the targets that at least one expression means, and the libraries they need.
 
     Args:
-        patterns: exact values, globs (``cu13*``), or PEP 440 ranges (``>=2.9,<2.12``). A python
-            tag counts as its version in a range: ``cp312`` is 3.12.
-        values: the axis' values.
-        where: dotted path for messages.
+        targets: the plan's targets.
+        expressions: globs over IDs or axis expressions (see `orchestrator.config.condition`); a
+            target that covers several cells is meant when one of them is. None at all: all.
+
+    Returns:
+        In plan order.
 
     Raises:
-        ConfigError: a range is malformed, or meets a value that is no version.
-    """
-    known = tuple(values)
-    found: set[str] = set()
-    for pattern in patterns:
-        if _RANGE.match(pattern):
-            found.update(_in_range(pattern, known, where))
-        else:
-            found.update(value for value in known if fnmatchcase(value, pattern))
-    return frozenset(found)
-
-
-def _in_range(pattern: str, values: Sequence[str], where: str) -> Iterable[str]:
-    try:
-        specifiers = SpecifierSet(pattern, prereleases=True)
-    except InvalidSpecifier:
-        raise ConfigError.of(
-            f"{pattern!r} is not a version range", where=where, hint="for instance '>=2.9,<2.12'"
-        ) from None
-    return [value for value in values if specifiers.contains(_version(value, pattern, where))]
-
-
-def _version(value: str, pattern: str, where: str) -> Version:
-    tag = _TAG.fullmatch(value)
-    try:
-        return Version(f"{tag[1]}.{tag[2]}" if tag else value)
-    except InvalidVersion:
-        raise ConfigError.of(
-            f"the range {pattern!r} meets {value!r}, which is no version",
-            where=where,
-            hint="list the values, or use a glob",
-        ) from None
-
-
-def compile_when(
-    when: Mapping[str, Sequence[str]], axes: Mapping[str, Axis], *, where: str
-) -> dict[str, frozenset[str]]:
-    """Resolve a rule's ``when`` against the axes once, so that a cell costs a few look-ups.
-
-    Raises:
-        ConfigError: one of its axes has no value that matches; it could never select anything.
-    """
-    resolved = {}
-    for axis, patterns in when.items():
-        values = axes[axis].values
-        resolved[axis] = values_matching(patterns, values, where=f"{where}.{axis}")
-        if not resolved[axis]:
-            raise ConfigError.of(
-                f"matches nothing: no value of {axis!r} is {' or '.join(map(repr, patterns))}",
-                where=f"{where}.{axis}",
-                hint=closest(patterns[0], values),
-            )
-    return resolved
-
-
-def select_ids(ids: Sequence[str], expressions: Sequence[str]) -> tuple[str, ...]:
-    """Return the IDs that at least one glob matches, in plan order; all when none is given.
-
-    Raises:
-        ConfigError: an expression is not a glob over IDs.
+        ConfigError: an expression cannot be read, or names an axis that no target has.
         NothingSelectedError: nothing matches.
     """
     if not expressions:
-        return tuple(ids)
-    for expression in expressions:
-        if _EXPRESSION.search(expression):
+        return tuple(targets)
+    nodes = [condition.parse(each, where="--select") for each in expressions]
+    axes = {axis for each in targets for axis in _axes(each)}
+    for node in nodes:
+        for axis in sorted(condition.axes_of(node) - axes):
             raise ConfigError.of(
-                f"{expression!r} is not a glob over target IDs",
+                f"no target has an axis {axis!r}",
                 where="--select",
-                hint="for instance --select 'cp312-*-cu126*'; give --select more than once to add",
+                hint=f"{closest(axis, axes)}; for IDs, a glob: {axis}-*",
             )
-    chosen = tuple(i for i in ids if any(fnmatchcase(i, each) for each in expressions))
+    chosen = {each.id for each in targets if any(_means(node, each) for node in nodes)}
     if not chosen:
+        ids = [each.id for each in targets]
         raise NothingSelectedError.of(
             f"no target matches {' or '.join(map(repr, expressions))}",
             where="--select",
-            hint=f"{closest(expressions[0], ids)}" if ids else "the plan is empty",
+            hint=closest(expressions[0], ids) if ids else "the plan is empty",
+        )
+    return with_needs(chosen, targets)
+
+
+def with_needs(chosen: Iterable[TargetId], targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Return the chosen targets and everything they need, in plan order."""
+    needs = {each.id: each.needs for each in targets}
+    found: set[TargetId] = set()
+    waiting = list(chosen)
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += needs[each]
+    return tuple(each for each in targets if each.id in found)
+
+
+def shard(targets: Sequence[Target], text: str) -> tuple[Target, ...]:
+    """Return one of several parts of about equal cost that together are all targets.
+
+    Targets that share a library stay together, so that no library is built twice. The largest
+    group goes first, each to the part that has least to do: the same plan gives the same parts on
+    every machine.
+
+    Args:
+        targets: the plan's targets.
+        text: ``2/5`` for the second of five parts.
+
+    Raises:
+        ConfigError: the text is no such thing.
+        NothingSelectedError: there are fewer groups than parts, and this part gets none.
+    """
+    found = _SHARD.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ConfigError.of(
+            f"{text!r} is no shard", where="--shard", hint="for instance 2/5: the second of five"
+        )
+    number, count = int(found[1]), int(found[2])
+    loads = [0.0] * count
+    parts: list[set[TargetId]] = [set() for _ in range(count)]
+    groups = [(sum(each.cost for each in group), group) for group in _together(targets)]
+    for cost, group in sorted(groups, key=lambda each: (-each[0], each[1][0].id)):
+        least = loads.index(min(loads))
+        loads[least] += cost
+        parts[least].update(each.id for each in group)
+    chosen = tuple(each for each in targets if each.id in parts[number - 1])
+    if not chosen:
+        raise NothingSelectedError.of(
+            f"shard {text} has nothing to do: there are {len(groups)} groups of targets",
+            where="--shard",
+            hint="use fewer shards",
         )
     return chosen
+
+
+def _together(targets: Sequence[Target]) -> list[list[Target]]:
+    """Group targets that need, directly or not, the same library."""
+    leader = {each.id: each.id for each in targets}
+
+    def find(target_id: TargetId) -> TargetId:
+        while leader[target_id] != target_id:
+            target_id = leader[target_id]
+        return target_id
+
+    for target in targets:
+        for each in target.needs:
+            leader[find(each)] = find(target.id)
+    groups: dict[TargetId, list[Target]] = {}
+    for target in targets:
+        groups.setdefault(find(target.id), []).append(target)
+    return list(groups.values())
+
+
+def _axes(target: Target) -> Iterable[str]:
+    cells = (axis for cell in target.covers for axis, _ in cell)
+    return (*cells, *(axis for axis, _ in target.derived))
+
+
+def _means(node: condition.Node, target: Target) -> bool:
+    ids = (target.id, *target.aliases)
+    derived = dict(target.derived)
+    built = {"python": f"abi3-{target.abi3}"} if target.abi3 else {}
+    cells = [{**dict(cell), **derived} for cell in target.covers]
+    return any(condition.holds(node, cell, ids=ids) for cell in cells) or bool(
+        built and condition.holds(node, {**cells[0], **built}, ids=ids)
+    )

@@ -39,6 +39,7 @@ def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]
     """
     return {
         "schema": SCHEMA,
+        "channel": plan.channel,
         "targets": [_target(each, keys[each.id]) for each in plan.targets],
         "excluded": [_exclusion(each) for each in plan.exclusions],
     }
@@ -56,6 +57,14 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "image": target.image,
         "runner": target.runner,
         "emulated": target.emulated,
+        "cost": target.cost,
+        "abi3": target.abi3,
+        "baseline": target.baseline,
+        "derived": dict(target.derived),
+        "covers": [dict(each) for each in target.covers],
+        "test_pythons": list(target.test_pythons),
+        "needs": list(target.needs),
+        "library": None if target.library is None else target.library.name,
         "env": {each.name: each.value for each in target.env},
         "key": key,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from orchestrator.models import Plan
 
 TAIL = 15
 """Lines of a failed target's log that are shown."""
@@ -33,30 +31,6 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
-
-
-def plan_table(plan: Plan) -> RenderableType:
-    """Return the plan as a table, with the exclusions counted by rule below it."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "version", "image", "runner"):
-        table.add_column(column, overflow="fold")
-    for target in plan.targets:
-        runner = f"{target.runner} (QEMU)" if target.emulated else target.runner
-        table.add_row(target.id, target.version, target.image, runner)
-    counts = Counter((each.rule, each.reason) for each in plan.exclusions)
-    lines = [f"{len(plan.targets)} targets, {len(plan.exclusions)} cells excluded"]
-    lines += [f"  {rule}: {n} cells: {reason}" for (rule, reason), n in counts.items()]
-    return Group(table, Text("\n".join(lines)))
-
-
-def exclusion_table(plan: Plan) -> RenderableType:
-    """Return every excluded cell with its rule."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "rule", "reason"):
-        table.add_column(column, overflow="fold")
-    for each in plan.exclusions:
-        table.add_row(" ".join(value for _, value in each.cell), each.rule, each.reason)
-    return table
 
 
 def results_table(results: Sequence[BuildResult]) -> RenderableType:

@@ -6,9 +6,13 @@ back with events, so that every race is a unit test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.models import Status, TargetId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,9 @@ class State:
         pending: targets not started, in order.
         running: targets that were started and have not ended.
         stopping: whether nothing may be started any more.
+        needs: target -> the targets that must have ended well before it may start. What is not
+            in this run needs nothing.
+        done: targets that have ended well.
     """
 
     slots: int
@@ -28,6 +35,8 @@ class State:
     pending: tuple[TargetId, ...]
     running: frozenset[TargetId] = frozenset()
     stopping: bool = False
+    needs: Mapping[TargetId, frozenset[TargetId]] = field(default_factory=dict)
+    done: frozenset[TargetId] = frozenset()
 
     @property
     def over(self) -> bool:
@@ -67,9 +76,15 @@ class CancelRunning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abandon:
-    """This target will never start."""
+    """This target will never start.
+
+    Attributes:
+        target_id: the target.
+        because: the target it needs and that has not ended well; None when the run stops.
+    """
 
     target_id: TargetId
+    because: TargetId | None = None
 
 
 Event = Begun | Ended | Interrupted
@@ -93,8 +108,14 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
             if ended not in state.running:
                 return state, ()
             state = replace(state, running=state.running - {ended})
-            if state.fail_fast and status is not Status.OK and not state.stopping:
+            if status is Status.OK:
+                state = replace(state, done=state.done | {ended})
+            elif state.fail_fast and not state.stopping:
                 return _stop(state)
+            else:
+                state, abandoned = _without(state, ended)
+                state, started = _fill(state)
+                return state, (*abandoned, *started)
         case Begun():
             pass
     return _fill(state)
@@ -108,8 +129,25 @@ def _stop(state: State) -> tuple[State, tuple[Instruction, ...]]:
     return replace(state, stopping=True, pending=()), (*cancel, *abandon)
 
 
+def _without(state: State, failed: TargetId) -> tuple[State, tuple[Instruction, ...]]:
+    """Abandon what needs a target that has no result, and what needs that in turn."""
+    lost = {failed: failed}
+    abandoned: list[Instruction] = []
+    for each in state.pending:  # in plan order: what a target needs comes before it
+        because = next((need for need in state.needs.get(each, ()) if need in lost), None)
+        if because is not None:
+            lost[each] = because
+            abandoned.append(Abandon(target_id=each, because=because))
+    pending = tuple(each for each in state.pending if each not in lost)
+    return replace(state, pending=pending), tuple(abandoned)
+
+
 def _fill(state: State) -> tuple[State, tuple[Instruction, ...]]:
     room = 0 if state.stopping else max(state.slots - len(state.running), 0)
-    chosen, rest = state.pending[:room], state.pending[room:]
-    state = replace(state, pending=rest, running=state.running | set(chosen))
+    chosen: list[TargetId] = []
+    rest: list[TargetId] = []
+    for each in state.pending:
+        ready = len(chosen) < room and state.needs.get(each, frozenset()) <= state.done
+        (chosen if ready else rest).append(each)
+    state = replace(state, pending=tuple(rest), running=state.running | set(chosen))
     return state, tuple(Start(target_id=each) for each in chosen)

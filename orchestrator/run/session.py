@@ -22,6 +22,7 @@ from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.direct import Direct
+from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.source import Origin, Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import engine as engines
@@ -107,14 +108,27 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
 
 
-def request_for(target: Target, staged: Staged, backend: BackendName) -> BuildRequest:
-    """Return the request of a target, with its key."""
+def request_for(
+    target: Target,
+    staged: Staged,
+    backend: BackendName,
+    made: Mapping[TargetId, BuildRequest],
+) -> BuildRequest:
+    """Return the request of a target, with its key.
+
+    Args:
+        target: what to build.
+        staged: the source.
+        backend: what builds it.
+        made: the requests of the targets it needs.
+    """
     return make_request(
         target,
         source=staged.source,
         backend=backend,
         toolchain=toolchain.lock_digest(),
         builder=__version__,
+        needs=[made[each].key for each in target.needs],
     )
 
 
@@ -141,10 +155,10 @@ def planned_requests(
 
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
         staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=skip)
-        return tuple(
-            request_for(each, staged, planned_backend(each, inputs.facts))
-            for each in inputs.targets
-        )
+        made: dict[TargetId, BuildRequest] = {}
+        for each in inputs.targets:  # in plan order: what is needed comes first
+            made[each.id] = request_for(each, staged, planned_backend(each, inputs.facts), made)
+        return tuple(made.values())
 
 
 class Session:
@@ -269,14 +283,18 @@ class Session:
         )
         assignments: dict[TargetId, Assignment] = {}
         results: dict[TargetId, BuildResult] = {}
+        requests: dict[TargetId, BuildRequest] = {}
         for target in self._inputs.targets:
             choice = choices[target.id]
             if choice.backend is None:
                 results[target.id] = _without_build(target.id, choice, Status.UNAVAILABLE)
                 listener.ended(results[target.id])
                 continue
-            request = request_for(target, staged, choice.backend)
+            request = request_for(target, staged, choice.backend, requests)
+            requests[target.id] = request
             backend = backends[choice.backend]
+            if target.library is not None:
+                backend = self._library_builder(survey, run.name, choice)
             assignments[target.id] = Assignment(
                 request=request, backend=backend, reason=choice.reason
             )
@@ -284,17 +302,27 @@ class Session:
             slots=self._options.jobs,
             fail_fast=self._options.fail_fast,
             pending=tuple(assignments),
+            needs={each: frozenset(a.request.target.needs) for each, a in assignments.items()},
         )
         executor = Run(
             state,
             execute=lambda target_id: worker.execute(assignments[target_id]),
-            abandon=lambda target_id: _without_build(
-                target_id, choices[target_id], Status.CANCELLED
+            abandon=lambda target_id, because: _without_build(
+                target_id, choices[target_id], Status.CANCELLED, because
             ),
             listener=listener,
             cancel=self.cancel,
         )
         return results | dict(executor.run())
+
+    def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
+        engine = survey.known_engine
+        return LibraryBuilder(
+            host=self._host,
+            engine=engine.name if choice.in_container and engine is not None else None,
+            create_args=self._inputs.engine.create_args,
+            label=f"{LABEL}={run_id}",
+        )
 
     def _backends(self, survey: Survey, run_id: str) -> dict[BackendName, Backend]:
         backends: dict[BackendName, Backend] = {
@@ -347,8 +375,15 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _without_build(target_id: TargetId, choice: Choice, status: Status) -> BuildResult:
+def _without_build(
+    target_id: TargetId, choice: Choice, status: Status, because: TargetId | None = None
+) -> BuildResult:
     cancelled = Failure(kind=FailureKind.CANCELLED, message="the run ended before it started")
+    if because is not None:
+        status = Status.FAILED
+        cancelled = Failure(
+            kind=FailureKind.NEEDS, message=f"it needs {because}, which has no result"
+        )
     return BuildResult(
         target_id=target_id,
         key="",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import shutil
 import threading
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, TextIO
 from packaging.version import Version
 
 from orchestrator.builders.base import Backend, Job
+from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
-from orchestrator.errors import BadWheelError, OrchestratorError
+from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
@@ -119,8 +121,10 @@ class Worker:
             rejected=self._rejected_wheel(target.id),
         )
 
-    def _attempt(self, assignment: Assignment, scratch: Path, log: TextIO) -> WheelReport | Failure:
-        outcome: WheelReport | Failure
+    def _attempt(
+        self, assignment: Assignment, scratch: Path, log: TextIO
+    ) -> WheelReport | Failure | None:
+        outcome: WheelReport | Failure | None
         try:
             outcome = self._make(assignment, scratch, log)
         except OSError as error:
@@ -138,7 +142,10 @@ class Worker:
             log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
         return outcome
 
-    def _make(self, assignment: Assignment, scratch: Path, log: TextIO) -> WheelReport | Failure:
+    def _make(
+        self, assignment: Assignment, scratch: Path, log: TextIO
+    ) -> WheelReport | Failure | None:
+        """Build; None for a library, which has no wheel."""
         target = assignment.request.target
         shutil.rmtree(self.places.rejected / target.id, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -153,6 +160,7 @@ class Worker:
 
         step("stage")
         copy_tree(self.staged.root, scratch / "source")
+        self._receive(target, scratch / "source", write)
         job = Job(
             request=assignment.request,
             source=scratch / "source",
@@ -161,11 +169,38 @@ class Worker:
             step=step,
             cancel=self.cancel,
         )
-        wheel = assignment.backend.build(job)
-        if isinstance(wheel, Failure):
-            return wheel
+        made = assignment.backend.build(job)
+        if isinstance(made, Failure):
+            return made
+        if target.library is not None:
+            return collect(made, target.library.outputs, self._outputs(target.id))
         step("verify")
-        return self._finish(wheel, assignment.request, scratch, write)
+        return self._finish(made, assignment.request, scratch, write)
+
+    def _outputs(self, target_id: TargetId) -> Path:
+        return self.places.run / "outputs" / target_id
+
+    def _receive(self, target: Target, source: Path, log: Callable[[str], object]) -> None:
+        """Copy the outputs of the libraries a target needs into its source.
+
+        Raises:
+            EnvironmentProblemError: two of them have a file of one name with different contents.
+        """
+        came_from: dict[Path, TargetId] = {}
+        for need in target.needs:
+            folder = self._outputs(need)
+            for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+                name = file.relative_to(folder)
+                place = source / name
+                other = came_from.setdefault(name, need)
+                if other != need and not filecmp.cmp(file, place, shallow=False):
+                    raise EnvironmentProblemError.of(
+                        f"{other} and {need} both make {name}, and not the same",
+                        hint="give the outputs of the libraries different names",
+                    )
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, place)
+                log(f"received {name} of {need}")
 
     def _finish(
         self, wheel: Path, request: BuildRequest, scratch: Path, log: Callable[[str], object]
@@ -317,7 +352,7 @@ def _system_failure(error: OSError, *, where: Path | None = None) -> Failure:
 
 def _result(
     assignment: Assignment,
-    outcome: WheelReport | Failure,
+    outcome: WheelReport | Failure | None,
     *,
     log: Path,
     duration: float,

@@ -47,7 +47,7 @@ class Run:
         state: scheduler.State,
         *,
         execute: Callable[[TargetId], BuildResult],
-        abandon: Callable[[TargetId], BuildResult],
+        abandon: Callable[[TargetId, TargetId | None], BuildResult],
         listener: Listener,
         cancel: Cancel,
     ) -> None:
@@ -57,7 +57,7 @@ class Run:
             state: the scheduler's first state.
             execute: builds one target; called in a worker thread; must not raise for a failed
                 build.
-            abandon: makes the result of a target that will never start.
+            abandon: makes the result of a target that will never start, given the one it needed.
             listener: hears of starts and ends.
             cancel: stops all programs of the workers.
         """
@@ -140,7 +140,7 @@ class Run:
                     future.add_done_callback(partial(self._report, target_id))
                 case scheduler.CancelRunning():
                     self._cancel.set()
-                case scheduler.Abandon(target_id=target_id):
-                    result = self._abandon(target_id)
+                case scheduler.Abandon(target_id=target_id, because=because):
+                    result = self._abandon(target_id, because)
                     self._results[target_id] = result
                     self._listener.ended(result)

@@ -1,0 +1,377 @@
+"""What the model alone cannot know about matrix.toml: names, values and templates that fit."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.config import condition, template
+from orchestrator.config.settings import (
+    DERIVED,
+    RESERVED_AXES,
+    Channel,
+    EnvValue,
+    Settings,
+    axis_name_ok,
+    axis_value_ok,
+    baseline_of,
+    env_name_ok,
+    known_values,
+)
+from orchestrator.config.spelling import closest
+from orchestrator.errors import ConfigError, Problem
+from orchestrator.models import Arch, Libc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.config.settings import (
+        Axis,
+        Build,
+        Env,
+        Include,
+        Library,
+        Matrix,
+        Rows,
+        Test,
+        VersionParts,
+    )
+    from orchestrator.models import BuilderFacts
+
+OLDER = frozenset({"cp38", "cp313t"})
+"""Pythons that the locked cibuildwheel has given up, and the direct backend builds for."""
+
+VERSION_NAMES = frozenset({"version", "base", "local", "build_tag"})
+"""Template names that are known once the version is composed."""
+
+
+def check(settings: Settings, facts: BuilderFacts) -> Iterator[Problem]:
+    """Return everything that is wrong.
+
+    Args:
+        settings: the validated model.
+        facts: what the locked builder knows, for the python axis.
+    """
+    names = _names(settings.axes, settings.rows)
+    for name in ("python", "arch"):
+        if name not in names:
+            yield Problem(
+                what="is missing", where=f"axes.{name}", hint=f"for instance {_EXAMPLE[name]}"
+            )
+    values = _Values(facts)
+    yield from _check_axes(settings.axes, values, "")
+    yield from _check_rows(settings.rows, values, "")
+    yield from _check_tables(settings, settings, names, values, "")
+    yield from _check_platforms(settings)
+    for channel, own in settings.channel.items():
+        prefix = f"channel.{channel}."
+        if not axis_value_ok(channel):
+            yield Problem(what=f"{channel!r} cannot name a channel", where=prefix[:-1])
+        yield from _check_axes(own.axes, values, prefix)
+        yield from _check_rows(own.rows, values, prefix)
+        here = names | _names(own.axes, own.rows)
+        yield from _check_tables(settings, own, here, values, prefix)
+    for library, build in settings.library.items():
+        yield from _check_library(settings, library, build, values)
+
+
+def _names(axes: Mapping[str, Axis], rows: Iterable[Rows]) -> frozenset[str]:
+    """The axes that templates and rules may name."""
+    return frozenset(axes) | {axis for each in rows for axis in each.axes}
+
+
+def _check_tables(
+    settings: Settings, part: Matrix, names: frozenset[str], values: _Values, prefix: str
+) -> Iterator[Problem]:
+    """What the file itself and a channel have in common."""
+    derived = DERIVED if settings.compat.torch and "torch" in names else ()
+    named = names | {"cxx11abi"} if derived else names
+    for index, include in enumerate(part.include):
+        yield from _check_include(include, settings, names, values, f"{prefix}include[{index}]")
+    rules = [(f"{prefix}exclude[{i}]", rule.when) for i, rule in enumerate(part.exclude)]
+    rules += [(f"{prefix}override[{i}]", rule.when) for i, rule in enumerate(part.override)]
+    for where, when in rules:
+        yield from _check_when(when, named, f"{where}.when")
+    yield from _check_images(part.images, names | frozenset(derived), f"{prefix}images")
+    yield from _check_templates(part, names | frozenset(derived), prefix)
+
+
+_BUILT_IN = frozenset({"python", "libc", "arch"})
+
+
+def _check_axes(axes: Mapping[str, Axis], values: _Values, prefix: str) -> Iterator[Problem]:
+    for name, axis in axes.items():
+        where = f"{prefix}axes.{name}"
+        yield from _check_axis_name(name, where)
+        if name in _BUILT_IN:
+            for key, value in (("label", axis.label), ("when", axis.when)):
+                if value is not None:
+                    yield Problem(
+                        what=f"has no effect: every cell has {name}, and IDs show it as it is",
+                        where=f"{where}.{key}",
+                    )
+        yield from values.check(name, axis.values or (), where)
+
+
+def _check_axis_name(name: str, where: str) -> Iterator[Problem]:
+    if not axis_name_ok(name):
+        reserved = " (reserved)" if name in RESERVED_AXES else ""
+        yield Problem(
+            what=f"{name!r} cannot name an axis{reserved}",
+            where=where,
+            hint="lower-case letters, digits and underscores",
+        )
+
+
+_EXAMPLE = {"python": 'python = ["cp312"]', "arch": 'arch = ["x86_64"]'}
+
+
+class _Values:
+    """Which values the built-in axes may have."""
+
+    def __init__(self, facts: BuilderFacts) -> None:
+        pythons = facts.pythons | OLDER
+        abi3 = {f"abi3-{each}" for each in pythons if re.fullmatch(r"cp3\d+", each)}
+        self._known = {**known_values(), "python": pythons | abi3}
+
+    def check(self, axis: str, values: Sequence[str], where: str) -> Iterator[Problem]:
+        for index, value in enumerate(values):
+            yield from self.check_one(axis, value, f"{where}[{index}]")
+            if value in values[:index]:
+                yield Problem(what=f"{value!r} is there twice", where=f"{where}[{index}]")
+
+    def check_one(self, axis: str, value: str, where: str) -> Iterator[Problem]:
+        known = self._known.get(axis)
+        baseline = axis == "libc" and baseline_of(value)
+        if known is not None and value not in known and not baseline:
+            yield Problem(what=f"unknown {axis} {value!r}", where=where, hint=closest(value, known))
+        elif not axis_value_ok(value):
+            yield Problem(
+                what=f"{value!r} cannot be an axis value",
+                where=where,
+                hint="values become parts of target IDs: letters, digits and . _ + - only",
+            )
+
+
+def _check_rows(rows: Sequence[Rows], values: _Values, prefix: str) -> Iterator[Problem]:
+    for number, each in enumerate(rows):
+        where = f"{prefix}rows[{number}]"
+        for index, axis in enumerate(each.axes):
+            yield from _check_axis_name(axis, f"{where}.axes[{index}]")
+            if axis in each.axes[:index]:
+                yield Problem(what=f"{axis!r} is there twice", where=f"{where}.axes[{index}]")
+        seen: dict[tuple[tuple[str, ...], ...], int] = {}
+        for index, row in enumerate(each.values):
+            place = f"{where}.values[{index}]"
+            if len(row) != len(each.axes):
+                yield Problem(
+                    what=f"has {len(row)} values for {len(each.axes)} axes",
+                    where=place,
+                    hint=f"one each for {', '.join(each.axes)}",
+                )
+                continue
+            if seen.setdefault(row, index) != index:
+                yield Problem(what=f"is the same as row {seen[row]}", where=place)
+            for axis, column in zip(each.axes, row, strict=True):
+                yield from values.check(axis, column, f"{place}")
+
+
+def _check_include(
+    include: Include, settings: Settings, names: frozenset[str], values: _Values, where: str
+) -> Iterator[Problem]:
+    for axis, chosen in include.items():
+        if axis not in names:
+            yield Problem(
+                what=f"unknown axis {axis!r}", where=f"{where}.{axis}", hint=closest(axis, names)
+            )
+        yield from values.check(axis, chosen, f"{where}.{axis}")
+    for axis in sorted(_BUILT_IN - include.keys()):
+        own = settings.axes.get(axis)
+        if own is None or own.values is None or len(own.values) > 1:
+            yield Problem(
+                what=f"does not say which {axis}", where=where, hint="name a value, or several"
+            )
+
+
+def _check_when(
+    when: str | Mapping[str, bool | Sequence[str]], axes: frozenset[str], where: str
+) -> Iterator[Problem]:
+    try:
+        node = condition.from_when(when, where=where)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    for axis in sorted(condition.axes_of(node) - axes):
+        yield Problem(
+            what=f"unknown axis {axis!r}",
+            where=where if isinstance(when, str) else f"{where}.{axis}",
+            hint=closest(axis, axes),
+        )
+
+
+def _check_images(
+    images: Mapping[str, str], names: frozenset[str], where: str
+) -> Iterator[Problem]:
+    known = {f"{libc}_{arch}" for libc in Libc for arch in Arch}
+    for key, image in images.items():
+        if key not in known and not _platform(key):
+            yield Problem(
+                what=f"{key!r} is no platform", where=f"{where}.{key}", hint=closest(key, known)
+            )
+        yield from _checked(image, names, f"{where}.{key}")
+
+
+def _platform(key: str) -> bool:
+    """``manylinux_2_28_x86_64``."""
+    return any(
+        key.endswith(f"_{arch}") and baseline_of(key.removesuffix(f"_{arch}")) for arch in Arch
+    )
+
+
+def _check_platforms(settings: Settings) -> Iterator[Problem]:
+    """An image for a platform that no cell has would silently do nothing."""
+    found: dict[str, set[str]] = {"libc": set(), "arch": set()}
+    channels = settings.channel.values()
+    for axis, values in found.items():
+        for axes in (settings.axes, *(each.axes for each in channels)):
+            values.update(axes[axis].values or () if axis in axes else ())
+        for part in (settings, *channels):
+            values.update(v for include in part.include for v in include.get(axis, ()))
+            for rows in part.rows:
+                columns = [i for i, name in enumerate(rows.axes) if name == axis]
+                values.update(v for row in rows.values for i in columns for v in row[i : i + 1][0])
+    libcs = found["libc"] | {
+        str(each) for each in Libc for v in found["libc"] if v.startswith(each)
+    }
+    platforms = {f"{libc}_{arch}" for libc in libcs for arch in found["arch"]}
+    for key in sorted(settings.images.keys() - platforms):
+        yield Problem(
+            what=f"has no effect: no cell is for {key}",
+            where=f"images.{key}",
+            hint=closest(key, platforms),
+        )
+
+
+def _check_library(
+    settings: Settings, name: str, library: Library, values: _Values
+) -> Iterator[Problem]:
+    where = f"library.{name}"
+    prefix = f"{where}."
+    if not axis_value_ok(name):
+        yield Problem(what=f"{name!r} cannot name a library", where=where)
+    yield from _check_axes(library.axes, values, prefix)
+    yield from _check_rows(library.rows, values, prefix)
+    own = _names(library.axes, library.rows) | {"libc", "arch"}
+    if "python" in own:
+        yield Problem(
+            what="a library does not depend on a Python",
+            where=f"{where}.axes.python",
+            hint="what does is a part of the wheel",
+        )
+    for index, rule in enumerate(library.exclude):
+        yield from _check_when(rule.when, own, f"{where}.exclude[{index}].when")
+    if library.when is not None:
+        names = _names(settings.axes, settings.rows)
+        yield from _check_when(library.when, names, f"{where}.when")
+    for index, other in enumerate(library.needs):
+        if other not in settings.library:
+            yield Problem(
+                what=f"unknown library {other!r}",
+                where=f"{where}.needs[{index}]",
+                hint=closest(other, settings.library),
+            )
+    for index, pattern in enumerate(library.outputs):
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            yield Problem(
+                what=f"{pattern!r} is outside the source", where=f"{where}.outputs[{index}]"
+            )
+    yield from _check_env(library.env, own, f"{where}.env")
+    yield from _checked(library.command, own | template.PASS_THROUGH, f"{where}.command")
+    if library.image is not None:
+        yield from _checked(library.image, own, f"{where}.image")
+
+
+def _check_templates(part: Matrix, axes: frozenset[str], prefix: str) -> Iterator[Problem]:
+    if isinstance(part, Settings | Channel):
+        for name, axis in part.axes.items():
+            if axis.label is not None:
+                yield from _checked(axis.label, axes, f"{prefix}axes.{name}.label")
+    full = axes | VERSION_NAMES
+    yield from _check_env(part.env, full, f"{prefix}env")
+    yield from _check_steps(part.build, part.test, full, prefix)
+    yield from _check_version(part.version, axes, f"{prefix}version")
+    for index, rule in enumerate(part.override):
+        where = f"{prefix}override[{index}]."
+        yield from _check_env(rule.env, full, f"{where}env")
+        yield from _check_steps(rule.build, rule.test, full, where)
+        yield from _check_version(rule.version, axes, f"{where}version")
+        if rule.image is not None:
+            yield from _checked(rule.image, axes, f"{where}image")
+
+
+def _check_env(env: Env, names: frozenset[str], where: str) -> Iterator[Problem]:
+    for name, value in env.items():
+        text = value.shell if isinstance(value, EnvValue) else value
+        yield from _check_env_name(name, f"{where}.{name}")
+        yield from _checked(text, names, f"{where}.{name}")
+
+
+def _check_env_name(name: str, where: str) -> Iterator[Problem]:
+    if not env_name_ok(name):
+        yield Problem(what=f"{name!r} is no environment variable name", where=where)
+    elif name.startswith("CIBW_"):
+        # It would reach the container, where cibuildwheel does not read it: a silent nothing.
+        yield Problem(
+            what=f"{name} has no effect inside the build",
+            where=where,
+            hint="cibuildwheel's options belong in [build], [test] or the project's "
+            "[tool.cibuildwheel]",
+        )
+
+
+def _check_steps(build: Build, test: Test, names: frozenset[str], where: str) -> Iterator[Problem]:
+    commands = {
+        "build.before-all": build.before_all,
+        "build.before-build": build.before_build,
+        "build.repair": build.repair,
+        "test.command": test.command,
+    }
+    for key, command in commands.items():
+        if command is not None:
+            yield from _checked(command, names | template.PASS_THROUGH, f"{where}{key}")
+    for key, value in (build.config_settings or {}).items():
+        yield from _checked(value, names, f"{where}build.config-settings.{key}")
+    for index, requirement in enumerate(test.requires or ()):
+        yield from _checked(requirement, names, f"{where}test.requires[{index}]")
+    if build.repair is not None:
+        yield from _check_repair(build.repair, f"{where}build.repair")
+
+
+def _check_repair(repair: str, where: str) -> Iterator[Problem]:
+    named = re.fullmatch(r"[\w-]+", repair)
+    if named and repair not in {"none", "auditwheel"}:
+        known = closest(repair, ("none", "auditwheel"))
+        hint = f"{known}; or a command with {{wheel}} and {{dest_dir}}"
+        yield Problem(what=f"unknown repair {repair!r}", where=where, hint=hint)
+    elif not named and not ("{wheel}" in repair and "{dest_dir}" in repair):
+        yield Problem(
+            what="a repair command needs {wheel} and {dest_dir}",
+            where=where,
+            hint="for instance 'auditwheel repair -w {dest_dir} {wheel}'",
+        )
+
+
+def _check_version(parts: VersionParts, axes: frozenset[str], where: str) -> Iterator[Problem]:
+    for key, text in (("local", parts.local), ("build-tag", parts.build_tag)):
+        if text is not None:
+            yield from _checked(text, axes, f"{where}.{key}")
+    for name, text in parts.inject.items():
+        yield from _check_env_name(name, f"{where}.inject.{name}")
+        yield from _checked(text, axes | VERSION_NAMES, f"{where}.inject.{name}")
+
+
+def _checked(text: str, names: frozenset[str], where: str) -> Iterator[Problem]:
+    try:
+        template.check(text, known=names, where=where)
+    except ConfigError as error:
+        yield from error.problems

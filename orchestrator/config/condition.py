@@ -1,0 +1,387 @@
+"""Which cells a rule (``when``) or a user (``--select``) means: one grammar, one evaluation.
+
+    expression = term { "|" term } ;      term = factor { "&" factor } ;
+    factor     = "!" factor | "(" expression ")" | atom ;
+    atom       = axis operator value { "," [operator] value } | axis | glob ;
+    operator   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "~=" ;
+
+``axis=value`` takes globs; the other operators compare by PEP 440. An axis alone asks whether the
+cell has it. A comparison is false for a cell without the axis, and for a value that is no version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_RANGE = re.compile(r"\s*(<|>|=|!|~)")
+_PYTHON = re.compile(r"(?:abi3-)?(?:cp|pp)(\d)(\d+)t?")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<operator>[<>!=~]=|[<>=])|(?P<mark>[&|!(),])|(?P<word>(?:\[!?[^\]]*\]|[^\s&|!(),<>=~])+))"
+)
+
+MAX_CLAUSES = 256
+"""Alternatives an expression may have once it is multiplied out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One of the patterns matches the cell's value of this axis."""
+
+    axis: str
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """The cell has this axis."""
+
+    axis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glob:
+    """The target's ID matches."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Not:
+    """The opposite."""
+
+    inner: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class All:
+    """Every one of them."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Any:
+    """At least one of them."""
+
+    parts: tuple[Node, ...]
+
+
+Node = Test | Present | Glob | Not | All | Any
+Clause = dict[str, frozenset[str | None]]
+"""Axis -> the values that will do, None for a cell without the axis; all of them must hold."""
+
+
+def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> Node:
+    """Return the condition that a rule's ``when`` says.
+
+    Args:
+        when: an expression, or axis -> patterns or presence.
+        where: dotted path for messages.
+
+    Raises:
+        ConfigError: the expression cannot be read, or names IDs, which rules cannot.
+    """
+    if isinstance(when, str):
+        node = parse(when, where=where)
+        globs = [each.pattern for each in atoms(node) if isinstance(each, Glob)]
+        if globs:
+            raise ConfigError.of(
+                f"{globs[0]!r} is neither a comparison nor an axis",
+                where=where,
+                hint="for instance 'cuda>=13 & arch=aarch64'",
+            )
+        return node
+    parts: list[Node] = []
+    for axis, match in when.items():
+        if isinstance(match, bool):
+            present = Present(axis=axis)
+            parts.append(present if match else Not(inner=present))
+        else:
+            parts.append(Test(axis=axis, patterns=tuple(match)))
+    return All(parts=tuple(parts))
+
+
+def parse(text: str, *, where: str) -> Node:
+    """Read an expression; the grammar is this module's.
+
+    Raises:
+        ConfigError: it is none, with the place where it stops making sense.
+    """
+    return _Parser(text, where).whole()
+
+
+def atoms(node: Node) -> Iterable[Test | Present | Glob]:
+    """Return what an expression is made of, from left to right."""
+    match node:
+        case Not(inner=inner):
+            yield from atoms(inner)
+        case All(parts=parts) | Any(parts=parts):
+            for part in parts:
+                yield from atoms(part)
+        case _:
+            yield node
+
+
+def axes_of(node: Node) -> frozenset[str]:
+    """Return the axes that an expression names."""
+    return frozenset(each.axis for each in atoms(node) if not isinstance(each, Glob))
+
+
+def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> bool:
+    """Whether a cell is meant.
+
+    Args:
+        node: the condition.
+        values: the cell's axis -> value.
+        ids: the IDs it goes by, for globs.
+    """
+    match node:
+        case Not(inner=inner):
+            return not holds(inner, values, ids=ids)
+        case All(parts=parts):
+            return all(holds(part, values, ids=ids) for part in parts)
+        case Any(parts=parts):
+            return any(holds(part, values, ids=ids) for part in parts)
+        case Present(axis=axis):
+            return axis in values
+        case Test(axis=axis, patterns=patterns):
+            value = values.get(axis)
+            return value is not None and any(_fits(value, each) for each in patterns)
+        case Glob(pattern=pattern):
+            return any(fnmatchcase(each, pattern) for each in ids)
+
+
+def clauses(node: Node, domain: Mapping[str, Sequence[str]]) -> tuple[Clause, ...]:
+    """Multiply a condition out against the axes' values, so that a cell costs a few look-ups.
+
+    Args:
+        node: the condition, without globs.
+        domain: axis -> all its values.
+
+    Returns:
+        Alternatives (disjunctive normal form), those that can never hold left out.
+    """
+    found = _alternatives(node, domain, positive=True)
+    return tuple(each for each in found if all(each.values()))
+
+
+def values_matching(
+    patterns: Sequence[str], values: Iterable[str], *, where: str
+) -> frozenset[str]:
+    """Return the values of an axis that one of ``patterns`` matches.
+
+    Args:
+        patterns: exact values, globs (``cu13*``), or PEP 440 ranges (``>=2.9,<2.12``). A python
+            tag counts as its version in a range: ``cp312`` is 3.12.
+        values: the axis' values.
+        where: dotted path for messages.
+
+    Raises:
+        ConfigError: a range is malformed, or the axis holds no versions at all.
+    """
+    known = tuple(values)
+    for pattern in patterns:
+        check_pattern(pattern, known, where=where)
+    return _matching(tuple(patterns), known)
+
+
+def check_pattern(pattern: str, values: Sequence[str], *, where: str) -> None:
+    """Refuse a range that is none, or that meets an axis without versions.
+
+    Raises:
+        ConfigError: with the place and an example.
+    """
+    if not _RANGE.match(pattern):
+        return
+    if _specifiers(pattern) is None:
+        raise ConfigError.of(
+            f"{pattern!r} is not a version range", where=where, hint="for instance '>=2.9,<2.12'"
+        )
+    if values and not any(_version(value) for value in values):
+        raise ConfigError.of(
+            f"the range {pattern!r} meets {values[0]!r}, which is no version",
+            where=where,
+            hint="list the values, or use a glob",
+        )
+
+
+@lru_cache(maxsize=4096)
+def _matching(patterns: tuple[str, ...], values: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(v for v in values if any(_fits(v, pattern) for pattern in patterns))
+
+
+@lru_cache(maxsize=65536)
+def _fits(value: str, pattern: str) -> bool:
+    if not _RANGE.match(pattern):
+        return fnmatchcase(value, pattern)
+    specifiers, version = _specifiers(pattern), _version(value)
+    return specifiers is not None and version is not None and specifiers.contains(version)
+
+
+@lru_cache(maxsize=1024)
+def _specifiers(pattern: str) -> SpecifierSet | None:
+    try:
+        return SpecifierSet(pattern, prereleases=True)
+    except InvalidSpecifier:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _version(value: str) -> Version | None:
+    tag = _PYTHON.fullmatch(value)
+    return _plain(f"{tag[1]}.{tag[2]}" if tag else value)
+
+
+def _plain(value: str) -> Version | None:
+    try:
+        return Version(value.removesuffix(".*"))
+    except InvalidVersion:
+        return None
+
+
+def _alternatives(
+    node: Node, domain: Mapping[str, Sequence[str]], *, positive: bool
+) -> tuple[Clause, ...]:
+    match node:
+        case Not(inner=inner):
+            return _alternatives(inner, domain, positive=not positive)
+        case All(parts=parts) | Any(parts=parts):
+            each = [_alternatives(part, domain, positive=positive) for part in parts]
+            # De Morgan: what must all hold, negated, is any that does not.
+            return _every(each) if isinstance(node, All) is positive else _some(each)
+        case Present(axis=axis):
+            values: frozenset[str | None] = frozenset(domain[axis])
+            return ({axis: values if positive else frozenset({None})},)
+        case Test(axis=axis, patterns=patterns):
+            known = tuple(domain[axis])
+            wanted: frozenset[str | None] = _matching(patterns, known)
+            return ({axis: wanted if positive else frozenset({*known, None}) - wanted},)
+        case Glob():  # pragma: no cover - from_when refuses them
+            raise AssertionError(node)
+
+
+def _some(alternatives: Sequence[tuple[Clause, ...]]) -> tuple[Clause, ...]:
+    return tuple(clause for each in alternatives for clause in each)
+
+
+def _every(alternatives: Sequence[tuple[Clause, ...]]) -> tuple[Clause, ...]:
+    found: tuple[Clause, ...] = ({},)
+    for each in alternatives:
+        found = tuple(_both(one, two) for one in found for two in each)
+        if len(found) > MAX_CLAUSES:
+            raise ConfigError.of(
+                f"an expression has more than {MAX_CLAUSES} alternatives",
+                hint="make several rules of it",
+            )
+    return found
+
+
+def _both(one: Clause, two: Clause) -> Clause:
+    merged = dict(one)
+    for axis, values in two.items():
+        merged[axis] = merged[axis] & values if axis in merged else values
+    return merged
+
+
+class _Parser:
+    """Recursive descent; one token ahead."""
+
+    def __init__(self, text: str, where: str) -> None:
+        self._text = text
+        self._where = where
+        self._tokens: list[tuple[str, str]] = []
+        at = 0
+        end = len(text.rstrip())
+        while at < end:
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise self._error(f"cannot read {text[at:].strip()!r}")
+            kind = str(found.lastgroup)
+            self._tokens.append((kind, found[kind]))
+            at = found.end()
+
+    def whole(self) -> Node:
+        node = self._expression()
+        if self._tokens:
+            raise self._error(f"{self._tokens[0][1]!r} is not expected here")
+        return node
+
+    def _expression(self) -> Node:
+        parts = [self._term()]
+        while self._take("|"):
+            parts.append(self._term())
+        return parts[0] if len(parts) == 1 else Any(parts=tuple(parts))
+
+    def _term(self) -> Node:
+        parts = [self._factor()]
+        while self._take("&"):
+            parts.append(self._factor())
+        return parts[0] if len(parts) == 1 else All(parts=tuple(parts))
+
+    def _factor(self) -> Node:
+        if self._take("!"):
+            return Not(inner=self._factor())
+        if self._take("("):
+            node = self._expression()
+            if not self._take(")"):
+                raise self._error("a ')' is missing")
+            return node
+        return self._atom()
+
+    def _atom(self) -> Node:
+        word = self._word("an axis or a glob")
+        if not self._next("operator"):
+            return Present(axis=word) if word.isidentifier() else Glob(pattern=word)
+        operator = self._tokens.pop(0)[1]
+        value = self._word(f"a value after {word}{operator}")
+        if operator == "=" or (operator in {"==", "!="} and _plain(value) is None):
+            found = self._values(word, value)
+            present = Present(axis=word)
+            return All(parts=(present, Not(inner=found))) if operator == "!=" else found
+        parts = [operator + value]
+        while self._take(","):
+            operator = self._tokens.pop(0)[1] if self._next("operator") else "=="
+            parts.append(operator + self._word("a version"))
+        pattern = ",".join(parts)
+        check_pattern(pattern, (), where=self._where)
+        return Test(axis=word, patterns=(pattern,))
+
+    def _values(self, axis: str, first: str) -> Node:
+        patterns = [first]
+        while self._take(","):
+            patterns.append(self._word("a value"))
+        return Test(axis=axis, patterns=tuple(patterns))
+
+    def _next(self, kind: str) -> bool:
+        return bool(self._tokens) and self._tokens[0][0] == kind
+
+    def _take(self, mark: str) -> bool:
+        if self._tokens[:1] == [("mark", mark)]:
+            del self._tokens[0]
+            return True
+        return False
+
+    def _word(self, wanted: str) -> str:
+        if not self._next("word"):
+            got = repr(self._tokens[0][1]) if self._tokens else "the end"
+            raise self._error(f"expected {wanted}, got {got}")
+        return self._tokens.pop(0)[1]
+
+    def _error(self, what: str) -> ConfigError:
+        return ConfigError.of(
+            f"{self._text!r} is not an expression: {what}",
+            where=self._where,
+            hint="for instance 'cuda>=13 & arch=aarch64 & !python=cp314t'",
+        )

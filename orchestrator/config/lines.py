@@ -1,0 +1,201 @@
+"""Where in a TOML file each value stands: dotted path -> line.
+
+`tomllib` gives values without positions. This reads the same text once more, only for them, after
+`tomllib` has found it valid; so it need not know what is wrong in TOML, only where things begin.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TOKEN = re.compile(
+    r"""
+      (?P<skip>[ \t]+|\#[^\n]*)
+    | (?P<end>\r?\n)
+    | (?P<string>\"\"\"(?:[^\\]|\\.)*?\"{3,5}|'''.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')
+    | (?P<open>[\[{])
+    | (?P<close>[\]}])
+    | (?P<mark>[=,.])
+    | (?P<word>[^\s\[\]{}=,.\#"']+)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SEGMENT = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+def line_numbers(text: str) -> Mapping[str, int]:
+    """Return the line (from 1) on which each table, key and array item begins.
+
+    Args:
+        text: valid TOML 1.0.
+
+    Returns:
+        Dotted path, as in messages (``axes.cuda[1]``), to line.
+    """
+    return _Reader(text).read()
+
+
+def located(error: ConfigError, text: str, *, file: str) -> ConfigError:
+    """Return the error with file and line before each dotted path that the file has.
+
+    Args:
+        error: problems with dotted paths.
+        text: the file's text.
+        file: its name.
+    """
+    try:
+        lines = line_numbers(text)
+    except (IndexError, KeyError):  # pragma: no cover - text that tomllib refuses as well
+        return error
+    return ConfigError(*(replace(each, where=_place(each, lines, file)) for each in error.problems))
+
+
+def line_of(path: str, lines: Mapping[str, int]) -> int | None:
+    """Return the line of a path, or of the nearest table around it that the file has."""
+    path = path.split(" ", maxsplit=1)[0]
+    while path:
+        if path in lines:
+            return lines[path]
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[: max(cut, 0)]
+    return None
+
+
+def _place(problem: Problem, lines: Mapping[str, int], file: str) -> str:
+    if not problem.where:
+        return file
+    line = line_of(problem.where, lines)
+    if line is None:
+        named = _SEGMENT.match(problem.where) and not problem.where.startswith(("-", "/"))
+        return f"{file}: {problem.where}" if named else problem.where
+    return f"{file}:{line}: {problem.where}"
+
+
+class _Reader:
+    """One pass over the tokens."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._tokens = list(_tokens(text))
+        self._at = 0
+
+    def read(self) -> Mapping[str, int]:
+        table = ""
+        while self._at < len(self._tokens):
+            kind, value, line = self._tokens[self._at]
+            if kind == "end":
+                self._at += 1
+            elif value == "[":
+                table = self._header(line)
+            else:
+                self._pair(table)
+        return self._lines
+
+    def _header(self, line: int) -> str:
+        self._at += 1
+        is_array = self._peek() == "["
+        self._at += is_array
+        parts = self._key()
+        self._at += 1 + is_array
+        *above, last = parts
+        path = ""
+        for part in above:
+            path = self._newest(_join(path, part))
+            self._lines.setdefault(path, line)
+        path = _join(path, last)
+        if is_array:
+            self._lines.setdefault(path, line)
+            index = self._counts.get(path, 0)
+            self._counts[path] = index + 1
+            path = f"{path}[{index}]"
+        else:
+            path = self._newest(path)
+        self._lines[path] = line
+        return path
+
+    def _newest(self, path: str) -> str:
+        """A header below an array of tables means the array's last table."""
+        return f"{path}[{self._counts[path] - 1}]" if path in self._counts else path
+
+    def _pair(self, table: str) -> None:
+        line = self._tokens[self._at][2]
+        path = table
+        for part in self._key():
+            path = _join(path, part)
+            self._lines.setdefault(path, line)
+        self._at += 1  # the equals sign
+        self._value(path)
+
+    def _key(self) -> list[str]:
+        parts = []
+        while True:
+            kind, value, _ = self._tokens[self._at]
+            parts.append(value[1:-1] if kind == "string" else value)
+            self._at += 1
+            if self._peek() != ".":
+                return parts
+            self._at += 1
+
+    def _value(self, path: str) -> None:
+        opening = self._peek()
+        if opening == "[":
+            self._array(path)
+        elif opening == "{":
+            self._inline(path)
+        else:
+            # A number or a date may be several words: 1.5, 2026-01-01 10:00.
+            while self._peek() not in {",", "]", "}", "\n", ""}:
+                self._at += 1
+
+    def _array(self, path: str) -> None:
+        self._at += 1
+        index = 0
+        while self._skip_ends() != "]":
+            if self._peek() == ",":
+                self._at += 1
+                continue
+            self._lines[f"{path}[{index}]"] = self._tokens[self._at][2]
+            self._value(f"{path}[{index}]")
+            index += 1
+        self._at += 1
+
+    def _inline(self, path: str) -> None:
+        self._at += 1
+        while self._skip_ends() != "}":
+            if self._peek() == ",":
+                self._at += 1
+                continue
+            self._pair(path)
+        self._at += 1
+
+    def _peek(self) -> str:
+        if self._at >= len(self._tokens):
+            return ""
+        kind, value, _ = self._tokens[self._at]
+        return "\n" if kind == "end" else "'" if kind == "string" else value
+
+    def _skip_ends(self) -> str:
+        while self._peek() == "\n":
+            self._at += 1
+        return self._peek()
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    line = 1
+    for match in _TOKEN.finditer(text):
+        kind = str(match.lastgroup)
+        if kind != "skip":
+            yield kind, match[0], line
+        line += match[0].count("\n")
+
+
+def _join(path: str, part: str) -> str:
+    return f"{path}.{part}" if path else part

@@ -1,0 +1,165 @@
+"""The axes of a grid: their order, which of them move together, and all their values."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from orchestrator.config import condition
+from orchestrator.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchestrator.config.settings import When
+    from orchestrator.matrix.grid import Grid
+
+Pairs = tuple[tuple[str, str], ...]
+Group = tuple[str, ...]
+
+
+class Axes:
+    """What there is to choose from.
+
+    Attributes:
+        order: the axes in the order of target IDs.
+        domain: axis -> every value a cell can have, included cells' values last.
+        groups: (axes that are chosen together, their ``when`` with its path) in the order of
+            loops.
+        in_order: whether the loops give a cell's values in `order` already.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        """Work out order and values.
+
+        Raises:
+            ConfigError: rows contradict axes or each other, or axes need each other in a circle.
+        """
+        problems = list(_contradictions(grid))
+        if problems:
+            raise ConfigError(*problems)
+        self._grid = grid
+        whens = _whens(grid)
+        groups = _groups(grid)
+        ordered = _ordered(groups, whens, grid.built_in)
+        self.groups: tuple[tuple[Group, tuple[When, str] | None], ...] = tuple(
+            (group, whens.get(group)) for group in ordered
+        )
+        loops = tuple(axis for group in ordered for axis in group)
+        rest = tuple(axis for axis in loops if axis not in grid.built_in)
+        self.order: tuple[str, ...] = (*grid.built_in, *rest)
+        self.in_order = loops == self.order
+        self.domain: Mapping[str, tuple[str, ...]] = self._domain()
+
+    def sorted(self, pairs: Pairs) -> Pairs:
+        """Return a cell's values in `order`."""
+        return tuple(sorted(pairs, key=lambda pair: self.order.index(pair[0])))
+
+    def options(self, group: Group) -> tuple[Pairs, ...]:
+        """Return the choices for axes that are chosen together, in the order of the file."""
+        rows = next((each for _, each in self._grid.rows if set(each.axes) == set(group)), None)
+        if rows is None:
+            _, axis = self._grid.axes[group[0]]
+            return tuple(((group[0], value),) for value in axis.values or ())
+        at = [rows.axes.index(axis) for axis in group]
+        return tuple(
+            tuple(zip(group, choice, strict=True))
+            for row in rows.values
+            for choice in product(*(row[index] for index in at))
+        )
+
+    def _domain(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, dict[str, None]] = {axis: {} for axis in self.order}
+        for group, _ in self.groups:
+            for pairs in self.options(group):
+                for axis, value in pairs:
+                    found[axis][value] = None
+        for _, include in self._grid.include:
+            for axis, values in include.items():
+                found[axis].update(dict.fromkeys(values))
+        return {axis: tuple(values) for axis, values in found.items()}
+
+
+def _groups(grid: Grid) -> list[Group]:
+    together = [tuple(sorted(each.axes)) for _, each in grid.rows]
+    moved = {axis for group in together for axis in group}
+    return [*together, *((axis,) for axis in grid.axes if axis not in moved)]
+
+
+def _whens(grid: Grid) -> dict[Group, tuple[When, str]]:
+    """Axes that only some cells have."""
+    found: dict[Group, tuple[When, str]] = {}
+    for path, rows in grid.rows:
+        if rows.when is not None:
+            found[tuple(sorted(rows.axes))] = (rows.when, path)
+    moved = {axis for _, each in grid.rows for axis in each.axes}
+    for name, (path, axis) in grid.axes.items():
+        if axis.when is not None and name not in moved:
+            found[name,] = (axis.when, path)
+    return found
+
+
+def _contradictions(grid: Grid) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for path, rows in grid.rows:
+        for axis in rows.axes:
+            own_path, own = grid.axes.get(axis, ("", None))
+            if axis in seen:
+                yield Problem(
+                    what=f"{axis!r} moves with other axes in {seen[axis]} already",
+                    where=f"{path}.axes",
+                    hint="make one [[rows]] of both",
+                )
+            elif own is not None and own.values is not None:
+                yield Problem(
+                    what=f"{axis!r} has values in {own_path} as well",
+                    where=f"{path}.axes",
+                    hint="rows give the values; the axis may keep its label",
+                )
+            elif own is not None and own.when is not None:
+                yield Problem(
+                    what="rows decide which cells have this axis",
+                    where=f"{own_path}.when",
+                    hint=f"say when in {path}",
+                )
+            seen.setdefault(axis, path)
+    for name, (path, axis_table) in grid.axes.items():
+        if axis_table.values is None and name not in seen:
+            yield Problem(
+                what="has no values", where=path, hint="list them, or give them with [[rows]]"
+            )
+
+
+def _ordered(
+    groups: Sequence[Group], whens: Mapping[Group, tuple[When, str]], built_in: Sequence[str]
+) -> list[Group]:
+    """Order groups: built-in axes, then each after the axes that its ``when`` names, by name.
+
+    Raises:
+        ConfigError: they need each other in a circle.
+    """
+    place = {name: index for index, name in enumerate(built_in)}
+    waiting = {
+        group: condition.axes_of(condition.from_when(whens[group][0], where=whens[group][1]))
+        - set(group)
+        if group in whens
+        else frozenset[str]()
+        for group in groups
+    }
+    done: list[Group] = []
+    known: set[str] = set()
+    while waiting:
+        ready = [group for group, needs in waiting.items() if needs <= known]
+        if not ready:
+            circle = sorted(".".join(group) for group in waiting)
+            path = whens[next(iter(waiting))][1]
+            raise ConfigError.of(
+                f"axes need each other in a circle: {', '.join(circle)}", where=f"{path}.when"
+            )
+        first = min(
+            ready, key=lambda group: (min(place.get(axis, len(place)) for axis in group), group)
+        )
+        done.append(first)
+        known.update(first)
+        del waiting[first]
+    return done

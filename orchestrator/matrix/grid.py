@@ -1,0 +1,147 @@
+"""What one matrix consists of, with the dotted path of every part: the input of `expand`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.config.settings import Axis, Channel, Exclude, Rows, Settings
+from orchestrator.config.spelling import closest
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.config.settings import Include, Library, Matrix, Override
+
+T = TypeVar("T")
+
+BUILT_IN = ("python", "libc", "arch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Axes and rules, each with its dotted path in matrix.toml.
+
+    Attributes:
+        axes: name -> (path, axis).
+        rows: axes that move together.
+        include: cells that are added.
+        exclude: cells that are not built.
+        override: settings for some cells; here only for which.
+        lenient: paths of rules that may match nothing, beside those that say so themselves.
+        built_in: the axes of every cell; a library's do not have python.
+    """
+
+    axes: Mapping[str, tuple[str, Axis]]
+    rows: tuple[tuple[str, Rows], ...] = ()
+    include: tuple[tuple[str, Include], ...] = ()
+    exclude: tuple[tuple[str, Exclude], ...] = ()
+    override: tuple[tuple[str, Override], ...] = ()
+    lenient: frozenset[str] = field(default_factory=frozenset)
+    built_in: tuple[str, ...] = BUILT_IN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layered:
+    """matrix.toml as one channel sees it.
+
+    Attributes:
+        settings: the file.
+        channel: the channel's name, empty without one.
+        grid: axes and rules.
+        layers: prefix of dotted paths -> tables, the later ones win: the file's, the channel's.
+    """
+
+    settings: Settings
+    channel: str
+    grid: Grid
+    layers: tuple[tuple[str, Matrix], ...]
+
+
+def layered(settings: Settings, channel: str = "") -> Layered:
+    """Lay a channel over the file.
+
+    A channel's axis replaces the values of the file's axis of that name; its rows replace the
+    file's rows over any of the same axes; its rules come after the file's. The file's own rules
+    may match nothing then: without a channel they are judged.
+
+    Raises:
+        ConfigError: there is no such channel, or its axes contradict the file's rows.
+    """
+    if not channel:
+        return Layered(
+            settings=settings,
+            channel="",
+            grid=Grid(
+                axes={name: (f"axes.{name}", axis) for name, axis in settings.axes.items()},
+                rows=_numbered("rows", settings.rows),
+                include=_numbered("include", settings.include),
+                exclude=_numbered("exclude", settings.exclude),
+                override=_numbered("override", settings.override),
+            ),
+            layers=(("", settings),),
+        )
+    if channel not in settings.channel:
+        known = sorted(settings.channel)
+        raise ConfigError.of(
+            f"there is no channel {channel!r}",
+            where="--channel",
+            hint=closest(channel, known) if known else "matrix.toml has no [channel.NAME] table",
+        )
+    return _in_channel(settings, channel, settings.channel[channel])
+
+
+def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
+    prefix = f"channel.{name}."
+    base = layered(settings).grid
+    rows = _numbered(f"{prefix}rows", channel.rows)
+    moved = {axis for _, each in rows for axis in each.axes}
+    kept = tuple((path, each) for path, each in base.rows if not moved & set(each.axes))
+    axes = dict(base.axes)
+    for axis, own in channel.axes.items():
+        path, old = axes.get(axis, ("", Axis()))
+        together = next((p for p, each in kept if axis in each.axes), None)
+        if together is not None and own.values is not None:
+            raise ConfigError.of(
+                f"{axis!r} moves together with other axes in {together}",
+                where=f"{prefix}axes.{axis}",
+                hint=f"give the channel its own [[{prefix}rows]]",
+            )
+        changes = {each: getattr(own, each) for each in own.model_fields_set}
+        axes[axis] = (f"{prefix}axes.{axis}", old.model_copy(update=changes))
+    for axis in moved & axes.keys() - channel.axes.keys():
+        path, old = axes[axis]
+        axes[axis] = (path, old.model_copy(update={"values": None}))
+    rules = (*base.exclude, *base.override)
+    return Layered(
+        settings=settings,
+        channel=name,
+        grid=Grid(
+            axes=axes,
+            rows=(*kept, *rows),
+            include=(*base.include, *_numbered(f"{prefix}include", channel.include)),
+            exclude=(*base.exclude, *_numbered(f"{prefix}exclude", channel.exclude)),
+            override=(*base.override, *_numbered(f"{prefix}override", channel.override)),
+            lenient=frozenset(path for path, _ in rules),
+        ),
+        layers=(("", settings), (prefix, channel)),
+    )
+
+
+def of_library(name: str, library: Library, around: Grid) -> Grid:
+    """Return the matrix of a library: its own axes, and the platform of the wheels."""
+    prefix = f"library.{name}."
+    axes = {key: around.axes[key] for key in ("libc", "arch") if key in around.axes}
+    axes |= {key: (f"{prefix}axes.{key}", axis) for key, axis in library.axes.items()}
+    return Grid(
+        axes=axes,
+        rows=_numbered(f"{prefix}rows", library.rows),
+        include=_numbered(f"{prefix}include", library.include),
+        exclude=_numbered(f"{prefix}exclude", library.exclude),
+        built_in=("libc", "arch"),
+    )
+
+
+def _numbered(path: str, items: Iterable[T]) -> tuple[tuple[str, T], ...]:
+    return tuple((f"{path}[{index}]", each) for index, each in enumerate(items))

@@ -1,0 +1,82 @@
+"""The coverage grid: variants by Python, one letter an architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.models import Arch, Libc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.models import Cell, Plan
+
+LETTERS = {
+    Arch.X86_64: "x",
+    Arch.I686: "i",
+    Arch.AARCH64: "a",
+    Arch.ARMV7L: "7",
+    Arch.PPC64LE: "p",
+    Arch.S390X: "s",
+    Arch.RISCV64: "r",
+    Arch.LOONGARCH64: "l",
+}
+"""Architecture -> its letter; upper case is musllinux."""
+
+NONE = "·"
+"""No wheel here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What a plan covers.
+
+    Attributes:
+        pythons: the columns.
+        rows: (variant, one entry a Python).
+        legend: what the letters mean.
+    """
+
+    pythons: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    legend: str
+
+
+def coverage(plan: Plan) -> Grid:
+    """Return the grid of a plan's wheels, every cell that a target covers counted."""
+    cells = [cell for each in plan.targets if each.library is None for cell in each.covers]
+    pythons = tuple(dict.fromkeys(cell[0][1] for cell in cells))
+    platforms = list(dict.fromkeys((cell[1][1], cell[2][1]) for cell in cells))
+    marks: dict[str, dict[str, set[tuple[str, str]]]] = {}
+    for cell in cells:
+        of = marks.setdefault(_variant(cell), {}).setdefault(cell[0][1], set())
+        of.add((cell[1][1], cell[2][1]))
+    letters = _letters(platforms)
+    rows = tuple(
+        (variant, tuple(_entry(found.get(python, ()), letters) for python in pythons))
+        for variant, found in marks.items()
+    )
+    legend = "  ".join(f"{letter} {libc}_{arch}" for (libc, arch), letter in letters.items())
+    return Grid(pythons=pythons, rows=rows, legend=legend)
+
+
+def _variant(cell: Cell) -> str:
+    return " ".join(value for _, value in cell[3:]) or "all"
+
+
+def _letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """One letter a platform; several baselines of one libc get numbers instead."""
+    plain = {
+        each: letter.upper() if each[0].startswith(Libc.MUSLLINUX) else letter
+        for each in platforms
+        for letter in [LETTERS[Arch(each[1])]]
+    }
+    if len(set(plain.values())) == len(plain):
+        return plain
+    return {each: f"{letter}{number}" for number, (each, letter) in enumerate(plain.items(), 1)}
+
+
+def _entry(found: Iterable[tuple[str, str]], letters: dict[tuple[str, str], str]) -> str:
+    there = set(found)
+    return "".join(letter for platform, letter in letters.items() if platform in there) or NONE

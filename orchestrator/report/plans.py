@@ -1,0 +1,151 @@
+"""A plan for people and for CI systems: tables, Markdown, job matrices."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+from orchestrator.report.coverage import coverage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from orchestrator.models import Exclusion, Plan
+
+GITHUB_JOBS = 256
+"""Jobs that a GitHub Actions matrix may have."""
+
+FEW = 12
+"""Values of an axis that are listed for excluded cells."""
+
+
+def table(plan: Plan) -> str:
+    """Return the plan as text: targets, coverage, and what is excluded by which rule."""
+    header = ("target", "version", "image", "runner")
+    rows = [
+        (
+            each.id,
+            each.version or "-",
+            each.image,
+            f"{each.runner} (QEMU)" if each.emulated else each.runner,
+        )
+        for each in plan.targets
+    ]
+    return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+
+
+def _grid(plan: Plan) -> Iterator[str]:
+    grid = coverage(plan)
+    if len(grid.rows) * len(grid.pythons) > 1:
+        yield from _aligned([("variant", *grid.pythons), *((v, *e) for v, e in grid.rows)])
+        yield grid.legend
+        yield ""
+
+
+def summary(plan: Plan) -> Iterator[str]:
+    """Return how many targets there are, and what each rule excludes."""
+    wheels = [each for each in plan.targets if each.library is None]
+    cells = sum(len(each.covers) for each in wheels)
+    libraries = len(plan.targets) - len(wheels)
+    parts = [f"{len(wheels)} targets"]
+    parts += [f"for {cells} cells"] if cells != len(wheels) else []
+    parts += [f"{libraries} libraries"] if libraries else []
+    parts += [f"{len(plan.exclusions)} cells excluded"]
+    parts += [f"channel {plan.channel}"] if plan.channel else []
+    yield ", ".join(parts)
+    for rule, reason, cells_of in by_rule(plan.exclusions):
+        yield f"  {rule}: {len(cells_of)} cells: {reason}"
+
+
+def by_rule(exclusions: Iterable[Exclusion]) -> list[tuple[str, str, list[Exclusion]]]:
+    """Group exclusions by rule and reason, in the order in which they first appear."""
+    groups: dict[tuple[str, str], list[Exclusion]] = {}
+    for each in exclusions:
+        groups.setdefault((each.rule, each.reason), []).append(each)
+    return [(rule, reason, found) for (rule, reason), found in groups.items()]
+
+
+def excluded(plan: Plan) -> str:
+    """Return the exclusions by rule, with the values of the cells that each one removes."""
+    lines = [f"{len(plan.exclusions)} cells excluded"]
+    for rule, reason, found in by_rule(plan.exclusions):
+        lines.append(f"{rule}: {len(found)} cells: {reason}")
+        values: dict[str, dict[str, None]] = {}
+        for each in found:
+            for axis, value in each.cell:
+                values.setdefault(axis, {})[value] = None
+        lines += [f"    {axis:<12} {_few(tuple(own))}" for axis, own in values.items()]
+    return "\n".join(lines)
+
+
+def _few(values: Sequence[str]) -> str:
+    more = f" ... ({len(values)} in all)" if len(values) > FEW else ""
+    return " ".join(values[:FEW]) + more
+
+
+def markdown(plan: Plan) -> str:
+    """Return the plan for a job summary or a pull request: the grid, then every target."""
+    grid = coverage(plan)
+    lines = ["### Coverage", ""]
+    lines += _markdown([("variant", *grid.pythons), *((v, *e) for v, e in grid.rows)])
+    lines += [
+        "",
+        grid.legend,
+        "",
+        *(f"{'- ' * ln.startswith(' ')}{ln.strip()}" for ln in summary(plan)),
+    ]
+    lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
+    header = ("target", "version", "image", "runner")
+    rows = [(each.id, each.version or "-", each.image, each.runner) for each in plan.targets]
+    lines += [*_markdown([header, *rows]), "", "</details>"]
+    return "\n".join(lines)
+
+
+def _markdown(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    first, *others = (f"| {' | '.join(_cell(each) for each in row)} |" for row in rows)
+    yield first
+    yield f"|{'---|' * len(rows[0])}"
+    yield from others
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def github(plan: Plan) -> str:
+    """Return a job matrix for GitHub Actions, on one line, as ``GITHUB_OUTPUT`` takes it.
+
+    Libraries are no jobs of their own: a job that builds a wheel builds what it needs.
+
+    Raises:
+        ConfigError: there are more targets than a job matrix may have.
+    """
+    wheels = [each for each in plan.targets if each.library is None]
+    if len(wheels) > GITHUB_JOBS:
+        raise ConfigError.of(
+            f"{len(wheels)} targets are more than the {GITHUB_JOBS} jobs of a GitHub matrix",
+            where="--format github",
+            hint="give each job --shard I/N of the plan, or narrow it with --select",
+        )
+    jobs = [
+        {
+            "id": each.id,
+            "python": each.python,
+            "arch": each.arch,
+            "libc": each.libc,
+            "version": each.version,
+            "runner": each.runner,
+            "emulated": each.emulated,
+            "cost": each.cost,
+        }
+        for each in wheels
+    ]
+    return json.dumps({"include": jobs}, separators=(",", ":"))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
