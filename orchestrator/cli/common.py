@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.builders.source import Origin, locate
 from orchestrator.config.lines import located
 from orchestrator.config.load import examine
@@ -20,11 +18,12 @@ from orchestrator.matrix.grid import layered
 from orchestrator.matrix.select import select, shard
 from orchestrator.models import BuilderFacts, Plan
 from orchestrator.plan import make_plan
-from orchestrator.wheel.external import resolve as resolve_external
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.config.settings import Channel, Settings, TorchTable
     from orchestrator.errors import Problem
@@ -109,9 +108,18 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
         channel=channel,
         table=_table(settings, root),
     )
-    for external in {target.steps.external for target in plan.targets}:
-        resolve_external(external)  # an unknown preset is an error now, not after the build
+    _check_external(plan)
     return Workspace(root=root, settings=settings, facts=facts, origin=origin, plan=plan)
+
+
+def _check_external(plan: Plan) -> None:
+    """Make an unknown preset an error now, not after the build."""
+    named = {target.steps.external for target in plan.targets} - {()}
+    if named:
+        from orchestrator.wheel.external import resolve
+
+        for external in named:
+            resolve(external)
 
 
 def _problems_of_cells(
@@ -201,18 +209,21 @@ NO_TERMINAL_WIDTH = 240
 
 def stdout() -> Console:
     """Where data goes."""
+    from rich.console import Console
+
     return _wide(Console(highlight=False))
 
 
 def stderr() -> Console:
     """Where everything goes that is not data."""
-    return _wide(_Stderr(stderr=True, highlight=False))
+    from rich.console import Console
 
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:
+            """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
+            raise KeyboardInterrupt
 
-class _Stderr(Console):
-    def on_broken_pipe(self) -> None:
-        """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
-        raise KeyboardInterrupt
+    return _wide(Stderr(stderr=True, highlight=False))
 
 
 def _wide(console: Console) -> Console:

@@ -81,7 +81,8 @@ class Model(BaseModel):
         frozen=True,
         extra="forbid",
         alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
+        # Otherwise each model is compiled for itself, and again inside each that contains it.
+        defer_build=True,
     )
 
 

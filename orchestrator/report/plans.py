@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -54,8 +55,13 @@ def summary(plan: Plan) -> Iterator[str]:
     parts += [f"{len(plan.exclusions)} cells excluded"]
     parts += [f"channel {plan.channel}"] if plan.channel else []
     yield ", ".join(parts)
-    for rule, reason, cells_of in by_rule(plan.exclusions):
-        yield f"  {rule}: {len(cells_of)} cells: {reason}"
+    reasons: dict[str, Counter[str]] = {}
+    for each in plan.exclusions:
+        reasons.setdefault(each.rule, Counter())[each.reason] += 1
+    for rule, counted in reasons.items():
+        reason, *others = counted
+        more = f" (and {len(others)} more reasons: --excluded)" if others else ""
+        yield f"  {rule}: {counted.total()} cells: {reason}{more}"
 
 
 def by_rule(exclusions: Iterable[Exclusion]) -> list[tuple[str, str, list[Exclusion]]]:
