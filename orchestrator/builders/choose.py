@@ -68,7 +68,8 @@ class Survey:
         create_args: the matrix' own arguments for the engine.
         log: takes what engines say while they pull.
         cancel: stops a pull.
-        find: looks for the interpreter of a python tag.
+        find: looks for the interpreter of a python tag, and fetches it if need be.
+        find_here: looks for one that is on this machine already.
     """
 
     host: Host
@@ -78,6 +79,7 @@ class Survey:
     log: Callable[[str], object]
     cancel: Cancel
     find: Callable[[str], DirectHost]
+    find_here: Callable[[str], Interpreter | None]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], Problem | None] = field(default_factory=dict)
@@ -154,10 +156,30 @@ class Survey:
             self.pythons[target.python] = self.find(target.python)
         return self.pythons[target.python].problem
 
+    def testers(self, target: Target, backend: BackendName) -> tuple[str, ...]:
+        """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
+        if backend is BackendName.CIBUILDWHEEL:
+            key = (image_reference(target, self.host.toolchain), target.arch)
+            there = self._pythons.get(key)
+            later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
+            # cibuildwheel builds with the lowest it is given, and tests that wheel on the others.
+            return tuple(p for p in later if there is None or f"{p}-{p}" in there)
+        found = []
+        for python in target.test_pythons:
+            interpreter = self.find_here(python)
+            if interpreter is not None:
+                self.pythons.setdefault(python, DirectHost(interpreter=interpreter))
+                found.append(python)
+        return tuple(found)
+
     @property
     def libc(self) -> Libc:
         """The libc of this machine."""
         return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+
+
+def _minor(python: str) -> int:
+    return int(python.removeprefix("cp3"))
 
 
 def _no_python(target: Target, found: frozenset[str] | None) -> Problem | None:

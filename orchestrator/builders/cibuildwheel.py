@@ -154,8 +154,14 @@ def container_limits(resources: Resources) -> tuple[str, ...]:
 
 def command(request: BuildRequest, output: str) -> tuple[str, ...]:
     """Return the arguments of the toolchain's Python for a request; cwd is the source."""
-    identifier = request.target.build_identifier
-    return ("-m", "cibuildwheel", ".", "--only", identifier, "--output-dir", output)
+    target = request.target
+    which: tuple[str, ...]
+    if target.test_pythons:
+        # Several identifiers: the wheel is built for the first, and tested on the others too.
+        which = ("--platform", "linux", "--archs", target.arch)
+    else:
+        which = ("--only", target.build_identifier)
+    return ("-m", "cibuildwheel", ".", *which, "--output-dir", output)
 
 
 def options(request: BuildRequest) -> dict[str, str]:
@@ -178,6 +184,7 @@ def options(request: BuildRequest) -> dict[str, str]:
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
         "CIBW_AUDIT_COMMAND": "",
         "CIBW_LOG_FOLD_MODE": "disabled",
+        "CIBW_BUILD": _identifiers(target),
     }
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -187,6 +194,13 @@ def environment_option(target: Target, *, epoch: int) -> str:
     pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
     pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in target.env}
     return " ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def _identifiers(target: Target) -> str | None:
+    if not target.test_pythons:
+        return None  # --only says which
+    pythons = (target.python, *target.test_pythons)
+    return " ".join(f"{python}-{target.platform}" for python in pythons)
 
 
 def _literal(value: str) -> str:

@@ -105,7 +105,7 @@ class _Run:
 
     def wheel(self) -> Outcome:
         self._enter("setup")
-        venv = self._venv("venv")
+        venv = self._venv("venv", self._interpreter)
         options = self._options(venv)
         if not options["selected"]:
             raise _StepFailed(
@@ -124,36 +124,41 @@ class _Run:
         built = self._build(venv, options, env)
         repaired = self._repair(built, options["repair"], env)
         if options["test"] and options["tested"]:
-            self._test(repaired, options)
+            for interpreter in self._testers:
+                self._test(repaired, options, interpreter)
         return repaired
+
+    @property
+    def _testers(self) -> tuple[Interpreter, ...]:
+        """The interpreter that builds, and the others that an abi3 wheel is tested on."""
+        others = (self._backend.interpreters[each] for each in self._target.test_pythons)
+        return (self._interpreter, *others)
 
     # steps
 
-    def _venv(self, name: str) -> Path:
-        """Make a virtual environment of the target's interpreter, with pip.
+    def _venv(self, name: str, interpreter: Interpreter) -> Path:
+        """Make a virtual environment of an interpreter, with pip.
 
         The toolchain's own pip is copied in where it supports the interpreter: it is locked, needs
         no ensurepip (which Debian leaves out), and takes a tenth of the time.
         """
         path = self._job.scratch / name
-        if self._lends("pip"):
-            self._run(
-                [self._interpreter.path, "-I", "-m", "venv", "--without-pip", path], self._env
-            )
+        if self._lends("pip", interpreter):
+            self._run([interpreter.path, "-I", "-m", "venv", "--without-pip", path], self._env)
             self._lend(path, "pip")
-        elif self._interpreter.has_venv:
-            self._run([self._interpreter.path, "-I", "-m", "venv", path], self._env)
+        elif interpreter.has_venv:
+            self._run([interpreter.path, "-I", "-m", "venv", path], self._env)
         else:
             uv = self._host.toolchain.bin / "uv"
-            self._run([uv, "venv", "--seed", "--python", self._interpreter.path, path], self._env)
+            self._run([uv, "venv", "--seed", "--python", interpreter.path, path], self._env)
         return path
 
-    def _lends(self, distribution: str) -> bool:
-        """Whether the toolchain's copy of a pure distribution runs on the target's interpreter."""
+    def _lends(self, distribution: str, interpreter: Interpreter) -> bool:
+        """Whether the toolchain's copy of a pure distribution runs on an interpreter."""
         metadata = self._dist_info(distribution) / "METADATA"
         headers = HeaderParser().parsestr(metadata.read_text("utf-8"))
         supported = SpecifierSet(headers.get("Requires-Python", ""))
-        return supported.contains(self._interpreter.version, prereleases=True)
+        return supported.contains(interpreter.version, prereleases=True)
 
     def _lend(self, venv: Path, distribution: str) -> None:
         (site,) = venv.glob("lib/*/site-packages")
@@ -233,7 +238,8 @@ class _Run:
         self, venv: Path, options: Mapping[str, Any], env: Mapping[str, str]
     ) -> None:
         """Put the `build` frontend into an environment, the toolchain's own where that runs."""
-        if Version(self._interpreter.version) >= LENDS_BUILD and self._lends("build"):
+        interpreter = self._interpreter
+        if Version(interpreter.version) >= LENDS_BUILD and self._lends("build", interpreter):
             for distribution in ("build", "pyproject_hooks", "packaging"):
                 self._lend(venv, distribution)
             return
@@ -250,17 +256,21 @@ class _Run:
         self._command("repair", filled, env)
         return self._only(output)
 
-    def _test(self, wheel: Path, options: Mapping[str, Any]) -> None:
+    def _test(self, wheel: Path, options: Mapping[str, Any], interpreter: Interpreter) -> None:
         """Install the wheel in a clean environment and test it away from the source."""
         self._enter("test")
+        self._job.log(f"testing with {interpreter.path}")
         env = options["test_env"]
-        python = self._venv("test-venv") / "bin" / "python"
+        # One place for all interpreters: the test's environment names it.
+        shutil.rmtree(self._job.scratch / "test-venv", ignore_errors=True)
+        python = self._venv("test-venv", interpreter) / "bin" / "python"
         self._command("test", options["before_test"], env)
         install: list[str | Path] = [python, "-m", "pip", "install", "-q"]
         self._run([*install, f"{wheel}{options['test_extras']}"], env)
         if options["test_requires"]:
             self._run([*install, *options["test_requires"]], env)
         away = self._job.scratch / "test"
+        shutil.rmtree(away, ignore_errors=True)
         away.mkdir()
         for each in options["test_sources"]:
             self._copy_test_source(each, away)

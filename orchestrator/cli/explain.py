@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
+from orchestrator.config.lines import line_numbers, line_of
 from orchestrator.models import BackendName, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.models import BuildRequest, Target
@@ -25,67 +26,103 @@ if TYPE_CHECKING:
 def command(target: str, matrix: Path, channel: str) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
+    from orchestrator.matrix.select import with_needs
     from orchestrator.run.session import planned_requests
 
     workspace = open_workspace(matrix, channel)
     found = find_target(workspace.plan, target)
-    inputs = workspace.inputs(Plan(targets=(found,), exclusions=()))
-    (request,) = planned_requests(
+    targets = with_needs([found.id], workspace.plan.targets)
+    inputs = workspace.inputs(Plan(targets=targets, exclusions=(), channel=channel))
+    requests = planned_requests(
         inputs,
         skip=(workspace.root / "dist", workspace.root / WORK_DIR),
         environ=os.environ,
         say=stderr().print,
     )
+    request = next(each for each in requests if each.target.id == found.id)
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
-    for row in _rows(request):
-        table.add_row(*row)
+    lines = line_numbers(matrix.read_text(encoding="utf-8"))
+    for what, value, origin in _rows(request):
+        line = line_of(origin, lines) if origin else None
+        table.add_row(what, value, f"{matrix}:{line}: {origin}" if line else origin)
     stdout().print(table)
 
 
 def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
+    """What, its value, and the dotted path or the words that say where it comes from."""
     target = request.target
+    origins = dict(target.origins)
     yield "target", target.id, ""
-    for axis, value in target.variant:
-        yield f"axis {axis}", value, f"axes.{axis}"
-    yield "version", target.version, "version"
-    yield "build tag", target.build_tag or "-", "version.build-tag"
+    yield from _cells(target)
+    if target.library is None:
+        yield "version", target.version, "version"
+        yield "build tag", target.build_tag or "-", origins.get("version.build-tag", "")
     yield "source", f"{request.source.name or '?'} {request.source.digest}", "project.source"
-    yield "image", target.image, "images"
-    yield "runner", target.runner, "emulated there" if target.emulated else "native there"
+    yield "image", target.image, origins["image"]
+    if target.baseline:
+        yield "baseline", f"{target.libc} {target.baseline}", "axes.libc"
+    native = "emulated there" if target.emulated else "native there"
+    yield "runner", target.runner, origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
-    yield from _steps(target)
+    yield from _steps(target, origins)
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
-        yield f"env {each.name}", each.value, each.origin + (" (shell)" if each.shell else "")
+        shell = " (shell)" if each.shell else ""
+        yield f"env {each.name}{shell}", each.value, f"{each.origin}.{each.name}"
     if request.backend is BackendName.CIBUILDWHEEL:
         from orchestrator.builders import cibuildwheel
 
         yield "command", shlex.join(("python", *cibuildwheel.command(request, "OUTPUT"))), ""
         for name, value in sorted(cibuildwheel.options(request).items()):
             yield f"  {name}", value, "passed to cibuildwheel"
+    for need in target.needs:
+        yield "needs", need, "its outputs go into the source"
     yield "toolchain", request.toolchain_digest, "orchestrator/host/toolchain.lock"
     yield "key", request.key, "SHA-256 of all that can change the wheel"
 
 
-def _steps(target: Target) -> Iterator[tuple[str, str, str]]:
+def _cells(target: Target) -> Iterator[tuple[str, str, str]]:
+    for axis, value in target.variant:
+        yield f"axis {axis}", value, f"axes.{axis}"
+    for name, value in target.derived:
+        yield f"derived {name}", value, "the torch table"
+    if target.abi3:
+        yield "stable ABI", f"{target.abi3} and later, built with {target.python}", "build.abi3"
+        yield "tested on", ", ".join((target.python, *target.test_pythons)), ""
+    if len(target.covers) > 1:
+        for cell in target.covers:
+            yield "covers", " ".join(value for _, value in cell), ""
+
+
+def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     steps = target.steps
+    if target.library is not None:
+        where = f"library.{target.library.name}"
+        yield "library command", target.library.command, f"{where}.command"
+        yield "outputs", ", ".join(target.library.outputs), f"{where}.outputs"
+        return
     commands = {
-        "before-all": steps.before_all,
-        "before-build": steps.before_build,
-        "repair": steps.repair,
-        "test": steps.test_command,
+        "build.before-all": steps.before_all,
+        "build.before-build": steps.before_build,
+        "build.repair": steps.repair,
+        "test.command": steps.test_command,
     }
     for name, text in commands.items():
-        yield name, "as the project says" if text is None else text, f"build.{name}"
+        own = "as the project says" if text is None else text
+        yield name.partition(".")[2], own, origins.get(name, "")
     if steps.test_requires:
-        yield "test requires", ", ".join(steps.test_requires), "test.requires"
+        yield "test requires", ", ".join(steps.test_requires), origins.get("test.requires", "")
     for key, value in steps.config_settings:
-        yield f"config {key}", value, "build.config-settings"
+        yield f"config {key}", value, f"{origins.get('build.config-settings', '')}.{key}"
     if steps.timeout is not None:
-        yield "timeout", f"{steps.timeout} s", "build.timeout"
+        yield "timeout", f"{steps.timeout} s", origins.get("build.timeout", "")
     if steps.external:
-        yield "external", ", ".join(steps.external), "build.external"
+        yield "external", ", ".join(steps.external), origins.get("build.external", "")
+    for name in ("cpus", "memory"):
+        amount = getattr(target.resources, name)
+        if amount is not None:
+            yield name, str(amount), origins.get(f"resources.{name}", "")

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -241,6 +241,7 @@ class Session:
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
+            find_here=self._find_here,
         )
 
     def _find_interpreter(self, python: str) -> DirectHost:
@@ -263,6 +264,11 @@ class Session:
             return DirectHost(problem=folders)
         return DirectHost(interpreter=found, include_dirs=folders)
 
+    def _find_here(self, python: str) -> interpreters.Interpreter | None:
+        host = self._host
+        found = interpreters.find(python, environ=self._environ, cache_dir=host.cache_dir)
+        return found if isinstance(found, interpreters.Interpreter) else None
+
     def _build(  # noqa: PLR0913, PLR0917 - the parts of one run, put together in one place
         self,
         choices: Mapping[TargetId, Choice],
@@ -272,7 +278,6 @@ class Session:
         listener: Listener,
         run: Path,
     ) -> dict[TargetId, BuildResult]:
-        backends = self._backends(survey, run.name)
         worker = Worker(
             staged=staged,
             places=places,
@@ -290,12 +295,19 @@ class Session:
                 results[target.id] = _without_build(target.id, choice, Status.UNAVAILABLE)
                 listener.ended(results[target.id])
                 continue
-            request = request_for(target, staged, choice.backend, requests)
-            requests[target.id] = request
-            backend = backends[choice.backend]
-            if target.library is not None:
+            own_test = "test-command" in staged.source.own_options
+            has_test = own_test or target.steps.test_command is not None
+            testers = survey.testers(target, choice.backend) if has_test else ()
+            here = replace(target, test_pythons=testers)
+            requests[target.id] = request_for(here, staged, choice.backend, requests)
+        backends = self._backends(survey, run.name)
+        for target_id, request in requests.items():
+            choice = choices[target_id]
+            if request.target.library is not None:
                 backend = self._library_builder(survey, run.name, choice)
-            assignments[target.id] = Assignment(
+            else:
+                backend = backends[request.backend]
+            assignments[target_id] = Assignment(
                 request=request, backend=backend, reason=choice.reason
             )
         state = scheduler.State(
