@@ -69,6 +69,58 @@ class EnvVar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a source of the version has to be asked outside of the plan.
+
+    Attributes:
+        source: the source as written: ``env:CUDA_VERSION``, ``container-env:CUDA_VERSION``.
+        image: the image it is asked of; empty for everything but container sources.
+        arch: that image's architecture; None with no image.
+    """
+
+    source: str
+    image: str = ""
+    arch: Arch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one source of the version said.
+
+    Attributes:
+        source: the source as written.
+        value: what it said, stripped; empty for nothing.
+        note: why it said nothing (``not set``, ``'<unknown>' is a placeholder``), or where it
+            was asked.
+    """
+
+    source: str
+    value: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        said = repr(self.value) if self.value else self.note or "empty"
+        return f"{self.source}: {said}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPart:
+    """One part of a version, with everything it could have come from.
+
+    Attributes:
+        name: ``base``, ``dev``, ``local``, ... or the user's own name for it.
+        value: its value; empty when no source had one.
+        source: the source that won, or the template it was made from; empty when none had a value.
+        answers: what each source said, in order of rank.
+    """
+
+    name: str
+    value: str
+    source: str
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """What happens to the source of a target, step by step. None: what the project itself says.
 
@@ -160,6 +212,9 @@ class Target:
         needs: libraries whose outputs go into its source.
         library: what a library runs; None for a wheel.
         origins: setting (``build.repair``) -> dotted path of what set it.
+        release: whether it is for a public index, without local part and build tag.
+        pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
+        parts: the parts of the version, with where each one came from.
     """
 
     id: TargetId
@@ -186,6 +241,9 @@ class Target:
     needs: tuple[TargetId, ...] = ()
     library: LibraryStep | None = None
     origins: tuple[tuple[str, str], ...] = ()
+    release: bool = False
+    pins: tuple[str, ...] = ()
+    parts: tuple[VersionPart, ...] = ()
 
     @property
     def build_identifier(self) -> str:
@@ -214,18 +272,65 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undetermined:
+    """A cell whose version stands in its container, which nobody has asked yet.
+
+    Attributes:
+        id: the target's ID; it depends on the axes alone.
+        python: its python tag.
+        arch: its architecture.
+        part: the part of the version that is not known.
+        questions: what has to be asked of the image.
+        derived: properties that follow from its values.
+        covers: the cell.
+        needs: libraries whose outputs go into its source.
+    """
+
+    id: TargetId
+    python: str
+    arch: Arch
+    part: str
+    questions: tuple[Question, ...]
+    derived: Cell = ()
+    covers: tuple[Cell, ...] = ()
+    needs: tuple[TargetId, ...] = ()
+    abi3: str = ""
+    aliases: tuple[TargetId, ...] = ()
+    cost: float = 1.0
+
+    @property
+    def reason(self) -> str:
+        """What is not known, and who knows it, in one line."""
+        sources = ", ".join(each.source for each in self.questions)
+        image = self.questions[0].image
+        return f"the version's part {self.part!r} is known only in image {image} ({sources})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The ordered targets plus what was excluded and why.
 
     Attributes:
         targets: libraries first, then wheels, in the order of the matrix.
         exclusions: cells that are not built.
+        undetermined: cells that become targets once their image has been asked for a version.
         channel: the channel it was made for, empty for none.
     """
 
     targets: tuple[Target, ...]
     exclusions: tuple[Exclusion, ...]
+    undetermined: tuple[Undetermined, ...] = ()
     channel: str = ""
+
+    @property
+    def everything(self) -> tuple[Target | Undetermined, ...]:
+        """All targets, those with an undetermined version last."""
+        return (*self.targets, *self.undetermined)
+
+    @property
+    def ids(self) -> tuple[TargetId, ...]:
+        """Their IDs."""
+        return tuple(each.id for each in self.everything)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +512,7 @@ class BuildResult:
         log: the target's log file.
         duration: wall-clock seconds.
         failure: why it failed, when it did.
+        parts: the parts of its planned version, with where each one came from.
     """
 
     target_id: TargetId
@@ -419,6 +525,7 @@ class BuildResult:
     log: Path | None
     duration: float
     failure: Failure | None
+    parts: tuple[VersionPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

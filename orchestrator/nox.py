@@ -57,7 +57,7 @@ def _targets(matrix: Path) -> list[tuple[str, str]]:
     except OrchestratorError as error:
         sys.stderr.write(f"no build(...) sessions, because of {matrix}:\n{error}\n")
         return []
-    return [(target.id, target.python) for target in plan.targets]
+    return [(target.id, target.python) for target in plan.everything]
 
 
 def _orchestrator(session: nox.Session, *arguments: str) -> None:

@@ -34,8 +34,9 @@ from orchestrator.models import (
     Steps,
     Target,
     TargetId,
+    Undetermined,
 )
-from orchestrator.version import compose
+from orchestrator.version import Unanswered, compose, injected, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,12 +51,11 @@ if TYPE_CHECKING:
         Settings,
         Test,
         TorchTable,
-        VersionParts,
     )
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
     from orchestrator.models import BuilderFacts, Exclusion, Source
-    from orchestrator.version import Composed
+    from orchestrator.version import Composed, Layers, Outside
 
 _RUNNERS = {
     Arch.X86_64: "ubuntu-24.04",
@@ -80,17 +80,20 @@ _NAMED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 def make_plan(
     settings: Settings,
     *,
-    source_version: str | None,
     facts: BuilderFacts,
+    outside: Outside,
     channel: str = "",
     table: TorchTable | None = None,
 ) -> Plan:
     """Resolve the whole matrix.
 
+    A cell whose version stands in a container that nobody has asked yet becomes no target but an
+    `Undetermined`; once `outside` has the answers to its questions it becomes one.
+
     Args:
         settings: the validated file.
-        source_version: the source's static version, None when it has none.
         facts: what the locked cibuildwheel knows, for images.
+        outside: the project's name and version, and what the version's sources said.
         channel: the channel to plan for, empty for none.
         table: what torch was published for; None leaves that out.
 
@@ -100,16 +103,16 @@ def make_plan(
     file = layered(settings, channel)
     compat = Table(table, settings.compat) if table is not None and _has_torch(file) else None
     expansion = expand(file.grid, table=compat)
-    resolver = _Resolver(file, source_version, facts, compat)
+    resolver = _Resolver(file, outside, facts, compat)
     libraries = _libraries(file, resolver)
-    found = [(cell, resolver.target(cell)) for cell in expansion.cells]
-    found = [(cell, replace(target, needs=libraries.needs(cell))) for cell, target in found]
+    made = [replace(resolver.target(cell), needs=libraries.needs(cell)) for cell in expansion.cells]
     libraries.check()
-    targets = _collapsed(found, expansion.name)
+    targets = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
     _check_distinct(targets)
     return Plan(
         targets=(*libraries.targets, *targets),
         exclusions=(*expansion.exclusions, *libraries.exclusions),
+        undetermined=tuple(each for each in made if isinstance(each, Undetermined)),
         channel=channel,
     )
 
@@ -133,12 +136,20 @@ def _check_distinct(targets: Iterable[Target]) -> None:
                 Problem(
                     what=f"{first.id} and {target.id} would make wheels of one name: both are "
                     f"{target.version} for {python}-{target.platform}",
-                    where="version.local",
-                    hint=f'name the variant, for instance local = "{{{axes[0]}}}"',
+                    where="version.release" if target.release else "version.local",
+                    hint=_DROPPED
+                    if target.release
+                    else f'name the variant, for instance local = "{{{axes[0]}}}"',
                 )
             )
     if problems:
         raise ConfigError(*problems[:MANY])
+
+
+_DROPPED = (
+    "a release for a public index has neither local part nor build tag: set version.release in an "
+    "[[override]] for the one variant that goes there, or exclude the others"
+)
 
 
 def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
@@ -172,6 +183,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         "version": target.version,
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
+        "pins": target.pins,
         "image": target.image if backend is BackendName.CIBUILDWHEEL else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
         "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
@@ -208,27 +220,42 @@ class _Resolver:
     def __init__(
         self,
         file: Layered,
-        source_version: str | None,
+        outside: Outside,
         facts: BuilderFacts,
         table: Table | None,
     ) -> None:
         self._file = file
         self._table = table
-        self._source_version = source_version
+        self._outside = outside
         self._facts = facts
         self._known: dict[tuple[int, ...], _Merged] = {}
 
-    def target(self, cell: Cell) -> Target:
-        """Resolve one cell."""
+    def target(self, cell: Cell) -> Target | Undetermined:
+        """Resolve one cell, as far as its image need not be asked first."""
+        try:
+            return self._resolved(cell)
+        except Unanswered as missing:
+            values = dict(cell.values)
+            return Undetermined(
+                id=cell.id,
+                python=values["python"].removeprefix("abi3-"),
+                arch=Arch(values["arch"]),
+                part=missing.part,
+                questions=missing.questions,
+                derived=cell.derived,
+                covers=(cell.values,),
+            )
+
+    def _resolved(self, cell: Cell) -> Target:
         merged = self._merged(cell.overrides)
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
         values = {**values, "python": python}
         libc, baseline = _libc(values["libc"])
         arch = Arch(values["arch"])
-        version, composed = _version(merged, values, self._source_version)
-        names = {**values, **composed.values()}
         image, image_origin = self.image(values, merged.image)
+        composed = self._composed(cell, merged, values, image)
+        names = composed.names
         emulated = merged.runner is None and arch not in _RUNNERS
         resources = _resources(merged)
         return Target(
@@ -241,20 +268,40 @@ class _Resolver:
             variant=cell.values[3:],
             version=composed.version,
             build_tag=composed.build_tag,
-            on_mismatch=version.on_mismatch or OnMismatch.FAIL,
+            on_mismatch=merged.on_mismatch,
             image=image,
-            env=_env(merged.env, names),
+            env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
             steps=_steps(merged, names),
             resources=resources,
             cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
             emulated=emulated,
+            release=composed.release,
+            pins=pins(merged.version, composed),
+            parts=composed.parts,
             derived=cell.derived,
             covers=(cell.values,),
             aliases=(cell.id,),
             test_pythons=self._later(values) if cell.values[0][1].startswith("abi3-") else (),
             origins=(*merged.origins, ("image", image_origin)),
         )
+
+    def _composed(
+        self, cell: Cell, merged: _Merged, values: Mapping[str, str], image: str
+    ) -> Composed:
+        try:
+            return compose(
+                merged.version,
+                axes=values,
+                outside=self._outside,
+                image=image,
+                arch=Arch(values["arch"]),
+            )
+        except ConfigError as error:
+            # One cell of many: without its name nobody knows which value is to blame.
+            raise ConfigError(
+                *(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
+            ) from None
 
     def library(self, name: str, library: Library, cell: Cell) -> Target:
         """Resolve one cell of a library."""
@@ -277,7 +324,7 @@ class _Resolver:
             build_tag="",
             on_mismatch=OnMismatch.FAIL,
             image=image,
-            env=_env([(f"{where}.env", library.env)], values),
+            env=_env([(where, f"{where}.env", library.env)], values, ()),
             steps=Steps(),
             resources=Resources(),
             cost=EMULATED_COST if emulated else 1.0,
@@ -402,9 +449,10 @@ class _Merged:
     Attributes:
         build: how to build.
         test: how to test.
-        version: how the version is composed.
+        version: the ``[version]`` tables with their paths, the strongest last.
+        on_mismatch: what to do with a wheel of another version.
         resources: what a target may use.
-        env: (origin, variables) in order.
+        env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
         runner: (origin, label) of an override's runner.
         origins: setting -> dotted path of what set it.
@@ -412,15 +460,16 @@ class _Merged:
 
     build: Build
     test: Test
-    version: VersionParts
+    version: Layers
+    on_mismatch: OnMismatch
     resources: Any
-    env: list[tuple[str, Env | dict[str, str]]]
+    env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
     runner: tuple[str, str] | None
     origins: tuple[tuple[str, str], ...]
 
 
-_SECTIONS = ("build", "test", "version", "resources")
+_SECTIONS = ("build", "test", "resources")
 
 
 def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
@@ -433,16 +482,17 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     for name in _SECTIONS:
         parts = [(f"{prefix}{name}", getattr(part, name)) for prefix, part in layers]
         sections[name] = _over(parts, name, origins)
-    env: list[tuple[str, Env | dict[str, str]]] = []
-    for prefix, part in layers:
-        env.append((f"{prefix}version.inject", part.version.inject))
-        env.append((f"{prefix}env", part.env))
+    version = tuple((f"{prefix}version", part.version) for prefix, part in layers)
+    mismatches = [p.on_mismatch for _, p in version if p.on_mismatch is not None]
+    env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
     image = [(f"{path}.image", rule.image) for path, rule in rules if rule.image is not None]
     runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
     if runner:
         origins["runner"] = runner[-1][0]
     return _Merged(
         **sections,
+        version=version,
+        on_mismatch=mismatches[-1] if mismatches else OnMismatch.FAIL,
         env=env,
         image=image[-1] if image else None,
         runner=runner[-1] if runner else None,
@@ -476,32 +526,41 @@ def _engine_size(memory: str | None) -> str | None:
     return f"{int(float(number) * scale)}b"
 
 
-def _version(
-    merged: _Merged, values: Mapping[str, str], source_version: str | None
-) -> tuple[VersionParts, Composed]:
-    parts = merged.version
-    base = parts.base if parts.base is not None else source_version
-    return parts, compose(base=base, local=parts.local, build_tag=parts.build_tag, values=values)
-
-
 def _env(
-    layers: Sequence[tuple[str, Env | dict[str, str]]], names: Mapping[str, str]
+    layers: Sequence[tuple[str, str, Env]],
+    names: Mapping[str, str],
+    versions: Iterable[tuple[str, dict[str, str]]],
 ) -> tuple[EnvVar, ...]:
-    last: dict[str, tuple[str, EnvValue | str]] = {}
-    for origin, layer in layers:
-        for name, value in layer.items():
-            last[name] = (origin, value)
-    found: dict[str, EnvVar] = {}
-    # Only what counts is rendered: an override may replace what this cell has no axis for.
-    for name, (origin, value) in last.items():
-        text = value.shell if isinstance(value, EnvValue) else value
-        found[name] = EnvVar(
-            name=name,
-            value=template.render(text, names, where=f"{origin}.{name}"),
-            origin=origin,
-            shell=isinstance(value, EnvValue),
-        )
-    return _in_order(found)
+    """Lay ``[env]`` and the overrides' over what tells the build its version.
+
+    An empty value is left out, so that it cannot erase one that the image has; one that is
+    written empty in the file is meant. Only what counts in the end is rendered: an override may
+    replace what names an axis that this cell does not have.
+    """
+    own = {beside: (origin, env) for beside, origin, env in layers}
+    last: dict[str, tuple[str, EnvValue | str, bool]] = {}
+    for origin, found in versions:
+        last |= {name: (origin, value, False) for name, value in found.items()}
+        where, env = own.pop(origin, ("", {}))
+        last |= {name: (where, value, True) for name, value in env.items()}
+    for where, env in own.values():
+        last |= {name: (where, value, True) for name, value in env.items()}
+    made = {name: _variable(name, *each, names) for name, each in last.items()}
+    return _in_order({name: each for name, each in made.items() if each is not None})
+
+
+def _variable(
+    name: str,
+    origin: str,
+    written: EnvValue | str,
+    is_template: bool,  # noqa: FBT001 - what tells the build its version is rendered already
+    names: Mapping[str, str],
+) -> EnvVar | None:
+    text = written.shell if isinstance(written, EnvValue) else written
+    value = template.render(text, names, where=f"{origin}.{name}") if is_template else text
+    if not value and (text or not is_template):
+        return None
+    return EnvVar(name=name, value=value, origin=origin, shell=isinstance(written, EnvValue))
 
 
 def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
@@ -653,12 +712,10 @@ def _in_dependency_order(libraries: Mapping[str, Library]) -> list[str]:
 # Collapse
 
 
-def _collapsed(
-    found: Sequence[tuple[Cell, Target]], name: Callable[[Pairs], TargetId]
-) -> tuple[Target, ...]:
+def _collapsed(found: Iterable[Target], name: Callable[[Pairs], TargetId]) -> tuple[Target, ...]:
     """Make one target of the cells that would build the same; it names all it covers."""
     groups: dict[Any, list[Target]] = {}
-    for _, target in found:
+    for target in found:
         groups.setdefault(_identity(target), []).append(target)
     shared = {key: _shared(group, name) for key, group in groups.items()}
     taken = Counter(each.id for each in shared.values())
@@ -679,6 +736,7 @@ def _identity(target: Target) -> Any:
         target.version,
         target.build_tag,
         target.on_mismatch,
+        target.pins,
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
         replace(target.steps, timeout=None),

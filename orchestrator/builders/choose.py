@@ -110,7 +110,7 @@ class Survey:
         chosen = self.engine.chosen
         if problem is not None or chosen is None:
             return problem
-        image = image_reference(target, self.host.toolchain)
+        image = image_reference(target.image, target.arch, self.host.toolchain)
         key = (image, target.arch)
         if key not in self._pythons:
             self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
@@ -121,7 +121,7 @@ class Survey:
         chosen = self.engine.chosen
         if chosen is None:
             return _joined(self.engine.problems)
-        image = image_reference(target, self.host.toolchain)
+        image = image_reference(target.image, target.arch, self.host.toolchain)
         key = (image, target.arch)
         if key not in self._images:
             args = (*self.host.network.container_args(), *self.create_args)
@@ -159,7 +159,7 @@ class Survey:
     def testers(self, target: Target, backend: BackendName) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
         if backend is BackendName.CIBUILDWHEEL:
-            key = (image_reference(target, self.host.toolchain), target.arch)
+            key = (image_reference(target.image, target.arch, self.host.toolchain), target.arch)
             there = self._pythons.get(key)
             later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
             # cibuildwheel builds with the lowest it is given, and tests that wheel on the others.

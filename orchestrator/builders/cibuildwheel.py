@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.host.toolchain import Toolchain
-    from orchestrator.models import BuildRequest, Resources
+    from orchestrator.models import Arch, BuildRequest, Resources
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -298,11 +298,11 @@ def _only_wheel(output: Path, target: Target) -> Outcome:
     )
 
 
-def image_reference(target: Target, toolchain: Toolchain) -> str:
+def image_reference(image: str, arch: Arch, toolchain: Toolchain) -> str:
     """Return the reference the engine will get: an alias as the locked cibuildwheel pins it."""
     pinned = configparser.ConfigParser()
     file = toolchain.site_packages / "cibuildwheel" / "resources" / "pinned_docker_images.cfg"
     pinned.read_string(file.read_text(encoding="utf-8"))
-    if pinned.has_option(target.arch, target.image):
-        return pinned.get(target.arch, target.image).split()[0]
-    return target.image
+    if pinned.has_option(arch, image):
+        return pinned.get(arch, image).split()[0]
+    return image

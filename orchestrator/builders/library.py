@@ -65,7 +65,7 @@ class LibraryBuilder:
 
     def _in_container(self, engine: engines.EngineName, job: Job, tail: deque[str]) -> Outcome:
         target = job.request.target
-        image = image_reference(target, self.host.toolchain)
+        image = image_reference(target.image, target.arch, self.host.toolchain)
         script = _script(job.request, _PROJECT, in_container=True)
         env = {**self.host.env, **self.host.network.child_env()}
         arguments = (

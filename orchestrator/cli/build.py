@@ -72,10 +72,10 @@ def command(
     matrix: Path, channel: str, select: Sequence[str], part: str | None, **options: Any
 ) -> int:
     """Build the whole matrix, or a part of it."""
-    from orchestrator.cli.common import open_workspace, selected
+    from orchestrator.cli.common import open_workspace, selected_to_build
 
-    workspace = open_workspace(matrix, channel)
-    return run_build(workspace, selected(workspace.plan, select, part), **options)
+    workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
+    return run_build(workspace, plan, **options)
 
 
 def run_build(  # noqa: PLR0913 - the options of the command line

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.source import Origin, locate
+from orchestrator.builders.source import Kind, Origin, locate
 from orchestrator.config.lines import located
 from orchestrator.config.load import examine
 from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, NothingSelectedError
+from orchestrator.errors import (
+    ConfigError,
+    EnvironmentProblemError,
+    NothingSelectedError,
+    Problem,
+)
 from orchestrator.matrix.compat import Table, load_table
 from orchestrator.matrix.expand import expand
 from orchestrator.matrix.grid import layered
-from orchestrator.matrix.select import select, shard
-from orchestrator.models import BuilderFacts, Plan
+from orchestrator.matrix.select import select, shard, with_needs
+from orchestrator.models import BuilderFacts, Plan, Target, Undetermined
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside, rankings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
+    from orchestrator.builders.base import Host
     from orchestrator.config.settings import Channel, Settings, TorchTable
-    from orchestrator.errors import Problem
-    from orchestrator.models import Target
+    from orchestrator.models import TargetId
     from orchestrator.run.session import Inputs
 
 
@@ -40,14 +48,20 @@ class Workspace:
         settings: the validated file.
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
+        table: what torch was published for, None where the matrix has no such axis.
+        outside: what the version's sources said.
         plan: all targets.
+        unasked: image -> why it could not be asked for a version.
     """
 
     root: Path
     settings: Settings
     facts: BuilderFacts
     origin: Origin
+    table: TorchTable | None
+    outside: Outside
     plan: Plan
+    unasked: dict[str, Problem] = field(default_factory=dict)
 
     def inputs(self, plan: Plan) -> Inputs:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
@@ -101,15 +115,39 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
             problems += _problems_of_cells(settings, channel, _table(settings, root))
         raise ConfigError(*problems)
     origin = locate(settings.project.source, base=root)
-    plan = make_plan(
-        settings,
-        source_version=origin.version,
-        facts=facts,
-        channel=channel,
-        table=_table(settings, root),
-    )
+    table = _table(settings, root)
+    outside = _outside(settings, channel, origin)
+    plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
     _check_external(plan)
-    return Workspace(root=root, settings=settings, facts=facts, origin=origin, plan=plan)
+    return Workspace(
+        root=root,
+        settings=settings,
+        facts=facts,
+        origin=origin,
+        table=table,
+        outside=outside,
+        plan=plan,
+    )
+
+
+def _outside(settings: Settings, channel: str, origin: Origin) -> Outside:
+    """Ask the sources of the version that this host knows."""
+    from orchestrator.builders.version_sources import HostSources
+
+    file = layered(settings, channel)
+    tables = [part.version for _, part in file.layers]
+    tables += [rule.version for _, rule in file.grid.override]
+    host = HostSources(
+        root=origin.path if origin.kind is Kind.DIRECTORY else None,
+        version=origin.version,
+        environ=os.environ,
+        host=_open_host,
+    )
+    return Outside(
+        project=origin.name,
+        version=origin.version,
+        answers=host.answers(ranking for table in tables for ranking in rankings(table)),
+    )
 
 
 def _check_external(plan: Plan) -> None:
@@ -161,6 +199,77 @@ def builtin_table() -> TorchTable:
     return load_table(data, where="the built-in table")
 
 
+def ask_images(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool) -> Workspace:
+    """Ask the images of those targets whose version stands in them, and plan anew.
+
+    Args:
+        workspace: from `open_workspace`.
+        wanted: the targets that matter; the images of others are left alone.
+        pull: whether an image that is not here may be pulled.
+
+    Returns:
+        The workspace; targets that still have no version stay undetermined, with the reason.
+    """
+    from orchestrator.builders.version_sources import ImageSources
+    from orchestrator.host.network import HostNetwork, base_env
+
+    if not workspace.plan.undetermined:
+        return workspace
+    environ = {**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()}
+    images = ImageSources(
+        preference=workspace.settings.engine.name,
+        create_args=workspace.settings.engine.create_args,
+        pull=pull,
+        env=environ,
+        host=_open_host,
+        log=stderr().print,
+    )
+    while questions := [
+        question
+        for each in workspace.plan.undetermined
+        if each.id in wanted
+        for question in each.questions
+        if question.image not in workspace.unasked
+    ]:
+        answers, problems = images.answers(questions)
+        known = {**workspace.outside.answers, **answers}
+        outside = replace(workspace.outside, answers=known)
+        plan = make_plan(
+            workspace.settings,
+            facts=workspace.facts,
+            outside=outside,
+            channel=workspace.plan.channel,
+            table=workspace.table,
+        )
+        workspace = replace(
+            workspace, outside=outside, plan=plan, unasked={**workspace.unasked, **problems}
+        )
+    return workspace
+
+
+def undetermined_problems(
+    workspace: Workspace, undetermined: Iterable[Undetermined]
+) -> tuple[Problem, ...]:
+    """Say why versions are not known, each reason once for all the targets it holds for."""
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in undetermined:
+        groups[each.reason, each.questions[0].image].append(each.id)
+    problems = []
+    for (reason, image), ids in groups.items():
+        why = workspace.unasked.get(image)
+        what = f"{', '.join(ids)}: {reason}" + (f": {why.what}" if why else "")
+        advice = "put a source before it that is known here, such as env:NAME"
+        hint = f"{why.hint}; or {advice}" if why and why.hint else advice
+        problems.append(Problem(what=what, where="version", hint=hint))
+    return tuple(problems)
+
+
+def _open_host() -> Host:
+    from orchestrator.run.session import open_host
+
+    return open_host(os.environ, stderr().print)
+
+
 def builder_facts() -> BuilderFacts:
     """Read what the locked cibuildwheel knows; ``tools/cibuildwheel_facts.py`` writes it."""
     text = (files("orchestrator.matrix") / "cibuildwheel.json").read_text("utf-8")
@@ -179,27 +288,65 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
     Raises:
         NothingSelectedError: none is left.
     """
-    if not plan.targets:
+    if not plan.ids:
         raise NothingSelectedError.of("every cell of the matrix is excluded", where="exclude")
-    targets = select(plan.targets, expressions)
+    chosen = select(plan.everything, expressions)
     if part is not None:
-        targets = shard(targets, part)
-    return replace(plan, targets=targets)
+        chosen = shard(chosen, part)
+    return replace(
+        plan,
+        targets=tuple(each for each in chosen if isinstance(each, Target)),
+        undetermined=tuple(each for each in chosen if isinstance(each, Undetermined)),
+    )
 
 
-def find_target(plan: Plan, target_id: str) -> Target:
-    """Return one target by its exact ID, or that of a cell it covers.
+def selected_to_build(
+    workspace: Workspace, expressions: Sequence[str], part: str | None = None
+) -> tuple[Workspace, Plan]:
+    """Keep the targets that ``--select`` and ``--shard`` mean, with all that their images know.
+
+    Raises:
+        NothingSelectedError: none is left.
+        EnvironmentProblemError: an image that knows a version cannot be asked here.
+    """
+    wanted = selected(workspace.plan, expressions, part).ids
+    workspace = ask_images(workspace, wanted, pull=True)
+    plan = selected(workspace.plan, expressions, part)
+    if plan.undetermined:
+        raise EnvironmentProblemError(*undetermined_problems(workspace, plan.undetermined))
+    return workspace, plan
+
+
+def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Workspace, Plan]:
+    """Return a plan of one target by its exact ID, or that of a cell it covers.
+
+    Args:
+        workspace: from `open_workspace`.
+        target_id: the ID.
+        pull: whether an image that knows its version may be pulled.
+
+    Returns:
+        The workspace with all that the target's image knows, and a plan whose last target it is,
+        after those that it needs.
 
     Raises:
         ConfigError: there is none, with the closest one, or with why it is excluded.
+        EnvironmentProblemError: the image that knows its version cannot be asked here.
     """
+    known = [each for each in workspace.plan.ids if each == target_id]
+    workspace = ask_images(workspace, known, pull=pull)
+    plan = workspace.plan
     for target in plan.targets:
         if target_id in {target.id, *target.aliases}:
-            return target
-    ids = [each.id for each in plan.targets]
+            targets = with_needs([target.id], plan.targets)
+            return workspace, replace(plan, targets=targets, exclusions=(), undetermined=())
+    unknown = [each for each in plan.undetermined if each.id == target_id]
+    if unknown:
+        raise EnvironmentProblemError(*undetermined_problems(workspace, unknown))
     raise ConfigError.of(
         f"there is no target {target_id!r}",
-        hint=closest(target_id, ids) + "; `orchestrator plan --excluded` shows what is excluded",
+        hint=closest(target_id, plan.ids)
+        + "; `orchestrator plan --excluded` shows what is excluded",
     )
 
 

@@ -32,10 +32,10 @@ def command(matrix: Path, channel: str, *, as_json: bool) -> int:
     from orchestrator.host import doctor, emulation, toolchain
 
     workspace = open_workspace(matrix, channel) if matrix.is_file() else None
-    targets = workspace.plan.targets if workspace else ()
+    targets = workspace.plan.everything if workspace else ()
     checks = doctor.examine(
         arches=tuple(dict.fromkeys(each.arch for each in targets)) or (emulation.host_arch(),),
-        pythons=tuple(dict.fromkeys(each.python for each in targets)),
+        pythons=tuple(dict.fromkeys(each.python for each in targets if each.python)),
         work_dir=matrix.absolute().parent / WORK_DIR,
         cache_dir=toolchain.default_cache_dir(os.environ),
         environ=os.environ,

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
 from orchestrator.config.lines import line_numbers, line_of
-from orchestrator.models import BackendName, Plan
+from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,20 +26,15 @@ if TYPE_CHECKING:
 def command(target: str, matrix: Path, channel: str) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
-    from orchestrator.matrix.select import with_needs
     from orchestrator.run.session import planned_requests
 
-    workspace = open_workspace(matrix, channel)
-    found = find_target(workspace.plan, target)
-    targets = with_needs([found.id], workspace.plan.targets)
-    inputs = workspace.inputs(Plan(targets=targets, exclusions=(), channel=channel))
-    requests = planned_requests(
-        inputs,
+    workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
+    *_, request = planned_requests(
+        workspace.inputs(plan),
         skip=(workspace.root / "dist", workspace.root / WORK_DIR),
         environ=os.environ,
         say=stderr().print,
     )
-    request = next(each for each in requests if each.target.id == found.id)
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -59,8 +54,9 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     yield "target", target.id, ""
     yield from _cells(target)
     if target.library is None:
-        yield "version", target.version, "version"
-        yield "build tag", target.build_tag or "-", origins.get("version.build-tag", "")
+        yield "version", target.version, "version" + (" (release)" if target.release else "")
+        yield "build tag", target.build_tag or "-", "version.build-tag"
+        yield from _parts(target)
     yield "source", f"{request.source.name or '?'} {request.source.digest}", "project.source"
     yield "image", target.image, origins["image"]
     if target.baseline:
@@ -83,6 +79,15 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         yield "needs", need, "its outputs go into the source"
     yield "toolchain", request.toolchain_digest, "orchestrator/host/toolchain.lock"
     yield "key", request.key, "SHA-256 of all that can change the wheel"
+
+
+def _parts(target: Target) -> Iterator[tuple[str, str, str]]:
+    for part in target.parts:
+        yield f"  {part.name}", part.value or "-", part.source or "no source has it"
+        for answer in part.answers:
+            yield f"    {answer.source}", answer.value or f"({answer.note or 'empty'})", ""
+    for pin in target.pins:
+        yield "pin", pin, "version.pins"
 
 
 def _cells(target: Target) -> Iterator[tuple[str, str, str]]:
@@ -113,7 +118,7 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
     }
     for name, text in commands.items():
         own = "as the project says" if text is None else text
-        yield name.partition(".")[2], own, origins.get(name, "")
+        yield name.replace(".command", "").removeprefix("build."), own, origins.get(name, "")
     if steps.test_requires:
         yield "test requires", ", ".join(steps.test_requires), origins.get("test.requires", "")
     for key, value in steps.config_settings:

@@ -71,7 +71,7 @@ def _ids(context: click.Context, parameter: click.Parameter, incomplete: str) ->
         plan = open_workspace(_matrix(context), context.params.get("channel") or "").plan
     except OrchestratorError:
         return []
-    return [each.id for each in plan.targets if each.id.startswith(incomplete)]
+    return [each for each in plan.ids if each.startswith(incomplete)]
 
 
 def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

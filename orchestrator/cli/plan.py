@@ -40,16 +40,19 @@ def command(  # noqa: PLR0913 - the options of the command line
     excluded: bool,
 ) -> None:
     """Show the targets, and what was excluded and why."""
-    from orchestrator.cli.common import open_workspace, selected
+    from orchestrator.cli.common import ask_images, open_workspace, selected
     from orchestrator.report import plans
 
     workspace = open_workspace(matrix, channel)
-    if excluded and not workspace.plan.targets:
+    if excluded and not workspace.plan.ids:
         plan = workspace.plan  # that everything is excluded is what this must be able to show
     else:
         plan = selected(workspace.plan, select, part)
+        if form != "ids" and plan.undetermined:
+            workspace = ask_images(workspace, plan.ids, pull=False)
+            plan = selected(workspace.plan, select, part)
     if form == "ids":
-        click.echo("\n".join(each.id for each in plan.targets))
+        click.echo("\n".join(plan.ids))
     elif form == "json":
         click.echo(_json(workspace, plan), nl=False)
     elif form == "github":
@@ -58,6 +61,14 @@ def command(  # noqa: PLR0913 - the options of the command line
         click.echo(plans.markdown(plan))
     else:
         click.echo(plans.excluded(plan) if excluded else plans.table(plan))
+    _say_unknown(workspace, plan)
+
+
+def _say_unknown(workspace: Workspace, plan: Plan) -> None:
+    from orchestrator.cli.common import undetermined_problems
+
+    for problem in undetermined_problems(workspace, plan.undetermined):
+        click.echo(f"no version yet: {problem}", err=True)
 
 
 def _json(workspace: Workspace, plan: Plan) -> str:

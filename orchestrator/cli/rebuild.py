@@ -8,7 +8,6 @@ import click
 
 from orchestrator.cli.build import build_options, run_build
 from orchestrator.cli.options import channel_option, matrix_option, target_argument
-from orchestrator.models import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 def command(target: str, matrix: Path, channel: str, **options: Any) -> int:
     """Build one TARGET, exactly as planned."""
     from orchestrator.cli.common import find_target, open_workspace
-    from orchestrator.matrix.select import with_needs
 
-    workspace = open_workspace(matrix, channel)
-    found = find_target(workspace.plan, target)
-    targets = with_needs([found.id], workspace.plan.targets)
-    plan = Plan(targets=targets, exclusions=(), channel=channel)
+    workspace, plan = find_target(open_workspace(matrix, channel), target, pull=True)
     return run_build(workspace, plan, jobs=1, fail_fast=False, **options)

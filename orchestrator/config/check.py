@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from orchestrator.config import condition, template
+from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import (
     DERIVED,
     RESERVED_AXES,
+    VERSION_NAMES,
     Channel,
     EnvValue,
     Settings,
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
 
 OLDER = frozenset({"cp38", "cp313t"})
 """Pythons that the locked cibuildwheel has given up, and the direct backend builds for."""
-
-VERSION_NAMES = frozenset({"version", "base", "local", "build_tag"})
-"""Template names that are known once the version is composed."""
 
 
 def check(settings: Settings, facts: BuilderFacts) -> Iterator[Problem]:
@@ -93,7 +92,14 @@ def _check_tables(
     for where, when in rules:
         yield from _check_when(when, named, f"{where}.when")
     yield from _check_images(part.images, names | frozenset(derived), f"{prefix}images")
-    yield from _check_templates(part, names | frozenset(derived), prefix)
+    shared = {name for each in (settings, part) for name in _version_parts(each)}
+    yield from _check_templates(part, names | frozenset(derived), shared, prefix)
+
+
+def _version_parts(part: Matrix) -> set[str]:
+    """The names that its ``[version]`` tables give to parts of their own."""
+    tables = (part.version, *(rule.version for rule in part.override))
+    return {name for each in tables for name in each.parts}
 
 
 _BUILT_IN = frozenset({"python", "libc", "arch"})
@@ -291,20 +297,23 @@ def _check_library(
         yield from _checked(library.image, own, f"{where}.image")
 
 
-def _check_templates(part: Matrix, axes: frozenset[str], prefix: str) -> Iterator[Problem]:
+def _check_templates(
+    part: Matrix, axes: frozenset[str], parts: set[str], prefix: str
+) -> Iterator[Problem]:
     if isinstance(part, Settings | Channel):
         for name, axis in part.axes.items():
             if axis.label is not None:
                 yield from _checked(axis.label, axes, f"{prefix}axes.{name}.label")
-    full = axes | VERSION_NAMES
+    own = axes | parts
+    full = own | VERSION_NAMES
     yield from _check_env(part.env, full, f"{prefix}env")
     yield from _check_steps(part.build, part.test, full, prefix)
-    yield from _check_version(part.version, axes, f"{prefix}version")
+    yield from _check_version(part.version, axes, own, f"{prefix}version")
     for index, rule in enumerate(part.override):
         where = f"{prefix}override[{index}]."
         yield from _check_env(rule.env, full, f"{where}env")
         yield from _check_steps(rule.build, rule.test, full, where)
-        yield from _check_version(rule.version, axes, f"{where}version")
+        yield from _check_version(rule.version, axes, own, f"{where}version")
         if rule.image is not None:
             yield from _checked(rule.image, axes, f"{where}image")
 
@@ -361,13 +370,36 @@ def _check_repair(repair: str, where: str) -> Iterator[Problem]:
         )
 
 
-def _check_version(parts: VersionParts, axes: frozenset[str], where: str) -> Iterator[Problem]:
+def _check_version(
+    parts: VersionParts, axes: frozenset[str], names: frozenset[str], where: str
+) -> Iterator[Problem]:
+    for name in parts.parts:
+        if not axis_name_ok(name) or name in axes:
+            taken = "an axis has that name" if name in axes else "reserved, or no name"
+            yield Problem(
+                what=f"{name!r} cannot name a part of the version ({taken})",
+                where=f"{where}.parts.{name}",
+                hint="lower-case letters, digits and underscores",
+            )
+    for name in parts.omit.keys() - names:
+        yield Problem(
+            what=f"{name!r} is neither an axis nor a part",
+            where=f"{where}.omit.{name}",
+            hint=closest(name, names),
+        )
+    for index, name in enumerate(parts.presets or ()):
+        if name not in PRESETS:
+            place = f"{where}.presets[{index}]"
+            hint = closest(name, PRESETS.keys())
+            yield Problem(what=f"unknown preset {name!r}", where=place, hint=hint)
     for key, text in (("local", parts.local), ("build-tag", parts.build_tag)):
         if text is not None:
-            yield from _checked(text, axes, f"{where}.{key}")
+            yield from _checked(text, names, f"{where}.{key}")
     for name, text in parts.inject.items():
         yield from _check_env_name(name, f"{where}.inject.{name}")
-        yield from _checked(text, axes | VERSION_NAMES, f"{where}.inject.{name}")
+        yield from _checked(text, names | VERSION_NAMES, f"{where}.inject.{name}")
+    for name, text in parts.pins.items():
+        yield from _checked(text, names | VERSION_NAMES, f"{where}.pins.{name}")
 
 
 def _checked(text: str, names: frozenset[str], where: str) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config import sources
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.models import Arch, Libc, OnMismatch
 
@@ -27,7 +29,12 @@ if TYPE_CHECKING:
 DERIVED = ("cxx11abi", "gpu_archs")
 """Properties that the torch table gives a cell; rules and templates may name them like axes."""
 
-RESERVED_AXES = PASS_THROUGH | {"version", "base", "local", "build_tag", "gpu_archs"}
+VERSION_NAMES = frozenset(
+    {"version", "public", "base", "pre", "post", "dev", "local", "build_tag", "release"}
+)
+"""Template names that are known once the version is composed."""
+
+RESERVED_AXES = PASS_THROUGH | VERSION_NAMES | {"gpu_archs"}
 """Names that templates know already."""
 
 _AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -232,17 +239,63 @@ class Test(Model):
     """Requirements installed for the test."""
 
 
-class VersionParts(Model):
-    """How the version is composed."""
+def _ranking(value: Any) -> Any:
+    """A single value is a source if it reads like one, else it stands for itself."""
+    if isinstance(value, list | tuple):
+        return value
+    text = _text(value)
+    return (text if sources.is_source(text) else f"const:{text}",)
 
-    base: Text | None = None
-    """The base version; taken from the source when unset."""
+
+def _flag(value: Any) -> Any:
+    return f"const:{str(value).lower()}" if isinstance(value, bool) else value
+
+
+def _source(text: str) -> str:
+    try:
+        sources.parse(text)
+    except ValueError as error:
+        raise PydanticCustomError("source", str(error)) from None
+    return text
+
+
+Ranking = Annotated[
+    tuple[Annotated[Text, AfterValidator(_source)], ...],
+    BeforeValidator(_ranking),
+    Field(min_length=1, strict=False),
+]
+"""Sources of one part of the version, the strongest first; see `orchestrator.config.sources`."""
+
+
+class VersionParts(Model):
+    """How the version is composed; a later layer replaces what it sets, tables key by key."""
+
+    base: Ranking | None = None
+    """The base version, or its sources; ``pyproject`` when unset."""
+    pre: Ranking | None = None
+    """Pre-release part (``rc1``); replaces the base's own, empty for none."""
+    post: Ranking | None = None
+    """Number of the post-release; replaces the base's own."""
+    dev: Ranking | None = None
+    """Number of the development release (``20250901``); replaces the base's own."""
+    parts: dict[str, Ranking] = Field(default_factory=dict)
+    """Parts of your own for templates: name -> value, or its sources."""
     local: Text | None = None
     """Template of the PEP 440 local version, without the plus sign."""
     build_tag: Text | None = None
     """Template of the PEP 427 build tag."""
+    omit: dict[str, Texts] = Field(default_factory=dict)
+    """Name -> the values that local and build-tag leave out, as those of a default variant."""
+    keep_zeros: bool | None = None
+    """Write the local part's numbers as composed (nv26.04), not in PEP 440's canonical form."""
+    release: Annotated[Ranking | None, BeforeValidator(_flag)] = None
+    """Whether this is for a public index: no local part, no build tag. Or its sources."""
+    presets: Texts | None = None
+    """How the build learns its version: names of `orchestrator.config.presets`."""
     inject: dict[str, Text] = Field(default_factory=dict)
-    """Environment variable -> template; {version}, {base} and {local} are known there."""
+    """Environment variable -> template; not set where something it names is empty."""
+    pins: dict[str, Text] = Field(default_factory=dict)
+    """Project -> template of the version specifier that the wheel's requirement on it becomes."""
     on_mismatch: OnMismatch | None = None
     """What to do with a wheel that carries another version: fail (the default) or rewrite."""
 

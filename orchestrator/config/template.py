@@ -25,6 +25,10 @@ PASS_THROUGH = frozenset({"project", "package", "wheel", "dest_dir"})
 """Placeholders of cibuildwheel's commands; they are filled in at build time, not by us."""
 
 
+SHORT = 9
+"""Digits of an abbreviated git hash; what setuptools-scm and vLLM take."""
+
+
 def _majmin(value: str) -> str:
     return ".".join(value.split(".")[:2])
 
@@ -33,8 +37,15 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
     "nodot": lambda value: value.replace(".", ""),
     "majmin": _majmin,
     "major": lambda value: value.split(".", maxsplit=1)[0],
+    "short": lambda value: value[:SHORT],
 }
-"""``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``."""
+"""``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``; the first digits of a hash."""
+
+
+def names_in(template: str) -> tuple[str, ...]:
+    """Return the names a template fills in, in order."""
+    fields = (match["field"] for match in _TOKEN.finditer(template))
+    return tuple(field.split("|", 1)[0] for field in fields if field)
 
 
 def check(template: str, *, known: Collection[str], where: str) -> None:
@@ -66,12 +77,6 @@ def check(template: str, *, known: Collection[str], where: str) -> None:
             )
 
 
-def names(template: str) -> frozenset[str]:
-    """Return the names that a template uses."""
-    fields = (match["field"] for match in _TOKEN.finditer(template) if match["field"])
-    return frozenset(field.split("|")[0] for field in fields)
-
-
 def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
     """Fill in ``template``; names and filters must have been checked with `check`.
 
@@ -94,13 +99,14 @@ def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
         name, *filters = match["field"].split("|")
         if name not in values and name in PASS_THROUGH:
             return match[0]
-        if name not in values:
+        try:
+            value = values[name]  # a mapping of the version's parts may know more than it holds
+        except KeyError:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which not every cell has",
                 where=where,
                 hint=f"say it in an [[override]] with when = {{ {name} = true }}",
-            )
-        value = values[name]
+            ) from None
         for each in filters:
             value = FILTERS[each](value)
         return value

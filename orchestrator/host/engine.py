@@ -210,6 +210,38 @@ def pythons_in(
     return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
 
 
+def image_env(
+    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
+) -> dict[str, str] | None:
+    """Return the environment that an image gives its containers; None when it is not here.
+
+    Args:
+        engine: a usable engine.
+        image: the image.
+        arch: the architecture it must be for.
+        env: environment of the engine's client.
+    """
+    session = _Session(engine, env, time.monotonic(), lambda _line: None, None)
+    return _ImageChecker(session, image, arch).environment()
+
+
+def image_file(
+    engine: EngineName, image: str, arch: Arch, path: str, *, env: Mapping[str, str]
+) -> Captured:
+    """Read a text file out of an image that is here.
+
+    Args:
+        engine: a usable engine.
+        image: the image.
+        arch: the architecture it is run for.
+        path: the file, absolute.
+        env: environment of the engine's client.
+    """
+    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
+    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={native}"]
+    return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
+
+
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
     """Remove all containers with a label, running or not, and return the IDs of those removed.
 
@@ -378,6 +410,7 @@ class _Local:
     id: str
     digest: str
     platforms: tuple[str, str]  # without and with the variant
+    env: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +435,15 @@ class _ImageChecker:
             return self._wrong_arch(local)
         return self._run(local, create_args)
 
+    def environment(self) -> dict[str, str] | None:
+        local = self._inspect()
+        # As in `check`: docker shows any platform of an image that has several.
+        docker = self.session.engine is EngineName.DOCKER
+        if local is None or not (docker or self._fits(local) or self._lacks_variant(local)):
+            return None
+        pairs = (each.partition("=") for each in local.env)
+        return {name: value for name, _, value in pairs}
+
     @property
     def _platform(self) -> str:
         return OCI_PLATFORMS[self.arch]
@@ -423,6 +465,7 @@ class _ImageChecker:
             # podman gives local images a digest under the name localhost/, which no one can pull
             digest="" if digests[0].startswith("localhost/") else str(digests[0]),
             platforms=(short, f"{short}/{said.get('Variant') or ''}"),
+            env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
 
     def _fits(self, local: _Local) -> bool:

@@ -266,7 +266,7 @@ def _namer(grid: Grid, axes: Axes, prefix: str) -> Callable[[Pairs], TargetId]:
     for name in axes.order[built_in:]:
         path, axis = grid.axes.get(name, ("", None))
         text = None if axis is None else axis.label
-        if text is not None and template.names(text) - {name}:
+        if text is not None and set(template.names_in(text)) - {name}:
             free[name] = (f"{path}.label", text)
             continue
         for value in axes.domain[name]:

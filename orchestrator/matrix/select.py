@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.config import condition
 from orchestrator.config.spelling import closest
@@ -12,12 +12,14 @@ from orchestrator.errors import ConfigError, NothingSelectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.models import Target, TargetId
+    from orchestrator.models import Target, TargetId, Undetermined
+
+T = TypeVar("T", "Target", "Target | Undetermined")
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
 
-def select(targets: Sequence[Target], expressions: Sequence[str]) -> tuple[Target, ...]:
+def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
     """Return the targets that at least one expression means, and the libraries they need.
 
     Args:
@@ -54,7 +56,7 @@ def select(targets: Sequence[Target], expressions: Sequence[str]) -> tuple[Targe
     return with_needs(chosen, targets)
 
 
-def with_needs(chosen: Iterable[TargetId], targets: Sequence[Target]) -> tuple[Target, ...]:
+def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:
     """Return the chosen targets and everything they need, in plan order."""
     needs = {each.id: each.needs for each in targets}
     found: set[TargetId] = set()
@@ -67,7 +69,7 @@ def with_needs(chosen: Iterable[TargetId], targets: Sequence[Target]) -> tuple[T
     return tuple(each for each in targets if each.id in found)
 
 
-def shard(targets: Sequence[Target], text: str) -> tuple[Target, ...]:
+def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
     """Return one of several parts of about equal cost that together are all targets.
 
     Targets that share a library stay together, so that no library is built twice. The largest
@@ -105,7 +107,7 @@ def shard(targets: Sequence[Target], text: str) -> tuple[Target, ...]:
     return chosen
 
 
-def _together(targets: Sequence[Target]) -> list[list[Target]]:
+def _together(targets: Sequence[T]) -> list[list[T]]:
     """Group targets that need, directly or not, the same library."""
     leader = {each.id: each.id for each in targets}
 
@@ -117,18 +119,18 @@ def _together(targets: Sequence[Target]) -> list[list[Target]]:
     for target in targets:
         for each in target.needs:
             leader[find(each)] = find(target.id)
-    groups: dict[TargetId, list[Target]] = {}
+    groups: dict[TargetId, list[T]] = {}
     for target in targets:
         groups.setdefault(find(target.id), []).append(target)
     return list(groups.values())
 
 
-def _axes(target: Target) -> Iterable[str]:
+def _axes(target: Target | Undetermined) -> Iterable[str]:
     cells = (axis for cell in target.covers for axis, _ in cell)
     return (*cells, *(axis for axis, _ in target.derived))
 
 
-def _means(node: condition.Node, target: Target) -> bool:
+def _means(node: condition.Node, target: Target | Undetermined) -> bool:
     ids = (target.id, *target.aliases)
     derived = dict(target.derived)
     built = {"python": f"abi3-{target.abi3}"} if target.abi3 else {}

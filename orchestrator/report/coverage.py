@@ -45,7 +45,8 @@ class Grid:
 
 def coverage(plan: Plan) -> Grid:
     """Return the grid of a plan's wheels, every cell that a target covers counted."""
-    cells = [cell for each in plan.targets if each.library is None for cell in each.covers]
+    wheels = (each for each in plan.everything if each.python)
+    cells = [cell for each in wheels for cell in each.covers]
     pythons = tuple(dict.fromkeys(cell[0][1] for cell in cells))
     platforms = list(dict.fromkeys((cell[1][1], cell[2][1]) for cell in cells))
     marks: dict[str, dict[str, set[tuple[str, str]]]] = {}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Plan,
         Target,
         TargetId,
+        VersionPart,
         WheelReport,
     )
 
@@ -41,6 +42,7 @@ def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]
         "schema": SCHEMA,
         "channel": plan.channel,
         "targets": [_target(each, keys[each.id]) for each in plan.targets],
+        "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
     }
 
@@ -67,6 +69,18 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "library": None if target.library is None else target.library.name,
         "env": {each.name: each.value for each in target.env},
         "key": key,
+    }
+
+
+def _part(part: VersionPart) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "value": part.value,
+        "source": part.source or None,
+        "sources": [
+            {"source": each.source, "value": each.value, "note": "" if each.value else each.note}
+            for each in part.answers
+        ],
     }
 
 
@@ -142,6 +156,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "backend": result.backend,
         "backend_reason": result.backend_reason,
         "duration": round(result.duration, 3),
+        "version_parts": [_part(each) for each in result.parts],
         "wheel": None if result.wheel is None else wheel(result.wheel),
         "rejected": _relative(result.rejected, root),
         "log": _relative(result.log, root),

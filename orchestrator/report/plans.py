@@ -33,6 +33,7 @@ def table(plan: Plan) -> str:
         )
         for each in plan.targets
     ]
+    rows += [(e.id, "known only in its image", e.questions[0].image, "") for e in plan.undetermined]
     return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
 
 
@@ -46,9 +47,9 @@ def _grid(plan: Plan) -> Iterator[str]:
 
 def summary(plan: Plan) -> Iterator[str]:
     """Return how many targets there are, and what each rule excludes."""
-    wheels = [each for each in plan.targets if each.library is None]
+    wheels = [each for each in plan.everything if each.python]
     cells = sum(len(each.covers) for each in wheels)
-    libraries = len(plan.targets) - len(wheels)
+    libraries = len(plan.ids) - len(wheels)
     parts = [f"{len(wheels)} targets"]
     parts += [f"for {cells} cells"] if cells != len(wheels) else []
     parts += [f"{libraries} libraries"] if libraries else []

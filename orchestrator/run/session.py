@@ -292,7 +292,7 @@ class Session:
         for target in self._inputs.targets:
             choice = choices[target.id]
             if choice.backend is None:
-                results[target.id] = _without_build(target.id, choice, Status.UNAVAILABLE)
+                results[target.id] = _without_build(target, choice, Status.UNAVAILABLE)
                 listener.ended(results[target.id])
                 continue
             own_test = "test-command" in staged.source.own_options
@@ -320,7 +320,10 @@ class Session:
             state,
             execute=lambda target_id: worker.execute(assignments[target_id]),
             abandon=lambda target_id, because: _without_build(
-                target_id, choices[target_id], Status.CANCELLED, because
+                assignments[target_id].request.target,
+                choices[target_id],
+                Status.CANCELLED,
+                because,
             ),
             listener=listener,
             cancel=self.cancel,
@@ -388,7 +391,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _without_build(
-    target_id: TargetId, choice: Choice, status: Status, because: TargetId | None = None
+    target: Target, choice: Choice, status: Status, because: TargetId | None = None
 ) -> BuildResult:
     cancelled = Failure(kind=FailureKind.CANCELLED, message="the run ended before it started")
     if because is not None:
@@ -397,7 +400,7 @@ def _without_build(
             kind=FailureKind.NEEDS, message=f"it needs {because}, which has no result"
         )
     return BuildResult(
-        target_id=target_id,
+        target_id=target.id,
         key="",
         status=status,
         backend=choice.backend,
@@ -407,6 +410,7 @@ def _without_build(
         log=None,
         duration=0.0,
         failure=choice.failure or cancelled,
+        parts=target.parts,
     )
 
 

@@ -30,6 +30,7 @@ from orchestrator.models import (
     TargetId,
     WheelReport,
 )
+from orchestrator.version import origins
 from orchestrator.wheel import Expected, Policies, report, retag, verify
 
 if TYPE_CHECKING:
@@ -374,6 +375,7 @@ def _result(
         log=log,
         duration=duration,
         failure=failure,
+        parts=assignment.request.target.parts,
     )
 
 
@@ -381,6 +383,7 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     target = assignment.request.target
     log.write(f"target   {target.id}\n")
     log.write(f"version  {target.version}\n")
+    log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
     log.write(f"key      {assignment.request.key}\n")

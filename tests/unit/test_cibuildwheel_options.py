@@ -693,7 +693,7 @@ def test_an_alias_is_pinned_as_the_locked_cibuildwheel_pins_it() -> None:
         site_packages = Path(inspect.getfile(errors)).parents[1]
 
     def reference(image: str, arch: Arch = Arch.X86_64) -> str:
-        return cibuildwheel.image_reference(replace(TARGET, image=image, arch=arch), Tools())  # type: ignore[arg-type]
+        return cibuildwheel.image_reference(image, arch, Tools())  # type: ignore[arg-type]
 
     assert reference("mine:1") == "mine:1"
     assert "manylinux_2_28_x86_64" in reference("manylinux_2_28")

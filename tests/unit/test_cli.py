@@ -396,7 +396,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
 
     assert said.code == 0
     assert said.err == ""
-    assert set(document) == {"schema", "targets", "excluded"}
+    assert set(document) == {"schema", "targets", "undetermined", "excluded"}
     assert document["schema"] == 1
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]

@@ -428,3 +428,71 @@ def test_a_value_is_not_rendered_again() -> None:
 def test_check_refuses_what_render_could_not_do(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^there: "):
         template.check(text, names=VALUES, where="there")
+
+
+# Sources of the version
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ('base = ["evn:X"]', "version.base[0]", "did you mean 'env'?"),
+        ('base = ["1.0"]', "version.base[0]", "a fixed text is 'const:1.0'"),
+        ('base = ["env:A-B"]', "version.base[0]", "write env:NAME"),
+        ('base = ["env"]', "version.base[0]", "write env:NAME"),
+        ('base = ["scm:x"]', "version.base[0]", "write scm"),
+        ('base = ["git:branch"]', "version.base[0]", "write git or git:date"),
+        ('base = ["container-file:v.json"]', "version.base[0]", "write container-file:/usr"),
+        ("base = []", "version.base", "must not be empty"),
+        ('dev = ["pyproject", "files:x"]', "version.dev[1]", "did you mean 'file'?"),
+        ('parts = { nv = ["env:1"] }', "version.parts.nv[0]", "is no source"),
+        ('parts = { cuda = "1" }', "version.parts.cuda", "an axis has that name"),
+        ('parts = { local = "1" }', "version.parts.local", "reserved"),
+        ('parts = { "A-b" = "1" }', "version.parts.A-b", "cannot name a part"),
+        ('omit = { cud = "1" }', "version.omit.cud", "neither an axis nor a part"),
+        ('presets = ["vlm"]', "version.presets[0]", "unknown preset 'vlm'"),
+        ('pins = { torch = "=={torc}" }', "version.pins.torch", "names 'torc'"),
+        ('inject = { A = "{nvv}" }', "version.inject.A", "names 'nvv'"),
+    ],
+)
+def test_what_a_version_table_cannot_say(text: str, where: str, what: str) -> None:
+    found = problem(f"[version]\n{text}")
+
+    assert found.where == where
+    assert what in str(found)
+
+
+def test_a_single_value_is_a_source_or_itself() -> None:
+    version = settings(
+        """
+        [version]
+        base = "file:VERSION"
+        pre = "rc1"
+        dev = "git:date"
+        post = 3
+        parts = { sha = "git", nv = "26.04", empty = "const:" }
+        release = true
+        """
+    ).version
+
+    assert version.base == ("file:VERSION",)
+    assert (version.pre, version.dev, version.post) == (("const:rc1",), ("git:date",), ("const:3",))
+    assert version.parts == {"sha": ("git",), "nv": ("const:26.04",), "empty": ("const:",)}
+    assert version.release == ("const:true",)
+
+
+def test_parts_may_be_named_wherever_axes_may() -> None:
+    settings(
+        """
+        [version]
+        parts = { nv = "26.04" }
+        local = "nv{nv}"
+        [env]
+        A = "{nv}-{public}"
+        [build]
+        before-build = "echo {nv}"
+        [[override]]
+        when = { cuda = "13.0" }
+        version = { parts = { more = "1" }, build-tag = "{more}" }
+        """
+    )

@@ -49,7 +49,7 @@ IMPURE = frozenset(
     | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}
 )
 
-PROGRAMS = {"builders.scripts.cibw_options", "builders.scripts.fetch_sdist"}
+PROGRAMS = {f"builders.scripts.{name}" for name in ("cibw_options", "fetch_sdist", "scm_version")}
 """Files that the toolchain's interpreter runs as programs. They are no part of this program: no
 module may import them, and they may import nothing of ours."""
 

@@ -11,6 +11,7 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models import (
+    Answer,
     Arch,
     BackendName,
     BuildRequest,
@@ -21,10 +22,13 @@ from orchestrator.models import (
     Plan,
     Source,
     Steps,
+    Question,
     Target,
     TargetId,
+    VersionPart,
 )
 from orchestrator.plan import digest, make_plan, make_request, planned_backend
+from orchestrator.version import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +47,8 @@ TWO = AXES.replace('["13.0"]', '["12.4", "13.0"]')
 
 
 def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
-    return make_plan(load((axes + text).encode(), facts=FACTS), source_version=version, facts=FACTS)
+    settings = load((axes + text).encode(), facts=FACTS)
+    return make_plan(settings, facts=FACTS, outside=Outside(version=version))
 
 
 def target(text: str = "", *, axes: str = AXES, version: str | None = "1.0") -> Target:
@@ -67,6 +72,7 @@ def test_a_target_is_fully_resolved() -> None:
         build-tag = "1_{cuda|major}"
         inject = { BUILD_VERSION = "{version}", LOCAL = "{local}", BASE = "{base}-{build_tag}" }
         on-mismatch = "rewrite"
+        pins = { torch = "=={cuda|major}.*" }
         [env]
         CUDA_HOME = "/usr/local/cuda-{cuda}"
         PATH = { shell = "/cuda-{cuda}/bin:$PATH" }
@@ -114,6 +120,17 @@ def test_a_target_is_fully_resolved() -> None:
         ),
         runner="ubuntu-24.04",
         emulated=False,
+        pins=("torch==13.*",),
+        parts=(
+            VersionPart(
+                name="base",
+                value="2.0",
+                source="const:2.0",
+                answers=(Answer(source="const:2.0", value="2.0"),),
+            ),
+            VersionPart(name="local", value="cu130", source="cu{cuda|nodot}"),
+            VersionPart(name="build-tag", value="1_13", source="1_{cuda|major}"),
+        ),
     )
     assert found.build_identifier == "cp312-manylinux_x86_64"
 
@@ -197,6 +214,108 @@ def test_variants_whose_wheels_would_have_one_name() -> None:
     assert "cp312-manylinux_x86_64-12.4 and cp312-manylinux_x86_64-13.0" in str(caught.value)
     assert 'local = "{cuda}"' in str(caught.value)
     assert len(plan('[version]\nbuild-tag = "{cuda|nodot}"', axes=TWO).targets) == 2
+
+
+def test_variants_that_collide_because_they_are_released() -> None:
+    text = '[version]\nlocal = "cu{cuda|nodot}"\nbuild-tag = "{cuda|nodot}"\nrelease = true\n'
+    with pytest.raises(ConfigError, match="would make wheels of one name") as caught:
+        plan(text, axes=TWO)
+    (problem,) = caught.value.problems
+    assert problem.where == "version.release"
+    assert "cp312-manylinux_x86_64-12.4 and cp312-manylinux_x86_64-13.0" in problem.what
+    assert "both are 1.0 for" in problem.what
+    assert "neither local part nor build tag" in problem.hint
+    only = text.replace("release = true", "") + OVERRIDE + "version = { release = true }"
+    assert [each.version for each in plan(only, axes=TWO).targets] == ["1.0+cu124", "1.0"]
+
+
+OVERRIDE = """
+[[override]]
+when = { cuda = "13.0" }
+"""
+
+CONTAINED = """
+[version]
+parts = { cu = ["env:CU", "container-env:CUDA_VERSION"] }
+local = "cu{cu|nodot}"
+[images]
+manylinux_x86_64 = "registry/{cuda}:1"
+"""
+
+
+def asked(**values: str) -> Outside:
+    """The answers of the images for each CUDA, or of the environment."""
+    answers = {}
+    for name, value in values.items():
+        question = Question(source="env:CU")
+        if name != "env":
+            image = f"registry/{name[1:].replace('_', '.')}:1"
+            source = "container-env:CUDA_VERSION"
+            question = Question(source=source, image=image, arch=Arch.X86_64)
+        answers[question] = Answer(source=question.source, value=value, note="not set")
+    return Outside(version="1.0", answers=answers)
+
+
+def test_a_version_that_stands_in_an_image_is_undetermined_until_that_is_asked() -> None:
+    settings = load((TWO + CONTAINED).encode(), facts=FACTS)
+    found = make_plan(settings, facts=FACTS, outside=asked(_13_0="13.0.1"))
+
+    assert [(each.id, each.version) for each in found.targets] == [
+        ("cp312-manylinux_x86_64-13.0", "1.0+cu1301")
+    ]
+    (missing,) = found.undetermined
+    assert missing.id == "cp312-manylinux_x86_64-12.4"
+    assert found.ids == ("cp312-manylinux_x86_64-13.0", "cp312-manylinux_x86_64-12.4")
+    assert "'cu' is known only in image registry/12.4:1" in missing.reason
+    assert not make_plan(settings, facts=FACTS, outside=asked(_13_0="1", _12_4="2")).undetermined
+
+
+def test_an_image_that_knows_nothing_either() -> None:
+    settings = load((AXES + CONTAINED).encode(), facts=FACTS)
+    with pytest.raises(ConfigError, match="no source knows 'cu'") as caught:
+        make_plan(settings, facts=FACTS, outside=asked(env="<unknown>", _13_0=""))
+    message = str(caught.value)
+    assert message.startswith("version.parts.cu: ")
+    assert "env:CU: '<unknown>' is a placeholder" in message
+    assert "container-env:CUDA_VERSION: not set" in message
+    assert "(cp312-manylinux_x86_64-13.0)" in message
+
+
+def test_an_empty_value_is_not_passed_unless_it_is_written_so() -> None:
+    found = env(
+        """
+        [version]
+        parts = { nv = "const:" }
+        inject = { A = "{nv}", B = "-{local}-", C = "{version}", D = "x" }
+        [env]
+        D = "{nv}"
+        E = ""
+        F = "{nv}"
+        G = "[{nv}]"
+        """
+    )
+
+    assert found == {
+        "C": ("1.0", "version.inject"),
+        "E": ("", "env"),
+        "G": ("[]", "env"),
+    }
+
+
+def test_presets_are_below_what_the_file_injects() -> None:
+    found = env(
+        """
+        [version]
+        presets = ["vllm", "torch"]
+        inject = { BUILD_VERSION = "mine" }
+        """
+    )
+
+    assert found == {
+        "BUILD_VERSION": ("mine", "version.inject"),
+        "CU_VERSION": ("cu130", "version.presets (torch)"),
+        "VLLM_VERSION_OVERRIDE": ("1.0", "version.presets (vllm)"),
+    }
 
 
 def test_a_literal_value_replaces_a_shell_value() -> None:
@@ -431,6 +550,7 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     "arch": lambda: request(replace(TARGET, arch=Arch.AARCH64)),
     "version": lambda: request(replace(TARGET, version="1.0+cu131")),
     "build tag": lambda: request(replace(TARGET, build_tag="1")),
+    "pins": lambda: request(replace(TARGET, pins=("torch==2.8.*",))),
     "on mismatch": lambda: request(replace(TARGET, on_mismatch=OnMismatch.REWRITE)),
     "image": lambda: request(replace(TARGET, image="manylinux_2_34")),
     "value": lambda: request(with_env(replace(A, value="2"), B)),
@@ -487,7 +607,7 @@ def test_the_image_does_not_matter_to_the_direct_backend() -> None:
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert request().key == "8d4f9fadea1a27ab331ef21dc9306224460d65d4fd8c45708eb266cc48c8ccb3"
+    assert request().key == "c046b458581d786fe5927a262423374e28915920278265e57fd3bd62e2b0dc7d"
 
 
 def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:

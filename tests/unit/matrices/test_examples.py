@@ -12,6 +12,7 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.matrix.compat import load_table
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside
 from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def plan(name: str) -> Plan:
     table = (REPOSITORY / "orchestrator" / "matrix" / "compat.toml").read_bytes()
     return make_plan(
         load((EXAMPLES / f"{name}.toml").read_bytes(), facts=FACTS),
-        source_version="1.0",
+        outside=Outside(version="1.0"),
         facts=FACTS,
         table=load_table(table, where="compat.toml"),
     )

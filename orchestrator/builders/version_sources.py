@@ -1,0 +1,230 @@
+"""Asks the sources of a version: the environment, the source tree, and images."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.builders.cibuildwheel import image_reference
+from orchestrator.config.sources import Kind, parse, placeholder
+from orchestrator.config.template import SHORT
+from orchestrator.errors import Problem
+from orchestrator.host import engine as engines
+from orchestrator.host import process
+from orchestrator.models import Answer, Arch, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orchestrator.builders.base import Host
+    from orchestrator.config.sources import Source
+
+SCM_SCRIPT = Path(__file__).parent / "scripts" / "scm_version.py"
+
+SCM_TIMEOUT = 120.0
+PULL_TIMEOUT = 1800.0
+
+_MAX_FILE = 1 << 20
+"""Bytes of a file that is asked for a version; a larger one is something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSources:
+    """Sources outside of containers.
+
+    Attributes:
+        root: the source's directory; None when the source is an sdist or a requirement.
+        version: the source's static version, None when it has none.
+        environ: this process's environment.
+        host: opens the toolchain, which only setuptools-scm needs.
+    """
+
+    root: Path | None
+    version: str | None
+    environ: Mapping[str, str]
+    host: Callable[[], Host]
+
+    def answers(self, rankings: Iterable[tuple[str, ...]]) -> dict[Question, Answer]:
+        """Ask everything that is declared; what takes long only where nothing before it won."""
+        found: dict[Question, Answer] = {}
+        for ranking in dict.fromkeys(rankings):
+            won = False
+            for text in ranking:
+                source, question = parse(text), Question(source=text)
+                if source.kind.in_container or (source.kind.costly and won):
+                    continue
+                if question not in found:
+                    found[question] = self._ask(text, source)
+                value = found[question].value
+                won = won or bool(value and not placeholder(value))
+        return found
+
+    def _ask(self, text: str, source: Source) -> Answer:
+        # What the plan knows without us is answered too: it decides whether others are asked.
+        known = {Kind.CONST: source.argument, Kind.PYPROJECT: self.version or ""}
+        if source.kind in known:
+            return Answer(source=text, value=known[source.kind])
+        if source.kind is Kind.ENV:
+            value = self.environ.get(source.argument)
+            note = "not set" if value is None else "set, but empty"
+            return Answer(source=text, value=(value or "").strip(), note=note)
+        if self.root is None:
+            return Answer(source=text, value="", note="the source is no directory, but an sdist")
+        if source.kind is Kind.FILE:
+            return _read(text, source, self.root / source.argument)
+        return _git(text, source, self.root) if source.kind is Kind.GIT else self._scm(text)
+
+    def _scm(self, text: str) -> Answer:
+        host = self.host()
+        said = process.capture(
+            [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
+            env=host.env | _TRUST,
+            timeout=SCM_TIMEOUT,
+        )
+        note = "" if said.ok else said.last_line
+        return Answer(source=text, value=said.stdout.strip() if said.ok else "", note=note)
+
+
+_TRUST = {
+    # In a container or on CI the tree often belongs to another user, which git refuses to read.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+}
+
+
+def _git(text: str, source: Source, root: Path) -> Answer:
+    words = ["git", "-c", "safe.directory=*", "-C", str(root), "log", "-1", "--format=%H %ct"]
+    said = process.capture(words)
+    if not said.ok:
+        return Answer(source=text, value="", note=said.last_line or "git does not answer")
+    revision, _, seconds = said.stdout.strip().partition(" ")
+    if source.argument == "date":
+        day = dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC)
+        return Answer(source=text, value=f"{day:%Y%m%d}")
+    return Answer(source=text, value=revision[:SHORT])
+
+
+def _read(text: str, source: Source, path: Path) -> Answer:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        note = getattr(error, "strerror", None) or "not UTF-8"
+        return Answer(source=text, value="", note=f"{source.argument}: {note}")
+    return _content(text, source, content)
+
+
+def _content(text: str, source: Source, content: str) -> Answer:
+    """Take the value out of a file: its first line, or what a path names in its JSON."""
+    if not source.keys:
+        lines = content.strip().splitlines()
+        return Answer(source=text, value=lines[0].strip() if lines else "", note="empty")
+    try:
+        value: Any = json.loads(content)
+    except ValueError:
+        return Answer(source=text, value="", note=f"{source.argument} is not JSON")
+    for key in source.keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        path = ".".join(source.keys)
+        return Answer(source=text, value="", note=f"{source.argument} has no text at {path}")
+    return Answer(source=text, value=str(value).strip(), note="empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSources:
+    """Sources inside images.
+
+    Attributes:
+        preference: auto, docker or podman.
+        create_args: the matrix' own arguments for the engine.
+        pull: whether an image that is not here may be pulled.
+        env: environment of the engine's client.
+        host: opens the toolchain, which pins the images of cibuildwheel's names.
+        log: takes what the engine says while it pulls.
+    """
+
+    preference: engines.Preference
+    create_args: tuple[str, ...]
+    pull: bool
+    env: Mapping[str, str]
+    host: Callable[[], Host]
+    log: Callable[[str], object]
+
+    def answers(
+        self, questions: Iterable[Question]
+    ) -> tuple[dict[Question, Answer], dict[str, Problem]]:
+        """Ask images; each is looked at once.
+
+        Returns:
+            The answers, and for each image that could not be asked the reason.
+        """
+        found: dict[Question, Answer] = {}
+        problems: dict[str, Problem] = {}
+        places: defaultdict[tuple[str, Arch], list[Question]] = defaultdict(list)
+        for question in dict.fromkeys(questions):
+            if question.arch is not None:
+                places[question.image, question.arch].append(question)
+        choice = engines.choose(self.preference, env=self.env)
+        for (image, arch), asked in places.items():
+            if choice.chosen is None:
+                problems[image] = _no_engine(choice.problems)
+                continue
+            said = self._image(choice.chosen.name, image, arch, asked)
+            if isinstance(said, Problem):
+                problems[image] = said
+            else:
+                found |= said
+        return found, problems
+
+    def _image(
+        self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[Question]
+    ) -> dict[Question, Answer] | Problem:
+        reference = image
+        if not any(mark in image for mark in "/:@"):
+            reference = image_reference(image, arch, self.host().toolchain)
+        if self.pull:
+            check = engines.check_image(
+                *(engine, reference, arch, self.create_args),
+                env=self.env,
+                timeout=PULL_TIMEOUT,
+                log=self.log,
+            )
+            if check.problem is not None:
+                return check.problem
+        environ = engines.image_env(engine, reference, arch, env=self.env)
+        if environ is None:
+            return Problem(
+                what=f"image {image} for {arch} is not on this machine",
+                hint=f"`{engine} pull {reference}`, or build, which pulls it",
+            )
+        said: dict[Question, Answer] = {}
+        for question in asked:
+            source = parse(question.source)
+            if source.kind is Kind.CONTAINER_ENV:
+                value = environ.get(source.argument)
+                note = f"{'not set' if value is None else 'set, but empty'} in image {image}"
+                answer = Answer(source=question.source, value=(value or "").strip(), note=note)
+            else:
+                answer = self._file(engine, reference, arch, question.source)
+            said[question] = answer
+        return said
+
+    def _file(self, engine: engines.EngineName, image: str, arch: Arch, text: str) -> Answer:
+        source = parse(text)
+        said = engines.image_file(engine, image, arch, source.argument, env=self.env)
+        if not said.ok:
+            return Answer(source=text, value="", note=f"in image {image}: {said.last_line}")
+        return _content(text, source, said.stdout)
+
+
+def _no_engine(problems: Sequence[Problem]) -> Problem:
+    return Problem(
+        what="; ".join(each.what for each in problems) or "no container engine answers",
+        hint="; ".join(each.hint for each in problems if each.hint),
+    )

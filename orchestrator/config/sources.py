@@ -1,0 +1,112 @@
+"""The sources a part of the version can come from, as matrix.toml writes them. Pure.
+
+A source is only named here; `orchestrator.builders.version_sources` asks it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What can be asked."""
+
+    CONST = "const"
+    ENV = "env"
+    FILE = "file"
+    PYPROJECT = "pyproject"
+    SCM = "scm"
+    GIT = "git"
+    CONTAINER_ENV = "container-env"
+    CONTAINER_FILE = "container-file"
+
+    @property
+    def in_container(self) -> bool:
+        """Whether an image has to be asked."""
+        return self in {Kind.CONTAINER_ENV, Kind.CONTAINER_FILE}
+
+    @property
+    def costly(self) -> bool:
+        """Whether asking takes more than a look, so that it is asked only when its turn comes."""
+        return self is Kind.SCM or self.in_container
+
+
+ALONE = {Kind.PYPROJECT, Kind.SCM, Kind.GIT}
+"""Kinds that need no argument."""
+
+GIT_FACTS = ("hash", "date")
+"""``git`` is ``git:hash``; the date is that of the commit, so it is the same in every job."""
+
+PLACEHOLDERS = frozenset({"unknown", "undefined", "none", "null", "n/a"})
+"""What CI systems and build scripts write where they know nothing; compared without case."""
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KINDS = sorted(Kind)
+_EXAMPLES = {
+    Kind.ENV: "env:NAME",
+    Kind.FILE: "file:version.txt",
+    Kind.GIT: "git or git:date",
+    Kind.CONTAINER_ENV: "container-env:NAME",
+    Kind.CONTAINER_FILE: "container-file:/usr/local/cuda/version.json#cuda.version",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A source, taken apart.
+
+    Attributes:
+        kind: what is asked.
+        argument: a name, a path or a text; may be empty.
+        keys: path into a JSON file; empty for the whole file.
+    """
+
+    kind: Kind
+    argument: str
+    keys: tuple[str, ...] = ()
+
+
+def is_source(text: str) -> bool:
+    """Whether a text starts as a source does; no version has a colon."""
+    kind, colon, _ = text.partition(":")
+    return kind in _KINDS and (bool(colon) or kind in ALONE)
+
+
+def parse(text: str) -> Source:
+    """Take a source apart.
+
+    Raises:
+        ValueError: it is none; with what is wrong, in words.
+    """
+    word, colon, argument = text.partition(":")
+    if word not in _KINDS:
+        close = difflib.get_close_matches(word, _KINDS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(_KINDS)}"
+        raise ValueError(f"{text!r} is no source ({hint}); a fixed text is 'const:{text}'")
+    kind = Kind(word)
+    if kind in {Kind.FILE, Kind.CONTAINER_FILE}:
+        argument, _, fragment = argument.partition("#")
+        keys = tuple(fragment.split(".")) if fragment else ()
+    else:
+        keys = ()
+    if not _argument_ok(kind, argument, colon):
+        raise ValueError(f"{text!r} is no source (write {_EXAMPLES.get(kind, kind)})")
+    return Source(kind=kind, argument=argument, keys=keys)
+
+
+def _argument_ok(kind: Kind, argument: str, colon: str) -> bool:
+    if kind in ALONE:
+        return not colon or (kind is Kind.GIT and argument in GIT_FACTS)
+    if kind in {Kind.ENV, Kind.CONTAINER_ENV}:
+        return _ENV_NAME.fullmatch(argument) is not None
+    if kind is Kind.CONTAINER_FILE:
+        return argument.startswith("/")
+    return bool(colon) and (kind is Kind.CONST or bool(argument))
+
+
+def placeholder(value: str) -> bool:
+    """Whether a value says that nothing is known: ``<unknown>``, ``none``, ..."""
+    return value.lower() in PLACEHOLDERS or (value.startswith("<") and value.endswith(">"))
