@@ -236,13 +236,16 @@ class Worker:
         seen = report(wheel, self.policies, external=external)
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
+        # The same version in another spelling is no mismatch: it is spelled as planned.
+        respell = Version(seen.version) == Version(target.version)
         elf = seen.observed_tag != _NOT_A_PLATFORM
         return retag(
             wheel,
             dest_dir=dest,
             platform_tags=(seen.observed_tag, *seen.aliases) if elf else None,
-            version=Version(target.version) if rewrite else None,
+            version=target.version if rewrite or respell else None,
             build_tag=target.build_tag if target.build_tag or rewrite else None,
+            pins=target.pins,
         )
 
     def _publish(
@@ -306,14 +309,25 @@ def _expected(request: BuildRequest) -> Expected:
         python=target.python,
         libc=target.libc,
         arch=target.arch,
+        pins=target.pins,
     )
 
 
 def _mismatch_hint(target: Target, rules: list[str]) -> str:
     if "planned-version" in rules:
-        injected = [e.name for e in target.env if e.origin.endswith("version.inject")]
-        ignored = f"the build ignored {', '.join(injected)}; " if injected else ""
-        return f'{ignored}set version.inject, or version.on-mismatch = "rewrite"'
+        injected = [
+            f"{each.name}={each.value}"
+            for each in target.env
+            if "version.inject" in each.origin or "version.presets" in each.origin
+        ]
+        ignored = (
+            f"the build ignored {', '.join(injected)}: name the variable it reads"
+            if injected
+            else "nothing tells the build its version: set version.presets or version.inject"
+        )
+        return f'{ignored}; for a version fixed in the source, version.on-mismatch = "rewrite"'
+    if "planned-build-tag" in rules:
+        return 'set version.build-tag, or version.on-mismatch = "rewrite" to remove it'
     if "external-library" in rules:
         return (
             'list the libraries in build.external, or graft them with build.repair = "auditwheel"'

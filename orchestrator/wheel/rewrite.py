@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from orchestrator.errors import ConfigError
 from orchestrator.wheel import record
 from orchestrator.wheel.archive import WheelName, open_wheel
+from orchestrator.wheel.requires import pinned
 from orchestrator.wheel.scan import record_hash
 from orchestrator.wheel.zipcopy import Edits, write_copy
 
@@ -30,13 +31,14 @@ _BUILD_TAG = re.compile(r"\d[A-Za-z0-9_.]*")
 _PLATFORM_TAG = re.compile(r"[a-z0-9_]+")
 
 
-def retag(
+def retag(  # noqa: PLR0913 - all but the first are keyword-only
     path: Path,
     *,
     dest_dir: Path,
     platform_tags: Sequence[str] | None = None,
-    version: Version | None = None,
+    version: Version | str | None = None,
     build_tag: str | None = None,
+    pins: Sequence[str] = (),
 ) -> Path:
     """Write a copy of a wheel under another platform tag, version or build tag.
 
@@ -44,8 +46,9 @@ def retag(
         path: the wheel; it stays as it is, unless the copy takes its place.
         dest_dir: where the copy goes, atomically.
         platform_tags: new platform tags; None keeps them. Python and ABI tags always stay.
-        version: new version; None keeps it.
+        version: new version, spelled like this everywhere; None keeps it.
         build_tag: new build tag; None keeps it, an empty one removes it.
+        pins: requirements (PEP 508) that the wheel's own become or get; see `requires.pinned`.
 
     Returns:
         The copy.
@@ -59,7 +62,7 @@ def retag(
     with open_wheel(path) as archive:
         name = _new_name(archive.name, platform_tags, version, build_tag)
         target = dest_dir / str(name)
-        write_copy(archive, _edits(archive, name, version), target)
+        write_copy(archive, _edits(archive, name, version, pins), target)
     return target
 
 
@@ -81,7 +84,7 @@ def _check_tags(platform_tags: Sequence[str] | None, build_tag: str | None) -> N
 def _new_name(
     old: WheelName,
     platform_tags: Sequence[str] | None,
-    version: Version | None,
+    version: Version | str | None,
     build_tag: str | None,
 ) -> WheelName:
     new = replace(
@@ -94,19 +97,21 @@ def _new_name(
     return WheelName.parse(str(new))
 
 
-def _escaped(version: Version) -> str:
+def _escaped(version: Version | str) -> str:
     """Return a version as file and directory names spell it (PEP 427, PEP 440 normal form)."""
     return str(version).replace("-", "_")
 
 
-def _edits(archive: WheelArchive, name: WheelName, version: Version | None) -> Edits:
+def _edits(
+    archive: WheelArchive, name: WheelName, version: Version | str | None, pins: Sequence[str]
+) -> Edits:
     info = archive.dist_info
     # What changes under a name; a member whose content comes out the same is copied.
     changes: dict[str, Callable[[bytes], bytes]] = {
         f"{info}/WHEEL": lambda text: _wheel_file(archive, name, text)
     }
-    if version is not None:
-        changes[f"{info}/METADATA"] = lambda text: _metadata(archive, str(version), text)
+    if version is not None or pins:
+        changes[f"{info}/METADATA"] = lambda text: _metadata(archive, version, pins, text)
     contents = {}
     for member, change in changes.items():
         old = archive.read(member)
@@ -121,7 +126,7 @@ def _edits(archive: WheelArchive, name: WheelName, version: Version | None) -> E
     return Edits(names=names, contents=contents, dropped=dropped)
 
 
-def _renames(archive: WheelArchive, version: Version | None) -> Mapping[str, str]:
+def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[str, str]:
     """Return the new names of what lies under the dist-info and data directories."""
     if version is None:
         return {}
@@ -161,11 +166,17 @@ def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
     return text
 
 
-def _metadata(archive: WheelArchive, version: str, text: bytes) -> bytes:
-    """Return METADATA with another version."""
-    if archive.headers("METADATA").get("Version", "").strip() == version:
-        return text
-    return _set_header(text, "Version", [version])
+def _metadata(
+    archive: WheelArchive, version: Version | str | None, pins: Sequence[str], text: bytes
+) -> bytes:
+    """Return METADATA with another version and pinned requirements."""
+    headers = archive.headers("METADATA")
+    if version is not None and headers.get("Version", "").strip() != str(version):
+        text = _set_header(text, "Version", [str(version)])
+    stated = headers.get_all("Requires-Dist", [])
+    if (new := pinned(stated, pins)) != stated:
+        text = _set_header(text, "Requires-Dist", new)
+    return text
 
 
 def _set_header(text: bytes, key: str, values: Sequence[str]) -> bytes:

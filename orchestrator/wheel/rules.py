@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
 from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -18,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 from orchestrator.models import Arch, Finding, Libc, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.policy import PlatformTag
+from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import ExtensionModule, extension_module
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Expected:
         python: ``cp312``, ``cp314t``, ``pp311``.
         libc: the C library.
         arch: the architecture.
+        pins: requirements that the wheel must state.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Expected:
     python: str
     libc: Libc
     arch: Arch
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +351,8 @@ def planned(subject: Subject) -> Iterator[Finding]:
     name = subject.archive.name
     pairs = (
         ("planned-name", canonicalize_name(want.name) or str(name.name), str(name.name)),
-        ("planned-version", str(Version(want.version)), str(name.version)),
+        # As it is spelled: a plan may say 1.0+nv26.04, of which 1.0+nv26.4 is the normal form.
+        ("planned-version", want.version, name.version_text),
         ("planned-build-tag", want.build_tag, name.build),
     )
     for rule, expected, got in pairs:
@@ -358,7 +363,25 @@ def planned(subject: Subject) -> Iterator[Finding]:
         python = f"{name.python}-{name.abi}"
         message = f"planned for {want.python}, the file name says {python}"
         yield Finding(rule="planned-python", message=message)
+    yield from _planned_metadata(subject, want)
     yield from _planned_platform(subject, want)
+
+
+def _planned_metadata(subject: Subject, want: Expected) -> Iterator[Finding]:
+    if subject.metadata is None:
+        return
+    stated = subject.metadata.get("Version", "").strip()
+    if stated != want.version and _version(stated) == Version(want.version):
+        message = f"METADATA: planned {want.version}, spelled {stated}"
+        yield Finding(rule="planned-version", message=message)
+    requirements = subject.metadata.get_all("Requires-Dist", [])
+    for pin in want.pins:
+        if pinned(requirements, [pin]) != requirements:
+            name = canonicalize_name(Requirement(pin).name)
+            found = filter(None, map(parsed, requirements))
+            same = [str(one) for one in found if canonicalize_name(one.name) == name]
+            message = f"METADATA: planned Requires-Dist: {pin}, got {_listed(same)}"
+            yield Finding(rule="planned-requires", message=message)
 
 
 def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:

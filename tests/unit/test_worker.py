@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import threading
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from orchestrator.builders.source import Staged
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
 from orchestrator.models import (
+    Answer,
     Arch,
     BackendName,
     BuildResult,
@@ -34,6 +36,7 @@ from orchestrator.models import (
     Steps,
     Target,
     TargetId,
+    VersionPart,
 )
 from orchestrator.plan import make_request
 from orchestrator.run.worker import Assignment, Places, Worker, install
@@ -286,7 +289,8 @@ def test_the_hint_names_the_variable_that_the_build_ignored(shop: Shop) -> None:
     failure = shop.execute(wheel(version="1.1")).failure
 
     assert failure is not None
-    assert "the build ignored BUILD_VERSION" in failure.hint
+    assert "planned 1.0, got 1.1" in failure.message
+    assert "the build ignored BUILD_VERSION=1.0: " in failure.hint
     assert 'on-mismatch = "rewrite"' in failure.hint
 
 
@@ -331,6 +335,34 @@ def test_rewrite_makes_another_version_the_planned_one(shop: Shop) -> None:
     assert shop.dist == [FINAL.replace("-1.0-", "-1.0+cu126-2-")]
     assert result.wheel is not None
     assert result.wheel.version == "1.0+cu126"
+
+
+def test_a_version_in_another_spelling_is_spelled_as_planned(shop: Shop) -> None:
+    target = replace(TARGET, version="1.0+nv26.04.cu132")
+
+    result = shop.execute(wheel(version="1.0+nv26.4.cu132"), target)
+
+    assert result.status is Status.OK, result.failure
+    assert shop.dist == [FINAL.replace("-1.0-", "-1.0+nv26.04.cu132-")]
+
+
+def test_pins_are_in_the_wheel(shop: Shop) -> None:
+    result = shop.execute(wheel(), replace(TARGET, pins=("torch==2.8.*",)))
+
+    assert result.status is Status.OK, result.failure
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        text = archive.read("demo-1.0.dist-info/METADATA").decode()
+    assert "\nRequires-Dist: torch==2.8.*\n" in text
+
+
+def test_where_the_version_came_from_is_in_the_log_and_the_result(shop: Shop) -> None:
+    said = (Answer(source="env:A", value="", note="not set"), Answer(source="env:B", value="7"))
+    part = VersionPart(name="nv", value="7", source="env:B", answers=said)
+
+    result = shop.execute(wheel(), replace(TARGET, parts=(part,)))
+
+    assert result.parts == (part,)
+    assert "  nv = 7  # from env:B\n    env:A: not set\n    env:B: '7'\n" in shop.log()
 
 
 def test_external_libraries_may_stay_outside_where_the_matrix_says_so(shop: Shop) -> None:

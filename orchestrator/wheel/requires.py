@@ -1,0 +1,51 @@
+"""Pins in a wheel's requirements (core metadata, Requires-Dist)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
+    """Return requirements with the pins in them; what a pin does not name stays as it is.
+
+    A requirement on a pinned project keeps its extras and its marker and gets the pin's version
+    specifier. Where none of them holds without an extra, the pin itself is added, because
+    otherwise a plain installation would not be held to it.
+
+    Args:
+        stated: the wheel's requirements (PEP 508), as written.
+        pins: requirements with a version specifier.
+    """
+    result = list(stated)
+    for pin in map(Requirement, pins):
+        holds = False
+        for index, text in enumerate(result):
+            old = parsed(text)
+            if old is None or canonicalize_name(old.name) != canonicalize_name(pin.name):
+                continue
+            holds = holds or "extra" not in str(old.marker or "")
+            if old.url or old.specifier != pin.specifier:
+                result[index] = _with(old, pin)
+        if not holds:
+            result.append(str(pin))
+    return result
+
+
+def parsed(text: str) -> Requirement | None:
+    """Return a requirement, None for one that tools before PEP 508 have written."""
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
+
+
+def _with(old: Requirement, pin: Requirement) -> str:
+    extras = f"[{','.join(sorted(old.extras))}]" if old.extras else ""
+    marker = f" ; {old.marker}" if old.marker else ""
+    return f"{old.name}{extras}{pin.specifier}{marker}"
