@@ -71,7 +71,7 @@ class HostSources:
         if source.kind is Kind.ENV:
             value = self.environ.get(source.argument)
             note = "not set" if value is None else "set, but empty"
-            return Answer(source=text, value=(value or "").strip(), note=note)
+            return _answer(text, value, note)
         if self.root is None:
             return Answer(source=text, value="", note="the source is no directory, but an sdist")
         if source.kind is Kind.FILE:
@@ -123,17 +123,24 @@ def _content(text: str, source: Source, content: str) -> Answer:
     """Take the value out of a file: its first line, or what a path names in its JSON."""
     if not source.keys:
         lines = content.strip().splitlines()
-        return Answer(source=text, value=lines[0].strip() if lines else "", note="empty")
+        return _answer(text, lines[0] if lines else "", "empty")
     try:
-        value: Any = json.loads(content)
+        # Numbers as they are written: 12.10 is not 12.1.
+        value: Any = json.loads(content, parse_float=str, parse_int=str)
     except ValueError:
         return Answer(source=text, value="", note=f"{source.argument} is not JSON")
     for key in source.keys:
         value = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
+    if not isinstance(value, str):
         path = ".".join(source.keys)
         return Answer(source=text, value="", note=f"{source.argument} has no text at {path}")
-    return Answer(source=text, value=str(value).strip(), note="empty")
+    return _answer(text, value, "empty")
+
+
+def _answer(text: str, value: str | None, note: str) -> Answer:
+    """Return an answer, with the note only where there is no value."""
+    stripped = (value or "").strip()
+    return Answer(source=text, value=stripped, note="" if stripped else note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +216,7 @@ class ImageSources:
             if source.kind is Kind.CONTAINER_ENV:
                 value = environ.get(source.argument)
                 note = f"{'not set' if value is None else 'set, but empty'} in image {image}"
-                answer = Answer(source=question.source, value=(value or "").strip(), note=note)
+                answer = _answer(question.source, value, note)
             else:
                 answer = self._file(engine, reference, arch, question.source)
             said[question] = answer

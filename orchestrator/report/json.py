@@ -78,8 +78,7 @@ def _part(part: VersionPart) -> dict[str, Any]:
         "value": part.value,
         "source": part.source or None,
         "sources": [
-            {"source": each.source, "value": each.value, "note": "" if each.value else each.note}
-            for each in part.answers
+            {"source": each.source, "value": each.value, "note": each.note} for each in part.answers
         ],
     }
 

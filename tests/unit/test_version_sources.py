@@ -1,0 +1,203 @@
+"""What each source of a version says: environment, files and git for real, engines by script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.builders.version_sources import HostSources, ImageSources
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.models import Answer, Arch, Question
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.builders.base import Host
+
+
+def no_toolchain() -> Host:
+    raise EnvironmentProblemError.of("no toolchain here")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostSources:
+    return HostSources(root=tmp_path, version="1.5", environ={}, host=no_toolchain)
+
+
+def said(host: HostSources, source: str) -> tuple[str, str]:
+    answer = host.answers([(source,)])[Question(source=source)]
+    assert answer.source == source
+    return answer.value, answer.note if not answer.value else ""
+
+
+def test_the_environment(host: HostSources) -> None:
+    host = replace(host, environ={"A": " 26.04\n", "B": ""})
+
+    assert said(host, "env:A") == ("26.04", "")
+    assert said(host, "env:B") == ("", "set, but empty")
+    assert said(host, "env:C") == ("", "not set")
+
+
+@pytest.mark.parametrize(
+    ("content", "source", "result"),
+    [
+        (b"1.2.3\n", "file:v", ("1.2.3", "")),
+        (b"\n 1.2.3 \nmore\n", "file:v", ("1.2.3", "")),
+        (b" \n", "file:v", ("", "empty")),
+        (b"\xff\xfe", "file:v", ("", "v: not UTF-8")),
+        (b'{"cuda": {"version": "13.2.1"}}', "file:v#cuda.version", ("13.2.1", "")),
+        (b'{"cuda": {"version": 13}}', "file:v#cuda.version", ("13", "")),
+        (
+            b'{"cuda": {"version": null}}',
+            "file:v#cuda.version",
+            ("", "v has no text at cuda.version"),
+        ),
+        (b'{"cuda": "13"}', "file:v#cuda.version", ("", "v has no text at cuda.version")),
+        (b'["13"]', "file:v#cuda", ("", "v has no text at cuda")),
+        (b"13.2.1", "file:v#cuda.version", ("", "v has no text at cuda.version")),
+        (b"CUDA 13", "file:v#cuda.version", ("", "v is not JSON")),
+    ],
+)
+def test_files(
+    host: HostSources, tmp_path: Path, content: bytes, source: str, result: tuple[str, str]
+) -> None:
+    (tmp_path / "v").write_bytes(content)
+
+    assert said(host, source) == result
+
+
+def test_a_file_that_is_not_there(host: HostSources) -> None:
+    assert said(host, "file:none.txt") == ("", "none.txt: No such file or directory")
+
+
+def test_what_has_no_directory(host: HostSources) -> None:
+    for source in ("file:v", "git", "scm"):
+        value, note = said(replace(host, root=None), source)
+        assert (value, note) == ("", "the source is no directory, but an sdist")
+
+
+def git(root: Path, *words: str) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    env |= {
+        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    env |= {"GIT_COMMITTER_DATE": "2025-09-01T23:30:00-0200"}
+    return subprocess.run(
+        ["git", "-C", str(root), *words], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_git(host: HostSources, tmp_path: Path) -> None:
+    value, note = said(host, "git")
+    assert value == ""
+    assert "not a git repository" in note
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+
+    revision = git(tmp_path, "rev-parse", "HEAD")
+    assert said(host, "git") == said(host, "git:hash") == (revision[:9], "")
+    assert said(host, "git:date") == ("20250902", ""), "the commit's day, in UTC"
+
+
+def test_what_takes_long_is_asked_only_when_its_turn_comes(host: HostSources) -> None:
+    host = replace(host, environ={"A": "1", "B": "<unknown>"})
+
+    for ranking in (("env:A", "scm"), ("pyproject", "scm"), ("const:1", "scm")):
+        assert Question(source="scm") not in host.answers([ranking])
+    with pytest.raises(EnvironmentProblemError, match="no toolchain here"):
+        host.answers([("env:B", "scm")])
+    everything = host.answers([("env:A", "env:C", "container-env:X")])
+    assert {each.source for each in everything} == {"env:A", "env:C"}
+
+
+# Images; the engine itself is asked for real in tests/e2e
+
+PODMAN = """\
+#!/bin/sh
+echo "$*" >>"$LOG"
+case "$1 $2" in
+"info --format") echo '{"version": {"Version": "5.0"}, "host": {"security": {}}}' ;;
+"image inspect")
+    test "$3" = registry/absent:1 && exit 1
+    echo '[{"Os": "linux", "Architecture": "amd64", "Id": "x",
+      "Config": {"Env": ["CUDA_VERSION=13.2.1", "EMPTY=", "EQ=a=b"]}}]' ;;
+"run --rm")
+    for last; do :; done
+    test "$last" = /v.json && echo '{"cuda": {"version": "13.2.1"}}' && exit
+    echo "cat: $last: No such file" >&2; exit 1 ;;
+*) exit 9 ;;
+esac
+"""
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSources:
+    program = tmp_path / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text(PODMAN)
+    program.chmod(0o755)
+    env = {"PATH": f"{program.parent}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
+    return ImageSources(
+        preference="podman",
+        create_args=(),
+        pull=False,
+        env=env,
+        host=no_toolchain,
+        log=lambda _line: None,
+    )
+
+
+def ask(*sources: str, image: str = "registry/cuda:1", arch: Arch = Arch.X86_64) -> list[Question]:
+    return [Question(source=each, image=image, arch=arch) for each in sources]
+
+
+def test_an_image_is_asked_for_its_environment_and_its_files(
+    images: ImageSources, tmp_path: Path
+) -> None:
+    sources = ("container-env:CUDA_VERSION", "container-env:EMPTY", "container-env:EQ")
+    questions = ask(*sources, "container-env:NONE", "container-file:/v.json#cuda.version")
+    questions += ask("container-file:/none")
+    answers, problems = images.answers(questions)
+
+    assert problems == {}
+    assert [(each.value, each.note if not each.value else "") for each in answers.values()] == [
+        ("13.2.1", ""),
+        ("", "set, but empty in image registry/cuda:1"),
+        ("a=b", ""),
+        ("", "not set in image registry/cuda:1"),
+        ("13.2.1", ""),
+        ("", "in image registry/cuda:1: cat: /none: No such file"),
+    ]
+    log = (tmp_path / "log").read_text()
+    assert log.count("image inspect") == 1, "each image is looked at once"
+
+
+def test_an_image_that_is_not_here(images: ImageSources) -> None:
+    questions = ask("container-env:A", image="registry/absent:1")
+    questions += ask("container-env:EQ")
+    questions += ask("container-env:A", image="registry/arm:1", arch=Arch.AARCH64)
+    answers, problems = images.answers(questions)
+
+    assert list(answers.values()) == [
+        Answer(
+            source="container-env:EQ", value="a=b", note="set, but empty in image registry/cuda:1"
+        )
+    ]
+    assert (
+        "registry/absent:1 for x86_64 is not on this machine" in problems["registry/absent:1"].what
+    )
+    assert "podman pull registry/absent:1" in problems["registry/absent:1"].hint
+    assert "for aarch64 is not on this machine" in problems["registry/arm:1"].what
+
+
+def test_no_engine_at_all(images: ImageSources) -> None:
+    answers, problems = replace(images, env={"PATH": "/nonexistent"}).answers(
+        ask("container-env:A")
+    )
+
+    assert answers == {}
+    assert problems["registry/cuda:1"].what == "podman is not installed"
