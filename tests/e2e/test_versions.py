@@ -1,0 +1,358 @@
+"""The composed version reaches real builds by every way projects use, and installers agree.
+
+Each project is built for two variants through both backends, then installed with real pip and uv.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from orchestrator.host import toolchain
+from orchestrator.host.network import HostNetwork
+from tests.conftest import IMAGES, Said, orchestrator, podman, results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+PYTHON = "cp311"
+"""What the native bookworm image has; direct finds one or fetches it."""
+
+C_CODE = "void *PyInit_ext(void) { return 0; }\n"
+
+SETUP = """\
+import os
+from setuptools import Extension, setup
+print("SEEN", {name: os.environ.get(name) for name in ("VERSION", "CUDA_VERSION", "EMPTY")})
+setup(ext_modules=[Extension("ext", ["ext.c"])]%s)
+"""
+
+SETUPTOOLS = """\
+[build-system]
+requires = ["setuptools>=77"%s]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "%s"
+%s
+"""
+
+HATCH = """\
+[build-system]
+requires = ["hatchling", "hatch-vcs"]
+build-backend = "hatchling.build"
+
+[project]
+name = "demo-hatch"
+dynamic = ["version"]
+
+[tool.hatch.version]
+source = "vcs"
+
+[tool.hatch.build.targets.wheel]
+bypass-selection = true
+[tool.hatch.build.targets.wheel.hooks.custom]
+"""
+
+HATCH_HOOK = """\
+import subprocess, sysconfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+class CustomBuildHook(BuildHookInterface):
+    def initialize(self, version, build_data):
+        name = "ext" + sysconfig.get_config_var("EXT_SUFFIX")
+        subprocess.run(["cc", "-shared", "-fPIC", "ext.c", "-o", name], check=True)
+        build_data["force_include"][name] = name
+        build_data["infer_tag"] = True
+        build_data["pure_python"] = False
+"""
+
+MATRIX = """\
+[project]
+source = "project"
+
+[axes]
+python = ["cp311"]
+arch = ["x86_64"]
+cuda = ["12.9", "13.0"]
+
+[images]
+manylinux_x86_64 = "{image}"
+
+[engine]
+name = "podman"
+
+[version]
+local = "cu{{cuda|nodot}}"
+omit = {{ cuda = "13.0" }}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A way to have a version.
+
+    Attributes:
+        files: its source.
+        version: what its [version] table says beyond `MATRIX`.
+        made: the versions and build tags of both variants.
+        env: environment of the run.
+        tag: tag of its git history; empty for none.
+    """
+
+    files: Mapping[str, str]
+    version: str
+    made: tuple[tuple[str, str], tuple[str, str]]
+    env: Mapping[str, str]
+    tag: str = ""
+
+    @property
+    def name(self) -> str:
+        found = re.search(r'name = "(.*)"', self.files["pyproject.toml"])
+        assert found
+        return canonicalize_name(found[1])
+
+
+PROJECTS = {
+    "setuptools-scm": Project(
+        files={
+            "setup.py": SETUP % "",
+            "pyproject.toml": SETUPTOOLS
+            % (', "setuptools-scm"', "demo.scm", 'dynamic = ["version"]')
+            + "[tool.setuptools_scm]\n",
+        },
+        tag="v1.4",
+        version="""\
+base = "scm"
+presets = "setuptools-scm"
+parts = { sha = "git" }
+local = "g{sha}.cu{cuda|nodot}"
+pins = { packaging = ">={cuda|major}" }
+""",
+        made=(("1.5.dev1+g{sha}.cu129", ""), ("1.5.dev1+g{sha}", "")),
+        env={},
+    ),
+    "hatch-vcs": Project(
+        files={"pyproject.toml": HATCH, "hatch_build.py": HATCH_HOOK, "VERSION": "2.0\n"},
+        version='base = "file:VERSION"\ndev = ["env:DAY"]\npresets = ["hatch-vcs"]\n',
+        made=(("2.0.dev20250901+cu129", ""), ("2.0.dev20250901", "")),
+        env={"DAY": "20250901"},
+    ),
+    "static": Project(
+        files={
+            "setup.py": SETUP % "",
+            "pyproject.toml": SETUPTOOLS % ("", "demo_static", 'version = "3.1"'),
+        },
+        version='on-mismatch = "rewrite"\n',
+        made=(("3.1+cu129", ""), ("3.1", "")),
+        env={},
+    ),
+    # As Triton server does it: an own variable, CUDA from the container, a pipeline's number.
+    "own": Project(
+        files={
+            "setup.py": SETUP % ', version=os.environ["VERSION"]',
+            "pyproject.toml": SETUPTOOLS % ("", "demo-own", 'dynamic = ["version"]'),
+        },
+        version="""\
+base = ["env:CUDA_VERSION", "const:2.68.0"]
+local = "nv{nv}.cu{toolkit|majmin|nodot}.{cuda}"
+keep-zeros = true
+build-tag = "{build}"
+presets = "triton"
+inject = { EMPTY = "{none}", CUDA_VERSION = "{none}" }
+
+[version.parts]
+nv = ["env:NV", "const:26.04"]
+toolkit = ["container-env:TOOLKIT", "container-file:/opt/cuda/version.json#cuda.version"]
+build = ["env:PIPELINE", "env:BUILD_NUMBER"]
+none = ["env:NONE", "const:"]
+""",
+        made=(("2.68.0+nv26.04.cu132.12.9", "77"), ("2.68.0+nv26.04.cu132", "77")),
+        env={"CUDA_VERSION": "", "NV": "<unknown>", "PIPELINE": "<unknown>", "BUILD_NUMBER": "77"},
+    ),
+}
+
+
+def git(root: Path, *words: str) -> str:
+    who = {f"GIT_{a}_{b}": "x" for a in ("AUTHOR", "COMMITTER") for b in ("NAME", "EMAIL")}
+    env = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    argv = ["git", "-C", str(root), *words]
+    done = subprocess.run(argv, env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def image(engine: str) -> Iterator[str]:
+    """The baseline image, knowing its CUDA as NVIDIA's images do."""
+    name, maker = f"localhost/orchestrator-versions:{os.getpid()}", f"versions-{os.getpid()}"
+    script = 'mkdir /opt/cuda; echo \'{"cuda": {"version": "13.2.1"}}\' >/opt/cuda/version.json'
+    base = f"{IMAGES}:bookworm-x86_64"
+    made = podman(*("run", "--network=none", f"--name={maker}", base, "sh", "-c", script))
+    assert made.code == 0, made.all
+    made = podman("commit", "-q", "--change=ENV CUDA_VERSION=13.2.1", maker, name)
+    assert made.code == 0, made.all
+    podman("rm", maker)
+    yield name
+    podman("rmi", name)
+
+
+@pytest.fixture(scope="module")
+def tools() -> toolchain.Toolchain:
+    """The locked pip and uv."""
+    return toolchain.sync(
+        toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
+    )
+
+
+def run(*argv: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Said:
+    environ = {**os.environ, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "automatic", **(env or {})}
+    words = [str(each) for each in argv]
+    done = subprocess.run(
+        words, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600, check=False
+    )
+    return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+@pytest.mark.parametrize("name", PROJECTS)
+def test_the_planned_version_is_what_gets_installed(
+    name: str, backend: str, image: str, tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    project = PROJECTS[name]
+    source = tmp_path / "project"
+    source.mkdir()
+    for path, text in {"ext.c": C_CODE, **project.files}.items():
+        (source / path).write_text(text)
+    sha = history(source, project.tag) if project.tag else ""
+    (tmp_path / "matrix.toml").write_text(MATRIX.format(image=image) + project.version)
+    if "local =" in project.version:  # the project's own takes the place of the common one
+        text = MATRIX.format(image=image).replace('local = "cu{cuda|nodot}"\n', "")
+        (tmp_path / "matrix.toml").write_text(text + project.version)
+
+    said = orchestrator("build", "-j2", "--backend", backend, cwd=tmp_path, env=project.env)
+
+    assert said.code == 0, said.all
+    found = results(tmp_path / "dist")
+    for cuda, (version, build_tag) in zip(("12.9", "13.0"), project.made, strict=True):
+        result = found[f"cp311-manylinux_x86_64-{cuda}"]
+        planned = version.format(sha=sha)
+        check_wheel(tmp_path / "dist" / result["wheel"]["filename"], planned, build_tag)
+        assert result["backend"] == backend
+        check_record(name, result)
+        check_installers(tmp_path / "dist" / result["wheel"]["filename"], planned, tools, tmp_path)
+    if name == "own":
+        check_nothing_was_erased(tmp_path, backend)
+
+
+def history(source: Path, tag: str) -> str:
+    """Commit the source one step after a tag, and return the commit."""
+    git(source, "init", "-q")
+    git(source, "commit", "-q", "--allow-empty", "-m", "first")
+    git(source, "tag", tag)
+    git(source, "add", ".")
+    git(source, "commit", "-q", "-m", "second")
+    return git(source, "rev-parse", "HEAD")[:9]
+
+
+def check_wheel(wheel: Path, version: str, build_tag: str) -> None:
+    """Every place a version stands in says the same."""
+    name, parsed, build, _ = parse_wheel_filename(wheel.name)
+    assert wheel.name.split("-")[1] == version
+    assert parsed == Version(version)
+    assert "".join(map(str, build)) == build_tag
+    with zipfile.ZipFile(wheel) as archive:
+        (info,) = {each.split("/")[0] for each in archive.namelist() if ".dist-info/" in each}
+        assert info == f"{str(name).replace('-', '_')}-{version}.dist-info"
+        metadata = archive.read(f"{info}/METADATA").decode()
+        record = archive.read(f"{info}/RECORD").decode()
+    assert f"\nVersion: {version}\n" in metadata
+    assert f"{info}/METADATA,sha256=" in record
+    assert ("\nRequires-Dist: packaging>=" in metadata) == (str(name) == "demo-scm")
+
+
+def check_record(name: str, result: dict[str, object]) -> None:
+    """results.json says where every part came from, and so does the log, once."""
+    parts = {each["name"]: each for each in result["version_parts"]}  # type: ignore[attr-defined]
+    assert parts["base"]["value"]
+    if name == "own":
+        assert parts["toolkit"]["source"] == "container-file:/opt/cuda/version.json#cuda.version"
+        assert parts["nv"]["sources"][0] == {
+            "source": "env:NV",
+            "value": "",
+            "note": "'<unknown>' is a placeholder",
+        }
+        assert parts["build"]["source"] == "env:BUILD_NUMBER"
+
+
+def check_nothing_was_erased(place: Path, backend: str) -> None:
+    log = (place / ".orchestrator/logs/cp311-manylinux_x86_64-12.9.log").read_text()
+    seen = next(line for line in log.splitlines() if "SEEN {" in line)
+    assert "'EMPTY': None" in seen
+    inside = "'13.2.1'" if backend == "cibuildwheel" else "None"
+    assert f"'CUDA_VERSION': {inside}" in seen, "the image's own, not the host's empty one"
+    assert log.count("  toolkit = 13.2.1  # from container-file:") == 1
+
+
+def check_installers(wheel: Path, version: str, tools: toolchain.Toolchain, place: Path) -> None:
+    """Both installers take the wheel with hashes, agree on its version, and are done with it."""
+    name = str(parse_wheel_filename(wheel.name)[0])
+    home = place / f"install-{version}"
+    # One variant an index: "==3.1" means 3.1+cu129 as well (PEP 440).
+    index = home / "index"
+    index.mkdir(parents=True)
+    shutil.copy(wheel, index)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    locked = home / "requirements.txt"
+    locked.write_text(f"{name}=={version} --hash=sha256:{digest}\n")
+    uv = tools.bin / "uv"
+    for installer in ("pip", "uv"):
+        venv = home / installer
+        made = run(uv, "venv", "-q", "--python=3.11", venv, cwd=home)
+        assert made.code == 0, made.all
+        python = venv / "bin" / "python"
+        options = ("--no-deps", "--no-index", f"--find-links={index}")
+        options += ("--require-hashes", f"--requirement={locked}")
+        if installer == "uv":
+            said = run(uv, "pip", "install", "--python", python, *options, cwd=home)
+        else:
+            pip = (tools.python, "-m", "pip", "--python", python)
+            said = run(*pip, "install", *options, cwd=home)
+        assert said.code == 0, said.all
+        assert "inconsistent" not in said.all
+        script = f"import importlib.metadata as m; print(m.version({name!r}))"
+        assert run(python, "-c", script, cwd=home).stdout.strip() == version
+    check_sync(uv, index, f"{name}=={version}", home)
+
+
+def check_sync(uv: Path, index: Path, requirement: str, home: Path) -> None:
+    """`uv sync` has nothing to do the second time."""
+    (home / "pyproject.toml").write_text(
+        '[project]\nname = "user"\nversion = "0"\nrequires-python = "==3.11.*"\n'
+        f"dependencies = [{json.dumps(requirement)}]\n"
+        "[tool.uv]\nenvironments = [\"sys_platform == 'linux' and platform_machine == 'x86_64'\"]\n"
+        f"find-links = [{json.dumps(str(index))}]\n"
+    )
+    sync = (uv, "sync", "--python=3.11")
+    options = {"UV_NO_CONFIG": "0"}
+    first = run(*sync, cwd=home, env=options)
+    assert first.code == 0, first.all
+    name, _, version = requirement.partition("==")
+    changed = re.findall(r"(?m)^ \+ (\S+)==(\S+)$", first.stderr)
+    assert [Version(each) for project, each in changed if project == name] == [Version(version)]
+    second = run(*sync, "--locked", cwd=home, env=options)
+    assert second.code == 0, second.all
+    assert not re.search(r"(?m)^ [-+~] |Installed|Uninstalled|Prepared", second.stderr), second.all
