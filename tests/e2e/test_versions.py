@@ -324,13 +324,12 @@ def check_installers(wheel: Path, version: str, tools: toolchain.Toolchain, plac
         made = run(uv, "venv", "-q", "--python=3.11", venv, cwd=home)
         assert made.code == 0, made.all
         python = venv / "bin" / "python"
-        options = ("--no-deps", "--no-index", f"--find-links={index}")
-        options += ("--require-hashes", f"--requirement={locked}")
+        options = ("--no-deps", "--no-index", f"--find-links={index}", "--require-hashes")
         if installer == "uv":
-            said = run(uv, "pip", "install", "--python", python, *options, cwd=home)
+            said = run(uv, "pip", "install", "--python", python, *options, "-r", locked, cwd=home)
         else:
             pip = (tools.python, "-m", "pip", "--python", python)
-            said = run(*pip, "install", *options, cwd=home)
+            said = run(*pip, "install", *options, "-r", locked, cwd=home)
         assert said.code == 0, said.all
         assert "inconsistent" not in said.all
         script = f"import importlib.metadata as m; print(m.version({name!r}))"
