@@ -36,7 +36,7 @@ from orchestrator.models import (
     TargetId,
     Undetermined,
 )
-from orchestrator.version import Unanswered, compose, injected, pins
+from orchestrator.version import Unanswered, compose, injected, merge, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
     from orchestrator.models import BuilderFacts, Exclusion, Source
-    from orchestrator.version import Composed, Layers, Outside
+    from orchestrator.version import Composed, Merged, Outside
 
 _RUNNERS = {
     Arch.X86_64: "ubuntu-24.04",
@@ -268,7 +268,7 @@ class _Resolver:
             variant=cell.values[3:],
             version=composed.version,
             build_tag=composed.build_tag,
-            on_mismatch=merged.on_mismatch,
+            on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
             image=image,
             env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
             steps=_steps(merged, names),
@@ -449,8 +449,7 @@ class _Merged:
     Attributes:
         build: how to build.
         test: how to test.
-        version: the ``[version]`` tables with their paths, the strongest last.
-        on_mismatch: what to do with a wheel of another version.
+        version: the ``[version]`` tables.
         resources: what a target may use.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
@@ -460,8 +459,7 @@ class _Merged:
 
     build: Build
     test: Test
-    version: Layers
-    on_mismatch: OnMismatch
+    version: Merged
     resources: Any
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
@@ -482,8 +480,7 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     for name in _SECTIONS:
         parts = [(f"{prefix}{name}", getattr(part, name)) for prefix, part in layers]
         sections[name] = _over(parts, name, origins)
-    version = tuple((f"{prefix}version", part.version) for prefix, part in layers)
-    mismatches = [p.on_mismatch for _, p in version if p.on_mismatch is not None]
+    version = merge(tuple((f"{prefix}version", part.version) for prefix, part in layers))
     env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
     image = [(f"{path}.image", rule.image) for path, rule in rules if rule.image is not None]
     runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
@@ -492,7 +489,6 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     return _Merged(
         **sections,
         version=version,
-        on_mismatch=mismatches[-1] if mismatches else OnMismatch.FAIL,
         env=env,
         image=image[-1] if image else None,
         runner=runner[-1] if runner else None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -89,12 +90,23 @@ class Composed:
     names: Mapping[str, str]
 
 
-def merge(layers: Layers) -> tuple[VersionParts, Mapping[str, str]]:
-    """Lay the layers over each other: what a later one sets wins, tables key by key.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """The ``[version]`` tables of a cell, laid over each other.
 
-    Returns:
-        The outcome, and for each field (``local``, ``parts.nv``) the path that set it.
+    Attributes:
+        parts: the outcome.
+        where: field (``local``, ``parts.nv``) -> the dotted path that set it.
+        layers: the tables themselves.
     """
+
+    parts: VersionParts
+    where: Mapping[str, str]
+    layers: Layers
+
+
+def merge(layers: Layers) -> Merged:
+    """Lay the layers over each other: what a later one sets wins, tables key by key."""
     values: dict[str, Any] = {}
     where: dict[str, str] = {}
     for path, parts in layers:
@@ -106,7 +118,7 @@ def merge(layers: Layers) -> tuple[VersionParts, Mapping[str, str]]:
             else:
                 values[name] = value
                 where[key] = f"{path}.{key}"
-    return VersionParts.model_construct(None, **values), where
+    return Merged(parts=layers[0][1].model_copy(update=values), where=where, layers=layers)
 
 
 def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
@@ -118,12 +130,12 @@ def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
 
 
 def compose(
-    layers: Layers, *, axes: Mapping[str, str], outside: Outside, image: str, arch: Arch
+    tables: Merged, *, axes: Mapping[str, str], outside: Outside, image: str, arch: Arch
 ) -> Composed:
     """Compose the version of one cell, for every channel and variant alike.
 
     Args:
-        layers: the ``[version]`` tables that speak about the cell.
+        tables: the ``[version]`` tables that speak about the cell.
         axes: the cell's axis values.
         outside: what the sources said.
         image: the cell's image, which container sources are asked of.
@@ -133,16 +145,16 @@ def compose(
         ConfigError: the outcome could never be a wheel's version or build tag.
         Unanswered: it needs what only the container knows.
     """
-    return _Composer(layers, axes, outside, (image, arch)).composed()
+    return _Composer(tables, axes, outside, (image, arch)).composed()
 
 
 class _Composer:
     """One cell's way from sources to a version."""
 
     def __init__(
-        self, layers: Layers, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
+        self, tables: Merged, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
     ) -> None:
-        self._settings, self._where = merge(layers)
+        self._settings, self._where = tables.parts, tables.where
         self._axes = axes
         self._outside = outside
         self._place = place
@@ -361,6 +373,7 @@ def _contained(source: str) -> bool:
     return parse(source).kind.in_container
 
 
+@lru_cache(maxsize=1024)  # all cells of a matrix have the same few
 def _version(text: str, *, where: str) -> Version:
     try:
         return Version(text)
@@ -390,19 +403,18 @@ def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
 
 
 def injected(
-    layers: Layers, composed: Composed, project: str
+    tables: Merged, composed: Composed, project: str
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Return what tells the build its version, layer by layer: origin, and variable -> value.
 
     An empty value means that the variable must not be set.
 
     Args:
-        layers: the ``[version]`` tables that speak about the cell.
+        tables: the ``[version]`` tables that speak about the cell.
         composed: its version.
         project: the project's name; empty when it is not known.
     """
-    settings, where = merge(layers)
-    for name in settings.presets or ():
+    for name in tables.parts.presets or ():
         known = {
             variable.replace("{DIST}", re.sub(r"[-_.]+", "_", project).upper())
             if project
@@ -410,8 +422,8 @@ def injected(
             for variable, text in PRESETS[name].items()
             if _nameable(text, composed)
         }
-        yield f"{where['presets']} ({name})", _rendered(known, composed)
-    for path, parts in layers:
+        yield f"{tables.where['presets']} ({name})", _rendered(known, composed)
+    for path, parts in tables.layers:
         yield f"{path}.inject", _rendered(parts.inject, composed)
 
 
@@ -426,15 +438,14 @@ def _rendered(templates: Mapping[str, str], composed: Composed) -> dict[str, str
     return {name: render_or_nothing(text, composed.names) for name, text in templates.items()}
 
 
-def pins(layers: Layers, composed: Composed) -> tuple[str, ...]:
+def pins(tables: Merged, composed: Composed) -> tuple[str, ...]:
     """Return the requirements (PEP 508) that the wheel has to state, sorted.
 
     Raises:
         ConfigError: one would be no requirement.
     """
-    settings, where = merge(layers)
     found = []
-    for project, text in settings.pins.items():
+    for project, text in tables.parts.pins.items():
         specifier = render_or_nothing(text, composed.names)
         if not specifier:
             continue
@@ -445,7 +456,7 @@ def pins(layers: Layers, composed: Composed) -> tuple[str, ...]:
         if requirement is None or not requirement.specifier or requirement.url:
             raise ConfigError.of(
                 f"{project + specifier!r} is no pinned requirement (PEP 508)",
-                where=where[f"pins.{project}"],
+                where=tables.where[f"pins.{project}"],
                 hint='for instance "=={torch|majmin}.*"',
             )
         found.append(str(requirement))

@@ -9,6 +9,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Kind(StrEnum):
@@ -75,6 +76,7 @@ def is_source(text: str) -> bool:
     return kind in _KINDS and (bool(colon) or kind in ALONE)
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Source:
     """Take a source apart.
 

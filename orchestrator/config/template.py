@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -24,6 +25,9 @@ _TOKEN = re.compile(
 PASS_THROUGH = frozenset({"project", "package", "wheel", "dest_dir"})
 """Placeholders of cibuildwheel's commands; they are filled in at build time, not by us."""
 
+
+CACHED = 1024
+"""Different templates of one matrix file; each cell asks about the same ones."""
 
 SHORT = 9
 """Digits of an abbreviated git hash; what setuptools-scm and vLLM take."""
@@ -42,6 +46,7 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
 """``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``; the first digits of a hash."""
 
 
+@lru_cache(maxsize=CACHED)
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names a template fills in, in order."""
     fields = (match["field"] for match in _TOKEN.finditer(template))

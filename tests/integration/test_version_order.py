@@ -21,7 +21,7 @@ from orchestrator.config.settings import VersionParts
 from orchestrator.host import toolchain
 from orchestrator.host.network import HostNetwork
 from orchestrator.models import Arch
-from orchestrator.version import Outside, compose
+from orchestrator.version import Outside, compose, merge
 from tests.unit.wheel.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def version(base: str, cuda: str = "", **parts: Any) -> str:
     """Compose one as a matrix with a release and a nightly channel would."""
     table = {"base": base, "local": "cu{cuda|nodot}", "omit": {"cuda": "none"}, **parts}
     return compose(
-        (("version", VersionParts.model_validate(table)),),
+        merge((("version", VersionParts.model_validate(table)),)),
         axes={"cuda": cuda or "none"},
         outside=Outside(),
         image="",

@@ -12,7 +12,7 @@ from packaging.version import Version
 from orchestrator.config.settings import VersionParts, axis_value_ok
 from orchestrator.errors import ConfigError
 from orchestrator.models import Arch
-from orchestrator.version import Composed, Outside, compose
+from orchestrator.version import Composed, Outside, compose, merge
 from orchestrator.wheel.archive import WheelName
 
 NUMBERS = st.integers(0, 20_300_000).map(str)
@@ -68,7 +68,7 @@ def composed(table: dict[str, object], axes: dict[str, str]) -> Composed | None:
     """What comes out; None for a planning error, which is the only other thing that may."""
     layers = (("version", VersionParts.model_validate(table)),)
     try:
-        return compose(layers, axes=axes, outside=Outside(), image="", arch=Arch.X86_64)
+        return compose(merge(layers), axes=axes, outside=Outside(), image="", arch=Arch.X86_64)
     except ConfigError as error:
         places = [each.where for each in error.problems]
     assert all(each.startswith("version.") for each in places)

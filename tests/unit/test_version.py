@@ -62,7 +62,7 @@ def made(
     axes: Mapping[str, str] = VALUES,
 ) -> Composed:
     return compose(
-        layered(*tables),
+        merge(layered(*tables)),
         axes=axes,
         outside=outside(said, version=version),
         image=IMAGE,
@@ -334,7 +334,7 @@ def test_the_default_variant_has_no_suffix(cuda: str, version: str) -> None:
     found = made(table, axes={**VALUES, "cuda": cuda})
 
     assert found.version == version
-    assert dict(injected(layered(table), found, ""))["version.inject"]["CU"]
+    assert dict(injected(merge(layered(table)), found, ""))["version.inject"]["CU"]
 
 
 @pytest.mark.parametrize("release", [True, "true", "const:1", ["env:PYPI_RELEASE"]])
@@ -354,7 +354,7 @@ def test_what_is_no_release(said: str) -> None:
 
 
 def test_layers_are_merged_field_by_field_and_tables_key_by_key() -> None:
-    merged, where = merge(
+    tables = merge(
         layered(
             {"base": "1", "parts": {"a": "1", "b": "1"}, "inject": {"X": "1"}},
             {"parts": {"b": "2"}, "inject": {"Y": "2"}, "build-tag": "3"},
@@ -362,6 +362,7 @@ def test_layers_are_merged_field_by_field_and_tables_key_by_key() -> None:
         )
     )
 
+    merged, where = tables.parts, tables.where
     assert merged.base == ("env:V",)
     assert merged.parts == {"a": ("const:1",), "b": ("const:2",)}
     assert merged.inject == {"X": "1", "Y": "2"}
@@ -382,7 +383,7 @@ def test_all_rankings_of_a_table() -> None:
 
 def told(*tables: Mapping[str, Any], project: str = "my.Proj-x", **how: Any) -> dict[str, str]:
     found: dict[str, str] = {}
-    for _, layer in injected(layered(*tables), made(*tables, **how), project):
+    for _, layer in injected(merge(layered(*tables)), made(*tables, **how), project):
         found |= layer
     return {name: value for name, value in found.items() if value}
 
@@ -437,11 +438,11 @@ def test_what_the_matrix_injects_wins_over_presets_and_later_layers_over_earlier
 def test_pins_are_requirements() -> None:
     table = {"base": "1", "pins": {"torch": "=={torch|majmin}.*", "Nvidia_X": ">={cuda},<13"}}
 
-    assert pins(layered(table), made(table)) == ("Nvidia_X<13,>=12.4", "torch==2.4.*")
+    assert pins(merge(layered(table)), made(table)) == ("Nvidia_X<13,>=12.4", "torch==2.4.*")
 
 
 @pytest.mark.parametrize("text", ["{torch}", "== 1; python_version>'3'!", "@ file:///x", "=>1"])
 def test_what_is_no_pin(text: str) -> None:
     table = {"base": "1", "pins": {"torch": text}}
     with pytest.raises(ConfigError, match=r"^version\.pins\.torch: .* is no pinned requirement"):
-        pins(layered(table), made(table))
+        pins(merge(layered(table)), made(table))
