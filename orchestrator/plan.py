@@ -26,6 +26,7 @@ from orchestrator.models import (
     BuildRequest,
     Digest,
     EnvVar,
+    Exclusion,
     Libc,
     LibraryStep,
     OnMismatch,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Exclusion, Source
+    from orchestrator.models import BuilderFacts, Source
     from orchestrator.version import Composed, Merged, Outside
 
 _RUNNERS = {
@@ -66,6 +67,9 @@ _RUNNERS = {
 """Hosted CI runners that execute an architecture without QEMU."""
 
 _FALLBACK_RUNNER = "ubuntu-24.04"
+
+_LEGACY = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2010"}
+"""The older names of some baselines (PEP 600)."""
 
 EMULATED_COST = 8.0
 """How much longer a build takes under QEMU, roughly: msgpack 8 times, contourpy 9, hnswlib 8."""
@@ -109,6 +113,7 @@ def make_plan(
     libraries.check()
     targets = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
     _check_distinct(targets)
+    _check_ids((*libraries.targets, *targets))
     return Plan(
         targets=(*libraries.targets, *targets),
         exclusions=(*expansion.exclusions, *libraries.exclusions),
@@ -152,6 +157,20 @@ _DROPPED = (
 )
 
 
+def _check_ids(targets: Iterable[Target]) -> None:
+    """Expansion sees to this for one matrix; a library may be called like another, or a Python."""
+    seen: dict[TargetId, Target] = {}
+    for target in targets:
+        first = seen.setdefault(target.id, target)
+        if first is not target:
+            library = first.library or target.library
+            raise ConfigError.of(
+                f"two targets have the ID {target.id!r}",
+                where=f"library.{library.name}" if library else "axes",
+                hint="give the library another name",
+            )
+
+
 def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     target: Target,
     *,
@@ -175,7 +194,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         needs: the keys of the requests whose outputs go into the source.
     """
     content = {
-        "identifier": target.build_identifier,
+        "identifier": target.build_identifier or target.platform,
         "baseline": target.baseline,
         "abi3": target.abi3,
         "library": None if target.library is None else asdict(target.library),
@@ -184,7 +203,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
         "pins": target.pins,
-        "image": target.image if backend is BackendName.CIBUILDWHEEL else "",
+        "image": target.image if backend is BackendName.CIBUILDWHEEL or target.library else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
         "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
         "source": [source.name, source.digest, source.epoch],
@@ -373,7 +392,8 @@ class _Resolver:
                     return f"{prefix}images.{platform}", part.images[platform]
         if libc != plain:
             pinned = self._facts.aliases.get(arch, ())
-            return (f"axes.libc {libc}", libc) if libc in pinned else None
+            names = (each for each in (libc, _LEGACY.get(libc)) if each in pinned)
+            return next(((f"axes.libc {libc}", each) for each in names if each), None)
         default = self._facts.default_images.get(f"{plain}_{arch}")
         return ("the locked cibuildwheel", default) if default else None
 
@@ -405,23 +425,22 @@ class _Resolver:
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
         """The lowest Python from ``floor`` on that can build: the builder and torch have it."""
-        torch = self._table.pythons(values) if self._table is not None else None
-        fit = [each for each in self._built(values) if torch is None or each in torch]
-        return next((each for each in fit if _minor(each) >= _minor(floor)), floor)
+        fit = (each for each in self._fit(values) if _minor(each) >= _minor(floor))
+        return next(fit, floor)
 
     def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The Pythons later than the one that builds."""
         first = _minor(values["python"])
-        return tuple(each for each in self._built(values) if _minor(each) > first)
+        return tuple(each for each in self._fit(values) if _minor(each) > first)
 
-    def _built(self, values: Mapping[str, str]) -> list[str]:
-        """The CPythons that the locked cibuildwheel builds for a platform, lowest first."""
+    def _fit(self, values: Mapping[str, str]) -> list[str]:
+        """The CPythons that the builder has for a platform, and torch as well; lowest first."""
+        torch = self._table.pythons(values) if self._table is not None else None
         platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
         known = self._facts.identifiers
-        return sorted(
-            (p for p in self._facts.pythons if f"{p}-{platform}" in known and _minor(p) > 0),
-            key=_minor,
-        )
+        built = (each for each in self._facts.pythons if f"{each}-{platform}" in known)
+        fit = (each for each in built if torch is None or each in torch)
+        return sorted((each for each in fit if _minor(each) > 0), key=_minor)
 
     def _merged(self, overrides: tuple[int, ...]) -> _Merged:
         found = self._known.get(overrides)
@@ -500,7 +519,7 @@ def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]
     """Lay tables over each other: what a later one sets wins. Say in ``origins`` which it was."""
     merged = parts[0][1]
     for path, part in parts:
-        changes = {field: getattr(part, field) for field in part.model_fields_set}
+        changes = {field: getattr(part, field) for field in sorted(part.model_fields_set)}
         merged = merged.model_copy(update=changes)
         for field in changes:
             key = type(part).model_fields[field].alias or field
@@ -641,14 +660,19 @@ class _Libraries:
         return _agree(dict(target.covers[0]), values)
 
     def check(self) -> None:
-        """Refuse what would be built for nothing.
+        """Refuse what would be built for nothing; leave it out where a channel is narrower.
 
         Raises:
-            ConfigError: a library's target feeds no wheel.
+            ConfigError: without a channel, a library's target feeds no wheel.
         """
-        needed = self._needed | {each for target in self.targets for each in target.needs}
+        needed = set(self._needed)
+        for target in reversed(self.targets):  # what is needed comes before what needs it
+            needed.update(target.needs if target.id in needed else ())
         unused = [each for each in self.targets if each.id not in needed]
-        if unused:
+        if self._file.channel:
+            self.targets = [each for each in self.targets if each.id in needed]
+            self.exclusions += map(_for_nothing, unused)
+        elif unused:
             raise ConfigError(
                 *(
                     Problem(
@@ -659,6 +683,11 @@ class _Libraries:
                     for each in unused[:MANY]
                 )
             )
+
+
+def _for_nothing(target: Target) -> Exclusion:
+    rule = f"library.{target.library.name}" if target.library else "library"
+    return Exclusion(cell=target.covers[0], rule=rule, reason="feeds no wheel of this channel")
 
 
 def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -672,7 +701,7 @@ def _libraries(file: Layered, resolver: _Resolver) -> _Libraries:
     made: dict[str, list[Target]] = {}
     for name in _in_dependency_order(file.settings.library):
         library = file.settings.library[name]
-        expansion = expand(of_library(name, library, file.grid), prefix=f"{name}-")
+        expansion = expand(of_library(name, file), prefix=f"{name}-")
         made[name] = []
         for cell in expansion.cells:
             target = resolver.library(name, library, cell)
@@ -714,10 +743,14 @@ def _collapsed(found: Iterable[Target], name: Callable[[Pairs], TargetId]) -> tu
     for target in found:
         groups.setdefault(_identity(target), []).append(target)
     shared = {key: _shared(group, name) for key, group in groups.items()}
+    # What cells have in common may be the name of other groups too, or of one of their cells: then
+    # the first cell tells them apart, whose ID is nobody else's.
     taken = Counter(each.id for each in shared.values())
+    owner = {each.id: key for key, group in groups.items() for each in group}
     return tuple(
-        # Two groups may have the same values in common: then their first cells tell them apart.
-        each if taken[each.id] == 1 else replace(each, id=groups[key][0].id)
+        each
+        if taken[each.id] == 1 and owner.get(each.id, key) == key
+        else replace(each, id=groups[key][0].id)
         for key, each in shared.items()
     )
 
@@ -752,6 +785,9 @@ def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Targe
         first,
         id=_named(common, name) or group[0].id,
         variant=common[3:],
+        derived=tuple(
+            pair for pair in first.derived if all(pair in each.derived for each in group)
+        ),
         cost=max(each.cost for each in group),
         covers=tuple(cell for each in group for cell in each.covers),
         aliases=tuple(alias for each in group for alias in each.aliases),

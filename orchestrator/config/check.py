@@ -11,7 +11,6 @@ from orchestrator.config.settings import (
     DERIVED,
     RESERVED_AXES,
     VERSION_NAMES,
-    Channel,
     EnvValue,
     Settings,
     axis_name_ok,
@@ -25,7 +24,7 @@ from orchestrator.errors import ConfigError, Problem
 from orchestrator.models import Arch, Libc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import (
         Axis,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
         Rows,
         Test,
         VersionParts,
+        When,
     )
     from orchestrator.models import BuilderFacts
 
@@ -44,34 +44,40 @@ OLDER = frozenset({"cp38", "cp313t"})
 """Pythons that the locked cibuildwheel has given up, and the direct backend builds for."""
 
 
-def check(settings: Settings, facts: BuilderFacts) -> Iterator[Problem]:
+def check(
+    settings: Settings, facts: BuilderFacts, *, besides: frozenset[str] = frozenset()
+) -> Iterator[Problem]:
     """Return everything that is wrong.
 
     Args:
         settings: the validated model.
         facts: what the locked builder knows, for the python axis.
+        besides: axes that the file has as well, wrong ones that were left out.
     """
-    names = _names(settings.axes, settings.rows)
+    names = _names(settings.axes, settings.rows) | besides
     for name in ("python", "arch"):
         if name not in names:
             yield Problem(
                 what="is missing", where=f"axes.{name}", hint=f"for instance {_EXAMPLE[name]}"
             )
     values = _Values(facts)
-    yield from _check_axes(settings.axes, values, "")
-    yield from _check_rows(settings.rows, values, "")
+    yield from _check_axes(settings.axes, names, values, "")
+    yield from _check_rows(settings.rows, names, values, "")
     yield from _check_tables(settings, settings, names, values, "")
-    yield from _check_platforms(settings)
+    yield from _check_includes(settings, besides)
+    yield from _check_allow(settings)
+    if not besides:
+        yield from _check_platforms(settings)
     for channel, own in settings.channel.items():
         prefix = f"channel.{channel}."
         if not axis_value_ok(channel):
             yield Problem(what=f"{channel!r} cannot name a channel", where=prefix[:-1])
-        yield from _check_axes(own.axes, values, prefix)
-        yield from _check_rows(own.rows, values, prefix)
         here = names | _names(own.axes, own.rows)
+        yield from _check_axes(own.axes, here, values, prefix)
+        yield from _check_rows(own.rows, here, values, prefix)
         yield from _check_tables(settings, own, here, values, prefix)
     for library, build in settings.library.items():
-        yield from _check_library(settings, library, build, values)
+        yield from _check_library(settings, library, build, values, names)
 
 
 def _names(axes: Mapping[str, Axis], rows: Iterable[Rows]) -> frozenset[str]:
@@ -86,7 +92,7 @@ def _check_tables(
     derived = DERIVED if settings.compat.torch and "torch" in names else ()
     named = names | {"cxx11abi"} if derived else names
     for index, include in enumerate(part.include):
-        yield from _check_include(include, settings, names, values, f"{prefix}include[{index}]")
+        yield from _check_include(include, names, values, f"{prefix}include[{index}]")
     rules = [(f"{prefix}exclude[{i}]", rule.when) for i, rule in enumerate(part.exclude)]
     rules += [(f"{prefix}override[{i}]", rule.when) for i, rule in enumerate(part.override)]
     for where, when in rules:
@@ -105,7 +111,9 @@ def _version_parts(part: Matrix) -> set[str]:
 _BUILT_IN = frozenset({"python", "libc", "arch"})
 
 
-def _check_axes(axes: Mapping[str, Axis], values: _Values, prefix: str) -> Iterator[Problem]:
+def _check_axes(
+    axes: Mapping[str, Axis], names: frozenset[str], values: _Values, prefix: str
+) -> Iterator[Problem]:
     for name, axis in axes.items():
         where = f"{prefix}axes.{name}"
         yield from _check_axis_name(name, where)
@@ -116,7 +124,18 @@ def _check_axes(axes: Mapping[str, Axis], values: _Values, prefix: str) -> Itera
                         what=f"has no effect: every cell has {name}, and IDs show it as it is",
                         where=f"{where}.{key}",
                     )
+        elif axis.when is not None:
+            yield from _check_presence(axis.when, {name}, names, f"{where}.when")
+        if axis.label is not None:
+            yield from _checked(axis.label, names, f"{where}.label")
         yield from values.check(name, axis.values or (), where)
+
+
+def _check_presence(
+    when: When, own: Collection[str], names: frozenset[str], where: str
+) -> Iterator[Problem]:
+    """Which cells have an axis cannot depend on its own value."""
+    yield from _check_when(when, names - frozenset(own), where)
 
 
 def _check_axis_name(name: str, where: str) -> Iterator[Problem]:
@@ -159,14 +178,24 @@ class _Values:
             )
 
 
-def _check_rows(rows: Sequence[Rows], values: _Values, prefix: str) -> Iterator[Problem]:
+def _check_rows(
+    rows: Sequence[Rows], names: frozenset[str], values: _Values, prefix: str
+) -> Iterator[Problem]:
     for number, each in enumerate(rows):
         where = f"{prefix}rows[{number}]"
         for index, axis in enumerate(each.axes):
             yield from _check_axis_name(axis, f"{where}.axes[{index}]")
             if axis in each.axes[:index]:
                 yield Problem(what=f"{axis!r} is there twice", where=f"{where}.axes[{index}]")
-        seen: dict[tuple[tuple[str, ...], ...], int] = {}
+        always = sorted(_BUILT_IN & set(each.axes))
+        if each.when is not None and always:
+            yield Problem(
+                what=f"has no effect: every cell has {always[0]}",
+                where=f"{where}.when",
+                hint=f"take {always[0]} out of these rows, or leave out cells with [[exclude]]",
+            )
+        elif each.when is not None:
+            yield from _check_presence(each.when, each.axes, names, f"{where}.when")
         for index, row in enumerate(each.values):
             place = f"{where}.values[{index}]"
             if len(row) != len(each.axes):
@@ -176,14 +205,12 @@ def _check_rows(rows: Sequence[Rows], values: _Values, prefix: str) -> Iterator[
                     hint=f"one each for {', '.join(each.axes)}",
                 )
                 continue
-            if seen.setdefault(row, index) != index:
-                yield Problem(what=f"is the same as row {seen[row]}", where=place)
-            for axis, column in zip(each.axes, row, strict=True):
-                yield from values.check(axis, column, f"{place}")
+            for column, (axis, chosen) in enumerate(zip(each.axes, row, strict=True)):
+                yield from values.check(axis, chosen, f"{place}[{column}]")
 
 
 def _check_include(
-    include: Include, settings: Settings, names: frozenset[str], values: _Values, where: str
+    include: Include, names: frozenset[str], values: _Values, where: str
 ) -> Iterator[Problem]:
     for axis, chosen in include.items():
         if axis not in names:
@@ -191,12 +218,33 @@ def _check_include(
                 what=f"unknown axis {axis!r}", where=f"{where}.{axis}", hint=closest(axis, names)
             )
         yield from values.check(axis, chosen, f"{where}.{axis}")
-    for axis in sorted(_BUILT_IN - include.keys()):
-        own = settings.axes.get(axis)
-        if own is None or own.values is None or len(own.values) > 1:
+
+
+def _check_includes(settings: Settings, besides: Collection[str]) -> Iterator[Problem]:
+    """With the rest of the file; in channels and libraries `expand` finds the same later."""
+    for index, include in enumerate(settings.include):
+        for axis in sorted(_BUILT_IN - include.keys() - set(besides)):
+            own = settings.axes.get(axis)
+            if own is None or own.values is None or len(own.values) > 1:
+                yield Problem(
+                    what=f"does not say which {axis}",
+                    where=f"include[{index}]",
+                    hint="name a value, or several",
+                )
+
+
+def _check_allow(settings: Settings) -> Iterator[Problem]:
+    for index, entry in enumerate(settings.compat.allow):
+        if not _ALLOWED.fullmatch(entry):
             yield Problem(
-                what=f"does not say which {axis}", where=where, hint="name a value, or several"
+                what=f"{entry!r} is no version of torch, cuda or rocm",
+                where=f"compat.allow[{index}]",
+                hint='for instance "cuda 13.4"',
             )
+
+
+_ALLOWED = re.compile(r"(torch|cuda|rocm) \S+")
+"""What `compat.allow` may say."""
 
 
 def _check_when(
@@ -218,13 +266,17 @@ def _check_when(
 def _check_images(
     images: Mapping[str, str], names: frozenset[str], where: str
 ) -> Iterator[Problem]:
-    known = {f"{libc}_{arch}" for libc in Libc for arch in Arch}
     for key, image in images.items():
-        if key not in known and not _platform(key):
+        if key not in _PLATFORMS and not _platform(key):
             yield Problem(
-                what=f"{key!r} is no platform", where=f"{where}.{key}", hint=closest(key, known)
+                what=f"{key!r} is no platform",
+                where=f"{where}.{key}",
+                hint=closest(key, _PLATFORMS),
             )
         yield from _checked(image, names, f"{where}.{key}")
+
+
+_PLATFORMS = frozenset(f"{libc}_{arch}" for libc in Libc for arch in Arch)
 
 
 def _platform(key: str) -> bool:
@@ -250,24 +302,30 @@ def _check_platforms(settings: Settings) -> Iterator[Problem]:
         str(each) for each in Libc for v in found["libc"] if v.startswith(each)
     }
     platforms = {f"{libc}_{arch}" for libc in libcs for arch in found["arch"]}
-    for key in sorted(settings.images.keys() - platforms):
-        yield Problem(
-            what=f"has no effect: no cell is for {key}",
-            where=f"images.{key}",
-            hint=closest(key, platforms),
-        )
+    tables = {"images": settings.images}
+    tables |= {f"channel.{name}.images": each.images for name, each in settings.channel.items()}
+    for where, images in tables.items():
+        for key in sorted(images.keys() - platforms):
+            if _platform(key) or key in _PLATFORMS:
+                yield Problem(
+                    what=f"has no effect: no cell is for {key}",
+                    where=f"{where}.{key}",
+                    hint=closest(key, platforms),
+                )
 
 
 def _check_library(
-    settings: Settings, name: str, library: Library, values: _Values
+    settings: Settings, name: str, library: Library, values: _Values, around: frozenset[str]
 ) -> Iterator[Problem]:
     where = f"library.{name}"
     prefix = f"{where}."
     if not axis_value_ok(name):
         yield Problem(what=f"{name!r} cannot name a library", where=where)
-    yield from _check_axes(library.axes, values, prefix)
-    yield from _check_rows(library.rows, values, prefix)
     own = _names(library.axes, library.rows) | {"libc", "arch"}
+    yield from _check_axes(library.axes, own, values, prefix)
+    yield from _check_rows(library.rows, own, values, prefix)
+    for index, include in enumerate(library.include):
+        yield from _check_include(include, own, values, f"{prefix}include[{index}]")
     if "python" in own:
         yield Problem(
             what="a library does not depend on a Python",
@@ -277,8 +335,16 @@ def _check_library(
     for index, rule in enumerate(library.exclude):
         yield from _check_when(rule.when, own, f"{where}.exclude[{index}].when")
     if library.when is not None:
-        names = _names(settings.axes, settings.rows)
-        yield from _check_when(library.when, names, f"{where}.when")
+        yield from _check_when(library.when, around, f"{where}.when")
+    yield from _check_flow(settings, library, where)
+    yield from _check_env(library.env, own, f"{where}.env")
+    yield from _checked(library.command, own | template.PASS_THROUGH, f"{where}.command")
+    if library.image is not None:
+        yield from _checked(library.image, own, f"{where}.image")
+
+
+def _check_flow(settings: Settings, library: Library, where: str) -> Iterator[Problem]:
+    """What a library gets and gives."""
     for index, other in enumerate(library.needs):
         if other not in settings.library:
             yield Problem(
@@ -291,19 +357,11 @@ def _check_library(
             yield Problem(
                 what=f"{pattern!r} is outside the source", where=f"{where}.outputs[{index}]"
             )
-    yield from _check_env(library.env, own, f"{where}.env")
-    yield from _checked(library.command, own | template.PASS_THROUGH, f"{where}.command")
-    if library.image is not None:
-        yield from _checked(library.image, own, f"{where}.image")
 
 
 def _check_templates(
     part: Matrix, axes: frozenset[str], parts: set[str], prefix: str
 ) -> Iterator[Problem]:
-    if isinstance(part, Settings | Channel):
-        for name, axis in part.axes.items():
-            if axis.label is not None:
-                yield from _checked(axis.label, axes, f"{prefix}axes.{name}.label")
     own = axes | parts
     full = own | VERSION_NAMES
     yield from _check_env(part.env, full, f"{prefix}env")

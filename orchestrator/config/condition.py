@@ -2,8 +2,9 @@
 
     expression = term { "|" term } ;      term = factor { "&" factor } ;
     factor     = "!" factor | "(" expression ")" | atom ;
-    atom       = axis operator value { "," [operator] value } | axis | glob ;
-    operator   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "~=" ;
+    atom       = axis list value { "," value } | axis range { "," range } | axis | glob ;
+    list       = "=" | "==" | "!=" ;
+    range      = ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "~=" ) version ;
 
 ``axis=value`` takes globs; the other operators compare by PEP 440. An axis alone asks whether the
 cell has it. A comparison is false for a cell without the axis, and for a value that is no version.
@@ -30,6 +31,9 @@ _PYTHON = re.compile(r"(?:abi3-)?(?:cp|pp)(\d)(\d+)t?")
 _TOKEN = re.compile(
     r"\s*(?:(?P<operator>[<>!=~]=|[<>=])|(?P<mark>[&|!(),])|(?P<word>(?:\[!?[^\]]*\]|[^\s&|!(),<>=~])+))"
 )
+
+_LISTS = frozenset({"=", "==", "!="})
+"""Operators that take a list of values."""
 
 MAX_CLAUSES = 256
 """Alternatives an expression may have once it is multiplied out."""
@@ -346,23 +350,37 @@ class _Parser:
             return Present(axis=word) if word.isidentifier() else Glob(pattern=word)
         operator = self._tokens.pop(0)[1]
         value = self._word(f"a value after {word}{operator}")
-        if operator == "=" or (operator in {"==", "!="} and _plain(value) is None):
-            found = self._values(word, value)
-            present = Present(axis=word)
-            return All(parts=(present, Not(inner=found))) if operator == "!=" else found
+        if operator in _LISTS and not self._range_follows():
+            return self._listed(word, operator, value)
         parts = [operator + value]
         while self._take(","):
-            operator = self._tokens.pop(0)[1] if self._next("operator") else "=="
+            if not self._next("operator"):
+                raise self._error(f"an operator is missing after {','.join(parts)!r},")
+            operator = self._tokens.pop(0)[1]
             parts.append(operator + self._word("a version"))
         pattern = ",".join(parts)
         check_pattern(pattern, (), where=self._where)
         return Test(axis=word, patterns=(pattern,))
 
-    def _values(self, axis: str, first: str) -> Node:
-        patterns = [first]
+    def _range_follows(self) -> bool:
+        return (
+            self._tokens[:1] == [("mark", ",")]
+            and self._tokens[1:2] != []
+            and (self._tokens[1][0] == "operator")
+        )
+
+    def _listed(self, axis: str, operator: str, first: str) -> Node:
+        """``=a,b`` is one of them, ``!=a,b`` none of them; ``==`` means versions where it can."""
+        values = [first]
         while self._take(","):
-            patterns.append(self._word("a value"))
-        return Test(axis=axis, patterns=tuple(patterns))
+            values.append(self._word("a value"))
+        if operator == "=" or any(_plain(each) is None for each in values):
+            found = Test(axis=axis, patterns=tuple(values))
+            present = Present(axis=axis)
+            return All(parts=(present, Not(inner=found))) if operator == "!=" else found
+        if operator == "!=":
+            return Test(axis=axis, patterns=(",".join(operator + each for each in values),))
+        return Test(axis=axis, patterns=tuple(operator + each for each in values))
 
     def _next(self, kind: str) -> bool:
         return bool(self._tokens) and self._tokens[0][0] == kind

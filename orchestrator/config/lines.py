@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,17 +60,18 @@ def located(error: ConfigError, text: str, *, file: str) -> ConfigError:
 
 def line_of(path: str, lines: Mapping[str, int]) -> int | None:
     """Return the line of a path, or of the nearest table around it that the file has."""
-    path = path.split(" ", maxsplit=1)[0]
     while path:
-        if path in lines:
-            return lines[path]
+        head, bracket, item = path.rpartition("[")
+        for each in (path, f"{head}.values{bracket}{item}"):  # `x = [...]` and `x.values = [...]`
+            if each in lines:
+                return lines[each]
         cut = max(path.rfind("."), path.rfind("["))
         path = path[: max(cut, 0)]
     return None
 
 
 def _place(problem: Problem, lines: Mapping[str, int], file: str) -> str:
-    if not problem.where:
+    if problem.where in {"", "matrix.toml"}:
         return file
     line = line_of(problem.where, lines)
     if line is None:
@@ -138,7 +140,7 @@ class _Reader:
         parts = []
         while True:
             kind, value, _ = self._tokens[self._at]
-            parts.append(value[1:-1] if kind == "string" else value)
+            parts.append(_key_of(value) if kind == "string" else value)
             self._at += 1
             if self._peek() != ".":
                 return parts
@@ -195,6 +197,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
         if kind != "skip":
             yield kind, match[0], line
         line += match[0].count("\n")
+
+
+def _key_of(quoted: str) -> str:
+    # Only a basic string has escapes; what they mean is TOML's business.
+    return str(tomllib.loads(f"key = {quoted}")["key"]) if "\\" in quoted else quoted[1:-1]
 
 
 def _join(path: str, part: str) -> str:

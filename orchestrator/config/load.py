@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.check import check
+from orchestrator.config.rest import Rest
 from orchestrator.config.settings import Settings
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
+    from orchestrator.config.rest import Location
     from orchestrator.models import BuilderFacts
 
 
@@ -69,69 +70,66 @@ def examine(data: bytes, *, facts: BuilderFacts) -> Loaded:
         tree = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError.of(f"not valid TOML: {error}", where="matrix.toml") from None
-    problems: tuple[Problem, ...] = ()
-    left_out: tuple[Location, ...] = ()
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        # An array of wrong values counts as empty too; its values have been reported already.
-        found = [e for e in error.errors() if not (e["type"] == "too_short" and e["input"])]
-        problems = tuple(problem_of(each, Settings) for each in found)
-        left_out = tuple(tuple(each["loc"]) for each in error.errors())
-        rest = _without(tree, left_out)
-        if rest is None:
-            return Loaded(settings=None, problems=problems, whole=False)
-        settings = rest
-    checked = tuple(check(settings, facts)) if _axes_stand(left_out) else ()
-    whole = not checked and not any(loc[0] in _DECIDING for loc in left_out)
+        return _rest_of(tree, error, facts)
+    checked = tuple(check(settings, facts))
+    return Loaded(settings=settings, problems=checked, whole=not checked)
+
+
+def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: BuilderFacts) -> Loaded:
+    """Check what is left of a file without the keys and values that the model refuses."""
+    # An array of wrong values counts as empty too; its values have been reported already.
+    found = [e for e in error.errors() if not (e["type"] == "too_short" and e["input"])]
+    problems = [problem_of(each, Settings) for each in found]
+    rest = Rest(tree)
+    left_out: list[Location] = []
+    settings = None
+    for _ in range(ROUNDS):
+        left_out += [tuple(each["loc"]) for each in error.errors()]
+        rest.without(tuple(each["loc"]) for each in error.errors())
+        try:
+            settings = Settings.model_validate(rest.values())
+        except ValidationError as another:  # without its wrong parts a table may lack something
+            error = another
+        else:
+            break
+    if settings is None:
+        return Loaded(settings=None, problems=tuple(problems), whole=False)
+    checked = [
+        replace(each, where=rest.original(each.where))
+        for each in check(settings, facts, besides=_axis_names(tree))
+    ]
+    whole = not checked and not any(loc[:1] == () or loc[0] in _DECIDING for loc in left_out)
     return Loaded(settings=settings, problems=(*problems, *checked), whole=whole)
 
+
+ROUNDS = 5
+"""How often wrong parts are taken out; each time a table further out may be what is wrong."""
 
 _DECIDING = frozenset({"axes", "rows", "include", "exclude", "override", "channel", "library"})
 """Tables that decide which cells there are, and what they are."""
 
-Location = tuple[int | str, ...]
 
-
-def _axes_stand(left_out: Sequence[Location]) -> bool:
-    """Whether every axis is still there, if perhaps with fewer values."""
-    depth = 3  # ("axes", "cuda", "values", 1)
-    values_only = (loc[0] == "axes" and len(loc) > depth for loc in left_out)
-    deciding = (loc[0] in {"axes", "rows", "channel", "library"} for loc in left_out)
-    return not any(
-        is_deciding and not ok for is_deciding, ok in zip(deciding, values_only, strict=True)
-    )
-
-
-def _without(tree: Mapping[str, Any], left_out: Iterable[Location]) -> Settings | None:
-    """Validate again without the parts that are wrong."""
-    rest = copy.deepcopy(dict(tree))
-    # From the last item to the first, so that the numbers of those before stay true.
-    for loc in sorted(left_out, key=_place, reverse=True):
-        _remove(rest, loc)
-    try:
-        return Settings.model_validate(rest)
-    except ValidationError:
-        return None
-
-
-def _place(loc: Location) -> list[str]:
-    return [str(part).zfill(6) for part in loc]
-
-
-def _remove(tree: Any, loc: Location) -> None:
-    steps: list[tuple[Any, int | str]] = []
-    node = tree
-    for part in loc:
-        is_key = isinstance(node, dict) and part in node
-        is_item = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if not (is_key or is_item):
-            continue  # the tag of a union, a key that is missing, the long form of a short one
-        steps.append((node, part))
-        node = node[part]
-    if steps:
-        parent, key = steps[-1]
-        del parent[key]
+def _axis_names(tree: Any) -> frozenset[str]:
+    """Every name that the file gives an axis, right or wrong: none of them is unknown."""
+    found: set[str] = set()
+    tables = [tree] if isinstance(tree, dict) else []
+    for group in ("channel", "library"):
+        below = tree.get(group)
+        tables += (
+            [each for each in below.values() if isinstance(each, dict)]
+            if isinstance(below, dict)
+            else []
+        )
+    for table in tables:
+        axes, rows = table.get("axes"), table.get("rows")
+        found.update(axes if isinstance(axes, dict) else ())
+        for each in rows if isinstance(rows, list) else ():
+            names = each.get("axes") if isinstance(each, dict) else None
+            found.update(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+    return frozenset(found)
 
 
 def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:

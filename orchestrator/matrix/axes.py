@@ -11,7 +11,7 @@ from orchestrator.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.config.settings import When
+    from orchestrator.config.settings import Rows, When
     from orchestrator.matrix.grid import Grid
 
 Pairs = tuple[tuple[str, str], ...]
@@ -68,6 +68,19 @@ class Axes:
             for choice in product(*(row[index] for index in at))
         )
 
+    def place(self, axis: str, value: str) -> str:
+        """Return the dotted path at which a value of an axis stands first."""
+        for path, rows in self._grid.rows:
+            for number, row in enumerate(rows.values):
+                for column, name in enumerate(rows.axes):
+                    if name == axis and value in row[column]:
+                        return f"{path}.values[{number}][{column}][{row[column].index(value)}]"
+        path, own = self._grid.axes.get(axis, ("", None))
+        if own is not None and value in (own.values or ()):
+            return f"{path}[{(own.values or ()).index(value)}]"
+        found = (p for p, each in self._grid.include if value in each.get(axis, ()))
+        return f"{next(found, path)}.{axis}"
+
     def _domain(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, dict[str, None]] = {axis: {} for axis in self.order}
         for group, _ in self.groups:
@@ -123,11 +136,26 @@ def _contradictions(grid: Grid) -> Iterator[Problem]:
                     hint=f"say when in {path}",
                 )
             seen.setdefault(axis, path)
+        yield from _repeated(path, rows)
     for name, (path, axis_table) in grid.axes.items():
         if axis_table.values is None and name not in seen:
             yield Problem(
                 what="has no values", where=path, hint="list them, or give them with [[rows]]"
             )
+
+
+def _repeated(path: str, rows: Rows) -> Iterator[Problem]:
+    """Rows that give the same choice twice; rows may overlap in some axes, not in all."""
+    seen: dict[tuple[str, ...], int] = {}
+    for number, row in enumerate(rows.values):
+        for choice in product(*row):
+            first = seen.setdefault(choice, number)
+            if first != number:
+                yield Problem(
+                    what=f"gives {' '.join(choice)} once more: {path}.values[{first}] has it",
+                    where=f"{path}.values[{number}]",
+                )
+                break
 
 
 def _ordered(
@@ -139,7 +167,7 @@ def _ordered(
         ConfigError: they need each other in a circle.
     """
     place = {name: index for index, name in enumerate(built_in)}
-    waiting = {
+    waiting: dict[Group, frozenset[str]] = {
         group: condition.axes_of(condition.from_when(whens[group][0], where=whens[group][1]))
         - set(group)
         if group in whens
@@ -151,10 +179,13 @@ def _ordered(
     while waiting:
         ready = [group for group, needs in waiting.items() if needs <= known]
         if not ready:
-            circle = sorted(".".join(group) for group in waiting)
-            path = whens[next(iter(waiting))][1]
+            circle = _circle(waiting)
+            path = whens[circle[0]][1]
+            names = ", ".join(" with ".join(group) for group in circle)
             raise ConfigError.of(
-                f"axes need each other in a circle: {', '.join(circle)}", where=f"{path}.when"
+                f"axes need each other in a circle: {names}",
+                where=f"{path}.when",
+                hint="the cells that have an axis can depend on axes that do not depend on it",
             )
         first = min(
             ready, key=lambda group: (min(place.get(axis, len(place)) for axis in group), group)
@@ -163,3 +194,15 @@ def _ordered(
         known.update(first)
         del waiting[first]
     return done
+
+
+def _circle(waiting: Mapping[Group, frozenset[str]]) -> list[Group]:
+    """The groups that need each other, without those that only wait for them; in order."""
+    left = dict(waiting)
+    while True:
+        needed = frozenset[str]().union(*left.values())
+        outside = [group for group in left if not needed & set(group)]
+        if not outside:
+            return sorted(left)
+        for group in outside:
+            del left[group]

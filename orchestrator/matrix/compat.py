@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import Compat, TorchRelease
+    from orchestrator.matrix.axes import Axes
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -92,8 +93,9 @@ class Table:
         self._releases: dict[str, TorchRelease] = {}
         for release in (*table.releases, *compat.releases):
             for version in release.torch:
-                self._releases[version] = release
-        self._allow = frozenset(compat.allow)
+                self._releases[normal(version)] = release
+        allowed = (each.partition(" ") for each in compat.allow)
+        self._allow = frozenset(f"{axis} {normal(version)}" for axis, _, version in allowed)
         self._judged: dict[Pairs, Verdict] = {}
         self._axes: tuple[str, ...] = ()
 
@@ -101,7 +103,7 @@ class Table:
         """Return the properties that rules may name, with their values."""
         return {} if "cxx11abi" in domain else {"cxx11abi": ("0", "1")}
 
-    def problems(self, domain: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    def problems(self, axes: Axes) -> Iterator[Problem]:
         """Return what the table has never heard of: a typing error, or a table that is too old."""
         known = {
             "torch": set(self._releases),
@@ -109,13 +111,13 @@ class Table:
             "rocm": set(_versions(each.rocm for each in self._releases.values())),
         }
         for axis, versions in known.items():
-            for index, value in enumerate(domain.get(axis, ())):
+            for value in axes.domain.get(axis, ()):
                 version = normal(value)
                 if value in NONE or version in versions or f"{axis} {version}" in self._allow:
                     continue
                 yield Problem(
                     what=f"the torch table does not know {axis} {version}",
-                    where=f"axes.{axis}[{index}]",
+                    where=axes.place(axis, value),
                     hint=f"{closest(version, versions)}; or say it: compat.releases adds it, "
                     f'compat.allow = ["{axis} {version}"] leaves it to you, '
                     "compat.torch = false turns the table off",

@@ -83,7 +83,7 @@ def expand(grid: Grid, *, table: Table | None = None, prefix: str = "") -> Expan
         )
         for group, when in axes.groups
     ]
-    problems = [*rules.problems, *(table.problems(axes.domain) if table is not None else ())]
+    problems = [*rules.problems, *(table.problems(axes) if table is not None else ())]
     if problems:
         raise ConfigError(*problems)
     sorter = _Sorter(grid, axes, rules, table, prefix)
@@ -91,9 +91,7 @@ def expand(grid: Grid, *, table: Table | None = None, prefix: str = "") -> Expan
         sorter.add(mask, pairs if axes.in_order else axes.sorted(pairs))
     sorter.include()
     sorter.check()
-    return Expansion(
-        cells=tuple(sorter.cells), exclusions=tuple(sorter.exclusions), name=sorter.name
-    )
+    return Expansion(cells=tuple(sorter.cells), exclusions=sorter.excluded(), name=sorter.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,21 +189,29 @@ class _Sorter:
         """
         there = {cell.values for cell in self.cells} if self._grid.include else set()
         for path, include in self._grid.include:
-            for pairs in product(*self._columns(include)):
+            for pairs in product(*self._columns(path, include)):
                 if pairs in there:
                     self._included.append(_not_new(path, pairs))
                     continue
                 there.add(pairs)
                 self._include_one(path, pairs)
 
-    def _columns(self, include: Include) -> Iterator[list[tuple[str, str]]]:
+    def _columns(self, path: str, include: Include) -> list[list[tuple[str, str]]]:
         """Every axis that the included cells have; a built-in one may go without saying."""
+        columns = []
         for axis in self._axes.order:
             values = include.get(axis)
             if values is None and axis in self._grid.built_in:
-                values = self._grid.axes[axis][1].values
+                own = self._grid.axes.get(axis)
+                values = own[1].values if own is not None else None
+                if values is None or len(values) > 1:
+                    what = f"does not say which {axis}"
+                    hint = "name a value, or several"
+                    self._included.append(Problem(what=what, where=path, hint=hint))
+                    return [[]]
             if values is not None:
-                yield [(axis, value) for value in values]
+                columns.append([(axis, value) for value in values])
+        return columns
 
     def _include_one(self, path: str, pairs: Pairs) -> None:
         verdict = self._judge(pairs)
@@ -220,6 +226,13 @@ class _Sorter:
             return
         mask = self._rules.bits(dict(pairs), self._axes.order) & self._mask_of(verdict)
         self._keep(mask, pairs, verdict)
+
+    def excluded(self) -> tuple[Exclusion, ...]:
+        """Return what is not built: what an include brings back is."""
+        if not self._grid.include:
+            return tuple(self.exclusions)
+        there = {cell.values for cell in self.cells}
+        return tuple(each for each in self.exclusions if each.cell not in there)
 
     def check(self) -> None:
         """Report what only the whole expansion shows.

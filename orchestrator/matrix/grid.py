@@ -11,8 +11,9 @@ from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
-    from orchestrator.config.settings import Include, Library, Matrix, Override
+    from orchestrator.config.settings import Include, Matrix, Override
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Grid:
         include: cells that are added.
         exclude: cells that are not built.
         override: settings for some cells; here only for which.
-        lenient: paths of rules that may match nothing, beside those that say so themselves.
+        lenient: paths of rules and axes that may be for no cell, beside rules that say so.
         built_in: the axes of every cell; a library's do not have python.
     """
 
@@ -98,6 +99,7 @@ def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
     rows = _numbered(f"{prefix}rows", channel.rows)
     moved = {axis for _, each in rows for axis in each.axes}
     kept = tuple((path, each) for path, each in base.rows if not moved & set(each.axes))
+    _check_replaced(base.rows, channel, moved, prefix)
     axes = dict(base.axes)
     for axis, own in channel.axes.items():
         path, old = axes.get(axis, ("", Axis()))
@@ -113,7 +115,7 @@ def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
     for axis in moved & axes.keys() - channel.axes.keys():
         path, old = axes[axis]
         axes[axis] = (path, old.model_copy(update={"values": None}))
-    rules = (*base.exclude, *base.override)
+    judged_without = (*base.exclude, *base.override, *base.axes.values(), *base.rows)
     return Layered(
         settings=settings,
         channel=name,
@@ -123,24 +125,55 @@ def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
             include=(*base.include, *_numbered(f"{prefix}include", channel.include)),
             exclude=(*base.exclude, *_numbered(f"{prefix}exclude", channel.exclude)),
             override=(*base.override, *_numbered(f"{prefix}override", channel.override)),
-            lenient=frozenset(path for path, _ in rules),
+            lenient=frozenset(path for path, _ in judged_without),
         ),
         layers=(("", settings), (prefix, channel)),
     )
 
 
-def of_library(name: str, library: Library, around: Grid) -> Grid:
-    """Return the matrix of a library: its own axes, and the platform of the wheels."""
+def _check_replaced(
+    old: Iterable[tuple[str, Rows]], channel: Channel, moved: AbstractSet[str], prefix: str
+) -> None:
+    """Refuse rows that replace the file's and leave one of their axes without values."""
+    for path, each in old:
+        own = {axis for axis, its in channel.axes.items() if its.values is not None}
+        lost = [axis for axis in each.axes if axis not in moved and axis not in own]
+        if lost and moved & set(each.axes):
+            raise ConfigError.of(
+                f"nothing gives {', '.join(lost)} values: these rows stand for {path}",
+                where=f"{prefix}rows",
+                hint=f"give {lost[0]} here too, or in [{prefix}axes]",
+            )
+
+
+def of_library(name: str, file: Layered) -> Grid:
+    """Return the matrix of a library: its own axes, and the platforms of the wheels."""
+    library = file.settings.library[name]
     prefix = f"library.{name}."
-    axes = {key: around.axes[key] for key in ("libc", "arch") if key in around.axes}
+    own = {axis for each in library.rows for axis in each.axes} | library.axes.keys()
+    axes = {key: _of_wheels(key, file.grid) for key in ("libc", "arch") if key not in own}
     axes |= {key: (f"{prefix}axes.{key}", axis) for key, axis in library.axes.items()}
+    exclude = _numbered(f"{prefix}exclude", library.exclude)
     return Grid(
         axes=axes,
         rows=_numbered(f"{prefix}rows", library.rows),
         include=_numbered(f"{prefix}include", library.include),
-        exclude=_numbered(f"{prefix}exclude", library.exclude),
+        exclude=exclude,
+        lenient=frozenset(path for path, _ in exclude) if file.channel else frozenset(),
         built_in=("libc", "arch"),
     )
+
+
+def _of_wheels(axis: str, grid: Grid) -> tuple[str, Axis]:
+    """An axis with all values that the wheels have of it, those of rows and includes as well."""
+    path, own = grid.axes.get(axis, (f"axes.{axis}", Axis()))
+    found = dict.fromkeys(own.values or ())
+    for _, rows in grid.rows:
+        columns = [index for index, name in enumerate(rows.axes) if name == axis]
+        found |= dict.fromkeys(v for row in rows.values for i in columns for v in row[i])
+    for _, include in grid.include:
+        found |= dict.fromkeys(include.get(axis, ()))
+    return path, Axis(values=tuple(found))
 
 
 def _numbered(path: str, items: Iterable[T]) -> tuple[tuple[str, T], ...]:

@@ -64,7 +64,7 @@ class Rules:
 
     def presence(self, when: str | Mapping[str, bool | Sequence[str]], path: str) -> int:
         """Return the mask of an axis' own ``when``; `path` is the axis'."""
-        return self._mask(when, f"{path}.when", strict=True)
+        return self._mask(when, f"{path}.when", strict=path not in self._lenient)
 
     def bits(self, values: Mapping[str, str], axes: Iterable[str]) -> int:
         """Return the mask that these axes leave, ``values`` being what a cell has of them."""

@@ -25,8 +25,8 @@ class State:
         pending: targets not started, in order.
         running: targets that were started and have not ended.
         stopping: whether nothing may be started any more.
-        needs: target -> the targets that must have ended well before it may start. What is not
-            in this run needs nothing.
+        needs: target -> the targets that must have ended well before it may start. A target that
+            is missing here needs nothing.
         done: targets that have ended well.
     """
 
@@ -101,6 +101,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
     Returns:
         The state after, and what to do, in order.
     """
+    abandoned: tuple[Instruction, ...] = ()
     match event:
         case Interrupted():
             return _stop(state)
@@ -114,11 +115,10 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
                 return _stop(state)
             else:
                 state, abandoned = _without(state, ended)
-                state, started = _fill(state)
-                return state, (*abandoned, *started)
         case Begun():
-            pass
-    return _fill(state)
+            state, abandoned = _without(state, *_missing(state))
+    state, started = _fill(state)
+    return state, (*abandoned, *started)
 
 
 def _stop(state: State) -> tuple[State, tuple[Instruction, ...]]:
@@ -129,14 +129,21 @@ def _stop(state: State) -> tuple[State, tuple[Instruction, ...]]:
     return replace(state, stopping=True, pending=()), (*cancel, *abandon)
 
 
-def _without(state: State, failed: TargetId) -> tuple[State, tuple[Instruction, ...]]:
+def _missing(state: State) -> frozenset[TargetId]:
+    """What is needed and not in this run: waiting for it would never end."""
+    known = {*state.pending, *state.running, *state.done}
+    needed = (need for each in state.pending for need in state.needs.get(each, ()))
+    return frozenset(each for each in needed if each not in known)
+
+
+def _without(state: State, *failed: TargetId) -> tuple[State, tuple[Instruction, ...]]:
     """Abandon what needs a target that has no result, and what needs that in turn."""
-    lost = {failed: failed}
+    lost = set(failed)
     abandoned: list[Instruction] = []
     for each in state.pending:  # in plan order: what a target needs comes before it
-        because = next((need for need in state.needs.get(each, ()) if need in lost), None)
+        because = min(lost & state.needs.get(each, frozenset()), default=None)
         if because is not None:
-            lost[each] = because
+            lost.add(each)
             abandoned.append(Abandon(target_id=each, because=because))
     pending = tuple(each for each in state.pending if each not in lost)
     return replace(state, pending=pending), tuple(abandoned)
@@ -146,8 +153,11 @@ def _fill(state: State) -> tuple[State, tuple[Instruction, ...]]:
     room = 0 if state.stopping else max(state.slots - len(state.running), 0)
     chosen: list[TargetId] = []
     rest: list[TargetId] = []
-    for each in state.pending:
-        ready = len(chosen) < room and state.needs.get(each, frozenset()) <= state.done
+    for index, each in enumerate(state.pending):
+        if len(chosen) == room:
+            rest += state.pending[index:]
+            break
+        ready = state.needs.get(each, frozenset()) <= state.done
         (chosen if ready else rest).append(each)
     state = replace(state, pending=tuple(rest), running=state.running | set(chosen))
     return state, tuple(Start(target_id=each) for each in chosen)
