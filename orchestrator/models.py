@@ -50,6 +50,38 @@ class OnMismatch(StrEnum):
     REWRITE = "rewrite"
 
 
+class OnRefusal(StrEnum):
+    """What to do with a wheel that auditwheel refuses to repair."""
+
+    FAIL = "fail"
+    KEEP = "keep"
+
+
+class Level(StrEnum):
+    """How much a rule of `verify` counts."""
+
+    ERROR = "error"
+    WARN = "warn"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What `verify` asks of a wheel beyond that it is sound and says what it is.
+
+    Attributes:
+        levels: (rule, level) where it is not the rule's own.
+        size_budget: the most bytes the file may have; None for any.
+        required: globs over members (``*`` matches ``/`` too), each of which must match one.
+        build_paths: texts that no member may contain: the directories of the build.
+    """
+
+    levels: tuple[tuple[str, Level], ...] = ()
+    size_budget: int | None = None
+    required: tuple[str, ...] = ()
+    build_paths: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
     """One environment variable of a build.
@@ -130,7 +162,9 @@ class Steps:
         config_settings: PEP 517 config settings, in order.
         repair: ``none`` (nothing is grafted), ``auditwheel``, or a shell command with
             ``{wheel}`` and ``{dest_dir}``. None: the project's own command, if it has one.
+        repair_refused: what to do when auditwheel refuses.
         external: presets (``cuda``) and patterns of libraries that may stay outside the wheel.
+        normalise: whether order, times and modes of the members are made the same everywhere.
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
         timeout: seconds a target may take; None for no limit.
@@ -140,7 +174,9 @@ class Steps:
     before_build: str | None = None
     config_settings: tuple[tuple[str, str], ...] = ()
     repair: str | None = None
+    repair_refused: OnRefusal = OnRefusal.FAIL
     external: tuple[str, ...] = ()
+    normalise: bool = False
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
     timeout: int | None = None
@@ -215,6 +251,7 @@ class Target:
         release: whether it is for a public index, without local part and build tag.
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
+        demands: what the finished wheel must satisfy.
     """
 
     id: TargetId
@@ -244,6 +281,7 @@ class Target:
     release: bool = False
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
+    demands: Demands = Demands()
 
     @property
     def build_identifier(self) -> str:

@@ -24,12 +24,14 @@ from orchestrator.models import (
     Arch,
     BackendName,
     BuildRequest,
+    Demands,
     Digest,
     EnvVar,
     Exclusion,
     Libc,
     LibraryStep,
     OnMismatch,
+    OnRefusal,
     Plan,
     Resources,
     Steps,
@@ -52,10 +54,11 @@ if TYPE_CHECKING:
         Settings,
         Test,
         TorchTable,
+        Verify,
     )
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Source
+    from orchestrator.models import BuilderFacts, Level, Source
     from orchestrator.version import Composed, Merged, Outside
 
 _RUNNERS = {
@@ -295,6 +298,7 @@ class _Resolver:
             cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
             emulated=emulated,
+            demands=merged.demands,
             release=composed.release,
             pins=pins(merged.version, composed),
             parts=composed.parts,
@@ -470,6 +474,7 @@ class _Merged:
         test: how to test.
         version: the ``[version]`` tables.
         resources: what a target may use.
+        demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
         runner: (origin, label) of an override's runner.
@@ -480,13 +485,14 @@ class _Merged:
     test: Test
     version: Merged
     resources: Any
+    demands: Demands
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
     runner: tuple[str, str] | None
     origins: tuple[tuple[str, str], ...]
 
 
-_SECTIONS = ("build", "test", "resources")
+_SECTIONS = ("build", "test", "resources", "verify")
 
 
 def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
@@ -505,7 +511,9 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
     if runner:
         origins["runner"] = runner[-1][0]
+    levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     return _Merged(
+        demands=_demands(sections.pop("verify"), levels),
         **sections,
         version=version,
         env=env,
@@ -525,6 +533,15 @@ def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]
             key = type(part).model_fields[field].alias or field
             origins[f"{name}.{key}"] = f"{path}.{key}"
     return merged
+
+
+def _demands(verify: Verify, levels: Mapping[str, Level]) -> Demands:
+    return Demands(
+        levels=tuple(sorted(levels.items())),
+        size_budget=verify.size_budget,
+        required=tuple(verify.required or ()),
+        build_paths=tuple(verify.build_paths or ()),
+    )
 
 
 def _resources(merged: _Merged) -> Resources:
@@ -621,7 +638,9 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
             (key, str(text(value, "build.config-settings"))) for key, value in config
         ),
         repair=text(build.repair, "build.repair"),
+        repair_refused=build.repair_refused or OnRefusal.FAIL,
         external=tuple(build.external or ()),
+        normalise=build.normalise or False,
         test_command=text(test.command, "test.command"),
         test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
         timeout=build.timeout,
@@ -766,6 +785,7 @@ def _identity(target: Target) -> Any:
         target.build_tag,
         target.on_mismatch,
         target.pins,
+        target.demands,
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
         replace(target.steps, timeout=None),

@@ -165,7 +165,7 @@ def dotted(loc: Sequence[int | str]) -> str:
             continue  # `cuda = [...]` is short for `cuda = { values = [...] }`
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith("("):  # the tag of a union
+        elif not part.startswith(("(", "[")):  # the tag of a union, or the mark of a key
             path += f".{part}" if path else part
     return path or "matrix.toml"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -20,8 +21,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import sources
+from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import Arch, Libc, OnMismatch
+from orchestrator.models import Arch, Level, Libc, OnMismatch, OnRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +65,22 @@ def _command(value: Any) -> Any:
     return value
 
 
+def _bytes(value: Any) -> Any:
+    """Accept ``400 MB`` and whole bytes."""
+    size = parse_size(str(value)) if isinstance(value, str | int) else None
+    if size is None or isinstance(value, bool):
+        raise PydanticCustomError("size", 'must be a size such as "400 MB" or "1.5 GiB"')
+    return size
+
+
+def _rule(value: str) -> str:
+    if value not in RULES:
+        close = get_close_matches(value, RULES, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else "; docs/verify.md lists them"
+        raise PydanticCustomError("rule", f"unknown rule {value!r}{hint}")
+    return value
+
+
 _TEXT = {"type": ["string", "integer"]}
 _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
@@ -79,6 +97,13 @@ Command = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(gt=0),
+    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+RuleName = Annotated[str, AfterValidator(_rule)]
 
 
 class Model(BaseModel):
@@ -224,8 +249,12 @@ class Build(Model):
     """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
     abi3_python: Annotated[str, Field(pattern=r"^cp3[0-9]+$")] | None = None
     """Python that builds such a wheel; when unset the lowest there is."""
+    repair_refused: OnRefusal | None = None
+    """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""
     external: Strings | None = None
     """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
+    normalise: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the wheel gets one order, time and mode for all members; false by default."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds one target may take."""
 
@@ -237,6 +266,19 @@ class Test(Model):
     """Shell command run with the wheel installed, away from the source."""
     requires: Strings | None = None
     """Requirements installed for the test."""
+
+
+class Verify(Model):
+    """What a finished wheel must satisfy."""
+
+    rules: dict[RuleName, Level] = Field(default_factory=dict)
+    """Rule -> error, warn or off; merged by name."""
+    size_budget: Size | None = None
+    """The most a wheel may have: ``"400 MB"``, or bytes."""
+    required: Strings | None = None
+    """Globs over the wheel's members; each must match at least one."""
+    build_paths: Strings | None = None
+    """Texts that no member may contain, such as the directory it was built in."""
 
 
 def _ranking(value: Any) -> Any:
@@ -321,6 +363,8 @@ class Override(Model):
     """As ``[test]``."""
     version: VersionParts = VersionParts()
     """As ``[version]``."""
+    verify: Verify = Verify()
+    """As ``[verify]``."""
 
 
 class Engine(Model):
@@ -423,6 +467,8 @@ class Matrix(Model):
     """How wheels are tested."""
     version: VersionParts = VersionParts()
     """How versions are composed."""
+    verify: Verify = Verify()
+    """What wheels must satisfy."""
 
 
 class Channel(Matrix):

@@ -27,6 +27,7 @@ from orchestrator.builders.source import Origin, Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host.checks import Checker
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
@@ -282,7 +283,7 @@ class Session:
             staged=staged,
             places=places,
             policies=Policies.from_json(*self._host.toolchain.policy_texts()),
-            audit=self._audit,
+            check=self._checker(),
             step=listener.step,
             cancel=self.cancel,
         )
@@ -361,15 +362,9 @@ class Session:
             )
         return backends
 
-    def _audit(self, wheel: Path, log: Callable[[str], object]) -> str:
-        """Check an abi3 wheel with the locked abi3audit; return what is wrong, or nothing."""
-        argv = [str(self._host.toolchain.python), "-I", "-m", "abi3audit", "--strict", str(wheel)]
+    def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}
-        tail = process.Tail()
-        end = process.run(
-            argv, env=env, cwd=wheel.parent, log=log, on_line=tail, cancel=self.cancel
-        )
-        return "" if end.returncode == 0 else f"abi3audit: {tail.last or end.returncode}"
+        return Checker(toolchain=self._host.toolchain, env=env, cancel=self.cancel)
 
     def _clean_up(self, survey: Survey, run_id: str) -> None:
         """Remove containers that a killed cibuildwheel left behind."""

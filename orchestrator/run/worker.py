@@ -9,8 +9,10 @@ import shutil
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from packaging.version import Version
@@ -22,25 +24,31 @@ from orchestrator.errors import BadWheelError, EnvironmentProblemError, Orchestr
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Demands,
     Failure,
     FailureKind,
+    Finding,
+    Level,
     OnMismatch,
+    OnRefusal,
     Severity,
     Status,
     TargetId,
     WheelReport,
 )
 from orchestrator.version import origins
-from orchestrator.wheel import Expected, Policies, report, retag, verify
+from orchestrator.wheel import Expected, Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
 
 _NOT_A_PLATFORM = "any"
+
+Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
+"""What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +91,7 @@ class Worker:
         staged: the clean source.
         places: where things go.
         policies: auditwheel's policies.
-        audit: checks an abi3 wheel; returns what is wrong with it, or nothing.
+        check: what other tools find in a wheel.
         step: told (target ID, step name).
         cancel: stops all programs.
     """
@@ -91,7 +99,7 @@ class Worker:
     staged: Staged
     places: Places
     policies: Policies
-    audit: Callable[[Path, Callable[[str], object]], str]
+    check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
     _published: dict[str, TargetId] = field(default_factory=dict)
@@ -210,42 +218,53 @@ class Worker:
         target = request.target
         external = target.steps.external
         try:
-            final = self._rewrite(wheel, target, external, scratch / "final")
-            checked = verify(final, self.policies, external=external, expected=_expected(request))
+            final = self._rewrite(wheel, request, scratch / "final")
+            demands = _demands(target, final)
+            checked = verify(
+                final,
+                self.policies,
+                external=external,
+                expected=_expected(request),
+                demands=demands,
+            )
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
+        more = levelled(self.check(final, checked, demands, log), demands)
+        checked = replace(checked, problems=(*checked.problems, *more))
+        if self.cancel.is_set():
+            return Failure(
+                kind=FailureKind.CANCELLED, step="verify", message="stopped before it was done"
+            )
         for finding in checked.problems:
             log(f"{finding.severity}: {finding.rule}: {finding.message}")
-        errors = [each for each in checked.problems if each.severity is Severity.ERROR]
-        if errors:
+        if any(each.severity is Severity.ERROR for each in checked.problems):
             self._set_aside(final, target.id)
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            return Failure(
-                kind=FailureKind.BAD_WHEEL,
-                step="verify",
-                message=f"{errors[0].rule}: {errors[0].message}{more}",
-                hint=_mismatch_hint(target, [each.rule for each in errors]),
-            )
-        if checked.abi3 and (wrong := self.audit(final, log)):
-            self._set_aside(final, target.id)
-            return Failure(kind=FailureKind.AUDIT, step="verify", message=wrong)
+            return _not_what_it_says(target, checked.problems)
         return self._publish(final, target.id, checked)
 
-    def _rewrite(self, wheel: Path, target: Target, external: tuple[str, ...], dest: Path) -> Path:
-        seen = report(wheel, self.policies, external=external)
+    def _rewrite(self, wheel: Path, request: BuildRequest, dest: Path) -> Path:
+        target, steps = request.target, request.target.steps
+        seen = report(wheel, self.policies, external=steps.external)
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
+        tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
+        if seen.observed_tag == _NOT_A_PLATFORM:
+            tags = None
+        elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
+            # A tag with a policy would promise that what is missing is on every machine.
+            tags = (_unpromising(target),)
         # The same version in another spelling is no mismatch: it is spelled as planned.
         respell = Version(seen.version) == Version(target.version)
-        elf = seen.observed_tag != _NOT_A_PLATFORM
         return retag(
             wheel,
             dest_dir=dest,
-            platform_tags=(seen.observed_tag, *seen.aliases) if elf else None,
+            platform_tags=tags,
             version=target.version if rewrite or respell else None,
             build_tag=target.build_tag if target.build_tag or rewrite else None,
             pins=target.pins,
+            epoch=request.source.epoch if steps.normalise else None,
+            add_sbom=True,
         )
 
     def _publish(
@@ -310,6 +329,40 @@ def _expected(request: BuildRequest) -> Expected:
         libc=target.libc,
         arch=target.arch,
         pins=target.pins,
+        abi3=target.abi3,
+        baseline=target.baseline,
+    )
+
+
+def _unpromising(target: Target) -> str:
+    """Return the platform tag that promises nothing but the architecture."""
+    return f"linux_{target.arch}"
+
+
+def _needs_outside(findings: Iterable[Finding]) -> bool:
+    return any(each.rule == "external-library" for each in findings)
+
+
+def _demands(target: Target, final: Path) -> Demands:
+    """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
+    demands = target.demands
+    kept = target.steps.repair_refused is OnRefusal.KEEP
+    if kept and final.stem.rpartition("-")[2] == _unpromising(target):
+        # First, so that what the matrix says of the rule wins.
+        levels = (("external-library", Level.WARN), *demands.levels)
+        return replace(demands, levels=levels)
+    return demands
+
+
+def _not_what_it_says(target: Target, problems: Iterable[Finding]) -> Failure:
+    errors = [each for each in problems if each.severity is Severity.ERROR]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    audited = all(each.rule == "abi3audit" for each in errors)
+    return Failure(
+        kind=FailureKind.AUDIT if audited else FailureKind.BAD_WHEEL,
+        step="verify",
+        message=f"{errors[0].rule}: {errors[0].message}{more}",
+        hint=_mismatch_hint(target, [each.rule for each in errors]),
     )
 
 

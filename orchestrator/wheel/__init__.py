@@ -1,4 +1,7 @@
-"""The only code that opens a wheel: what it is, what it says, and how to make the two agree."""
+"""The only code that opens a wheel: what it is, what it says, and how to make the two agree.
+
+What is named here is for other programs too, and documented in ``docs/library.md``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,15 @@ from orchestrator.wheel.archive import WheelArchive, open_wheel
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
 from orchestrator.wheel.tags import report
-from orchestrator.wheel.verify import Expected, verify
+from orchestrator.wheel.verify import Expected, levelled, verify
 
-__all__ = ["Expected", "Policies", "WheelArchive", "open_wheel", "report", "retag", "verify"]
+__all__ = [
+    "Expected",
+    "Policies",
+    "WheelArchive",
+    "levelled",
+    "open_wheel",
+    "report",
+    "retag",
+    "verify",
+]

@@ -58,13 +58,23 @@ def read(archive: WheelArchive) -> tuple[Row, ...]:
     Raises:
         BadWheelError: it is missing, not UTF-8, or not CSV.
     """
-    path = path_of(archive)
+    return parse(archive.read(path_of(archive)), where=archive.path.name)
+
+
+def parse(text: bytes, *, where: str) -> tuple[Row, ...]:
+    """Parse RECORD's content.
+
+    Args:
+        text: the content.
+        where: the wheel, for the message.
+
+    Raises:
+        BadWheelError: it is not UTF-8, or not CSV.
+    """
     try:
-        return tuple(_rows(archive.read(path).decode("utf-8")))
+        return tuple(_rows(text.decode("utf-8")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadWheelError.of(
-            f"{path} cannot be read: {error}", where=archive.path.name
-        ) from error
+        raise BadWheelError.of(f"RECORD cannot be read: {error}", where=where) from error
 
 
 def _rows(text: str) -> Iterator[Row]:

@@ -1,7 +1,10 @@
-"""Changes what a wheel says about itself: file name, WHEEL, METADATA's version, RECORD.
+"""Changes what a wheel says about itself: file name, WHEEL, METADATA's version, RECORD, SBOMs.
 
 Everything a tag, a build tag or a version stands in is changed in one step, so that they cannot
-disagree; all other bytes stay.
+disagree; all other members keep their bytes, compressed as they are.
+
+Signatures of RECORD (``RECORD.jws``, ``RECORD.p7s``) would be wrong afterwards, and only who made
+them can make new ones: a copy that differs leaves them out.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import ConfigError
-from orchestrator.wheel import record
+from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import WheelName, open_wheel
 from orchestrator.wheel.requires import pinned
 from orchestrator.wheel.scan import record_hash
@@ -31,7 +34,7 @@ _BUILD_TAG = re.compile(r"\d[A-Za-z0-9_.]*")
 _PLATFORM_TAG = re.compile(r"[a-z0-9_]+")
 
 
-def retag(  # noqa: PLR0913 - all but the first are keyword-only
+def retag(  # noqa: PLR0913 - each is one thing that the copy says otherwise
     path: Path,
     *,
     dest_dir: Path,
@@ -39,8 +42,12 @@ def retag(  # noqa: PLR0913 - all but the first are keyword-only
     version: Version | str | None = None,
     build_tag: str | None = None,
     pins: Sequence[str] = (),
+    epoch: int | None = None,
+    add_sbom: bool = False,
 ) -> Path:
     """Write a copy of a wheel under another platform tag, version or build tag.
+
+    The same wheel and arguments give the same bytes.
 
     Args:
         path: the wheel; it stays as it is, unless the copy takes its place.
@@ -49,6 +56,8 @@ def retag(  # noqa: PLR0913 - all but the first are keyword-only
         version: new version, spelled like this everywhere; None keeps it.
         build_tag: new build tag; None keeps it, an empty one removes it.
         pins: requirements (PEP 508) that the wheel's own become or get; see `requires.pinned`.
+        epoch: normalise order, times (to this one, seconds since 1970) and modes of all members.
+        add_sbom: add a CycloneDX file on grafted libraries (PEP 770) where the wheel has none.
 
     Returns:
         The copy.
@@ -62,7 +71,8 @@ def retag(  # noqa: PLR0913 - all but the first are keyword-only
     with open_wheel(path) as archive:
         name = _new_name(archive.name, platform_tags, version, build_tag)
         target = dest_dir / str(name)
-        write_copy(archive, _edits(archive, name, version, pins), target)
+        edits = _edits(archive, name, version, pins, add_sbom=add_sbom)
+        write_copy(archive, edits if epoch is None else _normalised(archive, edits, epoch), target)
     return target
 
 
@@ -87,11 +97,15 @@ def _new_name(
     version: Version | str | None,
     build_tag: str | None,
 ) -> WheelName:
+    platforms = set(platform_tags or old.platforms)
     new = replace(
         old,
         version_text=_escaped(version) if version is not None else old.version_text,
         build=old.build if build_tag is None else build_tag,
-        platform=".".join(sorted(set(platform_tags))) if platform_tags else old.platform,
+        # Tags that stay keep their order as well.
+        platform=old.platform
+        if platforms == set(old.platform.split("."))
+        else ".".join(sorted(platforms)),
     )
     # Parsed again, so that the rest of the value follows and the name is one that installers take.
     return WheelName.parse(str(new))
@@ -103,7 +117,12 @@ def _escaped(version: Version | str) -> str:
 
 
 def _edits(
-    archive: WheelArchive, name: WheelName, version: Version | str | None, pins: Sequence[str]
+    archive: WheelArchive,
+    name: WheelName,
+    version: Version | str | None,
+    pins: Sequence[str],
+    *,
+    add_sbom: bool,
 ) -> Edits:
     info = archive.dist_info
     # What changes under a name; a member whose content comes out the same is copied.
@@ -117,13 +136,52 @@ def _edits(
         old = archive.read(member)
         if (new := change(old)) != old:
             contents[member] = new
+    contents |= _bills(archive, name)
     names = _renames(archive, version)
-    if contents or names:
-        dropped = frozenset(member for member in record.signatures_of(archive) if member in archive)
-        contents[record.path_of(archive)] = _record(archive, names, contents)
-    else:
-        dropped = frozenset()
-    return Edits(names=names, contents=contents, dropped=dropped)
+    added = _new_bill(archive, name, names) if add_sbom else {}
+    if contents or names or added:
+        contents[record.path_of(archive)] = _record(archive, names, contents, added)
+    return Edits(names=names, contents=contents, dropped=_dropped(archive, contents), added=added)
+
+
+def _dropped(archive: WheelArchive, contents: Mapping[str, bytes]) -> frozenset[str]:
+    """Return the signatures that are wrong when RECORD is another."""
+    changed = record.path_of(archive) in contents
+    return frozenset(m for m in record.signatures_of(archive) if changed and m in archive)
+
+
+def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
+    """Return the CycloneDX files that name the wheel otherwise than it will be called."""
+    changed = {}
+    for member in sbom.files_of(archive):
+        try:
+            new = sbom.renamed(sbom.read(archive, member), archive.name, name)
+        except BadWheelError:
+            continue  # `verify` says what is wrong with it
+        if new is not None:
+            changed[member] = new
+    return changed
+
+
+def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) -> dict[str, bytes]:
+    if sbom.files_of(archive) or not (libraries := sbom.libraries_of(archive)):
+        return {}
+    record_path = names.get(record.path_of(archive), record.path_of(archive))
+    folder = record_path.removesuffix("RECORD") + "sboms/"
+    return {folder + sbom.OURS: sbom.grafted(name, libraries)}
+
+
+def _normalised(archive: WheelArchive, edits: Edits, epoch: int) -> Edits:
+    """Return edits that also put RECORD's lines in one order."""
+    place = record.path_of(archive)
+    text = edits.contents.get(place) or archive.read(place)
+    rows = record.parse(text, where=archive.path.name)
+    mine = edits.names.get(place, place)
+    ordered = sorted(rows, key=lambda row: (row.path == mine, row.path))
+    newline = "\r\n" if text.endswith(b"\r\n") else "\n"
+    new = "".join(row.text.rstrip("\r\n") + newline for row in ordered).encode()
+    contents = dict(edits.contents) if new == text else {**edits.contents, place: new}
+    return replace(edits, contents=contents, dropped=_dropped(archive, contents), epoch=epoch)
 
 
 def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[str, str]:
@@ -159,11 +217,18 @@ def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
         text = _set_header(text, "Tag", tags)
     if old.get_all("Build", []) != ([name.build] if name.build else []):
         text = _set_header(text, "Build", [name.build] if name.build else [])
-    was_pure = archive.name.platforms == ("any",) and name.platforms != ("any",)
-    if was_pure and old.get("Root-Is-Purelib", "").strip().lower() == "true":
-        # Files of a platform wheel go to platlib; the new tag would make this line a lie.
+    pure_root = old.get("Root-Is-Purelib", "").strip().lower() == "true"
+    if pure_root and name.platforms != ("any",) and _is_platlib(archive):
         text = _set_header(text, "Root-Is-Purelib", ["false"])
     return text
+
+
+def _is_platlib(archive: WheelArchive) -> bool:
+    """Whether the root of a platform wheel is not for pure Python: the tag or its files say so."""
+    if archive.name.platforms == ("any",):
+        return True
+    roots = (m for m in archive.members if not m.filename.partition("/")[0].endswith(".data"))
+    return any(elf.is_elf(next(archive.chunks(m.filename, first=elf.SMALLEST))) for m in roots)
 
 
 def _metadata(
@@ -199,10 +264,17 @@ def _set_header(text: bytes, key: str, values: Sequence[str]) -> bytes:
 
 
 def _record(
-    archive: WheelArchive, names: Mapping[str, str], contents: Mapping[str, bytes]
+    archive: WheelArchive,
+    names: Mapping[str, str],
+    contents: Mapping[str, bytes],
+    added: Mapping[str, bytes],
 ) -> bytes:
     """Return RECORD with the new names and hashes; other lines keep their bytes."""
-    lines = []
+    like = record.Row(path="", hash="", size="", text="\n")
+    lines = [
+        like.replaced(path=path, hash_=record_hash("sha256", content), size=str(len(content))).text
+        for path, content in sorted(added.items())
+    ]
     for row in record.read(archive):
         path = names.get(row.path, row.path)
         content = contents.get(row.path)

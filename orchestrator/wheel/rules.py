@@ -1,14 +1,13 @@
-"""The rules of `verify`: each a function from a wheel that has been read to findings.
+"""Rules of `verify` on what a wheel says of itself: does it agree with itself, files and plan?
 
-Rule names are a stable contract. A message says what is wrong, where in the wheel, what was
-expected and what was found.
+Each is a function from a wheel that has been read to findings. A message says what is wrong, where
+in the wheel, what was expected and what was found.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -16,22 +15,21 @@ from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from orchestrator.models import Arch, Finding, Libc, Severity
+from orchestrator.models import Finding, Libc, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
-from orchestrator.wheel.tags import ExtensionModule, extension_module
+from orchestrator.wheel.subject import found
+from orchestrator.wheel.tags import extension_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from email.message import Message
 
     from packaging.tags import Tag
 
-    from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.policy import Policies
-    from orchestrator.wheel.scan import Scan
-    from orchestrator.wheel.tags import Observation
+    from orchestrator.wheel.subject import Expected, Subject
+    from orchestrator.wheel.tags import ExtensionModule, Observation
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Hashes that RECORD may use: the format asks for SHA-256 or better."""
@@ -41,70 +39,10 @@ _INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
 _TRIPLET_ARCH = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a wheel was planned to be.
-
-    Attributes:
-        name: the project's name, in any spelling.
-        version: the version, PEP 440.
-        build_tag: the build tag, empty for none.
-        python: ``cp312``, ``cp314t``, ``pp311``.
-        libc: the C library.
-        arch: the architecture.
-        pins: requirements that the wheel must state.
-    """
-
-    name: str
-    version: str
-    build_tag: str
-    python: str
-    libc: Libc
-    arch: Arch
-    pins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A wheel that has been read, as the rules see it.
-
-    Attributes:
-        archive: the wheel.
-        policies: auditwheel's policies.
-        found: its ELF files and hashes.
-        rows: RECORD; None when it cannot be read.
-        metadata: METADATA's headers; None when it cannot be read.
-        wheel: WHEEL's headers; None when it cannot be read.
-        damage: why the above cannot be read.
-        observation: what the ELF files need; None when there are none.
-        expected: what was planned, if anything was.
-    """
-
-    archive: WheelArchive
-    policies: Policies
-    found: Scan
-    rows: tuple[record.Row, ...] | None
-    metadata: Message | None
-    wheel: Message | None
-    damage: tuple[str, ...]
-    observation: Observation | None
-    expected: Expected | None
-
-    @property
-    def platforms(self) -> tuple[str, ...]:
-        """The platform tags of the file name."""
-        return self.archive.name.platforms
-
-    @property
-    def modules(self) -> tuple[ExtensionModule, ...]:
-        """The extension modules in the wheel."""
-        return tuple(module for module in map(extension_module, self.found.elves) if module)
-
-
 def dist_info_files(subject: Subject) -> Iterator[Finding]:
     """METADATA, WHEEL and RECORD are there and can be read."""
     for what in subject.damage:
-        yield Finding(rule="dist-info-files", message=f"{subject.archive.dist_info}: {what}")
+        yield found("dist-info-files", f"{subject.archive.dist_info}: {what}")
 
 
 def record_entries(subject: Subject) -> Iterator[Finding]:
@@ -115,11 +53,11 @@ def record_entries(subject: Subject) -> Iterator[Finding]:
     unlisted = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
     members = {member.filename for member in subject.archive.members}
     for name in sorted(members - set(counts) - unlisted):
-        yield Finding(rule="record-missing", message=f"{name} is in the wheel but not in RECORD")
+        yield found("record-missing", f"{name} is in the wheel but not in RECORD")
     for name in sorted(set(counts) - members):
-        yield Finding(rule="record-extra", message=f"RECORD lists {name}, which is not there")
+        yield found("record-extra", f"RECORD lists {name}, which is not there")
     for name in sorted(name for name, count in counts.items() if count > 1):
-        yield Finding(rule="record-extra", message=f"RECORD lists {name} {counts[name]} times")
+        yield found("record-extra", f"RECORD lists {name} {counts[name]} times")
 
 
 def record_contents(subject: Subject) -> Iterator[Finding]:
@@ -134,13 +72,13 @@ def record_contents(subject: Subject) -> Iterator[Finding]:
         if algorithm not in ALGORITHMS:
             said = f"the hash {row.hash!r}" if row.hash else "no hash"
             message = f"RECORD has {said} for {row.path}; expected sha256 or better"
-            yield Finding(rule="record-hash", message=message)
+            yield found("record-hash", message)
         elif got is not None and got != row.hash.rstrip("="):
             message = f"{row.path}: RECORD says {row.hash}, the file has {got}"
-            yield Finding(rule="record-hash", message=message)
+            yield found("record-hash", message)
         if row.size != str(sizes[row.path]):
             message = f"{row.path}: RECORD says {row.size or 'nothing'}, it is {sizes[row.path]}"
-            yield Finding(rule="record-size", message=message + " bytes")
+            yield found("record-size", message + " bytes")
 
 
 def metadata_valid(subject: Subject) -> Iterator[Finding]:
@@ -151,11 +89,11 @@ def metadata_valid(subject: Subject) -> Iterator[Finding]:
         values = [value for value in subject.metadata.get_all(field, []) if value.strip()]
         if len(values) != 1:
             message = f"METADATA has {len(values)} {field} fields; expected one"
-            yield Finding(rule="metadata-invalid", message=message)
+            yield found("metadata-invalid", message)
     version = subject.metadata.get("Version", "").strip()
     if version and _version(version) is None:
         message = f"METADATA's Version {version!r} is no version (PEP 440)"
-        yield Finding(rule="metadata-invalid", message=message)
+        yield found("metadata-invalid", message)
 
 
 def names_agree(subject: Subject) -> Iterator[Finding]:
@@ -164,11 +102,11 @@ def names_agree(subject: Subject) -> Iterator[Finding]:
     stated = subject.metadata.get("Name", "").strip() if subject.metadata else ""
     if stated and canonicalize_name(stated) != name:
         message = f"METADATA says Name: {stated}, the file name says {name}"
-        yield Finding(rule="name-metadata", message=message)
+        yield found("name-metadata", message)
     directory = subject.archive.dist_info.removesuffix(".dist-info").rpartition("-")[0]
     if canonicalize_name(directory) != name:
         message = f"{subject.archive.dist_info} is of {directory!r}, the file name says {name}"
-        yield Finding(rule="name-dist-info", message=message)
+        yield found("name-dist-info", message)
 
 
 def versions_agree(subject: Subject) -> Iterator[Finding]:
@@ -177,7 +115,7 @@ def versions_agree(subject: Subject) -> Iterator[Finding]:
     stated = subject.metadata.get("Version", "").strip() if subject.metadata else ""
     if stated and _version(stated) not in {None, version}:
         message = f"METADATA says Version: {stated}, the file name says {version}"
-        yield Finding(rule="version-metadata", message=message)
+        yield found("version-metadata", message)
     names = [member.filename.partition("/") for member in subject.archive.members]
     tops = {top for top, slash, _ in names if slash}
     directories = sorted(top for top in tops if top.endswith(".data"))
@@ -186,7 +124,7 @@ def versions_agree(subject: Subject) -> Iterator[Finding]:
         text = top.rpartition(".")[0].rpartition("-")[2].replace("_", "-")
         if _version(text) != version:
             message = f"{top} says {text or 'no version'}, the file name says {version}"
-            yield Finding(rule="version-dist-info", message=message)
+            yield found("version-dist-info", message)
 
 
 def wheel_file(subject: Subject) -> Iterator[Finding]:
@@ -199,18 +137,18 @@ def wheel_file(subject: Subject) -> Iterator[Finding]:
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
-            yield Finding(rule="wheel-tags", message=f"WHEEL's Tag {text!r} is no tag (PEP 425)")
+            yield found("wheel-tags", f"WHEEL's Tag {text!r} is no tag (PEP 425)")
     if declared != name.tags:
         message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
-        yield Finding(rule="wheel-tags", message=message)
+        yield found("wheel-tags", message)
     build = subject.wheel.get("Build", "").strip()
     if build != name.build:
         message = f"WHEEL says Build {build!r}, the file name says {name.build!r}"
-        yield Finding(rule="wheel-build", message=message)
+        yield found("wheel-build", message)
     version = subject.wheel.get("Wheel-Version", "").strip()
     if not version.startswith("1."):
         message = f"WHEEL says Wheel-Version {version!r}; expected 1.0"
-        yield Finding(rule="wheel-version", message=message)
+        yield found("wheel-version", message)
 
 
 def elf_placement(subject: Subject) -> Iterator[Finding]:
@@ -220,7 +158,7 @@ def elf_placement(subject: Subject) -> Iterator[Finding]:
     first = subject.observation.elves[0].name
     if "any" in subject.platforms:
         message = f"the tag says any platform, but {first} is built for {subject.observation.arch}"
-        yield Finding(rule="elf-in-any", message=message)
+        yield found("elf-in-any", message)
     root = subject.wheel.get("Root-Is-Purelib", "") if subject.wheel else ""
     pure_root = root.strip().lower() == "true"
     for elf in subject.observation.elves:
@@ -228,7 +166,7 @@ def elf_placement(subject: Subject) -> Iterator[Finding]:
         purelib = rest.startswith("purelib/") if top.endswith(".data") else pure_root
         if purelib:
             message = f"Root-Is-Purelib is {str(pure_root).lower()}, and {elf.name} goes to purelib"
-            yield Finding(rule="root-is-purelib", message=message)
+            yield found("root-is-purelib", message)
             return
 
 
@@ -253,7 +191,7 @@ def elf_machine(subject: Subject) -> Iterator[Finding]:
     libcs = {tag.libc for tag in tags if tag.libc}
     if subject.observation and libcs and subject.observation.libc not in libcs:
         message = f"ELF files need {subject.observation.libc}, the tag says {_listed(libcs)}"
-        yield Finding(rule="elf-libc", message=message)
+        yield found("elf-libc", message)
 
 
 def tag_too_low(subject: Subject) -> Iterator[Finding]:
@@ -272,7 +210,7 @@ def tag_too_low(subject: Subject) -> Iterator[Finding]:
                 reason = seen.reasons[-1]
                 what = [reason.symbol_version, reason.library, *reason.symbols[:3]]
                 message += f" ({reason.file}: {' '.join(part for part in what if part)})"
-            yield Finding(rule="tag-too-low", message=message)
+            yield found("tag-too-low", message)
 
 
 def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
@@ -297,7 +235,7 @@ def isa_level(subject: Subject) -> Iterator[Finding]:
     for elf in seen.elves:
         if elf.info.isa_level:
             message = f"{elf.name} needs {elf.info.isa_level}, the tag promises plain x86_64"
-            yield Finding(rule="isa-level", message=message, severity=Severity.WARNING)
+            yield found("isa-level", message)
 
 
 def python_abi(subject: Subject) -> Iterator[Finding]:
@@ -314,13 +252,13 @@ def python_abi(subject: Subject) -> Iterator[Finding]:
         arch = module.triplet.partition("-")[0]
         if arches and arch and _TRIPLET_ARCH.get(arch, arch) not in arches:
             message = f"{module.name}: suffix says {module.triplet}, the tag {_listed(arches)}"
-            yield Finding(rule="python-abi", message=message)
+            yield found("python-abi", message)
     for interpreter, abi in sorted({(tag.interpreter, tag.abi) for tag in name.tags}):
         for path, some in variants.items():
             suffixes = {one.soabi for one in some}
             if not _importable(interpreter, abi, suffixes):
                 message = f"{path} is for {_listed(suffixes)}, the tag says {interpreter}-{abi}"
-                yield Finding(rule="python-abi", message=message)
+                yield found("python-abi", message)
 
 
 def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
@@ -358,13 +296,26 @@ def planned(subject: Subject) -> Iterator[Finding]:
     for rule, expected, got in pairs:
         if expected != got:
             message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
-            yield Finding(rule=rule, message=f"{subject.archive.path.name}: {message}")
+            yield found(rule, f"{subject.archive.path.name}: {message}")
+    yield from _planned_abi3(subject, want)
     if not any(_serves(tag, want.python) for tag in name.tags):
         python = f"{name.python}-{name.abi}"
         message = f"planned for {want.python}, the file name says {python}"
-        yield Finding(rule="planned-python", message=message)
+        yield found("planned-python", message)
     yield from _planned_metadata(subject, want)
     yield from _planned_platform(subject, want)
+    yield from _planned_baseline(subject, want)
+
+
+def _planned_abi3(subject: Subject, want: Expected) -> Iterator[Finding]:
+    name = subject.archive.name
+    tag = (want.abi3, "abi3")
+    if want.abi3 and tag not in {(each.interpreter, each.abi) for each in name.tags}:
+        message = (
+            f"planned {want.abi3}-abi3, the file name says {name.python}-{name.abi}: "
+            "the project does not build for the stable ABI, or for another lowest Python"
+        )
+        yield found("planned-python", message)
 
 
 def _planned_metadata(subject: Subject, want: Expected) -> Iterator[Finding]:
@@ -373,15 +324,15 @@ def _planned_metadata(subject: Subject, want: Expected) -> Iterator[Finding]:
     stated = subject.metadata.get("Version", "").strip()
     if stated != want.version and _version(stated) == Version(want.version):
         message = f"METADATA: planned {want.version}, spelled {stated}"
-        yield Finding(rule="planned-version", message=message)
+        yield found("planned-version", message)
     requirements = subject.metadata.get_all("Requires-Dist", [])
     for pin in want.pins:
         if pinned(requirements, [pin]) != requirements:
             name = canonicalize_name(Requirement(pin).name)
-            found = filter(None, map(parsed, requirements))
-            same = [str(one) for one in found if canonicalize_name(one.name) == name]
+            there = filter(None, map(parsed, requirements))
+            same = [str(one) for one in there if canonicalize_name(one.name) == name]
             message = f"METADATA: planned Requires-Dist: {pin}, got {_listed(same)}"
-            yield Finding(rule="planned-requires", message=message)
+            yield found("planned-requires", message)
 
 
 def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:
@@ -389,16 +340,29 @@ def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:
     if seen is None or "any" in subject.platforms:
         what = "no ELF file is in it" if seen is None else "its tag is 'any'"
         message = f"planned a wheel for {want.libc}_{want.arch}, but {what}"
-        yield Finding(rule="not-platform-wheel", message=message)
+        yield found("not-platform-wheel", message)
     for platform in subject.platforms:
         tag = PlatformTag.parse(platform)
         if platform == "any" or (tag and tag.arch == want.arch and tag.libc in {None, want.libc}):
             continue
         message = f"planned for {want.libc}_{want.arch}, the file name says {platform}"
-        yield Finding(rule="planned-platform", message=message)
+        yield found("planned-platform", message)
     if seen and (seen.libc, seen.arch) != (want.libc, want.arch):
         message = f"planned for {want.libc}_{want.arch}, the ELF files are {seen.libc}_{seen.arch}"
-        yield Finding(rule="planned-platform", message=message)
+        yield found("planned-platform", message)
+
+
+def _planned_baseline(subject: Subject, want: Expected) -> Iterator[Finding]:
+    """No newer libc than planned is needed; `inspect` says which symbols need it."""
+    seen = subject.observation
+    tag = None if seen is None else PlatformTag.parse(seen.symbol_tag)
+    if not want.baseline or tag is None or tag.version is None:
+        return
+    most = tuple(map(int, want.baseline.split(".")))
+    if tag.version > most:
+        needs = ".".join(map(str, tag.version))
+        message = f"planned for {want.libc} {want.baseline}, it needs {want.libc} {needs}"
+        yield found("planned-baseline", message)
 
 
 def _serves(tag: Tag, python: str) -> bool:

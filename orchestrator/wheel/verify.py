@@ -6,22 +6,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models import Demands, Finding, Level, Severity
+from orchestrator.wheel import contents, record, rules
 from orchestrator.wheel import external as external_libraries
-from orchestrator.wheel import record
 from orchestrator.wheel.archive import open_wheel
-from orchestrator.wheel.rules import ALGORITHMS, RULES, Expected, Subject
+from orchestrator.wheel.rules import ALGORITHMS
 from orchestrator.wheel.scan import scan
+from orchestrator.wheel.subject import Expected, Subject
 from orchestrator.wheel.tags import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from orchestrator.models import WheelReport
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.policy import Policies
 
-__all__ = ["Expected", "verify"]
+__all__ = ["Expected", "levelled", "verify"]
 
 _T = TypeVar("_T")
 
@@ -32,16 +34,18 @@ def verify(
     *,
     external: Sequence[str] = (),
     expected: Expected | None = None,
+    demands: Demands | None = None,
 ) -> WheelReport:
     """Check that a wheel is sound, that it is what it says, and that it is what was planned.
 
-    Every member is read once, and its CRC checked.
+    Every member is read once (twice where `demands` has build paths), and its CRC checked.
 
     Args:
         path: the wheel.
         policies: auditwheel's policies.
         external: patterns or presets of libraries that may stay outside the wheel.
         expected: what was planned, if anything was.
+        demands: what else is asked of it, and how much each rule counts.
 
     Returns:
         The report, with every finding in `problems`.
@@ -51,6 +55,7 @@ def verify(
         ConfigError: `external` names an unknown preset.
     """
     patterns = external_libraries.resolve(external)
+    asked = demands or Demands()
     with open_wheel(path) as archive:
         damage: list[str] = []
         rows = _attempt(lambda: record.read(archive), damage)
@@ -67,10 +72,27 @@ def verify(
             wheel=wheel,
             damage=tuple(damage),
             observation=observation,
+            size=report.size,
             expected=expected,
+            demands=asked,
         )
-        findings = tuple(finding for rule in RULES for finding in rule(subject))
-    return replace(report, problems=(*report.problems, *findings))
+        every = (*rules.RULES, *contents.RULES)
+        findings = [finding for rule in every for finding in rule(subject)]
+    return replace(report, problems=levelled((*report.problems, *findings), asked))
+
+
+def levelled(findings: Iterable[Finding], demands: Demands) -> tuple[Finding, ...]:
+    """Return findings at the levels that were asked for, without those of rules that are off."""
+    levels = dict(demands.levels)
+    kept = []
+    for finding in findings:
+        level = levels.get(finding.rule)
+        if level is None:
+            kept.append(finding)
+        elif level is not Level.OFF:
+            severity = Severity.ERROR if level is Level.ERROR else Severity.WARNING
+            kept.append(replace(finding, severity=severity))
+    return tuple(kept)
 
 
 def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:

@@ -15,10 +15,12 @@ from orchestrator.models import (
     Arch,
     BackendName,
     BuildRequest,
+    Demands,
     Digest,
     EnvVar,
     Libc,
     OnMismatch,
+    OnRefusal,
     Plan,
     Question,
     Source,
@@ -541,6 +543,7 @@ SAME: dict[str, Callable[[], BuildRequest]] = {
     "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
+    "demands": lambda: request(replace(TARGET, demands=Demands(size_budget=1))),
     "version the source claims": lambda: request(source=replace(SOURCE, version=None)),
 }
 
@@ -563,7 +566,9 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     "before-build": lambda: request(with_steps(before_build="")),
     "settings": lambda: request(with_steps(config_settings=(("a", "1"),))),
     "repair": lambda: request(with_steps(repair="auditwheel")),
+    "repair refused": lambda: request(with_steps(repair_refused=OnRefusal.KEEP)),
     "external": lambda: request(with_steps(external=("cuda",))),
+    "normalise": lambda: request(with_steps(normalise=True)),
     "test": lambda: request(with_steps(test_command="x")),
     "test requirements": lambda: request(with_steps(test_requires=("x",))),
     "source": lambda: request(source=replace(SOURCE, digest=Digest("f" * 64))),
@@ -594,8 +599,8 @@ def test_all_those_keys_are_different() -> None:
 def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(Steps.__dataclass_fields__) == {
-        *("before_all", "before_build", "config_settings", "repair", "external"),
-        *("test_command", "test_requires", "timeout"),
+        *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
+        *("external", "normalise", "test_command", "test_requires", "timeout"),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import shutil
 import threading
@@ -25,12 +26,17 @@ from orchestrator.models import (
     Arch,
     BackendName,
     BuildResult,
+    Demands,
     Digest,
     EnvVar,
     Failure,
     FailureKind,
+    Finding,
+    Level,
     Libc,
     OnMismatch,
+    OnRefusal,
+    Severity,
     Source,
     Status,
     Steps,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.builders.base import Job, Outcome
+    from orchestrator.models import WheelReport
     from orchestrator.wheel import Policies
 
 FINAL = "demo-1.0-cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
@@ -117,7 +124,8 @@ class Shop:
 
     root: Path
     policies: Policies
-    audit: Callable[[Path, Callable[[str], object]], str] = lambda _wheel, _log: ""
+    found: tuple[Finding, ...] = ()
+    checked: list[str] = field(default_factory=list)
     steps: list[tuple[TargetId, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,10 +145,18 @@ class Shop:
             staged=Staged(root=staged, source=self.source),
             places=self.places,
             policies=self.policies,
-            audit=lambda path, log: self.audit(path, log),  # noqa: PLW0108 - tests replace it
+            check=self.check,
             step=lambda target, name: self.steps.append((target, name)),
             cancel=Cancel(),
         )
+
+    def check(
+        self, wheel: Path, report: WheelReport, demands: Demands, log: Callable[[str], object]
+    ) -> tuple[Finding, ...]:
+        """Stand in for the tools of the toolchain."""
+        self.checked.append(wheel.name)
+        assert report.filename == wheel.name
+        return self.found
 
     def execute(
         self, act: Callable[[Job], Outcome] | WheelSpec, target: Target = TARGET
@@ -383,35 +399,96 @@ def abi3() -> WheelSpec:
     return wheel(abi="abi3", members={"demo/_ext.abi3.so": elf()})
 
 
-def test_an_abi3_wheel_is_audited(shop: Shop) -> None:
-    audited: list[str] = []
-
-    def audit(path: Path, _log: Callable[[str], object]) -> str:
-        audited.append(path.name)
-        return ""
-
-    shop.audit = audit
-
+def test_the_other_tools_see_the_final_wheel(shop: Shop) -> None:
     result = shop.execute(abi3())
 
     assert result.status is Status.OK, result.failure
-    assert audited == shop.dist == [FINAL.replace("-cp312-m", "-abi3-m")]
+    assert shop.checked == shop.dist == [FINAL.replace("-cp312-m", "-abi3-m")]
 
 
 def test_an_abi3_wheel_that_fails_the_audit_is_kept_aside(shop: Shop) -> None:
-    shop.audit = lambda _path, _log: "abi3audit: uses _PyObject_Foo"
+    shop.found = (Finding(rule="abi3audit", message="uses _PyObject_Foo"),)
 
     result = shop.execute(abi3())
 
     assert kind(result) is FailureKind.AUDIT
     assert result.rejected is not None
+    assert "error: abi3audit: uses _PyObject_Foo" in shop.log()
     check_nothing_left(shop)
 
 
-def test_other_wheels_are_not_audited(shop: Shop) -> None:
-    shop.audit = lambda _path, _log: pytest.fail("audited")
+def test_the_matrix_says_how_much_a_rule_counts(shop: Shop) -> None:
+    shop.found = (Finding(rule="twine", message="no description"),)
+    levels = (("twine", Level.WARN), ("no-licence", Level.ERROR))
+    target = replace(TARGET, demands=Demands(levels=levels))
 
-    assert shop.execute(wheel()).status is Status.OK
+    good = shop.execute(wheel(), target)
+    bad = shop.execute(wheel(extra_info={}), target)
+
+    assert good.wheel is not None
+    assert [(each.rule, each.severity) for each in good.wheel.problems] == [("twine", "warning")]
+    assert bad.failure is not None
+    assert bad.failure.message.startswith("no-licence: ")
+
+
+def test_a_wheel_that_is_stopped_while_it_is_checked_is_cancelled(shop: Shop) -> None:
+    shop.worker.cancel.set()
+
+    assert kind(shop.execute(wheel())) is FailureKind.CANCELLED
+
+
+def test_demands_of_the_matrix_are_checked(shop: Shop) -> None:
+    demands = Demands(size_budget=100, required=("demo/*.dat",), build_paths=("/project",))
+    members = {EXTENSION: elf(), "demo/note.txt": b"built in /project/x"}
+
+    result = shop.execute(wheel(members=members), replace(TARGET, demands=demands))
+
+    assert kind(result) is FailureKind.BAD_WHEEL
+    for rule in ("size-budget", "required-file", "build-path"):
+        assert f"error: {rule}: " in shop.log()
+
+
+# Repair and normalising
+
+
+def test_what_auditwheel_refused_is_kept_as_a_wheel_that_promises_nothing(shop: Shop) -> None:
+    needy = wheel(members={EXTENSION: elf(needed=("libc.so.6", "libfoo.so.1"))})
+    steps = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+
+    result = shop.execute(needy, replace(TARGET, steps=steps))
+
+    assert result.wheel is not None
+    assert shop.dist == ["demo-1.0-cp312-cp312-linux_x86_64.whl"]
+    (problem,) = result.wheel.problems
+    assert (problem.rule, problem.severity) == ("external-library", Severity.WARNING)
+
+
+def test_what_could_be_repaired_gets_its_tag_all_the_same(shop: Shop) -> None:
+    steps = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+
+    shop.execute(wheel(), replace(TARGET, steps=steps))
+
+    assert shop.dist == [FINAL]
+
+
+def test_grafted_libraries_get_a_bill(shop: Shop) -> None:
+    library = elf(soname="libfoo-0123abcd.so.1", defined=("f",))
+    extension = elf(needed=("libc.so.6", "libfoo-0123abcd.so.1"), rpath="$ORIGIN/../demo.libs")
+    members = {EXTENSION: extension, "demo.libs/libfoo-0123abcd.so.1": library}
+
+    result = shop.execute(wheel(members=members))
+
+    assert result.status is Status.OK, result.failure
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        bill = json.loads(archive.read("demo-1.0.dist-info/sboms/orchestrator.cdx.json"))
+    assert [each["name"] for each in bill["components"]] == ["libfoo.so.1"]
+
+
+def test_a_wheel_is_normalised_where_the_matrix_says_so(shop: Shop) -> None:
+    shop.execute(wheel(), replace(TARGET, steps=Steps(normalise=True)))
+
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 # Two targets, one name

@@ -236,7 +236,7 @@ class WheelSpec:
     platform: str = "manylinux_2_17_x86_64"
     purelib: str = "false"
     members: dict[str, bytes] = field(default_factory=dict)
-    extra_info: dict[str, bytes] = field(default_factory=dict)
+    extra_info: dict[str, bytes] = field(default_factory=lambda: {"licenses/LICENSE": b"free"})
 
     @property
     def filename(self) -> str:

@@ -1,0 +1,177 @@
+"""Rules of `verify` on what is in a wheel: members, licences, run paths, and what the user demands.
+
+Each is a function from a wheel that has been read to findings, as in `orchestrator.wheel.rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+from orchestrator.errors import BadWheelError
+from orchestrator.wheel import sbom
+from orchestrator.wheel.subject import found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.models import Finding
+    from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.subject import Subject
+
+LARGEST = 10
+"""Members that are named when a wheel is too large."""
+
+FEW = 5
+"""Members that are named when many break one rule in one way."""
+
+_LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice|authors", re.IGNORECASE)
+_ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
+
+
+def collisions(subject: Subject) -> Iterator[Finding]:
+    """No two members get in each other's way when they are installed."""
+    names = {member.filename for member in subject.archive.members}
+    folded: defaultdict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        folded[name.casefold()].append(name)
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in names:
+                message = f"{parent} is a file, and the directory of {name}"
+                yield found("path-collision", message)
+    for same in folded.values():
+        if len(same) > 1:
+            message = f"{_few(same)} are one file where case does not count"
+            yield found("case-collision", message)
+
+
+def licences(subject: Subject) -> Iterator[Finding]:
+    """The licence files that METADATA names are there (PEP 639), or at least one looks like one."""
+    info = subject.archive.dist_info
+    inside = [
+        member.filename.removeprefix(f"{info}/")
+        for member in subject.archive.members
+        if member.filename.startswith(f"{info}/")
+    ]
+    named = subject.metadata.get_all("License-File", []) if subject.metadata else []
+    for name in map(str.strip, named):
+        # Before PEP 639 backends put them beside METADATA, or without their directories.
+        places = {f"licenses/{name}", name, f"license_files/{name}", PurePosixPath(name).name}
+        if not places & set(inside):
+            message = f"METADATA names the licence file {name}, which is not in {info}"
+            yield found("licence-missing", message)
+    if not any(_LICENCE.match(PurePosixPath(name).name) for name in inside):
+        yield found("no-licence", f"no licence file is in {info}")
+
+
+def software_bills(subject: Subject) -> Iterator[Finding]:
+    """CycloneDX files (PEP 770) can be read and speak of this version."""
+    version = subject.archive.name.version
+    for name in sbom.files_of(subject.archive):
+        try:
+            bill = sbom.read(subject.archive, name)
+        except BadWheelError as error:
+            yield found("sbom", error.problems[0].what)
+            continue
+        stated = sbom.version_of(bill, subject.archive.name.name)
+        if stated is not None and _differs(stated, version):
+            yield found("sbom", f"{name} says version {stated}, the file name says {version}")
+
+
+def _differs(stated: str, version: Version) -> bool:
+    try:
+        return Version(stated) != version
+    except InvalidVersion:
+        return True
+
+
+def run_paths(subject: Subject) -> Iterator[Finding]:
+    """No ELF file looks for libraries in a directory of the machine it was built on."""
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for elf in subject.found.elves:
+        for path in (*elf.info.rpath, *elf.info.runpath):
+            if not _ORIGIN.match(path):
+                users[path].append(elf.name)
+    for path, names in users.items():
+        where = "absolute" if path.startswith("/") else "relative to the current directory"
+        message = f"{_few(names)} looks for libraries in {path!r}, which is {where}"
+        yield found("absolute-rpath", message)
+
+
+def size_budget(subject: Subject) -> Iterator[Finding]:
+    """The wheel is no larger than the user allows."""
+    budget = subject.demands.size_budget
+    if budget is None or subject.size <= budget:
+        return
+    by_size = sorted(subject.archive.members, key=lambda m: (-m.compress_size, m.filename))
+    largest = ", ".join(
+        f"{member.filename} ({_megabytes(member.compress_size)})" for member in by_size[:LARGEST]
+    )
+    message = f"{_megabytes(subject.size)}, {_megabytes(budget)} allowed; largest: {largest}"
+    yield found("size-budget", message)
+
+
+def required_files(subject: Subject) -> Iterator[Finding]:
+    """The members that the user requires are there."""
+    names = [member.filename for member in subject.archive.members]
+    for pattern in subject.demands.required:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            yield found("required-file", f"no member matches {pattern}")
+
+
+def stray_paths(subject: Subject) -> Iterator[Finding]:
+    """No member holds one of the texts that the user forbids."""
+    wanted = [(text, text.encode()) for text in subject.demands.build_paths if text]
+    damaged = {broken.name for broken in subject.found.unreadable}
+    if not wanted:
+        return
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for member in subject.archive.members:
+        if member.filename not in damaged:
+            for text in _held(subject.archive, member.filename, wanted):
+                holders[text].append(member.filename)
+    for text, names in holders.items():
+        yield found("build-path", f"{text} stands in {_few(names)}")
+
+
+def _held(archive: WheelArchive, name: str, wanted: list[tuple[str, bytes]]) -> list[str]:
+    """Return which texts a member holds; they may begin in one chunk and end in the next."""
+    left = dict(wanted)
+    overlap = max(len(needle) for needle in left.values()) - 1
+    tail = b""
+    seen = []
+    for chunk in archive.chunks(name):
+        window = tail + chunk
+        for text in [text for text, needle in left.items() if needle in window]:
+            seen.append(text)
+            del left[text]
+        if not left:
+            break
+        tail = window[-overlap:] if overlap else b""
+    return seen
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 10**6:.1f} MB" if size >= 10**5 else f"{size} bytes"
+
+
+RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    collisions,
+    licences,
+    software_bills,
+    run_paths,
+    size_budget,
+    required_files,
+    stray_paths,
+)
+"""All rules, in the order their findings are reported."""

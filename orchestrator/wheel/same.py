@@ -1,0 +1,214 @@
+"""What differs between two wheels, down to how they are packed."""
+
+from __future__ import annotations
+
+import difflib
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orchestrator.wheel.archive import CHUNK, LOCAL_HEADER, open_wheel
+
+if TYPE_CHECKING:
+    import zipfile
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.wheel.archive import WheelArchive
+
+TEXT_LIMIT = 1 << 20
+"""Bytes up to which two texts are compared line by line."""
+
+LINES = 6
+"""Lines of a comparison that are shown."""
+
+
+class Kind(StrEnum):
+    """What sort of difference it is, the gravest first."""
+
+    NAME = "name"
+    MEMBER = "member"
+    CONTENT = "content"
+    COMPRESSION = "compression"
+    PACKING = "packing"
+
+
+HARMLESS = frozenset({Kind.COMPRESSION, Kind.PACKING})
+"""Differences that nobody sees once the wheels are installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One difference between two wheels.
+
+    Attributes:
+        kind: of what sort.
+        where: the member, as the first wheel names it, or what else differs.
+        detail: how.
+    """
+
+    kind: Kind
+    where: str
+    detail: str
+
+
+def compare(first: Path, second: Path) -> tuple[Difference, ...]:
+    """Tell what differs between two wheels.
+
+    Members are matched by name, those in dist-info and data directories also where the directories
+    carry different versions. Only what is compressed differently is inflated.
+
+    Args:
+        first: a wheel.
+        second: another.
+
+    Returns:
+        The differences, the gravest kind first; nothing when the files are the same byte for byte.
+
+    Raises:
+        BadWheelError: one of them is not a wheel that can be read.
+    """
+    with open_wheel(first) as one, open_wheel(second) as two:
+        found = sorted(
+            (*_names(one, two), *_members(one, two), *_archives(one, two)),
+            key=lambda each: list(Kind).index(each.kind),
+        )
+        if not found and one.digest() != two.digest():
+            rest = "bytes outside the members"
+            found.append(Difference(kind=Kind.PACKING, where=rest, detail="differ"))
+    return tuple(found)
+
+
+def _names(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
+    pairs = (
+        ("file name", one.path.name, two.path.name),
+        ("dist-info directory", one.dist_info, two.dist_info),
+    )
+    for where, a, b in pairs:
+        if a != b:
+            yield Difference(kind=Kind.NAME, where=where, detail=f"{a} / {b}")
+
+
+def _members(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
+    ours = {entry.filename: entry for entry in one.entries}
+    theirs = {_matched(entry.filename, one, two): entry for entry in two.entries}
+    for name in ours.keys() - theirs.keys():
+        yield Difference(kind=Kind.MEMBER, where=name, detail="only in the first")
+    for name in theirs.keys() - ours.keys():
+        yield Difference(kind=Kind.MEMBER, where=name, detail="only in the second")
+    for name, a in ours.items():
+        if (b := theirs.get(name)) is not None:
+            yield from _member(one, a, two, b)
+    common = [name for name in ours if name in theirs]
+    if common != [name for name in theirs if name in ours]:
+        yield Difference(kind=Kind.PACKING, where="order of members", detail="differs")
+
+
+def _matched(name: str, one: WheelArchive, two: WheelArchive) -> str:
+    """Return a member's name as it would be in the first wheel."""
+    for kind in (".dist-info", ".data"):
+        mine, other = (wheel.dist_info.removesuffix(".dist-info") + kind for wheel in (one, two))
+        top, slash, rest = name.partition("/")
+        if slash and top == other:
+            return f"{mine}/{rest}"
+    return name
+
+
+def _member(
+    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
+) -> Iterator[Difference]:
+    if not _same_bytes(one, a, two, b):
+        at = _first_difference(one, a, two, b)
+        if at is None:
+            detail = f"{a.compress_size} / {b.compress_size} bytes, the same once inflated"
+            yield Difference(kind=Kind.COMPRESSION, where=a.filename, detail=detail)
+        else:
+            detail = _text_difference(one, a, two, b) or (
+                f"{a.file_size} / {b.file_size} bytes, different from byte {at} on"
+            )
+            yield Difference(kind=Kind.CONTENT, where=a.filename, detail=detail)
+    if detail := "; ".join(_packing(a, b)):
+        yield Difference(kind=Kind.PACKING, where=a.filename, detail=detail)
+
+
+def _same_bytes(
+    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
+) -> bool:
+    """Whether two members have the same compressed bytes, and so the same content."""
+    key = ("CRC", "compress_type", "compress_size", "file_size")
+    if any(getattr(a, name) != getattr(b, name) for name in key):
+        return False
+    at, there = _body(one, a), _body(two, b)
+    for offset in range(0, a.compress_size, CHUNK):
+        size = min(CHUNK, a.compress_size - offset)
+        if one.raw(at + offset, size) != two.raw(there + offset, size):
+            return False
+    return True
+
+
+def _body(wheel: WheelArchive, entry: zipfile.ZipInfo) -> int:
+    """Return where a member's compressed bytes begin."""
+    fields = LOCAL_HEADER.unpack_from(wheel.local_header(entry))
+    return int(entry.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1])
+
+
+def _first_difference(
+    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
+) -> int | None:
+    """Return the first byte of two contents that differs; None when none does."""
+    left, right = one.chunks(a.filename), two.chunks(b.filename)
+    at, x, y = 0, b"", b""
+    while True:
+        # The two sides need not come in pieces of one size.
+        x, y = x or next(left, b""), y or next(right, b"")
+        size = min(len(x), len(y))
+        if x[:size] != y[:size]:
+            return at + next(i for i in range(size) if x[i] != y[i])
+        at += size
+        x, y = x[size:], y[size:]
+        if not size:
+            return at if x or y else None
+
+
+def _text_difference(
+    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
+) -> str:
+    """Return the first lines that differ; nothing where one is no text."""
+    if max(a.file_size, b.file_size) > TEXT_LIMIT:
+        return ""
+    try:
+        x, y = (w.read(e.filename).decode() for w, e in ((one, a), (two, b)))
+    except UnicodeDecodeError:
+        return ""
+    if "\0" in x or "\0" in y:
+        return ""
+    lines = difflib.unified_diff(x.splitlines(), y.splitlines(), lineterm="", n=0)
+    changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+    more = f"\n... and {len(changed) - LINES} more lines" if len(changed) > LINES else ""
+    return "\n".join(changed[:LINES]) + more
+
+
+def _packing(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:
+    if a.date_time != b.date_time:
+        yield f"time {_time(a)} / {_time(b)}"
+    if a.external_attr != b.external_attr or a.create_system != b.create_system:
+        yield f"mode {_mode(a)} / {_mode(b)}"
+    rest = ("extra", "comment", "flag_bits", "create_version", "internal_attr")
+    if other := [name for name in rest if getattr(a, name) != getattr(b, name)]:
+        yield f"zip fields {', '.join(other)}"
+
+
+def _time(entry: zipfile.ZipInfo) -> str:
+    year, month, day, hour, minute, second = entry.date_time
+    return f"{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+
+
+def _mode(entry: zipfile.ZipInfo) -> str:
+    mode = entry.external_attr >> 16
+    return stat.filemode(mode) if mode else f"none (system {entry.create_system})"
+
+
+def _archives(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
+    if one.comment != two.comment:
+        yield Difference(kind=Kind.PACKING, where="zip comment", detail="differs")

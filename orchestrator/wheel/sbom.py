@@ -1,0 +1,176 @@
+"""Software bills of materials in a wheel: CycloneDX files in ``.dist-info/sboms`` (PEP 770).
+
+auditwheel writes one for the libraries it grafts when it can tell which packages they come from.
+It names the wheel by version and file name, so it changes with them; and where it wrote none, one
+says what can be known from the wheel alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import BadWheelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.wheel.archive import WheelArchive, WheelName
+
+OURS = "orchestrator.cdx.json"
+"""The file that `grafted` is for."""
+
+LIMIT = 64 << 20
+"""Bytes that a bill may have: it is read as a whole."""
+
+_GRAFTED = re.compile(r"(?P<stem>[^/]+?)-[0-9a-f]{8,64}(?P<rest>\.so(?:\.[\w.]+)?)")
+"""How auditwheel names the copy of a library: with a part of its hash before the suffix."""
+
+
+def files_of(archive: WheelArchive) -> tuple[str, ...]:
+    """Return the members that are CycloneDX files by their name."""
+    folder = f"{archive.dist_info}/sboms/"
+    names = (member.filename for member in archive.members)
+    return tuple(name for name in names if name.startswith(folder) and name.endswith(".cdx.json"))
+
+
+def read(archive: WheelArchive, name: str) -> dict[str, Any]:
+    """Read a CycloneDX file.
+
+    Raises:
+        BadWheelError: it is none.
+    """
+    if next(each.file_size for each in archive.members if each.filename == name) > LIMIT:
+        raise BadWheelError.of(f"{name} is larger than {LIMIT >> 20} MiB", where=archive.path.name)
+    try:
+        bill = json.loads(archive.read(name))
+    except (ValueError, RecursionError) as error:
+        raise BadWheelError.of(f"{name} is no JSON: {error}", where=archive.path.name) from error
+    if not isinstance(bill, dict) or bill.get("bomFormat") != "CycloneDX":
+        raise BadWheelError.of(f"{name} is no CycloneDX file", where=archive.path.name)
+    return bill
+
+
+def version_of(bill: Mapping[str, Any], name: str) -> str | None:
+    """Return the version that a bill gives its wheel; None when it is about something else."""
+    purl = _purl(_subject(bill))
+    return purl["version"] if purl and canonicalize_name(unquote(purl["name"])) == name else None
+
+
+def renamed(bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | None:
+    """Return a bill that names the wheel as it is called now.
+
+    Args:
+        bill: the bill.
+        old: the wheel's name before.
+        new: its name now.
+
+    Returns:
+        The file's bytes, or None when nothing in it has to change.
+    """
+    subject = _subject(bill)
+    purl = _purl(subject)
+    if purl is None or canonicalize_name(unquote(purl["name"])) != old.name:
+        return None
+    before, after = subject["purl"], _wheel_purl(unquote(purl["name"]), new)
+    changed = _replaced(bill, before, after, str(new.version))
+    return None if changed == bill else json.dumps(changed).encode()
+
+
+def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:
+    """Return a bill of the libraries that a repair put into a wheel.
+
+    Only what the wheel shows is said: the library's name without the mark of the repair, and the
+    hash of the copy. Which package of which version it came from is not known any more.
+
+    Args:
+        name: the wheel's name.
+        libraries: member -> SHA-256.
+    """
+    purl = _wheel_purl(name.name, name)
+    components = [
+        {
+            "type": "library",
+            "bom-ref": member,
+            "name": original_name(PurePosixPath(member).name),
+            "hashes": [{"alg": "SHA-256", "content": digest.hex()}],
+            "evidence": {"occurrences": [{"location": member}]},
+        }
+        for member, digest in sorted(libraries.items())
+    ]
+    subject = {
+        "type": "library",
+        "bom-ref": purl,
+        "name": name.name,
+        "version": str(name.version),
+        "purl": purl,
+    }
+    bill = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": subject},
+        "components": components,
+        "dependencies": [
+            {"ref": purl, "dependsOn": sorted(libraries)},
+            *({"ref": member} for member in sorted(libraries)),
+        ],
+    }
+    return (json.dumps(bill, indent=1) + "\n").encode()
+
+
+def original_name(library: str) -> str:
+    """Return a library's name before it was grafted: ``libz-0b1c2d3e.so.1`` -> ``libz.so.1``."""
+    match = _GRAFTED.fullmatch(library)
+    return match["stem"] + match["rest"] if match else library
+
+
+def libraries_of(archive: WheelArchive) -> dict[str, bytes]:
+    """Return the libraries that were grafted into a wheel (``<name>.libs/``), with SHA-256."""
+    found = {}
+    for member in archive.members:
+        top, _, rest = member.filename.partition("/")
+        if top.endswith(".libs") and ".so" in PurePosixPath(rest).name:
+            hasher = hashlib.sha256()
+            for chunk in archive.chunks(member.filename):
+                hasher.update(chunk)
+            found[member.filename] = hasher.digest()
+    return found
+
+
+def _subject(bill: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = bill.get("metadata")
+    component = metadata.get("component") if isinstance(metadata, dict) else None
+    return component if isinstance(component, dict) else {}
+
+
+_PURL = re.compile(r"pkg:pypi/(?P<name>[^@?#]+)@(?P<version>[^?#]+)(\?[^#]*)?")
+
+
+def _purl(component: Mapping[str, Any]) -> dict[str, str] | None:
+    purl = component.get("purl")
+    match = _PURL.fullmatch(purl) if isinstance(purl, str) else None
+    return {"name": match["name"], "version": unquote(match["version"])} if match else None
+
+
+def _wheel_purl(project: str, name: WheelName) -> str:
+    """Return the package URL of a wheel, in auditwheel's form."""
+    project, version = quote(project, safe=""), quote(str(name.version), safe="")
+    return f"pkg:pypi/{project}@{version}?file_name={quote(str(name), safe='')}"
+
+
+def _replaced(node: Any, before: str, after: str, version: str) -> Any:
+    """Put one package URL in another's place, wherever it stands, and the version beside it."""
+    if isinstance(node, list):
+        return [_replaced(each, before, after, version) for each in node]
+    if isinstance(node, dict):
+        new = {key: _replaced(value, before, after, version) for key, value in node.items()}
+        return new | {"version": version} if node.get("purl") == before else new
+    return after if node == before else node
