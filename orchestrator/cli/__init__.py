@@ -21,6 +21,7 @@ COMMANDS = {
     "build": "Build the whole matrix, or a part of it.",
     "rebuild": "Build one target, exactly as planned.",
     "inspect": "Show what platform tag a wheel really needs, and why.",
+    "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "compat": "Rebuild the torch support table from a package index.",
     "schema": "Print the JSON Schema of matrix.toml, for editors.",

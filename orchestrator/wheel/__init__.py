@@ -8,13 +8,18 @@ from __future__ import annotations
 from orchestrator.wheel.archive import WheelArchive, open_wheel
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
+from orchestrator.wheel.same import HARMLESS, Difference, Kind, compare
 from orchestrator.wheel.tags import report
 from orchestrator.wheel.verify import Expected, levelled, verify
 
 __all__ = [
+    "HARMLESS",
+    "Difference",
     "Expected",
+    "Kind",
     "Policies",
     "WheelArchive",
+    "compare",
     "levelled",
     "open_wheel",
     "report",

@@ -128,8 +128,10 @@ def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:
 
 def original_name(library: str) -> str:
     """Return a library's name before it was grafted: ``libz-0b1c2d3e.so.1`` -> ``libz.so.1``."""
-    match = _GRAFTED.fullmatch(library)
-    return match["stem"] + match["rest"] if match else library
+    # A library that was grafted twice, as a wheel's that another repair found, has two marks.
+    while match := _GRAFTED.fullmatch(library):
+        library = match["stem"] + match["rest"]
+    return library
 
 
 def libraries_of(archive: WheelArchive) -> dict[str, bytes]:
