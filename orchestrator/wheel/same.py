@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.wheel import record
 from orchestrator.wheel.archive import CHUNK, LOCAL_HEADER, open_wheel
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def _member(
         if at is None:
             detail = f"{a.compress_size} / {b.compress_size} bytes, the same once inflated"
             yield Difference(kind=Kind.COMPRESSION, where=a.filename, detail=detail)
+        elif a.filename == record.path_of(one) and _same_lines(one, two):
+            detail = "its lines are in another order"
+            yield Difference(kind=Kind.PACKING, where=a.filename, detail=detail)
         else:
             detail = _text_difference(one, a, two, b) or (
                 f"{a.file_size} / {b.file_size} bytes, different from byte {at} on"
@@ -130,6 +134,12 @@ def _member(
             yield Difference(kind=Kind.CONTENT, where=a.filename, detail=detail)
     if detail := "; ".join(_packing(a, b)):
         yield Difference(kind=Kind.PACKING, where=a.filename, detail=detail)
+
+
+def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
+    """Whether two RECORDs list the same, in whatever order."""
+    first, second = (sorted(wheel.read(record.path_of(wheel)).splitlines()) for wheel in (one, two))
+    return first == second
 
 
 def _same_bytes(
@@ -192,9 +202,9 @@ def _text_difference(
 def _packing(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:
     if a.date_time != b.date_time:
         yield f"time {_time(a)} / {_time(b)}"
-    if a.external_attr != b.external_attr or a.create_system != b.create_system:
+    if a.external_attr != b.external_attr:
         yield f"mode {_mode(a)} / {_mode(b)}"
-    rest = ("extra", "comment", "flag_bits", "create_version", "internal_attr")
+    rest = ("extra", "comment", "flag_bits", "create_system", "create_version", "internal_attr")
     if other := [name for name in rest if getattr(a, name) != getattr(b, name)]:
         yield f"zip fields {', '.join(other)}"
 
@@ -206,7 +216,7 @@ def _time(entry: zipfile.ZipInfo) -> str:
 
 def _mode(entry: zipfile.ZipInfo) -> str:
     mode = entry.external_attr >> 16
-    return stat.filemode(mode) if mode else f"none (system {entry.create_system})"
+    return stat.filemode(mode) if mode else "none"
 
 
 def _archives(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:

@@ -508,7 +508,8 @@ EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
 def wheels(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Makes a wheel in the current directory; the policies are the installed auditwheel's."""
     monkeypatch.setattr("orchestrator.cli.inspect.policies", load_policies)
-    monkeypatch.setattr("orchestrator.cli.verify.policies", load_policies)
+    no_tools = (load_policies(), lambda *_: ())
+    monkeypatch.setattr("orchestrator.cli.verify._tools", lambda: no_tools)
     versions = {"libc.so.6": {"GLIBC_2.17": ("secure_getenv",), "GLIBC_2.2.5": ("free",)}}
 
     def make(**changes: Any) -> str:

@@ -26,8 +26,9 @@ START = (
 )
 """Runs without site-packages (-S): an auditwheel of the image's own must not come first."""
 
-NO_ELF = "no ELF executable"
+NO_ELF = "does not look like a platform wheel"
 REFUSED = "cannot repair"
+"""What auditwheel says; that all ELF files are for another machine it says in other words."""
 
 
 class Trouble(Exception):  # noqa: N818 - says why and with which exit code

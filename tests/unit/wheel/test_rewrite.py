@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import zipfile
@@ -12,7 +13,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.wheel import Policies, open_wheel, retag, verify, zipcopy
 from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.wheelmaker import WheelSpec, make_record
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -355,3 +356,197 @@ def test_zip64_is_written_where_it_is_needed(
     with open_wheel(out) as archive:
         assert len(archive.members) == 6
     sound(out, policies)
+
+
+# Root-Is-Purelib
+
+
+@pytest.mark.parametrize(
+    ("place", "becomes"), [(EXTENSION, b"false"), ("demo-1.0.data/platlib/x.so", b"true")]
+)
+def test_a_lie_about_purelib_ends_where_elf_files_go_there(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, place: str, becomes: bytes
+) -> None:
+    spec.members[place] = spec.members.pop(EXTENSION)
+    spec.purelib = "true"
+    out = retag(spec.write(tmp_path), dest_dir=tmp_path / "new", platform_tags=TAGS)
+    text = contents(out)["demo-1.0.dist-info/WHEEL"]
+    assert b"Root-Is-Purelib: " + becomes + b"\n" in text
+    sound(out, policies)
+
+
+# Several tags
+
+
+@pytest.mark.parametrize(
+    ("python", "abi", "platform"),
+    [
+        ("cp312", "cp312", "manylinux_2_17_x86_64.manylinux2014_x86_64"),
+        ("cp312", "cp312", "manylinux2014_x86_64.manylinux_2_17_x86_64"),
+        ("cp312", "abi3", "manylinux2014_x86_64.manylinux_2_17_x86_64.manylinux_2_28_x86_64"),
+        ("cp312.cp313", "abi3", "manylinux_2_17_x86_64"),
+        ("cp315", "abi3.abi3t", "manylinux_2_17_x86_64"),
+    ],
+)
+def test_tag_sets_round_trip(
+    spec: WheelSpec, tmp_path: Path, python: str, abi: str, platform: str
+) -> None:
+    spec.python, spec.abi, spec.platform = python, abi, platform
+    path = spec.write(tmp_path)
+    before = path.read_bytes()
+    same = retag(path, dest_dir=tmp_path / "same", platform_tags=platform.split("."))
+    assert (same.name, same.read_bytes()) == (path.name, before)
+    there = retag(path, dest_dir=tmp_path / "there", platform_tags=["linux_x86_64"], build_tag="1")
+    lines = contents(there)["demo-1.0.dist-info/WHEEL"].count(b"\nTag: ")
+    assert lines == len(python.split(".")) * len(abi.split("."))
+    back = retag(there, dest_dir=tmp_path, platform_tags=platform.split("."), build_tag="")
+    with open_wheel(back) as new, open_wheel(same) as old:
+        assert new.name.tags == old.name.tags
+
+
+# Bills of materials
+
+
+def bill(version: str, file_name: str) -> bytes:
+    ref = f"pkg:pypi/demo@{version}?file_name={file_name}"
+    component = {"type": "library", "bom-ref": ref, "name": "demo", "version": version, "purl": ref}
+    library = {"type": "library", "bom-ref": "lib", "name": "libx", "version": version}
+    return json.dumps(
+        {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.4",
+            "metadata": {"component": component},
+            "components": [component, library],
+            "dependencies": [{"ref": ref, "dependsOn": ["lib"]}, {"ref": "lib"}],
+        }
+    ).encode()
+
+
+def test_bills_follow_the_wheel_s_name(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+    spec.platform = "linux_x86_64"
+    spec.extra_info["sboms/auditwheel.cdx.json"] = bill("1.0", spec.filename)
+    spec.extra_info["sboms/own.cdx.json"] = b'{"bomFormat": "CycloneDX", "components": []}'
+    spec.extra_info["sboms/broken.cdx.json"] = b"{"
+    out = retag(
+        spec.write(tmp_path),
+        dest_dir=tmp_path / "new",
+        platform_tags=["manylinux_2_17_x86_64"],
+        version=Version("1.0+cu130"),
+    )
+    new = contents(out)
+    name = out.name.replace("+", "%2B")
+    got = new["demo-1.0+cu130.dist-info/sboms/auditwheel.cdx.json"]
+    expected = json.loads(bill("1.0%2Bcu130", name))
+    for component in (expected["metadata"]["component"], expected["components"][0]):
+        component["version"] = "1.0+cu130"
+    expected["components"][1]["version"] = "1.0"
+    assert json.loads(got) == expected
+    for untouched in ("own", "broken"):
+        place = f"sboms/{untouched}.cdx.json"
+        assert new[f"demo-1.0+cu130.dist-info/{place}"] == spec.extra_info[place]
+    assert {each.rule for each in verify(out, policies).problems} == {"sbom"}
+
+
+def test_grafted_libraries_without_a_bill_get_one(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    spec.members["demo.libs/libz-0b1c2d3e.so.1"] = make_elf(ElfSpec(soname="libz-0b1c2d3e.so.1"))
+    path = spec.write(tmp_path)
+    out = retag(path, dest_dir=tmp_path / "new", add_sbom=True, version=Version("2"))
+    place = "demo-2.dist-info/sboms/orchestrator.cdx.json"
+    assert place.encode() in contents(out)["demo-2.dist-info/RECORD"]
+    assert list(contents(out))[-1] == place
+    sound(out, policies)
+    again = retag(out, dest_dir=tmp_path / "again", add_sbom=True)
+    assert again.read_bytes() == out.read_bytes()
+    without = retag(path, dest_dir=tmp_path / "without")
+    assert without.read_bytes() == path.read_bytes()
+
+
+# Normalised packing
+
+
+EPOCH = 1_700_000_000
+
+
+def test_what_was_packed_differently_is_the_same_once_normalised(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    spec.members["demo/tool"] = b"#!/bin/sh\n"
+    files = spec.files()
+    place = "demo-1.0.dist-info/RECORD"
+    wheels = []
+    for number, order in enumerate((sorted(files), sorted(files, reverse=True))):
+        path = tmp_path / str(number) / spec.filename
+        path.parent.mkdir()
+        shuffled = {name: files[name] for name in order}
+        shuffled[place] = make_record(shuffled, place)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in shuffled.items():
+                info = zipfile.ZipInfo(name, (2020 + number, 1, 1, 0, 0, number * 2))
+                mode = 0o755 if name == "demo/tool" else 0o644
+                info.external_attr = (0o100000 | mode | number * 0o020) << 16
+                info.extra = struct.pack("<HHI", 0x5455, 4, number)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, content)
+        wheels.append(path)
+    one, two = (retag(each, dest_dir=each.parent / "n", epoch=EPOCH) for each in wheels)
+    assert one.read_bytes() == two.read_bytes()
+    sound(one, policies)
+    with zipfile.ZipFile(one) as archive:
+        infos = {info.filename: info for info in archive.infolist()}
+    assert {info.date_time for info in infos.values()} == {(2023, 11, 14, 22, 13, 20)}
+    modes = {name: info.external_attr >> 16 for name, info in infos.items()}
+    assert modes == {name: 0o100755 if name == "demo/tool" else 0o100644 for name in infos}
+    assert [name for name in infos if ".dist-info/" in name] == list(infos)[-4:]
+    again = retag(one, dest_dir=tmp_path / "again", epoch=EPOCH)
+    assert again.read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "year"), [(0, 1980), (-5, 1980), (EPOCH, 2023), (10**11, 2107), (4354819199, 2107)]
+)
+def test_times_are_kept_within_what_a_zip_file_can_say(
+    spec: WheelSpec, tmp_path: Path, epoch: int, year: int
+) -> None:
+    out = retag(spec.write(tmp_path), dest_dir=tmp_path / "n", epoch=epoch)
+    with zipfile.ZipFile(out) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {year}
+
+
+@pytest.mark.parametrize("version", [None, Version("2.0+long.local.version")])
+def test_odd_zip_files_can_be_normalised(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, version: Version | None
+) -> None:
+    spec.extra_info["RECORD.jws"] = b"{}"
+    spec.members["demo/grüße.txt"] = "ä".encode()
+    spec.members["demo.libs/libz-0b1c2d3e.so.1"] = make_elf(ElfSpec(soname="libz-0b1c2d3e.so.1"))
+    path = tmp_path / spec.filename
+    _odd_zip(spec, path)
+    out = retag(path, dest_dir=tmp_path / "new", version=version, epoch=0, add_sbom=True)
+    sound(out, policies)
+    new = contents(out)
+    for name, content in spec.members.items():
+        assert new[name] == content
+    assert not any(name.endswith(".jws") for name in new)
+    # Raw deflate, bzip2 and LZMA streams are copied: what they need of the flags must stay.
+    again = retag(out, dest_dir=tmp_path / "again", epoch=0, add_sbom=True)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_large_members_are_normalised_with_zip64(
+    spec: WheelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the limit lowered every size is too large, and the local headers must say so."""
+    del spec.members["demo/__init__.py"]
+    path = spec.write(tmp_path)
+    monkeypatch.setattr(zipcopy, "_MAX32", 10)
+    out = retag(path, dest_dir=tmp_path / "new", epoch=0)
+    monkeypatch.undo()
+    data = out.read_bytes()
+    header = struct.unpack_from("<4s5H3I2H", data)
+    name, extra = header[-2:]
+    kind, size, full, _ = struct.unpack_from("<HHQQ", data, 30 + name)
+    assert (extra, kind, size, header[8]) == (20, 1, 16, 10)
+    with zipfile.ZipFile(path) as archive:
+        assert full == archive.getinfo(data[30 : 30 + name].decode()).file_size
