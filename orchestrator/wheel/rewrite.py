@@ -155,7 +155,8 @@ def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
     changed = {}
     for member in sbom.files_of(archive):
         try:
-            new = sbom.renamed(sbom.read(archive, member) or {}, archive.name, name)
+            bill = sbom.read(archive, member) or {}
+            new = sbom.renamed(archive.read(member), bill, archive.name, name)
         except BadWheelError:
             continue  # `verify` says what is wrong with it
         if new is not None:

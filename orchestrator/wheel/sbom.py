@@ -73,11 +73,12 @@ def version_of(bill: Mapping[str, Any], name: str) -> str | None:
     return purl["version"] if purl and canonicalize_name(unquote(purl["name"])) == name else None
 
 
-def renamed(bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | None:
+def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | None:
     """Return a bill that names the wheel as it is called now.
 
     Args:
-        bill: the bill.
+        text: the file's bytes, whose layout is kept.
+        bill: the same, read.
         old: the wheel's name before.
         new: its name now.
 
@@ -92,7 +93,24 @@ def renamed(bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | 
     if "file_name=" not in purl["rest"]:
         after = after.partition("?")[0] + purl["rest"]
     changed = _replaced(bill, before, after, str(new.version))
-    return None if changed == bill else json.dumps(changed).encode()
+    return None if changed == bill else _written_like(text, changed)
+
+
+_LAYOUT = re.compile(rb"\{\r?\n(?P<indent>[ \t]+)")
+
+
+def _written_like(text: bytes, bill: Mapping[str, Any]) -> bytes:
+    """Return a bill in the layout of another, so that what did not change looks the same."""
+    layout = _LAYOUT.match(text)
+    indent = layout["indent"].decode() if layout else None
+    tight = indent is None and b'": ' not in text
+    written = json.dumps(
+        bill,
+        indent=indent,
+        separators=(",", ":") if tight else None,
+        ensure_ascii=text.isascii(),
+    )
+    return written.encode() + text[len(text.rstrip()) :]
 
 
 def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:

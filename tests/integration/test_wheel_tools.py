@@ -50,14 +50,13 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=WHEELS)
 def wheel(request: pytest.FixtureRequest, downloads: Path) -> Path:
     """A wheel of the index."""
-    requirement, platform = WHEELS[request.param]
-    folder = downloads / request.param
+    requirement, platform = WHEELS[str(request.param)]
+    folder: Path = downloads / str(request.param)
     if not folder.exists():
         argv = ["-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
         argv += ["--python-version=312", f"--platform={platform}", f"--dest={folder}", requirement]
         subprocess.run([sys.executable, *argv], check=True, capture_output=True)
-    (found,) = folder.glob("*.whl")
-    return found
+    return next(iter(folder.glob("*.whl")))
 
 
 @pytest.fixture(scope="session")

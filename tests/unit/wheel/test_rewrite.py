@@ -5,7 +5,7 @@ import json
 import os
 import struct
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.version import Version
@@ -445,6 +445,33 @@ def test_bills_follow_the_wheel_s_name(spec: WheelSpec, tmp_path: Path, policies
         place = f"sboms/{untouched}.cdx.json"
         assert new[f"demo-1.0+cu130.dist-info/{place}"] == spec.extra_info[place]
     assert {each.rule for each in verify(out, policies).problems} == {"sbom"}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"indent": 2},
+        {"indent": 4, "ensure_ascii": False},
+        {"indent": "\t"},
+        {"separators": (",", ":")},
+        {"separators": (",", ":"), "ensure_ascii": False},
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_bills_keep_their_layout(
+    spec: WheelSpec, tmp_path: Path, layout: dict[str, Any], end: str
+) -> None:
+    document = json.loads(bill("1.0", spec.filename)) | {"properties": [{"name": "ä"}]}
+    text = (json.dumps(document, **layout) + end).encode()
+    spec.extra_info["sboms/a.cdx.json"] = text
+    path = spec.write(tmp_path)
+    there = retag(path, dest_dir=tmp_path / "there", version=Version("2"))
+    assert len(contents(there)["demo-2.dist-info/sboms/a.cdx.json"].splitlines()) == len(
+        text.splitlines()
+    )
+    back = retag(there, dest_dir=tmp_path / "back", version=Version("1.0"))
+    assert back.read_bytes() == path.read_bytes()
 
 
 def test_grafted_libraries_without_a_bill_get_one(
