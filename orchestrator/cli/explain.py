@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from orchestrator.models import BuildRequest, Target
+    from orchestrator.models import BuildRequest, Demands, Target
 
 
 @click.command("explain")
@@ -65,6 +65,7 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     yield "runner", target.runner, origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
     yield from _steps(target, origins)
+    yield from _demands(target.demands, origins)
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
         shell = " (shell)" if each.shell else ""
@@ -131,3 +132,22 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         amount = getattr(target.resources, name)
         if amount is not None:
             yield name, str(amount), origins.get(f"resources.{name}", "")
+    if steps.repair == "auditwheel":
+        refused = origins.get("build.repair-refused", "")
+        yield "repair refused", steps.repair_refused, refused
+    if steps.normalise:
+        normalise = origins.get("build.normalise", "")
+        yield "normalise", "order, times and modes of all members", normalise
+
+
+def _demands(demands: Demands, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    rules = origins.get("verify.rules", "")
+    for rule, level in demands.levels:
+        yield f"rule {rule}", level, f"{rules}.{rule}"
+    if demands.size_budget is not None:
+        budget = origins.get("verify.size-budget", "")
+        yield "size budget", f"{demands.size_budget} bytes", budget
+    if demands.required:
+        yield "required", ", ".join(demands.required), origins.get("verify.required", "")
+    if demands.build_paths:
+        yield "build paths", ", ".join(demands.build_paths), origins.get("verify.build-paths", "")

@@ -97,16 +97,17 @@ def metadata_valid(subject: Subject) -> Iterator[Finding]:
 
 
 def names_agree(subject: Subject) -> Iterator[Finding]:
-    """File name, METADATA and dist-info directory name the same project (PEP 503)."""
+    """File name, METADATA, dist-info and data directories name the same project (PEP 503)."""
     name = subject.archive.name.name
     stated = subject.metadata.get("Name", "").strip() if subject.metadata else ""
     if stated and canonicalize_name(stated) != name:
         message = f"METADATA says Name: {stated}, the file name says {name}"
         yield found("name-metadata", message)
-    directory = subject.archive.dist_info.removesuffix(".dist-info").rpartition("-")[0]
-    if canonicalize_name(directory) != name:
-        message = f"{subject.archive.dist_info} is of {directory!r}, the file name says {name}"
-        yield found("name-dist-info", message)
+    for top in _directories(subject):
+        directory = top.rpartition(".")[0].rpartition("-")[0]
+        if canonicalize_name(directory) != name:
+            message = f"{top} is of {directory!r}, the file name says {name}"
+            yield found("name-dist-info", message)
 
 
 def versions_agree(subject: Subject) -> Iterator[Finding]:
@@ -116,15 +117,19 @@ def versions_agree(subject: Subject) -> Iterator[Finding]:
     if stated and _version(stated) not in {None, version}:
         message = f"METADATA says Version: {stated}, the file name says {version}"
         yield found("version-metadata", message)
-    names = [member.filename.partition("/") for member in subject.archive.members]
-    tops = {top for top, slash, _ in names if slash}
-    directories = sorted(top for top in tops if top.endswith(".data"))
-    for top in (*directories, subject.archive.dist_info):
+    for top in _directories(subject):
         # "_" stands for "-" in directory names, and reads as a separator all the same.
         text = top.rpartition(".")[0].rpartition("-")[2].replace("_", "-")
         if _version(text) != version:
             message = f"{top} says {text or 'no version'}, the file name says {version}"
             yield found("version-dist-info", message)
+
+
+def _directories(subject: Subject) -> tuple[str, ...]:
+    """Return the directories that carry name and version: data and dist-info."""
+    names = [member.filename.partition("/") for member in subject.archive.members]
+    tops = {top for top, slash, _ in names if slash}
+    return (*sorted(top for top in tops if top.endswith(".data")), subject.archive.dist_info)
 
 
 def wheel_file(subject: Subject) -> Iterator[Finding]:
