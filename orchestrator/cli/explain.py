@@ -64,7 +64,11 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     native = "emulated there" if target.emulated else "native there"
     yield "runner", target.runner, origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
-    yield from _steps(target, origins)
+    yield from _library(target) if target.library is not None else _steps(target, origins)
+    for name in ("cpus", "memory"):
+        amount = getattr(target.resources, name)
+        if amount is not None:
+            yield name, str(amount), origins.get(f"resources.{name}", "")
     yield from _demands(target.demands, origins)
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
@@ -104,13 +108,15 @@ def _cells(target: Target) -> Iterator[tuple[str, str, str]]:
             yield "covers", " ".join(value for _, value in cell), ""
 
 
-def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    steps = target.steps
+def _library(target: Target) -> Iterator[tuple[str, str, str]]:
     if target.library is not None:
         where = f"library.{target.library.name}"
         yield "library command", target.library.command, f"{where}.command"
         yield "outputs", ", ".join(target.library.outputs), f"{where}.outputs"
-        return
+
+
+def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    steps = target.steps
     commands = {
         "build.before-all": steps.before_all,
         "build.before-build": steps.before_build,
@@ -128,10 +134,6 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "timeout", f"{steps.timeout} s", origins.get("build.timeout", "")
     if steps.external:
         yield "external", ", ".join(steps.external), origins.get("build.external", "")
-    for name in ("cpus", "memory"):
-        amount = getattr(target.resources, name)
-        if amount is not None:
-            yield name, str(amount), origins.get(f"resources.{name}", "")
     if steps.repair == "auditwheel":
         refused = origins.get("build.repair-refused", "")
         yield "repair refused", steps.repair_refused, refused

@@ -106,8 +106,8 @@ def _findings(
 
 
 def _level(text: str) -> tuple[str, Level]:
-    from orchestrator.config.load import closest
     from orchestrator.config.rules import RULES
+    from orchestrator.config.spelling import closest
 
     rule, _, level = text.partition("=")
     if rule not in RULES:
