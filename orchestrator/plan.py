@@ -511,6 +511,7 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
     if runner:
         origins["runner"] = runner[-1][0]
+    origins |= {f"version.{key}": path for key, path in version.where.items()}
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     return _Merged(
         demands=_demands(sections.pop("verify"), levels),
