@@ -520,7 +520,7 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
         env=env,
         image=image[-1] if image else None,
         runner=runner[-1] if runner else None,
-        origins=tuple(origins.items()),
+        origins=tuple(sorted(origins.items())),
     )
 
 
@@ -791,6 +791,8 @@ def _identity(target: Target) -> Any:
         tuple((each.name, each.value, each.shell) for each in target.env),
         replace(target.steps, timeout=None),
         target.needs,
+        # What tells released variants apart has been dropped: they are not the same for that.
+        target.variant if target.release else (),
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.config.lines import line_numbers, line_of
 from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def command(target: str, matrix: Path, channel: str) -> None:
         say=stderr().print,
     )
     from rich.table import Table
+
+    from orchestrator.config.lines import line_numbers, line_of
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):

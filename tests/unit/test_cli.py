@@ -506,7 +506,7 @@ def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli
         "axis cuda": "13.0 axes.cuda",
         "version": "1.0+cu130",
         "build tag": "1 version.build-tag",
-        "image": "manylinux_2_28 images",
+        "image": "manylinux_2_28 cibuildwheel",
         "backend": "cibuildwheel",
         "env A": "${LITERAL} env",
         "env B": "$A/x env (shell)",
