@@ -509,7 +509,7 @@ def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli
         "image": "manylinux_2_28 cibuildwheel",
         "backend": "cibuildwheel",
         "env A": "${LITERAL} env",
-        "env B": "$A/x env (shell)",
+        "env B (shell)": "$A/x matrix.toml:",
         "env C": "13 override[0].env",
         "env BUILD_VERSION": "1.0+cu130 version.inject",
         "test": "as the project says",
