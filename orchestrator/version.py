@@ -168,7 +168,7 @@ class _Composer:
         local = "" if release else self._local(base)
         version = f"{public}+{local}" if local else str(public)
         names |= {"version": version, "local": local, "public": str(public), "base": base.public}
-        names |= {"pre": "".join(map(str, public.pre or ())), "release": str(release).lower()}
+        names |= {"pre": "".join(map(str, public.pre or ()))}
         names |= {"post": _text(public.post), "dev": _text(public.dev)}
         names["build_tag"] = "" if release else self._build_tag()
         return Composed(

@@ -222,7 +222,7 @@ def ask_images(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
         pull=pull,
         env=environ,
         host=_open_host,
-        log=stderr().print,
+        log=_say,
     )
     while questions := [
         question
@@ -267,7 +267,11 @@ def undetermined_problems(
 def _open_host() -> Host:
     from orchestrator.run.session import open_host
 
-    return open_host(os.environ, stderr().print)
+    return open_host(os.environ, _say)
+
+
+def _say(line: str) -> None:
+    stderr().print(line, markup=False)
 
 
 def builder_facts() -> BuilderFacts:

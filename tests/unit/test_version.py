@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.version import Version
 
+from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VersionParts
+from orchestrator.config.sources import Kind
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models import Answer, Arch, Question
 from orchestrator.version import (
@@ -21,6 +23,7 @@ from orchestrator.version import (
     pins,
     rankings,
 )
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +159,6 @@ def test_what_templates_may_name() -> None:
         "dev": "5",
         "local": "cu124",
         "build_tag": "1_12.4",
-        "release": "false",
     }
     assert found.names["sha"] == "abc"
 
@@ -446,3 +448,16 @@ def test_what_is_no_pin(text: str) -> None:
     table = {"base": "1", "pins": {"torch": text}}
     with pytest.raises(ConfigError, match=r"^version\.pins\.torch: .* is no pinned requirement"):
         pins(merge(layered(table)), made(table))
+
+
+def test_the_documentation_names_everything_there_is() -> None:
+    text = (REPOSITORY / "docs" / "versions.md").read_text("utf-8")
+    presets = {name for name in PRESETS if f"`{name}`" not in text}
+    sources = {kind for kind in Kind if f"`{kind}" not in text}
+    keys = {
+        field.alias for field in VersionParts.model_fields.values() if f"`{field.alias}" not in text
+    }
+
+    assert (presets, sources, keys) == (set(), set(), set())
+    variables = {name.split("_FOR_")[0] for preset in PRESETS.values() for name in preset}
+    assert {name for name in variables if name not in text} == set()
