@@ -57,8 +57,8 @@ class Outside:
     answers: Mapping[Question, Answer] = field(default_factory=dict)
 
 
-class Unanswered(Exception):  # noqa: N818 - not an error: an image has to be asked first
-    """A part that is needed stands in a container that nobody has asked yet."""
+class Unanswered(Exception):  # noqa: N818 - not an error: somebody has to be asked first
+    """Only setuptools-scm or an image knows a part that is needed, and nobody has asked yet."""
 
     def __init__(self, part: str, questions: tuple[Question, ...]) -> None:
         super().__init__(part, questions)
@@ -78,7 +78,7 @@ class Composed:
         release: whether it is for a public index.
         parts: every part with where it came from, for the record.
         names: what templates may name. Naming a required part that no source knows raises
-            `ConfigError`, one that only a container knows `Unanswered`.
+            `ConfigError`, one that nobody has been asked for `Unanswered`.
     """
 
     version: str
@@ -143,7 +143,7 @@ def compose(
 
     Raises:
         ConfigError: the outcome could never be a wheel's version or build tag.
-        Unanswered: it needs what only the container knows.
+        Unanswered: it needs what only setuptools-scm or the image knows.
     """
     return _Composer(tables, axes, outside, (image, arch)).composed()
 
@@ -198,14 +198,16 @@ class _Composer:
         for index, source in enumerate(ranking):
             answer = self._ask(source)
             if answer is None and not winner:
-                return tuple(self._question(each) for each in ranking[index:] if _contained(each))
+                asked = self._question(source)
+                rest = (self._question(each) for each in ranking[index:] if _costly(each))
+                return tuple(each for each in rest if each.image == asked.image)
             answers.append(answer or Answer(source=source, value="", note="not asked"))
             if not winner and answer and (answer.value or parse(source).kind is Kind.CONST):
                 value, winner = answer.value, source
         return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
 
     def _ask(self, source: str) -> Answer | None:
-        """Return what a source said; None when it has to be asked of a container first."""
+        """Return what a source said; None when it takes long to ask, and nobody has yet."""
         found = parse(source)
         if found.kind is Kind.CONST:
             return Answer(source=source, value=found.argument)
@@ -214,11 +216,7 @@ class _Composer:
             return Answer(source=source, value=self._outside.version or "", note=note)
         answer = self._outside.answers.get(self._question(source))
         if answer is None:
-            return (
-                None
-                if found.kind.in_container
-                else Answer(source=source, value="", note="not asked")
-            )
+            return None if found.kind.costly else Answer(source=source, value="", note="not asked")
         if placeholder(answer.value):
             note = f"{answer.value!r} is a placeholder"
             return Answer(source=source, value="", note=note)
@@ -371,6 +369,10 @@ def _unset(part: VersionPart, where: str) -> NoReturn:
 
 def _contained(source: str) -> bool:
     return parse(source).kind.in_container
+
+
+def _costly(source: str) -> bool:
+    return parse(source).kind.costly
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.builders.version_sources import HostSources
-from orchestrator.models import Answer, Question
 from orchestrator.run.session import open_host
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.models import Answer
 
 pytestmark = pytest.mark.index
 
@@ -37,12 +38,11 @@ def repository(tmp_path: Path) -> Path:
 def ask(root: Path) -> Answer:
     sources = HostSources(
         root=root,
-        version=None,
-        # What the caller's environment pretends has to be named as a source of its own.
-        environ={**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": "9"},
-        host=lambda: open_host(os.environ, str),
+        environ=os.environ,
     )
-    return sources.answers([("scm",)])[Question(source="scm")]
+    # What the caller's environment pretends has to be named as a source of its own.
+    environ = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": "9"}
+    return sources.scm("scm", open_host(environ, str))
 
 
 HATCH = '[project]\nname = "x"\n[tool.hatch.version]\nsource = "vcs"\n'

@@ -953,7 +953,7 @@ def contained(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
 def test_a_plan_without_an_engine_says_what_only_an_image_knows(contained: Cli) -> None:
     table = contained("plan")
     assert table.code == 0
-    assert "known only in its image" in table.out
+    assert "not known yet" in table.out
     assert "2 targets, 0 cells excluded" in table.out
     assert table.err.count("no version yet: ") == 2
     assert "'cuda' is known only in image registry/a:1 (container-env:CUDA_VERSION)" in table.err

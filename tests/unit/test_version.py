@@ -319,6 +319,19 @@ def test_an_earlier_source_spares_the_container() -> None:
         made({**CONTAINED, "parts": parts})
 
 
+def test_setuptools_scm_is_asked_only_when_its_turn_comes() -> None:
+    table = {"base": ["env:V", "scm", "container-env:V"]}
+
+    assert made(table, said={"env:V": "1.0"}).version == "1.0"
+    with pytest.raises(Unanswered) as caught:
+        made(table, said={"env:V": "<unknown>"})
+    assert caught.value.questions == (Question(source="scm"),), "and images only after it"
+    assert made(table, said={"scm": "2.0+x"}).version == "2.0"
+    with pytest.raises(Unanswered) as caught:
+        made(table, said={"scm": ""})
+    assert [each.image for each in caught.value.questions] == [IMAGE]
+
+
 # Omitting, releasing, merging
 
 
