@@ -31,6 +31,7 @@ _LOCAL = re.compile(r"[a-z0-9]+(?:\.[a-z0-9]+)*")
 # What separates the segments of a local part (PEP 440), outside of a template's braces.
 _SEPARATOR = re.compile(r"[._-](?![^{}]*\})")
 _NUMBER = re.compile(r"[0-9]+")
+_PRE = re.compile(r"[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*", re.IGNORECASE)
 
 OWN = ("base", "pre", "post", "dev", "release")
 """Parts with a meaning of their own; all others are the user's."""
@@ -155,7 +156,6 @@ class _Composer:
         self, tables: Merged, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
     ) -> None:
         self._settings, self._where = tables.parts, tables.where
-        self._axes = axes
         self._outside = outside
         self._place = place
         self._parts = self._resolve_all()
@@ -255,6 +255,8 @@ class _Composer:
         text = f"{base.epoch}!" if base.epoch else ""
         text += ".".join(map(str, base.release))
         pre = self._value("pre")
+        if pre and not _PRE.fullmatch(pre):
+            raise ConfigError.of(f"{pre!r} is no pre-release part", where=self._where["pre"])
         text += pre if pre is not None else "".join(map(str, base.pre or ()))
         for name, own in (("post", base.post), ("dev", base.dev)):
             declared = self._value(name)
@@ -262,7 +264,7 @@ class _Composer:
             if declared and not _NUMBER.fullmatch(declared):
                 raise ConfigError.of(f"{declared!r} is no number", where=self._where[name])
             text += f".{name}{number}" if number else ""
-        return base, _version(text, where=self._where.get("pre", where))
+        return base, _version(text, where=where)
 
     def _local(self, base: Version) -> str:
         written = self._settings.local
@@ -270,7 +272,8 @@ class _Composer:
         if not written:
             return base.local or ""
         segments = _SEPARATOR.split(written)
-        local = ".".join(filter(None, map(self._filled, segments))).lower().replace("_", ".")
+        local = ".".join(filter(None, map(self._filled, segments))).lower()
+        local = re.sub("[-_]", ".", local)
         if local and base.local:
             raise ConfigError.of(
                 f"{str(base)!r} has a local part already, and {where} adds {local!r}",
@@ -361,9 +364,9 @@ def _known(name: str, found: VersionPart | tuple[Question, ...], where: Mapping[
 
 def _unset(part: VersionPart, where: str) -> NoReturn:
     said = "; ".join(map(str, part.answers))
-    hint = 'set version.base, for instance base = "1.2.3"'
-    if part.name != "base":
-        hint = 'add "const:" at the end of its sources if it may be empty'
+    hint = 'add "const:" at the end of its sources if it may be empty'
+    if part.name == "base":
+        hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
     raise ConfigError.of(f"no source knows {part.name!r}: {said}", where=where, hint=hint)
 
 

@@ -188,7 +188,8 @@ def test_what_is_no_build_tag(tag: str) -> None:
         ({"base": "1.0+a", "local": "b"}, "version.base", "has a local part already"),
         ({"base": "1.0", "dev": "now"}, "version.dev", "'now' is no number"),
         ({"base": "1.0", "post": "1a"}, "version.post", "'1a' is no number"),
-        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'1.0gamma' is no PEP 440 version"),
+        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'gamma' is no pre-release part"),
+        ({"base": "1.0", "pre": "rc1+x"}, "version.pre", "'rc1+x' is no pre-release part"),
         (
             {"base": "1", "release": "soon"},
             "version.release",
@@ -308,6 +309,12 @@ def test_what_only_the_container_knows_has_to_be_asked_there() -> None:
 
     said = {"container-env:CUDA_VERSION": "", "container-file:/v.json#cuda.version": "13.2.1"}
     assert made(CONTAINED, said=said).version == "1.0+cu132"
+
+
+def test_what_a_source_says_is_normalised_like_the_template() -> None:
+    table = {"base": "1.0", "parts": {"nv": "env:NV"}, "local": "nv{nv}"}
+
+    assert made(table, said={"env:NV": "26-04_RC.1"}).version == "1.0+nv26.4.rc.1"
 
 
 def test_an_earlier_source_spares_the_container() -> None:
