@@ -53,7 +53,8 @@ def command(  # noqa: PLR0913 - the options of the command line
             plan = selected(workspace.plan, select, part)
     if form == "ids":
         click.echo("\n".join(plan.ids))
-    elif form == "json":
+        return  # an ID needs no version, so nobody was asked for one
+    if form == "json":
         click.echo(_json(workspace, plan), nl=False)
     elif form == "github":
         click.echo(plans.github(plan))
