@@ -311,14 +311,14 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undetermined:
-    """A cell whose version stands in its container, which nobody has asked yet.
+    """A cell whose version only its image or setuptools-scm knows, and nobody has asked yet.
 
     Attributes:
         id: the target's ID; it depends on the axes alone.
         python: its python tag.
         arch: its architecture.
         part: the part of the version that is not known.
-        questions: what has to be asked of the image.
+        questions: what has to be asked.
         derived: properties that follow from its values.
         covers: the cell.
         needs: libraries whose outputs go into its source.
@@ -341,7 +341,8 @@ class Undetermined:
         """What is not known, and who knows it, in one line."""
         sources = ", ".join(each.source for each in self.questions)
         image = self.questions[0].image
-        return f"the version's part {self.part!r} is known only in image {image} ({sources})"
+        who = f"in image {image}" if image else "to setuptools-scm"
+        return f"the version's part {self.part!r} is known only {who} ({sources})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +352,7 @@ class Plan:
     Attributes:
         targets: libraries first, then wheels, in the order of the matrix.
         exclusions: cells that are not built.
-        undetermined: cells that become targets once their image has been asked for a version.
+        undetermined: cells that become targets once somebody has been asked for their version.
         channel: the channel it was made for, empty for none.
     """
 

@@ -94,7 +94,7 @@ def make_plan(
 ) -> Plan:
     """Resolve the whole matrix.
 
-    A cell whose version stands in a container that nobody has asked yet becomes no target but an
+    A cell whose version only its image or setuptools-scm knows becomes no target but an
     `Undetermined`; once `outside` has the answers to its questions it becomes one.
 
     Args:

@@ -299,6 +299,10 @@ def check_record(name: str, result: dict[str, object]) -> None:
 
 
 def check_nothing_was_erased(place: Path, backend: str) -> None:
+    plan = orchestrator("plan", "--format=json", cwd=place, env=PROJECTS["own"].env)
+    targets = json.loads(plan.stdout)["targets"]
+    made = [(each["version"], each["build_tag"]) for each in targets]
+    assert made == list(PROJECTS["own"].made), "the image that is here is asked by `plan` too"
     log = (place / ".orchestrator/logs/cp311-manylinux_x86_64-12.9.log").read_text()
     seen = next(line for line in log.splitlines() if "SEEN {" in line)
     assert "'EMPTY': None" in seen
