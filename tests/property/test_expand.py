@@ -72,7 +72,7 @@ def cells(tree: Tree) -> Iterator[Cell]:
         key: axis if isinstance(axis, dict) else {"values": axis}
         for key, axis in tree["axes"].items()
     }
-    everywhere = [
+    everywhere: list[list[Any]] = [
         [(key, value) for value in axis["values"]]
         for key, axis in axes.items()
         if "when" not in axis
