@@ -9,6 +9,7 @@ from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models import Demands, Level, OnRefusal, Target
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside
 
 FACTS = builder_facts()
 AXES = """
@@ -25,7 +26,7 @@ local = "cu{cuda|nodot}"
 
 def targets(text: str) -> tuple[Target, ...]:
     settings = load((AXES + text).encode(), facts=FACTS)
-    return make_plan(settings, source_version=None, facts=FACTS).targets
+    return make_plan(settings, facts=FACTS, outside=Outside()).targets
 
 
 def problem(text: str) -> Problem:
