@@ -511,6 +511,7 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
     runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
     if runner:
         origins["runner"] = runner[-1][0]
+    origins |= {f"version.{key}": path for key, path in version.where.items()}
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     return _Merged(
         demands=_demands(sections.pop("verify"), levels),
@@ -519,7 +520,7 @@ def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
         env=env,
         image=image[-1] if image else None,
         runner=runner[-1] if runner else None,
-        origins=tuple(origins.items()),
+        origins=tuple(sorted(origins.items())),
     )
 
 
@@ -790,6 +791,8 @@ def _identity(target: Target) -> Any:
         tuple((each.name, each.value, each.shell) for each in target.env),
         replace(target.steps, timeout=None),
         target.needs,
+        # What tells released variants apart has been dropped: they are not the same for that.
+        target.variant if target.release else (),
     )
 
 

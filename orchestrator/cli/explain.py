@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.config.lines import line_numbers, line_of
 from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def command(target: str, matrix: Path, channel: str) -> None:
     )
     from rich.table import Table
 
+    from orchestrator.config.lines import line_numbers, line_of
+
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
@@ -56,7 +57,7 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     if target.library is None:
         yield "version", target.version, "version" + (" (release)" if target.release else "")
         yield "build tag", target.build_tag or "-", "version.build-tag"
-        yield from _parts(target)
+        yield from _parts(target, origins)
     yield "source", f"{request.source.name or '?'} {request.source.digest}", "project.source"
     yield "image", target.image, origins["image"]
     if target.baseline:
@@ -86,9 +87,11 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     yield "key", request.key, "SHA-256 of all that can change the wheel"
 
 
-def _parts(target: Target) -> Iterator[tuple[str, str, str]]:
+def _parts(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for part in target.parts:
-        yield f"  {part.name}", part.value or "-", part.source or "no source has it"
+        won = part.source or "no source has it"
+        origin = origins.get(f"version.{part.name}") or origins.get(f"version.parts.{part.name}")
+        yield f"  {part.name}", f"{part.value or '-'} ({won})", origin or "version"
         for answer in part.answers:
             yield f"    {answer.source}", answer.value or f"({answer.note or 'empty'})", ""
     for pin in target.pins:

@@ -4,105 +4,154 @@ from __future__ import annotations
 
 import string
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
-from orchestrator.config.settings import Settings, axis_value_ok
+from orchestrator.config.settings import axis_value_ok
 from orchestrator.errors import ConfigError
 from orchestrator.matrix.expand import Expansion, expand
-from orchestrator.matrix.select import select_ids
+from orchestrator.matrix.grid import layered
+from tests.property.matrices import Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-Axes = dict[str, list[str]]
-Rules = list[dict[str, list[str]]]
-
-NAMES = st.sampled_from(["cuda", "torch", "abi", "rocm", "zeta", "a"])
-VALUES = st.lists(
-    st.text(string.ascii_letters + string.digits + "._+-", min_size=1, max_size=4).filter(
-        axis_value_ok
-    ),
-    min_size=1,
-    max_size=3,
-    unique=True,
-)
-BUILT_IN = st.fixed_dictionaries(
-    {
-        "python": st.lists(
-            st.sampled_from(["cp310", "cp312", "cp314t"]), min_size=1, max_size=3, unique=True
-        ),
-        "arch": st.lists(
-            st.sampled_from(["x86_64", "aarch64"]), min_size=1, max_size=2, unique=True
-        ),
-        "libc": st.lists(
-            st.sampled_from(["manylinux", "musllinux"]), min_size=1, max_size=2, unique=True
-        ),
-    }
-)
+Cell = frozenset[tuple[str, str]]
 
 
-@st.composite
-def axes(draw: st.DrawFn) -> Axes:
-    return draw(BUILT_IN) | draw(st.dictionaries(NAMES, VALUES, max_size=3))
+def outcome(tree: Tree) -> Expansion | tuple[str, ...]:
+    try:
+        return expand(layered(made(tree)).grid)
+    except ConfigError as error:
+        return tuple(sorted(map(str, error.problems)))
 
 
-@st.composite
-def rules(draw: st.DrawFn, of: Axes) -> Rules:
-    found: Rules = []
-    for _ in range(draw(st.integers(0, 3))):
-        chosen = draw(st.lists(st.sampled_from(sorted(of)), min_size=1, max_size=3, unique=True))
-        found.append(
-            {
-                name: draw(st.lists(st.sampled_from(of[name]), min_size=1, max_size=2))
-                for name in chosen
-            }
-        )
+def expanded(tree: Tree) -> Expansion:
+    found = outcome(tree)
+    assume(isinstance(found, Expansion))
+    assert isinstance(found, Expansion)
     return found
 
 
-def made(
-    of: Mapping[str, Any],
-    excludes: Sequence[Mapping[str, Any]] = (),
-    overrides: Sequence[Mapping[str, Any]] = (),
-) -> Settings:
-    return Settings.model_validate(
-        {
-            "axes": of,
-            "exclude": [{"when": when} for when in excludes],
-            "override": [{"when": when, "runner": "x"} for when in overrides],
-        }
+def facts(found: Expansion | tuple[str, ...]) -> object:
+    """Everything but the function that names cells."""
+    return (found.cells, found.exclusions) if isinstance(found, Expansion) else found
+
+
+# A second expansion, written for nothing but to be plainly right
+
+
+def matches(value: str, pattern: str) -> bool:
+    if pattern[0] not in "<>=!~":
+        return fnmatchcase(value, pattern)
+    version = f"{value[2]}.{value[3:].rstrip('t')}" if value[:3] in {"cp3", "pp3"} else value
+    try:
+        return SpecifierSet(pattern, prereleases=True).contains(Version(version))
+    except InvalidVersion:
+        return False
+
+
+def meant(when: Mapping[str, Any], cell: Cell) -> bool:
+    values = dict(cell)
+    return all(
+        (axis in values) == want
+        if isinstance(want, bool)
+        else axis in values and any(matches(values[axis], each) for each in want)
+        for axis, want in when.items()
     )
 
 
-def outcome(found: Settings) -> Expansion | tuple[str, ...]:
-    try:
-        return expand(found)
-    except ConfigError as error:
-        return tuple(map(str, error.problems))
+def cells(tree: Tree) -> Iterator[Cell]:
+    """Every cell before the rules, in no order."""
+    axes = {
+        key: axis if isinstance(axis, dict) else {"values": axis}
+        for key, axis in tree["axes"].items()
+    }
+    everywhere = [
+        [(key, value) for value in axis["values"]]
+        for key, axis in axes.items()
+        if "when" not in axis
+    ]
+    for rows in tree.get("rows", ()):
+        everywhere.append([tuple(zip(rows["axes"], row, strict=True)) for row in rows["values"]])
+    for choice in product(*everywhere):
+        pairs = [pair if isinstance(pair[0], str) else None for pair in choice]
+        flat = [pair for pair in pairs if pair]
+        flat += [pair for group in choice if not isinstance(group[0], str) for pair in group]
+        yield from with_conditional(frozenset(flat), axes)
+
+
+def with_conditional(cell: Cell, axes: Mapping[str, Any]) -> Iterator[Cell]:
+    """Add the axes of some cells, those first whose ``when`` names none that is undecided."""
+    found = {cell}
+    undecided = {key: axis for key, axis in axes.items() if "when" in axis}
+    while undecided:
+        key = next(k for k, axis in undecided.items() if not axis["when"].keys() & undecided.keys())
+        axis = undecided.pop(key)
+        found = {
+            extended
+            for each in found
+            for extended in (
+                [each | {(key, value)} for value in axis["values"]]
+                if meant(axis["when"], each)
+                else [each]
+            )
+        }
+    yield from found
 
 
 @given(st.data())
 def test_the_order_of_keys_means_nothing(data: st.DataObject) -> None:
-    of = data.draw(axes())
-    excludes, overrides = data.draw(rules(of)), data.draw(rules(of))
-    shuffled = {name: of[name] for name in data.draw(st.permutations(sorted(of)))}
-    turned = [dict(reversed(when.items())) for when in excludes]
+    tree = data.draw(matrices())
 
-    first, second = made(of, excludes, overrides), made(shuffled, turned, overrides)
-    assert outcome(first) == outcome(second)
+    assert facts(outcome(tree)) == facts(outcome(shuffled(data.draw, tree)))
 
 
-@given(st.data())
-def test_excludes_only_remove(data: st.DataObject) -> None:
-    of = data.draw(axes())
-    whole = outcome(made(of))
-    part = outcome(made(of, data.draw(rules(of))))
-    assume(isinstance(whole, Expansion) and isinstance(part, Expansion))
-    assert isinstance(whole, Expansion)
-    assert isinstance(part, Expansion)
+@given(matrices())
+def test_the_cells_are_those_of_a_plain_product_less_the_rules(tree: Tree) -> None:
+    tree.pop("include", None)
+    found = expanded(tree)
+    first = {
+        cell: next(
+            (
+                f"exclude[{i}]"
+                for i, rule in enumerate(tree["exclude"])
+                if meant(rule["when"], cell)
+            ),
+            None,
+        )
+        for cell in cells(tree)
+    }
+
+    assert {frozenset(each.values) for each in found.cells} == {
+        cell for cell, rule in first.items() if rule is None
+    }
+    assert {frozenset(each.cell): each.rule for each in found.exclusions} == {
+        cell: rule for cell, rule in first.items() if rule is not None
+    }
+    assert len(found.cells) + len(found.exclusions) == len(first)
+
+
+@given(matrices())
+def test_an_override_applies_to_exactly_the_cells_it_names(tree: Tree) -> None:
+    for cell in expanded(tree).cells:
+        assert cell.overrides == tuple(
+            index
+            for index, rule in enumerate(tree["override"])
+            if meant(rule["when"], frozenset(cell.values))
+        )
+
+
+@given(matrices())
+def test_excludes_only_remove(tree: Tree) -> None:
+    tree.pop("include", None)
+    whole = expanded({**tree, "exclude": []})
+    part = expanded(tree)
 
     kept = {cell.id for cell in part.cells}
     assert [cell for cell in whole.cells if cell.id in kept] == list(part.cells)
@@ -112,50 +161,46 @@ def test_excludes_only_remove(data: st.DataObject) -> None:
     assert whole.exclusions == ()
 
 
-@given(st.data())
-def test_a_rule_means_exactly_the_cells_it_names(data: st.DataObject) -> None:
-    of = data.draw(axes())
-    excludes = data.draw(rules(of))
-    found = outcome(made(of, excludes))
-    assume(isinstance(found, Expansion))
-    assert isinstance(found, Expansion)
+@given(matrices())
+def test_includes_only_add_and_nothing_is_built_and_excluded(tree: Tree) -> None:
+    added = tree.pop("include", [])
+    without = expanded(tree)
+    whole = expanded({**tree, "include": added})
 
-    def first_match(cell: tuple[tuple[str, str], ...]) -> str | None:
-        values = dict(cell)
-        for index, when in enumerate(excludes):
-            if all(values[axis] in want for axis, want in when.items()):
-                return f"exclude[{index}]"
-        return None
-
-    assert all(first_match(cell.values) is None for cell in found.cells)
-    assert [first_match(each.cell) for each in found.exclusions] == [
-        each.rule for each in found.exclusions
-    ]
+    count = len(without.cells)
+    assert whole.cells[:count] == without.cells
+    assert {frozenset(cell.values) for cell in whole.cells[count:]} == {
+        frozenset(each.items()) for each in added
+    }
+    built = {cell.values for cell in whole.cells}
+    assert not built & {each.cell for each in whole.exclusions}
+    assert built | {each.cell for each in whole.exclusions} >= {
+        each.cell for each in without.exclusions
+    }
 
 
-@given(axes())
-def test_ids_are_unique_and_each_selects_itself_alone(of: Axes) -> None:
-    found = outcome(made(of))
-    if not isinstance(found, Expansion):
-        # The one thing that may be wrong with these axes.
-        assert all("two cells have the ID" in each for each in found)
-        return
+@given(matrices())
+def test_ids_are_unique_and_begin_with_the_platform(tree: Tree) -> None:
+    found = expanded(tree)
 
     ids = [cell.id for cell in found.cells]
     assert len(set(ids)) == len(ids)
-    for each in ids:
-        assert select_ids(ids, [each]) == (each,)
-        assert [other for other in ids if fnmatchcase(other, each)] == [each]
-        assert "/" not in each
-        assert not each.startswith((".", "-"))
+    for cell in found.cells:
+        values = dict(cell.values)
+        assert [name for name, _ in cell.values[:3]] == ["python", "libc", "arch"]
+        assert cell.id.startswith(f"{values['python']}-{values['libc']}_{values['arch']}")
+        assert axis_value_ok(cell.id)
+        assert [other for other in ids if fnmatchcase(other, cell.id)] == [cell.id]
+        assert found.name(cell.values) == cell.id
 
 
-@given(axes(), st.text(string.printable, max_size=8))
-def test_any_label_gives_good_ids_or_an_error(of: Axes, label: str) -> None:
+@given(matrices(), st.text(string.printable, max_size=8))
+def test_any_label_gives_good_ids_or_an_error(tree: Tree, label: str) -> None:
     text = label.replace("{", "").replace("}", "")
-    found = outcome(made({**of, "b": {"values": ["1", "2"], "label": text + "{b}"}}))
+    tree["axes"]["b"] = {"values": ["1", "2"], "label": text + "{b}"}
+    found = outcome(tree)
 
     if isinstance(found, Expansion):
-        for cell in found.cells:
-            assert axis_value_ok(cell.id)
-            assert select_ids([c.id for c in found.cells], [cell.id]) == (cell.id,)
+        ids = [cell.id for cell in found.cells]
+        assert len(set(ids)) == len(ids)
+        assert all(map(axis_value_ok, ids))

@@ -49,6 +49,7 @@ from orchestrator.models import (
     Libc,
     OnMismatch,
     OnRefusal,
+    Resources,
     Source,
     Steps,
     Target,
@@ -508,12 +509,15 @@ def test_the_engine_option_is_understood(tmp_path: Path) -> None:
     hostile = ("--network=host", "--env=A=b c", "--env=Q='\"; x: y", "--env=D=$(touch x)")
     made = backend(tmp_path, *hostile, environ={"SSL_CERT_FILE": str(bundle)})
 
-    found = OCIContainerEngineConfig.from_config_string(made._engine_option(TARGET))
+    limits = Resources(cpus=1.5, memory="1024b")
+    target = replace(TARGET, resources=limits)
+    found = OCIContainerEngineConfig.from_config_string(made._engine_option(target))
 
     assert found.name == "podman"
     assert found.disable_host_mount
     assert found.create_args[0] == "--label=orchestrator.run=1"
     assert tuple(found.create_args[-4:]) == hostile
+    assert found.create_args[-6:-4] == ("--cpus=1.5", "--memory=1024b")
     assert any(each.startswith(f"--volume={bundle}:") for each in found.create_args)
 
 

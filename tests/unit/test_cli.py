@@ -136,7 +136,10 @@ COMMANDS = (("plan",), ("plan", "--format=json"), ("explain", "x"), ("build",), 
 BAD: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "TOML": (b"[axes\n", ("error: matrix.toml: not valid TOML",)),
     "bytes": (b"\xff", ("not valid TOML",)),
-    "key": (MATRIX + "[projct]\n", ("error: projct: unknown key", "did you mean 'project'?")),
+    "key": (
+        MATRIX + "[projct]\n",
+        ("error: matrix.toml:21: projct: unknown key", "did you mean 'project'?"),
+    ),
     "type": (MATRIX + "[build]\ntimeout = '1'\n", ("build.timeout: must be an integer",)),
     "axis value": (MATRIX.replace("s390x", "s390"), ("axes.arch[1]", "did you mean 's390x'?")),
     "python": (MATRIX.replace("cp312", "cp3.12"), ("axes.python[1]", "did you mean 'cp312'?")),
@@ -240,8 +243,19 @@ def test_everything_excluded(cli: Cli) -> None:
     check_refused(said, ExitCode.NOTHING_SELECTED, "every cell of the matrix is excluded")
 
 
-def test_a_selection_that_is_no_glob(cli: Cli) -> None:
-    check_refused(cli("plan", "--select", "cuda>=13"), ExitCode.CONFIG, "--select: ", "not a glob")
+def test_a_selection_that_is_no_expression(cli: Cli) -> None:
+    check_refused(
+        cli("plan", "--select", "cuda>=13 &"), ExitCode.CONFIG, "--select: ", "is not an expression"
+    )
+    check_refused(
+        cli("plan", "--select", "cud>=13"), ExitCode.CONFIG, "--select: ", "did you mean 'cuda'?"
+    )
+
+
+def test_a_selection_by_axes(cli: Cli) -> None:
+    said = cli("plan", "--format=ids", "--select", "cuda>=13 & arch=s390x")
+
+    assert said.out.split() == [IDS[5]]
 
 
 @pytest.mark.parametrize("command", ["explain", "rebuild"])
@@ -269,7 +283,7 @@ def test_no_toolchain(cli: Cli, command: tuple[str, ...]) -> None:
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def open_workspace(_matrix: Path) -> None:
+    def open_workspace(_matrix: Path, _channel: str = "") -> None:
         raise error
 
     monkeypatch.setattr("orchestrator.cli.common.open_workspace", open_workspace)
@@ -384,10 +398,11 @@ def test_plan_as_a_table(cli: Cli) -> None:
 def test_plan_excluded(cli: Cli) -> None:
     lines = cli("plan", "--excluded").out.splitlines()
 
-    assert len(lines) == 3
-    assert "cp311 manylinux s390x 13.0" in lines[2]
-    assert "exclude[0]" in lines[2]
-    assert "no such torch" in lines[2]
+    text = "\n".join(lines)
+    assert "exclude[0]" in text
+    assert "no such torch" in text
+    assert "x86_64 s390x" in text
+    assert "13.0" in text
 
 
 def test_plan_json_is_the_contract(cli: Cli) -> None:
@@ -396,7 +411,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
 
     assert said.code == 0
     assert said.err == ""
-    assert set(document) == {"schema", "targets", "undetermined", "excluded"}
+    assert set(document) == {"schema", "channel", "targets", "undetermined", "excluded"}
     assert document["schema"] == 1
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]
@@ -412,6 +427,14 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "image": "manylinux_2_28",
         "runner": "ubuntu-24.04",
         "emulated": True,
+        "cost": 8.0,
+        "abi3": "",
+        "baseline": "",
+        "derived": {},
+        "covers": [{"python": "cp312", "libc": "manylinux", "arch": "s390x", "cuda": "13.0"}],
+        "test_pythons": [],
+        "needs": [],
+        "library": None,
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
     assert len(key) == 64
@@ -483,10 +506,10 @@ def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli
         "axis cuda": "13.0 axes.cuda",
         "version": "1.0+cu130",
         "build tag": "1 version.build-tag",
-        "image": "manylinux_2_28 images",
+        "image": "manylinux_2_28 cibuildwheel",
         "backend": "cibuildwheel",
         "env A": "${LITERAL} env",
-        "env B": "$A/x env (shell)",
+        "env B (shell)": "$A/x matrix.toml:",
         "env C": "13 override[0].env",
         "env BUILD_VERSION": "1.0+cu130 version.inject",
         "test": "as the project says",

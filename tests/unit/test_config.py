@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.cli.common import builder_facts
 from orchestrator.config import template
-from orchestrator.config.load import MANY, closest, dotted, load
+from orchestrator.config.load import dotted, load
 from orchestrator.config.settings import EnvValue, Settings
+from orchestrator.config.spelling import MANY, closest
 from orchestrator.errors import ConfigError, ExitCode, Problem
 from orchestrator.models import OnMismatch
 
@@ -135,7 +136,42 @@ WRONG = {
     # axes
     "no axes": ("", "axes", "is missing", ""),
     "empty axis": ("rocm = []", "axes.rocm", "must not be empty", ""),
-    "axis without values": ('rocm = { label = "x" }', "axes.rocm.values", "is missing", ""),
+    "circle of an axis with itself": (
+        'rocm = { values = ["6"], when = { rocm = "6" } }',
+        "axes.rocm.when.rocm",
+        "unknown axis 'rocm'",
+        "",
+    ),
+    "unknown axis in the when of an axis": (
+        'rocm = { values = ["6"], when = { cud = true } }',
+        "axes.rocm.when.cud",
+        "unknown axis 'cud'",
+        "'cuda'",
+    ),
+    "when of a built-in axis": (
+        'libc = { values = ["manylinux"], when = { cuda = true } }',
+        "axes.libc.when",
+        "every cell has libc",
+        "",
+    ),
+    "expression": (
+        '[[exclude]]\nwhen = "cuda >"',
+        "exclude[0].when",
+        "expected a value after cuda>, got the end",
+        "for instance",
+    ),
+    "glob in an expression": (
+        '[[exclude]]\nwhen = "cp312-*"',
+        "exclude[0].when",
+        "neither a comparison nor an axis",
+        "",
+    ),
+    "unknown axis in an expression": (
+        '[[exclude]]\nwhen = "cuda=13.0 & cud>=3"',
+        "exclude[0].when",
+        "unknown axis 'cud'",
+        "",
+    ),
     "value twice": ('rocm = ["a", "b", "a"]', "axes.rocm[2]", "'a' is there twice", ""),
     "value with a space": ('rocm = ["a b"]', "axes.rocm[0]", "cannot be an axis value", "letters"),
     "value like an option": ('rocm = ["-x"]', "axes.rocm[0]", "cannot be an axis value", ""),
@@ -349,6 +385,24 @@ def test_all_wrong_values_are_reported_together() -> None:
     ]
 
 
+def test_what_is_wrong_in_a_rest_stands_where_it_stands_in_the_file() -> None:
+    """A wrong item before it does not shift the numbers, nor hide what comes after."""
+    found = problems(
+        'rocm = [6.1, "a", "a"]\nzeta = { values = ["1"], lable = "x" }\nsix = "x"\n'
+        '[[exclude]]\nreason = "no when"\n'
+        "[[exclude]]\nwhen = { cuda = 12.4 }\n"
+        '[[exclude]]\nwhen = { cud = "1", six = "x" }\n'
+        '[[rows]]\naxes = ["p", "q"]\nvalues = 3\n'
+        '[[override]]\nwhen = { p = "1" }\nimage = "i:{x}"\n'
+    )
+
+    assert {each.where for each in found} == {
+        *("axes.rocm[0]", "axes.rocm[2]", "axes.zeta.lable", "axes.six"),
+        *("exclude[0].when", "exclude[1].when.cuda[0]", "exclude[2].when.cud"),
+        *("rows[0].values", "override[0].image"),
+    }
+
+
 def test_the_error_shows_every_problem() -> None:
     with pytest.raises(ConfigError) as caught:
         settings('[env]\nA = "{x}"\n"B C" = "1"')
@@ -415,7 +469,7 @@ VALUES = {"cuda": "12.4", "torch": "2.4.1", "python": "cp312"}
     ],
 )
 def test_rendering(text: str, rendered: str) -> None:
-    template.check(text, names={*VALUES, *template.PASS_THROUGH}, where="x")
+    template.check(text, known={*VALUES, *template.PASS_THROUGH}, where="x")
 
     assert template.render(text, VALUES) == rendered
 
@@ -427,7 +481,7 @@ def test_a_value_is_not_rendered_again() -> None:
 @pytest.mark.parametrize("text", ["{nope}", "{cuda|nope}", "{cuda|nodot|nope}", "{python-tag}"])
 def test_check_refuses_what_render_could_not_do(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^there: "):
-        template.check(text, names=VALUES, where="there")
+        template.check(text, known=VALUES, where="there")
 
 
 # Sources of the version

@@ -26,7 +26,7 @@ local = "cu{cuda|nodot}"
 
 def targets(text: str) -> tuple[Target, ...]:
     settings = load((AXES + text).encode(), facts=FACTS)
-    return make_plan(settings, facts=FACTS, outside=Outside()).targets
+    return make_plan(settings, outside=Outside(), facts=FACTS).targets
 
 
 def problem(text: str) -> Problem:

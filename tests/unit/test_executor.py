@@ -86,7 +86,8 @@ class Stage:
         )
         return dict(run.run())
 
-    def abandon(self, target_id: TargetId) -> BuildResult:
+    def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
+        assert because is None
         self.abandoned.append(target_id)
         return result(target_id, Status.CANCELLED)
 

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.common import builder_facts
+from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.matrix.expand import Expansion, expand
-from orchestrator.matrix.select import select_ids, values_matching
+from orchestrator.matrix.grid import layered
+from orchestrator.matrix.select import select
+from orchestrator.models import Arch, Libc, OnMismatch, Steps, Target, TargetId
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.config.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,7 +33,7 @@ def settings(axes: str, rules: str = "") -> Settings:
 
 
 def expanded(axes: str, rules: str = "") -> Expansion:
-    return expand(settings(axes, rules))
+    return expand(layered(settings(axes, rules)).grid)
 
 
 def ids(expansion: Expansion) -> list[str]:
@@ -62,7 +67,6 @@ def test_the_order_is_python_libc_arch_and_then_the_axes_by_name() -> None:
         *(("python", "cp312"), ("libc", "musllinux"), ("arch", "x86_64")),
         *(("alpha", "b"), ("zeta", "2")),
     )
-    assert found.cells[0].variant == (("alpha", "b"), ("zeta", "2"))
 
 
 def test_the_order_does_not_depend_on_the_order_of_keys() -> None:
@@ -83,7 +87,6 @@ def test_labels() -> None:
     )
 
     assert ids(found) == ["cp312-manylinux_x86_64-cu124-torch2.8"]
-    assert found.cells[0].label == "cu124-torch2.8"
 
 
 def test_without_axes_of_the_user_there_is_no_label() -> None:
@@ -206,7 +209,7 @@ def test_a_rule_whose_cells_are_gone_already_is_an_error() -> None:
         )
 
     assert [each.where for each in caught.value.problems] == ["exclude[1]", "override[0]"]
-    assert "earlier rules exclude every cell" in caught.value.problems[0].what
+    assert "excluded already" in caught.value.problems[0].what
 
 
 # Patterns
@@ -232,7 +235,7 @@ def test_a_rule_whose_cells_are_gone_already_is_an_error() -> None:
     ],
 )
 def test_patterns(pattern: str, matched: list[str]) -> None:
-    values = settings(TORCH).axes["torch"].values
+    values = settings(TORCH).axes["torch"].values or ()
 
     found = values_matching([pattern], values, where="x")
 
@@ -269,7 +272,7 @@ def test_prereleases_are_in_ranges() -> None:
     [
         (">=x", ["1"], "'>=x' is not a version range"),
         (">=", ["1"], "'>=' is not a version range"),
-        (">=1", ["1", "cpu"], "the range '>=1' meets 'cpu', which is no version"),
+        (">=1", ["cpu", "gpu"], "the range '>=1' meets 'cpu', which is no version"),
     ],
 )
 def test_ranges_that_mean_nothing(pattern: str, values: list[str], message: str) -> None:
@@ -281,7 +284,36 @@ def test_ranges_that_mean_nothing(pattern: str, values: list[str], message: str)
     assert caught.value.problems[0].hint
 
 
+def test_a_range_does_not_match_what_is_no_version() -> None:
+    assert values_matching([">=1"], ["1", "cpu", "2"], where="x") == {"1", "2"}
+
+
 # What the user selects
+
+
+def bare(target_id: str) -> Target:
+    return Target(
+        id=TargetId(target_id),
+        python="cp312",
+        libc=Libc.MANYLINUX,
+        arch=Arch.X86_64,
+        variant=(),
+        version="1",
+        build_tag="",
+        on_mismatch=OnMismatch.FAIL,
+        image="",
+        env=(),
+        steps=Steps(),
+        runner="",
+        emulated=False,
+        covers=((("a", "1"),),),
+        aliases=(TargetId(target_id),),
+    )
+
+
+def selected(expressions: Sequence[str]) -> tuple[str, ...]:
+    return tuple(each.id for each in select([bare(each) for each in IDS], expressions))
+
 
 IDS = ("cp311-a-cpu", "cp311-a-cu126", "cp312-a-cpu", "cp312-a-cu126")
 
@@ -301,20 +333,31 @@ IDS = ("cp311-a-cpu", "cp311-a-cu126", "cp312-a-cpu", "cp312-a-cu126")
 def test_selection_keeps_the_order_of_the_plan(
     expressions: tuple[str, ...], chosen: tuple[str, ...]
 ) -> None:
-    assert select_ids(IDS, expressions) == chosen
+    assert selected(expressions) == chosen
 
 
 def test_selecting_nothing_is_an_error_with_what_may_be_meant() -> None:
     with pytest.raises(NothingSelectedError, match="no target matches 'cp311-a-cuda'") as caught:
-        select_ids(IDS, ["cp311-a-cuda"])
+        selected(["cp311-a-cuda"])
 
     assert caught.value.problems[0].hint.startswith("did you mean 'cp311-a-")
 
 
-@pytest.mark.parametrize("text", ["cuda>=12", "a & b", "a|b", "!x", "(a)", "cp312 cp311"])
-def test_what_is_no_glob_is_refused_instead_of_matching_nothing(text: str) -> None:
-    with pytest.raises(ConfigError, match="is not a glob over target IDs"):
-        select_ids(IDS, [text])
+@pytest.mark.parametrize("text", ["cuda>=12", "a & b", "a|b", "!x", "(b)"])
+def test_an_axis_that_no_target_has_is_refused_instead_of_matching_nothing(text: str) -> None:
+    with pytest.raises(ConfigError, match="no target has an axis") as caught:
+        selected([text])
+
+    assert caught.value.problems[0].hint.startswith("known: a; for IDs, a glob: ")
+
+
+@pytest.mark.parametrize("text", ["cp312 cp311", "", "a &", "(a", "a)", "a=", "=1", "a>>1", "a>=x"])
+def test_what_is_no_expression_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        selected([text])
+
+    assert caught.value.problems[0].where == "--select"
+    assert caught.value.problems[0].hint
 
 
 # Facts

@@ -19,10 +19,12 @@ from orchestrator.models import (
     Digest,
     EnvVar,
     Libc,
+    LibraryStep,
     OnMismatch,
     OnRefusal,
     Plan,
     Question,
+    Resources,
     Source,
     Steps,
     Target,
@@ -63,6 +65,9 @@ def env(text: str) -> dict[str, tuple[str, str]]:
 
 
 # A whole target
+
+
+VARIABLES = ("BUILD_VERSION", "LOCAL", "BASE")
 
 
 def test_a_target_is_fully_resolved() -> None:
@@ -133,7 +138,26 @@ def test_a_target_is_fully_resolved() -> None:
             VersionPart(name="local", value="cu130", source="cu{cuda|nodot}"),
             VersionPart(name="build-tag", value="1_13", source="1_{cuda|major}"),
         ),
+        covers=(
+            (("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "13.0")),
+        ),
+        aliases=(TargetId("cp312-manylinux_x86_64-13.0"),),
+        origins=found.origins,
     )
+    assert dict(found.origins) == {
+        **{
+            f"build.{key}": f"build.{key}"
+            for key in ("before-all", "before-build", "config-settings", "external", "repair")
+        },
+        "build.timeout": "build.timeout",
+        "test.command": "test.command",
+        "test.requires": "test.requires",
+        **{f"version.{key}": f"version.{key}" for key in ("base", "local", "build-tag")},
+        **{f"version.inject.{key}": f"version.inject.{key}" for key in VARIABLES},
+        "version.on-mismatch": "version.on-mismatch",
+        "version.pins.torch": "version.pins.torch",
+        "image": "images.manylinux_x86_64",
+    }
     assert found.build_identifier == "cp312-manylinux_x86_64"
 
 
@@ -212,7 +236,7 @@ def test_shell_values_that_name_each_other_in_a_circle() -> None:
 
 def test_variants_whose_wheels_would_have_one_name() -> None:
     with pytest.raises(ConfigError, match="would make wheels of one name") as caught:
-        plan("", axes=TWO)
+        plan('[env]\nCUDA = "{cuda}"', axes=TWO)
     assert "cp312-manylinux_x86_64-12.4 and cp312-manylinux_x86_64-13.0" in str(caught.value)
     assert 'local = "{cuda}"' in str(caught.value)
     assert len(plan('[version]\nbuild-tag = "{cuda|nodot}"', axes=TWO).targets) == 2
@@ -511,19 +535,28 @@ TARGET = Target(
     runner="ubuntu-24.04",
     emulated=False,
 )
+LIBRARY = replace(
+    TARGET, python="", library=LibraryStep(name="gpu", command="make", outputs=("*.so",))
+)
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
 
 
-def request(
+def request(  # noqa: PLR0913 - as make_request
     which: Target = TARGET,
     *,
     source: Source = SOURCE,
     backend: BackendName = BackendName.CIBUILDWHEEL,
     toolchain: str = "1" * 64,
     builder: str = "0.1.0",
+    needs: tuple[str, ...] = (),
 ) -> BuildRequest:
     return make_request(
-        which, source=source, backend=backend, toolchain=Digest(toolchain), builder=builder
+        which,
+        source=source,
+        backend=backend,
+        toolchain=Digest(toolchain),
+        builder=builder,
+        needs=[Digest(each) for each in needs],
     )
 
 
@@ -544,6 +577,8 @@ SAME: dict[str, Callable[[], BuildRequest]] = {
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
     "demands": lambda: request(replace(TARGET, demands=Demands(size_budget=1))),
+    "resources": lambda: request(replace(TARGET, resources=Resources(cpus=1.0), cost=3.0)),
+    "cells": lambda: request(replace(TARGET, covers=((("cuda", "13.0"),),), test_pythons=("x",))),
     "version the source claims": lambda: request(source=replace(SOURCE, version=None)),
 }
 
@@ -576,6 +611,18 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     "backend": lambda: request(backend=BackendName.DIRECT),
     "toolchain": lambda: request(toolchain="2" * 64),
     "builder": lambda: request(builder="0.2.0"),
+    "stable ABI": lambda: request(replace(TARGET, abi3="cp312")),
+    "baseline": lambda: request(replace(TARGET, baseline="2.28")),
+    "what it needs": lambda: request(needs=("2" * 64,)),
+    "what it needs, more": lambda: request(needs=("2" * 64, "3" * 64)),
+    "library": lambda: request(LIBRARY),
+    "library of another architecture": lambda: request(replace(LIBRARY, arch=Arch.AARCH64)),
+    "library in another image": lambda: request(
+        replace(LIBRARY, image="x:2"), backend=BackendName.DIRECT
+    ),
+    "command of a library": lambda: request(
+        replace(LIBRARY, library=LibraryStep(name="gpu", command="cmake", outputs=("*.so",)))
+    ),
 }
 
 
@@ -612,7 +659,7 @@ def test_the_image_does_not_matter_to_the_direct_backend() -> None:
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert request().key == "c046b458581d786fe5927a262423374e28915920278265e57fd3bd62e2b0dc7d"
+    assert request().key == "54251b0a0a4a05712adf1e8c61acdce4660621a0ce899e1cd68de3ff630fe5b3"
 
 
 def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:

@@ -1,0 +1,106 @@
+"""Expressions: reading what was printed, and the fast way against the plain way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.config import condition
+from orchestrator.config.condition import All, Any, Glob, Node, Not, Present
+from orchestrator.errors import ConfigError
+
+DOMAIN = {
+    "cuda": ("12.4", "12.6", "13.0", "cpu"),
+    "torch": ("2.9", "2.10", "2.12"),
+    "python": ("cp310", "cp312", "cp314t", "abi3-cp39"),
+    "os": ("linux", "windows"),
+}
+PATTERNS = {
+    "cuda": ["12.4", "12*", "cpu", "13.?", "*", "nope"],
+    "torch": ["2.9", "2.1*", "2.[9]"],
+    "python": ["cp31*", "*t", "cp312"],
+    "os": ["linux", "w*"],
+}
+RANGES = [">=2.9", "<13", ">=2.9,<2.12", "!=12.4", "~=2.9", "==12.6,!=13.0", "==12.*"]
+
+AXIS = st.sampled_from(sorted(DOMAIN))
+LISTS = AXIS.flatmap(
+    lambda axis: st.lists(st.sampled_from(PATTERNS[axis]), min_size=1, max_size=3).map(
+        lambda found: condition.Test(axis=axis, patterns=tuple(found))
+    )
+)
+ATOMS = st.one_of(
+    LISTS,
+    st.builds(
+        lambda axis, text: condition.Test(axis=axis, patterns=(text,)),
+        AXIS,
+        st.sampled_from(RANGES),
+    ),
+    st.builds(lambda axis: Present(axis=axis), AXIS),
+)
+
+
+def together(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    several = st.lists(inner, min_size=2, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(lambda one: Not(inner=one), inner),
+        st.builds(lambda parts: All(parts=parts), several),
+        st.builds(lambda parts: Any(parts=parts), several),
+    )
+
+
+NODES: st.SearchStrategy[Node] = st.recursive(ATOMS, together, max_leaves=6)
+CELLS = st.fixed_dictionaries(
+    {}, optional={axis: st.sampled_from(values) for axis, values in DOMAIN.items()}
+)
+
+
+def printed(node: Node) -> str:
+    match node:
+        case Not(inner=inner):
+            return f"!({printed(inner)})"
+        case All(parts=parts):
+            return " & ".join(f"({printed(part)})" for part in parts)
+        case Any(parts=parts):
+            return "|".join(f"({printed(part)})" for part in parts)
+        case Present(axis=axis):
+            return axis
+        case Glob(pattern=pattern):
+            return pattern
+        case condition.Test(axis=axis, patterns=patterns):
+            is_range = patterns[0][0] in "<>=!~"
+            return axis + patterns[0] if is_range else f"{axis}={','.join(patterns)}"
+
+
+@given(NODES, CELLS)
+def test_clauses_say_what_the_condition_says(node: Node, cell: dict[str, str]) -> None:
+    try:
+        clauses = condition.clauses(node, DOMAIN)
+    except ConfigError as error:
+        assert "alternatives" in str(error)  # noqa: PT017 - a limit, and the only one
+        return
+
+    assert condition.holds(node, cell) == any(
+        all(cell.get(axis) in values for axis, values in clause.items()) for clause in clauses
+    )
+
+
+@given(NODES, CELLS)
+def test_what_was_printed_is_read_again(node: Node, cell: dict[str, str]) -> None:
+    again = condition.parse(printed(node), where="x")
+
+    assert condition.parse(printed(again), where="x") == again
+    assert condition.axes_of(again) == condition.axes_of(node)
+    assert condition.holds(again, cell) == condition.holds(node, cell)
+
+
+@given(st.text("ab=<>!~&|(),.*1 -[]t", max_size=12))
+def test_any_text_is_read_or_refused_with_one_message(text: str) -> None:
+    try:
+        node = condition.parse(text, where="--select")
+    except ConfigError as error:
+        (problem,) = error.problems  # noqa: PT017 - either of the two is right
+        assert problem.where == "--select"
+        assert problem.hint
+    else:
+        condition.holds(node, {"a": "1"}, ids=("a-1",))

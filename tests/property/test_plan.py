@@ -1,0 +1,170 @@
+"""Any plan: cells are covered once, IDs select their target, shards partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.cli.common import builder_facts
+from orchestrator.errors import ConfigError, NothingSelectedError
+from orchestrator.matrix.expand import expand
+from orchestrator.matrix.grid import layered
+from orchestrator.matrix.select import select, shard
+from orchestrator.models import BackendName, Digest, Source
+from orchestrator.plan import make_plan, make_request
+from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
+
+if TYPE_CHECKING:
+    from orchestrator.models import Plan, Target, TargetId
+
+FACTS = builder_facts()
+SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
+CHANNEL = "c"
+"""In a channel a library that feeds no wheel is left out instead of being an error."""
+
+
+@st.composite
+def projects(draw: st.DrawFn) -> Tree:
+    """A matrix whose overrides tell wheels apart, some for the stable ABI, and its libraries."""
+    tree = draw(matrices())
+    for index, rule in enumerate(tree["override"]):
+        rule |= {"version": {"local": f"v{index}"}}
+    if draw(st.booleans()):
+        abi3 = {"when": {"python": "cp31?"}, "optional": True, "build": {"abi3": "cp310"}}
+        tree["override"].insert(0, abi3)
+    libraries: Tree = {}
+    for name in draw(st.lists(st.sampled_from(["gpu", "one", "two"]), max_size=3, unique=True)):
+        axes = {
+            axis: draw(VALUES)
+            for axis in draw(st.lists(st.sampled_from([*USER, "own"]), max_size=2, unique=True))
+        }
+        shared = {key: tree["axes"][key] for key in axes if key in tree["axes"]}
+        needs = [other for other in libraries if draw(st.booleans())]
+        libraries[name] = {
+            "axes": {
+                **axes,
+                **{k: v["values"] if isinstance(v, dict) else v for k, v in shared.items()},
+            },
+            "command": "make",
+            "outputs": ["*.so"],
+            "needs": needs,
+        }
+    return {**tree, "library": libraries, "channel": {CHANNEL: {}}}
+
+
+def planned(tree: Tree) -> Plan:
+    try:
+        return make_plan(made(tree), source_version="1", facts=FACTS, channel=CHANNEL)
+    except ConfigError:
+        assume(False)  # noqa: FBT003 - hypothesis' own way to say it
+        raise
+
+
+def wheels(plan: Plan) -> list[Target]:
+    return [each for each in plan.targets if each.library is None]
+
+
+def closure(target: Target, plan: Plan) -> set[TargetId]:
+    by_id = {each.id: each for each in plan.targets}
+    found = {target.id}
+    for need in target.needs:
+        found |= closure(by_id[need], plan)
+    return found
+
+
+slow = settings(
+    max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
+
+
+@slow
+@given(projects())
+def test_every_id_is_unique_and_selects_its_target_and_what_that_needs(tree: Tree) -> None:
+    plan = planned(tree)
+    assert len({each.id for each in plan.targets}) == len(plan.targets)
+
+    for target in plan.targets:
+        found = select(plan.targets, [target.id])
+        assert {each.id for each in found} == closure(target, plan)
+        assert [each for each in plan.targets if each in found] == list(found)
+        for alias in target.aliases:
+            assert target in select(plan.targets, [alias])
+
+
+@slow
+@given(projects())
+def test_collapse_covers_every_cell_exactly_once(tree: Tree) -> None:
+    plan = planned(tree)
+    cells = {each.values: each.id for each in expand(layered(made(tree), CHANNEL).grid).cells}
+    covered = [cell for target in wheels(plan) for cell in target.covers]
+    aliases = [alias for target in wheels(plan) for alias in target.aliases]
+
+    assert len(covered) == len(set(covered))
+    assert set(covered) == set(cells)
+    assert aliases == [cells[each] for each in covered]
+    for target in wheels(plan):
+        common = set(target.covers[0]).intersection(*target.covers)
+        assert set(target.variant) <= common
+        assert not target.abi3 or target.python in {dict(each)["python"] for each in target.covers}
+
+
+@slow
+@given(projects())
+def test_what_is_not_collapsed_is_not_the_same(tree: Tree) -> None:
+    plan = planned(tree)
+    keys: dict[TargetId, Digest] = {}
+    for target in plan.targets:
+        keys[target.id] = make_request(
+            target,
+            source=SOURCE,
+            backend=BackendName.CIBUILDWHEEL,
+            toolchain=Digest("1" * 64),
+            builder="1",
+            needs=[keys[each] for each in target.needs],
+        ).key
+
+    of_wheels = [keys[each.id] for each in wheels(plan)]
+    assert len(of_wheels) == len(set(of_wheels))
+
+
+@slow
+@given(projects(), st.integers(1, 4))
+def test_shards_partition_the_targets(tree: Tree, count: int) -> None:
+    plan = planned(tree)
+    assume(plan.targets)
+    parts: list[tuple[Target, ...]] = []
+    for number in range(1, count + 1):
+        try:
+            parts.append(shard(plan.targets, f"{number}/{count}"))
+        except NothingSelectedError:
+            continue
+
+    ids = [each.id for part in parts for each in part]
+    assert sorted(ids) == sorted(each.id for each in plan.targets)
+    for part in parts:
+        inside = {each.id for each in part}
+        assert all(closure(each, plan) <= inside for each in part)
+        assert [each for each in plan.targets if each.id in inside] == list(part)
+
+
+@slow
+@given(projects())
+def test_what_a_target_needs_comes_before_it_and_nothing_is_built_for_nothing(tree: Tree) -> None:
+    plan = planned(tree)
+    seen: set[TargetId] = set()
+    for target in plan.targets:
+        assert set(target.needs) <= seen
+        seen.add(target.id)
+
+    needed = {need for wheel in wheels(plan) for need in closure(wheel, plan)}
+    assert needed == seen
+
+
+@slow
+@given(st.data())
+def test_the_order_of_keys_means_nothing(data: st.DataObject) -> None:
+    tree = data.draw(projects())
+
+    assert planned(shuffled(data.draw, tree)) == planned(tree)
