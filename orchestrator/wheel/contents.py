@@ -99,8 +99,7 @@ def run_paths(subject: Subject) -> Iterator[Finding]:
                 users[path].append(elf.name)
     for path, names in users.items():
         where = "absolute" if path.startswith("/") else "relative to the current directory"
-        message = f"{_few(names)} looks for libraries in {path!r}, which is {where}"
-        yield found("absolute-rpath", message)
+        yield found("absolute-rpath", f"the RPATH {path!r} of {_few(names)} is {where}")
 
 
 def size_budget(subject: Subject) -> Iterator[Finding]:

@@ -125,9 +125,11 @@ def _sync(directory: Path) -> None:
 
 def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     written: dict[str, _Written] = {}
+    # A new member without a time of its own is as old as the newest other.
+    time = _date_time(edits.epoch, max(entry.date_time for entry in archive.entries))
     for name, entry, content in _layout(archive, edits):
         if entry is None or edits.epoch is not None:
-            plain = _plain_entry(archive, entry, name, edits.epoch)
+            plain = _plain_entry(entry, name, time)
             written[name] = _write_plain(archive, plain, entry, content, out)
         elif content is None:
             written[name] = _copy_entry(archive, entry, _encoded(entry, name), out)
@@ -169,18 +171,22 @@ def _layout(archive: WheelArchive, edits: Edits) -> list[_Piece]:
     return pieces
 
 
-def _plain_entry(
-    archive: WheelArchive, old: zipfile.ZipInfo | None, name: str, epoch: int | None
-) -> zipfile.ZipInfo:
+_DateTime = tuple[int, int, int, int, int, int]
+
+
+def _date_time(epoch: int | None, otherwise: _DateTime) -> _DateTime:
+    if epoch is None:
+        return otherwise
+    at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
+    return at.year, at.month, at.day, at.hour, at.minute, at.second
+
+
+def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
     """Return an entry that says nothing of where, when and by what it was packed.
 
-    Of the old entry stay the compression and whether it is a directory or may be executed. A new
-    one without `epoch` is as old as the newest other.
+    Of the old entry stay the compression and whether it is a directory or may be executed.
     """
-    plain = zipfile.ZipInfo(name, max(entry.date_time for entry in archive.entries))
-    if epoch is not None:
-        at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
-        plain.date_time = at.year, at.month, at.day, at.hour, at.minute, at.second
+    plain = zipfile.ZipInfo(name, time)
     mode = old.external_attr >> 16 if old else 0
     plain.create_system = _UNIX
     plain.create_version = plain.extract_version = _VERSION

@@ -56,8 +56,7 @@ local = "{{kind}}"
 on-mismatch = "rewrite"
 
 [images]
-manylinux_x86_64 = "{images}:{suite}-x86_64"
-manylinux_aarch64 = "{images}:{suite}-aarch64"
+manylinux_{arch} = "{images}:{suite}-{arch}"
 
 [engine]
 name = "podman"
