@@ -14,6 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.matrix.compat import load_table, normal
 from orchestrator.matrix.select import select
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import TorchTable
@@ -34,7 +35,7 @@ def plan(
     libc = f'libc = ["{libc}"]\n' if libc else ""
     text = f'[axes]\npython = ["{python}"]\narch = ["{arch}"]\n{libc}torch = ["{torch}"]\n{more}'
     return make_plan(
-        load(text.encode(), facts=FACTS), source_version="1", facts=FACTS, table=builtin()
+        load(text.encode(), facts=FACTS), outside=Outside(version="1.0"), facts=FACTS, table=builtin()
     )
 
 
@@ -191,7 +192,7 @@ def test_the_table_can_be_turned_off() -> None:
 def test_without_an_axis_torch_there_is_nothing_to_judge() -> None:
     text = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\ncuda = ["99.9"]'
     found = make_plan(
-        load(text.encode(), facts=FACTS), source_version="1", facts=FACTS, table=builtin()
+        load(text.encode(), facts=FACTS), outside=Outside(version="1.0"), facts=FACTS, table=builtin()
     )
     assert only(found).derived == ()
 
@@ -207,7 +208,7 @@ def test_a_cell_without_torch_is_not_judged() -> None:
         '[axes.torch]\nvalues = ["2.8"]\nwhen = { kind = "gpu" }'
     )
     found = make_plan(
-        load(text.encode(), facts=FACTS), source_version="1", facts=FACTS, table=builtin()
+        load(text.encode(), facts=FACTS), outside=Outside(version="1.0"), facts=FACTS, table=builtin()
     )
     assert only(found).id == "cp312-manylinux_i686-plain"
 
