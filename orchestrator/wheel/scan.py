@@ -7,8 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.errors import BadWheelError
 from orchestrator.wheel import elf
+from orchestrator.wheel.inflate import DamagedError
+from orchestrator.wheel.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,16 +64,16 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
         name = member.filename
         if algorithms is None and member.file_size < elf.SMALLEST:
             continue
+        hasher = hashlib.new(algorithms[name]) if algorithms is not None else None
         try:
-            data, digest = _read(archive, name, None if algorithms is None else algorithms[name])
-            if digest:
-                hashes[name] = digest
-            if data:
-                elves.append(ElfMember(name, elf.parse(data)))
-        except BadWheelError as error:
-            unreadable.append(Broken(name, error.problems[0].what))
-        except elf.MalformedElfError as error:
-            malformed.append(Broken(name, str(error)))
+            window = Window(archive.packed(name), hasher.update if hasher else None)
+            if (info := _elf(window, name, malformed)) is not None:
+                elves.append(ElfMember(name, info))
+            if hasher is not None:
+                window.finish()
+                hashes[name] = _record_form(hasher)
+        except DamagedError as error:
+            unreadable.append(Broken(name, f"cannot be read: {error}"))
     return Scan(
         elves=tuple(elves),
         malformed=tuple(malformed),
@@ -91,17 +92,12 @@ def _record_form(hasher: hashlib._Hash) -> str:
     return f"{hasher.name}={digest}"
 
 
-def _read(archive: WheelArchive, name: str, algorithm: str | None) -> tuple[bytes, str]:
-    """Return the content of an ELF file (empty for any other) and the hash asked for."""
-    chunks = archive.chunks(name, first=elf.SMALLEST)
-    head = next(chunks)
-    is_elf = len(head) == elf.SMALLEST and elf.is_elf(head)
-    if algorithm is None:
-        return (head + b"".join(chunks) if is_elf else b""), ""
-    hasher = hashlib.new(algorithm, head)
-    kept = [head] if is_elf else []
-    for chunk in chunks:
-        hasher.update(chunk)
-        if is_elf:
-            kept.append(chunk)
-    return b"".join(kept), _record_form(hasher)
+def _elf(window: Window, name: str, malformed: list[Broken]) -> elf.ElfInfo | None:
+    """Read a member if it is an ELF file."""
+    if window.size < elf.SMALLEST or not elf.is_elf(window.read(0, elf.SMALLEST)):
+        return None
+    try:
+        return elf.parse(window)
+    except elf.MalformedElfError as error:
+        malformed.append(Broken(name, str(error)))
+    return None

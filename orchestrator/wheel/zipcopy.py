@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
     CHUNK,
-    DESCRIPTOR_MAGIC,
     FLAG_DESCRIPTOR,
     LOCAL_HEADER,
     LOCAL_MAGIC,
+    encoded,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _END = struct.Struct("<4s4H2IH")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _VERSION_ZIP64 = 45
 _EXTRA_ZIP64 = 1
-_FLAG_UTF8 = 0x800
 _FLAGS_DEFLATE = 0x6
 _LEVEL = 6
 
@@ -118,7 +117,7 @@ def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     for entry in sorted(archive.entries, key=lambda entry: entry.header_offset):
         if entry.filename in edits.dropped:
             continue
-        name = _encoded(entry, edits.names.get(entry.filename, entry.filename))
+        name = encoded(entry, edits.names.get(entry.filename, entry.filename))
         content = edits.contents.get(entry.filename)
         if content is None:
             written[entry.filename] = _copy_entry(archive, entry, name, out)
@@ -130,24 +129,6 @@ def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     out.write(_ending(len(ordered), start, out.tell() - start, archive.comment))
 
 
-def _encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
-    """Return the bytes of a name, in the encoding that the entry's flags promise."""
-    return name.encode("utf-8" if entry.flag_bits & _FLAG_UTF8 else "cp437")
-
-
-def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
-    """Return the fields of the local header after the signature, and its extra fields."""
-    header = archive.local_header(entry)
-    _, *fields = LOCAL_HEADER.unpack_from(header)
-    name = header[LOCAL_HEADER.size : LOCAL_HEADER.size + fields[-2]]
-    if name != _encoded(entry, entry.filename) or fields[2] != entry.compress_type:
-        raise BadWheelError.of(
-            f"member {entry.filename!r}: its local header disagrees with the zip directory",
-            where=archive.path.name,
-        )
-    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
-
-
 def _copy_entry(
     archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, out: BinaryIO
 ) -> _Written:
@@ -155,10 +136,8 @@ def _copy_entry(
     fields, extra = _local_header(archive, entry)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    body = entry.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-    out.writelines(_pieces(archive, body, entry.compress_size))
-    if fields[1] & FLAG_DESCRIPTOR:
-        out.write(_descriptor(archive, entry, body + entry.compress_size))
+    out.writelines(_pieces(archive, archive.body(entry), entry.compress_size))
+    out.write(archive.descriptor(entry))
     return _Written(
         entry=entry,
         name=name,
@@ -171,29 +150,16 @@ def _copy_entry(
     )
 
 
+def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
+    """Return the fields of the local header after the signature, and its extra fields."""
+    header = archive.local_header(entry)
+    _, *fields = LOCAL_HEADER.unpack_from(header)
+    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
+
+
 def _pieces(archive: WheelArchive, offset: int, size: int) -> Iterator[bytes]:
     for at in range(offset, offset + size, CHUNK):
         yield archive.raw(at, min(CHUNK, offset + size - at))
-
-
-def _descriptor(archive: WheelArchive, entry: zipfile.ZipInfo, offset: int) -> bytes:
-    """Return the data descriptor after a member (APPNOTE 4.3.9).
-
-    Neither its signature nor its width is certain, so it is recognised by what it must say.
-    """
-    values = entry.CRC, entry.compress_size, entry.file_size
-    for magic in (DESCRIPTOR_MAGIC, b""):
-        # Wide before narrow: of an empty member the narrow one is the beginning of the wide one.
-        for layout in ("<IQQ", "<III"):
-            if layout == "<III" and max(values) > _MAX32:
-                continue
-            expected = magic + struct.pack(layout, *values)
-            if archive.raw(offset, len(expected)) == expected:
-                return expected
-    raise BadWheelError.of(
-        f"member {entry.filename!r}: its data descriptor disagrees with the zip directory",
-        where=archive.path.name,
-    )
 
 
 def _write_entry(
