@@ -7,6 +7,7 @@ is refused, and neither memory nor time depends on what a file only claims.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -44,6 +45,8 @@ _LOCATOR64 = struct.Struct("<4sIQI")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _EXTRA_UNICODE_PATH = 0x7075
 
+# Of those there are, the ones that Python can read or write.
+_METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
 FLAG_DESCRIPTOR = 0x8
 FLAG_UTF8 = 0x800
 _FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
@@ -58,6 +61,10 @@ _DEFLATE_RATIO = 1032
 # Real wheels unpack to at most some ten times their size; small ones may hold a lot of zeros.
 _BOMB_SIZE = 1 << 30
 _BOMB_RATIO = 100
+
+_NO_KERNEL_COPY = frozenset(
+    {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
+)
 
 # What a broken zip makes zipfile raise.
 _ZIP_ERRORS = (
@@ -145,6 +152,8 @@ class WheelArchive:
         entries: the same with directory entries.
         dist_info: name of its ``.dist-info`` directory.
         comment: the zip comment.
+        directory: where in the file the zip directory begins. Before it lie the entries, each
+            right behind the other.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -158,7 +167,7 @@ class WheelArchive:
         self._file = file
         self._engine = fastest()
         with self._reading():
-            self._directory = _check_ending(file)
+            self.directory = _check_ending(file)
             self._zip = zipfile.ZipFile(file)
         self.entries = tuple(self._zip.infolist())
         self.comment = self._zip.comment
@@ -301,7 +310,30 @@ class WheelArchive:
                 expected = magic + struct.pack(layout, *values)
                 if found.startswith(expected):
                     return expected
-        raise self._flawed(entry, "is ambiguous: its data descriptor disagrees with the zip directory")
+        raise self._flawed(
+            entry, "is ambiguous: its data descriptor disagrees with the zip directory"
+        )
+
+    def copy(self, begin: int, end: int, out: BinaryIO) -> None:
+        """Append bytes of the wheel file to another file, by the kernel alone where it can."""
+        if end - begin >= CHUNK and hasattr(os, "copy_file_range"):
+            out.flush()
+            begin = self._copy_in_kernel(begin, end, out)
+        out.writelines(self.raw(at, min(CHUNK, end - at)) for at in range(begin, end, CHUNK))
+
+    def _copy_in_kernel(self, begin: int, end: int, out: BinaryIO) -> int:
+        """Return how far it came; not far on file systems that do not go together."""
+        try:
+            while begin < end and (
+                count := os.copy_file_range(self._file.fileno(), out.fileno(), end - begin, begin)
+            ):
+                begin += count
+        except OSError as error:
+            if error.errno not in _NO_KERNEL_COPY:
+                raise
+        # A file object that writes finds its place by itself only after a seek.
+        out.seek(0, os.SEEK_END)
+        return begin
 
     @contextmanager
     def _reading(self, member: str = "") -> Iterator[None]:
@@ -351,20 +383,30 @@ class WheelArchive:
     def _check_layout(self) -> None:
         """Compare every local header with the zip directory, and note where the bodies begin.
 
-        Entries that share bytes are refused: that is how a small zip holds petabytes.
+        Entries that share bytes are refused: that is how a small zip holds petabytes. So are bytes
+        of no entry: who unpacks while downloading would find members there.
         """
         end = 0
         for entry in sorted(self.entries, key=lambda entry: entry.header_offset):
             if entry.header_offset < end:
                 raise self._flawed(entry, "overlaps another")
+            if entry.header_offset > end:
+                raise self._flawed(entry, f"stands behind bytes of no member, from {end} on")
             header = self.local_header(entry)
             if not _agrees(header, entry):
-                raise self._flawed(entry, "is ambiguous: its local header disagrees with the zip directory")
+                raise self._flawed(
+                    entry, "is ambiguous: its local header disagrees with the zip directory"
+                )
             body = self._bodies[entry.filename] = entry.header_offset + len(header)
             end = body + entry.compress_size
-            if end > self._directory:
+            if end > self.directory:
                 raise self._flawed(entry, "overlaps the zip directory")
             end += len(self.descriptor(entry))
+        if end != self.directory:
+            raise BadWheelError.of(
+                f"bytes of no member stand before the zip directory, from {end} on",
+                where=self.path.name,
+            )
 
     def _find_dist_info(self) -> str:
         tops = {entry.filename.split("/", 1)[0] for entry in self.entries if "/" in entry.filename}
@@ -416,6 +458,9 @@ def _check_ending(file: BinaryIO) -> int:
     at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
     if at < 0:
         raise zipfile.BadZipFile("it has no end record")
+    disk: int
+    length: int
+    offset: int
     _, disk, _, _, count, length, offset, comment = _END.unpack_from(tail, at)
     if disk or start + at + _END.size + comment != size:
         raise zipfile.BadZipFile("its end record is not at its end")
@@ -515,12 +560,14 @@ def _flaw_of_kind(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & _FLAGS_ENCRYPTED:
         return "is encrypted"
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    if stat.S_ISLNK(kind):
-        return "is a symbolic link"
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        return "is neither a file nor a directory"
+        return "is a symbolic link" if stat.S_ISLNK(kind) else "is neither a file nor a directory"
+    return _flaw_of_size(entry)
+
+
+def _flaw_of_size(entry: zipfile.ZipInfo) -> str | None:
     if entry.compress_type not in METHODS:
-        method = zipfile.compressor_names.get(entry.compress_type, str(entry.compress_type))
+        method = _METHOD_NAMES.get(entry.compress_type, str(entry.compress_type))
         return f"is compressed with {method}; installers can rely on deflate only"
     if entry.is_dir() and (entry.file_size or entry.compress_size > 2):  # noqa: PLR2004 - deflated nothing
         return "is a directory that holds bytes"

@@ -163,7 +163,7 @@ class ElfInfo:
         return next((name for bit, name in ISA_LEVELS if self.isa & bit), "x86-64-unknown")
 
 
-def is_elf(head: bytes) -> bool:
+def is_elf(head: bytes | bytearray) -> bool:
     """Whether these first bytes of a file are those of an ELF file."""
     return head[:4] == MAGIC
 
@@ -283,12 +283,16 @@ class _Image:
             end = self._source.size
             raise MalformedElfError(f"{what}: {size} bytes at {offset}, but the file ends at {end}")
 
-    def slice(self, offset: int, size: int, what: str) -> memoryview:
+    def load(self, offset: int, size: int, what: str) -> bytes | bytearray:
         """Return `size` bytes at `offset`."""
         self.check(offset, size, what)
         if size > _MAX_TABLE:
             raise MalformedElfError(f"{what}: {size} bytes; at most {_MAX_TABLE} are read")
-        return memoryview(self._source.read(offset, size))
+        return self._source.read(offset, size)
+
+    def slice(self, offset: int, size: int, what: str) -> memoryview:
+        """Return `size` bytes at `offset`, to be sliced without copying."""
+        return memoryview(self.load(offset, size, what))
 
     def unpack(self, layout: str, offset: int, what: str) -> tuple[int, ...]:
         """Return the few integers at `offset`."""
@@ -481,7 +485,7 @@ class _Dynamic:
                 needs = self._needs(offset)
             else:
                 size = self._last(_DT_STRSZ) or 0
-                self._strings = _Strings(bytes(self._image.slice(offset, size, what)))
+                self._strings = _Strings(self._image.load(offset, size, what))
         return self._named(rows, indices, needs)
 
     def _named(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +21,8 @@ METHODS = (STORED, DEFLATED)
 PIECE = 1 << 20
 """No piece of content is larger, in bytes."""
 _INPUT = 1 << 18
+# The code tables at the beginning of deflated bytes are smaller.
+_ENOUGH = 512
 
 
 class DamagedError(ValueError):
@@ -32,6 +34,8 @@ class _Decompressor(Protocol):
     def eof(self) -> bool: ...
     @property
     def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -52,10 +56,9 @@ class Engine(Protocol):
 def fastest() -> Engine:
     """Return isal's zlib where it is installed, else Python's."""
     try:
-        engine: Engine = import_module("isal.isal_zlib")  # type: ignore[assignment]
+        return cast("Engine", import_module("isal.isal_zlib"))
     except ImportError:
-        engine = zlib
-    return engine
+        return cast("Engine", zlib)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,23 @@ class Packed:
     size: int
     crc: int
     method: int
+
+    def head(self, count: int) -> bytes:
+        """Return the first few bytes of the content, at as little cost as can be.
+
+        Raises:
+            DamagedError: they cannot be read.
+        """
+        if self.method == STORED:
+            return self.pread(self.offset, min(count, self.compressed))
+        data = self.pread(self.offset, min(_ENOUGH, self.compressed))
+        try:
+            found = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+        except self.engine.error as error:
+            raise DamagedError(f"its compressed bytes are damaged: {error}") from error
+        if len(found) < min(count, self.size):
+            found = next(self.pieces(check=False), b"")[:count]
+        return found
 
     def pieces(self, *, check: bool = True) -> Iterator[bytes]:
         """Iterate over the content; what is not asked for is not inflated.
@@ -112,25 +132,22 @@ class Packed:
             yield self.pread(at, min(PIECE, end - at))
 
     def _inflated(self) -> Iterator[bytes]:
-        engine = self.engine.decompressobj(-zlib.MAX_WBITS)
+        inflater = self.engine.decompressobj(-zlib.MAX_WBITS)
         end = self.offset + self.compressed
         at = self.offset
-        # The first piece is small: of most members only the first bytes are wanted.
-        amount = 1 << 12
         try:
-            while not engine.eof:
+            while not inflater.eof:
                 # Never both without input and without end: zlib would wait for ever.
-                data = engine.unconsumed_tail
+                data = inflater.unconsumed_tail
                 if not data and at < end:
-                    data = self.pread(at, min(amount, end - at))
+                    data = self.pread(at, min(_INPUT, end - at))
                     at += len(data)
-                    amount = _INPUT
-                piece = engine.decompress(data, PIECE)
-                if not piece and not data and not engine.eof:
+                piece = inflater.decompress(data, PIECE)
+                if not piece and not data and not inflater.eof:
                     raise DamagedError("its compressed bytes end too early")
                 if piece:
                     yield piece
         except self.engine.error as error:
             raise DamagedError(f"its compressed bytes are damaged: {error}") from error
-        if at < end or getattr(engine, "unused_data", b""):
+        if at < end or inflater.unused_data:
             raise DamagedError("more compressed bytes follow its end")

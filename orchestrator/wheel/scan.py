@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.inflate import Packed
 
 
 class ElfMember(NamedTuple):
@@ -62,24 +63,40 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
     hashes: dict[str, str] = {}
     for member in archive.members:
         name = member.filename
-        if algorithms is None and member.file_size < elf.SMALLEST:
-            continue
         hasher = hashlib.new(algorithms[name]) if algorithms is not None else None
         try:
-            window = Window(archive.packed(name), hasher.update if hasher else None)
-            if (info := _elf(window, name, malformed)) is not None:
-                elves.append(ElfMember(name, info))
-            if hasher is not None:
-                window.finish()
-                hashes[name] = _record_form(hasher)
+            info = _read(archive.packed(name), hasher)
+        except elf.MalformedElfError as error:
+            malformed.append(Broken(name, str(error)))
         except DamagedError as error:
             unreadable.append(Broken(name, f"cannot be read: {error}"))
+            continue
+        else:
+            if info is not None:
+                elves.append(ElfMember(name, info))
+        if hasher is not None:
+            hashes[name] = _record_form(hasher)
     return Scan(
         elves=tuple(elves),
         malformed=tuple(malformed),
         unreadable=tuple(unreadable),
         hashes=hashes,
     )
+
+
+def _read(packed: Packed, hasher: hashlib._Hash | None) -> elf.ElfInfo | None:
+    """Read a member if it is an ELF file, and hash it whether or not it is, and is sound."""
+    if packed.size >= elf.SMALLEST and elf.is_elf(packed.head(len(elf.MAGIC))):
+        window = Window(packed, hasher.update if hasher else None)
+        try:
+            return elf.parse(window)
+        finally:
+            if hasher:
+                window.finish()
+    if hasher:
+        for piece in packed.pieces():
+            hasher.update(piece)
+    return None
 
 
 def record_hash(algorithm: str, content: bytes) -> str:
@@ -90,14 +107,3 @@ def record_hash(algorithm: str, content: bytes) -> str:
 def _record_form(hasher: hashlib._Hash) -> str:
     digest = base64.urlsafe_b64encode(hasher.digest()).rstrip(b"=").decode("ascii")
     return f"{hasher.name}={digest}"
-
-
-def _elf(window: Window, name: str, malformed: list[Broken]) -> elf.ElfInfo | None:
-    """Read a member if it is an ELF file."""
-    if window.size < elf.SMALLEST or not elf.is_elf(window.read(0, elf.SMALLEST)):
-        return None
-    try:
-        return elf.parse(window)
-    except elf.MalformedElfError as error:
-        malformed.append(Broken(name, str(error)))
-    return None

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
-    CHUNK,
     FLAG_DESCRIPTOR,
     LOCAL_HEADER,
     LOCAL_MAGIC,
@@ -25,7 +24,7 @@ from orchestrator.wheel.archive import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.wheel.archive import WheelArchive
 
@@ -114,30 +113,48 @@ def _sync(directory: Path) -> None:
 def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     written: dict[str, _Written] = {}
     # The order of the bytes and the order of the zip directory may differ; both are kept.
-    for entry in sorted(archive.entries, key=lambda entry: entry.header_offset):
+    entries = sorted(archive.entries, key=lambda entry: entry.header_offset)
+    # Nothing lies between the entries, so that neighbours which stay as they are go as one piece.
+    ends = [*(entry.header_offset for entry in entries[1:]), archive.directory]
+    begin = end = 0
+    for entry, its_end in zip(entries, ends, strict=True):
+        name = edits.names.get(entry.filename, entry.filename)
+        content = edits.contents.get(entry.filename)
+        if name == entry.filename and content is None and name not in edits.dropped:
+            if begin == end:
+                begin = entry.header_offset
+            end = its_end
+            at = out.tell() + entry.header_offset - begin
+            written[name] = _as_it_was(entry, encoded(entry, name), at)
+            continue
+        archive.copy(begin, end, out)
+        begin = end
         if entry.filename in edits.dropped:
             continue
-        name = encoded(entry, edits.names.get(entry.filename, entry.filename))
-        content = edits.contents.get(entry.filename)
         if content is None:
-            written[entry.filename] = _copy_entry(archive, entry, name, out)
+            one = _rename_entry(archive, entry, encoded(entry, name), out)
+            archive.copy(archive.body(entry), its_end, out)
         else:
-            written[entry.filename] = _write_entry(archive, entry, name, content, out)
+            one = _write_entry(archive, entry, encoded(entry, name), content, out)
+        written[entry.filename] = one
+    archive.copy(begin, end, out)
     ordered = [written[entry.filename] for entry in archive.entries if entry.filename in written]
     start = out.tell()
     out.writelines(_directory_entry(one) for one in ordered)
     out.write(_ending(len(ordered), start, out.tell() - start, archive.comment))
 
 
-def _copy_entry(
+def _rename_entry(
     archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, out: BinaryIO
 ) -> _Written:
-    """Copy an entry; only the name in its local header may differ."""
+    """Write a local header that differs in the name only."""
     fields, extra = _local_header(archive, entry)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    out.writelines(_pieces(archive, archive.body(entry), entry.compress_size))
-    out.write(archive.descriptor(entry))
+    return _as_it_was(entry, name, offset)
+
+
+def _as_it_was(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
     return _Written(
         entry=entry,
         name=name,
@@ -155,11 +172,6 @@ def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[
     header = archive.local_header(entry)
     _, *fields = LOCAL_HEADER.unpack_from(header)
     return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
-
-
-def _pieces(archive: WheelArchive, offset: int, size: int) -> Iterator[bytes]:
-    for at in range(offset, offset + size, CHUNK):
-        yield archive.raw(at, min(CHUNK, offset + size - at))
 
 
 def _write_entry(
