@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import struct
 import sys
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.models import Arch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 MAGIC = b"\x7fELF"
 SMALLEST = 52
@@ -63,18 +64,19 @@ _MAX_SECTIONS = 1 << 20
 _MAX_SEGMENTS = 1 << 16
 _MAX_ENTRIES = 1 << 16
 # The largest libraries there are have tens of thousands.
-_MAX_UNDEFINED = 1 << 20
+_MAX_UNDEFINED = 1 << 18
 _MAX_INITS = 1 << 12
 # All names of the largest CUDA libraries come to a few MB. Names may overlap in the string table,
 # so without a limit a small file could ask for terabytes.
-_MAX_NAME_BYTES = 64 << 20
-# Bytes of a string table or of another table that are held in memory; the largest libraries there
-# are (of TensorFlow and of torch) have some 30 MB of either.
-_MAX_TABLE = 96 << 20
+_MAX_NAME_BYTES = 32 << 20
+# Bytes of all tables of a file together: they are held in memory. The largest libraries there are
+# (of TensorFlow and of torch) have some 50 MB.
+_MAX_TABLES = 96 << 20
 _MAX_NOTES = 4 << 20
 # Small records are read from blocks of this size.
 _BLOCK = 1 << 14
 _SYMBOLS_AT_ONCE = 1 << 16
+_NATIVE = "<" if sys.byteorder == "little" else ">"
 
 INITS = (b"PyInit_", b"_cffi_pypyinit_")
 """How the names begin of functions that make a library a Python extension."""
@@ -271,6 +273,7 @@ class _Image:
         self.order = order
         self.little_endian = order == "<"
         self.word = "Q" if bits == 64 else "I"  # noqa: PLR2004
+        self._left = _MAX_TABLES
         self._block: tuple[int, bytes | bytearray] = (0, b"")
 
     @property
@@ -286,8 +289,9 @@ class _Image:
     def load(self, offset: int, size: int, what: str) -> bytes | bytearray:
         """Return `size` bytes at `offset`."""
         self.check(offset, size, what)
-        if size > _MAX_TABLE:
-            raise MalformedElfError(f"{what}: {size} bytes; at most {_MAX_TABLE} are read")
+        self._left -= size
+        if self._left < 0:
+            raise MalformedElfError(f"{what}: {size} bytes; at most {_MAX_TABLES} are read")
         return self._source.read(offset, size)
 
     def slice(self, offset: int, size: int, what: str) -> memoryview:
@@ -309,6 +313,13 @@ class _Image:
         """Iterate over `count` records at `offset`."""
         view = self.slice(offset, count * struct.calcsize("=" + layout), what)
         return struct.iter_unpack(self.order + layout, view)
+
+    def column(self, view: memoryview, code: str, first: int, step: int) -> array[int]:
+        """Return every `step`-th integer of a table."""
+        cells: array[int] = array(code, bytes(view))
+        if self.order != _NATIVE:
+            cells.byteswap()
+        return cells[first::step]
 
     def header(self) -> _Header:
         layout = "HHI" + self.word * 3 + "IHHHHHH"
@@ -376,6 +387,22 @@ class _Strings:
             self._names[index] = name
         return name
 
+    def many(self, indices: Sequence[int]) -> list[str]:
+        """Return many names; as `__getitem__`, but none is remembered."""
+        data, left = self._data, self._left
+        last = data.rfind(b"\0")
+        names = []
+        for index in indices:
+            if index > last:
+                raise MalformedElfError(f"string {index} is not in its string table")
+            stop = data.find(b"\0", index)
+            left -= stop - index
+            if left < 0:
+                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+            names.append(data[index:stop].decode("utf-8", "backslashreplace"))
+        self._left = left
+        return names
+
     def inits(self) -> frozenset[int]:
         """Where names are that may be a module's first function; faster than decoding all."""
         found: set[int] = set()
@@ -385,13 +412,6 @@ class _Strings:
                 found.add(at)
                 at = self._data.find(word, at + 1)
         return frozenset(found)
-
-
-class _RawSymbols(NamedTuple):
-    """Symbols without their names: (name offset, info, version index) and name offsets."""
-
-    undefined: tuple[tuple[int, int, int], ...]
-    functions: tuple[int, ...]
 
 
 class _Need(NamedTuple):
@@ -499,12 +519,8 @@ class _Dynamic:
             library_name = names[library]
             versions.append(VersionNeed(library_name, tuple(names[name] for _, name in some)))
             by_index |= {index: (library_name, names[name]) for index, name in some}
-        raw = self._raw_symbols(rows, indices, inits)
-        undefined = tuple(
-            Symbol(names[name], *by_index.get(index, ("", "")), info >> 4 == _STB_WEAK)
-            for name, info, index in raw.undefined
-        )
-        return undefined, tuple(versions), tuple(names[name] for name in raw.functions)
+        undefined, functions = self._pick(rows, indices, inits, by_index)
+        return tuple(undefined), tuple(versions), tuple(names[name] for name in functions)
 
     def _needs(self, offset: int) -> tuple[_Need, ...]:
         needs: list[_Need] = []
@@ -528,40 +544,43 @@ class _Dynamic:
                 break
             offset += step
 
-    def _raw_symbols(
-        self, rows: memoryview, indices: memoryview, inits: frozenset[int]
-    ) -> _RawSymbols:
-        """Pick the undefined symbols and the functions of these names.
+    def _pick(
+        self,
+        rows: memoryview,
+        indices: memoryview,
+        inits: frozenset[int],
+        versions: Mapping[int, tuple[str, str]],
+    ) -> tuple[list[Symbol], list[int]]:
+        """Pick the undefined symbols, and the functions of these names.
 
         Libraries have hundreds of thousands of symbols, of which few matter: they are searched by
         the column, and in blocks.
         """
-        wide = self._image.wide
-        stride, section, layout = (12, 3, "IB") if wide else (8, 7, "I8xB")
-        record = struct.Struct(self._image.order + layout)
-        index_of = struct.Struct(self._image.order + "H")
-        native = self._image.order == ("<" if sys.byteorder == "little" else ">")
-        wanted = inits if native else frozenset(map(_swapped, inits))
-        undefined: list[tuple[int, int, int]] = []
+        undefined: list[Symbol] = []
         functions: list[int] = []
-        size = stride * 2
+        size, info_at, section_at = (24, 4, 3) if self._image.wide else (16, 12, 7)
         for start in range(0, len(rows) // size, _SYMBOLS_AT_ONCE):
             block = rows[start * size : (start + _SYMBOLS_AT_ONCE) * size]
-            sections = block.cast("H")[section::stride].tolist()
-            for position in (i for i, number in enumerate(sections) if not number):
-                name, info = record.unpack_from(block, position * size)
-                if name:
-                    at = (start + position) * 2
-                    index = index_of.unpack_from(indices, at)[0] & 0x7FFF if indices else 0
-                    undefined.append((name, info, index))
-            if len(undefined) > _MAX_UNDEFINED:
+            names = self._image.column(block, "I", 0, size // 4)
+            sections = self._image.column(block, "H", section_at, size // 2)
+            infos = block[info_at::size].tolist()
+            some = indices[start * 2 : (start + len(names)) * 2]
+            numbers = self._image.column(some, "H", 0, 1) if indices else array("H")
+            places = [i for i, section in enumerate(sections) if not section and names[i]]
+            if len(undefined) + len(places) > _MAX_UNDEFINED:
                 raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
-            names = block.cast("I")[:: stride // 2].tolist() if wanted else ()
-            for position in (i for i, name in enumerate(names) if name in wanted):
-                name, info = record.unpack_from(block, position * size)
-                if sections[position] and info & 15 == _STT_FUNC:
-                    functions.append(name)
-        return _RawSymbols(tuple(undefined), tuple(functions))
+            text = self._strings.many([names[i] for i in places])
+            for place, name in zip(places, text, strict=True):
+                number = numbers[place] & 0x7FFF if numbers else 0
+                library, version = versions.get(number, _UNVERSIONED)
+                undefined.append(Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK))
+            if inits:
+                functions += (
+                    name
+                    for name, section, info in zip(names, sections, infos, strict=True)
+                    if name in inits and section and info & 15 == _STT_FUNC
+                )
+        return undefined, functions
 
     def _symbol_table(self) -> tuple[int, int]:
         """Return offset and number of the dynamic symbols.
@@ -610,16 +629,13 @@ class _Dynamic:
         return last + 1
 
 
+_UNVERSIONED = ("", "")
 _TABLES = {
     _DT_SYMTAB: "dynamic symbols",
     _DT_STRTAB: "string table",
     _DT_VERSYM: "symbol versions",
     _DT_VERNEED: "version needs",
 }
-
-
-def _swapped(value: int) -> int:
-    return int.from_bytes(value.to_bytes(4, "little"), "big")
 
 
 def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:

@@ -40,6 +40,11 @@ class Needs:
         self._elves = elves
         self._versions = _version_reasons(elves)
         self._names = libraries.names(elves)
+        self._fpectl = tuple(_fpectl(self._roots))
+        self._strong = {
+            elf.name: frozenset({"*", *(s.name for s in elf.info.undefined if not s.weak)})
+            for elf in self._roots
+        }
         files = {elf.name: elf for elf in elves}
         self._trees = [(root, libraries.tree(root, files)) for root in self._roots]
         reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
@@ -66,13 +71,11 @@ class Needs:
     def _forbidden(self, policy: Policy) -> Iterator[Reason]:
         """Iterate over symbols that the policy forbids of a library, and Python's fpectl."""
         for elf in self._roots:
-            names = {symbol.name for symbol in elf.info.undefined if not symbol.weak}
             for library in elf.info.needed:
                 banned = policy.blacklist.get(library)
-                if banned and (hits := banned & (names | {"*"})):
+                if banned and (hits := banned & self._strong[elf.name]):
                     yield _reason(elf, library, "", hits)
-            if hits := _PYFPE & {symbol.name for symbol in elf.info.undefined}:
-                yield _reason(elf, "", "", hits)
+        yield from self._fpectl
 
     def _unpromised(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
         """Iterate over libraries that only newer policies promise.
@@ -159,6 +162,12 @@ def _version_reasons(elves: Sequence[ElfMember]) -> tuple[Reason, ...]:
                     names = symbols.get((library, version), ())
                     reasons.append(_reason(elf, library, version, names))
     return tuple(reasons)
+
+
+def _fpectl(elves: Iterable[ElfMember]) -> Iterator[Reason]:
+    for elf in elves:
+        if hits := _PYFPE & {symbol.name for symbol in elf.info.undefined}:
+            yield _reason(elf, "", "", hits)
 
 
 def _reason(elf: ElfMember, library: str, version: str, symbols: Iterable[str]) -> Reason:

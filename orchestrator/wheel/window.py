@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.wheel.inflate import DamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from orchestrator.wheel.inflate import Packed
 
@@ -38,34 +38,28 @@ class Window:
         self._see = see
         self._seen = 0
         self._passes = 0
-        self._pieces: Iterator[bytes] = iter(())
-        self._head = bytearray()
+        self._head: list[bytes] = []
+        self._head_end = 0
         self._restart()
 
-    def read(self, offset: int, size: int) -> bytes | bytearray:
+    def read(self, offset: int, size: int) -> bytearray:
         """Return `size` bytes at `offset`, which must lie inside the member.
 
         Raises:
             DamagedError: the member cannot be inflated so far, or not for the so many-th time.
         """
         end = offset + size
-        while len(self._head) < min(end, HEAD, self.size):
-            self._advance()
-        if end <= len(self._head):
-            return self._head[offset:end]
-        if offset < self._begin and offset > len(self._head):
+        if offset < self._begin and end > self._head_end:
             self._restart()
         found = bytearray(size)
-        at = self._from_head(found, offset)
-        if offset + at < self._begin:
-            self._restart()
-        start = self._begin
-        for piece in tuple(self._tail):
-            _lay(found, offset, piece, start)
-            start += len(piece)
+        for start, pieces in ((0, self._head), (self._begin, self._tail)):
+            at = start
+            for piece in pieces:
+                _lay(found, offset, piece, at)
+                at += len(piece)
         while self._position < end:
-            start = self._position
-            _lay(found, offset, self._advance(), start)
+            at = self._position
+            _lay(found, offset, self._advance(), at)
         return found
 
     def finish(self) -> None:
@@ -79,11 +73,6 @@ class Window:
         while self._advance():
             pass
 
-    def _from_head(self, found: bytearray, offset: int) -> int:
-        part = self._head[offset:]
-        found[: len(part)] = part
-        return len(part)
-
     def _restart(self) -> None:
         self._passes += 1
         if self._passes > _PASSES:
@@ -95,14 +84,19 @@ class Window:
     def _advance(self) -> bytes:
         """Inflate and keep the next piece; empty at the end."""
         piece = next(self._pieces, b"")
-        fresh = self._position + len(piece) - self._seen
-        if self._see is not None and fresh > 0:
-            self._see(piece[len(piece) - fresh :])
-        missing = HEAD - len(self._head)
-        if missing > 0 and self._position == len(self._head):
-            self._head += piece[:missing]
+        start = self._position
         self._position += len(piece)
-        self._seen = max(self._seen, self._position)
+        fresh = self._position - self._seen
+        if fresh > 0:
+            self._seen = self._position
+            if self._see is not None:
+                self._see(piece[-fresh:])
+        if start == self._head_end < HEAD:
+            self._head.append(piece)
+            self._head_end = self._position
+        if start < self._head_end:
+            self._begin = self._position
+            return piece
         self._tail.append(piece)
         while self._position - self._begin - len(self._tail[0]) > TAIL:
             self._begin += len(self._tail.popleft())

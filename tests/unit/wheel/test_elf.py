@@ -159,7 +159,7 @@ def test_overlapping_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["_MAX_VERSIONS", "_MAX_SEGMENTS", "_MAX_UNDEFINED", "_MAX_TABLE"]
+    "limit", ["_MAX_VERSIONS", "_MAX_SEGMENTS", "_MAX_UNDEFINED", "_MAX_TABLES"]
 )
 def test_limits(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elf, limit, 1)
