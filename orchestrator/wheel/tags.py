@@ -8,6 +8,7 @@ machine counts, and libraries outside the wheel are judged by name.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from orchestrator.models import Arch, Reason, TagStep
+    from orchestrator.models import Arch, Digest, Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
@@ -104,25 +105,39 @@ def report(path: Path, policies: Policies, *, external: Sequence[str] = ()) -> W
         ConfigError: `external` names an unknown preset.
     """
     patterns = external_libraries.resolve(external)
-    with open_wheel(path) as archive:
-        return summarise(archive, scan(archive), policies, patterns)[0]
+    with open_wheel(path) as archive, ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(archive.digest)
+        found = scan(archive)
+        return summarise(archive, found, policies, patterns, digest.result())[0]
 
 
 def summarise(
-    archive: WheelArchive, found: Scan, policies: Policies, patterns: Sequence[str]
+    archive: WheelArchive,
+    found: Scan,
+    policies: Policies,
+    patterns: Sequence[str],
+    digest: tuple[Digest, int] | None = None,
 ) -> tuple[WheelReport, Observation | None]:
-    """Return the report on a wheel that has been read, and the observation behind it."""
+    """Return the report on a wheel that has been read, and the observation behind it.
+
+    Args:
+        archive: the wheel.
+        found: what was read of it.
+        policies: auditwheel's policies.
+        patterns: libraries that may stay outside.
+        digest: SHA-256 and size of the file, where they are known already.
+    """
     observation = None
     if platform := platform_of(archive.name, found.elves):
         observation = observe(found, policies, *platform)
-    digest, size = archive.digest()
+    sha256, size = digest or archive.digest()
     tag, policy = "any", None
     if observation is not None:
         tag, policy = observation.tag, observation.policy
     modules = [module for module in map(extension_module, found.elves) if module]
     result = WheelReport(
         filename=archive.path.name,
-        sha256=digest,
+        sha256=sha256,
         size=size,
         version=str(archive.name.version),
         declared_tags=tuple(sorted(map(str, archive.name.tags))),
