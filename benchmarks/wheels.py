@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 - each process imports what it measures, before its clock runs
 """How fast wheels are inspected and retagged, against auditwheel, wheel, and a lower bound.
 
     python benchmarks/wheels.py CACHE [REQUIREMENT...]
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import importlib.util
 import io
 import json
@@ -306,7 +307,7 @@ def machine() -> str:
     )
     inflate = "isal" if importlib.util.find_spec("isal") else "zlib"
     return (
-        f"{datetime.datetime.now(datetime.UTC).date()}, {os.cpu_count()} x {model}, "
+        f"{dt.datetime.now(dt.UTC).date()}, {os.cpu_count()} x {model}, "
         f"Python {platform.python_version()}, {inflate}, auditwheel {auditwheel.__version__}"
     )
 

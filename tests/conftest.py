@@ -1,9 +1,27 @@
+"""What tests share: running the command line, and saying honestly what this machine lacks.
+
+A missing engine is a skip with its reason on a developer's machine, and a failure in CI.
+"""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Mapping
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,3 +33,75 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="real wheels to compare with auditwheel: 20 small ones, or all of wheels.csv (550 MB)",
     )
     group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
+
+
+REPOSITORY = Path(__file__).parent.parent
+IMAGES = "localhost/orchestrator-baseline"
+"""The project's own baseline images, made by `.ci/images`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """How a command ended and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def all(self) -> str:
+        return f"exit {self.code}\n{self.stdout}\n{self.stderr}"
+
+
+def orchestrator(
+    *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 1500
+) -> Said:
+    """Run the command line as a user does, in a process of its own."""
+    argv = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    done = subprocess.run(
+        argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def results(output: Path) -> dict[str, Any]:
+    """Read results.json: target ID -> result."""
+    document = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    return {each["id"]: each for each in document["results"]}
+
+
+def lacking(reason: str) -> None:
+    """Skip, or fail in CI."""
+    if os.environ.get("CI", "").lower() in {"true", "1"}:
+        pytest.fail(f"CI must have this: {reason}")
+    pytest.skip(reason)
+
+
+def podman(*arguments: str, timeout: float = 600) -> Said:
+    try:
+        done = subprocess.run(
+            ["podman", *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except FileNotFoundError:
+        return Said(code=127, stdout="", stderr="podman is not installed")
+    return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """Podman, with the project's native images."""
+    for suite in ("bullseye", "bookworm", "trixie"):
+        image = f"{IMAGES}:{suite}-x86_64"
+        if podman("image", "exists", image).code != 0:
+            lacking(f"needs podman and the image {image}: run .ci/engine and .ci/images as root")
+    return "podman"
+
+
+@pytest.fixture(scope="session")
+def emulated(engine: str) -> str:
+    """An image of a foreign architecture that really runs."""
+    image = f"{IMAGES}:bookworm-aarch64"
+    if podman("run", "--rm", "--network=none", image, "/bin/true").code != 0:
+        lacking(f"needs QEMU for aarch64 and the image {image}: run .ci/engine and .ci/images")
+    return image
