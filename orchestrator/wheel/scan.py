@@ -108,8 +108,10 @@ _Result = Broken | tuple[elf.ElfInfo | None, str]
 
 def _job(name: str, packed: Packed, algorithm: str | None) -> _Job | None:
     """Return what has to be done about a member."""
+    # Half of all members end so, and auditwheel does not look into them either.
+    may_be = packed.size >= elf.SMALLEST and not name.endswith(".py")
     try:
-        is_elf = packed.size >= elf.SMALLEST and elf.is_elf(packed.head(len(elf.MAGIC)))
+        is_elf = may_be and elf.is_elf(packed.head(len(elf.MAGIC)))
     except DamagedError:
         is_elf = True  # what cannot be begun is found out, and said, when it is read
     if algorithm is None:
