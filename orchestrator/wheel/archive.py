@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -53,6 +54,8 @@ _FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 TEXT_LIMIT = 64 << 20
 """Bytes of the largest member that `WheelArchive.read` reads whole."""
+_MAX_HEADERS = 1 << 20
+_BLANK_LINE = re.compile(r"^\r?\n", re.MULTILINE)
 # The largest wheels have some 20,000 members and directories of 3 MB. Python needs about ten times
 # that while it reads them.
 _MAX_DIRECTORY = 32 << 20
@@ -244,12 +247,15 @@ class WheelArchive:
             name: file in the dist-info directory.
 
         Raises:
-            BadWheelError: the file is missing, damaged or not UTF-8.
+            BadWheelError: the file is missing, damaged, not UTF-8, or its headers are endless.
         """
         try:
             text = self.read(f"{self.dist_info}/{name}").decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadWheelError.of(f"{name} is not UTF-8: {error}", where=self.path.name) from error
+        blank = _BLANK_LINE.search(text)
+        if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
+            raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
         return HeaderParser().parsestr(text)
 
     def digest(self) -> tuple[Digest, int]:

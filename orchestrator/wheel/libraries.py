@@ -33,14 +33,15 @@ def search_paths(elf: ElfMember) -> tuple[str, ...]:
     )
 
 
-def tree(root: ElfMember, files: Mapping[str, ElfMember]) -> Tree:
-    """Return all that a file loads, directly and through others.
+def tree(root: ElfMember, files: Mapping[str, ElfMember]) -> tuple[Tree, int]:
+    """Return all that a file loads, directly and through others, and how many needs that are.
 
     Args:
         root: the file that is loaded first.
         files: path in the wheel -> ELF file.
     """
     found: Tree = {}
+    count = len(root.info.needed)
     own = search_paths(root)
     waiting = [(root, iter(root.info.needed))]
     # The order in which auditwheel walks: each library's own needs come before the next library.
@@ -52,8 +53,9 @@ def tree(root: ElfMember, files: Mapping[str, ElfMember]) -> Tree:
         elif library not in found:
             found[library] = hit = _find(library, (*own, *search_paths(elf)), root, files)
             if hit is not None:
+                count += len(hit.info.needed)
                 waiting.append((hit, iter(hit.info.needed)))
-    return found
+    return found, count
 
 
 def _find(

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 # Symbols of Python's removed fpectl module, which no released Python has (PEP 513).
 _PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
+# torch's 136 ELF files take three thousand.
+MAX_STEPS = 500_000
+"""Needs that are followed, over all files."""
 _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
+
+
+class TangledError(ValueError):
+    """The files of a wheel need one another in more ways than can be followed."""
 
 
 class Needs:
@@ -30,6 +37,9 @@ class Needs:
         Args:
             elves: the files.
             is_module: whether a file is a Python extension module.
+
+        Raises:
+            TangledError: they need one another more often than can be followed.
         """
         needed = {library for elf in elves for library in elf.info.needed}
         # auditwheel asks only these for their libraries, symbols and instructions: what others in
@@ -45,11 +55,20 @@ class Needs:
             elf.name: frozenset({"*", *(s.name for s in elf.info.undefined if not s.weak)})
             for elf in self._roots
         }
-        files = {elf.name: elf for elf in elves}
-        self._trees = [(root, libraries.tree(root, files)) for root in self._roots]
+        self._files = {elf.name: elf for elf in elves}
+        self._steps = 0
+        self._trees = [(root, self._tree(root)) for root in self._roots]
         reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
-        lonely = [elf for elf in elves if elf not in self._roots and elf.name not in reached]
-        self._all_trees = [*self._trees, *((elf, libraries.tree(elf, files)) for elf in lonely)]
+        reached |= {elf.name for elf in self._roots}
+        lonely = [elf for elf in elves if elf.name not in reached]
+        self._all_trees = [*self._trees, *((elf, self._tree(elf)) for elf in lonely)]
+
+    def _tree(self, root: ElfMember) -> libraries.Tree:
+        tree, steps = libraries.tree(root, self._files)
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise TangledError(f"its libraries need one another more than {MAX_STEPS} times")
+        return tree
 
     def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
         """Iterate over everything that stands between the files and a policy."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import BadWheelError
 from orchestrator.models import ElfFile, Finding, Libc, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf import INITS
-from orchestrator.wheel.needs import Needs, promises
+from orchestrator.wheel.needs import Needs, TangledError, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
 
@@ -126,10 +127,16 @@ def summarise(
         policies: auditwheel's policies.
         patterns: libraries that may stay outside.
         digest: SHA-256 and size of the file, where they are known already.
+
+    Raises:
+        BadWheelError: its ELF files need one another without end.
     """
     observation = None
     if platform := platform_of(archive.name, found.elves):
-        observation = observe(found, policies, *platform)
+        try:
+            observation = observe(found, policies, *platform)
+        except TangledError as error:
+            raise BadWheelError.of(str(error), where=archive.path.name) from error
     sha256, size = digest or archive.digest()
     tag, policy = "any", None
     if observation is not None:
@@ -162,6 +169,9 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         policies: auditwheel's policies.
         libc: the C library; files for another one are ignored.
         arch: the architecture; files for another one are ignored.
+
+    Raises:
+        TangledError: they need one another more often than can be followed.
     """
     elves = tuple(elf for elf in found.elves if _belongs(elf, libc, arch))
     needs = Needs(elves, _is_module)
@@ -182,7 +192,7 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         unreachable=needs.unreachable(whitelist),
         isa=max((elf.info.isa_level for elf in elves), default=""),
         elves=elves,
-        ignored=tuple(elf for elf in found.elves if elf not in elves),
+        ignored=tuple(elf for elf in found.elves if not _belongs(elf, libc, arch)),
     )
 
 

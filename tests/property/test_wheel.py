@@ -16,6 +16,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError
 from orchestrator.models import Arch, Libc
 from orchestrator.wheel import elf, inflate, open_wheel, report, retag, verify, window
+from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.inflate import DEFLATED, STORED, Engine, Packed, fastest
 from tests.unit.wheel.auditor import audited, load_policies
 from tests.unit.wheel.conftest import EXTENSION
@@ -267,6 +268,21 @@ def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
             assert view.read(offset, size) == whole[offset : offset + size]
         view.finish()
     assert b"".join(seen) == whole
+
+
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.from_regex(r"[\w.+!-]{1,9}-[\w.+!]{1,9}(-\d\w*)?-[\w.]{1,9}-[\w.]{1,9}-[\w.]{1,9}\.whl"),
+    )
+)
+def test_a_file_name_is_taken_apart_or_refused(name: str) -> None:
+    try:
+        parsed = WheelName.parse(name)
+    except BadWheelError:
+        return
+    assert str(parsed) == name
+    assert parsed.tags
 
 
 lies = st.fixed_dictionaries(

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import BadWheelError
 from orchestrator.models import Arch
 from orchestrator.wheel import archive as archives
-from orchestrator.wheel import elf, open_wheel, report, retag, verify, window
+from orchestrator.wheel import elf, needs, open_wheel, report, retag, verify, window
 from orchestrator.wheel.inflate import DamagedError, Packed, fastest
 from orchestrator.wheel.scan import scan
 from tests.unit.wheel.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
@@ -43,6 +43,14 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 def refused(path: Path, policies: Policies) -> str:
     """Return the one message with which everything refuses a file."""
+    what = refused_by_readers(path, policies)
+    with pytest.raises(BadWheelError):
+        retag(path, dest_dir=path.parent / "new", build_tag="1")
+    assert not list(path.parent.glob("new/*"))
+    return what
+
+
+def refused_by_readers(path: Path, policies: Policies) -> str:
     said = set()
     for use in (report, verify):
         with pytest.raises(BadWheelError) as caught:
@@ -51,9 +59,6 @@ def refused(path: Path, policies: Policies) -> str:
         said.add(problem.what)
         assert problem.where == NAME
         assert "\n" not in problem.what
-    with pytest.raises(BadWheelError):
-        retag(path, dest_dir=path.parent / "new", build_tag="1")
-    assert not list(path.parent.glob("new/*"))
     (what,) = said
     return what
 
@@ -481,3 +486,41 @@ def test_hashing_and_parsing_is_one_pass(written: Callable[..., Path]) -> None:
         found = scan(archive, {member.filename: "sha256" for member in archive.members})
     assert found.unreadable == ()
     assert set(found.hashes) == {"demo-1.0.dist-info/WHEEL", "x.so"}
+
+
+def test_without_isal_zlib_reads_the_same(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(Entry(name=b"x", content=b"content" * 1000))
+    with open_wheel(path) as archive:
+        usual = archive.read("x")
+    monkeypatch.setitem(sys.modules, "isal.isal_zlib", None)
+    assert "isal" not in repr(fastest())
+    with open_wheel(path) as archive:
+        assert archive.read("x") == usual == b"content" * 1000
+
+
+def test_headers_without_end_are_not_parsed(
+    written: Callable[..., Path], policies: Policies
+) -> None:
+    """Each would take a hundred times its bytes in memory."""
+    many = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n" * 500_000)
+    long = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n\n" + b"text\n" * 500_000)
+    with open_wheel(written(long)) as archive:
+        assert archive.headers("METADATA")["A"] == "b"
+    path = written(many)
+    with open_wheel(path) as archive, pytest.raises(BadWheelError, match="bytes of headers"):
+        archive.headers("METADATA")
+    assert "dist-info-files" in {one.rule for one in verify(path, policies).problems}
+
+
+def test_needs_that_multiply_are_given_up(
+    tmp_path: Path, policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that all need each other, what they need together grows with the cube."""
+    names = tuple(f"lib{number}.so" for number in range(20))
+    made = make_elf(ElfSpec(needed=names, runpath="$ORIGIN"))
+    path = WheelSpec(members=dict.fromkeys(names, made)).write(tmp_path)
+    assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
+    monkeypatch.setattr(needs, "MAX_STEPS", 2000)
+    assert "need one another more than 2000 times" in refused_by_readers(path, policies)
