@@ -429,6 +429,47 @@ class Reason:
     symbols: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagStep:
+    """What keeps a wheel from one lower platform tag.
+
+    Attributes:
+        tag: the lower tag (``manylinux_2_17_x86_64``).
+        reasons: what stands in its way and not in that of the tags above it.
+        remedies: what would remove the reasons, each said once.
+    """
+
+    tag: str
+    reasons: tuple[Reason, ...]
+    remedies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfFile:
+    """What matters of one ELF file in a wheel.
+
+    Attributes:
+        file: member of the wheel.
+        arch: the architecture a platform tag names; None when no tag names it.
+        libc: the C library it uses; None when it does not say.
+        soname: its DT_SONAME, or empty.
+        needed: its DT_NEEDED, in order.
+        rpath: its DT_RUNPATH, or else its DT_RPATH, split at colons.
+        python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain
+            ``.so``; None when it is none.
+        isa: x86-64 micro-architecture level it asks for, or empty.
+    """
+
+    file: str
+    arch: Arch | None
+    libc: Libc | None
+    soname: str
+    needed: tuple[str, ...]
+    rpath: tuple[str, ...]
+    python_abi: str | None
+    isa: str
+
+
 class Severity(StrEnum):
     """How much a finding counts."""
 
@@ -465,6 +506,8 @@ class WheelReport:
             ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
+        steps: the same for each lower tag, with what would remove it; the next lower one first.
+        elf_files: the ELF files in it, in the order of the archive.
         external_libs: library outside wheel and policy -> members that need it.
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
         abi3: whether every extension module uses the stable ABI's file suffix.
@@ -479,6 +522,8 @@ class WheelReport:
     observed_tag: str
     aliases: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    steps: tuple[TagStep, ...] = ()
+    elf_files: tuple[ElfFile, ...] = ()
     external_libs: tuple[tuple[str, tuple[str, ...]], ...]
     isa: str
     abi3: bool

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 RULES: Mapping[str, Level] = {
     "zip-integrity": Level.ERROR,
-    "path-collision": Level.ERROR,
     "case-collision": Level.WARN,
     "dist-info-files": Level.ERROR,
     "record-missing": Level.ERROR,
@@ -42,6 +41,7 @@ RULES: Mapping[str, Level] = {
     "elf-libc": Level.ERROR,
     "tag-too-low": Level.ERROR,
     "external-library": Level.ERROR,
+    "library-unreachable": Level.WARN,
     "isa-level": Level.WARN,
     "absolute-rpath": Level.ERROR,
     "python-abi": Level.ERROR,

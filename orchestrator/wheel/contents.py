@@ -40,10 +40,6 @@ def collisions(subject: Subject) -> Iterator[Finding]:
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         folded[name.casefold()].append(name)
-        for parent in PurePosixPath(name).parents:
-            if str(parent) in names:
-                message = f"{parent} is a file, and the directory of {name}"
-                yield found("path-collision", message)
     for same in folded.values():
         if len(same) > 1:
             message = f"{_few(same)} are one file where case does not count"

@@ -14,19 +14,19 @@ import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
-    CHUNK,
-    DESCRIPTOR_MAGIC,
     FLAG_DESCRIPTOR,
+    FLAG_UTF8,
     LOCAL_HEADER,
     LOCAL_MAGIC,
+    encoded,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.wheel.archive import WheelArchive
 
@@ -38,7 +38,6 @@ _END = struct.Struct("<4s4H2IH")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _VERSION_ZIP64 = 45
 _EXTRA_ZIP64 = 1
-_FLAG_UTF8 = 0x800
 _FLAGS_DEFLATE = 0x6
 _LEVEL = 6
 _UNIX = 3
@@ -124,59 +123,71 @@ def _sync(directory: Path) -> None:
 
 
 def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
-    written: dict[str, _Written] = {}
-    # A new member without a time of its own is as old as the newest other.
-    time = _date_time(edits.epoch, max(entry.date_time for entry in archive.entries))
-    for name, entry, content in _layout(archive, edits):
-        if entry is None or edits.epoch is not None:
-            plain = _plain_entry(entry, name, time)
-            written[name] = _write_plain(archive, plain, entry, content, out)
-        elif content is None:
-            written[name] = _copy_entry(archive, entry, _encoded(entry, name), out)
-        else:
-            written[name] = _write_entry(archive, entry, _encoded(entry, name), content, out)
-    ordered = list(written)
-    if edits.epoch is None:
-        # The order of the bytes and the order of the zip directory may differ; both are kept.
-        old = [edits.names.get(entry.filename, entry.filename) for entry in archive.entries]
-        ordered = [name for name in (*old, *sorted(edits.added)) if name in written]
+    in_order = _copied if edits.epoch is None else _normalised
+    written = in_order(archive, edits, out)
     start = out.tell()
-    out.writelines(_directory_entry(written[name]) for name in ordered)
-    out.write(_ending(len(ordered), start, out.tell() - start, archive.comment))
+    out.writelines(_directory_entry(one) for one in written)
+    out.write(_ending(len(written), start, out.tell() - start, archive.comment))
 
 
-class _Piece(NamedTuple):
-    """An entry of the copy: its name, what it is copied from, and its content where that is new."""
+def _copied(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+    """Write all entries in their own order and form, new ones last."""
+    written: dict[str, _Written] = {}
+    # The order of the bytes and the order of the zip directory may differ; both are kept.
+    entries = sorted(archive.entries, key=lambda entry: entry.header_offset)
+    # Nothing lies between the entries, so that neighbours which stay as they are go as one piece.
+    ends = [*(entry.header_offset for entry in entries[1:]), archive.directory]
+    begin = end = 0
+    for entry, its_end in zip(entries, ends, strict=True):
+        name = edits.names.get(entry.filename, entry.filename)
+        content = edits.contents.get(entry.filename)
+        if name == entry.filename and content is None and name not in edits.dropped:
+            if begin == end:
+                begin = entry.header_offset
+            end = its_end
+            at = out.tell() + entry.header_offset - begin
+            written[name] = _as_it_was(entry, encoded(entry, name), at)
+            continue
+        archive.copy(begin, end, out)
+        begin = end
+        if entry.filename in edits.dropped:
+            continue
+        if content is None:
+            one = _rename_entry(archive, entry, encoded(entry, name), out)
+            archive.copy(archive.body(entry), its_end, out)
+        else:
+            one = _write_entry(archive, entry, encoded(entry, name), content, out)
+        written[entry.filename] = one
+    archive.copy(begin, end, out)
+    ordered = [written[entry.filename] for entry in archive.entries if entry.filename in written]
+    # A new member is as old as the newest other.
+    time = max(entry.date_time for entry in archive.entries)
+    for name, new in sorted(edits.added.items()):
+        ordered.append(_write_plain(archive, _plain_entry(None, name, time), None, new, out))
+    return ordered
 
-    name: str
-    entry: zipfile.ZipInfo | None
-    content: bytes | None
 
-
-def _layout(archive: WheelArchive, edits: Edits) -> list[_Piece]:
-    """Return all entries of the copy, in the order of their bytes."""
-    pieces = [
-        _Piece(
-            edits.names.get(entry.filename, entry.filename),
-            entry,
-            edits.contents.get(entry.filename),
-        )
-        for entry in sorted(archive.entries, key=lambda entry: entry.header_offset)
-        if entry.filename not in edits.dropped
+def _normalised(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+    """Write all entries in one order, under headers that say nothing of their packing."""
+    pieces: list[tuple[str, zipfile.ZipInfo | None, bytes | None]] = [
+        (edits.names.get(old.filename, old.filename), old, edits.contents.get(old.filename))
+        for old in archive.entries
+        if old.filename not in edits.dropped
     ]
-    pieces += [_Piece(name, None, content) for name, content in sorted(edits.added.items())]
-    if edits.epoch is not None:
-        # PEP 427 recommends that the dist-info directory comes last.
-        pieces.sort(key=lambda p: (p.name.partition("/")[0].endswith(".dist-info"), p.name))
-    return pieces
+    pieces += [(name, None, content) for name, content in edits.added.items()]
+    # PEP 427 recommends that the dist-info directory comes last.
+    pieces.sort(key=lambda piece: (piece[0].partition("/")[0].endswith(".dist-info"), piece[0]))
+    time = _date_time(edits.epoch or 0)
+    return [
+        _write_plain(archive, _plain_entry(old, name, time), old, content, out)
+        for name, old, content in pieces
+    ]
 
 
 _DateTime = tuple[int, int, int, int, int, int]
 
 
-def _date_time(epoch: int | None, otherwise: _DateTime) -> _DateTime:
-    if epoch is None:
-        return otherwise
+def _date_time(epoch: int) -> _DateTime:
     at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
     return at.year, at.month, at.day, at.hour, at.minute, at.second
 
@@ -209,17 +220,13 @@ def _write_plain(
 ) -> _Written:
     """Write an entry under a header of its own: new content, or the old entry's bytes."""
     name = plain.filename.encode()
-    flags = plain.flag_bits | (0 if name.isascii() else _FLAG_UTF8)
-    pieces: Iterable[bytes]
+    flags = plain.flag_bits | (0 if name.isascii() else FLAG_UTF8)
+    packed = b""
     if content is None and old is not None:
         method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
-        fields, _ = _local_header(archive, old)
-        body = old.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-        pieces = _pieces(archive, body, compressed)
     else:
         method, packed = _packed(plain.compress_type, content or b"")
         crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
-        pieces = (packed,)
     offset = out.tell()
     extra = b""
     if max(compressed, size) >= _MAX32:
@@ -228,8 +235,10 @@ def _write_plain(
     time, date = _dos_time(plain)
     version = _VERSION_ZIP64 if extra else _VERSION
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
-    out.write(name + extra)
-    out.writelines(pieces)
+    out.write(name + extra + packed)
+    if content is None and old is not None:
+        body = archive.body(old)
+        archive.copy(body, body + compressed, out)
     return _Written(
         entry=plain,
         name=name,
@@ -256,35 +265,17 @@ def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
     return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
 
 
-def _encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
-    """Return the bytes of a name, in the encoding that the entry's flags promise."""
-    return name.encode("utf-8" if entry.flag_bits & _FLAG_UTF8 else "cp437")
-
-
-def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
-    """Return the fields of the local header after the signature, and its extra fields."""
-    header = archive.local_header(entry)
-    _, *fields = LOCAL_HEADER.unpack_from(header)
-    name = header[LOCAL_HEADER.size : LOCAL_HEADER.size + fields[-2]]
-    if name != _encoded(entry, entry.filename) or fields[2] != entry.compress_type:
-        raise BadWheelError.of(
-            f"member {entry.filename!r}: its local header disagrees with the zip directory",
-            where=archive.path.name,
-        )
-    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
-
-
-def _copy_entry(
+def _rename_entry(
     archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, out: BinaryIO
 ) -> _Written:
-    """Copy an entry; only the name in its local header may differ."""
+    """Write a local header that differs in the name only."""
     fields, extra = _local_header(archive, entry)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    body = entry.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-    out.writelines(_pieces(archive, body, entry.compress_size))
-    if fields[1] & FLAG_DESCRIPTOR:
-        out.write(_descriptor(archive, entry, body + entry.compress_size))
+    return _as_it_was(entry, name, offset)
+
+
+def _as_it_was(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
     return _Written(
         entry=entry,
         name=name,
@@ -297,29 +288,11 @@ def _copy_entry(
     )
 
 
-def _pieces(archive: WheelArchive, offset: int, size: int) -> Iterator[bytes]:
-    for at in range(offset, offset + size, CHUNK):
-        yield archive.raw(at, min(CHUNK, offset + size - at))
-
-
-def _descriptor(archive: WheelArchive, entry: zipfile.ZipInfo, offset: int) -> bytes:
-    """Return the data descriptor after a member (APPNOTE 4.3.9).
-
-    Neither its signature nor its width is certain, so it is recognised by what it must say.
-    """
-    values = entry.CRC, entry.compress_size, entry.file_size
-    for magic in (DESCRIPTOR_MAGIC, b""):
-        # Wide before narrow: of an empty member the narrow one is the beginning of the wide one.
-        for layout in ("<IQQ", "<III"):
-            if layout == "<III" and max(values) > _MAX32:
-                continue
-            expected = magic + struct.pack(layout, *values)
-            if archive.raw(offset, len(expected)) == expected:
-                return expected
-    raise BadWheelError.of(
-        f"member {entry.filename!r}: its data descriptor disagrees with the zip directory",
-        where=archive.path.name,
-    )
+def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
+    """Return the fields of the local header after the signature, and its extra fields."""
+    header = archive.local_header(entry)
+    _, *fields = LOCAL_HEADER.unpack_from(header)
+    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
 
 
 def _write_entry(

@@ -122,10 +122,6 @@ def test_names_that_collide(spec: WheelSpec, tmp_path: Path, policies: Policies)
         ("case-collision", Severity.WARNING),
     ]
     assert "demo/DATA, demo/Data" in found[0].message
-    spec.members["demo/data"] = b"a file where a directory is"
-    (first, *_) = findings(spec.write(tmp_path), policies)
-    assert (first.rule, first.severity) == ("path-collision", Severity.ERROR)
-    assert first.message == "demo/data is a file, and the directory of demo/data/x"
 
 
 # Licences
