@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import Plan, Target
+from orchestrator.models import Arch
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside
+
+if TYPE_CHECKING:
+    from orchestrator.models import Plan, Target
 
 FACTS = builder_facts()
 BASE = """
@@ -23,7 +29,7 @@ local = "cu{cuda|nodot}"
 
 def plan(text: str, channel: str = "", *, base: str = BASE) -> Plan:
     settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, source_version="1", facts=FACTS, channel=channel)
+    return make_plan(settings, outside=Outside(version="1"), facts=FACTS, channel=channel)
 
 
 def ids(text: str, channel: str = "", *, base: str = BASE) -> set[str]:
@@ -129,12 +135,12 @@ def test_a_channel_changes_images_steps_and_resources() -> None:
     """
     found = {each.arch: each for each in plan(text, "c").targets}
 
-    assert found["x86_64"].image == "channel:13.0"
-    assert found["aarch64"].image == "file:2"
-    steps = found["x86_64"].steps
+    assert found[Arch.X86_64].image == "channel:13.0"
+    assert found[Arch.AARCH64].image == "file:2"
+    steps = found[Arch.X86_64].steps
     assert (steps.before_all, steps.timeout, steps.test_command) == ("channel", 5, "t")
-    assert found["x86_64"].resources.memory == "1073741824b"
-    origins = dict(found["x86_64"].origins)
+    assert found[Arch.X86_64].resources.memory == "1073741824b"
+    origins = dict(found[Arch.X86_64].origins)
     assert origins["build.before-all"] == "channel.c.build.before-all"
     assert origins["build.timeout"] == "build.timeout"
     assert origins["image"] == "channel.c.images.manylinux_x86_64"

@@ -1,6 +1,8 @@
-"""Cells that would build the same wheel are one target; the stable ABI; selection of what covers."""
+"""Cells that would build the same wheel are one target: collapse, the stable ABI, selection."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,14 +10,19 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.matrix.select import select, shard
-from orchestrator.models import Plan, Target
 from orchestrator.plan import make_plan
+from orchestrator.version import Outside
+
+if TYPE_CHECKING:
+    from orchestrator.models import Plan, Target
 
 FACTS = builder_facts()
 
 
 def plan(text: str) -> Plan:
-    return make_plan(load(f"[axes]\n{text}".encode(), facts=FACTS), source_version="1", facts=FACTS)
+    return make_plan(
+        load(f"[axes]\n{text}".encode(), facts=FACTS), outside=Outside(version="1"), facts=FACTS
+    )
 
 
 def only(text: str) -> Target:

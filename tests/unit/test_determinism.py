@@ -19,6 +19,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.models import Digest, Source, TargetId
 from orchestrator.plan import make_plan, make_request, planned_backend
 from orchestrator.report.json import dumps, plan_document
+from orchestrator.version import Outside
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples" / "matrices").glob("*.toml"))
@@ -77,7 +78,7 @@ def document(text: str, channel: str = "") -> str:
     facts = builder_facts()
     plan = make_plan(
         load(text.encode(), facts=facts),
-        source_version="1.0",
+        outside=Outside(version="1.0"),
         facts=facts,
         channel=channel,
         table=builtin_table(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +11,12 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.matrix.select import select, shard
-from orchestrator.models import BackendName, Digest, Plan, Source, TargetId
+from orchestrator.models import BackendName, Digest, Source, TargetId
 from orchestrator.plan import make_plan, make_request
+from orchestrator.version import Outside
+
+if TYPE_CHECKING:
+    from orchestrator.models import Plan
 
 FACTS = builder_facts()
 BASE = """
@@ -30,7 +35,7 @@ outputs = ["lib/*.so"]
 
 def plan(text: str = "", channel: str = "", *, base: str = BASE) -> Plan:
     settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, source_version="1", facts=FACTS, channel=channel)
+    return make_plan(settings, outside=Outside(version="1"), facts=FACTS, channel=channel)
 
 
 def needs(found: Plan) -> dict[str, tuple[str, ...]]:
