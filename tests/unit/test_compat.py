@@ -126,7 +126,7 @@ def test_rules_templates_and_selections_may_name_what_is_derived() -> None:
     assert [each.version for each in found.targets] == ["1.0+abi0", "1.0+abi1"]
     assert [[v.value for v in each.env] for each in found.targets] == [[], ["1"]]
     chosen = select(found.targets, ["cxx11abi=0"])
-    assert [each.version for each in chosen] == ["1+abi0"]
+    assert [each.version for each in chosen] == ["1.0+abi0"]
     excluded = plan("2.6", 'cuda = ["12.4", "12.6"]\n[[exclude]]\nwhen = "cxx11abi=0"\n')
     assert [each.rule for each in excluded.exclusions] == ["exclude[0]"]
 
@@ -162,7 +162,7 @@ def test_an_unknown_version_is_an_error(
 def test_an_unknown_version_may_be_allowed_by_name() -> None:
     found = only(plan("2.99.1", CUDA.format("12.6") + '\n[compat]\nallow = ["torch 2.99.1"]'))
     assert found.derived == ()
-    assert only(plan("2.8", CUDA.format("13.9") + '\n[compat]\nallow = ["cuda 13.9"]')).id
+    assert only(plan("2.8", CUDA.format("13.9") + '\n[compat]\nallow = ["cuda 13.9"]')).derived
 
 
 @pytest.mark.parametrize("entry", ["2.99", "torch2.99", "toch 2.99", "torch  2.99"])
@@ -183,7 +183,7 @@ abi = { "14.0" = "2", "*" = "1" }
 def test_releases_of_the_file_lie_over_the_table() -> None:
     assert dict(only(plan("2.99", CUDA.format("14.0") + RELEASE)).derived) == {"cxx11abi": "2"}
     assert "it has 14.0" in reason(plan("2.8", CUDA.format("12.6") + RELEASE))
-    assert only(plan("2.7", CUDA.format("12.6") + RELEASE)).id
+    assert only(plan("2.7", CUDA.format("12.6") + RELEASE)).derived
 
 
 def test_the_table_can_be_turned_off() -> None:
