@@ -82,14 +82,19 @@ def _policies() -> Policies:
 def detect(wheel: Path, _: Path) -> Callable[[], object]:
     """Inspect: tag, reasons, SHA-256 of the file."""
     from orchestrator.wheel import report
+    from orchestrator.wheel.inflate import fastest
 
-    return lambda: report(wheel, _policies())
+    fastest()
+    policies = _policies()
+    return lambda: report(wheel, policies)
 
 
 def retag(wheel: Path, out: Path) -> Callable[[], object]:
     """Write a copy with another build tag."""
     from orchestrator.wheel import retag as write
+    from orchestrator.wheel.inflate import fastest
 
+    fastest()
     return lambda: write(wheel, dest_dir=out, build_tag="7")
 
 
@@ -113,7 +118,7 @@ def bound_detect(wheel: Path, _: Path) -> Callable[[], object]:
                 at = entry.header_offset + 30 + lengths
                 end = at + entry.compress_size
                 stored = entry.compress_type == zipfile.ZIP_STORED
-                first = os.pread(file.fileno(), min(512, entry.compress_size), at)
+                first = os.pread(file.fileno(), min(128, entry.compress_size), at)
                 if not stored:
                     first = engine.decompressobj(-15).decompress(first, 4)
                 if not first.startswith(b"\x7fELF"):

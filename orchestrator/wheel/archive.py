@@ -502,12 +502,13 @@ def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:
     differing = (flags ^ entry.flag_bits) & (_FLAGS_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_UTF8)
     if method != entry.compress_type or differing:
         return False
-    wide = _zip64_sizes(header[LOCAL_HEADER.size + name_size :])
     said = [crc, packed, size]
-    # APPNOTE 4.5.3: the field has the sizes that do not fit, the size before the packed one.
-    for index in (2, 1):
-        if said[index] == _MAX32 and wide:
-            said[index] = wide.pop(0)
+    if _MAX32 in said:
+        wide = _zip64_sizes(header[LOCAL_HEADER.size + name_size :])
+        # APPNOTE 4.5.3: the field has the sizes that do not fit, the size before the packed one.
+        for index in (2, 1):
+            if said[index] == _MAX32 and wide:
+                said[index] = wide.pop(0)
     truth = [entry.CRC, entry.compress_size, entry.file_size]
     # Who writes to a pipe does not know yet: it all comes in the data descriptor.
     return said == truth or (bool(entry.flag_bits & FLAG_DESCRIPTOR) and not any(said))
@@ -536,16 +537,16 @@ def _flaw(entry: zipfile.ZipInfo) -> str | None:
 
 def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename
-    parts = name.removesuffix("/").split("/")
     if "\0" in name or "\\" in name:
         return "has a backslash or NUL in its name"
-    if name.startswith("/") or parts[0].endswith(":"):
+    framed = f"/{name.removesuffix('/')}/"
+    if name.startswith("/") or ":/" in framed[: framed.index("/", 1) + 1]:
         return "has an absolute name"
-    if not name or any(part in {"", ".", ".."} for part in parts):
+    if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
     if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
         return "has a name that is not said to be UTF-8, so that installers read it differently"
-    if _has_other_name(entry):
+    if entry.extra and _has_other_name(entry):
         return "has a second name in its extra fields"
     return None
 

@@ -7,9 +7,8 @@ zlib where it is not: the bytes are the same.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ METHODS = (STORED, DEFLATED)
 PIECE = 1 << 20
 """No piece of content is larger, in bytes."""
 _INPUT = 1 << 18
-# The code tables at the beginning of deflated bytes are smaller.
-_ENOUGH = 512
+# Mostly the code tables at the beginning of deflated bytes are smaller than the first, and always
+# than the second. Every byte costs: isal decodes all that it is given.
+_ENOUGH = (128, 1024)
 
 
 class DamagedError(ValueError):
@@ -61,8 +61,7 @@ def fastest() -> Engine:
         return cast("Engine", zlib)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(NamedTuple):
     """One member's compressed bytes, and what the zip directory says of them.
 
     Attributes:
@@ -91,14 +90,15 @@ class Packed:
         """
         if self.method == STORED:
             return self.pread(self.offset, min(count, self.compressed))
-        data = self.pread(self.offset, min(_ENOUGH, self.compressed))
-        try:
-            found = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
-        except self.engine.error as error:
-            raise DamagedError(f"its compressed bytes are damaged: {error}") from error
-        if len(found) < min(count, self.size):
-            found = next(self.pieces(check=False), b"")[:count]
-        return found
+        for amount in _ENOUGH:
+            data = self.pread(self.offset, min(amount, self.compressed))
+            try:
+                found = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+            except self.engine.error as error:
+                raise DamagedError(f"its compressed bytes are damaged: {error}") from error
+            if len(found) >= min(count, self.size):
+                return found
+        return next(self.pieces(check=False), b"")[:count]
 
     def pieces(self, *, check: bool = True) -> Iterator[bytes]:
         """Iterate over the content; what is not asked for is not inflated.

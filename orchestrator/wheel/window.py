@@ -49,7 +49,8 @@ class Window:
             DamagedError: the member cannot be inflated so far, or not for the so many-th time.
         """
         end = offset + size
-        if offset < self._begin and end > self._head_end:
+        # What lay between the head and the tail is gone.
+        if self._head_end < self._begin and offset < self._begin and end > self._head_end:
             self._restart()
         found = bytearray(size)
         for start, pieces in ((0, self._head), (self._begin, self._tail)):

@@ -335,7 +335,7 @@ def _without_zip64(extra: bytes) -> bytes:
 
 def _directory_entry(one: _Written) -> bytes:
     entry = one.entry
-    extra = _without_zip64(entry.extra)
+    extra = _without_zip64(entry.extra) if entry.extra else b""
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
     if large := [value for value in values if value >= _MAX32]:

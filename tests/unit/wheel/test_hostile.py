@@ -418,6 +418,17 @@ def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) 
     assert b"".join(seen) == content
 
 
+def test_reading_onwards_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HEAD", 1000)
+    monkeypatch.setattr(window, "TAIL", 500)
+    monkeypatch.setattr(window, "_PASSES", 1)
+    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    content = bytes((i * i) & 0xFF for i in range(5000))
+    view = window.Window(packed(content))
+    for offset in range(0, 4900, 30):
+        assert view.read(offset, 100) == content[offset : offset + 100]
+
+
 def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "HEAD", 100)
     monkeypatch.setattr(window, "TAIL", 100)
