@@ -26,7 +26,7 @@ from orchestrator.wheel.archive import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from orchestrator.wheel.archive import WheelArchive
 
@@ -44,6 +44,8 @@ _LEVEL = 6
 _UNIX = 3
 _VERSION = 20
 _DIRECTORY = 0x10
+_UTF8 = 0x800
+_PIECE = 1 << 20
 _DATES = range(315532800, 4354819200)
 """Seconds since 1970 that a zip file can say: 1980 to 2107."""
 
@@ -99,7 +101,8 @@ def write_copy(archive: WheelArchive, edits: Edits, target: Path) -> None:
         handle, temporary = tempfile.mkstemp(prefix=".wheel-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as out:
-                _copy(archive, edits, out)
+                copy = _copy if edits.epoch is None else _copy_plainly
+                copy(archive, edits, out)
                 out.flush()
                 os.fchmod(out.fileno(), archive.mode())
                 os.fsync(out.fileno())
@@ -125,135 +128,21 @@ def _sync(directory: Path) -> None:
 
 def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     written: dict[str, _Written] = {}
-    # A new member without a time of its own is as old as the newest other.
-    time = _date_time(edits.epoch, max(entry.date_time for entry in archive.entries))
-    for name, entry, content in _layout(archive, edits):
-        if entry is None or edits.epoch is not None:
-            plain = _plain_entry(entry, name, time)
-            written[name] = _write_plain(archive, plain, entry, content, out)
-        elif content is None:
-            written[name] = _copy_entry(archive, entry, _encoded(entry, name), out)
+    # The order of the bytes and the order of the zip directory may differ; both are kept.
+    for entry in sorted(archive.entries, key=lambda entry: entry.header_offset):
+        if entry.filename in edits.dropped:
+            continue
+        name = _encoded(entry, edits.names.get(entry.filename, entry.filename))
+        content = edits.contents.get(entry.filename)
+        if content is None:
+            written[entry.filename] = _copy_entry(archive, entry, name, out)
         else:
-            written[name] = _write_entry(archive, entry, _encoded(entry, name), content, out)
-    ordered = list(written)
-    if edits.epoch is None:
-        # The order of the bytes and the order of the zip directory may differ; both are kept.
-        old = [edits.names.get(entry.filename, entry.filename) for entry in archive.entries]
-        ordered = [name for name in (*old, *sorted(edits.added)) if name in written]
+            written[entry.filename] = _write_entry(archive, entry, name, content, out)
+    ordered = [written[entry.filename] for entry in archive.entries if entry.filename in written]
+    ordered += _add(archive, edits, out)
     start = out.tell()
-    out.writelines(_directory_entry(written[name]) for name in ordered)
+    out.writelines(_directory_entry(one) for one in ordered)
     out.write(_ending(len(ordered), start, out.tell() - start, archive.comment))
-
-
-class _Piece(NamedTuple):
-    """An entry of the copy: its name, what it is copied from, and its content where that is new."""
-
-    name: str
-    entry: zipfile.ZipInfo | None
-    content: bytes | None
-
-
-def _layout(archive: WheelArchive, edits: Edits) -> list[_Piece]:
-    """Return all entries of the copy, in the order of their bytes."""
-    pieces = [
-        _Piece(
-            edits.names.get(entry.filename, entry.filename),
-            entry,
-            edits.contents.get(entry.filename),
-        )
-        for entry in sorted(archive.entries, key=lambda entry: entry.header_offset)
-        if entry.filename not in edits.dropped
-    ]
-    pieces += [_Piece(name, None, content) for name, content in sorted(edits.added.items())]
-    if edits.epoch is not None:
-        # PEP 427 recommends that the dist-info directory comes last.
-        pieces.sort(key=lambda p: (p.name.partition("/")[0].endswith(".dist-info"), p.name))
-    return pieces
-
-
-_DateTime = tuple[int, int, int, int, int, int]
-
-
-def _date_time(epoch: int | None, otherwise: _DateTime) -> _DateTime:
-    if epoch is None:
-        return otherwise
-    at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
-    return at.year, at.month, at.day, at.hour, at.minute, at.second
-
-
-def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
-    """Return an entry that says nothing of where, when and by what it was packed.
-
-    Of the old entry stay the compression and whether it is a directory or may be executed.
-    """
-    plain = zipfile.ZipInfo(name, time)
-    mode = old.external_attr >> 16 if old else 0
-    plain.create_system = _UNIX
-    plain.create_version = plain.extract_version = _VERSION
-    plain.external_attr = (0o100755 if mode & 0o111 else 0o100644) << 16
-    if name.endswith("/"):
-        plain.external_attr = 0o40755 << 16 | _DIRECTORY
-    plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
-    # LZMA keeps there whether its stream has an end of its own (APPNOTE 4.4.4).
-    lzma = plain.compress_type == zipfile.ZIP_LZMA
-    plain.flag_bits = old.flag_bits & _FLAGS_DEFLATE if old and lzma else 0
-    return plain
-
-
-def _write_plain(
-    archive: WheelArchive,
-    plain: zipfile.ZipInfo,
-    old: zipfile.ZipInfo | None,
-    content: bytes | None,
-    out: BinaryIO,
-) -> _Written:
-    """Write an entry under a header of its own: new content, or the old entry's bytes."""
-    name = plain.filename.encode()
-    flags = plain.flag_bits | (0 if name.isascii() else _FLAG_UTF8)
-    pieces: Iterable[bytes]
-    if content is None and old is not None:
-        method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
-        fields, _ = _local_header(archive, old)
-        body = old.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-        pieces = _pieces(archive, body, compressed)
-    else:
-        method, packed = _packed(plain.compress_type, content or b"")
-        crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
-        pieces = (packed,)
-    offset = out.tell()
-    extra = b""
-    if max(compressed, size) >= _MAX32:
-        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed)
-    sizes = crc, min(compressed, _MAX32), min(size, _MAX32), len(name), len(extra)
-    time, date = _dos_time(plain)
-    version = _VERSION_ZIP64 if extra else _VERSION
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
-    out.write(name + extra)
-    out.writelines(pieces)
-    return _Written(
-        entry=plain,
-        name=name,
-        flags=flags,
-        method=method,
-        crc=crc,
-        compressed=compressed,
-        size=size,
-        offset=offset,
-    )
-
-
-def _packed(method: int, content: bytes) -> tuple[int, bytes]:
-    """Return new content as it is stored, and the method: deflate for all that is compressed."""
-    if method == zipfile.ZIP_STORED:
-        return method, content
-    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return zipfile.ZIP_DEFLATED, squeeze.compress(content) + squeeze.flush()
-
-
-def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return time and date as a zip file has them (APPNOTE 4.4.6)."""
-    year, month, day, hour, minute, second = entry.date_time
-    return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
 
 
 def _encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
@@ -407,3 +296,126 @@ def _ending(count: int, start: int, size: int, comment: bytes) -> bytes:
     counts = min(count, _MAX16), min(count, _MAX16)
     where = min(size, _MAX32), min(start, _MAX32)
     return ending + _END.pack(b"PK\x05\x06", 0, 0, *counts, *where, len(comment)) + comment
+
+
+# New members, and copies that say nothing of where and when they were made
+
+
+class _Piece(NamedTuple):
+    """An entry of the copy: its name, what it is copied from, and its content where that is new."""
+
+    name: str
+    entry: zipfile.ZipInfo | None
+    content: bytes | None
+
+
+def _add(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+    """Write the new members; they are as old as the newest other."""
+    time = max(entry.date_time for entry in archive.entries)
+    return [
+        _write_plain(archive, _plain_entry(None, name, time), None, content, out)
+        for name, content in sorted(edits.added.items())
+    ]
+
+
+def _copy_plainly(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
+    """Copy so that order, times and modes are the same everywhere."""
+    time = _date_time(edits.epoch or 0)
+    pieces = [
+        _Piece(edits.names.get(e.filename, e.filename), e, edits.contents.get(e.filename))
+        for e in archive.entries
+        if e.filename not in edits.dropped
+    ]
+    pieces += [_Piece(name, None, content) for name, content in edits.added.items()]
+    # PEP 427 recommends that the dist-info directory comes last.
+    pieces.sort(key=lambda p: (p.name.partition("/")[0].endswith(".dist-info"), p.name))
+    written = [
+        _write_plain(archive, _plain_entry(entry, name, time), entry, content, out)
+        for name, entry, content in pieces
+    ]
+    start = out.tell()
+    out.writelines(_directory_entry(one) for one in written)
+    out.write(_ending(len(written), start, out.tell() - start, archive.comment))
+
+
+_DateTime = tuple[int, int, int, int, int, int]
+
+
+def _date_time(epoch: int) -> _DateTime:
+    at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
+    return at.year, at.month, at.day, at.hour, at.minute, at.second
+
+
+def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
+    """Return an entry that says nothing of where, when and by what it was packed.
+
+    Of the old entry stay the compression and whether it is a directory or may be executed.
+    """
+    plain = zipfile.ZipInfo(name, time)
+    mode = old.external_attr >> 16 if old else 0
+    plain.create_system = _UNIX
+    plain.create_version = plain.extract_version = _VERSION
+    plain.external_attr = (0o100755 if mode & 0o111 else 0o100644) << 16
+    if name.endswith("/"):
+        plain.external_attr = 0o40755 << 16 | _DIRECTORY
+    plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
+    # LZMA keeps there whether its stream has an end of its own (APPNOTE 4.4.4).
+    lzma = plain.compress_type == zipfile.ZIP_LZMA
+    plain.flag_bits = old.flag_bits & _FLAGS_DEFLATE if old and lzma else 0
+    return plain
+
+
+def _write_plain(
+    archive: WheelArchive,
+    plain: zipfile.ZipInfo,
+    old: zipfile.ZipInfo | None,
+    content: bytes | None,
+    out: BinaryIO,
+) -> _Written:
+    """Write an entry under a header of its own: new content, or the old entry's bytes."""
+    name = plain.filename.encode()
+    flags = plain.flag_bits | (0 if name.isascii() else _UTF8)
+    begin = 0
+    if content is None and old is not None:
+        method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
+        fields, _ = _local_header(archive, old)
+        begin = old.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
+        packed = b""
+    else:
+        method, packed = _packed(plain.compress_type, content or b"")
+        crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
+    offset = out.tell()
+    extra = b""
+    if max(compressed, size) >= _MAX32:
+        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed)
+    sizes = crc, min(compressed, _MAX32), min(size, _MAX32), len(name), len(extra)
+    time, date = _dos_time(plain)
+    version = _VERSION_ZIP64 if extra else _VERSION
+    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
+    out.write(name + extra + packed)
+    end = begin + compressed - len(packed)
+    out.writelines(archive.raw(at, min(_PIECE, end - at)) for at in range(begin, end, _PIECE))
+    return _Written(
+        entry=plain,
+        name=name,
+        flags=flags,
+        method=method,
+        crc=crc,
+        compressed=compressed,
+        size=size,
+        offset=offset,
+    )
+
+
+def _packed(method: int, content: bytes) -> tuple[int, bytes]:
+    """Return new content as it is stored, and the method: deflate for all that is compressed."""
+    if method == zipfile.ZIP_STORED:
+        return method, content
+    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return zipfile.ZIP_DEFLATED, squeeze.compress(content) + squeeze.flush()
+
+
+def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return time and date as a zip file has them (APPNOTE 4.4.6)."""
+    year, month, day, hour, minute, second = entry.date_time
+    return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
