@@ -164,16 +164,16 @@ class _Composer:
     def composed(self) -> Composed:
         release = self._release()
         base, public = self._public()
-        names = self._names
+        names, text = self._names, str(public)
         local = "" if release else self._local(base)
-        version = f"{public}+{local}" if local else str(public)
-        names |= {"version": version, "local": local, "public": str(public), "base": base.public}
+        version = f"{text}+{local}" if local else text
+        names |= {"version": version, "local": local, "public": text, "base": base.public}
         names |= {"pre": "".join(map(str, public.pre or ()))}
         names |= {"post": _text(public.post), "dev": _text(public.dev)}
         names["build_tag"] = "" if release else self._build_tag()
         return Composed(
             version=version,
-            public=names["public"],
+            public=text,
             local=local,
             build_tag=names["build_tag"],
             release=release,
@@ -288,7 +288,7 @@ class _Composer:
                 where=where,
                 hint="letters and digits, separated by dots",
             )
-        return local if self._settings.keep_zeros else Version(f"0+{local}").local or ""
+        return local if self._settings.keep_zeros else _canonical(local)
 
     def _build_tag(self) -> str:
         tag = self._filled(self._settings.build_tag) if self._settings.build_tag else ""
@@ -388,6 +388,11 @@ def _version(text: str, *, where: str) -> Version:
             where=where,
             hint="for instance 1.2.3, 2.0rc1 or 1!1.0.post1.dev3",
         ) from None
+
+
+@lru_cache(maxsize=4096)  # one for each variant; the other axes repeat it
+def _canonical(local: str) -> str:
+    return Version(f"0+{local}").local or ""
 
 
 def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
