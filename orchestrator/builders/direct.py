@@ -23,7 +23,7 @@ from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
 from orchestrator.host import process
-from orchestrator.host.interpreters import with_headers
+from orchestrator.host.interpreters import with_headers, without_own_path
 from orchestrator.models import BackendName, Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Run:
                 )
             )
         folders = self._backend.include_dirs.get(self._target.python, ())
-        env = with_headers(options["env"], folders)
+        env = without_own_path(with_headers(options["env"], folders), self._interpreter)
         self._command("before-all", options["before_all"], env)
         self._command("before-build", options["before_build"], env)
         self._enter("build")

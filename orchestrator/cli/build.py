@@ -117,7 +117,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
             announce=lambda choices: _announce(console, choices),
             doing=doing,
         )
-    _conclude(console, results, options.output)
+    wheels = sum(each.library is None for each in plan.targets)
+    _conclude(console, results, options.output, wheels)
     return summary.exit_code(results, fail_fast=fail_fast)
 
 
@@ -155,13 +156,12 @@ def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
         console.print(f"{backend}: {names}: {reason}", markup=False, highlight=False)
 
 
-def _conclude(console: Console, results: Sequence[BuildResult], output: Path) -> None:
-    from orchestrator.models import Status
+def _conclude(console: Console, results: Sequence[BuildResult], output: Path, wheels: int) -> None:
     from orchestrator.report import summary
 
     console.print()
     # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
     console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
     console.print(summary.failure_blocks(results))
-    good = sum(each.status is Status.OK for each in results)
-    console.print(f"{good} of {len(results)} targets have their wheel in {output}", highlight=False)
+    good = sum(each.wheel is not None for each in results)
+    console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

@@ -437,7 +437,7 @@ class Library(Model):
     when: When | None = None
     """The wheels that get it; every wheel with equal values on the shared axes when unset."""
     env: Env = Field(default_factory=dict)
-    """Environment variables, added to those of ``[env]``."""
+    """Its environment variables; those of ``[env]`` are the wheels'."""
     image: str | None = None
     """Container image; that of the platform when unset."""
 

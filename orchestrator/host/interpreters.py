@@ -48,6 +48,7 @@ print(json.dumps({
     "soabi": sysconfig.get_config_var("SOABI") or "",
     "include": include,
     "headers": os.path.exists(os.path.join(include, "Python.h")),
+    "linker": sysconfig.get_config_var("LDSHARED") or "",
     "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
 }))
 """
@@ -118,6 +119,7 @@ class Interpreter:
         include: where its C headers are, or would be.
         has_headers: whether ``Python.h`` is there.
         has_venv: whether it can make environments with pip (PEP 405, PEP 453).
+        linker: how it links extension modules (sysconfig's LDSHARED).
         rank: sorts interpreters for one tag, the best one last.
     """
 
@@ -130,6 +132,7 @@ class Interpreter:
     include: Path
     has_headers: bool
     has_venv: bool
+    linker: str = ""
     rank: tuple[int, ...] = field(repr=False, compare=False)
 
     @property
@@ -170,6 +173,7 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         include=Path(said["include"]),
         has_headers=said["headers"],
         has_venv=said["venv"],
+        linker=said["linker"],
         rank=(said["headers"], said["venv"], said["final"], *said["info"]),
     )
 
@@ -340,6 +344,23 @@ def headers(  # noqa: PLR0913 - mostly keywords
         what=f"{what}, and {package.name} could not be fetched: {said}",
         hint=f"`apt-get install python{version}-dev` as root",
     )
+
+
+def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[str, str]:
+    """Return a build's environment in which extension modules do not get the interpreter's RPATH.
+
+    A Python with a shared library of its own, as pyenv builds it, hands on the RPATH that finds
+    it. In an extension module that is a path of this machine, and of no use: the library is there
+    before any module is loaded. Who sets CC or LDSHARED decides alone.
+    """
+    words = interpreter.linker.split()
+    kept = [word for word in words if not _RPATH.match(word)]
+    if kept == words or {"CC", "LDSHARED"} & env.keys():
+        return dict(env)
+    return {**env, "LDSHARED": " ".join(kept)}
+
+
+_RPATH = re.compile(r"-Wl,(-R|-rpath|--rpath)\b")
 
 
 def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[str, str]:

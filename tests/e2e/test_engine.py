@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import parse_wheel_filename
 
+from tests import demo
 from tests.conftest import IMAGES, REPOSITORY, Said, orchestrator, podman, results
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
@@ -352,3 +353,17 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     wheels = [each.name for each in (tiny / "dist").iterdir() if each.suffix == ".whl"]
     assert wheels == [found["cp311-manylinux_x86_64-good"]["wheel"]["filename"]]
     assert list((tiny / ".orchestrator/runs").iterdir()) == []
+
+
+def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path) -> None:
+    demo.write(tmp_path, arch="x86_64", tag="cp311", floor="0x030b0000")
+    said = orchestrator("build", "-j2", cwd=tmp_path)
+    assert said.code == 0, said.all
+    found = results(tmp_path / "dist")
+    wheel = found.pop("abi3-cp311-manylinux_x86_64")
+    assert wheel["backend"] == "cibuildwheel"
+    assert wheel["wheel"]["filename"].startswith("fanin-1.0-cp311-abi3-manylinux_2_")
+    assert [each["status"] for each in found.values()] == ["ok", "ok"]
+    assert all("bookworm-x86_64" in each["backend_reason"] for each in found.values())
+    left = podman("ps", "--all", "--filter=label=orchestrator.run", "--format={{.ID}}")
+    assert not left.stdout.strip()

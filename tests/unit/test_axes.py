@@ -88,7 +88,7 @@ def test_rows_of_some_cells() -> None:
             "gives 1 2 once more: rows[0].values[0] has it",
         ),
         (
-            'axes = ["a", "b"]\nvalues = [["1", "1"]]\n[[rows]]\naxes = ["b", "c"]\nvalues = [["1", 1]]',
+            'axes = ["a", "b"]\nvalues = [[1, 1]]\n[[rows]]\naxes = ["b", "c"]\nvalues = [[1, 1]]',
             "rows[1].axes",
             "'b' moves with other axes in rows[0] already",
         ),

@@ -22,6 +22,7 @@ from orchestrator.host.interpreters import (
     inspect,
     provide,
     with_headers,
+    without_own_path,
 )
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.toolchain import Toolchain
@@ -69,6 +70,7 @@ def answer(path: Path, **changes: object) -> Path:
         "include": "/nowhere",
         "headers": True,
         "venv": True,
+        "linker": "gcc -shared",
     } | changes
     return script(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
 
@@ -348,3 +350,29 @@ def test_cpath_resolves_debians_pyconfig(tmp_path: Path) -> None:
     source.write_text("#include <Python.h>\nint x = ANSWER;\n")
     env = {"PATH": os.environ["PATH"], "CPATH": f"{plain}:{tmp_path}"}
     subprocess.run(["cc", "-c", source, "-o", tmp_path / "x.o"], env=env, check=True)
+
+
+@pytest.mark.parametrize(
+    ("linker", "env", "expected"),
+    [
+        ("gcc -shared", {}, None),
+        ("", {}, None),
+        (
+            "gcc -shared -L/py/lib -Wl,-rpath,/py/lib -Wl,-rpath=/py/lib -Wl,-R/a -Wl,-Bsymbolic",
+            {},
+            "gcc -shared -L/py/lib -Wl,-Bsymbolic",
+        ),
+        ("gcc -shared -Wl,-rpath,/py/lib", {"CC": "clang"}, None),
+        ("gcc -shared -Wl,-rpath,/py/lib", {"LDSHARED": "ld"}, "ld"),
+    ],
+)
+def test_an_interpreter_does_not_hand_on_its_own_run_path(
+    linker: str, env: dict[str, str], expected: str | None
+) -> None:
+    interpreter = inspect(Path(sys.executable), os.environ)
+    assert interpreter is not None
+    found = without_own_path(env, dataclasses.replace(interpreter, linker=linker))
+    assert found.get("LDSHARED") == expected
+    assert {key: value for key, value in found.items() if key != "LDSHARED"} == {
+        key: value for key, value in env.items() if key != "LDSHARED"
+    }
