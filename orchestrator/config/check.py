@@ -439,7 +439,7 @@ def _check_version(
                 where=f"{where}.parts.{name}",
                 hint="lower-case letters, digits and underscores",
             )
-    for name in parts.omit.keys() - names:
+    for name in sorted(parts.omit.keys() - names):
         yield Problem(
             what=f"{name!r} is neither an axis nor a part",
             where=f"{where}.omit.{name}",
