@@ -345,7 +345,12 @@ def _only_wheel(output: Path, target: Target) -> Outcome:
     if wheels:
         names = ", ".join(wheel.name for wheel in wheels)
         return Failure(
-            kind=FailureKind.DUPLICATE_WHEEL, step="collect", message=f"several wheels: {names}"
+            kind=FailureKind.DUPLICATE_WHEEL,
+            step="collect",
+            message=f"several wheels: {names}",
+            hint=f"planned for {target.abi3}-abi3, but the project builds one for each Python"
+            if target.abi3
+            else "",
         )
     # --only on an identifier that requires-python excludes prints nothing and exits with 0.
     return Failure(

@@ -124,15 +124,19 @@ class _Run:
         built = self._build(venv, options, env)
         repaired = self._repair(built, options["repair"], env)
         if options["test"] and options["tested"]:
-            for interpreter in self._testers:
+            for interpreter in self._testers(repaired):
                 self._test(repaired, options, interpreter)
         return repaired
 
-    @property
-    def _testers(self) -> tuple[Interpreter, ...]:
-        """The interpreter that builds, and the others that an abi3 wheel is tested on."""
-        others = (self._backend.interpreters[each] for each in self._target.test_pythons)
-        return (self._interpreter, *others)
+    def _testers(self, wheel: Path) -> tuple[Interpreter, ...]:
+        """The interpreter that builds, and the others that an abi3 wheel is tested on.
+
+        A wheel that was to be for the stable ABI and is not could not even be installed there;
+        `verify` says so.
+        """
+        stable = wheel.name.split("-")[-2].startswith("abi3")
+        pythons = self._target.test_pythons if stable else ()
+        return (self._interpreter, *(self._backend.interpreters[each] for each in pythons))
 
     # steps
 

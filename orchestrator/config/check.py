@@ -66,6 +66,7 @@ def check(
     yield from _check_tables(settings, settings, names, values, "")
     yield from _check_includes(settings, besides)
     yield from _check_allow(settings)
+    yield from _check_releases(settings)
     if not besides:
         yield from _check_platforms(settings)
     for channel, own in settings.channel.items():
@@ -243,6 +244,23 @@ def _check_allow(settings: Settings) -> Iterator[Problem]:
             )
 
 
+def _check_releases(settings: Settings) -> Iterator[Problem]:
+    """An architecture that is spelled wrong would never be looked up."""
+    known = frozenset(map(str, Arch))
+    for index, each in enumerate(settings.compat.releases):
+        places = [(f"cpu[{number}]", arch) for number, arch in enumerate(each.cpu)]
+        places += [(f"cuda.{arch}", arch) for arch in each.cuda]
+        places += [(f"rocm.{arch}", arch) for arch in each.rocm]
+        places += [(f"gpu-archs.{arch}", arch) for arch in each.gpu_archs]
+        for place, arch in places:
+            if arch not in known:
+                yield Problem(
+                    what=f"unknown arch {arch!r}",
+                    where=f"compat.releases[{index}].{place}",
+                    hint=closest(arch, known),
+                )
+
+
 _ALLOWED = re.compile(r"(torch|cuda|rocm) \S+")
 """What `compat.allow` may say."""
 
@@ -353,7 +371,7 @@ def _check_flow(settings: Settings, library: Library, where: str) -> Iterator[Pr
                 hint=closest(other, settings.library),
             )
     for index, pattern in enumerate(library.outputs):
-        if pattern.startswith("/") or ".." in pattern.split("/"):
+        if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
             yield Problem(
                 what=f"{pattern!r} is outside the source", where=f"{where}.outputs[{index}]"
             )
@@ -439,7 +457,7 @@ def _check_version(
                 where=f"{where}.parts.{name}",
                 hint="lower-case letters, digits and underscores",
             )
-    for name in parts.omit.keys() - names:
+    for name in sorted(parts.omit.keys() - names):
         yield Problem(
             what=f"{name!r} is neither an axis nor a part",
             where=f"{where}.omit.{name}",

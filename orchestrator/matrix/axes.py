@@ -147,16 +147,32 @@ def _contradictions(grid: Grid) -> Iterator[Problem]:
 
 def _repeated(path: str, rows: Rows) -> Iterator[Problem]:
     """Rows that give the same choice twice; rows may overlap in some axes, not in all."""
-    seen: dict[tuple[str, ...], int] = {}
+    single: dict[tuple[tuple[str, ...], ...], int] = {}
+    several: list[int] = []  # rows that lists make several of; the only ones that can overlap
     for number, row in enumerate(rows.values):
-        for choice in product(*row):
-            first = seen.setdefault(choice, number)
-            if first != number:
+        is_single = all(len(column) == 1 for column in row)
+        before = several if is_single else range(number)
+        others = ([single[row]] if row in single else []) + list(before)
+        for other in others:
+            shared = _shared(row, rows.values[other])
+            if all(shared):
                 yield Problem(
-                    what=f"gives {' '.join(choice)} once more: {path}.values[{first}] has it",
+                    what=f"gives {' '.join(shared)} once more: {path}.values[{other}] has it",
                     where=f"{path}.values[{number}]",
                 )
                 break
+        if is_single:
+            single.setdefault(row, number)
+        else:
+            several.append(number)
+
+
+def _shared(row: Sequence[Sequence[str]], other: Sequence[Sequence[str]]) -> list[str]:
+    """For each column a value that both rows have, empty where they have none in common."""
+    return [
+        next((value for value in mine if value in theirs), "")
+        for mine, theirs in zip(row, other, strict=True)
+    ]
 
 
 def _ordered(

@@ -362,7 +362,7 @@ def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path)
     found = results(tmp_path / "dist")
     wheel = found.pop("abi3-cp311-manylinux_x86_64")
     assert wheel["backend"] == "cibuildwheel"
-    assert wheel["wheel"]["filename"].startswith("fanin-1.0-cp311-abi3-manylinux_2_")
+    assert wheel["wheel"]["filename"].startswith("fanin-1.0-cp311-abi3-manylinux")
     assert [each["status"] for each in found.values()] == ["ok", "ok"]
     assert all("bookworm-x86_64" in each["backend_reason"] for each in found.values())
     left = podman("ps", "--all", "--filter=label=orchestrator.run", "--format={{.ID}}")

@@ -74,6 +74,15 @@ def test_rows_of_some_cells() -> None:
     assert ids(rows, axes=axes) == ["gpu-12.4-11", "cpu"]
 
 
+TWICE = """
+axes = ["a", "b"]
+values = [["1", "1"]]
+[[rows]]
+axes = ["b", "c"]
+values = [["1", "1"]]
+"""
+
+
 @pytest.mark.parametrize(
     ("rows", "where", "what"),
     [
@@ -88,7 +97,7 @@ def test_rows_of_some_cells() -> None:
             "gives 1 2 once more: rows[0].values[0] has it",
         ),
         (
-            'axes = ["a", "b"]\nvalues = [[1, 1]]\n[[rows]]\naxes = ["b", "c"]\nvalues = [[1, 1]]',
+            TWICE,
             "rows[1].axes",
             "'b' moves with other axes in rows[0] already",
         ),

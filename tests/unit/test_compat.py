@@ -186,6 +186,17 @@ def test_releases_of_the_file_lie_over_the_table() -> None:
     assert only(plan("2.7", CUDA.format("12.6") + RELEASE)).derived
 
 
+def test_architectures_that_are_spelled_wrong() -> None:
+    wrong = RELEASE.replace("x86_64", "x86-64") + 'cpu = ["x86_64", "arm"]\n'
+    with pytest.raises(ConfigError) as caught:
+        plan("2.99", CUDA.format("14.0") + wrong)
+
+    assert [(each.where, each.what) for each in caught.value.problems] == [
+        ("compat.releases[0].cpu[1]", "unknown arch 'arm'"),
+        ("compat.releases[0].cuda.x86-64", "unknown arch 'x86-64'"),
+    ]
+
+
 def test_the_table_can_be_turned_off() -> None:
     found = plan("0.1", CUDA.format("99.9") + "\n[compat]\ntorch = false")
     assert only(found).derived == ()

@@ -253,6 +253,7 @@ def test_includes_of_a_library() -> None:
             "unknown library 'gpuu'",
         ),
         ("[library.b]\ncommand = 'x'\noutputs = ['/y']", "library.b.outputs[0]", "outside the so"),
+        ("[library.b]\ncommand = 'x'\noutputs = ['']", "library.b.outputs[0]", "outside the so"),
         ("[library.b]\ncommand = '{x}'\noutputs = ['y']", "library.b.command", "names 'x'"),
         ("[library.b]\ncommand = 'x'\noutputs = []", "library.b.outputs", "must not be empty"),
         ("[library.cp311]\ncommand = 'x'\noutputs = ['y']", "library.cp311", "two targets have"),
