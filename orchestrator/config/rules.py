@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 RULES: Mapping[str, Level] = {
     "zip-integrity": Level.ERROR,
-    "path-collision": Level.ERROR,
     "case-collision": Level.WARN,
     "dist-info-files": Level.ERROR,
     "record-missing": Level.ERROR,

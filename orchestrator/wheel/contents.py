@@ -35,15 +35,10 @@ _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 
 
 def collisions(subject: Subject) -> Iterator[Finding]:
-    """No two members get in each other's way when they are installed."""
-    names = {member.filename for member in subject.archive.members}
+    """No two members become one file where case does not count."""
     folded: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
+    for name in sorted(member.filename for member in subject.archive.members):
         folded[name.casefold()].append(name)
-        for parent in PurePosixPath(name).parents:
-            if str(parent) in names:
-                message = f"{parent} is a file, and the directory of {name}"
-                yield found("path-collision", message)
     for same in folded.values():
         if len(same) > 1:
             message = f"{_few(same)} are one file where case does not count"
