@@ -57,6 +57,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def corpus(session: nox.Session) -> None:
+    """All 216 real wheels against auditwheel (550 MB of downloads)."""
+    session.install("-e", ".", *_group("types"), *_group("tests"))
+    session.run("pytest", "tests/corpus", "--corpus=all", *session.posargs)
+
+
+@nox.session
 def relock(session: nox.Session) -> None:
     """Lock the toolchain anew, and what is derived from it."""
     host = Path("orchestrator/host")

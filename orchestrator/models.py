@@ -311,14 +311,14 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undetermined:
-    """A cell whose version stands in its container, which nobody has asked yet.
+    """A cell whose version only its image or setuptools-scm knows, and nobody has asked yet.
 
     Attributes:
         id: the target's ID; it depends on the axes alone.
         python: its python tag.
         arch: its architecture.
         part: the part of the version that is not known.
-        questions: what has to be asked of the image.
+        questions: what has to be asked.
         derived: properties that follow from its values.
         covers: the cell.
         needs: libraries whose outputs go into its source.
@@ -341,7 +341,8 @@ class Undetermined:
         """What is not known, and who knows it, in one line."""
         sources = ", ".join(each.source for each in self.questions)
         image = self.questions[0].image
-        return f"the version's part {self.part!r} is known only in image {image} ({sources})"
+        who = f"in image {image}" if image else "to setuptools-scm"
+        return f"the version's part {self.part!r} is known only {who} ({sources})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +352,7 @@ class Plan:
     Attributes:
         targets: libraries first, then wheels, in the order of the matrix.
         exclusions: cells that are not built.
-        undetermined: cells that become targets once their image has been asked for a version.
+        undetermined: cells that become targets once somebody has been asked for their version.
         channel: the channel it was made for, empty for none.
     """
 
@@ -428,6 +429,47 @@ class Reason:
     symbols: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagStep:
+    """What keeps a wheel from one lower platform tag.
+
+    Attributes:
+        tag: the lower tag (``manylinux_2_17_x86_64``).
+        reasons: what stands in its way and not in that of the tags above it.
+        remedies: what would remove the reasons, each said once.
+    """
+
+    tag: str
+    reasons: tuple[Reason, ...]
+    remedies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfFile:
+    """What matters of one ELF file in a wheel.
+
+    Attributes:
+        file: member of the wheel.
+        arch: the architecture a platform tag names; None when no tag names it.
+        libc: the C library it uses; None when it does not say.
+        soname: its DT_SONAME, or empty.
+        needed: its DT_NEEDED, in order.
+        rpath: its DT_RUNPATH, or else its DT_RPATH, split at colons.
+        python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain
+            ``.so``; None when it is none.
+        isa: x86-64 micro-architecture level it asks for, or empty.
+    """
+
+    file: str
+    arch: Arch | None
+    libc: Libc | None
+    soname: str
+    needed: tuple[str, ...]
+    rpath: tuple[str, ...]
+    python_abi: str | None
+    isa: str
+
+
 class Severity(StrEnum):
     """How much a finding counts."""
 
@@ -464,6 +506,8 @@ class WheelReport:
             ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
+        steps: the same for each lower tag, with what would remove it; the next lower one first.
+        elf_files: the ELF files in it, in the order of the archive.
         external_libs: library outside wheel and policy -> members that need it.
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
         abi3: whether every extension module uses the stable ABI's file suffix.
@@ -478,6 +522,8 @@ class WheelReport:
     observed_tag: str
     aliases: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    steps: tuple[TagStep, ...] = ()
+    elf_files: tuple[ElfFile, ...] = ()
     external_libs: tuple[tuple[str, tuple[str, ...]], ...]
     isa: str
     abi3: bool

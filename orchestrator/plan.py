@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import condition, template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.matrix.axes import circle
 from orchestrator.matrix.compat import Table
 from orchestrator.matrix.expand import as_mapping, expand
 from orchestrator.matrix.grid import layered, of_library
@@ -94,7 +95,7 @@ def make_plan(
 ) -> Plan:
     """Resolve the whole matrix.
 
-    A cell whose version stands in a container that nobody has asked yet becomes no target but an
+    A cell whose version only its image or setuptools-scm knows becomes no target but an
     `Undetermined`; once `outside` has the answers to its questions it becomes one.
 
     Args:
@@ -744,10 +745,10 @@ def _in_dependency_order(libraries: Mapping[str, Library]) -> list[str]:
     while waiting:
         ready = sorted(name for name, needs in waiting.items() if needs <= set(ordered))
         if not ready:
-            circle = sorted(waiting)
+            names = [name for (name,) in circle({(name,): waiting[name] for name in waiting})]
             raise ConfigError.of(
-                f"libraries need each other in a circle: {', '.join(circle)}",
-                where=f"library.{circle[0]}.needs",
+                f"libraries need each other in a circle: {', '.join(names)}",
+                where=f"library.{names[0]}.needs",
             )
         ordered.append(ready[0])
         del waiting[ready[0]]

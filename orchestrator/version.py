@@ -31,6 +31,7 @@ _LOCAL = re.compile(r"[a-z0-9]+(?:\.[a-z0-9]+)*")
 # What separates the segments of a local part (PEP 440), outside of a template's braces.
 _SEPARATOR = re.compile(r"[._-](?![^{}]*\})")
 _NUMBER = re.compile(r"[0-9]+")
+_PRE = re.compile(r"[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*", re.IGNORECASE)
 
 OWN = ("base", "pre", "post", "dev", "release")
 """Parts with a meaning of their own; all others are the user's."""
@@ -57,8 +58,8 @@ class Outside:
     answers: Mapping[Question, Answer] = field(default_factory=dict)
 
 
-class Unanswered(Exception):  # noqa: N818 - not an error: an image has to be asked first
-    """A part that is needed stands in a container that nobody has asked yet."""
+class Unanswered(Exception):  # noqa: N818 - not an error: somebody has to be asked first
+    """Only setuptools-scm or an image knows a part that is needed, and nobody has asked yet."""
 
     def __init__(self, part: str, questions: tuple[Question, ...]) -> None:
         super().__init__(part, questions)
@@ -78,7 +79,7 @@ class Composed:
         release: whether it is for a public index.
         parts: every part with where it came from, for the record.
         names: what templates may name. Naming a required part that no source knows raises
-            `ConfigError`, one that only a container knows `Unanswered`.
+            `ConfigError`, one that nobody has been asked for `Unanswered`.
     """
 
     version: str
@@ -143,7 +144,7 @@ def compose(
 
     Raises:
         ConfigError: the outcome could never be a wheel's version or build tag.
-        Unanswered: it needs what only the container knows.
+        Unanswered: it needs what only setuptools-scm or the image knows.
     """
     return _Composer(tables, axes, outside, (image, arch)).composed()
 
@@ -155,7 +156,6 @@ class _Composer:
         self, tables: Merged, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
     ) -> None:
         self._settings, self._where = tables.parts, tables.where
-        self._axes = axes
         self._outside = outside
         self._place = place
         self._parts = self._resolve_all()
@@ -168,7 +168,7 @@ class _Composer:
         local = "" if release else self._local(base)
         version = f"{public}+{local}" if local else str(public)
         names |= {"version": version, "local": local, "public": str(public), "base": base.public}
-        names |= {"pre": "".join(map(str, public.pre or ())), "release": str(release).lower()}
+        names |= {"pre": "".join(map(str, public.pre or ()))}
         names |= {"post": _text(public.post), "dev": _text(public.dev)}
         names["build_tag"] = "" if release else self._build_tag()
         return Composed(
@@ -198,14 +198,16 @@ class _Composer:
         for index, source in enumerate(ranking):
             answer = self._ask(source)
             if answer is None and not winner:
-                return tuple(self._question(each) for each in ranking[index:] if _contained(each))
+                asked = self._question(source)
+                rest = (self._question(each) for each in ranking[index:] if _costly(each))
+                return tuple(each for each in rest if each.image == asked.image)
             answers.append(answer or Answer(source=source, value="", note="not asked"))
             if not winner and answer and (answer.value or parse(source).kind is Kind.CONST):
                 value, winner = answer.value, source
         return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
 
     def _ask(self, source: str) -> Answer | None:
-        """Return what a source said; None when it has to be asked of a container first."""
+        """Return what a source said; None when it takes long to ask, and nobody has yet."""
         found = parse(source)
         if found.kind is Kind.CONST:
             return Answer(source=source, value=found.argument)
@@ -214,11 +216,7 @@ class _Composer:
             return Answer(source=source, value=self._outside.version or "", note=note)
         answer = self._outside.answers.get(self._question(source))
         if answer is None:
-            return (
-                None
-                if found.kind.in_container
-                else Answer(source=source, value="", note="not asked")
-            )
+            return None if found.kind.costly else Answer(source=source, value="", note="not asked")
         if placeholder(answer.value):
             note = f"{answer.value!r} is a placeholder"
             return Answer(source=source, value="", note=note)
@@ -257,6 +255,8 @@ class _Composer:
         text = f"{base.epoch}!" if base.epoch else ""
         text += ".".join(map(str, base.release))
         pre = self._value("pre")
+        if pre and not _PRE.fullmatch(pre):
+            raise ConfigError.of(f"{pre!r} is no pre-release part", where=self._where["pre"])
         text += pre if pre is not None else "".join(map(str, base.pre or ()))
         for name, own in (("post", base.post), ("dev", base.dev)):
             declared = self._value(name)
@@ -264,7 +264,7 @@ class _Composer:
             if declared and not _NUMBER.fullmatch(declared):
                 raise ConfigError.of(f"{declared!r} is no number", where=self._where[name])
             text += f".{name}{number}" if number else ""
-        return base, _version(text, where=self._where.get("pre", where))
+        return base, _version(text, where=where)
 
     def _local(self, base: Version) -> str:
         written = self._settings.local
@@ -272,7 +272,8 @@ class _Composer:
         if not written:
             return base.local or ""
         segments = _SEPARATOR.split(written)
-        local = ".".join(filter(None, map(self._filled, segments))).lower().replace("_", ".")
+        local = ".".join(filter(None, map(self._filled, segments))).lower()
+        local = re.sub("[-_]", ".", local)
         if local and base.local:
             raise ConfigError.of(
                 f"{str(base)!r} has a local part already, and {where} adds {local!r}",
@@ -363,14 +364,18 @@ def _known(name: str, found: VersionPart | tuple[Question, ...], where: Mapping[
 
 def _unset(part: VersionPart, where: str) -> NoReturn:
     said = "; ".join(map(str, part.answers))
-    hint = 'set version.base, for instance base = "1.2.3"'
-    if part.name != "base":
-        hint = 'add "const:" at the end of its sources if it may be empty'
+    hint = 'add "const:" at the end of its sources if it may be empty'
+    if part.name == "base":
+        hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
     raise ConfigError.of(f"no source knows {part.name!r}: {said}", where=where, hint=hint)
 
 
 def _contained(source: str) -> bool:
     return parse(source).kind.in_container
+
+
+def _costly(source: str) -> bool:
+    return parse(source).kind.costly
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few

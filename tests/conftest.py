@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("corpus")
+    group.addoption(
+        "--corpus",
+        choices=("ci", "all"),
+        default="ci",
+        help="real wheels to compare with auditwheel: 20 small ones, or all of wheels.csv (550 MB)",
+    )
+    group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
+
+
 REPOSITORY = Path(__file__).parent.parent
 IMAGES = "localhost/orchestrator-baseline"
 """The project's own baseline images, made by `.ci/images`."""

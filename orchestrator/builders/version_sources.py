@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders.cibuildwheel import image_reference
-from orchestrator.config.sources import Kind, parse, placeholder
+from orchestrator.config.sources import Kind, parse
 from orchestrator.config.template import SHORT
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
@@ -34,52 +34,34 @@ _MAX_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSources:
-    """Sources outside of containers.
+    """The environment and the source tree.
 
     Attributes:
         root: the source's directory; None when the source is an sdist or a requirement.
-        version: the source's static version, None when it has none.
         environ: this process's environment.
-        host: opens the toolchain, which only setuptools-scm needs.
     """
 
     root: Path | None
-    version: str | None
     environ: Mapping[str, str]
-    host: Callable[[], Host]
 
-    def answers(self, rankings: Iterable[tuple[str, ...]]) -> dict[Question, Answer]:
-        """Ask everything that is declared; what takes long only where nothing before it won."""
-        found: dict[Question, Answer] = {}
-        for ranking in dict.fromkeys(rankings):
-            won = False
-            for text in ranking:
-                source, question = parse(text), Question(source=text)
-                if source.kind.in_container or (source.kind.costly and won):
-                    continue
-                if question not in found:
-                    found[question] = self._ask(text, source)
-                value = found[question].value
-                won = won or bool(value and not placeholder(value))
-        return found
+    def answers(self, sources: Iterable[str]) -> dict[Question, Answer]:
+        """Ask all of these sources that take no more than a look."""
+        asked = {text: parse(text) for text in sources}
+        return {
+            Question(source=text): self._ask(text, source)
+            for text, source in asked.items()
+            if source.kind in {Kind.ENV, Kind.FILE, Kind.GIT}
+        }
 
-    def _ask(self, text: str, source: Source) -> Answer:
-        # What the plan knows without us is answered too: it decides whether others are asked.
-        known = {Kind.CONST: source.argument, Kind.PYPROJECT: self.version or ""}
-        if source.kind in known:
-            return Answer(source=text, value=known[source.kind])
-        if source.kind is Kind.ENV:
-            value = self.environ.get(source.argument)
-            note = "not set" if value is None else "set, but empty"
-            return _answer(text, value, note)
+    def scm(self, text: str, host: Host) -> Answer:
+        """Ask setuptools-scm.
+
+        Args:
+            text: the source as written.
+            host: has the toolchain that it is part of.
+        """
         if self.root is None:
-            return Answer(source=text, value="", note="the source is no directory, but an sdist")
-        if source.kind is Kind.FILE:
-            return _read(text, source, self.root / source.argument)
-        return _git(text, source, self.root) if source.kind is Kind.GIT else self._scm(text)
-
-    def _scm(self, text: str) -> Answer:
-        host = self.host()
+            return Answer(source=text, value="", note=_NO_TREE)
         said = process.capture(
             [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
             env=host.env | _TRUST,
@@ -88,6 +70,19 @@ class HostSources:
         note = "" if said.ok else said.last_line
         return Answer(source=text, value=said.stdout.strip() if said.ok else "", note=note)
 
+    def _ask(self, text: str, source: Source) -> Answer:
+        if source.kind is Kind.ENV:
+            value = self.environ.get(source.argument)
+            note = "not set" if value is None else "set, but empty"
+            return _answer(text, value, note)
+        if self.root is None:
+            return Answer(source=text, value="", note=_NO_TREE)
+        if source.kind is Kind.FILE:
+            return _read(text, source, self.root / source.argument)
+        return _git(text, source, self.root)
+
+
+_NO_TREE = "the source is no directory, but an sdist"
 
 _TRUST = {
     # In a container or on CI the tree often belongs to another user, which git refuses to read.
@@ -177,10 +172,10 @@ class ImageSources:
         for question in dict.fromkeys(questions):
             if question.arch is not None:
                 places[question.image, question.arch].append(question)
-        choice = engines.choose(self.preference, env=self.env)
+        choice = engines.choose(self.preference, env=self.env) if places else None
         for (image, arch), asked in places.items():
-            if choice.chosen is None:
-                problems[image] = _no_engine(choice.problems)
+            if choice is None or choice.chosen is None:
+                problems[image] = _no_engine(choice.problems if choice else ())
                 continue
             said = self._image(choice.chosen.name, image, arch, asked)
             if isinstance(said, Problem):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.builders.base import Host
+    from orchestrator.builders.version_sources import HostSources
     from orchestrator.config.settings import Channel, Settings, TorchTable
     from orchestrator.models import TargetId
     from orchestrator.run.session import Inputs
@@ -49,6 +50,7 @@ class Workspace:
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
         table: what torch was published for, None where the matrix has no such axis.
+        sources: those of the version that need no image.
         outside: what the version's sources said.
         plan: all targets.
         unasked: image -> why it could not be asked for a version.
@@ -59,6 +61,7 @@ class Workspace:
     facts: BuilderFacts
     origin: Origin
     table: TorchTable | None
+    sources: HostSources
     outside: Outside
     plan: Plan
     unasked: dict[str, Problem] = field(default_factory=dict)
@@ -116,7 +119,8 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
         raise ConfigError(*problems)
     origin = locate(settings.project.source, base=root)
     table = _table(settings, root)
-    outside = _outside(settings, channel, origin)
+    sources = _sources(origin)
+    outside = _outside(settings, channel, origin, sources)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
     _check_external(plan)
     return Workspace(
@@ -125,28 +129,30 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
         facts=facts,
         origin=origin,
         table=table,
+        sources=sources,
         outside=outside,
         plan=plan,
     )
 
 
-def _outside(settings: Settings, channel: str, origin: Origin) -> Outside:
-    """Ask the sources of the version that this host knows."""
+def _sources(origin: Origin) -> HostSources:
     from orchestrator.builders.version_sources import HostSources
 
+    root = origin.path if origin.kind is Kind.DIRECTORY else None
+    return HostSources(root=root, environ=os.environ)
+
+
+def _outside(settings: Settings, channel: str, origin: Origin, sources: HostSources) -> Outside:
+    """Ask the sources of the version that take no more than a look."""
     file = layered(settings, channel)
     tables = [part.version for _, part in file.layers]
     tables += [rule.version for _, rule in file.grid.override]
-    host = HostSources(
-        root=origin.path if origin.kind is Kind.DIRECTORY else None,
-        version=origin.version,
-        environ=os.environ,
-        host=_open_host,
-    )
     return Outside(
         project=origin.name,
         version=origin.version,
-        answers=host.answers(ranking for table in tables for ranking in rankings(table)),
+        answers=sources.answers(
+            source for table in tables for ranking in rankings(table) for source in ranking
+        ),
     )
 
 
@@ -199,8 +205,8 @@ def builtin_table() -> TorchTable:
     return load_table(data, where="the built-in table")
 
 
-def ask_images(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool) -> Workspace:
-    """Ask the images of those targets whose version stands in them, and plan anew.
+def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool) -> Workspace:
+    """Ask setuptools-scm, and images, for the versions that only they know, and plan anew.
 
     Args:
         workspace: from `open_workspace`.
@@ -222,7 +228,7 @@ def ask_images(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
         pull=pull,
         env=environ,
         host=_open_host,
-        log=stderr().print,
+        log=_say,
     )
     while questions := [
         question
@@ -231,7 +237,10 @@ def ask_images(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
         for question in each.questions
         if question.image not in workspace.unasked
     ]:
-        answers, problems = images.answers(questions)
+        answers, problems = images.answers(each for each in questions if each.image)
+        for each in questions:
+            if not each.image:
+                answers[each] = workspace.sources.scm(each.source, _open_host())
         known = {**workspace.outside.answers, **answers}
         outside = replace(workspace.outside, answers=known)
         plan = make_plan(
@@ -267,7 +276,11 @@ def undetermined_problems(
 def _open_host() -> Host:
     from orchestrator.run.session import open_host
 
-    return open_host(os.environ, stderr().print)
+    return open_host(os.environ, _say)
+
+
+def _say(line: str) -> None:
+    stderr().print(line, markup=False)
 
 
 def builder_facts() -> BuilderFacts:
@@ -310,7 +323,7 @@ def selected_to_build(
         EnvironmentProblemError: an image that knows a version cannot be asked here.
     """
     wanted = selected(workspace.plan, expressions, part).ids
-    workspace = ask_images(workspace, wanted, pull=True)
+    workspace = determined(workspace, wanted, pull=True)
     plan = selected(workspace.plan, expressions, part)
     if plan.undetermined:
         raise EnvironmentProblemError(*undetermined_problems(workspace, plan.undetermined))
@@ -334,7 +347,7 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         EnvironmentProblemError: the image that knows its version cannot be asked here.
     """
     known = [each for each in workspace.plan.ids if each == target_id]
-    workspace = ask_images(workspace, known, pull=pull)
+    workspace = determined(workspace, known, pull=pull)
     plan = workspace.plan
     for target in plan.targets:
         if target_id in {target.id, *target.aliases}:

@@ -35,6 +35,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
         say=stderr().print,
     )
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator.config.lines import line_numbers, line_of
 
@@ -44,7 +45,8 @@ def command(target: str, matrix: Path, channel: str) -> None:
     lines = line_numbers(matrix.read_text(encoding="utf-8"))
     for what, value, origin in _rows(request):
         line = line_of(origin, lines) if origin else None
-        table.add_row(what, value, f"{matrix}:{line}: {origin}" if line else origin)
+        place = f"{matrix}:{line}: {origin}" if line else origin
+        table.add_row(*map(Text, (what, value, place)))  # "torch[extra]" is no markup
     stdout().print(table)
 
 

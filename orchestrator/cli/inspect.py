@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from orchestrator.models import WheelReport
+    from orchestrator.models import Reason, WheelReport
     from orchestrator.wheel import Policies
 
 WHEELS = click.argument(
@@ -26,7 +26,7 @@ WHEELS = click.argument(
 
 
 FEW = 5
-"""Symbols that are named for one reason."""
+"""Symbols that are named for one reason, and reasons that are named for one tag."""
 
 
 def external_option(function: Callable[..., object]) -> Callable[..., object]:
@@ -74,15 +74,24 @@ def _text(path: Path, report: WheelReport) -> Text:
 
     names = ", ".join((report.observed_tag, *report.aliases))
     lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
-    for reason in report.reasons:
-        shown = ", ".join(reason.symbols[:FEW]) + (", ..." if len(reason.symbols) > FEW else "")
-        lines.append(
-            f"  because   {reason.file} needs {reason.symbol_version} of {reason.library}"
-            + (f" ({shown})" if shown else "")
-        )
+    for step in report.steps:
+        lines.append(f"  not       {step.tag}")
+        lines += [f"  because   {_because(reason)}" for reason in step.reasons[:FEW]]
+        if (more := len(step.reasons) - FEW) > 0:
+            lines.append(f"            and {more} more reasons (--json has all)")
+        lines += [f"  cure      {remedy}" for remedy in step.remedies]
     for library, files in report.external_libs:
         lines.append(f"  external  {library}, needed by {', '.join(files)}")
     if report.isa:
         lines.append(f"  isa       {report.isa}")
     lines += [f"  {each.severity:<8}  {each.rule}: {each.message}" for each in report.problems]
     return Text("\n".join(lines))
+
+
+def _because(reason: Reason) -> str:
+    """Return a reason as a sentence."""
+    symbols = ", ".join(reason.symbols[:FEW]) + (", ..." if len(reason.symbols) > FEW else "")
+    needs = " of ".join(part for part in (reason.symbol_version, reason.library) if part)
+    if not needs:
+        return f"{reason.file} needs {symbols}"
+    return f"{reason.file} needs {needs}" + (f" ({symbols})" if symbols else "")

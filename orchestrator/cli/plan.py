@@ -40,7 +40,7 @@ def command(  # noqa: PLR0913 - the options of the command line
     excluded: bool,
 ) -> None:
     """Show the targets, and what was excluded and why."""
-    from orchestrator.cli.common import ask_images, open_workspace, selected
+    from orchestrator.cli.common import determined, open_workspace, selected
     from orchestrator.report import plans
 
     workspace = open_workspace(matrix, channel)
@@ -49,11 +49,12 @@ def command(  # noqa: PLR0913 - the options of the command line
     else:
         plan = selected(workspace.plan, select, part)
         if form != "ids" and plan.undetermined:
-            workspace = ask_images(workspace, plan.ids, pull=False)
+            workspace = determined(workspace, plan.ids, pull=False)
             plan = selected(workspace.plan, select, part)
     if form == "ids":
         click.echo("\n".join(plan.ids))
-    elif form == "json":
+        return  # an ID needs no version, so nobody was asked for one
+    if form == "json":
         click.echo(_json(workspace, plan), nl=False)
     elif form == "github":
         click.echo(plans.github(plan))

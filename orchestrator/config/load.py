@@ -80,9 +80,7 @@ def examine(data: bytes, *, facts: BuilderFacts) -> Loaded:
 
 def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: BuilderFacts) -> Loaded:
     """Check what is left of a file without the keys and values that the model refuses."""
-    # An array of wrong values counts as empty too; its values have been reported already.
-    found = [e for e in error.errors() if not (e["type"] == "too_short" and e["input"])]
-    problems = [problem_of(each, Settings) for each in found]
+    problems = [problem_of(each, Settings) for each in error.errors() if not _said(each)]
     rest = Rest(tree)
     left_out: list[Location] = []
     settings = None
@@ -103,6 +101,11 @@ def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: BuilderFact
     ]
     whole = not checked and not any(loc[:1] == () or loc[0] in _DECIDING for loc in left_out)
     return Loaded(settings=settings, problems=(*problems, *checked), whole=whole)
+
+
+def _said(error: ErrorDetails) -> bool:
+    """An array of wrong values counts as empty too; its values have been reported already."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 ROUNDS = 5
@@ -143,6 +146,8 @@ def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:
         *parent, name = error["loc"]
         return Problem(what="is missing", where=f"{dotted(parent)}.{name}" if parent else str(name))
     message = _IN_TOML.get(error["type"], error["msg"])
+    if error["type"] == "too_short" and error["ctx"]["min_length"] > 1:
+        message = f"needs at least {error['ctx']['min_length']} items"
     return Problem(what=message[:1].lower() + message[1:], where=path)
 
 

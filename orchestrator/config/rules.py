@@ -41,6 +41,7 @@ RULES: Mapping[str, Level] = {
     "elf-libc": Level.ERROR,
     "tag-too-low": Level.ERROR,
     "external-library": Level.ERROR,
+    "library-unreachable": Level.WARN,
     "isa-level": Level.WARN,
     "absolute-rpath": Level.ERROR,
     "python-abi": Level.ERROR,

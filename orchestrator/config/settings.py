@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 DERIVED = ("cxx11abi", "gpu_archs")
 """Properties that the torch table gives a cell; rules and templates may name them like axes."""
 
-VERSION_NAMES = frozenset(
-    {"version", "public", "base", "pre", "post", "dev", "local", "build_tag", "release"}
-)
+VERSION_NAMES = frozenset({"version", "public", "base", "pre", "post", "dev", "local", "build_tag"})
 """Template names that are known once the version is composed."""
 
 RESERVED_AXES = PASS_THROUGH | VERSION_NAMES | {"gpu_archs"}

@@ -10,6 +10,7 @@ from orchestrator.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from orchestrator.config.settings import Rows, When
     from orchestrator.matrix.grid import Grid
@@ -179,9 +180,9 @@ def _ordered(
     while waiting:
         ready = [group for group, needs in waiting.items() if needs <= known]
         if not ready:
-            circle = _circle(waiting)
-            path = whens[circle[0]][1]
-            names = ", ".join(" with ".join(group) for group in circle)
+            found = circle(waiting)
+            path = whens[found[0]][1]
+            names = ", ".join(" with ".join(group) for group in found)
             raise ConfigError.of(
                 f"axes need each other in a circle: {names}",
                 where=f"{path}.when",
@@ -196,8 +197,8 @@ def _ordered(
     return done
 
 
-def _circle(waiting: Mapping[Group, frozenset[str]]) -> list[Group]:
-    """The groups that need each other, without those that only wait for them; in order."""
+def circle(waiting: Mapping[Group, AbstractSet[str]]) -> list[Group]:
+    """Return the groups that need each other, without those that only wait for them; in order."""
     left = dict(waiting)
     while True:
         needed = frozenset[str]().union(*left.values())

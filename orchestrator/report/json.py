@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Exclusion,
         Finding,
         Plan,
+        Reason,
         Target,
         TargetId,
         VersionPart,
@@ -91,7 +92,36 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
     """Return ``inspect --json``."""
     return {
         "schema": SCHEMA,
-        "wheels": [{"path": str(path), **wheel(report)} for path, report in reports],
+        "wheels": [
+            {"path": str(path), **wheel(report), **_details(report)} for path, report in reports
+        ],
+    }
+
+
+def _details(report: WheelReport) -> dict[str, Any]:
+    """Return what is too long for the results of a whole matrix."""
+    return {
+        "steps": [
+            {
+                "tag": step.tag,
+                "reasons": list(map(_reason, step.reasons)),
+                "remedies": list(step.remedies),
+            }
+            for step in report.steps
+        ],
+        "elf_files": [
+            {
+                "file": each.file,
+                "arch": each.arch,
+                "libc": each.libc,
+                "soname": each.soname,
+                "needed": list(each.needed),
+                "rpath": list(each.rpath),
+                "python_abi": each.python_abi,
+                "isa": each.isa,
+            }
+            for each in report.elf_files
+        ],
     }
 
 
@@ -104,19 +134,20 @@ def wheel(report: WheelReport) -> dict[str, Any]:
         "version": report.version,
         "declared_tags": list(report.declared_tags),
         "observed_tag": report.observed_tag,
-        "reasons": [
-            {
-                "file": each.file,
-                "library": each.library,
-                "symbol_version": each.symbol_version,
-                "symbols": list(each.symbols),
-            }
-            for each in report.reasons
-        ],
+        "reasons": list(map(_reason, report.reasons)),
         "external_libs": {name: list(files) for name, files in report.external_libs},
         "isa": report.isa,
         "abi3": report.abi3,
         "problems": [finding(each) for each in report.problems],
+    }
+
+
+def _reason(each: Reason) -> dict[str, Any]:
+    return {
+        "file": each.file,
+        "library": each.library,
+        "symbol_version": each.symbol_version,
+        "symbols": list(each.symbols),
     }
 
 

@@ -33,7 +33,7 @@ def table(plan: Plan) -> str:
         )
         for each in plan.targets
     ]
-    rows += [(e.id, "known only in its image", e.questions[0].image, "") for e in plan.undetermined]
+    rows += [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
     return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
 
 

@@ -1,18 +1,19 @@
 """Opens a wheel: file name (PEP 427), zip directory, dist-info, members.
 
-Nothing is extracted. Members are read in memory or streamed, and their compressed bytes can be
-had as they are, for copying.
+Nothing is extracted. Members are streamed, and their compressed bytes can be had as they are, for
+copying. Wheels come from anywhere: whatever two readers of zip files could understand in two ways
+is refused, and neither memory nor time depends on what a file only claims.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import lzma
 import os
+import re
 import stat
 import struct
 import zipfile
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
 
-from orchestrator.errors import BadWheelError
+from orchestrator.errors import BadWheelError, Problem
 from orchestrator.models import Digest
+from orchestrator.wheel.inflate import METHODS, DamagedError, Packed, fastest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +39,40 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 """APPNOTE 4.3.7: signature, version, flags, method, time, date, CRC, sizes, lengths."""
 LOCAL_MAGIC = b"PK\x03\x04"
 DESCRIPTOR_MAGIC = b"PK\x07\x08"
+# APPNOTE 4.3.14 to 4.3.16: the records that end a zip file.
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR64 = struct.Struct("<4sIQI")
+_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_EXTRA_UNICODE_PATH = 0x7075
 
+# Of those there are, the ones that Python can read or write.
+_METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
 FLAG_DESCRIPTOR = 0x8
+FLAG_UTF8 = 0x800
 _FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
-_UNIX = 3
-# What a broken zip makes zipfile, zlib, lzma and bz2 raise.
+
+TEXT_LIMIT = 64 << 20
+"""Bytes of the largest member that `WheelArchive.read` reads whole."""
+_MAX_HEADERS = 1 << 20
+_BLANK_LINE = re.compile(r"^\r?\n", re.MULTILINE)
+# The largest wheels have some 20,000 members and directories of 3 MB. Python needs about ten times
+# that while it reads them.
+_MAX_DIRECTORY = 32 << 20
+# Deflate cannot pack 1032 bytes into less than one.
+_DEFLATE_RATIO = 1032
+# Real wheels unpack to at most some ten times their size; small ones may hold a lot of zeros.
+_BOMB_SIZE = 1 << 30
+_BOMB_RATIO = 100
+
+_NO_KERNEL_COPY = frozenset(
+    {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
+)
+
+# What a broken zip makes zipfile raise.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
-    zlib.error,
-    lzma.LZMAError,
     struct.error,
     EOFError,
     IndexError,
@@ -129,6 +155,8 @@ class WheelArchive:
         entries: the same with directory entries.
         dist_info: name of its ``.dist-info`` directory.
         comment: the zip comment.
+        directory: where in the file the zip directory begins. Before it lie the entries, each
+            right behind the other.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -140,11 +168,15 @@ class WheelArchive:
         self.path = path
         self.name = WheelName.parse(path.name)
         self._file = file
+        self._engine = fastest()
         with self._reading():
+            self.directory = _check_ending(file)
             self._zip = zipfile.ZipFile(file)
         self.entries = tuple(self._zip.infolist())
         self.comment = self._zip.comment
         self._check_entries()
+        self._bodies: dict[str, int] = {}
+        self._check_layout()
         self.members = tuple(entry for entry in self.entries if not entry.is_dir())
         self.dist_info = self._find_dist_info()
         self._by_name = {member.filename: member for member in self.members}
@@ -172,24 +204,41 @@ class WheelArchive:
         """Return a member's content.
 
         Raises:
-            BadWheelError: there is no such member, or it is damaged (CRC included).
+            BadWheelError: there is no such member, it is damaged (CRC included), or larger than
+                `TEXT_LIMIT`.
         """
+        packed = self.packed(name)
+        if packed.size > TEXT_LIMIT:
+            raise BadWheelError.of(
+                f"member {name!r} has {packed.size} bytes; at most {TEXT_LIMIT} are read",
+                where=self.path.name,
+            )
         return b"".join(self.chunks(name))
 
-    def chunks(self, name: str, first: int = CHUNK) -> Iterator[bytes]:
-        """Iterate over a member's content; see `read`.
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Iterate over a member's content; see `read`. What is not asked for is not inflated."""
+        packed = self.packed(name)
+        with self._reading(name):
+            yield from packed.pieces()
 
-        Args:
-            name: the member.
-            first: how much the first chunk has at most; what is not asked for is not inflated.
+    def packed(self, name: str) -> Packed:
+        """Return a member's compressed bytes; reading them raises `DamagedError`.
+
+        Raises:
+            BadWheelError: there is no such member.
         """
-        if name not in self._by_name:
+        member = self._by_name.get(name)
+        if member is None:
             raise BadWheelError.of(f"no member {name!r}", where=self.path.name)
-        with self._reading(name), self._zip.open(self._by_name[name]) as stream:
-            # zipfile checks the CRC when it reaches the end.
-            yield stream.read(first)
-            while chunk := stream.read(CHUNK):
-                yield chunk
+        return Packed(
+            pread=self.raw,
+            engine=self._engine,
+            offset=self._bodies[name],
+            compressed=member.compress_size,
+            size=member.file_size,
+            crc=member.CRC,
+            method=member.compress_type,
+        )
 
     def headers(self, name: str) -> Message:
         """Return the headers of METADATA or WHEEL (RFC 822 form, UTF-8).
@@ -198,12 +247,15 @@ class WheelArchive:
             name: file in the dist-info directory.
 
         Raises:
-            BadWheelError: the file is missing, damaged or not UTF-8.
+            BadWheelError: the file is missing, damaged, not UTF-8, or its headers are endless.
         """
         try:
             text = self.read(f"{self.dist_info}/{name}").decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadWheelError.of(f"{name} is not UTF-8: {error}", where=self.path.name) from error
+        blank = _BLANK_LINE.search(text)
+        if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
+            raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
         return HeaderParser().parsestr(text)
 
     def digest(self) -> tuple[Digest, int]:
@@ -221,11 +273,14 @@ class WheelArchive:
 
     def local_header(self, entry: zipfile.ZipInfo) -> bytes:
         """Return an entry's local header as it is: fixed part, name and extra fields."""
-        fixed = self.raw(entry.header_offset, LOCAL_HEADER.size)
-        if fixed[:4] != LOCAL_MAGIC:
-            raise BadWheelError.of(f"{entry.filename!r} has no local header", where=self.path.name)
-        fields = LOCAL_HEADER.unpack(fixed)
-        return fixed + self.raw(entry.header_offset + len(fixed), fields[-2] + fields[-1])
+        # One read where the extra fields are as long as the directory's, as they mostly are.
+        guess = LOCAL_HEADER.size + len(entry.orig_filename) + len(entry.extra)
+        header = os.pread(self._file.fileno(), guess, entry.header_offset)
+        if len(header) < LOCAL_HEADER.size or header[:4] != LOCAL_MAGIC:
+            raise self._flawed(entry, "has no local header")
+        fields = LOCAL_HEADER.unpack_from(header)
+        size = LOCAL_HEADER.size + fields[-2] + fields[-1]
+        return header[:size] if len(header) >= size else self.raw(entry.header_offset, size)
 
     def raw(self, offset: int, size: int) -> bytes:
         """Return bytes of the wheel file itself."""
@@ -236,40 +291,128 @@ class WheelArchive:
             )
         return found
 
+    def body(self, entry: zipfile.ZipInfo) -> int:
+        """Return where an entry's compressed bytes begin."""
+        return self._bodies[entry.filename]
+
+    def descriptor(self, entry: zipfile.ZipInfo) -> bytes:
+        """Return the data descriptor after an entry (APPNOTE 4.3.9); empty when it has none.
+
+        Neither its signature nor its width is certain, so it is recognised by what it must say.
+
+        Raises:
+            BadWheelError: it does not say what the zip directory says.
+        """
+        if not entry.flag_bits & FLAG_DESCRIPTOR:
+            return b""
+        offset = self.body(entry) + entry.compress_size
+        values = entry.CRC, entry.compress_size, entry.file_size
+        found = os.pread(self._file.fileno(), 24, offset)
+        for magic in (DESCRIPTOR_MAGIC, b""):
+            # Wide before narrow: of an empty member the narrow one begins the wide one.
+            for layout in ("<IQQ", "<III"):
+                if layout == "<III" and max(values) > _MAX32:
+                    continue
+                expected = magic + struct.pack(layout, *values)
+                if found.startswith(expected):
+                    return expected
+        raise self._flawed(
+            entry, "is ambiguous: its data descriptor disagrees with the zip directory"
+        )
+
+    def copy(self, begin: int, end: int, out: BinaryIO) -> None:
+        """Append bytes of the wheel file to another file, by the kernel alone where it can."""
+        if end - begin >= CHUNK and hasattr(os, "copy_file_range"):
+            out.flush()
+            begin = self._copy_in_kernel(begin, end, out)
+        out.writelines(self.raw(at, min(CHUNK, end - at)) for at in range(begin, end, CHUNK))
+
+    def _copy_in_kernel(self, begin: int, end: int, out: BinaryIO) -> int:
+        """Return how far it came; not far on file systems that do not go together."""
+        try:
+            while begin < end and (
+                count := os.copy_file_range(self._file.fileno(), out.fileno(), end - begin, begin)
+            ):
+                begin += count
+        except OSError as error:
+            if error.errno not in _NO_KERNEL_COPY:
+                raise
+        # A file object that writes finds its place by itself only after a seek.
+        out.seek(0, os.SEEK_END)
+        return begin
+
     @contextmanager
     def _reading(self, member: str = "") -> Iterator[None]:
         try:
             yield
-        except _ZIP_ERRORS as error:
+        except (*_ZIP_ERRORS, DamagedError) as error:
             what = f"member {member!r} cannot be read" if member else "not a readable zip file"
             raise BadWheelError.of(f"{what}: {error}", where=self.path.name) from error
 
+    def _flawed(self, entry: zipfile.ZipInfo, flaw: str) -> BadWheelError:
+        return BadWheelError(
+            Problem(
+                what=f"member {entry.orig_filename!r} {flaw}",
+                where=self.path.name,
+                hint="no installer can be trusted to handle it; build the wheel again",
+            )
+        )
+
     def _check_entries(self) -> None:
         seen: set[str] = set()
+        folders: set[str] = set()
         for entry in self.entries:
+            name = entry.filename.removesuffix("/")
             flaw = _flaw(entry)
-            if flaw is None and entry.filename in seen:
+            if flaw is None and name in seen:
                 flaw = "is there twice"
             if flaw is not None:
-                raise BadWheelError.of(
-                    f"member {entry.orig_filename!r} {flaw}",
-                    where=self.path.name,
-                    hint="no installer can be trusted to handle it; build the wheel again",
-                )
-            seen.add(entry.filename)
-        self._check_overlaps()
+                raise self._flawed(entry, flaw)
+            seen.add(name)
+            parent = name.rpartition("/")[0]
+            while parent and parent not in folders:
+                folders.add(parent)
+                parent = parent.rpartition("/")[0]
+        for entry in self.entries:
+            if entry.filename in folders:
+                raise self._flawed(entry, "is a file and a directory at once")
+        self._check_bomb()
 
-    def _check_overlaps(self) -> None:
-        """Refuse entries that share bytes: that is how a small zip holds petabytes."""
+    def _check_bomb(self) -> None:
+        unpacked = sum(entry.file_size for entry in self.entries)
+        size = os.fstat(self._file.fileno()).st_size
+        if unpacked > max(_BOMB_SIZE, _BOMB_RATIO * size):
+            raise BadWheelError.of(
+                f"a zip bomb: {size} bytes claim to hold {unpacked}", where=self.path.name
+            )
+
+    def _check_layout(self) -> None:
+        """Compare every local header with the zip directory, and note where the bodies begin.
+
+        Entries that share bytes are refused: that is how a small zip holds petabytes. So are bytes
+        of no entry: who unpacks while downloading would find members there.
+        """
         end = 0
         for entry in sorted(self.entries, key=lambda entry: entry.header_offset):
             if entry.header_offset < end:
-                raise BadWheelError.of(
-                    f"member {entry.filename!r} overlaps another", where=self.path.name
+                raise self._flawed(entry, "overlaps another")
+            if entry.header_offset > end:
+                raise self._flawed(entry, f"stands behind bytes of no member, from {end} on")
+            header = self.local_header(entry)
+            if not _agrees(header, entry):
+                raise self._flawed(
+                    entry, "is ambiguous: its local header disagrees with the zip directory"
                 )
-            end = entry.header_offset + LOCAL_HEADER.size + entry.compress_size
-        if end > self._zip.start_dir:
-            raise BadWheelError.of("the zip directory overlaps a member", where=self.path.name)
+            body = self._bodies[entry.filename] = entry.header_offset + len(header)
+            end = body + entry.compress_size
+            if end > self.directory:
+                raise self._flawed(entry, "overlaps the zip directory")
+            end += len(self.descriptor(entry))
+        if end != self.directory:
+            raise BadWheelError.of(
+                f"bytes of no member stand before the zip directory, from {end} on",
+                where=self.path.name,
+            )
 
     def _find_dist_info(self) -> str:
         tops = {entry.filename.split("/", 1)[0] for entry in self.entries if "/" in entry.filename}
@@ -305,18 +448,139 @@ def open_wheel(path: Path) -> WheelArchive:
         raise
 
 
+def _check_ending(file: BinaryIO) -> int:
+    """Check the records that end a zip file before anything they say is read into memory.
+
+    Returns:
+        Where the zip directory begins.
+
+    Raises:
+        BadZipFile: there are none, bytes stand before or behind the zip file, or its directory
+            is larger than any wheel's.
+    """
+    size = os.fstat(file.fileno()).st_size
+    start = max(0, size - _END.size - _MAX16)
+    tail = os.pread(file.fileno(), size - start, start)
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    if at < 0:
+        raise zipfile.BadZipFile("it has no end record")
+    disk: int
+    length: int
+    offset: int
+    _, disk, _, _, count, length, offset, comment = _END.unpack_from(tail, at)
+    if disk or start + at + _END.size + comment != size:
+        raise zipfile.BadZipFile("its end record is not at its end")
+    end = start + at
+    locator = os.pread(file.fileno(), _LOCATOR64.size, max(0, end - _LOCATOR64.size))
+    if locator.startswith(b"PK\x06\x07"):
+        # A zip64 file: here stand the true values, and readers differ over which ones they take.
+        _, _, end, _ = _LOCATOR64.unpack(locator)
+        record = os.pread(file.fileno(), _END64.size, end)
+        if len(record) != _END64.size or not record.startswith(b"PK\x06\x06"):
+            raise zipfile.BadZipFile("its zip64 end record is not where it should be")
+        *_, count64, length64, offset64 = _END64.unpack(record)
+        pairs = ((count, count64, _MAX16), (length, length64, _MAX32), (offset, offset64, _MAX32))
+        if any(narrow not in {wide, limit} for narrow, wide, limit in pairs):
+            raise zipfile.BadZipFile("its two end records disagree")
+        length, offset = length64, offset64
+    if offset + length != end:
+        raise zipfile.BadZipFile("its directory is not where its end record says")
+    if length > _MAX_DIRECTORY:
+        raise zipfile.BadZipFile(f"its directory has {length} bytes; at most {_MAX_DIRECTORY}")
+    return offset
+
+
+def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:
+    """Whether a local header says what the zip directory says of an entry.
+
+    Installers that unpack while they download see only the local header.
+    """
+    _, _, flags, method, _, _, crc, packed, size, name_size, _ = LOCAL_HEADER.unpack_from(header)
+    name = header[LOCAL_HEADER.size : LOCAL_HEADER.size + name_size]
+    if name != encoded(entry, entry.orig_filename):
+        return False
+    differing = (flags ^ entry.flag_bits) & (_FLAGS_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_UTF8)
+    if method != entry.compress_type or differing:
+        return False
+    said = [crc, packed, size]
+    if _MAX32 in said:
+        wide = _zip64_sizes(header[LOCAL_HEADER.size + name_size :])
+        # APPNOTE 4.5.3: the field has the sizes that do not fit, the size before the packed one.
+        for index in (2, 1):
+            if said[index] == _MAX32 and wide:
+                said[index] = wide.pop(0)
+    truth = [entry.CRC, entry.compress_size, entry.file_size]
+    # Who writes to a pipe does not know yet: it all comes in the data descriptor.
+    return said == truth or (bool(entry.flag_bits & FLAG_DESCRIPTOR) and not any(said))
+
+
+def _zip64_sizes(extra: bytes) -> list[int]:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            field = extra[at + 4 : at + 4 + min(size, 16)]
+            return [value for (value,) in struct.iter_unpack("<Q", field[: len(field) & ~7])]
+        at += 4 + size
+    return []
+
+
+def encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
+    """Return the bytes of a name, in the encoding that the entry's flags promise."""
+    return name.encode("utf-8" if entry.flag_bits & FLAG_UTF8 else "cp437", "replace")
+
+
 def _flaw(entry: zipfile.ZipInfo) -> str | None:
     """Say what is wrong with a zip entry that no wheel may have; None when nothing is."""
+    return _flaw_of_name(entry) or _flaw_of_kind(entry)
+
+
+def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename
-    parts = name.removesuffix("/").split("/")
     if "\0" in name or "\\" in name:
         return "has a backslash or NUL in its name"
-    if name.startswith("/") or parts[0].endswith(":"):
+    framed = f"/{name.removesuffix('/')}/"
+    if name.startswith("/") or ":/" in framed[: framed.index("/", 1) + 1]:
         return "has an absolute name"
-    if not name or any(part in {"", ".", ".."} for part in parts):
+    if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
+    if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
+        return "has a name that is not said to be UTF-8, so that installers read it differently"
+    if entry.extra and _has_other_name(entry):
+        return "has a second name in its extra fields"
+    return None
+
+
+def _has_other_name(entry: zipfile.ZipInfo) -> bool:
+    """Whether there is an Info-ZIP Unicode path (APPNOTE 4.6.9) that is another name."""
+    at = 0
+    while at + 4 <= len(entry.extra):
+        kind, size = struct.unpack_from("<HH", entry.extra, at)
+        other = entry.extra[at + 9 : at + 4 + size]
+        if kind == _EXTRA_UNICODE_PATH and other != entry.orig_filename.encode("utf-8"):
+            return True
+        at += 4 + size
+    return False
+
+
+def _flaw_of_kind(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & _FLAGS_ENCRYPTED:
         return "is encrypted"
-    if entry.create_system == _UNIX and stat.S_ISLNK(entry.external_attr >> 16):
-        return "is a symbolic link"
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        return "is a symbolic link" if stat.S_ISLNK(kind) else "is neither a file nor a directory"
+    return _flaw_of_size(entry)
+
+
+def _flaw_of_size(entry: zipfile.ZipInfo) -> str | None:
+    if entry.compress_type not in METHODS:
+        method = _METHOD_NAMES.get(entry.compress_type, str(entry.compress_type))
+        return f"is compressed with {method}; installers can rely on deflate only"
+    if entry.is_dir() and (entry.file_size or entry.compress_size > 2):  # noqa: PLR2004 - deflated nothing
+        return "is a directory that holds bytes"
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    if stored and entry.file_size != entry.compress_size:
+        return f"is stored in {entry.compress_size} bytes, but claims {entry.file_size}"
+    if not stored and entry.file_size > _DEFLATE_RATIO * entry.compress_size:
+        return f"claims {entry.file_size} bytes; {entry.compress_size} cannot hold them"
     return None

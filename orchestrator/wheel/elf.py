@@ -1,21 +1,27 @@
-"""Reads what the loader reads of an ELF file, from bytes in memory.
+"""Reads what the loader reads of an ELF file, and hardly more.
 
 Layouts are those of the System V gABI and of the GNU extensions that the Linux Standard Base
 describes (symbol versions, GNU hash) and the x86-64 psABI (program properties). Nothing in the
-bytes is believed: every offset, size and count is checked before it is used, every walk is
-bounded by the size of the file or by a limit below.
+bytes is believed: every offset, size and count is checked before it is used, every walk and every
+table is bounded by a limit below.
+
+Tables are read in the order in which linkers write them, and section headers, which stand at the
+very end, only where the segments do not suffice: a file that is inflated while it is read need
+not be inflated to its end.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.models import Arch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 MAGIC = b"\x7fELF"
 SMALLEST = 52
@@ -55,13 +61,25 @@ _ARCHES: dict[tuple[int, int, bool], Arch] = {
 # A version index has 15 bits (LSB 10.7), so no honest file has more entries.
 _MAX_VERSIONS = 1 << 15
 _MAX_SECTIONS = 1 << 20
+_MAX_SEGMENTS = 1 << 16
 _MAX_ENTRIES = 1 << 16
 # The largest libraries there are have tens of thousands.
-_MAX_UNDEFINED = 1 << 20
+_MAX_UNDEFINED = 1 << 18
 _MAX_INITS = 1 << 12
 # All names of the largest CUDA libraries come to a few MB. Names may overlap in the string table,
 # so without a limit a small file could ask for terabytes.
-_MAX_NAME_BYTES = 64 << 20
+_MAX_NAME_BYTES = 32 << 20
+# Bytes of all tables of a file together: they are held in memory. The largest libraries there are
+# (of TensorFlow and of torch) have some 50 MB.
+_MAX_TABLES = 96 << 20
+_MAX_NOTES = 4 << 20
+# Small records are read from blocks of this size.
+_BLOCK = 1 << 14
+_SYMBOLS_AT_ONCE = 1 << 16
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+
+INITS = (b"PyInit_", b"_cffi_pypyinit_")
+"""How the names begin of functions that make a library a Python extension."""
 
 ISA_LEVELS = ((8, "x86-64-v4"), (4, "x86-64-v3"), (2, "x86-64-v2"))
 """Bits of GNU_PROPERTY_X86_ISA_1_NEEDED above the baseline, and their names, highest first."""
@@ -69,6 +87,19 @@ ISA_LEVELS = ((8, "x86-64-v4"), (4, "x86-64-v3"), (2, "x86-64-v2"))
 
 class MalformedElfError(ValueError):
     """The bytes start as an ELF file but cannot be read as one."""
+
+
+class Source(Protocol):
+    """Where an ELF file's bytes come from."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        ...
+
+    def read(self, offset: int, size: int, /) -> bytes | bytearray:
+        """Return bytes that lie inside the file."""
+        ...
 
 
 class VersionNeed(NamedTuple):
@@ -134,27 +165,32 @@ class ElfInfo:
         return next((name for bit, name in ISA_LEVELS if self.isa & bit), "x86-64-unknown")
 
 
-def is_elf(head: bytes) -> bool:
+def is_elf(head: bytes | bytearray) -> bool:
     """Whether these first bytes of a file are those of an ELF file."""
     return head[:4] == MAGIC
 
 
-def parse(data: bytes | bytearray | memoryview) -> ElfInfo:
+def parse(data: bytes | bytearray | memoryview | Source) -> ElfInfo:
     """Read an ELF file.
 
     Args:
-        data: the whole file.
+        data: the whole file, or where it can be read.
 
     Raises:
-        MalformedElfError: it is not an ELF file, or does not hold together.
+        MalformedElfError: it is not an ELF file, or does not hold together. What `data.read`
+            raises is passed on.
     """
-    image = _Image(data if isinstance(data, bytes) else bytes(data))
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        data = _Memory(bytes(data))
+    image = _Image(data)
     header = image.header()
     arch = _arch(image, header)
     segments = tuple(image.segments(header))
+    # In the order of the file, as far as that is known.
+    interpreter = _interpreter(image, segments)
+    isa = _isa(image, header, segments) if arch is Arch.X86_64 else 0
     dynamic = _Dynamic.of(image, header, segments)
-    versions, names = dynamic.version_needs()
-    undefined, inits = dynamic.symbols(names)
+    symbols, versions, inits = dynamic.symbols()
     return ElfInfo(
         bits=image.bits,
         little_endian=image.little_endian,
@@ -162,16 +198,27 @@ def parse(data: bytes | bytearray | memoryview) -> ElfInfo:
         flags=header.flags,
         kind=header.type,
         arch=arch,
-        interpreter=_interpreter(image, segments),
+        interpreter=interpreter,
         soname=dynamic.string_of(_DT_SONAME),
         needed=dynamic.strings_of(_DT_NEEDED),
         rpath=_split_path(dynamic.string_of(_DT_RPATH)),
         runpath=_split_path(dynamic.string_of(_DT_RUNPATH)),
         versions=versions,
-        undefined=undefined,
+        undefined=symbols,
         inits=inits,
-        isa=_isa(image, header, segments) if arch is Arch.X86_64 else 0,
+        isa=isa,
     )
+
+
+class _Memory:
+    """A file that is in memory already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
 
 
 class _Header(NamedTuple):
@@ -214,44 +261,76 @@ class _Section(NamedTuple):
 class _Image:
     """The bytes, with reads that cannot leave them."""
 
-    def __init__(self, data: bytes) -> None:
-        if len(data) < SMALLEST or not is_elf(data):
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        head = source.read(0, min(SMALLEST, source.size))
+        if len(head) < SMALLEST or not is_elf(head):
             raise MalformedElfError("no ELF header")
-        self.data = data
-        bits, order = {1: 32, 2: 64}.get(data[4]), {1: "<", 2: ">"}.get(data[5])
+        bits, order = {1: 32, 2: 64}.get(head[4]), {1: "<", 2: ">"}.get(head[5])
         if bits is None or order is None:
-            raise MalformedElfError(f"unknown class {data[4]} or byte order {data[5]}")
+            raise MalformedElfError(f"unknown class {head[4]} or byte order {head[5]}")
         self.bits = bits
         self.order = order
         self.little_endian = order == "<"
         self.word = "Q" if bits == 64 else "I"  # noqa: PLR2004
+        self._left = _MAX_TABLES
+        self._block: tuple[int, bytes | bytearray] = (0, b"")
 
     @property
     def wide(self) -> bool:
         return self.word == "Q"
 
-    def slice(self, offset: int, size: int, what: str) -> memoryview:
-        """Return `size` bytes at `offset`."""
-        if offset < 0 or size < 0 or offset + size > len(self.data):
-            end = len(self.data)
+    def check(self, offset: int, size: int, what: str) -> None:
+        """Refuse a table that leaves the file."""
+        if offset < 0 or size < 0 or offset + size > self._source.size:
+            end = self._source.size
             raise MalformedElfError(f"{what}: {size} bytes at {offset}, but the file ends at {end}")
-        return memoryview(self.data)[offset : offset + size]
+
+    def load(self, offset: int, size: int, what: str) -> bytes | bytearray:
+        """Return `size` bytes at `offset`."""
+        self.check(offset, size, what)
+        self._left -= size
+        if self._left < 0:
+            raise MalformedElfError(f"{what}: {size} bytes; at most {_MAX_TABLES} are read")
+        return self._source.read(offset, size)
+
+    def slice(self, offset: int, size: int, what: str) -> memoryview:
+        """Return `size` bytes at `offset`, to be sliced without copying."""
+        return memoryview(self.load(offset, size, what))
 
     def unpack(self, layout: str, offset: int, what: str) -> tuple[int, ...]:
-        """Return the integers at `offset`."""
-        view = self.slice(offset, struct.calcsize("=" + layout), what)
-        return struct.unpack(self.order + layout, view)
+        """Return the few integers at `offset`."""
+        size = struct.calcsize("=" + layout)
+        self.check(offset, size, what)
+        start, block = self._block
+        if offset < start or offset + size > start + len(block):
+            start, length = offset, min(_BLOCK, self._source.size - offset)
+            block = self._source.read(start, length)
+            self._block = start, block
+        return struct.unpack_from(self.order + layout, block, offset - start)
 
     def table(self, layout: str, offset: int, count: int, what: str) -> Iterator[tuple[int, ...]]:
         """Iterate over `count` records at `offset`."""
         view = self.slice(offset, count * struct.calcsize("=" + layout), what)
         return struct.iter_unpack(self.order + layout, view)
 
+    def column(self, view: memoryview, code: str, first: int, step: int) -> array[int]:
+        """Return every `step`-th integer of a table."""
+        cells: array[int] = array(code, bytes(view))
+        if self.order != _NATIVE:
+            cells.byteswap()
+        return cells[first::step]
+
     def header(self) -> _Header:
         layout = "HHI" + self.word * 3 + "IHHHHHH"
         header = _Header(*self.unpack(layout, 16, "ELF header"))
         if header.shoff == 0:
             return header._replace(shnum=0)
+        # Seldom read, but a file without them has been cut off.
+        size = struct.calcsize("=" + self.section_layout)
+        self.check(header.shoff, header.shnum * size, "section headers")
+        if header.shnum and header.shentsize != size:
+            raise MalformedElfError(f"section headers of {header.shentsize} bytes")
         if header.shnum == 0 or header.phnum == _PN_XNUM:
             # Counts that need more than 16 bits stand in the first section header (gABI 4).
             first = _Section(*self.unpack(self.section_layout, header.shoff, "section headers"))
@@ -271,6 +350,8 @@ class _Image:
             return
         if header.phentsize != struct.calcsize("=" + layout):
             raise MalformedElfError(f"program headers of {header.phentsize} bytes")
+        if header.phnum > _MAX_SEGMENTS:
+            raise MalformedElfError(f"{header.phnum} segments")
         for row in self.table(layout, header.phoff, header.phnum, "program headers"):
             if self.wide:
                 kind, _, offset, vaddr, _, filesz, _, align = row
@@ -279,12 +360,8 @@ class _Image:
             yield _Segment(kind, offset, vaddr, filesz, align)
 
     def sections(self, header: _Header) -> Iterator[_Section]:
-        if not header.shnum:
-            return
         if header.shnum > _MAX_SECTIONS:
             raise MalformedElfError(f"{header.shnum} sections")
-        if header.shentsize != struct.calcsize("=" + self.section_layout):
-            raise MalformedElfError(f"section headers of {header.shentsize} bytes")
         rows = self.table(self.section_layout, header.shoff, header.shnum, "section headers")
         yield from map(_Section._make, rows)
 
@@ -292,35 +369,56 @@ class _Image:
 class _Strings:
     """A string table. Names are decoded once, and their total length is bounded."""
 
-    def __init__(self, data: bytes, start: int, size: int) -> None:
+    def __init__(self, data: bytes | bytearray = b"") -> None:
         self._data = data
-        self._start = start
-        self._end = start + size
         self._names: dict[int, str] = {}
         self._left = _MAX_NAME_BYTES
 
     def __getitem__(self, index: int) -> str:
         name = self._names.get(index)
         if name is None:
-            begin = self._start + index
-            stop = self._data.find(b"\0", begin, self._end) if begin < self._end else -1
+            stop = self._data.find(b"\0", index) if index < len(self._data) else -1
             if stop < 0:
                 raise MalformedElfError(f"string {index} is not in its string table")
-            self._left -= stop - begin
+            self._left -= stop - index
             if self._left < 0:
                 raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
-            name = self._data[begin:stop].decode("utf-8", "backslashreplace")
+            name = self._data[index:stop].decode("utf-8", "backslashreplace")
             self._names[index] = name
         return name
 
-    def offsets_of(self, word: bytes) -> set[int]:
-        """Where in the table `word` occurs; faster than decoding every name."""
+    def many(self, indices: Sequence[int]) -> list[str]:
+        """Return many names; as `__getitem__`, but none is remembered."""
+        data, left = self._data, self._left
+        last = data.rfind(b"\0")
+        names = []
+        for index in indices:
+            if index > last:
+                raise MalformedElfError(f"string {index} is not in its string table")
+            stop = data.find(b"\0", index)
+            left -= stop - index
+            if left < 0:
+                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+            names.append(data[index:stop].decode("utf-8", "backslashreplace"))
+        self._left = left
+        return names
+
+    def inits(self) -> frozenset[int]:
+        """Where names are that may be a module's first function; faster than decoding all."""
         found: set[int] = set()
-        at = self._data.find(word, self._start, self._end)
-        while at >= 0 and len(found) < _MAX_INITS:
-            found.add(at - self._start)
-            at = self._data.find(word, at + 1, self._end)
-        return found
+        for word in INITS:
+            at = self._data.find(word)
+            while at >= 0 and len(found) < _MAX_INITS:
+                found.add(at)
+                at = self._data.find(word, at + 1)
+        return frozenset(found)
+
+
+class _Need(NamedTuple):
+    """A needed library and its versions, as (name offset, (index, name offset) ...)."""
+
+    library: int
+    versions: tuple[tuple[int, int], ...]
 
 
 class _Dynamic:
@@ -338,31 +436,28 @@ class _Dynamic:
             if tag == 0:
                 break
             self._entries.setdefault(tag, []).append(value)
-        self._strings = self._string_table()
+        self._strings = _Strings()
 
     @classmethod
     def of(cls, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> _Dynamic:
         """Return the dynamic segment; an empty one when there is none to read."""
         empty = _Segment(_PT_DYNAMIC, 0, 0, 0, 0)
         dynamic = next((segment for segment in segments if segment.type == _PT_DYNAMIC), empty)
-        # Separate debug files keep the segment but not its bytes: the section says so.
-        if dynamic.filesz and any(
-            section.type == _SHT_NOBITS
-            and section.addr == dynamic.vaddr
-            and not section.flags & _SHF_TLS
-            for section in image.sections(header)
-        ):
-            dynamic = empty
-        return cls(image, header, segments, dynamic)
+        try:
+            found = cls(image, header, segments, dynamic)
+            found.check()
+        except MalformedElfError:
+            # Separate debug files keep the segment but not its bytes: the section says so.
+            if not _without_bytes(image, header, dynamic):
+                raise
+            found = cls(image, header, segments, empty)
+        return found
 
-    def _string_table(self) -> _Strings:
-        address = self._last(_DT_STRTAB)
-        if address is None:
-            return _Strings(b"", 0, 0)
-        size = self._last(_DT_STRSZ) or 0
-        start = self._offset(address, "string table")
-        self._image.slice(start, size, "string table")
-        return _Strings(self._image.data, start, size)
+    def check(self) -> None:
+        """Refuse entries that lead nowhere."""
+        for tag, what in _TABLES.items():
+            if (address := self._last(tag)) is not None:
+                self._offset(address, what)
 
     def _last(self, tag: int) -> int | None:
         """Return the last value with this tag: the one the loader keeps."""
@@ -384,105 +479,146 @@ class _Dynamic:
         """Return the last such name, or an empty string."""
         return next(iter(self.strings_of(tag)[-1:]), "")
 
-    def version_needs(self) -> tuple[tuple[VersionNeed, ...], dict[int, tuple[str, str]]]:
-        """Read ``.gnu.version_r`` (LSB 10.7.3).
+    def symbols(self) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
+        """Read the tables.
 
         Returns:
-            The versions needed of each library, and (library, version) for each version index.
+            The undefined symbols, the versions needed of each library (LSB 10.7.3), and the
+            defined functions that initialise a module.
         """
-        address = self._last(_DT_VERNEED)
-        if address is None:
-            return (), {}
-        needs: list[VersionNeed] = []
+        table, count = self._symbol_table()
+        steps: list[tuple[int, str]] = [
+            (self._offset(address, what), what)
+            for tag, what in _TABLES.items()
+            if (address := self._last(tag)) is not None
+        ]
+        rows: memoryview = memoryview(b"")
+        indices: memoryview = memoryview(b"")
+        needs: tuple[_Need, ...] = ()
+        # What lies first is read first: the bytes may have to be inflated in this order.
+        for offset, what in sorted(steps):
+            if what == _TABLES[_DT_SYMTAB]:
+                rows = self._image.slice(table, count * (24 if self._image.wide else 16), what)
+            elif what == _TABLES[_DT_VERSYM]:
+                indices = self._image.slice(offset, count * 2, what)
+            elif what == _TABLES[_DT_VERNEED]:
+                needs = self._needs(offset)
+            else:
+                size = self._last(_DT_STRSZ) or 0
+                self._strings = _Strings(self._image.load(offset, size, what))
+        return self._named(rows, indices, needs)
+
+    def _named(
+        self, rows: memoryview, indices: memoryview, needs: tuple[_Need, ...]
+    ) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
+        names = self._strings
+        inits = names.inits() if rows else frozenset()
+        versions: list[VersionNeed] = []
         by_index: dict[int, tuple[str, str]] = {}
-        offset = self._offset(address, "version needs")
+        for library, some in needs:
+            library_name = names[library]
+            versions.append(VersionNeed(library_name, tuple(names[name] for _, name in some)))
+            by_index |= {index: (library_name, names[name]) for index, name in some}
+        undefined, functions = self._pick(rows, indices, inits, by_index)
+        return tuple(undefined), tuple(versions), tuple(names[name] for name in functions)
+
+    def _needs(self, offset: int) -> tuple[_Need, ...]:
+        needs: list[_Need] = []
         left = _MAX_VERSIONS
         for _ in range(self._last(_DT_VERNEEDNUM) or 0):
             _, count, file, aux, step = self._image.unpack("HHIII", offset, "version needs")
             left -= count + 1
             if left < 0:
                 raise MalformedElfError(f"more than {_MAX_VERSIONS} symbol versions")
-            library = self._strings[file]
-            names = self._aux(offset + aux, count)
-            by_index |= {index: (library, name) for index, name in names}
-            needs.append(VersionNeed(library, tuple(name for _, name in names)))
+            needs.append(_Need(file, tuple(self._aux(offset + aux, count))))
             if step == 0:
                 break
             offset += step
-        return tuple(needs), by_index
+        return tuple(needs)
 
-    def _aux(self, offset: int, count: int) -> list[tuple[int, str]]:
-        names = []
+    def _aux(self, offset: int, count: int) -> Iterator[tuple[int, int]]:
         for _ in range(count):
             _, _, other, name, step = self._image.unpack("IHHII", offset, "version needs")
-            names.append((other & 0x7FFF, self._strings[name]))
+            yield other & 0x7FFF, name
             if step == 0:
                 break
             offset += step
-        return names
 
-    def symbols(
-        self, versions: dict[int, tuple[str, str]]
-    ) -> tuple[tuple[Symbol, ...], tuple[str, ...]]:
-        """Return the undefined symbols, and the defined functions that initialise a module."""
-        offset, count = self._symbol_table()
-        layout = "IBBHQQ" if self._image.wide else "IIIBBH"
-        rows = self._image.table(layout, offset, count, "dynamic symbols")
-        indices = self._version_indices(count)
-        init_names = self._strings.offsets_of(b"PyInit_") if count else set()
+    def _pick(
+        self,
+        rows: memoryview,
+        indices: memoryview,
+        inits: frozenset[int],
+        versions: Mapping[int, tuple[str, str]],
+    ) -> tuple[list[Symbol], list[int]]:
+        """Pick the undefined symbols, and the functions of these names.
+
+        Libraries have hundreds of thousands of symbols, of which few matter: they are searched by
+        the column, and in blocks.
+        """
         undefined: list[Symbol] = []
-        inits: list[str] = []
-        wide = self._image.wide
-        for position, row in enumerate(rows):
-            name = row[0]
-            info, section = (row[1], row[3]) if wide else (row[3], row[5])
-            if section != 0:
-                if name in init_names and info & 15 == _STT_FUNC:
-                    inits.append(self._strings[name])
-            elif name:
-                index = indices[position] & 0x7FFF if indices else 0
-                library, version = versions.get(index, ("", ""))
-                weak = info >> 4 == _STB_WEAK
-                undefined.append(Symbol(self._strings[name], library, version, weak))
-                if len(undefined) > _MAX_UNDEFINED:
-                    raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
-        return tuple(undefined), tuple(inits)
-
-    def _version_indices(self, count: int) -> tuple[int, ...]:
-        address = self._last(_DT_VERSYM)
-        if address is None or not count:
-            return ()
-        offset = self._offset(address, "symbol versions")
-        return self._image.unpack(f"{count}H", offset, "symbol versions")
+        functions: list[int] = []
+        size, info_at, section_at = (24, 4, 3) if self._image.wide else (16, 12, 7)
+        for start in range(0, len(rows) // size, _SYMBOLS_AT_ONCE):
+            block = rows[start * size : (start + _SYMBOLS_AT_ONCE) * size]
+            names = self._image.column(block, "I", 0, size // 4)
+            sections = self._image.column(block, "H", section_at, size // 2)
+            infos = block[info_at::size].tolist()
+            some = indices[start * 2 : (start + len(names)) * 2]
+            numbers = self._image.column(some, "H", 0, 1) if indices else array("H")
+            places = [i for i, section in enumerate(sections) if not section and names[i]]
+            if len(undefined) + len(places) > _MAX_UNDEFINED:
+                raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
+            text = self._strings.many([names[i] for i in places])
+            for place, name in zip(places, text, strict=True):
+                number = numbers[place] & 0x7FFF if numbers else 0
+                library, version = versions.get(number, _UNVERSIONED)
+                undefined.append(Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK))
+            if inits:
+                functions += (
+                    name
+                    for name, section, info in zip(names, sections, infos, strict=True)
+                    if name in inits and section and info & 15 == _STT_FUNC
+                )
+        return undefined, functions
 
     def _symbol_table(self) -> tuple[int, int]:
         """Return offset and number of the dynamic symbols.
 
-        The loader never needs the number, so no dynamic entry has it: it stands in the section
-        header, or else follows from a hash table.
+        The loader never needs the number, so no dynamic entry has it: it follows from a hash
+        table, or stands in the section header.
         """
         address = self._last(_DT_SYMTAB)
         if address is None:
             return 0, 0
-        offset = self._offset(address, "dynamic symbols")
-        for section in self._image.sections(self._header):
-            if section.type == _SHT_DYNSYM and section.offset == offset:
-                return offset, section.size // (24 if self._image.wide else 16)
+        offset = self._offset(address, _TABLES[_DT_SYMTAB])
         if (table := self._last(_DT_HASH)) is not None:
             # s390x alone has 64-bit words in this table.
             word = "Q" if self._header.machine == _EM_S390 and self._image.wide else "I"
             where = self._offset(table, "hash table")
             return offset, self._image.unpack(word * 2, where, "hash table")[1]
+        count = 0
         if (table := self._last(_DT_GNU_HASH)) is not None:
-            return offset, self._count_by_gnu_hash(self._offset(table, "GNU hash table"))
-        return offset, 0
+            count = self._count_by_gnu_hash(self._offset(table, "GNU hash table"))
+        # A GNU hash table leaves undefined symbols out, and says nothing when there are no others.
+        return offset, count or self._count_by_section(offset)
+
+    def _count_by_section(self, offset: int) -> int:
+        for section in self._image.sections(self._header):
+            if section.type == _SHT_DYNSYM and section.offset == offset:
+                return section.size // (24 if self._image.wide else 16)
+        return 0
 
     def _count_by_gnu_hash(self, offset: int) -> int:
+        """Return the number of symbols; 0 when the table has no symbol in it."""
         what = "GNU hash table"
         buckets, first, bloom, _ = self._image.unpack("IIII", offset, what)
         start = offset + 16 + bloom * (8 if self._image.wide else 4)
-        heads = self._image.table("I", start, buckets, what)
+        view = self._image.slice(start, buckets * 4, what)
+        heads = struct.iter_unpack(self._image.order + "I", view)
         last = max((head for (head,) in heads), default=0)
+        if last == 0:
+            return 0
         if last < first:
             return first
         chain = start + buckets * 4 + (last - first) * 4
@@ -491,6 +627,25 @@ class _Dynamic:
             chain += 4
             last += 1
         return last + 1
+
+
+_UNVERSIONED = ("", "")
+_TABLES = {
+    _DT_SYMTAB: "dynamic symbols",
+    _DT_STRTAB: "string table",
+    _DT_VERSYM: "symbol versions",
+    _DT_VERNEED: "version needs",
+}
+
+
+def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:
+    """Whether a section says that the file does not have the bytes of the dynamic segment."""
+    return any(
+        section.type == _SHT_NOBITS
+        and section.addr == dynamic.vaddr
+        and not section.flags & _SHF_TLS
+        for section in image.sections(header)
+    )
 
 
 def _arch(image: _Image, header: _Header) -> Arch | None:
@@ -515,14 +670,18 @@ def _interpreter(image: _Image, segments: tuple[_Segment, ...]) -> str:
 
 def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:
     """Return the bits of GNU_PROPERTY_X86_ISA_1_NEEDED, of all notes together."""
-    notes = [
-        (section.offset, section.size, section.addralign)
-        for section in image.sections(header)
-        if section.type == _SHT_NOTE
-    ] or [(part.offset, part.filesz, part.align) for part in segments if part.type == _PT_NOTE]
+    notes = [(part.offset, part.filesz, part.align) for part in segments if part.type == _PT_NOTE]
+    if not segments:
+        # What the linker has not seen yet (.o) has sections only.
+        notes = [
+            (section.offset, section.size, section.addralign)
+            for section in image.sections(header)
+            if section.type == _SHT_NOTE
+        ]
     isa = 0
     for offset, size, align in notes:
-        view = image.slice(offset, size, "notes")
+        image.check(offset, size, "notes")
+        view = image.slice(offset, min(size, _MAX_NOTES), "notes")
         for kind, name, content in _notes(image, view, 8 if align == 8 else 4):  # noqa: PLR2004
             if kind == _NT_GNU_PROPERTY_TYPE_0 and name == b"GNU\0":
                 isa |= _isa_of_properties(image, content)

@@ -229,7 +229,7 @@ def _is_platlib(archive: WheelArchive) -> bool:
     if archive.name.platforms == ("any",):
         return True
     roots = (m for m in archive.members if not m.filename.partition("/")[0].endswith(".data"))
-    return any(elf.is_elf(next(archive.chunks(m.filename), b"")[: elf.SMALLEST]) for m in roots)
+    return any(elf.is_elf(next(archive.chunks(m.filename), b"")) for m in roots)
 
 
 def _metadata(

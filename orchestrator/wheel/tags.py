@@ -8,34 +8,35 @@ machine counts, and libraries outside the wheel are judged by name.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Arch, Finding, Libc, Reason, WheelReport
+from orchestrator.errors import BadWheelError
+from orchestrator.models import ElfFile, Finding, Libc, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
+from orchestrator.wheel.elf import INITS
+from orchestrator.wheel.needs import Needs, TangledError, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from orchestrator.models import Arch, Digest, Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
 
-_GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
     r"(?:-(?P<triplet>\w+-linux(?:-\w+)?))?\.so"
 )
 _PY311 = 311
 """From CPython 3.11 on, ``-linux-gnu`` in a suffix means glibc; before, musl builds used it too."""
-
-# Symbols of Python's removed fpectl module, which no released Python has (PEP 513).
-_PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,10 @@ class Observation:
         symbol_tag: the same by symbol versions alone: auditwheel's ``sym_tag``.
         policy: the policy behind `tag`, if any.
         glibc: the newest GLIBC_x.y needed, if any.
-        reasons: what stands in the way of the next lower tag.
+        steps: what stands in the way of each lower tag, the next lower one first.
         external_libs: library outside wheel and policy -> members that need it.
+        unreachable: (library, its file in the wheel, member that needs it) where no RPATH leads
+            from one to the other.
         isa: highest x86-64 level any file asks for, or empty.
         elves: the ELF files that were judged.
         ignored: the ELF files of another architecture or C library, which were not.
@@ -77,11 +80,17 @@ class Observation:
     symbol_tag: str
     policy: Policy | None
     glibc: tuple[int, int] | None
-    reasons: tuple[Reason, ...]
+    steps: tuple[TagStep, ...]
     external_libs: tuple[tuple[str, tuple[str, ...]], ...]
+    unreachable: tuple[tuple[str, str, str], ...]
     isa: str
     elves: tuple[ElfMember, ...]
     ignored: tuple[ElfMember, ...]
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """What stands in the way of the next lower tag."""
+        return self.steps[0].reasons if self.steps else ()
 
 
 def report(path: Path, policies: Policies, *, external: Sequence[str] = ()) -> WheelReport:
@@ -97,35 +106,57 @@ def report(path: Path, policies: Policies, *, external: Sequence[str] = ()) -> W
         ConfigError: `external` names an unknown preset.
     """
     patterns = external_libraries.resolve(external)
-    with open_wheel(path) as archive:
-        return summarise(archive, scan(archive), policies, patterns)[0]
+    with open_wheel(path) as archive, ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(archive.digest)
+        found = scan(archive)
+        return summarise(archive, found, policies, patterns, digest.result())[0]
 
 
 def summarise(
-    archive: WheelArchive, found: Scan, policies: Policies, patterns: Sequence[str]
+    archive: WheelArchive,
+    found: Scan,
+    policies: Policies,
+    patterns: Sequence[str],
+    digest: tuple[Digest, int] | None = None,
 ) -> tuple[WheelReport, Observation | None]:
-    """Return the report on a wheel that has been read, and the observation behind it."""
+    """Return the report on a wheel that has been read, and the observation behind it.
+
+    Args:
+        archive: the wheel.
+        found: what was read of it.
+        policies: auditwheel's policies.
+        patterns: libraries that may stay outside.
+        digest: SHA-256 and size of the file, where they are known already.
+
+    Raises:
+        BadWheelError: its ELF files need one another without end.
+    """
     observation = None
     if platform := platform_of(archive.name, found.elves):
-        observation = observe(found, policies, *platform)
-    digest, size = archive.digest()
+        try:
+            observation = observe(found, policies, *platform)
+        except TangledError as error:
+            raise BadWheelError.of(str(error), where=archive.path.name) from error
+    sha256, size = digest or archive.digest()
     tag, policy = "any", None
     if observation is not None:
         tag, policy = observation.tag, observation.policy
     modules = [module for module in map(extension_module, found.elves) if module]
     result = WheelReport(
         filename=archive.path.name,
-        sha256=digest,
+        sha256=sha256,
         size=size,
         version=str(archive.name.version),
         declared_tags=tuple(sorted(map(str, archive.name.tags))),
         observed_tag=tag,
         aliases=policy.aliases if policy else (),
         reasons=observation.reasons if observation else (),
+        steps=observation.steps if observation else (),
+        elf_files=tuple(map(_summary, found.elves)),
         external_libs=observation.external_libs if observation else (),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
-        problems=(*_damage(found), *_external(observation, patterns)),
+        problems=(*_damage(found), *_external(observation, patterns), *_unreachable(observation)),
     )
     return result, observation
 
@@ -138,13 +169,17 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         policies: auditwheel's policies.
         libc: the C library; files for another one are ignored.
         arch: the architecture; files for another one are ignored.
+
+    Raises:
+        TangledError: they need one another more often than can be followed.
     """
     elves = tuple(elf for elf in found.elves if _belongs(elf, libc, arch))
-    needs = _Needs(elves)
+    needs = Needs(elves, _is_module)
     candidates = policies.of(libc, arch)
     by_symbols = next((policy for policy in candidates if not any(needs.versions(policy))), None)
     policy = next((p for p in candidates if not any(needs.obstacles(p, candidates))), None)
     linux = f"linux_{arch}"
+    whitelist = policy.whitelist if policy else promises(candidates)
     return Observation(
         libc=libc,
         arch=arch,
@@ -152,11 +187,12 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         symbol_tag=by_symbols.tag if by_symbols else linux,
         policy=policy,
         glibc=needs.glibc(),
-        reasons=_reasons(needs, candidates, policy),
-        external_libs=needs.outside(policy.whitelist if policy else _union(candidates)),
+        steps=needs.steps(candidates, policy),
+        external_libs=needs.outside(whitelist),
+        unreachable=needs.unreachable(whitelist),
         isa=max((elf.info.isa_level for elf in elves), default=""),
         elves=elves,
-        ignored=tuple(elf for elf in found.elves if elf not in elves),
+        ignored=tuple(elf for elf in found.elves if not _belongs(elf, libc, arch)),
     )
 
 
@@ -219,120 +255,28 @@ def extension_module(elf: ElfMember) -> ExtensionModule | None:
     return ExtensionModule(name=str(path.with_name(stem)), soabi=soabi, triplet=triplet)
 
 
-class _Needs:
-    """What the ELF files of one platform need together."""
+def _is_module(elf: ElfMember) -> bool:
+    """Whether a file is an extension module to auditwheel, which goes by symbols, not by suffix."""
+    stem = PurePosixPath(elf.name).name.split(".", 1)[0]
+    return any(prefix.decode() + stem in elf.info.inits for prefix in INITS)
 
-    def __init__(self, elves: Sequence[ElfMember]) -> None:
-        self._elves = elves
-        self._versions: dict[tuple[str, str], list[ElfMember]] = {}
-        self._libraries: dict[str, list[str]] = {}
-        for elf in elves:
-            for library, versions in elf.info.versions:
-                if not _is_loader(library):
-                    for version in versions:
-                        self._versions.setdefault((library, version), []).append(elf)
-        inside = {PurePosixPath(elf.name).name for elf in elves}
-        inside |= {elf.info.soname for elf in elves}
-        for elf in elves:
-            for library in elf.info.needed:
-                if library not in inside and not _is_loader(library):
-                    self._libraries.setdefault(library, []).append(elf.name)
 
-    def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
-        """Iterate over everything that stands between the files and a policy."""
-        yield from self.versions(policy)
-        yield from self._forbidden(policy)
-        yield from self._unpromised(policy, candidates)
-        yield from self._instructions()
-
-    def versions(self, policy: Policy) -> Iterator[Reason]:
-        """Iterate over symbol versions that the policy does not have.
-
-        As in auditwheel they count wherever the library comes from, also from the wheel itself:
-        only the prefix of the version decides whether a policy has a say.
-        """
-        for (library, version), elves in self._versions.items():
-            if policy.allows_version(version):
-                continue
-            for elf in elves:
-                names = {
-                    symbol.name
-                    for symbol in elf.info.undefined
-                    if symbol.version == version and symbol.library == library
-                }
-                yield _reason(elf, library, version, names)
-
-    def _forbidden(self, policy: Policy) -> Iterator[Reason]:
-        """Iterate over symbols that the policy forbids of a library, and Python's fpectl."""
-        for elf in self._elves:
-            names = {symbol.name for symbol in elf.info.undefined if not symbol.weak}
-            for library in elf.info.needed:
-                banned = policy.blacklist.get(library)
-                if banned and (hits := banned & (names | {"*"})):
-                    yield _reason(elf, library, "", hits)
-            if hits := _PYFPE & {symbol.name for symbol in elf.info.undefined}:
-                yield _reason(elf, "", "", hits)
-
-    def _unpromised(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
-        """Iterate over libraries that only newer policies promise.
-
-        A library that no policy promises is not the tag's business but an external library.
-        """
-        promised_later = _union(candidates) - policy.whitelist
-        for library, members in self._libraries.items():
-            if library in promised_later:
-                for member in members:
-                    yield Reason(file=member, library=library, symbol_version="", symbols=())
-
-    def _instructions(self) -> Iterator[Reason]:
-        """Iterate over files that need more than baseline x86-64.
-
-        As in auditwheel, libraries that others in the wheel load are not asked.
-        """
-        needed = {library for elf in self._elves for library in elf.info.needed}
-        for elf in self._elves:
-            loaded = PurePosixPath(elf.name).name in needed and extension_module(elf) is None
-            if elf.info.isa_level and not loaded:
-                yield _reason(elf, "", elf.info.isa_level, ())
-
-    def outside(self, whitelist: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the libraries that neither the wheel nor the list has, and what needs them."""
-        found = {name: who for name, who in self._libraries.items() if name not in whitelist}
-        return tuple((name, tuple(sorted(who))) for name, who in sorted(found.items()))
-
-    def glibc(self) -> tuple[int, int] | None:
-        """Return the newest glibc version needed."""
-        matches = (_GLIBC.fullmatch(version) for _, version in self._versions)
-        return max(((int(m[1]), int(m[2])) for m in matches if m), default=None)
+def _summary(elf: ElfMember) -> ElfFile:
+    module = extension_module(elf)
+    return ElfFile(
+        file=elf.name,
+        arch=elf.info.arch,
+        libc=libc_of(elf),
+        soname=elf.info.soname,
+        needed=elf.info.needed,
+        rpath=elf.info.runpath or elf.info.rpath,
+        python_abi=None if module is None else module.soabi,
+        isa=elf.info.isa_level,
+    )
 
 
 def _belongs(elf: ElfMember, libc: Libc, arch: Arch) -> bool:
     return elf.info.arch is arch and libc_of(elf) in {None, libc}
-
-
-def _is_loader(library: str) -> bool:
-    return "ld-linux" in library or library in {"ld64.so.1", "ld64.so.2"}
-
-
-def _union(policies: Iterable[Policy]) -> frozenset[str]:
-    return frozenset().union(*(policy.whitelist for policy in policies))
-
-
-def _reason(elf: ElfMember, library: str, version: str, symbols: Iterable[str]) -> Reason:
-    return Reason(
-        file=elf.name, library=library, symbol_version=version, symbols=tuple(sorted(symbols))
-    )
-
-
-def _reasons(
-    needs: _Needs, candidates: Sequence[Policy], policy: Policy | None
-) -> tuple[Reason, ...]:
-    """Return what stands in the way of the policy below; below ``linux_*`` is the newest."""
-    below = candidates.index(policy) - 1 if policy else len(candidates) - 1
-    if below < 0:
-        return ()
-    reasons = needs.obstacles(candidates[below], candidates)
-    return tuple(sorted(reasons, key=lambda r: (r.library, r.symbol_version, r.file)))
 
 
 def _damage(found: Scan) -> Iterator[Finding]:
@@ -356,3 +300,15 @@ def _external(observation: Observation | None, patterns: Sequence[str]) -> Itera
                     "it in build.external when another package or the driver brings it"
                 ),
             )
+
+
+def _unreachable(observation: Observation | None) -> Iterator[Finding]:
+    for library, file, needer in observation.unreachable if observation else ():
+        yield Finding(
+            rule="library-unreachable",
+            severity=Severity.WARNING,
+            message=(
+                f"{needer} needs {library}, which is in the wheel as {file}, but no RPATH leads "
+                "there: it is found only if something loads it before"
+            ),
+        )

@@ -14,19 +14,19 @@ import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
-    CHUNK,
-    DESCRIPTOR_MAGIC,
     FLAG_DESCRIPTOR,
+    FLAG_UTF8,
     LOCAL_HEADER,
     LOCAL_MAGIC,
+    encoded,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.wheel.archive import WheelArchive
 
@@ -38,14 +38,11 @@ _END = struct.Struct("<4s4H2IH")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _VERSION_ZIP64 = 45
 _EXTRA_ZIP64 = 1
-_FLAG_UTF8 = 0x800
 _FLAGS_DEFLATE = 0x6
 _LEVEL = 6
 _UNIX = 3
 _VERSION = 20
 _DIRECTORY = 0x10
-_UTF8 = 0x800
-_PIECE = 1 << 20
 _DATES = range(315532800, 4354819200)
 """Seconds since 1970 that a zip file can say: 1980 to 2107."""
 
@@ -101,8 +98,7 @@ def write_copy(archive: WheelArchive, edits: Edits, target: Path) -> None:
         handle, temporary = tempfile.mkstemp(prefix=".wheel-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as out:
-                copy = _copy if edits.epoch is None else _copy_plainly
-                copy(archive, edits, out)
+                _copy(archive, edits, out)
                 out.flush()
                 os.fchmod(out.fileno(), archive.mode())
                 os.fsync(out.fileno())
@@ -127,53 +123,159 @@ def _sync(directory: Path) -> None:
 
 
 def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
+    in_order = _copied if edits.epoch is None else _normalised
+    written = in_order(archive, edits, out)
+    start = out.tell()
+    out.writelines(_directory_entry(one) for one in written)
+    out.write(_ending(len(written), start, out.tell() - start, archive.comment))
+
+
+def _copied(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+    """Write all entries in their own order and form, new ones last."""
     written: dict[str, _Written] = {}
     # The order of the bytes and the order of the zip directory may differ; both are kept.
-    for entry in sorted(archive.entries, key=lambda entry: entry.header_offset):
+    entries = sorted(archive.entries, key=lambda entry: entry.header_offset)
+    # Nothing lies between the entries, so that neighbours which stay as they are go as one piece.
+    ends = [*(entry.header_offset for entry in entries[1:]), archive.directory]
+    begin = end = 0
+    for entry, its_end in zip(entries, ends, strict=True):
+        name = edits.names.get(entry.filename, entry.filename)
+        content = edits.contents.get(entry.filename)
+        if name == entry.filename and content is None and name not in edits.dropped:
+            if begin == end:
+                begin = entry.header_offset
+            end = its_end
+            at = out.tell() + entry.header_offset - begin
+            written[name] = _as_it_was(entry, encoded(entry, name), at)
+            continue
+        archive.copy(begin, end, out)
+        begin = end
         if entry.filename in edits.dropped:
             continue
-        name = _encoded(entry, edits.names.get(entry.filename, entry.filename))
-        content = edits.contents.get(entry.filename)
         if content is None:
-            written[entry.filename] = _copy_entry(archive, entry, name, out)
+            one = _rename_entry(archive, entry, encoded(entry, name), out)
+            archive.copy(archive.body(entry), its_end, out)
         else:
-            written[entry.filename] = _write_entry(archive, entry, name, content, out)
+            one = _write_entry(archive, entry, encoded(entry, name), content, out)
+        written[entry.filename] = one
+    archive.copy(begin, end, out)
     ordered = [written[entry.filename] for entry in archive.entries if entry.filename in written]
-    ordered += _add(archive, edits, out)
-    start = out.tell()
-    out.writelines(_directory_entry(one) for one in ordered)
-    out.write(_ending(len(ordered), start, out.tell() - start, archive.comment))
+    # A new member is as old as the newest other.
+    time = max(entry.date_time for entry in archive.entries)
+    for name, new in sorted(edits.added.items()):
+        ordered.append(_write_plain(archive, _plain_entry(None, name, time), None, new, out))
+    return ordered
 
 
-def _encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
-    """Return the bytes of a name, in the encoding that the entry's flags promise."""
-    return name.encode("utf-8" if entry.flag_bits & _FLAG_UTF8 else "cp437")
+def _normalised(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+    """Write all entries in one order, under headers that say nothing of their packing."""
+    pieces: list[tuple[str, zipfile.ZipInfo | None, bytes | None]] = [
+        (edits.names.get(old.filename, old.filename), old, edits.contents.get(old.filename))
+        for old in archive.entries
+        if old.filename not in edits.dropped
+    ]
+    pieces += [(name, None, content) for name, content in edits.added.items()]
+    # PEP 427 recommends that the dist-info directory comes last.
+    pieces.sort(key=lambda piece: (piece[0].partition("/")[0].endswith(".dist-info"), piece[0]))
+    time = _date_time(edits.epoch or 0)
+    return [
+        _write_plain(archive, _plain_entry(old, name, time), old, content, out)
+        for name, old, content in pieces
+    ]
 
 
-def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
-    """Return the fields of the local header after the signature, and its extra fields."""
-    header = archive.local_header(entry)
-    _, *fields = LOCAL_HEADER.unpack_from(header)
-    name = header[LOCAL_HEADER.size : LOCAL_HEADER.size + fields[-2]]
-    if name != _encoded(entry, entry.filename) or fields[2] != entry.compress_type:
-        raise BadWheelError.of(
-            f"member {entry.filename!r}: its local header disagrees with the zip directory",
-            where=archive.path.name,
-        )
-    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
+_DateTime = tuple[int, int, int, int, int, int]
 
 
-def _copy_entry(
+def _date_time(epoch: int) -> _DateTime:
+    at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
+    return at.year, at.month, at.day, at.hour, at.minute, at.second
+
+
+def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
+    """Return an entry that says nothing of where, when and by what it was packed.
+
+    Of the old entry stay the compression and whether it is a directory or may be executed.
+    """
+    plain = zipfile.ZipInfo(name, time)
+    mode = old.external_attr >> 16 if old else 0
+    plain.create_system = _UNIX
+    plain.create_version = plain.extract_version = _VERSION
+    plain.external_attr = (0o100755 if mode & 0o111 else 0o100644) << 16
+    if name.endswith("/"):
+        plain.external_attr = 0o40755 << 16 | _DIRECTORY
+    plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
+    # LZMA keeps there whether its stream has an end of its own (APPNOTE 4.4.4).
+    lzma = plain.compress_type == zipfile.ZIP_LZMA
+    plain.flag_bits = old.flag_bits & _FLAGS_DEFLATE if old and lzma else 0
+    return plain
+
+
+def _write_plain(
+    archive: WheelArchive,
+    plain: zipfile.ZipInfo,
+    old: zipfile.ZipInfo | None,
+    content: bytes | None,
+    out: BinaryIO,
+) -> _Written:
+    """Write an entry under a header of its own: new content, or the old entry's bytes."""
+    name = plain.filename.encode()
+    flags = plain.flag_bits | (0 if name.isascii() else FLAG_UTF8)
+    packed = b""
+    if content is None and old is not None:
+        method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
+    else:
+        method, packed = _packed(plain.compress_type, content or b"")
+        crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
+    offset = out.tell()
+    extra = b""
+    if max(compressed, size) >= _MAX32:
+        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed)
+    sizes = crc, min(compressed, _MAX32), min(size, _MAX32), len(name), len(extra)
+    time, date = _dos_time(plain)
+    version = _VERSION_ZIP64 if extra else _VERSION
+    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
+    out.write(name + extra + packed)
+    if content is None and old is not None:
+        body = archive.body(old)
+        archive.copy(body, body + compressed, out)
+    return _Written(
+        entry=plain,
+        name=name,
+        flags=flags,
+        method=method,
+        crc=crc,
+        compressed=compressed,
+        size=size,
+        offset=offset,
+    )
+
+
+def _packed(method: int, content: bytes) -> tuple[int, bytes]:
+    """Return new content as it is stored, and the method: deflate for all that is compressed."""
+    if method == zipfile.ZIP_STORED:
+        return method, content
+    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return zipfile.ZIP_DEFLATED, squeeze.compress(content) + squeeze.flush()
+
+
+def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return time and date as a zip file has them (APPNOTE 4.4.6)."""
+    year, month, day, hour, minute, second = entry.date_time
+    return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
+
+
+def _rename_entry(
     archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, out: BinaryIO
 ) -> _Written:
-    """Copy an entry; only the name in its local header may differ."""
+    """Write a local header that differs in the name only."""
     fields, extra = _local_header(archive, entry)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    body = entry.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-    out.writelines(_pieces(archive, body, entry.compress_size))
-    if fields[1] & FLAG_DESCRIPTOR:
-        out.write(_descriptor(archive, entry, body + entry.compress_size))
+    return _as_it_was(entry, name, offset)
+
+
+def _as_it_was(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
     return _Written(
         entry=entry,
         name=name,
@@ -186,29 +288,11 @@ def _copy_entry(
     )
 
 
-def _pieces(archive: WheelArchive, offset: int, size: int) -> Iterator[bytes]:
-    for at in range(offset, offset + size, CHUNK):
-        yield archive.raw(at, min(CHUNK, offset + size - at))
-
-
-def _descriptor(archive: WheelArchive, entry: zipfile.ZipInfo, offset: int) -> bytes:
-    """Return the data descriptor after a member (APPNOTE 4.3.9).
-
-    Neither its signature nor its width is certain, so it is recognised by what it must say.
-    """
-    values = entry.CRC, entry.compress_size, entry.file_size
-    for magic in (DESCRIPTOR_MAGIC, b""):
-        # Wide before narrow: of an empty member the narrow one is the beginning of the wide one.
-        for layout in ("<IQQ", "<III"):
-            if layout == "<III" and max(values) > _MAX32:
-                continue
-            expected = magic + struct.pack(layout, *values)
-            if archive.raw(offset, len(expected)) == expected:
-                return expected
-    raise BadWheelError.of(
-        f"member {entry.filename!r}: its data descriptor disagrees with the zip directory",
-        where=archive.path.name,
-    )
+def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
+    """Return the fields of the local header after the signature, and its extra fields."""
+    header = archive.local_header(entry)
+    _, *fields = LOCAL_HEADER.unpack_from(header)
+    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
 
 
 def _write_entry(
@@ -251,7 +335,7 @@ def _without_zip64(extra: bytes) -> bytes:
 
 def _directory_entry(one: _Written) -> bytes:
     entry = one.entry
-    extra = _without_zip64(entry.extra)
+    extra = _without_zip64(entry.extra) if entry.extra else b""
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
     if large := [value for value in values if value >= _MAX32]:
@@ -296,126 +380,3 @@ def _ending(count: int, start: int, size: int, comment: bytes) -> bytes:
     counts = min(count, _MAX16), min(count, _MAX16)
     where = min(size, _MAX32), min(start, _MAX32)
     return ending + _END.pack(b"PK\x05\x06", 0, 0, *counts, *where, len(comment)) + comment
-
-
-# New members, and copies that say nothing of where and when they were made
-
-
-class _Piece(NamedTuple):
-    """An entry of the copy: its name, what it is copied from, and its content where that is new."""
-
-    name: str
-    entry: zipfile.ZipInfo | None
-    content: bytes | None
-
-
-def _add(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
-    """Write the new members; they are as old as the newest other."""
-    time = max(entry.date_time for entry in archive.entries)
-    return [
-        _write_plain(archive, _plain_entry(None, name, time), None, content, out)
-        for name, content in sorted(edits.added.items())
-    ]
-
-
-def _copy_plainly(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
-    """Copy so that order, times and modes are the same everywhere."""
-    time = _date_time(edits.epoch or 0)
-    pieces = [
-        _Piece(edits.names.get(e.filename, e.filename), e, edits.contents.get(e.filename))
-        for e in archive.entries
-        if e.filename not in edits.dropped
-    ]
-    pieces += [_Piece(name, None, content) for name, content in edits.added.items()]
-    # PEP 427 recommends that the dist-info directory comes last.
-    pieces.sort(key=lambda p: (p.name.partition("/")[0].endswith(".dist-info"), p.name))
-    written = [
-        _write_plain(archive, _plain_entry(entry, name, time), entry, content, out)
-        for name, entry, content in pieces
-    ]
-    start = out.tell()
-    out.writelines(_directory_entry(one) for one in written)
-    out.write(_ending(len(written), start, out.tell() - start, archive.comment))
-
-
-_DateTime = tuple[int, int, int, int, int, int]
-
-
-def _date_time(epoch: int) -> _DateTime:
-    at = datetime.fromtimestamp(min(max(epoch, _DATES.start), _DATES.stop - 1), UTC)
-    return at.year, at.month, at.day, at.hour, at.minute, at.second
-
-
-def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
-    """Return an entry that says nothing of where, when and by what it was packed.
-
-    Of the old entry stay the compression and whether it is a directory or may be executed.
-    """
-    plain = zipfile.ZipInfo(name, time)
-    mode = old.external_attr >> 16 if old else 0
-    plain.create_system = _UNIX
-    plain.create_version = plain.extract_version = _VERSION
-    plain.external_attr = (0o100755 if mode & 0o111 else 0o100644) << 16
-    if name.endswith("/"):
-        plain.external_attr = 0o40755 << 16 | _DIRECTORY
-    plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
-    # LZMA keeps there whether its stream has an end of its own (APPNOTE 4.4.4).
-    lzma = plain.compress_type == zipfile.ZIP_LZMA
-    plain.flag_bits = old.flag_bits & _FLAGS_DEFLATE if old and lzma else 0
-    return plain
-
-
-def _write_plain(
-    archive: WheelArchive,
-    plain: zipfile.ZipInfo,
-    old: zipfile.ZipInfo | None,
-    content: bytes | None,
-    out: BinaryIO,
-) -> _Written:
-    """Write an entry under a header of its own: new content, or the old entry's bytes."""
-    name = plain.filename.encode()
-    flags = plain.flag_bits | (0 if name.isascii() else _UTF8)
-    begin = 0
-    if content is None and old is not None:
-        method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
-        fields, _ = _local_header(archive, old)
-        begin = old.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1]
-        packed = b""
-    else:
-        method, packed = _packed(plain.compress_type, content or b"")
-        crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
-    offset = out.tell()
-    extra = b""
-    if max(compressed, size) >= _MAX32:
-        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed)
-    sizes = crc, min(compressed, _MAX32), min(size, _MAX32), len(name), len(extra)
-    time, date = _dos_time(plain)
-    version = _VERSION_ZIP64 if extra else _VERSION
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
-    out.write(name + extra + packed)
-    end = begin + compressed - len(packed)
-    out.writelines(archive.raw(at, min(_PIECE, end - at)) for at in range(begin, end, _PIECE))
-    return _Written(
-        entry=plain,
-        name=name,
-        flags=flags,
-        method=method,
-        crc=crc,
-        compressed=compressed,
-        size=size,
-        offset=offset,
-    )
-
-
-def _packed(method: int, content: bytes) -> tuple[int, bytes]:
-    """Return new content as it is stored, and the method: deflate for all that is compressed."""
-    if method == zipfile.ZIP_STORED:
-        return method, content
-    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return zipfile.ZIP_DEFLATED, squeeze.compress(content) + squeeze.flush()
-
-
-def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return time and date as a zip file has them (APPNOTE 4.4.6)."""
-    year, month, day, hour, minute, second = entry.date_time
-    return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import string
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from orchestrator.config.settings import Settings, axis_value_ok
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Tree = dict[str, Any]
 
@@ -88,7 +91,7 @@ def includes(draw: st.DrawFn, domain: dict[str, list[str]]) -> Tree:
     return found
 
 
-def shuffled(draw: st.DrawFn, node: Any) -> Any:
+def shuffled(draw: Callable[..., Any], node: Any) -> Any:
     """The same with the keys of every table in another order."""
     if isinstance(node, dict):
         return {key: shuffled(draw, node[key]) for key in draw(st.permutations(sorted(node)))}

@@ -99,7 +99,7 @@ def test_any_text_is_read_or_refused_with_one_message(text: str) -> None:
     try:
         node = condition.parse(text, where="--select")
     except ConfigError as error:
-        (problem,) = error.problems  # noqa: PT017 - either of the two is right
+        (problem,) = error.problems
         assert problem.where == "--select"
         assert problem.hint
     else:

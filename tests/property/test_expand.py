@@ -72,13 +72,15 @@ def cells(tree: Tree) -> Iterator[Cell]:
         key: axis if isinstance(axis, dict) else {"values": axis}
         for key, axis in tree["axes"].items()
     }
-    everywhere = [
+    everywhere: list[list[Any]] = [
         [(key, value) for value in axis["values"]]
         for key, axis in axes.items()
         if "when" not in axis
     ]
-    for rows in tree.get("rows", ()):
-        everywhere.append([tuple(zip(rows["axes"], row, strict=True)) for row in rows["values"]])
+    everywhere += [
+        [tuple(zip(rows["axes"], row, strict=True)) for row in rows["values"]]
+        for rows in tree.get("rows", ())
+    ]
     for choice in product(*everywhere):
         pairs = [pair if isinstance(pair[0], str) else None for pair in choice]
         flat = [pair for pair in pairs if pair]

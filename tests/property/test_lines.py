@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.config.lines import line_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # Not only digits: a test that looks a path up should not meet array items of the same name.
 KEYS = st.one_of(
@@ -37,7 +37,7 @@ SCALARS = st.sampled_from(
 class Writer:
     """Writes a random document, and notes where everything went."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
+    def __init__(self, draw: Callable[..., Any]) -> None:
         self.draw = draw
         self.text = ""
         self.expected: dict[str, int] = {}

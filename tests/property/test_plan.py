@@ -14,6 +14,7 @@ from orchestrator.matrix.grid import layered
 from orchestrator.matrix.select import select, shard
 from orchestrator.models import BackendName, Digest, Source
 from orchestrator.plan import make_plan, make_request
+from orchestrator.version import Outside
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def projects(draw: st.DrawFn) -> Tree:
 
 def planned(tree: Tree) -> Plan:
     try:
-        return make_plan(made(tree), source_version="1", facts=FACTS, channel=CHANNEL)
+        return make_plan(made(tree), facts=FACTS, outside=Outside(version="1"), channel=CHANNEL)
     except ConfigError:
-        assume(False)  # noqa: FBT003 - hypothesis' own way to say it
+        assume(False)
         raise
 
 

@@ -31,6 +31,7 @@ class World:
     running: list[TargetId] = field(default_factory=list)
     started: list[TargetId] = field(default_factory=list)
     ended: list[TargetId] = field(default_factory=list)
+    well: set[TargetId] = field(default_factory=set)
     abandoned: list[TargetId] = field(default_factory=list)
     cancels: int = 0
 
@@ -44,12 +45,19 @@ class World:
     def obey(self, instruction: Instruction) -> None:
         match instruction:
             case Start(target_id=target):
-                assert not self.abandoned, "started something after giving up"
+                assert not self.state.stopping, "started something after giving up"
                 assert target not in self.started
+                assert target not in self.abandoned
+                assert self.state.needs.get(target, frozenset()) <= self.well
                 self.started.append(target)
                 self.running.append(target)
-            case Abandon(target_id=target):
+            case Abandon(target_id=target, because=because):
                 assert target not in self.started
+                if because is None:
+                    assert self.state.stopping
+                else:
+                    assert because in self.state.needs[target]
+                    assert because not in self.well
                 self.abandoned.append(target)
             case CancelRunning():
                 self.cancels += 1
@@ -58,8 +66,22 @@ class World:
         if target in self.running:
             self.running.remove(target)
             self.ended.append(target)
+            if status is Status.OK:
+                self.well.add(target)
         self.hear(Ended(target_id=target, status=status))
 
+
+@st.composite
+def needing(draw: st.DrawFn, count: int) -> dict[TargetId, frozenset[TargetId]]:
+    """What each target needs: some that come before it, sometimes one that is not there."""
+    found = {}
+    for index in range(1, count):
+        some = st.sampled_from([*TARGETS[:index], *([ABSENT] if draw(st.booleans()) else [])])
+        found[TARGETS[index]] = draw(st.frozensets(some, max_size=2))
+    return found
+
+
+ABSENT = TargetId("absent")
 
 EVENT = st.one_of(
     st.just("interrupt"),
@@ -73,19 +95,20 @@ EVENT = st.one_of(
     st.integers(0, len(TARGETS)),
     st.integers(1, 5),
     st.booleans(),
-    st.booleans(),
     st.lists(EVENT, max_size=40),
+    st.data(),
 )
 def test_any_order_of_events(
     count: int,
     slots: int,
     fail_fast: bool,  # noqa: FBT001 - drawn
-    interrupted_first: bool,  # noqa: FBT001 - drawn
     events: list[str | tuple[int | TargetId, Status]],
+    data: st.DataObject,
 ) -> None:
     targets = tuple(TARGETS[:count])
-    world = World(State(slots=slots, fail_fast=fail_fast, pending=targets))
-    if interrupted_first:
+    needs = data.draw(needing(count))
+    world = World(State(slots=slots, fail_fast=fail_fast, pending=targets, needs=needs))
+    if data.draw(st.booleans()):
         world.hear(Interrupted())
     world.hear(Begun())
 
@@ -111,11 +134,19 @@ def test_any_order_of_events(
         assert steps <= count, "does not terminate"
 
     assert sorted(world.ended + world.abandoned) == sorted(targets)
-    assert world.started == [each for each in targets if each in world.started]
+    assert any(needs.values()) or world.started == [t for t in targets if t in world.started]
     assert world.cancels <= 1
-    if not world.state.stopping:
-        assert world.abandoned == []
+    assert world.state.stopping or set(world.abandoned) == lost(targets, needs, world.well)
     assert not world.state.pending
+
+
+def lost(
+    targets: tuple[TargetId, ...],
+    needs: dict[TargetId, frozenset[TargetId]],
+    well: set[TargetId],
+) -> set[TargetId]:
+    """What needs, directly or not, a target that has not ended well."""
+    return {each for each in targets if not needs.get(each, frozenset()) <= well}
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.data())

@@ -46,7 +46,7 @@ TABLES = st.fixed_dictionaries(
         "parts": st.fixed_dictionaries({"none": st.just("const:")}),
     },
     optional={
-        "pre": st.sampled_from(["", "a0", "rc1", "beta.2", "-c-3"]),
+        "pre": st.sampled_from(["", "a0", "rc1", "beta.2", "-c-3", "rc", "rc1+x", ".dev3"]),
         "post": NUMBERS,
         "dev": NUMBERS,
         "build-tag": TEMPLATES,

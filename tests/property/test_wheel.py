@@ -1,19 +1,32 @@
 from __future__ import annotations
 
+import struct
 import tempfile
 import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models import Arch, Libc
-from orchestrator.wheel import elf, open_wheel, report, retag, verify
+from orchestrator.wheel import elf, inflate, open_wheel, report, retag, verify, window
+from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel.inflate import DEFLATED, STORED, Engine, Packed, fastest
 from tests.unit.wheel.auditor import audited, load_policies
 from tests.unit.wheel.conftest import EXTENSION
+from tests.unit.wheel.rawzip import Entry, deflated, write
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.wheel import WheelArchive
 
 POLICIES = load_policies()
 VERSIONS = {
@@ -207,3 +220,158 @@ def test_symbol_versions_weigh_as_in_auditwheel(
         path = spec.write(Path(directory))
         theirs = audited(path, Libc.MANYLINUX, arch)
         assert report(path, POLICIES).observed_tag == theirs.symbols
+
+
+def inflated(content: bytes, engine: Engine) -> Packed:
+    data = deflated(content)
+    return Packed(
+        pread=lambda offset, size: data[offset : offset + size],
+        engine=engine,
+        offset=0,
+        compressed=len(data),
+        size=len(content),
+        crc=zlib.crc32(content),
+        method=DEFLATED,
+    )
+
+
+@pytest.mark.parametrize("engine", [zlib, fastest()], ids=["zlib", "fastest"])
+@given(
+    content=st.binary(max_size=3000),
+    repeat=st.integers(1, 5),
+    piece=st.integers(1, 500),
+    head=st.integers(0, 4000),
+    tail=st.integers(0, 4000),
+    places=st.lists(st.tuples(st.integers(0, 20000), st.integers(0, 3000)), max_size=6),
+)
+def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
+    *,
+    engine: Engine,
+    content: bytes,
+    repeat: int,
+    piece: int,
+    head: int,
+    tail: int,
+    places: list[tuple[int, int]],
+) -> None:
+    whole = content * repeat
+    seen: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflate, "PIECE", piece)
+        patch.setattr(window, "HEAD", head)
+        patch.setattr(window, "TAIL", tail)
+        patch.setattr(window, "_PASSES", 99)
+        view = window.Window(inflated(whole, engine), seen.append)
+        for place, length in places:
+            offset = place % (len(whole) + 1)
+            size = min(length, len(whole) - offset)
+            assert view.read(offset, size) == whole[offset : offset + size]
+        view.finish()
+    assert b"".join(seen) == whole
+
+
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.from_regex(r"[\w.+!-]{1,9}-[\w.+!]{1,9}(-\d\w*)?-[\w.]{1,9}-[\w.]{1,9}-[\w.]{1,9}\.whl"),
+    )
+)
+def test_a_file_name_is_taken_apart_or_refused(name: str) -> None:
+    try:
+        parsed = WheelName.parse(name)
+    except BadWheelError:
+        return
+    assert str(parsed) == name
+    assert parsed.tags
+
+
+lies = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from([b"a", b"b", b"demo/x.so", b"../a", b"a/b"]),
+        "flags": st.sampled_from([0, 0x800, 0x808, 0x801]),
+        "method": st.sampled_from([0, 8, 12]),
+        "crc": st.integers(0, 0xFFFFFFFF),
+        "packed": st.integers(0, 60),
+        "size": st.integers(0, 60),
+        "extra": st.binary(max_size=24),
+    },
+)
+
+
+def completed(entry: Entry) -> Entry:
+    """Give an entry the data descriptor it promises, and none that it does not."""
+    if not entry.flags & 8:
+        return replace(entry, descriptor=b"")
+    if entry.descriptor:
+        return entry
+    values = zlib.crc32(entry.content), len(entry.body), len(entry.content)
+    return replace(entry, descriptor=struct.pack("<4I", 0x08074B50, *values))
+
+
+entries = st.builds(
+    Entry,
+    name=st.sampled_from([b"a", b"b", b"c/d", b"demo/x.so", b"c"]),
+    content=st.binary(max_size=20),
+    method=st.sampled_from([STORED, DEFLATED]),
+    flags=st.sampled_from([0x800, 0x800, 0x808]),
+    mode=st.sampled_from([0o100644, 0o100644, 0, 0o120777, 0o040755]),
+    extra=st.sampled_from([b"", b"", b"\1\0\0\0", b"\xfe\xca\0\0"]),
+    descriptor=st.sampled_from([b"", bytes(12), b"PK\7\10" + bytes(12)]),
+    local=st.one_of(st.just({}), st.just({}), lies),
+    central=st.one_of(st.just({}), st.just({}), lies),
+)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(entries.map(completed), max_size=4, unique_by=lambda entry: entry.name),
+    st.sampled_from([{}, {}, {"before": b"x"}, {"between": b"PK\3\4"}, {"comment": b"PK\5\6"}]),
+)
+def test_what_is_not_refused_reads_the_same_from_both_ends(
+    some: list[Entry], how: dict[str, Any]
+) -> None:
+    """As the zip directory says, and as one reads it who unpacks while downloading."""
+    info = Entry(name=b"demo-1.0.dist-info/WHEEL", content=b"Wheel-Version: 1.0")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, WheelSpec().filename)
+        path.write_bytes(write([info, *some], **how))
+        try:
+            archive = open_wheel(path)
+        except BadWheelError:
+            return
+        with archive, zipfile.ZipFile(path) as theirs:
+            assert [entry.filename for entry in archive.entries] == theirs.namelist()
+            assert [name for name, _ in streamed(path.read_bytes(), archive)] == theirs.namelist()
+            for name, content in streamed(path.read_bytes(), archive):
+                try:
+                    ours = archive.read(name)
+                except BadWheelError:
+                    with pytest.raises((zipfile.BadZipFile, zlib.error, EOFError)):
+                        theirs.read(name)
+                    continue
+                assert ours == theirs.read(name) == content
+
+
+def streamed(data: bytes, archive: WheelArchive) -> Iterator[tuple[str, bytes | None]]:
+    """Read the members one behind the other, by their local headers; sizes may come later."""
+    at = 0
+    while data[at : at + 4] == b"PK\3\4":
+        _, flags, method, _, _, _, packed, _, name, extra = struct.unpack_from(
+            "<5H3I2H", data, at + 4
+        )
+        start = at + 30
+        at = start + name + extra
+        filename = data[start : start + name].decode()
+        if flags & 8:
+            entry = next(entry for entry in archive.entries if entry.filename == filename)
+            packed = entry.compress_size
+            end = at + packed + len(archive.descriptor(entry))
+        else:
+            end = at + packed
+        try:
+            body = data[at : at + packed]
+            yield filename, body if method == STORED else zlib.decompress(body, -15)
+        except zlib.error:
+            yield filename, None
+        at = end

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -919,3 +920,93 @@ def test_targets_with_one_reason_share_a_block() -> None:
     said = out.getvalue()
     assert said.count("no engine") == 1
     assert "one, two: no engine" in said
+
+
+# Versions and their sources
+
+CONTAINED = """
+[project]
+source = "src"
+[axes]
+python = ["cp311"]
+arch = ["x86_64"]
+kind = ["a", "b"]
+[images]
+manylinux_x86_64 = "registry/{kind}:1"
+[version]
+base = ["env:DEMO_VERSION", "file:VERSION", "pyproject"]
+parts = { cuda = ["env:DEMO_CUDA", "container-env:CUDA_VERSION"] }
+local = "cu{cuda|nodot}.{kind}"
+"""
+CONTAINED_ID = "cp311-manylinux_x86_64-a"
+
+
+@pytest.fixture
+def contained(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """A version that only an image knows, and no engine to ask."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("DEMO_CUDA", raising=False)
+    cli.write(CONTAINED)
+    return cli
+
+
+def test_a_plan_without_an_engine_says_what_only_an_image_knows(contained: Cli) -> None:
+    table = contained("plan")
+    assert table.code == 0
+    assert "not known yet" in table.out
+    assert "2 targets, 0 cells excluded" in table.out
+    assert table.err.count("no version yet: ") == 2
+    assert "'cuda' is known only in image registry/a:1 (container-env:CUDA_VERSION)" in table.err
+    assert "podman is not installed" in table.err
+    assert "env:NAME" in table.err
+
+    ids = contained("plan", "--format=ids")
+    assert ids.out.split() == ["cp311-manylinux_x86_64-a", "cp311-manylinux_x86_64-b"]
+    assert ids.err == ""
+
+    document = json.loads(contained("plan", "--format=json").out)
+    assert document["targets"] == []
+    assert [each["id"] for each in document["undetermined"]] == ids.out.split()
+
+
+@pytest.mark.parametrize(
+    "command", [("build",), ("rebuild", CONTAINED_ID), ("explain", CONTAINED_ID)]
+)
+def test_what_needs_the_version_needs_the_engine(contained: Cli, command: tuple[str, ...]) -> None:
+    said = contained(*command)
+
+    check_refused(said, ExitCode.ENVIRONMENT, "is known only in image", "is not installed")
+
+
+def test_another_source_spares_the_engine(contained: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_CUDA", "13.0")
+    (contained.root / "src" / "VERSION").write_text("2.5\n", encoding="utf-8")
+    document = json.loads(contained("plan", "--format=json").out)
+
+    assert [each["version"] for each in document["targets"]] == ["2.5+cu130.a", "2.5+cu130.b"]
+    assert document["undetermined"] == []
+
+
+def test_explain_says_what_every_source_said(
+    contained: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_VERSION", "<unknown>")
+    monkeypatch.setenv("DEMO_CUDA", "13.0")
+    said = contained("explain", "cp311-manylinux_x86_64-a")
+    rows = [re.split(r"\s{2,}", line.strip()) for line in said.out.splitlines()]
+
+    found = {row[0]: row[1] for row in rows}
+    assert found["version"] == "1.0+cu130.a"
+    assert found["base"] == "1.0 (pyproject)"
+    assert ["env:DEMO_VERSION", "('<unknown>' is a placeholder)"] in rows
+    assert ["file:VERSION", "(VERSION: No such file or directory)"] in rows
+    assert found["cuda"] == "13.0 (env:DEMO_CUDA)"
+    assert ["container-env:CUDA_VERSION", "(not asked)"] in rows
+    assert found["local"] == "cu130.a (cu{cuda|nodot}.{kind})"
+
+
+def test_a_part_that_nothing_knows_is_a_planning_error(contained: Cli) -> None:
+    contained.write(CONTAINED.replace(', "container-env:CUDA_VERSION"', ""))
+    said = contained("plan")
+
+    check_refused(said, ExitCode.CONFIG, "version.parts.cuda: no source knows 'cuda'", "not set")

@@ -52,8 +52,10 @@ def locked() -> dict[str, str]:
 
 def test_the_types_are_checked_against_the_toolchain_s_versions() -> None:
     types = by_name([e for e in PYPROJECT["dependency-groups"]["types"] if isinstance(e, str)])
-    for name in ("auditwheel", "cibuildwheel"):
+    for name in ("auditwheel", "cibuildwheel", "setuptools-scm"):
         assert str(types[name].specifier) == f"=={locked()[name]}"
+    bench = by_name(PYPROJECT["dependency-groups"]["bench"])
+    assert bench["auditwheel"] == types["auditwheel"]
 
 
 def test_every_file_of_the_toolchain_is_named_by_its_hash() -> None:

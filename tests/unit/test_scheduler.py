@@ -184,6 +184,82 @@ def test_begun_twice_starts_nothing_twice() -> None:
     assert after(now, Begun()) == (now, ())
 
 
+# Needs
+
+
+def needing(*pending: TargetId, slots: int = 2, fail_fast: bool = False, **on: str) -> State:
+    """``needing(A, B, b="a")``: B needs A."""
+    needs = {
+        TargetId(name): frozenset(TargetId(each) for each in letters)
+        for name, letters in on.items()
+    }
+    return State(slots=slots, fail_fast=fail_fast, pending=pending, needs=needs)
+
+
+def lost(target: TargetId, because: TargetId) -> Instruction:
+    return Abandon(target_id=target, because=because)
+
+
+def test_what_needs_others_starts_after_all_of_them() -> None:
+    first = needing(A, B, C, D, slots=4, c="ab")
+
+    now, said = after(first, Begun())
+    assert said == starts(A, B, D)
+    assert after(now, ok(A))[1] == ()
+    assert after(now, ok(A), ok(B))[1] == starts(C)
+    assert after(now, ok(B), ok(A))[1] == starts(C)
+
+
+def test_what_waits_does_not_hold_up_what_could_run() -> None:
+    now, said = after(needing(A, B, C, slots=2, b="a"), Begun())
+
+    assert said == starts(A, C)
+    assert now.pending == (B,)
+
+
+def test_what_needs_a_failure_is_abandoned_and_says_why_and_the_rest_goes_on() -> None:
+    first = needing(A, B, C, D, slots=1, b="a", c="b")
+
+    now, said = after(first, Begun(), failed(A))
+    assert said == (lost(B, A), lost(C, B), *starts(D))
+    assert after(now, ok(D))[0].over
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
+def test_whatever_is_not_ok_is_no_result_to_build_with(status: Status) -> None:
+    _, said = after(needing(A, B, b="a"), Begun(), Ended(target_id=A, status=status))
+
+    assert said == (lost(B, A),)
+
+
+def test_two_failures_name_the_first_by_name_on_every_machine() -> None:
+    first = needing(A, B, C, D, slots=2, c="ba", d="ab")
+
+    assert after(first, Begun(), failed(B))[1] == (lost(C, B), lost(D, B))
+    assert after(needing(C, D, c="ba", d="cba"), Begun())[1] == (lost(C, A), lost(D, A))
+
+
+def test_what_needs_something_outside_the_run_is_abandoned_at_once() -> None:
+    now, said = after(needing(B, C, D, b="a", c="b"), Begun())
+
+    assert said == (lost(B, A), lost(C, B), *starts(D))
+    assert after(now, ok(D))[0].over
+
+
+def test_fail_fast_abandons_what_waits_with_everything_else() -> None:
+    now, said = after(needing(A, B, C, D, fail_fast=True, c="a", d="b"), Begun(), failed(A))
+
+    assert said == (CancelRunning(), Abandon(target_id=C), Abandon(target_id=D))
+    assert not now.over
+
+
+def test_ctrl_c_abandons_what_waits() -> None:
+    now, said = after(needing(A, B, b="a"), Begun(), Interrupted())
+
+    assert said == (CancelRunning(), Abandon(target_id=B))
+    assert after(now, ok(A)) == (replace(now, running=frozenset(), done=frozenset({A})), ())
+
+
 def test_a_state_is_a_value() -> None:
     first = state(A, B)
     step(first, Begun())

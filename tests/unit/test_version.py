@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.version import Version
 
+from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VersionParts
+from orchestrator.config.sources import Kind
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models import Answer, Arch, Question
 from orchestrator.version import (
@@ -21,6 +23,7 @@ from orchestrator.version import (
     pins,
     rankings,
 )
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +159,6 @@ def test_what_templates_may_name() -> None:
         "dev": "5",
         "local": "cu124",
         "build_tag": "1_12.4",
-        "release": "false",
     }
     assert found.names["sha"] == "abc"
 
@@ -186,7 +188,8 @@ def test_what_is_no_build_tag(tag: str) -> None:
         ({"base": "1.0+a", "local": "b"}, "version.base", "has a local part already"),
         ({"base": "1.0", "dev": "now"}, "version.dev", "'now' is no number"),
         ({"base": "1.0", "post": "1a"}, "version.post", "'1a' is no number"),
-        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'1.0gamma' is no PEP 440 version"),
+        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'gamma' is no pre-release part"),
+        ({"base": "1.0", "pre": "rc1+x"}, "version.pre", "'rc1+x' is no pre-release part"),
         (
             {"base": "1", "release": "soon"},
             "version.release",
@@ -308,6 +311,12 @@ def test_what_only_the_container_knows_has_to_be_asked_there() -> None:
     assert made(CONTAINED, said=said).version == "1.0+cu132"
 
 
+def test_what_a_source_says_is_normalised_like_the_template() -> None:
+    table = {"base": "1.0", "parts": {"nv": "env:NV"}, "local": "nv{nv}"}
+
+    assert made(table, said={"env:NV": "26-04_RC.1"}).version == "1.0+nv26.4.rc.1"
+
+
 def test_an_earlier_source_spares_the_container() -> None:
     parts = {"cu": ["env:CUDA", "container-env:CUDA_VERSION"]}
 
@@ -315,6 +324,19 @@ def test_an_earlier_source_spares_the_container() -> None:
     assert made({**CONTAINED, "release": True}).version == "1.0"
     with pytest.raises(Unanswered):
         made({**CONTAINED, "parts": parts})
+
+
+def test_setuptools_scm_is_asked_only_when_its_turn_comes() -> None:
+    table = {"base": ["env:V", "scm", "container-env:V"]}
+
+    assert made(table, said={"env:V": "1.0"}).version == "1.0"
+    with pytest.raises(Unanswered) as caught:
+        made(table, said={"env:V": "<unknown>"})
+    assert caught.value.questions == (Question(source="scm"),), "and images only after it"
+    assert made(table, said={"scm": "2.0+x"}).version == "2.0"
+    with pytest.raises(Unanswered) as caught:
+        made(table, said={"scm": ""})
+    assert [each.image for each in caught.value.questions] == [IMAGE]
 
 
 # Omitting, releasing, merging
@@ -446,3 +468,16 @@ def test_what_is_no_pin(text: str) -> None:
     table = {"base": "1", "pins": {"torch": text}}
     with pytest.raises(ConfigError, match=r"^version\.pins\.torch: .* is no pinned requirement"):
         pins(merge(layered(table)), made(table))
+
+
+def test_the_documentation_names_everything_there_is() -> None:
+    text = (REPOSITORY / "docs" / "versions.md").read_text("utf-8")
+    presets = {name for name in PRESETS if f"`{name}`" not in text}
+    sources = {kind for kind in Kind if f"`{kind}" not in text}
+    keys = {
+        field.alias for field in VersionParts.model_fields.values() if f"`{field.alias}" not in text
+    }
+
+    assert (presets, sources, keys) == (set(), set(), set())
+    variables = {name.split("_FOR_")[0] for preset in PRESETS.values() for name in preset}
+    assert {name for name in variables if name not in text} == set()

@@ -11,10 +11,11 @@ import pytest
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.common import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
+from orchestrator.matrix.grid import layered
 from orchestrator.models import Answer, Arch, Plan, Question
 from orchestrator.plan import make_plan
 from orchestrator.version import Outside, rankings
@@ -69,9 +70,12 @@ ROWS = tuple(rows())
 def planned(row: Row) -> Plan:
     """Plan an example; a source that the row does not name says nothing."""
     settings = load((EXAMPLES / row.example / "matrix.toml").read_bytes(), facts=FACTS)
-    tables = [settings.version, *(rule.version for rule in settings.override)]
-    declared = {source for table in tables for ranking in rankings(table) for source in ranking}
     given = dict(row.inputs)
+    channel = given.pop("--channel", "")
+    file = layered(settings, channel)
+    tables = [part.version for _, part in file.layers]
+    tables += [rule.version for _, rule in file.grid.override]
+    declared = {source for table in tables for ranking in rankings(table) for source in ranking}
     assert given.keys() <= declared, "the row names a source that the matrix does not have"
     answers = {}
     for source in declared:
@@ -79,7 +83,9 @@ def planned(row: Row) -> Plan:
         if parse(source).kind.in_container:
             question = Question(source=source, image=IMAGE, arch=Arch.X86_64)
         answers[question] = Answer(source=source, value=given.get(source, ""), note="not set")
-    return make_plan(settings, facts=FACTS, outside=Outside(project="demo", answers=answers))
+    outside = Outside(project="demo", answers=answers)
+    table = builtin_table()
+    return make_plan(settings, facts=FACTS, outside=outside, channel=channel, table=table)
 
 
 def test_every_example_has_rows() -> None:

@@ -143,7 +143,8 @@ def test_overlapping_members(spec: WheelSpec, tmp_path: Path) -> None:
 def test_directory_that_overlaps_a_member(spec: WheelSpec, tmp_path: Path) -> None:
     path = _zip(spec, tmp_path, "demo-1.0.dist-info/WHEEL")
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"PK\1\2") + 20, 1 << 20)
+    struct.pack_into("<II", data, data.index(b"PK\1\2") + 20, 1 << 20, 1 << 20)
+    struct.pack_into("<II", data, 18, 1 << 20, 1 << 20)
     path.write_bytes(data)
     with pytest.raises(BadWheelError, match="overlaps"):
         open_wheel(path)

@@ -158,11 +158,21 @@ def test_overlapping_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         elf.parse(make_elf(ElfSpec(undefined=tuple(f"{i:0100}" for i in range(20)))))
 
 
-@pytest.mark.parametrize("limit", ["_MAX_VERSIONS", "_MAX_SECTIONS", "_MAX_UNDEFINED"])
+@pytest.mark.parametrize(
+    "limit", ["_MAX_VERSIONS", "_MAX_SEGMENTS", "_MAX_UNDEFINED", "_MAX_TABLES"]
+)
 def test_limits(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elf, limit, 1)
     with pytest.raises(elf.MalformedElfError):
         elf.parse(make_elf(ElfSpec(versions=VERSIONS)))
+
+
+def test_sections_are_bounded_where_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf, "_MAX_SECTIONS", 1)
+    # A GNU hash table without symbols does not say how many undefined ones there are.
+    data = make_elf(ElfSpec(versions=VERSIONS, hash="gnu"))
+    with pytest.raises(elf.MalformedElfError, match="sections"):
+        elf.parse(data)
 
 
 def test_names_that_are_not_utf8_stay_printable() -> None:

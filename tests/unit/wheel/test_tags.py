@@ -378,3 +378,139 @@ def test_agrees_with_auditwheel_show(
     theirs = json.loads(subprocess.run(show, check=True, capture_output=True).stdout)
     got = report(path, policies)
     assert (got.observed_tag, got.problems) == (theirs["sym_tag"], ())
+
+
+# Why not lower, and what would help.
+
+
+def test_each_lower_tag_has_its_own_reasons_and_remedies(
+    tmp_path: Path, policies: Policies
+) -> None:
+    versions: dict[str, dict[str, tuple[str, ...]]] = {
+        "libc.so.6": {"GLIBC_2.14": ("memcpy",), "GLIBC_2.28": ("fcntl64",)},
+        "libstdc++.so.6": {"GLIBCXX_3.4.21": ("_ZNSt",)},
+    }
+    made = make_elf(ElfSpec(versions=versions, defined=("PyInit_x",)))
+    got = observed(WheelSpec(members={"x.so": made}), tmp_path, policies)
+    assert got.observed_tag == "manylinux_2_28_x86_64"
+    said = [(step.tag, [reason.symbol_version for reason in step.reasons]) for step in got.steps]
+    assert said == [
+        ("manylinux_2_27_x86_64", ["GLIBC_2.28"]),
+        ("manylinux_2_17_x86_64", ["GLIBCXX_3.4.21"]),
+        ("manylinux_2_12_x86_64", ["GLIBC_2.14"]),
+    ]
+    assert got.reasons == got.steps[0].reasons
+    assert "glibc is 2.27 or older" in got.steps[0].remedies[0]
+    assert "-static-libstdc++" in got.steps[1].remedies[0]
+
+
+@pytest.mark.parametrize(
+    ("elf", "remedy"),
+    [
+        (ElfSpec(isa=7, defined=("PyInit_x",)), "no -march"),
+        (ElfSpec(undefined=("PyFPE_jbuf",), defined=("PyInit_x",)), "no fpectl"),
+        (ElfSpec(needed=("libz.so.1",), undefined=("zcfree",)), "link libz.so.1 statically: its"),
+        (ElfSpec(needed=("libmvec.so.1",)), "graft libmvec.so.1 into the wheel"),
+        (ElfSpec(versions={"libz.so.1": {"ZLIB_1.2.12": ()}}), "one as old as"),
+    ],
+)
+def test_remedies(tmp_path: Path, policies: Policies, elf: ElfSpec, remedy: str) -> None:
+    got = observed(WheelSpec(members={"x.so": make_elf(elf)}), tmp_path, policies)
+    assert any(remedy in each for step in got.steps for each in step.remedies)
+
+
+def test_what_matters_of_each_elf_file(tmp_path: Path, policies: Policies) -> None:
+    ext = ElfSpec(needed=("libc.so.6",), rpath="/old", runpath="$ORIGIN/../lib", isa=3)
+    members = {
+        "a.abi3.so": make_elf(ext),
+        "tool": make_elf(ElfSpec(arch=Arch.S390X, needed=(), rpath="$ORIGIN", soname="tool.1")),
+    }
+    module, tool = observed(WheelSpec(members=members), tmp_path, policies).elf_files
+    assert (module.file, module.arch, module.libc) == ("a.abi3.so", Arch.X86_64, Libc.MANYLINUX)
+    assert (module.needed, module.rpath) == (("libc.so.6",), ("$ORIGIN/../lib",))
+    assert (module.python_abi, module.isa, module.soname) == ("abi3", "x86-64-v2", "")
+    assert (tool.arch, tool.libc, tool.soname) == (Arch.S390X, None, "tool.1")
+    assert (tool.python_abi, tool.rpath, tool.isa) == (None, ("$ORIGIN",), "")
+
+
+# Which libraries are found in the wheel; auditwheel says the same.
+
+
+@pytest.mark.parametrize(
+    ("rpath", "runpath", "place", "found"),
+    [
+        ("$ORIGIN/../demo.libs", "", "demo.libs/libin.so", True),
+        ("${ORIGIN}/../demo.libs", "", "demo.libs/libin.so", True),
+        ("", "$ORIGIN/../demo.libs", "demo.libs/libin.so", True),
+        ("/nowhere:$ORIGIN", "", "demo/libin.so", True),
+        ("$ORIGIN/..", "", "libin.so", True),
+        ("$ORIGIN/../../..", "", "libin.so", False),
+        ("$ORIGIN", "", "demo.libs/libin.so", False),
+        ("$ORIGIN/../demo.libs", "$ORIGIN", "demo.libs/libin.so", False),
+        ("/demo.libs", "", "demo.libs/libin.so", False),
+        ("", "", "demo/libin.so", False),
+    ],
+)
+def test_rpaths_decide_what_is_found(  # noqa: PLR0913 - one for each dimension
+    tmp_path: Path,
+    policies: Policies,
+    rpath: str,
+    runpath: str,
+    place: str,
+    *,
+    found: bool,
+) -> None:
+    ext = ElfSpec(
+        needed=("libc.so.6", "libin.so"), rpath=rpath, runpath=runpath, defined=("PyInit_x",)
+    )
+    members = {"demo/x.so": make_elf(ext), place: make_elf(ElfSpec(soname="libin.so"))}
+    path = WheelSpec(members=members).write(tmp_path)
+    got = report(path, policies)
+    assert got.external_libs == ()
+    assert [problem.rule for problem in got.problems] == ["library-unreachable"] * (not found)
+    if not found:
+        assert f"demo/x.so needs libin.so, which is in the wheel as {place}" in (
+            got.problems[0].message
+        )
+    theirs = audited(path, Libc.MANYLINUX, Arch.X86_64)
+    assert (theirs.libraries != "linux_x86_64") is found
+
+
+def test_the_first_files_paths_serve_what_it_loads(tmp_path: Path, policies: Policies) -> None:
+    """liba finds libb by the extension's RPATH; liba's own needs count against no other tag."""
+    ext = ElfSpec(needed=("liba.so",), rpath="$ORIGIN/lib", defined=("PyInit_x",))
+    members = {
+        "x.so": make_elf(ext),
+        "lib/liba.so": make_elf(ElfSpec(needed=("libb.so", "libc.so.6"))),
+        "lib/libb.so": make_elf(ElfSpec(needed=("libc.so.6", "libnot.so.1"))),
+    }
+    path = WheelSpec(members=members).write(tmp_path)
+    assert report(path, policies).external_libs == (("libnot.so.1", ("lib/libb.so",)),)
+    del members["lib/libb.so"]
+    path = WheelSpec(members=members).write(tmp_path)
+    assert report(path, policies).external_libs == (("libb.so", ("lib/liba.so",)),)
+
+
+def test_a_file_of_another_machine_is_not_what_is_needed(
+    tmp_path: Path, policies: Policies
+) -> None:
+    ext = ElfSpec(needed=("libin.so",), rpath="$ORIGIN", defined=("PyInit_x",))
+    members = {"x.so": make_elf(ext), "libin.so": make_elf(ElfSpec(arch=Arch.I686))}
+    path = WheelSpec(members=members).write(tmp_path)
+    assert report(path, policies).external_libs == (("libin.so", ("x.so",)),)
+
+
+def test_libpython_is_outside_wherever_it_is(tmp_path: Path, policies: Policies) -> None:
+    ext = ElfSpec(needed=("libpython3.12.so.1",), rpath="$ORIGIN", defined=("PyInit_x",))
+    members = {"x.so": make_elf(ext), "libpython3.12.so.1": make_elf(ElfSpec())}
+    path = WheelSpec(members=members).write(tmp_path)
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).libraries == "linux_x86_64"
+    (problem,) = report(path, policies).problems
+    assert problem.rule == "library-unreachable"
+
+
+def test_a_python_file_is_not_looked_into(tmp_path: Path, policies: Policies) -> None:
+    made = make_elf(ElfSpec(versions=libc6("GLIBC_2.99")))
+    path = WheelSpec(members={"x.py": made, "y.so": make_elf(ElfSpec())}).write(tmp_path)
+    assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
+    assert audited(path, Libc.MANYLINUX, Arch.X86_64).symbols == "manylinux_2_5_x86_64"

@@ -255,7 +255,7 @@ def test_tag_too_low(
 
 
 def test_isa_of_loaded_libraries_is_a_warning(tmp_path: Path, policies: Policies) -> None:
-    ext = ElfSpec(needed=("libc.so.6", "libfast.so"), defined=("PyInit_x",))
+    ext = ElfSpec(needed=("libc.so.6", "libfast.so"), runpath="$ORIGIN", defined=("PyInit_x",))
     members = {"x.so": make_elf(ext), "libfast.so": make_elf(ElfSpec(isa=7))}
     (problem,) = verify(WheelSpec(members=members).write(tmp_path), policies).problems
     assert (problem.rule, problem.severity) == ("isa-level", Severity.WARNING)

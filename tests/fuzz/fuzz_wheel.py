@@ -1,0 +1,117 @@
+# ruff: noqa: PLC0415 - what is imported late is what atheris instruments
+"""Coverage-guided fuzzing of the zip and ELF readers, with atheris (not a dependency).
+
+    pip install atheris packaging
+    python -m tests.fuzz.fuzz_wheel elf CORPUS -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_wheel wheel CORPUS -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_wheel content CORPUS -atheris_runs=1000000
+
+``elf`` fuzzes the ELF reader, ``wheel`` whole files, and ``content`` the ELF file in a sound zip.
+CORPUS is a folder; it is filled with seeds where it is empty. All other arguments are libFuzzer's.
+A finding is any exception but the one that the reader promises, more than ten seconds, or more
+than 600 MB. Each becomes a test in tests/unit/wheel/test_hostile.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WHEEL = "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"
+LIMITS = ("-timeout=10", "-rss_limit_mb=600", "-max_len=65536")
+
+
+def _folder() -> Path:
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    return Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+
+
+def elf_target() -> Callable[[bytes], None]:
+    from orchestrator.wheel import elf
+
+    def target(data: bytes) -> None:
+        try:
+            elf.parse(data)
+        except elf.MalformedElfError:
+            return
+
+    return target
+
+
+def content_target() -> Callable[[bytes], None]:
+    import zipfile
+
+    from orchestrator.wheel import Policies, verify
+    from tests.unit.wheel.auditor import load_policies
+
+    policies: Policies = load_policies()
+    path = _folder() / WHEEL
+
+    def target(data: bytes) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("demo/x.so", data)
+            archive.writestr("demo/x.libs/y.so", data[::-1])
+            archive.writestr("demo-1.0.dist-info/RECORD", data[:64])
+        # The zip file is sound, so nothing at all may be raised.
+        verify(path, policies)
+
+    return target
+
+
+def wheel_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import BadWheelError
+    from orchestrator.wheel import Policies, report, retag, verify
+
+    policies = Policies({})
+    folder = _folder()
+    path = folder / WHEEL
+
+    def target(data: bytes) -> None:
+        path.write_bytes(data)
+        for use in (report, verify):
+            try:
+                use(path, policies)
+            except BadWheelError:
+                return
+        try:
+            retag(path, dest_dir=folder / "new", build_tag="7")
+        except BadWheelError:
+            return
+
+    return target
+
+
+TARGETS = {"elf": elf_target, "wheel": wheel_target, "content": content_target}
+
+
+def seeds(kind: str) -> Iterator[bytes]:
+    from tests.property.test_wheel import SAMPLES, sample_wheel
+
+    if kind != "wheel":
+        yield from SAMPLES
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield sample_wheel(Path(folder)).read_bytes()
+
+
+def main() -> None:
+    kind, corpus = sys.argv[1], Path(sys.argv[2])
+    corpus.mkdir(parents=True, exist_ok=True)
+    if not any(corpus.iterdir()):
+        for number, seed in enumerate(seeds(kind)):
+            (corpus / f"seed-{number}").write_bytes(seed)
+    atheris = import_module("atheris")
+    with atheris.instrument_imports(include=["orchestrator.wheel", "zipfile"]):
+        target = TARGETS[kind]()
+    atheris.Setup([sys.argv[0], str(corpus), *LIMITS, *sys.argv[3:]], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,537 @@
+"""Files made to harm: each is refused with one message, in little memory, and without traceback."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.errors import BadWheelError
+from orchestrator.models import Arch
+from orchestrator.wheel import archive as archives
+from orchestrator.wheel import elf, needs, open_wheel, report, retag, verify, window
+from orchestrator.wheel.inflate import DamagedError, Packed, fastest
+from orchestrator.wheel.scan import scan
+from tests.unit.wheel.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.wheel import Policies
+
+INFO = Entry(name=b"demo-1.0.dist-info/WHEEL", content=b"Wheel-Version: 1.0\n")
+NAME = WheelSpec().filename
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    def make(*entries: Entry, **how: Any) -> Path:
+        path = tmp_path / NAME
+        path.write_bytes(write([INFO, *entries], **how))
+        return path
+
+    return make
+
+
+def refused(path: Path, policies: Policies) -> str:
+    """Return the one message with which everything refuses a file."""
+    what = refused_by_readers(path, policies)
+    with pytest.raises(BadWheelError):
+        retag(path, dest_dir=path.parent / "new", build_tag="1")
+    assert not list(path.parent.glob("new/*"))
+    return what
+
+
+def refused_by_readers(path: Path, policies: Policies) -> str:
+    said = set()
+    for use in (report, verify):
+        with pytest.raises(BadWheelError) as caught:
+            use(path, policies)
+        (problem,) = caught.value.problems
+        said.add(problem.what)
+        assert problem.where == NAME
+        assert "\n" not in problem.what
+    (what,) = said
+    return what
+
+
+def zip64(*values: int) -> bytes:
+    return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        (Entry(name=b"../x"), "leaves the wheel"),
+        (Entry(name=b"demo/../../x"), "leaves the wheel"),
+        (Entry(name=b"/x"), "absolute"),
+        (Entry(name=b"C:/x"), "absolute"),
+        (Entry(name=b"..\\x"), "backslash"),
+        (Entry(name=b"x\0.py"), "NUL"),
+        (Entry(name=b""), "not normal"),
+        (Entry(name=b"demo//x"), "not normal"),
+        (Entry(name=b"x", mode=0o120777), "symbolic link"),
+        (Entry(name=b"x", mode=0o120777, system=0), "symbolic link"),
+        (Entry(name=b"x", mode=0o010644), "neither a file nor a directory"),
+        (Entry(name=b"x", mode=0o020644), "neither a file nor a directory"),
+        (Entry(name=b"\xff.py"), "not a readable zip"),
+        (Entry(name=b"\xff.py", flags=0), "not said to be UTF-8"),
+        (Entry(name="ä.py".encode(), flags=0), "not said to be UTF-8"),
+        (
+            Entry(name=b"x", extra=struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"),
+            "second name",
+        ),
+        (Entry(name=b"x", flags=0x801), "encrypted"),
+        (Entry(name=b"x", flags=0x840), "encrypted"),
+        (Entry(name=b"x", method=12), "compressed with bzip2"),
+        (Entry(name=b"x", method=14), "compressed with lzma"),
+        (Entry(name=b"x", method=93), "compressed with zstandard"),
+        (Entry(name=b"x", method=99), "compressed with 99"),
+        (Entry(name=b"demo/", content=b"hidden"), "directory that holds bytes"),
+        (Entry(name=b"x", local={"name": b"y"}), "local header disagrees"),
+        (Entry(name=b"x", local={"name": b"../x"}), "local header disagrees"),
+        (Entry(name=b"x", local={"method": STORED}), "local header disagrees"),
+        (Entry(name=b"x", local={"size": 6}), "local header disagrees"),
+        (Entry(name=b"x", local={"packed": 2}), "local header disagrees"),
+        (Entry(name=b"x", local={"crc": 1}), "local header disagrees"),
+        (Entry(name=b"x", local={"flags": 0x808}), "local header disagrees"),
+        (Entry(name=b"x", local={"flags": 0x801}), "local header disagrees"),
+        (
+            Entry(name=b"x", local={"size": 0xFFFFFFFF, "extra": zip64(1 << 40)}),
+            "local header disagrees",
+        ),
+        (Entry(name=b"x", local={"size": 0xFFFFFFFF}), "local header disagrees"),
+        (
+            Entry(name=b"x", flags=0x808, descriptor=struct.pack("<4I", 0x08074B50, 1, 2, 3)),
+            "data descriptor disagrees",
+        ),
+        (Entry(name=b"x", flags=0x808), "data descriptor disagrees"),
+        (Entry(name=b"x", central={"offset": 1}), "overlaps another"),
+        (Entry(name=b"x", central={"offset": 0}), "overlaps another"),
+        (Entry(name=b"x", central={"offset": 1 << 31}), "bytes of no member"),
+        (
+            Entry(name=b"x", local={"packed": 1 << 20}, central={"packed": 1 << 20}),
+            "overlaps the zip directory",
+        ),
+        (Entry(name=b"x", method=STORED, central={"size": 8}), "is stored in 7 bytes"),
+        (Entry(name=b"x", central={"size": 1 << 30}), "cannot hold them"),
+        (
+            Entry(name=b"x", central={"size": 0xFFFFFFFF, "extra": zip64((1 << 64) - 1)}),
+            "cannot hold them",
+        ),
+        (Entry(name=b"x", central={"size": 0xFFFFFFFF, "extra": zip64()}), "not a readable zip"),
+    ],
+)
+def test_members_that_no_wheel_may_have(
+    written: Callable[..., Path], policies: Policies, entry: Entry, what: str
+) -> None:
+    assert what in refused(written(entry), policies)
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ((b"x", b"x"), "'x' is there twice"),
+        ((b"x/", b"x"), "'x' is there twice"),
+        ((b"x", b"x/y"), "file and a directory"),
+        ((b"x/y/z", b"x"), "file and a directory"),
+    ],
+)
+def test_names_that_are_in_each_others_way(
+    written: Callable[..., Path], policies: Policies, names: tuple[bytes, ...], what: str
+) -> None:
+    entries = [Entry(name=name, content=b"" if name.endswith(b"/") else b"x") for name in names]
+    assert what in refused(written(*entries), policies)
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ({"before": b"#!/bin/sh\n"}, "bytes of no member"),
+        ({"between": b"PK\3\4"}, "bytes of no member"),
+        ({"after": b"more"}, "not at its end"),
+        ({"comment": b"x" * 9, "after": b"PK\5\6" + bytes(18)}, "not where its end record says"),
+        ({"offset": 7}, "not where its end record says"),
+        ({"size": 1}, "not where its end record says"),
+        ({"size": 0xFFFFFFFF}, "not where its end record says"),
+    ],
+)
+def test_bytes_outside_the_zip(
+    written: Callable[..., Path], policies: Policies, how: dict[str, Any], what: str
+) -> None:
+    assert what in refused(written(**how), policies)
+
+
+def ending64(count: int, size: int, offset: int, *, at: int) -> bytes:
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+    return record + struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+
+
+@pytest.mark.parametrize("spoilt", ["", "count", "size", "offset", "at", "huge"])
+def test_zip64_end_records(
+    written: Callable[..., Path], policies: Policies, tmp_path: Path, spoilt: str
+) -> None:
+    path = written(Entry(name=b"x"))
+    data = path.read_bytes()
+    end = len(data) - 22
+    size, offset = struct.unpack_from("<2I", data, end + 12)
+    values = {"count": 2, "size": size, "offset": offset, "at": end}
+    if spoilt == "huge":
+        values |= {"size": (1 << 64) - 1, "offset": 1 << 63}
+    elif spoilt:
+        values[spoilt] += 1
+    path.write_bytes(data[:end] + ending64(**values) + data[end:])
+    if spoilt:
+        assert "zip" in refused(path, policies)
+    else:
+        with open_wheel(path) as archive:
+            assert [member.filename for member in archive.members][1:] == ["x"]
+
+
+def test_a_sound_zip64_member_is_read(written: Callable[..., Path]) -> None:
+    body = len(deflated(b"content"))
+    wide = {"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF, "extra": zip64(7, body)}
+    with open_wheel(written(Entry(name=b"x", local=wide, central=wide))) as archive:
+        assert archive.read("x") == b"content"
+
+
+@pytest.mark.parametrize("layout", ["<4I", "<3I", "<I2Q", "<2I2Q"])
+@pytest.mark.parametrize("known", [True, False])
+def test_sound_data_descriptors_are_read(
+    written: Callable[..., Path], layout: str, *, known: bool
+) -> None:
+    values = [zlib.crc32(b"content"), len(deflated(b"content")), 7]
+    magic = [0x08074B50] if len(struct.unpack(layout, bytes(struct.calcsize(layout)))) == 4 else []
+    entry = Entry(
+        name=b"x",
+        flags=0x808,
+        descriptor=struct.pack(layout, *magic, *values),
+        local={} if known else {"crc": 0, "packed": 0, "size": 0},
+    )
+    with open_wheel(written(entry, Entry(name=b"y"))) as archive:
+        assert archive.read("x") == archive.read("y") == b"content"
+
+
+def test_a_directory_larger_than_any_wheels(
+    written: Callable[..., Path], policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "_MAX_DIRECTORY", 100)
+    assert "at most 100" in refused(written(Entry(name=b"x" * 60)), policies)
+
+
+@pytest.mark.parametrize("method", [0, 8])
+@pytest.mark.parametrize("size", [6, 8])
+def test_sizes_that_lie_in_both_headers(
+    written: Callable[..., Path], policies: Policies, size: int, method: int
+) -> None:
+    lie = {"size": size} if method else {"size": size, "packed": size}
+    path = written(Entry(name=b"x", method=method, local=lie, central=lie))
+    if method == STORED:
+        assert ("overlaps" if size > 7 else "bytes of no member") in refused(path, policies)
+        return
+    assert any(
+        "'x'" in one.message or "x:" in one.message for one in verify(path, policies).problems
+    )
+    with open_wheel(path) as archive, pytest.raises(BadWheelError, match="cannot be read"):
+        archive.read("x")
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"\xff" * 40,
+        deflated(b"content")[:-1],
+        deflated(b"content") + b"!",
+        deflated(b"content" * 2),
+        deflated(b"conten!"),
+        deflated_zeros(b"content", 8),
+    ],
+)
+def test_compressed_bytes_that_are_damaged(
+    written: Callable[..., Path], policies: Policies, packed: bytes
+) -> None:
+    path = written(Entry(name=b"x", packed=packed))
+    if not packed:
+        assert "cannot hold them" in refused(path, policies)
+        return
+    with open_wheel(path) as archive, pytest.raises(BadWheelError, match="'x' cannot be read"):
+        archive.read("x")
+    assert [one.rule for one in verify(path, policies).problems].count("zip-integrity") == 1
+
+
+def test_a_text_of_gigabytes_is_not_read(
+    written: Callable[..., Path], policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "TEXT_LIMIT", 100)
+    path = written(Entry(name=b"demo-1.0.dist-info/METADATA", content=b"x" * 101))
+    with open_wheel(path) as archive, pytest.raises(BadWheelError, match="at most 100 are read"):
+        archive.headers("METADATA")
+    assert "dist-info-files" in {one.rule for one in verify(path, policies).problems}
+
+
+def test_zip_bombs(written: Callable[..., Path], policies: Policies) -> None:
+    bomb = deflated_zeros(b"", 600)
+    lie = {"size": 600 * MIB, "crc": 0}
+    entries = [Entry(name=name, packed=bomb, local=lie, central=lie) for name in (b"a", b"b")]
+    assert refused(written(*entries), policies).startswith("a zip bomb: ")
+
+
+@pytest.mark.parametrize(
+    "hash_", ["md5=x", "sha1=x", "shake_256=x", "sha256", "=", "\0=x", "blake2b=x", "x" * 9999]
+)
+def test_records_with_other_hashes(tmp_path: Path, policies: Policies, hash_: str) -> None:
+    spec = WheelSpec(members={"demo/x.py": b"x"})
+    files = spec.files()
+    info = spec.dist_info
+    rows = [f"{name},{hash_},{len(content)}\n" for name, content in files.items()]
+    files[f"{info}/RECORD"] = "".join([*rows, f"{info}/RECORD,,\n"]).encode()
+    problems = verify(spec.write(tmp_path, files), policies).problems
+    assert {one.rule for one in problems} <= {"record-hash", "dist-info-files"}
+    assert problems
+
+
+# ELF files: a header, one segment with everything, and zeros between.
+
+
+def elf_with(
+    *, size: int, dynamic: dict[int, int], dynamic_at: int, spaces: dict[int, bytes] | None = None
+) -> tuple[bytes, bytes, int]:
+    """Return the beginning and the end of a file, and the MiB of zeros between them."""
+    head = b"\x7fELF\2\1\1" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    entries = b"".join(struct.pack("<QQ", *entry) for entry in dynamic.items()) + bytes(16)
+    for kind, at, length in ((1, 0, size), (2, dynamic_at, len(entries))):
+        head += struct.pack("<IIQQQQQQ", kind, 5, at, at, at, length, length, 8)
+    for at, content in (spaces or {}).items():
+        head = head.ljust(at, b"\0") + content
+    mebibytes = (dynamic_at - len(head)) // MIB
+    tail = bytes(dynamic_at - len(head) - mebibytes * MIB) + entries
+    return head, tail, mebibytes
+
+
+def spread_elf(mebibytes: int, **tags: int) -> Entry:
+    size = mebibytes * MIB
+    dynamic = {5: 4096, 10: tags.get("strings", 64), 6: 8192, 4: tags.get("hash_at", 16384)}
+    spaces = {16384: struct.pack("<II", 1, tags.get("symbols", 1))}
+    head, tail, zeros = elf_with(size=size, dynamic=dynamic, dynamic_at=size - 4096, spaces=spaces)
+    whole = len(head) + zeros * MIB + len(tail)
+    claim = {"size": whole, "crc": 0}
+    return Entry(
+        name=b"demo/x.so", packed=deflated_zeros(head, zeros, tail), local=claim, central=claim
+    )
+
+
+def test_a_large_elf_file_is_read_in_little_memory(
+    written: Callable[..., Path], policies: Policies
+) -> None:
+    path = written(spread_elf(200))
+    tracemalloc.start()
+    try:
+        got = report(path, policies)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (got.problems, got.observed_tag) == ((), "manylinux_2_5_x86_64")
+    assert peak < 24 * MIB
+
+
+@pytest.mark.parametrize("tags", [{"strings": 200 * MIB}, {"symbols": 6_000_000}])
+def test_tables_of_gigabytes_are_refused(
+    written: Callable[..., Path], policies: Policies, tags: dict[str, int]
+) -> None:
+    (problem,) = report(written(spread_elf(220, **tags)), policies).problems
+    assert problem.rule == "elf-malformed"
+    assert "at most" in problem.message
+
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+from orchestrator.errors import BadWheelError
+from orchestrator.wheel import report, verify
+from tests.unit.wheel.auditor import load_policies
+policies = load_policies()
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), int(sys.argv[1])))
+for use in (report, verify):
+    try:
+        for problem in use(Path(sys.argv[2]), policies).problems:
+            print(problem.rule)
+    except BadWheelError as error:
+        print("refused")
+"""
+
+
+@pytest.mark.parametrize(
+    ("tags", "rule"),
+    [
+        ({}, "zip-integrity"),
+        ({"strings": 300 * MIB}, "elf-malformed"),
+        ({"strings": 90 * MIB}, "zip-integrity"),
+    ],
+)
+def test_memory_is_bounded_for_good(
+    written: Callable[..., Path], tags: dict[str, int], rule: str
+) -> None:
+    """With 300 MiB of address space, the interpreter's own included."""
+    path = written(spread_elf(320, **tags))
+    command = [sys.executable, "-c", CHILD, str(300 * MIB), str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert rule in done.stdout
+
+
+def packed(content: bytes) -> Packed:
+    data = deflated(content)
+    return Packed(
+        pread=lambda offset, size: data[offset : offset + size],
+        engine=fastest(),
+        offset=0,
+        compressed=len(data),
+        size=len(content),
+        crc=zlib.crc32(content),
+        method=8,
+    )
+
+
+def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HEAD", 1000)
+    monkeypatch.setattr(window, "TAIL", 500)
+    monkeypatch.setattr(window, "_PASSES", 99)
+    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    content = bytes((i * i) & 0xFF for i in range(5000))
+    seen: list[bytes] = []
+    view = window.Window(packed(content), seen.append)
+    for offset in (0, 990, 4990, 10, 2000, 4500, 1, 950, 999, 1000, 1001, 3000, 2999):
+        for wanted in (0, 1, 10, 100):
+            size = min(wanted, len(content) - offset)
+            assert view.read(offset, size) == content[offset : offset + size]
+    view.finish()
+    assert b"".join(seen) == content
+
+
+def test_reading_onwards_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HEAD", 1000)
+    monkeypatch.setattr(window, "TAIL", 500)
+    monkeypatch.setattr(window, "_PASSES", 1)
+    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    content = bytes((i * i) & 0xFF for i in range(5000))
+    view = window.Window(packed(content))
+    for offset in range(0, 4900, 30):
+        assert view.read(offset, 100) == content[offset : offset + 100]
+
+
+def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HEAD", 100)
+    monkeypatch.setattr(window, "TAIL", 100)
+    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    view = window.Window(packed(bytes(5000)))
+    for _ in range(5):
+        view.read(4000, 10)
+        view.read(1000, 10)
+    view.read(4000, 10)
+    with pytest.raises(DamagedError, match="scattered"):
+        view.read(1000, 10)
+
+
+def test_version_needs_that_jump_are_given_up(
+    written: Callable[..., Path], policies: Policies
+) -> None:
+    """Each need stands where the file would have to be inflated anew for it."""
+    size = 64 * MIB
+    far = 40 * MIB
+    needs = b"".join(struct.pack("<HHIII", 1, 1, 1, far, 16) for _ in range(200))
+    dynamic = {5: 4096, 10: 64, 6: 8192, 0x6FFFFFFE: 12 * MIB, 0x6FFFFFFF: 200}
+    head, tail, zeros = elf_with(
+        size=size, dynamic=dynamic, dynamic_at=size - 4096, spaces={12 * MIB: needs}
+    )
+    whole = len(head) + zeros * MIB + len(tail)
+    claim = {"size": whole, "crc": 0}
+    entry = Entry(
+        name=b"x.so", packed=deflated_zeros(head, zeros, tail), local=claim, central=claim
+    )
+    (problem,) = report(written(entry), policies).problems
+    assert "scattered" in problem.message
+
+
+def test_needs_that_go_in_a_circle_end(tmp_path: Path, policies: Policies) -> None:
+    one = make_elf(ElfSpec(needed=("libb.so",), runpath="$ORIGIN", soname="liba.so"))
+    two = make_elf(ElfSpec(needed=("liba.so", "libb.so"), runpath="$ORIGIN", soname="libb.so"))
+    spec = WheelSpec(members={"liba.so": one, "libb.so": two})
+    assert report(spec.write(tmp_path), policies).problems == ()
+
+
+@pytest.mark.parametrize("arch", [Arch.X86_64, Arch.S390X])
+def test_version_needs_in_a_circle_end(arch: Arch) -> None:
+    """A step that overflows 32 bits leads nowhere: offsets only grow."""
+    data = bytearray(make_elf(ElfSpec(arch=arch, versions={"libc.so.6": {"GLIBC_2.5": ()}})))
+    order = ">" if arch is Arch.S390X else "<"
+    need = struct.pack(order + "HHI", 1, 1, 0)[:4]
+    at = data.index(need, 64 + 56 * 2)
+    struct.pack_into(order + "I", data, at + 12, 0xFFFFFFFF)
+    elf.parse(bytes(data))
+    dynamic = data.index(struct.pack(order + "QQ", 0x6FFFFFFF, 1))
+    struct.pack_into(order + "Q", data, dynamic + 8, 1 << 40)
+    with pytest.raises(elf.MalformedElfError):
+        elf.parse(bytes(data))
+
+
+def test_python_reads_the_sound_ones_as_well(written: Callable[..., Path]) -> None:
+    """The writer of these tests is a sound one."""
+    with zipfile.ZipFile(written(Entry(name="ä".encode()), Entry(name=b"x", method=STORED))) as a:
+        assert a.testzip() is None
+
+
+def test_hashing_and_parsing_is_one_pass(written: Callable[..., Path]) -> None:
+    """Also of a file whose tables lie far behind its beginning and before its end."""
+    content = make_elf(ElfSpec(versions={"libc.so.6": {"GLIBC_2.5": ("x",)}}))
+    with open_wheel(written(Entry(name=b"x.so", content=content))) as archive:
+        found = scan(archive, {member.filename: "sha256" for member in archive.members})
+    assert found.unreadable == ()
+    assert set(found.hashes) == {"demo-1.0.dist-info/WHEEL", "x.so"}
+
+
+def test_without_isal_zlib_reads_the_same(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(Entry(name=b"x", content=b"content" * 1000))
+    with open_wheel(path) as archive:
+        usual = archive.read("x")
+    monkeypatch.setitem(sys.modules, "isal.isal_zlib", None)
+    assert "isal" not in repr(fastest())
+    with open_wheel(path) as archive:
+        assert archive.read("x") == usual == b"content" * 1000
+
+
+def test_headers_without_end_are_not_parsed(
+    written: Callable[..., Path], policies: Policies
+) -> None:
+    """Each would take a hundred times its bytes in memory."""
+    many = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n" * 500_000)
+    long = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n\n" + b"text\n" * 500_000)
+    with open_wheel(written(long)) as archive:
+        assert archive.headers("METADATA")["A"] == "b"
+    path = written(many)
+    with open_wheel(path) as archive, pytest.raises(BadWheelError, match="bytes of headers"):
+        archive.headers("METADATA")
+    assert "dist-info-files" in {one.rule for one in verify(path, policies).problems}
+
+
+def test_needs_that_multiply_are_given_up(
+    tmp_path: Path, policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that all need each other, what they need together grows with the cube."""
+    names = tuple(f"lib{number}.so" for number in range(20))
+    made = make_elf(ElfSpec(needed=names, runpath="$ORIGIN"))
+    path = WheelSpec(members=dict.fromkeys(names, made)).write(tmp_path)
+    assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
+    monkeypatch.setattr(needs, "MAX_STEPS", 2000)
+    assert "need one another more than 2000 times" in refused_by_readers(path, policies)
