@@ -35,10 +35,9 @@ _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 
 
 def collisions(subject: Subject) -> Iterator[Finding]:
-    """No two members get in each other's way when they are installed."""
-    names = {member.filename for member in subject.archive.members}
+    """No two members become one file where case does not count."""
     folded: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
+    for name in sorted(member.filename for member in subject.archive.members):
         folded[name.casefold()].append(name)
     for same in folded.values():
         if len(same) > 1:
