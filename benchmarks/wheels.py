@@ -344,9 +344,7 @@ def main(arguments: Sequence[str]) -> None:
     print("|---|---|---|---|---|---|")
     for wheel, found in results.items():
         print(*rows(wheel, found), sep="\n")
-    print(
-        "\n| wheel | show + tags s | ours s | bound s | faster | bound | ours / bound | in CPU time |"
-    )
+    print("\n| wheel | show + tags s | ours s | bound s | faster | bound | ours / bound | in CPU |")
     print("|---|---|---|---|---|---|---|---|")
     for wheel, found in results.items():
         print(ratios(wheel, found))
