@@ -234,9 +234,10 @@ def largest(folder: Path) -> Iterator[list[int]]:
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            yield path.lstat().st_size
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                yield Path(root, name).lstat().st_size
 
 
 def fetch(cache: Path, requirement: str) -> Path | None:
