@@ -303,6 +303,7 @@ Ranking = Annotated[
     tuple[Annotated[Text, AfterValidator(_source)], ...],
     BeforeValidator(_ranking),
     Field(min_length=1, strict=False),
+    WithJsonSchema(_TEXTS),
 ]
 """Sources of one part of the version, the strongest first; see `orchestrator.config.sources`."""
 
@@ -328,7 +329,11 @@ class VersionParts(Model):
     """Name -> the values that local and build-tag leave out, as those of a default variant."""
     keep_zeros: bool | None = None
     """Write the local part's numbers as composed (nv26.04), not in PEP 440's canonical form."""
-    release: Annotated[Ranking | None, BeforeValidator(_flag)] = None
+    release: Annotated[
+        Ranking | None,
+        BeforeValidator(_flag),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, *_TEXTS["anyOf"]]}),
+    ] = None
     """Whether this is for a public index: no local part, no build tag. Or its sources."""
     presets: Texts | None = None
     """How the build learns its version: names of `orchestrator.config.presets`."""

@@ -67,7 +67,8 @@ def refreshed(names: Iterable[str], known: TorchTable, *, updated: date, source:
             releases.append(_merged(series, found.get(series), before[series]))
         elif found[series].says_device:
             like = _nearest(series, before)
-            fresh = TorchRelease(torch=(series,), python=(), abi=like.abi if like else "1")
+            python = tuple(_pythons(found[series].python))
+            fresh = TorchRelease(torch=(series,), python=python, abi=like.abi if like else "1")
             releases.append(_merged(series, found[series], fresh))
     return TorchTable(updated=updated, source=source, releases=tuple(releases))
 

@@ -38,8 +38,7 @@ python = [{pythons}]
 arch = ["{arch}"]
 
 [images]
-manylinux_x86_64 = "{images}:bookworm-x86_64"
-manylinux_aarch64 = "{images}:bookworm-aarch64"
+manylinux_{arch} = "{images}:bookworm-{arch}"
 
 [engine]
 name = "podman"
@@ -367,3 +366,59 @@ def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path)
     assert all("bookworm-x86_64" in each["backend_reason"] for each in found.values())
     left = podman("ps", "--all", "--filter=label=orchestrator.run", "--format={{.ID}}")
     assert not left.stdout.strip()
+
+
+THREE = """\
+#define _GNU_SOURCE
+#include <Python.h>
+#include <pthread.h>
+#include <stdlib.h>
+static void *nothing(void *x) { return x; }
+static PyObject *run(PyObject *self, PyObject *args) {
+    pthread_t thread; /* in libc since glibc 2.34 */
+    if (pthread_create(&thread, NULL, nothing, NULL)) return PyErr_NoMemory();
+    pthread_join(thread, NULL);
+    return PyLong_FromLong(strtol("42", NULL, 10)); /* C23's since glibc 2.38 */
+}
+static PyMethodDef methods[] = {{"run", run, METH_NOARGS, ""}, {NULL, NULL, 0, NULL}};
+static PyModuleDef def = {PyModuleDef_HEAD_INIT, "three", NULL, -1, methods};
+PyMODINIT_FUNC PyInit_three(void) { return PyModule_Create(&def); }
+"""
+
+
+def test_one_source_on_three_baselines_gets_three_true_tags(engine: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "three"\nversion = "1.0"\n'
+    )
+    (project / "setup.py").write_text(
+        "from setuptools import Extension, setup\n"
+        'setup(ext_modules=[Extension("three", ["three.c"], libraries=["pthread"])])\n'
+    )
+    (project / "three.c").write_text(THREE)
+    write_matrix(tmp_path, "markupsafe", pythons=tuple(SUITES), arch="x86_64")
+    matrix = tmp_path / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace("markupsafe==3.0.2", "project"))
+
+    said = orchestrator("build", "-j2", cwd=tmp_path)
+
+    assert said.code == 0, said.all
+    found = results(tmp_path / "dist")
+    tags = [found[f"{python}-manylinux_x86_64"]["wheel"]["observed_tag"] for python in SUITES]
+    assert tags[1:] == ["manylinux_2_34_x86_64", "manylinux_2_38_x86_64"]
+    assert glibc_minor(tags[0]) <= 31
+    names = [found[f"{python}-manylinux_x86_64"]["wheel"]["filename"] for python in SUITES]
+    for name, (suite, _) in zip(names, SUITES.values(), strict=True):
+        image = f"{IMAGES}:{suite}-x86_64"
+        imported = imports_cleanly(tmp_path / "dist", name, "three", image)
+        assert imported.code == 0, imported.all
+
+    # What a pipeline that only renames does: the newest wheel under the oldest one's tag.
+    renamed = tmp_path / names[2].replace("manylinux_2_38", "manylinux_2_17")
+    renamed.write_bytes((tmp_path / "dist" / names[2]).read_bytes())
+    verified = orchestrator("verify", renamed, cwd=tmp_path)
+    assert verified.code == 5, verified.all
+    assert "wheel-tags" in verified.stdout
+    assert "tag-too-low" in verified.stdout

@@ -1,0 +1,198 @@
+"""The forms a plan comes in, shell completion, and the schema of matrix.toml."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.shell_completion import BashComplete
+
+from orchestrator.cli import cli
+from orchestrator.cli.common import builder_facts, open_workspace, selected
+from orchestrator.config.load import load
+from orchestrator.config.schema import json_schema, reference
+from orchestrator.errors import ConfigError
+from orchestrator.report import plans
+from tests.conftest import REPOSITORY, orchestrator
+
+FACTS = builder_facts()
+MATRIX = """\
+[project]
+source = "demo==1.0"
+[axes]
+python = ["cp311", "cp312"]
+arch = ["x86_64", "aarch64"]
+libc = ["manylinux", "musllinux"]
+cuda = { values = ["12.6", "13.0"], label = "cu{cuda|nodot}" }
+[[exclude]]
+when = "libc=musllinux & arch=aarch64"
+reason = "a | b"
+[[exclude]]
+when = { python = "cp312", libc = "musllinux" }
+[version]
+base = "1.0"
+local = "cu{cuda|nodot}"
+[channel.nightly]
+axes.cuda = ["13.0"]
+"""
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Path:
+    path = tmp_path / "matrix.toml"
+    path.write_text(MATRIX, encoding="utf-8")
+    return path
+
+
+def said(*arguments: str | Path, cwd: Path) -> str:
+    found = orchestrator(*arguments, cwd=cwd)
+    assert found.code == 0, found.all
+    return found.stdout
+
+
+def test_the_table_ends_with_a_grid_and_the_rules(matrix: Path) -> None:
+    assert said("plan", cwd=matrix.parent).splitlines()[-9:] == [
+        "",
+        "variant  cp311  cp312",
+        "12.6     xaX    xa",
+        "13.0     xaX    xa",
+        "x manylinux_x86_64  a manylinux_aarch64  X musllinux_x86_64",
+        "",
+        "10 targets, 6 cells excluded",
+        "  exclude[0]: 4 cells: a | b",
+        "  exclude[1]: 2 cells: libc is musllinux, python is cp312",
+    ]
+
+
+def test_exclusions_are_grouped_by_rule_with_counts(matrix: Path) -> None:
+    lines = said("plan", "--excluded", cwd=matrix.parent).splitlines()
+    assert lines[:3] == [
+        "6 cells excluded",
+        "exclude[0]: 4 cells: a | b",
+        "    python       cp311 cp312",
+    ]
+
+
+def test_markdown_has_the_grid_and_escapes_what_would_break_a_table(matrix: Path) -> None:
+    text = said("plan", "--format", "markdown", cwd=matrix.parent)
+    assert "| variant | cp311 | cp312 |\n|---|---|---|\n| 12.6 | xaX | xa |" in text
+    assert "- exclude[0]: 4 cells: a | b" in text
+    assert text.count("\n| cp31") == 10
+
+
+def test_the_github_matrix_is_one_line_of_json(matrix: Path) -> None:
+    text = said("plan", "--format", "github", cwd=matrix.parent)
+    assert text.count("\n") == 1
+    jobs = json.loads(text)["include"]
+    assert len(jobs) == 10
+    assert jobs[0] == {
+        "id": "cp311-manylinux_x86_64-cu126",
+        "python": "cp311",
+        "arch": "x86_64",
+        "libc": "manylinux",
+        "version": "1.0+cu126",
+        "runner": "ubuntu-24.04",
+        "emulated": False,
+        "cost": 1.0,
+    }
+
+
+def test_more_jobs_than_github_takes_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    many = ", ".join(f'"v{number}"' for number in range(300))
+    text = MATRIX.replace("[channel.nightly]", f"[channel.nightly]\naxes.many = [{many}]")
+    (tmp_path / "matrix.toml").write_text(text.replace('local = "', 'local = "{many}.'))
+    text = (tmp_path / "matrix.toml").read_text().replace("{many}.", "")
+    text += 'version.local = "{many}"\n'
+    (tmp_path / "matrix.toml").write_text(text)
+    plan = open_workspace(tmp_path / "matrix.toml", "nightly").plan
+    with pytest.raises(ConfigError, match="256 jobs") as caught:
+        plans.github(plan)
+    assert "--shard" in caught.value.problems[0].hint
+    assert plans.github(selected(plan, (), "1/10")).count('"id"') == 150
+
+
+def test_channels_and_selections_are_options_of_every_command(matrix: Path) -> None:
+    chosen = said(
+        *("plan", "--channel", "nightly", "--select", "python=cp312 & arch=x86_64"),
+        *("--format", "ids"),
+        cwd=matrix.parent,
+    )
+    assert chosen.split() == ["cp312-manylinux_x86_64-cu130"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "incomplete", "completions"),
+    [
+        (["plan", "--select"], "cp312-manylinux_a", ["cu126", "cu130"]),
+        (["explain"], "cp311-musl", ["cu126", "cu130"]),
+        (["rebuild"], "cp39", []),
+        (["plan", "--channel"], "n", ["nightly"]),
+    ],
+)
+def test_the_shell_completes_ids_and_channels(
+    matrix: Path, arguments: list[str], incomplete: str, completions: list[str]
+) -> None:
+    complete = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
+    words = [*arguments[:1], "--matrix", str(matrix), *arguments[1:]]
+    found = [each.value for each in complete.get_completions(words, incomplete)]
+    assert [each.rpartition("-")[2] for each in found] == completions
+
+
+def test_completion_of_a_wrong_matrix_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "matrix.toml").write_text("[")
+    complete = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
+    words = ["plan", "--matrix", str(tmp_path / "matrix.toml"), "--select"]
+    assert complete.get_completions(words, "cp") == []
+
+
+# The schema
+
+
+def test_the_docs_are_those_of_the_model() -> None:
+    docs = REPOSITORY / "docs"
+    again = "run python tools/reference.py"
+    assert (docs / "reference.md").read_text("utf-8") == reference(), again
+    written = (docs / "matrix.schema.json").read_text("utf-8")
+    assert written == json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", again
+
+
+def test_schema_prints_what_the_docs_hold(tmp_path: Path) -> None:
+    assert json.loads(said("schema", cwd=tmp_path)) == json_schema()
+
+
+def lint(*files: Path) -> subprocess.CompletedProcess[str]:
+    """Ask taplo, which VS Code's TOML extension is built on as well."""
+    schema = (REPOSITORY / "docs" / "matrix.schema.json").as_uri()
+    taplo = Path(sys.executable).parent / "taplo"
+    argv: list[str | Path] = [taplo, "lint", "--schema", schema, *files]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def test_editors_take_every_matrix_of_this_repository() -> None:
+    files = [REPOSITORY / "matrix.toml", *sorted((REPOSITORY / "examples").rglob("*.toml"))]
+    matrices = [each for each in files if "[axes" in each.read_text("utf-8")]
+    assert len(matrices) > 6
+    done = lint(*matrices)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[buidl]",
+        '[engine]\nname = "dcker"',
+        "[[exclude]]",
+        "[[rows]]\naxes = 1",
+        "[build]\ntimeout = '1'",
+        "[[override]]\nwhen = { cuda = 1.5 }",
+    ],
+)
+def test_editors_and_the_program_refuse_the_same(line: str, tmp_path: Path) -> None:
+    text = MATRIX + line + "\n"
+    (tmp_path / "matrix.toml").write_text(text)
+    assert lint(tmp_path / "matrix.toml").returncode != 0
+    with pytest.raises(ConfigError):
+        load(text.encode(), facts=FACTS)
