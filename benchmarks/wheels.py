@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -306,8 +307,6 @@ def ratios(wheel: Path, found: dict[str, Sample]) -> str:
 
 def machine() -> str:
     """Say where and with what this is measured."""
-    import auditwheel
-
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -317,9 +316,10 @@ def machine() -> str:
         platform.machine(),
     )
     inflate = "isal" if importlib.util.find_spec("isal") else "zlib"
+    auditwheel = importlib.metadata.version("auditwheel")
     return (
         f"{dt.datetime.now(dt.UTC).date()}, {os.cpu_count()} x {model}, "
-        f"Python {platform.python_version()}, {inflate}, auditwheel {auditwheel.__version__}"
+        f"Python {platform.python_version()}, {inflate}, auditwheel {auditwheel}"
     )
 
 

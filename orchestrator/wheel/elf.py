@@ -186,11 +186,11 @@ def parse(data: bytes | bytearray | memoryview | Source) -> ElfInfo:
     header = image.header()
     arch = _arch(image, header)
     segments = tuple(image.segments(header))
-    # In the order of the file, as far as that is known.
     interpreter = _interpreter(image, segments)
-    isa = _isa(image, header, segments) if arch is Arch.X86_64 else 0
     dynamic = _Dynamic.of(image, header, segments)
     symbols, versions, inits = dynamic.symbols()
+    # The notes come last: they stand near the beginning, or where patchelf puts them, at the end.
+    isa = _isa(image, header, segments) if arch is Arch.X86_64 else 0
     return ElfInfo(
         bits=image.bits,
         little_endian=image.little_endian,
