@@ -27,6 +27,7 @@ ROWS = (
     ("config",),
     ("matrix",),
     ("version",),
+    ("resolve",),
     ("plan",),
     ("wheel",),
     ("host",),
@@ -43,7 +44,7 @@ ROWS = (
 
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 
-PURE = ("config", "matrix", "version", "plan", "run.scheduler")
+PURE = ("config", "matrix", "version", "resolve", "plan", "run.scheduler")
 IMPURE = frozenset(
     {"os", "subprocess", "time", "pathlib", "logging", "socket", "random", "tempfile"}
     | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}
