@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
 from orchestrator.host import process
-from orchestrator.models import BackendName, Failure, FailureKind, Target
+from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
@@ -273,8 +273,21 @@ def _config_settings(settings: tuple[tuple[str, str], ...]) -> str | None:
 def _repair_option(request: BuildRequest, repair_with: str) -> str | None:
     """Never graft unless asked: cibuildwheel's default would, the project's own command asks."""
     own = "repair-wheel-command" in request.source.own_options
-    unsaid = own and request.target.steps.repair is None
-    return None if unsaid else repair_command(request.target, repair_with)
+    target = request.target
+    if own and target.steps.repair is None:
+        return None
+    command = repair_command(target, repair_with)
+    if not command and target.test_pythons and repair_with == IN_CONTAINER:
+        return _CALL_IT.format(libc=target.libc, version=_OLDEST[target.libc])
+    return command
+
+
+_OLDEST = {Libc.MANYLINUX: "2_17", Libc.MUSLLINUX: "1_1"}
+"""Baselines that pip takes on every architecture."""
+
+_CALL_IT = "cp {{wheel}} {{dest_dir}}/$(basename {{wheel}} | sed s/-linux_/-{libc}_{version}_/)"
+"""A provisional file name, inside the container only: cibuildwheel tests a wheel on other Pythons
+only where its name is not ``linux_*``. The true tag is detected and written afterwards."""
 
 
 def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:

@@ -721,3 +721,18 @@ def test_an_alias_is_pinned_as_the_locked_cibuildwheel_pins_it() -> None:
     assert "manylinux_2_28_x86_64" in reference("manylinux_2_28")
     assert "musllinux_1_2_aarch64" in reference("musllinux_1_2", Arch.AARCH64)
     assert reference("manylinux_2_28", Arch.LOONGARCH64) == "manylinux_2_28"
+
+
+def test_an_abi3_wheel_is_built_once_and_tested_on_later_pythons() -> None:
+    # cibuildwheel tests a wheel that is there only where its name is not linux_*.
+    abi3 = replace(TARGET, python="cp39", abi3="cp39", test_pythons=("cp310", "cp312"))
+    whole = request(replace(abi3, steps=replace(TARGET.steps, repair="none")))
+    found = options(whole)
+    identifiers = [f"{python}-{abi3.platform}" for python in ("cp39", "cp310", "cp312")]
+    assert found["CIBW_BUILD"].split() == identifiers
+    assert "--only" not in command(whole, "out")
+    assert "sed s/-linux_/-manylinux_2_17_/" in found["CIBW_REPAIR_WHEEL_COMMAND"]
+    alone = request(replace(whole.target, test_pythons=()))
+    assert "CIBW_BUILD" not in options(alone)
+    assert options(alone)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
+    assert "--only" in command(alone, "out")
