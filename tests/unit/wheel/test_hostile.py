@@ -622,3 +622,12 @@ def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
     assert verified(path, policies)[0] == set()
     made = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
     assert verified(made, policies)[0] == {"sbom"}
+
+
+@pytest.mark.parametrize("size", [4, 20, 51])
+def test_what_is_left_of_a_header_is_no_sound_elf_file(
+    tmp_path: Path, policies: Policies, size: int
+) -> None:
+    module = make_elf(ElfSpec())[:size]
+    path = WheelSpec(members={"x.cpython-312-x86_64-linux-gnu.so": module}).write(tmp_path)
+    assert verified(path, policies)[0] == {"elf-malformed"}
