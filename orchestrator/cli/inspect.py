@@ -85,7 +85,12 @@ def _text(path: Path, report: WheelReport) -> Text:
     if report.isa:
         lines.append(f"  isa       {report.isa}")
     lines += [f"  {each.severity:<8}  {each.rule}: {each.message}" for each in report.problems]
-    return Text("\n".join(lines))
+    return Text("\n".join(map(printable, lines)))
+
+
+def printable(line: str) -> str:
+    """Return a line in which what comes from a wheel can neither end it nor move the cursor."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
 
 
 def _because(reason: Reason) -> str:

@@ -97,7 +97,7 @@ def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
 
 def _version(path: Path, local: str) -> Version:
     """Return the wheel's version with another local part."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     from orchestrator.wheel import open_wheel
 
@@ -105,7 +105,7 @@ def _version(path: Path, local: str) -> Version:
         public = archive.name.version.public
     try:
         return Version(f"{public}+{local}" if local else public)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         raise ConfigError.of(
             f"not a local version: {local!r}",
             where="--local-version",

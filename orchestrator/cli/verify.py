@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.inspect import WHEELS, external_option
+from orchestrator.cli.inspect import WHEELS, external_option, printable
 from orchestrator.errors import BadWheelError, ConfigError, ExitCode
 from orchestrator.models import Demands, Finding, Level, Severity
 
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         wrong = any(each.severity is Severity.ERROR for each in found)
         click.echo(f"{path}: {'not what it says' if wrong else 'ok'}")
         for each in found:
-            click.echo(f"  {each.severity}: {each.rule}: {each.message}")
+            click.echo(f"  {each.severity}: {each.rule}: {printable(each.message)}")
         code = ExitCode.BAD_WHEEL if wrong else code
     return code
 
@@ -154,5 +154,7 @@ def _same(wheels: Sequence[Path]) -> int:
 
 
 def _line(each: Difference) -> str:
-    detail = each.detail.replace("\n", "\n    ")
-    return f"{each.kind}: {each.where}: " + ("\n    " if "\n" in detail else "") + detail
+    lines = each.detail.split("\n")
+    lines = ["", *lines] if len(lines) > 1 else lines
+    text = f"{each.kind}: {printable(each.where)}: "
+    return text + "\n    ".join(map(printable, lines))

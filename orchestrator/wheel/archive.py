@@ -44,7 +44,7 @@ _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
-_EXTRA_UNICODE_PATH = 0x7075
+EXTRA_UNICODE_PATH = 0x7075
 
 # Of those there are, the ones that Python can read or write.
 _METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
@@ -121,6 +121,8 @@ class WheelName:
             name, version, _, tags = parse_wheel_filename(filename)
         except InvalidWheelFilename as error:
             raise BadWheelError.of(str(error), where=filename) from error
+        except ValueError as error:  # Python makes no number of thousands of digits
+            raise BadWheelError.of(f"no wheel file name: {error}", where=filename) from error
         parts = filename.removesuffix(".whl").split("-")
         return cls(
             distribution=parts[0],
@@ -256,7 +258,8 @@ class WheelArchive:
         blank = _BLANK_LINE.search(text)
         if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
             raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
-        return HeaderParser().parsestr(text)
+        # The parser makes a string of every line, those of the description as well.
+        return HeaderParser().parsestr(text[:size])
 
     def digest(self) -> tuple[Digest, int]:
         """Return SHA-256 and size of the wheel file itself."""
@@ -559,7 +562,7 @@ def _has_other_name(entry: zipfile.ZipInfo) -> bool:
     while at + 4 <= len(entry.extra):
         kind, size = struct.unpack_from("<HH", entry.extra, at)
         other = entry.extra[at + 9 : at + 4 + size]
-        if kind == _EXTRA_UNICODE_PATH and other != entry.orig_filename.encode("utf-8"):
+        if kind == EXTRA_UNICODE_PATH and other != entry.orig_filename.encode("utf-8"):
             return True
         at += 4 + size
     return False

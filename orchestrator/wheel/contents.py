@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.wheel import sbom
@@ -81,7 +81,7 @@ def software_bills(subject: Subject) -> Iterator[Finding]:
 def _differs(stated: str, version: Version) -> bool:
     try:
         return Version(stated) != version
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return True
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 """Files that sign RECORD; they stand beside it and are not listed in it."""
 
+# A row has a name (its quotes doubled), a hash and a size; a few rows may be of files long gone.
+_ROW_BYTES = 512
+_SPARE_ROWS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -56,9 +60,34 @@ def read(archive: WheelArchive) -> tuple[Row, ...]:
     """Read RECORD.
 
     Raises:
-        BadWheelError: it is missing, not UTF-8, or not CSV.
+        BadWheelError: it is missing, not UTF-8, not CSV, or far too long; see `content`.
     """
-    return parse(archive.read(path_of(archive)), where=archive.path.name)
+    return parse(content(archive), where=archive.path.name)
+
+
+def content(archive: WheelArchive) -> bytes:
+    """Return RECORD's bytes, where they come to no more than the members can account for.
+
+    A row of two bytes takes hundreds once parsed, so that must be known before.
+
+    Raises:
+        BadWheelError: it is missing, damaged, or far too long for so few members.
+    """
+    place, members = path_of(archive), len(archive.members)
+    rows = 2 * members + _SPARE_ROWS
+    names = sum(len(member.filename.encode()) for member in archive.members)
+    size = archive.packed(place).size
+    if size > 4 * names + rows * _ROW_BYTES:
+        message = f"RECORD has {size} bytes for {members} members"
+        raise BadWheelError.of(message, where=archive.path.name)
+    text = archive.read(place)
+    # Lines may end in either or both, and names may have line ends in them.
+    lines = text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+    inside = sum(len(member.filename.splitlines()) for member in archive.members)
+    if lines > rows + inside:
+        message = f"RECORD has {lines} lines for {members} members"
+        raise BadWheelError.of(message, where=archive.path.name)
+    return text
 
 
 def parse(text: bytes, *, where: str) -> tuple[Row, ...]:

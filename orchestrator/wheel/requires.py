@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
 def parsed(text: str) -> Requirement | None:
     """Return a requirement, None for one that tools before PEP 508 have written."""
     try:
-        return Requirement(text)
-    except InvalidRequirement:
+        requirement = Requirement(text)
+        # Versions are read late; of too many digits Python makes no number (ValueError).
+        hash(requirement.specifier)
+    except ValueError:
         return None
+    return requirement
 
 
 def _with(old: Requirement, pin: Requirement) -> str:

@@ -10,6 +10,7 @@ them can make new ones: a copy that differs leaves them out.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,7 @@ def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) 
 def _normalised(archive: WheelArchive, edits: Edits, epoch: int) -> Edits:
     """Return edits that also put RECORD's lines in one order."""
     place = record.path_of(archive)
-    text = edits.contents.get(place) or archive.read(place)
+    text = edits.contents.get(place) or record.content(archive)
     rows = record.parse(text, where=archive.path.name)
     mine = edits.names.get(place, place)
     ordered = sorted(rows, key=lambda row: (row.path == mine, row.path))
@@ -202,6 +203,13 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
         top, slash, rest = entry.filename.partition("/")
         if slash and directories.get(top, top) != top:
             renamed[entry.filename] = f"{directories[top]}/{rest}"
+    names = Counter(renamed.get(entry.filename, entry.filename) for entry in archive.entries)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise BadWheelError.of(
+            f"directories of several versions hold what would become {twice[0]!r}",
+            where=archive.path.name,
+            hint="build the wheel again in an empty directory",
+        )
     return renamed
 
 
@@ -248,14 +256,18 @@ def _metadata(
 def _set_header(text: bytes, key: str, values: Sequence[str]) -> bytes:
     """Put values of a header where its first line is, or else behind all headers.
 
-    All other lines keep their bytes.
+    All other lines keep their bytes; lines that go on with an old value go with it.
     """
     blank = re.search(rb"^\r?\n", text, re.MULTILINE)
     end = blank.start() if blank else len(text)
     lines = text[:end].splitlines(keepends=True)
     prefix = f"{key}:".lower().encode("ascii")
-    old = [index for index, line in enumerate(lines) if line.lower().startswith(prefix)]
-    at = old[0] if old else len(lines)
+    old: set[int] = set()
+    for index, line in enumerate(lines):
+        folded = line[:1] in {b" ", b"\t"} and index - 1 in old
+        if folded or line.lower().startswith(prefix):
+            old.add(index)
+    at = min(old, default=len(lines))
     before, after = lines[:at], [line for i, line in enumerate(lines) if i > at and i not in old]
     newline = b"\r\n" if lines and lines[0].endswith(b"\r\n") else b"\n"
     if before and not before[-1].endswith(b"\n"):

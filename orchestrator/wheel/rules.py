@@ -6,6 +6,7 @@ in the wheel, what was expected and what was found.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.models import Finding, Libc, Severity
 from orchestrator.wheel import record
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Hashes that RECORD may use: the format asks for SHA-256 or better."""
 
+# A file name of 255 characters holds fewer; WHEEL has room for 10 to the power of 15.
+_MOST_TAGS = 100_000
 _INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
 # First part of the triplet in an extension's suffix, where it is not the platform tag's name.
 _TRIPLET_ARCH = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le"}
@@ -138,12 +141,16 @@ def wheel_file(subject: Subject) -> Iterator[Finding]:
         return
     name = subject.archive.name
     declared: set[Tag] = set()
-    for text in subject.wheel.get_all("Tag", []):
+    texts = subject.wheel.get_all("Tag", [])
+    if (count := sum(map(_expanded, texts))) > _MOST_TAGS:
+        yield found("wheel-tags", f"WHEEL's Tag lines stand for {count} tags")
+        texts = []
+    for text in texts:
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
             yield found("wheel-tags", f"WHEEL's Tag {text!r} is no tag (PEP 425)")
-    if declared != name.tags:
+    if count <= _MOST_TAGS and declared != name.tags:
         message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
         yield found("wheel-tags", message)
     build = subject.wheel.get("Build", "").strip()
@@ -154,6 +161,11 @@ def wheel_file(subject: Subject) -> Iterator[Finding]:
     if not version.startswith("1."):
         message = f"WHEEL says Wheel-Version {version!r}; expected 1.0"
         yield found("wheel-version", message)
+
+
+def _expanded(tag: str) -> int:
+    """Return how many tags a compressed one stands for."""
+    return math.prod(part.count(".") + 1 for part in tag.split("-"))
 
 
 def elf_placement(subject: Subject) -> Iterator[Finding]:
@@ -384,7 +396,7 @@ def _serves(tag: Tag, python: str) -> bool:
 def _version(text: str) -> Version | None:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return None
 
 

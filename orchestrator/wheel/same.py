@@ -94,9 +94,9 @@ def _names(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
 def _members(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
     ours = {entry.filename: entry for entry in one.entries}
     theirs = {_matched(entry.filename, one, two): entry for entry in two.entries}
-    for name in ours.keys() - theirs.keys():
+    for name in sorted(ours.keys() - theirs.keys()):
         yield Difference(kind=Kind.MEMBER, where=name, detail="only in the first")
-    for name in theirs.keys() - ours.keys():
+    for name in sorted(theirs.keys() - ours.keys()):
         yield Difference(kind=Kind.MEMBER, where=name, detail="only in the second")
     for name, a in ours.items():
         if (b := theirs.get(name)) is not None:
@@ -138,7 +138,7 @@ def _member(
 
 def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
     """Whether two RECORDs list the same, in whatever order."""
-    first, second = (sorted(wheel.read(record.path_of(wheel)).splitlines()) for wheel in (one, two))
+    first, second = (sorted(record.content(wheel).splitlines()) for wheel in (one, two))
     return first == second
 
 

@@ -29,8 +29,8 @@ OURS = "orchestrator.cdx.json"
 AUDITWHEELS = "auditwheel.cdx.json"
 """The one that auditwheel writes."""
 
-LIMIT = 64 << 20
-"""Bytes that a bill may have: it is read as a whole."""
+LIMIT = 8 << 20
+"""Bytes that a bill may have: it is read as a whole, and Python needs up to 25 times as much."""
 
 _GRAFTED = re.compile(r"(?P<stem>[^/]+?)-[0-9a-f]{8,64}(?P<rest>\.so(?:\.[\w.]+)?)")
 """How auditwheel names the copy of a library: with a part of its hash before the suffix."""
@@ -84,6 +84,9 @@ def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName
 
     Returns:
         The file's bytes, or None when nothing in it has to change.
+
+    Raises:
+        BadWheelError: it is nested too deeply, or holds text that is no Unicode.
     """
     subject = _subject(bill)
     purl = _purl(subject)
@@ -92,8 +95,11 @@ def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName
     before, after = subject["purl"], _wheel_purl(unquote(purl["name"]), new)
     if "file_name=" not in purl["rest"]:
         after = after.partition("?")[0] + purl["rest"]
-    changed = _replaced(bill, before, after, str(new.version))
-    return None if changed == bill else _written_like(text, changed)
+    try:
+        changed = _replaced(bill, before, after, str(new.version))
+        return None if changed == bill else _written_like(text, changed)
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise BadWheelError.of(f"a CycloneDX file cannot be written again: {error}") from error
 
 
 _LAYOUT = re.compile(rb"\{\r?\n(?P<indent>[ \t]+)")

@@ -109,7 +109,7 @@ _Result = Broken | tuple[elf.ElfInfo | None, str]
 def _job(name: str, packed: Packed, algorithm: str | None) -> _Job | None:
     """Return what has to be done about a member."""
     # Half of all members end so, and auditwheel does not look into them either.
-    may_be = packed.size >= elf.SMALLEST and not name.endswith(".py")
+    may_be = packed.size >= len(elf.MAGIC) and not name.endswith(".py")
     try:
         is_elf = may_be and elf.is_elf(packed.head(len(elf.MAGIC)))
     except DamagedError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
+    EXTRA_UNICODE_PATH,
     FLAG_DESCRIPTOR,
     FLAG_UTF8,
     LOCAL_HEADER,
@@ -205,9 +206,6 @@ def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zip
     if name.endswith("/"):
         plain.external_attr = 0o40755 << 16 | _DIRECTORY
     plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
-    # LZMA keeps there whether its stream has an end of its own (APPNOTE 4.4.4).
-    lzma = plain.compress_type == zipfile.ZIP_LZMA
-    plain.flag_bits = old.flag_bits & _FLAGS_DEFLATE if old and lzma else 0
     return plain
 
 
@@ -225,7 +223,8 @@ def _write_plain(
     if content is None and old is not None:
         method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
     else:
-        method, packed = _packed(plain.compress_type, content or b"")
+        method = plain.compress_type
+        packed = _packed(method, content or b"")
         crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
     offset = out.tell()
     extra = b""
@@ -251,12 +250,12 @@ def _write_plain(
     )
 
 
-def _packed(method: int, content: bytes) -> tuple[int, bytes]:
-    """Return new content as it is stored, and the method: deflate for all that is compressed."""
+def _packed(method: int, content: bytes) -> bytes:
+    """Return new content as the method stores it."""
     if method == zipfile.ZIP_STORED:
-        return method, content
+        return content
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return zipfile.ZIP_DEFLATED, squeeze.compress(content) + squeeze.flush()
+    return squeeze.compress(content) + squeeze.flush()
 
 
 def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
@@ -270,6 +269,7 @@ def _rename_entry(
 ) -> _Written:
     """Write a local header that differs in the name only."""
     fields, extra = _local_header(archive, entry)
+    extra = _without(extra, EXTRA_UNICODE_PATH)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
     return _as_it_was(entry, name, offset)
@@ -300,8 +300,11 @@ def _write_entry(
 ) -> _Written:
     """Write new content in an entry's place; time, mode and extra fields stay."""
     fields, extra = _local_header(archive, entry)
-    extra = _without_zip64(extra)
-    method, body = _packed(entry.compress_type, content)
+    extra = _without(extra, _EXTRA_ZIP64)
+    if name != encoded(entry, entry.filename):
+        extra = _without(extra, EXTRA_UNICODE_PATH)
+    method = entry.compress_type
+    body = _packed(method, content)
     flags = entry.flag_bits & ~(FLAG_DESCRIPTOR | _FLAGS_DEFLATE)
     crc = zlib.crc32(content)
     offset = out.tell()
@@ -321,13 +324,13 @@ def _write_entry(
     )
 
 
-def _without_zip64(extra: bytes) -> bytes:
-    """Remove the zip64 field: it is written anew where it is needed (APPNOTE 4.5.3)."""
+def _without(extra: bytes, unwanted: int) -> bytes:
+    """Remove a field: zip64 is written anew where it is needed, a second name would be the old."""
     kept = b""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)
-        if kind != _EXTRA_ZIP64:
+        if kind != unwanted:
             kept += extra[at : at + 4 + size]
         at += 4 + size
     return kept + extra[at:]
@@ -335,7 +338,9 @@ def _without_zip64(extra: bytes) -> bytes:
 
 def _directory_entry(one: _Written) -> bytes:
     entry = one.entry
-    extra = _without_zip64(entry.extra) if entry.extra else b""
+    extra = _without(entry.extra, _EXTRA_ZIP64)
+    if extra and one.name != encoded(entry, entry.filename):
+        extra = _without(extra, EXTRA_UNICODE_PATH)
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
     if large := [value for value in values if value >= _MAX32]:

@@ -221,3 +221,16 @@ def test_what_is_no_wheel_is_not_retagged(cli: Cli) -> None:
     assert (code, lines) == (ExitCode.BAD_WHEEL, [])
     assert "not a readable zip file" in err
     assert not Path("new").exists()
+
+
+def test_names_in_a_wheel_cannot_forge_lines(cli: Cli) -> None:
+    forged = "demo/a\nx.whl: ok\x1b[2J.PY"
+    name = wheel(members={forged: b"", forged.replace("PY", "py"): b""})
+    _, lines, _ = cli("verify", name)
+    (line,) = (line for line in lines if "case-collision" in line)
+    assert r"demo/a\nx.whl: ok\x1b[2J.PY" in line
+    plain = Path("other", name)
+    WheelSpec(platform="linux_x86_64").write(plain.parent)
+    _, lines, _ = cli("verify", "--same", name, str(plain))
+    assert not [line for line in lines if line.startswith("x.whl")]
+    assert not [line for line in lines if "\x1b" in line]

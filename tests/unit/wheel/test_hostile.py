@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import BadWheelError
 from orchestrator.models import Arch
 from orchestrator.wheel import archive as archives
-from orchestrator.wheel import elf, needs, open_wheel, report, retag, verify, window
+from orchestrator.wheel import compare, elf, needs, open_wheel, report, retag, verify, window
 from orchestrator.wheel.inflate import DamagedError, Packed, fastest
 from orchestrator.wheel.scan import scan
 from tests.unit.wheel.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
@@ -537,3 +537,97 @@ def test_needs_that_multiply_are_given_up(
     assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
     monkeypatch.setattr(needs, "MAX_STEPS", 2000)
     assert "need one another more than 2000 times" in refused_by_readers(path, policies)
+
+
+def verified(path: Path, policies: Policies) -> tuple[set[str], int]:
+    """Return which rules a wheel breaks, and the most memory that finding out took."""
+    tracemalloc.start()
+    try:
+        problems = verify(path, policies).problems
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return {problem.rule for problem in problems}, peak
+
+
+@pytest.mark.parametrize(
+    "text", [b"a\n" * (5 << 20), b"," * (10 << 20), b"a\n" * 20_000, b"\r" * 20_000]
+)
+def test_a_record_of_far_more_rows_than_members_is_not_parsed(
+    tmp_path: Path, policies: Policies, text: bytes
+) -> None:
+    spec = WheelSpec()
+    path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/RECORD": text})
+    rules, peak = verified(path, policies)
+    assert rules == {"dist-info-files"}
+    assert peak < 8 * MIB
+    with pytest.raises(BadWheelError, match=r"RECORD has \d+ (bytes|lines) for 4 members"):
+        retag(path, dest_dir=tmp_path / "new", build_tag="1", epoch=0)
+    other = spec.write(tmp_path / "other")
+    with pytest.raises(BadWheelError, match="RECORD has"):
+        compare(path, other)
+
+
+def test_a_long_description_is_not_split_into_lines(tmp_path: Path, policies: Policies) -> None:
+    spec = WheelSpec()
+    place = f"{spec.dist_info}/METADATA"
+    files = spec.files()
+    path = spec.write(tmp_path, files | {place: files[place] + b"\n" * (8 * MIB)})
+    rules, peak = verified(path, policies)
+    assert rules == set()
+    assert peak < 48 * MIB
+
+
+def test_a_bill_of_materials_is_read_to_a_limit(tmp_path: Path, policies: Policies) -> None:
+    text = b'{"bomFormat": "CycloneDX", "a": [' + b"[]," * (3 * MIB) + b"0]}"
+    path = WheelSpec(extra_info={"sboms/a.cdx.json": text, "LICENSE": b""}).write(tmp_path)
+    rules, peak = verified(path, policies)
+    assert rules == {"sbom"}
+    assert peak < 8 * MIB
+
+
+def test_tags_are_counted_before_they_are_listed(tmp_path: Path, policies: Policies) -> None:
+    spec = WheelSpec()
+    place = f"{spec.dist_info}/WHEEL"
+    tag = "-".join(".".join(f"{part}{n}" for n in range(400)) for part in "abc")
+    files = spec.files()
+    path = spec.write(tmp_path, files | {place: f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()})
+    rules, peak = verified(path, policies)
+    assert rules == {"wheel-tags"}
+    assert peak < 8 * MIB
+
+
+def test_numbers_of_more_digits_than_python_reads_are_no_versions(
+    tmp_path: Path, policies: Policies
+) -> None:
+    spec = WheelSpec()
+    digits = "1" * 5000
+    text = f"Metadata-Version: 2.1\nName: demo\nVersion: {digits}\nRequires-Dist: x>={digits}\n\n"
+    path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/METADATA": text.encode()})
+    assert verified(path, policies)[0] == {"metadata-invalid"}
+    retag(path, dest_dir=tmp_path / "new", pins=["x==1"])
+    with pytest.raises(BadWheelError, match="digits"):
+        retag(path, dest_dir=tmp_path / "new", build_tag=digits)
+    with pytest.raises(BadWheelError, match="digits"):
+        retag(path, dest_dir=tmp_path / "new", version=f"1.0+{digits}")
+
+
+@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"\\ud800\u00e4"'])
+def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
+    tmp_path: Path, policies: Policies, value: str
+) -> None:
+    purl = '{"component": {"purl": "pkg:pypi/demo@1.0"}}'
+    text = f'{{"bomFormat": "CycloneDX", "metadata": {purl}, "a": {value}}}'.encode()
+    path = WheelSpec(extra_info={"sboms/a.cdx.json": text, "LICENSE": b""}).write(tmp_path)
+    assert verified(path, policies)[0] == set()
+    made = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
+    assert verified(made, policies)[0] == {"sbom"}
+
+
+@pytest.mark.parametrize("size", [4, 20, 51])
+def test_what_is_left_of_a_header_is_no_sound_elf_file(
+    tmp_path: Path, policies: Policies, size: int
+) -> None:
+    module = make_elf(ElfSpec())[:size]
+    path = WheelSpec(members={"x.cpython-312-x86_64-linux-gnu.so": module}).write(tmp_path)
+    assert verified(path, policies)[0] == {"elf-malformed"}

@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.wheel import Policies, open_wheel, retag, verify, zipcopy
 from tests.unit.wheel.conftest import EXTENSION
+from tests.unit.wheel.rawzip import Entry, write
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record
 
 if TYPE_CHECKING:
@@ -577,3 +579,48 @@ def test_large_members_are_normalised_with_zip64(
     assert (extra, kind, size, header[8]) == (20, 1, 16, 10)
     with zipfile.ZipFile(path) as archive:
         assert full == archive.getinfo(data[30 : 30 + name].decode()).file_size
+
+
+def test_an_old_value_goes_with_the_lines_it_is_folded_into(
+    spec: WheelSpec, tmp_path: Path, policies: Policies
+) -> None:
+    rest = b"Requires-Dist: a\n\t>=1\nSummary: x\n\n"
+    text = b"Metadata-Version: 2.1\nName: demo\nVersion:\n 1.0\n" + rest
+    path = spec.write(tmp_path, spec.files() | {"demo-1.0.dist-info/METADATA": text})
+    out = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
+    assert contents(out)["demo-1.0+x.dist-info/METADATA"] == (
+        b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0+x\n" + rest
+    )
+    sound(out, policies)
+
+
+def test_data_directories_of_two_versions_never_become_one(spec: WheelSpec, tmp_path: Path) -> None:
+    spec.members = {"demo-1.0.data/scripts/x": b"1", "demo-2.0.data/scripts/x": b"2"}
+    path = spec.write(tmp_path)
+    with pytest.raises(BadWheelError, match=r"demo-1\.0\+x\.data/scripts/x"):
+        retag(path, dest_dir=tmp_path / "new", version="1.0+x")
+    assert not list(tmp_path.glob("new/*"))
+
+
+@pytest.mark.parametrize("name", [b"demo-1.0.dist-info/METADATA", b"demo-1.0.dist-info/LICENSE"])
+def test_a_second_name_in_the_extra_fields_goes_with_the_first(
+    spec: WheelSpec, tmp_path: Path, policies: Policies, name: bytes
+) -> None:
+    spec.members, spec.extra_info = {}, {"LICENSE": b"free"}
+    files = spec.files()
+    files["demo-1.0.dist-info/RECORD"] = make_record(files, "demo-1.0.dist-info/RECORD")
+    second = struct.pack("<HHBI", 0x7075, 5 + len(name), 1, zlib.crc32(name)) + name
+    time = struct.pack("<HHBI", 0x5455, 5, 1, 0)
+    entries = [
+        Entry(name=at.encode(), content=text, extra=time + second if at.encode() == name else b"")
+        for at, text in files.items()
+    ]
+    path = tmp_path / spec.filename
+    path.write_bytes(write(entries))
+    same = retag(path, dest_dir=tmp_path / "same", build_tag="")
+    assert same.read_bytes() == path.read_bytes()
+    out = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
+    with zipfile.ZipFile(out) as archive:
+        new = archive.getinfo(name.decode().replace("1.0", "1.0+x"))
+    assert new.extra == time
+    sound(out, policies)

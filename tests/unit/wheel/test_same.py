@@ -139,3 +139,10 @@ def test_many_changed_lines_are_cut(spec: WheelSpec, tmp_path: Path) -> None:
     (detail,) = (each.detail for each in compare(one, two) if each.where == "demo/t.txt")
     assert detail.endswith("\n... and 94 more lines")
     assert len(detail.splitlines()) == 7
+
+
+def test_members_of_one_wheel_only_are_listed_in_order(spec: WheelSpec, tmp_path: Path) -> None:
+    two = spec.write(tmp_path / "b")
+    spec.members |= {f"demo/{n}.py": b"" for n in range(9)}
+    found = [each.where for each in compare(spec.write(tmp_path / "a"), two)]
+    assert found[:9] == [f"demo/{n}.py" for n in range(9)]
