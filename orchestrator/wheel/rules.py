@@ -21,7 +21,7 @@ from orchestrator.wheel import record
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.subject import found
-from orchestrator.wheel.tags import extension_module
+from orchestrator.wheel.tags import extension_module, is_module_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -232,8 +232,13 @@ def tag_too_low(subject: Subject) -> Iterator[Finding]:
 
 def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
     """Whether a manylinux tag promises what the files need."""
-    if seen.policy is None or tag.version is None:
+    if tag.version is None:
         return False
+    if seen.policy is None:
+        # Newer instructions are a matter of `isa-level`; what is left is the libc.
+        symbols = PlatformTag.parse(seen.symbol_tag)
+        libc = symbols.version if symbols else None
+        return bool(seen.isa and not seen.external_libs and libc and libc <= tag.version)
     if seen.policy.version <= tag.version:
         return True
     # PEP 600 allows tags between those that have a policy: judge by the next newer policy, and
@@ -247,12 +252,26 @@ def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
 def isa_level(subject: Subject) -> Iterator[Finding]:
     """No file needs newer instructions than the platform tag promises."""
     seen = subject.observation
-    if seen is None or seen.policy is None:
-        return  # without a policy the tag is linux_*, which promises nothing
+    tags = [PlatformTag.parse(platform) for platform in subject.platforms]
+    if seen is None or not any(tag and tag.libc for tag in tags):
+        return  # linux_* promises nothing
     for elf in seen.elves:
         if elf.info.isa_level:
             message = f"{elf.name} needs {elf.info.isa_level}, the tag promises plain x86_64"
-            yield found("isa-level", message)
+            # A library may be loaded on machines that have it only; a module is imported anywhere.
+            imported = extension_module(elf) is not None
+            severity = Severity.ERROR if imported else Severity.WARNING
+            yield Finding(rule="isa-level", message=message, severity=severity)
+
+
+def modules_are_elf(subject: Subject) -> Iterator[Finding]:
+    """What is named as an extension module is an ELF file."""
+    known = {elf.name for elf in subject.found.elves}
+    known.update(name for name, _ in (*subject.found.malformed, *subject.found.unreadable))
+    for member in subject.archive.members:
+        if is_module_name(member.filename) and member.filename not in known:
+            message = f"{member.filename} is named as an extension module, and is no ELF file"
+            yield found("elf-malformed", message)
 
 
 def python_abi(subject: Subject) -> Iterator[Finding]:
@@ -416,6 +435,7 @@ RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     elf_machine,
     tag_too_low,
     isa_level,
+    modules_are_elf,
     python_abi,
     planned,
 )

@@ -255,6 +255,12 @@ def extension_module(elf: ElfMember) -> ExtensionModule | None:
     return ExtensionModule(name=str(path.with_name(stem)), soabi=soabi, triplet=triplet)
 
 
+def is_module_name(name: str) -> bool:
+    """Whether a file's name says that it is an extension module for Linux, and for which Python."""
+    file = PurePosixPath(name).name
+    return _SUFFIX.fullmatch(file.removeprefix(file.split(".", 1)[0])) is not None
+
+
 def _is_module(elf: ElfMember) -> bool:
     """Whether a file is an extension module to auditwheel, which goes by symbols, not by suffix."""
     stem = PurePosixPath(elf.name).name.split(".", 1)[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.models import Arch, Libc, Severity
+from orchestrator.models import Arch, Demands, Level, Libc, Severity
 from orchestrator.wheel import Expected, Policies, verify
 from tests.unit.wheel.conftest import EXTENSION
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record, write_zip
@@ -363,3 +363,31 @@ def test_an_unrepaired_wheel_is_of_the_planned_platform(
 ) -> None:
     spec.platform = "linux_x86_64"
     assert rules(spec.write(tmp_path), policies, EXPECTED) == []
+
+
+def test_isa_of_an_extension_module_is_an_error_of_its_own(
+    tmp_path: Path, policies: Policies
+) -> None:
+    fast = ElfSpec(
+        isa=7, defined=("PyInit_x",), versions={"libc.so.6": {"GLIBC_2.14": ("memcpy",)}}
+    )
+    members = {"x.cpython-312-x86_64-linux-gnu.so": make_elf(fast)}
+    path = WheelSpec(platform="manylinux_2_17_x86_64", members=members).write(tmp_path)
+    (problem,) = verify(path, policies).problems
+    assert (problem.rule, problem.severity) == ("isa-level", Severity.ERROR)
+    off = Demands(levels=(("isa-level", Level.OFF),))
+    assert verify(path, policies, demands=off).problems == ()
+    # What it says of the libc still counts.
+    low = WheelSpec(platform="manylinux_2_5_x86_64", members=members).write(tmp_path)
+    assert [each.rule for each in verify(low, policies, demands=off).problems] == ["tag-too-low"]
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"#!/bin/sh\n"])
+def test_what_is_named_as_an_extension_module_is_one(
+    tmp_path: Path, policies: Policies, content: bytes
+) -> None:
+    name = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
+    members = {"x.so": make_elf(ElfSpec(defined=("PyInit_x",))), name: content}
+    (problem,) = verify(WheelSpec(members=members).write(tmp_path), policies).problems
+    assert problem.rule == "elf-malformed"
+    assert name in problem.message
