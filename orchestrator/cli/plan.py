@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,12 @@ def command(  # noqa: PLR0913 - the options of the command line
     from orchestrator.cli.common import determined, open_workspace, selected
     from orchestrator.report import plans
 
+    if excluded and form not in {"table", "json"}:
+        raise ConfigError.of(
+            f"--format {form} has no place for it",
+            where="--excluded",
+            hint="leave --format out; json has every excluded cell in any case",
+        )
     workspace = open_workspace(matrix, channel)
     if excluded and not workspace.plan.ids:
         plan = workspace.plan  # that everything is excluded is what this must be able to show

@@ -398,7 +398,13 @@ def _check_env(env: Env, names: frozenset[str], where: str) -> Iterator[Problem]
     for name, value in env.items():
         text = value.shell if isinstance(value, EnvValue) else value
         yield from _check_env_name(name, f"{where}.{name}")
-        yield from _checked(text, names, f"{where}.{name}")
+        yield from _check_env_text(text, names, f"{where}.{name}")
+
+
+def _check_env_text(text: str, names: frozenset[str], where: str) -> Iterator[Problem]:
+    if "\0" in text:
+        yield Problem(what="an environment variable cannot hold the character NUL", where=where)
+    yield from _checked(text, names, where)
 
 
 def _check_env_name(name: str, where: str) -> Iterator[Problem]:
@@ -473,7 +479,7 @@ def _check_version(
             yield from _checked(text, names, f"{where}.{key}")
     for name, text in parts.inject.items():
         yield from _check_env_name(name, f"{where}.inject.{name}")
-        yield from _checked(text, names | VERSION_NAMES, f"{where}.inject.{name}")
+        yield from _check_env_text(text, names | VERSION_NAMES, f"{where}.inject.{name}")
     for name, text in parts.pins.items():
         yield from _checked(text, names | VERSION_NAMES, f"{where}.pins.{name}")
 

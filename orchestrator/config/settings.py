@@ -224,11 +224,11 @@ class Exclude(Model):
 class Resources(Model):
     """What one target may use while it is built."""
 
-    cpus: Annotated[float, Field(gt=0)] | None = None
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """CPUs of the container."""
     memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")] | None = None
     """Memory of the container, for instance ``16 GiB``."""
-    cost: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """How long it takes compared with other targets (1 when unset), for balanced shards."""
 
 

@@ -51,9 +51,22 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
         raise NothingSelectedError.of(
             f"no target matches {' or '.join(map(repr, expressions))}",
             where="--select",
-            hint=closest(expressions[0], ids) if ids else "the plan is empty",
+            hint=_meant(nodes, targets)
+            or (closest(expressions[0], ids) if ids else "the plan is empty"),
         )
     return with_needs(chosen, targets)
+
+
+def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
+    """Say which value was meant, where a comparison holds for none that its axis has."""
+    for test in (each for node in nodes for each in condition.atoms(node)):
+        if not isinstance(test, condition.Test):
+            continue
+        cells = ({**dict(cell), **dict(each.derived)} for each in targets for cell in each.covers)
+        values = list(dict.fromkeys(cell[test.axis] for cell in cells if test.axis in cell))
+        if not condition.values_matching(test.patterns, values, where="--select"):
+            return f"{test.axis}: {closest(test.patterns[0], values)}"
+    return ""
 
 
 def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:

@@ -253,6 +253,13 @@ def test_a_selection_that_is_no_expression(cli: Cli) -> None:
     )
 
 
+def test_a_selection_by_a_value_that_no_target_has(cli: Cli) -> None:
+    said = cli("plan", "--select", "arch=s390 & cuda>=12")
+
+    assert said.code == ExitCode.NOTHING_SELECTED
+    assert "arch: did you mean 's390x'?" in said.err
+
+
 def test_a_selection_by_axes(cli: Cli) -> None:
     said = cli("plan", "--format=ids", "--select", "cuda>=13 & arch=s390x")
 
@@ -404,6 +411,17 @@ def test_plan_excluded(cli: Cli) -> None:
     assert "no such torch" in text
     assert "x86_64 s390x" in text
     assert "13.0" in text
+
+
+@pytest.mark.parametrize("form", ["ids", "github", "markdown"])
+def test_a_format_without_exclusions_does_not_ignore_that_they_are_asked_for(
+    cli: Cli, form: str
+) -> None:
+    said = cli("plan", "--excluded", f"--format={form}")
+
+    assert said.code == ExitCode.CONFIG
+    assert "--excluded" in said.err
+    assert said.out == ""
 
 
 def test_plan_json_is_the_contract(cli: Cli) -> None:

@@ -550,3 +550,26 @@ def test_parts_may_be_named_wherever_axes_may() -> None:
         version = { parts = { more = "1" }, build-tag = "{more}" }
         """
     )
+
+
+@pytest.mark.parametrize("key", ["cpus", "cost"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e400"])
+def test_an_amount_is_a_finite_number(key: str, value: str) -> None:
+    found = problem(f"[resources]\n{key} = {value}")
+
+    assert found.where == f"resources.{key}"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('[env]\nA = "a\\u0000b"', "env.A"),
+        ('[env]\nA = { shell = "a\\u0000b" }', "env.A"),
+        ('[version]\ninject = { A = "a\\u0000b" }', "version.inject.A"),
+    ],
+)
+def test_no_variable_holds_what_no_program_can_be_given(text: str, where: str) -> None:
+    found = problem(text)
+
+    assert found.where == where
+    assert "NUL" in found.what
