@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
     from orchestrator.models import BuilderFacts, Source
-    from orchestrator.version import Outside
+    from orchestrator.version import Outside, Unanswered
 
 MANY = 10
 """Problems of one kind that are reported at once."""
@@ -73,14 +73,39 @@ def make_plan(
     libraries = _libraries(file, resolver)
     made = [replace(resolver.target(cell), needs=libraries.needs(cell)) for cell in expansion.cells]
     libraries.check()
-    targets = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
+    every = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
+    undetermined = [each for each in made if isinstance(each, Undetermined)]
+    targets = []
+    for target in every:
+        missing = next(filter(None, map(resolver.unanswered.get, target.aliases)), None)
+        if missing is None:
+            targets.append(target)
+        else:
+            undetermined.append(_undetermined(target, missing))
     _check_distinct(targets)
-    _check_ids((*libraries.targets, *targets))
+    _check_ids((*libraries.targets, *every))
     return Plan(
         targets=(*libraries.targets, *targets),
         exclusions=(*expansion.exclusions, *libraries.exclusions),
-        undetermined=tuple(each for each in made if isinstance(each, Undetermined)),
+        undetermined=tuple(undetermined),
         channel=channel,
+    )
+
+
+def _undetermined(target: Target, missing: Unanswered) -> Undetermined:
+    """Return what is known of a target whose version was only supposed."""
+    return Undetermined(
+        id=target.id,
+        python=target.python,
+        arch=target.arch,
+        part=missing.part,
+        questions=missing.questions,
+        derived=target.derived,
+        covers=target.covers,
+        needs=target.needs,
+        abi3=target.abi3,
+        aliases=target.aliases,
+        cost=target.cost,
     )
 
 
@@ -98,7 +123,8 @@ def _check_distinct(targets: Iterable[Target]) -> None:
         name = (python, target.platform, target.version, target.build_tag)
         first = seen.setdefault(name, target)
         if first is not target:
-            axes = [axis for axis, _ in target.variant] or ["axis"]
+            other = dict(first.variant)
+            axes = [axis for axis, value in target.variant if other.get(axis) != value] or ["axis"]
             problems.append(
                 Problem(
                     what=f"{first.id} and {target.id} would make wheels of one name: both are "

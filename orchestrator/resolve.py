@@ -16,6 +16,7 @@ from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.matrix.expand import as_mapping
 from orchestrator.models import (
+    Answer,
     Arch,
     Demands,
     EnvVar,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.matrix.compat import Table
     from orchestrator.matrix.expand import Cell
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Level
+    from orchestrator.models import BuilderFacts, Level, TargetId
     from orchestrator.version import Composed, Merged, Outside
 
 _RUNNERS = {
@@ -84,24 +85,32 @@ class Resolver:
         self._outside = outside
         self._facts = facts
         self._known: dict[tuple[int, ...], _Merged] = {}
+        self.unanswered: dict[TargetId, Unanswered] = {}
 
     def target(self, cell: Cell) -> Target | Undetermined:
-        """Resolve one cell, as far as its image need not be asked first."""
-        try:
-            return self._resolved(cell)
-        except Unanswered as missing:
-            values = dict(cell.values)
-            return Undetermined(
-                id=cell.id,
-                python=values["python"].removeprefix("abi3-"),
-                arch=Arch(values["arch"]),
-                part=missing.part,
-                questions=missing.questions,
-                derived=cell.derived,
-                covers=(cell.values,),
-            )
+        """Resolve one cell, as far as nobody need be asked for its version first.
 
-    def _resolved(self, cell: Cell) -> Target:
+        Where somebody must be, the target is made with supposed answers and noted in `unanswered`:
+        what they will say does not change which cells are the same, and so not the IDs.
+        """
+        outside, first = self._outside, None
+        while True:
+            try:
+                target = self._resolved(cell, outside)
+            except Unanswered as missing:
+                first = first or missing
+                answers = {q: Answer(source=q.source, value="0") for q in missing.questions}
+                outside = replace(outside, answers={**outside.answers, **answers})
+            except ConfigError:
+                if first is None:
+                    raise
+                return _alone(cell, first)  # a supposed answer is none that could be
+            else:
+                if first is not None:
+                    self.unanswered[cell.id] = first
+                return target
+
+    def _resolved(self, cell: Cell, outside: Outside) -> Target:
         merged = self._merged(cell.overrides)
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
@@ -109,7 +118,7 @@ class Resolver:
         libc, baseline = _libc(values["libc"])
         arch = Arch(values["arch"])
         image, image_origin = self.image(values, merged.image)
-        composed = self._composed(cell, merged, values, image)
+        composed = self._composed(cell, merged, values, image, outside)
         names = composed.names
         emulated = merged.runner is None and arch not in _RUNNERS
         resources = _resources(merged)
@@ -143,13 +152,18 @@ class Resolver:
         )
 
     def _composed(
-        self, cell: Cell, merged: _Merged, values: Mapping[str, str], image: str
+        self,
+        cell: Cell,
+        merged: _Merged,
+        values: Mapping[str, str],
+        image: str,
+        outside: Outside,
     ) -> Composed:
         try:
             return compose(
                 merged.version,
                 axes=values,
-                outside=self._outside,
+                outside=outside,
                 image=image,
                 arch=Arch(values["arch"]),
             )
@@ -285,6 +299,20 @@ class Resolver:
             rules = [self._file.grid.override[index] for index in overrides]
             found = self._known[overrides] = _merge(self._file, rules)
         return found
+
+
+def _alone(cell: Cell, missing: Unanswered) -> Undetermined:
+    values = dict(cell.values)
+    return Undetermined(
+        id=cell.id,
+        python=values["python"].removeprefix("abi3-"),
+        arch=Arch(values["arch"]),
+        part=missing.part,
+        questions=missing.questions,
+        derived=cell.derived,
+        covers=(cell.values,),
+        aliases=(cell.id,),
+    )
 
 
 def minor(python: str) -> int:

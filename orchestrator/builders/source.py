@@ -211,7 +211,8 @@ def stage(
         origin: from `locate`.
         dest: where the tree goes.
         fetch: returns the sdist file of a requirement.
-        skip: directories of ours that may lie inside the source (``dist``, the work directory).
+        skip: files and directories of ours that may lie inside the source (``dist``, the work
+            directory, matrix.toml).
 
     Raises:
         SourceError: the sdist is damaged, or has no build backend.
@@ -281,7 +282,7 @@ def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
     candidates = listed if listed is not None else _unlisted_files(root)
     for relative in candidates:
         path = root / relative
-        inside_ours = any(each in path.parents for each in skip)
+        inside_ours = path in skip or any(each in path.parents for each in skip)
         if not inside_ours and (path.is_symlink() or path.is_file()):
             yield relative
 

@@ -22,7 +22,7 @@ from orchestrator.errors import (
 from orchestrator.matrix.compat import Table, load_table
 from orchestrator.matrix.expand import expand
 from orchestrator.matrix.grid import layered
-from orchestrator.matrix.select import select, shard, with_needs
+from orchestrator.matrix.select import select, select_exclusions, shard, with_needs
 from orchestrator.models import BuilderFacts, Plan, Target, Undetermined
 from orchestrator.plan import make_plan
 from orchestrator.version import Outside, rankings
@@ -45,7 +45,8 @@ class Workspace:
     """matrix.toml, read and planned.
 
     Attributes:
-        root: the directory of matrix.toml; relative paths start here.
+        matrix: matrix.toml.
+        root: its directory; relative paths start here.
         settings: the validated file.
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
@@ -56,6 +57,7 @@ class Workspace:
         unasked: image -> why it could not be asked for a version.
     """
 
+    matrix: Path
     root: Path
     settings: Settings
     facts: BuilderFacts
@@ -73,6 +75,7 @@ class Workspace:
         return Inputs(
             targets=plan.targets,
             origin=self.origin,
+            matrix=self.matrix,
             engine=self.settings.engine,
             facts=self.facts,
         )
@@ -124,6 +127,7 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
     _check_external(plan)
     return Workspace(
+        matrix=matrix.resolve(),
         root=root,
         settings=settings,
         facts=facts,
@@ -308,6 +312,7 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
         chosen = shard(chosen, part)
     return replace(
         plan,
+        exclusions=select_exclusions(plan.exclusions, expressions),
         targets=tuple(each for each in chosen if isinstance(each, Target)),
         undetermined=tuple(each for each in chosen if isinstance(each, Undetermined)),
     )
@@ -346,14 +351,15 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         ConfigError: there is none, with the closest one, or with why it is excluded.
         EnvironmentProblemError: the image that knows its version cannot be asked here.
     """
-    known = [each for each in workspace.plan.ids if each == target_id]
+    every = workspace.plan.everything
+    known = [each.id for each in every if target_id in {each.id, *each.aliases}]
     workspace = determined(workspace, known, pull=pull)
     plan = workspace.plan
     for target in plan.targets:
         if target_id in {target.id, *target.aliases}:
             targets = with_needs([target.id], plan.targets)
             return workspace, replace(plan, targets=targets, exclusions=(), undetermined=())
-    unknown = [each for each in plan.undetermined if each.id == target_id]
+    unknown = [each for each in plan.undetermined if target_id in {each.id, *each.aliases}]
     if unknown:
         raise EnvironmentProblemError(*undetermined_problems(workspace, unknown))
     raise ConfigError.of(

@@ -69,6 +69,7 @@ def check(
     yield from _check_releases(settings)
     if not besides:
         yield from _check_platforms(settings)
+        yield from _check_omitted(settings)
     for channel, own in settings.channel.items():
         prefix = f"channel.{channel}."
         if not axis_value_ok(channel):
@@ -304,18 +305,44 @@ def _platform(key: str) -> bool:
     )
 
 
+def _values_of(settings: Settings, axis: str) -> set[str]:
+    """Every value that an axis has anywhere in the file."""
+    found: set[str] = set()
+    channels = settings.channel.values()
+    for axes in (settings.axes, *(each.axes for each in channels)):
+        found.update(axes[axis].values or () if axis in axes else ())
+    for part in (settings, *channels):
+        found.update(v for include in part.include for v in include.get(axis, ()))
+        for rows in part.rows:
+            columns = [i for i, name in enumerate(rows.axes) if name == axis]
+            found.update(v for row in rows.values for i in columns for v in row[i : i + 1][0])
+    return found
+
+
+def _check_omitted(settings: Settings) -> Iterator[Problem]:
+    """A value to leave out that no cell has: the default would get a suffix after all."""
+    tables = [("", settings), *((f"channel.{n}.", c) for n, c in settings.channel.items())]
+    for prefix, part in tables:
+        places = [(f"{prefix}version", part.version)]
+        for index, rule in enumerate(part.override):
+            places.append((f"{prefix}override[{index}].version", rule.version))
+        for where, parts in places:
+            for axis, omitted in parts.omit.items():
+                known = _values_of(settings, axis)
+                for value in omitted:
+                    if known and value not in known:
+                        yield Problem(
+                            what=f"no {axis} is {value!r}",
+                            where=f"{where}.omit.{axis}",
+                            hint=closest(value, known),
+                        )
+
+
 def _check_platforms(settings: Settings) -> Iterator[Problem]:
     """An image for a platform that no cell has would silently do nothing."""
     found: dict[str, set[str]] = {"libc": set(), "arch": set()}
-    channels = settings.channel.values()
     for axis, values in found.items():
-        for axes in (settings.axes, *(each.axes for each in channels)):
-            values.update(axes[axis].values or () if axis in axes else ())
-        for part in (settings, *channels):
-            values.update(v for include in part.include for v in include.get(axis, ()))
-            for rows in part.rows:
-                columns = [i for i, name in enumerate(rows.axes) if name == axis]
-                values.update(v for row in rows.values for i in columns for v in row[i : i + 1][0])
+        values.update(_values_of(settings, axis))
     libcs = found["libc"] | {
         str(each) for each in Libc for v in found["libc"] if v.startswith(each)
     }

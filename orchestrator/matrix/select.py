@@ -12,7 +12,7 @@ from orchestrator.errors import ConfigError, NothingSelectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.models import Target, TargetId, Undetermined
+    from orchestrator.models import Exclusion, Target, TargetId, Undetermined
 
 T = TypeVar("T", "Target", "Target | Undetermined")
 
@@ -67,6 +67,23 @@ def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
         if not condition.values_matching(test.patterns, values, where="--select"):
             return f"{test.axis}: {closest(test.patterns[0], values)}"
     return ""
+
+
+def select_exclusions(
+    exclusions: Sequence[Exclusion], expressions: Sequence[str]
+) -> tuple[Exclusion, ...]:
+    """Return the excluded cells that the same expressions mean; globs over IDs mean none.
+
+    Args:
+        exclusions: the plan's.
+        expressions: as for `select`; none at all: all.
+    """
+    if not expressions:
+        return tuple(exclusions)
+    nodes = [condition.parse(each, where="--select") for each in expressions]
+    return tuple(
+        each for each in exclusions if any(condition.holds(node, dict(each.cell)) for node in nodes)
+    )
 
 
 def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:

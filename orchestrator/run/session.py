@@ -80,12 +80,15 @@ class Inputs:
     Attributes:
         targets: the selected targets, in plan order.
         origin: the source.
+        matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
+            not change every key.
         engine: ``[engine]`` of the matrix.
         facts: what the locked cibuildwheel knows.
     """
 
     targets: tuple[Target, ...]
     origin: Origin
+    matrix: Path
     engine: Engine
     facts: BuilderFacts
 
@@ -155,7 +158,8 @@ def planned_requests(
         return fetch_sdist(requirement, host=open_host(environ, say))
 
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
-        staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=skip)
+        ours = (*skip, inputs.matrix)
+        staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=ours)
         made: dict[TargetId, BuildRequest] = {}
         for each in inputs.targets:  # in plan order: what is needed comes first
             made[each.id] = request_for(each, staged, planned_backend(each, inputs.facts), made)
@@ -214,7 +218,7 @@ class Session:
             run = stack.enter_context(run_directory(runs))
             places = _make_places(options, run)
             doing("staging the source")
-            skip = (options.output, options.work)
+            skip = (options.output, options.work, self._inputs.matrix)
             staged = stage(self._inputs.origin, dest=run / "source", fetch=self._fetch, skip=skip)
             pulls = stack.enter_context((places.logs / "images.log").open("w", encoding="utf-8"))
             doing("looking for engine, images and interpreters")

@@ -336,7 +336,9 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     matrix.write_text(
         matrix.read_text().replace('build = { before-build = "echo it broke here; exit 3" }', slow)
     )
-    argv = [sys.executable, "-m", "orchestrator", "build", "--backend", "cibuildwheel"]
+    # A shell that starts the tests in the background makes its children ignore SIGINT.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "orchestrator"]
+    argv += ["build", "--backend", "cibuildwheel"]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
         wait_for_sleep(tiny)

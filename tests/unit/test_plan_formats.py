@@ -15,7 +15,10 @@ from orchestrator.cli.common import builder_facts, open_workspace, selected
 from orchestrator.config.load import load
 from orchestrator.config.schema import json_schema, reference
 from orchestrator.errors import ConfigError
+from orchestrator.models import Answer
+from orchestrator.plan import make_plan
 from orchestrator.report import plans
+from orchestrator.version import Outside
 from tests.conftest import REPOSITORY, orchestrator
 
 FACTS = builder_facts()
@@ -196,3 +199,50 @@ def test_editors_and_the_program_refuse_the_same(line: str, tmp_path: Path) -> N
     assert lint(tmp_path / "matrix.toml").returncode != 0
     with pytest.raises(ConfigError):
         load(text.encode(), facts=FACTS)
+
+
+# What a review found
+
+
+def test_ids_are_the_same_before_and_after_a_version_is_known(tmp_path: Path) -> None:
+    text = MATRIX.replace('base = "1.0"', 'base = ["container-env:V"]')
+    text += '[[override]]\nwhen = { libc = "manylinux" }\nbuild = { abi3 = "cp310" }\n'
+    settings = load(text.encode(), facts=FACTS)
+    before = make_plan(settings, facts=FACTS, outside=Outside())
+    answers = {
+        question: Answer(source=question.source, value="2.0")
+        for each in before.undetermined
+        for question in each.questions
+    }
+    after = make_plan(settings, facts=FACTS, outside=Outside(answers=answers))
+
+    assert (before.targets, after.undetermined) == ((), ())
+    assert before.ids == after.ids
+    assert "abi3-cp310-manylinux_x86_64-cu126" in before.ids
+    assert [each.covers for each in before.undetermined] == [e.covers for e in after.targets]
+
+
+def test_a_comment_in_the_matrix_changes_no_key(tmp_path: Path) -> None:
+    project = '[build-system]\nrequires = []\nbuild-backend = "x"\n[project]\nname = "p"\n'
+    (tmp_path / "pyproject.toml").write_text(project)
+    (tmp_path / "matrix.toml").write_text(MATRIX.replace('source = "demo==1.0"', 'source = "."'))
+    before = said("plan", "--format", "json", cwd=tmp_path)
+    with (tmp_path / "matrix.toml").open("a") as stream:
+        stream.write("# a comment\n")
+    assert said("plan", "--format", "json", cwd=tmp_path) == before
+    (tmp_path / "pyproject.toml").write_text(f"{project}# a comment\n")
+    assert said("plan", "--format", "json", cwd=tmp_path) != before
+
+
+def test_a_value_to_omit_that_no_cell_has_is_an_error() -> None:
+    text = MATRIX.replace('base = "1.0"', 'base = "1.0"\nomit = { cuda = "13.O" }')
+    with pytest.raises(ConfigError) as caught:
+        load(text.encode(), facts=FACTS)
+    (problem,) = caught.value.problems
+    assert problem.where == "version.omit.cuda"
+    assert "13.0" in problem.hint
+
+
+def test_a_selection_holds_for_what_is_excluded_too(matrix: Path) -> None:
+    text = said("plan", "--excluded", "--select", "arch=x86_64", cwd=matrix.parent)
+    assert text.splitlines()[0] == "2 cells excluded"
