@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders.source import Kind, Origin, locate
 from orchestrator.config.lines import located
 from orchestrator.config.load import examine
+from orchestrator.config.sources import parse
 from orchestrator.config.spelling import closest
 from orchestrator.errors import (
     ConfigError,
@@ -51,7 +52,6 @@ class Workspace:
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
         table: what torch was published for, None where the matrix has no such axis.
-        sources: those of the version that need no image.
         outside: what the version's sources said.
         plan: all targets.
         unasked: image -> why it could not be asked for a version.
@@ -63,7 +63,6 @@ class Workspace:
     facts: BuilderFacts
     origin: Origin
     table: TorchTable | None
-    sources: HostSources
     outside: Outside
     plan: Plan
     unasked: dict[str, Problem] = field(default_factory=dict)
@@ -122,8 +121,7 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
         raise ConfigError(*problems)
     origin = locate(settings.project.source, base=root)
     table = _table(settings, root)
-    sources = _sources(origin)
-    outside = _outside(settings, channel, origin, sources)
+    outside = _outside(settings, channel, origin)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
     _check_external(plan)
     return Workspace(
@@ -133,7 +131,6 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
         facts=facts,
         origin=origin,
         table=table,
-        sources=sources,
         outside=outside,
         plan=plan,
     )
@@ -146,18 +143,17 @@ def _sources(origin: Origin) -> HostSources:
     return HostSources(root=root, environ=os.environ)
 
 
-def _outside(settings: Settings, channel: str, origin: Origin, sources: HostSources) -> Outside:
+def _outside(settings: Settings, channel: str, origin: Origin) -> Outside:
     """Ask the sources of the version that take no more than a look."""
     file = layered(settings, channel)
     tables = [part.version for _, part in file.layers]
     tables += [rule.version for _, rule in file.grid.override]
-    return Outside(
-        project=origin.name,
-        version=origin.version,
-        answers=sources.answers(
-            source for table in tables for ranking in rankings(table) for source in ranking
-        ),
-    )
+    rankings_of = (ranking for table in tables for ranking in rankings(table))
+    declared = [source for ranking in rankings_of for source in ranking]
+    # Most files declare none; what asks them takes a while to import.
+    asked = any(parse(source).kind.outside for source in declared)
+    answers = _sources(origin).answers(declared) if asked else {}
+    return Outside(project=origin.name, version=origin.version, answers=answers)
 
 
 def _check_external(plan: Plan) -> None:
@@ -244,7 +240,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
         answers, problems = images.answers(each for each in questions if each.image)
         for each in questions:
             if not each.image:
-                answers[each] = workspace.sources.scm(each.source, _open_host())
+                answers[each] = _sources(workspace.origin).scm(each.source, _open_host())
         known = {**workspace.outside.answers, **answers}
         outside = replace(workspace.outside, answers=known)
         plan = make_plan(

@@ -30,6 +30,11 @@ class Kind(StrEnum):
         return self in {Kind.CONTAINER_ENV, Kind.CONTAINER_FILE}
 
     @property
+    def outside(self) -> bool:
+        """Whether anybody has to be asked: not for what the file or the source itself says."""
+        return self not in {Kind.CONST, Kind.PYPROJECT}
+
+    @property
     def costly(self) -> bool:
         """Whether asking takes more than a look, so that it is asked only when its turn comes."""
         return self is Kind.SCM or self.in_container
