@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.config import template
@@ -454,6 +453,10 @@ def pins(tables: Merged, composed: Composed) -> tuple[str, ...]:
     Raises:
         ConfigError: one would be no requirement.
     """
+    if not tables.parts.pins:
+        return ()
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - rare
+
     found = []
     for project, text in tables.parts.pins.items():
         specifier = render_or_nothing(text, composed.names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.source import Kind, Origin, locate
+from orchestrator.builders.origin import Kind, Origin, locate
 from orchestrator.config.lines import located
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse

@@ -23,7 +23,7 @@ from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
-from orchestrator.builders.source import Origin, Staged, fetch_sdist, stage
+from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
@@ -46,6 +46,7 @@ from orchestrator.wheel import Policies
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from orchestrator.builders.origin import Origin
     from orchestrator.config.settings import Engine
     from orchestrator.models import BuilderFacts, BuildRequest, Target
     from orchestrator.run.executors.local import Listener

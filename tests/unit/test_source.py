@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.source import (
-    EARLIEST_EPOCH,
-    Kind,
-    Staged,
-    copy_tree,
-    locate,
-    stage,
-    tree_digest,
-)
+from orchestrator.builders.origin import Kind, locate
+from orchestrator.builders.source import EARLIEST_EPOCH, Staged, copy_tree, stage, tree_digest
 from orchestrator.errors import ExitCode, SourceError
 
 if TYPE_CHECKING:

@@ -1,0 +1,166 @@
+"""Where the source comes from: found, but not fetched, and not staged (see `source`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Kind(Enum):
+    """What ``project.source`` may be."""
+
+    DIRECTORY = "directory"
+    SDIST = "sdist"
+    REQUIREMENT = "requirement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the source comes from, before anything is fetched.
+
+    Attributes:
+        kind: directory, sdist or requirement.
+        text: as written in matrix.toml.
+        path: the directory or file; None for a requirement.
+        name: PEP 503 name, empty when only a build would tell.
+        version: static version, None when it is dynamic.
+    """
+
+    kind: Kind
+    text: str
+    path: Path | None
+    name: str
+    version: str | None
+
+
+def locate(text: str, *, base: Path) -> Origin:
+    """Find out what ``project.source`` names, without fetching or building anything.
+
+    Args:
+        text: a directory, an sdist, or a pinned requirement.
+        base: the directory of matrix.toml.
+
+    Raises:
+        SourceError: it is none of these, or has no build backend.
+    """
+    path = base / os.path.expanduser(text)  # noqa: PTH111 - Path's raises for an unknown user
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
+        name, version = directory_identity(path)
+        return Origin(
+            kind=Kind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
+        )
+    if text.endswith((".tar.gz", ".zip")):
+        return _sdist_origin(text, path)
+    return _requirement_origin(text)
+
+
+def _sdist_origin(text: str, path: Path) -> Origin:
+    if not path.is_file():
+        raise SourceError.of(
+            f"there is no file {text!r}",
+            where="project.source",
+            hint="paths are relative to matrix.toml",
+        )
+    stem = path.name.removesuffix(".tar.gz").removesuffix(".zip")
+    name, _, version = stem.rpartition("-")
+    if not name:
+        raise SourceError.of(
+            f"{path.name!r} is not named like an sdist (PEP 625: name-version.tar.gz)",
+            where="project.source",
+        )
+    return Origin(
+        kind=Kind.SDIST,
+        text=text,
+        path=path.resolve(),
+        name=_normalised(name),
+        version=version,
+    )
+
+
+def _requirement_origin(text: str) -> Origin:
+    from packaging.requirements import (  # noqa: PLC0415 - a directory needs none of it
+        InvalidRequirement,
+        Requirement,
+    )
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        requirement = None
+    if requirement is None or "/" in text:
+        raise SourceError.of(
+            f"{text!r} is neither a directory, nor an sdist, nor a requirement",
+            where="project.source",
+            hint='for instance ".", "dist/thing-1.0.tar.gz" or "thing==1.0"',
+        )
+    if requirement.extras or requirement.marker or requirement.url:
+        raise SourceError.of(
+            f"extras, markers and URLs mean nothing for a source: {text!r}",
+            where="project.source",
+            hint=f'for instance "{requirement.name}{requirement.specifier}"',
+        )
+    pins = [s.version for s in requirement.specifier if s.operator == "=="]
+    if len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
+        raise SourceError.of(
+            f"there is no directory {text!r}, and as a requirement it is not pinned to one version",
+            where="project.source",
+            hint=f'for instance "{requirement.name}==1.2.3"',
+        )
+    return Origin(
+        kind=Kind.REQUIREMENT,
+        text=text,
+        path=None,
+        name=_normalised(requirement.name),
+        version=pins[0],
+    )
+
+
+def directory_identity(root: Path) -> tuple[str, str | None]:
+    """Name and static version of a source tree (PEP 621, PEP 643)."""
+    project = check_backend(root)
+    name, version = str(project.get("name", "")), project.get("version")
+    if (root / "PKG-INFO").is_file():  # an unpacked sdist
+        from email.parser import HeaderParser  # noqa: PLC0415 - a checkout needs none of it
+
+        headers = HeaderParser().parsestr((root / "PKG-INFO").read_text("utf-8", "replace"))
+        name, version = name or headers.get("Name", ""), version or headers.get("Version")
+    return (_normalised(name) if name else ""), (str(version) if version else None)
+
+
+def _normalised(name: str) -> str:
+    """PEP 503; `packaging.utils` would import half of the standard library for it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_backend(root: Path) -> dict[str, Any]:
+    """Return ``[project]``, having made sure that something can build the tree (PEP 517)."""
+    file = root / "pyproject.toml"
+    legacy = (root / "setup.py").is_file() or (root / "setup.cfg").is_file()
+    if not file.is_file():
+        if legacy:
+            return {}
+        raise SourceError.of(
+            f"{root.name}/ has no build backend: neither pyproject.toml nor setup.py is there",
+            where="project.source",
+            hint="name the directory that holds pyproject.toml",
+        )
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceError.of(f"not valid TOML: {error}", where=str(file)) from None
+    project = tree.get("project", {})
+    if "build-system" not in tree and not project and not legacy:
+        raise SourceError.of(
+            "has neither [build-system] nor [project], so there is no build backend",
+            where=str(file),
+        )
+    return project if isinstance(project, dict) else {}
