@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.origin import Kind, Origin, locate
-from orchestrator.config.lines import located
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
 from orchestrator.config.spelling import closest
@@ -95,6 +94,8 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     try:
         return _planned(matrix, data, channel)
     except ConfigError as error:
+        from orchestrator.config.lines import located
+
         raise located(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
 
 
