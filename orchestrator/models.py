@@ -311,17 +311,20 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undetermined:
-    """A cell whose version only its image or setuptools-scm knows, and nobody has asked yet.
+    """Cells whose version only their image or setuptools-scm knows, and nobody has asked yet.
 
     Attributes:
-        id: the target's ID; it depends on the axes alone.
+        id: the ID that the target will have.
         python: its python tag.
         arch: its architecture.
         part: the part of the version that is not known.
         questions: what has to be asked.
         derived: properties that follow from its values.
-        covers: the cell.
+        covers: the cells it stands for.
         needs: libraries whose outputs go into its source.
+        abi3: as for a target.
+        aliases: the IDs these cells would have by themselves.
+        cost: how long it takes compared with other targets.
     """
 
     id: TargetId

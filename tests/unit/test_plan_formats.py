@@ -201,7 +201,7 @@ def test_editors_and_the_program_refuse_the_same(line: str, tmp_path: Path) -> N
         load(text.encode(), facts=FACTS)
 
 
-# What a review found
+# What IDs, keys and selections depend on
 
 
 def test_ids_are_the_same_before_and_after_a_version_is_known(tmp_path: Path) -> None:
