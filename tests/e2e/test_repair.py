@@ -27,7 +27,9 @@ code += 'PyMODINIT_FUNC PyInit_greeter(void) { return PyModule_Create(&m); }\\n'
 links = {}
 if kind == "packaged":
     # of a package of the image: libgomp, which no policy promises
-    code += '#include <omp.h>\\nint greet(void) { return omp_get_max_threads() > 0 ? 42 : 0; }\\n'
+    code += '#include <omp.h>\\n#include <stdlib.h>\\nint greet(void) '
+    # and of libc: auditwheel 6.4 takes no extension that does not need it
+    code += '{ return omp_get_max_threads() > 0 && !getenv("NEVER_SET") ? 42 : 0; }\\n'
     links = {"extra_link_args": ["-fopenmp"], "extra_compile_args": ["-fopenmp"]}
 else:
     pathlib.Path("greet.c").write_text("int greet(void) { return 42; }")
