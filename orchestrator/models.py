@@ -506,7 +506,8 @@ class WheelReport:
         version: the version in the file name.
         declared_tags: the expanded tags of the file name, sorted (PEP 425).
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
-            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
+            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
+            that tags name, ``unknown`` when all that may be one cannot be read).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
         steps: the same for each lower tag, with what would remove it; the next lower one first.

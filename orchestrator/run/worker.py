@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
 
-_NOT_A_PLATFORM = "any"
+_NOT_A_PLATFORM = {"any", "unknown"}
 
 Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
@@ -231,12 +231,12 @@ class Worker:
         external = target.steps.external
         try:
             final = self._rewrite(wheel, request, scratch / "final")
-            demands = _demands(target, final)
+            demands = demands_on(final, target)
             checked = verify(
                 final,
                 self.policies,
                 external=external,
-                expected=_expected(request),
+                expected=expected(request.target, request.source.name),
                 demands=demands,
             )
         except BadWheelError as error:
@@ -261,7 +261,7 @@ class Worker:
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
-        if seen.observed_tag == _NOT_A_PLATFORM:
+        if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
         elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
             # A tag with a policy would promise that what is missing is on every machine.
@@ -331,10 +331,15 @@ def _removed_on_error(path: Path) -> Iterator[Path]:
         raise
 
 
-def _expected(request: BuildRequest) -> Expected:
-    target = request.target
+def expected(target: Target, name: str) -> Expected:
+    """Return what a target's wheel must be.
+
+    Args:
+        target: the target.
+        name: the project's name; empty where it is not known, and then any is right.
+    """
     return Expected(
-        name=request.source.name,
+        name=name,
         version=target.version,
         build_tag=target.build_tag,
         python=target.python,
@@ -355,7 +360,7 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
     return any(each.rule == "external-library" for each in findings)
 
 
-def _demands(target: Target, final: Path) -> Demands:
+def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
     kept = target.steps.repair_refused is OnRefusal.KEEP
