@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
-from orchestrator.host import process
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.host.toolchain import Toolchain
     from orchestrator.models import Arch, BuildRequest, Resources
@@ -112,16 +111,8 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         watch = _Watch(job)
-        end = process.run(
-            argv,
-            env=self._environment(job),
-            cwd=job.source,
-            log=job.log,
-            on_line=watch,
-            timeout=job.request.target.steps.timeout,
-            cancel=job.cancel,
-        )
-        stopped = ended_early(end, step=watch.step, timeout=job.request.target.steps.timeout)
+        end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
         if end.returncode != 0:
@@ -138,16 +129,21 @@ class Cibuildwheel:
             "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
             **options(job.request),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(
+                job.request.target,
+                # Beneath the environments of the project and the matrix, which may name them.
+                [f"--env={name}={value}" for name, value in job.parallel.items()],
+            ),
         }
 
-    def _engine_option(self, target: Target) -> str:
+    def _engine_option(self, target: Target, more: Sequence[str] = ()) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
             *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
             *container_limits(target.resources),
+            *more,
             *self.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.builders.cibuildwheel import container_limits, image_reference
 from orchestrator.host import engine as engines
 from orchestrator.host import process
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.models import BuildRequest, EnvVar
+    from orchestrator.models import EnvVar
 
 _PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
@@ -59,14 +59,14 @@ class LibraryBuilder:
         return self._in_container(self.engine, job, tail)
 
     def _on_host(self, job: Job, tail: deque[str]) -> Failure | None:
-        script = _script(job.request, str(job.source), in_container=False)
+        script = _script(job, str(job.source), in_container=False)
         env = {**self.host.env, **self.host.network.child_env()}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
     def _in_container(self, engine: engines.EngineName, job: Job, tail: deque[str]) -> Outcome:
         target = job.request.target
         image = image_reference(target.image, target.arch, self.host.toolchain)
-        script = _script(job.request, _PROJECT, in_container=True)
+        script = _script(job, _PROJECT, in_container=True)
         env = {**self.host.env, **self.host.network.child_env()}
         arguments = (
             f"--label={self.label}",
@@ -104,10 +104,9 @@ class LibraryBuilder:
     def _run(
         self, argv: Sequence[str], job: Job, tail: deque[str], *, env: dict[str, str]
     ) -> Failure | None:
-        end = process.run(
-            argv, env=env, cwd=job.source, log=job.log, on_line=tail.append, cancel=job.cancel
-        )
-        stopped = ended_early(end, step="library", timeout=None)
+        client = self.engine is not None
+        end = job.run(argv, env=env, on_line=tail.append, is_client=client)
+        stopped = job.ended_early(end, step="library")
         if stopped is not None or end.returncode == 0:
             return stopped
         machine = machine_trouble(end.returncode, tuple(tail), step="library")
@@ -146,13 +145,14 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
     return None
 
 
-def _script(request: BuildRequest, folder: str, *, in_container: bool) -> str:
-    target = request.target
-    epoch = f"export SOURCE_DATE_EPOCH={request.source.epoch}"
+def _script(job: Job, folder: str, *, in_container: bool) -> str:
+    target = job.request.target
+    epoch = f"export SOURCE_DATE_EPOCH={job.request.source.epoch}"
+    parallel = [f"export {name}={value}" for name, value in job.parallel.items()]
     command = target.library.command if target.library is not None else ""
     command = command.replace("{project}", folder).replace("{package}", folder)
     enter = [f"cd {folder}"] if in_container else []
-    return "\n".join([*enter, epoch, *map(_export, target.env), command])
+    return "\n".join([*enter, epoch, *parallel, *map(_export, target.env), command])
 
 
 def _export(variable: EnvVar) -> str:

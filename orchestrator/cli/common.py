@@ -75,6 +75,7 @@ class Workspace:
             origin=self.origin,
             matrix=self.matrix,
             engine=self.settings.engine,
+            run=self.settings.run,
             facts=self.facts,
         )
 

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
@@ -38,8 +39,7 @@ from orchestrator.models import (
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
-from orchestrator.run import scheduler
-from orchestrator.run.executors.local import Run
+from orchestrator.run.dispatch import Pace, dispatch
 from orchestrator.run.worker import Assignment, Places, Worker
 from orchestrator.wheel import Policies
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.origin import Origin
     from orchestrator.config.settings import Engine
+    from orchestrator.config.settings import Run as RunSettings
     from orchestrator.models import BuilderFacts, BuildRequest, Target
     from orchestrator.run.executors.local import Listener
 
@@ -60,18 +61,20 @@ class Options:
     """How to run.
 
     Attributes:
-        jobs: targets at once.
+        jobs: targets at once; None to derive it from the machine.
         backend: the backend of ``--backend``; None for auto.
         fail_fast: stop at the first failure.
         output: where wheels go.
         work: where everything else goes.
+        seconds: how long targets took in earlier runs.
     """
 
-    jobs: int
+    jobs: int | None
     backend: BackendName | None
     fail_fast: bool
     output: Path
     work: Path
+    seconds: Mapping[TargetId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ class Inputs:
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
+        run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
     """
 
@@ -91,6 +95,7 @@ class Inputs:
     origin: Origin
     matrix: Path
     engine: Engine
+    run: RunSettings
     facts: BuilderFacts
 
 
@@ -229,7 +234,7 @@ class Session:
             for name in killed:
                 self._clean_up(survey, name)
             try:
-                results = self._build(choices, survey, staged, places, listener, run)
+                results = self._build(choices, survey, staged, places, listener, run, doing)
             finally:
                 with _uninterrupted():
                     self._clean_up(survey, run.name)
@@ -283,6 +288,7 @@ class Session:
         places: Places,
         listener: Listener,
         run: Path,
+        doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
         worker = Worker(
             staged=staged,
@@ -316,25 +322,32 @@ class Session:
             assignments[target_id] = Assignment(
                 request=request, backend=backend, reason=choice.reason
             )
-        state = scheduler.State(
-            slots=self._options.jobs,
-            fail_fast=self._options.fail_fast,
-            pending=tuple(assignments),
-            needs={each: frozenset(a.request.target.needs) for each, a in assignments.items()},
+        return results | dict(
+            dispatch(
+                assignments,
+                worker,
+                pace=self._pace(),
+                without=lambda target_id, because: _without_build(
+                    assignments[target_id].request.target,
+                    choices[target_id],
+                    Status.CANCELLED,
+                    because,
+                ),
+                listener=listener,
+                cancel=self.cancel,
+                say=doing,
+            )
         )
-        executor = Run(
-            state,
-            execute=lambda target_id: worker.execute(assignments[target_id]),
-            abandon=lambda target_id, because: _without_build(
-                assignments[target_id].request.target,
-                choices[target_id],
-                Status.CANCELLED,
-                because,
-            ),
-            listener=listener,
-            cancel=self.cancel,
+
+    def _pace(self) -> Pace:
+        options = self._options
+        return Pace(
+            machine=capacity(),
+            jobs=options.jobs,
+            settings=self._inputs.run,
+            fail_fast=options.fail_fast,
+            seconds=options.seconds,
         )
-        return results | dict(executor.run())
 
     def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
         engine = survey.known_engine
