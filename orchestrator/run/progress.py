@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.models import BuildResult, FailureKind, Status, TargetId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -398,8 +397,8 @@ class LiveProgress:
         )
 
 
-NARROW = 64
-"""Columns below which the times of steps are left out."""
+_COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
+"""Name, width, and the columns that a terminal must have for it; the target always has one."""
 
 
 def drawing(
@@ -413,28 +412,42 @@ def drawing(
         width: columns of the terminal.
         height: its lines.
     """
-    table = Table(box=None, pad_edge=False)
-    narrow = width < NARROW
     known = any(each.target_id in expected for each in view.running)
-    table.add_column("target", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("step", no_wrap=True, min_width=len("before-build"))
-    for name, shown in (("in step", not narrow), ("total", True), ("left", known)):
-        if shown:
-            table.add_column(name, no_wrap=True, justify="right", min_width=len("0:00:00"))
+    names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
+    lines = [Text(view.summary, style="bold")]
     # The summary, the table's head, the line for the rest, and the one the cursor is in.
-    room = max(height - 4, 1)
-    shown_rows = view.running if len(view.running) <= room else view.running[:room]
-    for each in shown_rows:
-        total = view.now - each.since
-        seconds = expected.get(each.target_id)
-        cells = [each.target_id, each.step]
-        cells += [] if narrow else [duration(view.now - each.step_since)]
-        cells += [duration(total)]
-        if known:
-            cells += ["" if seconds is None else duration(max(seconds - total, 0.0))]
-        table.add_row(*cells)
-    more = len(view.running) - len(shown_rows)
-    parts: list[RenderableType] = [Text(view.summary, no_wrap=True, overflow="ellipsis")]
-    parts += [table] if shown_rows else []
-    parts += [Text(f"... and {more} more", style="dim")] if more else []
-    return Group(*parts)
+    rows = view.running[: max(height - 4, 0)]
+    if rows:
+        head = _line("target", {name: name for name in names}, names, width)
+        lines.append(Text(head, style="dim"))
+    lines += [
+        Text(_line(each.target_id, _times(each, view.now, expected), names, width)) for each in rows
+    ]
+    more = len(view.running) - len(rows)
+    if more and rows:
+        lines.append(Text(f"... and {more} more", style="dim"))
+    for each in lines:
+        each.no_wrap, each.overflow = True, "ellipsis"
+    return Group(*lines)
+
+
+def _times(each: Running, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
+    total = now - each.since
+    seconds = expected.get(each.target_id)
+    return {
+        "step": each.step,
+        "total": duration(total),
+        "in step": duration(now - each.step_since),
+        "left": "" if seconds is None else duration(max(seconds - total, 0.0)),
+    }
+
+
+def _line(target: str, cells: Mapping[str, str], names: Sequence[str], width: int) -> str:
+    widths = {name: size for name, size, _ in _COLUMNS if name in names}
+    room = max(width - 1 - sum(size + 2 for size in widths.values()), 1)
+    first = target if len(target) <= room else f"{target[: room - 1]}…"
+    columns = [first.ljust(room)]
+    for name, size in widths.items():
+        cell = cells[name][:size]
+        columns.append(cell.ljust(size) if name == "step" else cell.rjust(size))
+    return "  ".join(columns)
