@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
-from orchestrator.host import process
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.toolchain import Toolchain
@@ -113,16 +112,8 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         watch = _Watch(job)
-        end = process.run(
-            argv,
-            env=self._environment(job),
-            cwd=job.source,
-            log=job.log,
-            on_line=watch,
-            timeout=job.request.target.steps.timeout,
-            cancel=job.cancel,
-        )
-        stopped = ended_early(end, step=watch.step, timeout=job.request.target.steps.timeout)
+        end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
         if end.returncode != 0:
@@ -140,10 +131,17 @@ class Cibuildwheel:
             "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
             **options(job.request, compilers=job.compilers),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target, job.compilers),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(
+                job.request.target,
+                # Beneath the environments of the project and the matrix, which may name them.
+                [f"--env={name}={value}" for name, value in job.parallel.items()],
+                job.compilers,
+            ),
         }
 
-    def _engine_option(self, target: Target, compilers: Access | None = None) -> str:
+    def _engine_option(
+        self, target: Target, more: Sequence[str] = (), compilers: Access | None = None
+    ) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
@@ -151,6 +149,7 @@ class Cibuildwheel:
             *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
             *(compilers.container_args() if compilers is not None else ()),
             *container_limits(target.resources),
+            *more,
             *self.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections import deque
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -20,9 +19,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
-from orchestrator.host import process
 from orchestrator.host.interpreters import with_headers, without_own_path
 from orchestrator.models import BackendName, Failure, FailureKind
 
@@ -100,8 +98,6 @@ class _Run:
         self._interpreter = backend.interpreters[self._target.python]
         self._step = ""
         self._tail: deque[str] = deque(maxlen=30)
-        limit = self._target.steps.timeout
-        self._deadline = None if limit is None else time.monotonic() + limit
 
     def wheel(self) -> Outcome:
         self._enter("setup")
@@ -307,8 +303,8 @@ class _Run:
         scratch.mkdir(parents=True, exist_ok=True)
         network = self._host.network.child_env()
         private = dict(self._job.compilers.private if self._job.compilers is not None else ())
-        own = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
-        return {**self._host.env, **network, **private, **own}
+        ours = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        return {**self._host.env, **network, **self._job.parallel, **private, **ours}
 
     def _borrowed(self) -> Path:
         """A directory with links to the tools of the toolchain that commands may use."""
@@ -355,16 +351,8 @@ class _Run:
     def _attempt(self, argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> int:
         words = [str(each) for each in argv]
         self._job.log(f"+ {' '.join(words)}")
-        end = process.run(
-            words,
-            env=env,
-            cwd=cwd,
-            log=self._job.log,
-            on_line=self._tail.append,
-            timeout=None if self._deadline is None else self._deadline - time.monotonic(),
-            cancel=self._job.cancel,
-        )
-        stopped = ended_early(end, step=self._step, timeout=self._target.steps.timeout)
+        end = self._job.run(words, env=env, cwd=cwd, on_line=self._tail.append)
+        stopped = self._job.ended_early(end, step=self._step)
         if stopped is not None:
             raise _StepFailed(stopped)
         return end.returncode
