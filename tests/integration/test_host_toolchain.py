@@ -265,7 +265,7 @@ def test_every_start_sees_what_would_end_a_build_badly(wheels: Path, copy: Path)
     tools.python.unlink()
     tools.python.symlink_to("/nonexistent/python3")
     assert sync(copy, UNREACHABLE, environ=os.environ, wheels=wheels) == tools
-    assert damage(tools, os.environ) == ()
+    assert capture([str(tools.bin / "uv"), "--version"]).ok
     assert litter(copy) == []
 
 
@@ -314,7 +314,7 @@ def test_killed_at_any_moment_the_next_one_succeeds(wheels: Path, tmp_path: Path
         time.sleep(moments.uniform(0.2, 3.0))
         worker.send_signal(number)
         worker.communicate()
-    tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels, deep=True)
+    tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels)
     assert damage(tools, os.environ) == ()
     assert sorted(path.name for path in store(cache).iterdir()) == [tools.root.name, "lock"]
 
