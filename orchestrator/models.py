@@ -585,6 +585,31 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a target's container is made by, and of.
+
+    Attributes:
+        engine: ``docker`` or ``podman``.
+        version: the engine's version.
+        rootless: whether it runs without root.
+        cgroup: version of the control groups (``v2``), empty when it did not say.
+        storage: its storage driver, empty when it did not say.
+        image: the reference that was asked for.
+        image_id: the engine's ID of what that was.
+        digest: ``name@sha256:...`` in the registry; empty for a local image.
+    """
+
+    engine: str
+    version: str
+    rootless: bool
+    cgroup: str
+    storage: str
+    image: str
+    image_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """How one target ended.
 
@@ -600,6 +625,7 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        container: what its container was made by and of; None without one.
     """
 
     target_id: TargetId
@@ -613,6 +639,7 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -244,6 +244,7 @@ class Session:
             facts=self._inputs.facts,
             engine_preference=self._inputs.engine.name,
             create_args=self._inputs.engine.create_args,
+            pull=self._inputs.engine.pull,
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
@@ -314,7 +315,10 @@ class Session:
             else:
                 backend = backends[request.backend]
             assignments[target_id] = Assignment(
-                request=request, backend=backend, reason=choice.reason
+                request=request,
+                backend=backend,
+                reason=choice.reason,
+                container=choice.container,
             )
         state = scheduler.State(
             slots=self._options.jobs,
@@ -340,7 +344,8 @@ class Session:
         engine = survey.known_engine
         return LibraryBuilder(
             host=self._host,
-            engine=engine.name if choice.in_container and engine is not None else None,
+            engine=None if choice.container is None else engine,
+            images=survey.images,
             create_args=self._inputs.engine.create_args,
             label=f"{LABEL}={run_id}",
         )
@@ -361,7 +366,8 @@ class Session:
         if chosen is not None:
             backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
                 host=self._host,
-                engine=chosen.name,
+                engine=chosen,
+                images=survey.images,
                 create_args=self._inputs.engine.create_args,
                 label=f"{LABEL}={run_id}",
             )

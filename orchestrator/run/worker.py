@@ -21,9 +21,11 @@ from orchestrator.builders.base import Backend, Job
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Container,
     Demands,
     Failure,
     FailureKind,
@@ -59,11 +61,13 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        container: what its container is made by and of; None without one.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,6 +447,7 @@ def _result(
         duration=duration,
         failure=failure,
         parts=assignment.request.target.parts,
+        container=assignment.container,
     )
 
 
@@ -453,6 +458,11 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.container is not None:
+        used = assignment.container
+        log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
     log.write(f"key      {assignment.request.key}\n")
-    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.writelines(
+        f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
+    )
     log.flush()
