@@ -232,7 +232,12 @@ class Survey:
     @property
     def libc(self) -> Libc:
         """The libc of this machine."""
-        return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+        return host_libc()
+
+
+def host_libc() -> Libc:
+    """Return the libc of this machine."""
+    return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
 
 
 def _minor(python: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -550,6 +551,50 @@ def _cause(message: str) -> str:
 # --- images --------------------------------------------------------------------------------------
 
 
+_RUN_HINTS = (
+    (
+        r"setrlimit|rlimit",
+        (
+            "this host may not raise limits (it lacks CAP_SYS_RESOURCE): engine.create-args = "
+            '["--ulimit=nofile={files}:{files}", "--ulimit=nproc={processes}:{processes}"], or '
+            "default_ulimits in containers.conf"
+        ),
+    ),
+    (
+        r"cgroups in hybrid mode",
+        (
+            "crun refuses control groups v1 and v2 side by side: `apt-get install runc`, and "
+            'runtime = "runc" in [engine] of containers.conf'
+        ),
+    ),
+    (
+        r"slirp4netns|pasta|/dev/net/tun|netavark|\bCNI\b|iptables|nftables",
+        (
+            "the engine cannot make a network of its own here: engine.create-args = "
+            '["--network=host"]'
+        ),
+    ),
+    (
+        r"controller .*not available",
+        (
+            "the limits of [resources] need control groups that this host does not delegate: leave "
+            "them out, or log in through systemd (`loginctl enable-linger`)"
+        ),
+    ),
+)
+"""What engines say when a container does not start, and what to do; the first match counts."""
+
+
+def _filled(hint: str) -> str:
+    """Fill in the limits that containers may have here."""
+    files, processes = resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC
+    pid_max = 32768  # what processes get where nothing limits them (proc(5), pid_max)
+    most = resource.getrlimit(processes)[1]
+    return hint.replace("{files}", str(resource.getrlimit(files)[1])).replace(
+        "{processes}", str(pid_max if most < 0 else min(most, pid_max))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """One engine, and what all its commands of one check have in common."""
@@ -701,10 +746,9 @@ class _ImageChecker:
         """Prove that the image can be executed, with the options of the build's container."""
         is_32_in_64 = self._platform not in local.platforms and self.arch is Arch.I686
         platform = OCI_PLATFORMS[Arch.X86_64] if is_32_in_64 else self._platform
-        has_network = any(re.match(r"--net(work)?(=|$)", arg) for arg in create_args)
+        # With the network the build will have: setting it up is what fails most without root.
         done, tail = self.session.run(
             *("run", "--rm", "--pull=never", f"--platform={platform}"),
-            *(() if has_network else ("--network=none",)),
             *create_args,
             "--entrypoint=/bin/true",
             self.image,
@@ -726,11 +770,12 @@ class _ImageChecker:
                 f"image {self.image} is not for {self._platform}: {last}",
                 f"name an image that has {self.arch}",
             )
+        hints = (_filled(hint) for sign, hint in _RUN_HINTS if re.search(sign, said))
+        own = f"try `{self.session.engine} run --rm --entrypoint=/bin/true {self.image}`"
         return self._bad(
             ImageFault.CANNOT_RUN,
             f"{self.session.engine} cannot run a container of {self.image}: {last}",
-            f"try `{self.session.engine} run --rm --entrypoint=/bin/true {self.image}`, "
-            "and see `orchestrator doctor`",
+            next(hints, f"{own}, and see docs/hosts.md"),
         )
 
     def _stopped(self, done: Finished, doing: str) -> ImageCheck:

@@ -264,15 +264,13 @@ def test_local_image_is_not_pulled(fake: Fake) -> None:
     ok, _, _, calls = check(fake, engine(f"echo '{image('arm64', 'v8')}'"))
     assert ok
     assert calls[-1] == (
-        "run --rm --pull=never --platform=linux/arm64 --network=none "
-        "--entrypoint=/bin/true registry.example/x/y:1"
+        "run --rm --pull=never --platform=linux/arm64 --entrypoint=/bin/true registry.example/x/y:1"
     )
 
 
 def test_options_of_the_build_are_proved_too(fake: Fake) -> None:
     script = engine(f"echo '{image('arm64')}'")
     _, _, _, calls = check(fake, script, args=("--network=host", "--volume=/a:/b"))
-    assert "--network=none" not in calls[-1]
     assert "--network=host --volume=/a:/b" in calls[-1]
 
 
@@ -417,6 +415,25 @@ def test_container_does_not_start(fake: Fake, said: str, fault: ImageFault) -> N
     ok, got, problem, _ = check(fake, script)
     assert (ok, got) == (False, fault)
     assert said.rpartition(": ")[2] in problem, "the innermost cause is told"
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("Error: runc: error setting rlimit type 7: operation not permitted", "--ulimit=nofile="),
+        ('Error: slirp4netns failed: open("/dev/net/tun"): Permission denied', "--network=host"),
+        ("Error: the requested cgroup controller cpu is not available", "[resources]"),
+        ("Error: crun: cgroups in hybrid mode not supported", "apt-get install runc"),
+    ],
+)
+def test_what_a_restricted_host_refuses_comes_with_its_cure(
+    fake: Fake, said: str, cure: str
+) -> None:
+    script = engine(f"echo '{image('arm64')}'", run=f"echo '{said}' >&2; exit 126")
+    _, fault, problem, _ = check(fake, script)
+    assert fault is ImageFault.CANNOT_RUN
+    assert cure in problem
+    assert "{" not in problem
 
 
 def test_pull_that_takes_too_long(fake: Fake) -> None:
