@@ -84,7 +84,7 @@ def index(python: Path, env: Mapping[str, str]) -> Check:
         where = env.get("PIP_FIND_LINKS", "nowhere")
         detail = f"not used (PIP_NO_INDEX); wheels come from {masked(where)}"
         return Check(name="package index", status=Level.OK, detail=detail)
-    asked = ["-m", "pip", "index", "versions", "pip", "--retries=0", "--timeout=10"]
+    asked = ["-m", "pip", "index", "versions", "pip", "--retries=1", "--timeout=10"]
     said = capture([str(python), "-I", *asked], env=env, timeout=30)
     shown = masked(env.get("PIP_INDEX_URL") or "pip's own index")
     if said.ok:
