@@ -584,6 +584,27 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CompilerCacheUse(StrEnum):
+    """Where compiled objects are kept for the next build."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompilerCacheStats:
+    """What the compiler cache did for one target.
+
+    Attributes:
+        hits: compilations whose result was there already.
+        misses: compilations that had to be done.
+    """
+
+    hits: int
+    misses: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What a target's container is made by, and of.
@@ -626,6 +647,7 @@ class BuildResult:
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
         container: what its container was made by and of; None without one.
+        compiler_cache: what the compiler cache did; None where the build had none.
     """
 
     target_id: TargetId
@@ -640,6 +662,7 @@ class BuildResult:
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
     container: Container | None = None
+    compiler_cache: CompilerCacheStats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from packaging.version import Version
 
+from orchestrator.builders import compiler_cache
 from orchestrator.builders.base import Backend, Job
+from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
@@ -53,6 +55,10 @@ Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Fi
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
 
 
+Compilers = Callable[[Path], Access]
+"""Opens the compiler cache for a build, given its private directory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """A target with the backend that will build it.
@@ -62,12 +68,15 @@ class Assignment:
         backend: what builds it.
         reason: why this backend.
         container: what its container is made by and of; None without one.
+        compilers: opens the compiler cache for it, given its private directory; None for a build
+            without.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
     container: Container | None = None
+    compilers: Compilers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +133,17 @@ class Worker:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
+            compiled = compiler_cache.stats(scratch)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
-        return _result(
+        result = _result(
             assignment,
             outcome,
             log=log_file,
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
         )
+        return replace(result, compiler_cache=compiled)
 
     def _attempt(
         self, assignment: Assignment, scratch: Path, log: TextIO
@@ -181,6 +192,7 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cancel,
+            compilers=None if assignment.compilers is None else assignment.compilers(scratch),
         )
         made = assignment.backend.build(job)
         if isinstance(made, Failure):
