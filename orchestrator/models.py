@@ -618,6 +618,31 @@ class CompilerCacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a target's container is made by, and of.
+
+    Attributes:
+        engine: ``docker`` or ``podman``.
+        version: the engine's version.
+        rootless: whether it runs without root.
+        cgroup: version of the control groups (``v2``), empty when it did not say.
+        storage: its storage driver, empty when it did not say.
+        image: the reference that was asked for.
+        image_id: the engine's ID of what that was.
+        digest: ``name@sha256:...`` in the registry; empty for a local image.
+    """
+
+    engine: str
+    version: str
+    rootless: bool
+    cgroup: str
+    storage: str
+    image: str
+    image_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """How one target ended.
 
@@ -633,6 +658,7 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        container: what its container was made by and of; None without one.
         compiler_cache: what the compiler cache did; None where the build had none.
         started: when the last attempt started, in seconds since the epoch; None if it never did.
         steps: (name, wall-clock seconds) of each step of the last attempt, in order.
@@ -652,6 +678,7 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    container: Container | None = None
     compiler_cache: CompilerCacheStats | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()

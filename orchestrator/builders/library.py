@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
-from orchestrator.builders.cibuildwheel import container_limits, image_reference
+from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.host import engine as engines
 from orchestrator.host import process
 from orchestrator.models import BackendName, Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.models import EnvVar
+    from orchestrator.models import Arch, EnvVar
 
 _PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
@@ -33,14 +33,16 @@ class LibraryBuilder:
 
     Attributes:
         host: tools, network, environment.
-        engine: docker or podman; None to run on this host.
+        engine: docker or podman, and what it can do; None to run on this host.
+        images: (image, architecture) -> the engine's ID of what was found good.
         create_args: the matrix' own arguments for the engine.
         label: put on every container, so that none can be left behind.
         name: the backend's name.
     """
 
     host: Host
-    engine: engines.EngineName | None
+    engine: engines.EngineStatus | None
+    images: Mapping[tuple[str, Arch], str]
     create_args: tuple[str, ...]
     label: str
     name: BackendName = BackendName.DIRECT
@@ -66,21 +68,33 @@ class LibraryBuilder:
         private = dict(job.compilers.private if job.compilers is not None else ())
         return {**self.host.env, **self.host.network.child_env(), **private}
 
-    def _in_container(self, engine: engines.EngineName, job: Job, tail: deque[str]) -> Outcome:
-        target = job.request.target
+    def _in_container(self, status: engines.EngineStatus, job: Job, tail: deque[str]) -> Outcome:
+        target, engine = job.request.target, status.name
         image = image_reference(target.image, target.arch, self.host.toolchain)
+        image = self.images.get((image, target.arch), image)
         script = _script(job, _PROJECT, in_container=True)
         env = self._env(job)
         arguments = (
             f"--label={self.label}",
             f"--platform={engines.OCI_PLATFORMS[target.arch]}",
             *self.host.network.container_args(),
-            *container_limits(target.resources),
+            *status.mount_args(),
+            *status.limit_args(target.resources),
             *(job.compilers.container_args() if job.compilers is not None else ()),
             *self.create_args,
         )
         created = process.capture(
-            [engine, "create", *arguments, "--entrypoint=", image, "sh", "-ec", script],
+            [
+                engine,
+                "create",
+                "--pull=never",
+                *arguments,
+                "--entrypoint=",
+                image,
+                "sh",
+                "-ec",
+                script,
+            ],
             env=env,
             timeout=COPY_TIMEOUT,
         )

@@ -12,6 +12,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.host.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {masked(str(problem))}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()

@@ -39,6 +39,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
     from rich.text import Text
 
     from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.host.secrets import masked
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
@@ -48,7 +49,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
     for what, value, origin in rows:
         line = line_of(origin, lines) if origin else None
         place = f"{matrix}:{line}: {origin}" if line else origin
-        table.add_row(*map(Text, (what, value, place)))  # "torch[extra]" is no markup
+        table.add_row(*map(Text, (what, masked(value), place)))  # "torch[extra]" is no markup
     stdout().print(table)
 
 

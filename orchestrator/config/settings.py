@@ -387,6 +387,8 @@ class Engine(Model):
     """auto, docker or podman."""
     create_args: Strings = ()
     """Extra arguments for the engine's create command."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled: where it is not here, before every run, or not at all."""
 
 
 class CompilerCache(Model):

@@ -260,6 +260,7 @@ class Session:
             facts=self._inputs.facts,
             engine_preference=self._inputs.engine.name,
             create_args=self._inputs.engine.create_args,
+            pull=self._inputs.engine.pull,
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
@@ -335,6 +336,7 @@ class Session:
                 request=request,
                 backend=backend,
                 reason=choice.reason,
+                container=choice.container,
                 compilers=self._compilers(cache, request.target, survey, choice, own),
             )
         return results | dict(
@@ -384,7 +386,7 @@ class Session:
         if cache is None or own_launcher(target, pyproject):
             return None
         names = compiler_names(target)
-        if choice.in_container or choice.backend is BackendName.CIBUILDWHEEL:
+        if choice.container is not None:
             return partial(cache.in_container, target, found=survey.programs(target, names))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
@@ -392,7 +394,8 @@ class Session:
         engine = survey.known_engine
         return LibraryBuilder(
             host=self._host,
-            engine=engine.name if choice.in_container and engine is not None else None,
+            engine=None if choice.container is None else engine,
+            images=survey.images,
             create_args=self._inputs.engine.create_args,
             label=f"{LABEL}={run_id}",
         )
@@ -413,7 +416,8 @@ class Session:
         if chosen is not None:
             backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
                 host=self._host,
-                engine=chosen.name,
+                engine=chosen,
+                images=survey.images,
                 create_args=self._inputs.engine.create_args,
                 label=f"{LABEL}={run_id}",
             )

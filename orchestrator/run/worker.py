@@ -24,9 +24,11 @@ from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
 from orchestrator.builders.transient import is_transient
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Container,
     Demands,
     Failure,
     FailureKind,
@@ -66,6 +68,7 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        container: what its container is made by and of; None without one.
         compilers: opens the compiler cache for it, given its private directory; None for a build
             without.
         parallel: variables that say how many programs it may run at once.
@@ -74,6 +77,7 @@ class Assignment:
     request: BuildRequest
     backend: Backend
     reason: str
+    container: Container | None = None
     compilers: Compilers | None = None
     parallel: Mapping[str, str] = field(default_factory=dict)
 
@@ -483,6 +487,7 @@ def _result(
         duration=duration,
         failure=failure,
         parts=assignment.request.target.parts,
+        container=assignment.container,
     )
 
 
@@ -493,6 +498,11 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.container is not None:
+        used = assignment.container
+        log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
     log.write(f"key      {assignment.request.key}\n")
-    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.writelines(
+        f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
+    )
     log.flush()
