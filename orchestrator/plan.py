@@ -167,6 +167,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     toolchain: Digest,
     builder: str,
     needs: Sequence[Digest] = (),
+    in_container: bool = True,
 ) -> BuildRequest:
     """Freeze everything that can influence the wheel's bytes, with its digest.
 
@@ -180,6 +181,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         toolchain: digest of the locked toolchain.
         builder: version of this program.
         needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
     """
     content = {
         "identifier": target.build_identifier or target.platform,
@@ -191,7 +193,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
         "pins": target.pins,
-        "image": target.image if backend is BackendName.CIBUILDWHEEL or target.library else "",
+        "image": target.image if in_container or target.library else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
         "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
         "source": [source.name, source.digest, source.epoch],
