@@ -354,12 +354,12 @@ class Session:
             shop = Shop(host=self._host, engine=engine.name, create_args=create_args, label=label)
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
-        if shop is not None:
-            return Contained(shop=shop)
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
                 host=self._host, engine=engine.name, create_args=create_args, label=label
             )
+        if shop is not None:
+            return Contained(shop=shop)
         found = survey.pythons
         return Direct(
             host=self._host,
