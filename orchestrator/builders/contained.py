@@ -46,11 +46,10 @@ class Contained:
 
     def build(self, job: Job) -> Outcome:
         """See `Backend.build`."""
-        target = job.request.target
-        grafts = target.steps.repair == "auditwheel"
+        grafts = job.request.target.steps.repair == "auditwheel"
         mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
         try:
-            with self.shop.container(target, _IDLE, step="start", mounts=mounts) as container:
+            with self.shop.container(job, _IDLE, step="start", mounts=mounts) as container:
                 job.step("start")
                 container.start()
                 job.step("copy")

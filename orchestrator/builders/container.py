@@ -14,8 +14,7 @@ from orchestrator.models import Failure, FailureKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orchestrator.builders.base import Host
-    from orchestrator.models import Target
+    from orchestrator.builders.base import Host, Job
 
 PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
@@ -55,12 +54,12 @@ class Shop:
 
     @contextmanager
     def container(
-        self, target: Target, command: Sequence[str], *, step: str, mounts: Sequence[str] = ()
+        self, job: Job, command: Sequence[str], *, step: str, mounts: Sequence[str] = ()
     ) -> Iterator[Container]:
         """Make a container of a target's image that will run a command once it is started.
 
         Args:
-            target: whose image, platform and limits.
+            job: whose image, platform, limits and compiler cache.
             command: what it runs.
             step: the step that fails when the engine refuses.
             mounts: further arguments.
@@ -68,6 +67,7 @@ class Shop:
         Raises:
             ContainerError: the engine refuses.
         """
+        target, compilers = job.request.target, job.compilers
         image = image_reference(target.image, target.arch, self.host.toolchain)
         made = process.capture(
             [
@@ -76,10 +76,11 @@ class Shop:
                 *self.host.network.container_args(),
                 *container_limits(target.resources),
                 *mounts,
+                *(compilers.container_args() if compilers is not None else ()),
                 *self.create_args,
                 *("--entrypoint=", image, *command),
             ],
-            env=self.env,
+            env={**self.env, **dict(compilers.private if compilers is not None else ())},
             timeout=COPY_TIMEOUT,
         )
         if not made.ok:

@@ -92,7 +92,9 @@ class _HostSteps(Steps):
         scratch = self.job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         network = self.host.network.child_env()
-        return {**self.host.env, **network, "TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        private = dict(self.job.compilers.private if self.job.compilers is not None else ())
+        own = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        return {**self.host.env, **network, **private, **own}
 
     def builder(self) -> str:
         return self._venv("venv", self._interpreter)

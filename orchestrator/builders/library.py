@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.models import BuildRequest, EnvVar
+    from orchestrator.models import EnvVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +48,15 @@ class LibraryBuilder:
         return self._in_container(self.shop, job, tail)
 
     def _on_host(self, job: Job, tail: deque[str]) -> Failure | None:
-        script = _script(job.request, str(job.source), in_container=False)
-        env = {**self.host.env, **self.host.network.child_env()}
+        script = _script(job, str(job.source), in_container=False)
+        private = dict(job.compilers.private if job.compilers is not None else ())
+        env = {**self.host.env, **self.host.network.child_env(), **private}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
     def _in_container(self, shop: Shop, job: Job, tail: deque[str]) -> Outcome:
-        script = _script(job.request, PROJECT, in_container=True)
-        target, command = job.request.target, ("sh", "-ec", script)
+        script = _script(job, PROJECT, in_container=True)
         try:
-            with shop.container(target, command, step="library") as container:
+            with shop.container(job, ("sh", "-ec", script), step="library") as container:
                 container.put(f"{job.source}/.", PROJECT)
                 argv = [shop.engine, "start", "--attach", container.id]
                 failed = self._run(argv, job, tail, env=shop.env)
@@ -113,13 +113,14 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
     return None
 
 
-def _script(request: BuildRequest, folder: str, *, in_container: bool) -> str:
-    target = request.target
+def _script(job: Job, folder: str, *, in_container: bool) -> str:
+    request, target = job.request, job.request.target
     epoch = f"export SOURCE_DATE_EPOCH={request.source.epoch}"
     command = target.library.command if target.library is not None else ""
     command = command.replace("{project}", folder).replace("{package}", folder)
     enter = [f"cd {folder}"] if in_container else []
-    return "\n".join([*enter, epoch, *map(_export, target.env), command])
+    compilers = job.compilers.exports() if job.compilers is not None else ()
+    return "\n".join([*enter, epoch, *map(_export, target.env), *compilers, command])
 
 
 def _export(variable: EnvVar) -> str:

@@ -192,11 +192,10 @@ class Steps(ABC):
             "scratch": str(self.job.scratch),
         }
         question.write_text(json.dumps(asked), encoding="utf-8")
-        env = {
-            **self.host.env,
-            **self.host.network.child_env(),
-            **cibuildwheel.options(self.job.request, repair_with=self.repair_with),
-        }
+        asked_for = cibuildwheel.options(
+            self.job.request, repair_with=self.repair_with, compilers=self.job.compilers
+        )
+        env = {**self.host.env, **self.host.network.child_env(), **asked_for}
         script = ["-I", str(OPTIONS_SCRIPT), str(question), str(answer)]
         argv = [str(self.host.toolchain.python), *script]
         if self.attempt(argv, argv, env, self.job.source) != 0:

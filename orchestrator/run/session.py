@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,12 @@ from orchestrator import __version__
 from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
+from orchestrator.builders.compiler_cache import (
+    REMOTE,
+    CompilerCache,
+    compiler_names,
+    own_launcher,
+)
 from orchestrator.builders.contained import Contained
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
@@ -34,6 +41,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
     BuildResult,
+    CompilerCacheUse,
     Failure,
     FailureKind,
     Status,
@@ -42,13 +50,14 @@ from orchestrator.models import (
 from orchestrator.plan import make_request, planned_backend
 from orchestrator.run import scheduler
 from orchestrator.run.executors.local import Run
-from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from orchestrator.builders.origin import Origin
+    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
     from orchestrator.models import BuilderFacts, BuildRequest, Target
     from orchestrator.run.executors.local import Listener
@@ -83,6 +92,7 @@ class Inputs:
     Attributes:
         targets: the selected targets, in plan order.
         origin: the source.
+        compiler_cache: ``[compiler-cache]`` of the matrix.
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
@@ -93,6 +103,7 @@ class Inputs:
     origin: Origin
     matrix: Path
     engine: Engine
+    compiler_cache: CompilerCacheSettings
     facts: BuilderFacts
 
 
@@ -315,12 +326,14 @@ class Session:
             requests[target.id] = request_for(
                 here, staged, choice.backend, requests, in_container=choice.in_container
             )
+        cache, own = self._compiler_cache(), staged.pyproject
         for target_id, request in requests.items():
             choice = choices[target_id]
             assignments[target_id] = Assignment(
                 request=request,
                 backend=self._backend(request, choice, survey, run.name),
                 reason=choice.reason,
+                compilers=self._compilers(cache, request.target, survey, choice, own),
             )
         state = scheduler.State(
             slots=self._options.jobs,
@@ -341,6 +354,30 @@ class Session:
             cancel=self.cancel,
         )
         return results | dict(executor.run())
+
+    def _compiler_cache(self) -> CompilerCache | None:
+        settings, program = self._inputs.compiler_cache, self._host.toolchain.bin / "ccache"
+        if settings.use is CompilerCacheUse.OFF or not program.exists():
+            return None
+        remote = settings.use is CompilerCacheUse.REMOTE
+        return CompilerCache(
+            program=program,
+            home=self._host.cache_dir / "ccache",
+            size=settings.size,
+            remote=self._environ.get(REMOTE, "") if remote else "",
+        )
+
+    @staticmethod
+    def _compilers(
+        cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
+    ) -> Compilers | None:
+        """Return what opens the cache for a target's build, None where it has one of its own."""
+        if cache is None or own_launcher(target, pyproject):
+            return None
+        names = compiler_names(target)
+        if choice.in_container:
+            return partial(cache.in_container, target, found=survey.programs(target, names))
+        return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
         self, request: BuildRequest, choice: Choice, survey: Survey, run_id: str
