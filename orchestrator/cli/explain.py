@@ -76,6 +76,8 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         if amount is not None:
             yield name, str(amount), origins.get(f"resources.{name}", "")
     yield from _demands(target.demands, origins)
+    if target.publish:
+        yield "publish to", ", ".join(target.publish), origins.get("publish.to", "")
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
         shell = " (shell)" if each.shell else ""

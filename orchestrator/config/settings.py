@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import sources
+from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
@@ -79,6 +80,17 @@ def _rule(value: str) -> str:
     return value
 
 
+def _destination(value: str) -> str:
+    if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
+        close = get_close_matches(value, DESTINATIONS, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        known = ", ".join(DESTINATIONS)
+        raise PydanticCustomError(
+            "destination", f"must be {known}, github-release or a URL, got {value!r}{hint}"
+        )
+    return value
+
+
 _TEXT = {"type": ["string", "integer"]}
 _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
@@ -102,6 +114,7 @@ Size = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
+DestinationName = Annotated[str, AfterValidator(_destination)]
 
 
 class Model(BaseModel):
@@ -289,6 +302,13 @@ class Verify(Model):
     """Texts that no member may contain, such as the directory it was built in."""
 
 
+class Publish(Model):
+    """Where wheels are meant to go."""
+
+    to: Annotated[tuple[DestinationName, ...], Field(strict=False)] | None = None
+    """``pypi``, ``testpypi``, ``github-release`` or URLs; what one would refuse is an error."""
+
+
 def _ranking(value: Any) -> Any:
     """A single value is a source if it reads like one, else it stands for itself."""
     if isinstance(value, list | tuple):
@@ -378,6 +398,8 @@ class Override(Model):
     """As ``[version]``."""
     verify: Verify = Verify()
     """As ``[verify]``."""
+    publish: Publish = Publish()
+    """As ``[publish]``."""
 
 
 class Engine(Model):
@@ -510,6 +532,8 @@ class Matrix(Model):
     """How versions are composed."""
     verify: Verify = Verify()
     """What wheels must satisfy."""
+    publish: Publish = Publish()
+    """Where wheels are meant to go."""
 
 
 class Channel(Matrix):

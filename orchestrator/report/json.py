@@ -70,6 +70,7 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
         "env": {each.name: masked(each.value) for each in target.env},
         "key": key,

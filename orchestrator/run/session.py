@@ -28,6 +28,8 @@ from orchestrator.builders.compiler_cache import (
     compiler_names,
     own_launcher,
 )
+from orchestrator.builders.contained import Contained
+from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.source import Staged, fetch_sdist, stage
@@ -134,6 +136,8 @@ def request_for(
     staged: Staged,
     backend: BackendName,
     made: Mapping[TargetId, BuildRequest],
+    *,
+    in_container: bool,
 ) -> BuildRequest:
     """Return the request of a target, with its key.
 
@@ -142,6 +146,7 @@ def request_for(
         staged: the source.
         backend: what builds it.
         made: the requests of the targets it needs.
+        in_container: whether that is in a container of the target's image.
     """
     return make_request(
         target,
@@ -150,6 +155,7 @@ def request_for(
         toolchain=toolchain.lock_digest(),
         builder=__version__,
         needs=[made[each].key for each in target.needs],
+        in_container=in_container,
     )
 
 
@@ -179,7 +185,8 @@ def planned_requests(
         staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=ours)
         made: dict[TargetId, BuildRequest] = {}
         for each in inputs.targets:  # in plan order: what is needed comes first
-            made[each.id] = request_for(each, staged, planned_backend(each, inputs.facts), made)
+            backend = planned_backend(each, inputs.facts)
+            made[each.id] = request_for(each, staged, backend, made, in_container=True)
         return tuple(made.values())
 
 
@@ -321,20 +328,17 @@ class Session:
                 continue
             own_test = "test-command" in staged.source.own_options
             has_test = own_test or target.steps.test_command is not None
-            testers = survey.testers(target, choice.backend) if has_test else ()
+            testers = survey.testers(target, choice) if has_test else ()
             here = replace(target, test_pythons=testers)
-            requests[target.id] = request_for(here, staged, choice.backend, requests)
-        backends = self._backends(survey, run.name)
+            requests[target.id] = request_for(
+                here, staged, choice.backend, requests, in_container=choice.container is not None
+            )
         cache, own = self._compiler_cache(), staged.pyproject
         for target_id, request in requests.items():
             choice = choices[target_id]
-            if request.target.library is not None:
-                backend = self._library_builder(survey, run.name, choice)
-            else:
-                backend = backends[request.backend]
             assignments[target_id] = Assignment(
                 request=request,
-                backend=backend,
+                backend=self._backend(request, choice, survey, run.name),
                 reason=choice.reason,
                 container=choice.container,
                 compilers=self._compilers(cache, request.target, survey, choice, own),
@@ -390,38 +394,42 @@ class Session:
             return partial(cache.in_container, target, found=survey.programs(target, names))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
-    def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
+    def _backend(
+        self, request: BuildRequest, choice: Choice, survey: Survey, run_id: str
+    ) -> Backend:
+        """Return what builds a target, as `choose` decided."""
+        label = f"{LABEL}={run_id}"
+        create_args = self._inputs.engine.create_args
         engine = survey.known_engine
-        return LibraryBuilder(
-            host=self._host,
-            engine=None if choice.container is None else engine,
-            images=survey.images,
-            create_args=self._inputs.engine.create_args,
-            label=f"{LABEL}={run_id}",
-        )
-
-    def _backends(self, survey: Survey, run_id: str) -> dict[BackendName, Backend]:
-        backends: dict[BackendName, Backend] = {
-            BackendName.DIRECT: Direct(
+        shop = None
+        if choice.container is not None and engine is not None:
+            shop = Shop(
                 host=self._host,
-                interpreters={
-                    tag: each.interpreter
-                    for tag, each in survey.pythons.items()
-                    if each.interpreter is not None
-                },
-                include_dirs={tag: each.include_dirs for tag, each in survey.pythons.items()},
-            )
-        }
-        chosen = survey.known_engine
-        if chosen is not None:
-            backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
-                host=self._host,
-                engine=chosen,
+                engine=engine,
                 images=survey.images,
-                create_args=self._inputs.engine.create_args,
-                label=f"{LABEL}={run_id}",
+                create_args=create_args,
+                label=label,
             )
-        return backends
+        if request.target.library is not None:
+            return LibraryBuilder(host=self._host, shop=shop)
+        if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
+            return Cibuildwheel(
+                host=self._host,
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
+            )
+        if shop is not None:
+            return Contained(shop=shop)
+        found = survey.pythons
+        return Direct(
+            host=self._host,
+            interpreters={
+                tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
+            },
+            include_dirs={tag: each.include_dirs for tag, each in found.items()},
+        )
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}
