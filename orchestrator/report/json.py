@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models import (
         BuildResult,
+        CompilerCacheStats,
         Digest,
         Exclusion,
         Finding,
@@ -187,6 +188,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "backend_reason": result.backend_reason,
         "duration": round(result.duration, 3),
         "version_parts": [_part(each) for each in result.parts],
+        "compiler_cache": _compilations(result.compiler_cache),
         "wheel": None if result.wheel is None else wheel(result.wheel),
         "rejected": _relative(result.rejected, root),
         "log": _relative(result.log, root),
@@ -199,6 +201,10 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
             "hint": failure.hint,
         },
     }
+
+
+def _compilations(done: CompilerCacheStats | None) -> dict[str, int] | None:
+    return None if done is None else {"hits": done.hits, "misses": done.misses}
 
 
 def _relative(path: Path | None, root: Path) -> str | None:
