@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.host.secrets import masked
 from orchestrator.models import Severity, Status
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
-        "env": {each.name: each.value for each in target.env},
+        "env": {each.name: masked(each.value) for each in target.env},
         "key": key,
     }
 
@@ -209,6 +212,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "status": result.status,
         "backend": result.backend,
         "backend_reason": result.backend_reason,
+        "container": None if result.container is None else asdict(result.container),
         "duration": round(result.duration, 3),
         "version_parts": [_part(each) for each in result.parts],
         "compiler_cache": _compilations(result.compiler_cache),
