@@ -573,7 +573,7 @@ def encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
 
 # What names with a flaw have in them, each between newlines; honest ones hardly ever.
 _ODD = (
-    *("\\", "\0", "//", "/./", "/../", "/.\n", "/..\n", ":/"),
+    *("\\", "\0", "//", "/./", "/../", "/.\n", "/..\n", ":/", ":\n"),
     *("\n/", "\n./", "\n../", "\n.\n", "\n..\n", "\n\n"),
 )
 

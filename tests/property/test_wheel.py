@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models import Arch, Libc
-from orchestrator.wheel import elf, inflate, open_wheel, report, retag, verify, window
-from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, verify, window
+from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, Engine, Packed, fastest
 from tests.unit.wheel.auditor import audited, load_policies
 from tests.unit.wheel.conftest import EXTENSION
@@ -64,6 +64,25 @@ versions = st.builds(
     st.lists(st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True), max_size=3),
 )
 build_tags = st.one_of(st.just(""), st.from_regex(r"[0-9][A-Za-z0-9_.]{0,8}", fullmatch=True))
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.text("ab./\\\0\nC:ä", max_size=6), max_size=4))
+@example([":"])
+def test_names_that_look_plain_together_are_sound_each(names: list[str]) -> None:
+    if _plain_names(names):
+        for name in names:
+            assert _flaw_of_name(zipfile.ZipInfo(name)) is None, name
+
+
+@given(st.text("a,= \r\n\0ä", max_size=40))
+def test_a_record_without_quotes_is_read_as_csv_reads_it(text: str) -> None:
+    rows = record.parse(text.encode(), where="")
+    # The same with quotes far behind it, which ask for Python's reader.
+    *slow, last = record.parse(f'{text}\n"q"'.encode(), where="")
+    assert last.path == "q"
+    assert [row[:3] for row in rows] == [row[:3] for row in slow]
+    assert [row.text.rstrip("\r\n") for row in rows] == [row.text.rstrip("\r\n") for row in slow]
 
 
 def parse(data: bytes) -> None:

@@ -74,6 +74,7 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"demo/../../x"), "leaves the wheel"),
         (Entry(name=b"/x"), "absolute"),
         (Entry(name=b"C:/x"), "absolute"),
+        (Entry(name=b"C:"), "absolute"),
         (Entry(name=b"..\\x"), "backslash"),
         (Entry(name=b"x\0.py"), "NUL"),
         (Entry(name=b""), "not normal"),
