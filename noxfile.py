@@ -53,7 +53,9 @@ def tests(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
-    session.run("pytest", *session.posargs, env={"CI": os.environ.get("CI", "")})
+    # In as many processes as there are cores; tests/conftest.py says what stays together.
+    parallel = ("--numprocesses=auto", "--dist=loadgroup", "--no-loadscope-reorder")
+    session.run("pytest", *parallel, *session.posargs, env={"CI": os.environ.get("CI", "")})
 
 
 @nox.session
