@@ -121,10 +121,7 @@ def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple
     fatal = [each for each in checks if each.status is Level.FAIL]
     if fatal:
         raise EnvironmentProblemError(
-            *(
-                Problem(what=f"not enough space: {each.detail}", where=each.name, hint=each.fix)
-                for each in fatal
-            )
+            *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
         )
     return tuple(each for each in checks if each.status is Level.WARN)
 
@@ -311,7 +308,9 @@ class _Examination:
 
     def _toolchain(self) -> Check:
         if self._tools is not None:
-            return Check(name="toolchain", status=Level.OK, detail=str(self._tools.root))
+            base = self._tools.base
+            detail = f"{self._tools.root} (Python {base.version}, {base.path})"
+            return Check(name="toolchain", status=Level.OK, detail=detail)
         return Check(
             name="toolchain",
             status=Level.WARN,
