@@ -115,6 +115,10 @@ class Survey:
         """Why the cibuildwheel backend cannot build ``target`` here; None when it can."""
         if target.build_identifier not in self.facts.identifiers:
             return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
+        return self.no_python_in_container(target)
+
+    def no_python_in_container(self, target: Target) -> Problem | None:
+        """Why no container with the target's Python can run here; None when one can."""
         problem = self.no_container(target)
         chosen = self.engine.chosen
         if problem is not None or chosen is None:
@@ -124,6 +128,10 @@ class Survey:
         if key not in self._pythons:
             self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
         return _no_python(target, self._pythons[key])
+
+    def is_local(self, target: Target) -> bool:
+        """Whether this machine's own architecture and libc are the target's."""
+        return how(host_arch(), target.arch) is Execution.NATIVE and target.libc is self.libc
 
     def no_container(self, target: Target) -> Problem | None:
         """Why no container of the target's image can run here; None when one can."""
@@ -228,13 +236,13 @@ class Survey:
             self.pythons[target.python] = self.find(target.python)
         return self.pythons[target.python].problem
 
-    def testers(self, target: Target, backend: BackendName) -> tuple[str, ...]:
+    def testers(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
-        if backend is BackendName.CIBUILDWHEEL:
+        if choice.container is not None:
             key = (image_reference(target.image, target.arch, self.host.toolchain), target.arch)
             there = self._pythons.get(key)
             later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
-            # cibuildwheel builds with the lowest it is given, and tests that wheel on the others.
+            # The wheel is built with the lowest, and tested on the others.
             return tuple(p for p in later if there is None or f"{p}-{p}" in there)
         found = []
         for python in target.test_pythons:
@@ -324,6 +332,16 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
                 container=survey.container(target),
             )
         problems.append(problem)
+    if _belongs_in_container(target, survey, wanted):
+        problem = survey.no_python_in_container(target)
+        if problem is None:
+            why = f"{problems[0].what}; " if problems else ""
+            return Choice(
+                backend=BackendName.DIRECT,
+                reason=f"{why}{_engine_reason(target, survey)}",
+                container=survey.container(target),
+            )
+        problems.append(problem)
     if wanted in {None, BackendName.DIRECT}:
         problem = survey.no_direct(target)
         if problem is None:
@@ -333,6 +351,17 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
             return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
         problems.append(problem)
     return _unavailable(_joined(problems))
+
+
+def _belongs_in_container(target: Target, survey: Survey, wanted: BackendName | None) -> bool:
+    """Whether the direct backend builds a target in a container of its image.
+
+    Asked for by name it stays on this host where it can. By itself it takes what cibuildwheel has
+    no name for, and only then: an image that cibuildwheel cannot use is of no use to it either.
+    """
+    if wanted is BackendName.DIRECT:
+        return not survey.is_local(target)
+    return wanted is None and target.build_identifier not in survey.facts.identifiers
 
 
 def _unavailable(together: Problem) -> Choice:

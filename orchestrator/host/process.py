@@ -81,12 +81,14 @@ class Finished:
         duration: wall-clock seconds.
         timed_out: whether it was stopped because its time was up.
         cancelled: whether it was stopped because the run was cancelled.
+        cpu_seconds: CPU time, user and system, of it and of all it started and waited for.
     """
 
     returncode: int
     duration: float
     timed_out: bool
     cancelled: bool
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     log: TextSink | LineCallback,
     on_line: LineCallback | None = None,
     timeout: float | None = None,
+    until: Callable[[], float | None] | None = None,
     cancel: Cancel | None = None,
     grace: Grace | None = None,
     pass_fds: Sequence[int] = (),
@@ -180,6 +183,8 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         log: gets every line: a text file (with line ends) or a callable (without).
         on_line: also gets every line, for progress.
         timeout: seconds after which it is stopped.
+        until: asked again and again for the `time.monotonic` at which it is stopped, for a limit
+            that changes as it goes from step to step; None for no limit.
         cancel: stops it when set; already set: nothing is started.
         grace: how long it may take to stop.
         pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
@@ -197,10 +202,12 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
         tree = _Tree(child.pid)
-        stack.callback(_reap, child)
+        cpu = [0.0]
+        stack.callback(_reap, child, cpu)
         stack.enter_context(cancel.registered(tree))
         stack.callback(tree.signal, signal.SIGKILL)
-        watch = _Watch(tree, started, timeout, cancel, grace or Grace())
+        end = None if timeout is None else started + timeout
+        watch = _Watch(tree, until or (lambda: end), cancel, grace or Grace())
         try:
             _pump(child, tree, lines, watch)
         except BaseException:
@@ -213,6 +220,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         timed_out=watch.timed_out,
         # `set` interrupts at once, so the program may have stopped before the watch looked.
         cancelled=watch.cancelled or (cancel.is_set() and not watch.timed_out),
+        cpu_seconds=cpu[0],
     )
 
 
@@ -329,12 +337,12 @@ class _Watch:
     """Decides when a program has to stop, and raises the pressure until it does."""
 
     def __init__(
-        self, tree: _Tree, started: float, timeout: float | None, cancel: Cancel, grace: Grace
+        self, tree: _Tree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
     ) -> None:
         self.timed_out = False
         self.cancelled = False
         self._tree = tree
-        self._end = None if timeout is None else started + timeout
+        self._until = until
         self._cancel = cancel
         self._steps = deque(
             [
@@ -349,7 +357,8 @@ class _Watch:
         now = time.monotonic()
         if not (self.timed_out or self.cancelled):
             self.cancelled = self._cancel.is_set()
-            self.timed_out = not self.cancelled and self._end is not None and now >= self._end
+            end = self._until()
+            self.timed_out = not self.cancelled and end is not None and now >= end
         if (self.timed_out or self.cancelled) and self._steps and now >= self._next:
             number, patience = self._steps.popleft()
             self._next = now + patience
@@ -462,8 +471,11 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
-    child.wait()
+def _reap(child: subprocess.Popen[bytes], cpu: list[float]) -> None:
+    """Wait for a child that has ended or will, and say what CPU time it took."""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    cpu[0] = usage.ru_utime + usage.ru_stime
     if child.stdout is not None:
         child.stdout.close()
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.secrets import masked
-from orchestrator.models import Status
+from orchestrator.models import Severity, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +70,7 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
         "env": {each.name: masked(each.value) for each in target.env},
         "key": key,
@@ -97,6 +98,29 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
         "schema": SCHEMA,
         "wheels": [
             {"path": str(path), **wheel(report), **_details(report)} for path, report in reports
+        ],
+    }
+
+
+def verify_document(
+    verdicts: Iterable[tuple[Path, tuple[Finding, ...], WheelReport | None]],
+) -> dict[str, Any]:
+    """Return ``verify --json``.
+
+    Args:
+        verdicts: a wheel, all that was found, and the report on it; None for a file that cannot be
+            read as a wheel at all.
+    """
+    return {
+        "schema": SCHEMA,
+        "wheels": [
+            {
+                "path": str(path),
+                "ok": not any(each.severity is Severity.ERROR for each in findings),
+                **({} if report is None else wheel(report)),
+                "problems": [finding(each) for each in findings],
+            }
+            for path, findings, report in verdicts
         ],
     }
 

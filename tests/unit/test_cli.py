@@ -454,6 +454,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "test_pythons": [],
         "needs": [],
         "library": None,
+        "publish": [],
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
     assert len(key) == 64
