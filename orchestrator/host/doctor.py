@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
 from orchestrator.host import emulation, engine, interpreters, machine, reach, toolchain
 from orchestrator.host.checkup import Check, Level, failed
-from orchestrator.host.emulation import Execution
 from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork, base_env
 
@@ -394,17 +393,14 @@ class _Examination:
 
 
 def _emulation(arch: Arch) -> tuple[Check, ...]:
-    """Does this machine run programs of an architecture?"""
-    host = emulation.host_arch()
+    """Does this machine run programs of an architecture? One is run."""
     name = f"emulation {arch}"
-    execution = emulation.how(host, arch)
-    if execution is not Execution.EMULATED:
-        return (Check(name=name, status=Level.OK, detail=f"{execution} on {host}"),)
-    status = emulation.binfmt(arch)
-    if status.problem is None:
-        detail = f"{status.interpreter} (flags {status.flags})"
-        return (Check(name=name, status=Level.OK, detail=detail),)
-    return (failed(name, Level.FAIL, status.problem),)
+    found = emulation.examine(arch)
+    warnings = (failed(name, Level.WARN, each) for each in found.warnings)
+    if found.problem is not None:
+        register = partial(emulation.register, arch)
+        return (failed(name, Level.FAIL, found.problem, register), *warnings)
+    return (Check(name=name, status=Level.OK, detail=found.detail), *warnings)
 
 
 def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
