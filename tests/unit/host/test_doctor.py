@@ -28,7 +28,7 @@ def places(tmp_path: Path) -> Places:
 
 
 def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
-    given: dict[str, Any] = {"python": "cp399", "image": IMAGE, "in_container": True}
+    given: dict[str, Any] = {"python": "cp399", "image": IMAGE}
     return Wanted(**{"id": name, "arch": arch, "on_host": True, **given, **changes})
 
 
