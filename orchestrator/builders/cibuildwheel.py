@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
-import shutil
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,9 +153,10 @@ class Cibuildwheel:
         folder = job.scratch / "client"
         folder.mkdir(exist_ok=True)
         name = self.engine.name
-        client = shutil.which(name, path=self.host.env["PATH"]) or name
         script = folder / name
-        script.write_text(_NEVER_PULL.format(client=shlex.quote(client)), encoding="utf-8")
+        # The host's own PATH, or this script would find itself.
+        text = _NEVER_PULL.format(path=shlex.quote(self.host.env["PATH"]), client=name)
+        script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
         return folder
 
@@ -208,6 +208,7 @@ for each do
     test "$each" != --pull=always || each=--pull=never
     set -- "$@" "$each"
 done
+PATH={path}
 exec {client} "$@"
 """
 

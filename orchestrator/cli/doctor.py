@@ -79,7 +79,7 @@ def _look(
     def look() -> tuple[Check, ...]:
         targets: tuple[Wanted, ...] = ()
         if workspace is not None and plan is not None:
-            targets = tuple(_wanted(workspace, plan, toolchain.existing(cache)))
+            targets = tuple(_wanted(plan, toolchain.existing(cache)))
         return doctor.examine(
             targets=targets,
             places=places,
@@ -91,7 +91,7 @@ def _look(
     return look
 
 
-def _wanted(workspace: Workspace, plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
+def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
     """Say of each target what may build it here, and in which image."""
     from orchestrator.builders.choose import host_libc
     from orchestrator.builders.cibuildwheel import image_reference
@@ -99,7 +99,6 @@ def _wanted(workspace: Workspace, plan: Plan, tools: Toolchain | None) -> Iterat
 
     libc = host_libc()
     for each in plan.targets:
-        known = each.build_identifier in workspace.facts.identifiers or each.library is not None
         pinned = not any(mark in each.image for mark in "/:@")
         image = each.image
         if pinned:
@@ -109,7 +108,6 @@ def _wanted(workspace: Workspace, plan: Plan, tools: Toolchain | None) -> Iterat
             arch=each.arch,
             python=each.python,
             image=image,
-            in_container=known,
             on_host=each.libc is libc,
         )
     for unknown in plan.undetermined:
@@ -119,7 +117,6 @@ def _wanted(workspace: Workspace, plan: Plan, tools: Toolchain | None) -> Iterat
             arch=unknown.arch,
             python=unknown.python,
             image=image if any(mark in image for mark in "/:@") else "",
-            in_container=True,
             on_host=True,
         )
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
 from orchestrator.host import emulation, engine, interpreters, machine, reach, toolchain
 from orchestrator.host.checkup import Check, Level, failed
-from orchestrator.host.emulation import Execution
 from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork, base_env
 
@@ -37,7 +36,6 @@ class Wanted:
         arch: its architecture.
         python: its python tag; empty for a library.
         image: its image as the engine gets it; empty where only the toolchain knows.
-        in_container: whether some backend has a container for it.
         on_host: whether its libc is this machine's, so that it could be built without.
     """
 
@@ -45,7 +43,6 @@ class Wanted:
     arch: Arch
     python: str
     image: str
-    in_container: bool
     on_host: bool
 
 
@@ -175,7 +172,7 @@ class _Examination:
                 *self._engines(statuses, lost),
                 *self._needed(images, lost),
                 *(check for checks in emulations.values() for check in checks),
-                *(self._level_of_python(*each, chosen) for each in here.items()),
+                *(self._level_of_python(each, chosen) for each in here.values()),
                 *builders.result(),
                 self._toolchain(),
                 *network.result(),
@@ -191,7 +188,7 @@ class _Examination:
 
     @property
     def _images(self) -> tuple[tuple[str, Arch], ...]:
-        wanted = (each for each in self._targets if each.in_container and each.image)
+        wanted = (each for each in self._targets if each.image)
         return tuple(dict.fromkeys((each.image, each.arch) for each in wanted))
 
     def _engines(
@@ -296,12 +293,10 @@ class _Examination:
             fix=fix if lacks else "",
         )
 
-    def _level_of_python(
-        self, python: str, check: Check, chosen: engine.EngineStatus | None
-    ) -> Check:
+    @staticmethod
+    def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
         """Containers bring their own: with an engine, one that lacks here is no worry."""
-        inside = [each.in_container for each in self._targets if each.python == python]
-        if check.status is Level.OK or chosen is None or not all(inside):
+        if check.status is Level.OK or chosen is None:
             return check
         detail = f"{check.detail} (containers bring their own)"
         return Check(name=check.name, status=Level.OK, detail=detail)
@@ -367,8 +362,6 @@ class _Examination:
         images: Mapping[tuple[str, Arch], Check],
         emulations: Mapping[Arch, Sequence[Check]],
     ) -> str:
-        if not target.in_container:
-            return "no backend has a container for it"
         if chosen is None:
             return "there is no container engine"
         broken = [each for each in emulations[target.arch] if each.status is Level.FAIL]
@@ -396,17 +389,14 @@ class _Examination:
 
 
 def _emulation(arch: Arch) -> tuple[Check, ...]:
-    """Does this machine run programs of an architecture?"""
-    host = emulation.host_arch()
+    """Does this machine run programs of an architecture? One is run."""
     name = f"emulation {arch}"
-    execution = emulation.how(host, arch)
-    if execution is not Execution.EMULATED:
-        return (Check(name=name, status=Level.OK, detail=f"{execution} on {host}"),)
-    status = emulation.binfmt(arch)
-    if status.problem is None:
-        detail = f"{status.interpreter} (flags {status.flags})"
-        return (Check(name=name, status=Level.OK, detail=detail),)
-    return (failed(name, Level.FAIL, status.problem),)
+    found = emulation.examine(arch)
+    warnings = (failed(name, Level.WARN, each) for each in found.warnings)
+    if found.problem is not None:
+        register = partial(emulation.register, arch)
+        return (failed(name, Level.FAIL, found.problem, register), *warnings)
+    return (Check(name=name, status=Level.OK, detail=found.detail), *warnings)
 
 
 def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:

@@ -212,7 +212,8 @@ def test_an_image_of_a_registry_is_recorded_by_its_digest(
 
     if host_arch() is not Arch.X86_64:
         pytest.skip("the image is for x86_64")
-    name = registry.image.removesuffix(":1")
+    tagged = registry.image
+    name = tagged.removesuffix(":1")
     with registry.down:
         assert check(registry.image, pull="never").fault is ImageFault.NOT_FOUND
         assert pullable(engine, registry.image, env=registry.env) is None

@@ -10,7 +10,7 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import doctor, emulation, engine, machine, toolchain
 from orchestrator.host.checkup import Check, Level
 from orchestrator.host.doctor import Containers, Places, Wanted, examine, preflight
-from orchestrator.host.emulation import BinfmtStatus, host_arch
+from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.engine import EngineName, EngineStatus, ImageCheck, ImageFault
 from orchestrator.host.network import HostNetwork
 from orchestrator.models import Arch
@@ -28,7 +28,7 @@ def places(tmp_path: Path) -> Places:
 
 
 def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
-    given: dict[str, Any] = {"python": "cp399", "image": IMAGE, "in_container": True}
+    given: dict[str, Any] = {"python": "cp399", "image": IMAGE}
     return Wanted(**{"id": name, "arch": arch, "on_host": True, **given, **changes})
 
 
@@ -71,21 +71,33 @@ class Machine:
         self.pullable: Problem | None = None
         self.reaches = True
         self.problem: Problem | None = None
+        self.registered: list[Arch] = []
         monkeypatch.setattr(engine, "probe", self.probe)
         monkeypatch.setattr(engine, "check_image", lambda *_, **__: self.image)
         monkeypatch.setattr(engine, "pullable", lambda *_, **__: self.pullable)
         monkeypatch.setattr(engine, "reaches", lambda *_, **__: self.reaches)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
-        monkeypatch.setattr(emulation, "binfmt", self.binfmt)
+        monkeypatch.setattr(emulation, "examine", self.examine)
+        monkeypatch.setattr(emulation, "register", self.register)
 
     def probe(self, name: EngineName, *, env: Mapping[str, str]) -> EngineStatus:
         absent = EngineStatus(name=name, problem=Problem(what="is not here", hint="install it"))
         return self.engines.get(name, absent)
 
-    def binfmt(self, arch: Arch) -> BinfmtStatus:
-        return BinfmtStatus(
-            arch=arch, registered=True, flags="PF", interpreter="/q", problem=self.problem
+    def examine(self, arch: Arch) -> Emulation:
+        warnings = (Problem(what="may fail", hint="tmpfs"),) if arch is Arch.ARMV7L else ()
+        return Emulation(
+            arch=arch,
+            execution=Execution.EMULATED,
+            interpreter="/q",
+            problem=self.problem,
+            warnings=warnings,
         )
+
+    def register(self, arch: Arch) -> Problem | None:
+        self.registered.append(arch)
+        self.problem = None
+        return None
 
 
 @pytest.fixture
@@ -151,6 +163,21 @@ def test_an_architecture_that_does_not_run(a_machine: Machine, places: Places) -
     found = look(places, wanted("a"))
     assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"]
     assert found["targets"].detail.endswith("a: no QEMU")
+    toolchain_is_not = [each for each in found.values() if each.name != "toolchain"]
+    assert [problem for _, problem in doctor.mend(toolchain_is_not)] == [None]
+    assert a_machine.registered == [Arch.AARCH64]
+    assert look(places, wanted("a"))["emulation aarch64"].status is Level.OK
+
+
+def test_what_is_known_of_an_emulation_is_a_warning(a_machine: Machine, places: Places) -> None:
+    checks = examine(
+        targets=[wanted("a", Arch.ARMV7L)],
+        places=places,
+        environ={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"},
+    )
+    rows = [(each.status, each.detail) for each in checks if each.name == "emulation armv7l"]
+    assert rows[1:] == [(Level.WARN, "may fail")]
+    assert checks[-1].status is Level.OK
 
 
 def test_a_proxy_of_this_host_that_containers_do_not_reach(
