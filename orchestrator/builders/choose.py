@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
-from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target, TargetId
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
     from orchestrator.models import Arch, BuilderFacts
+
+_NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
 PULL_TIMEOUT = 1800.0
 """Seconds an image may take to arrive; manylinux images are about 400 MB."""
@@ -134,7 +136,7 @@ class Survey:
         key = (image, target.arch)
         if key not in self._images:
             args = (*self.host.network.container_args(), *self.create_args)
-            self._images[key] = engines.check_image(
+            found = engines.check_image(
                 chosen.name,
                 image,
                 target.arch,
@@ -143,7 +145,12 @@ class Survey:
                 timeout=PULL_TIMEOUT,
                 log=self.log,
                 cancel=self.cancel,
-            ).problem
+            )
+            problem = found.problem
+            if found.fault in _NOT_EXECUTED:
+                # An engine sees that a program died; what is wrong with QEMU says more.
+                problem = examine(target.arch).problem or problem
+            self._images[key] = problem
         return self._images[key]
 
     def programs(self, target: Target, names: Iterable[str]) -> frozenset[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.host import emulation, engine, interpreters, toolchain
-from orchestrator.host.emulation import Execution
 from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
@@ -106,19 +105,15 @@ def _engines(env: Mapping[str, str], preference: engine.Preference) -> Iterator[
 
 
 def _emulations(arches: Sequence[Arch]) -> Iterator[Check]:
-    host = emulation.host_arch()
     for arch in dict.fromkeys(arches):
         name = f"emulation {arch}"
-        execution = emulation.how(host, arch)
-        if execution is not Execution.EMULATED:
-            yield Check(name=name, status=Level.OK, detail=f"{execution} on {host}")
-            continue
-        status = emulation.binfmt(arch)
-        if status.problem is None:
-            detail = f"{status.interpreter} (flags {status.flags})"
-            yield Check(name=name, status=Level.OK, detail=detail)
+        found = emulation.examine(arch)
+        if found.problem is not None:
+            yield _from_problem(name, Level.FAIL, found.problem)
         else:
-            yield _from_problem(name, Level.FAIL, status.problem)
+            yield Check(name=name, status=Level.OK, detail=found.detail)
+        for each in found.warnings:
+            yield _from_problem(name, Level.WARN, each)
 
 
 def _interpreters(

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import Problem
 from orchestrator.host import doctor, emulation, engine
 from orchestrator.host.doctor import GIB, Level, examine
-from orchestrator.host.emulation import BinfmtStatus, host_arch
+from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.engine import EngineName, EngineStatus
 from orchestrator.host.network import HostNetwork
 from orchestrator.models import Arch
@@ -60,24 +60,27 @@ def test_one_engine_is_enough(
 
 
 def test_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
-    states = {
-        Arch.AARCH64: BinfmtStatus(
-            arch=Arch.AARCH64, registered=True, flags="PF", interpreter="/q"
-        ),
-        Arch.S390X: BinfmtStatus(
-            arch=Arch.S390X, registered=False, problem=Problem(what="none", hint="mount")
-        ),
-    }
-    monkeypatch.setattr(emulation, "binfmt", states.__getitem__)
-    checks = list(doctor._emulations([Arch.X86_64, Arch.I686, Arch.AARCH64, Arch.S390X]))
-    assert [(check.status, check.detail) for check in checks] == [
-        (Level.OK, "native on x86_64"),
-        (Level.OK, "compatible on x86_64"),
-        (Level.OK, "/q (flags PF)"),
-        (Level.FAIL, "none"),
+    emulated = Emulation(
+        arch=Arch.ARMV7L,
+        execution=Execution.EMULATED,
+        interpreter="/q",
+        flags="PF",
+        version="7.2",
+        warnings=(Problem(what="may fail", hint="tmpfs"),),
+    )
+    broken = Emulation(
+        arch=Arch.S390X,
+        execution=Execution.EMULATED,
+        problem=Problem(what="none", hint="mount"),
+    )
+    states = {Arch.ARMV7L: emulated, Arch.S390X: broken}
+    monkeypatch.setattr(emulation, "examine", states.__getitem__)
+    checks = list(doctor._emulations([Arch.ARMV7L, Arch.S390X]))
+    assert [(check.status, check.detail, check.fix) for check in checks] == [
+        (Level.OK, "QEMU 7.2: /q (flags PF)", ""),
+        (Level.WARN, "may fail", "tmpfs"),
+        (Level.FAIL, "none", "mount"),
     ]
-    assert checks[-1].fix == "mount"
 
 
 def test_memory(tmp_path: Path) -> None:
