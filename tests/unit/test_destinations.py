@@ -10,9 +10,11 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.destinations import refusals
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.models import Arch
 from orchestrator.plan import make_plan
 from orchestrator.report import plans
 from orchestrator.version import Outside
+from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from orchestrator.models import Plan
@@ -126,3 +128,17 @@ def test_a_destination_nobody_knows_is_an_error_of_its_own() -> None:
     (found,) = problems('[publish]\nto = ["pipy"]\n')
 
     assert found.what == "must be pypi, testpypi, github-release or a URL, got 'pipy'"
+
+
+def test_the_example_of_all_architectures() -> None:
+    text = (REPOSITORY / "examples/matrices/architectures.toml").read_bytes()
+    planned = make_plan(load(text, facts=FACTS), outside=Outside(), facts=FACTS)
+
+    assert len(planned.targets) == 15
+    public = {each.arch for each in planned.targets if each.publish == ("pypi",)}
+    assert public == set(Arch) - {Arch.LOONGARCH64}
+    assert {each.build_identifier for each in planned.targets} - FACTS.identifiers == {
+        "cp314-manylinux_loongarch64"
+    }
+    emulated = {each.arch for each in planned.targets if each.emulated}
+    assert emulated == {Arch.PPC64LE, Arch.S390X, Arch.RISCV64}
