@@ -235,7 +235,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         "pins": target.pins,
         "image": target.image if in_container or target.library else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
-        "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
+        "steps": {k: v for k, v in asdict(target.steps).items() if "timeout" not in k},
         "source": [source.name, source.digest, source.epoch],
         "backend": backend,
         "toolchain": toolchain,
@@ -405,7 +405,7 @@ def _identity(target: Target) -> Any:
         target.publish,
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
-        replace(target.steps, timeout=None),
+        replace(target.steps, timeout=None, timeouts=()),
         target.needs,
         # What tells released variants apart has been dropped: they are not the same for that.
         target.variant if target.release else (),

@@ -80,7 +80,7 @@ class _ContainerSteps(Steps):
     @property
     def evaluate(self) -> tuple[str, ...]:
         shop = self._container.shop
-        return (shop.engine, "exec", f"--workdir={PROJECT}", self._container.id)
+        return (shop.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
 
     @cached_property
     def _given(self) -> dict[str, str]:
@@ -94,6 +94,7 @@ class _ContainerSteps(Steps):
     def base(self) -> dict[str, str]:
         return {
             **self._given,
+            **self.job.parallel,
             "CIBUILDWHEEL": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
@@ -125,7 +126,7 @@ class _ContainerSteps(Steps):
         # What the container has already, credentials among it, need not be shown in a process list.
         changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
         shop = self._container.shop
-        words = [shop.engine, "exec", f"--workdir={cwd}", *changed, self._container.id]
+        words = [shop.engine.name, "exec", f"--workdir={cwd}", *changed, self._container.id]
         return [*words, *self._prefix, *argv], shop.env, self.job.source
 
     def fresh(self, folder: str) -> None:

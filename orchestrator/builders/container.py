@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.cibuildwheel import container_limits, image_reference
+from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.host import engine as engines
 from orchestrator.host import process
 from orchestrator.models import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Host, Job
+    from orchestrator.models import Arch
 
 PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
@@ -37,13 +38,15 @@ class Shop:
 
     Attributes:
         host: tools, network, environment.
-        engine: docker or podman.
+        engine: docker or podman, and what it can do.
+        images: (image, architecture) -> the engine's ID of what was found good.
         create_args: the matrix' own arguments for the engine.
         label: put on every container, so that none can be left behind.
     """
 
     host: Host
-    engine: engines.EngineName
+    engine: engines.EngineStatus
+    images: Mapping[tuple[str, Arch], str]
     create_args: tuple[str, ...]
     label: str
 
@@ -69,12 +72,14 @@ class Shop:
         """
         target, compilers = job.request.target, job.compilers
         image = image_reference(target.image, target.arch, self.host.toolchain)
+        image = self.images.get((image, target.arch), image)
         made = process.capture(
             [
-                *(self.engine, "create", f"--label={self.label}"),
+                *(self.engine.name, "create", "--pull=never", f"--label={self.label}"),
                 f"--platform={engines.OCI_PLATFORMS[target.arch]}",
                 *self.host.network.container_args(),
-                *container_limits(target.resources),
+                *self.engine.mount_args(),
+                *self.engine.limit_args(target.resources),
                 *mounts,
                 *(compilers.container_args() if compilers is not None else ()),
                 *self.create_args,
@@ -91,7 +96,7 @@ class Shop:
         finally:
             # Process 1 ignores SIGTERM; `rm --force` alone would wait 10 s for it.
             for argv in (["kill", container.id], ["rm", "--force", "--volumes", container.id]):
-                process.capture([self.engine, *argv], env=self.env, timeout=COPY_TIMEOUT)
+                process.capture([self.engine.name, *argv], env=self.env, timeout=COPY_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +140,13 @@ class Container:
     def ask(self, *argv: str) -> process.Captured:
         """Run a short command in it, once it is started, and return what it says."""
         return process.capture(
-            [self.shop.engine, "exec", self.id, *argv], env=self.shop.env, timeout=COPY_TIMEOUT
+            [self.shop.engine.name, "exec", self.id, *argv], env=self.shop.env, timeout=COPY_TIMEOUT
         )
 
     def _engine(self, failed: str, *argv: str) -> None:
-        done = process.capture([self.shop.engine, *argv], env=self.shop.env, timeout=COPY_TIMEOUT)
+        done = process.capture(
+            [self.shop.engine.name, *argv], env=self.shop.env, timeout=COPY_TIMEOUT
+        )
         if not done.ok:
             raise ContainerError(_failure(failed, done, self.step))
 

@@ -94,7 +94,7 @@ class _HostSteps(Steps):
         network = self.host.network.child_env()
         private = dict(self.job.compilers.private if self.job.compilers is not None else ())
         own = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
-        return {**self.host.env, **network, **private, **own}
+        return {**self.host.env, **network, **self.job.parallel, **private, **own}
 
     def builder(self) -> str:
         return self._venv("venv", self._interpreter)

@@ -8,9 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.builders.container import PROJECT, ContainerError, Shop
-from orchestrator.host import process
 from orchestrator.models import BackendName, Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class LibraryBuilder:
         try:
             with shop.container(job, ("sh", "-ec", script), step="library") as container:
                 container.put(f"{job.source}/.", PROJECT)
-                argv = [shop.engine, "start", "--attach", container.id]
+                argv = [shop.engine.name, "start", "--attach", container.id]
                 failed = self._run(argv, job, tail, env=shop.env)
                 if failed is not None:
                     return failed
@@ -71,10 +70,9 @@ class LibraryBuilder:
     def _run(
         self, argv: Sequence[str], job: Job, tail: deque[str], *, env: dict[str, str]
     ) -> Failure | None:
-        end = process.run(
-            argv, env=env, cwd=job.source, log=job.log, on_line=tail.append, cancel=job.cancel
-        )
-        stopped = ended_early(end, step="library", timeout=None)
+        client = self.shop is not None
+        end = job.run(argv, env=env, on_line=tail.append, is_client=client)
+        stopped = job.ended_early(end, step="library")
         if stopped is not None or end.returncode == 0:
             return stopped
         machine = machine_trouble(end.returncode, tuple(tail), step="library")
@@ -114,13 +112,14 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
 
 
 def _script(job: Job, folder: str, *, in_container: bool) -> str:
-    request, target = job.request, job.request.target
-    epoch = f"export SOURCE_DATE_EPOCH={request.source.epoch}"
+    target = job.request.target
+    epoch = f"export SOURCE_DATE_EPOCH={job.request.source.epoch}"
+    parallel = [f"export {name}={value}" for name, value in job.parallel.items()]
     command = target.library.command if target.library is not None else ""
     command = command.replace("{project}", folder).replace("{package}", folder)
     enter = [f"cd {folder}"] if in_container else []
     compilers = job.compilers.exports() if job.compilers is not None else ()
-    return "\n".join([*enter, epoch, *map(_export, target.env), *compilers, command])
+    return "\n".join([*enter, epoch, *parallel, *map(_export, target.env), *compilers, command])
 
 
 def _export(variable: EnvVar) -> str:

@@ -7,16 +7,14 @@ The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so 
 from __future__ import annotations
 
 import json
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
-from orchestrator.host import process
 from orchestrator.models import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -66,8 +64,6 @@ class Steps(ABC):
         self.scratch = scratch
         self.step = ""
         self._tail: deque[str] = deque(maxlen=30)
-        limit = self.target.steps.timeout
-        self._deadline = None if limit is None else time.monotonic() + limit
 
     def outcome(self) -> Outcome:
         """Take all steps; return the wheel on this host, or why there is none."""
@@ -311,16 +307,10 @@ class Steps(ABC):
             cwd: its directory.
         """
         self.job.log(f"+ {' '.join(shown)}")
-        end = process.run(
-            argv,
-            env=env,
-            cwd=cwd,
-            log=self.job.log,
-            on_line=self._tail.append,
-            timeout=None if self._deadline is None else self._deadline - time.monotonic(),
-            cancel=self.job.cancel,
+        end = self.job.run(
+            argv, env=env, cwd=cwd, on_line=self._tail.append, is_client=bool(self.evaluate)
         )
-        stopped = ended_early(end, step=self.step, timeout=self.target.steps.timeout)
+        stopped = self.job.ended_early(end, step=self.step)
         if stopped is not None:
             raise StepFailed(stopped)
         return end.returncode

@@ -232,15 +232,23 @@ class Exclude(Model):
     """Whether it may match nothing."""
 
 
+Memory = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")]
+
+
 class Resources(Model):
     """What one target may use while it is built."""
 
     cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """CPUs of the container."""
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")] | None = None
+    memory: Memory | None = None
     """Memory of the container, for instance ``16 GiB``."""
+    memory_per_job: Memory | None = None
+    """Memory that one compiler takes at most; 2 GiB when unset."""
     cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """How long it takes compared with other targets (1 when unset), for balanced shards."""
+    """How long it takes compared with other targets (1 when unset)."""
+
+
+TimedStep = Literal["setup", "before-all", "before-build", "build", "repair", "test"]
 
 
 class Build(Model):
@@ -266,6 +274,8 @@ class Build(Model):
     """Whether the wheel gets one order, time and mode for all members; false by default."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds one target may take."""
+    timeouts: dict[TimedStep, Annotated[int, Field(gt=0, strict=True)]] | None = None
+    """Step -> seconds that it may take."""
 
 
 class Test(Model):
@@ -397,6 +407,8 @@ class Engine(Model):
     """auto, docker or podman."""
     create_args: Strings = ()
     """Extra arguments for the engine's create command."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled: where it is not here, before every run, or not at all."""
 
 
 class CompilerCache(Model):
@@ -406,6 +418,19 @@ class CompilerCache(Model):
     """local: on this machine; remote: also where $CCACHE_REMOTE_STORAGE says; off: not at all."""
     size: Size = 5_000_000_000
     """The most that this machine's objects may take, for instance ``10 GB``."""
+
+
+class Run(Model):
+    """What one run takes of a machine, and what it tries again."""
+
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """CPUs for all targets together; unset: all that this process may use."""
+    memory: Memory | None = None
+    """Memory for all targets together; unset: what is free."""
+    emulated: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Targets under emulation at once; unset: no more limited than others."""
+    retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 2
+    """Attempts after the first where an image, the network or the engine failed for the moment."""
 
 
 class TorchRelease(Model):
@@ -474,6 +499,10 @@ class Library(Model):
     """Its environment variables; those of ``[env]`` are the wheels'."""
     image: str | None = None
     """Container image; that of the platform when unset."""
+    resources: Resources = Resources()
+    """What it may use; ``[resources]`` is what wheels may."""
+    timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Seconds it may take."""
 
 
 class Matrix(Model):
@@ -529,6 +558,8 @@ class Settings(Matrix):
     """The container engine."""
     compiler_cache: CompilerCache = CompilerCache()
     """What is kept of compilations."""
+    run: Run = Run()
+    """What one run takes of a machine."""
 
     @model_validator(mode="before")
     @classmethod

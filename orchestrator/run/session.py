@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
@@ -48,8 +49,7 @@ from orchestrator.models import (
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
-from orchestrator.run import scheduler
-from orchestrator.run.executors.local import Run
+from orchestrator.run.dispatch import Pace, dispatch
 from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.origin import Origin
     from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
+    from orchestrator.config.settings import Run as RunSettings
     from orchestrator.models import BuilderFacts, BuildRequest, Target
     from orchestrator.run.executors.local import Listener
 
@@ -71,18 +72,20 @@ class Options:
     """How to run.
 
     Attributes:
-        jobs: targets at once.
+        jobs: targets at once; None to derive it from the machine.
         backend: the backend of ``--backend``; None for auto.
         fail_fast: stop at the first failure.
         output: where wheels go.
         work: where everything else goes.
+        seconds: how long targets took in earlier runs.
     """
 
-    jobs: int
+    jobs: int | None
     backend: BackendName | None
     fail_fast: bool
     output: Path
     work: Path
+    seconds: Mapping[TargetId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ class Inputs:
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
+        run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
     """
 
@@ -104,6 +108,7 @@ class Inputs:
     matrix: Path
     engine: Engine
     compiler_cache: CompilerCacheSettings
+    run: RunSettings
     facts: BuilderFacts
 
 
@@ -247,7 +252,7 @@ class Session:
             for name in killed:
                 self._clean_up(survey, name)
             try:
-                results = self._build(choices, survey, staged, places, listener, run)
+                results = self._build(choices, survey, staged, places, listener, run, doing)
             finally:
                 with _uninterrupted():
                     self._clean_up(survey, run.name)
@@ -262,6 +267,7 @@ class Session:
             facts=self._inputs.facts,
             engine_preference=self._inputs.engine.name,
             create_args=self._inputs.engine.create_args,
+            pull=self._inputs.engine.pull,
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
@@ -301,6 +307,7 @@ class Session:
         places: Places,
         listener: Listener,
         run: Path,
+        doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
         worker = Worker(
             staged=staged,
@@ -324,7 +331,7 @@ class Session:
             testers = survey.testers(target, choice) if has_test else ()
             here = replace(target, test_pythons=testers)
             requests[target.id] = request_for(
-                here, staged, choice.backend, requests, in_container=choice.in_container
+                here, staged, choice.backend, requests, in_container=choice.container is not None
             )
         cache, own = self._compiler_cache(), staged.pyproject
         for target_id, request in requests.items():
@@ -333,27 +340,35 @@ class Session:
                 request=request,
                 backend=self._backend(request, choice, survey, run.name),
                 reason=choice.reason,
+                container=choice.container,
                 compilers=self._compilers(cache, request.target, survey, choice, own),
             )
-        state = scheduler.State(
-            slots=self._options.jobs,
-            fail_fast=self._options.fail_fast,
-            pending=tuple(assignments),
-            needs={each: frozenset(a.request.target.needs) for each, a in assignments.items()},
+        return results | dict(
+            dispatch(
+                assignments,
+                worker,
+                pace=self._pace(),
+                without=lambda target_id, because: _without_build(
+                    assignments[target_id].request.target,
+                    choices[target_id],
+                    Status.CANCELLED,
+                    because,
+                ),
+                listener=listener,
+                cancel=self.cancel,
+                say=doing,
+            )
         )
-        executor = Run(
-            state,
-            execute=lambda target_id: worker.execute(assignments[target_id]),
-            abandon=lambda target_id, because: _without_build(
-                assignments[target_id].request.target,
-                choices[target_id],
-                Status.CANCELLED,
-                because,
-            ),
-            listener=listener,
-            cancel=self.cancel,
+
+    def _pace(self) -> Pace:
+        options = self._options
+        return Pace(
+            machine=capacity(),
+            jobs=options.jobs,
+            settings=self._inputs.run,
+            fail_fast=options.fail_fast,
+            seconds=options.seconds,
         )
-        return results | dict(executor.run())
 
     def _compiler_cache(self) -> CompilerCache | None:
         settings, program = self._inputs.compiler_cache, self._host.toolchain.bin / "ccache"
@@ -375,7 +390,7 @@ class Session:
         if cache is None or own_launcher(target, pyproject):
             return None
         names = compiler_names(target)
-        if choice.in_container:
+        if choice.container is not None:
             return partial(cache.in_container, target, found=survey.programs(target, names))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
@@ -387,13 +402,23 @@ class Session:
         create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
-        if choice.in_container and engine is not None:
-            shop = Shop(host=self._host, engine=engine.name, create_args=create_args, label=label)
+        if choice.container is not None and engine is not None:
+            shop = Shop(
+                host=self._host,
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
+            )
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
-                host=self._host, engine=engine.name, create_args=create_args, label=label
+                host=self._host,
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
             )
         if shop is not None:
             return Contained(shop=shop)

@@ -578,6 +578,8 @@ SAME: dict[str, Callable[[], BuildRequest]] = {
     "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
+    "timeouts": lambda: request(with_steps(timeouts=(("test", 5),))),
+    "memory of a compiler": lambda: request(replace(TARGET, resources=Resources(memory_per_job=1))),
     "demands": lambda: request(replace(TARGET, demands=Demands(size_budget=1))),
     "resources": lambda: request(replace(TARGET, resources=Resources(cpus=1.0), cost=3.0)),
     "cells": lambda: request(replace(TARGET, covers=((("cuda", "13.0"),),), test_pythons=("x",))),
@@ -649,7 +651,8 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(Steps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
-        *("external", "normalise", "test_command", "test_requires", "timeout"),
+        *("external", "normalise", "test_command", "test_requires"),
+        *("timeout", "timeouts"),
     }
 
 
