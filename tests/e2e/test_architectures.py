@@ -106,6 +106,11 @@ def runs(image: str) -> Said:
     return said
 
 
+def left_behind(image: str) -> str:
+    filters = ("--filter", "label=orchestrator.run", "--filter", f"ancestor={image}")
+    return podman("ps", "-aq", *filters).stdout
+
+
 def machines(wheel: Path) -> set[int]:
     """``e_machine`` of all extension modules in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
@@ -146,7 +151,7 @@ def test_c_and_cxx_are_built_and_tested(arch: str, engine: str, tmp_path: Path) 
     assert minors
     lowest = 36 if arch == "loongarch64" else 5
     assert all(lowest <= minor <= baseline for minor in minors), "as its symbols ask, no more"
-    assert podman("ps", "-aq", "--filter", "label=orchestrator.run").stdout == ""
+    assert left_behind(image) == ""
 
 
 LOONGARCH_FAILURES = {
@@ -158,7 +163,8 @@ LOONGARCH_FAILURES = {
 @pytest.mark.qemu
 @pytest.mark.parametrize("case", LOONGARCH_FAILURES)
 def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Path) -> None:
-    runs(write(tmp_path, "loongarch64"))
+    image = write(tmp_path, "loongarch64")
+    runs(image)
     line, kind, words = LOONGARCH_FAILURES[case]
     matrix = tmp_path / "matrix.toml"
     text = matrix.read_text().replace('before-build = "test ! -e /project/pwned"', line)
@@ -170,7 +176,7 @@ def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Pat
     failure = results(tmp_path / "dist")["cp314-manylinux_loongarch64"]["failure"]
     assert failure["kind"] == kind
     assert words in failure["message"]
-    assert podman("ps", "-aq", "--filter", "label=orchestrator.run").stdout == ""
+    assert left_behind(image) == ""
 
 
 def test_pypi_refuses_loongarch64_when_the_matrix_is_planned(tmp_path: Path) -> None:

@@ -1,119 +1,155 @@
-"""Where a target is built: cibuildwheel, or the direct steps in a container or on this host."""
+"""What this machine is asked before a build, and what is said of it; the engine is made up."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
-from orchestrator.cli.common import builder_facts
-from orchestrator.config.load import load
+import pytest
+
+from orchestrator.builders.base import Host
+from orchestrator.builders.choose import DirectHost, Survey, choose
 from orchestrator.errors import Problem
-from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus
-from orchestrator.models import BackendName, BuilderFacts, Container, Target
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.host import engine as engines
+from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, ImageCheck, Limit
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.host.toolchain import Toolchain
+from orchestrator.models import BackendName, BuilderFacts, Container, Digest, Resources
+from tests.unit.test_cibuildwheel_options import TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
-FACTS = builder_facts()
-MATRIX = """
-[axes]
-python = ["cp314"]
-arch = ["x86_64", "loongarch64"]
-[version]
-base = "1.0"
-[images]
-manylinux_x86_64 = "localhost/one:1"
-manylinux_loongarch64 = "localhost/loong:1"
-"""
+    from orchestrator.models import Target
 
-CONTAINER = Container(
-    engine="podman",
-    version="5.0",
-    rootless=False,
-    cgroup="v2",
-    storage="overlay",
-    image="localhost/any:1",
-    image_id="sha256:0",
-    digest="",
+IMAGE = "registry.example/x/y:1"
+STATUS = EngineStatus(
+    name=EngineName.PODMAN, version="5.0", usable=True, rootless=True, cgroup="v1", storage="vfs"
 )
+GOOD = ImageCheck(ok=True, id="sha256:abc", digest="registry.example/x/y@sha256:1")
 
 
-@dataclass(kw_only=True)
-class Machine:
-    """What `choose` asks, with answers given."""
+@pytest.fixture
+def target() -> Target:
+    return replace(TARGET, image=IMAGE)
 
-    unusable: Problem | None = None
-    host: Problem | None = None
-    facts: BuilderFacts = FACTS
-    pythons: Mapping[str, DirectHost] = field(default_factory=lambda: {"cp314": DirectHost()})
-    engine: EngineChoice = field(
-        default_factory=lambda: EngineChoice(
-            chosen=EngineStatus(name=EngineName.PODMAN, version="5.0", usable=True), tried=()
-        )
+
+def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any) -> Survey:
+    root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\n")
+    host = Host(
+        toolchain=Toolchain(python=root, root=root, bin=root, digest=Digest("1" * 64)),
+        network=HostNetwork.detect(environ or {}),
+        env={"PATH": "/usr/bin"},
+        cache_dir=tmp_path,
+    )
+    facts = BuilderFacts(
+        version="4",
+        identifiers=frozenset({TARGET.build_identifier}),
+        aliases={},
+        default_images={},
+    )
+    given: dict[str, Any] = {"create_args": ("--network=host",), "pull": "missing", **changes}
+    return Survey(
+        host=host,
+        facts=facts,
+        engine_preference="auto",
+        log=lambda _line: None,
+        cancel=Cancel(),
+        find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
+        find_here=lambda _python: None,
+        **given,
     )
 
-    def no_cibuildwheel(self, target: Target) -> Problem | None:
-        if target.build_identifier not in self.facts.identifiers:
-            return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
-        return self.unusable
 
-    def no_python_in_container(self, target: Target) -> Problem | None:
-        return self.unusable
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine was asked; what it answers can be changed there, too."""
+    said: dict[str, Any] = {"status": STATUS, "image": GOOD, "reaches": True, "places": []}
 
-    def no_direct(self, target: Target) -> Problem | None:
-        return self.host if self.is_local(target) else Problem(what="not for this machine")
+    def check_image(*words: Any, **options: Any) -> ImageCheck:
+        said["args"], said["pull"] = words[3], options["pull"]
+        found: ImageCheck = said["image"]
+        return found
 
-    def container(self, target: Target) -> Container | None:
-        return CONTAINER
+    def reaches(*words: Any, **_: Any) -> bool:
+        said["places"].append(words[4])
+        return bool(said["reaches"])
 
-    def reservations(self, target: Target) -> tuple[str, ...]:
-        return ()
+    def chosen(*_: Any, **__: Any) -> EngineChoice:
+        return EngineChoice(chosen=said["status"], tried=(said["status"],))
 
-    def is_local(self, target: Target) -> bool:
-        return target.arch == "x86_64"
-
-
-def chosen(machine: Machine, wanted: BackendName | None = None) -> dict[str, Choice]:
-    settings = load(MATRIX.encode(), facts=FACTS)
-    targets = make_plan(settings, outside=Outside(), facts=FACTS).targets
-    found = choose(targets, cast("Survey", machine), wanted=wanted)
-    return {each.arch: found[each.id] for each in targets}
+    monkeypatch.setattr(engines, "choose", chosen)
+    monkeypatch.setattr(engines, "check_image", check_image)
+    monkeypatch.setattr(engines, "pythons_in", lambda *_, **__: None)
+    monkeypatch.setattr(engines, "reaches", reaches)
+    return said
 
 
-def test_what_cibuildwheel_has_no_name_for_is_built_directly_in_its_image() -> None:
-    found = chosen(Machine())
-
-    assert found["x86_64"].backend is BackendName.CIBUILDWHEEL
-    assert found["x86_64"].container == CONTAINER
-    loong = found["loongarch64"]
-    assert (loong.backend, loong.container) == (BackendName.DIRECT, CONTAINER)
-    assert loong.reason.startswith("cibuildwheel has no identifier cp314-manylinux_loongarch64; ")
-    assert "podman 5.0 runs localhost/loong:1" in loong.reason
-
-
-def test_asked_for_by_name_direct_stays_on_this_host_where_it_can() -> None:
-    found = chosen(Machine(), BackendName.DIRECT)
-
-    assert (found["x86_64"].backend, found["x86_64"].container) == (BackendName.DIRECT, None)
-    assert found["loongarch64"].container == CONTAINER
-
-
-def test_cibuildwheel_asked_for_by_name_gets_no_substitute() -> None:
-    loong = chosen(Machine(), BackendName.CIBUILDWHEEL)["loongarch64"]
-
-    assert loong.backend is None
-    assert loong.failure is not None
-    assert "no identifier" in loong.failure.message
+def test_what_a_container_is_made_of_is_part_of_the_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    here = survey(tmp_path, pull="always")
+    choice = choose([target], here, wanted=None)[target.id]
+    assert choice.backend is BackendName.CIBUILDWHEEL
+    assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
+    assert choice.container == Container(
+        engine="podman",
+        version="5.0",
+        rootless=True,
+        cgroup="v1",
+        storage="vfs",
+        image=IMAGE,
+        image_id="sha256:abc",
+        digest="registry.example/x/y@sha256:1",
+    )
+    assert here.images == {(IMAGE, target.arch): "sha256:abc"}
+    assert asked["pull"] == "always"
+    assert asked["places"] == [], "nothing of this network runs on this machine"
 
 
-def test_an_image_that_does_not_run_falls_back_to_this_host_or_says_why_not() -> None:
-    found = chosen(Machine(unusable=Problem(what="QEMU is too old", hint="a newer one")))
+def test_limits_that_will_not_hold_are_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
+    limited = replace(target, resources=Resources(cpus=2.0, memory="1g"))
+    reason = choose([limited], survey(tmp_path), wanted=None)[limited.id].reason
+    assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
 
-    assert (found["x86_64"].backend, found["x86_64"].container) == (BackendName.DIRECT, None)
-    failure = found["loongarch64"].failure
-    assert failure is not None
-    assert "QEMU is too old" in failure.message
-    assert "a newer one" in failure.hint
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
+    asked: dict[str, Any], target: Target, tmp_path: Path, *, reaches: bool
+) -> None:
+    asked["reaches"] = reaches
+    here = survey(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
+    twin = replace(target, id=type(target.id)("twin"))
+    choices = choose([target, twin], here, wanted=None)
+    assert asked["places"] == [("127.0.0.1", 3128)]
+    for choice in choices.values():
+        assert ("https_proxy names 127.0.0.1:3128" in choice.reason) is not reaches
+        assert ("--network=host" in choice.reason) is not reaches
+        assert "hunter2" not in choice.reason
+
+
+def test_confined_containers_are_proved_as_they_will_be_made(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, selinux=True)
+    choose([target], survey(tmp_path), wanted=None)
+    assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
+
+
+def test_an_image_that_does_not_run_is_no_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["image"] = ImageCheck(ok=False, problem=Problem(what="it is gone", hint="look"))
+    here = survey(tmp_path)
+    choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
+    assert (choice.backend, choice.container) == (None, None)
+    assert choice.failure is not None
+    assert (choice.failure.message, choice.failure.hint) == ("it is gone", "look")
+    assert here.images == {}
