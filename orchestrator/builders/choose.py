@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
-from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import BackendName, Container, Failure, FailureKind, Libc, Target, TargetId
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
     from orchestrator.models import Arch, BuilderFacts
+
+_NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
 PULL_TIMEOUT = 1800.0
 """Seconds an image may take to arrive; manylinux images are about 400 MB."""
@@ -140,7 +142,7 @@ class Survey:
             return _joined(self.engine.problems)
         key = self._key(target)
         if key not in self._images:
-            self._images[key] = engines.check_image(
+            found = engines.check_image(
                 chosen.name,
                 *key,
                 self._args(chosen),
@@ -150,6 +152,10 @@ class Survey:
                 pull=self.pull,
                 cancel=self.cancel,
             )
+            if found.fault in _NOT_EXECUTED:
+                # An engine sees that a program died; what is wrong with QEMU says more.
+                found = replace(found, problem=examine(target.arch).problem or found.problem)
+            self._images[key] = found
         return self._images[key].problem
 
     def _key(self, target: Target) -> tuple[str, Arch]:
@@ -305,7 +311,7 @@ def choose(
 def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
     """In a container of its image where that works, as its wheels; else on this host."""
     problems: list[Problem] = []
-    if wanted in {None, BackendName.CIBUILDWHEEL}:
+    if wanted in {None, BackendName.CIBUILDWHEEL} or not survey.is_local(target):
         problem = survey.no_container(target)
         if problem is None:
             reason = _engine_reason(target, survey)

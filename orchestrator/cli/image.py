@@ -75,7 +75,7 @@ def build(  # noqa: PLR0913 - the options of the command line
     """Make an image that cibuildwheel builds wheels in, of a Debian suite, and load it.
 
     The suite's libc is the baseline of the wheels. Takes root, mmdebstrap, and QEMU for a foreign
-    ARCH: half a minute, or some minutes under emulation.
+    ARCH, under which it takes some minutes.
     """
     from orchestrator.host import images
     from orchestrator.host.network import HostNetwork, base_env

@@ -82,11 +82,9 @@ def _rule(value: str) -> str:
 
 def _destination(value: str) -> str:
     if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
-        close = get_close_matches(value, DESTINATIONS, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
         known = ", ".join(DESTINATIONS)
         raise PydanticCustomError(
-            "destination", f"must be {known}, github-release or a URL, got {value!r}{hint}"
+            "destination", f"must be {known}, github-release or a URL, got {value!r}"
         )
     return value
 

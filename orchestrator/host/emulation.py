@@ -326,6 +326,9 @@ def register(arch: Arch, root: Path = BINFMT_MISC) -> Problem | None:
     qemu = installed_qemu(arch)
     if qemu is None:
         return Problem(what=f"no QEMU for {arch} is installed", hint=_installation(arch))
+    too_old, _ = _known_trouble(arch, qemu_version(qemu))
+    if too_old is not None:
+        return too_old
     if not (root / "status").is_file():
         capture(["mount", "-t", "binfmt_misc", "binfmt_misc", str(root)])
     name, problem = f"orchestrator-{arch}", None

@@ -138,7 +138,7 @@ def build(
     env: Mapping[str, str],
     say: Callable[[str], object],
 ) -> Image:
-    """Make an image file; takes half a minute, or some minutes under emulation.
+    """Make an image file; that takes some minutes under emulation.
 
     Args:
         recipe: what goes into it.

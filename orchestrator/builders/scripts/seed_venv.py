@@ -1,7 +1,7 @@
 """Run by a container's Python: make a virtual environment that has this Python's own pip.
 
-Nothing is installed: pip's files are copied with their byte code, which spares an emulated build
-most of a minute. argv: the directory, which is replaced.
+Nothing is installed: pip's files are copied with their byte code, which takes an emulated Python
+long to make. argv: the directory, which is replaced.
 """
 
 from __future__ import annotations

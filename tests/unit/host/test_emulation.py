@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host.emulation import Execution, binfmt, host_arch, how
+from orchestrator.host import emulation
+from orchestrator.host.emulation import (
+    BinfmtStatus,
+    Execution,
+    binfmt,
+    examine,
+    host_arch,
+    how,
+    installed_qemu,
+    probe_program,
+    qemu_version,
+    register,
+)
 from orchestrator.models import Arch
+from tests.conftest import lacking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +128,189 @@ def test_not_mounted(tmp_path: Path) -> None:
     assert problem is not None
     assert "not mounted" in problem.what
     assert "mount -t binfmt_misc" in problem.hint
+
+
+def count_arguments(*command: str | Path) -> int:
+    return subprocess.run([*command, "one", "two"], check=False, timeout=30).returncode
+
+
+def write_probe(folder: Path, arch: Arch) -> Path:
+    program = folder / f"probe-{arch}"
+    program.write_bytes(probe_program(arch))
+    program.chmod(0o755)
+    return program
+
+
+def test_the_probe_counts_its_arguments_on_this_machine(tmp_path: Path) -> None:
+    program = write_probe(tmp_path, host_arch())
+    assert count_arguments(program) == 3
+    assert program.stat().st_size < 140
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("arch", Arch)
+def test_the_probe_counts_its_arguments_under_every_qemu(arch: Arch, tmp_path: Path) -> None:
+    qemu = installed_qemu(arch)
+    if qemu is None:
+        lacking(f"needs user-mode QEMU for {arch}: run .ci/engine as root")
+    assert count_arguments(str(qemu), write_probe(tmp_path, arch)) == 3
+
+
+def test_this_machine_runs_itself() -> None:
+    found = examine(host_arch())
+    assert (found.execution, found.problem, found.warnings) == (Execution.NATIVE, None, ())
+    assert found.detail == f"native on {host_arch()}"
+
+
+FOREIGN = Arch.LOONGARCH64 if host_arch() is not Arch.LOONGARCH64 else Arch.AARCH64
+
+
+def answers(
+    monkeypatch: pytest.MonkeyPatch, root: Path, code: int | None, version: str = "10.0.2"
+) -> None:
+    """Let this machine have a handler for loongarch64, and its programs end with a status."""
+    header = probe_program(FOREIGN)[:20].hex()
+    (root / "q").write_text(
+        f"enabled\ninterpreter /usr/bin/q\nflags: PF\noffset 0\nmagic {header}\n"
+    )
+    monkeypatch.setattr(emulation, "_run_probe", lambda _arch: code)
+    monkeypatch.setattr(emulation, "qemu_version", lambda _program: version)
+
+
+def test_a_qemu_that_runs_programs_is_good(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    answers(monkeypatch, root, 3)
+    found = examine(FOREIGN, root)
+    assert found.problem is None
+    assert (found.version, found.flags) == ("10.0.2", "PF")
+    assert found.detail == "QEMU 10.0.2: /usr/bin/q (flags PF)"
+
+
+def test_where_trying_is_not_allowed_the_registration_counts(
+    monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    answers(monkeypatch, root, None, version="")
+    found = examine(FOREIGN, root)
+    assert found.problem is None
+    assert "does not tell its version" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(4, "one argument too many"), (127, "cannot run a program")]
+)
+def test_a_registration_that_does_not_work(
+    monkeypatch: pytest.MonkeyPatch, root: Path, code: int, words: str
+) -> None:
+    answers(monkeypatch, root, code)
+    problem = examine(FOREIGN, root).problem
+    assert problem is not None
+    assert words in problem.what
+
+
+@pytest.mark.parametrize(("version", "good"), [("7.2.22", False), ("8.1", True), ("10.0.2", True)])
+def test_loongarch64_needs_a_qemu_with_vector_instructions(
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    version: str,
+    good: bool,  # noqa: FBT001
+) -> None:
+    answers(monkeypatch, root, 3, version)
+    if FOREIGN is not Arch.LOONGARCH64:
+        pytest.skip("loongarch64 is not foreign here")
+    problem = examine(FOREIGN, root).problem
+    assert (problem is None) is good
+    if problem is not None:
+        assert f"QEMU {version} for loongarch64: has no LSX" in problem.what
+        assert "QEMU 10.0 works" in problem.hint
+
+
+def test_what_may_go_wrong_is_a_warning() -> None:
+    fatal, warnings = emulation._known_trouble(Arch.ARMV7L, "10.0")
+    assert fatal is None
+    assert ["EOVERFLOW" in each.what for each in warnings] == [True]
+
+
+def test_a_compatible_architecture_that_the_kernel_does_not_run_is_emulated(
+    monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
+    monkeypatch.setattr(emulation, "_run_probe", lambda _arch: 3)
+    assert examine(Arch.I686, root).execution is Execution.COMPATIBLE
+    monkeypatch.setattr(emulation, "_run_probe", lambda _arch: 126)
+    found = examine(Arch.I686, root)
+    assert found.execution is Execution.EMULATED
+    assert found.problem is not None
+
+
+def test_the_version_is_asked_of_the_program_itself_and_not_of_its_link(tmp_path: Path) -> None:
+    program = tmp_path / "qemu-aarch64-static"
+    program.write_text(
+        '#!/bin/sh\ncase $0 in *-P) exit 1;; esac\necho "qemu-aarch64 version 7.2.22 (Debian)"\n'
+    )
+    program.chmod(0o755)
+    link = tmp_path / "aarch64-binfmt-P"
+    link.symlink_to(program)
+    assert qemu_version(link) == "7.2.22"
+    assert qemu_version(tmp_path / "missing") == ""
+
+
+def test_our_own_registration_counts_before_an_older_one(root: Path) -> None:
+    (root / "qemu-aarch64").write_text(AARCH64.format(flags="F"))
+    ours = AARCH64.format(flags="PF").replace("/usr/libexec/qemu-binfmt/aarch64-binfmt-P", "/ours")
+    (root / "orchestrator-aarch64").write_text(ours)
+    assert binfmt(Arch.AARCH64, root).interpreter == "/ours"
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(emulation, "installed_qemu", lambda _arch: root / "qemu")
+    monkeypatch.setattr(emulation, "qemu_version", lambda _program: "10.0")
+    return root
+
+
+def test_registering_writes_what_the_kernel_wants(
+    monkeypatch: pytest.MonkeyPatch, as_root: Path
+) -> None:
+    good = emulation.Emulation(arch=Arch.S390X, execution=Execution.EMULATED)
+    monkeypatch.setattr(emulation, "examine", lambda _arch, _root: good)
+    assert register(Arch.S390X, as_root) is None
+    # as QEMU's own qemu-binfmt-conf.sh has it
+    assert (as_root / "register").read_text() == (
+        r":orchestrator-s390x:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+        r"\x00\x02\x00\x16:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff"
+        rf"\xff\xfe\xff\xff:{as_root}/qemu:PF"
+    )
+
+
+def test_without_the_p_flag_where_it_does_harm(
+    monkeypatch: pytest.MonkeyPatch, as_root: Path
+) -> None:
+    def look(arch: Arch, root: Path) -> emulation.Emulation:
+        flags = (root / "register").read_text().rpartition(":")[2]
+        status = BinfmtStatus(arch=arch, registered=True, flags=flags)
+        problem = emulation._verdict(status, 4 if "P" in flags else 3)
+        return emulation.Emulation(arch=arch, execution=Execution.EMULATED, problem=problem)
+
+    monkeypatch.setattr(emulation, "examine", look)
+    assert register(Arch.RISCV64, as_root) is None
+    assert (as_root / "register").read_text().endswith(":F")
+
+
+def test_what_is_too_old_is_not_registered(monkeypatch: pytest.MonkeyPatch, as_root: Path) -> None:
+    monkeypatch.setattr(emulation, "qemu_version", lambda _program: "7.2.22")
+    problem = register(Arch.LOONGARCH64, as_root)
+    assert problem is not None
+    assert "LSX" in problem.what
+    assert (as_root / "register").read_text() == ""
+
+
+def test_registering_needs_root_and_a_qemu(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.setattr(emulation, "installed_qemu", lambda _arch: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    refused = register(Arch.S390X, root)
+    assert refused is not None
+    assert "only root" in refused.what
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    missing = register(Arch.S390X, root)
+    assert missing is not None
+    assert "apt-get install qemu-user-static" in missing.hint

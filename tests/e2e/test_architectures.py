@@ -1,0 +1,190 @@
+"""Architectures beside x86_64 and aarch64, one of which cibuildwheel has no name for."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import IMAGES, Said, lacking, orchestrator, podman, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+SETUP = """\
+import os, pathlib
+from setuptools import Extension, setup
+print("SEEN", os.environ["HOSTILE"], os.environ["EVALUATED"])
+pathlib.Path("c_part.c").write_text('''
+#include <Python.h>
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "c_part"};
+PyMODINIT_FUNC PyInit_c_part(void) { return PyModule_Create(&m); }
+''')
+pathlib.Path("cxx_part.cpp").write_text('''
+#include <Python.h>
+#include <string>
+static PyObject *word(PyObject *, PyObject *) {
+  std::string text = "made of " + std::to_string(2);
+  return PyUnicode_FromString(text.c_str());
+}
+static PyMethodDef methods[] = {{"word", word, METH_NOARGS, nullptr}, {nullptr}};
+static PyModuleDef m = {PyModuleDef_HEAD_INIT, "cxx_part", nullptr, -1, methods};
+PyMODINIT_FUNC PyInit_cxx_part() { return PyModule_Create(&m); }
+''')
+setup(name="two", version="1.0",
+      ext_modules=[Extension("c_part", ["c_part.c"]), Extension("cxx_part", ["cxx_part.cpp"])])
+"""
+
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[tool.cibuildwheel]
+test-sources = ["check.py"]
+"""
+
+MATRIX = """\
+[project]
+source = "two"
+
+[axes]
+python = ["{python}"]
+arch = ["{arch}"]
+
+[version]
+base = "1.0"
+
+[images]
+manylinux_{arch} = "{images}:{suite}-{arch}"
+
+[engine]
+name = "podman"
+
+[env]
+HOSTILE = '''a "b" $(touch /project/pwned) c'''
+EVALUATED = {{ shell = "$(uname -m)" }}
+
+[build]
+before-build = "test ! -e /project/pwned"
+repair = "auditwheel"
+
+[test]
+command = "python check.py"
+"""
+
+CHECK = "import c_part, cxx_part, platform; print('TESTED', platform.machine(), cxx_part.word())\n"
+
+TARGETS = {
+    # arch -> suite, Python, what builds it, e_machine (System V ABI)
+    "i686": ("bookworm", "cp311", "cibuildwheel", 3),
+    "riscv64": ("trixie", "cp313", "cibuildwheel", 243),
+    "loongarch64": ("forky", "cp314", "direct", 258),
+}
+
+
+def write(folder: Path, arch: str, more: str = "") -> str:
+    """Write project and matrix; return the image."""
+    suite, python, _, _ = TARGETS[arch]
+    project = folder / "two"
+    project.mkdir()
+    for name, text in (("setup.py", SETUP), ("pyproject.toml", PYPROJECT), ("check.py", CHECK)):
+        (project / name).write_text(text)
+    text = MATRIX.format(python=python, arch=arch, images=IMAGES, suite=suite)
+    (folder / "matrix.toml").write_text(text + more)
+    return f"{IMAGES}:{suite}-{arch}"
+
+
+def runs(image: str) -> Said:
+    said = podman("run", "--rm", "--pull=never", "--network=none", image, "/bin/true")
+    if said.code != 0:
+        lacking(f"needs {image} and QEMU for it: run .ci/engine and .ci/images as root")
+    return said
+
+
+def left_behind(image: str) -> str:
+    filters = ("--filter", "label=orchestrator.run", "--filter", f"ancestor={image}")
+    return podman("ps", "-aq", *filters).stdout
+
+
+def machines(wheel: Path) -> set[int]:
+    """``e_machine`` of all extension modules in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        modules = [archive.read(each) for each in archive.namelist() if each.endswith(".so")]
+    assert len(modules) == 2
+    return {int.from_bytes(each[18:20], "little") for each in modules}
+
+
+def built(folder: Path, arch: str) -> dict[str, Any]:
+    said = orchestrator("build", cwd=folder)
+    assert said.code == 0, said.all
+    _, python, _, _ = TARGETS[arch]
+    result: dict[str, Any] = results(folder / "dist")[f"{python}-manylinux_{arch}"]
+    return result
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("arch", TARGETS)
+def test_c_and_cxx_are_built_and_tested(arch: str, engine: str, tmp_path: Path) -> None:
+    image = write(tmp_path, arch)
+    runs(image)
+
+    result = built(tmp_path, arch)
+
+    _, python, backend, machine = TARGETS[arch]
+    assert result["backend"] == backend
+    wheel = tmp_path / "dist" / result["wheel"]["filename"]
+    assert machines(wheel) == {machine}
+    log = (tmp_path / ".orchestrator/logs" / f"{python}-manylinux_{arch}.log").read_text()
+    assert f'SEEN a "b" $(touch /project/pwned) c {arch}' in log
+    assert "TESTED" in log
+    assert "made of 2" in log
+    verified = orchestrator("verify", wheel, cwd=tmp_path)
+    assert verified.code == 0, verified.all
+    label = podman("image", "inspect", "-f", '{{index .Labels "org.orchestrator.libc"}}', image)
+    baseline = int(label.stdout.strip().removeprefix("glibc-2."))
+    minors = [int(each) for each in re.findall(r"manylinux_2_(\d+)_", wheel.name)]
+    assert minors
+    lowest = 36 if arch == "loongarch64" else 5
+    assert all(lowest <= minor <= baseline for minor in minors), "as its symbols ask, no more"
+    assert left_behind(image) == ""
+
+
+LOONGARCH_FAILURES = {
+    "before-build": ('before-build = "exit 7"', "setup", "before-build failed (sh exit 7)"),
+    "timeout": ('timeout = 6\nbefore-all = "sleep 600"', "timeout", "longer than the 6 s"),
+}
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("case", LOONGARCH_FAILURES)
+def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Path) -> None:
+    image = write(tmp_path, "loongarch64")
+    runs(image)
+    line, kind, words = LOONGARCH_FAILURES[case]
+    matrix = tmp_path / "matrix.toml"
+    text = matrix.read_text().replace('before-build = "test ! -e /project/pwned"', line)
+    matrix.write_text(text)
+
+    said = orchestrator("build", cwd=tmp_path)
+
+    assert said.code == 1, said.all
+    failure = results(tmp_path / "dist")["cp314-manylinux_loongarch64"]["failure"]
+    assert failure["kind"] == kind
+    assert words in failure["message"]
+    assert left_behind(image) == ""
+
+
+def test_pypi_refuses_loongarch64_when_the_matrix_is_planned(tmp_path: Path) -> None:
+    write(tmp_path, "loongarch64", '\n[publish]\nto = ["pypi"]\n')
+
+    said = orchestrator("plan", cwd=tmp_path)
+
+    assert said.code == 2, said.all
+    assert "publish.to: pypi takes no manylinux_*_loongarch64 wheels" in said.stderr
+    assert "cp314-manylinux_loongarch64" in said.stderr
+    assert "publish = { to = [] }" in said.stderr, "and what to do about it"
