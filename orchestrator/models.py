@@ -261,6 +261,7 @@ class Target:
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
+        publish: where the wheel is meant to go.
     """
 
     id: TargetId
@@ -291,6 +292,7 @@ class Target:
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
+    publish: tuple[str, ...] = ()
 
     @property
     def build_identifier(self) -> str:
@@ -515,7 +517,8 @@ class WheelReport:
         version: the version in the file name.
         declared_tags: the expanded tags of the file name, sorted (PEP 425).
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
-            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
+            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
+            that tags name, ``unknown`` when all that may be one cannot be read).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
         steps: the same for each lower tag, with what would remove it; the next lower one first.
@@ -595,6 +598,52 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CompilerCacheUse(StrEnum):
+    """Where compiled objects are kept for the next build."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompilerCacheStats:
+    """What the compiler cache did for one target.
+
+    Attributes:
+        hits: compilations whose result was there already.
+        misses: compilations that had to be done.
+    """
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a target's container is made by, and of.
+
+    Attributes:
+        engine: ``docker`` or ``podman``.
+        version: the engine's version.
+        rootless: whether it runs without root.
+        cgroup: version of the control groups (``v2``), empty when it did not say.
+        storage: its storage driver, empty when it did not say.
+        image: the reference that was asked for.
+        image_id: the engine's ID of what that was.
+        digest: ``name@sha256:...`` in the registry; empty for a local image.
+    """
+
+    engine: str
+    version: str
+    rootless: bool
+    cgroup: str
+    storage: str
+    image: str
+    image_id: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """How one target ended.
@@ -611,6 +660,8 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        container: what its container was made by and of; None without one.
+        compiler_cache: what the compiler cache did; None where the build had none.
         started: when the last attempt started, in seconds since the epoch; None if it never did.
         steps: (name, wall-clock seconds) of each step of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
@@ -629,6 +680,8 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    container: Container | None = None
+    compiler_cache: CompilerCacheStats | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

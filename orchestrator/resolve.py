@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Matrix,
         Model,
         Override,
+        Publish,
         Test,
         Verify,
     )
@@ -142,6 +143,7 @@ class Resolver:
             runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
             emulated=emulated,
             demands=merged.demands,
+            publish=tuple(merged.publish.to or ()),
             release=composed.release,
             pins=pins(merged.version, composed),
             parts=composed.parts,
@@ -336,6 +338,7 @@ class _Merged:
         test: how to test.
         version: the ``[version]`` tables.
         resources: what a target may use.
+        publish: where the wheel is meant to go.
         demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
@@ -347,6 +350,7 @@ class _Merged:
     test: Test
     version: Merged
     resources: Any
+    publish: Publish
     demands: Demands
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
@@ -354,7 +358,7 @@ class _Merged:
     origins: tuple[tuple[str, str], ...]
 
 
-_SECTIONS = ("build", "test", "resources", "verify")
+_SECTIONS = ("build", "test", "resources", "verify", "publish")
 
 
 def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:

@@ -35,6 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what one process of pytest-xdist runs: all that needs an engine, or a file.
+
+    Engine tests count each other's containers, and begin first because they take longest.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+    for item in items:
+        group = "engine" if item.get_closest_marker("engine") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 REPOSITORY = Path(__file__).parent.parent
 IMAGES = "localhost/orchestrator-baseline"
 """The project's own baseline images, made by `.ci/images`."""

@@ -15,6 +15,7 @@ from orchestrator.models import BackendName, BuildRequest, Failure, FailureKind,
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Cancel, Finished
     from orchestrator.host.toolchain import Toolchain
@@ -86,6 +87,7 @@ class Job:
         log: takes one line for the target's log.
         step: told the name of each step as it begins.
         cancel: stops the job's programs when set.
+        compilers: how the build reaches the compiler cache; None for a build without.
         course: knows the limits of the target and its steps.
         parallel: variables that say how many programs the build may run at once. They are no part
             of the request: they change how long it takes, and not what comes out. What the matrix
@@ -98,6 +100,7 @@ class Job:
     log: Callable[[str], object]
     step: Callable[[str], object]
     cancel: Cancel
+    compilers: Access | None = None
     course: Course = field(default_factory=lambda: Course(Steps()))
     parallel: Mapping[str, str] = field(default_factory=dict)
 

@@ -120,6 +120,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         if not quiet:
             console.print(what, style="dim", markup=False)
 
+    _preflight(console, options)
     host = open_host(os.environ, doing)
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
     with _progress(console, plan, options.seconds, quiet=quiet) as progress:
@@ -131,6 +132,17 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     wheels = sum(each.library is None for each in plan.targets)
     _conclude(console, results, options.output, wheels, quiet=quiet)
     return summary.exit_code(results, fail_fast=fail_fast)
+
+
+def _preflight(console: Console, options: Options) -> None:
+    """Fail before the first minute is spent on a machine that cannot end a build."""
+    from orchestrator.host import doctor, toolchain
+
+    cache = toolchain.default_cache_dir(os.environ)
+    places = doctor.Places(work=options.work, output=options.output, cache=cache)
+    for each in doctor.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
+        said = f"{each.name}: {each.detail}: {each.fix}"
+        console.print(said, style="yellow", markup=False, highlight=False)
 
 
 class _Recorder:

@@ -39,6 +39,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
     from rich.text import Text
 
     from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.host.secrets import masked
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
@@ -48,7 +49,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
     for what, value, origin in rows:
         line = line_of(origin, lines) if origin else None
         place = f"{matrix}:{line}: {origin}" if line else origin
-        table.add_row(*map(Text, (what, value, place)))  # "torch[extra]" is no markup
+        table.add_row(*map(Text, (what, masked(value), place)))  # "torch[extra]" is no markup
     stdout().print(table)
 
 
@@ -75,6 +76,8 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         if amount is not None:
             yield name, str(amount), origins.get(f"resources.{name}", "")
     yield from _demands(target.demands, origins)
+    if target.publish:
+        yield "publish to", ", ".join(target.publish), origins.get("publish.to", "")
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
         shell = " (shell)" if each.shell else ""

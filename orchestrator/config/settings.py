@@ -21,9 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import sources
+from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import Arch, Level, Libc, OnMismatch, OnRefusal
+from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,17 @@ def _rule(value: str) -> str:
     return value
 
 
+def _destination(value: str) -> str:
+    if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
+        close = get_close_matches(value, DESTINATIONS, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        known = ", ".join(DESTINATIONS)
+        raise PydanticCustomError(
+            "destination", f"must be {known}, github-release or a URL, got {value!r}{hint}"
+        )
+    return value
+
+
 _TEXT = {"type": ["string", "integer"]}
 _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
@@ -102,6 +114,7 @@ Size = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
+DestinationName = Annotated[str, AfterValidator(_destination)]
 
 
 class Model(BaseModel):
@@ -289,6 +302,13 @@ class Verify(Model):
     """Texts that no member may contain, such as the directory it was built in."""
 
 
+class Publish(Model):
+    """Where wheels are meant to go."""
+
+    to: Annotated[tuple[DestinationName, ...], Field(strict=False)] | None = None
+    """``pypi``, ``testpypi``, ``github-release`` or URLs; what one would refuse is an error."""
+
+
 def _ranking(value: Any) -> Any:
     """A single value is a source if it reads like one, else it stands for itself."""
     if isinstance(value, list | tuple):
@@ -378,6 +398,8 @@ class Override(Model):
     """As ``[version]``."""
     verify: Verify = Verify()
     """As ``[verify]``."""
+    publish: Publish = Publish()
+    """As ``[publish]``."""
 
 
 class Engine(Model):
@@ -387,6 +409,17 @@ class Engine(Model):
     """auto, docker or podman."""
     create_args: Strings = ()
     """Extra arguments for the engine's create command."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled: where it is not here, before every run, or not at all."""
+
+
+class CompilerCache(Model):
+    """Compiled objects that are kept for the next Python, the next variant, the next run."""
+
+    use: CompilerCacheUse = CompilerCacheUse.LOCAL
+    """local: on this machine; remote: also where $CCACHE_REMOTE_STORAGE says; off: not at all."""
+    size: Size = 5_000_000_000
+    """The most that this machine's objects may take, for instance ``10 GB``."""
 
 
 class Run(Model):
@@ -499,6 +532,8 @@ class Matrix(Model):
     """How versions are composed."""
     verify: Verify = Verify()
     """What wheels must satisfy."""
+    publish: Publish = Publish()
+    """Where wheels are meant to go."""
 
 
 class Channel(Matrix):
@@ -523,6 +558,8 @@ class Settings(Matrix):
     """Ways to build the same matrix, chosen with ``--channel``."""
     engine: Engine = Engine()
     """The container engine."""
+    compiler_cache: CompilerCache = CompilerCache()
+    """What is kept of compilations."""
     run: Run = Run()
     """What one run takes of a machine."""
 

@@ -11,18 +11,20 @@ import codecs
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.host.secrets import masked, redactor
 
 TICK = 0.05
 """Seconds between two looks at the child, the clock and the cancel token."""
@@ -39,6 +41,11 @@ PIPE_READS = 16
 
 NOT_FOUND = 127
 TIMED_OUT = 124
+
+
+def on_path(names: Iterable[str], path: str) -> frozenset[str]:
+    """Return which of some programs a search path has."""
+    return frozenset(name for name in names if shutil.which(name, path=path))
 
 
 class TextSink(Protocol):
@@ -90,8 +97,8 @@ class Captured:
 
     Attributes:
         returncode: exit status; 127 when there is no such program, 124 when it took too long.
-        stdout: all of its standard output.
-        stderr: all of its standard error, or why it could not be started.
+        stdout: all of its standard output, as it is.
+        stderr: all of its standard error, credentials hidden, or why it could not be started.
     """
 
     returncode: int
@@ -109,7 +116,7 @@ class Captured:
         for text in (self.stderr, self.stdout):
             lines = text.strip().splitlines()
             if lines:
-                return lines[-1].strip()
+                return masked(lines[-1].strip())
         return ""
 
 
@@ -167,6 +174,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
 
     stdout and stderr are one stream, decoded as UTF-8 with replacement characters; stdin is
     /dev/null. Programs that the child leaves behind in its session are killed when it ends.
+    Credentials in URLs of its environment are hidden wherever it prints them.
 
     Args:
         argv: program (looked up on `env`'s PATH) and arguments.
@@ -188,7 +196,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel = cancel or Cancel()
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
-    lines = _Lines(_callbacks(log, on_line))
+    lines = _Lines(_callbacks(log, on_line), redactor(env))
     child = _start(argv, env, cwd, pass_fds)
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
@@ -258,7 +266,7 @@ def capture(
         stdout, stderr = (_read_all(stream.fileno(), errors) for stream in (out, err))
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
         stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
-    return Captured(returncode=returncode, stdout=stdout, stderr=stderr)
+    return Captured(returncode=returncode, stdout=stdout, stderr=redactor(env or {})(stderr))
 
 
 class Tail:
@@ -288,8 +296,9 @@ class Tail:
 class _Lines:
     """Cuts a stream of bytes into lines of text."""
 
-    def __init__(self, callbacks: Sequence[LineCallback]) -> None:
+    def __init__(self, callbacks: Sequence[LineCallback], redact: Callable[[str], str]) -> None:
         self._callbacks = callbacks
+        self._redact = redact
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pieces: list[str] = []
         self._held = 0
@@ -317,7 +326,7 @@ class _Lines:
         self._held += len(text)
 
     def _emit(self) -> None:
-        line = "".join(self._pieces).removesuffix("\r")
+        line = self._redact("".join(self._pieces).removesuffix("\r"))
         self._pieces.clear()
         self._held = 0
         for callback in self._callbacks:

@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,14 @@ from orchestrator import __version__
 from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
+from orchestrator.builders.compiler_cache import (
+    REMOTE,
+    CompilerCache,
+    compiler_names,
+    own_launcher,
+)
+from orchestrator.builders.contained import Contained
+from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.source import Staged, fetch_sdist, stage
@@ -33,6 +42,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
     BuildResult,
+    CompilerCacheUse,
     Failure,
     FailureKind,
     Status,
@@ -40,13 +50,14 @@ from orchestrator.models import (
 )
 from orchestrator.plan import make_request, planned_backend
 from orchestrator.run.dispatch import Pace, decided, dispatch
-from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from orchestrator.builders.origin import Origin
+    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
     from orchestrator.config.settings import Run as RunSettings
     from orchestrator.models import BuilderFacts, BuildRequest, Target
@@ -84,6 +95,7 @@ class Inputs:
     Attributes:
         targets: the selected targets, in plan order.
         origin: the source.
+        compiler_cache: ``[compiler-cache]`` of the matrix.
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
@@ -95,6 +107,7 @@ class Inputs:
     origin: Origin
     matrix: Path
     engine: Engine
+    compiler_cache: CompilerCacheSettings
     run: RunSettings
     facts: BuilderFacts
 
@@ -123,6 +136,8 @@ def request_for(
     staged: Staged,
     backend: BackendName,
     made: Mapping[TargetId, BuildRequest],
+    *,
+    in_container: bool,
 ) -> BuildRequest:
     """Return the request of a target, with its key.
 
@@ -131,6 +146,7 @@ def request_for(
         staged: the source.
         backend: what builds it.
         made: the requests of the targets it needs.
+        in_container: whether that is in a container of the target's image.
     """
     return make_request(
         target,
@@ -139,6 +155,7 @@ def request_for(
         toolchain=toolchain.lock_digest(),
         builder=__version__,
         needs=[made[each].key for each in target.needs],
+        in_container=in_container,
     )
 
 
@@ -168,7 +185,8 @@ def planned_requests(
         staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=ours)
         made: dict[TargetId, BuildRequest] = {}
         for each in inputs.targets:  # in plan order: what is needed comes first
-            made[each.id] = request_for(each, staged, planned_backend(each, inputs.facts), made)
+            backend = planned_backend(each, inputs.facts)
+            made[each.id] = request_for(each, staged, backend, made, in_container=True)
         return tuple(made.values())
 
 
@@ -257,6 +275,7 @@ class Session:
             facts=self._inputs.facts,
             engine_preference=self._inputs.engine.name,
             create_args=self._inputs.engine.create_args,
+            pull=self._inputs.engine.pull,
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
@@ -317,18 +336,20 @@ class Session:
                 continue
             own_test = "test-command" in staged.source.own_options
             has_test = own_test or target.steps.test_command is not None
-            testers = survey.testers(target, choice.backend) if has_test else ()
+            testers = survey.testers(target, choice) if has_test else ()
             here = replace(target, test_pythons=testers)
-            requests[target.id] = request_for(here, staged, choice.backend, requests)
-        backends = self._backends(survey, run.name)
+            requests[target.id] = request_for(
+                here, staged, choice.backend, requests, in_container=choice.container is not None
+            )
+        cache, own = self._compiler_cache(), staged.pyproject
         for target_id, request in requests.items():
             choice = choices[target_id]
-            if request.target.library is not None:
-                backend = self._library_builder(survey, run.name, choice)
-            else:
-                backend = backends[request.backend]
             assignments[target_id] = Assignment(
-                request=request, backend=backend, reason=choice.reason
+                request=request,
+                backend=self._backend(request, choice, survey, run.name),
+                reason=choice.reason,
+                container=choice.container,
+                compilers=self._compilers(cache, request.target, survey, choice, own),
             )
         return results | dict(
             dispatch(
@@ -357,36 +378,66 @@ class Session:
             seconds=options.seconds,
         )
 
-    def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
-        engine = survey.known_engine
-        return LibraryBuilder(
-            host=self._host,
-            engine=engine.name if choice.in_container and engine is not None else None,
-            create_args=self._inputs.engine.create_args,
-            label=f"{LABEL}={run_id}",
+    def _compiler_cache(self) -> CompilerCache | None:
+        settings, program = self._inputs.compiler_cache, self._host.toolchain.bin / "ccache"
+        if settings.use is CompilerCacheUse.OFF or not program.exists():
+            return None
+        remote = settings.use is CompilerCacheUse.REMOTE
+        return CompilerCache(
+            program=program,
+            home=self._host.cache_dir / "ccache",
+            size=settings.size,
+            remote=self._environ.get(REMOTE, "") if remote else "",
         )
 
-    def _backends(self, survey: Survey, run_id: str) -> dict[BackendName, Backend]:
-        backends: dict[BackendName, Backend] = {
-            BackendName.DIRECT: Direct(
+    @staticmethod
+    def _compilers(
+        cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
+    ) -> Compilers | None:
+        """Return what opens the cache for a target's build, None where it has one of its own."""
+        if cache is None or own_launcher(target, pyproject):
+            return None
+        names = compiler_names(target)
+        if choice.container is not None:
+            return partial(cache.in_container, target, found=survey.programs(target, names))
+        return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
+
+    def _backend(
+        self, request: BuildRequest, choice: Choice, survey: Survey, run_id: str
+    ) -> Backend:
+        """Return what builds a target, as `choose` decided."""
+        label = f"{LABEL}={run_id}"
+        create_args = self._inputs.engine.create_args
+        engine = survey.known_engine
+        shop = None
+        if choice.container is not None and engine is not None:
+            shop = Shop(
                 host=self._host,
-                interpreters={
-                    tag: each.interpreter
-                    for tag, each in survey.pythons.items()
-                    if each.interpreter is not None
-                },
-                include_dirs={tag: each.include_dirs for tag, each in survey.pythons.items()},
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
             )
-        }
-        chosen = survey.known_engine
-        if chosen is not None:
-            backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
+        if request.target.library is not None:
+            return LibraryBuilder(host=self._host, shop=shop)
+        if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
+            return Cibuildwheel(
                 host=self._host,
-                engine=chosen.name,
-                create_args=self._inputs.engine.create_args,
-                label=f"{LABEL}={run_id}",
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
             )
-        return backends
+        if shop is not None:
+            return Contained(shop=shop)
+        found = survey.pythons
+        return Direct(
+            host=self._host,
+            interpreters={
+                tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
+            },
+            include_dirs={tag: each.include_dirs for tag, each in found.items()},
+        )
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}

@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from packaging.version import Version
 
+from orchestrator.builders import compiler_cache
 from orchestrator.builders.base import Backend, Course, Job
+from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
 from orchestrator.builders.transient import is_transient
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Container,
     Demands,
     Failure,
     FailureKind,
@@ -46,10 +50,14 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
 
-_NOT_A_PLATFORM = "any"
+_NOT_A_PLATFORM = {"any", "unknown"}
 
 Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
+
+
+Compilers = Callable[[Path], Access]
+"""Opens the compiler cache for a build, given its private directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +68,17 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        container: what its container is made by and of; None without one.
+        compilers: opens the compiler cache for it, given its private directory; None for a build
+            without.
         parallel: variables that say how many programs it may run at once.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
+    container: Container | None = None
+    compilers: Compilers | None = None
     parallel: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -132,6 +145,7 @@ class Worker:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
+            compiled = compiler_cache.stats(scratch)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
         result = _result(
@@ -141,7 +155,13 @@ class Worker:
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
         )
-        return replace(result, started=began, steps=course.steps, cpu_seconds=course.cpu_seconds)
+        return replace(
+            result,
+            started=began,
+            steps=course.steps,
+            cpu_seconds=course.cpu_seconds,
+            compiler_cache=compiled,
+        )
 
     def _attempt(
         self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
@@ -193,6 +213,7 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cancel,
+            compilers=None if assignment.compilers is None else assignment.compilers(scratch),
             course=course,
             parallel=assignment.parallel,
         )
@@ -237,12 +258,12 @@ class Worker:
         external = target.steps.external
         try:
             final = self._rewrite(wheel, request, scratch / "final")
-            demands = _demands(target, final)
+            demands = demands_on(final, target)
             checked = verify(
                 final,
                 self.policies,
                 external=external,
-                expected=_expected(request),
+                expected=expected(request.target, request.source.name),
                 demands=demands,
             )
         except BadWheelError as error:
@@ -267,7 +288,7 @@ class Worker:
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
-        if seen.observed_tag == _NOT_A_PLATFORM:
+        if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
         elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
             # A tag with a policy would promise that what is missing is on every machine.
@@ -337,10 +358,15 @@ def _removed_on_error(path: Path) -> Iterator[Path]:
         raise
 
 
-def _expected(request: BuildRequest) -> Expected:
-    target = request.target
+def expected(target: Target, name: str) -> Expected:
+    """Return what a target's wheel must be.
+
+    Args:
+        target: the target.
+        name: the project's name; empty where it is not known, and then any is right.
+    """
     return Expected(
-        name=request.source.name,
+        name=name,
         version=target.version,
         build_tag=target.build_tag,
         python=target.python,
@@ -361,7 +387,7 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
     return any(each.rule == "external-library" for each in findings)
 
 
-def _demands(target: Target, final: Path) -> Demands:
+def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
     kept = target.steps.repair_refused is OnRefusal.KEEP
@@ -461,6 +487,7 @@ def _result(
         duration=duration,
         failure=failure,
         parts=assignment.request.target.parts,
+        container=assignment.container,
     )
 
 
@@ -471,6 +498,11 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.container is not None:
+        used = assignment.container
+        log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
     log.write(f"key      {assignment.request.key}\n")
-    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.writelines(
+        f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
+    )
     log.flush()

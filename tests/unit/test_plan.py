@@ -549,6 +549,7 @@ def request(  # noqa: PLR0913 - as make_request
     toolchain: str = "1" * 64,
     builder: str = "0.1.0",
     needs: tuple[str, ...] = (),
+    in_container: bool = True,
 ) -> BuildRequest:
     return make_request(
         which,
@@ -557,6 +558,7 @@ def request(  # noqa: PLR0913 - as make_request
         toolchain=Digest(toolchain),
         builder=builder,
         needs=[Digest(each) for each in needs],
+        in_container=in_container,
     )
 
 
@@ -654,11 +656,15 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     }
 
 
-def test_the_image_does_not_matter_to_the_direct_backend() -> None:
+def test_the_image_does_not_matter_to_a_build_on_the_host() -> None:
     other = replace(TARGET, image="manylinux_2_34")
 
-    direct = BackendName.DIRECT
-    assert request(other, backend=direct).key == request(backend=direct).key
+    def key(target: Target, *, in_container: bool) -> str:
+        return request(target, backend=BackendName.DIRECT, in_container=in_container).key
+
+    assert key(other, in_container=False) == key(TARGET, in_container=False)
+    assert key(other, in_container=True) != key(TARGET, in_container=True)
+    assert key(TARGET, in_container=True) != key(TARGET, in_container=False)
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:

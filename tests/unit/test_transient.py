@@ -55,7 +55,7 @@ error: Failed to fetch: `https://index.example/simple/setuptools/`
 Trying to pull quay.example/pypa/manylinux_2_28_x86_64:latest...
 Error: initializing source docker://quay.example/pypa/manylinux_2_28_x86_64:latest: pinging container registry quay.example: Get "https://quay.example/v2/": dial tcp 192.0.2.1:443: i/o timeout""",
     "podman: registry busy": "Error: initializing source docker://quay.example/x:1: reading manifest 1 in quay.example/x: received unexpected HTTP status: 502 Bad Gateway",
-    "podman: cut off": 'Error: copying system image from manifest list: copying blob sha256:abc: Get "https://cdn.example/b": read tcp 10.0.0.1:5->192.0.2.1:443: read: connection reset by peer',
+    "podman: cut off": 'Error: copying system image from manifest list: copying blob sha256:abc: Get "https://cdn.example/b": read tcp 192.0.2.1:5->192.0.2.1:443: read: connection reset by peer',
     "docker: pull timed out": 'docker: Error response from daemon: Get "https://registry.example/v2/": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers).',
     "docker: TLS": 'Error response from daemon: Get "https://registry.example/v2/": net/http: TLS handshake timeout',
     "docker: no answer": "error pulling image configuration: download failed after attempts=6: dial tcp: lookup cdn.example: i/o timeout",
