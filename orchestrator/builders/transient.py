@@ -36,7 +36,7 @@ _BUSY = r"(?:429|50[0234]|52\d)"
 
 _PASSING = (
     r"i/o timeout|TLS handshake timeout|connection refused|connection reset by peer|\bEOF\b"
-    r"|no such host|server misbehaving|name resolution|Client\.Timeout|deadline exceeded"
+    r"|server misbehaving|name resolution|Client\.Timeout|deadline exceeded"
     rf"|network is unreachable|unexpected HTTP status:? {_BUSY}|status code:? {_BUSY}"
 )
 """How the network libraries of Go, in which both engines are written, put it."""

@@ -94,6 +94,7 @@ class Model(RuleBasedStateMachine):
         budget=BUDGETS,
         fail_fast=st.booleans(),
         retries=st.integers(0, 2),
+        early=st.booleans(),
     )
     def prepare(
         self,
@@ -101,6 +102,7 @@ class Model(RuleBasedStateMachine):
         budget: Amounts,
         fail_fast: bool,  # noqa: FBT001 - drawn
         retries: int,
+        early: bool,  # noqa: FBT001
     ) -> None:
         self.budget = budget
         self.retries = retries
@@ -108,6 +110,9 @@ class Model(RuleBasedStateMachine):
         self.cancels = 0
         self.begun = False
         self.state = prepared(tasks, budget, fail_fast=fail_fast, retries=Retries(limit=retries))
+
+        if not early:
+            self.begin()
 
     # events, possible ones and others
 
@@ -142,9 +147,10 @@ class Model(RuleBasedStateMachine):
             self.hear(Due(target_id=name))
             assert self.state is before
 
-    @rule()
-    def interrupt(self) -> None:
-        self.hear(Interrupted())
+    @rule(chance=st.integers(0, 9))
+    def interrupt(self, chance: int) -> None:
+        if chance == 0:  # otherwise hardly any run would get far
+            self.hear(Interrupted())
 
     # what must hold
 

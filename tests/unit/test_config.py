@@ -49,6 +49,10 @@ def test_defaults() -> None:
     assert found.engine.name == "auto"
     assert found.version.on_mismatch is None
     assert found.build.repair is None
+    assert (found.run.cpus, found.run.memory, found.run.emulated, found.run.retries) == (
+        *(None, None, None),
+        2,
+    )
 
 
 def test_short_and_long_forms() -> None:
@@ -108,6 +112,15 @@ WRONG = {
     "type of a rule": ('[exclude]\nwhen = { cuda = "13.0" }', "exclude", "must be an array", ""),
     "type of a number": ('[build]\ntimeout = "60"', "build.timeout", "must be an integer", ""),
     "boolean number": ("[build]\ntimeout = true", "build.timeout", "must be an integer", ""),
+    "no step": (
+        "[build]\ntimeouts = { tset = 5 }",
+        "build.timeouts.tset",
+        "'repair' or 'test'",
+        "",
+    ),
+    "no time for a step": ("[build]\ntimeouts = { test = 0 }", "build.timeouts.test", "0", ""),
+    "too many attempts": ("[run]\nretries = 11", "run.retries", "10", ""),
+    "memory of a run": ('[run]\nmemory = "much"', "run.memory", "should match", ""),
     "number too small": ("[build]\ntimeout = 0", "build.timeout", "greater than 0", ""),
     "type of an axis": ('rocm = "6.4"', "axes.rocm", "must be an array", ""),
     "type of a variable": ("[env]\nA = [1]", "env.A", "must be a string, got list", ""),
