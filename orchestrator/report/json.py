@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.models import Status
+from orchestrator.host.secrets import masked
+from orchestrator.models import Severity, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,8 +70,9 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
-        "env": {each.name: each.value for each in target.env},
+        "env": {each.name: masked(each.value) for each in target.env},
         "key": key,
     }
 
@@ -95,6 +98,29 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
         "schema": SCHEMA,
         "wheels": [
             {"path": str(path), **wheel(report), **_details(report)} for path, report in reports
+        ],
+    }
+
+
+def verify_document(
+    verdicts: Iterable[tuple[Path, tuple[Finding, ...], WheelReport | None]],
+) -> dict[str, Any]:
+    """Return ``verify --json``.
+
+    Args:
+        verdicts: a wheel, all that was found, and the report on it; None for a file that cannot be
+            read as a wheel at all.
+    """
+    return {
+        "schema": SCHEMA,
+        "wheels": [
+            {
+                "path": str(path),
+                "ok": not any(each.severity is Severity.ERROR for each in findings),
+                **({} if report is None else wheel(report)),
+                "problems": [finding(each) for each in findings],
+            }
+            for path, findings, report in verdicts
         ],
     }
 
@@ -186,6 +212,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "status": result.status,
         "backend": result.backend,
         "backend_reason": result.backend_reason,
+        "container": None if result.container is None else asdict(result.container),
         "duration": round(result.duration, 3),
         "version_parts": [_part(each) for each in result.parts],
         "compiler_cache": _compilations(result.compiler_cache),
