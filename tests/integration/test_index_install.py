@@ -31,7 +31,8 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the programs of an environment with the newest pip, uv and Poetry."""
     home = tmp_path_factory.mktemp("tools")
     subprocess.run([sys.executable, "-m", "venv", home], check=True)
-    install = [home / "bin" / "python", "-m", "pip", "install", "-qU", "pip", "uv", "poetry"]
+    install: list[str | Path] = [home / "bin" / "python", "-m", "pip", "install", "-qU"]
+    install += ["pip", "uv", "poetry"]
     subprocess.run(install, check=True, capture_output=True)
     return home / "bin"
 
