@@ -163,7 +163,12 @@ def _picker(site: Site, default: Variant | None, templates: Environment) -> byte
         projects=sorted({each.project for each in listed}),
         names=sorted({each.project for each in site.files}),
         rows=_rows(offers, site),
-        data={"axes": axes, "offers": offers, "titles": _titles(axes)},
+        data={
+            "axes": axes,
+            "offers": offers,
+            "titles": _titles(axes),
+            "first": None if default is None else default.path,
+        },
         version=API_VERSION,
     )
     return _bytes(text)

@@ -188,7 +188,7 @@ class Bucket:
 
     def swap(self, name: str, data: bytes, seen: str | None) -> bool:
         """See `Storage`: a conditional write (If-Match, If-None-Match)."""
-        mode: Any = "create" if seen is None else {"e_tag": seen, "version": None}
+        mode: Any = "create" if seen is None else {"e_tag": seen}
         with self._reported():
             try:
                 self._put(self._store, name, data, attributes=_attributes(name), mode=mode)
@@ -218,7 +218,7 @@ class Bucket:
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except self._errors.BaseError as error:
+        except (self._errors.BaseError, FileNotFoundError) as error:
             raise EnvironmentProblemError.of(
                 f"the bucket answers: {str(error).splitlines()[0]}",
                 where=self.where,

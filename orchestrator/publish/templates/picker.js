@@ -1,5 +1,5 @@
 "use strict";
-const { axes, offers, titles } = JSON.parse(document.getElementById("data").textContent);
+const { axes, offers, titles, first } = JSON.parse(document.getElementById("data").textContent);
 const names = Object.keys(axes);
 const NONE = "none";
 const valueOf = (offer, axis) => axis === "project" ? offer.project : offer.cell[axis] ?? NONE;
@@ -8,7 +8,7 @@ for (const axis of names) {
   choices[axis] = axes[axis].slice();
   if (offers.some(offer => valueOf(offer, axis) === NONE)) choices[axis].push(NONE);
 }
-let picked = {};
+const picked = {};
 
 /* The offer that agrees with the most choices; what was clicked last must agree. */
 function nearest(fixed) {
@@ -70,5 +70,10 @@ for (const button of document.querySelectorAll("button")) {
 }
 if (offers.length) {
   document.getElementById("picker").hidden = false;
-  show(null);
+  /* The default variant, and what the address asks for: #cuda=13.0&arch=aarch64 */
+  const begin = offers.findLast(offer => offer.path === first) ?? offers[offers.length - 1];
+  for (const axis of names) picked[axis] = valueOf(begin, axis);
+  const asked = [...new URLSearchParams(location.hash.slice(1))].filter(([axis, value]) => choices[axis]?.includes(value));
+  for (const [axis, value] of asked) picked[axis] = value;
+  show(asked.length ? asked[0][0] : null);
 }

@@ -1,0 +1,124 @@
+"""A site in a bucket of an S3 server on loopback: types, conditional writes, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import obstore
+import pytest
+from moto.server import ThreadedMotoServer
+from obstore.store import S3Store
+
+from orchestrator.publish import storage
+from tests.conftest import REPOSITORY, orchestrator
+from tests.unit.wheel.wheelmaker import WheelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def env(endpoint: str) -> dict[str, str]:
+    # Servers of one process share what they hold.
+    for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
+        request = urllib.request.Request(f"{endpoint}/{path}", method=method)  # noqa: S310 - loopback
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+    return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "127.0.0.1"}
+
+
+@pytest.fixture
+def bucket(env: dict[str, str]) -> S3Store:
+    return S3Store(
+        "bucket",
+        prefix="whl",
+        endpoint=env["AWS_ENDPOINT_URL"],
+        access_key_id="x",
+        secret_access_key="x",  # noqa: S106 - of a server on loopback
+        region="us-east-1",
+        client_options={"allow_http": True},
+    )
+
+
+def names(bucket: S3Store) -> set[str]:
+    return {each["path"] for page in obstore.list(bucket) for each in page}
+
+
+def page(bucket: S3Store, path: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(bytes(obstore.get(bucket, path).bytes()))
+    return document
+
+
+def test_a_site_in_a_bucket_grows_and_says_what_its_files_are(
+    env: dict[str, str], bucket: S3Store, tmp_path: Path
+) -> None:
+    WheelSpec(version="1.0+cu126").write(tmp_path / "one")
+    WheelSpec(version="1.0.dev1+cu130").write(tmp_path / "two")
+    for folder in ("one", "two"):
+        said = orchestrator("index", folder, "--output", "s3://bucket/whl", cwd=tmp_path, env=env)
+        assert said.code == 0, said.all
+    wheel = "files/demo/demo-1.0+cu126-cp312-cp312-manylinux_2_17_x86_64.whl"
+    assert {wheel, f"{wheel}.metadata", "site.json", "cu130/demo/index.html"} <= names(bucket)
+    found = obstore.get(bucket, "cu126/demo/index.json")
+    assert found.attributes["Content-Type"] == "application/vnd.pypi.simple.v1+json"
+    assert found.attributes["Cache-Control"] == "no-cache"
+    html = obstore.get(bucket, "cu126/demo/index.html")
+    assert html.attributes["Content-Type"] == "text/html; charset=utf-8"
+    assert "immutable" in obstore.get(bucket, wheel).attributes["Cache-Control"]
+    options = ("--output", "s3://bucket/whl", "--keep", "0")
+    said = orchestrator("index", *options, cwd=tmp_path, env=env)
+    assert said.code == 0, said.all
+    assert not [name for name in names(bucket) if "cu130" in name]
+
+
+def test_updates_of_a_bucket_at_the_same_time_lose_nothing(
+    env: dict[str, str], bucket: S3Store, tmp_path: Path
+) -> None:
+    versions = [f"1.{number}+cu126" for number in range(3)]
+    for version in versions:
+        WheelSpec(version=version).write(tmp_path / version)
+    argv = [sys.executable, "-m", "orchestrator", "index", "--output", "s3://bucket/whl"]
+    environ = {**env, "PYTHONPATH": str(REPOSITORY)}
+    runs = [subprocess.Popen([*argv, each], cwd=tmp_path, env=environ) for each in versions]
+    assert [run.wait(300) for run in runs] == [0] * len(runs)
+    assert page(bucket, "cu126/demo/index.json")["versions"] == versions
+
+
+def test_who_has_not_seen_the_last_version_cannot_write(
+    env: dict[str, str], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    place = storage.open_storage("s3://bucket/whl")
+    assert place.swap("site.json", b"1", None)
+    assert not place.swap("site.json", b"2", None)
+    there = place.read("site.json")
+    assert there is not None
+    assert place.swap("site.json", b"3", there[1])
+    assert not place.swap("site.json", b"4", there[1])
+    assert bytes(obstore.get(bucket, "site.json").bytes()) == b"3"
+
+
+def test_a_bucket_that_is_not_there_is_one_clear_message(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    WheelSpec().write(tmp_path / "dist")
+    said = orchestrator("index", "dist", "--output", "s3://none/whl", cwd=tmp_path, env=env)
+    assert said.code == 4, said.all
+    assert "the bucket answers" in said.stderr
+    assert "Traceback" not in said.stderr
