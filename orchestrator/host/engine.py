@@ -242,6 +242,19 @@ def image_file(
     return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
 
 
+def image_id(engine: EngineName, image: str, *, env: Mapping[str, str]) -> str:
+    """Return the ID of an image the engine has, which changes with its contents; else nothing.
+
+    Args:
+        engine: the engine.
+        image: any reference it knows.
+        env: environment of the engine's client.
+    """
+    argv = [engine, "image", "inspect", "--format", "{{.Id}}", image]
+    said = capture(argv, env=env)
+    return said.stdout.strip().removeprefix("sha256:") if said.ok else ""
+
+
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
     """Remove all containers with a label, running or not, and return the IDs of those removed.
 
