@@ -181,32 +181,40 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         builder: version of this program.
         needs: the keys of the requests whose outputs go into the source.
     """
-    content = {
-        "identifier": target.build_identifier or target.platform,
-        "baseline": target.baseline,
-        "abi3": target.abi3,
-        "library": None if target.library is None else asdict(target.library),
-        "needs": list(needs),
-        "version": target.version,
-        "build_tag": target.build_tag,
-        "on_mismatch": target.on_mismatch,
-        "pins": target.pins,
-        "image": target.image if backend is BackendName.CIBUILDWHEEL or target.library else "",
-        "env": [(each.name, each.value, each.shell) for each in target.env],
-        "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
-        "source": [source.name, source.digest, source.epoch],
-        "backend": backend,
-        "toolchain": toolchain,
-        "builder": builder,
-    }
-    return BuildRequest(
+    request = BuildRequest(
         target=target,
         source=source,
         backend=backend,
         toolchain_digest=toolchain,
         builder_version=builder,
-        key=digest(content),
+        needs=tuple(needs),
+        key=Digest(""),
     )
+    return replace(request, key=digest(request_content(request)))
+
+
+def request_content(request: BuildRequest) -> dict[str, Any]:
+    """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
+    target, source = request.target, request.source
+    in_image = request.backend is BackendName.CIBUILDWHEEL or target.library
+    return {
+        "identifier": target.build_identifier or target.platform,
+        "baseline": target.baseline,
+        "abi3": target.abi3,
+        "library": None if target.library is None else asdict(target.library),
+        "needs": list(request.needs),
+        "version": target.version,
+        "build_tag": target.build_tag,
+        "on_mismatch": target.on_mismatch,
+        "pins": target.pins,
+        "image": target.image if in_image else "",
+        "env": [(each.name, each.value, each.shell) for each in target.env],
+        "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
+        "source": [source.name, source.digest, source.epoch],
+        "backend": request.backend,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
+    }
 
 
 def digest(content: Any) -> Digest:

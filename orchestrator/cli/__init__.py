@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "compat": "Rebuild the torch support table from a package index.",
     "schema": "Print the JSON Schema of matrix.toml, for editors.",
+    "cache": "Show what the store holds, or make room in it.",
     "doctor": "Check what this machine can build, and say what to do about the rest.",
 }
 """Command -> its line in --help; the command itself is in the module of that name."""

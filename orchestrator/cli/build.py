@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 RESULTS_WIDTH = 400
 
+MANY_CACHED = 20
+"""Targets from the store that the table at the end still lists one by one."""
+
 FEW = 4
 """Targets that are named one by one in a line."""
 
@@ -50,6 +53,16 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-dir",
             type=click.Path(path_type=Path, file_okay=False),
             help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
+        ),
+        click.option(
+            "--no-cache",
+            is_flag=True,
+            help="Build everything; what is built replaces what the store has.",
+        ),
+        click.option(
+            "--read-only-store",
+            is_flag=True,
+            help="Read the shared store, and write nothing there.",
         ),
     )
     for option in reversed(options):
@@ -87,6 +100,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     output_dir: Path | None,
     work_dir: Path | None,
     fail_fast: bool,
+    no_cache: bool,
+    read_only_store: bool,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
     from orchestrator.cli.common import stderr
@@ -104,6 +119,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         fail_fast=fail_fast,
         output=(output_dir or workspace.root / "dist").absolute(),
         work=(work_dir or workspace.root / WORK_DIR).absolute(),
+        cache=not no_cache,
+        read_only=read_only_store,
     )
 
     def doing(what: str) -> None:
@@ -112,10 +129,12 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     host = open_host(os.environ, doing)
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
     with _progress(console, len(plan.targets)) as progress:
+        recorder = _Recorder(progress, options)
         results = session.run(
-            _Recorder(progress, options),
+            recorder,
             announce=lambda choices: _announce(console, choices),
             doing=doing,
+            recalled=recorder.recalled,
         )
     wheels = sum(each.library is None for each in plan.targets)
     _conclude(console, results, options.output, wheels)
@@ -133,11 +152,17 @@ class _Recorder:
         self.stopping = progress.stopping
 
     def ended(self, result: BuildResult) -> None:
+        self.recalled((result,))
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Write down many results at once: those that came from the store."""
         from orchestrator.report import results as results_file
 
         places = self._options
-        results_file.write((result,), output=places.output, work=places.work)
-        self._progress.ended(result)
+        if results:
+            results_file.write(results, output=places.output, work=places.work)
+        for each in results:
+            self._progress.ended(each)
 
 
 def _progress(console: Console, total: int) -> Any:
@@ -159,9 +184,15 @@ def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
 def _conclude(console: Console, results: Sequence[BuildResult], output: Path, wheels: int) -> None:
     from orchestrator.report import summary
 
-    console.print()
-    # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
-    console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
-    console.print(summary.failure_blocks(results))
     good = sum(each.wheel is not None for each in results)
+    console.print()
+    cached = [each for each in results if each.cached and each.failure is None]
+    if len(cached) > MANY_CACHED:
+        results = [each for each in results if not each.cached or each.failure is not None]
+        console.print(f"{len(cached)} targets came from the store", highlight=False)
+    if results:
+        # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
+        table = summary.results_table(results)
+        console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
+    console.print(summary.failure_blocks(results))
     console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

@@ -76,6 +76,7 @@ class Workspace:
             matrix=self.matrix,
             engine=self.settings.engine,
             facts=self.facts,
+            store=self.settings.store,
         )
 
 

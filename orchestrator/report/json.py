@@ -183,6 +183,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "id": result.target_id,
         "key": result.key,
         "status": result.status,
+        "cached": result.cached,
         "backend": result.backend,
         "backend_reason": result.backend_reason,
         "duration": round(result.duration, 3),
