@@ -168,6 +168,7 @@ class Steps:
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
         timeout: seconds a target may take; None for no limit.
+        timeouts: (step, seconds it may take) where there is a limit.
     """
 
     before_all: str | None = None
@@ -180,6 +181,7 @@ class Steps:
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
     timeout: int | None = None
+    timeouts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +192,18 @@ class Resources:
         cpus: CPUs of its container.
         memory: memory of its container, in bytes as the engine reads them (``1024b``).
         cost: how long it takes compared with other targets.
+        memory_per_job: bytes of memory that one compiler takes.
     """
 
     cpus: float | None = None
     memory: str | None = None
     cost: float | None = None
+    memory_per_job: int | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The container's memory as a number."""
+        return None if self.memory is None else int(self.memory.removesuffix("b"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +261,7 @@ class Target:
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
+        publish: where the wheel is meant to go.
     """
 
     id: TargetId
@@ -282,6 +292,7 @@ class Target:
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
+    publish: tuple[str, ...] = ()
 
     @property
     def build_identifier(self) -> str:
@@ -405,6 +416,7 @@ class BuildRequest:
         toolchain_digest: digest of the locked toolchain.
         builder_version: version of this program.
         needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
         key: SHA-256 of all of the above, presentation fields left out.
     """
 
@@ -414,6 +426,7 @@ class BuildRequest:
     toolchain_digest: Digest
     builder_version: str
     needs: tuple[Digest, ...] = ()
+    in_container: bool = True
     key: Digest
 
 
@@ -508,7 +521,8 @@ class WheelReport:
         version: the version in the file name.
         declared_tags: the expanded tags of the file name, sorted (PEP 425).
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
-            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
+            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
+            that tags name, ``unknown`` when all that may be one cannot be read).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
         steps: the same for each lower tag, with what would remove it; the next lower one first.
@@ -569,12 +583,14 @@ class Failure:
         message: what happened, in one line.
         hint: what to do about it.
         step: the step that failed (``build``, ``test``, ...); empty before the first.
+        transient: whether the same build may well succeed a little later.
     """
 
     kind: FailureKind
     message: str
     hint: str = ""
     step: str = ""
+    transient: bool = False
 
 
 class Status(StrEnum):
@@ -584,6 +600,52 @@ class Status(StrEnum):
     FAILED = "failed"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+
+
+class CompilerCacheUse(StrEnum):
+    """Where compiled objects are kept for the next build."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompilerCacheStats:
+    """What the compiler cache did for one target.
+
+    Attributes:
+        hits: compilations whose result was there already.
+        misses: compilations that had to be done.
+    """
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a target's container is made by, and of.
+
+    Attributes:
+        engine: ``docker`` or ``podman``.
+        version: the engine's version.
+        rootless: whether it runs without root.
+        cgroup: version of the control groups (``v2``), empty when it did not say.
+        storage: its storage driver, empty when it did not say.
+        image: the reference that was asked for.
+        image_id: the engine's ID of what that was.
+        digest: ``name@sha256:...`` in the registry; empty for a local image.
+    """
+
+    engine: str
+    version: str
+    rootless: bool
+    cgroup: str
+    storage: str
+    image: str
+    image_id: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -602,8 +664,10 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
-        started: when it started, in seconds since the epoch; None when it never did.
-        steps: (name, wall-clock seconds) of each step, in order; those of earlier attempts too.
+        container: what its container was made by and of; None without one.
+        compiler_cache: what the compiler cache did; None where the build had none.
+        started: when the last attempt started, in seconds since the epoch; None if it never did.
+        steps: (name, wall-clock seconds) of each step of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
         cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
         attempts: how often it was started.
@@ -622,6 +686,8 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    container: Container | None = None
+    compiler_cache: CompilerCacheStats | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

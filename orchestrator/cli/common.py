@@ -75,6 +75,8 @@ class Workspace:
             origin=self.origin,
             matrix=self.matrix,
             engine=self.settings.engine,
+            compiler_cache=self.settings.compiler_cache,
+            run=self.settings.run,
             facts=self.facts,
             store=self.settings.store,
         )
@@ -227,7 +229,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
     images = ImageSources(
         preference=workspace.settings.engine.name,
         create_args=workspace.settings.engine.create_args,
-        pull=pull,
+        pull=pull and workspace.settings.engine.pull != "never",
         env=environ,
         host=_open_host,
         log=_say,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.models import Status
+from orchestrator.host.secrets import masked
+from orchestrator.models import Severity, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models import (
         BuildResult,
+        CompilerCacheStats,
         Digest,
         Exclusion,
         Finding,
@@ -67,8 +70,9 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
-        "env": {each.name: each.value for each in target.env},
+        "env": {each.name: masked(each.value) for each in target.env},
         "key": key,
     }
 
@@ -94,6 +98,29 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
         "schema": SCHEMA,
         "wheels": [
             {"path": str(path), **wheel(report), **_details(report)} for path, report in reports
+        ],
+    }
+
+
+def verify_document(
+    verdicts: Iterable[tuple[Path, tuple[Finding, ...], WheelReport | None]],
+) -> dict[str, Any]:
+    """Return ``verify --json``.
+
+    Args:
+        verdicts: a wheel, all that was found, and the report on it; None for a file that cannot be
+            read as a wheel at all.
+    """
+    return {
+        "schema": SCHEMA,
+        "wheels": [
+            {
+                "path": str(path),
+                "ok": not any(each.severity is Severity.ERROR for each in findings),
+                **({} if report is None else wheel(report)),
+                "problems": [finding(each) for each in findings],
+            }
+            for path, findings, report in verdicts
         ],
     }
 
@@ -186,8 +213,10 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "cached": result.cached,
         "backend": result.backend,
         "backend_reason": result.backend_reason,
+        "container": None if result.container is None else asdict(result.container),
         "duration": round(result.duration, 3),
         "version_parts": [_part(each) for each in result.parts],
+        "compiler_cache": _compilations(result.compiler_cache),
         "wheel": None if result.wheel is None else wheel(result.wheel),
         "rejected": _relative(result.rejected, root),
         "log": _relative(result.log, root),
@@ -200,6 +229,10 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
             "hint": failure.hint,
         },
     }
+
+
+def _compilations(done: CompilerCacheStats | None) -> dict[str, int] | None:
+    return None if done is None else {"hits": done.hits, "misses": done.misses}
 
 
 def _relative(path: Path | None, root: Path) -> str | None:

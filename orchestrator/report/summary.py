@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.errors import ExitCode
 from orchestrator.models import BuildResult, Failure, FailureKind, Status
-from orchestrator.run.progress import STYLES, duration
+from orchestrator.run.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-
-TAIL = 15
-"""Lines of a failed target's log that are shown."""
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -56,10 +53,14 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
     return table
 
 
-def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
+def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> RenderableType:
     """Return, for each target without a wheel, why, what to do, and where its log ends.
 
     Targets that cannot be built here for one and the same reason share a block.
+
+    Args:
+        results: how every target ended.
+        tails: whether the logs' last lines are among it; the progress has shown them already.
     """
     groups: dict[tuple[Failure, Path | None], list[BuildResult]] = {}
     for each in results:
@@ -75,22 +76,10 @@ def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
             text.append(f"  kept aside: {rejected}\n", style="default")
         if log is not None:
             text.append(f"  log: {log}\n", style="default")
-            if failure.kind is not FailureKind.BAD_WHEEL:
+            if tails and failure.kind is not FailureKind.BAD_WHEEL:
                 text.append("".join(f"  | {line}\n" for line in tail(log)), style="dim")
         blocks.append(text)
     return Group(*blocks)
-
-
-def tail(log: Path, lines: int = TAIL) -> list[str]:
-    """Return the last lines of a log; a log can be large, so only its end is read."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(stream.tell() - 16_384, 0))
-            text = stream.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
 def _by_machine(result: BuildResult) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import BadWheelError
 from orchestrator.models import BuildResult, Failure, Level, Severity, Status, TargetId
 from orchestrator.plan import digest
-from orchestrator.run.worker import demands_of, expected, install, not_what_it_says
+from orchestrator.run.worker import demands_on, expected, install, not_what_it_says
 from orchestrator.store.record import Blob, OutputFile, Record, Verdict
 from orchestrator.wheel import levelled, verify
 
@@ -152,7 +152,7 @@ class Keeper:
     ) -> tuple[Finding, ...]:
         """Return what is to be said of a stored wheel under the demands of today."""
         name = record.wheel.filename if record.wheel is not None else found.name
-        demands = demands_of(request.target, Path(name))
+        demands = demands_on(Path(name), request.target)
         asked = _digest(demands)
         verdict = next((each for each in record.verdicts if each.demands == asked), None)
         tools = [tool for tool in record.unasked if _is_on(tool, demands)]
@@ -172,7 +172,7 @@ class Keeper:
             wheel,
             self.policies(),
             external=request.target.steps.external,
-            expected=expected(request),
+            expected=expected(request.target, request.source.name),
             demands=demands,
         )
         verdict = Verdict(demands=_digest(demands), findings=report.problems)

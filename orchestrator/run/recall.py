@@ -44,13 +44,10 @@ class Ways:
         Where an engine is installed, `auto` takes no result of the host unasked: as soon as the
         engine can build the target, that is what `auto` means.
         """
-        known = target.library is not None or target.build_identifier in self.facts.identifiers
-        contained = BackendName.DIRECT if target.library else BackendName.CIBUILDWHEEL
-        if known and self.wanted is not BackendName.DIRECT:
-            yield contained, True
-        if self.wanted is BackendName.DIRECT or (
-            self.wanted is None and not (known and self.has_engine)
-        ):
+        known = target.build_identifier in self.facts.identifiers
+        if self.wanted is not BackendName.DIRECT:
+            yield (BackendName.CIBUILDWHEEL if known else BackendName.DIRECT), True
+        if self.wanted is BackendName.DIRECT or (self.wanted is None and not self.has_engine):
             yield BackendName.DIRECT, False
 
 
@@ -59,7 +56,7 @@ def actions_of(  # noqa: PLR0913 - mostly keywords
     ways: Callable[[Target], Iterable[Way]],
     surroundings: Surroundings,
     *,
-    request: Callable[[Target, BackendName, Mapping[TargetId, BuildRequest]], BuildRequest],
+    request: Callable[[Target, Way, Mapping[TargetId, BuildRequest]], BuildRequest],
     scope: str,
     known: Mapping[TargetId, Sequence[Action]] | None = None,
 ) -> dict[TargetId, tuple[Action, ...]]:
@@ -84,7 +81,7 @@ def actions_of(  # noqa: PLR0913 - mostly keywords
         for backend, contained in ways(target):
             place = surroundings.of(target, backend, in_container=contained)
             if place is not None:
-                asked = request(target, backend, made)
+                asked = request(target, (backend, contained), made)
                 addresses = [each.address for each in needs]
                 actions.append(make_action(asked, place, scope=scope, needs=addresses))
         found[target.id] = tuple(actions)

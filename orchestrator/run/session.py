@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,14 @@ from typing import TYPE_CHECKING
 from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
+from orchestrator.builders.compiler_cache import (
+    REMOTE,
+    CompilerCache,
+    compiler_names,
+    own_launcher,
+)
+from orchestrator.builders.contained import Contained
+from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.snapshot import Identity, identify
@@ -29,24 +37,25 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
     BuildResult,
+    CompilerCacheUse,
     Failure,
     FailureKind,
     Status,
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
-from orchestrator.run import scheduler
 from orchestrator.run.actions import Surroundings, builder
 from orchestrator.run.changes import changes
-from orchestrator.run.executors.local import Run
+from orchestrator.run.dispatch import Pace, decided, dispatch
 from orchestrator.run.keeper import Keeper
 from orchestrator.run.recall import Ways, actions_of, recall, without
-from orchestrator.run.worker import PARTIAL, Assignment, Places, Worker
+from orchestrator.run.worker import PARTIAL, Assignment, Compilers, Places, Worker
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
 from orchestrator.store.remote import Remote
@@ -56,7 +65,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.origin import Origin
+    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
+    from orchestrator.config.settings import Run as RunSettings
     from orchestrator.config.settings import Store as StoreSettings
     from orchestrator.models import BuilderFacts, BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
@@ -81,22 +92,24 @@ class Options:
     """How to run.
 
     Attributes:
-        jobs: targets at once.
+        jobs: targets at once; None to derive it from the machine.
         backend: the backend of ``--backend``; None for auto.
         fail_fast: stop at the first failure.
         output: where wheels go.
         work: where everything else goes.
         cache: whether results may come from the store.
         read_only: whether the shared store is only read.
+        seconds: how long targets took in earlier runs.
     """
 
-    jobs: int
+    jobs: int | None
     backend: BackendName | None
     fail_fast: bool
     output: Path
     work: Path
     cache: bool = True
     read_only: bool = False
+    seconds: Mapping[TargetId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +119,11 @@ class Inputs:
     Attributes:
         targets: the selected targets, in plan order.
         origin: the source.
+        compiler_cache: ``[compiler-cache]`` of the matrix.
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
+        run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
         store: ``[store]`` of the matrix.
     """
@@ -117,6 +132,8 @@ class Inputs:
     origin: Origin
     matrix: Path
     engine: Engine
+    compiler_cache: CompilerCacheSettings
+    run: RunSettings
     facts: BuilderFacts
     store: StoreSettings
 
@@ -149,7 +166,12 @@ _lock_digest = cache(toolchain.lock_digest)
 
 
 def request_for(
-    target: Target, source: Source, backend: BackendName, made: Mapping[TargetId, BuildRequest]
+    target: Target,
+    source: Source,
+    backend: BackendName,
+    made: Mapping[TargetId, BuildRequest],
+    *,
+    in_container: bool,
 ) -> BuildRequest:
     """Return the request of a target, with its key.
 
@@ -158,6 +180,7 @@ def request_for(
         source: the source.
         backend: what builds it.
         made: the requests of the targets it needs.
+        in_container: whether that is in a container of the target's image.
     """
     return make_request(
         target,
@@ -166,6 +189,7 @@ def request_for(
         toolchain=_lock_digest(),
         builder=builder(),
         needs=[made[each].key for each in target.needs],
+        in_container=in_container,
     )
 
 
@@ -199,7 +223,8 @@ def planned_requests(
     ).source
     made: dict[TargetId, BuildRequest] = {}
     for each in inputs.targets:  # in plan order: what is needed comes first
-        made[each.id] = request_for(each, source, planned_backend(each, inputs.facts), made)
+        backend = planned_backend(each, inputs.facts)
+        made[each.id] = request_for(each, source, backend, made, in_container=True)
     return tuple(made.values())
 
 
@@ -290,9 +315,13 @@ class Comparison:
 
 
 def _request(
-    source: Source, target: Target, backend: BackendName, made: Mapping[TargetId, BuildRequest]
+    source: Source,
+    target: Target,
+    way: Way,
+    made: Mapping[TargetId, BuildRequest],
 ) -> BuildRequest:
-    return request_for(target, source, backend, made)
+    backend, contained = way
+    return request_for(target, source, backend, made, in_container=contained)
 
 
 def _surroundings(
@@ -422,7 +451,7 @@ class Session:
             if left:
                 doing("looking for engine, images and interpreters")
                 asked = [without(each, results) for each in left]
-                choices = choose(asked, survey, wanted=options.backend)
+                survey, choices = self._surveyed(asked, pulls, doing)
                 announce(choices)
                 try:
                     results |= self._build(left, choices, survey, keeper, listener, doing)
@@ -535,7 +564,7 @@ class Session:
 
         def way(target: Target) -> tuple[Way, ...]:
             choice = choices[target.id]
-            return ((choice.backend or BackendName.DIRECT, choice.in_container),)
+            return ((choice.backend or BackendName.DIRECT, choice.container is not None),)
 
         return actions_of(
             targets,
@@ -567,6 +596,18 @@ class Session:
     def _policies(self) -> Policies:
         return Policies.from_json(*self._host.toolchain.policy_texts())
 
+    def _surveyed(
+        self,
+        targets: Sequence[Target],
+        log: Callable[[str], object],
+        doing: Callable[[str], object],
+    ) -> tuple[Survey, Mapping[TargetId, Choice]]:
+        def ask() -> tuple[Survey, Mapping[TargetId, Choice]]:
+            survey = self._make_survey(log)
+            return survey, choose(targets, survey, wanted=self._options.backend)
+
+        return decided(ask, self._pace().retries, say=doing)
+
     def _fetch(self, requirement: str) -> Path:
         return fetch_sdist(requirement, host=self._host)
 
@@ -576,6 +617,7 @@ class Session:
             facts=self._inputs.facts,
             engine_preference=self._inputs.engine.name,
             create_args=self._inputs.engine.create_args,
+            pull=self._inputs.engine.pull,
             log=log,
             cancel=self.cancel,
             find=self._find_interpreter,
@@ -628,7 +670,7 @@ class Session:
                 listener.ended(results[target.id])
                 continue
             tested = self._tested(target, source)
-            testers = survey.testers(tested, choice.backend) if tested.test_pythons else ()
+            testers = survey.testers(tested, choice) if tested.test_pythons else ()
             wanted.append(replace(target, test_pythons=testers))
         actions = self._chosen_actions(wanted, choices, survey, keeper)
         there = recall(wanted, actions, keeper)
@@ -637,16 +679,18 @@ class Session:
         results |= there
         requests: dict[TargetId, BuildRequest] = {k: a.request for k, a in keeper.recalled.items()}
         for target in wanted:
-            backend_name = choices[target.id].backend or BackendName.DIRECT
-            requests[target.id] = request_for(target, source, backend_name, requests)
+            choice = choices[target.id]
+            way = (choice.backend or BackendName.DIRECT, choice.container is not None)
+            requests[target.id] = _request(source, target, way, requests)
             for action in actions[target.id]:
                 keeper.expect(action, choices[target.id].reason)
         missing = [each.id for each in wanted if each.id not in there]
         if not missing:
             return results
         doing("staging the source")
+        staged = self._staged(run / "source", keeper.identity)
         worker = Worker(
-            staged=self._staged(run / "source", keeper.identity),
+            staged=staged,
             places=places,
             policies=self._policies(),
             check=self._checker(),
@@ -655,70 +699,103 @@ class Session:
             keeper=keeper,
             published=keeper.published,
         )
-        backends = self._backends(survey, run.name)
+        cache, own = self._compiler_cache(), staged.pyproject
         for target_id in missing:
             request, choice = requests[target_id], choices[target_id]
-            if request.target.library is not None:
-                backend = self._library_builder(survey, run.name, choice)
-            else:
-                backend = backends[request.backend]
             assignments[target_id] = Assignment(
-                request=request, backend=backend, reason=choice.reason
+                request=request,
+                backend=self._backend(request, choice, survey, run.name),
+                reason=choice.reason,
+                container=choice.container,
+                compilers=self._compilers(cache, request.target, survey, choice, own),
             )
-        state = scheduler.State(
-            slots=self._options.jobs,
-            fail_fast=self._options.fail_fast,
-            pending=tuple(assignments),
-            # What came from the store is there already; what cannot be built has no consumer here.
-            needs={
-                each: frozenset(a.request.target.needs) & assignments.keys()
-                for each, a in assignments.items()
-            },
+        return results | dict(
+            dispatch(
+                assignments,
+                worker,
+                pace=self._pace(),
+                without=lambda target_id, because: _without_build(
+                    assignments[target_id].request.target,
+                    choices[target_id],
+                    Status.CANCELLED,
+                    because,
+                ),
+                listener=listener,
+                cancel=self.cancel,
+                say=doing,
+            )
         )
-        executor = Run(
-            state,
-            execute=lambda target_id: worker.execute(assignments[target_id]),
-            abandon=lambda target_id, because: _without_build(
-                assignments[target_id].request.target,
-                choices[target_id],
-                Status.CANCELLED,
-                because,
-            ),
-            listener=listener,
-            cancel=self.cancel,
-        )
-        return results | dict(executor.run())
 
-    def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
+    def _pace(self) -> Pace:
+        options = self._options
+        return Pace(
+            machine=capacity(),
+            jobs=options.jobs,
+            settings=self._inputs.run,
+            fail_fast=options.fail_fast,
+            seconds=options.seconds,
+        )
+
+    def _compiler_cache(self) -> CompilerCache | None:
+        settings, program = self._inputs.compiler_cache, self._host.toolchain.bin / "ccache"
+        if settings.use is CompilerCacheUse.OFF or not program.exists():
+            return None
+        remote = settings.use is CompilerCacheUse.REMOTE
+        return CompilerCache(
+            program=program,
+            home=self._host.cache_dir / "ccache",
+            size=settings.size,
+            remote=self._environ.get(REMOTE, "") if remote else "",
+        )
+
+    @staticmethod
+    def _compilers(
+        cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
+    ) -> Compilers | None:
+        """Return what opens the cache for a target's build, None where it has one of its own."""
+        if cache is None or own_launcher(target, pyproject):
+            return None
+        names = compiler_names(target)
+        if choice.container is not None:
+            return partial(cache.in_container, target, found=survey.programs(target, names))
+        return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
+
+    def _backend(
+        self, request: BuildRequest, choice: Choice, survey: Survey, run_id: str
+    ) -> Backend:
+        """Return what builds a target, as `choose` decided."""
+        label = f"{LABEL}={run_id}"
+        create_args = self._inputs.engine.create_args
         engine = survey.known_engine
-        return LibraryBuilder(
+        shop = None
+        if choice.container is not None and engine is not None:
+            shop = Shop(
+                host=self._host,
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
+            )
+        if request.target.library is not None:
+            return LibraryBuilder(host=self._host, shop=shop)
+        if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
+            return Cibuildwheel(
+                host=self._host,
+                engine=engine,
+                images=survey.images,
+                create_args=create_args,
+                label=label,
+            )
+        if shop is not None:
+            return Contained(shop=shop)
+        found = survey.pythons
+        return Direct(
             host=self._host,
-            engine=engine.name if choice.in_container and engine is not None else None,
-            create_args=self._inputs.engine.create_args,
-            label=f"{LABEL}={run_id}",
+            interpreters={
+                tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
+            },
+            include_dirs={tag: each.include_dirs for tag, each in found.items()},
         )
-
-    def _backends(self, survey: Survey, run_id: str) -> dict[BackendName, Backend]:
-        backends: dict[BackendName, Backend] = {
-            BackendName.DIRECT: Direct(
-                host=self._host,
-                interpreters={
-                    tag: each.interpreter
-                    for tag, each in survey.pythons.items()
-                    if each.interpreter is not None
-                },
-                include_dirs={tag: each.include_dirs for tag, each in survey.pythons.items()},
-            )
-        }
-        chosen = survey.known_engine
-        if chosen is not None:
-            backends[BackendName.CIBUILDWHEEL] = Cibuildwheel(
-                host=self._host,
-                engine=chosen.name,
-                create_args=self._inputs.engine.create_args,
-                label=f"{LABEL}={run_id}",
-            )
-        return backends
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}

@@ -13,17 +13,22 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from packaging.version import Version
 
-from orchestrator.builders.base import Backend, Job
+from orchestrator.builders import compiler_cache
+from orchestrator.builders.base import Backend, Course, Job
+from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
+from orchestrator.builders.transient import is_transient
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Container,
     Demands,
     Failure,
     FailureKind,
@@ -41,16 +46,20 @@ from orchestrator.version import origins
 from orchestrator.wheel import Expected, Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
 
-_NOT_A_PLATFORM = "any"
+_NOT_A_PLATFORM = {"any", "unknown"}
 
 Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
+
+
+Compilers = Callable[[Path], Access]
+"""Opens the compiler cache for a build, given its private directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +70,18 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        container: what its container is made by and of; None without one.
+        compilers: opens the compiler cache for it, given its private directory; None for a build
+            without.
+        parallel: variables that say how many programs it may run at once.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
+    container: Container | None = None
+    compilers: Compilers | None = None
+    parallel: Mapping[str, str] = field(default_factory=dict)
 
 
 class Keeper(Protocol):
@@ -132,35 +148,51 @@ class Worker:
     published: dict[str, TargetId] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def execute(self, assignment: Assignment) -> BuildResult:
-        """Build one target; every failure is part of the result."""
-        if self.keeper is None:
-            return self._execute(assignment)
-        with self.keeper.turn(assignment) as kept:
-            return kept or self._execute(assignment)
+    def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
+        """Build one target; every failure is part of the result.
 
-    def _execute(self, assignment: Assignment) -> BuildResult:
+        Args:
+            assignment: the target, and what builds it.
+            attempt: which attempt it is; the log keeps those before.
+        """
+        if self.keeper is None:
+            return self._execute(assignment, attempt)
+        with self.keeper.turn(assignment) as kept:
+            return kept or self._execute(assignment, attempt)
+
+    def _execute(self, assignment: Assignment, attempt: int) -> BuildResult:
         target = assignment.request.target
-        started = time.monotonic()
+        started, began = time.monotonic(), time.time()
+        course = Course(target.steps)
         log_file = self.places.logs / f"{target.id}.log"
         scratch = self.places.run / "targets" / target.id
         outcome: WheelReport | Failure | None = None
         try:
-            with _own_log(self._private_log(target.id), log_file) as log:
+            with _own_log(self._private_log(target.id), log_file, attempt) as log:
+                if attempt > 1:
+                    log.write(f"\n==== attempt {attempt}\n\n")
                 _write_header(log, assignment)
-                outcome = self._attempt(assignment, scratch, log)
+                outcome = self._attempt(assignment, scratch, log, course)
         except OSError as error:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
+            compiled = compiler_cache.stats(scratch)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
-        return _result(
+        result = _result(
             assignment,
             outcome,
             log=log_file,
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
+        )
+        return replace(
+            result,
+            started=began,
+            steps=course.steps,
+            cpu_seconds=course.cpu_seconds,
+            compiler_cache=compiled,
         )
 
     def _private_log(self, target_id: TargetId) -> Path:
@@ -168,11 +200,11 @@ class Worker:
         return self.places.run / "logs" / f"{target_id}.log"
 
     def _attempt(
-        self, assignment: Assignment, scratch: Path, log: TextIO
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
     ) -> WheelReport | Failure | None:
         outcome: WheelReport | Failure | None
         try:
-            outcome = self._make(assignment, scratch, log)
+            outcome = self._make(assignment, scratch, log, course)
         except OSError as error:
             outcome = _system_failure(error)
         except OrchestratorError as error:
@@ -185,11 +217,12 @@ class Worker:
                 hint="please report it; the traceback is in the log",
             )
         if isinstance(outcome, Failure):
+            outcome = replace(outcome, transient=is_transient(outcome, course.tail))
             log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
         return outcome
 
     def _make(
-        self, assignment: Assignment, scratch: Path, log: TextIO
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
     ) -> WheelReport | Failure | None:
         """Build; None for a library, which has no wheel."""
         target = assignment.request.target
@@ -197,10 +230,12 @@ class Worker:
         scratch.mkdir(parents=True)
 
         def step(name: str) -> None:
+            course.enter(name)
             log.write(f"\n== {name}\n")
             self.step(target.id, name)
 
         def write(line: str) -> None:
+            course.tail.append(line)
             log.write(f"{line}\n")
             log.flush()
 
@@ -214,6 +249,9 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cancel,
+            compilers=None if assignment.compilers is None else assignment.compilers(scratch),
+            course=course,
+            parallel=assignment.parallel,
         )
         made = assignment.backend.build(job)
         if isinstance(made, Failure):
@@ -266,12 +304,12 @@ class Worker:
         external = target.steps.external
         try:
             final = self._rewrite(wheel, request, scratch / "final")
-            demands = demands_of(target, final)
+            demands = demands_on(final, target)
             checked = verify(
                 final,
                 self.policies,
                 external=external,
-                expected=expected(request),
+                expected=expected(request.target, request.source.name),
                 demands=demands,
             )
         except BadWheelError as error:
@@ -299,7 +337,7 @@ class Worker:
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
-        if seen.observed_tag == _NOT_A_PLATFORM:
+        if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
         elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
             # A tag with a policy would promise that what is missing is on every machine.
@@ -346,10 +384,11 @@ class Worker:
 
 
 @contextmanager
-def _own_log(private: Path, public: Path) -> Iterator[TextIO]:
+def _own_log(private: Path, public: Path, attempt: int) -> Iterator[TextIO]:
     """Write a log that no other run writes to; its public name is that of the last run."""
     private.parent.mkdir(parents=True, exist_ok=True)
-    with private.open("w", encoding="utf-8", errors="replace") as log:
+    mode: Literal["w", "a"] = "w" if attempt == 1 else "a"
+    with private.open(mode, encoding="utf-8", errors="replace") as log:
         _show(private, public)
         try:
             yield log
@@ -413,11 +452,15 @@ def _removed_on_error(path: Path) -> Iterator[Path]:
         raise
 
 
-def expected(request: BuildRequest) -> Expected:
-    """Return what a request's wheel must say of itself."""
-    target = request.target
+def expected(target: Target, name: str) -> Expected:
+    """Return what a target's wheel must be.
+
+    Args:
+        target: the target.
+        name: the project's name; empty where it is not known, and then any is right.
+    """
     return Expected(
-        name=request.source.name,
+        name=name,
         version=target.version,
         build_tag=target.build_tag,
         python=target.python,
@@ -438,7 +481,7 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
     return any(each.rule == "external-library" for each in findings)
 
 
-def demands_of(target: Target, final: Path) -> Demands:
+def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
     kept = target.steps.repair_refused is OnRefusal.KEEP
@@ -540,6 +583,7 @@ def _result(
         failure=failure,
         parts=assignment.request.target.parts,
         request=assignment.request,
+        container=assignment.container,
     )
 
 
@@ -550,6 +594,11 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.container is not None:
+        used = assignment.container
+        log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
     log.write(f"key      {assignment.request.key}\n")
-    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.writelines(
+        f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
+    )
     log.flush()

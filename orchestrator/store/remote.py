@@ -61,7 +61,7 @@ class Remote:
             import obstore.store  # noqa: PLC0415
         except ImportError:
             raise RemoteError(
-                "it needs obstore, which is not installed (`pip install orchestrator[remote]`)"
+                "it needs obstore, which is not installed (`pip install orchestrator[s3]`)"
             ) from None
         self._obstore = obstore
         self._errors = (obstore.exceptions.BaseError, OSError, ValueError)

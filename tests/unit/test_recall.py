@@ -66,12 +66,13 @@ PLAN = (
 
 
 def request(
-    what: Target, backend: BackendName, made: Mapping[TargetId, BuildRequest]
+    what: Target, way: tuple[BackendName, bool], made: Mapping[TargetId, BuildRequest]
 ) -> BuildRequest:
     return make_request(
         what,
         source=SOURCE,
-        backend=backend,
+        backend=way[0],
+        in_container=way[1],
         toolchain=Digest("1" * 64),
         builder="0",
         needs=[made[each].key for each in what.needs],
@@ -171,7 +172,7 @@ def test_what_cannot_be_told_here_has_no_action_nor_has_what_needs_it() -> None:
 
 
 def test_an_address_changes_with_place_scope_and_libraries_and_a_key_does_not() -> None:
-    made = request(PLAN[4], BackendName.CIBUILDWHEEL, {})
+    made = request(PLAN[4], CONTAINER, {})
     some = [
         make_action(made, {"image": "abc"}, scope="", needs=()),
         make_action(made, {"image": "def"}, scope="", needs=()),
