@@ -415,6 +415,8 @@ class BuildRequest:
         backend: what builds it.
         toolchain_digest: digest of the locked toolchain.
         builder_version: version of this program.
+        needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
         key: SHA-256 of all of the above, presentation fields left out.
     """
 
@@ -423,6 +425,8 @@ class BuildRequest:
     backend: BackendName
     toolchain_digest: Digest
     builder_version: str
+    needs: tuple[Digest, ...] = ()
+    in_container: bool = True
     key: Digest
 
 
@@ -667,6 +671,8 @@ class BuildResult:
         slot: the place among the targets that ran at once, from 0; None when it never ran.
         cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
         attempts: how often it was started.
+        cached: whether the wheel came from the store.
+        request: what was built; None when no request could be made.
     """
 
     target_id: TargetId
@@ -687,6 +693,8 @@ class BuildResult:
     slot: int | None = None
     cpu_seconds: float | None = None
     attempts: int = 0
+    cached: bool = False
+    request: BuildRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -223,32 +223,41 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         needs: the keys of the requests whose outputs go into the source.
         in_container: whether it is built in a container of the target's image.
     """
-    content = {
-        "identifier": target.build_identifier or target.platform,
-        "baseline": target.baseline,
-        "abi3": target.abi3,
-        "library": None if target.library is None else asdict(target.library),
-        "needs": list(needs),
-        "version": target.version,
-        "build_tag": target.build_tag,
-        "on_mismatch": target.on_mismatch,
-        "pins": target.pins,
-        "image": target.image if in_container or target.library else "",
-        "env": [(each.name, each.value, each.shell) for each in target.env],
-        "steps": {k: v for k, v in asdict(target.steps).items() if "timeout" not in k},
-        "source": [source.name, source.digest, source.epoch],
-        "backend": backend,
-        "toolchain": toolchain,
-        "builder": builder,
-    }
-    return BuildRequest(
+    request = BuildRequest(
         target=target,
         source=source,
         backend=backend,
         toolchain_digest=toolchain,
         builder_version=builder,
-        key=digest(content),
+        needs=tuple(needs),
+        in_container=in_container,
+        key=Digest(""),
     )
+    return replace(request, key=digest(request_content(request)))
+
+
+def request_content(request: BuildRequest) -> dict[str, Any]:
+    """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
+    target, source = request.target, request.source
+    in_image = request.in_container or target.library
+    return {
+        "identifier": target.build_identifier or target.platform,
+        "baseline": target.baseline,
+        "abi3": target.abi3,
+        "library": None if target.library is None else asdict(target.library),
+        "needs": list(request.needs),
+        "version": target.version,
+        "build_tag": target.build_tag,
+        "on_mismatch": target.on_mismatch,
+        "pins": target.pins,
+        "image": target.image if in_image else "",
+        "env": [(each.name, each.value, each.shell) for each in target.env],
+        "steps": {k: v for k, v in asdict(target.steps).items() if "timeout" not in k},
+        "source": [source.name, source.digest, source.epoch],
+        "backend": request.backend,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
+    }
 
 
 def digest(content: Any) -> Digest:

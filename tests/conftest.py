@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+STORES = tempfile.TemporaryDirectory(prefix="orchestrator-stores-")
 REPOSITORY = Path(__file__).parent.parent
 IMAGES = "localhost/orchestrator-baseline"
 """The project's own baseline images, made by `.ci/images`."""
@@ -69,7 +71,9 @@ def orchestrator(
 ) -> Said:
     """Run the command line as a user does, in a process of its own."""
     argv = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    # A test that builds wants a build: one that wants the store names it.
+    store = {"ORCHESTRATOR_STORE_DIR": tempfile.mkdtemp(dir=STORES.name)}
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **store, **(env or {})}
     done = subprocess.run(
         argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=timeout, check=False
     )

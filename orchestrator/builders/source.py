@@ -31,7 +31,7 @@ FETCH_SCRIPT = Path(__file__).parent / "scripts" / "fetch_sdist.py"
 EARLIEST_EPOCH = 315_532_800
 """1980-01-01: no zip member, and so no wheel member, can be older."""
 
-_JUNK_ANYWHERE = frozenset(
+JUNK_ANYWHERE = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv", ".eggs", ".mypy_cache"}
     | {".pytest_cache", ".ruff_cache", ".hypothesis", ".orchestrator", ".DS_Store"}
 )
@@ -44,6 +44,21 @@ _JUNK_AT_TOP = {
 }
 """Directories that tools generate, with what they then hold; a project may have its own `build`."""
 _JUNK_FILE = re.compile(r".*(\.py[cod]|\.(cpython|pypy)[\w-]*\.so|\.abi3\.so)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of the source.
+
+    Attributes:
+        path: relative, with slashes.
+        kind: ``file``, ``exec`` where its owner may execute it, or ``link``.
+        sha256: of its contents, or of what a link points to.
+    """
+
+    path: str
+    kind: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +80,21 @@ class Staged:
         return file.read_text("utf-8") if file.is_file() else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A file that will be part of the staged tree.
+
+    Attributes:
+        name: where it will be, relative.
+        path: where it is.
+        is_link: whether it stays a link.
+    """
+
+    name: Path
+    path: Path
+    is_link: bool
+
+
 def stage(
     origin: Origin, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()
 ) -> Staged:
@@ -81,25 +111,59 @@ def stage(
         SourceError: the sdist is damaged, or has no build backend.
     """
     if origin.kind is Kind.DIRECTORY and origin.path is not None:
-        # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
-        ours = {each.resolve() for each in skip}
-        files = tuple(_clean_files(origin.path, ours - {origin.path, *origin.path.parents}))
-        _copy(origin.path, files, dest)
-        epoch = _git_epoch(origin.path) or _newest(dest)
+        _copy(members(origin.path, skip), dest)
+        epoch = git_epoch(origin.path) or newest(_walk(dest))
     else:
         _unpack(origin.path or fetch(origin.text), dest)
-        epoch = _newest(dest)
-    name, version = directory_identity(dest)
-    return Staged(
-        root=dest,
-        source=Source(
-            name=name or origin.name,
-            version=version or origin.version,
-            digest=tree_digest(dest),
-            epoch=max(epoch, EARLIEST_EPOCH),
-            own_options=_own_options(dest),
-        ),
+        epoch = newest(_walk(dest))
+    return Staged(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
+
+
+def as_value(origin: Origin, root: Path, digest: Digest, epoch: int) -> Source:
+    """Return what a tree is, as a value.
+
+    Args:
+        origin: where it comes from.
+        root: the tree.
+        digest: of its files.
+        epoch: when it was changed last, in seconds.
+
+    Raises:
+        SourceError: it has no build backend.
+    """
+    name, version = directory_identity(root)
+    return Source(
+        name=name or origin.name,
+        version=version or origin.version,
+        digest=digest,
+        epoch=max(epoch, EARLIEST_EPOCH),
+        own_options=_own_options(root),
     )
+
+
+def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[Member]:
+    """Find the files of a directory that belong to the source, links resolved where they must be.
+
+    Args:
+        root: the directory, resolved.
+        skip: as for `stage`.
+    """
+    # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
+    ours = {each.resolve() for each in skip} - {root, *root.parents}
+    for name in _clean_files(root, ours):
+        path = root / name
+        if path.is_symlink() and _stays_inside(path, root):
+            yield Member(name=name, path=path, is_link=True)
+        elif path.is_dir():
+            for inner in _walk(path, follow=True):
+                yield _member(name / inner.relative_to(path), inner)
+        else:
+            yield _member(name, path)
+
+
+def _member(name: Path, path: Path) -> Member:
+    # Dangling, as test data often is: kept as it is.
+    return Member(name=name, path=path, is_link=path.is_symlink() and not path.exists())
 
 
 def _own_options(root: Path) -> tuple[str, ...]:
@@ -118,25 +182,45 @@ def copy_tree(staged: Path, dest: Path) -> None:
 
 def tree_digest(root: Path) -> Digest:
     """SHA-256 over paths, kinds, executable bits and contents; times do not count."""
+    return files_digest(tree_files(root))
+
+
+def tree_files(root: Path) -> tuple[SourceFile, ...]:
+    """Return every file of a staged tree, with what counts of it."""
+    return tuple(
+        source_file(Member(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
+        for path in _walk(root)
+    )
+
+
+def source_file(member: Member) -> SourceFile:
+    """Read a file, and return what counts of it."""
+    path = member.path
+    if member.is_link:
+        kind, sha256 = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    else:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        kind = "exec" if mode & stat.S_IXUSR else "file"
+    return SourceFile(path=member.name.as_posix(), kind=kind, sha256=sha256)
+
+
+def files_digest(files: Iterable[SourceFile]) -> Digest:
+    """Return the digest of a tree with these files, whatever their order."""
     total = hashlib.sha256()
-    for path in sorted(_walk(root)):
-        relative = path.relative_to(root).as_posix()
-        if path.is_symlink():
-            kind, content = "link", os.fsencode(path.readlink())
-        else:
-            kind = "exec" if path.stat().st_mode & stat.S_IXUSR else "file"
-            with path.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").digest()
-        total.update(f"{kind}\0{relative}\0".encode("utf-8", "surrogateescape"))
-        total.update(hashlib.sha256(content).digest())
+    for each in sorted(files, key=lambda file: file.path):
+        line = f"{each.kind}\0{each.path}\0{each.sha256}\n"
+        total.update(line.encode("utf-8", "surrogateescape"))
     return Digest(total.hexdigest())
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+def _walk(root: Path, *, follow: bool = False) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root, followlinks=follow):
         here = Path(folder)
         yield from (here / name for name in files)
-        yield from (here / name for name in folders if (here / name).is_symlink())
+        if not follow:
+            yield from (here / name for name in folders if (here / name).is_symlink())
 
 
 def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
@@ -153,7 +237,7 @@ def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
 def _unlisted_files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        junk = _JUNK_ANYWHERE | (
+        junk = JUNK_ANYWHERE | (
             {n for n in folders if _generated(here / n)} if here == root else set()
         )
         links = [name for name in folders if (here / name).is_symlink() and name not in junk]
@@ -198,31 +282,29 @@ def _git_files(root: Path) -> list[Path] | None:
     return files or None
 
 
-def _git_epoch(root: Path) -> int | None:
+def git_epoch(root: Path) -> int | None:
+    """Return when the last commit that touches a directory was made; None where git knows none."""
     said = _git(root, "log", "-1", "--format=%ct", "--", ".")
     text = said.stdout.strip()
     return int(text) if said.ok and text.isdigit() else None
 
 
-def _newest(root: Path) -> int:
+def newest(paths: Iterable[Path]) -> int:
+    """Return when the youngest of some files was changed, in seconds."""
     # Links are as old as the copy: nothing restores their times.
-    times = (int(path.stat().st_mtime) for path in _walk(root) if not path.is_symlink())
+    times = (int(path.stat().st_mtime) for path in paths if not path.is_symlink())
     return max(times, default=EARLIEST_EPOCH)
 
 
-def _copy(root: Path, files: Iterable[Path], dest: Path) -> None:
+def _copy(found: Iterable[Member], dest: Path) -> None:
     dest.mkdir(parents=True)
-    for relative in files:
-        source, target = root / relative, dest / relative
+    for each in found:
+        target = dest / each.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink() and _stays_inside(source, root):
-            target.symlink_to(source.readlink())
-        elif source.is_dir():
-            shutil.copytree(source, target)
-        elif source.exists():
-            shutil.copy2(source, target)
+        if each.is_link:
+            target.symlink_to(each.path.readlink())
         else:
-            target.symlink_to(source.readlink())  # dangling, as test data often is: kept as it is
+            shutil.copy2(each.path, target)
 
 
 def _stays_inside(link: Path, root: Path) -> bool:

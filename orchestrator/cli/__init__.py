@@ -30,6 +30,7 @@ COMMANDS = {
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, for editors.",
+    "cache": "Show what the store holds, or make room in it.",
     "toolchain": "Make, check and fill the locked tools that builds run.",
     "doctor": "Check what this machine can build, and say what to do about the rest.",
 }

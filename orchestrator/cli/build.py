@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 RESULTS_WIDTH = 400
 
+MANY_CACHED = 20
+"""Targets from the store that the table at the end still lists one by one."""
+
 FEW = 4
 """Targets that are named one by one in a line."""
 
@@ -51,6 +54,16 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-dir",
             type=click.Path(path_type=Path, file_okay=False),
             help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
+        ),
+        click.option(
+            "--no-cache",
+            is_flag=True,
+            help="Build everything; what is built replaces what the store has.",
+        ),
+        click.option(
+            "--read-only-store",
+            is_flag=True,
+            help="Read the shared store, and write nothing there.",
         ),
         click.option("-q", "--quiet", is_flag=True, help="Tell only what fails."),
     )
@@ -94,6 +107,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     output_dir: Path | None,
     work_dir: Path | None,
     fail_fast: bool,
+    no_cache: bool,
+    read_only_store: bool,
     quiet: bool,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
@@ -113,6 +128,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         fail_fast=fail_fast,
         output=output,
         work=(work_dir or workspace.root / WORK_DIR).absolute(),
+        cache=not no_cache,
+        read_only=read_only_store,
         seconds=earlier_seconds(output),
     )
 
@@ -124,10 +141,12 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     host = open_host(os.environ, doing)
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
     with _progress(console, plan, options.seconds, quiet=quiet) as progress:
+        recorder = _Recorder(progress, options)
         results = session.run(
-            _Recorder(progress, options),
+            recorder,
             announce=lambda choices: None if quiet else _announce(console, choices),
             doing=doing,
+            recalled=recorder.recalled,
         )
     wheels = sum(each.library is None for each in plan.targets)
     _conclude(console, results, options.output, wheels, quiet=quiet)
@@ -157,11 +176,17 @@ class _Recorder:
         self.stopping = progress.stopping
 
     def ended(self, result: BuildResult) -> None:
+        self.recalled((result,))
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Write down many results at once: those that came from the store."""
         from orchestrator.report import results as results_file
 
         places = self._options
-        results_file.write((result,), output=places.output, work=places.work)
-        self._progress.ended(result)
+        if results:
+            results_file.write(results, output=places.output, work=places.work)
+        for each in results:
+            self._progress.ended(each)
 
 
 def earlier_seconds(output: Path) -> dict[TargetId, float]:
@@ -214,10 +239,15 @@ def _conclude(
 ) -> None:
     from orchestrator.report import summary
 
-    if not quiet:
+    good = sum(each.wheel is not None for each in results)
+    cached = [each for each in results if each.cached and each.failure is None]
+    if len(cached) > MANY_CACHED:
+        results = [each for each in results if not each.cached or each.failure is not None]
+        console.print(f"{len(cached)} targets came from the store", highlight=False)
+    if results and not quiet:
         console.print()
         # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
-        console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
+        table = summary.results_table(results)
+        console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
     console.print(summary.failure_blocks(results, tails=False))
-    good = sum(each.wheel is not None for each in results)
     console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

@@ -78,6 +78,7 @@ class Workspace:
             compiler_cache=self.settings.compiler_cache,
             run=self.settings.run,
             facts=self.facts,
+            store=self.settings.store,
         )
 
 

@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.cli.common import Workspace
-    from orchestrator.models import BuildRequest, Demands, Target
+    from orchestrator.models import BuildRequest, Demands, Plan, Target
+    from orchestrator.run.session import Comparison
 
 
 @click.command("explain")
 @target_argument
 @matrix_option
 @channel_option
-def command(target: str, matrix: Path, channel: str) -> None:
+@click.option(
+    "--why-rebuild", "why", is_flag=True, help="Show which inputs changed since its last result."
+)
+def command(target: str, matrix: Path, channel: str, *, why: bool) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
     from orchestrator.run.session import planned_requests
 
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
+    if why:
+        _why(workspace, plan)
+        return
     requests = planned_requests(
         workspace.inputs(plan),
         skip=(workspace.root / "dist", workspace.root / WORK_DIR),
@@ -51,6 +58,49 @@ def command(target: str, matrix: Path, channel: str) -> None:
         place = f"{matrix}:{line}: {origin}" if line else origin
         table.add_row(*map(Text, (what, masked(value), place)))  # "torch[extra]" is no markup
     stdout().print(table)
+
+
+def _why(workspace: Workspace, plan: Plan) -> None:
+    """Say what a build of the plan's last target would do, and why it would build it anew."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.cli.common import stderr, stdout
+    from orchestrator.run.session import Options, Session, open_host
+
+    say, out = stderr().print, stdout()
+    options = Options(
+        jobs=1,
+        backend=None,
+        fail_fast=False,
+        output=workspace.root / "dist",
+        work=workspace.root / WORK_DIR,
+    )
+    host = open_host(os.environ, say)
+    session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
+    compared = session.compare(say)
+    out.print(_verdict(plan.targets[-1].id, compared), markup=False)
+    if compared.changes:
+        table = Table(box=None, pad_edge=False)
+        for column in ("changed", "before", "now"):
+            table.add_column(column, overflow="fold")
+        for each in compared.changes:
+            table.add_row(*map(Text, (each.what, each.before, each.now)))
+        out.print(table)
+
+
+def _verdict(target: str, compared: Comparison) -> str:
+    """Say in one line what a build would do, and why."""
+    does = "it would come from the store" if compared.stored else "it would be built"
+    if compared.action is None:
+        does = "only a build can say what it would be built with here (no such image, or Python)"
+    if compared.last is None:
+        return f"{target}: no earlier result of this matrix is known on this machine; {does}"
+    if compared.record is None:
+        return f"{target}: its last result has been removed from the store; {does}"
+    if compared.changes:
+        return f"{target}: {len(compared.changes)} inputs changed since its last result; {does}"
+    return f"{target}: nothing changed since its last result; {does}"
 
 
 def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:

@@ -433,6 +433,21 @@ class Run(Model):
     """Attempts after the first where an image, the network or the engine failed for the moment."""
 
 
+class Store(Model):
+    """Where finished wheels are kept, so that nothing is built twice."""
+
+    remote: Annotated[str, Field(pattern=r"^(s3|gs|az|https?|file)://")] | None = None
+    """A store that machines share: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``https://``."""
+    options: dict[str, Text] = Field(default_factory=dict)
+    """Options of its service, such as ``endpoint`` and ``region``; never credentials."""
+    read_only: Annotated[bool, Field(strict=True)] = False
+    """Whether the shared store is only read."""
+    scope: str = ""
+    """Salt: results of another scope are never taken."""
+    size_limit: Size = 20 * 1024**3
+    """Size of this machine's store above which what was not used for longest is removed."""
+
+
 class TorchRelease(Model):
     """What one or several torch releases were published for."""
 
@@ -556,6 +571,8 @@ class Settings(Matrix):
     """Ways to build the same matrix, chosen with ``--channel``."""
     engine: Engine = Engine()
     """The container engine."""
+    store: Store = Store()
+    """Where finished wheels are kept."""
     compiler_cache: CompilerCache = CompilerCache()
     """What is kept of compilations."""
     run: Run = Run()

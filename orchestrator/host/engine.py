@@ -345,6 +345,19 @@ def image_file(
     return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
 
 
+def image_id(engine: EngineName, image: str, *, env: Mapping[str, str]) -> str:
+    """Return the ID of an image the engine has, which changes with its contents; else nothing.
+
+    Args:
+        engine: the engine.
+        image: any reference it knows.
+        env: environment of the engine's client.
+    """
+    argv = [engine, "image", "inspect", "--format", "{{.Id}}", image]
+    said = capture(argv, env=env)
+    return said.stdout.strip().removeprefix("sha256:") if said.ok else ""
+
+
 def pullable(
     engine: EngineName, image: str, *, env: Mapping[str, str], timeout: float = 20.0
 ) -> Problem | None:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,18 +203,100 @@ def find(
             what=f"{python!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
         )
     wanted = arch or host_arch()
+    candidates = tuple(_candidates(tag, environ, cache_dir))
+    memory = None if cache_dir is None else _memory(cache_dir, tag, wanted)
+    recalled = None if memory is None else _recall(memory, candidates)
+    if recalled is not None:
+        return recalled
     found: dict[Path, Interpreter] = {}
-    for candidate in _candidates(tag, environ, cache_dir):
+    for candidate in candidates:
         interpreter = inspect(candidate, environ)
         if interpreter is not None and interpreter.tag == tag and interpreter.arch is wanted:
             found.setdefault(interpreter.path.resolve(), interpreter)
     if found:
-        return max(found.values(), key=lambda interpreter: interpreter.rank)
+        best = max(found.values(), key=lambda interpreter: interpreter.rank)
+        if memory is not None:
+            _remember(memory, candidates, best)
+        return best
     return Problem(
         what=f"no {tag} for {wanted} on this machine",
         hint=f"install it (`uv python install {tag.uv_request}`, pyenv, or the distribution's "
         f"python{tag.version}), or build {python} in a container (--backend cibuildwheel)",
     )
+
+
+def known(
+    python: str, *, environ: Mapping[str, str], cache_dir: Path, arch: Arch | None = None
+) -> Interpreter | None:
+    """Return what `find` would, if it found that before and nothing has changed; starts nothing."""
+    tag = PythonTag.parse(python)
+    if tag is None:
+        return None
+    memory = _memory(cache_dir, tag, arch or host_arch())
+    return _recall(memory, tuple(_candidates(tag, environ, cache_dir)))
+
+
+def _memory(cache_dir: Path, tag: PythonTag, arch: Arch) -> Path:
+    return cache_dir / "interpreters" / f"{tag.uv_request}-{arch}.json"
+
+
+def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
+    """Return the interpreter that was found among these files the last time, if all are the same.
+
+    One without headers or venv is looked at again: a package may have brought them meanwhile.
+    """
+    try:
+        read = json.loads(memory.read_bytes())
+        signs = _signs(candidates)
+        if signs is None or read["candidates"] != signs:
+            return None
+        said = read["interpreter"]
+        found = Interpreter(
+            path=Path(said["path"]),
+            version=said["version"],
+            implementation=said["implementation"],
+            free_threaded=said["free_threaded"],
+            arch=Arch(said["arch"]),
+            soabi=said["soabi"],
+            include=Path(said["include"]),
+            has_headers=said["has_headers"],
+            has_venv=said["has_venv"],
+            linker=said["linker"],
+            rank=tuple(said["rank"]),
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()
+    return found if whole else None
+
+
+def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) -> None:
+    """Note what was found; a cache that cannot be written is no reason to stop."""
+    signs = _signs(candidates)
+    if signs is None:
+        return
+    document = {"candidates": signs, "interpreter": asdict(found)}
+    partial = memory.with_name(f".{memory.name}.{os.getpid()}.partial")
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(document, default=str), encoding="utf-8")
+        partial.replace(memory)
+
+
+def _signs(candidates: tuple[Path, ...]) -> list[list[str | int]] | None:
+    """Return what tells that all candidates are the programs they were.
+
+    None where one is no program but a script, which may start another interpreter every time.
+    """
+    signs: list[list[str | int]] = []
+    for each in candidates:
+        with contextlib.suppress(OSError), each.open("rb") as stream:
+            if stream.read(4) != b"\x7fELF":
+                return None
+            seen = os.fstat(stream.fileno())
+            real = os.path.realpath(each)
+            signs.append([str(each), real, seen.st_ino, seen.st_size, seen.st_ctime_ns])
+    return signs
 
 
 def _candidates(

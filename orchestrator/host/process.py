@@ -545,6 +545,44 @@ class _Tree:
         return [row for row in table if row.pid in family and row.group != self.pid]
 
 
+def kill_left(name: str, value: str) -> int:
+    """Kill every process that a dead parent of ours left behind, and return how many there were.
+
+    They are known by a variable that they all inherited. Each is held by a descriptor while its
+    environment is read, so that no other process can get its number in between.
+
+    Args:
+        name: the variable.
+        value: its value; everything that has another one is left alone.
+    """
+    mark = f"{name}={value}".encode()
+    killed = 0
+    for _ in range(KILL_ROUNDS):  # one that forks while we look is found the next time
+        found = [pid for row in _process_table() if _kill_marked(pid := row.pid, mark)]
+        if not found:
+            break
+        killed += len(found)
+        time.sleep(TICK)
+    return killed
+
+
+KILL_ROUNDS = 20
+
+
+def _kill_marked(pid: int, mark: bytes) -> bool:
+    if pid == os.getpid():
+        return False
+    with contextlib.suppress(OSError):
+        held = os.pidfd_open(pid)
+        try:
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                return True
+        finally:
+            os.close(held)
+    return False
+
+
 class _Row(NamedTuple):
     pid: int
     parent: int

@@ -210,6 +210,7 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
         "id": result.target_id,
         "key": result.key,
         "status": result.status,
+        "cached": result.cached,
         "backend": result.backend,
         "backend_reason": result.backend_reason,
         "container": None if result.container is None else asdict(result.container),

@@ -43,7 +43,7 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
             last = f"{failure.step}: {failure.kind}" if failure.step else str(failure.kind)
         table.add_row(
             each.target_id,
-            Text(each.status, style=STYLES[each.status]),
+            Text(f"{each.status}{' (cached)' * each.cached}", style=STYLES[each.status]),
             each.backend or "-",
             duration(each.duration),
             wheel.observed_tag if wheel else "",

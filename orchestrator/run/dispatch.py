@@ -146,7 +146,8 @@ def dispatch(  # noqa: PLR0913 - keyword-only
             scheduler.Task(
                 target_id=each,
                 takes=shares.takes(target.resources, budget, emulated=is_emulated(target)),
-                needs=frozenset(target.needs),
+                # The others' outputs came from the store.
+                needs=frozenset(target.needs) & targets.keys(),
                 cost=cost[each],
             )
             for each, target in targets.items()

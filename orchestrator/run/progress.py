@@ -190,11 +190,12 @@ def duration(seconds: float) -> str:
 
 def outcome_line(result: BuildResult) -> str:
     """One line that says how a target ended."""
+    status = f"{result.status} (cached)" if result.cached else str(result.status)
     if result.wheel is not None:
-        return f"{result.status}  {result.wheel.filename}"
+        return f"{status}  {result.wheel.filename}"
     failure = result.failure
     if failure is None:
-        return str(result.status)
+        return status
     kind = "" if failure.kind == result.status.value else f"{failure.kind}: "
     return f"{result.status}  {kind}{failure.message}"
 

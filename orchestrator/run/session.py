@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,11 +15,10 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import __version__
 from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
@@ -32,8 +32,9 @@ from orchestrator.builders.contained import Contained
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
+from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, toolchain
 from orchestrator.host.capacity import capacity
@@ -49,22 +50,41 @@ from orchestrator.models import (
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
+from orchestrator.run.actions import Surroundings, builder
+from orchestrator.run.changes import changes
 from orchestrator.run.dispatch import Pace, decided, dispatch
-from orchestrator.run.worker import Assignment, Compilers, Places, Worker
+from orchestrator.run.keeper import Keeper
+from orchestrator.run.recall import Ways, actions_of, recall, without
+from orchestrator.run.worker import PARTIAL, Assignment, Compilers, Places, Worker
+from orchestrator.store.cas import Store
+from orchestrator.store.local import Local
+from orchestrator.store.remote import Remote
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.origin import Origin
     from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
     from orchestrator.config.settings import Run as RunSettings
-    from orchestrator.models import BuilderFacts, BuildRequest, Target
+    from orchestrator.config.settings import Store as StoreSettings
+    from orchestrator.models import BuilderFacts, BuildRequest, Digest, Source, Target
+    from orchestrator.run.actions import Action
+    from orchestrator.run.changes import Change
     from orchestrator.run.executors.local import Listener
+    from orchestrator.run.recall import Way
+    from orchestrator.store.record import Record
 
 LABEL = "orchestrator.run"
 """Container label whose value is the run's ID."""
+
+RUN_VARIABLE = "ORCHESTRATOR_RUN"
+"""Names the run's directory to every program of a run, so that the next run can end what a killed
+one left behind."""
+
+READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
+STORE_DIR = "ORCHESTRATOR_STORE_DIR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +97,8 @@ class Options:
         fail_fast: stop at the first failure.
         output: where wheels go.
         work: where everything else goes.
+        cache: whether results may come from the store.
+        read_only: whether the shared store is only read.
         seconds: how long targets took in earlier runs.
     """
 
@@ -85,6 +107,8 @@ class Options:
     fail_fast: bool
     output: Path
     work: Path
+    cache: bool = True
+    read_only: bool = False
     seconds: Mapping[TargetId, float] = field(default_factory=dict)
 
 
@@ -101,6 +125,7 @@ class Inputs:
         engine: ``[engine]`` of the matrix.
         run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
+        store: ``[store]`` of the matrix.
     """
 
     targets: tuple[Target, ...]
@@ -110,6 +135,12 @@ class Inputs:
     compiler_cache: CompilerCacheSettings
     run: RunSettings
     facts: BuilderFacts
+    store: StoreSettings
+
+    @property
+    def project(self) -> str:
+        """What the store calls this matrix where it notes its last results."""
+        return hashlib.sha256(os.fsencode(self.matrix)).hexdigest()
 
 
 def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
@@ -131,9 +162,12 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
 
 
+_lock_digest = cache(toolchain.lock_digest)
+
+
 def request_for(
     target: Target,
-    staged: Staged,
+    source: Source,
     backend: BackendName,
     made: Mapping[TargetId, BuildRequest],
     *,
@@ -143,17 +177,17 @@ def request_for(
 
     Args:
         target: what to build.
-        staged: the source.
+        source: the source.
         backend: what builds it.
         made: the requests of the targets it needs.
         in_container: whether that is in a container of the target's image.
     """
     return make_request(
         target,
-        source=staged.source,
+        source=source,
         backend=backend,
-        toolchain=toolchain.lock_digest(),
-        builder=__version__,
+        toolchain=_lock_digest(),
+        builder=builder(),
         needs=[made[each].key for each in target.needs],
         in_container=in_container,
     )
@@ -180,14 +214,166 @@ def planned_requests(
     def fetch(requirement: str) -> Path:
         return fetch_sdist(requirement, host=open_host(environ, say))
 
-    with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
-        ours = (*skip, inputs.matrix)
-        staged = stage(inputs.origin, dest=Path(scratch, "source"), fetch=fetch, skip=ours)
-        made: dict[TargetId, BuildRequest] = {}
-        for each in inputs.targets:  # in plan order: what is needed comes first
-            backend = planned_backend(each, inputs.facts)
-            made[each.id] = request_for(each, staged, backend, made, in_container=True)
-        return tuple(made.values())
+    source = identify(
+        inputs.origin,
+        fetch=fetch,
+        skip=(*skip, inputs.matrix, *_caches(environ)),
+        cache_dir=toolchain.default_cache_dir(environ),
+        environ=environ,
+    ).source
+    made: dict[TargetId, BuildRequest] = {}
+    for each in inputs.targets:  # in plan order: what is needed comes first
+        backend = planned_backend(each, inputs.facts)
+        made[each.id] = request_for(each, source, backend, made, in_container=True)
+    return tuple(made.values())
+
+
+def open_store(
+    settings: StoreSettings,
+    *,
+    environ: Mapping[str, str],
+    warn: Callable[[str], object],
+    read_only: bool = False,
+) -> Store:
+    """Return the store; nothing is read, made or asked yet.
+
+    Args:
+        settings: ``[store]`` of the matrix.
+        environ: this process's environment.
+        warn: told what is wrong with it.
+        read_only: whether the shared one is only read, whatever the matrix says.
+    """
+    *_, root = _caches(environ)
+    url = settings.remote
+
+    def open_remote(url: str) -> Remote:
+        authorities = HostNetwork.detect(environ).ca_bundle
+        return Remote(url, options=settings.options, ca_bundle=authorities)
+
+    forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
+    return Store(
+        local=Local(root),
+        warn=warn,
+        open_remote=None if url is None else partial(open_remote, url),
+        read_only=read_only or settings.read_only or forced,
+    )
+
+
+def _caches(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return our cache and the local store, which CI systems keep below the source."""
+    cache, own = toolchain.default_cache_dir(environ), environ.get(STORE_DIR)
+    return cache, Path(own).expanduser().absolute() if own else cache / "store"
+
+
+def planned_actions(
+    inputs: Inputs,
+    source: Source,
+    survey: Survey,
+    *,
+    wanted: BackendName | None,
+    environ: Mapping[str, str],
+) -> dict[TargetId, tuple[Action, ...]]:
+    """Return where the results of targets would lie, without asking this machine what it can do.
+
+    The engine is asked only for what it has under the name of an image that is not pinned.
+
+    Args:
+        inputs: what to build.
+        source: the source.
+        survey: knows the engine.
+        wanted: the backend of ``--backend``; None for auto.
+        environ: this process's environment.
+    """
+    find = partial(interpreters.known, environ=environ, cache_dir=survey.host.cache_dir)
+    ways = Ways(facts=inputs.facts, wanted=wanted, has_engine=_has_engine(inputs, survey))
+    return actions_of(
+        inputs.targets,
+        ways.of,
+        _surroundings(inputs, survey, find),
+        request=partial(_request, source),
+        scope=inputs.store.scope,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A target and its last result.
+
+    Attributes:
+        last: the address of its last result; None where this project had none on this machine.
+        record: that result; None where it is not in the store any more.
+        action: what would be built now; None where only a build can tell.
+        changes: what differs between the two.
+        stored: whether the store has what would be built now.
+    """
+
+    last: Digest | None
+    record: Record | None
+    action: Action | None
+    changes: tuple[Change, ...]
+    stored: bool
+
+
+def _request(
+    source: Source,
+    target: Target,
+    way: Way,
+    made: Mapping[TargetId, BuildRequest],
+) -> BuildRequest:
+    backend, contained = way
+    return request_for(target, source, backend, made, in_container=contained)
+
+
+def _surroundings(
+    inputs: Inputs,
+    survey: Survey,
+    interpreter: Callable[[str], interpreters.Interpreter | None],
+) -> Surroundings:
+    def image_id(reference: str) -> str:
+        chosen = survey.engine.chosen if _has_engine(inputs, survey) else None
+        return "" if chosen is None else engines.image_id(chosen.name, reference, env=survey.env)
+
+    return Surroundings(
+        host=survey.host,
+        create_args=inputs.engine.create_args,
+        image_id=image_id,
+        interpreter=interpreter,
+    )
+
+
+def _has_engine(inputs: Inputs, survey: Survey) -> bool:
+    """Whether a container engine is installed, whatever its state: nothing is started."""
+    named = inputs.engine.name
+    names = tuple(engines.EngineName) if named == "auto" else (named,)
+    return any(shutil.which(each, path=survey.env["PATH"]) for each in names)
+
+
+def _collect(store: Store, limit: int) -> None:
+    """Remove what was not used for longest, where this run has put something in."""
+    if store.wrote:
+        with contextlib.suppress(OSError):
+            store.local.collect(limit)
+
+
+@contextmanager
+def _lines(private: Path, public: Path) -> Iterator[Callable[[str], object]]:
+    """Write lines to a file that gets its public name once there is one."""
+    with private.open("w", encoding="utf-8") as stream:
+
+        def write(line: str) -> None:
+            stream.write(f"{line}\n")
+            stream.flush()
+            shutil.copyfile(private, public)
+
+        yield write
+
+
+def _remove_partial(output: Path) -> None:
+    """Remove wheels that were being written when their process was killed."""
+    for path in output.glob(f".*{PARTIAL}"):
+        pid = path.name.removesuffix(PARTIAL).rpartition(".")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
 
 
 class Session:
@@ -221,13 +407,15 @@ class Session:
         *,
         announce: Callable[[Mapping[TargetId, Choice]], object],
         doing: Callable[[str], object],
+        recalled: Callable[[Sequence[BuildResult]], object],
     ) -> tuple[BuildResult, ...]:
-        """Build everything.
+        """Build everything that the store has no result of.
 
         Args:
             listener: hears what happens.
             announce: told the backend of every target before the first build starts.
-            doing: told what the preparation is at.
+            doing: told what the preparation is at, and what is wrong with a store.
+            recalled: told the results that came from the store before anything is built.
 
         Returns:
             One result for each target, in plan order, also when interrupted.
@@ -235,34 +423,188 @@ class Session:
         Raises:
             OrchestratorError: the run cannot start.
         """
-        options, results = self._options, {}
+        options, inputs = self._options, self._inputs
         with ExitStack() as stack:
             runs = runs_directory(options.work, self._host.cache_dir)
             killed = stale_runs(runs)
             run = stack.enter_context(run_directory(runs))
+            self._host = replace(self._host, env={**self._host.env, RUN_VARIABLE: str(run)})
             places = _make_places(options, run)
-            doing("staging the source")
-            skip = (options.output, options.work, self._inputs.matrix)
-            staged = stage(self._inputs.origin, dest=run / "source", fetch=self._fetch, skip=skip)
-            pulls = stack.enter_context((places.logs / "images.log").open("w", encoding="utf-8"))
-            doing("looking for engine, images and interpreters")
-            survey, choices = self._surveyed(lambda line: pulls.write(f"{line}\n"), doing)
-            announce(choices)
-            for name in killed:
-                self._clean_up(survey, name)
-            try:
-                results = self._build(choices, survey, staged, places, listener, run, doing)
-            finally:
-                with _uninterrupted():
-                    self._clean_up(survey, run.name)
-        return tuple(results[each.id] for each in self._inputs.targets)
+            doing("looking at the source")
+            identity = self._identity()
+            pulls = stack.enter_context(_lines(run / "images.log", places.logs / "images.log"))
+            survey = self._make_survey(pulls)
+            if killed:
+                _remove_partial(options.output)
+                # Now and not after the first build: perhaps there is nothing left to build.
+                if _has_engine(inputs, survey) and survey.engine.chosen is not None:
+                    self._clean_up(survey, *killed)
+            store = open_store(
+                inputs.store, environ=self._environ, warn=doing, read_only=options.read_only
+            )
+            stack.callback(_collect, store, inputs.store.size_limit)
+            stack.enter_context(store.local.lease())
+            keeper = self._keeper(store, places, identity, listener)
+            results = self._recalled(keeper, survey)
+            recalled([results[each.id] for each in inputs.targets if each.id in results])
+            left = [each for each in inputs.targets if each.id not in results]
+            if left:
+                doing("looking for engine, images and interpreters")
+                asked = [without(each, results) for each in left]
+                survey, choices = self._surveyed(asked, pulls, doing)
+                announce(choices)
+                try:
+                    results |= self._build(left, choices, survey, keeper, listener, doing)
+                finally:
+                    with _uninterrupted():
+                        self._clean_up(survey, run.name)
+        return tuple(results[each.id] for each in inputs.targets)
+
+    def compare(self, warn: Callable[[str], object]) -> Comparison:
+        """Compare the last target of the inputs with its last result; nothing is built.
+
+        Args:
+            warn: told what is wrong with a store.
+        """
+        target = self._inputs.targets[-1].id
+        store = open_store(self._inputs.store, environ=self._environ, warn=warn)
+        last = store.local.last(self._inputs.project).get(target)
+        record = None if last is None else store.find(last)
+        identity = self._identity()
+        targets = tuple(self._tested(each, identity.source) for each in self._inputs.targets)
+        actions = planned_actions(
+            replace(self._inputs, targets=targets),
+            identity.source,
+            self._make_survey(lambda _: None),
+            wanted=None if record is None else self._options.backend or record.backend,
+            environ=self._environ,
+        )[target]
+        found = changed = None
+        if actions and record is not None:
+            with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
+                listed = record.sources and store.fetch(record.sources, Path(scratch))
+                before = json.loads(listed.read_bytes()) if listed else None
+            changed = changes(
+                record.document,
+                json.loads(json.dumps(actions[0].document)),
+                files_before=before,
+                files_now=json.loads(identity.manifest()),
+            )
+        for action in actions:
+            found = found or store.find(action.address)
+        return Comparison(
+            last=last,
+            record=record,
+            action=actions[0] if actions else None,
+            changes=changed or (),
+            stored=found is not None,
+        )
+
+    # the store
+
+    def _identity(self) -> Identity:
+        return identify(
+            self._inputs.origin,
+            fetch=self._fetch,
+            skip=self._ours,
+            cache_dir=self._host.cache_dir,
+            environ=self._environ,
+        )
+
+    @property
+    def _ours(self) -> tuple[Path, ...]:
+        """What may lie inside the source without being a part of it."""
+        options = self._options
+        return (options.output, options.work, self._inputs.matrix, *_caches(self._environ))
+
+    def _keeper(
+        self, store: Store, places: Places, identity: Identity, listener: Listener
+    ) -> Keeper:
+        return Keeper(
+            store=store,
+            places=places,
+            identity=identity,
+            project=self._inputs.project,
+            policies=self._policies,
+            check=self._checker(),
+            step=listener.step,
+            is_cancelled=self.cancel.is_set,
+            look_up=self._options.cache,
+        )
+
+    def _recalled(self, keeper: Keeper, survey: Survey) -> dict[TargetId, BuildResult]:
+        """Return the results that the store has, without asking this machine what it can do."""
+        if not self._options.cache:
+            return {}
+        source = keeper.identity.source
+        targets = [self._tested(each, source) for each in self._inputs.targets]
+        actions = planned_actions(
+            replace(self._inputs, targets=tuple(targets)),
+            source,
+            survey,
+            wanted=self._options.backend,
+            environ=self._environ,
+        )
+        found = recall(targets, actions, keeper)
+        keeper.remember({each: action.address for each, action in keeper.recalled.items()})
+        return found
+
+    def _chosen_actions(
+        self,
+        targets: Sequence[Target],
+        choices: Mapping[TargetId, Choice],
+        survey: Survey,
+        keeper: Keeper,
+    ) -> dict[TargetId, tuple[Action, ...]]:
+        """Return the one action of each target, now that it is known what builds it where."""
+
+        def interpreter(python: str) -> interpreters.Interpreter | None:
+            found = survey.pythons.get(python)
+            return None if found is None else found.interpreter
+
+        def way(target: Target) -> tuple[Way, ...]:
+            choice = choices[target.id]
+            return ((choice.backend or BackendName.DIRECT, choice.container is not None),)
+
+        return actions_of(
+            targets,
+            way,
+            _surroundings(self._inputs, survey, interpreter),
+            request=partial(_request, keeper.identity.source),
+            scope=self._inputs.store.scope,
+            known={each: (action,) for each, action in keeper.recalled.items()},
+        )
+
+    def _staged(self, dest: Path, identity: Identity) -> Staged:
+        """Copy the source, and make sure that it is the one all keys speak of."""
+        staged = stage(self._inputs.origin, dest=dest, fetch=self._fetch, skip=self._ours)
+        if staged.source != identity.source:
+            raise SourceError.of(
+                "the source changed while this run began",
+                where="project.source",
+                hint="run the same command again; what is finished is kept",
+            )
+        return staged
+
+    @staticmethod
+    def _tested(target: Target, source: Source) -> Target:
+        """Return a target that is tested on other Pythons only where there is a test."""
+        own_test = "test-command" in source.own_options
+        has_test = own_test or target.steps.test_command is not None
+        return target if has_test else replace(target, test_pythons=())
+
+    def _policies(self) -> Policies:
+        return Policies.from_json(*self._host.toolchain.policy_texts())
 
     def _surveyed(
-        self, log: Callable[[str], object], doing: Callable[[str], object]
+        self,
+        targets: Sequence[Target],
+        log: Callable[[str], object],
+        doing: Callable[[str], object],
     ) -> tuple[Survey, Mapping[TargetId, Choice]]:
         def ask() -> tuple[Survey, Mapping[TargetId, Choice]]:
             survey = self._make_survey(log)
-            return survey, choose(self._inputs.targets, survey, wanted=self._options.backend)
+            return survey, choose(targets, survey, wanted=self._options.backend)
 
         return decided(ask, self._pace().retries, say=doing)
 
@@ -309,41 +651,57 @@ class Session:
 
     def _build(  # noqa: PLR0913, PLR0917 - the parts of one run, put together in one place
         self,
+        targets: Sequence[Target],
         choices: Mapping[TargetId, Choice],
         survey: Survey,
-        staged: Staged,
-        places: Places,
+        keeper: Keeper,
         listener: Listener,
-        run: Path,
         doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
-        worker = Worker(
-            staged=staged,
-            places=places,
-            policies=Policies.from_json(*self._host.toolchain.policy_texts()),
-            check=self._checker(),
-            step=listener.step,
-            cancel=self.cancel,
-        )
+        places, source = keeper.places, keeper.identity.source
+        run = places.run
         assignments: dict[TargetId, Assignment] = {}
         results: dict[TargetId, BuildResult] = {}
-        requests: dict[TargetId, BuildRequest] = {}
-        for target in self._inputs.targets:
+        wanted: list[Target] = []
+        for target in targets:
             choice = choices[target.id]
             if choice.backend is None:
                 results[target.id] = _without_build(target, choice, Status.UNAVAILABLE)
                 listener.ended(results[target.id])
                 continue
-            own_test = "test-command" in staged.source.own_options
-            has_test = own_test or target.steps.test_command is not None
-            testers = survey.testers(target, choice) if has_test else ()
-            here = replace(target, test_pythons=testers)
-            requests[target.id] = request_for(
-                here, staged, choice.backend, requests, in_container=choice.container is not None
-            )
+            tested = self._tested(target, source)
+            testers = survey.testers(tested, choice) if tested.test_pythons else ()
+            wanted.append(replace(target, test_pythons=testers))
+        actions = self._chosen_actions(wanted, choices, survey, keeper)
+        there = recall(wanted, actions, keeper)
+        for result in there.values():
+            listener.ended(result)
+        results |= there
+        requests: dict[TargetId, BuildRequest] = {k: a.request for k, a in keeper.recalled.items()}
+        for target in wanted:
+            choice = choices[target.id]
+            way = (choice.backend or BackendName.DIRECT, choice.container is not None)
+            requests[target.id] = _request(source, target, way, requests)
+            for action in actions[target.id]:
+                keeper.expect(action, choices[target.id].reason)
+        missing = [each.id for each in wanted if each.id not in there]
+        if not missing:
+            return results
+        doing("staging the source")
+        staged = self._staged(run / "source", keeper.identity)
+        worker = Worker(
+            staged=staged,
+            places=places,
+            policies=self._policies(),
+            check=self._checker(),
+            step=listener.step,
+            cancel=self.cancel,
+            keeper=keeper,
+            published=keeper.published,
+        )
         cache, own = self._compiler_cache(), staged.pyproject
-        for target_id, request in requests.items():
-            choice = choices[target_id]
+        for target_id in missing:
+            request, choice = requests[target_id], choices[target_id]
             assignments[target_id] = Assignment(
                 request=request,
                 backend=self._backend(request, choice, survey, run.name),
@@ -443,10 +801,12 @@ class Session:
         env = {**self._host.env, **self._host.network.child_env()}
         return Checker(toolchain=self._host.toolchain, env=env, cancel=self.cancel)
 
-    def _clean_up(self, survey: Survey, run_id: str) -> None:
+    def _clean_up(self, survey: Survey, *run_ids: str) -> None:
         """Remove containers that a killed cibuildwheel left behind."""
-        if survey.known_engine is not None:
-            engines.remove_containers(survey.known_engine.name, f"{LABEL}={run_id}", env=survey.env)
+        chosen = survey.known_engine
+        if chosen is not None:
+            for run_id in run_ids:
+                engines.remove_containers(chosen.name, f"{LABEL}={run_id}", env=survey.env)
 
 
 @contextmanager
@@ -556,6 +916,8 @@ def stale_runs(runs: Path) -> tuple[str, ...]:
         for run in runs.iterdir():
             with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # First what would go on writing there: compilers that nobody waits for.
+                process.kill_left(RUN_VARIABLE, str(run))
                 shutil.rmtree(run, ignore_errors=True)
                 names.append(run.name)
     return tuple(names)

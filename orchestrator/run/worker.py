@@ -10,10 +10,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from packaging.version import Version
 
@@ -41,11 +41,13 @@ from orchestrator.models import (
     TargetId,
     WheelReport,
 )
+from orchestrator.store.local import sync_folder
 from orchestrator.version import origins
 from orchestrator.wheel import Expected, Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
@@ -82,6 +84,28 @@ class Assignment:
     parallel: Mapping[str, str] = field(default_factory=dict)
 
 
+class Keeper(Protocol):
+    """Keeps what is finished; see `orchestrator.run.keeper`."""
+
+    def turn(self, assignment: Assignment) -> AbstractContextManager[BuildResult | None]:
+        """Hold a target while it is built; gives its result where another run has made it."""
+
+    def keep_wheel(  # noqa: PLR0913 - mostly keywords
+        self,
+        request: BuildRequest,
+        wheel: Path,
+        report: WheelReport,
+        *,
+        demands: Demands,
+        said: tuple[Finding, ...],
+        log: Path,
+    ) -> None:
+        """Keep a finished wheel."""
+
+    def keep_outputs(self, request: BuildRequest, folder: Path, *, log: Path) -> None:
+        """Keep the outputs of a library."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Directories of a run.
@@ -110,6 +134,8 @@ class Worker:
         check: what other tools find in a wheel.
         step: told (target ID, step name).
         cancel: stops all programs.
+        keeper: keeps what is finished; None to forget it.
+        published: name of a wheel -> the target it is of.
     """
 
     staged: Staged
@@ -118,7 +144,8 @@ class Worker:
     check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
-    _published: dict[str, TargetId] = field(default_factory=dict)
+    keeper: Keeper | None = None
+    published: dict[str, TargetId] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
@@ -128,6 +155,12 @@ class Worker:
             assignment: the target, and what builds it.
             attempt: which attempt it is; the log keeps those before.
         """
+        if self.keeper is None:
+            return self._execute(assignment, attempt)
+        with self.keeper.turn(assignment) as kept:
+            return kept or self._execute(assignment, attempt)
+
+    def _execute(self, assignment: Assignment, attempt: int) -> BuildResult:
         target = assignment.request.target
         started, began = time.monotonic(), time.time()
         course = Course(target.steps)
@@ -135,8 +168,7 @@ class Worker:
         scratch = self.places.run / "targets" / target.id
         outcome: WheelReport | Failure | None = None
         try:
-            mode: Literal["w", "a"] = "w" if attempt == 1 else "a"
-            with log_file.open(mode, encoding="utf-8", errors="replace") as log:
+            with _own_log(self._private_log(target.id), log_file, attempt) as log:
                 if attempt > 1:
                     log.write(f"\n==== attempt {attempt}\n\n")
                 _write_header(log, assignment)
@@ -162,6 +194,10 @@ class Worker:
             cpu_seconds=course.cpu_seconds,
             compiler_cache=compiled,
         )
+
+    def _private_log(self, target_id: TargetId) -> Path:
+        """Where this run writes a target's log: another run of the target has its own."""
+        return self.places.run / "logs" / f"{target_id}.log"
 
     def _attempt(
         self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
@@ -221,9 +257,19 @@ class Worker:
         if isinstance(made, Failure):
             return made
         if target.library is not None:
-            return collect(made, target.library.outputs, self._outputs(target.id))
+            return self._collect(made, assignment.request)
         step("verify")
         return self._finish(made, assignment.request, scratch, write)
+
+    def _collect(self, tree: Path, request: BuildRequest) -> Failure | None:
+        """Take a library's outputs out of the tree it was built in."""
+        target = request.target
+        outputs = target.library.outputs if target.library is not None else ()
+        failure = collect(tree, outputs, self._outputs(target.id))
+        if failure is None and self.keeper is not None:
+            log = self._private_log(target.id)
+            self.keeper.keep_outputs(request, self._outputs(target.id), log=log)
+        return failure
 
     def _outputs(self, target_id: TargetId) -> Path:
         return self.places.run / "outputs" / target_id
@@ -269,8 +315,8 @@ class Worker:
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
-        more = levelled(self.check(final, checked, demands, log), demands)
-        checked = replace(checked, problems=(*checked.problems, *more))
+        verified, said = checked, self.check(final, checked, demands, log)
+        checked = replace(checked, problems=(*checked.problems, *levelled(said, demands)))
         if self.cancel.is_set():
             return Failure(
                 kind=FailureKind.CANCELLED, step="verify", message="stopped before it was done"
@@ -279,7 +325,10 @@ class Worker:
             log(f"{finding.severity}: {finding.rule}: {finding.message}")
         if any(each.severity is Severity.ERROR for each in checked.problems):
             self._set_aside(final, target.id)
-            return _not_what_it_says(target, checked.problems)
+            return not_what_it_says(target, checked.problems)
+        if self.keeper is not None:
+            place = self._private_log(target.id)
+            self.keeper.keep_wheel(request, final, verified, demands=demands, said=said, log=place)
         return self._publish(final, target.id, checked)
 
     def _rewrite(self, wheel: Path, request: BuildRequest, dest: Path) -> Path:
@@ -311,7 +360,7 @@ class Worker:
     ) -> WheelReport | Failure:
         """Move a verified wheel to ``dist/``: written aside, synced, renamed."""
         with self._lock:
-            owner = self._published.setdefault(wheel.name, target_id)
+            owner = self.published.setdefault(wheel.name, target_id)
         if owner != target_id:
             self._set_aside(wheel, target_id)
             return Failure(
@@ -334,19 +383,64 @@ class Worker:
         return next((self.places.rejected / target_id).glob("*.whl"), None)
 
 
-def install(wheel: Path, output: Path) -> None:
-    """Put a wheel into ``output`` so that it is there whole or not at all."""
+@contextmanager
+def _own_log(private: Path, public: Path, attempt: int) -> Iterator[TextIO]:
+    """Write a log that no other run writes to; its public name is that of the last run."""
+    private.parent.mkdir(parents=True, exist_ok=True)
+    mode: Literal["w", "a"] = "w" if attempt == 1 else "a"
+    with private.open(mode, encoding="utf-8", errors="replace") as log:
+        _show(private, public)
+        try:
+            yield log
+        finally:
+            _show(private, public)
+
+
+def _show(private: Path, public: Path) -> None:
+    """Give a file another name; the one that had it keeps its contents for whoever reads it."""
+    partial = private.with_suffix(".shown")
+    with suppress(OSError):  # a build does not fail for the name of its log
+        try:
+            os.link(private, partial)
+        except OSError:  # two file systems, or one without links
+            shutil.copyfile(private, partial)
+            shutil.copyfile(partial, public)
+        else:
+            partial.replace(public)
+        partial.unlink(missing_ok=True)  # both names were of one file already
+
+
+def install(wheel: Path, output: Path, *, name: str = "", link: bool = False) -> None:
+    """Put a wheel into ``output`` so that it is there whole or not at all.
+
+    Args:
+        wheel: the file.
+        output: the directory.
+        name: its name there, when it is another one.
+        link: whether it may be another name of the same file, where both are on one file system.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    with _removed_on_error(output / f".{wheel.name}.{os.getpid()}.partial") as partial:
-        shutil.copyfile(wheel, partial)
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(output / wheel.name)
-    folder = os.open(output, os.O_RDONLY)
+    place = output / (name or wheel.name)
+    with _removed_on_error(output / f".{place.name}.{os.getpid()}{PARTIAL}") as partial:
+        if not (link and _linked(wheel, partial)):
+            shutil.copyfile(wheel, partial)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+        partial.replace(place)
+    if not link:
+        sync_folder(output)
+
+
+def _linked(file: Path, place: Path) -> bool:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        os.link(file, place)
+    except OSError:
+        return False
+    return True
+
+
+PARTIAL = ".partial"
+"""How the name of a wheel ends while it is being written."""
 
 
 @contextmanager
@@ -398,7 +492,8 @@ def demands_on(final: Path, target: Target) -> Demands:
     return demands
 
 
-def _not_what_it_says(target: Target, problems: Iterable[Finding]) -> Failure:
+def not_what_it_says(target: Target, problems: Iterable[Finding]) -> Failure:
+    """Return the failure of a wheel of which some findings are errors."""
     errors = [each for each in problems if each.severity is Severity.ERROR]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     audited = all(each.rule == "abi3audit" for each in errors)
@@ -487,6 +582,7 @@ def _result(
         duration=duration,
         failure=failure,
         parts=assignment.request.target.parts,
+        request=assignment.request,
         container=assignment.container,
     )
 

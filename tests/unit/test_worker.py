@@ -761,7 +761,8 @@ def test_a_full_disk_leaves_the_wheel_that_was_there(
 
 def test_a_log_that_cannot_be_written_from_the_start(shop: Shop) -> None:
     # The kernel's own full disk.
-    (shop.places.logs / f"{TARGET.id}.log").symlink_to("/dev/full")
+    (shop.places.run / "logs").mkdir()
+    (shop.places.run / "logs" / f"{TARGET.id}.log").symlink_to("/dev/full")
 
     check_disk(shop.execute(lambda _job: pytest.fail("built without a log")))
     check_nothing_left(shop)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -383,3 +384,38 @@ def test_tail_keeps_the_last_lines_with_text() -> None:
     assert tail.text == "b\nc"
     assert tail.last == "c"
     assert Tail().last == ""
+
+
+def test_what_a_dead_run_left_behind_is_killed_and_nothing_else(tmp_path: Path) -> None:
+    script = "sleep 600 & setsid sleep 600 & wait"
+    runs = {
+        name: subprocess.Popen(
+            ["sh", "-c", script],
+            env={**os.environ, "ORCHESTRATOR_RUN": str(tmp_path / name)},
+            start_new_session=True,
+        )
+        for name in ("dead", "living")
+    }
+    try:
+        until_children(runs["dead"].pid)
+        until_children(runs["living"].pid)
+
+        killed = process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead"))
+
+        assert killed >= 3
+        assert runs["dead"].wait(30) == -signal.SIGKILL
+        assert runs["living"].poll() is None
+        assert process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead")) == 0
+    finally:
+        process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "living"))
+        for each in runs.values():
+            each.wait(30)
+
+
+def until_children(pid: int) -> None:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    for _ in range(300):
+        if len(children.read_text().split()) >= 2:
+            return
+        time.sleep(0.05)
+    pytest.fail("they did not start")

@@ -1,0 +1,63 @@
+"""What of this machine can change the bytes of a wheel that is built on it, without a container.
+
+Compilers and linkers are told apart by their contents: nothing is started. What else lies on a
+machine (headers and libraries of the system) is not looked at; `docs/store.md` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+TOOLS = ("cc", "c++", "gcc", "g++", "gfortran", "clang", "clang++", "ld", "as", "nvcc", "rustc")
+"""Programs that make machine code, by the names under which builds call them."""
+
+NAMING = ("CC", "CXX", "FC", "LD", "AS", "CUDACXX", "NVCC", "RUSTC")
+"""Variables that may name other ones."""
+
+
+def describe(path: str, env: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """Return what tells this machine's builds from those of another one.
+
+    Args:
+        path: the PATH of builds.
+        env: variables of the build, which may name compilers.
+    """
+    named = [value.split()[0] for name, value in env if name in NAMING and value.split()]
+    found = {tool: _tools(tool, path) for tool in dict.fromkeys((*TOOLS, *named))}
+    libc = " ".join(platform.libc_ver()).strip() or "another libc"
+    machine = {"machine": platform.machine(), "libc": libc, "system": _system()}
+    return machine | {tool: digests for tool, digests in found.items() if digests}
+
+
+def _tools(name: str, path: str) -> str:
+    """Return digests of every program of a name: the first may only be a wrapper of the next."""
+    places = (shutil.which(name, path=folder) for folder in path.split(os.pathsep) if folder)
+    real = dict.fromkeys(os.path.realpath(place) for place in places if place)
+    return " ".join(_digest(each, Path(each).stat().st_mtime_ns) for each in real)
+
+
+@cache
+def _digest(program: str, _changed: int) -> str:
+    try:
+        with Path(program).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError:
+        return "unreadable"
+
+
+@cache
+def _system() -> str:
+    try:
+        release: Mapping[str, str] = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system()
+    return " ".join(filter(None, (release.get("ID"), release.get("VERSION_ID"))))

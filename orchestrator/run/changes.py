@@ -1,0 +1,117 @@
+"""What changed since a target was built last: two documents of the store, side by side. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One input that is not what it was.
+
+    Attributes:
+        what: which input: ``env MAX_JOBS``, ``source setup.py``, ``image``.
+        before: what it was; ``-`` where there was none.
+        now: what it is.
+    """
+
+    what: str
+    before: str
+    now: str
+
+
+Files = dict[str, list[str]]
+"""Path -> kind and digest of every file of a source."""
+
+
+def changes(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    files_before: Files | None,
+    files_now: Files,
+) -> tuple[Change, ...]:
+    """Return every input that differs, in the order in which a build takes them.
+
+    Args:
+        before: the document of the last result.
+        now: the document of what would be built now.
+        files_before: the source's files then; None where nobody knows them any more.
+        files_now: the source's files now.
+    """
+    found = [*_source(before, now, files_before, files_now)]
+    old, new = before.get("request", {}), now.get("request", {})
+    found += _env(old.get("env", []), new.get("env", []))
+    found += _flat(
+        {key: value for key, value in old.items() if key not in _ELSEWHERE},
+        {key: value for key, value in new.items() if key not in _ELSEWHERE},
+    )
+    found += _flat(before.get("place", {}), now.get("place", {}))
+    for key in ("scope", "store"):
+        found += _flat({key: before.get(key)}, {key: now.get(key)})
+    if not found and before.get("needs") != now.get("needs"):
+        found.append(Change(what="libraries", before="built from other inputs", now="see theirs"))
+    return tuple(found)
+
+
+_ELSEWHERE = {"env", "source", "needs"}
+
+
+def _source(
+    before: Mapping[str, Any], now: Mapping[str, Any], old: Files | None, new: Files
+) -> Iterator[Change]:
+    then, today = before.get("request", {}).get("source"), now.get("request", {}).get("source")
+    if then == today:
+        return
+    if old is None:
+        yield Change(what="source", before=_text(then), now=_text(today))
+        return
+    for path in sorted({*old, *new}):
+        if old.get(path) != new.get(path):
+            yield Change(
+                what=f"source {path}", before=_file(old.get(path)), now=_file(new.get(path))
+            )
+    names = ("source's name", "", "SOURCE_DATE_EPOCH")
+    for name, was, is_now in zip(names, then, today, strict=True):
+        if name and was != is_now:
+            yield Change(what=name, before=_text(was), now=_text(is_now))
+
+
+def _file(seen: list[str] | None) -> str:
+    return ABSENT if seen is None else f"{seen[0]} {seen[1][:16]}"
+
+
+def _env(old: list[Any], new: list[Any]) -> Iterator[Change]:
+    then, today = ({name: (value, shell) for name, value, shell in each} for each in (old, new))
+    for name in sorted({*then, *today}):
+        if then.get(name) != today.get(name):
+            yield Change(
+                what=f"env {name}", before=_variable(then.get(name)), now=_variable(today.get(name))
+            )
+
+
+def _variable(value: tuple[str, bool] | None) -> str:
+    return ABSENT if value is None else f"{value[0]}{' (shell)' if value[1] else ''}"
+
+
+def _flat(old: Any, new: Any, what: str = "") -> Iterator[Change]:
+    """Compare tables by their keys, and everything else as a whole."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _flat(old.get(key), new.get(key), f"{what} {key}".strip())
+    elif old != new:
+        yield Change(what=what.replace("_", " "), before=_text(old), now=_text(new))
+
+
+def _text(value: Any) -> str:
+    if value in (None, "", [], {}):
+        return ABSENT
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,1 @@
+"""Content-addressed artefacts and action results: digests in, bytes out."""

@@ -1,0 +1,148 @@
+"""The store as a run sees it: the local directory in front of the shared one.
+
+Blobs are put first and the record that names them last. Whatever is read is compared with its
+hash; what does not match is as good as not there, and said once. No fault of a store fails a build.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.store.remote import Remote, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from orchestrator.models import Digest
+    from orchestrator.store.local import Local
+    from orchestrator.store.record import Blob, Record
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Store:
+    """A local store, and perhaps a shared one behind it.
+
+    Attributes:
+        local: the directory.
+        warn: told in one line what is wrong with a store; each thing once.
+        open_remote: opens the shared one when it is first needed; None where there is none.
+        read_only: whether the shared one is only read.
+        wrote: whether something new was put into the directory.
+    """
+
+    local: Local
+    warn: Callable[[str], object]
+    open_remote: Callable[[], Remote] | None = None
+    read_only: bool = False
+    wrote: bool = False
+    _remote: Remote | None = None
+    _warned: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find(self, address: Digest) -> Record | None:
+        """Return what is known of an action, None where nothing is."""
+        record, damaged = self.local.record(address)
+        if damaged:
+            self._damage(f"record {address[:16]}")
+        if record is None:
+            record = found = self._asked(lambda remote: remote.record(address))
+            if found is not None:
+                self._written(lambda: self.local.put_record(found))
+        return record
+
+    def fetch(self, blob: Blob, scratch: Path) -> Path | None:
+        """Return a file with a blob's bytes, None where nobody has them.
+
+        Args:
+            blob: which.
+            scratch: an existing directory for bytes that the local store cannot take.
+        """
+        found, damaged = self.local.blob(blob)
+        if damaged:
+            self._damage(f"blob {blob.sha256[:16]}")
+        if found is not None:
+            return found
+        aside = scratch / f"{blob.sha256}.download"
+        whole = self._asked(lambda remote: remote.download(blob, aside))
+        if not whole:
+            if whole is False and aside.exists():
+                self._damage(f"blob {blob.sha256[:16]} of the shared store")
+            aside.unlink(missing_ok=True)
+            return None
+        kept = self._written(lambda: self.local.adopt(aside, blob))
+        if kept is None:
+            return aside
+        aside.unlink()
+        return kept
+
+    def put(self, record: Record, files: Iterable[tuple[Blob, Path]]) -> None:
+        """Keep a result whose blobs are in the local store.
+
+        Args:
+            record: what to keep.
+            files: its blobs, and files that hold them, for the shared store.
+        """
+
+        def share(remote: Remote) -> None:
+            for blob, path in files:
+                remote.upload(blob, path)
+            remote.put_record(record)
+
+        self._written(lambda: self.local.put_record(record))
+        if not self.read_only:
+            self._asked(share)
+
+    def revise(self, record: Record) -> None:
+        """Lay a record over the earlier one of its action, in the local store only."""
+        self._written(lambda: self.local.put_record(record))
+
+    def keep_file(self, source: Path) -> Blob | None:
+        """Put a file's bytes into the local store; None where it cannot take them."""
+        return self._written(lambda: self.local.put_file(source))
+
+    def keep_bytes(self, data: bytes) -> Blob | None:
+        """Put bytes into the local store; None where it cannot take them."""
+        return self._written(lambda: self.local.put_bytes(data))
+
+    def remember(self, project: str, results: dict[str, Digest]) -> None:
+        """Note the last results of some of a project's targets."""
+        self._written(lambda: self.local.remember(project, results))
+
+    def _asked(self, question: Callable[[Remote], _T]) -> _T | None:
+        """Ask the shared store; the first thing that goes wrong with it is the last."""
+        try:
+            with self._lock:
+                if self._remote is None and self.open_remote is not None:
+                    self._remote = self.open_remote()
+                remote = self._remote
+            return None if remote is None else question(remote)
+        except RemoteError as error:
+            self.open_remote = self._remote = None
+            self._say(f"the shared store is not used any more in this run: {error}")
+        except OSError as error:
+            self._say(f"what the shared store has cannot be written here: {error}")
+        return None
+
+    def _written(self, write: Callable[[], _T]) -> _T | None:
+        try:
+            done = write()
+        except OSError as error:
+            self._say(f"{self.local.root} cannot be written, nothing is kept: {error.strerror}")
+            return None
+        self.wrote = True
+        return done
+
+    def _damage(self, what: str) -> None:
+        self._say(f"{what} is damaged, and counts as missing")
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            if line in self._warned:
+                return
+            self._warned.add(line)
+        self.warn(f"store: {line}")

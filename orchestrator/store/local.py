@@ -1,0 +1,406 @@
+"""The store in a directory: written aside, synced, renamed; shared by any number of processes.
+
+    blobs/ab/ab12...       contents, by their SHA-256
+    actions/cd/cd34...     records, by the address of the action
+    projects/...           the last address of every target, by project
+    locks/ leases/ tmp/    of running processes
+
+The time a file was last used is its modification time. Every process that has the store open holds
+a lease; garbage collection keeps whatever was used since the oldest lease that is still held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.models import Digest
+from orchestrator.store.record import Blob, Record, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at a lock that another process holds."""
+
+ROOM = 0.9
+"""How full garbage collection leaves the store, so that not every run has to collect again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What is in a store.
+
+    Attributes:
+        records: how many action results.
+        blobs: how many files they name.
+        size: bytes of all of them.
+    """
+
+    records: int
+    blobs: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    used: float
+    size: int
+
+
+class Local:
+    """A store in a directory."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the directory; nothing is made before something is put."""
+        self.root = root
+
+    # reading
+
+    def record(self, address: Digest) -> tuple[Record | None, bool]:
+        """Return a record, and whether what lies there is damaged."""
+        path = self._action(address)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None, False
+        record = unpack(data, address)
+        if record is None:
+            _discard(path)
+            return None, True
+        _touch(path)
+        return record, False
+
+    def blob(self, blob: Blob) -> tuple[Path | None, bool]:
+        """Return the file with a blob's bytes, all of them read, and whether it is damaged."""
+        path = self._blob(blob.sha256)
+        try:
+            with path.open("rb") as stream:
+                whole = hashlib.file_digest(stream, "sha256").hexdigest() == blob.sha256
+        except FileNotFoundError:
+            return None, False
+        except OSError:
+            whole = False
+        if not whole:
+            _discard(path)
+            return None, True
+        _touch(path)
+        return path, False
+
+    # writing
+
+    def put_file(self, source: Path) -> Blob:
+        """Store a file.
+
+        Raises:
+            OSError: the disk is full, or the store cannot be written.
+        """
+        with source.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        blob = Blob(sha256=Digest(digest), size=source.stat().st_size)
+        self._put(self._blob(blob.sha256), lambda aside: shutil.copyfile(source, aside), blob.size)
+        return blob
+
+    def put_bytes(self, data: bytes) -> Blob:
+        """Store some bytes; raises OSError like `put_file`."""
+        blob = Blob(sha256=Digest(hashlib.sha256(data).hexdigest()), size=len(data))
+        self._put(self._blob(blob.sha256), lambda aside: aside.write_bytes(data), blob.size)
+        return blob
+
+    def adopt(self, aside: Path, blob: Blob) -> Path:
+        """Move a file in whose bytes are known to be those of a blob; raises OSError."""
+        place = self._blob(blob.sha256)
+        self._put(place, lambda name: shutil.copyfile(aside, name), blob.size)
+        return place
+
+    def put_record(self, record: Record) -> None:
+        """Store a record over any earlier one; its blobs must be there. Raises OSError."""
+        data = pack(record)
+        self._put(self._action(record.address), lambda aside: aside.write_bytes(data), None)
+
+    def _put(self, place: Path, fill: Callable[[Path], object], size: int | None) -> None:
+        """Make a file appear whole or not at all.
+
+        Args:
+            place: where.
+            fill: writes the contents to the path it is given.
+            size: of the contents, when the place names them: then what lies there already is kept.
+        """
+        with self._shared():
+            if size is not None and _size(place) == size:
+                _touch(place)
+                return
+            place.parent.mkdir(parents=True, exist_ok=True)
+            folder = self.root / "tmp"
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=folder)
+            aside = Path(name)
+            try:
+                os.fchmod(descriptor, 0o644)  # a directory may serve several users
+                fill(aside)
+                os.fsync(descriptor)
+                aside.replace(place)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(descriptor)
+            sync_folder(place.parent)
+
+    # the last result of every target
+
+    def last(self, project: str) -> dict[str, Digest]:
+        """Return target ID -> address of its last result, as far as this project had one here."""
+        with contextlib.suppress(OSError, ValueError):
+            read: Any = json.loads(self._project(project).read_bytes())
+            if isinstance(read, dict):
+                return {str(name): Digest(str(address)) for name, address in read.items()}
+        return {}
+
+    def remember(self, project: str, results: dict[str, Digest]) -> None:
+        """Note the last results of some targets; raises OSError."""
+        path = self._project(project)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(path.with_suffix(".lock")):
+            before = self.last(project)
+            after = before | results
+            if after != before:
+                data = json.dumps(after, sort_keys=True).encode()
+                self._put(path, lambda aside: aside.write_bytes(data), None)
+
+    # processes
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
+        """Keep garbage collection away from all that is used from now on."""
+        path: Path | None = None
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # read-only: nobody collects there either
+                folder = self.root / "leases"
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor, name = tempfile.mkstemp(dir=folder)
+                stack.callback(os.close, descriptor)
+                path = Path(name)
+                stack.callback(_discard, path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._sweep()
+            yield
+
+    @contextlib.contextmanager
+    def turn(self, address: Digest, *, waiting: Callable[[], bool]) -> Iterator[bool]:
+        """Hold an action for this process; whoever comes second waits.
+
+        Args:
+            address: the action.
+            waiting: called again and again while another process holds it; False gives up.
+
+        Yields:
+            Whether another process held it before.
+        """
+        waited = False
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                folder = self.root / "locks"
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / address
+                while (descriptor := _try_lock(path)) is None:
+                    waited = True
+                    if not waiting():
+                        break
+                    time.sleep(LOOK_AGAIN)
+                if descriptor is not None:
+                    stack.callback(os.close, descriptor)
+                    # While it is locked: whoever opened it before sees that it is gone.
+                    stack.callback(_discard, path)
+            yield waited
+
+    @contextlib.contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Keep files from being collected between two steps of one change."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._locked(self.root / "gc.lock", fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _oldest_lease(self) -> float:
+        """Return the time from which on everything may be in use by a process that lives."""
+        oldest = time.time()
+        for path in _files(self.root / "leases"):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()  # of a process that was killed
+                except BlockingIOError:
+                    oldest = min(oldest, os.fstat(descriptor).st_mtime)
+                finally:
+                    os.close(descriptor)
+        return oldest
+
+    def _sweep(self) -> None:
+        """Remove half-written files of processes that are dead."""
+        oldest = self._oldest_lease()
+        for path in _files(self.root / "tmp"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    # size
+
+    def usage(self) -> Usage:
+        """Count what is there."""
+        records, blobs = self._all("actions"), self._all("blobs")
+        size = sum(each.size for each in (*records, *blobs))
+        return Usage(records=len(records), blobs=len(blobs), size=size)
+
+    def collect(self, limit: int) -> int:
+        """Remove the results that were not used for longest until the store fits.
+
+        Args:
+            limit: bytes it may have.
+
+        Returns:
+            How many bytes were freed: none where another process collects, or all is in use.
+        """
+        if not self.root.is_dir():
+            return 0
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = os.open(
+                    self.root / "collector.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+                )
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return 0
+            self._sweep()
+            return self._collect(limit)
+
+    def _collect(self, limit: int) -> int:
+        records = sorted(self._all("actions"), key=lambda each: each.used)
+        blobs = {each.path.name: each for each in self._all("blobs")}
+        size = sum(each.size for each in (*records, *blobs.values()))
+        if size <= limit:
+            return 0
+        named: dict[str, int] = {}  # blob -> how many records name it
+        names: dict[Path, list[str]] = {}
+        for each in records:
+            names[each.path] = list({blob.sha256 for blob in _blobs_of(each.path)})
+            for name in names[each.path]:
+                named[name] = named.get(name, 0) + 1
+        oldest = self._oldest_lease()
+        doomed = [each for name, each in blobs.items() if name not in named]
+        excess = size - int(limit * ROOM) - sum(each.size for each in doomed)
+        for each in records:
+            if excess <= 0:
+                break
+            doomed.append(each)
+            excess -= each.size
+            for name in names[each.path]:
+                named[name] -= 1
+                if not named[name] and name in blobs:
+                    doomed.append(blobs[name])
+                    excess -= blobs[name].size
+        return sum(self._remove(each, oldest) for each in doomed)
+
+    def _remove(self, file: _File, oldest: float) -> int:
+        """Remove a file unless somebody has used it in the meantime."""
+        with contextlib.suppress(OSError), self._locked(self.root / "gc.lock"):
+            if file.path.stat().st_mtime < oldest:
+                file.path.unlink()
+                return file.size
+        return 0
+
+    def _all(self, kind: str) -> list[_File]:
+        found = []
+        for folder in _entries(self.root / kind):
+            for entry in _entries(Path(folder.path)):
+                with contextlib.suppress(OSError):
+                    stat = entry.stat()
+                    found.append(_File(Path(entry.path), stat.st_mtime, stat.st_size))
+        return found
+
+    def _blob(self, sha256: Digest) -> Path:
+        return self.root / "blobs" / sha256[:2] / sha256
+
+    def _action(self, address: Digest) -> Path:
+        return self.root / "actions" / address[:2] / address
+
+    def _project(self, project: str) -> Path:
+        return self.root / "projects" / project
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a directory survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _blobs_of(path: Path) -> tuple[Blob, ...]:
+    with contextlib.suppress(OSError):
+        record = unpack(path.read_bytes(), Digest(path.name))
+        return record.blobs if record is not None else ()
+    return ()
+
+
+def _try_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock; None when another process has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have removed the name while we opened it.
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        os.close(descriptor)
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        return list(found)
+    return []
+
+
+def _files(folder: Path) -> list[Path]:
+    return [Path(each.path) for each in _entries(folder)]

@@ -1,0 +1,131 @@
+"""What the store says about one action: how its target was made, and which blobs are the result."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+# pydantic reads these when the program runs.
+from orchestrator.models import BackendName, Digest, Finding, TargetId, WheelReport  # noqa: TC001
+
+FORMAT = 1
+"""Enters every address: what another format wrote is never read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Bytes, by their hash.
+
+    Attributes:
+        sha256: of all of them.
+        size: how many.
+    """
+
+    sha256: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One file that a library made.
+
+    Attributes:
+        path: relative to the source.
+        mode: permission bits.
+        blob: its contents.
+    """
+
+    path: str
+    mode: int
+    blob: Blob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What `verify` found in a wheel, tools of the toolchain left out.
+
+    Attributes:
+        demands: digest of the demands it was asked with.
+        findings: what it found, at the levels of those demands.
+    """
+
+    demands: Digest
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An action's result.
+
+    Attributes:
+        address: digest of everything that could change the result; where the record lies.
+        target_id: what it was built as.
+        document: what the address is the digest of.
+        sources: a blob that lists the source's files with their digests.
+        backend: what built it.
+        reason: why that backend.
+        duration: wall-clock seconds it took.
+        tested: the Pythons it was tested on beside the one that built it.
+        log: the build's log; None when it could not be read.
+        wheel: the report on the wheel, without findings; None for a library.
+        verdicts: what `verify` found, for each set of demands it was ever asked with.
+        said: what the tools of the toolchain found, whatever level their rules have.
+        unasked: the tools that did not run, as their rule was off.
+        outputs: the files of a library.
+    """
+
+    address: Digest
+    target_id: TargetId
+    document: dict[str, Any]
+    sources: Blob | None
+    backend: BackendName
+    reason: str
+    duration: float
+    tested: tuple[str, ...] = ()
+    log: Blob | None = None
+    wheel: WheelReport | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    said: tuple[Finding, ...] = ()
+    unasked: tuple[str, ...] = ()
+    outputs: tuple[OutputFile, ...] = ()
+
+    @property
+    def artefact(self) -> Blob | None:
+        """The wheel itself."""
+        if self.wheel is None:
+            return None
+        return Blob(sha256=self.wheel.sha256, size=self.wheel.size)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Everything it names."""
+        one = (self.sources, self.log, self.artefact)
+        named = (*one, *(each.blob for each in self.outputs))
+        return tuple(each for each in named if each is not None)
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def pack(record: Record) -> bytes:
+    """Return a record as bytes that say themselves whether they are whole."""
+    body = _adapter().dump_json(record)
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def unpack(data: bytes, address: Digest) -> Record | None:
+    """Return the record; None when the bytes are not what `pack` made for this address."""
+    digest, _, body = data.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    try:
+        record = _adapter().validate_json(body)
+    except ValidationError:
+        return None
+    return record if record.address == address else None

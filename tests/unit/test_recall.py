@@ -1,0 +1,207 @@
+"""Which targets come from the store, and what is looked for at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from orchestrator.models import (
+    Arch,
+    BackendName,
+    BuilderFacts,
+    BuildResult,
+    Digest,
+    Libc,
+    LibraryStep,
+    OnMismatch,
+    Source,
+    Status,
+    Steps,
+    Target,
+    TargetId,
+)
+from orchestrator.plan import make_request
+from orchestrator.run.actions import make_action
+from orchestrator.run.recall import Ways, actions_of, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.models import BuildRequest
+    from orchestrator.run.actions import Action, Place, Surroundings
+    from orchestrator.run.keeper import Keeper
+
+SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
+
+
+def target(name: str, *needs: str, library: bool = False) -> Target:
+    step = LibraryStep(name=name, command="make", outputs=("*.so",)) if library else None
+    return Target(
+        id=TargetId(name),
+        python="" if library else "cp312",
+        libc=Libc.MANYLINUX,
+        arch=Arch.X86_64,
+        variant=(("name", name),),
+        version=f"1.0+{name}",
+        build_tag="",
+        on_mismatch=OnMismatch.FAIL,
+        image="manylinux_2_28",
+        env=(),
+        steps=Steps(),
+        runner="",
+        emulated=False,
+        needs=tuple(map(TargetId, needs)),
+        library=step,
+    )
+
+
+PLAN = (
+    target("base", library=True),
+    target("core", "base", library=True),
+    target("one", "core"),
+    target("two", "core"),
+    target("alone"),
+)
+
+
+def request(
+    what: Target, way: tuple[BackendName, bool], made: Mapping[TargetId, BuildRequest]
+) -> BuildRequest:
+    return make_request(
+        what,
+        source=SOURCE,
+        backend=way[0],
+        in_container=way[1],
+        toolchain=Digest("1" * 64),
+        builder="0",
+        needs=[made[each].key for each in what.needs],
+    )
+
+
+class Machine:
+    """Where everything would be built in one and the same place, but for what is not known."""
+
+    def __init__(self, *unknown: str) -> None:
+        self.unknown = unknown
+
+    def of(self, what: Target, backend: BackendName, *, in_container: bool) -> Place | None:
+        return None if what.id in self.unknown else {"image": "abc"}
+
+
+class Shelf:
+    """A keeper with some results."""
+
+    def __init__(self, *there: str, lost: tuple[str, ...] = ()) -> None:
+        self.there = there
+        self.lost = lost
+        self.asked: list[str] = []
+        self.brought: list[str] = []
+        self.recalled: dict[TargetId, Action] = {}
+
+    def recall(self, action: Action) -> BuildResult | None:
+        what = action.request.target
+        self.asked.append(what.id)
+        if what.id not in self.there:
+            return None
+        return BuildResult(
+            target_id=what.id,
+            key=action.request.key,
+            status=Status.OK,
+            backend=BackendName.DIRECT,
+            backend_reason="",
+            wheel=None,
+            rejected=None,
+            log=None,
+            duration=1.0,
+            failure=None,
+            cached=True,
+        )
+
+    def bring(self, action: Action) -> bool:
+        self.brought.append(action.request.target.id)
+        return action.request.target.id not in self.lost
+
+
+def actions(machine: Machine, plan: tuple[Target, ...] = PLAN) -> dict[TargetId, Any]:
+    surroundings = cast("Surroundings", machine)
+    way = ((BackendName.CIBUILDWHEEL, True),)
+    return dict(actions_of(plan, lambda _: way, surroundings, request=request, scope=""))
+
+
+def found(shelf: Shelf, plan: tuple[Target, ...] = PLAN) -> set[str]:
+    results = recall(plan, actions(Machine(), plan), cast("Keeper", shelf))
+    assert all(each.cached for each in results.values())
+    return set(results)
+
+
+def test_libraries_whose_wheels_are_all_there_are_not_even_looked_for() -> None:
+    shelf = Shelf("one", "two", "alone")
+
+    assert found(shelf) == {"base", "core", "one", "two", "alone"}
+    assert sorted(shelf.asked) == ["alone", "one", "two"]
+    assert shelf.brought == []
+
+
+def test_a_library_that_a_missing_wheel_needs_is_brought_and_its_own_needs_are_not() -> None:
+    shelf = Shelf("base", "core", "one", "alone")
+
+    assert found(shelf) == {"base", "core", "one", "alone"}
+    assert shelf.brought == ["core"]
+
+
+@pytest.mark.parametrize("lost", [(), ("core",)])
+def test_what_a_missing_library_needs_is_brought(lost: tuple[str, ...]) -> None:
+    there = ("base", *lost)
+    shelf = Shelf(*there, "one", "two", lost=lost)
+    shelf.there = (*there, "one")
+
+    assert found(shelf) == {"base", "one"}
+    assert shelf.brought[-1] == "base"
+
+
+def test_a_library_that_was_selected_for_itself_is_looked_for() -> None:
+    shelf = Shelf("base")
+
+    assert found(shelf, PLAN[:1]) == {"base"}
+    assert shelf.asked == ["base"]
+
+
+def test_what_cannot_be_told_here_has_no_action_nor_has_what_needs_it() -> None:
+    assert [name for name, each in actions(Machine("core")).items() if each] == ["base", "alone"]
+
+
+def test_an_address_changes_with_place_scope_and_libraries_and_a_key_does_not() -> None:
+    made = request(PLAN[4], CONTAINER, {})
+    some = [
+        make_action(made, {"image": "abc"}, scope="", needs=()),
+        make_action(made, {"image": "def"}, scope="", needs=()),
+        make_action(made, {"image": "abc"}, scope="x", needs=()),
+        make_action(made, {"image": "abc"}, scope="", needs=(Digest("2" * 64),)),
+    ]
+
+    assert len({each.address for each in some}) == 4
+    assert {each.request.key for each in some} == {made.key}
+
+
+KNOWN = BuilderFacts(
+    version="4", identifiers=frozenset({"cp312-manylinux_x86_64"}), aliases={}, default_images={}
+)
+CONTAINER, HOST = (BackendName.CIBUILDWHEEL, True), (BackendName.DIRECT, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has_engine", "expected"),
+    [
+        (None, True, [CONTAINER]),
+        (None, False, [CONTAINER, HOST]),
+        (BackendName.DIRECT, True, [HOST]),
+        (BackendName.CIBUILDWHEEL, False, [CONTAINER]),
+    ],
+)
+def test_results_of_the_host_are_not_taken_where_an_engine_may_do_it(
+    wanted: BackendName | None, *, has_engine: bool, expected: list[Any]
+) -> None:
+    ways = Ways(facts=KNOWN, wanted=wanted, has_engine=has_engine)
+
+    assert list(ways.of(PLAN[4])) == expected

@@ -1,0 +1,255 @@
+"""What the source is, without copying it; and remembered only as long as it is true."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.builders import snapshot
+from orchestrator.builders.origin import locate
+from orchestrator.builders.snapshot import Identity, identify
+from orchestrator.builders.source import Member, SourceFile, source_file, stage, tree_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Tree:
+    """A source, and what is known of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "source"
+        self.cache = root / "cache"
+        self.files = {"pyproject.toml": '[project]\nname = "thing"\nversion = "1.0"\n'}
+        self.files |= {"src/a.c": "int a;", "src/deep/b.c": "int b;", "run.sh": "#!/bin/sh\n"}
+        for name, text in self.files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (self.root / "run.sh").chmod(0o755)
+        (self.root / "link.c").symlink_to("src/a.c")
+        self.staged = 0
+
+    def git(self, *words: str) -> None:
+        name = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+        subprocess.run(["git", *name, *words], cwd=self.root, check=True, capture_output=True)
+
+    def commit(self) -> None:
+        self.git("init", "-q")
+        self.git("add", "-A")
+        self.git("commit", "-qm", "first")
+
+    def identify(self) -> Identity:
+        return identify(
+            locate("source", base=self.root.parent),
+            fetch=lambda _: pytest.fail("nothing to fetch"),
+            skip=(self.root / "dist",),
+            cache_dir=self.cache,
+            environ=dict(os.environ),
+        )
+
+    def stage(self) -> Identity:
+        """Copy the tree as a build does, and say what the copy is."""
+        self.staged += 1
+        staged = stage(
+            locate("source", base=self.root.parent),
+            dest=self.root.parent / f"staged{self.staged}",
+            fetch=lambda _: pytest.fail("nothing to fetch"),
+            skip=(self.root / "dist",),
+        )
+        return Identity(source=staged.source, files=tree_files(staged.root))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+@pytest.fixture(params=["git", "plain"])
+def either(request: pytest.FixtureRequest, tree: Tree) -> Tree:
+    if request.param == "git":
+        tree.commit()
+    return tree
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files are old enough to be trusted: what was written a moment ago would not be."""
+    monkeypatch.setattr(snapshot, "RACY", -(10**18))
+    monkeypatch.setattr(snapshot, "COARSE", -(10**18))
+
+
+def same(one: Identity, other: Identity) -> None:
+    assert one.source == other.source
+    assert sorted(one.files, key=str) == sorted(other.files, key=str)
+
+
+def test_it_is_what_a_copy_of_the_tree_is(either: Tree, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "more").mkdir(parents=True)
+    (outside / "more" / "c.c").write_text("int c;")
+    (either.root / "outside").symlink_to(outside)
+    (either.root / "file.c").symlink_to(outside / "more" / "c.c")
+    (either.root / "dangling").symlink_to("nowhere")
+
+    same(either.identify(), either.stage())
+    assert "outside/more/c.c" in {each.path for each in either.identify().files}
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_tree_that_did_not_change_is_not_read_and_git_is_not_asked(
+    either: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = either.identify()
+    monkeypatch.setattr("orchestrator.host.process.subprocess.Popen", refuse)
+    monkeypatch.setattr(snapshot, "source_file", refuse)
+
+    same(either.identify(), first)
+
+
+def refuse(*_words: object, **_options: object) -> None:
+    pytest.fail("looked again")
+
+
+def edit(tree: Tree) -> None:
+    (tree.root / "src" / "a.c").write_text("int b;")  # of the same size
+
+
+def edit_and_hide(tree: Tree) -> None:
+    path = tree.root / "src" / "a.c"
+    before = path.stat()
+    path.write_text("int b;")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def add(tree: Tree) -> None:
+    (tree.root / "src" / "deep" / "new.c").write_text("")
+
+
+def remove(tree: Tree) -> None:
+    (tree.root / "src" / "deep" / "b.c").unlink()
+
+
+def make_executable(tree: Tree) -> None:
+    (tree.root / "src" / "a.c").chmod(0o755)
+
+
+def point_elsewhere(tree: Tree) -> None:
+    (tree.root / "link.c").unlink()
+    (tree.root / "link.c").symlink_to("src/deep/b.c")
+
+
+def add_a_directory(tree: Tree) -> None:
+    (tree.root / "docs").mkdir()
+    (tree.root / "docs" / "new.txt").write_text("")
+
+
+CHANGES = [edit, edit_and_hide, add, remove, make_executable, point_elsewhere, add_a_directory]
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_is_seen(either: Tree, change: Callable[[Tree], None]) -> None:
+    before = either.identify()
+
+    change(either)
+
+    same(either.identify(), either.stage())
+    assert either.identify().source.digest != before.source.digest
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_a_link_out_of_the_tree_leads_to_is_watched(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "outside.c").write_text("int a;")
+    (tree.root / "outside.c").symlink_to(tmp_path / "outside.c")
+    before = tree.identify()
+
+    (tmp_path / "outside.c").write_text("int b;")
+
+    assert tree.identify().source.digest != before.source.digest
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("place", [".gitignore", ".git/info/exclude"])
+def test_what_git_ignores_from_now_on_is_no_part_of_it(tree: Tree, place: str) -> None:
+    tree.commit()
+    (tree.root / "notes").write_text("")
+    assert "notes" in {each.path for each in tree.identify().files}
+
+    path = tree.root / place
+    path.write_text("notes\n")
+
+    assert "notes" not in {each.path for each in tree.identify().files}
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_new_commit_gives_another_epoch(tree: Tree) -> None:
+    tree.commit()
+    tree.identify()
+    name = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run(
+        ["git", *name, "commit", "-q", "--amend", "--no-edit"],
+        cwd=tree.root,
+        env={**os.environ, "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z"},
+        check=True,
+    )
+
+    assert tree.identify().source.epoch == 978_307_200
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_repository_made_around_it_decides_from_then_on(tree: Tree) -> None:
+    (tree.root / ".gitignore").write_text("src/deep\n")
+    assert "src/deep/b.c" in {each.path for each in tree.identify().files}
+
+    tree.git("init", "-q")
+
+    assert "src/deep/b.c" not in {each.path for each in tree.identify().files}
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_a_build_writes_makes_nobody_look_again(
+    either: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = either.identify()
+    (either.root / "dist").mkdir()
+    (either.root / "dist" / "thing.whl").write_text("")
+    monkeypatch.setattr(snapshot, "source_file", refuse)
+
+    same(either.identify(), first)
+
+
+def test_a_file_changed_in_the_moment_it_was_read_is_read_again(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.identify()
+    read: list[str] = []
+
+    def reading(member: Member) -> SourceFile:
+        read.append(member.name.as_posix())
+        return source_file(member)
+
+    monkeypatch.setattr(snapshot, "source_file", reading)
+    monkeypatch.setattr(snapshot, "RACY", 10**18)
+    tree.identify()
+
+    assert set(tree.files) <= set(read)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 99}'])
+def test_a_damaged_snapshot_counts_as_none(tree: Tree, text: str) -> None:
+    first = tree.identify()
+    (file,) = (tree.cache / "sources").iterdir()
+    file.write_text(text)
+
+    same(tree.identify(), first)
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tree: Tree) -> None:
+    tree.cache.write_text("a file is in the way")
+
+    same(tree.identify(), tree.stage())
