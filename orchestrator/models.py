@@ -600,6 +600,13 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        started: when it started, in seconds since the epoch; None when it never did.
+        steps: (name, wall-clock seconds) of each step, in order; those of earlier attempts too.
+        slot: the place among the targets that ran at once, from 0; None when it never ran.
+        cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
+        attempts: how often it was started.
+        cached: whether the wheel came from the store.
+        request: what was built; None when no request could be made.
     """
 
     target_id: TargetId
@@ -613,6 +620,13 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    started: float | None = None
+    steps: tuple[tuple[str, float], ...] = ()
+    slot: int | None = None
+    cpu_seconds: float | None = None
+    attempts: int = 0
+    cached: bool = False
+    request: BuildRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

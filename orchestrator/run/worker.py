@@ -443,6 +443,7 @@ def _result(
         duration=duration,
         failure=failure,
         parts=assignment.request.target.parts,
+        request=assignment.request,
     )
 
 
