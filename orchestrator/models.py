@@ -607,6 +607,8 @@ class BuildResult:
         attempts: how often it was started.
         cached: whether the wheel came from the store.
         request: what was built; None when no request could be made.
+        image_digest: what the image was (``name@sha256:...``, or the engine's ID of a local one);
+            empty where nothing ran in one, or nobody asked.
     """
 
     target_id: TargetId
@@ -627,6 +629,7 @@ class BuildResult:
     attempts: int = 0
     cached: bool = False
     request: BuildRequest | None = None
+    image_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,9 @@ COMMANDS = {
     "inspect": "Show what platform tag a wheel really needs, and why.",
     "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
+    "report": "Show how runs ended, from one or more results.json.",
     "compat": "Rebuild the torch support table from a package index.",
-    "schema": "Print the JSON Schema of matrix.toml, for editors.",
+    "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",
     "doctor": "Check what this machine can build, and say what to do about the rest.",
 }
 """Command -> its line in --help; the command itself is in the module of that name."""

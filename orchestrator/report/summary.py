@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.errors import ExitCode
 from orchestrator.models import BuildResult, Failure, FailureKind, Status
+from orchestrator.report.logs import LogEnd, log_end
 from orchestrator.run.progress import STYLES, duration
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TAIL = 15
-"""Lines of a failed target's log that are shown."""
+"""Lines of the end of a failed target's log that are shown."""
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -76,21 +77,22 @@ def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
         if log is not None:
             text.append(f"  log: {log}\n", style="default")
             if failure.kind is not FailureKind.BAD_WHEEL:
-                text.append("".join(f"  | {line}\n" for line in tail(log)), style="dim")
+                end = log_end(log, failure.step)
+                text.append("".join(f"  | {line}\n" for line in _lines(end)), style="dim")
         blocks.append(text)
     return Group(*blocks)
 
 
-def tail(log: Path, lines: int = TAIL) -> list[str]:
-    """Return the last lines of a log; a log can be large, so only its end is read."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(stream.tell() - 16_384, 0))
-            text = stream.read().decode("utf-8", "replace")
-    except OSError:
+def _lines(end: LogEnd | None) -> list[str]:
+    """Return the lines around the first error, and the last ones."""
+    if end is None:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    *before, last = end.excerpts
+    around = [line for each in before for line in (*each.text, "...")]
+    cut = max(len(last.text) - TAIL, 0)
+    if end.error is not None and end.error >= last.line:
+        cut = min(cut, end.error - last.line)
+    return [line for line in (*around, *last.text[cut:]) if line.strip()]
 
 
 def _by_machine(result: BuildResult) -> bool:
