@@ -584,6 +584,27 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CompilerCacheUse(StrEnum):
+    """Where compiled objects are kept for the next build."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompilerCacheStats:
+    """What the compiler cache did for one target.
+
+    Attributes:
+        hits: compilations whose result was there already.
+        misses: compilations that had to be done.
+    """
+
+    hits: int
+    misses: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """How one target ended.
@@ -600,6 +621,7 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        compiler_cache: what the compiler cache did; None where the build had none.
         started: when it started, in seconds since the epoch; None when it never did.
         steps: (name, wall-clock seconds) of each step, in order; those of earlier attempts too.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
@@ -622,6 +644,7 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    compiler_cache: CompilerCacheStats | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

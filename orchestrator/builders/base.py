@@ -12,6 +12,7 @@ from orchestrator.models import BackendName, BuildRequest, Failure, FailureKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Cancel, Finished
     from orchestrator.host.toolchain import Toolchain
@@ -31,6 +32,7 @@ class Job:
         log: takes one line for the target's log.
         step: told the name of each step as it begins.
         cancel: stops the job's programs when set.
+        compilers: how the build reaches the compiler cache; None for a build without.
     """
 
     request: BuildRequest
@@ -39,6 +41,7 @@ class Job:
     log: Callable[[str], object]
     step: Callable[[str], object]
     cancel: Cancel
+    compilers: Access | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

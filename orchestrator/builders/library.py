@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.models import BuildRequest, EnvVar
+    from orchestrator.models import EnvVar
 
 _PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
@@ -59,20 +59,24 @@ class LibraryBuilder:
         return self._in_container(self.engine, job, tail)
 
     def _on_host(self, job: Job, tail: deque[str]) -> Failure | None:
-        script = _script(job.request, str(job.source), in_container=False)
-        env = {**self.host.env, **self.host.network.child_env()}
-        return self._run(["sh", "-ec", script], job, tail, env=env)
+        script = _script(job, str(job.source), in_container=False)
+        return self._run(["sh", "-ec", script], job, tail, env=self._env(job))
+
+    def _env(self, job: Job) -> dict[str, str]:
+        private = dict(job.compilers.private if job.compilers is not None else ())
+        return {**self.host.env, **self.host.network.child_env(), **private}
 
     def _in_container(self, engine: engines.EngineName, job: Job, tail: deque[str]) -> Outcome:
         target = job.request.target
         image = image_reference(target.image, target.arch, self.host.toolchain)
-        script = _script(job.request, _PROJECT, in_container=True)
-        env = {**self.host.env, **self.host.network.child_env()}
+        script = _script(job, _PROJECT, in_container=True)
+        env = self._env(job)
         arguments = (
             f"--label={self.label}",
             f"--platform={engines.OCI_PLATFORMS[target.arch]}",
             *self.host.network.container_args(),
             *container_limits(target.resources),
+            *(job.compilers.container_args() if job.compilers is not None else ()),
             *self.create_args,
         )
         created = process.capture(
@@ -146,13 +150,14 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
     return None
 
 
-def _script(request: BuildRequest, folder: str, *, in_container: bool) -> str:
-    target = request.target
+def _script(job: Job, folder: str, *, in_container: bool) -> str:
+    request, target = job.request, job.request.target
     epoch = f"export SOURCE_DATE_EPOCH={request.source.epoch}"
     command = target.library.command if target.library is not None else ""
     command = command.replace("{project}", folder).replace("{package}", folder)
     enter = [f"cd {folder}"] if in_container else []
-    return "\n".join([*enter, epoch, *map(_export, target.env), command])
+    compilers = job.compilers.exports() if job.compilers is not None else ()
+    return "\n".join([*enter, epoch, *map(_export, target.env), *compilers, command])
 
 
 def _export(variable: EnvVar) -> str:

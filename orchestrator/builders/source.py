@@ -58,6 +58,12 @@ class Staged:
     root: Path
     source: Source
 
+    @property
+    def pyproject(self) -> str:
+        """The text of pyproject.toml, empty where there is none."""
+        file = self.root / "pyproject.toml"
+        return file.read_text("utf-8") if file.is_file() else ""
+
 
 def stage(
     origin: Origin, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()

@@ -75,6 +75,7 @@ class Workspace:
             origin=self.origin,
             matrix=self.matrix,
             engine=self.settings.engine,
+            compiler_cache=self.settings.compiler_cache,
             facts=self.facts,
         )
 

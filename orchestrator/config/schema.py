@@ -68,7 +68,7 @@ def reference() -> str:
             key = field.alias or name
             option = of["properties"][key]
             default = "required" if field.is_required() else _default(option.get("default"))
-            row = (f"`{key}`", _kind(option), default, option["description"])
+            row = (f"`{key}`", _kind(option, schema["definitions"]), default, option["description"])
             lines.append(f"| {' | '.join(map(_cell, row))} |")
     return "\n".join(lines) + "\n"
 
@@ -148,21 +148,23 @@ def _written(model: type[BaseModel]) -> dict[str, str]:
     }
 
 
-def _kind(option: Mapping[str, Any]) -> str:
+def _kind(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     """An option's type in TOML's words."""
     if "$ref" in option:
-        return "table"
+        # What enumerations are; everything else with a name is a table.
+        option = definitions[option["$ref"].rpartition("/")[2]]
     if "enum" in option or "const" in option:
         return " or ".join(f"`{each}`" for each in option.get("enum", [option.get("const")]))
     for several in ("anyOf", "oneOf"):
         if several in option:
-            kinds = dict.fromkeys(filter(None, map(_kind, option[several])))
+            kinds = dict.fromkeys(_kind(each, definitions) for each in option[several])
+            kinds.pop("", None)
             return " or ".join(kinds)
     kind = option.get("type", "value")
     if isinstance(kind, list):
         return " or ".join(kind)
     if kind == "array":
-        inner = _kind(option.get("items", {}))
+        inner = _kind(option.get("items", {}), definitions)
         return "array of tables" if inner == "table" else "array"
     return {"object": "table", "null": ""}.get(kind, str(kind))
 

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config import sources
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import Arch, Level, Libc, OnMismatch, OnRefusal
+from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -379,6 +379,15 @@ class Engine(Model):
     """Extra arguments for the engine's create command."""
 
 
+class CompilerCache(Model):
+    """Compiled objects that are kept for the next Python, the next variant, the next run."""
+
+    use: CompilerCacheUse = CompilerCacheUse.LOCAL
+    """local: on this machine; remote: also where $CCACHE_REMOTE_STORAGE says; off: not at all."""
+    size: Size = 5_000_000_000
+    """The most that this machine's objects may take, for instance ``10 GB``."""
+
+
 class TorchRelease(Model):
     """What one or several torch releases were published for."""
 
@@ -496,6 +505,8 @@ class Settings(Matrix):
     """Ways to build the same matrix, chosen with ``--channel``."""
     engine: Engine = Engine()
     """The container engine."""
+    compiler_cache: CompilerCache = CompilerCache()
+    """What is kept of compilations."""
 
     @model_validator(mode="before")
     @classmethod

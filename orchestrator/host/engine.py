@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +30,7 @@ from orchestrator.host.process import (
 from orchestrator.models import Arch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Preference = Literal["auto", "docker", "podman"]
 
@@ -202,12 +203,36 @@ def pythons_in(
         (``manylinux-interpreters``), or does not say.
     """
     script = "command -v manylinux-interpreters && exit 3; cd /opt/python && ls -d */bin/python"
-    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
-    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={native}"]
+    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
     said = capture(
         [engine, *argv, "--entrypoint=/bin/sh", image, "-c", script], env=env, timeout=60
     )
     return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
+
+
+def programs_in(
+    engine: EngineName, image: str, arch: Arch, names: Iterable[str], *, env: Mapping[str, str]
+) -> frozenset[str]:
+    """Return which of some programs are on PATH in an image that `check_image` found good.
+
+    Args:
+        engine: the engine.
+        image: the image.
+        arch: the architecture it is run for.
+        names: plain names of programs.
+        env: environment of the engine's client.
+    """
+    script = f"for name in {shlex.join(names)}; do command -v $name >/dev/null && echo $name; done"
+    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
+    said = capture(
+        [engine, *argv, "--entrypoint=/bin/sh", image, "-c", script], env=env, timeout=60
+    )
+    return frozenset(said.stdout.split())
+
+
+def _platform(arch: Arch) -> str:
+    """An i686 image may be run as the x86_64 image it often is."""
+    return OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
 
 
 def image_env(

@@ -49,6 +49,7 @@ print(json.dumps({
     "include": include,
     "headers": os.path.exists(os.path.join(include, "Python.h")),
     "linker": sysconfig.get_config_var("LDSHARED") or "",
+    "linker_cxx": sysconfig.get_config_var("LDCXXSHARED") or "",
     "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
 }))
 """
@@ -120,6 +121,7 @@ class Interpreter:
         has_headers: whether ``Python.h`` is there.
         has_venv: whether it can make environments with pip (PEP 405, PEP 453).
         linker: how it links extension modules (sysconfig's LDSHARED).
+        linker_cxx: how it links those of C++ (LDCXXSHARED; empty before Python 3.13).
         rank: sorts interpreters for one tag, the best one last.
     """
 
@@ -133,6 +135,7 @@ class Interpreter:
     has_headers: bool
     has_venv: bool
     linker: str = ""
+    linker_cxx: str = ""
     rank: tuple[int, ...] = field(repr=False, compare=False)
 
     @property
@@ -174,6 +177,7 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         has_headers=said["headers"],
         has_venv=said["venv"],
         linker=said["linker"],
+        linker_cxx=said["linker_cxx"],
         rank=(said["headers"], said["venv"], said["final"], *said["info"]),
     )
 
@@ -351,13 +355,19 @@ def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[s
 
     A Python with a shared library of its own, as pyenv builds it, hands on the RPATH that finds
     it. In an extension module that is a path of this machine, and of no use: the library is there
-    before any module is loaded. Who sets CC or LDSHARED decides alone.
+    before any module is loaded. Who sets a compiler or linker decides alone.
     """
-    words = interpreter.linker.split()
-    kept = [word for word in words if not _RPATH.match(word)]
-    if kept == words or {"CC", "LDSHARED"} & env.keys():
+    if {"CC", "CXX", "LDSHARED", "LDCXXSHARED"} & env.keys():
         return dict(env)
-    return {**env, "LDSHARED": " ".join(kept)}
+    own: dict[str, str] = {}
+    for name, linker in (
+        ("LDSHARED", interpreter.linker),
+        ("LDCXXSHARED", interpreter.linker_cxx),
+    ):
+        words = linker.split()
+        kept = [word for word in words if not _RPATH.match(word)]
+        own |= {name: " ".join(kept)} if kept != words else {}
+    return {**env, **own}
 
 
 _RPATH = re.compile(r"-Wl,(-R|-rpath|--rpath)\b")

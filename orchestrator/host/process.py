@@ -11,13 +11,14 @@ import codecs
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -39,6 +40,11 @@ PIPE_READS = 16
 
 NOT_FOUND = 127
 TIMED_OUT = 124
+
+
+def on_path(names: Iterable[str], path: str) -> frozenset[str]:
+    """Return which of some programs a search path has."""
+    return frozenset(name for name in names if shutil.which(name, path=path))
 
 
 class TextSink(Protocol):

@@ -381,6 +381,15 @@ class Request(Document):
     """Version of orchestrator."""
 
 
+class Compilations(Document):
+    """What the compiler cache did."""
+
+    hits: int
+    """Compilations whose result was there already."""
+    misses: int
+    """Compilations that had to be done."""
+
+
 class Failure(Document):
     """Why a target has no wheel."""
 
@@ -438,6 +447,8 @@ class Result(Document):
     """Wall-clock seconds."""
     version_parts: tuple[VersionPart, ...] = ()
     """The parts of its planned version, with where each one came from."""
+    compiler_cache: Compilations | None = None
+    """What the compiler cache did; null where the build had none."""
     wheel: Wheel | None
     """The wheel in `dist/`; null when there is none."""
     rejected: str | None = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.models import (
         BuildRequest,
         BuildResult,
+        CompilerCacheStats,
         Digest,
         Exclusion,
         Finding,
@@ -242,6 +243,7 @@ def result(
         "backend_reason": outcome.backend_reason,
         "duration": round(outcome.duration, 3),
         "version_parts": [_part(each) for each in outcome.parts],
+        "compiler_cache": _compilations(outcome.compiler_cache),
         "wheel": None if outcome.wheel is None else wheel(outcome.wheel),
         "rejected": _relative(outcome.rejected, root),
         "log": _relative(outcome.log, root),
@@ -299,6 +301,10 @@ def _request(request: BuildRequest) -> dict[str, Any]:
         "toolchain": request.toolchain_digest,
         "builder": request.builder_version,
     }
+
+
+def _compilations(done: CompilerCacheStats | None) -> dict[str, int] | None:
+    return None if done is None else {"hits": done.hits, "misses": done.misses}
 
 
 def _relative(path: Path | None, root: Path) -> str | None:

@@ -39,7 +39,7 @@ _RANKS = (
         r"\S:\d+(?::\d+)?: (?:fatal |internal compiler )?error\b"  # gcc, clang
         r"|\S\(\d+\): (?:catastrophic )?error\b"  # nvcc
         r"|^\s*error\[E\d+\]"  # rustc
-        r"|\binternal compiler error:|^\s*(?:cc1plus|cc1|g\+\+|gcc|clang\+*|rustc|zig): .*error: "
+        r"|\binternal compiler error:|^\s*\S+: (?:fatal )?error: "  # g++: fatal error: no input
         r"|\bundefined reference to\b|\bcannot find -l|\bld(?:\.\w+)?: error:"
         r"|\bnvcc (?:fatal|error)\b|\bptxas (?:fatal|error|.*; error)"
         r"|^\s*CMake Error\b|\S:\d+:\d+: ERROR: "  # CMake, Meson

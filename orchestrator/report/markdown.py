@@ -51,6 +51,12 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " ")).replace("\\<", "&lt;")
 
 
+def code(text: str) -> str:
+    """Return a name as code; as text where it would not stay in it."""
+    shown = visible(text)
+    return f"`{shown}`" if shown.strip() and not set(shown) & set("`|\n\\") else escape(text)
+
+
 def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{each}\n" for each in lines)
 
@@ -83,8 +89,8 @@ def _coverage(grid: Grid) -> str:
     left, top = places, list(grid.columns)
     if len(top) > len(left):
         left, top, cells = top, left, [list(each) for each in zip(*cells, strict=True)]
-    lines = ["### Coverage", "", _row(["", *map(escape, top)]), f"|{'---|' * (len(top) + 1)}"]
-    lines += [_row([escape(name), *row]) for name, row in zip(left, cells, strict=True)]
+    lines = ["### Coverage", "", _row(["", *map(code, top)]), f"|{'---|' * (len(top) + 1)}"]
+    lines += [_row([code(name), *row]) for name, row in zip(left, cells, strict=True)]
     return _lines([*lines, ""])
 
 
@@ -163,11 +169,11 @@ def _cells(result: Result) -> tuple[str, ...]:
     wheel = result.wheel
     cpu = result.cpu_seconds
     return (
-        escape(result.id),
+        code(result.id),
         f"{SYMBOLS[result.status]} {'from the store' if result.cached else result.status.value}",
-        escape(wheel.observed_tag) if wheel else "",
+        code(wheel.observed_tag) if wheel else "",
         size(wheel.size) if wheel else "",
         duration(result.duration),
         "" if cpu is None else duration(cpu),
-        escape(wheel.filename) if wheel else "",
+        code(wheel.filename) if wheel else "",
     )

@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,12 @@ from orchestrator import __version__
 from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
+from orchestrator.builders.compiler_cache import (
+    REMOTE,
+    CompilerCache,
+    compiler_names,
+    own_launcher,
+)
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.source import Staged, fetch_sdist, stage
@@ -32,6 +39,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
     BuildResult,
+    CompilerCacheUse,
     Failure,
     FailureKind,
     Status,
@@ -40,13 +48,14 @@ from orchestrator.models import (
 from orchestrator.plan import make_request, planned_backend
 from orchestrator.run import scheduler
 from orchestrator.run.executors.local import Run
-from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from orchestrator.builders.origin import Origin
+    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
     from orchestrator.models import BuilderFacts, BuildRequest, Target
     from orchestrator.run.executors.local import Listener
@@ -81,6 +90,7 @@ class Inputs:
     Attributes:
         targets: the selected targets, in plan order.
         origin: the source.
+        compiler_cache: ``[compiler-cache]`` of the matrix.
         matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
             not change every key.
         engine: ``[engine]`` of the matrix.
@@ -91,6 +101,7 @@ class Inputs:
     origin: Origin
     matrix: Path
     engine: Engine
+    compiler_cache: CompilerCacheSettings
     facts: BuilderFacts
 
 
@@ -307,6 +318,7 @@ class Session:
             here = replace(target, test_pythons=testers)
             requests[target.id] = request_for(here, staged, choice.backend, requests)
         backends = self._backends(survey, run.name)
+        cache, own = self._compiler_cache(), staged.pyproject
         for target_id, request in requests.items():
             choice = choices[target_id]
             if request.target.library is not None:
@@ -314,7 +326,10 @@ class Session:
             else:
                 backend = backends[request.backend]
             assignments[target_id] = Assignment(
-                request=request, backend=backend, reason=choice.reason
+                request=request,
+                backend=backend,
+                reason=choice.reason,
+                compilers=self._compilers(cache, request.target, survey, choice, own),
             )
         state = scheduler.State(
             slots=self._options.jobs,
@@ -335,6 +350,30 @@ class Session:
             cancel=self.cancel,
         )
         return results | dict(executor.run())
+
+    def _compiler_cache(self) -> CompilerCache | None:
+        settings, program = self._inputs.compiler_cache, self._host.toolchain.bin / "ccache"
+        if settings.use is CompilerCacheUse.OFF or not program.exists():
+            return None
+        remote = settings.use is CompilerCacheUse.REMOTE
+        return CompilerCache(
+            program=program,
+            home=self._host.cache_dir / "ccache",
+            size=settings.size,
+            remote=self._environ.get(REMOTE, "") if remote else "",
+        )
+
+    @staticmethod
+    def _compilers(
+        cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
+    ) -> Compilers | None:
+        """Return what opens the cache for a target's build, None where it has one of its own."""
+        if cache is None or own_launcher(target, pyproject):
+            return None
+        names = compiler_names(target)
+        if choice.in_container or choice.backend is BackendName.CIBUILDWHEEL:
+            return partial(cache.in_container, target, found=survey.programs(target, names))
+        return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _library_builder(self, survey: Survey, run_id: str, choice: Choice) -> Backend:
         engine = survey.known_engine

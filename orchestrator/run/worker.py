@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from packaging.version import Version
 
+from orchestrator.builders import compiler_cache
 from orchestrator.builders.base import Backend, Job
+from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
@@ -51,6 +53,10 @@ Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Fi
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
 
 
+Compilers = Callable[[Path], Access]
+"""Opens the compiler cache for a build, given its private directory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """A target with the backend that will build it.
@@ -59,11 +65,14 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        compilers: opens the compiler cache for it, given its private directory; None for a build
+            without.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
+    compilers: Compilers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +129,17 @@ class Worker:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
+            compiled = compiler_cache.stats(scratch)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
-        return _result(
+        result = _result(
             assignment,
             outcome,
             log=log_file,
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
         )
+        return replace(result, compiler_cache=compiled)
 
     def _attempt(
         self, assignment: Assignment, scratch: Path, log: TextIO
@@ -177,6 +188,7 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cancel,
+            compilers=None if assignment.compilers is None else assignment.compilers(scratch),
         )
         made = assignment.backend.build(job)
         if isinstance(made, Failure):

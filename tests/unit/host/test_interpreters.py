@@ -71,6 +71,7 @@ def answer(path: Path, **changes: object) -> Path:
         "headers": True,
         "venv": True,
         "linker": "gcc -shared",
+        "linker_cxx": "g++ -shared",
     } | changes
     return script(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
 
@@ -352,6 +353,14 @@ def test_cpath_resolves_debians_pyconfig(tmp_path: Path) -> None:
     subprocess.run(["cc", "-c", source, "-o", tmp_path / "x.o"], env=env, check=True)
 
 
+def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
+    interpreter = inspect(Path(sys.executable), os.environ)
+    assert interpreter is not None
+    cxx = dataclasses.replace(interpreter, linker="", linker_cxx="g++ -shared -Wl,-rpath,/py/lib")
+    assert without_own_path({}, cxx) == {"LDCXXSHARED": "g++ -shared"}
+    assert without_own_path({"CXX": "clang++"}, cxx) == {"CXX": "clang++"}
+
+
 @pytest.mark.parametrize(
     ("linker", "env", "expected"),
     [
@@ -371,7 +380,7 @@ def test_an_interpreter_does_not_hand_on_its_own_run_path(
 ) -> None:
     interpreter = inspect(Path(sys.executable), os.environ)
     assert interpreter is not None
-    found = without_own_path(env, dataclasses.replace(interpreter, linker=linker))
+    found = without_own_path(env, dataclasses.replace(interpreter, linker=linker, linker_cxx=""))
     assert found.get("LDSHARED") == expected
     assert {key: value for key, value in found.items() if key != "LDSHARED"} == {
         key: value for key, value in env.items() if key != "LDSHARED"
