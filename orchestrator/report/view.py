@@ -161,8 +161,10 @@ class View:
     @cached_property
     def projects(self) -> tuple[str, ...]:
         """Names of the projects that were built."""
-        requests = (each.request for each in self.document.results)
-        return tuple(sorted({each.source.name for each in requests if each and each.source.name}))
+        names = {e.request.source.name for e in self.document.results if e.request is not None}
+        # A source may leave its name to its build backend; a wheel has one (PEP 427).
+        files = {e.wheel.filename for e in self.wheels if e.wheel is not None}
+        return tuple(sorted(names - {""} or {each.partition("-")[0] for each in files}))
 
     @cached_property
     def grid(self) -> Grid:

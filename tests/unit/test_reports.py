@@ -260,7 +260,8 @@ def test_a_full_disk_loses_no_result_once_there_is_room_again(
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
             recorder.ended(BUILT)
-            assert recorder.problem is not None
+            problem = recorder.problem
+        assert problem is not None
         assert not list(tmp_path.glob("*.json*"))
     assert recorder.problem is None
     assert len(json.loads((tmp_path / "results.json").read_text("utf-8"))["results"]) == 1
