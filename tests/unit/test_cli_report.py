@@ -42,7 +42,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_options_it_is_markdown(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("report", found) == ExitCode.OK
-    assert capsys.readouterr().out.startswith("## Wheels: ")
+    assert capsys.readouterr().out.startswith("## demo: ")
 
 
 def test_a_directory_stands_for_the_file_in_it(found: Path, tmp_path: Path) -> None:
