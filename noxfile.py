@@ -70,13 +70,10 @@ def corpus(session: nox.Session) -> None:
 @nox.session
 def relock(session: nox.Session) -> None:
     """Lock the toolchain anew, and what is derived from it."""
-    host = Path("orchestrator/host")
-    session.install("uv")
-    session.run(
-        *("uv", "pip", "compile", str(host / "toolchain.in"), "-o", str(host / "toolchain.lock")),
-        *("--generate-hashes", "--universal", "--python-version=3.11", "--upgrade"),
-        *("--no-header", "--no-emit-index-url"),
+    session.install("-e", ".")
+    session.run("orchestrator", "toolchain", "lock", "--upgrade", *session.posargs)
+    python = session.run("orchestrator", "toolchain", "path", "python", silent=True)
+    facts = session.run(
+        str(python).split()[-1], "tools/cibuildwheel_facts.py", silent=True, external=True
     )
-    session.install("--no-deps", "--require-hashes", "-r", str(host / "toolchain.lock"))
-    facts = session.run("python", "tools/cibuildwheel_facts.py", silent=True)
     Path("orchestrator/matrix/cibuildwheel.json").write_text(str(facts), encoding="utf-8")

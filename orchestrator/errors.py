@@ -44,6 +44,21 @@ class Problem:
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
+LONGEST = 600
+"""Characters of a message that are shown."""
+
+
+def clipped(text: str) -> str:
+    """Return a text without its middle where it is longer than `LONGEST`.
+
+    Names in a wheel may be of megabytes; what is wrong stands before and behind them.
+    """
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half} more characters) ... {text[-half:]}"
+
+
 class OrchestratorError(Exception):
     """Base of all errors that end a command with one clear message and no traceback."""
 

@@ -168,6 +168,7 @@ class Steps:
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
         timeout: seconds a target may take; None for no limit.
+        timeouts: (step, seconds it may take) where there is a limit.
     """
 
     before_all: str | None = None
@@ -180,6 +181,7 @@ class Steps:
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
     timeout: int | None = None
+    timeouts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +192,18 @@ class Resources:
         cpus: CPUs of its container.
         memory: memory of its container, in bytes as the engine reads them (``1024b``).
         cost: how long it takes compared with other targets.
+        memory_per_job: bytes of memory that one compiler takes.
     """
 
     cpus: float | None = None
     memory: str | None = None
     cost: float | None = None
+    memory_per_job: int | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The container's memory as a number."""
+        return None if self.memory is None else int(self.memory.removesuffix("b"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +261,7 @@ class Target:
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
+        publish: where the wheel is meant to go.
     """
 
     id: TargetId
@@ -282,6 +292,7 @@ class Target:
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
+    publish: tuple[str, ...] = ()
 
     @property
     def build_identifier(self) -> str:
@@ -506,7 +517,8 @@ class WheelReport:
         version: the version in the file name.
         declared_tags: the expanded tags of the file name, sorted (PEP 425).
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
-            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file).
+            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
+            that tags name, ``unknown`` when all that may be one cannot be read).
         aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
         steps: the same for each lower tag, with what would remove it; the next lower one first.
@@ -567,12 +579,14 @@ class Failure:
         message: what happened, in one line.
         hint: what to do about it.
         step: the step that failed (``build``, ``test``, ...); empty before the first.
+        transient: whether the same build may well succeed a little later.
     """
 
     kind: FailureKind
     message: str
     hint: str = ""
     step: str = ""
+    transient: bool = False
 
 
 class Status(StrEnum):
@@ -606,6 +620,31 @@ class CompilerCacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a target's container is made by, and of.
+
+    Attributes:
+        engine: ``docker`` or ``podman``.
+        version: the engine's version.
+        rootless: whether it runs without root.
+        cgroup: version of the control groups (``v2``), empty when it did not say.
+        storage: its storage driver, empty when it did not say.
+        image: the reference that was asked for.
+        image_id: the engine's ID of what that was.
+        digest: ``name@sha256:...`` in the registry; empty for a local image.
+    """
+
+    engine: str
+    version: str
+    rootless: bool
+    cgroup: str
+    storage: str
+    image: str
+    image_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """How one target ended.
 
@@ -621,16 +660,15 @@ class BuildResult:
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
+        container: what its container was made by and of; None without one.
         compiler_cache: what the compiler cache did; None where the build had none.
-        started: when it started, in seconds since the epoch; None when it never did.
-        steps: (name, wall-clock seconds) of each step, in order; those of earlier attempts too.
+        started: when the last attempt started, in seconds since the epoch; None if it never did.
+        steps: (name, wall-clock seconds) of each step of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
         cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
         attempts: how often it was started.
         cached: whether the wheel came from the store.
         request: what was built; None when no request could be made.
-        image_digest: what the image was (``name@sha256:...``, or the engine's ID of a local one);
-            empty where nothing ran in one, or nobody asked.
     """
 
     target_id: TargetId
@@ -644,6 +682,7 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
+    container: Container | None = None
     compiler_cache: CompilerCacheStats | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
@@ -652,7 +691,6 @@ class BuildResult:
     attempts: int = 0
     cached: bool = False
     request: BuildRequest | None = None
-    image_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

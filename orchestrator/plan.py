@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import condition
+from orchestrator.config.destinations import refusals
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.matrix.axes import circle
 from orchestrator.matrix.compat import Table
@@ -19,6 +20,7 @@ from orchestrator.models import (
     BuildRequest,
     Digest,
     Exclusion,
+    OnRefusal,
     Plan,
     Target,
     TargetId,
@@ -27,7 +29,7 @@ from orchestrator.models import (
 from orchestrator.resolve import Resolver, minor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import (
         Library,
@@ -83,6 +85,7 @@ def make_plan(
         else:
             undetermined.append(_undetermined(target, missing))
     _check_distinct(targets)
+    _check_destinations(targets)
     _check_ids((*libraries.targets, *every))
     return Plan(
         targets=(*libraries.targets, *targets),
@@ -145,6 +148,43 @@ _DROPPED = (
 )
 
 
+def _check_destinations(targets: Iterable[Target]) -> None:
+    """Say now what an upload would say hours later.
+
+    Raises:
+        ConfigError: a destination would refuse a wheel that is meant for it.
+    """
+    found: dict[tuple[str, str], list[Target]] = {}
+    for target in targets:
+        for name in target.publish:
+            for tag, hint in _tags(target):
+                for why in refusals(name, tag=tag, version=target.version):
+                    found.setdefault((why, hint), []).append(target)
+    if found:
+        raise ConfigError(
+            *(
+                Problem(
+                    what=f"{why}: {group[0].id}"
+                    + (f" and {len(group) - 1} more" if len(group) > 1 else ""),
+                    where=dict(group[0].origins).get("publish.to", "publish.to"),
+                    hint=hint,
+                )
+                for (why, hint), group in tuple(found.items())[:MANY]
+            )
+        )
+
+
+def _tags(target: Target) -> Iterator[tuple[str, str]]:
+    """Return the platform tags that a target's wheel may have, each with what would prevent it."""
+    elsewhere = "an [[override]] for these targets with publish = { to = [] }, or another place"
+    if "+" in target.version:
+        elsewhere += ", or version.release = true there"
+    baseline = target.baseline or "2.17"
+    yield f"{target.libc}_{baseline.replace('.', '_')}_{target.arch}", elsewhere
+    if target.steps.repair_refused is OnRefusal.KEEP:
+        yield f"linux_{target.arch}", 'build.repair-refused = "fail" for these targets'
+
+
 def _check_ids(targets: Iterable[Target]) -> None:
     """Expansion sees to this for one matrix; a library may be called like another, or a Python."""
     seen: dict[TargetId, Target] = {}
@@ -167,6 +207,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     toolchain: Digest,
     builder: str,
     needs: Sequence[Digest] = (),
+    in_container: bool = True,
 ) -> BuildRequest:
     """Freeze everything that can influence the wheel's bytes, with its digest.
 
@@ -180,6 +221,7 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         toolchain: digest of the locked toolchain.
         builder: version of this program.
         needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
     """
     content = {
         "identifier": target.build_identifier or target.platform,
@@ -191,9 +233,9 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         "build_tag": target.build_tag,
         "on_mismatch": target.on_mismatch,
         "pins": target.pins,
-        "image": target.image if backend is BackendName.CIBUILDWHEEL or target.library else "",
+        "image": target.image if in_container or target.library else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
-        "steps": {k: v for k, v in asdict(target.steps).items() if k != "timeout"},
+        "steps": {k: v for k, v in asdict(target.steps).items() if "timeout" not in k},
         "source": [source.name, source.digest, source.epoch],
         "backend": backend,
         "toolchain": toolchain,
@@ -360,9 +402,10 @@ def _identity(target: Target) -> Any:
         target.on_mismatch,
         target.pins,
         target.demands,
+        target.publish,
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
-        replace(target.steps, timeout=None),
+        replace(target.steps, timeout=None, timeouts=()),
         target.needs,
         # What tells released variants apart has been dropped: they are not the same for that.
         target.variant if target.release else (),

@@ -41,9 +41,11 @@ if TYPE_CHECKING:
         Matrix,
         Model,
         Override,
+        Publish,
         Test,
         Verify,
     )
+    from orchestrator.config.settings import Resources as Settled
     from orchestrator.matrix.compat import Table
     from orchestrator.matrix.expand import Cell
     from orchestrator.matrix.grid import Layered
@@ -121,7 +123,7 @@ class Resolver:
         composed = self._composed(cell, merged, values, image, outside)
         names = composed.names
         emulated = merged.runner is None and arch not in _RUNNERS
-        resources = _resources(merged)
+        resources = _resources(merged.resources)
         return Target(
             id=cell.id,
             python=python,
@@ -141,6 +143,7 @@ class Resolver:
             runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
             emulated=emulated,
             demands=merged.demands,
+            publish=tuple(merged.publish.to or ()),
             release=composed.release,
             pins=pins(merged.version, composed),
             parts=composed.parts,
@@ -195,9 +198,9 @@ class Resolver:
             on_mismatch=OnMismatch.FAIL,
             image=image,
             env=_env([(where, f"{where}.env", library.env)], values, ()),
-            steps=Steps(),
-            resources=Resources(),
-            cost=EMULATED_COST if emulated else 1.0,
+            steps=Steps(timeout=library.timeout),
+            resources=_resources(library.resources),
+            cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             runner=_RUNNERS.get(arch, _FALLBACK_RUNNER),
             emulated=emulated,
             derived=cell.derived,
@@ -335,6 +338,7 @@ class _Merged:
         test: how to test.
         version: the ``[version]`` tables.
         resources: what a target may use.
+        publish: where the wheel is meant to go.
         demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
@@ -346,6 +350,7 @@ class _Merged:
     test: Test
     version: Merged
     resources: Any
+    publish: Publish
     demands: Demands
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
@@ -353,7 +358,7 @@ class _Merged:
     origins: tuple[tuple[str, str], ...]
 
 
-_SECTIONS = ("build", "test", "resources", "verify")
+_SECTIONS = ("build", "test", "resources", "verify", "publish")
 
 
 def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
@@ -406,18 +411,20 @@ def _demands(verify: Verify, levels: Mapping[str, Level]) -> Demands:
     )
 
 
-def _resources(merged: _Merged) -> Resources:
-    own = merged.resources
-    return Resources(cpus=own.cpus, memory=_engine_size(own.memory), cost=own.cost)
+def _resources(own: Settled) -> Resources:
+    return Resources(
+        cpus=own.cpus,
+        memory=None if own.memory is None else f"{in_bytes(own.memory)}b",
+        cost=own.cost,
+        memory_per_job=None if own.memory_per_job is None else in_bytes(own.memory_per_job),
+    )
 
 
-def _engine_size(memory: str | None) -> str | None:
-    """``16 GiB`` in bytes, as docker and podman take them; units are powers of 1024."""
-    if memory is None:
-        return None
+def in_bytes(memory: str) -> int:
+    """``16 GiB`` in bytes; units are powers of 1024, as docker and podman take them."""
     number, unit = re.fullmatch(r"([0-9.]+) ?([kKMGT]?)i?B?", memory).groups()  # type: ignore[union-attr]
     scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[unit.lower()]
-    return f"{int(float(number) * scale)}b"
+    return int(float(number) * scale)
 
 
 def _env(
@@ -506,4 +513,5 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
         test_command=text(test.command, "test.command"),
         test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
         timeout=build.timeout,
+        timeouts=tuple(sorted((build.timeouts or {}).items())),
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.models import BackendName, BuildRequest, Failure, FailureKind
+from orchestrator.host import process
+from orchestrator.models import BackendName, BuildRequest, Failure, FailureKind, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.network import HostNetwork
@@ -19,6 +22,58 @@ if TYPE_CHECKING:
 
 Outcome = Path | Failure
 """The one wheel a backend made, or why there is none."""
+
+
+class Course:
+    """A target's way through its steps: how long each one took, what it said, when it must end."""
+
+    def __init__(self, steps: Steps) -> None:
+        """Begin now, with the limits of ``steps``."""
+        self._limits = dict(steps.timeouts)
+        self._limit = steps.timeout
+        self._began = time.monotonic()
+        self._steps: list[tuple[str, float]] = []
+        self.cpu_seconds: float | None = None
+        self.tail: deque[str] = deque(maxlen=TAIL)
+
+    def enter(self, step: str) -> None:
+        """A step begins, and the one before ends."""
+        self._steps.append((step, time.monotonic()))
+        self.tail.clear()
+
+    def spend(self, cpu_seconds: float) -> None:
+        """Add what a program took."""
+        self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
+
+    @property
+    def steps(self) -> tuple[tuple[str, float], ...]:
+        """(step, seconds) of each, the last one up to now."""
+        ends = [since for _, since in self._steps[1:]] + [time.monotonic()]
+        pairs = zip(self._steps, ends, strict=False)
+        return tuple((name, end - since) for (name, since), end in pairs)
+
+    def deadline(self) -> float | None:
+        """Return the `time.monotonic` at which the target or its step must end; None for never."""
+        return min((when for when, _ in self._deadlines()), default=None)
+
+    def limit(self) -> str:
+        """Return the limit that is reached first, in words."""
+        return min(self._deadlines(), default=(0.0, "no limit"))[1]
+
+    def _deadlines(self) -> list[tuple[float, str]]:
+        found = []
+        if self._limit is not None:
+            found.append((self._began + self._limit, f"the {self._limit} s of build.timeout"))
+        if self._steps:
+            step, since = self._steps[-1]
+            seconds = self._limits.get(step)
+            if seconds is not None:
+                found.append((since + seconds, f"the {seconds} s of build.timeouts.{step}"))
+        return found
+
+
+TAIL = 60
+"""Lines of a step that are looked at when it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +88,10 @@ class Job:
         step: told the name of each step as it begins.
         cancel: stops the job's programs when set.
         compilers: how the build reaches the compiler cache; None for a build without.
+        course: knows the limits of the target and its steps.
+        parallel: variables that say how many programs the build may run at once. They are no part
+            of the request: they change how long it takes, and not what comes out. What the matrix
+            or the project sets itself wins.
     """
 
     request: BuildRequest
@@ -42,6 +101,54 @@ class Job:
     step: Callable[[str], object]
     cancel: Cancel
     compilers: Access | None = None
+    course: Course = field(default_factory=lambda: Course(Steps()))
+    parallel: Mapping[str, str] = field(default_factory=dict)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        on_line: Callable[[str], object],
+        cwd: Path | None = None,
+        is_client: bool = False,
+    ) -> Finished:
+        """Run a program of this job within its limits; see `process.run`.
+
+        Args:
+            argv: program and arguments.
+            env: the whole environment.
+            on_line: gets every line; so does the log.
+            cwd: working directory; the source when None.
+            is_client: whether it only waits for a container, whose CPU time is not its own.
+        """
+        end = process.run(
+            argv,
+            env=env,
+            cwd=cwd or self.source,
+            log=self.log,
+            on_line=on_line,
+            until=self.course.deadline,
+            cancel=self.cancel,
+        )
+        if not is_client:
+            self.course.spend(end.cpu_seconds)
+        return end
+
+    def ended_early(self, end: Finished, *, step: str) -> Failure | None:
+        """Return the failure for a program that we stopped, None when it ended by itself."""
+        if end.timed_out:
+            return Failure(
+                kind=FailureKind.TIMEOUT,
+                step=step,
+                message=f"took longer than {self.course.limit()}",
+                hint="raise the limit, or find out what hangs: the log's last lines tell",
+            )
+        if end.cancelled:
+            return Failure(
+                kind=FailureKind.CANCELLED, step=step, message="stopped before it was done"
+            )
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +189,6 @@ class Backend(Protocol):
 
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|ENOSPC")
 _KILLED = 137
-
-
-def ended_early(end: Finished, *, step: str, timeout: int | None) -> Failure | None:
-    """Return the failure for a program that we stopped, None when it ended by itself."""
-    if end.timed_out:
-        return Failure(
-            kind=FailureKind.TIMEOUT,
-            step=step,
-            message=f"took longer than the {timeout} s it may take",
-            hint="raise build.timeout, or find out what hangs: the log's last lines tell",
-        )
-    if end.cancelled:
-        return Failure(kind=FailureKind.CANCELLED, step=step, message="stopped before it was done")
-    return None
 
 
 def machine_trouble(returncode: int, tail: Sequence[str], *, step: str) -> Failure | None:

@@ -10,7 +10,7 @@ from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, host_arch, how
-from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target, TargetId
+from orchestrator.models import BackendName, Container, Failure, FailureKind, Libc, Target, TargetId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,13 +33,13 @@ class Choice:
         backend: what builds it; None when nothing here can.
         reason: why that one (and why not the other).
         failure: why nothing can.
-        in_container: for a library, whether its command runs in a container.
+        container: what its container is made by and of; None when it is built on this host.
     """
 
     backend: BackendName | None
     reason: str
     failure: Failure | None = None
-    in_container: bool = False
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,7 @@ class Survey:
         facts: what cibuildwheel knows.
         engine_preference: auto, docker or podman.
         create_args: the matrix' own arguments for the engine.
+        pull: when images are pulled.
         log: takes what engines say while they pull.
         cancel: stops a pull.
         find: looks for the interpreter of a python tag, and fetches it if need be.
@@ -76,13 +77,15 @@ class Survey:
     facts: BuilderFacts
     engine_preference: engines.Preference
     create_args: tuple[str, ...]
+    pull: engines.Pull
     log: Callable[[str], object]
     cancel: Cancel
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
-    _images: dict[tuple[str, Arch], Problem | None] = field(default_factory=dict)
+    _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
+    _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
 
@@ -90,6 +93,11 @@ class Survey:
     def env(self) -> dict[str, str]:
         """The environment of the engine's client."""
         return {**self.host.env, **self.host.network.child_env()}
+
+    @property
+    def images(self) -> Mapping[tuple[str, Arch], str]:
+        """The engine's ID of every image that was found good: what was proved is what is used."""
+        return {key: each.id for key, each in self._images.items() if each.ok and each.id}
 
     @property
     def engine(self) -> engines.EngineChoice:
@@ -107,6 +115,10 @@ class Survey:
         """Why the cibuildwheel backend cannot build ``target`` here; None when it can."""
         if target.build_identifier not in self.facts.identifiers:
             return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
+        return self.no_python_in_container(target)
+
+    def no_python_in_container(self, target: Target) -> Problem | None:
+        """Why no container with the target's Python can run here; None when one can."""
         problem = self.no_container(target)
         chosen = self.engine.chosen
         if problem is not None or chosen is None:
@@ -117,26 +129,79 @@ class Survey:
             self._pythons[key] = engines.pythons_in(chosen.name, image, target.arch, env=self.env)
         return _no_python(target, self._pythons[key])
 
+    def is_local(self, target: Target) -> bool:
+        """Whether this machine's own architecture and libc are the target's."""
+        return how(host_arch(), target.arch) is Execution.NATIVE and target.libc is self.libc
+
     def no_container(self, target: Target) -> Problem | None:
         """Why no container of the target's image can run here; None when one can."""
         chosen = self.engine.chosen
         if chosen is None:
             return _joined(self.engine.problems)
-        image = image_reference(target.image, target.arch, self.host.toolchain)
-        key = (image, target.arch)
+        key = self._key(target)
         if key not in self._images:
-            args = (*self.host.network.container_args(), *self.create_args)
             self._images[key] = engines.check_image(
                 chosen.name,
-                image,
-                target.arch,
-                args,
+                *key,
+                self._args(chosen),
                 env=self.env,
                 timeout=PULL_TIMEOUT,
                 log=self.log,
+                pull=self.pull,
                 cancel=self.cancel,
-            ).problem
-        return self._images[key]
+            )
+        return self._images[key].problem
+
+    def _key(self, target: Target) -> tuple[str, Arch]:
+        return image_reference(target.image, target.arch, self.host.toolchain), target.arch
+
+    def _args(self, chosen: engines.EngineStatus) -> tuple[str, ...]:
+        """What all containers of a run are created with."""
+        return (*self.host.network.container_args(), *chosen.mount_args(), *self.create_args)
+
+    def container(self, target: Target) -> Container | None:
+        """What a target's container is made by and of, once `no_container` found none wanting."""
+        chosen = self.engine.chosen
+        if chosen is None:
+            return None
+        image, arch = self._key(target)
+        check = self._images[image, arch]
+        return Container(
+            engine=chosen.name,
+            version=chosen.version,
+            rootless=chosen.rootless,
+            cgroup=chosen.cgroup,
+            storage=chosen.storage,
+            image=image,
+            image_id=check.id,
+            digest=check.digest,
+        )
+
+    def reservations(self, target: Target) -> tuple[str, ...]:
+        """What will not be as asked for in a target's container although it runs."""
+        chosen = self.engine.chosen
+        if chosen is None:
+            return ()
+        return tuple(
+            each
+            for each in (chosen.unlimited(target.resources), self._lost(chosen, target))
+            if each
+        )
+
+    def _lost(self, chosen: engines.EngineStatus, target: Target) -> str:
+        """Say which services of this host, proxies mostly, a container does not reach."""
+        key = self._key(target)
+        if key not in self._unreached:
+            lost = [
+                f"{each.variable} names {each.host}:{each.port}, which a container does not reach"
+                for each in self.host.network.loopbacks()
+                if not engines.reaches(
+                    *(chosen.name, *key, self._args(chosen), (each.host, each.port)), env=self.env
+                )
+            ]
+            cure = 'engine.create-args = ["--network=host"] gives it this host\'s network'
+            self._unreached[key] = "; ".join([*lost, cure]) if lost else ""
+        return self._unreached[key]
 
     def programs(self, target: Target, names: Iterable[str]) -> frozenset[str]:
         """Return which of some programs the image of a target has on PATH."""
@@ -171,13 +236,13 @@ class Survey:
             self.pythons[target.python] = self.find(target.python)
         return self.pythons[target.python].problem
 
-    def testers(self, target: Target, backend: BackendName) -> tuple[str, ...]:
+    def testers(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
-        if backend is BackendName.CIBUILDWHEEL:
+        if choice.container is not None:
             key = (image_reference(target.image, target.arch, self.host.toolchain), target.arch)
             there = self._pythons.get(key)
             later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
-            # cibuildwheel builds with the lowest it is given, and tests that wheel on the others.
+            # The wheel is built with the lowest, and tested on the others.
             return tuple(p for p in later if there is None or f"{p}-{p}" in there)
         found = []
         for python in target.test_pythons:
@@ -190,7 +255,12 @@ class Survey:
     @property
     def libc(self) -> Libc:
         """The libc of this machine."""
-        return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+        return host_libc()
+
+
+def host_libc() -> Libc:
+    """Return the libc of this machine."""
+    return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
 
 
 def _minor(python: str) -> int:
@@ -239,7 +309,8 @@ def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | Non
         problem = survey.no_container(target)
         if problem is None:
             reason = _engine_reason(target, survey)
-            return Choice(backend=BackendName.DIRECT, reason=reason, in_container=True)
+            container = survey.container(target)
+            return Choice(backend=BackendName.DIRECT, reason=reason, container=container)
         problems.append(problem)
     if wanted in {None, BackendName.DIRECT}:
         problem = survey.no_direct(target)
@@ -255,7 +326,21 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
     if wanted in {None, BackendName.CIBUILDWHEEL}:
         problem = survey.no_cibuildwheel(target)
         if problem is None:
-            return Choice(backend=BackendName.CIBUILDWHEEL, reason=_engine_reason(target, survey))
+            return Choice(
+                backend=BackendName.CIBUILDWHEEL,
+                reason=_engine_reason(target, survey),
+                container=survey.container(target),
+            )
+        problems.append(problem)
+    if _belongs_in_container(target, survey, wanted):
+        problem = survey.no_python_in_container(target)
+        if problem is None:
+            why = f"{problems[0].what}; " if problems else ""
+            return Choice(
+                backend=BackendName.DIRECT,
+                reason=f"{why}{_engine_reason(target, survey)}",
+                container=survey.container(target),
+            )
         problems.append(problem)
     if wanted in {None, BackendName.DIRECT}:
         problem = survey.no_direct(target)
@@ -266,6 +351,17 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
             return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
         problems.append(problem)
     return _unavailable(_joined(problems))
+
+
+def _belongs_in_container(target: Target, survey: Survey, wanted: BackendName | None) -> bool:
+    """Whether the direct backend builds a target in a container of its image.
+
+    Asked for by name it stays on this host where it can. By itself it takes what cibuildwheel has
+    no name for, and only then: an image that cibuildwheel cannot use is of no use to it either.
+    """
+    if wanted is BackendName.DIRECT:
+        return not survey.is_local(target)
+    return wanted is None and target.build_identifier not in survey.facts.identifiers
 
 
 def _unavailable(together: Problem) -> Choice:
@@ -281,7 +377,8 @@ def _engine_reason(target: Target, survey: Survey) -> str:
     chosen = survey.engine.chosen
     name = f"{chosen.name} {chosen.version}" if chosen else "no engine"
     execution = how(host_arch(), target.arch)
-    return f"{name} runs {target.image} ({execution})"
+    ran = f"{name} runs {target.image} ({execution})"
+    return "; ".join((ran, *survey.reservations(target)))
 
 
 def _joined(problems: Iterable[Problem]) -> Problem:

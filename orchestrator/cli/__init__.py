@@ -12,6 +12,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.host.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,9 @@ COMMANDS = {
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "report": "Show how runs ended, from one or more results.json.",
     "compat": "Rebuild the torch support table from a package index.",
+    "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",
+    "toolchain": "Make, check and fill the locked tools that builds run.",
     "doctor": "Check what this machine can build, and say what to do about the rest.",
 }
 """Command -> its line in --help; the command itself is in the module of that name."""
@@ -67,7 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {masked(str(problem))}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()

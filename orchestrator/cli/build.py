@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.models import BuildResult, Plan, TargetId
     from orchestrator.report.results import Recorder
     from orchestrator.run.executors.local import Listener
+    from orchestrator.run.session import Options
 
 
 RESULTS_WIDTH = 400
@@ -61,6 +63,7 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path, file_okay=False),
             help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
         ),
+        click.option("-q", "--quiet", is_flag=True, help="Tell only what fails."),
     )
     function = report_options(function)
     for option in reversed(options):
@@ -72,7 +75,12 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @matrix_option
 @channel_option
 @select_options
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Targets at once.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Targets at once.  [default: what CPUs and memory allow]",
+)
 @build_options
 @click.option(
     "--fail-fast/--keep-going",
@@ -93,11 +101,12 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     workspace: Workspace,
     plan: Plan,
     *,
-    jobs: int,
+    jobs: int | None,
     backend: str,
     output_dir: Path | None,
     work_dir: Path | None,
     fail_fast: bool,
+    quiet: bool,
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
@@ -113,31 +122,35 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
+    output = (output_dir or workspace.root / "dist").absolute()
     options = Options(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
         fail_fast=fail_fast,
-        output=(output_dir or workspace.root / "dist").absolute(),
+        output=output,
         work=(work_dir or workspace.root / WORK_DIR).absolute(),
+        seconds=earlier_seconds(output),
     )
 
     def doing(what: str) -> None:
-        console.print(what, style="dim", markup=False)
+        if not quiet:
+            console.print(what, style="dim", markup=False)
 
+    _preflight(console, options)
     host = open_host(os.environ, doing)
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
     recorder = Recorder(
         plan.targets, _this_run(plan, jobs), output=options.output, work=options.work
     )
     try:
-        with recorder, _progress(console, len(plan.targets)) as progress:
+        with recorder, _progress(console, plan, options.seconds, quiet=quiet) as progress:
             results = session.run(
                 _Recorder(progress, recorder),
-                announce=lambda choices: _announce(console, choices),
+                announce=lambda choices: None if quiet else _announce(console, choices),
                 doing=doing,
             )
         wheels = sum(each.library is None for each in plan.targets)
-        _conclude(console, results, options.output, wheels)
+        _conclude(console, results, options.output, wheels, quiet=quiet)
     finally:
         # Also of a run that ended with an exception: what it has is worth a report.
         complete = _write_reports(console, recorder, wanted)
@@ -145,7 +158,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     return code if code or complete else ExitCode.ENVIRONMENT
 
 
-def _this_run(plan: Plan, jobs: int) -> dict[str, Any]:
+def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
     """Describe this run as results.json has it."""
     from orchestrator import __version__
 
@@ -179,6 +192,17 @@ def _write_reports(console: Console, recorder: Recorder, wanted: Wanted) -> bool
     return not problems
 
 
+def _preflight(console: Console, options: Options) -> None:
+    """Fail before the first minute is spent on a machine that cannot end a build."""
+    from orchestrator.host import doctor, toolchain
+
+    cache = toolchain.default_cache_dir(os.environ)
+    places = doctor.Places(work=options.work, output=options.output, cache=cache)
+    for each in doctor.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
+        said = f"{each.name}: {each.detail}: {each.fix}"
+        console.print(said, style="yellow", markup=False, highlight=False)
+
+
 class _Recorder:
     """Writes results.json as targets end, so that whatever happens next loses nothing."""
 
@@ -187,6 +211,7 @@ class _Recorder:
         self._recorder = recorder
         self.started = progress.started
         self.step = progress.step
+        self.resting = progress.resting
         self.stopping = progress.stopping
 
     def ended(self, result: BuildResult) -> None:
@@ -194,10 +219,39 @@ class _Recorder:
         self._progress.ended(result)
 
 
-def _progress(console: Console, total: int) -> Any:
-    from orchestrator.run.progress import LiveProgress, PlainProgress
+def earlier_seconds(output: Path) -> dict[TargetId, float]:
+    """Return how long targets took in earlier runs, as ``results.json`` says."""
+    from orchestrator.models import Status, TargetId
+    from orchestrator.report.json import SCHEMA
+    from orchestrator.report.results import NAME
 
-    return (LiveProgress if console.is_terminal else PlainProgress)(console, total)
+    try:
+        found = json.loads((output / NAME).read_text(encoding="utf-8"))
+        if found["schema"] != SCHEMA:
+            return {}
+        return {
+            TargetId(each["id"]): float(each["duration"])
+            for each in found["results"]
+            # What came from the store took no time, and what failed may have stopped early.
+            if each["status"] == Status.OK and not each.get("cached")
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # missing, or not ours: it only helps to order
+
+
+def _progress(
+    console: Console, plan: Plan, seconds: Mapping[TargetId, float], *, quiet: bool
+) -> Any:
+    from orchestrator.run.dispatch import estimates
+    from orchestrator.run.progress import Books, LiveProgress, PlainProgress
+
+    targets = {each.id: each for each in plan.targets}
+    known = any(each in seconds for each in targets)
+    books = Books(len(targets), estimates(targets, seconds) if known else {})
+    if console.is_terminal and not console.is_dumb_terminal and not quiet:
+        return LiveProgress(console, books)
+    grouped = os.environ.get("GITHUB_ACTIONS") == "true"
+    return PlainProgress(console, books, grouped=grouped, quiet=quiet)
 
 
 def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
@@ -210,12 +264,15 @@ def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
         console.print(f"{backend}: {names}: {reason}", markup=False, highlight=False)
 
 
-def _conclude(console: Console, results: Sequence[BuildResult], output: Path, wheels: int) -> None:
+def _conclude(
+    console: Console, results: Sequence[BuildResult], output: Path, wheels: int, *, quiet: bool
+) -> None:
     from orchestrator.report import summary
 
-    console.print()
-    # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
-    console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
-    console.print(summary.failure_blocks(results))
+    if not quiet:
+        console.print()
+        # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
+        console.print(summary.results_table(results), crop=False, no_wrap=True, width=RESULTS_WIDTH)
+    console.print(summary.failure_blocks(results, tails=False))
     good = sum(each.wheel is not None for each in results)
     console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

@@ -76,6 +76,7 @@ class Workspace:
             matrix=self.matrix,
             engine=self.settings.engine,
             compiler_cache=self.settings.compiler_cache,
+            run=self.settings.run,
             facts=self.facts,
         )
 

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option
+from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
 
-    from orchestrator.host.doctor import Check
+    from orchestrator.cli.common import Workspace
+    from orchestrator.host.checkup import Check
+    from orchestrator.host.doctor import Wanted
+    from orchestrator.host.toolchain import Toolchain
+    from orchestrator.models import Plan
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -25,31 +29,118 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @click.command("doctor")
 @matrix_option
 @channel_option
+@select_options
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Targets at once.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely, then look again.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
-def command(matrix: Path, channel: str, *, as_json: bool) -> int:
+def command(  # noqa: PLR0913 - the options of the command line
+    matrix: Path,
+    channel: str,
+    select: Sequence[str],
+    part: str | None,
+    jobs: int,
+    *,
+    fix: bool,
+    as_json: bool,
+) -> int:
     """Check what this machine can build, and say what to do about the rest; exit 4 if not all."""
-    from orchestrator.cli.common import open_workspace, stdout
-    from orchestrator.host import doctor, emulation, toolchain
+    from orchestrator.cli.common import open_workspace, selected, stdout
+    from orchestrator.host.checkup import Level
 
     workspace = open_workspace(matrix, channel) if matrix.is_file() else None
-    targets = workspace.plan.everything if workspace else ()
-    checks = doctor.examine(
-        arches=tuple(dict.fromkeys(each.arch for each in targets)) or (emulation.host_arch(),),
-        pythons=tuple(dict.fromkeys(each.python for each in targets if each.python)),
-        work_dir=matrix.absolute().parent / WORK_DIR,
-        cache_dir=toolchain.default_cache_dir(os.environ),
-        environ=os.environ,
-        preference=workspace.settings.engine.name if workspace else "auto",
-    )
+    plan = selected(workspace.plan, select, part) if workspace else None
+    look = _look(matrix, workspace, plan, jobs)
+    checks = look()
+    if fix and _mended(checks):
+        checks = look()
     if as_json:
-        rows = [
-            {"name": c.name, "status": c.status, "detail": c.detail, "fix": c.fix} for c in checks
-        ]
-        click.echo(json.dumps({"schema": 1, "checks": rows}, indent=2))
+        click.echo(json.dumps(document(checks), indent=2))
     else:
         stdout().print(_table(checks))
-    failed = any(each.status is doctor.Level.FAIL for each in checks)
+    failed = any(each.status is Level.FAIL for each in checks)
     return ExitCode.ENVIRONMENT if failed else ExitCode.OK
+
+
+def _look(
+    matrix: Path, workspace: Workspace | None, plan: Plan | None, jobs: int
+) -> Callable[[], tuple[Check, ...]]:
+    from orchestrator.host import doctor, toolchain
+
+    root = matrix.absolute().parent
+    cache = toolchain.default_cache_dir(os.environ)
+    places = doctor.Places(work=root / WORK_DIR, output=root / "dist", cache=cache)
+    containers = doctor.Containers()
+    if workspace is not None:
+        asked = workspace.settings.engine
+        containers = doctor.Containers(
+            preference=asked.name, create_args=asked.create_args, pull=asked.pull
+        )
+
+    def look() -> tuple[Check, ...]:
+        targets: tuple[Wanted, ...] = ()
+        if workspace is not None and plan is not None:
+            targets = tuple(_wanted(workspace, plan, toolchain.existing(cache)))
+        return doctor.examine(
+            targets=targets,
+            places=places,
+            environ=os.environ,
+            containers=containers,
+            jobs=jobs,
+        )
+
+    return look
+
+
+def _wanted(workspace: Workspace, plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
+    """Say of each target what may build it here, and in which image."""
+    from orchestrator.builders.choose import host_libc
+    from orchestrator.builders.cibuildwheel import image_reference
+    from orchestrator.host.doctor import Wanted
+
+    libc = host_libc()
+    for each in plan.targets:
+        known = each.build_identifier in workspace.facts.identifiers or each.library is not None
+        pinned = not any(mark in each.image for mark in "/:@")
+        image = each.image
+        if pinned:
+            image = image_reference(image, each.arch, tools) if tools is not None else ""
+        yield Wanted(
+            id=each.id,
+            arch=each.arch,
+            python=each.python,
+            image=image,
+            in_container=known,
+            on_host=each.libc is libc,
+        )
+    for unknown in plan.undetermined:
+        image = unknown.questions[0].image
+        yield Wanted(
+            id=unknown.id,
+            arch=unknown.arch,
+            python=unknown.python,
+            image=image if any(mark in image for mark in "/:@") else "",
+            in_container=True,
+            on_host=True,
+        )
+
+
+def _mended(checks: Sequence[Check]) -> bool:
+    """Mend what can be mended, and return whether anything was."""
+    from orchestrator.cli.common import stderr
+    from orchestrator.host import doctor
+
+    console, any_mended = stderr(), False
+    for check, problem in doctor.mend(checks):
+        said = "mended" if problem is None else f"could not be mended: {problem}"
+        console.print(f"{check.name}: {said}", markup=False, highlight=False)
+        any_mended = any_mended or problem is None
+    return any_mended
+
+
+def document(checks: Sequence[Check]) -> dict[str, object]:
+    """Return ``doctor --json``; docs/hosts.md describes it."""
+    rows = [{"name": c.name, "status": c.status, "detail": c.detail, "fix": c.fix} for c in checks]
+    return {"schema": 1, "checks": rows}
 
 
 def _table(checks: Sequence[Check]) -> RenderableType:
@@ -61,5 +152,5 @@ def _table(checks: Sequence[Check]) -> RenderableType:
         table.add_column(column, overflow="fold")
     for each in checks:
         status = Text(each.status, style=_STYLES[each.status])
-        table.add_row(each.name, status, each.detail, each.fix)
+        table.add_row(Text(each.name), status, Text(each.detail), Text(each.fix))
     return table

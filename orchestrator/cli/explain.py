@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from orchestrator.cli.common import Workspace
     from orchestrator.models import BuildRequest, Demands, Target
 
 
@@ -28,7 +29,7 @@ def command(target: str, matrix: Path, channel: str) -> None:
     from orchestrator.run.session import planned_requests
 
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
-    *_, request = planned_requests(
+    requests = planned_requests(
         workspace.inputs(plan),
         skip=(workspace.root / "dist", workspace.root / WORK_DIR),
         environ=os.environ,
@@ -38,15 +39,17 @@ def command(target: str, matrix: Path, channel: str) -> None:
     from rich.text import Text
 
     from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.host.secrets import masked
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
     lines = line_numbers(matrix.read_text(encoding="utf-8"))
-    for what, value, origin in _rows(request):
+    rows = (*_rows(requests[-1]), *_shares(requests[-1].target, workspace))
+    for what, value, origin in rows:
         line = line_of(origin, lines) if origin else None
         place = f"{matrix}:{line}: {origin}" if line else origin
-        table.add_row(*map(Text, (what, value, place)))  # "torch[extra]" is no markup
+        table.add_row(*map(Text, (what, masked(value), place)))  # "torch[extra]" is no markup
     stdout().print(table)
 
 
@@ -68,11 +71,13 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     yield "runner", target.runner, origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
     yield from _library(target) if target.library is not None else _steps(target, origins)
-    for name in ("cpus", "memory"):
-        amount = getattr(target.resources, name)
+    for name in ("cpus", "memory", "memory-per-job"):
+        amount = getattr(target.resources, name.replace("-", "_"))
         if amount is not None:
             yield name, str(amount), origins.get(f"resources.{name}", "")
     yield from _demands(target.demands, origins)
+    if target.publish:
+        yield "publish to", ", ".join(target.publish), origins.get("publish.to", "")
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for each in target.env:
         shell = " (shell)" if each.shell else ""
@@ -87,6 +92,25 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         yield "needs", need, "its outputs go into the source"
     yield "toolchain", request.toolchain_digest, "orchestrator/host/toolchain.lock"
     yield "key", request.key, "SHA-256 of all that can change the wheel"
+
+
+def _shares(target: Target, workspace: Workspace) -> Iterator[tuple[str, str, str]]:
+    """What tells the build how many programs it may run at once: no part of the key."""
+    from orchestrator.host.capacity import capacity
+    from orchestrator.run.dispatch import Pace, described, parallel
+
+    pace = Pace(
+        machine=capacity(), jobs=None, settings=workspace.settings.run, fail_fast=False, seconds={}
+    )
+    budget = pace.budget(len(workspace.plan.everything))
+    yield "here", described(budget), "this machine, [run] and -j"
+    for name, value in parallel(target, budget).items():
+        yield f"env {name}", value, PARALLEL_RULE
+
+
+PARALLEL_RULE = (
+    "a share of that: its CPUs, or its memory by resources.memory-per-job; not in the key"
+)
 
 
 def _parts(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -137,6 +161,8 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         yield f"config {key}", value, f"{origins.get('build.config-settings', '')}.{key}"
     if steps.timeout is not None:
         yield "timeout", f"{steps.timeout} s", origins.get("build.timeout", "")
+    for name, seconds in steps.timeouts:
+        yield f"timeout {name}", f"{seconds} s", f"{origins.get('build.timeouts', '')}.{name}"
     if steps.external:
         yield "external", ", ".join(steps.external), origins.get("build.external", "")
     if steps.repair == "auditwheel":

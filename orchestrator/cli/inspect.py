@@ -58,9 +58,11 @@ def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -
     from orchestrator.cli.common import stdout
     from orchestrator.report import json as documents
     from orchestrator.wheel import report
+    from orchestrator.wheel.external import resolve
 
+    patterns = resolve(external, where="--external")
     known = policies()
-    reports = [(path, report(path, known, external=external)) for path in wheels]
+    reports = [(path, report(path, known, external=patterns)) for path in wheels]
     if as_json:
         click.echo(documents.dumps(documents.inspect_document(reports)), nl=False)
         return
@@ -71,6 +73,8 @@ def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -
 
 def _text(path: Path, report: WheelReport) -> Text:
     from rich.text import Text
+
+    from orchestrator.errors import clipped
 
     names = ", ".join((report.observed_tag, *report.aliases))
     lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
@@ -85,7 +89,7 @@ def _text(path: Path, report: WheelReport) -> Text:
     if report.isa:
         lines.append(f"  isa       {report.isa}")
     lines += [f"  {each.severity:<8}  {each.rule}: {each.message}" for each in report.problems]
-    return Text("\n".join(map(printable, lines)))
+    return Text("\n".join(printable(clipped(line)) for line in lines))
 
 
 def printable(line: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.inspect import WHEELS, policies
-from orchestrator.errors import ConfigError
+from orchestrator.errors import BadWheelError, ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 AUTO = "auto"
+
+_DAMAGE = {"elf-malformed", "zip-integrity"}
+"""Rules that speak of files whose needs cannot be known."""
 
 EARLIEST = 315532800
 """1980-01-01, the first time a zip file can say."""
@@ -89,6 +92,14 @@ def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
     if len(wanted) > 1:
         raise ConfigError.of("--platform-tag auto and another --platform-tag: say one of them")
     seen = report(path, policies())
+    damage = [each for each in seen.problems if each.rule in _DAMAGE]
+    if damage:
+        raise BadWheelError(
+            *(
+                Problem(what=each.message, where=path.name, hint="say which --platform-tag it has")
+                for each in damage
+            )
+        )
     if seen.observed_tag == "any":
         click.echo(f"{path}: no ELF file is in it; its platform tag stays", err=True)
         return None

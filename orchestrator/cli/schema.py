@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 MATRIX = "matrix"
-NAMES = (MATRIX, "plan", "inspect", "results", "doctor")
+NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor")
 
 
 @click.command("schema")
@@ -14,7 +14,8 @@ def command(name: str) -> None:
     """Print a JSON Schema.
 
     NAME is `matrix` for matrix.toml, which is the default and which editors read (`#:schema
-    matrix.schema.json`), or one of the JSON documents: `plan`, `inspect`, `results`, `doctor`.
+    matrix.schema.json`), or one of the JSON documents: `plan`, `inspect`, `verify`,
+    `results`, `doctor`.
     """
     import json
 

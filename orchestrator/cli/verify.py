@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.inspect import WHEELS, external_option, printable
+from orchestrator.cli.options import channel_option, matrix_option
 from orchestrator.errors import BadWheelError, ConfigError, ExitCode
 from orchestrator.models import Demands, Finding, Level, Severity
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.host.checks import Checker
+    from orchestrator.models import Target, WheelReport
     from orchestrator.wheel import Difference, Policies
 
 SHOWN = 20
@@ -42,6 +45,15 @@ PAIR = 2
 @click.option(
     "--build-path", "build_paths", multiple=True, metavar="TEXT", help="Text no member may contain."
 )
+@click.option(
+    "--target",
+    "target_id",
+    metavar="ID",
+    help="Check as the build of this target does; other options come on top.",
+)
+@matrix_option
+@channel_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 @click.option("--same", is_flag=True, help="Say what differs between two wheels instead.")
 def command(  # noqa: PLR0913, PLR0917 - one for each option
     wheels: Sequence[Path],
@@ -50,28 +62,99 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     size_budget: str | None,
     required: Sequence[str],
     build_paths: Sequence[str],
+    target_id: str | None,
+    matrix: Path,
+    channel: str,
     *,
+    as_json: bool,
     same: bool,
 ) -> int:
     """Check that each WHEEL is what it says; exit 5 if not."""
     if same:
+        if as_json:
+            raise ConfigError.of("--same has no JSON document: leave --json out")
         return _same(wheels)
-    demands = Demands(
-        levels=tuple(map(_level, rules)),
-        size_budget=None if size_budget is None else _size(size_budget),
-        required=tuple(required),
-        build_paths=tuple(build_paths),
+    from orchestrator.wheel.external import resolve
+
+    asked = _Asked(
+        external=resolve(external, where="--external"),
+        demands=Demands(
+            levels=tuple(map(_level, rules)),
+            size_budget=None if size_budget is None else _size(size_budget),
+            required=tuple(required),
+            build_paths=tuple(build_paths),
+        ),
+        target=None if target_id is None else _target(target_id, matrix, channel),
     )
     known, checker = _tools()
-    code = ExitCode.OK
+    verdicts = []
     for path in wheels:
-        found = _findings(path, external, demands, known, checker)
-        wrong = any(each.severity is Severity.ERROR for each in found)
-        click.echo(f"{path}: {'not what it says' if wrong else 'ok'}")
-        for each in found:
-            click.echo(f"  {each.severity}: {each.rule}: {printable(each.message)}")
-        code = ExitCode.BAD_WHEEL if wrong else code
-    return code
+        verdicts.append(_verdict(path, asked, known, checker))
+        if not as_json:
+            _print(verdicts[-1])
+    if as_json:
+        _print_json(verdicts)
+    return ExitCode.BAD_WHEEL if any(each.wrong for each in verdicts) else ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the user asks of every wheel: by options, and by a target of the matrix."""
+
+    external: tuple[str, ...]
+    demands: Demands
+    target: Target | None
+
+    def of(self, path: Path) -> tuple[tuple[str, ...], Demands]:
+        """Return the libraries that may be outside of a wheel, and what it must satisfy."""
+        if self.target is None:
+            return self.external, self.demands
+        from orchestrator.run.worker import demands_on
+
+        mine, theirs = self.demands, demands_on(path, self.target)
+        return (*self.target.steps.external, *self.external), replace(
+            theirs,
+            levels=(*theirs.levels, *mine.levels),
+            size_budget=theirs.size_budget if mine.size_budget is None else mine.size_budget,
+            required=mine.required or theirs.required,
+            build_paths=mine.build_paths or theirs.build_paths,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """What was found of a wheel; there is no report on a file that is none."""
+
+    path: Path
+    findings: tuple[Finding, ...]
+    report: WheelReport | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is not what it says."""
+        return any(each.severity is Severity.ERROR for each in self.findings)
+
+
+def _target(target_id: str, matrix: Path, channel: str) -> Target:
+    from orchestrator.cli.common import find_target, open_workspace
+
+    target = find_target(open_workspace(matrix, channel), target_id, pull=False)[1].targets[-1]
+    if target.library is not None:
+        raise ConfigError.of(f"{target_id} builds no wheel, but files for others", where="--target")
+    return target
+
+
+def _print(verdict: _Verdict) -> None:
+    click.echo(f"{verdict.path}: {'not what it says' if verdict.wrong else 'ok'}")
+    for each in verdict.findings:
+        click.echo(f"  {each.severity}: {each.rule}: {printable(each.message)}")
+
+
+def _print_json(verdicts: Sequence[_Verdict]) -> None:
+    from orchestrator.report import json as documents
+
+    wheels = [(each.path, each.findings, each.report) for each in verdicts]
+    click.echo(documents.dumps(documents.verify_document(wheels)), nl=False)
 
 
 def _tools() -> tuple[Policies, Checker]:
@@ -87,22 +170,24 @@ def _tools() -> tuple[Policies, Checker]:
     return Policies.from_json(*host.toolchain.policy_texts()), checker
 
 
-def _findings(
-    path: Path,
-    external: Sequence[str],
-    demands: Demands,
-    known: Policies,
-    checker: Checker,
-) -> tuple[Finding, ...]:
+def _verdict(path: Path, asked: _Asked, known: Policies, checker: Checker) -> _Verdict:
     from orchestrator.wheel import levelled, verify
 
+    external, demands = asked.of(path)
+    expected = None
+    if asked.target is not None:
+        from orchestrator.run.worker import expected as of_target
+
+        expected = of_target(asked.target, "")
     try:
-        report = verify(path, known, external=external, demands=demands)
+        report = verify(path, known, external=external, demands=demands, expected=expected)
     except BadWheelError as error:
         # Nothing that unpacks it may see it.
-        return tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
+        findings = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
+        return _Verdict(path=path, findings=findings, report=None)
     more = checker(path.absolute(), report, demands, lambda _line: None)
-    return (*report.problems, *levelled(more, demands))
+    findings = (*report.problems, *levelled(more, demands))
+    return _Verdict(path=path, findings=findings, report=report)
 
 
 def _level(text: str) -> tuple[str, Level]:

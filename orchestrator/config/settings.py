@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import sources
+from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
@@ -79,6 +80,17 @@ def _rule(value: str) -> str:
     return value
 
 
+def _destination(value: str) -> str:
+    if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
+        close = get_close_matches(value, DESTINATIONS, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        known = ", ".join(DESTINATIONS)
+        raise PydanticCustomError(
+            "destination", f"must be {known}, github-release or a URL, got {value!r}{hint}"
+        )
+    return value
+
+
 _TEXT = {"type": ["string", "integer"]}
 _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
@@ -102,6 +114,7 @@ Size = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
+DestinationName = Annotated[str, AfterValidator(_destination)]
 
 
 class Model(BaseModel):
@@ -221,15 +234,23 @@ class Exclude(Model):
     """Whether it may match nothing."""
 
 
+Memory = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")]
+
+
 class Resources(Model):
     """What one target may use while it is built."""
 
     cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """CPUs of the container."""
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")] | None = None
+    memory: Memory | None = None
     """Memory of the container, for instance ``16 GiB``."""
+    memory_per_job: Memory | None = None
+    """Memory that one compiler takes at most; 2 GiB when unset."""
     cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """How long it takes compared with other targets (1 when unset), for balanced shards."""
+    """How long it takes compared with other targets (1 when unset)."""
+
+
+TimedStep = Literal["setup", "before-all", "before-build", "build", "repair", "test"]
 
 
 class Build(Model):
@@ -255,6 +276,8 @@ class Build(Model):
     """Whether the wheel gets one order, time and mode for all members; false by default."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds one target may take."""
+    timeouts: dict[TimedStep, Annotated[int, Field(gt=0, strict=True)]] | None = None
+    """Step -> seconds that it may take."""
 
 
 class Test(Model):
@@ -277,6 +300,13 @@ class Verify(Model):
     """Globs over the wheel's members; each must match at least one."""
     build_paths: Strings | None = None
     """Texts that no member may contain, such as the directory it was built in."""
+
+
+class Publish(Model):
+    """Where wheels are meant to go."""
+
+    to: Annotated[tuple[DestinationName, ...], Field(strict=False)] | None = None
+    """``pypi``, ``testpypi``, ``github-release`` or URLs; what one would refuse is an error."""
 
 
 def _ranking(value: Any) -> Any:
@@ -368,6 +398,8 @@ class Override(Model):
     """As ``[version]``."""
     verify: Verify = Verify()
     """As ``[verify]``."""
+    publish: Publish = Publish()
+    """As ``[publish]``."""
 
 
 class Engine(Model):
@@ -377,6 +409,8 @@ class Engine(Model):
     """auto, docker or podman."""
     create_args: Strings = ()
     """Extra arguments for the engine's create command."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled: where it is not here, before every run, or not at all."""
 
 
 class CompilerCache(Model):
@@ -386,6 +420,19 @@ class CompilerCache(Model):
     """local: on this machine; remote: also where $CCACHE_REMOTE_STORAGE says; off: not at all."""
     size: Size = 5_000_000_000
     """The most that this machine's objects may take, for instance ``10 GB``."""
+
+
+class Run(Model):
+    """What one run takes of a machine, and what it tries again."""
+
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """CPUs for all targets together; unset: all that this process may use."""
+    memory: Memory | None = None
+    """Memory for all targets together; unset: what is free."""
+    emulated: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Targets under emulation at once; unset: no more limited than others."""
+    retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 2
+    """Attempts after the first where an image, the network or the engine failed for the moment."""
 
 
 class TorchRelease(Model):
@@ -454,6 +501,10 @@ class Library(Model):
     """Its environment variables; those of ``[env]`` are the wheels'."""
     image: str | None = None
     """Container image; that of the platform when unset."""
+    resources: Resources = Resources()
+    """What it may use; ``[resources]`` is what wheels may."""
+    timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Seconds it may take."""
 
 
 class Matrix(Model):
@@ -481,6 +532,8 @@ class Matrix(Model):
     """How versions are composed."""
     verify: Verify = Verify()
     """What wheels must satisfy."""
+    publish: Publish = Publish()
+    """Where wheels are meant to go."""
 
 
 class Channel(Matrix):
@@ -507,6 +560,8 @@ class Settings(Matrix):
     """The container engine."""
     compiler_cache: CompilerCache = CompilerCache()
     """What is kept of compilations."""
+    run: Run = Run()
+    """What one run takes of a machine."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,248 +2,427 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.host import emulation, engine, interpreters, toolchain
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.host import emulation, engine, interpreters, machine, reach, toolchain
+from orchestrator.host.checkup import Check, Level, failed
 from orchestrator.host.emulation import Execution
 from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.errors import Problem
     from orchestrator.models import Arch
 
-GIB = 1024**3
+LOOKS = 8
+"""Looks at once: most of them wait for another program."""
 
-WANTED_DISK = 10 * GIB
-"""Room for one manylinux image, a source tree and its wheels."""
-
-NEEDED_DISK = 1 * GIB
-WANTED_TMP = 2 * GIB
-NEEDED_TMP = GIB // 4
-WANTED_MEMORY = 4 * GIB
-"""A C++ compiler with torch's headers takes about 3 GiB."""
-
-
-class Level(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
+RUN_TIMEOUT = 120.0
+"""Seconds in which an image that is here must run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
+class Wanted:
+    """One target, as far as it matters what builds it here.
 
     Attributes:
-        name: what (``podman``, ``emulation aarch64``, ``python cp312``).
-        status: ok, warn (works, or may not be needed) or fail (something asked for cannot work).
-        detail: what was found.
-        fix: what to do about it; empty when there is nothing to do.
+        id: the target's ID.
+        arch: its architecture.
+        python: its python tag; empty for a library.
+        image: its image as the engine gets it; empty where only the toolchain knows.
+        in_container: whether some backend has a container for it.
+        on_host: whether its libc is this machine's, so that it could be built without.
     """
 
-    name: str
-    status: Level
-    detail: str
-    fix: str = ""
+    id: str
+    arch: Arch
+    python: str
+    image: str
+    in_container: bool
+    on_host: bool
 
 
-def examine(  # noqa: PLR0913 - what is asked for, all keywords
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where a run reads and writes.
+
+    Attributes:
+        work: where builds happen.
+        output: where wheels go.
+        cache: the user's cache directory.
+    """
+
+    work: Path
+    output: Path
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """What the matrix says of containers.
+
+    Attributes:
+        preference: auto, docker or podman.
+        create_args: its own arguments for the engine.
+        pull: when images are pulled.
+    """
+
+    preference: engine.Preference = "auto"
+    create_args: tuple[str, ...] = ()
+    pull: engine.Pull = "missing"
+
+
+def examine(
     *,
-    arches: Sequence[Arch],
-    pythons: Sequence[str],
-    work_dir: Path,
-    cache_dir: Path,
+    targets: Sequence[Wanted],
+    places: Places,
     environ: Mapping[str, str],
-    preference: engine.Preference = "auto",
+    containers: Containers = Containers(),
+    jobs: int = 1,
 ) -> tuple[Check, ...]:
     """Look at everything builds need; takes seconds and changes nothing.
 
     Args:
-        arches: architectures that are to be built.
-        pythons: Python tags that are to be built (``cp312``).
-        work_dir: where builds happen.
-        cache_dir: the user's cache directory.
+        targets: what is to be built; empty to ask about this machine in general.
+        places: where.
         environ: usually `os.environ`.
-        preference: the engine the matrix asks for.
+        containers: what the matrix says of them.
+        jobs: targets at once.
     """
-    network = HostNetwork.detect(environ)
-    env = base_env(environ) | network.child_env()
-    return (
-        *_engines(env, preference),
-        *_emulations(arches),
-        *_interpreters(pythons, environ, cache_dir),
-        *_compilers(env),
-        _toolchain(cache_dir),
-        _ca_bundle(network),
-        *_disks(work_dir, cache_dir, environ),
-        _memory(),
-        _cpus(),
+    return _Examination(targets, places, environ, containers, jobs).checks()
+
+
+def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
+    """Look at what can stop any build, in milliseconds; engine and images are asked afterwards.
+
+    Args:
+        places: where the run reads and writes.
+        environ: usually `os.environ`.
+        jobs: targets at once.
+
+    Returns:
+        What to warn of.
+
+    Raises:
+        EnvironmentProblemError: no build could end well.
+    """
+    checks = (
+        *machine.disks(work=places.work, output=places.output, cache=places.cache, environ=environ),
+        machine.memory(jobs),
+        machine.clock(),
     )
+    fatal = [each for each in checks if each.status is Level.FAIL]
+    if fatal:
+        raise EnvironmentProblemError(
+            *(
+                Problem(what=f"not enough space: {each.detail}", where=each.name, hint=each.fix)
+                for each in fatal
+            )
+        )
+    return tuple(each for each in checks if each.status is Level.WARN)
 
 
-def _engines(env: Mapping[str, str], preference: engine.Preference) -> Iterator[Check]:
-    """One check an engine; only without any usable one, or the wanted one, is that a failure."""
-    names = [name for name in engine.EngineName if preference in {"auto", name}]
-    statuses = [engine.probe(name, env=env) for name in names]
-    missing = Level.WARN if any(status.usable for status in statuses) else Level.FAIL
-    for status in statuses:
-        if status.problem is None:
-            rootless = ", rootless" if status.rootless else ""
-            yield Check(name=status.name, status=Level.OK, detail=f"{status.version}{rootless}")
-        else:
-            yield _from_problem(status.name, missing, status.problem)
+class _Examination:
+    """All looks of one examination; those that do not need each other run at once."""
 
+    def __init__(
+        self,
+        targets: Sequence[Wanted],
+        places: Places,
+        environ: Mapping[str, str],
+        containers: Containers,
+        jobs: int,
+    ) -> None:
+        self._targets = targets
+        self._places = places
+        self._environ = environ
+        self._containers = containers
+        self._jobs = jobs
+        self._network = HostNetwork.detect(environ)
+        self._env = base_env(environ) | self._network.child_env()
+        self._tools = toolchain.existing(places.cache)
 
-def _emulations(arches: Sequence[Arch]) -> Iterator[Check]:
-    host = emulation.host_arch()
-    for arch in dict.fromkeys(arches):
-        name = f"emulation {arch}"
-        execution = emulation.how(host, arch)
-        if execution is not Execution.EMULATED:
-            yield Check(name=name, status=Level.OK, detail=f"{execution} on {host}")
-            continue
-        status = emulation.binfmt(arch)
-        if status.problem is None:
-            detail = f"{status.interpreter} (flags {status.flags})"
-            yield Check(name=name, status=Level.OK, detail=detail)
-        else:
-            yield _from_problem(name, Level.FAIL, status.problem)
+    def checks(self) -> tuple[Check, ...]:
+        names = [
+            name for name in engine.EngineName if self._containers.preference in {"auto", name}
+        ]
+        arches = dict.fromkeys(each.arch for each in self._targets) or (emulation.host_arch(),)
+        pythons = dict.fromkeys(each.python for each in self._targets if each.python)
+        with ThreadPoolExecutor(LOOKS) as pool:
+            probes = [pool.submit(engine.probe, name, env=self._env) for name in names]
+            runs = [pool.submit(_emulation, arch) for arch in arches]
+            found = [pool.submit(self._interpreter, python) for python in pythons]
+            network = pool.submit(self._reach)
+            builders = pool.submit(lambda: tuple(machine.compilers(self._env)))
+            statuses = [each.result() for each in probes]
+            chosen = next((each for each in statuses if each.usable), None)
+            images = dict(
+                zip(
+                    self._images,
+                    pool.map(partial(self._image, chosen), self._images),
+                    strict=True,
+                )
+            )
+            emulations = dict(zip(arches, (each.result() for each in runs), strict=True))
+            here = dict(zip(pythons, (each.result() for each in found), strict=True))
+            verdict = self._verdict(chosen, images, emulations)
+            lost = frozenset(verdict)
+            return (
+                *self._engines(statuses, lost),
+                *self._needed(images, lost),
+                *(check for checks in emulations.values() for check in checks),
+                *(self._level_of_python(*each, chosen) for each in here.items()),
+                *builders.result(),
+                self._toolchain(),
+                *network.result(),
+                *self._room(chosen),
+                machine.home(self._environ),
+                machine.memory(self._jobs),
+                machine.cpus(),
+                machine.clock(),
+                *self._sum(verdict),
+            )
 
+    # engines and images
 
-def _interpreters(
-    pythons: Sequence[str], environ: Mapping[str, str], cache_dir: Path
-) -> Iterator[Check]:
-    """Only the direct backend needs them: whatever lacks is a warning."""
-    for python in dict.fromkeys(pythons):
+    @property
+    def _images(self) -> tuple[tuple[str, Arch], ...]:
+        wanted = (each for each in self._targets if each.in_container and each.image)
+        return tuple(dict.fromkeys((each.image, each.arch) for each in wanted))
+
+    def _engines(
+        self, statuses: Sequence[engine.EngineStatus], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """One check an engine; only where something cannot be built without is that a failure."""
+        usable = any(status.usable for status in statuses)
+        needed = bool(lost) or not self._targets
+        missing = Level.FAIL if needed and not usable else Level.WARN
+        for status in statuses:
+            if status.problem is not None:
+                yield failed(status.name, missing, status.problem)
+            elif status.remote:
+                yield Check(
+                    name=status.name,
+                    status=Level.WARN,
+                    detail=status.summary,
+                    fix="the other machine does not see the CA bundle and the tools that are "
+                    "mounted into containers: use an engine of this machine",
+                )
+            else:
+                yield Check(name=status.name, status=Level.OK, detail=status.summary)
+
+    def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
+        """Does a container of the image run here, with the build's options; else, can it be had?"""
+        image, arch = asked
+        name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
+        if chosen is None:
+            return Check(name=name, status=Level.FAIL, detail="no engine", fix="install podman")
+        args = (
+            *self._network.container_args(),
+            *chosen.mount_args(),
+            *self._containers.create_args,
+        )
+        found = engine.check_image(
+            *(chosen.name, image, arch, args),
+            env=self._env,
+            timeout=RUN_TIMEOUT,
+            log=lambda _line: None,
+            pull="never",
+        )
+        if found.ok:
+            lost = self._unreached(chosen, asked, args)
+            return lost or Check(name=name, status=Level.OK, detail=f"runs, ID {_short(found.id)}")
+        problem = found.problem or Problem(what="does not run")
+        absent = found.fault is engine.ImageFault.NOT_FOUND and not image.startswith("localhost/")
+        if not absent or self._containers.pull == "never":
+            return failed(name, Level.FAIL, problem)
+        refused = engine.pullable(chosen.name, image, env=self._env)
+        if refused is None:
+            detail = "not here yet; its registry has it, and the build pulls it"
+            return Check(name=name, status=Level.OK, detail=detail)
+        return failed(name, Level.FAIL, refused)
+
+    def _unreached(
+        self, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
+    ) -> Check | None:
+        """Return the warning for a proxy or index of this host that the container cannot reach."""
+        for each in self._network.loopbacks():
+            place = (each.host, each.port)
+            if not engine.reaches(*(chosen.name, *asked, args, place), env=self._env):
+                return Check(
+                    name=f"image {asked[0].rpartition('/')[2].partition('@')[0]} {asked[1]}",
+                    status=Level.WARN,
+                    detail=f"{each.variable} names {each.host}:{each.port}, which is the container "
+                    "itself in there",
+                    fix='engine.create-args = ["--network=host"], or name the host as containers '
+                    "know it (podman: host.containers.internal)",
+                )
+        return None
+
+    def _needed(
+        self, images: Mapping[tuple[str, Arch], Check], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """An image that fails is a warning where its targets can be built without it."""
+        for asked, check in images.items():
+            users = {each.id for each in self._targets if (each.image, each.arch) == asked}
+            harmless = check.status is Level.FAIL and not users & lost
+            yield (
+                Check(name=check.name, status=Level.WARN, detail=check.detail, fix=check.fix)
+                if harmless
+                else check
+            )
+
+    # the rest
+
+    def _interpreter(self, python: str) -> Check:
         name = f"python {python}"
-        found = interpreters.find(python, environ=environ, cache_dir=cache_dir)
+        found = interpreters.find(python, environ=self._environ, cache_dir=self._places.cache)
         if not isinstance(found, Interpreter):
-            yield _from_problem(name, Level.WARN, found)
-            continue
+            return failed(name, Level.WARN, found)
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
         ]
         detail = f"{found.version} at {found.path}"
         fix = f"`apt-get install python{found.tag.version}-dev python{found.tag.version}-venv`"
-        yield Check(
+        return Check(
             name=name,
             status=Level.WARN if lacks else Level.OK,
             detail=f"{detail}, without {' and '.join(lacks)}" if lacks else detail,
             fix=fix if lacks else "",
         )
 
+    def _level_of_python(
+        self, python: str, check: Check, chosen: engine.EngineStatus | None
+    ) -> Check:
+        """Containers bring their own: with an engine, one that lacks here is no worry."""
+        inside = [each.in_container for each in self._targets if each.python == python]
+        if check.status is Level.OK or chosen is None or not all(inside):
+            return check
+        detail = f"{check.detail} (containers bring their own)"
+        return Check(name=check.name, status=Level.OK, detail=detail)
 
-def _compilers(env: Mapping[str, str]) -> Iterator[Check]:
-    """Containers bring their own; only builds on the host need these."""
-    for name, programs in (("C compiler", ("cc", "gcc")), ("C++ compiler", ("c++", "g++"))):
-        answers = (capture([program, "--version"], env=env) for program in programs)
-        found = next((answer for answer in answers if answer.ok), None)
-        if found is None:
-            yield Check(
-                name=name,
-                status=Level.WARN,
-                detail=f"neither {' nor '.join(programs)} works",
-                fix="`apt-get install g++`, or build in containers",
-            )
-        else:
-            first = found.stdout.strip().partition("\n")[0]
-            yield Check(name=name, status=Level.OK, detail=first)
+    def _toolchain(self) -> Check:
+        if self._tools is not None:
+            return Check(name="toolchain", status=Level.OK, detail=str(self._tools.root))
+        return Check(
+            name="toolchain",
+            status=Level.WARN,
+            detail="not made yet (the first build does it)",
+            fix="nothing: the next build makes it",
+            mend=self._make_toolchain,
+        )
 
-
-def _toolchain(cache_dir: Path) -> Check:
-    found = toolchain.existing(cache_dir)
-    if found is not None:
-        return Check(name="toolchain", status=Level.OK, detail=str(found.root))
-    return Check(
-        name="toolchain",
-        status=Level.WARN,
-        detail="not made yet (the first build does it)",
-        fix="nothing: the next build makes it",
-    )
-
-
-def _ca_bundle(network: HostNetwork) -> Check:
-    if network.ca_bundle is not None:
-        return Check(name="CA bundle", status=Level.OK, detail=str(network.ca_bundle))
-    return Check(
-        name="CA bundle",
-        status=Level.WARN,
-        detail="none found: only the certificate authorities that tools bring along are trusted",
-        fix="`apt-get install ca-certificates`, or set SSL_CERT_FILE",
-    )
-
-
-def _disks(work_dir: Path, cache_dir: Path, environ: Mapping[str, str]) -> Iterator[Check]:
-    tmp = Path(environ.get("TMPDIR") or "/tmp")  # noqa: S108 - asked about, not written to
-    for name, folder, wanted, needed, variable in (
-        ("disk: work", work_dir, WANTED_DISK, NEEDED_DISK, ""),
-        ("disk: cache", cache_dir, NEEDED_DISK, NEEDED_DISK // 4, "ORCHESTRATOR_CACHE_DIR"),
-        ("disk: tmp", tmp, WANTED_TMP, NEEDED_TMP, "TMPDIR"),
-    ):
-        place = _existing_parent(folder)
+    def _make_toolchain(self) -> Problem | None:
         try:
-            free = shutil.disk_usage(place).free
-        except OSError as error:
-            yield Check(name=name, status=Level.FAIL, detail=f"{place}: {error.strerror}")
-            continue
-        status = Level.FAIL if free < needed else Level.WARN if free < wanted else Level.OK
-        writable = os.access(place, os.W_OK)
-        fix = f"make room, or set {variable} to another disk" if variable else "make room"
+            toolchain.sync(self._places.cache, self._network, environ=self._environ)
+        except OrchestratorError as error:
+            return error.problems[0]
+        return None
+
+    def _reach(self) -> tuple[Check, ...]:
+        python = self._tools.python if self._tools else Path(sys.executable)
+        return (
+            reach.certificates(self._network),
+            *reach.proxies(self._network),
+            reach.index(python, self._env),
+        )
+
+    def _room(self, chosen: engine.EngineStatus | None) -> Iterator[Check]:
+        storage = chosen.storage_root if chosen is not None and not chosen.remote else ""
+        yield from machine.disks(
+            work=self._places.work,
+            output=self._places.output,
+            cache=self._places.cache,
+            environ=self._environ,
+            engine=storage,
+        )
+
+    # what it comes to
+
+    def _verdict(
+        self,
+        chosen: engine.EngineStatus | None,
+        images: Mapping[tuple[str, Arch], Check],
+        emulations: Mapping[Arch, Sequence[Check]],
+    ) -> dict[str, str]:
+        """Return the targets that nothing can build here, with the first reason."""
+        lost = {}
+        for each in self._targets:
+            reason = self._no_container(each, chosen, images, emulations)
+            if reason and not (each.on_host and each.arch is emulation.host_arch()):
+                lost[each.id] = reason
+        return lost
+
+    @staticmethod
+    def _no_container(
+        target: Wanted,
+        chosen: engine.EngineStatus | None,
+        images: Mapping[tuple[str, Arch], Check],
+        emulations: Mapping[Arch, Sequence[Check]],
+    ) -> str:
+        if not target.in_container:
+            return "no backend has a container for it"
+        if chosen is None:
+            return "there is no container engine"
+        broken = [each for each in emulations[target.arch] if each.status is Level.FAIL]
+        if broken:
+            return broken[0].detail
+        check = images.get((target.image, target.arch))
+        return check.detail if check is not None and check.status is Level.FAIL else ""
+
+    def _sum(self, lost: Mapping[str, str]) -> Iterator[Check]:
+        """Say how many of the targets can be built here."""
+        if not self._targets:
+            return
+        total = len(self._targets)
+        if not lost:
+            yield Check(name="targets", status=Level.OK, detail=f"all {total} can be built here")
+            return
+        first, reason = next(iter(lost.items()))
         yield Check(
-            name=name,
-            status=status if writable else Level.FAIL,
-            detail=f"{_gib(free)} free in {folder}" if writable else f"{place} cannot be written",
-            fix="" if status is Level.OK and writable else fix,
+            name="targets",
+            status=Level.FAIL,
+            detail=f"{len(lost)} of {total} cannot be built here: {first}"
+            f"{' and others' if len(lost) > 1 else ''}: {reason}",
+            fix="mend the rows that fail, or leave them out with --select",
         )
 
 
-def _memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        sizes = dict(_meminfo(lines))
-        total, available = sizes["MemTotal"], sizes["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        return Check(name="memory", status=Level.WARN, detail="unknown")
-    enough = available >= WANTED_MEMORY
-    return Check(
-        name="memory",
-        status=Level.OK if enough else Level.WARN,
-        detail=f"{_gib(available)} of {_gib(total)} available",
-        fix="" if enough else "build fewer targets at once (-j) and set MAX_JOBS low",
-    )
+def _emulation(arch: Arch) -> tuple[Check, ...]:
+    """Does this machine run programs of an architecture?"""
+    host = emulation.host_arch()
+    name = f"emulation {arch}"
+    execution = emulation.how(host, arch)
+    if execution is not Execution.EMULATED:
+        return (Check(name=name, status=Level.OK, detail=f"{execution} on {host}"),)
+    status = emulation.binfmt(arch)
+    if status.problem is None:
+        detail = f"{status.interpreter} (flags {status.flags})"
+        return (Check(name=name, status=Level.OK, detail=detail),)
+    return (failed(name, Level.FAIL, status.problem),)
 
 
-def _meminfo(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for line in lines:
-        name, _, rest = line.partition(":")
-        yield name, int(rest.split()[0]) * 1024
+def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
+    """Mend what can be mended safely, one after the other.
+
+    Args:
+        checks: of `examine`.
+
+    Returns:
+        Each check that had something to do, and why that did not work.
+    """
+    for each in checks:
+        if each.status is not Level.OK and each.mend is not None:
+            yield each, each.mend()
 
 
-def _cpus() -> Check:
-    return Check(
-        name="CPUs", status=Level.OK, detail=f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"
-    )
-
-
-def _from_problem(name: str, status: Level, problem: Problem) -> Check:
-    return Check(name=name, status=status, detail=problem.what, fix=problem.hint)
-
-
-def _existing_parent(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
+def _short(image_id: str) -> str:
+    return image_id.removeprefix("sha256:")[:12]

@@ -1,14 +1,23 @@
-"""Which architectures this machine can execute: itself, with the kernel's help, or with QEMU."""
+"""Which architectures this machine can execute: itself, with the kernel's help, or with QEMU.
+
+What the kernel's tables say is one thing; whether a program runs is another. `examine` runs one: a
+static ELF of about 130 bytes, made here for every architecture.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import struct
+import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host.process import capture
 from orchestrator.models import Arch
 
 if TYPE_CHECKING:
@@ -30,17 +39,47 @@ _MACHINES: Mapping[str, Arch] = {
 _COMPATIBLE = frozenset({(Arch.X86_64, Arch.I686), (Arch.AARCH64, Arch.ARMV7L)})
 """(host, architecture) that the host's kernel runs at native speed."""
 
-_ELF: Mapping[Arch, tuple[int, int, int]] = {
-    # class (1: 32 bits, 2: 64 bits), data (1: little endian, 2: big endian), e_machine
-    Arch.X86_64: (2, 1, 62),
-    Arch.I686: (1, 1, 3),
-    Arch.AARCH64: (2, 1, 183),
-    Arch.ARMV7L: (1, 1, 40),
-    Arch.PPC64LE: (2, 1, 21),
-    Arch.S390X: (2, 2, 22),
-    Arch.RISCV64: (2, 1, 243),
-    Arch.LOONGARCH64: (2, 1, 258),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Elf:
+    """How an architecture's programs look (System V ABI and its processor supplements).
+
+    Attributes:
+        bits: 32 or 64.
+        order: byte order, as `struct` spells it.
+        machine: ``e_machine``.
+        flags: ``e_flags``, where programs need any.
+        code: machine code of ``exit(argc)``, with argc where the kernel puts it: on the stack.
+    """
+
+    bits: int
+    machine: int
+    code: str
+    order: str = "<"
+    flags: int = 0
+
+
+_ELF: Mapping[Arch, _Elf] = {
+    # mov (%rsp),%edi; mov $60,%eax; syscall
+    Arch.X86_64: _Elf(bits=64, machine=62, code="8b3c24 b83c000000 0f05"),
+    # mov (%esp),%ebx; xor %eax,%eax; inc %eax; int $0x80
+    Arch.I686: _Elf(bits=32, machine=3, code="8b1c24 31c0 40 cd80"),
+    # ldr w0,[sp]; mov x8,#93; svc #0
+    Arch.AARCH64: _Elf(bits=64, machine=183, code="e00340b9 a80b80d2 010000d4"),
+    # ldr r0,[sp]; mov r7,#1; svc #0 (EABI version 5)
+    Arch.ARMV7L: _Elf(bits=32, machine=40, code="00009de5 0170a0e3 000000ef", flags=0x5000000),
+    # ld r3,0(r1); li r0,1; sc (ELFv2)
+    Arch.PPC64LE: _Elf(bits=64, machine=21, code="000061e8 01000038 02000044", flags=2),
+    # lg %r2,0(%r15); svc 1
+    Arch.S390X: _Elf(bits=64, machine=22, code="e320f0000004 0a01", order=">"),
+    # ld a0,0(sp); li a7,93; ecall
+    Arch.RISCV64: _Elf(bits=64, machine=243, code="03350100 9308d005 73000000"),
+    # ld.d $a0,$sp,0; ori $a7,$zero,93; syscall 0 (LP64D, object ABI 1)
+    Arch.LOONGARCH64: _Elf(bits=64, machine=258, code="6400c028 0b748103 00002b00", flags=0x43),
 }
+
+_ARGUMENTS = ("one", "two")
+_ARGC = 1 + len(_ARGUMENTS)
 
 QEMU_NAMES: Mapping[Arch, str] = {
     **{arch: str(arch) for arch in Arch},
@@ -55,6 +94,47 @@ _BINFMT_IMAGE_NAMES: Mapping[Arch, str] = {
     Arch.I686: "386",
     Arch.AARCH64: "arm64",
     Arch.LOONGARCH64: "loong64",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    """What is known to go wrong with QEMU's user mode.
+
+    Attributes:
+        text: what happens.
+        cure: what to do about it.
+        below: the first version without it; None where there is none yet.
+        fatal: whether nothing works with it.
+    """
+
+    text: str
+    cure: str
+    below: tuple[int, ...] | None = None
+    fatal: bool = False
+
+
+_READDIR = _Fact(
+    text="32-bit programs may not see files in large directories: readdir fails with EOVERFLOW "
+    "on ext4 (QEMU issue 263)",
+    cure="build on a file system without hashed directory offsets (tmpfs, xfs), or on a machine "
+    "that runs it natively",
+)
+
+_FACTS: Mapping[Arch, tuple[_Fact, ...]] = {
+    # Measured with Debian forky (glibc 2.43): 7.2 kills every program, 10.0 builds wheels.
+    Arch.LOONGARCH64: (
+        _Fact(
+            text="has no LSX instructions, which every program of a current distribution uses: "
+            "they die of SIGILL",
+            cure="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
+            "qemu-user-static`)",
+            below=(8, 1),
+            fatal=True,
+        ),
+    ),
+    Arch.ARMV7L: (_READDIR,),
+    Arch.I686: (_READDIR,),
 }
 
 
@@ -84,6 +164,208 @@ class BinfmtStatus:
     flags: str = ""
     interpreter: str = ""
     problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulation:
+    """Whether programs of an architecture really run here, and how.
+
+    Attributes:
+        arch: the architecture.
+        execution: natively, with the kernel's help, or with QEMU.
+        interpreter: the registered QEMU; empty without.
+        flags: its flags in binfmt_misc.
+        version: what that QEMU says (``7.2.22``); empty where it cannot be asked.
+        problem: why containers of that architecture would not work.
+        warnings: what is known to go wrong with it.
+    """
+
+    arch: Arch
+    execution: Execution
+    interpreter: str = ""
+    flags: str = ""
+    version: str = ""
+    problem: Problem | None = None
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def detail(self) -> str:
+        """What it is, in a few words."""
+        if not self.interpreter:
+            return f"{self.execution} on {host_arch()}"
+        qemu = f"QEMU {self.version}" if self.version else "a QEMU that does not tell its version"
+        return f"{qemu}: {self.interpreter} (flags {self.flags})"
+
+
+def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
+    """Find out whether programs of an architecture run here, by running one.
+
+    Args:
+        arch: the architecture.
+        root: where binfmt_misc is mounted.
+    """
+    execution = how(host_arch(), arch)
+    if execution is Execution.NATIVE:
+        return Emulation(arch=arch, execution=execution)
+    code = _run_probe(arch)
+    # A 64-bit kernel may be built without 32-bit programs, and a CPU may have given them up.
+    if execution is Execution.COMPATIBLE and code == _ARGC:
+        return Emulation(arch=arch, execution=execution)
+    status = binfmt(arch, root)
+    version = qemu_version(Path(status.interpreter)) if status.registered else ""
+    fatal, warnings = _known_trouble(arch, version)
+    return Emulation(
+        arch=arch,
+        execution=Execution.EMULATED,
+        interpreter=status.interpreter,
+        flags=status.flags,
+        version=version,
+        problem=status.problem or _verdict(status, code) or fatal,
+        warnings=warnings,
+    )
+
+
+def _verdict(status: BinfmtStatus, code: int | None) -> Problem | None:
+    """What a program's exit status means: it counts its arguments."""
+    if code in {None, _ARGC}:
+        return None
+    if code == _ARGC + 1:
+        # Kernels before 5.12 do not tell QEMU of the flag, nor do old QEMUs ask (before 6.0).
+        return Problem(
+            what=f"{status.interpreter} is registered for {status.arch} with the P flag, which it "
+            "does not understand: programs get one argument too many",
+            hint="register it without P: `orchestrator doctor --fix` as root",
+        )
+    return Problem(
+        what=f"{status.interpreter} is registered for {status.arch}, but cannot run a program",
+        hint=f"{_registration(status.arch)}; a QEMU for containers must be statically linked",
+    )
+
+
+def _known_trouble(arch: Arch, version: str) -> tuple[Problem | None, tuple[Problem, ...]]:
+    """What is known of a QEMU: why nothing can work with it, and what may not."""
+    numbers = tuple(map(int, version.split("."))) if version else None
+    applying = [
+        fact
+        for fact in _FACTS.get(arch, ())
+        if fact.below is None or (numbers is not None and numbers < fact.below)
+    ]
+    name = f"QEMU {version} for {arch}" if version else f"QEMU for {arch}"
+    problems = [
+        (each.fatal, Problem(what=f"{name}: {each.text}", hint=each.cure)) for each in applying
+    ]
+    fatal = next((problem for is_fatal, problem in problems if is_fatal), None)
+    return fatal, tuple(problem for is_fatal, problem in problems if not is_fatal)
+
+
+def qemu_version(program: Path) -> str:
+    """Return what a QEMU says about its version; empty where it cannot be asked.
+
+    Args:
+        program: its file. The links of binfmt-support, called ``...-binfmt-P``, are followed: under
+            such a name QEMU takes its arguments for a program's.
+    """
+    said = capture([str(program.resolve()), "--version"], timeout=10)
+    found = re.search(r"version (\d+(?:\.\d+)*)", said.stdout)
+    return found[1] if said.ok and found else ""
+
+
+def probe_program(arch: Arch) -> bytes:
+    """Return a static program that ends with the number of its arguments, its name included."""
+    elf = _ELF[arch]
+    code = bytes.fromhex(elf.code)
+    wide = elf.bits == 64  # noqa: PLR2004 - ELFCLASS64
+    header, entry = (64, 56) if wide else (52, 32)
+    start = header + entry
+    base = 0x10000
+    words = "QQQ" if wide else "III"
+    head = struct.pack(
+        f"{elf.order}16sHHI{words}IHHHHHH",
+        _ident(elf),
+        *(2, elf.machine, 1, base + start, header, 0, elf.flags),
+        *(header, entry, 1, 0, 0, 0),
+    )
+    size = start + len(code)
+    if wide:
+        segment = struct.pack(f"{elf.order}IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
+    else:
+        segment = struct.pack(f"{elf.order}IIIIIIII", 1, 0, base, base, size, size, 5, 0x1000)
+    return head + segment + code
+
+
+def _run_probe(arch: Arch) -> int | None:
+    """Run `probe_program`; None where this machine does not let us try.
+
+    As root it runs in a directory with nothing else, as in a container.
+    """
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
+        program = Path(folder, "probe")
+        program.write_bytes(probe_program(arch))
+        program.chmod(0o755)
+        alone = ["chroot", folder, "/probe"] if os.geteuid() == 0 else [str(program)]
+        done = capture([*alone, *_ARGUMENTS], timeout=10)
+        refused = "Permission denied" in done.stderr or "Operation not permitted" in done.stderr
+        return None if refused else done.returncode
+
+
+def register(arch: Arch, root: Path = BINFMT_MISC) -> Problem | None:
+    """Register the best installed QEMU for an architecture; takes root.
+
+    binfmt_misc is mounted and switched on where it is not. The kernel asks what was registered last
+    first, so an older registration stays and does not matter.
+
+    Args:
+        arch: a foreign architecture.
+        root: where binfmt_misc is, or is to be, mounted.
+
+    Returns:
+        Why it still does not run.
+    """
+    if os.geteuid() != 0:
+        return Problem(what=f"only root can register QEMU for {arch}", hint=_registration(arch))
+    qemu = installed_qemu(arch)
+    if qemu is None:
+        return Problem(what=f"no QEMU for {arch} is installed", hint=_installation(arch))
+    if not (root / "status").is_file():
+        capture(["mount", "-t", "binfmt_misc", "binfmt_misc", str(root)])
+    name, problem = f"orchestrator-{arch}", None
+    for flags in ("PF", "F"):  # P gives programs their true argv[0], where QEMU knows of it
+        try:
+            _write_binfmt(root, name, arch, qemu, flags)
+        except OSError as error:
+            return Problem(what=f"{root / 'register'}: {error.strerror}", hint=_registration(arch))
+        problem = examine(arch, root).problem
+        if problem is None:
+            return None
+    return problem
+
+
+def _write_binfmt(root: Path, name: str, arch: Arch, qemu: Path, flags: str) -> None:
+    """Write an entry in the kernel's format (admin-guide/binfmt-misc)."""
+    (root / "status").write_text("1", encoding="ascii")
+    if (root / name).exists():
+        (root / name).write_text("-1", encoding="ascii")
+    magic = _elf_header(arch)[:20]
+    mask = bytearray(b"\xff" * 20)
+    mask[7] = 0  # EI_OSABI: Linux or none
+    # ET_EXEC or ET_DYN, which differ in the last bit
+    mask[16 if _ELF[arch].order == "<" else 17] = 0xFE
+    words = ("".join(f"\\x{byte:02x}" for byte in each) for each in (magic, bytes(mask)))
+    line = f":{name}:M::{':'.join(words)}:{qemu}:{flags}"
+    (root / "register").write_text(line, encoding="ascii")
+
+
+def installed_qemu(arch: Arch) -> Path | None:
+    """Return the newest user-mode QEMU for an architecture on PATH, statically linked or not."""
+    names = (f"qemu-{QEMU_NAMES[arch]}-static", f"qemu-{QEMU_NAMES[arch]}")
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    found = [Path(folder, name) for folder in folders for name in names]
+    versions = {each: qemu_version(each) for each in found if each.is_file()}
+    return max(
+        (each for each in versions if versions[each]),
+        key=lambda each: tuple(map(int, versions[each].split("."))),
+        default=None,
+    )
 
 
 def host_arch(machine: str | None = None) -> Arch:
@@ -134,7 +416,7 @@ def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> BinfmtStatus:
     if not found:
         return _refuse(arch, f"no QEMU is registered for {arch}", _registration(arch))
     # The kernel asks the newest one first, but does not tell which that is: prefer a good one.
-    best = max(found, key=lambda entry: "F" in entry.flags)
+    best = max(found, key=lambda entry: (entry.is_ours, "F" in entry.flags))
     problem = None
     if "F" not in best.flags:
         problem = Problem(
@@ -156,6 +438,12 @@ def _refuse(arch: Arch, what: str, hint: str) -> BinfmtStatus:
 
 
 def _registration(arch: Arch) -> str:
+    if installed_qemu(arch) is not None:
+        return "`orchestrator doctor --fix` as root"
+    return _installation(arch)
+
+
+def _installation(arch: Arch) -> str:
     return (
         "`apt-get install qemu-user-static binfmt-support` (Debian, Ubuntu), or `docker run "
         f"--privileged --rm tonistiigi/binfmt --install {_BINFMT_IMAGE_NAMES[arch]}`"
@@ -166,6 +454,7 @@ def _registration(arch: Arch) -> str:
 class _Handler:
     """One enabled entry of binfmt_misc (kernel documentation, admin-guide/binfmt-misc)."""
 
+    is_ours: bool
     interpreter: str
     flags: str
     offset: int
@@ -190,6 +479,7 @@ def _handlers(root: Path) -> Iterator[_Handler]:
         magic = bytes.fromhex(values.get("magic", ""))
         if state == "enabled" and magic:
             yield _Handler(
+                is_ours=file.name.startswith("orchestrator-"),
                 interpreter=values.get("interpreter", ""),
                 flags=values.get("flags", "").strip(),
                 offset=int(values.get("offset", "0")),
@@ -200,15 +490,12 @@ def _handlers(root: Path) -> Iterator[_Handler]:
 
 def _elf_header(arch: Arch) -> bytes:
     """The start of an executable's ELF header (System V ABI, `Elf64_Ehdr`)."""
-    bits, data, machine = _ELF[arch]
-    ident = b"\x7fELF" + bytes([bits, data, 1]) + bytes(9)
-    order: Literal["little", "big"] = "little" if data == 1 else "big"
-    kind, number, version = (
-        (2).to_bytes(2, order),
-        machine.to_bytes(2, order),
-        (1).to_bytes(4, order),
-    )
-    return ident + kind + number + version + bytes(40)
+    return probe_program(arch)[:52]
+
+
+def _ident(elf: _Elf) -> bytes:
+    """``e_ident``: magic, class, byte order, version."""
+    return b"\x7fELF" + bytes([elf.bits // 32, 1 if elf.order == "<" else 2, 1]) + bytes(9)
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shlex
 import time
 from dataclasses import dataclass
@@ -32,7 +33,12 @@ from orchestrator.models import Arch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.models import Resources
+
 Preference = Literal["auto", "docker", "podman"]
+
+Pull = Literal["missing", "always", "never"]
+"""When an image is pulled: where it is not here, before every run, or not at all."""
 
 
 class EngineName(StrEnum):
@@ -61,6 +67,13 @@ _MINIMUM = {
 }
 
 
+class Limit(StrEnum):
+    """What an engine can limit for a container."""
+
+    CPUS = "cpus"
+    MEMORY = "memory"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
     """What one engine said about itself.
@@ -70,6 +83,14 @@ class EngineStatus:
         version: of the engine; empty when it did not say.
         usable: whether containers can be asked of it.
         rootless: whether it runs without root.
+        remapped: whether root in a container is another user outside although the engine is root.
+        remote: whether it runs on another machine, which sees none of our files.
+        cgroup: version of the control groups (``v1``, ``v2``), empty when it did not say.
+        storage: storage driver (``overlay``).
+        storage_root: where images and containers are.
+        selinux: whether it confines containers with SELinux, so that they cannot read what is
+            mounted into them.
+        limits: what it can limit.
         problem: why it is not usable.
     """
 
@@ -77,7 +98,62 @@ class EngineStatus:
     version: str = ""
     usable: bool = False
     rootless: bool = False
+    remapped: bool = False
+    remote: bool = False
+    cgroup: str = ""
+    storage: str = ""
+    storage_root: str = ""
+    selinux: bool = False
+    limits: frozenset[Limit] = frozenset(Limit)
     problem: Problem | None = None
+
+    @property
+    def summary(self) -> str:
+        """Version and capabilities in one line."""
+        said = {
+            "rootless": self.rootless,
+            "user namespaces": self.remapped,
+            "on another machine": self.remote,
+            f"cgroup {self.cgroup}": self.cgroup,
+            f"storage {self.storage}": self.storage,
+            "SELinux": self.selinux,
+            f"cannot limit {' and '.join(sorted(frozenset(Limit) - self.limits))}": (
+                self.limits != frozenset(Limit)
+            ),
+        }
+        return ", ".join((self.version, *(words for words, holds in said.items() if holds)))
+
+    def mount_args(self) -> tuple[str, ...]:
+        """Return the options without which a container cannot read what is mounted into it.
+
+        Relabelling (``:z``) would change the label of the host's own CA bundle for good.
+        """
+        return ("--security-opt=label=disable",) if self.selinux else ()
+
+    def limit_args(self, resources: Resources) -> tuple[str, ...]:
+        """Return the options for what a target may use, as far as this engine can limit it."""
+        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
+        return tuple(
+            f"--{limit}={value:g}" if isinstance(value, float) else f"--{limit}={value}"
+            for limit, value in wanted.items()
+            if value is not None and limit in self.limits
+        )
+
+    def unlimited(self, resources: Resources) -> str:
+        """Say which of a target's limits will not hold here; empty when all do."""
+        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
+        lacking = [
+            str(limit)
+            for limit, value in wanted.items()
+            if value is not None and limit not in self.limits
+        ]
+        how = "rootless " if self.rootless else ""
+        return (
+            f"{how}{self.name} on cgroup {self.cgroup or 'of this host'} cannot limit "
+            f"{' and '.join(lacking)}"
+            if lacking
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +244,10 @@ def check_image(  # noqa: PLR0913 - mostly keywords
     env: Mapping[str, str],
     timeout: float,
     log: TextSink | LineCallback,
+    pull: Pull = "missing",
     cancel: Cancel | None = None,
 ) -> ImageCheck:
-    """Make sure that an image for `arch` is here and runs; pull it if need be.
+    """Make sure that an image for `arch` is here and runs; pull it as `pull` says.
 
     Args:
         engine: a usable engine.
@@ -181,10 +258,11 @@ def check_image(  # noqa: PLR0913 - mostly keywords
         env: environment of the engine's client.
         timeout: seconds for pulling and running together.
         log: gets what the engine says.
+        pull: when to pull it; a ``localhost/`` image of podman never is.
         cancel: stops it.
     """
     session = _Session(engine, env, time.monotonic() + timeout, log, cancel)
-    return _ImageChecker(session, image, arch).check(tuple(create_args))
+    return _ImageChecker(session, image, arch).check(tuple(create_args), pull)
 
 
 def pythons_in(
@@ -267,6 +345,58 @@ def image_file(
     return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
 
 
+def pullable(
+    engine: EngineName, image: str, *, env: Mapping[str, str], timeout: float = 20.0
+) -> Problem | None:
+    """Ask the registry, through the engine with its mirrors and credentials, for an image.
+
+    Nothing is pulled.
+
+    Args:
+        engine: a usable engine.
+        image: the image.
+        env: environment of the engine's client.
+        timeout: seconds it may take.
+
+    Returns:
+        Why it cannot be pulled; None when it can.
+    """
+    said = capture([engine, "manifest", "inspect", image], env=env, timeout=timeout)
+    if said.ok:
+        return None
+    return Problem(
+        what=f"image {image.partition('@')[0]} is not here, and its registry does not give it: "
+        f"{_cause(_last(said))}",
+        hint=f"check the network and `{engine} login`, or load the image (`{engine} load`)",
+    )
+
+
+def reaches(  # noqa: PLR0913 - mostly keywords
+    engine: EngineName,
+    image: str,
+    arch: Arch,
+    create_args: Sequence[str],
+    place: tuple[str, int],
+    *,
+    env: Mapping[str, str],
+) -> bool:
+    """Whether a container gets a TCP connection to an address.
+
+    Args:
+        engine: a usable engine.
+        image: an image that `check_image` found good; it has bash, as builds need one.
+        arch: the architecture it is run for.
+        create_args: the options the build's container will be created with.
+        place: host and port.
+        env: environment of the engine's client.
+    """
+    script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
+    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
+    argv = ["run", "--rm", "--pull=never", f"--platform={native}", *create_args]
+    run_it = [engine, *argv, "--entrypoint=/bin/bash", image, "-c", script]
+    return capture(run_it, env=env, timeout=60).ok
+
+
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
     """Remove all containers with a label, running or not, and return the IDs of those removed.
 
@@ -306,12 +436,32 @@ def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
     api = min(_version(client.get("ApiVersion")), _version(server.get("ApiVersion")))
     if api < _MINIMUM[name]:
         return _too_old(name, version, "docker 20.10 (API 1.41)")
-    options = capture(
-        [name, "info", "--format", "{{json .SecurityOptions}}"], env=env, timeout=timeout
-    )
+    info = capture([name, "info", "--format", "{{json .}}"], env=env, timeout=timeout)
+    about = _json(info.stdout)
+    options = " ".join(map(str, about.get("SecurityOptions") or ()))
+    lacking = {
+        limit
+        for limit, key in ((Limit.CPUS, "CpuCfsQuota"), (Limit.MEMORY, "MemoryLimit"))
+        if about.get(key) is False
+    }
+    group = str(about.get("CgroupVersion") or "")
     return EngineStatus(
-        name=name, version=version, usable=True, rootless="name=rootless" in options.stdout
+        name=name,
+        version=version,
+        usable=True,
+        rootless="name=rootless" in options,
+        remapped="name=userns" in options,
+        remote=_is_remote(env.get("DOCKER_HOST", "")),
+        cgroup=f"v{group}" if group else "",
+        storage=str(about.get("Driver") or ""),
+        storage_root=str(about.get("DockerRootDir") or ""),
+        selinux="name=selinux" in options,
+        limits=frozenset(Limit) - lacking,
     )
+
+
+def _is_remote(address: str) -> bool:
+    return "://" in address and not address.startswith("unix://")
 
 
 def _no_docker(answer: Captured) -> EngineStatus:
@@ -336,10 +486,32 @@ def _probe_podman(env: Mapping[str, str], timeout: float) -> EngineStatus:
     version = str((said.get("version") or {}).get("Version", ""))
     if _version(version) < _MINIMUM[name]:
         return _too_old(name, version, "podman 3")
-    security = (said.get("host") or {}).get("security") or {}
+    host, store = said.get("host") or {}, said.get("store") or {}
+    security = host.get("security") or {}
+    rootless = bool(security.get("rootless"))
     return EngineStatus(
-        name=name, version=version, usable=True, rootless=bool(security.get("rootless"))
+        name=name,
+        version=version,
+        usable=True,
+        rootless=rootless,
+        remote=bool(host.get("serviceIsRemote")),
+        cgroup=str(host.get("cgroupVersion") or ""),
+        storage=str(store.get("graphDriverName") or ""),
+        storage_root=str(store.get("graphRoot") or ""),
+        selinux=bool(security.get("selinuxEnabled")),
+        limits=_podman_limits(host) if rootless else frozenset(Limit),
     )
+
+
+def _podman_limits(host: Mapping[str, Any]) -> frozenset[Limit]:
+    """Without root, podman limits what systemd has delegated to the user, on cgroup v2 only."""
+    if host.get("cgroupVersion") == "v1":
+        return frozenset()
+    if "cgroupControllers" not in host:
+        return frozenset(Limit)
+    names = {Limit.CPUS: "cpu", Limit.MEMORY: "memory"}
+    delegated = set(host.get("cgroupControllers") or ())
+    return frozenset(limit for limit, name in names.items() if name in delegated)
 
 
 def _no_podman(answer: Captured) -> EngineStatus:
@@ -404,6 +576,50 @@ def _cause(message: str) -> str:
 # --- images --------------------------------------------------------------------------------------
 
 
+_RUN_HINTS = (
+    (
+        r"setrlimit|rlimit",
+        (
+            "this host may not raise limits (it lacks CAP_SYS_RESOURCE): engine.create-args = "
+            '["--ulimit=nofile={files}:{files}", "--ulimit=nproc={processes}:{processes}"], or '
+            "default_ulimits in containers.conf"
+        ),
+    ),
+    (
+        r"cgroups in hybrid mode",
+        (
+            "crun refuses control groups v1 and v2 side by side: `apt-get install runc`, and "
+            'runtime = "runc" in [engine] of containers.conf'
+        ),
+    ),
+    (
+        r"slirp4netns|pasta|/dev/net/tun|netavark|\bCNI\b|iptables|nftables",
+        (
+            "the engine cannot make a network of its own here: engine.create-args = "
+            '["--network=host"]'
+        ),
+    ),
+    (
+        r"controller .*not available",
+        (
+            "the limits of [resources] need control groups that this host does not delegate: leave "
+            "them out, or log in through systemd (`loginctl enable-linger`)"
+        ),
+    ),
+)
+"""What engines say when a container does not start, and what to do; the first match counts."""
+
+
+def _filled(hint: str) -> str:
+    """Fill in the limits that containers may have here."""
+    files, processes = resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC
+    pid_max = 32768  # what processes get where nothing limits them (proc(5), pid_max)
+    most = resource.getrlimit(processes)[1]
+    return hint.replace("{files}", str(resource.getrlimit(files)[1])).replace(
+        "{processes}", str(pid_max if most < 0 else min(most, pid_max))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """One engine, and what all its commands of one check have in common."""
@@ -444,9 +660,12 @@ class _ImageChecker:
     image: str
     arch: Arch
 
-    def check(self, create_args: tuple[str, ...]) -> ImageCheck:
+    def check(self, create_args: tuple[str, ...], pull: Pull) -> ImageCheck:
         local = self._inspect()
-        if local is None or not (self._fits(local) or self._may_fit(local)):
+        here = local is not None and (self._fits(local) or self._may_fit(local))
+        if not here and pull == "never":
+            return self._not_here(local)
+        if not here or (pull == "always" and not self._is_local):
             refused = self._pull(local)
             if refused is not None:
                 return refused
@@ -552,10 +771,9 @@ class _ImageChecker:
         """Prove that the image can be executed, with the options of the build's container."""
         is_32_in_64 = self._platform not in local.platforms and self.arch is Arch.I686
         platform = OCI_PLATFORMS[Arch.X86_64] if is_32_in_64 else self._platform
-        has_network = any(re.match(r"--net(work)?(=|$)", arg) for arg in create_args)
+        # With the network the build will have: setting it up is what fails most without root.
         done, tail = self.session.run(
             *("run", "--rm", "--pull=never", f"--platform={platform}"),
-            *(() if has_network else ("--network=none",)),
             *create_args,
             "--entrypoint=/bin/true",
             self.image,
@@ -577,16 +795,28 @@ class _ImageChecker:
                 f"image {self.image} is not for {self._platform}: {last}",
                 f"name an image that has {self.arch}",
             )
+        hints = (_filled(hint) for sign, hint in _RUN_HINTS if re.search(sign, said))
+        own = f"try `{self.session.engine} run --rm --entrypoint=/bin/true {self.image}`"
         return self._bad(
             ImageFault.CANNOT_RUN,
             f"{self.session.engine} cannot run a container of {self.image}: {last}",
-            f"try `{self.session.engine} run --rm --entrypoint=/bin/true {self.image}`, "
-            "and see `orchestrator doctor`",
+            next(hints, f"{own}, and see docs/hosts.md"),
         )
 
     def _stopped(self, done: Finished, doing: str) -> ImageCheck:
         why = "cancelled" if done.cancelled else f"not done after {done.duration:.0f} s"
         return self._bad(ImageFault.STOPPED, f"{doing} image {self.image}: {why}")
+
+    def _not_here(self, local: _Local | None) -> ImageCheck:
+        if self._is_local:
+            return self._missing_local() if local is None else self._wrong_arch(local)
+        had = "" if local is None else f" (the local one is for {local.platforms[0]})"
+        return self._bad(
+            ImageFault.NOT_FOUND,
+            f"image {self.image.partition('@')[0]} is not here{had}, and must not be pulled",
+            f"`{self.session.engine} pull --platform={self._platform} {self.image}`, or "
+            'engine.pull = "missing"',
+        )
 
     def _missing_local(self) -> ImageCheck:
         return self._bad(

@@ -25,7 +25,7 @@ from orchestrator.models import Arch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.host.toolchain import Toolchain
+    from orchestrator.host.environment import Toolchain
 
 PROBE_TIMEOUT = 20.0
 DOWNLOAD_TIMEOUT = 900.0

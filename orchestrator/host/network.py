@@ -3,22 +3,29 @@
 A company host often has a private certificate authority, a proxy and its own package index. All
 three have to reach pip, uv, curl and git in every build, without being baked into an image and
 without a credential in an argument list or a log. So containers get proxies and index settings by
-name only (``--env=HTTPS_PROXY``): the engine reads the values from its own environment.
+name only (``--env=HTTPS_PROXY``): the engine reads the values from its own environment. Nothing of
+this is part of a build request, so none of it is in a cache key.
 """
 
 from __future__ import annotations
 
 import configparser
 import os
+import re
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 CONTAINER_CA = "/etc/orchestrator-ca.pem"
 """Where a container finds the host's CA bundle; no distribution has a file of that name."""
+
+CONTAINER_LINKS = "/opt/orchestrator-links"
+"""Where a container finds the host's directories of wheels, by number."""
 
 _CA_SETTINGS = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables that may name the host's bundle, in order of preference."""
@@ -37,8 +44,10 @@ _CA_CONSUMERS = (
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
 )
-"""OpenSSL and uv, pip, requests, curl, git: each one reads its own variable."""
+"""OpenSSL and uv, pip, requests, curl, git, cargo, node: each one reads its own variable."""
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
@@ -48,6 +57,8 @@ _INDEX = (
     "PIP_TRUSTED_HOST",
     "PIP_DEFAULT_TIMEOUT",
     "PIP_RETRIES",
+    "PIP_PROXY",
+    "PIP_NO_INDEX",
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
     "UV_INDEX_URL",
@@ -56,22 +67,23 @@ _INDEX = (
     "UV_INSECURE_HOST",
     "UV_HTTP_TIMEOUT",
     "UV_HTTP_RETRIES",
+    "UV_NO_INDEX",
+    "UV_OFFLINE",
 )
+
+_INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
+"""How uv is told the credentials of an index that has a name."""
 
 _HOST_ONLY = (
     # Paths, which mean nothing in a container, and what only makes sense together with them.
     "PIP_CONFIG_FILE",
     "PIP_FIND_LINKS",
-    "PIP_NO_INDEX",
-    "PIP_PROXY",
     "PIP_CLIENT_CERT",
     "PIP_KEYRING_PROVIDER",
     "NETRC",
     "SSL_CERT_DIR",
     "UV_CONFIG_FILE",
     "UV_FIND_LINKS",
-    "UV_NO_INDEX",
-    "UV_OFFLINE",
     "UV_PYTHON_INSTALL_MIRROR",
     "UV_PYPY_INSTALL_MIRROR",
     "UV_PYTHON_DOWNLOADS_JSON_URL",
@@ -83,10 +95,13 @@ _PIP_OPTIONS = (
     ("trusted-host", "PIP_TRUSTED_HOST"),
     ("timeout", "PIP_DEFAULT_TIMEOUT"),
     ("retries", "PIP_RETRIES"),
+    ("proxy", "PIP_PROXY"),
+    ("no-index", "PIP_NO_INDEX"),
 )
 """What a pip configuration file may say that a container has to know too."""
 
 _PIP_SYSTEM = Path("/etc/pip.conf")
+_UV_SYSTEM = Path("/etc/uv/uv.toml")
 
 _BASE = (
     "PATH",
@@ -125,6 +140,21 @@ _Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loopback:
+    """A service of this very machine that children are told to use.
+
+    Attributes:
+        variable: what names it (``HTTPS_PROXY``).
+        host: its address, one that means another machine inside a container.
+        port: its TCP port.
+    """
+
+    variable: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostNetwork:
     """What a child needs to reach the network as this process does.
 
@@ -133,19 +163,22 @@ class HostNetwork:
     Attributes:
         ca_bundle: PEM file with the certificate authorities this host trusts, symlinks
             resolved; None where there is none.
-        proxies: proxy variables, in the spelling of the host.
+        proxies: proxy variables, each in lower and in upper case.
         index: package index settings of pip and uv that make sense in a container too.
+        links: (variable, where pip or uv find wheels), for containers: directories of this
+            host, and addresses without credentials.
         host_only: settings for children on this host only.
     """
 
     ca_bundle: Path | None = None
     proxies: _Pairs = field(default=(), repr=False)
     index: _Pairs = field(default=(), repr=False)
+    links: tuple[tuple[str, tuple[Path | str, ...]], ...] = ()
     host_only: _Pairs = field(default=(), repr=False)
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> HostNetwork:
-        """Read the settings out of an environment, pip's configuration files and this host.
+        """Read the settings out of an environment, pip's and uv's files, and this host.
 
         Args:
             environ: usually `os.environ`; empty values count as unset, because an empty value
@@ -155,13 +188,21 @@ class HostNetwork:
         pip = _pip_config(given)
         candidates = [given[name] for name in _CA_SETTINGS if name in given]
         wanted = {variable: pip[option] for option, variable in _PIP_OPTIONS if option in pip}
+        wanted |= _uv_config(given)
         wanted |= {name: given[name] for name in _INDEX if name in given}
+        wanted |= {name: given[name] for name in given if _INDEX_LOGIN.fullmatch(name)}
         index = {name: value for name, value in wanted.items() if "file:" not in value}
-        spellings = [spelling for name in _PROXIES for spelling in (name, name.upper())]
+        links = {
+            "PIP_FIND_LINKS": given.get("PIP_FIND_LINKS", pip.get("find-links", "")).split(),
+            "UV_FIND_LINKS": given.get("UV_FIND_LINKS", "").split(","),
+        }
         return cls(
             ca_bundle=_first_file((*candidates, pip.get("cert", ""), *_CA_PATHS)),
-            proxies=_pick(given, spellings),
+            proxies=tuple(_both_cases(given)),
             index=tuple(index.items()),
+            links=tuple(
+                (name, places) for name, each in links.items() if (places := _places(each))
+            ),
             # An index in a directory of this host is no use in a container.
             host_only=(
                 *_pick(given, _HOST_ONLY),
@@ -184,13 +225,43 @@ class HostNetwork:
         if self.ca_bundle is not None:
             args.append(f"--volume={self.ca_bundle}:{CONTAINER_CA}:ro")
             args += [f"--env={name}={CONTAINER_CA}" for name in _CA_CONSUMERS]
+        args += self._link_args()
         args += [f"--env={name}={value}" for name, value in _QUIET.items()]
         args += [f"--env={name}" for name in self.container_client_env()]
         return tuple(args)
 
+    def _link_args(self) -> Iterator[str]:
+        """Mount the directories of wheels, and tell pip and uv where they are then."""
+        places = [each for _, places in self.links for each in places if isinstance(each, Path)]
+        there = {
+            folder: f"{CONTAINER_LINKS}/{number}"
+            for number, folder in enumerate(dict.fromkeys(places))
+        }
+        yield from (f"--volume={folder}:{place}:ro" for folder, place in there.items())
+        for name, wanted in self.links:
+            separator = "," if name.startswith("UV_") else " "
+            inside = (there[each] if isinstance(each, Path) else each for each in wanted)
+            yield f"--env={name}={separator.join(inside)}"
+
     def container_client_env(self) -> dict[str, str]:
         """Return what the engine's client has to have in its environment for `container_args`."""
         return dict(self.proxies + self.index)
+
+    def loopbacks(self) -> tuple[Loopback, ...]:
+        """Return the proxies and indexes that run on this host, each address once.
+
+        A container has a loopback address of its own: unless it shares the host's network, it
+        finds nothing there.
+        """
+        found: dict[tuple[str, int], Loopback] = {}
+        for name, value in self.proxies + self.index:
+            if name.lower() == "no_proxy":
+                continue
+            for word in value.replace(",", " ").split():
+                place = _loopback(name, word)
+                if place is not None:
+                    found.setdefault((place.host, place.port), place)
+        return tuple(found.values())
 
 
 _QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
@@ -211,6 +282,48 @@ def base_env(environ: Mapping[str, str]) -> dict[str, str]:
     return env | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 
+def _both_cases(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Return the proxies in both spellings: curl reads one in lower case only, others the other."""
+    for name in _PROXIES:
+        spellings = (name, name.upper())
+        values = [given[each] for each in spellings if each in given]
+        if values:
+            yield from ((each, given.get(each, values[0])) for each in spellings)
+
+
+def _places(entries: Iterable[str]) -> tuple[Path | str, ...]:
+    """Return what a container can use of find-links: directories that exist, plain addresses."""
+    found: list[Path | str] = []
+    for entry in entries:
+        parts = urlsplit(entry)
+        if parts.scheme in {"http", "https"}:
+            found += [] if parts.username else [entry]
+            continue
+        path = Path(unquote(parts.path) if parts.scheme == "file" else entry).expanduser()
+        # A colon would end the path in the engine's --volume.
+        if entry and path.is_dir() and ":" not in str(path):
+            found.append(path.resolve())
+    return tuple(found)
+
+
+_HERE = re.compile(r"localhost|::1|0\.0\.0\.0|127(\.\d+){3}")
+
+
+def _loopback(variable: str, word: str) -> Loopback | None:
+    # UV_INDEX has `name=https://...`; a proxy may be given without its scheme.
+    address = re.sub(r"^[\w-]+=", "", word)
+    url = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    if not _HERE.fullmatch(host):
+        return None
+    default = 443 if parts.scheme.endswith("https") else 80
+    return Loopback(variable=variable, host=host, port=port or default)
+
+
 def _pick(given: Mapping[str, str], names: Iterable[str]) -> _Pairs:
     return tuple((name, given[name]) for name in names if name in given)
 
@@ -225,6 +338,43 @@ def _first_file(candidates: Iterable[str]) -> Path | None:
         except OSError:
             continue
     return None
+
+
+def _uv_config(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what uv's own files say of indexes, the user's file last, as uv merges them."""
+    home = Path(given.get("HOME", "/nonexistent"))
+    user = Path(given.get("XDG_CONFIG_HOME") or home / ".config", "uv", "uv.toml")
+    own = given.get("UV_CONFIG_FILE", "")
+    files = [Path(own)] if own else [_UV_SYSTEM, user]
+    if given.get("UV_NO_CONFIG"):
+        files = []
+    found: dict[str, str] = {}
+    for file in files:
+        try:
+            options = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # uv will say what is wrong with it
+        found |= dict(_uv_indexes(options))
+    return found
+
+
+def _uv_indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Translate the tables of uv.toml into uv's variables."""
+    indexes = [each for each in options.get("index", ()) if isinstance(each, dict)]
+    others = []
+    for each in indexes:
+        url, name = str(each.get("url", "")), each.get("name")
+        if each.get("default"):
+            yield "UV_DEFAULT_INDEX", url
+        elif not each.get("explicit"):
+            others.append(f"{name}={url}" if name else url)
+    if others:
+        yield "UV_INDEX", " ".join(others)
+    for key in ("index-url", "index-strategy"):
+        if isinstance(options.get(key), str):
+            yield f"UV_{key.upper().replace('-', '_')}", options[key]
+    if extra := options.get("extra-index-url"):
+        yield "UV_EXTRA_INDEX_URL", " ".join(map(str, extra))
 
 
 def _pip_config(given: Mapping[str, str]) -> dict[str, str]:

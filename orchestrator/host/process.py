@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.host.secrets import masked, redactor
 
 TICK = 0.05
 """Seconds between two looks at the child, the clock and the cancel token."""
@@ -80,12 +81,14 @@ class Finished:
         duration: wall-clock seconds.
         timed_out: whether it was stopped because its time was up.
         cancelled: whether it was stopped because the run was cancelled.
+        cpu_seconds: CPU time, user and system, of it and of all it started and waited for.
     """
 
     returncode: int
     duration: float
     timed_out: bool
     cancelled: bool
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +97,8 @@ class Captured:
 
     Attributes:
         returncode: exit status; 127 when there is no such program, 124 when it took too long.
-        stdout: all of its standard output.
-        stderr: all of its standard error, or why it could not be started.
+        stdout: all of its standard output, as it is.
+        stderr: all of its standard error, credentials hidden, or why it could not be started.
     """
 
     returncode: int
@@ -113,7 +116,7 @@ class Captured:
         for text in (self.stderr, self.stdout):
             lines = text.strip().splitlines()
             if lines:
-                return lines[-1].strip()
+                return masked(lines[-1].strip())
         return ""
 
 
@@ -162,6 +165,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     log: TextSink | LineCallback,
     on_line: LineCallback | None = None,
     timeout: float | None = None,
+    until: Callable[[], float | None] | None = None,
     cancel: Cancel | None = None,
     grace: Grace | None = None,
     pass_fds: Sequence[int] = (),
@@ -170,6 +174,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
 
     stdout and stderr are one stream, decoded as UTF-8 with replacement characters; stdin is
     /dev/null. Programs that the child leaves behind in its session are killed when it ends.
+    Credentials in URLs of its environment are hidden wherever it prints them.
 
     Args:
         argv: program (looked up on `env`'s PATH) and arguments.
@@ -178,6 +183,8 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         log: gets every line: a text file (with line ends) or a callable (without).
         on_line: also gets every line, for progress.
         timeout: seconds after which it is stopped.
+        until: asked again and again for the `time.monotonic` at which it is stopped, for a limit
+            that changes as it goes from step to step; None for no limit.
         cancel: stops it when set; already set: nothing is started.
         grace: how long it may take to stop.
         pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
@@ -189,16 +196,18 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel = cancel or Cancel()
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
-    lines = _Lines(_callbacks(log, on_line))
+    lines = _Lines(_callbacks(log, on_line), redactor(env))
     child = _start(argv, env, cwd, pass_fds)
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
         tree = _Tree(child.pid)
-        stack.callback(_reap, child)
+        cpu = [0.0]
+        stack.callback(_reap, child, cpu)
         stack.enter_context(cancel.registered(tree))
         stack.callback(tree.signal, signal.SIGKILL)
-        watch = _Watch(tree, started, timeout, cancel, grace or Grace())
+        end = None if timeout is None else started + timeout
+        watch = _Watch(tree, until or (lambda: end), cancel, grace or Grace())
         try:
             _pump(child, tree, lines, watch)
         except BaseException:
@@ -211,6 +220,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         timed_out=watch.timed_out,
         # `set` interrupts at once, so the program may have stopped before the watch looked.
         cancelled=watch.cancelled or (cancel.is_set() and not watch.timed_out),
+        cpu_seconds=cpu[0],
     )
 
 
@@ -256,7 +266,7 @@ def capture(
         stdout, stderr = (_read_all(stream.fileno(), errors) for stream in (out, err))
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
         stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
-    return Captured(returncode=returncode, stdout=stdout, stderr=stderr)
+    return Captured(returncode=returncode, stdout=stdout, stderr=redactor(env or {})(stderr))
 
 
 class Tail:
@@ -286,8 +296,9 @@ class Tail:
 class _Lines:
     """Cuts a stream of bytes into lines of text."""
 
-    def __init__(self, callbacks: Sequence[LineCallback]) -> None:
+    def __init__(self, callbacks: Sequence[LineCallback], redact: Callable[[str], str]) -> None:
         self._callbacks = callbacks
+        self._redact = redact
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pieces: list[str] = []
         self._held = 0
@@ -315,7 +326,7 @@ class _Lines:
         self._held += len(text)
 
     def _emit(self) -> None:
-        line = "".join(self._pieces).removesuffix("\r")
+        line = self._redact("".join(self._pieces).removesuffix("\r"))
         self._pieces.clear()
         self._held = 0
         for callback in self._callbacks:
@@ -326,12 +337,12 @@ class _Watch:
     """Decides when a program has to stop, and raises the pressure until it does."""
 
     def __init__(
-        self, tree: _Tree, started: float, timeout: float | None, cancel: Cancel, grace: Grace
+        self, tree: _Tree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
     ) -> None:
         self.timed_out = False
         self.cancelled = False
         self._tree = tree
-        self._end = None if timeout is None else started + timeout
+        self._until = until
         self._cancel = cancel
         self._steps = deque(
             [
@@ -346,7 +357,8 @@ class _Watch:
         now = time.monotonic()
         if not (self.timed_out or self.cancelled):
             self.cancelled = self._cancel.is_set()
-            self.timed_out = not self.cancelled and self._end is not None and now >= self._end
+            end = self._until()
+            self.timed_out = not self.cancelled and end is not None and now >= end
         if (self.timed_out or self.cancelled) and self._steps and now >= self._next:
             number, patience = self._steps.popleft()
             self._next = now + patience
@@ -459,8 +471,11 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
-    child.wait()
+def _reap(child: subprocess.Popen[bytes], cpu: list[float]) -> None:
+    """Wait for a child that has ended or will, and say what CPU time it took."""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    cpu[0] = usage.ru_utime + usage.ru_stime
     if child.stdout is not None:
         child.stdout.close()
 

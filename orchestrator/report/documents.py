@@ -83,6 +83,8 @@ class Facts(Document):
     """Other Pythons that an abi3 wheel is tested on."""
     needs: tuple[str, ...]
     """IDs of the libraries whose outputs go into its source."""
+    publish: tuple[str, ...] = ()
+    """Where the wheel is meant to go."""
     library: str | None
     """The library's name; null for a wheel."""
 
@@ -242,6 +244,38 @@ class InspectDocument(Document):
     """In the order given."""
 
 
+# verify --json
+
+
+class VerifiedFile(Document):
+    """A file that cannot be read as a wheel at all."""
+
+    path: str
+    """Where the file is, as given."""
+    ok: bool
+    """Whether it is what it says: no finding is an error."""
+    problems: tuple[Finding, ...]
+    """What was found."""
+
+
+class VerifiedWheel(Wheel):
+    """A wheel, and what was found."""
+
+    path: str
+    """Where the file is, as given."""
+    ok: bool
+    """Whether it is what it says: no finding is an error."""
+
+
+class VerifyDocument(Document):
+    """`orchestrator verify --json`."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    """The version of this schema."""
+    wheels: tuple[VerifiedWheel | VerifiedFile, ...]
+    """In the order given."""
+
+
 # doctor --json
 
 
@@ -330,6 +364,8 @@ class Commands(Document):
     """Requirements of the test (PEP 508)."""
     timeout: int | None
     """Seconds it may take."""
+    timeouts: tuple[tuple[str, int], ...] = ()
+    """(step, seconds it may take) where there is a limit."""
 
 
 class Library(Document):
@@ -390,6 +426,27 @@ class Compilations(Document):
     """Compilations that had to be done."""
 
 
+class Container(Document):
+    """What a target's container was made by, and of."""
+
+    engine: str
+    """`docker` or `podman`."""
+    version: str
+    """The engine's version."""
+    rootless: bool
+    """Whether it runs without root."""
+    cgroup: str
+    """Version of the control groups; empty when the engine did not say."""
+    storage: str
+    """The storage driver; empty when the engine did not say."""
+    image: str
+    """The reference that was asked for."""
+    image_id: str
+    """The engine's ID of what that was."""
+    digest: str
+    """`name@sha256:...` in the registry; empty for a local image."""
+
+
 class Failure(Document):
     """Why a target has no wheel."""
 
@@ -443,6 +500,8 @@ class Result(Document):
     """What built it; null when nothing could."""
     backend_reason: str
     """Why that backend."""
+    container: Container | None = None
+    """What its container was made by, and of; null without one."""
     duration: Seconds
     """Wall-clock seconds."""
     version_parts: tuple[VersionPart, ...] = ()
@@ -477,8 +536,6 @@ class Result(Document):
     """What was planned; null where an earlier version wrote the file."""
     request: Request | None = None
     """What was built; null when no request could be made."""
-    image_digest: str | None = None
-    """What the image was: `name@sha256:...`, or the engine's ID of a local one."""
 
 
 class RunFacts(Document):
@@ -512,6 +569,7 @@ class ResultsDocument(Document):
 DOCUMENTS: Mapping[str, type[Document]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
+    "verify": VerifyDocument,
     "results": ResultsDocument,
     "doctor": DoctorDocument,
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrator.models import Status
+from orchestrator.host.secrets import masked
+from orchestrator.models import Severity, Status
 from orchestrator.report.logs import log_end
 from orchestrator.report.text import cleaned, is_secret, secrets_of
 
@@ -52,7 +53,7 @@ def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]
             {
                 "id": each.id,
                 **facts(each),
-                "env": {variable.name: variable.value for variable in each.env},
+                "env": {variable.name: masked(variable.value) for variable in each.env},
                 "key": keys[each.id],
             }
             for each in plan.targets
@@ -81,6 +82,7 @@ def facts(target: Target) -> dict[str, Any]:
         "covers": [dict(each) for each in target.covers],
         "test_pythons": list(target.test_pythons),
         "needs": list(target.needs),
+        "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
     }
 
@@ -107,6 +109,29 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
         "wheels": [
             {"path": cleaned(str(path)), **wheel(report), **_details(report)}
             for path, report in reports
+        ],
+    }
+
+
+def verify_document(
+    verdicts: Iterable[tuple[Path, tuple[Finding, ...], WheelReport | None]],
+) -> dict[str, Any]:
+    """Return ``verify --json``.
+
+    Args:
+        verdicts: a wheel, all that was found, and the report on it; None for a file that cannot be
+            read as a wheel at all.
+    """
+    return {
+        "schema": SCHEMA,
+        "wheels": [
+            {
+                "path": str(path),
+                "ok": not any(each.severity is Severity.ERROR for each in findings),
+                **({} if report is None else wheel(report)),
+                "problems": [finding(each) for each in findings],
+            }
+            for path, findings, report in verdicts
         ],
     }
 
@@ -241,6 +266,7 @@ def result(
         "status": outcome.status,
         "backend": outcome.backend,
         "backend_reason": outcome.backend_reason,
+        "container": None if outcome.container is None else asdict(outcome.container),
         "duration": round(outcome.duration, 3),
         "version_parts": [_part(each) for each in outcome.parts],
         "compiler_cache": _compilations(outcome.compiler_cache),
@@ -265,7 +291,6 @@ def result(
         "log_end": None if end is None else asdict(end),
         "target": None if planned is None else facts(planned),
         "request": None if request is None else _request(request),
-        "image_digest": outcome.image_digest or None,
     }
     env = () if planned is None else planned.env
     cleaned_document: dict[str, Any] = cleaned(

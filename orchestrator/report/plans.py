@@ -23,8 +23,8 @@ FEW = 12
 
 def table(plan: Plan) -> str:
     """Return the plan as text: targets, coverage, and what is excluded by which rule."""
-    header = ("target", "version", "image", "runner")
-    rows = [
+    header: tuple[str, ...] = ("target", "version", "image", "runner")
+    rows: list[tuple[str, ...]] = [
         (
             each.id,
             each.version or "-",
@@ -33,7 +33,14 @@ def table(plan: Plan) -> str:
         )
         for each in plan.targets
     ]
-    rows += [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
+    if any(each.publish for each in plan.targets):
+        header = (*header, "publish to")
+        rows = [
+            (*row, ", ".join(each.publish) or "nowhere")
+            for row, each in zip(rows, plan.targets, strict=True)
+        ]
+    more = ("",) * (len(header) - 3)
+    rows += [(e.id, "not known yet", e.questions[0].image, *more) for e in plan.undetermined]
     return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
 
 

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from orchestrator.errors import ExitCode
 from orchestrator.models import BuildResult, Failure, FailureKind, Status
-from orchestrator.report.logs import LogEnd, log_end
-from orchestrator.run.progress import STYLES, duration
+from orchestrator.run.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-
-TAIL = 15
-"""Lines of the end of a failed target's log that are shown."""
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -57,10 +53,14 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
     return table
 
 
-def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
+def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> RenderableType:
     """Return, for each target without a wheel, why, what to do, and where its log ends.
 
     Targets that cannot be built here for one and the same reason share a block.
+
+    Args:
+        results: how every target ended.
+        tails: whether the logs' last lines are among it; the progress has shown them already.
     """
     groups: dict[tuple[Failure, Path | None], list[BuildResult]] = {}
     for each in results:
@@ -76,23 +76,10 @@ def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
             text.append(f"  kept aside: {rejected}\n", style="default")
         if log is not None:
             text.append(f"  log: {log}\n", style="default")
-            if failure.kind is not FailureKind.BAD_WHEEL:
-                end = log_end(log, failure.step)
-                text.append("".join(f"  | {line}\n" for line in _lines(end)), style="dim")
+            if tails and failure.kind is not FailureKind.BAD_WHEEL:
+                text.append("".join(f"  | {line}\n" for line in tail(log)), style="dim")
         blocks.append(text)
     return Group(*blocks)
-
-
-def _lines(end: LogEnd | None) -> list[str]:
-    """Return the lines around the first error, and the last ones."""
-    if end is None:
-        return []
-    *before, last = end.excerpts
-    around = [line for each in before for line in (*each.text, "...")]
-    cut = max(len(last.text) - TAIL, 0)
-    if end.error is not None and end.error >= last.line:
-        cut = min(cut, end.error - last.line)
-    return [line for line in (*around, *last.text[cut:]) if line.strip()]
 
 
 def _by_machine(result: BuildResult) -> bool:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.host.secrets import HIDDEN, masked
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HIDDEN = "****"
-"""What stands in the place of a secret."""
-
-_USERINFO = re.compile(r"(?i)\b((?!ssh\b|git\+ssh\b)[a-z][a-z0-9+.-]*://)[^\s/@'\"<>]+(?=@)")
-_SSH_PASSWORD = re.compile(r"(?i)\b((?:git\+)?ssh://[^\s/@:'\"]+:)[^\s/@'\"]+(?=@)")
 _QUERY = re.compile(
     r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
     r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
@@ -54,10 +51,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text without the credentials of its URLs, and without the secrets given."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    if "://" not in text:
-        return text
-    text = _SSH_PASSWORD.sub(rf"\1{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}", text))
-    return _QUERY.sub(rf"\1{HIDDEN}", text)
+    return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
 
 
 def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:

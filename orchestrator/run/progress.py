@@ -1,19 +1,27 @@
-"""What a person sees while targets build: a live table in a terminal, plain lines elsewhere."""
+"""What a person sees while targets build: a live table in a terminal, plain lines elsewhere.
+
+Whatever is said of a target is one write: lines of targets that run at once cannot mix. What
+targets print themselves goes to a log file each; only the end of a failed one's is shown, in one
+block.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from orchestrator.models import BuildResult, Status, TargetId
+from orchestrator.models import BuildResult, FailureKind, Status, TargetId
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -26,12 +34,151 @@ STYLES = {
     Status.CANCELLED: "magenta",
 }
 
+HEARTBEAT = 180.0
+"""Seconds between two signs of life where nobody looks; CI systems end jobs that are silent."""
+
+TAIL = 15
+"""Lines of a failed target's log that are shown."""
+
+NAMED = 4
+"""Running targets that a sign of life names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
+class Running:
+    """One target that runs.
+
+    Attributes:
+        target_id: the target.
+        since: when it started; all times are `time.monotonic`.
+        step: its step.
+        step_since: when that began.
+    """
+
+    target_id: TargetId
     since: float
-    step: str = "start"
-    step_since: float = field(default=0.0)
+    step: str
+    step_since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How the run stands.
+
+    Attributes:
+        now: when.
+        running: what runs, the oldest first.
+        total: targets in all.
+        counts: how many have ended how.
+        resting: targets that wait for their next attempt.
+        left: seconds until the run is over, as far as earlier ones tell; None for unknown.
+        elapsed: seconds so far.
+        stopping: whether it is being stopped.
+    """
+
+    now: float
+    running: tuple[Running, ...]
+    total: int
+    counts: Mapping[Status, int]
+    resting: int
+    left: float | None
+    elapsed: float
+    stopping: bool
+
+    @property
+    def summary(self) -> str:
+        """All of it in one line, without what runs."""
+        ended = sum(self.counts.values())
+        parts = [f"{n} {status}" for status, n in self.counts.items() if n]
+        parts += [f"{self.resting} waiting to be tried again"] if self.resting else []
+        line = f"{ended}/{self.total} targets"
+        line += f" ({', '.join(parts)})" if parts else ""
+        line += f", {duration(self.elapsed)}"
+        line += f", about {duration(self.left)} left" if self.left is not None else ""
+        return line + ("; stopping" if self.stopping else "")
+
+
+class Books:
+    """Keeps account of a run; any thread may tell it something."""
+
+    def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
+        """Begin now.
+
+        Args:
+            total: targets in all.
+            expected: how long each target takes, in seconds; empty where nobody knows.
+        """
+        self._total = total
+        self.expected = expected
+        self._open = dict(expected)
+        self._began = time.monotonic()
+        self._running: dict[TargetId, Running] = {}
+        self._resting: set[TargetId] = set()
+        self._counts = dict.fromkeys(Status, 0)
+        self._stopping = False
+        self._most = 1
+        self._lock = threading.Lock()
+
+    def started(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        now = time.monotonic()
+        with self._lock:
+            self._resting.discard(target_id)
+            self._running[target_id] = Running(
+                target_id=target_id, since=now, step="start", step_since=now
+            )
+            self._most = max(self._most, len(self._running))
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        """See `Listener`."""
+        with self._lock:
+            found = self._running.get(target_id)
+            if found is not None:
+                now = time.monotonic()
+                self._running[target_id] = replace(found, step=name, step_since=now)
+
+    def resting(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        with self._lock:
+            self._running.pop(target_id, None)
+            self._resting.add(target_id)
+
+    def ended(self, result: BuildResult) -> None:
+        """See `Listener`."""
+        with self._lock:
+            self._running.pop(result.target_id, None)
+            self._resting.discard(result.target_id)
+            self._open.pop(result.target_id, None)
+            self._counts[result.status] += 1
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+        self._stopping = True
+
+    def view(self) -> View:
+        """Return how the run stands now."""
+        now = time.monotonic()
+        with self._lock:
+            return View(
+                now=now,
+                running=tuple(self._running.values()),
+                total=self._total,
+                counts=dict(self._counts),
+                resting=len(self._resting),
+                left=self._left(now),
+                elapsed=now - self._began,
+                stopping=self._stopping,
+            )
+
+    def _left(self, now: float) -> float | None:
+        """Seconds left: no less than the longest target needs, nor than all need together."""
+        if not self._open:
+            return None
+        rest = []
+        for target_id, seconds in self._open.items():
+            running = self._running.get(target_id)
+            rest.append(seconds if running is None else max(seconds - (now - running.since), 0.0))
+        return max(*rest, sum(rest) / self._most)
 
 
 def duration(seconds: float) -> str:
@@ -52,62 +199,152 @@ def outcome_line(result: BuildResult) -> str:
     return f"{result.status}  {kind}{failure.message}"
 
 
-class PlainProgress:
-    """One line for each event; log lines of parallel targets cannot interleave."""
+def tail(log: Path, lines: int = TAIL) -> list[str]:
+    """Return the last lines of a log; a log can be large, so only its end is read."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - 16_384, 0))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [harmless(line) for line in text.splitlines() if line.strip()][-lines:]
 
-    def __init__(self, console: Console, total: int) -> None:
-        """Print to ``console``; ``total`` targets will run."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(line: str) -> str:
+    """A line of a log without what a terminal would obey (ECMA-48)."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", line))
+
+
+def log_end(result: BuildResult, *, grouped: bool) -> str:
+    """Return the end of a failed target's log as one block; nothing where that tells nothing.
+
+    Args:
+        result: how it ended.
+        grouped: whether GitHub Actions shall fold it.
+    """
+    failure, log = result.failure, result.log
+    if failure is None or log is None or result.status is Status.CANCELLED:
+        return ""
+    lines = [] if failure.kind is FailureKind.BAD_WHEEL else tail(log)
+    if not lines:
+        return ""
+    # The bar also keeps a line of a log from being read as a command by GitHub Actions.
+    block = [f"  log: {log}", *(f"  | {line}" for line in lines)]
+    if grouped:
+        block = [f"::group::{result.target_id}: the log's end", *block, "::endgroup::"]
+    return "\n".join(block)
+
+
+class PlainProgress:
+    """A line when a target starts and when it ends, and now and then a sign of life."""
+
+    def __init__(
+        self,
+        console: Console,
+        books: Books,
+        *,
+        grouped: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Print to ``console``.
+
+        Args:
+            console: where to.
+            books: the run's.
+            grouped: whether GitHub Actions shall fold logs.
+            quiet: whether only failures are told.
+        """
         self._console = console
-        self._total = total
-        self._ended = 0
-        self._since: dict[TargetId, float] = {}
-        self._lock = threading.Lock()
+        self._books = books
+        self._grouped = grouped
+        self._quiet = quiet
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beats, name="signs of life", daemon=True)
 
     def __enter__(self) -> Self:
+        if not self._quiet:
+            self._heart.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        return None
+        self._over.set()
+        if self._heart.is_alive():
+            self._heart.join()
 
     def started(self, target_id: TargetId) -> None:
         """See `Listener`."""
-        self._since[target_id] = time.monotonic()
-        self._say(target_id, "started")
+        self._books.started(target_id)
+        seconds = self._books.expected.get(target_id)
+        about = "" if seconds is None else f" (about {duration(seconds)})"
+        self._tell(f"{target_id}: started{about}")
 
     def step(self, target_id: TargetId, name: str) -> None:
         """See `Listener`."""
-        elapsed = time.monotonic() - self._since.get(target_id, time.monotonic())
-        self._say(target_id, f"{name} (+{duration(elapsed)})")
+        self._books.step(target_id, name)
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """See `Listener`."""
+        self._books.resting(result.target_id)
+        self._tell(again_line(result, seconds))
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
-        self._ended += 1
-        count = f"[{self._ended}/{self._total}]"
-        self._say(result.target_id, f"{count} {outcome_line(result)} ({duration(result.duration)})")
+        self._books.ended(result)
+        if self._quiet and result.status is not Status.FAILED:
+            return
+        view = self._books.view()
+        count = f"[{sum(view.counts.values())}/{view.total}]"
+        line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
+        self._say("\n".join(filter(None, (line, log_end(result, grouped=self._grouped)))))
 
     def stopping(self) -> None:
         """See `Listener`."""
+        self._books.stopping()
         self._console.print("stopping: waiting for programs and containers to end", style="magenta")
 
-    def _say(self, target_id: TargetId, text: str) -> None:
-        with self._lock:
-            self._console.print(
-                f"{target_id}: {text}", markup=False, highlight=False, soft_wrap=True
-            )
+    def beat(self) -> None:
+        """Give a sign of life."""
+        view = self._books.view()
+        names = [
+            f"{each.target_id} ({each.step} {duration(view.now - each.step_since)})"
+            for each in view.running[:NAMED]
+        ]
+        more = len(view.running) - len(names)
+        names += [f"{more} more"] if more else []
+        self._tell(f"{view.summary}; running: {', '.join(names) or 'nothing'}")
+
+    def _beats(self) -> None:
+        while not self._over.wait(HEARTBEAT):
+            self.beat()
+
+    def _tell(self, text: str) -> None:
+        if not self._quiet:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def again_line(result: BuildResult, seconds: float) -> str:
+    """One line that says that a target is tried again."""
+    why = result.failure.message if result.failure is not None else result.status
+    return (
+        f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
+    )
 
 
 class LiveProgress:
-    """A table of what runs now, redrawn in place; targets that end scroll by above it."""
+    """A table of what runs now, redrawn in place; what targets end with scrolls by above it."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        """Draw on ``console``; ``total`` targets will run."""
+    def __init__(self, console: Console, books: Books) -> None:
+        """Draw on ``console`` how it stands in ``books``."""
         self._console = console
-        self._total = total
-        self._began = time.monotonic()
-        self._running: dict[TargetId, _Running] = {}
-        self._counts = dict.fromkeys(Status, 0)
-        self._stopping = False
-        self._lock = threading.Lock()
+        self._books = books
         # Transient: the table at the end of the run takes its place.
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
@@ -127,45 +364,90 @@ class LiveProgress:
 
     def started(self, target_id: TargetId) -> None:
         """See `Listener`."""
-        now = time.monotonic()
-        with self._lock:
-            self._running[target_id] = _Running(since=now, step_since=now)
+        self._books.started(target_id)
 
     def step(self, target_id: TargetId, name: str) -> None:
         """See `Listener`."""
-        with self._lock:
-            if target_id in self._running:
-                self._running[target_id] = replace(
-                    self._running[target_id], step=name, step_since=time.monotonic()
-                )
+        self._books.step(target_id, name)
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """See `Listener`."""
+        self._books.resting(result.target_id)
+        self._console.print(Text(again_line(result, seconds), style="yellow"))
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
-        with self._lock:
-            self._running.pop(result.target_id, None)
-            self._counts[result.status] += 1
+        self._books.ended(result)
         line = Text(f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})")
         line.stylize(STYLES[result.status])
-        self._console.print(line)
+        block = log_end(result, grouped=False)
+        # One call, so that nothing comes in between.
+        self._console.print(Group(line, Text(block, style="dim")) if block else line)
 
     def stopping(self) -> None:
         """See `Listener`."""
-        self._stopping = True
+        self._books.stopping()
 
     def _draw(self) -> RenderableType:
-        now = time.monotonic()
-        with self._lock:
-            rows = list(self._running.items())
-            ended = sum(self._counts.values())
-            counts = ", ".join(f"{n} {status}" for status, n in self._counts.items() if n)
-        title = f"{ended}/{self._total} targets"
-        title += f" ({counts})" if counts else ""
-        title += f", {duration(now - self._began)}"
-        title += "; stopping" if self._stopping else ""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for column in ("target", "step", "in step", "total"):
-            table.add_column(column, no_wrap=True, justify="right" if " " in column else "left")
-        for target_id, each in rows:
-            in_step, total = duration(now - each.step_since), duration(now - each.since)
-            table.add_row(target_id, each.step, in_step, total)
-        return table
+        return drawing(
+            self._books.view(),
+            self._books.expected,
+            width=self._console.width,
+            height=self._console.height,
+        )
+
+
+_COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
+"""Name, width, and the columns that a terminal must have for it; the target always has one."""
+
+
+def drawing(
+    view: View, expected: Mapping[TargetId, float], *, width: int, height: int
+) -> RenderableType:
+    """Return the table, no larger than the terminal: what is drawn above its edge stays there.
+
+    Args:
+        view: how the run stands.
+        expected: how long targets take.
+        width: columns of the terminal.
+        height: its lines.
+    """
+    known = any(each.target_id in expected for each in view.running)
+    names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
+    lines = [Text(view.summary, style="bold")]
+    # The summary, the table's head, the line for the rest, and the one the cursor is in.
+    rows = view.running[: max(height - 4, 0)]
+    if rows:
+        head = _line("target", {name: name for name in names}, names, width)
+        lines.append(Text(head, style="dim"))
+    lines += [
+        Text(_line(each.target_id, _times(each, view.now, expected), names, width)) for each in rows
+    ]
+    more = len(view.running) - len(rows)
+    if more and rows:
+        lines.append(Text(f"... and {more} more", style="dim"))
+    for each in lines:
+        each.no_wrap, each.overflow = True, "ellipsis"
+    return Group(*lines)
+
+
+def _times(each: Running, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
+    total = now - each.since
+    seconds = expected.get(each.target_id)
+    return {
+        "step": each.step,
+        "total": duration(total),
+        "in step": duration(now - each.step_since),
+        "left": "" if seconds is None else duration(max(seconds - total, 0.0)),
+    }
+
+
+def _line(target: str, cells: Mapping[str, str], names: Sequence[str], width: int) -> str:
+    widths = {name: size for name, size, _ in _COLUMNS if name in names}
+    room = max(width - 1 - sum(size + 2 for size in widths.values()), 1)
+    first = target if len(target) <= room else f"{target[: room - 1]}…"
+    columns = [first.ljust(room)]
+    for name, size in widths.items():
+        cell = cells[name][:size]
+        columns.append(cell.ljust(size) if name == "step" else cell.rjust(size))
+    return "  ".join(columns)

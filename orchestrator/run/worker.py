@@ -13,19 +13,22 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from packaging.version import Version
 
 from orchestrator.builders import compiler_cache
-from orchestrator.builders.base import Backend, Job
+from orchestrator.builders.base import Backend, Course, Job
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
+from orchestrator.builders.transient import is_transient
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Container,
     Demands,
     Failure,
     FailureKind,
@@ -42,12 +45,12 @@ from orchestrator.version import origins
 from orchestrator.wheel import Expected, Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orchestrator.host.process import Cancel
     from orchestrator.models import Target
 
-_NOT_A_PLATFORM = "any"
+_NOT_A_PLATFORM = {"any", "unknown"}
 
 Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
@@ -65,14 +68,18 @@ class Assignment:
         request: what to build.
         backend: what builds it.
         reason: why this backend.
+        container: what its container is made by and of; None without one.
         compilers: opens the compiler cache for it, given its private directory; None for a build
             without.
+        parallel: variables that say how many programs it may run at once.
     """
 
     request: BuildRequest
     backend: Backend
     reason: str
+    container: Container | None = None
     compilers: Compilers | None = None
+    parallel: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +121,26 @@ class Worker:
     _published: dict[str, TargetId] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def execute(self, assignment: Assignment) -> BuildResult:
-        """Build one target; every failure is part of the result."""
+    def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
+        """Build one target; every failure is part of the result.
+
+        Args:
+            assignment: the target, and what builds it.
+            attempt: which attempt it is; the log keeps those before.
+        """
         target = assignment.request.target
-        started = time.monotonic()
+        started, began = time.monotonic(), time.time()
+        course = Course(target.steps)
         log_file = self.places.logs / f"{target.id}.log"
         scratch = self.places.run / "targets" / target.id
         outcome: WheelReport | Failure | None = None
         try:
-            with log_file.open("w", encoding="utf-8", errors="replace") as log:
+            mode: Literal["w", "a"] = "w" if attempt == 1 else "a"
+            with log_file.open(mode, encoding="utf-8", errors="replace") as log:
+                if attempt > 1:
+                    log.write(f"\n==== attempt {attempt}\n\n")
                 _write_header(log, assignment)
-                outcome = self._attempt(assignment, scratch, log)
+                outcome = self._attempt(assignment, scratch, log, course)
         except OSError as error:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
@@ -139,14 +155,20 @@ class Worker:
             duration=time.monotonic() - started,
             rejected=self._rejected_wheel(target.id),
         )
-        return replace(result, compiler_cache=compiled)
+        return replace(
+            result,
+            started=began,
+            steps=course.steps,
+            cpu_seconds=course.cpu_seconds,
+            compiler_cache=compiled,
+        )
 
     def _attempt(
-        self, assignment: Assignment, scratch: Path, log: TextIO
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
     ) -> WheelReport | Failure | None:
         outcome: WheelReport | Failure | None
         try:
-            outcome = self._make(assignment, scratch, log)
+            outcome = self._make(assignment, scratch, log, course)
         except OSError as error:
             outcome = _system_failure(error)
         except OrchestratorError as error:
@@ -159,11 +181,12 @@ class Worker:
                 hint="please report it; the traceback is in the log",
             )
         if isinstance(outcome, Failure):
+            outcome = replace(outcome, transient=is_transient(outcome, course.tail))
             log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
         return outcome
 
     def _make(
-        self, assignment: Assignment, scratch: Path, log: TextIO
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
     ) -> WheelReport | Failure | None:
         """Build; None for a library, which has no wheel."""
         target = assignment.request.target
@@ -171,10 +194,12 @@ class Worker:
         scratch.mkdir(parents=True)
 
         def step(name: str) -> None:
+            course.enter(name)
             log.write(f"\n== {name}\n")
             self.step(target.id, name)
 
         def write(line: str) -> None:
+            course.tail.append(line)
             log.write(f"{line}\n")
             log.flush()
 
@@ -189,6 +214,8 @@ class Worker:
             step=step,
             cancel=self.cancel,
             compilers=None if assignment.compilers is None else assignment.compilers(scratch),
+            course=course,
+            parallel=assignment.parallel,
         )
         made = assignment.backend.build(job)
         if isinstance(made, Failure):
@@ -231,12 +258,12 @@ class Worker:
         external = target.steps.external
         try:
             final = self._rewrite(wheel, request, scratch / "final")
-            demands = _demands(target, final)
+            demands = demands_on(final, target)
             checked = verify(
                 final,
                 self.policies,
                 external=external,
-                expected=_expected(request),
+                expected=expected(request.target, request.source.name),
                 demands=demands,
             )
         except BadWheelError as error:
@@ -261,7 +288,7 @@ class Worker:
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
-        if seen.observed_tag == _NOT_A_PLATFORM:
+        if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
         elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
             # A tag with a policy would promise that what is missing is on every machine.
@@ -331,10 +358,15 @@ def _removed_on_error(path: Path) -> Iterator[Path]:
         raise
 
 
-def _expected(request: BuildRequest) -> Expected:
-    target = request.target
+def expected(target: Target, name: str) -> Expected:
+    """Return what a target's wheel must be.
+
+    Args:
+        target: the target.
+        name: the project's name; empty where it is not known, and then any is right.
+    """
     return Expected(
-        name=request.source.name,
+        name=name,
         version=target.version,
         build_tag=target.build_tag,
         python=target.python,
@@ -355,7 +387,7 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
     return any(each.rule == "external-library" for each in findings)
 
 
-def _demands(target: Target, final: Path) -> Demands:
+def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
     kept = target.steps.repair_refused is OnRefusal.KEEP
@@ -456,6 +488,7 @@ def _result(
         failure=failure,
         parts=assignment.request.target.parts,
         request=assignment.request,
+        container=assignment.container,
     )
 
 
@@ -466,6 +499,11 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.container is not None:
+        used = assignment.container
+        log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
     log.write(f"key      {assignment.request.key}\n")
-    log.writelines(f"env      {each.name}={each.value}  # {each.origin}\n" for each in target.env)
+    log.writelines(
+        f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
+    )
     log.flush()

@@ -389,19 +389,18 @@ class _Strings:
 
     def many(self, indices: Sequence[int]) -> list[str]:
         """Return many names; as `__getitem__`, but none is remembered."""
-        data, left = self._data, self._left
-        last = data.rfind(b"\0")
-        names = []
-        for index in indices:
-            if index > last:
-                raise MalformedElfError(f"string {index} is not in its string table")
-            stop = data.find(b"\0", index)
-            left -= stop - index
-            if left < 0:
-                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
-            names.append(data[index:stop].decode("utf-8", "backslashreplace"))
-        self._left = left
-        return names
+        if not indices:
+            return []
+        find, last = self._data.find, self._data.rfind(b"\0")
+        if (index := max(indices)) > last:
+            raise MalformedElfError(f"string {index} is not in its string table")
+        stops = [find(b"\0", index) for index in indices]
+        self._left -= sum(stops) - sum(indices)
+        if self._left < 0:
+            raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+        # No name has a NUL in it, so all can be decoded at once.
+        parts = [self._data[index:stop] for index, stop in zip(indices, stops, strict=True)]
+        return b"\0".join(parts).decode("utf-8", "backslashreplace").split("\0")
 
     def inits(self) -> frozenset[int]:
         """Where names are that may be a module's first function; faster than decoding all."""
@@ -570,11 +569,15 @@ class _Dynamic:
             if len(undefined) + len(places) > _MAX_UNDEFINED:
                 raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
             text = self._strings.many([names[i] for i in places])
-            for place, name in zip(places, text, strict=True):
-                number = numbers[place] & 0x7FFF if numbers else 0
-                library, version = versions.get(number, _UNVERSIONED)
-                undefined.append(Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK))
-            if inits:
+            kinds = [
+                versions.get(numbers[place] & 0x7FFF, _UNVERSIONED) if numbers else _UNVERSIONED
+                for place in places
+            ]
+            undefined += [
+                Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK)
+                for name, (library, version), place in zip(text, kinds, places, strict=True)
+            ]
+            if not inits.isdisjoint(names):
                 functions += (
                     name
                     for name, section, info in zip(names, sections, infos, strict=True)

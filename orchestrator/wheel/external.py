@@ -67,11 +67,12 @@ an exclude list without them grafted 890 MB of CUDA into a wheel (FACTS.md secti
 _WORD = re.compile(r"[^.*?\[\]]+")
 
 
-def resolve(names: Sequence[str]) -> tuple[str, ...]:
+def resolve(names: Sequence[str], *, where: str = "build.external") -> tuple[str, ...]:
     """Turn presets and patterns into patterns, each once, in order.
 
     Args:
         names: presets (``cuda``) and patterns over sonames (``libfoo.so*``).
+        where: where they were said, for the message.
 
     Raises:
         ConfigError: a plain word that is no preset.
@@ -85,7 +86,7 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
             known = ", ".join(PRESETS)
             raise ConfigError.of(
                 f"{name!r} is neither a preset ({known}) nor a pattern like 'libfoo.so*'",
-                where="build.external",
+                where=where,
                 hint=f"did you mean {close[0]!r}?" if close else "",
             )
         else:

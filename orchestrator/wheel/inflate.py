@@ -82,16 +82,21 @@ class Packed(NamedTuple):
     crc: int
     method: int
 
-    def head(self, count: int) -> bytes:
+    def head(self, count: int, pread: Callable[[int, int], bytes] | None = None) -> bytes:
         """Return the first few bytes of the content, at as little cost as can be.
+
+        Args:
+            count: how many.
+            pread: takes the place of `pread`.
 
         Raises:
             DamagedError: they cannot be read.
         """
+        read = pread or self.pread
         if self.method == STORED:
-            return self.pread(self.offset, min(count, self.compressed))
+            return read(self.offset, min(count, self.compressed))
         for amount in _ENOUGH:
-            data = self.pread(self.offset, min(amount, self.compressed))
+            data = read(self.offset, min(amount, self.compressed))
             try:
                 found = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
             except self.engine.error as error:

@@ -115,7 +115,7 @@ class Policies:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise EnvironmentProblemError.of(
                     f"auditwheel's {libc} policies cannot be read: {error!r}",
-                    hint="the toolchain is broken: remove it (`orchestrator doctor`: where)",
+                    hint="the toolchain is broken: `orchestrator toolchain sync` mends it",
                 ) from error
         return cls(found)
 

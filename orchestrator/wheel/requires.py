@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -9,6 +10,10 @@ from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_FOLD = re.compile(r"[\r\n]+[ \t]*")
+"""Where a long header goes on in the next line (core metadata: as in email)."""
 
 
 def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
@@ -40,7 +45,7 @@ def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
 def parsed(text: str) -> Requirement | None:
     """Return a requirement, None for one that tools before PEP 508 have written."""
     try:
-        requirement = Requirement(text)
+        requirement = Requirement(_FOLD.sub(" ", text))
         # Versions are read late; of too many digits Python makes no number (ValueError).
         hash(requirement.specifier)
     except ValueError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.errors import BadWheelError, ConfigError, clipped
 from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import WheelName, open_wheel
 from orchestrator.wheel.requires import pinned
@@ -206,7 +206,7 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
     names = Counter(renamed.get(entry.filename, entry.filename) for entry in archive.entries)
     if twice := [name for name, count in names.items() if count > 1]:
         raise BadWheelError.of(
-            f"directories of several versions hold what would become {twice[0]!r}",
+            clipped(f"directories of several versions hold what would become {twice[0]!r}"),
             where=archive.path.name,
             hint="build the wheel again in an empty directory",
         )
@@ -288,6 +288,7 @@ def _record(
         like.replaced(path=path, hash_=record_hash("sha256", content), size=str(len(content))).text
         for path, content in sorted(added.items())
     ]
+    signatures = record.signatures_of(archive)
     for row in record.read(archive):
         path = names.get(row.path, row.path)
         content = contents.get(row.path)
@@ -299,6 +300,6 @@ def _record(
             new = row.replaced(path=path, hash_=row.hash, size=row.size)
         else:
             new = row
-        if row.path not in record.signatures_of(archive):
+        if row.path not in signatures:
             lines.append(new.text)
     return "".join(lines).encode("utf-8")

@@ -13,9 +13,9 @@ from orchestrator.wheel.inflate import DamagedError
 from orchestrator.wheel.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.archive import Blocks, WheelArchive
     from orchestrator.wheel.inflate import Packed
 
 _THREADS = 2
@@ -61,20 +61,12 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
         algorithms: member -> hash algorithm (`hashlib` name) wanted for it. None when no hashes
             are wanted; then members that are not ELF files are not read beyond their first bytes.
     """
-    jobs: list[_Job] = []
-    for member in archive.members:
-        name = member.filename
-        packed = archive.packed(name)
-        algorithm = None if algorithms is None else algorithms[name]
-        if (job := _job(name, packed, algorithm)) is not None:
-            jobs.append(job)
-    results = dict(_run(jobs))
+    results = _run(archive, algorithms)
     elves: list[ElfMember] = []
     malformed: list[Broken] = []
     unreadable: list[Broken] = []
     hashes: dict[str, str] = {}
-    for job in jobs:
-        result = results[job.name]
+    for job, result in results:
         if isinstance(result, Broken):
             unreadable.append(result)
             continue
@@ -106,34 +98,47 @@ _Result = Broken | tuple[elf.ElfInfo | None, str]
 """Why a member cannot be read; or what it is as an ELF file, and why it is not a sound one."""
 
 
-def _job(name: str, packed: Packed, algorithm: str | None) -> _Job | None:
-    """Return what has to be done about a member."""
-    # Half of all members end so, and auditwheel does not look into them either.
-    may_be = packed.size >= len(elf.MAGIC) and not name.endswith(".py")
-    try:
-        is_elf = may_be and elf.is_elf(packed.head(len(elf.MAGIC)))
-    except DamagedError:
-        is_elf = True  # what cannot be begun is found out, and said, when it is read
-    if algorithm is None:
-        return _Job(name, packed, None, is_elf) if is_elf else None
-    return _Job(name, packed, hashlib.new(algorithm), is_elf)
-
-
-def _run(jobs: Sequence[_Job]) -> Iterator[tuple[str, _Result]]:
-    """Read the large members in threads, as inflating and hashing leave Python's lock alone.
+def _run(archive: WheelArchive, algorithms: Mapping[str, str] | None) -> list[tuple[_Job, _Result]]:
+    """Read the members, the large ones in threads: inflating and hashing leave Python's lock alone.
 
     There are few threads whatever the machine: each may hold tables of 100 MB.
     """
-    large = [job for job in jobs if job.packed.size > _LARGE]
+    blocks = archive.blocks()
+    done: dict[str, tuple[_Job, _Result]] = {}
     pool = ThreadPoolExecutor(_THREADS)
     try:
         # The largest first, so that none is left alone at the end.
-        some = sorted(large, key=lambda job: -job.packed.size)
-        waiting = [(job.name, pool.submit(_read, job)) for job in some]
-        yield from ((job.name, _read(job)) for job in jobs if job.packed.size <= _LARGE)
-        yield from ((name, future.result()) for name, future in waiting)
+        large = [member for member in archive.members if member.file_size > _LARGE]
+        waiting = [
+            (job, pool.submit(_read, job))
+            for member in sorted(large, key=lambda member: -member.file_size)
+            if (job := _job(archive, member.filename, algorithms, blocks))
+        ]
+        for member in archive.members:
+            if member.file_size <= _LARGE and (
+                job := _job(archive, member.filename, algorithms, blocks)
+            ):
+                done[job.name] = job, _read(job)
+        done |= {job.name: (job, future.result()) for job, future in waiting}
     finally:
         pool.shutdown(cancel_futures=True)
+    return [done[member.filename] for member in archive.members if member.filename in done]
+
+
+def _job(
+    archive: WheelArchive, name: str, algorithms: Mapping[str, str] | None, blocks: Blocks
+) -> _Job | None:
+    """Return what has to be done about a member."""
+    packed = archive.packed(name)
+    try:
+        is_elf = packed.size >= len(elf.MAGIC) and elf.is_elf(
+            packed.head(len(elf.MAGIC), blocks.read)
+        )
+    except DamagedError:
+        is_elf = True  # what cannot be begun is found out, and said, when it is read
+    if algorithms is None:
+        return _Job(name, packed, None, is_elf) if is_elf else None
+    return _Job(name, packed, hashlib.new(algorithms[name]), is_elf)
 
 
 def _read(job: _Job) -> _Result:

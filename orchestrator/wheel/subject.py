@@ -24,7 +24,7 @@ class Expected:
     """What a wheel was planned to be.
 
     Attributes:
-        name: the project's name, in any spelling.
+        name: the project's name, in any spelling; empty for any.
         version: the version, PEP 440.
         build_tag: the build tag, empty for none.
         python: ``cp312``, ``cp314t``, ``pp311``.

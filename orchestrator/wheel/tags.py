@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import BadWheelError
+from orchestrator.errors import BadWheelError, clipped
 from orchestrator.models import ElfFile, Finding, Libc, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelArchive, WheelName
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
+
+ANY = "any"
+"""The platform tag of a wheel without ELF files."""
+
+UNKNOWN = "unknown"
+"""No platform tag: a wheel has ELF files, of which none can be read."""
 
 _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
@@ -138,7 +144,9 @@ def summarise(
         except TangledError as error:
             raise BadWheelError.of(str(error), where=archive.path.name) from error
     sha256, size = digest or archive.digest()
-    tag, policy = "any", None
+    # Of a damaged file nobody knows what it needs: a wheel with nothing else is not for any
+    # platform.
+    tag, policy = UNKNOWN if found.malformed or found.unreadable else ANY, None
     if observation is not None:
         tag, policy = observation.tag, observation.policy
     modules = [module for module in map(extension_module, found.elves) if module]
@@ -156,7 +164,14 @@ def summarise(
         external_libs=observation.external_libs if observation else (),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
-        problems=(*_damage(found), *_external(observation, patterns), *_unreachable(observation)),
+        problems=tuple(
+            replace(each, message=clipped(each.message))
+            for each in (
+                *_damage(found),
+                *_external(observation, patterns),
+                *_unreachable(observation),
+            )
+        ),
     )
     return result, observation
 
@@ -295,6 +310,7 @@ def _damage(found: Scan) -> Iterator[Finding]:
 def _external(observation: Observation | None, patterns: Sequence[str]) -> Iterator[Finding]:
     if observation is None:
         return
+    promise = observation.policy.tag if observation.policy else f"any {observation.libc} tag"
     for library, members in observation.external_libs:
         if not external_libraries.allowed(library, patterns):
             more = f" and {len(members) - 1} more" if len(members) > 1 else ""
@@ -302,8 +318,9 @@ def _external(observation: Observation | None, patterns: Sequence[str]) -> Itera
                 rule="external-library",
                 message=(
                     f"{members[0]}{more} needs {library}, which is neither in the wheel nor "
-                    f'promised by {observation.tag}: graft it (repair = "auditwheel"), or list '
-                    "it in build.external when another package or the driver brings it"
+                    f"promised by {promise}: graft it (auditwheel repair), or allow it where "
+                    "another package or the driver brings it (--external; in matrix.toml "
+                    "build.external)"
                 ),
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import BadWheelError
+from orchestrator.errors import BadWheelError, clipped
 from orchestrator.models import Demands, Finding, Level, Severity
 from orchestrator.wheel import contents, record, rules
 from orchestrator.wheel import external as external_libraries
@@ -78,7 +78,8 @@ def verify(
         )
         every = (*rules.RULES, *contents.RULES)
         findings = [finding for rule in every for finding in rule(subject)]
-    return replace(report, problems=levelled((*report.problems, *findings), asked))
+    short = (replace(each, message=clipped(each.message)) for each in findings)
+    return replace(report, problems=levelled((*report.problems, *short), asked))
 
 
 def levelled(findings: Iterable[Finding], demands: Demands) -> tuple[Finding, ...]:

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.wheel.archive import (
@@ -68,8 +68,7 @@ class Edits:
     epoch: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+class _Written(NamedTuple):
     """An entry of the copy, for its zip directory."""
 
     entry: zipfile.ZipInfo
@@ -338,12 +337,13 @@ def _without(extra: bytes, unwanted: int) -> bytes:
 
 def _directory_entry(one: _Written) -> bytes:
     entry = one.entry
-    extra = _without(entry.extra, _EXTRA_ZIP64)
+    extra = _without(entry.extra, _EXTRA_ZIP64) if entry.extra else b""
     if extra and one.name != encoded(entry, entry.filename):
         extra = _without(extra, EXTRA_UNICODE_PATH)
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
-    if large := [value for value in values if value >= _MAX32]:
+    large = max(values) >= _MAX32 and [value for value in values if value >= _MAX32]
+    if large:
         extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
     time, date = _dos_time(entry)
     return (

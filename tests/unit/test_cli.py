@@ -19,7 +19,7 @@ from rich.console import Console
 
 import orchestrator.cli
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
-from orchestrator.host.doctor import Check, Level
+from orchestrator.host.checkup import Check, Level
 from orchestrator.models import (
     BackendName,
     BuildResult,
@@ -455,6 +455,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "test_pythons": [],
         "needs": [],
         "library": None,
+        "publish": [],
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
     assert len(key) == 64
@@ -656,9 +657,13 @@ def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, level: Level, code: E
             {"name": "engine", "status": str(level), "detail": "gone", "fix": "install it"},
         ],
     }
-    assert [str(each) for each in asked["arches"]] == ["x86_64", "s390x"]
-    assert asked["pythons"] == ("cp311", "cp312")
+    targets = asked["targets"]
+    assert sorted({str(each.arch) for each in targets}) == ["s390x", "x86_64"]
+    assert sorted({each.python for each in targets}) == ["cp311", "cp312"]
     assert "install it" in cli("doctor").out
+    cli("doctor", "--select", "arch=x86_64", "-j3")
+    assert {str(each.arch) for each in asked["targets"]} == {"x86_64"}
+    assert asked["jobs"] == 3
     assert cli("doctor", "--matrix=gone.toml").code == code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,12 +102,61 @@ def test_demands_on_the_command_line(cli: Cli) -> None:
         ("--size-budget=lots", "for instance 400MB"),
         ("--size-budget=0", "not a size"),
         ("--same", "two wheels, not 1"),
+        ("--external=cud", "--external: 'cud' is neither"),
     ],
 )
 def test_bad_options(cli: Cli, option: str, message: str) -> None:
     code, lines, err = cli("verify", option, wheel())
     assert (code, lines) == (ExitCode.CONFIG, [])
     assert message in err
+
+
+def test_json(cli: Cli) -> None:
+    good, bad = wheel(), wheel(version="2.0")
+    Path(bad).write_bytes(b"no zip")
+    code, lines, _ = cli("verify", "--json", "--rule=twine=warn", good, bad)
+    assert code == ExitCode.BAD_WHEEL
+    document = json.loads("\n".join(lines))
+    assert document["schema"] == 1
+    first, second = document["wheels"]
+    assert (first["path"], first["ok"], first["observed_tag"]) == (
+        *(good, True, "manylinux_2_17_x86_64"),
+    )
+    assert [each["rule"] for each in first["problems"]] == ["twine"]
+    assert (second["path"], second["ok"]) == (bad, False)
+    assert [each["rule"] for each in second["problems"]] == ["unreadable"]
+    assert "sha256" not in second
+
+
+MATRIX = """
+[axes]
+python = ["cp312", "cp313"]
+arch = ["x86_64"]
+
+[version]
+base = "1.0"
+
+[verify]
+rules = { twine = "off", no-licence = "off" }
+
+[[override]]
+when = { python = "cp313" }
+verify = { required = ["nowhere/*"] }
+"""
+
+
+def test_a_wheel_as_a_target_of_the_matrix(cli: Cli) -> None:
+    name = wheel(extra_info={})
+    Path("pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1.0"\n')
+    Path("matrix.toml").write_text(MATRIX)
+    assert cli("verify", "--target=cp312-manylinux_x86_64", name)[0] == ExitCode.OK
+    code, lines, _ = cli("verify", "--target=cp313-manylinux_x86_64", name)
+    assert code == ExitCode.BAD_WHEEL
+    assert [line.split(": ")[1] for line in lines[1:]] == ["planned-python", "required-file"]
+    options = ("--target=cp313-manylinux_x86_64", "--required=demo/*", "--rule=no-licence=warn")
+    lines = cli("verify", *options, name)[1]
+    assert [line.split(": ")[1] for line in lines[1:]] == ["planned-python", "no-licence"]
+    assert cli("verify", "--target=cp311-manylinux_x86_64", name)[0] == ExitCode.CONFIG
 
 
 def test_no_tool_sees_what_is_no_wheel(cli: Cli) -> None:
@@ -181,6 +231,15 @@ def test_a_wheel_without_elf_files_keeps_its_tag(cli: Cli) -> None:
     code, lines, err = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
     assert (code, lines) == (0, [f"new/{name}"])
     assert "no ELF file is in it" in err
+
+
+def test_a_damaged_elf_file_has_no_tag_that_could_be_found(cli: Cli) -> None:
+    name = wheel(members={EXTENSION: b"\x7fELF" + bytes(60)})
+    code, lines, err = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
+    assert (code, lines) == (ExitCode.BAD_WHEEL, [])
+    assert "is not a sound ELF file" in err
+    assert "say which --platform-tag" in err
+    assert not Path("new").exists()
 
 
 def test_the_time_of_normalised_members(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

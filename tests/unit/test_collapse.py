@@ -67,7 +67,8 @@ def test_what_it_changes_tells_targets_apart(setting: str) -> None:
 
 def test_runner_timeout_and_resources_make_no_other_wheel() -> None:
     rule = '[[override]]\nwhen = { cuda = "13.0" }\nrunner = "x"\n'
-    rule += "build = { timeout = 5 }\nresources = { cost = 3 }\n"
+    rule += "build = { timeout = 5, timeouts = { test = 3 } }\n"
+    rule += 'resources = { cost = 3, memory-per-job = "4 GiB" }\n'
     found = only(ONE + CUDA + rule)
     assert found.cost == 3.0
 

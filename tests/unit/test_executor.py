@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 from orchestrator.host.process import Cancel
 from orchestrator.models import BackendName, BuildResult, Failure, FailureKind, Status, TargetId
 from orchestrator.run.executors.local import Run
-from orchestrator.run.scheduler import State
+from orchestrator.run.scheduler import Amounts, Retries, Task, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ PATIENCE = 20.0
 IDS = tuple(TargetId(f"t{number}") for number in range(8))
 
 
-def result(target_id: TargetId, status: Status = Status.OK) -> BuildResult:
+def result(
+    target_id: TargetId, status: Status = Status.OK, *, transient: bool = False
+) -> BuildResult:
     return BuildResult(
         target_id=target_id,
         key="",
@@ -37,7 +40,7 @@ def result(target_id: TargetId, status: Status = Status.OK) -> BuildResult:
         duration=0.0,
         failure=None
         if status is Status.OK
-        else Failure(kind=FailureKind.CANCELLED, message="played"),
+        else Failure(kind=FailureKind.CANCELLED, message="played", transient=transient),
     )
 
 
@@ -48,6 +51,7 @@ class Ear:
     heard: list[str] = field(default_factory=list)
     on_started: Callable[[TargetId], object] = lambda _target: None
     on_ended: Callable[[TargetId], object] = lambda _target: None
+    on_resting: Callable[[float], object] = lambda _seconds: None
 
     def started(self, target_id: TargetId) -> None:
         self.heard.append(f"started {target_id}")
@@ -55,6 +59,10 @@ class Ear:
 
     def step(self, target_id: TargetId, name: str) -> None:
         self.heard.append(f"step {target_id} {name}")
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        self.heard.append(f"resting {result.target_id} {result.attempts}")
+        self.on_resting(seconds)
 
     def ended(self, result: BuildResult) -> None:
         self.heard.append(f"ended {result.target_id} {result.status}")
@@ -64,6 +72,18 @@ class Ear:
         self.heard.append("stopping")
 
 
+@dataclass(frozen=True)
+class Played:
+    """What the executor calls."""
+
+    build: Callable[[TargetId, int], BuildResult]
+    abandon: Callable[[TargetId, TargetId | None], BuildResult]
+    crashed: Callable[[TargetId, BaseException], BuildResult]
+
+    def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
+        return self.build(target_id, attempt)
+
+
 @dataclass
 class Stage:
     """What one test plays on."""
@@ -71,6 +91,7 @@ class Stage:
     ear: Ear = field(default_factory=Ear)
     cancel: Cancel = field(default_factory=Cancel)
     abandoned: list[TargetId] = field(default_factory=list)
+    crashes: list[BaseException] = field(default_factory=list)
 
     def run(
         self,
@@ -80,11 +101,36 @@ class Stage:
         slots: int = 2,
         fail_fast: bool = False,
     ) -> dict[TargetId, BuildResult]:
-        state = State(slots=slots, fail_fast=fail_fast, pending=IDS[:count])
-        run = Run(
-            state, execute=execute, abandon=self.abandon, listener=self.ear, cancel=self.cancel
+        return self.attempts(
+            lambda target_id, _attempt: execute(target_id),
+            count=count,
+            slots=slots,
+            fail_fast=fail_fast,
         )
+
+    def attempts(
+        self,
+        build: Callable[[TargetId, int], BuildResult],
+        *,
+        count: int = len(IDS),
+        slots: int = 2,
+        fail_fast: bool = False,
+        retries: Retries | None = None,
+    ) -> dict[TargetId, BuildResult]:
+        each = Amounts(slots=1, millicpus=1, memory=1, emulated=0)
+        state = prepared(
+            [Task(target_id=name, takes=each) for name in IDS[:count]],
+            Amounts(slots=slots, millicpus=slots, memory=slots, emulated=0),
+            fail_fast=fail_fast,
+            retries=retries,
+        )
+        calls = Played(build=build, abandon=self.abandon, crashed=self.crashed)
+        run = Run(state, calls, listener=self.ear, cancel=self.cancel, chance=lambda: 1.0)
         return dict(run.run())
+
+    def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
+        self.crashes.append(error)
+        return result(target_id, Status.FAILED)
 
     def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
         assert because is None
@@ -296,15 +342,56 @@ def test_it_runs_in_any_thread(stage: Stage) -> None:
     assert set(found) == set(IDS)
 
 
-def test_a_bug_comes_out_after_the_others_were_stopped(stage: Stage) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), SystemExit(3), MemoryError()])
+def test_a_thread_that_dies_is_one_failed_target_and_the_others_go_on(
+    stage: Stage, error: BaseException
+) -> None:
+    def execute(target_id: TargetId) -> BuildResult:
+        if target_id == IDS[1]:
+            raise error
+        return result(target_id)
+
+    found = stage.run(execute)
+
+    assert stage.crashes == [error]
+    assert found.pop(IDS[1]).status is Status.FAILED
+    assert {each.status for each in found.values()} == {Status.OK}
+    assert not stage.cancel.is_set()
+
+
+def test_a_system_without_another_thread_fails_one_target(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith(IDS[1]):
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    found = stage.run(result)
+
+    assert [str(each) for each in stage.crashes] == ["can't start new thread"]
+    assert found[IDS[1]].status is Status.FAILED
+    assert len(found) == len(IDS)
+
+
+def test_a_bug_of_the_listener_comes_out_after_the_others_were_stopped(stage: Stage) -> None:
     stopped: list[TargetId] = []
     other_runs = threading.Event()
+
+    def mischief(_target: TargetId) -> None:
+        message = "a bug"
+        raise RuntimeError(message)
+
+    stage.ear.on_ended = mischief
 
     def execute(target_id: TargetId) -> BuildResult:
         if target_id == IDS[0]:
             assert other_runs.wait(PATIENCE)
-            message = "a bug"
-            raise RuntimeError(message)
+            return result(target_id)
         other_runs.set()
         found = stage.until_cancelled(target_id)
         stopped.append(target_id)
@@ -316,3 +403,96 @@ def test_a_bug_comes_out_after_the_others_were_stopped(stage: Stage) -> None:
     # Not only told to stop: by the time the error is out, it has.
     assert stopped == [IDS[1]]
     assert stage.cancel.is_set()
+
+
+def test_a_result_says_in_which_slot_it_was_made(stage: Stage) -> None:
+    meet = threading.Barrier(2)
+
+    def execute(target_id: TargetId) -> BuildResult:
+        meet.wait(PATIENCE)
+        return result(target_id)
+
+    found = stage.run(execute, count=4)
+
+    assert sorted(str(each.slot) for each in found.values()) == ["0", "0", "1", "1"]
+    assert {each.attempts for each in found.values()} == {1}
+
+
+# Attempts
+
+AT_ONCE = Retries(limit=2, first=0.0)
+
+
+def test_what_failed_for_the_moment_is_tried_again(stage: Stage) -> None:
+    tries: list[tuple[TargetId, int]] = []
+
+    def build(target_id: TargetId, attempt: int) -> BuildResult:
+        tries.append((target_id, attempt))
+        well = target_id != IDS[0] or attempt == 3
+        return result(target_id, Status.OK if well else Status.FAILED, transient=True)
+
+    found = stage.attempts(build, count=2, slots=1, retries=AT_ONCE)
+
+    assert [attempt for each, attempt in tries if each == IDS[0]] == [1, 2, 3]
+    assert (found[IDS[0]].status, found[IDS[0]].attempts) == (Status.OK, 3)
+    assert found[IDS[1]].attempts == 1
+    about = [line for line in stage.ear.heard if IDS[0] in line]
+    assert about == [
+        "started t0",
+        "resting t0 1",
+        "started t0",
+        "resting t0 2",
+        "started t0",
+        "ended t0 ok",
+    ]
+
+
+def test_the_last_attempt_counts(stage: Stage) -> None:
+    found = stage.attempts(
+        lambda each, _attempt: result(each, Status.FAILED, transient=True), retries=AT_ONCE
+    )
+
+    assert {(each.status, each.attempts) for each in found.values()} == {(Status.FAILED, 3)}
+
+
+def test_what_fails_for_good_is_not_tried_again(stage: Stage) -> None:
+    found = stage.attempts(lambda each, _attempt: result(each, Status.FAILED), retries=AT_ONCE)
+
+    assert {each.attempts for each in found.values()} == {1}
+
+
+def test_ctrl_c_while_a_target_rests_says_what_failed_last(
+    stage: Stage, interrupt: Callable[[], None]
+) -> None:
+    """The wait would take an hour: that the test ends shows that nobody waits for it."""
+    stage.ear.on_resting = lambda _seconds: interrupt()
+
+    found = stage.attempts(
+        lambda each, _attempt: result(each, Status.FAILED, transient=True),
+        count=1,
+        retries=Retries(limit=1, first=3600.0, most=3600.0),
+    )
+
+    assert found[IDS[0]].status is Status.CANCELLED
+    failure = found[IDS[0]].failure
+    assert failure is not None
+    assert failure.message == "the run ended before attempt 2; the last one: played"
+    assert (found[IDS[0]].attempts, found[IDS[0]].slot) == (1, 0)
+
+
+def test_a_clock_that_is_set_neither_hurries_nor_holds_up_the_next_attempt(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the monotonic clock counts: the other one jumps between any two looks at it."""
+    jumps = iter(range(0, 10**9, 10**6))
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)) * (-1) ** len(stage.ear.heard))
+
+    found = stage.attempts(
+        lambda each, attempt: result(
+            each, Status.OK if attempt > 1 else Status.FAILED, transient=True
+        ),
+        count=3,
+        retries=Retries(limit=1, first=0.05),
+    )
+
+    assert {(each.status, each.attempts) for each in found.values()} == {(Status.OK, 2)}

@@ -54,7 +54,8 @@ READS = {"open", "read_text", "read_bytes", "getenv", "today", "now", "utcnow"}
 """Calls that look at the machine; a date is a value, today's is not."""
 
 PROGRAMS = {
-    f"builders.scripts.{name}" for name in ("cibw_options", "fetch_sdist", "repair", "scm_version")
+    f"builders.scripts.{name}"
+    for name in ("cibw_options", "fetch_sdist", "repair", "scm_version", "seed_venv")
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
 module may import them, and they may import nothing of ours."""

@@ -549,6 +549,7 @@ def request(  # noqa: PLR0913 - as make_request
     toolchain: str = "1" * 64,
     builder: str = "0.1.0",
     needs: tuple[str, ...] = (),
+    in_container: bool = True,
 ) -> BuildRequest:
     return make_request(
         which,
@@ -557,6 +558,7 @@ def request(  # noqa: PLR0913 - as make_request
         toolchain=Digest(toolchain),
         builder=builder,
         needs=[Digest(each) for each in needs],
+        in_container=in_container,
     )
 
 
@@ -576,6 +578,8 @@ SAME: dict[str, Callable[[], BuildRequest]] = {
     "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
+    "timeouts": lambda: request(with_steps(timeouts=(("test", 5),))),
+    "memory of a compiler": lambda: request(replace(TARGET, resources=Resources(memory_per_job=1))),
     "demands": lambda: request(replace(TARGET, demands=Demands(size_budget=1))),
     "resources": lambda: request(replace(TARGET, resources=Resources(cpus=1.0), cost=3.0)),
     "cells": lambda: request(replace(TARGET, covers=((("cuda", "13.0"),),), test_pythons=("x",))),
@@ -647,15 +651,20 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(Steps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
-        *("external", "normalise", "test_command", "test_requires", "timeout"),
+        *("external", "normalise", "test_command", "test_requires"),
+        *("timeout", "timeouts"),
     }
 
 
-def test_the_image_does_not_matter_to_the_direct_backend() -> None:
+def test_the_image_does_not_matter_to_a_build_on_the_host() -> None:
     other = replace(TARGET, image="manylinux_2_34")
 
-    direct = BackendName.DIRECT
-    assert request(other, backend=direct).key == request(backend=direct).key
+    def key(target: Target, *, in_container: bool) -> str:
+        return request(target, backend=BackendName.DIRECT, in_container=in_container).key
+
+    assert key(other, in_container=False) == key(TARGET, in_container=False)
+    assert key(other, in_container=True) != key(TARGET, in_container=True)
+    assert key(TARGET, in_container=True) != key(TARGET, in_container=False)
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:

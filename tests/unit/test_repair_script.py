@@ -30,6 +30,8 @@ class Script:
         self.dest = self.root / "dest"
         self.patchelf = self.root / "bin" / "patchelf"
         self.patchelf.parent.mkdir()
+        self.image = self.root / "image"
+        self.image.mkdir()
         self.has_patchelf("patchelf 0.19.1")
 
     def has_patchelf(self, said: str, code: int = 0) -> None:
@@ -43,7 +45,7 @@ class Script:
         asked = () if any(each.startswith("--refused") for each in options) else ("--refused=fail",)
         done = subprocess.run(
             [sys.executable, REPAIR_SCRIPT, *tools, *asked, *options, wheel, self.dest],
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            env={"PATH": f"{self.image}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             capture_output=True,
             text=True,
             check=False,
@@ -163,12 +165,47 @@ def test_newer_versions_of_patchelf_are_fine(script: Script) -> None:
         assert script(wheel(script.root))[0] == 0
 
 
-def test_a_python_that_is_too_old_for_auditwheel(script: Script) -> None:
-    """No Python is new enough for this one, which makes every one too old."""
+@pytest.fixture
+def too_new(script: Script) -> Path:
+    """No Python is new enough for this auditwheel, which makes every one too old."""
     site = script.root / "site"
     (site / "auditwheel-99.dist-info").mkdir(parents=True)
     text = "Metadata-Version: 2.1\nRequires-Python: >=3.99\n"
     (site / "auditwheel-99.dist-info" / "METADATA").write_text(text, encoding="utf-8")
-    code, verdict = script(wheel(script.root), site=site)
+    return site
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("", "none"),
+        ("echo auditwheel 6.1.1 installed at /x", "auditwheel 6.1.1"),
+        ("exit 1", "none"),
+        ("echo something else", "something else"),
+    ],
+)
+def test_a_python_that_is_too_old_for_auditwheel(
+    script: Script, too_new: Path, own: str, said: str
+) -> None:
+    if own:
+        (script.image / "auditwheel").write_text(f"#!/bin/sh\n{own}\n", encoding="utf-8")
+        (script.image / "auditwheel").chmod(0o755)
+    code, verdict = script(wheel(script.root), site=too_new)
     assert code == 3
-    assert verdict == "the locked auditwheel needs Python 3.99, which the image has not"
+    assert verdict == (
+        "the locked auditwheel needs Python 3.99, which the image has not, and its own auditwheel "
+        f"({said}) is not 6.2 or newer: install one of the two in the image"
+    )
+
+
+def test_the_images_own_auditwheel_where_the_locked_one_does_not_run(
+    script: Script, too_new: Path
+) -> None:
+    """The image's own is here the one that runs this test, started as an image would have it."""
+    start = f"#!{sys.executable}\nfrom auditwheel.main import main\nraise SystemExit(main())\n"
+    (script.image / "auditwheel").write_text(start, encoding="utf-8")
+    (script.image / "auditwheel").chmod(0o755)
+    code, verdict = script(wheel(script.root), site=too_new)
+    assert (code, verdict) == (0, "")
+    (name,) = script.made
+    assert "manylinux" in name

@@ -150,8 +150,8 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     made = builders.dumps(builders.result(replace(BUILT, log=log), root=tmp_path))
 
     assert "s3cr3t" not in made
-    assert "pw@" not in made
-    assert "https://****@host" in made
+    assert ":pw@" not in made
+    assert "https://me:****@host" in made
 
 
 def test_results_of_an_earlier_version_are_read() -> None:

@@ -9,30 +9,58 @@ import pytest
 from orchestrator.models import Status, TargetId
 from orchestrator.run.scheduler import (
     Abandon,
+    Amounts,
     Begun,
     CancelRunning,
+    Due,
     Ended,
     Event,
     Instruction,
     Interrupted,
+    Phase,
+    Rest,
+    Retries,
     Start,
     State,
+    Task,
+    prepared,
     step,
 )
 
 A, B, C, D = (TargetId(name) for name in "abcd")
+GIB = 1 << 30
 
 
-def state(*pending: TargetId, slots: int = 2, fail_fast: bool = False) -> State:
-    return State(slots=slots, fail_fast=fail_fast, pending=pending)
+def amounts(*, slots: int = 1, cpus: float = 1.0, memory: int = GIB, emulated: int = 0) -> Amounts:
+    return Amounts(slots=slots, millicpus=int(cpus * 1000), memory=memory, emulated=emulated)
+
+
+def task(name: str, *, needs: str = "", cost: float = 1.0, takes: Amounts | None = None) -> Task:
+    return Task(
+        target_id=TargetId(name),
+        needs=frozenset(map(TargetId, needs)),
+        cost=cost,
+        takes=takes or amounts(),
+    )
+
+
+def state(
+    *tasks: Task | str, slots: int = 2, fail_fast: bool = False, retries: Retries | None = None
+) -> State:
+    return prepared(
+        [task(each) if isinstance(each, str) else each for each in tasks],
+        amounts(slots=slots, cpus=64, memory=64 * GIB, emulated=slots),
+        fail_fast=fail_fast,
+        retries=retries,
+    )
 
 
 def ok(target: TargetId) -> Ended:
     return Ended(target_id=target, status=Status.OK)
 
 
-def failed(target: TargetId) -> Ended:
-    return Ended(target_id=target, status=Status.FAILED)
+def failed(target: TargetId, *, transient: bool = False) -> Ended:
+    return Ended(target_id=target, status=Status.FAILED, transient=transient)
 
 
 def after(first: State, *events: Event) -> tuple[State, tuple[Instruction, ...]]:
@@ -48,92 +76,125 @@ def starts(*targets: TargetId) -> tuple[Instruction, ...]:
     return tuple(Start(target_id=each) for each in targets)
 
 
+def again(target: TargetId, attempt: int) -> tuple[Instruction, ...]:
+    return (Start(target_id=target, attempt=attempt),)
+
+
+def lost(target: TargetId, because: TargetId) -> Instruction:
+    return Abandon(target_id=target, because=because)
+
+
+def running(now: State) -> tuple[TargetId, ...]:
+    return now.targets(Phase.RUNNING)
+
+
+# Slots
+
+
 def test_it_fills_the_slots_in_order() -> None:
-    now, said = after(state(A, B, C), Begun())
+    now, said = after(state("a", "b", "c"), Begun())
 
     assert said == starts(A, B)
-    assert now.running == {A, B}
-    assert now.pending == (C,)
+    assert running(now) == (A, B)
+    assert now.targets(Phase.PENDING) == (C,)
     assert not now.over
 
 
 def test_an_end_makes_room_for_the_next() -> None:
-    now, said = after(state(A, B, C, D), Begun(), ok(B))
+    now, said = after(state("a", "b", "c", "d"), Begun(), ok(B))
 
     assert said == starts(C)
-    assert now.running == {A, C}
+    assert running(now) == (A, C)
 
 
 def test_a_failure_does_not_stop_the_others() -> None:
-    now, said = after(state(A, B, C), Begun(), failed(A))
+    now, said = after(state("a", "b", "c"), Begun(), failed(A))
 
     assert said == starts(C)
     assert not now.stopping
 
 
 def test_it_is_over_when_the_last_one_ended() -> None:
-    now, said = after(state(A, B), Begun(), ok(B), failed(A))
+    now, said = after(state("a", "b"), Begun(), ok(B), failed(A))
 
     assert said == ()
     assert now.over
 
 
-def test_nothing_to_do_is_over_at_once() -> None:
+def test_nothing_to_do_is_over_before_it_begins() -> None:
     assert state().over
-    assert after(state(), Begun()) == (state(), ())
+    assert after(state(), Begun())[0].over
 
 
-def test_fail_fast_cancels_what_runs_and_abandons_the_rest() -> None:
-    now, said = after(state(A, B, C, D, fail_fast=True), Begun(), failed(A))
+def test_more_slots_than_targets() -> None:
+    assert after(state("a", slots=9), Begun())[1] == starts(A)
+
+
+def test_begun_twice_starts_nothing_twice() -> None:
+    now, _ = after(state("a", "b", "c"), Begun())
+
+    assert after(now, Begun()) == (now, ())
+
+
+def test_begun_again_when_all_is_done_starts_nothing() -> None:
+    now, _ = after(state("a"), Begun(), ok(A))
+
+    assert after(now, Begun()) == (now, ())
+
+
+def test_a_state_is_a_value() -> None:
+    first = state("a", "b", task("c", needs="a"))
+    same = state("a", "b", task("c", needs="a"))
+    now, _ = step(first, Begun())
+    one, two = step(now, ok(A)), step(now, failed(A))
+
+    assert first == same
+    assert step(now, ok(A)) == one
+    assert (one[1], two[1]) == (starts(C), (lost(C, A),))
+
+
+# Stopping
+
+
+def test_fail_fast_stops_what_runs_and_abandons_the_rest() -> None:
+    now, said = after(state("a", "b", "c", "d", fail_fast=True), Begun(), failed(A))
 
     assert said == (CancelRunning(), Abandon(target_id=C), Abandon(target_id=D))
-    assert now.stopping
-    assert now.running == {B}
     assert not now.over
+    assert after(now, failed(B))[0].over
 
 
-@pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
-def test_fail_fast_stops_at_whatever_is_not_ok(status: Status) -> None:
-    _, said = after(
-        state(A, B, slots=1, fail_fast=True), Begun(), Ended(target_id=A, status=status)
-    )
+def test_fail_fast_has_nothing_to_cancel_when_it_was_the_only_one() -> None:
+    now, said = after(state("a", "b", slots=1, fail_fast=True), Begun(), failed(A))
 
     assert said == (Abandon(target_id=B),)
-
-
-def test_fail_fast_goes_on_after_a_success() -> None:
-    assert after(state(A, B, slots=1, fail_fast=True), Begun(), ok(A))[1] == starts(B)
-
-
-def test_the_cancelled_ones_end_without_being_cancelled_again() -> None:
-    now, said = after(
-        state(A, B, C, fail_fast=True),
-        Begun(),
-        failed(A),
-        Ended(target_id=B, status=Status.CANCELLED),
-    )
-
-    assert said == ()
     assert now.over
 
 
-def test_ctrl_c_cancels_and_abandons() -> None:
-    now, said = after(state(A, B, C), Begun(), Interrupted())
+def test_ctrl_c_stops_what_runs_and_abandons_the_rest() -> None:
+    now, said = after(state("a", "b", "c"), Begun(), Interrupted())
 
     assert said == (CancelRunning(), Abandon(target_id=C))
-    assert now.running == {A, B}
+    assert running(now) == (A, B)
     assert not now.over
     assert after(now, ok(A), ok(B))[0].over
 
 
+def test_a_result_that_comes_in_while_stopping_is_kept() -> None:
+    now, _ = after(state("a", "b", "c"), Begun(), Interrupted(), ok(A), failed(B))
+
+    assert now.targets(Phase.OK) == (A,)
+    assert now.targets(Phase.FAILED) == (B,)
+
+
 def test_a_second_ctrl_c_changes_nothing() -> None:
-    once, _ = after(state(A, B, C), Begun(), Interrupted())
+    once, _ = after(state("a", "b", "c"), Begun(), Interrupted())
 
     assert after(once, Interrupted()) == (once, ())
 
 
 def test_ctrl_c_before_anything_started() -> None:
-    now, said = after(state(A, B), Interrupted())
+    now, said = after(state("a", "b"), Interrupted())
 
     assert said == (Abandon(target_id=A), Abandon(target_id=B))
     assert now.over
@@ -141,84 +202,61 @@ def test_ctrl_c_before_anything_started() -> None:
 
 
 def test_ctrl_c_after_the_last_one() -> None:
-    now, said = after(state(A), Begun(), ok(A), Interrupted())
+    now, said = after(state("a"), Begun(), ok(A), Interrupted())
 
     assert said == ()
     assert now.over
 
 
 def test_a_failure_while_stopping_does_not_stop_again() -> None:
-    now, said = after(state(A, B, C, fail_fast=True), Begun(), Interrupted(), failed(A))
+    now, said = after(state("a", "b", "c", fail_fast=True), Begun(), Interrupted(), failed(A))
 
     assert said == ()
-    assert now.running == {B}
+    assert running(now) == (B,)
 
 
 @pytest.mark.parametrize("target", [C, TargetId("never heard of")])
 def test_the_end_of_what_does_not_run_is_ignored(target: TargetId) -> None:
-    now, _ = after(state(A, B, C), Begun())
+    now, _ = after(state("a", "b", "c"), Begun())
 
     assert after(now, ok(target)) == (now, ())
 
 
 def test_a_late_failure_of_what_does_not_run_does_not_stop_the_run() -> None:
-    now, _ = after(state(A, B, C, fail_fast=True), Begun(), ok(A))
+    now, _ = after(state("a", "b", "c", fail_fast=True), Begun(), ok(A))
 
     assert after(now, failed(A)) == (now, ())
 
 
 def test_the_same_end_twice_counts_once() -> None:
-    now, said = after(state(A, B, C, D), Begun(), ok(A), ok(A))
+    now, said = after(state("a", "b", "c", "d"), Begun(), ok(A), ok(A))
 
     assert said == ()
-    assert now.running == {B, C}
-
-
-def test_more_slots_than_targets() -> None:
-    assert after(state(A, slots=9), Begun())[1] == starts(A)
-
-
-def test_begun_twice_starts_nothing_twice() -> None:
-    now, _ = after(state(A, B, C), Begun())
-
-    assert after(now, Begun()) == (now, ())
+    assert running(now) == (B, C)
 
 
 # Needs
 
 
-def needing(*pending: TargetId, slots: int = 2, fail_fast: bool = False, **on: str) -> State:
-    """``needing(A, B, b="a")``: B needs A."""
-    needs = {
-        TargetId(name): frozenset(TargetId(each) for each in letters)
-        for name, letters in on.items()
-    }
-    return State(slots=slots, fail_fast=fail_fast, pending=pending, needs=needs)
-
-
-def lost(target: TargetId, because: TargetId) -> Instruction:
-    return Abandon(target_id=target, because=because)
-
-
 def test_what_needs_others_starts_after_all_of_them() -> None:
-    first = needing(A, B, C, D, slots=4, c="ab")
+    first = state("a", "b", task("c", needs="ab"), "d", slots=4)
 
     now, said = after(first, Begun())
-    assert said == starts(A, B, D)
+    assert set(said) == set(starts(A, B, D))
     assert after(now, ok(A))[1] == ()
     assert after(now, ok(A), ok(B))[1] == starts(C)
     assert after(now, ok(B), ok(A))[1] == starts(C)
 
 
 def test_what_waits_does_not_hold_up_what_could_run() -> None:
-    now, said = after(needing(A, B, C, slots=2, b="a"), Begun())
+    now, said = after(state("a", task("b", needs="a"), "c"), Begun())
 
     assert said == starts(A, C)
-    assert now.pending == (B,)
+    assert now.targets(Phase.PENDING) == (B,)
 
 
 def test_what_needs_a_failure_is_abandoned_and_says_why_and_the_rest_goes_on() -> None:
-    first = needing(A, B, C, D, slots=1, b="a", c="b")
+    first = state("a", task("b", needs="a"), task("c", needs="b"), "d", slots=1)
 
     now, said = after(first, Begun(), failed(A))
     assert said == (lost(B, A), lost(C, B), *starts(D))
@@ -227,41 +265,279 @@ def test_what_needs_a_failure_is_abandoned_and_says_why_and_the_rest_goes_on() -
 
 @pytest.mark.parametrize("status", [s for s in Status if s is not Status.OK])
 def test_whatever_is_not_ok_is_no_result_to_build_with(status: Status) -> None:
-    _, said = after(needing(A, B, b="a"), Begun(), Ended(target_id=A, status=status))
+    first = state("a", task("b", needs="a"))
 
-    assert said == (lost(B, A),)
+    assert after(first, Begun(), Ended(target_id=A, status=status))[1] == (lost(B, A),)
 
 
 def test_two_failures_name_the_first_by_name_on_every_machine() -> None:
-    first = needing(A, B, C, D, slots=2, c="ba", d="ab")
-
+    first = state("a", "b", task("c", needs="ba"), task("d", needs="ab"))
     assert after(first, Begun(), failed(B))[1] == (lost(C, B), lost(D, B))
-    assert after(needing(C, D, c="ba", d="cba"), Begun())[1] == (lost(C, A), lost(D, A))
+
+    absent = state(task("c", needs="ba"), task("d", needs="cba"))
+    assert after(absent, Begun())[1] == (lost(C, A), lost(D, A))
 
 
 def test_what_needs_something_outside_the_run_is_abandoned_at_once() -> None:
-    now, said = after(needing(B, C, D, b="a", c="b"), Begun())
+    now, said = after(state(task("b", needs="a"), task("c", needs="b"), "d"), Begun())
 
     assert said == (lost(B, A), lost(C, B), *starts(D))
     assert after(now, ok(D))[0].over
 
 
-def test_fail_fast_abandons_what_waits_with_everything_else() -> None:
-    now, said = after(needing(A, B, C, D, fail_fast=True, c="a", d="b"), Begun(), failed(A))
+def test_what_needs_something_that_is_done_already_need_not_wait() -> None:
+    tasks = [task("b", needs="a"), task("c", needs="ab")]
+    first = prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB), done=[A])
 
+    assert after(first, Begun())[1] == starts(B)
+    assert after(first, Begun(), ok(B))[1] == starts(C)
+
+
+def test_fail_fast_abandons_what_waits_with_everything_else() -> None:
+    first = state("a", "b", task("c", needs="a"), task("d", needs="b"), fail_fast=True)
+
+    now, said = after(first, Begun(), failed(A))
     assert said == (CancelRunning(), Abandon(target_id=C), Abandon(target_id=D))
     assert not now.over
 
 
 def test_ctrl_c_abandons_what_waits() -> None:
-    now, said = after(needing(A, B, b="a"), Begun(), Interrupted())
+    now, said = after(state("a", task("b", needs="a")), Begun(), Interrupted())
 
     assert said == (CancelRunning(), Abandon(target_id=B))
-    assert after(now, ok(A)) == (replace(now, running=frozenset(), done=frozenset({A})), ())
+    done, said = after(now, ok(A))
+    assert said == ()
+    assert done.over
+    assert done.targets(Phase.OK) == (A,)
 
 
-def test_a_state_is_a_value() -> None:
-    first = state(A, B)
-    step(first, Begun())
+def test_a_circle_is_refused_rather_than_waited_for() -> None:
+    with pytest.raises(ValueError, match="circle"):
+        state("a", task("b", needs="c"), task("c", needs="b"))
 
-    assert first == replace(first, running=frozenset(), pending=(A, B))
+
+def test_two_tasks_of_one_id_are_refused() -> None:
+    with pytest.raises(ValueError, match="same ID"):
+        state("a", "a")
+
+
+# Order
+
+
+def test_the_longest_comes_first() -> None:
+    first = state(task("a", cost=1), task("b", cost=5), task("c", cost=3), slots=1)
+
+    assert after(first, Begun())[1] == starts(B)
+    assert after(first, Begun(), ok(B))[1] == starts(C)
+
+
+def test_equal_costs_keep_the_order_of_the_plan() -> None:
+    first = state("c", "a", "b", slots=3)
+
+    assert after(first, Begun())[1] == starts(C, A, B)
+
+
+def test_what_others_wait_for_counts_with_what_waits() -> None:
+    """a takes 1 and nothing waits for it; b takes 1, and d waits, which takes 8."""
+    first = state(
+        task("c", cost=7),
+        task("a", cost=1),
+        task("b", cost=1),
+        task("d", cost=8, needs="b"),
+        slots=1,
+    )
+
+    assert after(first, Begun())[1] == starts(B)
+    assert after(first, Begun(), ok(B))[1] == starts(D)
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    "takes",
+    [amounts(cpus=3), amounts(memory=3 * GIB), amounts(emulated=1)],
+    ids=["cpus", "memory", "emulation"],
+)
+def test_no_more_runs_than_there_is_room_for(takes: Amounts) -> None:
+    tasks = [task("a", takes=takes), task("b", takes=takes), task("c")]
+    first = prepared(tasks, amounts(slots=3, cpus=5, memory=5 * GIB, emulated=1))
+
+    now, said = after(first, Begun())
+    assert said == starts(A, C)
+    assert after(now, ok(C))[1] == ()
+    assert after(now, ok(A))[1] == starts(B)
+
+
+@pytest.mark.parametrize("takes", [amounts(cpus=9), amounts(memory=9 * GIB)])
+def test_what_is_larger_than_the_budget_runs_alone(takes: Amounts) -> None:
+    tasks = [task("a", takes=takes, cost=9), task("b"), task("c")]
+    first = prepared(tasks, amounts(slots=3, cpus=8, memory=8 * GIB))
+
+    assert first.oversized == (A,)
+    now, said = after(first, Begun())
+    assert said == starts(A)
+    assert after(now, ok(A))[1] == starts(B, C)
+
+
+def test_nothing_is_emulated_where_no_slot_is_for_it_but_alone() -> None:
+    tasks = [task("a", takes=amounts(emulated=1)), task("b")]
+    first = prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=0))
+
+    assert first.oversized == (A,)
+    assert after(first, Begun())[1] == starts(A)
+
+
+def big(name: str, *, needs: str = "") -> Task:
+    return task(name, needs=needs, cost=100, takes=amounts(cpus=2))
+
+
+def test_what_is_too_large_for_now_lets_others_pass() -> None:
+    first = prepared(
+        [task("a", cost=200), big("b"), task("c")], amounts(slots=3, cpus=2, memory=8 * GIB)
+    )
+
+    assert after(first, Begun())[1] == starts(A, C)
+
+
+def test_but_not_for_ever() -> None:
+    """b needs both CPUs; as many pass as there are slots, then one stays idle until b ran."""
+    small = [task(f"s{number}") for number in range(6)]
+    first = prepared(
+        [task("a", cost=200), big("b"), *small], amounts(slots=2, cpus=2, memory=8 * GIB)
+    )
+
+    now, said = after(first, Begun())
+    assert said == (*starts(A), *starts(TargetId("s0")))
+    now, said = after(now, ok(TargetId("s0")))
+    assert said == starts(TargetId("s1"))
+    now, said = after(now, ok(TargetId("s1")))
+    assert said == ()
+    assert after(now, ok(A))[1] == starts(B)
+
+
+def test_what_waits_for_emulation_holds_up_nobody_else() -> None:
+    slow = amounts(emulated=1)
+    tasks = [task("a", takes=slow, cost=9), task("b", takes=slow, cost=9)]
+    tasks += [task(f"s{number}") for number in range(6)]
+    now, _ = after(prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=1)), Begun())
+
+    for number in range(5):
+        now, said = after(now, ok(TargetId(f"s{number}")))
+        assert said == starts(TargetId(f"s{number + 1}"))
+    assert after(now, ok(A))[1] == starts(B)
+
+
+# Attempts
+
+TWICE = Retries(limit=2, first=10.0, most=15.0)
+
+
+def test_a_passing_failure_rests_and_is_tried_again() -> None:
+    now, said = after(state("a", slots=1, retries=TWICE), Begun(), failed(A, transient=True))
+
+    assert said == (Rest(target_id=A, seconds=10.0),)
+    assert not now.over
+    now, said = after(now, Due(target_id=A))
+    assert said == again(A, 2)
+    assert after(now, ok(A))[0].over
+
+
+def test_the_wait_grows_up_to_its_limit_and_attempts_end() -> None:
+    now, _ = after(state("a", slots=1, retries=TWICE), Begun(), failed(A, transient=True))
+    now, said = after(now, Due(target_id=A), failed(A, transient=True))
+    assert said == (Rest(target_id=A, seconds=15.0),)
+
+    now, said = after(now, Due(target_id=A))
+    assert said == again(A, 3)
+    now, said = after(now, failed(A, transient=True))
+    assert said == ()
+    assert now.over
+    assert now.targets(Phase.FAILED) == (A,)
+
+
+def test_half_of_a_wait_is_chance() -> None:
+    assert [TWICE.wait(1, jitter) for jitter in (0.0, 0.5, 1.0)] == [5.0, 7.5, 10.0]
+    assert Retries(limit=99).wait(10_000, 1.0) == Retries().most
+
+
+def test_a_failure_for_good_is_never_tried_again() -> None:
+    now, said = after(state("a", retries=TWICE), Begun(), failed(A))
+
+    assert said == ()
+    assert now.over
+
+
+def test_without_retries_a_passing_failure_is_a_failure() -> None:
+    assert after(state("a"), Begun(), failed(A, transient=True))[0].over
+
+
+def test_what_rests_takes_nothing() -> None:
+    first = state("a", "b", slots=1, retries=TWICE)
+
+    now, said = after(first, Begun(), failed(A, transient=True))
+    assert said == (Rest(target_id=A, seconds=10.0), *starts(B))
+    assert after(now, Due(target_id=A))[1] == (), "its slot is taken"
+    assert after(now, Due(target_id=A), ok(B))[1] == again(A, 2)
+    assert after(now, ok(B), Due(target_id=A))[1] == again(A, 2)
+
+
+def test_what_needs_something_that_rests_goes_on_waiting() -> None:
+    first = state("a", task("b", needs="a"), retries=TWICE)
+
+    now, said = after(first, Begun(), failed(A, transient=True))
+    assert said == (Rest(target_id=A, seconds=10.0),)
+    assert after(now, Due(target_id=A), ok(A))[1] == starts(B)
+    assert after(now, Due(target_id=A), failed(A))[1] == (lost(B, A),)
+
+
+def test_fail_fast_waits_for_the_last_attempt() -> None:
+    first = state("a", "b", "c", fail_fast=True, retries=Retries(limit=1))
+
+    now, said = after(first, Begun(), failed(A, transient=True))
+    assert not now.stopping
+    assert isinstance(said[0], Rest)
+    assert said[1:] == starts(C)
+    now, said = after(now, ok(B), Due(target_id=A), failed(A, transient=True))
+    assert now.stopping
+    assert said == (CancelRunning(),)
+
+
+def test_ctrl_c_abandons_what_rests() -> None:
+    now, said = after(
+        state("a", "b", retries=TWICE), Begun(), failed(A, transient=True), Interrupted()
+    )
+
+    assert said == (CancelRunning(), Abandon(target_id=A))
+    assert after(now, Due(target_id=A)) == (now, ())
+    assert after(now, ok(B))[0].over
+
+
+def test_a_passing_failure_while_stopping_is_not_tried_again() -> None:
+    now, said = after(
+        state("a", "b", retries=TWICE), Begun(), Interrupted(), failed(A, transient=True)
+    )
+
+    assert said == ()
+    assert running(now) == (B,)
+
+
+@pytest.mark.parametrize("target", [A, B, TargetId("never heard of")])
+def test_a_timer_nobody_waits_for_is_ignored(target: TargetId) -> None:
+    now, _ = after(state("a", "b", slots=1, retries=TWICE), Begun())
+
+    assert after(now, Due(target_id=target)) == (now, ())
+
+
+def test_the_same_timer_twice_starts_once() -> None:
+    now, _ = after(state("a", retries=TWICE), Begun(), failed(A, transient=True))
+    now, _ = after(now, Due(target_id=A))
+
+    assert after(now, Due(target_id=A)) == (now, ())
+
+
+def test_what_others_wait_for_is_what_is_left_of_the_plan() -> None:
+    """A state that is made anew from the same tasks is the same state."""
+    first = state("a", "b")
+
+    assert replace(first) == first

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,7 +160,11 @@ class Shop:
         return self.found
 
     def execute(
-        self, act: Callable[[Job], Outcome] | WheelSpec, target: Target = TARGET
+        self,
+        act: Callable[[Job], Outcome] | WheelSpec,
+        target: Target = TARGET,
+        attempt: int = 1,
+        parallel: dict[str, str] | None = None,
     ) -> BuildResult:
         build = makes(act) if isinstance(act, WheelSpec) else act
         request = make_request(
@@ -169,8 +174,10 @@ class Shop:
             toolchain=Digest("1" * 64),
             builder="0",
         )
-        assignment = Assignment(request=request, backend=Backend(act=build), reason="a test")
-        return self.worker.execute(assignment)
+        assignment = Assignment(
+            request=request, backend=Backend(act=build), reason="a test", parallel=parallel or {}
+        )
+        return self.worker.execute(assignment, attempt)
 
     @property
     def dist(self) -> list[str]:
@@ -233,6 +240,69 @@ def test_the_log_says_what_was_built_how_and_why(shop: Shop) -> None:
     assert "backend  direct: a test\n" in log
     assert "BUILD_VERSION=1.0  # version.inject\n" in log
     assert "== build\ncompiling\n" in log
+
+
+def unreachable(job: Job) -> Outcome:
+    job.step("setup")
+    job.log("ERROR: HTTP error 503 while getting https://files.example/setuptools.whl")
+    return Failure(kind=FailureKind.SETUP, message="pip exit 1", step="setup")
+
+
+def test_the_log_keeps_all_attempts_and_a_new_run_begins_a_new_one(shop: Shop) -> None:
+    first = shop.execute(unreachable)
+    second = shop.execute(wheel(), attempt=2)
+
+    assert first.failure is not None
+    assert first.failure.transient
+    assert second.status is Status.OK
+    before, after = shop.log().split("==== attempt 2\n")
+    assert "HTTP error 503" in before
+    assert "FAILED (setup): pip exit 1" in before
+    assert "compiling" in after
+
+    shop.execute(wheel())
+    assert "HTTP error 503" not in shop.log()
+
+
+def test_what_an_earlier_step_had_trouble_with_is_not_why_a_later_one_failed(shop: Shop) -> None:
+    def act(job: Job) -> Outcome:
+        unreachable(job)
+        job.step("build")
+        job.log("it does not build")
+        return Failure(kind=FailureKind.BUILD, message="exit 1", step="build")
+
+    failure = shop.execute(act).failure
+
+    assert failure is not None
+    assert not failure.transient
+
+
+def test_a_result_says_when_it_began_and_how_long_each_step_took(shop: Shop) -> None:
+    before = time.time()
+    found = shop.execute(wheel())
+
+    assert found.started is not None
+    assert before <= found.started <= time.time()
+    assert [name for name, _ in found.steps] == ["stage", "build", "verify"]
+    assert all(seconds >= 0 for _, seconds in found.steps)
+    assert sum(seconds for _, seconds in found.steps) <= found.duration
+
+
+def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
+    told: list[dict[str, str]] = []
+
+    def act(job: Job) -> Outcome:
+        told.append(dict(job.parallel))
+        return wheel().write(job.scratch / "out")
+
+    plain = shop.execute(act)
+    shared = shop.execute(act, parallel={"MAX_JOBS": "2"})
+
+    assert told == [{}, {"MAX_JOBS": "2"}]
+    assert plain.key == shared.key
+    assert plain.wheel is not None
+    assert shared.wheel is not None
+    assert plain.wheel.sha256 == shared.wheel.sha256
 
 
 def test_every_target_builds_in_a_copy_of_its_own(shop: Shop) -> None:

@@ -3,22 +3,29 @@
 The `direct` backend takes the same steps with the same options, the project's own
 ``[tool.cibuildwheel]`` included, so it asks cibuildwheel's own parser.
 
-argv: a JSON file ``{"identifier", "package", "environ", "path", "test_path", "scratch"}``, and the
-file to write the steps to; cwd is the source. Exit 2 with one line when the configuration is wrong.
+argv: a JSON file, and the file to write the steps to; cwd is the source. Exit 2 with one line when
+the configuration is wrong. The JSON: ``identifier``; ``package``, the source on this host;
+``project``, the source where the steps run; ``environ``, the environment there; ``evaluate``, what
+runs a command there (``podman exec ... CONTAINER``), empty for this host; ``path``, ``test_path``;
+``scratch``, a directory on this host.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cibuildwheel import errors
 from cibuildwheel.frontend import get_build_frontend_extra_flags, prepare_config_settings
 from cibuildwheel.options import CommandLineArguments, Options
 from cibuildwheel.util.helpers import prepare_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def main() -> int:
@@ -39,14 +46,20 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
     arguments = CommandLineArguments.defaults()
     arguments.package_dir = package
     arguments.only = question["identifier"]
+    # cibuildwheel has no word for some architectures; what it asks of one, the plan has answered.
     options = Options("linux", arguments, env=dict(os.environ))
     build = options.build_options(question["identifier"])
     before = {**question["environ"], "PATH": question["path"]}
-    env = build.environment.as_dictionary(before)
-    test_env = {**env, "PATH": f"{question['test_path']}:{env['PATH']}"}
-    test_env = build.test_environment.as_dictionary(test_env)
+    executor = in_container(question["evaluate"], before) if question["evaluate"] else None
+    env = build.environment.as_dictionary(before, executor=executor)
+    test_env = {
+        **env,
+        "PATH": f"{question['test_path']}:{env['PATH']}",
+        "VIRTUAL_ENV": str(Path(question["test_path"]).parent),
+    }
+    test_env = build.test_environment.as_dictionary(test_env, executor=executor)
     version = question["identifier"].split("-")[0]
-    places = {"project": package, "package": package}
+    places = {"project": question["project"], "package": question["project"]}
     constraints = build.dependency_constraints.get_for_python_version(
         version=f"{version[2]}.{version[3:].rstrip('t')}", tmp_dir=Path(question["scratch"])
     )
@@ -71,6 +84,20 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
         "tested": options.globals.test_selector(question["identifier"]),
         "constraints": None if constraints is None else str(constraints),
     }
+
+
+def in_container(
+    prefix: Sequence[str], environ: Mapping[str, str]
+) -> Callable[[Sequence[str], Mapping[str, str]], str]:
+    """Return what evaluates ``$(command)`` in a container: its ID is the prefix' last word."""
+    *words, container = prefix
+
+    def execute(command: Sequence[str], env: Mapping[str, str]) -> str:
+        changed = [f"--env={k}={v}" for k, v in env.items() if environ.get(k) != v]
+        argv = [*words, *changed, container, *command]
+        return subprocess.run(argv, text=True, stdout=subprocess.PIPE, check=True).stdout
+
+    return execute
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 Run by the Python of the build: in a container that of the target, whatever its version, with the
 toolchain's auditwheel (pure Python) and patchelf (one static program) mounted beside this file.
+Where no Python there is new enough for that auditwheel, the image's own does it, if it is one that
+knows patterns in --exclude: the image's digest locks it as well.
 
 It says one line that begins with ``orchestrator: repair:``, which the backends show. Exit 0: a
 wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
@@ -19,6 +21,9 @@ from pathlib import Path
 
 NEEDED_PATCHELF = (0, 14, 5)
 """What auditwheel asks for; older ones break libraries."""
+
+NEEDED_AUDITWHEEL = (6, 2)
+"""The first that knows patterns in --exclude; to older ones they exclude nothing."""
 
 START = (
     "import sys; sys.path.append(sys.argv.pop(1)); sys.argv[0] = 'auditwheel'; "
@@ -51,8 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         check_patchelf(options.patchelf)
-        python = suitable_python(needed_python(Path(options.site_packages)))
-        code, lines = audit(python, options)
+        code, lines = audit(auditwheel(options.site_packages), options)
         conclude(code, lines, options)
     except Trouble as trouble:
         say(str(trouble))
@@ -91,8 +95,30 @@ def needed_python(site_packages: Path) -> tuple[int, ...]:
     return version(match.group(1)) if match else (3, 0)
 
 
+def auditwheel(site_packages: str) -> list[str]:
+    """Return the words that start an auditwheel: the locked one, or else the image's own."""
+    needed = needed_python(Path(site_packages))
+    python = suitable_python(needed)
+    if python:
+        return [python, "-I", "-S", "-c", START, site_packages]
+    wanted = "the locked auditwheel needs Python " + ".".join(map(str, needed))
+    path = shutil.which("auditwheel")
+    said = " ".join(asked([path, "--version"]).split()) if path else ""
+    match = re.match(r"auditwheel\s+(\d+(?:\.\d+)*)", said)
+    if path is None or match is None or version(match.group(1)) < NEEDED_AUDITWHEEL:
+        own = said.split(" installed", 1)[0] or "none"
+        lowest = ".".join(map(str, NEEDED_AUDITWHEEL))
+        raise Trouble(
+            3,
+            f"{wanted}, which the image has not, and its own auditwheel ({own}) is not {lowest} or "
+            "newer: install one of the two in the image",
+        )
+    sys.stdout.write(f"{wanted}: the image's own repairs instead: {said}\n")
+    return [path]
+
+
 def suitable_python(needed: tuple[int, ...]) -> str:
-    """Return an interpreter that auditwheel runs on: this one, or another of the image's."""
+    """Return an interpreter that auditwheel runs on: this one, another of the image's, or none."""
     if sys.version_info[:2] >= needed and sys.implementation.name == "cpython":
         return sys.executable
     found = {}
@@ -101,26 +127,28 @@ def suitable_python(needed: tuple[int, ...]) -> str:
         # What is called cp39 there need not be 3.9, so it is asked.
         if match and asked_version(str(path)) >= needed:
             found[int(match.group(1))] = str(path)
-    if not found:
-        wanted = ".".join(map(str, needed))
-        raise Trouble(3, f"the locked auditwheel needs Python {wanted}, which the image has not")
-    return found[min(found)]
+    return found[min(found)] if found else ""
 
 
 def asked_version(python: str) -> tuple[int, ...]:
     """Return the version an interpreter says it has."""
     script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    said = asked([python, "-I", "-c", script])
+    return version(said) if said else ()
+
+
+def asked(argv: list[str]) -> str:
+    """Return what a program says, or nothing where it does not run."""
     try:
-        done = subprocess.run([python, "-I", "-c", script], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return ()
-    return version(done.stdout.decode())
+        return ""
+    return done.stdout.decode("utf-8", "replace")
 
 
-def audit(python: str, options: argparse.Namespace) -> tuple[int, list[str]]:
+def audit(command: list[str], options: argparse.Namespace) -> tuple[int, list[str]]:
     """Run ``auditwheel repair``; return its exit code and what it said."""
-    argv = [python, "-I", "-S", "-c", START, options.site_packages]
-    argv += ["repair", "-w", str(options.dest_dir)]
+    argv = [*command, "repair", "-w", str(options.dest_dir)]
     argv += ["--exclude=" + pattern for pattern in options.exclude]
     folder = str(Path(options.patchelf).parent)
     env = dict(os.environ, PATH=folder + os.pathsep + os.environ.get("PATH", os.defpath))

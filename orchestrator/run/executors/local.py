@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import queue
+import random
 import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.models import Failure, FailureKind, Status
 from orchestrator.run import scheduler
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ class Listener(Protocol):
     def step(self, target_id: TargetId, name: str) -> None:
         """A target's step began."""
 
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """An attempt failed, and the next one comes after so many seconds."""
+
     def ended(self, result: BuildResult) -> None:
         """A target ended."""
 
@@ -35,8 +41,33 @@ class Listener(Protocol):
         """The run is being stopped."""
 
 
-_Event = tuple["TargetId", "Future[BuildResult]"] | None
-"""A target that ended, or None for Ctrl-C."""
+class Calls(Protocol):
+    """What the executor calls to have something done; see `Run`."""
+
+    def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
+        """Build one target, in a thread of its own; must not raise for a failed build."""
+
+    def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
+        """Return the result of a target that will never start, given the one it needed."""
+
+    def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
+        """Return the result of a target whose thread died of a bug."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """A thread ended."""
+
+    target_id: TargetId
+    outcome: BuildResult | BaseException
+
+
+class _Stop:
+    """Ctrl-C."""
+
+
+SOON = 0.2
+"""Seconds to wait at most: a wait without end does not let Ctrl-C through on every platform."""
 
 
 class Run:
@@ -45,44 +76,51 @@ class Run:
     def __init__(
         self,
         state: scheduler.State,
+        calls: Calls,
         *,
-        execute: Callable[[TargetId], BuildResult],
-        abandon: Callable[[TargetId, TargetId | None], BuildResult],
         listener: Listener,
         cancel: Cancel,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare a run.
 
         Args:
             state: the scheduler's first state.
-            execute: builds one target; called in a worker thread; must not raise for a failed
-                build.
-            abandon: makes the result of a target that will never start, given the one it needed.
+            calls: builds targets.
             listener: hears of starts and ends.
             cancel: stops all programs of the workers.
+            chance: says numbers between 0 and 1, for waits.
         """
         self._state = state
-        self._execute = execute
-        self._abandon = abandon
+        self._calls = calls
         self._listener = listener
         self._cancel = cancel
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._chance = chance
+        self._events: queue.SimpleQueue[_Done | _Stop] = queue.SimpleQueue()
         self._results: dict[TargetId, BuildResult] = {}
+        self._resting: dict[TargetId, BuildResult] = {}
+        self._timers: list[tuple[float, TargetId]] = []
+        self._slots: dict[TargetId, int] = {}
+        self._attempts: dict[TargetId, int] = {}
+        self._threads: dict[TargetId, threading.Thread] = {}
 
     def run(self) -> Mapping[TargetId, BuildResult]:
         """Run to the end, an interrupted one included, and return every target's result.
 
         Raises:
-            Exception: a bug in a worker; the other workers are stopped first.
+            Exception: a bug of the executor, or of the listener; the workers are stopped first.
         """
-        with self._signals(), ThreadPoolExecutor(max_workers=self._state.slots) as pool:
+        with self._signals():
             try:
-                self._advance(scheduler.Begun(), pool)
+                self._advance(scheduler.Begun())
                 while not self._state.over:
-                    self._wait(pool)
+                    self._wait()
             except BaseException:
                 self._cancel.set()
                 raise
+            finally:
+                for thread in self._threads.values():
+                    thread.join()
         return self._results
 
     @contextmanager
@@ -99,48 +137,114 @@ class Run:
         ]
         for each in stops:
             # SimpleQueue.put may interrupt itself: it is made for this.
-            signal.signal(each, lambda *_: self._events.put(None))
+            signal.signal(each, lambda *_: self._events.put(_Stop()))
         try:
             yield
         finally:
             for each in stops:
                 signal.signal(each, signal.default_int_handler)
 
-    def _wait(self, pool: ThreadPoolExecutor) -> None:
+    def _wait(self) -> None:
+        """Wait for the next event, but not longer than until the next timer."""
+        now = time.monotonic()
+        if self._timers and self._timers[0][0] <= now:
+            _, target_id = heapq.heappop(self._timers)
+            self._advance(scheduler.Due(target_id=target_id))
+            return
+        patience = min(SOON, self._timers[0][0] - now) if self._timers else SOON
         try:
-            # A timeout, because a wait without one does not let Ctrl-C through on every platform.
-            event = self._events.get(timeout=0.2)
+            event = self._events.get(timeout=patience)
         except queue.Empty:
             return
-        if event is None:
+        if isinstance(event, _Done):
+            self._done(event)
+        else:
             self._listener.stopping()
-            self._advance(scheduler.Interrupted(), pool)
-            return
-        target_id, future = event
-        result = future.result()
-        self._results[target_id] = result
+            self._advance(scheduler.Interrupted())
+
+    def _done(self, event: _Done) -> None:
+        target_id = event.target_id
+        thread = self._threads.pop(target_id, None)
+        if thread is not None:
+            thread.join()
+        result = event.outcome
+        if isinstance(result, BaseException):
+            result = self._calls.crashed(target_id, result)
+        attempt = self._attempts[target_id]
+        result = replace(result, slot=self._slots.pop(target_id), attempts=attempt)
+        failure = result.failure
+        self._state, instructions = scheduler.step(
+            self._state,
+            scheduler.Ended(
+                target_id=target_id,
+                status=result.status,
+                transient=failure is not None and failure.transient,
+                jitter=self._chance(),
+            ),
+        )
+        rests = [each for each in instructions if isinstance(each, scheduler.Rest)]
+        if rests:
+            self._resting[target_id] = result
+            self._listener.resting(result, rests[0].seconds)
+        else:
+            self._end(result)
+        self._carry_out(instructions)
+
+    def _end(self, result: BuildResult) -> None:
+        self._results[result.target_id] = result
         self._listener.ended(result)
-        self._advance(scheduler.Ended(target_id=target_id, status=result.status), pool)
 
-    def _advance(self, event: scheduler.Event, pool: ThreadPoolExecutor) -> None:
+    def _advance(self, event: scheduler.Event) -> None:
         self._state, instructions = scheduler.step(self._state, event)
-        self._carry_out(instructions, pool)
+        self._carry_out(instructions)
 
-    def _report(self, target_id: TargetId, future: Future[BuildResult]) -> None:
-        self._events.put((target_id, future))
-
-    def _carry_out(
-        self, instructions: Sequence[scheduler.Instruction], pool: ThreadPoolExecutor
-    ) -> None:
+    def _carry_out(self, instructions: Sequence[scheduler.Instruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case scheduler.Start(target_id=target_id):
-                    self._listener.started(target_id)
-                    future = pool.submit(self._execute, target_id)
-                    future.add_done_callback(partial(self._report, target_id))
+                case scheduler.Start(target_id=target_id, attempt=attempt):
+                    self._start(target_id, attempt)
+                case scheduler.Rest(target_id=target_id, seconds=seconds):
+                    # Monotonic: a clock that is set must neither hurry a retry nor lose it.
+                    heapq.heappush(self._timers, (time.monotonic() + seconds, target_id))
                 case scheduler.CancelRunning():
                     self._cancel.set()
                 case scheduler.Abandon(target_id=target_id, because=because):
-                    result = self._abandon(target_id, because)
-                    self._results[target_id] = result
-                    self._listener.ended(result)
+                    last = self._resting.pop(target_id, None)
+                    self._end(
+                        self._calls.abandon(target_id, because) if last is None else _cut_off(last)
+                    )
+
+    def _start(self, target_id: TargetId, attempt: int) -> None:
+        self._resting.pop(target_id, None)
+        self._attempts[target_id] = attempt
+        taken = set(self._slots.values())
+        self._slots[target_id] = next(n for n in range(len(taken) + 1) if n not in taken)
+        self._listener.started(target_id)
+        thread = threading.Thread(
+            target=self._work, args=(target_id, attempt), name=f"target {target_id}"
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more threads for us
+            self._events.put(_Done(target_id=target_id, outcome=error))
+        else:
+            self._threads[target_id] = thread
+
+    def _work(self, target_id: TargetId, attempt: int) -> None:
+        """Build in this thread; whatever happens, its end is an event."""
+        outcome: BuildResult | BaseException
+        try:
+            outcome = self._calls.execute(target_id, attempt)
+        except BaseException as error:  # noqa: BLE001 - otherwise the run would wait for ever
+            outcome = error
+        self._events.put(_Done(target_id=target_id, outcome=outcome))
+
+
+def _cut_off(last: BuildResult) -> BuildResult:
+    """Return the result of a target whose next attempt will not come."""
+    why = last.failure.message if last.failure is not None else ""
+    failure = Failure(
+        kind=FailureKind.CANCELLED,
+        message=f"the run ended before attempt {last.attempts + 1}; the last one: {why}",
+    )
+    return replace(last, status=Status.CANCELLED, failure=failure)

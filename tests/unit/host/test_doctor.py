@@ -2,122 +2,224 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.errors import Problem
-from orchestrator.host import doctor, emulation, engine
-from orchestrator.host.doctor import GIB, Level, examine
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host import doctor, emulation, engine, machine, toolchain
+from orchestrator.host.checkup import Check, Level
+from orchestrator.host.doctor import Containers, Places, Wanted, examine, preflight
 from orchestrator.host.emulation import BinfmtStatus, host_arch
-from orchestrator.host.engine import EngineName, EngineStatus
+from orchestrator.host.engine import EngineName, EngineStatus, ImageCheck, ImageFault
 from orchestrator.host.network import HostNetwork
 from orchestrator.models import Arch
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
-def test_whole_examination_of_this_machine(tmp_path: Path) -> None:
-    checks = examine(
-        arches=[host_arch(), host_arch()],
-        pythons=["cp399", "cp399"],
-        work_dir=tmp_path / "not" / "yet",
-        cache_dir=tmp_path / "cache",
-        environ=os.environ,
-    )
-    assert [check.name for check in checks] == [
+IMAGE = "registry.example/x/y:1"
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(work=tmp_path / "w", output=tmp_path / "o", cache=tmp_path / "c")
+
+
+def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
+    given: dict[str, Any] = {"python": "cp399", "image": IMAGE, "in_container": True}
+    return Wanted(**{"id": name, "arch": arch, "on_host": True, **given, **changes})
+
+
+def test_whole_examination_of_this_machine(tmp_path: Path, places: Places) -> None:
+    target = wanted("a", host_arch(), image="localhost/no-such-image:1")
+    checks = examine(targets=[target, target], places=places, environ=os.environ)
+    names = [check.name for check in checks if not check.name.startswith("proxy")]
+    assert names == [
         "docker",
         "podman",
+        f"image no-such-image:1 {host_arch()}",
         f"emulation {host_arch()}",
         "python cp399",
         "C compiler",
         "C++ compiler",
         "toolchain",
         "CA bundle",
+        "package index",
         "disk: work",
+        "disk: output",
         "disk: cache",
         "disk: tmp",
+        *(["disk: engine"] if "disk: engine" in names else []),
+        "home",
         "memory",
         "CPUs",
+        "clock",
+        "targets",
     ]
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir()), "nothing is changed"
     assert all(check.fix for check in checks if check.status is not Level.OK)
 
 
-@pytest.mark.parametrize(
-    ("usable", "status"), [((), Level.FAIL), ((EngineName.PODMAN,), Level.WARN)]
-)
-def test_one_engine_is_enough(
-    monkeypatch: pytest.MonkeyPatch, usable: tuple[EngineName, ...], status: Level
+class Machine:
+    """A machine whose engine, image and emulation are what a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engines = {EngineName.PODMAN: EngineStatus(name=EngineName.PODMAN, usable=True)}
+        self.image = ImageCheck(ok=True, id="sha256:0123456789abcdef")
+        self.pullable: Problem | None = None
+        self.reaches = True
+        self.problem: Problem | None = None
+        monkeypatch.setattr(engine, "probe", self.probe)
+        monkeypatch.setattr(engine, "check_image", lambda *_, **__: self.image)
+        monkeypatch.setattr(engine, "pullable", lambda *_, **__: self.pullable)
+        monkeypatch.setattr(engine, "reaches", lambda *_, **__: self.reaches)
+        monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
+        monkeypatch.setattr(emulation, "binfmt", self.binfmt)
+
+    def probe(self, name: EngineName, *, env: Mapping[str, str]) -> EngineStatus:
+        absent = EngineStatus(name=name, problem=Problem(what="is not here", hint="install it"))
+        return self.engines.get(name, absent)
+
+    def binfmt(self, arch: Arch) -> BinfmtStatus:
+        return BinfmtStatus(
+            arch=arch, registered=True, flags="PF", interpreter="/q", problem=self.problem
+        )
+
+
+@pytest.fixture
+def a_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def look(places: Places, *targets: Wanted, **more: Any) -> dict[str, Check]:
+    environ = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", **more.pop("environ", {})}
+    checks = examine(targets=targets, places=places, environ=environ, **more)
+    return {check.name: check for check in checks}
+
+
+def levels(found: Mapping[str, Check], *names: str) -> list[str]:
+    return [found[name].status for name in names]
+
+
+ROWS = ("podman", "image y:1 aarch64", "emulation aarch64", "targets")
+
+
+def test_one_engine_is_enough(a_machine: Machine, places: Places) -> None:
+    found = look(places, wanted("a"))
+    assert levels(found, "docker", *ROWS) == ["warn", "ok", "ok", "ok", "ok"]
+    assert found["image y:1 aarch64"].detail == "runs, ID 0123456789ab"
+    assert found["python cp399"].status is Level.OK, "containers bring their own"
+
+
+def test_without_an_engine_only_what_this_machine_is_can_be_built(
+    a_machine: Machine, places: Places
 ) -> None:
-    def probe(name: EngineName, *, env: object) -> EngineStatus:
-        if name in usable:
-            return EngineStatus(name=name, version="5", usable=True, rootless=True)
-        return EngineStatus(name=name, problem=Problem(what="is not here", hint="do"))
-
-    monkeypatch.setattr(engine, "probe", probe)
-    docker, podman = doctor._engines({}, "auto")
-    assert (docker.status, docker.fix) == (status, "do")
-    assert podman.detail == ("5, rootless" if usable else "is not here")
-
-
-def test_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
-    states = {
-        Arch.AARCH64: BinfmtStatus(
-            arch=Arch.AARCH64, registered=True, flags="PF", interpreter="/q"
-        ),
-        Arch.S390X: BinfmtStatus(
-            arch=Arch.S390X, registered=False, problem=Problem(what="none", hint="mount")
-        ),
-    }
-    monkeypatch.setattr(emulation, "binfmt", states.__getitem__)
-    checks = list(doctor._emulations([Arch.X86_64, Arch.I686, Arch.AARCH64, Arch.S390X]))
-    assert [(check.status, check.detail) for check in checks] == [
-        (Level.OK, "native on x86_64"),
-        (Level.OK, "compatible on x86_64"),
-        (Level.OK, "/q (flags PF)"),
-        (Level.FAIL, "none"),
-    ]
-    assert checks[-1].fix == "mount"
+    a_machine.engines.clear()
+    found = look(places, wanted("native", Arch.X86_64), wanted("foreign"))
+    assert levels(found, "docker", "podman", "targets") == ["fail", "fail", "fail"]
+    assert found["targets"].detail == (
+        "1 of 2 cannot be built here: foreign: there is no container engine"
+    )
+    found = look(places, wanted("native", Arch.X86_64))
+    assert levels(found, "docker", "podman", "targets") == ["warn", "warn", "ok"]
+    assert found["python cp399"].status is Level.WARN
+    found = look(places, wanted("other libc", Arch.X86_64, on_host=False))
+    assert found["targets"].status is Level.FAIL
+    assert look(places)["podman"].status is Level.FAIL, "without a matrix it is asked for"
 
 
-def test_memory(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n")
-    assert doctor._memory(meminfo).status is Level.OK
-    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {2**20} kB\n")
-    check = doctor._memory(meminfo)
-    assert (check.status, check.detail) == (Level.WARN, "1.0 GiB of 8.0 GiB available")
-    assert doctor._memory(tmp_path / "none").status is Level.WARN
+def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Places) -> None:
+    a_machine.image = ImageCheck(
+        ok=False, fault=ImageFault.NOT_FOUND, problem=Problem(what="gone", hint="pull it")
+    )
+    found = look(places, wanted("a"))
+    assert levels(found, *ROWS) == ["ok"] * 4
+    assert "the build pulls it" in found["image y:1 aarch64"].detail
+    found = look(places, wanted("a"), containers=Containers(pull="never"))
+    assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
+    assert found["targets"].detail.endswith("a: gone")
+    a_machine.pullable = Problem(what="unauthorized", hint="log in")
+    found = look(places, wanted("a"), wanted("b", Arch.X86_64, image="registry.example/z"))
+    assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
+    assert found["image z x86_64"].status is Level.WARN, "this machine builds b without it"
 
 
-def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = type("Usage", (), {"free": GIB // 8})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    checks = list(doctor._disks(tmp_path, tmp_path, {"TMPDIR": str(tmp_path)}))
-    assert [check.status for check in checks] == [Level.FAIL] * 3
-    assert "TMPDIR" in checks[2].fix
+def test_an_architecture_that_does_not_run(a_machine: Machine, places: Places) -> None:
+    a_machine.problem = Problem(what="no QEMU", hint="install it")
+    found = look(places, wanted("a"))
+    assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"]
+    assert found["targets"].detail.endswith("a: no QEMU")
 
 
-def test_no_compiler(tmp_path: Path) -> None:
-    checks = list(doctor._compilers({"PATH": str(tmp_path)}))
-    assert [check.status for check in checks] == [Level.WARN] * 2
+def test_a_proxy_of_this_host_that_containers_do_not_reach(
+    a_machine: Machine, places: Places
+) -> None:
+    a_machine.reaches = False
+    environ = {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:9"}
+    found = look(places, wanted("a"), environ=environ)
+    assert levels(found, *ROWS) == ["ok", "warn", "ok", "ok"]
+    assert "--network=host" in found["image y:1 aarch64"].fix
+    assert found["proxy https_proxy"].status is Level.WARN, "nobody listens on port 9"
+    assert "hunter2" not in str(found)
 
 
-def test_no_bundle() -> None:
-    assert doctor._ca_bundle(HostNetwork()).status is Level.WARN
-    assert doctor._ca_bundle(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
+def test_an_engine_on_another_machine(a_machine: Machine, places: Places) -> None:
+    remote = EngineStatus(name=EngineName.PODMAN, usable=True, remote=True, storage_root="/far")
+    a_machine.engines[EngineName.PODMAN] = remote
+    found = look(places, wanted("a"))
+    assert found["podman"].status is Level.WARN
+    assert "disk: engine" not in found
 
 
 def test_the_engine_that_is_asked_for_is_the_one_that_counts(
-    monkeypatch: pytest.MonkeyPatch,
+    a_machine: Machine, places: Places
 ) -> None:
-    def probe(name: EngineName, *, env: object) -> EngineStatus:
-        del env
-        if name is EngineName.PODMAN:
-            return EngineStatus(name=name, version="4", usable=True)
-        return EngineStatus(name=name, problem=Problem(what="no daemon"))
+    found = look(places, wanted("a"), containers=Containers(preference="docker"))
+    assert "podman" not in found
+    assert levels(found, "docker", "targets") == ["fail", "fail"]
 
-    monkeypatch.setattr(engine, "probe", probe)
 
-    assert [each.status for each in doctor._engines({}, "docker")] == [Level.FAIL]
-    assert [each.status for each in doctor._engines({}, "auto")] == [Level.WARN, Level.OK]
+def test_mending(monkeypatch: pytest.MonkeyPatch, a_machine: Machine, places: Places) -> None:
+    made: list[Path] = []
+
+    def sync(cache: Path, *_: object, **__: object) -> None:
+        made.append(cache)
+        raise EnvironmentProblemError.of("no index", hint="set one")
+
+    monkeypatch.setattr(toolchain, "sync", sync)
+    found = look(places)
+    mended = list(doctor.mend(found.values()))
+    assert [(check.name, str(problem)) for check, problem in mended] == [
+        ("toolchain", "no index\n  hint: set one")
+    ]
+    assert made == [places.cache]
+    assert not list(doctor.mend([Check(name="x", status=Level.OK, detail="", mend=lambda: None)]))
+
+
+def test_a_run_on_a_full_disk_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, places: Places
+) -> None:
+    usage = type("Usage", (), {"free": machine.GIB // 1024})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(EnvironmentProblemError) as refused:
+        preflight(places=places, environ={}, jobs=1)
+    assert [each.where for each in refused.value.problems][:2] == ["disk: work", "disk: output"]
+    assert "not enough space" in str(refused.value)
+
+
+def test_a_run_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
+    monkeypatch.setattr(machine, "_CGROUP_MEMORY", ())
+    warnings = preflight(places=places, environ={}, jobs=10_000)
+    assert "memory" in [each.name for each in warnings]
+
+
+def test_network_of_an_examination_is_that_of_the_builds(
+    a_machine: Machine, places: Places, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("x")
+    found = look(places, environ={"SSL_CERT_FILE": str(bundle)})
+    assert found["CA bundle"].detail == str(bundle)
+    assert HostNetwork.detect({"SSL_CERT_FILE": str(bundle)}).ca_bundle == bundle

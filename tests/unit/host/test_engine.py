@@ -10,10 +10,14 @@ import pytest
 from orchestrator.host.engine import (
     OCI_PLATFORMS,
     EngineName,
+    EngineStatus,
     ImageFault,
+    Limit,
+    Pull,
     check_image,
     choose,
     probe,
+    pullable,
     remove_containers,
 )
 from orchestrator.models import Arch
@@ -49,11 +53,11 @@ def fake(tmp_path: Path) -> Fake:
     return make
 
 
-def docker(version: object, code: int = 0, err: str = "", options: str = "[]") -> str:
+def docker(version: object, code: int = 0, err: str = "", info: object = None) -> str:
     return f"""
 case $1 in
 version) echo '{json.dumps(version)}'; echo '{err}' >&2; exit {code};;
-info) echo '{options}';;
+info) echo '{json.dumps(info)}';;
 esac"""
 
 
@@ -97,9 +101,36 @@ def test_every_architecture_has_a_platform() -> None:
 
 
 def test_docker_works(fake: Fake) -> None:
-    env = fake("docker", docker(DOCKER_VERSION, options='["name=seccomp","name=rootless"]'))
-    status = probe(DOCKER, env=env)
-    assert (status.usable, status.version, status.rootless) == (True, "27.3.1+azure-1", True)
+    info = {
+        "SecurityOptions": ["name=seccomp", "name=selinux", "name=userns"],
+        "CgroupVersion": "1",
+        "Driver": "overlay2",
+        "DockerRootDir": "/var/lib/docker",
+        "CpuCfsQuota": True,
+        "MemoryLimit": False,
+    }
+    status = probe(DOCKER, env=fake("docker", docker(DOCKER_VERSION, info=info)))
+    assert status == EngineStatus(
+        name=DOCKER,
+        version="27.3.1+azure-1",
+        usable=True,
+        remapped=True,
+        cgroup="v1",
+        storage="overlay2",
+        storage_root="/var/lib/docker",
+        selinux=True,
+        limits=frozenset({Limit.CPUS}),
+    )
+    assert status.summary == (
+        "27.3.1+azure-1, user namespaces, cgroup v1, storage overlay2, SELinux, cannot limit memory"
+    )
+
+
+def test_rootless_docker_on_another_machine(fake: Fake) -> None:
+    env = fake("docker", docker(DOCKER_VERSION, info={"SecurityOptions": ["name=rootless"]}))
+    status = probe(DOCKER, env=env | {"DOCKER_HOST": "ssh://box"})
+    assert (status.rootless, status.remote) == (True, True)
+    assert not probe(DOCKER, env=env | {"DOCKER_HOST": "unix:///run/docker.sock"}).remote
 
 
 @pytest.mark.parametrize(
@@ -143,6 +174,35 @@ def test_engine_that_hangs(fake: Fake) -> None:
 def test_podman_works(fake: Fake) -> None:
     status = probe(PODMAN, env=fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'"))
     assert (status.usable, status.version, status.rootless) == (True, "4.9.4-rhel", True)
+    assert status.limits == frozenset(Limit), "an old podman does not tell"
+
+
+@pytest.mark.parametrize(
+    ("rootless", "cgroup", "controllers", "limits"),
+    [
+        (True, "v1", [], []),
+        (True, "v2", ["memory", "pids"], [Limit.MEMORY]),
+        (True, "v2", ["cpu", "memory"], list(Limit)),
+        (False, "v1", ["cpuset"], list(Limit)),
+    ],
+)
+def test_what_podman_can_limit(
+    fake: Fake, *, rootless: bool, cgroup: str, controllers: list[str], limits: list[Limit]
+) -> None:
+    info = {
+        "host": {
+            "cgroupVersion": cgroup,
+            "cgroupControllers": controllers,
+            "security": {"rootless": rootless, "selinuxEnabled": True},
+            "serviceIsRemote": False,
+        },
+        "store": {"graphDriverName": "vfs", "graphRoot": "/g"},
+        "version": {"Version": "4.3.1"},
+    }
+    status = probe(PODMAN, env=fake("podman", f"echo '{json.dumps(info)}'"))
+    assert status.limits == frozenset(limits)
+    assert (status.cgroup, status.storage, status.storage_root) == (cgroup, "vfs", "/g")
+    assert status.mount_args() == ("--security-opt=label=disable",)
 
 
 @pytest.mark.parametrize(
@@ -204,15 +264,13 @@ def test_local_image_is_not_pulled(fake: Fake) -> None:
     ok, _, _, calls = check(fake, engine(f"echo '{image('arm64', 'v8')}'"))
     assert ok
     assert calls[-1] == (
-        "run --rm --pull=never --platform=linux/arm64 --network=none "
-        "--entrypoint=/bin/true registry.example/x/y:1"
+        "run --rm --pull=never --platform=linux/arm64 --entrypoint=/bin/true registry.example/x/y:1"
     )
 
 
 def test_options_of_the_build_are_proved_too(fake: Fake) -> None:
     script = engine(f"echo '{image('arm64')}'")
     _, _, _, calls = check(fake, script, args=("--network=host", "--volume=/a:/b"))
-    assert "--network=none" not in calls[-1]
     assert "--network=host --volume=/a:/b" in calls[-1]
 
 
@@ -242,6 +300,59 @@ def test_pulls_what_is_missing(fake: Fake) -> None:
     assert result.ok
     assert (result.id, result.digest) == ("sha256:abc", "registry.example/x/y@sha256:1")
     assert log == ["Trying"]
+
+
+@pytest.mark.parametrize(
+    ("pull", "here", "pulls"),
+    [
+        ("missing", True, 0),
+        ("missing", False, 1),
+        ("always", True, 1),
+        ("never", True, 0),
+        ("never", False, 0),
+    ],
+)
+def test_images_are_pulled_as_the_matrix_says(
+    fake: Fake, tmp_path: Path, *, pull: Pull, here: bool, pulls: int
+) -> None:
+    if here:
+        (tmp_path / "pulled").touch()
+    inspect = f"[ -e pulled ] && echo '{image('arm64')}' || exit 1"
+    env = fake("podman", engine(inspect, pull=": > pulled"))
+    result = check_image(
+        *(PODMAN, "registry.example/x", Arch.AARCH64),
+        env=env,
+        timeout=9,
+        log=lambda _: None,
+        pull=pull,
+    )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert result.ok is (here or pulls == 1)
+    assert sum(each.startswith("pull ") for each in calls) == pulls
+    if not result.ok:
+        assert result.fault is ImageFault.NOT_FOUND
+        assert "must not be pulled" in str(result.problem)
+
+
+def test_a_local_image_is_never_pulled(fake: Fake, tmp_path: Path) -> None:
+    env = fake("podman", engine(f"echo '{image('arm64')}'"))
+    result = check_image(
+        *(PODMAN, "localhost/x", Arch.AARCH64),
+        env=env,
+        timeout=9,
+        log=lambda _: None,
+        pull="always",
+    )
+    assert result.ok
+    assert "\npull" not in (tmp_path / "calls").read_text()
+
+
+def test_whether_a_registry_has_an_image(fake: Fake) -> None:
+    env = fake("podman", 'test "$3" = good && exit 0; echo "Error: x: unauthorized" >&2; exit 125')
+    assert pullable(PODMAN, "good", env=env) is None
+    problem = pullable(PODMAN, "registry.example/bad@sha256:1", env=env)
+    assert "image registry.example/bad is not here" in str(problem)
+    assert "unauthorized" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +415,25 @@ def test_container_does_not_start(fake: Fake, said: str, fault: ImageFault) -> N
     ok, got, problem, _ = check(fake, script)
     assert (ok, got) == (False, fault)
     assert said.rpartition(": ")[2] in problem, "the innermost cause is told"
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("Error: runc: error setting rlimit type 7: operation not permitted", "--ulimit=nofile="),
+        ('Error: slirp4netns failed: open("/dev/net/tun"): Permission denied', "--network=host"),
+        ("Error: the requested cgroup controller cpu is not available", "[resources]"),
+        ("Error: crun: cgroups in hybrid mode not supported", "apt-get install runc"),
+    ],
+)
+def test_what_a_restricted_host_refuses_comes_with_its_cure(
+    fake: Fake, said: str, cure: str
+) -> None:
+    script = engine(f"echo '{image('arm64')}'", run=f"echo '{said}' >&2; exit 126")
+    _, fault, problem, _ = check(fake, script)
+    assert fault is ImageFault.CANNOT_RUN
+    assert cure in problem
+    assert "{" not in problem
 
 
 def test_pull_that_takes_too_long(fake: Fake) -> None:

@@ -14,6 +14,7 @@ INDEX = "https://user:hunter2@index.corp/simple"
 def no_system_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(network, "_CA_PATHS", ())
     monkeypatch.setattr(network, "_PIP_SYSTEM", tmp_path / "no-pip.conf")
+    monkeypatch.setattr(network, "_UV_SYSTEM", tmp_path / "no-uv.toml")
 
 
 @pytest.fixture
@@ -78,8 +79,10 @@ def test_values_never_reach_arguments_or_repr(home: dict[str, str]) -> None:
         found.container_args()
     )
     assert found.container_client_env() == {
+        "https_proxy": "http://user:hunter2@proxy:3128",
         "HTTPS_PROXY": "http://user:hunter2@proxy:3128",
         "no_proxy": "localhost",
+        "NO_PROXY": "localhost",
         "PIP_INDEX_URL": INDEX,
         "UV_DEFAULT_INDEX": INDEX,
     }
@@ -97,6 +100,75 @@ def test_paths_stay_on_the_host(home: dict[str, str]) -> None:
     assert found.container_client_env() == {}
     assert found.child_env()["PIP_FIND_LINKS"] == "/wheels"
     assert found.child_env()["PIP_EXTRA_INDEX_URL"] == "file:///srv/simple"
+
+
+def test_each_spelling_of_a_proxy_keeps_its_own_value(home: dict[str, str]) -> None:
+    """Some programs read one, some the other."""
+    found = HostNetwork.detect(home | {"http_proxy": "http://a:1", "HTTP_PROXY": "http://b:2"})
+    assert dict(found.proxies) == {"http_proxy": "http://a:1", "HTTP_PROXY": "http://b:2"}
+    found = HostNetwork.detect(home | {"all_proxy": "socks5://a:1"})
+    assert dict(found.proxies) == dict.fromkeys(("all_proxy", "ALL_PROXY"), "socks5://a:1")
+
+
+def test_directories_of_wheels_are_mounted(tmp_path: Path, home: dict[str, str]) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "two").mkdir()
+    places = f"{tmp_path}/two file://{tmp_path}/a%20b /not/there https://host/x https://u:p@host/y"
+    environ = home | {
+        "PIP_FIND_LINKS": places,
+        "UV_FIND_LINKS": f"{tmp_path}/two,{tmp_path}/not",
+        "PIP_NO_INDEX": "1",
+    }
+    found = HostNetwork.detect(environ)
+    args = found.container_args()
+    assert [each for each in args if each.startswith("--volume")] == [
+        f"--volume={tmp_path}/two:/opt/orchestrator-links/0:ro",
+        f"--volume={tmp_path}/a b:/opt/orchestrator-links/1:ro",
+    ]
+    inside = "/opt/orchestrator-links/0 /opt/orchestrator-links/1 https://host/x"
+    assert f"--env=PIP_FIND_LINKS={inside}" in args
+    assert "--env=UV_FIND_LINKS=/opt/orchestrator-links/0" in args
+    assert "--env=PIP_NO_INDEX" in args
+    assert found.child_env()["PIP_FIND_LINKS"] == places
+
+
+def test_what_runs_on_this_very_machine_is_known(home: dict[str, str]) -> None:
+    environ = home | {
+        "HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128",
+        "ALL_PROXY": "localhost:1080",
+        "NO_PROXY": "localhost",
+        "PIP_INDEX_URL": "https://localhost/simple",
+        "UV_INDEX": "corp=http://[::1]:8080/simple https://elsewhere/simple",
+        "PIP_EXTRA_INDEX_URL": "https://127.example/simple http://host:port/",
+    }
+    found = HostNetwork.detect(environ).loopbacks()
+    assert [(each.variable, each.host, each.port) for each in found] == [
+        ("https_proxy", "127.0.0.1", 3128),
+        ("all_proxy", "localhost", 1080),
+        ("PIP_INDEX_URL", "localhost", 443),
+        ("UV_INDEX", "::1", 8080),
+    ]
+
+
+def test_indexes_of_uv_reach_containers(home: dict[str, str]) -> None:
+    config = Path(home["HOME"], ".config", "uv", "uv.toml")
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        f'[[index]]\nurl = "{INDEX}"\ndefault = true\n'
+        '[[index]]\nname = "corp"\nurl = "https://corp/simple"\n'
+        '[[index]]\nname = "torch"\nurl = "https://torch/simple"\nexplicit = true\n'
+    )
+    environ = home | {"UV_INDEX_CORP_PASSWORD": "hunter2"}
+    found = HostNetwork.detect(environ)
+    assert found.container_client_env() == {
+        "UV_DEFAULT_INDEX": INDEX,
+        "UV_INDEX": "corp=https://corp/simple",
+        "UV_INDEX_CORP_PASSWORD": "hunter2",
+    }
+    assert "hunter2" not in " ".join(found.container_args())
+    assert HostNetwork.detect(home | {"UV_NO_CONFIG": "1"}).index == ()
+    config.write_text("no toml")
+    assert HostNetwork.detect(home).index == ()
 
 
 def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict[str, str]) -> None:

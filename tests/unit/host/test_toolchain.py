@@ -1,24 +1,37 @@
 from __future__ import annotations
 
+import os
+import pickle
 import re
 import sys
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import EnvironmentProblemError, ExitCode
-from orchestrator.host import toolchain
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode
+from orchestrator.host import environment, relock, toolchain, wheelhouse
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.environment import IN_USE, MARKER, Base, Toolchain
+from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import (
-    MARKER,
     default_cache_dir,
     existing,
-    location,
     lock_digest,
     lock_text,
+    prune,
+    store,
     sync,
 )
+from orchestrator.host.wheelhouse import Platform
+from orchestrator.models import Arch
+from orchestrator.wheel.archive import WheelName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE = Path(toolchain.__file__).parent
 
@@ -46,69 +59,271 @@ def test_lock_holds_what_is_asked_for() -> None:
     locked = set(re.findall(r"^([a-z0-9.-]+==[0-9a-z.]+)", lock_text().decode(), re.MULTILINE))
     names = {entry.partition("==")[0] for entry in locked}
     for line in (HERE / "toolchain.in").read_text().splitlines():
-        wanted = line.partition("#")[0].strip()
+        wanted = line.partition("#")[0].partition(";")[0].strip()
         if wanted:
             assert wanted in (locked if "==" in wanted else names)
 
 
-def test_environment_without_marker_or_interpreter_does_not_exist(tmp_path: Path) -> None:
-    root = location(tmp_path)
+def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
+    """Make what looks complete: no tool in it works."""
+    root = store(cache) / f"{(lock or lock_digest())[:16]}-{host_arch()}-{name}"
+    site = root / "lib" / "python3.13" / "site-packages"
+    (site / "auditwheel" / "policy").mkdir(parents=True)
+    for libc in ("manylinux", "musllinux"):
+        (site / "auditwheel" / "policy" / f"{libc}-policy.json").write_text(f'["{libc}"]')
+    (root / "bin").mkdir()
+    for tool in environment.TOOLS:
+        (root / "bin" / tool).write_text(tool)
+    base = cache / "base"
+    if not base.exists():
+        base.touch()
+    tools = Toolchain(
+        python=root / "bin" / "python", root=root, bin=root / "bin", digest=lock_digest()
+    )
+    stamp = environment.stamp_of(base)
+    tools.mark(Base(path=base, version="3.13.0", soabi="cpython-313-x", stamp=stamp))
+    return tools
+
+
+# Is it there?
+
+
+def test_what_is_complete_is_found(tmp_path: Path) -> None:
     assert existing(tmp_path) is None
-    (root / "bin").mkdir(parents=True)
-    (root / "bin" / "python").touch()
+    tools = fake(tmp_path)
+    assert existing(tmp_path) == tools
+    assert tools.base.version == "3.13.0"
+    assert tools.policy_texts() == ('["manylinux"]', '["musllinux"]')
+
+
+@pytest.mark.parametrize(
+    "lost", [MARKER, IN_USE, "bin/python", "bin/uv", "bin/auditwheel", "../../base"]
+)
+def test_what_lacks_a_part_is_not_there(tmp_path: Path, lost: str) -> None:
+    tools = fake(tmp_path)
+    (tools.root / lost).unlink()
+    assert existing(tmp_path, {}) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"stamp": 1}', "\0", '{"stamp": ["a", "b"]}'])
+def test_a_damaged_marker_is_none(tmp_path: Path, text: str) -> None:
+    tools = fake(tmp_path)
+    (tools.root / MARKER).write_text(text)
     assert existing(tmp_path) is None
-    (root / MARKER).touch()
+    with pytest.raises(EnvironmentProblemError, match="half-made or damaged"):
+        _ = tools.base
+
+
+def test_that_of_another_lock_or_architecture_is_not_ours(tmp_path: Path) -> None:
+    fake(tmp_path, lock="0" * 64)
+    mine = fake(tmp_path)
+    other = Arch.S390X if host_arch() is not Arch.S390X else Arch.X86_64
+    mine.root.rename(mine.root.with_name(mine.root.name.replace(host_arch(), other)))
+    assert existing(tmp_path) is None
+
+
+def test_of_two_the_newer_python_is_taken_and_a_broken_one_left_out(tmp_path: Path) -> None:
+    old, new = fake(tmp_path, "cp313-0"), fake(tmp_path, "cp314-0")
+    assert existing(tmp_path) == new
+    (new.root / MARKER).unlink()
+    assert existing(tmp_path) == old
+
+
+def test_no_site_packages(tmp_path: Path) -> None:
+    found = Toolchain(python=tmp_path, root=tmp_path, bin=tmp_path, digest=lock_digest())
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)no site-packages.*toolchain sync"):
+        _ = found.site_packages
+
+
+def test_a_toolchain_travels_to_another_process_without_its_hold(tmp_path: Path) -> None:
+    fake(tmp_path)
     found = existing(tmp_path)
     assert found is not None
-    assert (found.root, found.bin, found.digest) == (root, root / "bin", lock_digest())
-    (root / "bin" / "python").unlink()
-    (root / "bin" / "python").symlink_to(tmp_path / "upgraded-away")
-    assert existing(tmp_path) is None
+    assert found.hold is not None
+    other = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+    assert other == found
+    assert other.hold is None
 
 
-def test_policies(tmp_path: Path) -> None:
-    root = location(tmp_path)
-    found = toolchain.Toolchain(python=root, root=root, bin=root, digest=lock_digest())
-    with pytest.raises(EnvironmentProblemError, match="no site-packages"):
-        _ = found.site_packages
-    folder = root / "lib" / "python3.11" / "site-packages" / "auditwheel" / "policy"
-    folder.mkdir(parents=True)
-    (folder / "manylinux-policy.json").write_text("[1]")
-    (folder / "musllinux-policy.json").write_text("[2]")
-    assert found.policy_texts() == ("[1]", "[2]")
+# Who uses it?
 
 
-def fake_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    tool = tmp_path / "python"
-    tool.write_text(f"#!/bin/sh\n{text}\n")
-    tool.chmod(0o755)
-    monkeypatch.setattr(sys, "_base_executable", str(tool))
+def test_one_in_use_is_kept_and_the_rest_of_other_locks_removed(tmp_path: Path) -> None:
+    current, used, unused = (fake(tmp_path, lock=lock * 64) for lock in ("", "1", "2"))
+    (store(tmp_path) / ".old-x").mkdir()
+    held = environment.hold(used.root)
+    assert held is not None
+    assert set(prune(tmp_path, print)) == {unused.root, store(tmp_path) / ".old-x"}
+    assert current.root.is_dir()
+    assert used.root.is_dir()
+    del held
+    assert prune(tmp_path, print) == (used.root,)
+    assert sorted(each.name for each in store(tmp_path).iterdir()) == [current.root.name, "lock"]
+
+
+def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
+    recent, stale = (fake(tmp_path, lock=lock * 64) for lock in ("1", "2"))
+    os.utime(stale.root / IN_USE, (1e9, 1e9))
+    assert toolchain._prune(tmp_path, unused_for=toolchain.KEEP) == (stale.root,)
+    assert recent.root.is_dir()
+
+
+def test_what_is_being_removed_is_not_used(tmp_path: Path) -> None:
+    tools = fake(tmp_path)
+    with environment.unused(tools.root) as free:
+        assert free
+        assert existing(tmp_path) is None
+    with environment.unused(tools.root):
+        pass
+    found = existing(tmp_path)
+    assert found == tools
+    with environment.unused(tools.root) as free:
+        assert not free
+    del found
+
+
+def test_no_store_nothing_to_prune(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none", print) == ()
+    assert not (tmp_path / "none").exists()
+
+
+# The lock
+
+
+def test_the_lock_suits_the_pythons_this_project_supports() -> None:
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
+    found = re.findall(r"Python :: 3\.(\d+)", "\n".join(project["classifiers"]))
+    assert tuple(map(int, found)) == wheelhouse.SUPPORTED
+
+
+def test_every_entry_is_pinned_and_hashed() -> None:
+    lock = toolchain.locked()
+    assert len(lock) == len(re.findall(r"^[a-z]", lock_text().decode(), re.MULTILINE))
+    for each in lock:
+        assert re.fullmatch(r"==[0-9][0-9.a-z]*", str(each.requirement.specifier))
+        assert each.hashes
+        assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in each.hashes)
+        assert each.line.startswith(f"{each.requirement.name}==")
+        assert ";" not in each.line
+
+
+def test_markers_are_for_the_platform_that_is_asked_for() -> None:
+    def names(minor: int, arch: Arch) -> set[str]:
+        platform = Platform.elsewhere(minor, arch)
+        return {each.requirement.name for each in wheelhouse.lacking(lock, platform, ())}
+
+    lock = toolchain.locked()
+    assert "zipp" in names(11, Arch.X86_64)
+    assert "zipp" not in names(12, Arch.X86_64)
+    assert "cryptography" in names(12, Arch.AARCH64)
+    assert "cryptography" not in names(12, Arch.S390X)
+    assert not {"colorama", "pywin32-ctypes"} & names(11, Arch.X86_64)
+
+
+def test_what_is_there_is_not_lacking() -> None:
+    lock = wheelhouse.parse("a==1 --hash=sha256:00\nb.c==2 \\\n    --hash=sha256:11\n# x\n")
+    platform = Platform.elsewhere(12, Arch.AARCH64)
+
+    def lacking(*names: str) -> list[str]:
+        found = wheelhouse.lacking(lock, platform, map(WheelName.parse, names))
+        return [each.requirement.name for each in found]
+
+    assert lacking() == ["a", "b.c"]
+    assert lacking("a-1-py3-none-any.whl", "b_c-2-cp312-cp312-manylinux2014_aarch64.whl") == []
+    assert lacking("a-1-cp39-abi3-manylinux_2_28_aarch64.whl") == ["b.c"]
+    assert lacking("a-1-cp313-cp313-manylinux_2_17_aarch64.whl") == ["a", "b.c"]
+    assert lacking("a-1-cp312-cp312-manylinux_2_17_x86_64.whl") == ["a", "b.c"]
+    assert lacking("a-1-cp312-cp312-manylinux_2_34_aarch64.whl") == ["a", "b.c"], "too new a glibc"
+
+
+def test_a_damaged_lock_is_said_to_be_one() -> None:
+    with pytest.raises(EnvironmentProblemError, match="install orchestrator anew"):
+        wheelhouse.parse("no such thing ==\n")
+
+
+def test_an_installed_copy_does_not_change_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relock, "__file__", str(tmp_path / "orchestrator" / "host" / "relock.py"))
+    with pytest.raises(ConfigError, match="installed copy"):
+        relock.resolve(tmp_path, HostNetwork(), print, environ={})
+
+
+def test_changes_of_a_lock_are_said() -> None:
+    old = wheelhouse.parse("a==1 --hash=sha256:00\nb==1 --hash=sha256:00\n")
+    new = wheelhouse.parse("a==2 --hash=sha256:00\nc==1 --hash=sha256:00\n")
+    assert relock._changes(old, new) == ("a: 1 -> 2", "b: 1 -> gone", "c: new -> 1")
+
+
+# The interpreter
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_path_has_no_say_in_the_interpreter(tmp_path: Path) -> None:
+    lure = f'exec {sys.executable} "$@"'
+    for minor in wheelhouse.SUPPORTED:
+        script(tmp_path / "trap" / f"python3.{minor}", f"touch {tmp_path}/asked; {lure}")
+    environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/trap"}
+    found = toolchain.choose(environ, tmp_path)
+    assert isinstance(found, Interpreter)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_an_interpreter_without_what_the_tools_import_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "_PATH", str(tmp_path / "nothing"))
+    assert toolchain.choose({"HOME": str(tmp_path)}) is not None, "the one that runs this"
+    monkeypatch.setattr(toolchain, "_MODULES", "ssl, no_such_module")
+    assert toolchain.choose({"HOME": str(tmp_path)}) is None
+
+
+# What goes wrong is explained
 
 
 @pytest.mark.parametrize(
     ("said", "hint"),
     [
-        ("ensurepip is not available", "apt-get install python3-venv"),
         ("OSError: [Errno 28] No space left on device", "ORCHESTRATOR_CACHE_DIR"),
         ("ssl.SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE"),
         ("Failed to establish a new connection: Name or service not known", "PIP_INDEX_URL"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "refused"),
+        ("Hash mismatch for `twine==7`", "toolchain download"),
+        ("x does not run: Permission denied", "noexec"),
+        ("/x: Read-only file system", "XDG_CACHE_HOME"),
+        ("ERROR: No matching distribution found for x", "for this platform"),
         ("boom", ""),
     ],
 )
-def test_failure_says_why_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, hint: str
-) -> None:
-    fake_base(tmp_path, monkeypatch, f"echo '{said}'; exit 3")
-    lines: list[str] = []
-    with pytest.raises(EnvironmentProblemError, match="exit status 3") as caught:
-        sync(tmp_path / "cache", HostNetwork(), lines.append)
-    (problem,) = caught.value.problems
-    assert said in problem.what
+def test_failure_says_why_and_what_to_do(said: str, hint: str) -> None:
+    error = toolchain.failed("could not do it", f"first\n{said}\n")
+    (problem,) = error.problems
+    assert problem.what == f"toolchain: could not do it\n  first\n  {said}"
     assert hint in problem.hint
-    assert lines == [said]
-    assert caught.value.exit_code is ExitCode.ENVIRONMENT
-    assert existing(tmp_path / "cache") is None
+    assert bool(problem.hint) is bool(hint)
+    assert error.exit_code is ExitCode.ENVIRONMENT
+
+
+def test_a_pip_is_looked_for_and_made_before_giving_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = script(tmp_path / "bare" / "python", 'echo "No module named $4" >&2; exit 1')
+    monkeypatch.setattr(sys, "executable", str(bare))
+    env: Mapping[str, str] = {"PATH": os.defpath}
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)no pip.*apt-get install python3-pip"):
+        wheelhouse.find_pip([bare], env=env, scratch=tmp_path)
+    ensured = script(tmp_path / "ensured" / "python", '[ "$3" = venv ]')
+    command = wheelhouse.find_pip([bare, ensured], env=env, scratch=tmp_path)
+    assert command == (str(tmp_path / "pip-1" / "bin" / "python"), "-I", "-m", "pip")
+    has_pip = script(tmp_path / "has" / "python", "exit 0")
+    command = wheelhouse.find_pip([bare, ensured, has_pip], env=env, scratch=tmp_path)
+    assert command == (str(has_pip), "-I", "-m", "pip")
 
 
 def test_cache_that_is_a_file(tmp_path: Path) -> None:
@@ -118,10 +333,6 @@ def test_cache_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_cancelled_while_another_process_works(tmp_path: Path) -> None:
-    maker = toolchain._Maker(
-        root=location(tmp_path), env={}, on_progress=lambda _: None, cancel=Cancel()
-    )
-    maker.root.parent.mkdir(parents=True)
     cancel = Cancel()
     said: list[str] = []
 
@@ -129,6 +340,10 @@ def test_cancelled_while_another_process_works(tmp_path: Path) -> None:
         said.append(line)
         cancel.set()
 
-    with maker.locked(), pytest.raises(EnvironmentProblemError, match="cancelled"):
+    with (
+        toolchain.locked_store(tmp_path, print, Cancel()),
+        pytest.raises(EnvironmentProblemError, match="cancelled"),
+    ):
         sync(tmp_path, HostNetwork(), progress, cancel=cancel)
-    assert said[0].startswith("waiting for another process")
+    (line,) = said
+    assert line.startswith(f"waiting for process {os.getpid()} on {os.uname().nodename}, ")

@@ -89,6 +89,14 @@ def zip64(*values: int) -> bytes:
             Entry(name=b"x", extra=struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"),
             "second name",
         ),
+        (
+            Entry(
+                name=b"x",
+                local={"extra": struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"},
+            ),
+            "local header disagrees",
+        ),
+        (Entry(name=b"x" * 60_000, flags=0x801), "more characters"),
         (Entry(name=b"x", flags=0x801), "encrypted"),
         (Entry(name=b"x", flags=0x840), "encrypted"),
         (Entry(name=b"x", method=12), "compressed with bzip2"),

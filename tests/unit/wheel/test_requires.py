@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         (["torch[opt]>=2 ; python_version>'3.8'"], ['torch[opt]==2.8.* ; python_version > "3.8"']),
         (["torch ; extra=='gpu'"], ['torch==2.8.* ; extra == "gpu"', "torch==2.8.*"]),
         (["torch @ https://example.org/t.whl"], ["torch==2.8.*"]),
+        (["torch>=2 ;\n  python_version > '3.8'"], ['torch==2.8.* ; python_version > "3.8"']),
         (["torch (>=2", "torchvision"], ["torch (>=2", "torchvision", "torch==2.8.*"]),
     ],
 )

@@ -121,7 +121,7 @@ def test_nothing_stands_in_the_way_of_less_than_the_lowest(
 def test_no_elf_and_elf_no_tag_names(tmp_path: Path, policies: Policies) -> None:
     assert observed(WheelSpec(platform="any"), tmp_path, policies).observed_tag == "any"
     cubin = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
-    spec = WheelSpec(platform="any", members={"kernel.cubin": cubin, "short": b"\x7fELF"})
+    spec = WheelSpec(platform="any", members={"kernel.cubin": cubin})
     assert observed(spec, tmp_path, policies).observed_tag == "any"
 
 
@@ -169,6 +169,7 @@ def test_external_libraries(tmp_path: Path, policies: Policies) -> None:
     (problem,) = got.problems
     assert problem.rule == "external-library"
     assert "b.so needs libgomp.so.1" in problem.message
+    assert "--external" in problem.message
     assert "build.external" in problem.message
     assert len(report(path, policies).problems) == 3
     with pytest.raises(ConfigError):
@@ -509,8 +510,25 @@ def test_libpython_is_outside_wherever_it_is(tmp_path: Path, policies: Policies)
     assert problem.rule == "library-unreachable"
 
 
-def test_a_python_file_is_not_looked_into(tmp_path: Path, policies: Policies) -> None:
+def test_an_elf_file_counts_whatever_its_name(tmp_path: Path, policies: Policies) -> None:
     made = make_elf(ElfSpec(versions=libc6("GLIBC_2.99")))
     path = WheelSpec(members={"x.py": made, "y.so": make_elf(ElfSpec())}).write(tmp_path)
-    assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
+    assert report(path, policies).observed_tag == "linux_x86_64"
+    # auditwheel does not look into what is named like Python.
     assert audited(path, Libc.MANYLINUX, Arch.X86_64).symbols == "manylinux_2_5_x86_64"
+
+
+def test_what_cannot_be_read_is_not_for_any_platform(tmp_path: Path, policies: Policies) -> None:
+    path = WheelSpec(members={"x.so": b"\x7fELF" + bytes(60)}).write(tmp_path)
+    seen = report(path, policies)
+    assert seen.observed_tag == "unknown"
+    assert [each.rule for each in seen.problems] == ["elf-malformed"]
+
+
+def test_names_of_megabytes_do_not_fill_the_screen(tmp_path: Path, policies: Policies) -> None:
+    long = f"lib{'x' * (1 << 20)}.so"
+    path = WheelSpec(members={"x.so": make_elf(ElfSpec(needed=(long,)))}).write(tmp_path)
+    (problem,) = report(path, policies).problems
+    assert problem.rule == "external-library"
+    assert len(problem.message) < 700
+    assert "more characters" in problem.message

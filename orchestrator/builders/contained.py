@@ -1,0 +1,173 @@
+"""The `direct` backend in a container: for what cibuildwheel has no name for, loongarch64 first.
+
+The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` with pip and `build`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.builders.cibuildwheel import IN_CONTAINER, repair_mounts
+from orchestrator.builders.container import PROJECT, Container, ContainerError, Shop
+from orchestrator.builders.steps import StepFailed, Steps
+from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models import BackendName, Failure, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.builders.base import Host, Job, Outcome
+
+SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
+
+_SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
+
+_IDLE = ("tail", "-f", "/dev/null")
+"""Keeps the container; coreutils and busybox have it."""
+
+_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """Builds in a container of the target's image.
+
+    Attributes:
+        shop: makes containers.
+        name: the backend's name.
+    """
+
+    shop: Shop
+    name: BackendName = BackendName.DIRECT
+
+    def build(self, job: Job) -> Outcome:
+        """See `Backend.build`."""
+        grafts = job.request.target.steps.repair == "auditwheel"
+        mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
+        try:
+            with self.shop.container(job, _IDLE, step="start", mounts=mounts) as container:
+                job.step("start")
+                container.start()
+                job.step("copy")
+                container.put(f"{job.source}/.", PROJECT)
+                return _ContainerSteps(self.shop.host, job, container).outcome()
+        except ContainerError as refused:
+            return refused.failure
+
+
+class _ContainerSteps(Steps):
+    """The steps in a container that runs, and that nobody else uses."""
+
+    def __init__(self, host: Host, job: Job, container: Container) -> None:
+        super().__init__(host, job, project=PROJECT, scratch=_SCRATCH)
+        self._container = container
+        compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
+        # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
+        self._prefix = ("linux32",) if compatible else ()
+
+    @property
+    def uv(self) -> str:
+        return "uv"
+
+    @property
+    def repair_with(self) -> str:
+        return IN_CONTAINER
+
+    @property
+    def evaluate(self) -> tuple[str, ...]:
+        shop = self._container.shop
+        return (shop.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
+
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        """The environment that the image, the engine and the host's network give."""
+        said = self._container.ask(f"{self.builder()}/python", "-I", "-c", _ENVIRONMENT)
+        if not said.ok:
+            raise self._unusable(f"the image's Python does not run: {said.last_line}")
+        given: dict[str, str] = json.loads(said.stdout)
+        return given
+
+    def base(self) -> dict[str, str]:
+        return {
+            **self._given,
+            **self.job.parallel,
+            "CIBUILDWHEEL": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_ROOT_USER_ACTION": "ignore",
+        }
+
+    def builder(self) -> str:
+        return self._programs(self.target.python)
+
+    def path(self, builder: str) -> str:
+        return builder
+
+    def tester(self, python: str) -> str:
+        self.give(SEED_SCRIPT, f"{_SCRATCH}/seed_venv.py")
+        venv = f"{_SCRATCH}/test-venv"
+        self.run([f"{self._programs(python)}/python", "-I", f"{_SCRATCH}/seed_venv.py", venv])
+        return f"{venv}/bin"
+
+    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        return env
+
+    def provide_build(
+        self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
+        """Nothing: the image has it, as with cibuildwheel."""
+
+    def outer(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str
+    ) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        # What the container has already, credentials among it, need not be shown in a process list.
+        changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
+        shop = self._container.shop
+        words = [shop.engine.name, "exec", f"--workdir={cwd}", *changed, self._container.id]
+        return [*words, *self._prefix, *argv], shop.env, self.job.source
+
+    def fresh(self, folder: str) -> None:
+        done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
+        if not done.ok:
+            raise self._unusable(f"{folder} cannot be made: {done.last_line}")
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(self._container.ask("ls", folder).stdout.splitlines())
+
+    def give(self, source: Path, destination: str) -> None:
+        self._container.ask("mkdir", "-p", str(Path(destination).parent))
+        if source.is_dir():
+            self._container.put(f"{source}/.", destination)
+        else:
+            self._container.put(str(source), destination)
+
+    def fetch(self, path: str) -> Path:
+        wheel = self.job.scratch / Path(path).name
+        self._container.take(path, str(wheel))
+        return wheel
+
+    def _programs(self, python: str) -> str:
+        """Return the directory of an image's Python; manylinux images can make some first."""
+        name = f"{python.rstrip('t')}-{python}" if python.startswith("cp") else f"{python}-*"
+        script = (
+            "command -v manylinux-interpreters >/dev/null && manylinux-interpreters ensure $0 >&2; "
+            "ls -d /opt/python/$0/bin"
+        )
+        said = self._container.ask("sh", "-c", script, name)
+        if not said.ok:
+            raise self._unusable(f"image {self.target.image} has no /opt/python/{name}")
+        return said.stdout.split()[0]
+
+    def _unusable(self, what: str) -> StepFailed:
+        return StepFailed(
+            Failure(
+                kind=FailureKind.SETUP,
+                step=self.step,
+                message=what,
+                hint="an image needs /opt/python/<tag>/bin/python with pip and build: "
+                "`orchestrator image build` makes one",
+            )
+        )

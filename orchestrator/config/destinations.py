@@ -1,0 +1,65 @@
+"""What package indexes refuse, as far as a plan can know it. Data; compare it with its source."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One place wheels are published to.
+
+    Attributes:
+        platforms: regular expression of the platform tags it takes.
+        local_versions: whether it takes local versions (PEP 440 tells public indexes not to).
+        source: where the facts come from.
+        updated: when they were last compared with it.
+    """
+
+    platforms: str
+    local_versions: bool
+    source: str
+    updated: date
+
+
+_PYPI = Destination(
+    platforms=r"manylinux(1|2010)_(x86_64|i686)"
+    r"|manylinux2014_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x)"
+    r"|manylinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x|riscv64)"
+    r"|musllinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64le|s390x|riscv64)"
+    r"|linux_(armv6l|armv7l)",
+    local_versions=False,
+    source="pypi/warehouse, warehouse/forklift/legacy.py and warehouse/utils/wheel.py",
+    updated=date(2026, 11, 21),
+)
+
+DESTINATIONS: Mapping[str, Destination] = {"pypi": _PYPI, "testpypi": _PYPI}
+"""The destinations whose rules are known; TestPyPI runs the same program as PyPI."""
+
+OTHERS = re.compile(r"github-release|[a-z][a-z0-9+.-]*://\S+")
+"""Destinations that take everything a plan can hold, as far as is known."""
+
+
+def refusals(name: str, *, tag: str, version: str) -> Iterator[str]:
+    """Return why a destination would refuse a wheel.
+
+    Args:
+        name: the destination.
+        tag: the wheel's platform tag.
+        version: its version (PEP 440).
+    """
+    known = DESTINATIONS.get(name)
+    if known is None:
+        return
+    if re.fullmatch(known.platforms, tag) is None:
+        # Whatever the libc's version is, the architecture decides.
+        shown = re.sub(r"_\d+_\d+_", "_*_", tag)
+        yield f"{name} takes no {shown} wheels ({known.source}, {known.updated})"
+    if "+" in version and not known.local_versions:
+        yield f"{name} takes no local versions such as {version} (PEP 440)"

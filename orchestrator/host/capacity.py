@@ -1,0 +1,94 @@
+"""How many CPUs and how much memory this process may use: the machine's, or its cgroup's.
+
+In a container or a CI job the machine is larger than what one may use of it; a limit may stand at
+any cgroup above ours. See cgroups(7), and "cpu.max" and "memory.max" in the kernel's documentation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What there is.
+
+    Attributes:
+        cpus: CPUs; a quota may be a fraction.
+        memory: bytes that are free, or can be freed at once; `sys.maxsize` where nobody says.
+    """
+
+    cpus: float
+    memory: int
+
+
+def capacity(root: Path = Path("/")) -> Capacity:
+    """Return what this process may use.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    here = list(_cgroups(root))
+    quotas = [_quota(folder) for folder in here]
+    limits = [_number(folder / name) for folder in here for name in _LIMITS]
+    cpus = [float(len(os.sched_getaffinity(0))), *filter(None, quotas)]
+    memory = [_available(root), *filter(None, limits)]
+    return Capacity(cpus=min(cpus), memory=min(memory))
+
+
+_LIMITS = ("memory.max", "memory.limit_in_bytes")
+"""Of version 2 and version 1; what has no limit says ``max``, or a number no machine has."""
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """Our cgroups and all above them, in every hierarchy that counts."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        folders = [""] if not controllers else controllers.split(",")
+        for folder in folders:
+            if folder in {"", "cpu", "memory"}:
+                mount = root / "sys/fs/cgroup" / folder
+                inner = Path(path.lstrip("/"))
+                # In a container the path may be the host's; the mount's own root counts then.
+                yield from (mount / each for each in (inner, *inner.parents))
+
+
+def _quota(folder: Path) -> float | None:
+    """CPUs by quota, None for no limit."""
+    words = " ".join(_lines(folder / "cpu.max")).split()
+    if not words:
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        words = [" ".join(_lines(folder / name)) for name in names]
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        quota, period = map(int, words)
+        return quota / period if quota > 0 else None
+    return None
+
+
+def _number(file: Path) -> int | None:
+    with contextlib.suppress(ValueError):
+        return int(" ".join(_lines(file)))
+    return None
+
+
+def _available(root: Path) -> int:
+    for line in _lines(root / "proc/meminfo"):
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            return int(rest.split()[0]) * 1024
+    return sys.maxsize
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,56 @@
+"""What one look at this machine found: the rows of ``orchestrator doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.errors import Problem
+
+
+class Level(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what (``podman``, ``emulation aarch64``, ``python cp312``).
+        status: ok, warn (works, or may not be needed) or fail (something asked for cannot work).
+        detail: what was found.
+        fix: what to do about it; empty when there is nothing to do.
+        mend: does it, where that is safe; returns why it did not work, None when it did.
+    """
+
+    name: str
+    status: Level
+    detail: str
+    fix: str = ""
+    mend: Callable[[], Problem | None] | None = field(default=None, compare=False, repr=False)
+
+
+def failed(
+    name: str,
+    status: Level,
+    problem: Problem,
+    mend: Callable[[], Problem | None] | None = None,
+) -> Check:
+    """Return the check that found a problem.
+
+    Args:
+        name: what was looked at.
+        status: how much the problem counts.
+        problem: what is wrong, and what to do about it.
+        mend: does it.
+    """
+    return Check(name=name, status=status, detail=problem.what, fix=problem.hint, mend=mend)

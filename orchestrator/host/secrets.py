@@ -1,0 +1,69 @@
+"""Keeping credentials out of everything that is written down.
+
+Proxies and indexes carry them in URLs (``https://user:password@host``, RFC 3986 section 3.2.1).
+Programs that fail like to repeat such a URL, and some print the header that is made of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_USERINFO = re.compile(r"(?<=://)([^\s/@:'\"]*):([^\s/@'\"]+)@")
+_TOKEN = re.compile(r"(?<=://)([^\s/@:'\"]+)@")
+
+_NAMED = re.compile(r"_(PASSWORD|TOKEN|SECRET)$")
+
+_SHORTEST = 4
+"""Characters of a password that is hidden wherever it stands: a shorter one is in many words."""
+
+_SHORTEST_TOKEN = 16
+"""Characters of a user name that must be a token; ``git`` in ``ssh://git@host`` is none."""
+
+HIDDEN = "****"
+
+
+def masked(text: str) -> str:
+    """Return a text with the password of every URL in it hidden.
+
+    Args:
+        text: anything that is about to be printed or written.
+    """
+    if "://" not in text or "@" not in text:
+        return text
+    text = _USERINFO.sub(rf"\1:{HIDDEN}@", text)
+    return _TOKEN.sub(
+        lambda found: found[0] if len(found[1]) < _SHORTEST_TOKEN else f"{HIDDEN}@", text
+    )
+
+
+def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
+    """Return a function that hides the credentials of an environment wherever they stand.
+
+    Args:
+        env: the environment of a program whose output is about to be written down.
+    """
+    secrets: set[str] = set()
+    for name, value in env.items():
+        if _NAMED.search(name):
+            secrets.add(value)
+        if "://" not in value or "@" not in value:
+            continue
+        for user, password in _USERINFO.findall(value):
+            plain = f"{unquote(user)}:{unquote(password)}"
+            # RFC 7617: what `curl -v` prints of the header
+            secrets |= {password, unquote(password), base64.b64encode(plain.encode()).decode()}
+        secrets |= {each for each in _TOKEN.findall(value) if len(each) >= _SHORTEST_TOKEN}
+    known = sorted((each for each in secrets if len(each) >= _SHORTEST), key=len, reverse=True)
+
+    def redact(text: str) -> str:
+        for secret in known:
+            text = text.replace(secret, HIDDEN)
+        return masked(text)
+
+    return redact

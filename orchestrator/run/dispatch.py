@@ -1,0 +1,176 @@
+"""From assignments to a run: what each target takes of this machine, in which order, how often."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import traceback
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models import BuildResult, Failure, FailureKind, Status
+from orchestrator.resolve import EMULATED_COST, in_bytes
+from orchestrator.run import scheduler, shares
+from orchestrator.run.executors.local import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.config.settings import Run as RunSettings
+    from orchestrator.host.capacity import Capacity
+    from orchestrator.host.process import Cancel
+    from orchestrator.models import Target, TargetId
+    from orchestrator.run.executors.local import Listener
+    from orchestrator.run.scheduler import Amounts
+    from orchestrator.run.worker import Assignment, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a run goes about it.
+
+    Attributes:
+        machine: what this process may use.
+        jobs: targets at once; None to derive it.
+        settings: ``[run]`` of the matrix.
+        fail_fast: stop at the first failure.
+        seconds: how long targets took in earlier runs.
+    """
+
+    machine: Capacity
+    jobs: int | None
+    settings: RunSettings
+    fail_fast: bool
+    seconds: Mapping[TargetId, float]
+
+    def budget(self, count: int) -> Amounts:
+        """Return what ``count`` targets may take together."""
+        own = self.settings
+        limits = shares.Limits(
+            slots=self.jobs,
+            cpus=own.cpus,
+            memory=None if own.memory is None else in_bytes(own.memory),
+            emulated=own.emulated,
+        )
+        return shares.budget(self.machine.cpus, self.machine.memory, limits, count=count)
+
+
+def parallel(target: Target, budget: Amounts) -> dict[str, str]:
+    """Return the variables that tell a target's build how many programs it may run at once."""
+    share = shares.takes(target.resources, budget, emulated=is_emulated(target))
+    jobs = shares.compilers(target.resources, share, budget)
+    return shares.variables(jobs, target.env)
+
+
+def is_emulated(target: Target) -> bool:
+    """Whether a target runs under emulation on this machine."""
+    return how(host_arch(), target.arch) is Execution.EMULATED
+
+
+def dispatch(  # noqa: PLR0913 - keyword-only
+    assignments: Mapping[TargetId, Assignment],
+    worker: Worker,
+    *,
+    pace: Pace,
+    without: Callable[[TargetId, TargetId | None], BuildResult],
+    listener: Listener,
+    cancel: Cancel,
+    say: Callable[[str], object],
+) -> Mapping[TargetId, BuildResult]:
+    """Run everything to its end.
+
+    Args:
+        assignments: what is to be built, in plan order.
+        worker: builds it.
+        pace: how.
+        without: makes the result of a target that never starts, given the one that it needed.
+        listener: hears what happens.
+        cancel: stops all programs.
+        say: told how the machine is shared out.
+
+    Returns:
+        Every target's result.
+    """
+    targets = {each: found.request.target for each, found in assignments.items()}
+    budget = pace.budget(len(targets))
+    cost = estimates(targets, pace.seconds)
+    state = scheduler.prepared(
+        [
+            scheduler.Task(
+                target_id=each,
+                takes=shares.takes(target.resources, budget, emulated=is_emulated(target)),
+                needs=frozenset(target.needs),
+                cost=cost[each],
+            )
+            for each, target in targets.items()
+        ],
+        budget,
+        fail_fast=pace.fail_fast,
+        retries=scheduler.Retries(limit=pace.settings.retries),
+    )
+    if targets:
+        say(described(budget))
+    for each in state.oversized:
+        say(f"{each} takes more than there is: it will run alone")
+    calls = _Calls(
+        worker=worker,
+        assignments={
+            each: replace(found, parallel=parallel(targets[each], budget))
+            for each, found in assignments.items()
+        },
+        without=without,
+    )
+    return Run(state, calls, listener=listener, cancel=cancel).run()
+
+
+def described(budget: Amounts) -> str:
+    """Return a budget in words."""
+    many = f"up to {budget.slots} targets at once, " if budget.slots > 1 else "one target at a time"
+    cpus = f"{budget.millicpus / 1000:g} CPUs"
+    if budget.slots == 1:
+        return f"{many}, with {cpus} and {budget.memory / shares.GIB:.1f} GiB"
+    return f"{many}together {cpus} and {budget.memory / shares.GIB:.1f} GiB"
+
+
+def estimates(
+    targets: Mapping[TargetId, Target], seconds: Mapping[TargetId, float]
+) -> dict[TargetId, float]:
+    """Return how long each target takes: as it did last time, else by its cost.
+
+    A cost counts in units of the targets that are known; without any, the unit has no seconds.
+    """
+    costs = {
+        each: (target.resources.cost or 1.0) * (EMULATED_COST if is_emulated(target) else 1.0)
+        for each, target in targets.items()
+    }
+    known = [seconds[each] / costs[each] for each in costs if each in seconds]
+    unit = statistics.median(known) if known else 1.0
+    return {each: seconds.get(each, cost * unit) for each, cost in costs.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Calls:
+    """What the executor calls."""
+
+    worker: Worker
+    assignments: Mapping[TargetId, Assignment]
+    without: Callable[[TargetId, TargetId | None], BuildResult]
+
+    def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
+        return self.worker.execute(self.assignments[target_id], attempt)
+
+    def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
+        return self.without(target_id, because)
+
+    def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
+        log = self.worker.places.logs / f"{target_id}.log"
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+            stream.writelines(traceback.format_exception(error))
+        failure = Failure(
+            kind=FailureKind.BUG,
+            message=f"a bug in orchestrator: {type(error).__name__}: {error}",
+            hint="please report it; the traceback is in the log",
+        )
+        result = self.without(target_id, None)
+        return replace(result, status=Status.FAILED, failure=failure, log=log)

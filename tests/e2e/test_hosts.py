@@ -1,0 +1,325 @@
+"""Hosts that are not a developer's own: other engines, no root, a company's network, or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.host.network import HostNetwork, base_env
+from tests import corp, engines
+from tests.conftest import IMAGES, REPOSITORY, lacking, orchestrator, podman, results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.engines import Rootless
+
+pytestmark = [pytest.mark.engine, pytest.mark.index]
+
+IMAGE = f"{IMAGES}:bookworm-x86_64"
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
+"""The Python that runs the tests is on this host for certain."""
+
+SETUP = """\
+import pathlib
+from setuptools import Extension, setup
+pathlib.Path("tiny.c").write_text('''
+#include <Python.h>
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
+PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
+''')
+setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
+"""
+
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+"""
+
+MATRIX = """\
+[project]
+source = "tiny"
+
+[axes]
+python = ["{python}"]
+arch = ["x86_64"]
+
+[version]
+base = "1.0"
+
+[images]
+manylinux_x86_64 = "{image}"
+
+[engine]
+name = "{engine}"
+create-args = ["--network={network}"]
+
+[test]
+command = "python -c 'import tiny'"
+"""
+
+
+def write(place: Path, more: str = "", **changes: str) -> Path:
+    """Write a small project and its matrix."""
+    given = {"python": "cp311", "image": IMAGE, "engine": "podman", "network": "host"}
+    (place / "tiny").mkdir()
+    (place / "tiny/setup.py").write_text(SETUP)
+    (place / "tiny/pyproject.toml").write_text(PYPROJECT)
+    (place / "matrix.toml").write_text(MATRIX.format(**{**given, **changes}) + more)
+    return place
+
+
+def the_result(place: Path) -> dict[str, object]:
+    (result,) = results(place / "dist").values()
+    found: dict[str, object] = result
+    return found
+
+
+@pytest.fixture(scope="module")
+def archive(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image as a file, for engines that do not have it."""
+    file = tmp_path_factory.mktemp("image") / "image.tar"
+    saved = podman("save", "--quiet", f"--output={file}", IMAGE)
+    assert saved.code == 0, saved.all
+    return file
+
+
+# A company's network
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[corp.Corp]:
+    assert not corp.resolves(corp.HOST), "nothing but the proxy may know it"
+    with corp.network(tmp_path_factory.mktemp("corp")) as running:
+        yield running
+
+
+def without_network_settings() -> dict[str, str]:
+    """This machine's own settings must not help: an empty value counts as unset."""
+    ours = ("PIP_", "UV_", "SSL_", "CURL_", "REQUESTS_", "GIT_SSL")
+    return {name: "" for name in os.environ if name.startswith(ours)}
+
+
+def leaks(place: Path, *texts: str) -> list[str]:
+    """Where a secret stands that should stand nowhere."""
+    files = [each for folder in ("dist", ".orchestrator") for each in (place / folder).rglob("*")]
+    found = {str(each): each.read_bytes() for each in files if each.is_file()}
+    found |= {text[:40]: text.encode() for text in texts}
+    return [name for name, data in found.items() for each in corp.SECRETS if each.encode() in data]
+
+
+FETCH = "env; {more} pip download -q --no-deps -d x six && uv pip install -q --target y six"
+CURL = (
+    "curl -vfsS -o page ${PIP_INDEX_URL}six/ && git ls-remote ${PIP_INDEX_URL%simple/}repo.git &&"
+)
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_builds_reach_a_private_index_and_tell_nobody_how(
+    backend: str, engine: str, company: corp.Corp, tmp_path: Path
+) -> None:
+    """Pip, uv, curl and git; a build that prints its environment; and every report there is."""
+    direct = backend == "direct"
+    fetch = FETCH.format(more=CURL if direct else "")
+    write(tmp_path, f"[build]\nbefore-build = '{fetch}'\n", python=TAG if direct else "cp311")
+    bare = without_network_settings()
+    env = {**bare, **company.environ()}
+    before = len(company.seen)
+
+    with corp.Spy() as spy:
+        said = orchestrator("build", "--backend", backend, cwd=tmp_path, env=env)
+
+    assert said.code == 0, said.all
+    seen = [path for path, status in company.seen[before:] if status == 200]
+    assert any("setuptools" in path for path in seen), "the build's own requirement"
+    assert sum("/six-" in path for path in seen) >= 2, "pip and uv"
+    assert any("repo.git" in path for path in seen) is direct, "git"
+    asked = [
+        orchestrator(*command, cwd=tmp_path, env=env)
+        for command in (
+            ("plan", "--format", "json"),
+            ("explain", str(the_result(tmp_path)["id"])),
+            ("doctor", "--json"),
+        )
+    ]
+    log = next((tmp_path / ".orchestrator/logs").glob("cp*.log")).read_text()
+    assert "proxyuser:****@127.0.0.1" in log, "it did print its environment"
+    assert not leaks(tmp_path, said.all, *(each.all for each in asked))
+    own = ("git", "curl")  # the build itself hands them an address
+    assert not [each for each in spy.found if not any(name in each for name in own)]
+    wheel = next((tmp_path / "dist").glob("*.whl")).read_bytes()
+    assert corp.HOST.encode() not in wheel
+    without = orchestrator("plan", "--format", "json", cwd=tmp_path, env=bare)
+    keys = [json.loads(each.stdout)["targets"][0]["key"] for each in (asked[0], without)]
+    assert keys[0] == keys[1], "the way to the network is no part of a cache key"
+    checks = {each["name"]: each for each in json.loads(asked[2].stdout)["checks"]}
+    assert checks["package index"]["status"] == "ok", checks["package index"]
+
+
+def test_a_build_without_the_authority_fails(
+    engine: str, company: corp.Corp, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    env = {**without_network_settings(), **company.environ("SSL_CERT_FILE")}
+    said = orchestrator("build", "--backend", "cibuildwheel", cwd=tmp_path, env=env)
+    assert said.code == 1, said.all
+    log = next((tmp_path / ".orchestrator/logs").glob("cp*.log")).read_text()
+    assert "CERTIFICATE_VERIFY_FAILED" in log
+    assert not leaks(tmp_path, said.all)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "sign"),
+    [
+        ("", ""),
+        ("SSL_CERT_FILE", "CERTIFICATE_VERIFY_FAILED"),
+        ("HTTPS_PROXY", "resol"),
+        ("PIP_INDEX_URL", "407|403|ProxyError|Tunnel"),
+    ],
+)
+def test_each_part_of_the_passing_on_is_needed(
+    engine: str, company: corp.Corp, lacks: str, sign: str
+) -> None:
+    environ = {**company.environ(lacks), "HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+    network = HostNetwork.detect(environ)
+    client = {**base_env(os.environ), **network.child_env()}
+    fetch = ["pip", "download", "-q", "--no-deps", "--retries=1", "-d", "/x", "six"]
+    argv = ["podman", "run", "--rm", "--network=host", *network.container_args(), IMAGE, *fetch]
+    done = subprocess.run(argv, env=client, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is (lacks == ""), done.stderr
+    assert not sign or any(each in done.stderr for each in sign.split("|")), done.stderr
+
+
+def test_a_proxy_that_the_container_cannot_reach_is_said_before_the_build(
+    engine: str, company: corp.Corp, tmp_path: Path
+) -> None:
+    write(tmp_path, network="none")
+    env = {**without_network_settings(), **company.environ()}
+    said = orchestrator("doctor", "--json", cwd=tmp_path, env=env)
+    checks = {each["name"]: each for each in json.loads(said.stdout)["checks"]}
+    found = checks["image orchestrator-baseline:bookworm-x86_64 x86_64"]
+    assert found["status"] == "warn", found
+    assert f"127.0.0.1:{company.port}" in found["detail"]
+    assert "--network=host" in found["fix"]
+
+
+# No network
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    argv = [sys.executable, "-I", "-m", "pip", "download", "-q", f"--dest={folder}", "setuptools"]
+    subprocess.run([*argv, "--only-binary=:all:", "--no-deps"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_builds_need_no_network_once_their_inputs_are_here(
+    backend: str, engine: str, wheels: Path, tmp_path: Path
+) -> None:
+    """In a network namespace with nothing in it, not even a loopback interface that is up."""
+    write(tmp_path, network="none", python=TAG if backend == "direct" else "cp311")
+    matrix = tmp_path / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace("[test]", 'pull = "never"\n\n[test]'))
+    orchestrator("doctor", "--fix", cwd=tmp_path)  # the toolchain is an input, too
+    alone = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
+    if alone.returncode != 0:
+        lacking("needs root, for a network namespace")
+    env = {
+        **os.environ,
+        **without_network_settings(),
+        "PYTHONPATH": str(REPOSITORY),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+    }
+    argv = ["unshare", "--net", sys.executable, "-m", "orchestrator", "build"]
+    done = subprocess.run(
+        [*argv, "--backend", backend],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert the_result(tmp_path)["status"] == "ok"
+
+
+# Other engines
+
+
+def test_docker_builds_the_same_wheel(engine: str, archive: Path, tmp_path: Path) -> None:
+    places = [tmp_path / "docker", tmp_path / "podman"]
+    more = '[resources]\ncpus = 1.5\nmemory = "1 GiB"\n'
+    for place in places:
+        place.mkdir()
+        write(place, more, engine=place.name)
+    with engines.docker_daemon() as env:
+        environ = {**os.environ, **env}
+        subprocess.run(["docker", "load", "-q", "-i", archive], env=environ, check=True)
+        doctor = orchestrator("doctor", "--json", cwd=places[0], env=env)
+        said = orchestrator("build", "--backend", "cibuildwheel", cwd=places[0], env=env)
+    assert said.code == 0, said.all
+    checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
+    assert checks["docker"]["status"] == checks["targets"]["status"] == "ok", doctor.all
+    again = orchestrator("build", "--backend", "cibuildwheel", cwd=places[1])
+    assert again.code == 0, again.all
+    ours, theirs = (the_result(place) for place in places)
+    assert ours["container"]["engine"] == "docker"  # type: ignore[index]
+    assert theirs["container"]["engine"] == "podman"  # type: ignore[index]
+    assert "cannot limit" not in str(ours["backend_reason"])
+    compared = orchestrator(
+        "verify", "--same", *(next((each / "dist").glob("*.whl")) for each in places), cwd=tmp_path
+    )
+    assert compared.code == 0, compared.all
+
+
+@pytest.fixture
+def unprivileged(engine: str) -> Iterator[Rootless]:
+    with engines.rootless_podman() as user:
+        yield user
+
+
+def test_podman_without_root(unprivileged: Rootless, archive: Path) -> None:
+    """A user with nothing but a range of IDs; a build that gives files to other users."""
+    place = unprivileged.home / "work"
+    place.mkdir()
+    more = '[resources]\nmemory = "1 GiB"\n[build]\nrepair = "auditwheel"\n'
+    write(
+        place, more + "before-build = 'chown -R 1000:1000 . && id -u && cat /proc/self/uid_map'\n"
+    )
+    subprocess.run(["chown", "-R", str(engines.UID), place], check=True)
+    with archive.open("rb") as stream:
+        loaded = unprivileged.run("podman", "load", "-q", cwd=place, stdin=stream)
+    assert loaded.code == 0, loaded.all
+    env = network_of_this_machine()
+
+    doctor = unprivileged.orchestrator("doctor", "--json", "--fix", cwd=place, env=env)
+    said = unprivileged.orchestrator("build", "--backend", "cibuildwheel", cwd=place, env=env)
+
+    assert said.code == 0, said.all
+    result = the_result(place)
+    assert result["container"]["rootless"] is True  # type: ignore[index]
+    checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
+    assert "rootless" in checks["podman"]["detail"], doctor.all
+    assert checks["targets"]["status"] == "ok", doctor.all
+    owners = {each.stat().st_uid for each in place.rglob("*") if not each.is_symlink()}
+    assert owners == {engines.UID}, "nobody else's file is left"
+    log = (place / ".orchestrator/logs/cp311-manylinux_x86_64.log").read_text()
+    assert f"{engines.SUBORDINATE}" in log, "root in there is nobody out here"
+    limited = "cannot limit" in str(result["backend_reason"])
+    assert limited is ("cannot limit" in checks["podman"]["detail"])
+
+
+def network_of_this_machine() -> Mapping[str, str]:
+    """How this machine reaches the index, for a user who has none of its configuration."""
+    network = HostNetwork.detect(os.environ)
+    return network.child_env()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.host import reach
+from orchestrator.host.checkup import Level
+from orchestrator.host.network import HostNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_proxies_are_asked_and_shown_without_their_password(listener: int) -> None:
+    environ = {
+        "HTTPS_PROXY": f"http://user:hunter2@127.0.0.1:{listener}",
+        "http_proxy": "127.0.0.1:9",
+        "NO_PROXY": "localhost",
+        "ALL_PROXY": "http://host:port",
+    }
+    http, https, both = reach.proxies(HostNetwork.detect(environ))
+    assert (https.status, https.detail) == (Level.OK, f"http://user:****@127.0.0.1:{listener}")
+    assert (http.status, both.status) == (Level.WARN, Level.WARN)
+    assert "does not answer" in http.detail
+
+
+def test_no_bundle() -> None:
+    assert reach.certificates(HostNetwork()).status is Level.WARN
+    assert reach.certificates(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
+
+
+def test_no_index_is_no_worry() -> None:
+    env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "https://u:hunter2@host/x"}
+    check = reach.index(Path("/none"), env)
+    assert check.status is Level.OK
+    assert "hunter2" not in check.detail
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("ERROR: SSLError(CERTIFICATE_VERIFY_FAILED)", "SSL_CERT_FILE"),
+        ("ERROR: ProxyError('Cannot connect', 407 x)", "HTTPS_PROXY"),
+        ("ERROR: HTTP error 401 while getting x", "credentials"),
+        ("ERROR: https://u:hunter2@h: no", "check the network"),
+        ("No module named pip", "the toolchain brings one"),
+    ],
+)
+def test_why_the_index_does_not_answer(tmp_path: Path, said: str, hint: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    python.chmod(0o755)
+    check = reach.index(python, {"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "https://u:hunter2@h"})
+    assert check.status is Level.WARN
+    assert hint in check.fix
+    assert "hunter2" not in check.detail

@@ -1,0 +1,65 @@
+"""No credential in anything that is written down."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.host.process import capture, run
+from orchestrator.host.secrets import masked, redactor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKEN = "glpat-0123456789abcdefghij"  # noqa: S105 - nobody's
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:pa%40ss@host/simple/", "https://user:****@host/simple/"),
+        ("a https://u:p@h b http://v:q@h", "a https://u:****@h b http://v:****@h"),
+        (f"https://{TOKEN}@host/x", "https://****@host/x"),
+        ("https://:secret@host", "https://:****@host"),
+        ("ssh://git@host/x and me@example.org", "ssh://git@host/x and me@example.org"),
+        ("https://host/path:1@2", "https://host/path:1@2"),
+        ("https://user:****@host", "https://user:****@host"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_passwords_in_urls_are_hidden(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_what_an_environment_holds_is_hidden_wherever_it_stands() -> None:
+    header = base64.b64encode(b"user:p@ss w0rd").decode()
+    redact = redactor(
+        {
+            "HTTPS_PROXY": "http://user:p%40ss%20w0rd@proxy:1",
+            "UV_INDEX_CORP_PASSWORD": "hunter2",
+            "PIP_INDEX_URL": f"https://{TOKEN}@host",
+            "CIBW_ENVIRONMENT": 'A="https://u:other-secret@host"',
+            "PATH": "/usr/bin",
+        }
+    )
+    said = f"p@ss w0rd {header} p%40ss%20w0rd hunter2 {TOKEN} other-secret user /usr/bin"
+    assert redact(said) == "**** **** **** **** **** **** user /usr/bin"
+
+
+def test_a_password_of_three_letters_is_hidden_in_urls_only() -> None:
+    redact = redactor({"HTTPS_PROXY": "http://user:abc@proxy:1"})
+    assert redact("abc http://user:abc@proxy:1") == "abc http://user:****@proxy:1"
+
+
+def test_programs_cannot_print_the_credentials_they_were_given(tmp_path: Path) -> None:
+    env = {"PIP_INDEX_URL": "https://user:hunter2@host/simple"}
+    script = "import os, sys; print(os.environ, file=sys.stderr); print('it is hunter2')"
+    lines: list[str] = []
+    argv = [sys.executable, "-I", "-c", script]
+    run(argv, env=env, cwd=tmp_path, log=lines.append)
+    said = capture(argv, env=env)
+    assert len(lines) == 2
+    assert "hunter2" not in "".join(lines) + said.stderr

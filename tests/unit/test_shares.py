@@ -1,0 +1,210 @@
+"""How a machine is shared out, and what a build is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.config.settings import Run as RunSettings
+from orchestrator.host.capacity import Capacity
+from orchestrator.host.emulation import host_arch
+from orchestrator.models import (
+    Arch,
+    EnvVar,
+    Libc,
+    OnMismatch,
+    Resources,
+    Steps,
+    Target,
+    TargetId,
+)
+from orchestrator.run.dispatch import Pace, described, estimates, parallel
+from orchestrator.run.shares import GIB, Limits, budget, compilers, takes, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOREIGN = Arch.S390X if host_arch() is not Arch.S390X else Arch.AARCH64
+
+
+def env(**values: str) -> tuple[EnvVar, ...]:
+    return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
+
+
+def target(name: str = "t", **changes: Any) -> Target:
+    first = Target(
+        id=TargetId(name),
+        python="cp312",
+        libc=Libc.MANYLINUX,
+        arch=host_arch(),
+        variant=(),
+        version="1.0",
+        build_tag="",
+        on_mismatch=OnMismatch.FAIL,
+        image="manylinux_2_28",
+        env=(),
+        steps=Steps(),
+        runner="",
+        emulated=False,
+    )
+    return replace(first, **changes)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gib", "count", "slots"),
+    [
+        (2, 23, 18, 1),  # the smallest machine builds one after the other
+        (4, 16, 18, 2),  # a hosted CI runner
+        (64, 256, 854, 32),
+        (64, 256, 6, 6),  # few targets get more each
+        (64, 16, 854, 4),  # memory is what there is least of
+        (1, 1, 5, 1),
+        (0.5, 1, 5, 1),
+        (8, 32, 0, 1),
+    ],
+)
+def test_how_many_targets_at_once(cpus: float, gib: int, count: int, slots: int) -> None:
+    assert budget(cpus, gib * GIB, Limits(), count=count).slots == slots
+
+
+def test_what_the_user_says_counts() -> None:
+    limits = Limits(slots=3, cpus=4, memory=6 * GIB, emulated=1)
+
+    assert budget(64, 256 * GIB, limits, count=9) == (3, 4000, 6 * GIB, 1)
+
+
+def test_more_slots_than_targets_make_no_smaller_shares() -> None:
+    whole = budget(8, 32 * GIB, Limits(slots=8), count=2)
+
+    assert whole.slots == 2
+    assert takes(Resources(), whole, emulated=False) == (1, 4000, 16 * GIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "jobs"),
+    [
+        (Resources(), 8),
+        (Resources(memory_per_job=4 * GIB), 4),  # 16 GiB hold four of them
+        (Resources(memory_per_job=99 * GIB), 1),
+        (Resources(cpus=3), 3),
+        (Resources(cpus=0.5), 1),
+        (Resources(memory=f"{4 * GIB}b"), 2),
+        (Resources(cpus=99), 8),  # what it does not say of memory stays an equal part
+        (Resources(memory=f"{64 * GIB}b", cpus=16), 16),
+        (Resources(memory=f"{64 * GIB}b", cpus=16, memory_per_job=8 * GIB), 4),
+    ],
+)
+def test_compilers_by_cpus_and_memory(resources: Resources, jobs: int) -> None:
+    """16 CPUs and 32 GiB for two targets."""
+    whole = budget(16, 32 * GIB, Limits(slots=2), count=2)
+
+    assert compilers(resources, takes(resources, whole, emulated=False), whole) == jobs
+
+
+def test_a_target_takes_at_least_the_memory_of_one_compiler() -> None:
+    whole = budget(16, 32 * GIB, Limits(slots=8), count=8)
+
+    assert takes(Resources(memory_per_job=8 * GIB), whole, emulated=True).memory == 8 * GIB
+
+
+@given(
+    st.floats(0.1, 256),
+    st.integers(1, 1 << 44),
+    st.integers(1, 300),
+    st.one_of(st.none(), st.integers(1, 300)),
+    st.one_of(st.none(), st.integers(1, 64 * GIB)),
+)
+def test_equal_shares_fit_all_at_once_and_compilers_fit_the_machine(
+    cpus: float, memory: int, count: int, slots: int | None, per_job: int | None
+) -> None:
+    whole = budget(cpus, memory, Limits(slots=slots), count=count)
+    share = takes(Resources(), whole, emulated=True)
+    jobs = compilers(Resources(memory_per_job=per_job), share, whole)
+
+    assert 1 <= whole.slots <= max(count, 1)
+    assert share.memory * whole.slots <= whole.memory or share.memory == 0
+    assert share.millicpus * whole.slots <= whole.millicpus or share.millicpus == 1
+    assert jobs == 1 or jobs * whole.slots <= cpus
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({}, {"MAX_JOBS": "8", "CMAKE_BUILD_PARALLEL_LEVEL": "8", "NVCC_THREADS": "1"}),
+        ({"NVCC_THREADS": "2"}, {"MAX_JOBS": "4", "CMAKE_BUILD_PARALLEL_LEVEL": "4"}),
+        ({"NVCC_THREADS": "99"}, {"MAX_JOBS": "1", "CMAKE_BUILD_PARALLEL_LEVEL": "1"}),
+        ({"MAX_JOBS": "2"}, {"NVCC_THREADS": "4", "CMAKE_BUILD_PARALLEL_LEVEL": "8"}),
+        ({"MAX_JOBS": "2", "NVCC_THREADS": "2"}, {"CMAKE_BUILD_PARALLEL_LEVEL": "4"}),
+        ({"MAX_JOBS": "$(nproc)"}, {"NVCC_THREADS": "8", "CMAKE_BUILD_PARALLEL_LEVEL": "8"}),
+        ({"MAX_JOBS": "0"}, {"NVCC_THREADS": "8", "CMAKE_BUILD_PARALLEL_LEVEL": "8"}),
+        (
+            {"CMAKE_BUILD_PARALLEL_LEVEL": "3"},
+            {"MAX_JOBS": "8", "NVCC_THREADS": "1"},
+        ),
+    ],
+)
+def test_what_the_matrix_sets_stays_and_counts(
+    own: Mapping[str, str], told: Mapping[str, str]
+) -> None:
+    assert variables(8, env(**own)) == {**told, "CARGO_BUILD_JOBS": "8"}
+
+
+PACE = Pace(
+    machine=Capacity(cpus=8, memory=32 * GIB),
+    jobs=None,
+    settings=RunSettings(),
+    fail_fast=False,
+    seconds={},
+)
+
+
+def test_the_matrix_limits_a_run() -> None:
+    pace = replace(PACE, settings=RunSettings(cpus=4, memory="8 GiB", emulated=1))
+
+    assert pace.budget(9) == (2, 4000, 8 * GIB, 1)
+    assert described(pace.budget(9)) == "up to 2 targets at once, together 4 CPUs and 8.0 GiB"
+    assert described(pace.budget(1)) == "one target at a time, with 4 CPUs and 8.0 GiB"
+
+
+def test_a_target_is_told_its_share() -> None:
+    heavy = target(env=env(NVCC_THREADS="2"), resources=Resources(memory_per_job=4 * GIB))
+
+    assert parallel(heavy, replace(PACE, jobs=2).budget(2)) == {
+        "MAX_JOBS": "2",
+        "CMAKE_BUILD_PARALLEL_LEVEL": "2",
+        "CARGO_BUILD_JOBS": "4",
+    }
+
+
+# Estimates
+
+
+def test_without_earlier_runs_the_cost_counts_and_emulation_makes_it_dearer() -> None:
+    found = {
+        each.id: each
+        for each in (
+            target("a"),
+            target("b", resources=Resources(cost=3)),
+            target("c", arch=FOREIGN),
+        )
+    }
+
+    assert estimates(found, {}) == {"a": 1.0, "b": 3.0, "c": 8.0}
+
+
+def test_what_took_long_last_time_is_expected_to_again_and_gives_the_others_their_unit() -> None:
+    found = {
+        each.id: each
+        for each in (
+            target("a"),
+            target("b", resources=Resources(cost=3)),
+            target("c", arch=FOREIGN),
+        )
+    }
+
+    assert estimates(found, {TargetId("a"): 10.0}) == {"a": 10.0, "b": 30.0, "c": 80.0}
+    assert estimates(found, {TargetId("b"): 60.0, TargetId("gone"): 1.0})[TargetId("a")] == 20.0
