@@ -25,6 +25,7 @@ FRAME = """<body style="margin:0;display:flex;gap:16px;background:#888">
 
 
 def main(results: Path, picture: Path) -> None:
+    """Photograph the report of `results`."""
     page = html.render(read_results(results.read_bytes(), where=str(results)))
     found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
@@ -43,6 +44,7 @@ def main(results: Path, picture: Path) -> None:
 
 
 def shoot(browser: Browser, page: Path, picture: Path, view: tuple[int, str]) -> None:
+    """Save what a window of a size and colour scheme shows of a page."""
     width, scheme = view
     context = browser.new_context(
         viewport={"width": width, "height": HEIGHT},
