@@ -106,3 +106,9 @@ class BadWheelError(OrchestratorError):
     """A file is not a wheel that can be read, or it is not what it says."""
 
     exit_code = ExitCode.BAD_WHEEL
+
+
+class PublishRefusedError(OrchestratorError):
+    """What is to be published contradicts what is published already."""
+
+    exit_code = ExitCode.PUBLISH_REFUSED

@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, sync_playwright
 from orchestrator.report import html
 from orchestrator.report.documents import read_results
 
-HEIGHT = 900
-VIEWS = ((920, "light"), (360, "dark"))
+HEIGHT = 820
+VIEWS = ((780, "light"), (360, "dark"))
 """(CSS pixels, colour scheme) of the two photographs, side by side."""
 
 FRAME = """<body style="margin:0;display:flex;gap:16px;background:#888">

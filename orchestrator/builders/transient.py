@@ -88,6 +88,7 @@ _PATTERNS = (
         rf'"https?://).*(?:{_PASSING})'
     ),
     rf"Error response from daemon: .*(?:{_PASSING})",
+    rf"cannot pull image .*(?:{_PASSING})",  # ours, of either
     r"\btoomanyrequests: ",
     r"error pulling image configuration: download failed after attempts=",
     # an engine, or its container, that went away
@@ -129,7 +130,12 @@ def is_transient(failure: Failure, lines: Iterable[str]) -> bool:
     """
     if failure.kind not in _KINDS:
         return False
-    said = [_ANSI.sub("", each) for each in (*lines, failure.message)]
+    return is_passing((*lines, failure.message))
+
+
+def is_passing(lines: Iterable[str]) -> bool:
+    """Whether what was said is about a pull, a network or an engine that may be well again."""
+    said = [_ANSI.sub("", each) for each in lines]
     if any(VERDICT.search(each) for each in map(str.strip, said)):
         return False
     return any(map(TRANSIENT.search, said)) or _lost_its_container(said)

@@ -26,6 +26,8 @@ COMMANDS = {
     "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "report": "Show how runs ended, from one or more results.json.",
+    "index": "Write a package index of wheels, with one sub-index for each variant.",
+    "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",

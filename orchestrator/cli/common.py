@@ -228,7 +228,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
     images = ImageSources(
         preference=workspace.settings.engine.name,
         create_args=workspace.settings.engine.create_args,
-        pull=pull,
+        pull=pull and workspace.settings.engine.pull != "never",
         env=environ,
         host=_open_host,
         log=_say,

@@ -121,10 +121,7 @@ def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple
     fatal = [each for each in checks if each.status is Level.FAIL]
     if fatal:
         raise EnvironmentProblemError(
-            *(
-                Problem(what=f"not enough space: {each.detail}", where=each.name, hint=each.fix)
-                for each in fatal
-            )
+            *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
         )
     return tuple(each for each in checks if each.status is Level.WARN)
 

@@ -362,13 +362,17 @@ def pullable(
         Why it cannot be pulled; None when it can.
     """
     said = capture([engine, "manifest", "inspect", image], env=env, timeout=timeout)
-    if said.ok:
+    if said.ok or _ONE_PLATFORM.search(said.stderr):
         return None
     return Problem(
         what=f"image {image.partition('@')[0]} is not here, and its registry does not give it: "
         f"{_cause(_last(said))}",
         hint=f"check the network and `{engine} login`, or load the image (`{engine} load`)",
     )
+
+
+_ONE_PLATFORM = re.compile(r"manifest lists? is not implemented|a list type (is )?required")
+"""What podman 4 says when it was given the image, and it is for one platform only."""
 
 
 def reaches(  # noqa: PLR0913 - mostly keywords

@@ -73,10 +73,11 @@ def _disk(  # noqa: PLR0913 - the columns of a table
         detail = f"{place} cannot be written: {error.strerror}"
         return Check(name=name, status=Level.FAIL, detail=detail, fix=fix)
     status = Level.FAIL if free < needed else Level.WARN if free < wanted else Level.OK
+    lacks = f"not enough space, {_gib(needed)} needed: " if status is Level.FAIL else ""
     return Check(
         name=name,
         status=status,
-        detail=f"{_gib(free)} free in {folder}",
+        detail=f"{lacks}{_gib(free)} free in {folder}",
         fix="" if status is Level.OK else fix,
     )
 
@@ -190,4 +191,4 @@ def compilers(env: Mapping[str, str]) -> Iterator[Check]:
 
 
 def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size >> 20} MiB"

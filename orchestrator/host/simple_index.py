@@ -7,6 +7,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -26,8 +27,35 @@ MAX_PAGE = 256 * 1024 * 1024
 """Bytes of a project's page at most; the largest known ones are about 40 MB."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A file on an index.
+
+    Attributes:
+        name: its name.
+        yanked: whether it is (PEP 592).
+    """
+
+    name: str
+    yanked: bool
+
+
 def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...]:
-    """Return the names of a project's files on a simple index.
+    """Return the names of a project's files on a simple index; see `listing`.
+
+    Raises:
+        ConfigError: the address is none, or the index does not have the project.
+        EnvironmentProblemError: the index cannot be reached, or answers with something else.
+    """
+    files = listing(index, project, network)
+    if files is None:
+        _, shown = _addresses(index, project)
+        raise ConfigError.of("the index does not have this project", where=shown)
+    return tuple(each.name for each in files)
+
+
+def listing(index: str, project: str, network: HostNetwork) -> tuple[Listed, ...] | None:
+    """Return a project's files on a simple index; None when it does not have the project.
 
     Args:
         index: the index' base URL, as for ``pip --index-url``.
@@ -35,25 +63,36 @@ def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...
         network: the host's certificate authorities; proxies come from the environment.
 
     Raises:
-        ConfigError: the address is none, or the index does not have the project.
+        ConfigError: the address is none.
         EnvironmentProblemError: the index cannot be reached, or answers with something else.
     """
-    url = f"{index.rstrip('/')}/{canonicalize_name(project)}/"
-    shown = _without_password(url)
-    kind, page = _get(url, shown, network)
+    url, shown = _addresses(index, project)
+    answer = _get(url, shown, network)
+    if answer is None:
+        return None
+    kind, page = answer
     try:
         if "json" in kind:
-            return tuple(str(each["filename"]) for each in json.loads(page)["files"])
-    except (ValueError, LookupError, TypeError):
+            return tuple(
+                Listed(name=str(each["filename"]), yanked=each.get("yanked", False) is not False)
+                for each in json.loads(page)["files"]
+            )
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentProblemError.of(
             "answers with JSON that is no PEP 691 page", where=shown
         ) from None
     links = _Links()
     links.feed(page.decode("utf-8", "replace"))
-    return tuple(links.names)
+    return tuple(links.files)
 
 
-def _get(url: str, shown: str, network: HostNetwork) -> tuple[str, bytes]:
+def _addresses(index: str, project: str) -> tuple[str, str]:
+    """Return the address of a project's page, and what may be shown of it."""
+    url = f"{index.rstrip('/')}/{canonicalize_name(project)}/"
+    return url, _without_password(url)
+
+
+def _get(url: str, shown: str, network: HostNetwork) -> tuple[str, bytes] | None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise ConfigError.of(
@@ -75,7 +114,7 @@ def _get(url: str, shown: str, network: HostNetwork) -> tuple[str, bytes]:
             page = bytes(answer.read(MAX_PAGE + 1))
     except urllib.error.HTTPError as error:
         if error.code in {404, 410}:
-            raise ConfigError.of("the index does not have this project", where=shown) from None
+            return None
         raise EnvironmentProblemError.of(
             f"answers with HTTP {error.code} {error.reason}", where=shown
         ) from None
@@ -97,15 +136,15 @@ def _without_password(url: str) -> str:
 
 
 class _Links(HTMLParser):
-    """The file names of a PEP 503 page: what the anchors point at."""
+    """The files of a PEP 503 page: what the anchors point at."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: list[str] = []
+        self.files: list[Listed] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
-            href = dict(attrs).get("href") or ""
-            name = unquote(urlsplit(href).path.rpartition("/")[2])
+            known = dict(attrs)
+            name = unquote(urlsplit(known.get("href") or "").path.rpartition("/")[2])
             if name:
-                self.names.append(name)
+                self.files.append(Listed(name=name, yanked="data-yanked" in known))

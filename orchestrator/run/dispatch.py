@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import statistics
+import time
 import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.transient import is_passing
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models import BuildResult, Failure, FailureKind, Status
 from orchestrator.resolve import EMULATED_COST, in_bytes
@@ -17,6 +20,7 @@ from orchestrator.run.executors.local import Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.builders.choose import Choice, Survey
     from orchestrator.config.settings import Run as RunSettings
     from orchestrator.host.capacity import Capacity
     from orchestrator.host.process import Cancel
@@ -44,6 +48,11 @@ class Pace:
     fail_fast: bool
     seconds: Mapping[TargetId, float]
 
+    @property
+    def retries(self) -> scheduler.Retries:
+        """How often what failed for the moment is tried again."""
+        return scheduler.Retries(limit=self.settings.retries)
+
     def budget(self, count: int) -> Amounts:
         """Return what ``count`` targets may take together."""
         own = self.settings
@@ -66,6 +75,43 @@ def parallel(target: Target, budget: Amounts) -> dict[str, str]:
 def is_emulated(target: Target) -> bool:
     """Whether a target runs under emulation on this machine."""
     return how(host_arch(), target.arch) is Execution.EMULATED
+
+
+def decided(
+    ask: Callable[[], tuple[Survey, Mapping[TargetId, Choice]]],
+    retries: scheduler.Retries,
+    *,
+    say: Callable[[str], object],
+    pause: Callable[[float], object] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> tuple[Survey, Mapping[TargetId, Choice]]:
+    """Decide what builds each target; ask again where an image could not be pulled for the moment.
+
+    Otherwise a registry that does not answer for a second would leave targets out, or have them
+    built without their image.
+
+    Args:
+        ask: asks this machine everything anew.
+        retries: how often, and how soon.
+        say: told why it takes longer.
+        pause: waits for so many seconds.
+        chance: says numbers between 0 and 1.
+    """
+    attempt = 1
+    while True:
+        survey, choices = ask()
+        troubles = dict.fromkeys(filter(None, map(_trouble, choices.values())))
+        if not troubles or attempt > retries.limit:
+            return survey, choices
+        seconds = retries.wait(attempt, chance())
+        say(f"{'; '.join(troubles)}; asking again in {seconds:.0f} s")
+        pause(seconds)
+        attempt += 1
+
+
+def _trouble(choice: Choice) -> str:
+    """What kept a target from its image and may have passed; empty for nothing."""
+    return choice.reason if is_passing([choice.reason]) else ""
 
 
 def dispatch(  # noqa: PLR0913 - keyword-only
@@ -107,7 +153,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         ],
         budget,
         fail_fast=pace.fail_fast,
-        retries=scheduler.Retries(limit=pace.settings.retries),
+        retries=pace.retries,
     )
     if targets:
         say(described(budget))

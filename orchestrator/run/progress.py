@@ -442,11 +442,18 @@ def _times(each: Running, now: float, expected: Mapping[TargetId, float]) -> dic
     }
 
 
+def _shortened(target: str, room: int) -> str:
+    """Leave out the platform in the middle: python and variant tell targets apart."""
+    if len(target) <= room:
+        return target
+    head = 5 if room > 2 * 5 else 0
+    return f"{target[:head]}…{target[head + 1 - room :]}"[:room]
+
+
 def _line(target: str, cells: Mapping[str, str], names: Sequence[str], width: int) -> str:
     widths = {name: size for name, size, _ in _COLUMNS if name in names}
     room = max(width - 1 - sum(size + 2 for size in widths.values()), 1)
-    first = target if len(target) <= room else f"{target[: room - 1]}…"
-    columns = [first.ljust(room)]
+    columns = [_shortened(target, room).ljust(room)]
     for name, size in widths.items():
         cell = cells[name][:size]
         columns.append(cell.ljust(size) if name == "step" else cell.rjust(size))

@@ -49,7 +49,7 @@ from orchestrator.models import (
     TargetId,
 )
 from orchestrator.plan import make_request, planned_backend
-from orchestrator.run.dispatch import Pace, dispatch
+from orchestrator.run.dispatch import Pace, decided, dispatch
 from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
@@ -246,8 +246,7 @@ class Session:
             staged = stage(self._inputs.origin, dest=run / "source", fetch=self._fetch, skip=skip)
             pulls = stack.enter_context((places.logs / "images.log").open("w", encoding="utf-8"))
             doing("looking for engine, images and interpreters")
-            survey = self._make_survey(lambda line: pulls.write(f"{line}\n"))
-            choices = choose(self._inputs.targets, survey, wanted=options.backend)
+            survey, choices = self._surveyed(lambda line: pulls.write(f"{line}\n"), doing)
             announce(choices)
             for name in killed:
                 self._clean_up(survey, name)
@@ -257,6 +256,15 @@ class Session:
                 with _uninterrupted():
                     self._clean_up(survey, run.name)
         return tuple(results[each.id] for each in self._inputs.targets)
+
+    def _surveyed(
+        self, log: Callable[[str], object], doing: Callable[[str], object]
+    ) -> tuple[Survey, Mapping[TargetId, Choice]]:
+        def ask() -> tuple[Survey, Mapping[TargetId, Choice]]:
+            survey = self._make_survey(log)
+            return survey, choose(self._inputs.targets, survey, wanted=self._options.backend)
+
+        return decided(ask, self._pace().retries, say=doing)
 
     def _fetch(self, requirement: str) -> Path:
         return fetch_sdist(requirement, host=self._host)

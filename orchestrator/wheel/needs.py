@@ -49,6 +49,7 @@ class Needs:
         ]
         self._elves = elves
         self._versions = _version_reasons(elves)
+        self._distinct = frozenset(reason.symbol_version for reason in self._versions)
         self._names = libraries.names(elves)
         self._fpectl = tuple(_fpectl(self._roots))
         self._strong = {
@@ -83,9 +84,10 @@ class Needs:
         As in auditwheel they count wherever the library comes from, also from the wheel itself:
         only the prefix of the version decides whether a policy has a say.
         """
-        for reason in self._versions:
-            if not policy.allows_version(reason.symbol_version):
-                yield reason
+        # Thousands of reasons name a few dozen versions.
+        bad = {version for version in self._distinct if not policy.allows_version(version)}
+        if bad:
+            yield from (reason for reason in self._versions if reason.symbol_version in bad)
 
     def _forbidden(self, policy: Policy) -> Iterator[Reason]:
         """Iterate over symbols that the policy forbids of a library, and Python's fpectl."""

@@ -334,7 +334,7 @@ def planned(subject: Subject) -> Iterator[Finding]:
             message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
             yield found(rule, f"{subject.archive.path.name}: {message}")
     yield from _planned_abi3(subject, want)
-    if not any(_serves(tag, want.python) for tag in name.tags):
+    if not any(serves(tag, want.python) for tag in name.tags):
         python = f"{name.python}-{name.abi}"
         message = f"planned for {want.python}, the file name says {python}"
         yield found("planned-python", message)
@@ -401,7 +401,7 @@ def _planned_baseline(subject: Subject, want: Expected) -> Iterator[Finding]:
         yield found("planned-baseline", message)
 
 
-def _serves(tag: Tag, python: str) -> bool:
+def serves(tag: Tag, python: str) -> bool:
     """Whether a wheel with this tag serves this Python, the platform apart."""
     match = _INTERPRETER.fullmatch(python)
     if match is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.host.toolchain import default_cache_dir
 from tests.conftest import REPOSITORY, lacking, orchestrator, results
 
 if TYPE_CHECKING:
@@ -218,6 +219,39 @@ def test_a_disk_without_room_is_refused_before_anything_is_built(
     assert "disk: work: not enough space" in said, said
     assert "staging" not in said
     assert not (tiny / "dist").exists()
+
+
+def test_a_read_only_home_and_a_small_tmp(tiny: Path) -> None:
+    """Builds have their temporary files in the work directory."""
+    for name in ("home", "small"):
+        (tiny / name).mkdir()
+    script = (
+        f"mount -t tmpfs -o ro tmpfs {tiny}/home; mount -t tmpfs -o size=80m tmpfs {tiny}/small; "
+        f"exec {sys.executable} -m orchestrator build --backend direct --select '*-a'"
+    )
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "HOME": str(tiny / "home"),
+        "TMPDIR": str(tiny / "small"),
+    }
+    argv = ["unshare", "--mount", "--propagation=private", "sh", "-euc", script]
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, cwd=tiny, env={**env, **more}, capture_output=True, text=True, check=False
+        )
+
+    if os.geteuid() != 0:
+        lacking("needs root, to mount a file system that is read-only")
+    refused = run(ORCHESTRATOR_CACHE_DIR="", XDG_CACHE_HOME="")
+    assert refused.returncode == 4, refused
+    assert "disk: cache" in refused.stderr
+    assert "Read-only file system" in refused.stderr
+    assert "ORCHESTRATOR_CACHE_DIR" in refused.stderr
+    done = run(ORCHESTRATOR_CACHE_DIR=str(default_cache_dir(os.environ)))
+    assert done.returncode == 0, done
+    assert "disk: tmp: 80 MiB free" in done.stderr, "a warning"
 
 
 def test_nox_sessions_are_the_command_line(tiny: Path) -> None:

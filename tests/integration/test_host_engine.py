@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 import os
+import re
+import subprocess
+import sys
 import tarfile
+import threading
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,14 +25,17 @@ from orchestrator.host.engine import (
     ImageFault,
     check_image,
     choose,
+    pullable,
     remove_containers,
 )
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
 from orchestrator.models import Arch
-from tests.conftest import lacking
+from tests.conftest import REPOSITORY, lacking
+from tests.unit.test_cibuildwheel_options import backend, job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -96,3 +108,148 @@ def test_containers_with_the_label_are_removed(engine: EngineName) -> None:
     assert capture([engine, "start", first], env=ENV).ok
     assert set(remove_containers(engine, label, env=ENV)) == {first, second}
     assert remove_containers(engine, label, env=ENV) == ()
+
+
+def tiny_image(
+    folder: Path, engine: EngineName, name: str, machine: str, variant: str = ""
+) -> None:
+    """Import an image with nothing in it but /bin/true for x86_64: `.ci/engine` has its bytes."""
+    text = (REPOSITORY / ".ci/engine").read_text()
+    found = re.search(r"\[x86_64\]='([^']+)'", text)
+    assert found
+    (folder / "bin").mkdir()
+    (folder / "bin/true").write_bytes(base64.b64decode(found[1]))
+    (folder / "bin/true").chmod(0o755)
+    with tarfile.open(folder / "root.tar", "w") as archive:
+        archive.add(folder / "bin", "bin")
+    more = [f"--variant={variant}"] if variant else []
+    made = capture(
+        [engine, "import", f"--arch={machine}", *more, str(folder / "root.tar"), name], env=ENV
+    )
+    if not made.ok:
+        lacking(f"{engine} cannot import for a platform: {made.last_line}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """A registry (OCI distribution specification, pull only) with one image.
+
+    Attributes:
+        env: the environment of an engine's client for which it is the mirror of registry.example.
+        image: the image's name there.
+        down: stops it.
+    """
+
+    env: dict[str, str]
+    image: str
+    down: contextlib.ExitStack
+
+
+@pytest.fixture
+def registry(engine: EngineName, tmp_path: Path) -> Iterator[Registry]:
+    name, layout = f"orchestrator-test/{uuid.uuid4()}", tmp_path / "oci"
+    local = f"localhost/{name}:1"
+    tiny_image(tmp_path, engine, local, "amd64")
+    saved = capture([engine, "save", "--format=oci-dir", f"--output={layout}", local], env=ENV)
+    capture([engine, "rmi", local], env=ENV)
+    assert saved.ok, saved
+    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, _, reference = self.path.removeprefix(f"/v2/{name}/").partition("/")
+            if self.path == "/v2/":
+                self._answer(b"{}", "application/json", "")
+            elif kind in {"manifests", "blobs"}:
+                digest = reference if ":" in reference else manifest["digest"]
+                body = (layout / "blobs" / digest.replace(":", "/")).read_bytes()
+                media = manifest["mediaType"] if kind == "manifests" else "application/octet-stream"
+                self._answer(body, media, digest)
+            else:
+                self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def _answer(self, body: bytes, media: str, digest: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", media)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Docker-Content-Digest", digest)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        conf = tmp_path / "registries.conf"
+        conf.write_text(
+            '[[registry]]\nprefix = "registry.example"\ninsecure = true\n'
+            f'location = "127.0.0.1:{server.server_address[1]}"\n'
+        )
+        env = {**ENV, "CONTAINERS_REGISTRIES_CONF": str(conf)}
+        image = f"registry.example/{name}:1"
+        try:
+            yield Registry(env=env, image=image, down=stack.pop_all())
+        finally:
+            capture([engine, "rmi", "--force", image], env=ENV)
+
+
+def test_an_image_of_a_registry_is_recorded_by_its_digest(
+    engine: EngineName, registry: Registry
+) -> None:
+    """Through a mirror that only the engine's own configuration knows."""
+    log: list[str] = []
+
+    def check(image: str, **more: Any) -> Any:
+        return check_image(
+            *(engine, image, Arch.X86_64), env=registry.env, timeout=60, log=log.append, **more
+        )
+
+    if host_arch() is not Arch.X86_64:
+        pytest.skip("the image is for x86_64")
+    name = registry.image.removesuffix(":1")
+    with registry.down:
+        assert check(registry.image, pull="never").fault is ImageFault.NOT_FOUND
+        assert pullable(engine, registry.image, env=registry.env) is None
+        found = check(registry.image)
+        assert found.ok, (found.problem, log)
+        assert found.digest.startswith(f"{name}@sha256:")
+        assert check(registry.image, pull="always").ok
+    assert pullable(engine, registry.image, env=registry.env) is not None
+    assert check(registry.image).ok, "what is here needs no registry"
+    assert check(found.digest, pull="never").ok, "nor by its digest"
+    assert check(found.id, pull="never").ok, "nor by its ID"
+    assert check(registry.image, pull="always").fault is ImageFault.UNREACHABLE
+
+
+PULLS = """\
+import sys
+from cibuildwheel.oci_container import OCIContainer, OCIContainerEngineConfig, OCIPlatform
+container = OCIContainer(
+    image=sys.argv[1],
+    oci_platform=OCIPlatform.ARMV7,
+    engine=OCIContainerEngineConfig(name="podman"),
+)
+container.__enter__()
+"""
+
+
+def test_cibuildwheel_pulls_no_local_image_of_armv7l(engine: EngineName, tmp_path: Path) -> None:
+    """It asks podman for the variant, which podman 4 does not tell, and would then pull."""
+    name = f"localhost/orchestrator-test-{uuid.uuid4()}:1"
+    (tmp_path / "scratch").mkdir()
+    tiny_image(tmp_path, engine, name, "arm", "v7")
+    ours = backend(tmp_path)._environment(job(tmp_path))["PATH"].partition(":")[0]
+    argv = [sys.executable, "-c", PULLS, name]
+    env = {**ENV, "PATH": f"{ours}:{os.environ['PATH']}"}
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    finally:
+        capture([engine, "rmi", "--force", name], env=ENV)
+    assert done.returncode != 0, "it has nothing that could run"
+    assert "Trying to pull" not in done.stderr

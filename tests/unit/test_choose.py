@@ -1,0 +1,155 @@
+"""What this machine is asked before a build, and what is said of it; the engine is made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.builders.base import Host
+from orchestrator.builders.choose import DirectHost, Survey, choose
+from orchestrator.errors import Problem
+from orchestrator.host import engine as engines
+from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, ImageCheck, Limit
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.host.toolchain import Toolchain
+from orchestrator.models import BackendName, BuilderFacts, Container, Digest, Resources
+from tests.unit.test_cibuildwheel_options import TARGET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.models import Target
+
+IMAGE = "registry.example/x/y:1"
+STATUS = EngineStatus(
+    name=EngineName.PODMAN, version="5.0", usable=True, rootless=True, cgroup="v1", storage="vfs"
+)
+GOOD = ImageCheck(ok=True, id="sha256:abc", digest="registry.example/x/y@sha256:1")
+
+
+@pytest.fixture
+def target() -> Target:
+    return replace(TARGET, image=IMAGE)
+
+
+def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any) -> Survey:
+    root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\n")
+    host = Host(
+        toolchain=Toolchain(python=root, root=root, bin=root, digest=Digest("1" * 64)),
+        network=HostNetwork.detect(environ or {}),
+        env={"PATH": "/usr/bin"},
+        cache_dir=tmp_path,
+    )
+    facts = BuilderFacts(
+        version="4",
+        identifiers=frozenset({TARGET.build_identifier}),
+        aliases={},
+        default_images={},
+    )
+    given: dict[str, Any] = {"create_args": ("--network=host",), "pull": "missing", **changes}
+    return Survey(
+        host=host,
+        facts=facts,
+        engine_preference="auto",
+        log=lambda _line: None,
+        cancel=Cancel(),
+        find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
+        find_here=lambda _python: None,
+        **given,
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine was asked; what it answers can be changed there, too."""
+    said: dict[str, Any] = {"status": STATUS, "image": GOOD, "reaches": True, "places": []}
+
+    def check_image(*words: Any, **options: Any) -> ImageCheck:
+        said["args"], said["pull"] = words[3], options["pull"]
+        found: ImageCheck = said["image"]
+        return found
+
+    def reaches(*words: Any, **_: Any) -> bool:
+        said["places"].append(words[4])
+        return bool(said["reaches"])
+
+    def chosen(*_: Any, **__: Any) -> EngineChoice:
+        return EngineChoice(chosen=said["status"], tried=(said["status"],))
+
+    monkeypatch.setattr(engines, "choose", chosen)
+    monkeypatch.setattr(engines, "check_image", check_image)
+    monkeypatch.setattr(engines, "pythons_in", lambda *_, **__: None)
+    monkeypatch.setattr(engines, "reaches", reaches)
+    return said
+
+
+def test_what_a_container_is_made_of_is_part_of_the_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    here = survey(tmp_path, pull="always")
+    choice = choose([target], here, wanted=None)[target.id]
+    assert choice.backend is BackendName.CIBUILDWHEEL
+    assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
+    assert choice.container == Container(
+        engine="podman",
+        version="5.0",
+        rootless=True,
+        cgroup="v1",
+        storage="vfs",
+        image=IMAGE,
+        image_id="sha256:abc",
+        digest="registry.example/x/y@sha256:1",
+    )
+    assert here.images == {(IMAGE, target.arch): "sha256:abc"}
+    assert asked["pull"] == "always"
+    assert asked["places"] == [], "nothing of this network runs on this machine"
+
+
+def test_limits_that_will_not_hold_are_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
+    limited = replace(target, resources=Resources(cpus=2.0, memory="1g"))
+    reason = choose([limited], survey(tmp_path), wanted=None)[limited.id].reason
+    assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
+    asked: dict[str, Any], target: Target, tmp_path: Path, *, reaches: bool
+) -> None:
+    asked["reaches"] = reaches
+    here = survey(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
+    twin = replace(target, id=type(target.id)("twin"))
+    choices = choose([target, twin], here, wanted=None)
+    assert asked["places"] == [("127.0.0.1", 3128)]
+    for choice in choices.values():
+        assert ("https_proxy names 127.0.0.1:3128" in choice.reason) is not reaches
+        assert ("--network=host" in choice.reason) is not reaches
+        assert "hunter2" not in choice.reason
+
+
+def test_confined_containers_are_proved_as_they_will_be_made(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, selinux=True)
+    choose([target], survey(tmp_path), wanted=None)
+    assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
+
+
+def test_an_image_that_does_not_run_is_no_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["image"] = ImageCheck(ok=False, problem=Problem(what="it is gone", hint="look"))
+    here = survey(tmp_path)
+    choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
+    assert (choice.backend, choice.container) == (None, None)
+    assert choice.failure is not None
+    assert (choice.failure.message, choice.failure.hint) == ("it is gone", "look")
+    assert here.images == {}
