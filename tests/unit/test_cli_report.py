@@ -9,14 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 import orchestrator.cli
+from orchestrator.cli import doctor
 from orchestrator.errors import ExitCode
+from orchestrator.host.doctor import Check, Level
 from orchestrator.models import Status, TargetId
+from orchestrator.report import json as builders
 from orchestrator.report.documents import json_schema, read_results
 from tests import reports
-from tests.unit.test_reports import BUILT
+from tests.unit.test_cli import REPORT
+from tests.unit.test_reports import BUILT, strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +110,7 @@ def test_a_report_is_there_whole_or_as_before(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["dist", "r.html"]
 
 
-@pytest.mark.parametrize("name", ["plan", "inspect", "results", "doctor"])
+@pytest.mark.parametrize("name", ["plan", "inspect", "verify", "results", "doctor"])
 def test_schema_prints_each_document_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == ExitCode.OK
     assert json.loads(capsys.readouterr().out) == json_schema(name)
@@ -213,3 +218,32 @@ def test_results_that_cannot_be_written_are_said_in_the_end(
 
 def test_what_cannot_be_written_is_known_before_anything_is_built(played: type[Played]) -> None:
     assert run("build", "--junit=gone/r.xml") == ExitCode.ENVIRONMENT
+
+
+# The other documents have exactly the fields of their schemas, too
+
+
+@pytest.mark.usefixtures("played")
+def test_a_plan_follows_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", "--format=json") == ExitCode.OK
+
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["targets"]) == 1
+    jsonschema.validate(document, strict(json_schema("plan")))
+
+
+def test_reports_on_wheels_follow_their_schemas() -> None:
+    path = Path("demo.whl")
+    inspected = builders.inspect_document([(path, REPORT)])
+    verified = builders.verify_document([(path, REPORT.problems, REPORT)])
+    unreadable = builders.verify_document([(path, REPORT.problems, None)])
+
+    for name, document in (("inspect", inspected), ("verify", verified), ("verify", unreadable)):
+        jsonschema.validate(json.loads(builders.dumps(document)), strict(json_schema(name)))
+
+
+def test_what_doctor_finds_follows_its_schema() -> None:
+    check = Check(name="disk", status=Level.OK, detail="9 GiB", fix="")
+
+    found = json.loads(json.dumps(doctor.document([check])))
+    jsonschema.validate(found, strict(json_schema("doctor")))
