@@ -15,7 +15,7 @@ import pytest
 import orchestrator.cli
 from orchestrator.cli import doctor
 from orchestrator.errors import ExitCode
-from orchestrator.host.doctor import Check, Level
+from orchestrator.host.checkup import Check, Level
 from orchestrator.models import Status, TargetId
 from orchestrator.report import json as builders
 from orchestrator.report.documents import json_schema, read_results
