@@ -1,12 +1,16 @@
-"""Write docs/reference.md and docs/matrix.schema.json from the model of matrix.toml."""
+"""Write docs/reference.md and the JSON Schemas in docs/ from the models."""
 
 import json
 from pathlib import Path
 
 from orchestrator.config.schema import json_schema, reference
+from orchestrator.report import documents
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 (DOCS / "reference.md").write_text(reference(), encoding="utf-8")
-schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-(DOCS / "matrix.schema.json").write_text(schema, encoding="utf-8")
+schemas = {"matrix": json_schema()}
+schemas |= {name: documents.json_schema(name) for name in documents.DOCUMENTS}
+for name, schema in schemas.items():
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    (DOCS / f"{name}.schema.json").write_text(text, encoding="utf-8")

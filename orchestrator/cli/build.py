@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
+from orchestrator.cli.options import (
+    WORK_DIR,
+    channel_option,
+    matrix_option,
+    report_options,
+    select_options,
+)
+from orchestrator.cli.report import Wanted
+from orchestrator.errors import ExitCode
 from orchestrator.models import BackendName
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.choose import Choice
     from orchestrator.cli.common import Workspace
     from orchestrator.models import BuildResult, Plan, TargetId
+    from orchestrator.report.results import Recorder
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.session import Options
 
@@ -67,6 +78,7 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("-q", "--quiet", is_flag=True, help="Tell only what fails."),
     )
+    function = report_options(function)
     for option in reversed(options):
         function = option(function)
     return function
@@ -110,12 +122,16 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     no_cache: bool,
     read_only_store: bool,
     quiet: bool,
+    **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
     from orchestrator.cli.common import stderr
     from orchestrator.report import summary
+    from orchestrator.report.results import Recorder
     from orchestrator.run.session import Options, Session, open_host
 
+    wanted = Wanted(**reports)
+    wanted.check()
     console = stderr()
     # A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -140,17 +156,59 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     _preflight(console, options)
     host = open_host(os.environ, doing)
     session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
-    with _progress(console, plan, options.seconds, quiet=quiet) as progress:
-        recorder = _Recorder(progress, options)
-        results = session.run(
-            recorder,
-            announce=lambda choices: None if quiet else _announce(console, choices),
-            doing=doing,
-            recalled=recorder.recalled,
-        )
-    wheels = sum(each.library is None for each in plan.targets)
-    _conclude(console, results, options.output, wheels, quiet=quiet)
-    return summary.exit_code(results, fail_fast=fail_fast)
+    recorder = Recorder(
+        plan.targets, _this_run(plan, jobs), output=options.output, work=options.work
+    )
+    try:
+        with recorder, _progress(console, plan, options.seconds, quiet=quiet) as progress:
+            listener = _Recorder(progress, recorder)
+            results = session.run(
+                listener,
+                announce=lambda choices: None if quiet else _announce(console, choices),
+                doing=doing,
+                recalled=listener.recalled,
+            )
+        wheels = sum(each.library is None for each in plan.targets)
+        _conclude(console, results, options.output, wheels, quiet=quiet)
+    finally:
+        # Also of a run that ended with an exception: what it has is worth a report.
+        complete = _write_reports(console, recorder, wanted)
+    code = summary.exit_code(results, fail_fast=fail_fast)
+    return code if code or complete else ExitCode.ENVIRONMENT
+
+
+def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
+    """Describe this run as results.json has it."""
+    from orchestrator import __version__
+
+    began = time.time()
+    return {
+        "id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
+        "began": round(began, 3),
+        "channel": plan.channel,
+        "jobs": jobs,
+        "cpus": len(os.sched_getaffinity(0)),
+        "orchestrator": __version__,
+    }
+
+
+def _write_reports(console: Console, recorder: Recorder, wanted: Wanted) -> bool:
+    """Write the reports that are wanted; say what cannot be written, and whether all could."""
+    from orchestrator.errors import Problem
+    from orchestrator.report.results import NAME
+
+    problems = []
+    if recorder.problem is not None:
+        what = f"{NAME} cannot be written: {recorder.problem.strerror or recorder.problem}"
+        hint = "free some space; the same command goes on where this one was"
+        where = recorder.problem.filename or NAME
+        problems.append(Problem(what=what, where=str(where), hint=hint))
+    document = recorder.document
+    if document["results"] and not wanted.nothing:
+        problems += wanted.write(document)
+    for each in problems:
+        console.print(f"error: {each}", style="bold red", markup=False, highlight=False)
+    return not problems
 
 
 def _preflight(console: Console, options: Options) -> None:
@@ -165,11 +223,11 @@ def _preflight(console: Console, options: Options) -> None:
 
 
 class _Recorder:
-    """Writes results.json as each target ends, so that whatever happens next loses nothing."""
+    """Writes results.json as targets end, so that whatever happens next loses nothing."""
 
-    def __init__(self, progress: Listener, options: Options) -> None:
-        self._options = options
+    def __init__(self, progress: Listener, recorder: Recorder) -> None:
         self._progress = progress
+        self._recorder = recorder
         self.started = progress.started
         self.step = progress.step
         self.resting = progress.resting
@@ -179,13 +237,9 @@ class _Recorder:
         self.recalled((result,))
 
     def recalled(self, results: Sequence[BuildResult]) -> None:
-        """Write down many results at once: those that came from the store."""
-        from orchestrator.report import results as results_file
-
-        places = self._options
-        if results:
-            results_file.write(results, output=places.output, work=places.work)
+        """Take many results at once: those that came from the store."""
         for each in results:
+            self._recorder.ended(each)
             self._progress.ended(each)
 
 

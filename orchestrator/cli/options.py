@@ -56,6 +56,23 @@ def select_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--html FILE`` and the like, the same everywhere."""
+    options = (
+        ("--html", "One page for a browser."),
+        ("--junit", "JUnit XML, for what shows test results."),
+        ("--markdown", "For a job's summary or a comment."),
+    )
+    for name, text in reversed(options):
+        function = click.option(
+            name,
+            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+            metavar="FILE",
+            help=f"{text}  [- is stdout]",
+        )(function)
+    return function
+
+
 def target_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """``TARGET``, the same everywhere."""
     return click.argument("target", shell_complete=_ids)(function)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import click
 
+MATRIX = "matrix"
+NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor")
+
 
 @click.command("schema")
-def command() -> None:
-    """Print the JSON Schema of matrix.toml, for editors: `#:schema matrix.schema.json`."""
+@click.argument("name", type=click.Choice(NAMES), default=MATRIX, metavar="[NAME]")
+def command(name: str) -> None:
+    """Print a JSON Schema.
+
+    NAME is `matrix` for matrix.toml, which is the default and which editors read (`#:schema
+    matrix.schema.json`), or one of the JSON documents: `plan`, `inspect`, `verify`,
+    `results`, `doctor`.
+    """
     import json
 
-    from orchestrator.config.schema import json_schema
+    from orchestrator.config.schema import json_schema as matrix_schema
+    from orchestrator.report import documents
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    schema = matrix_schema() if name == MATRIX else documents.json_schema(name)
+    click.echo(json.dumps(schema, indent=2, ensure_ascii=False))

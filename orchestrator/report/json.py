@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from orchestrator.host.secrets import masked
 from orchestrator.models import Severity, Status
+from orchestrator.report.logs import log_end
+from orchestrator.report.text import cleaned, is_secret, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.models import (
+        BuildRequest,
         BuildResult,
         CompilerCacheStats,
         Digest,
@@ -32,7 +36,7 @@ SCHEMA = 1
 
 def dumps(document: Mapping[str, Any]) -> str:
     """Serialise a document, stable and readable."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return to_json(document, indent=2).decode() + "\n"
 
 
 def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]:
@@ -45,15 +49,23 @@ def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]
     return {
         "schema": SCHEMA,
         "channel": plan.channel,
-        "targets": [_target(each, keys[each.id]) for each in plan.targets],
+        "targets": [
+            {
+                "id": each.id,
+                **facts(each),
+                "env": {variable.name: masked(variable.value) for variable in each.env},
+                "key": keys[each.id],
+            }
+            for each in plan.targets
+        ],
         "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
     }
 
 
-def _target(target: Target, key: str) -> dict[str, Any]:
+def facts(target: Target) -> dict[str, Any]:
+    """Return what is planned for a target."""
     return {
-        "id": target.id,
         "python": target.python,
         "arch": target.arch,
         "libc": target.libc,
@@ -72,8 +84,6 @@ def _target(target: Target, key: str) -> dict[str, Any]:
         "needs": list(target.needs),
         "publish": list(target.publish),
         "library": None if target.library is None else target.library.name,
-        "env": {each.name: masked(each.value) for each in target.env},
-        "key": key,
     }
 
 
@@ -97,7 +107,8 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
     return {
         "schema": SCHEMA,
         "wheels": [
-            {"path": str(path), **wheel(report), **_details(report)} for path, report in reports
+            {"path": cleaned(str(path)), **wheel(report), **_details(report)}
+            for path, report in reports
         ],
     }
 
@@ -184,42 +195,84 @@ def finding(each: Finding) -> dict[str, str]:
 
 
 def results_document(
-    results: Iterable[BuildResult], *, earlier: Mapping[str, Any], root: Path
+    results: Iterable[Mapping[str, Any]],
+    runs: Iterable[Mapping[str, Any]] = (),
+    *,
+    earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return ``results.json``: this run's results laid over the earlier ones.
+    """Return ``results.json``: some results laid over the earlier ones.
 
     Args:
-        results: this run's results.
+        results: from `result`, or of another such document.
+        runs: the runs they are from.
         earlier: the document that is there already, or an empty mapping.
-        root: directory that paths are made relative to, where they lie below it.
     """
     kept: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if earlier.get("schema") == SCHEMA:
         kept = {each["id"]: each for each in earlier.get("results", [])}
+        known = {each["id"]: each for each in earlier.get("runs", [])}
+    known |= {each["id"]: each for each in runs}
     for each in results:
-        built = each.status in {Status.OK, Status.FAILED}
         # A run that never got to a target says nothing about the wheel an earlier one made.
-        if built or kept.get(each.target_id, {}).get("status") != Status.OK:
-            kept[str(each.target_id)] = _result(each, root)
-    return {"schema": SCHEMA, "results": [kept[each] for each in sorted(kept)]}
-
-
-def _result(result: BuildResult, root: Path) -> dict[str, Any]:
-    failure = result.failure
+        built = each["status"] in {Status.OK, Status.FAILED}
+        if built or kept.get(each["id"], {}).get("status") != Status.OK:
+            kept[each["id"]] = each
+    named = {each.get("run") for each in kept.values()}
     return {
-        "id": result.target_id,
-        "key": result.key,
-        "status": result.status,
-        "cached": result.cached,
-        "backend": result.backend,
-        "backend_reason": result.backend_reason,
-        "container": None if result.container is None else asdict(result.container),
-        "duration": round(result.duration, 3),
-        "version_parts": [_part(each) for each in result.parts],
-        "compiler_cache": _compilations(result.compiler_cache),
-        "wheel": None if result.wheel is None else wheel(result.wheel),
-        "rejected": _relative(result.rejected, root),
-        "log": _relative(result.log, root),
+        "schema": SCHEMA,
+        "runs": sorted(
+            (each for each in known.values() if each["id"] in named),
+            key=lambda each: (each["began"], each["id"]),
+        ),
+        "results": [kept[each] for each in sorted(kept)],
+    }
+
+
+def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one ``results.json`` of several, as if one machine had built everything.
+
+    Where several know a target, what was started last counts; what never got to it never does.
+
+    Args:
+        documents: documents that are valid.
+    """
+    found = list(documents)
+    runs = [run for each in found for run in each.get("runs", [])]
+    results = [result for each in found for result in each["results"]]
+    results.sort(key=lambda each: each.get("started") or 0.0)
+    return results_document(results, runs, earlier={})
+
+
+def result(
+    outcome: BuildResult, target: Target | None = None, *, root: Path, run: str | None = None
+) -> dict[str, Any]:
+    """Return one target's result, without credentials and secrets.
+
+    Args:
+        outcome: how it ended.
+        target: what was planned, where no request says so.
+        root: directory that paths are made relative to, where they lie below it.
+        run: ID of the run.
+    """
+    request, failure = outcome.request, outcome.failure
+    planned = request.target if request is not None else target
+    end = None
+    if failure is not None and outcome.log is not None:
+        end = log_end(outcome.log, failure.step)
+    document = {
+        "id": outcome.target_id,
+        "key": outcome.key,
+        "status": outcome.status,
+        "backend": outcome.backend,
+        "backend_reason": outcome.backend_reason,
+        "container": None if outcome.container is None else asdict(outcome.container),
+        "duration": round(outcome.duration, 3),
+        "version_parts": [_part(each) for each in outcome.parts],
+        "compiler_cache": _compilations(outcome.compiler_cache),
+        "wheel": None if outcome.wheel is None else wheel(outcome.wheel),
+        "rejected": _relative(outcome.rejected, root),
+        "log": _relative(outcome.log, root),
         "failure": None
         if failure is None
         else {
@@ -228,6 +281,50 @@ def _result(result: BuildResult, root: Path) -> dict[str, Any]:
             "message": failure.message,
             "hint": failure.hint,
         },
+        "run": run,
+        "started": None if outcome.started is None else round(outcome.started, 3),
+        "steps": [{"name": name, "seconds": round(took, 3)} for name, took in outcome.steps],
+        "slot": outcome.slot,
+        "cpu_seconds": None if outcome.cpu_seconds is None else round(outcome.cpu_seconds, 3),
+        "attempts": outcome.attempts,
+        "cached": outcome.cached,
+        "log_end": None if end is None else asdict(end),
+        "target": None if planned is None else facts(planned),
+        "request": None if request is None else _request(request),
+    }
+    env = () if planned is None else planned.env
+    cleaned_document: dict[str, Any] = cleaned(
+        document, secrets_of((each.name, each.value) for each in env)
+    )
+    return cleaned_document
+
+
+def _request(request: BuildRequest) -> dict[str, Any]:
+    target = request.target
+    return {
+        "source": {
+            "name": request.source.name,
+            "version": request.source.version,
+            "digest": request.source.digest,
+            "epoch": request.source.epoch,
+        },
+        "env": [
+            {
+                "name": each.name,
+                "value": None if is_secret(each.name) else each.value,
+                "origin": each.origin,
+                "shell": each.shell,
+            }
+            for each in target.env
+        ],
+        "commands": asdict(target.steps),
+        "library": None if target.library is None else asdict(target.library),
+        "pins": list(target.pins),
+        "on_mismatch": target.on_mismatch,
+        "cpus": target.resources.cpus,
+        "memory": target.resources.memory,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
     }
 
 

@@ -6,46 +6,181 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import json as documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
-    from orchestrator.models import BuildResult
+    from orchestrator.models import BuildResult, Target, TargetId
 
 NAME = "results.json"
 
+SHARE = 20
+"""Writing takes at most one part in this many of a run's time."""
 
-def write(results: Sequence[BuildResult], *, output: Path, work: Path) -> Path:
-    """Lay a run's results over those in ``results.json``; safe for runs at the same time.
+
+class Recorder:
+    """Keeps ``results.json`` up to date while targets end, in any thread.
+
+    A result is written when its target ends. Only where targets end faster than a large file can
+    be written again and again, as those do that come from the store, some wait for the next time.
+    A file that cannot be written loses nothing: it is tried again with the next result, and at the
+    end.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        run: Mapping[str, Any],
+        *,
+        output: Path,
+        work: Path,
+    ) -> None:
+        """Prepare; nothing is written yet.
+
+        Args:
+            targets: what was planned.
+            run: this run, as `orchestrator.report.documents.RunFacts` has it.
+            output: the directory of the wheels.
+            work: the work directory, for the lock.
+        """
+        self.problem: OSError | None = None
+        """Why the file cannot be written; None while it can."""
+        self._targets: dict[TargetId, Target] = {each.id: each for each in targets}
+        self._run = run
+        self._output = output
+        self._work = work
+        self._done: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._not_before = 0.0
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What this run has so far, without what was there before it."""
+        with self._lock:
+            return documents.results_document(self._done, [self._run], earlier={})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._flush()
+
+    def ended(self, outcome: BuildResult) -> None:
+        """Take the result of a target that ended."""
+        made = documents.result(
+            outcome,
+            self._targets.get(outcome.target_id),
+            root=self._output.absolute().parent,
+            run=self._run["id"],
+        )
+        with self._lock:
+            self._done.append(made)
+            self._waiting.append(made)
+            wait = self._not_before - time.monotonic()
+            if wait <= 0:
+                self._flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(wait, self._later)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _later(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._timer = None
+        if not self._waiting:
+            return
+        began = time.monotonic()
+        try:
+            write(self._waiting, [self._run], output=self._output, work=self._work)
+        except OSError as error:
+            self.problem = error
+        else:
+            self.problem = None
+            self._waiting.clear()
+        now = time.monotonic()
+        self._not_before = now + SHARE * (now - began)
+
+
+def write(
+    results: Sequence[Mapping[str, Any]],
+    runs: Sequence[Mapping[str, Any]] = (),
+    *,
+    output: Path,
+    work: Path,
+) -> Path:
+    """Lay results over those in ``results.json``; safe for runs at the same time.
 
     Args:
-        results: the run's results; targets of earlier runs that are not in it stay.
+        results: from `orchestrator.report.json.result`; targets that are not among them stay.
+        runs: the runs they are from.
         output: the directory of the wheels.
         work: the work directory, for the lock.
     """
     path = output / NAME
     with (work / "results.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        earlier: Any = None
-        with contextlib.suppress(OSError, ValueError):
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        earlier = earlier if isinstance(earlier, dict) else {}
-        document = documents.results_document(
-            results, earlier=earlier, root=output.absolute().parent
-        )
+        earlier = _earlier(path)
+        document = documents.results_document(results, runs, earlier=earlier)
         _move_superseded(earlier, document, output=output, aside=work / "superseded")
-        partial = path.with_name(f".{NAME}.partial")
-        try:
-            partial.write_text(documents.dumps(document), encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, documents.dumps(document))
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was before.
+
+    What is no regular file, such as a pipe or ``/dev/stdout``, is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    real = path.resolve()  # a link stays one
+    partial = real.with_name(f".{real.name}.{os.getpid()}.{threading.get_ident():x}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(real)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """Return the document that is there; nothing if it is somebody else's, or broken."""
+    found: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or found.get("schema") != documents.SCHEMA:
+        return {}
+    rows = [found.get("results"), found.get("runs", [])]
+    for each in rows:
+        if not isinstance(each, list) or not all(isinstance(row, dict) for row in each):
+            return {}
+    return found
 
 
 def _move_superseded(
@@ -59,7 +194,7 @@ def _move_superseded(
     current = {name for name, _ in _wheels(document)}
     for name, sha256 in _wheels(earlier):
         wheel = output / name
-        if name in current or not wheel.is_file():
+        if name in current or wheel.parent != output or not wheel.is_file():
             continue
         with wheel.open("rb") as stream:
             same = hashlib.file_digest(stream, "sha256").hexdigest() == sha256
@@ -69,7 +204,5 @@ def _move_superseded(
 
 
 def _wheels(document: dict[str, Any]) -> list[tuple[str, str]]:
-    if document.get("schema") != documents.SCHEMA:
-        return []  # somebody else's file, or another version's
     found = (each.get("wheel") for each in document.get("results", []))
     return [(wheel["filename"], wheel["sha256"]) for wheel in found if wheel]

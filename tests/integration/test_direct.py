@@ -95,6 +95,25 @@ def test_two_variants_at_once(tiny: Path) -> None:
     assert not (tiny / "tiny/tiny.c").exists(), "the source itself stays untouched"
 
 
+def test_reports_say_how_a_run_with_a_failure_ended(tiny: Path) -> None:
+    write(tiny, '[[override]]\nwhen = { kind = "b" }\nenv = { CC = "/no/such/compiler" }\n')
+    code, said = build(tiny, "-j2", "--html=r.html", "--junit=r.xml", "--markdown=r.md")
+
+    assert code == 1, said
+    error = "/no/such/compiler"
+    for name in ("r.html", "r.xml", "r.md"):
+        text = (tiny / name).read_text("utf-8")
+        assert f"{ID}-a" in text
+        assert error in text, f"{name} says why"
+    found = results(tiny / "dist")
+    assert found[f"{ID}-a"]["request"]["source"]["epoch"] > 0
+    assert found[f"{ID}-a"]["target"]["covers"][0]["kind"] == "a"
+    assert any(error in line for e in found[f"{ID}-b"]["log_end"]["excerpts"] for line in e["text"])
+    # The same reports, made later from what the run left.
+    again = orchestrator("report", "dist", "--junit=-", cwd=tiny)
+    assert again.stdout == (tiny / "r.xml").read_text("utf-8")
+
+
 def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
     setup = tiny / "tiny/setup.py"
     setup.write_text(SETUP.replace('os.environ.get("TINY_VERSION", "1.0")', '"1.0"'))

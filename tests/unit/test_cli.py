@@ -33,6 +33,7 @@ from orchestrator.models import (
     TargetId,
     WheelReport,
 )
+from orchestrator.report import json as documents
 from orchestrator.report import results as results_file
 from orchestrator.report import summary
 from tests.unit.wheel.auditor import load_policies
@@ -731,6 +732,11 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return output, work
 
 
+def record(results: list[BuildResult], output: Path, work: Path) -> None:
+    made = [documents.result(each, root=output.parent) for each in results]
+    results_file.write(made, output=output, work=work)
+
+
 def written(output: Path) -> dict[str, Any]:
     document = json.loads((output / "results.json").read_text("utf-8"))
     assert document["schema"] == 1
@@ -757,7 +763,7 @@ def test_results(places: tuple[Path, Path]) -> None:
     output, work = places
     good = replace(OK, wheel=REPORT, log=output.parent / "work" / "t.log")
 
-    results_file.write([good, replace(FAILED, target_id=TargetId("u"))], output=output, work=work)
+    record([good, replace(FAILED, target_id=TargetId("u"))], output, work)
 
     found = written(output)
     assert found["t"]["status"] == "ok"
@@ -775,8 +781,8 @@ def test_results_of_earlier_runs_stay_unless_the_target_ran_again(
 ) -> None:
     output, work = places
     one, two = (replace(FAILED, target_id=TargetId(each)) for each in "ba")
-    results_file.write([one, two], output=output, work=work)
-    results_file.write([replace(one, status=Status.OK, failure=None)], output=output, work=work)
+    record([one, two], output, work)
+    record([replace(one, status=Status.OK, failure=None)], output, work)
 
     found = written(output)
     assert list(found) == ["a", "b"]
@@ -788,8 +794,8 @@ def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(
 ) -> None:
     output, work = places
     good = replace(OK, wheel=REPORT)
-    results_file.write([good], output=output, work=work)
-    results_file.write([replace(CANCELLED, target_id=good.target_id)], output=output, work=work)
+    record([good], output, work)
+    record([replace(CANCELLED, target_id=good.target_id)], output, work)
 
     assert written(output)[good.target_id]["status"] == "ok"
 
@@ -802,11 +808,11 @@ def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Pat
     old = replace(OK, wheel=replace(REPORT, filename="old.whl", sha256=digest))
     changed = replace(REPORT, filename="changed.whl", sha256=digest)
     other = replace(OK, target_id=TargetId("u"), wheel=changed)
-    results_file.write([old, other], output=output, work=work)
+    record([old, other], output, work)
 
     new = replace(OK, wheel=replace(REPORT, filename="new.whl"))
     failed = replace(FAILED, target_id=TargetId("u"))
-    results_file.write([new, failed], output=output, work=work)
+    record([new, failed], output, work)
 
     assert sorted(each.name for each in output.glob("*.whl")) == ["changed.whl", "foreign.whl"]
     assert [each.name for each in (work / "superseded").iterdir()] == ["old.whl"]
@@ -821,7 +827,7 @@ def test_a_results_file_of_somebody_else_is_no_crash(
     output, work = places
     (output / "results.json").write_text(earlier, encoding="latin-1")
 
-    results_file.write([OK], output=output, work=work)
+    record([OK], output, work)
 
     assert set(written(output)) == {"t"}
 
@@ -830,17 +836,15 @@ def test_a_full_disk_leaves_the_earlier_results_and_no_part_of_new_ones(
     places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, work = places
-    results_file.write([OK], output=output, work=work)
+    record([OK], output, work)
     before = (output / "results.json").read_bytes()
-    really = Path.write_text
 
-    def write_text(path: Path, text: str, **options: Any) -> int:
-        really(path, text[:10], **options)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
-        results_file.write([FAILED], output=output, work=work)
+        record([FAILED], output, work)
 
     assert [path.name for path in output.iterdir()] == ["results.json"]
     assert (output / "results.json").read_bytes() == before

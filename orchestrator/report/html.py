@@ -1,0 +1,143 @@
+"""One self-contained HTML page: no request leaves it, and nothing in it runs but its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.report.summary import size
+from orchestrator.report.text import visible
+from orchestrator.report.view import SYMBOLS, View
+from orchestrator.run.progress import duration
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from orchestrator.report.documents import LogEnd, Result, ResultsDocument
+
+LOGS = 2_000_000
+"""Characters that the ends of all logs may have together."""
+
+SHORTEST = 600
+"""Characters that the end of a log has in any case."""
+
+
+def render(document: ResultsDocument) -> str:
+    """Return the page.
+
+    Args:
+        document: any valid one; whatever it holds, it is shown and never run.
+    """
+    view = View(document=document)
+    with_log = sum(each.log_end is not None for each in view.failures)
+    room = max(LOGS // max(with_log, 1), SHORTEST)
+    numbers = {id(each): number for number, each in enumerate(document.results)}
+    css, js = _resource("report.css"), _resource("report.js")
+    return _template().render(
+        view=view,
+        css=Markup(css),  # noqa: S704 - our own file
+        js=Markup(js),  # noqa: S704 - our own file
+        css_hash=_hash(css),
+        js_hash=_hash(js),
+        anchor=lambda result: f"t{numbers[id(result)]}",
+        log_lines=lambda end: _log_lines(end, room),
+    )
+
+
+def _hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls a text (CSP level 3, 2.3.1)."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+@cache
+def _resource(name: str) -> str:
+    return (files("orchestrator.report") / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "duration": duration,
+        "size": size,
+        "when": _when,
+        "iso": _iso,
+        "label": _label,
+        "haystack": _haystack,
+        "percent": lambda value: f"{value:.3f}".rstrip("0").rstrip(".") + "%",
+    }
+    environment.globals |= {"symbols": SYMBOLS}
+    return environment.from_string(_resource("report.html.j2"))
+
+
+def _finalize(value: object) -> object:
+    """Spell out, in everything that is put in, what nobody would see."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _label(result: Result) -> str:
+    """Return how a target ended, in a few words."""
+    failure = result.failure
+    if failure is not None:
+        kind = failure.kind.value
+        return f"{result.status.value}: {failure.step or kind}"
+    return f"{result.status.value}, from the store" if result.cached else result.status.value
+
+
+def _haystack(result: Result) -> str:
+    """Return what the filter looks in."""
+    words = [result.id, _label(result), result.backend or ""]
+    if result.target is not None:
+        words += [result.target.version, result.target.runner]
+    if result.wheel is not None:
+        words += [result.wheel.filename, result.wheel.observed_tag]
+    words += ["cached"] if result.cached else []
+    return " ".join(words).lower()
+
+
+def _log_lines(end: LogEnd, room: int) -> list[tuple[str, str]]:
+    """Return (class, line) of a log's end, what stands before its last lines cut first.
+
+    Args:
+        end: the useful end.
+        room: characters there is room for; the line of the error always stays.
+    """
+    lines = [("", "")][:0]
+    for number, excerpt in enumerate(end.excerpts):
+        if number:
+            lines.append(("gap", "⋯"))
+        lines += [
+            ("error" if excerpt.line + at == end.error else "", text)
+            for at, text in enumerate(excerpt.text)
+        ]
+    kept: list[tuple[str, str]] = []
+    for kind, text in reversed(lines):
+        room -= len(text) + 1
+        if room >= 0 or kind == "error":
+            kept.append((kind, text))
+        elif not kept or kept[-1][0] != "gap":
+            kept.append(("gap", "⋯"))
+    return kept[::-1]

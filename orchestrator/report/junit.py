@@ -1,0 +1,113 @@
+"""JUnit XML, as Jenkins' xunit plugin and Maven Surefire describe it: one test case a target."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from orchestrator.models import FailureKind, Status
+from orchestrator.report.text import visible
+from orchestrator.report.view import View, natural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.report.documents import LogEnd, Result, ResultsDocument
+
+_MACHINE = {FailureKind.BUG, FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
+"""Errors in JUnit's sense: nobody found out whether the wheel can be built."""
+
+
+def render(document: ResultsDocument) -> str:
+    """Return the report: a test suite a platform, with the end of each failed target's log.
+
+    A target that this machine cannot build, or that was never started, is a skipped test.
+    """
+    view = View(document=document)
+    project = ", ".join(view.projects) or "wheels"
+    suites: dict[str, list[Result]] = {}
+    for each in document.results:
+        suites.setdefault(_platform(each), []).append(each)
+    root = Element("testsuites", _totals(project, document.results))
+    for platform in sorted(suites, key=natural):
+        root.append(_suite(f"{project} {platform}", platform, suites[platform]))
+    indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{tostring(root, encoding="unicode")}\n'
+
+
+def _platform(result: Result) -> str:
+    """Return what a viewer groups by; it takes a full stop for the end of a package's name."""
+    if result.target is None or not result.target.arch:
+        return "unknown"
+    return f"{result.target.libc}_{result.target.arch}".replace(".", "_")
+
+
+def _suite(name: str, platform: str, results: Sequence[Result]) -> Element:
+    suite = Element("testsuite", _totals(name, results) | {"skipped": str(_skipped(results))})
+    starts = [each.started for each in results if each.started is not None]
+    if starts:
+        when = datetime.fromtimestamp(min(starts), UTC)
+        suite.set("timestamp", when.strftime("%Y-%m-%dT%H:%M:%S"))
+    for each in results:
+        suite.append(_case(platform, each))
+    return suite
+
+
+def _totals(name: str, results: Sequence[Result]) -> dict[str, str]:
+    failed = [each for each in results if each.status is Status.FAILED]
+    errors = sum(_by_machine(each) for each in failed)
+    return {
+        "name": visible(name),
+        "tests": str(len(results)),
+        "failures": str(len(failed) - errors),
+        "errors": str(errors),
+        "time": f"{sum(each.duration for each in results):.3f}",
+    }
+
+
+def _skipped(results: Sequence[Result]) -> int:
+    return sum(each.status in {Status.UNAVAILABLE, Status.CANCELLED} for each in results)
+
+
+def _by_machine(result: Result) -> bool:
+    return result.failure is not None and result.failure.kind in _MACHINE
+
+
+def _case(platform: str, result: Result) -> Element:
+    case = Element("testcase")
+    case.attrib |= {
+        "classname": visible(platform),
+        "name": visible(result.id),
+        "time": f"{result.duration:.3f}",
+    }
+    failure = result.failure
+    message = result.status.value if failure is None else failure.message
+    if result.status is Status.FAILED:
+        kind = "error" if _by_machine(result) else "failure"
+        found = SubElement(case, kind, message=visible(message))
+        found.set("type", failure.kind.value if failure is not None else result.status.value)
+        found.text = visible("\n".join(_why(result)))
+    elif result.status is not Status.OK:
+        SubElement(case, "skipped", message=visible(message))
+    if result.log_end is not None:
+        SubElement(case, "system-out").text = visible("\n".join(_lines(result.log_end)))
+    return case
+
+
+def _why(result: Result) -> list[str]:
+    failure = result.failure
+    if failure is None:
+        return []
+    step = [f"step: {failure.step}"] if failure.step else []
+    hint = [f"hint: {failure.hint}"] if failure.hint else []
+    log = [f"log: {result.log}"] if result.log else []
+    return [failure.message, *step, *hint, *log]
+
+
+def _lines(end: LogEnd) -> list[str]:
+    lines: list[str] = []
+    for number, excerpt in enumerate(end.excerpts):
+        lines += ["[...]"] if number else []
+        lines += excerpt.text
+    return lines

@@ -1,0 +1,179 @@
+"""A run as Markdown, for a job's summary or a comment: short where all is well."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.models import Status
+from orchestrator.report.summary import size
+from orchestrator.report.text import visible
+from orchestrator.report.view import View
+from orchestrator.run.progress import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from orchestrator.report.documents import Result, ResultsDocument
+    from orchestrator.report.view import Grid
+
+LIMIT = 1_000_000
+"""Bytes; GitHub refuses a step's summary of more than 1 MiB."""
+
+LOGS = 500_000
+"""Bytes of them for why targets failed."""
+
+SYMBOLS = {
+    Status.OK: "✅",
+    Status.FAILED: "❌",
+    Status.UNAVAILABLE: "⚠️",
+    Status.CANCELLED: "⏹️",
+}
+NONE = "·"
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
+
+
+def render(document: ResultsDocument) -> str:
+    """Return the summary: counts, coverage, why targets failed, sizes; at most `LIMIT` bytes."""
+    view = View(document=document)
+    heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
+    text = _lines(heading)
+    text += _fitting([_coverage(view.grid)], LIMIT // 4, "The coverage grid does not fit here.")
+    why = "{} more targets without a wheel do not fit here."
+    text += _fitting(list(_failures(view)), LOGS, why)
+    room = LIMIT - len(text.encode()) - 1000
+    return text + _table(view, room)
+
+
+def escape(text: str) -> str:
+    """Return a text that Markdown shows as it is, also in a table."""
+    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " ")).replace("\\<", "&lt;")
+
+
+def code(text: str) -> str:
+    """Return a name as code; as text where it would not stay in it."""
+    shown = visible(text)
+    return f"`{shown}`" if shown.strip() and not set(shown) & set("`|\n\\") else escape(text)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{each}\n" for each in lines)
+
+
+def _fitting(parts: Sequence[str], room: int, otherwise: str) -> str:
+    """Join the parts that there is room for; say how many there was none for."""
+    kept = []
+    for number, each in enumerate(parts):
+        room -= len(each.encode())
+        if room < 0:
+            kept.append(f"{otherwise.format(len(parts) - number)}\n\n")
+            break
+        kept.append(each)
+    return "".join(kept)
+
+
+def _counts(view: View) -> str:
+    counts = [f"{count} {status.value}" for status, count in view.counts.items()]
+    counts += [f"{view.cached} from the store"] if view.cached else []
+    counts += [f"{size(view.bytes)} of wheels"] if view.bytes else []
+    return ", ".join(counts) or "nothing was built"
+
+
+def _coverage(grid: Grid) -> str:
+    """Return the grid; whichever there are more of, variants or Pythons, goes down the page."""
+    if not grid.rows:
+        return ""
+    places = [f"{each.python} {each.platform}" for each in grid.rows]
+    cells = [[_mark(cell) for cell in row.cells] for row in grid.rows]
+    left, top = places, list(grid.columns)
+    if len(top) > len(left):
+        left, top, cells = top, left, [list(each) for each in zip(*cells, strict=True)]
+    lines = ["### Coverage", "", _row(["", *map(code, top)]), f"|{'---|' * (len(top) + 1)}"]
+    lines += [_row([code(name), *row]) for name, row in zip(left, cells, strict=True)]
+    return _lines([*lines, ""])
+
+
+def _mark(cell: Sequence[Result]) -> str:
+    return " ".join(SYMBOLS[each.status] for each in cell) or NONE
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _failures(view: View) -> Iterator[str]:
+    for number, each in enumerate(view.failures):
+        head = [] if number else ["### Without a wheel", ""]
+        yield _lines([*head, *_failure(each)])
+
+
+def _failure(result: Result) -> Iterator[str]:
+    failure = result.failure
+    message = "" if failure is None else f": {visible(failure.message)}"
+    yield "<details>"
+    yield (
+        f"<summary>{SYMBOLS[result.status]} <code>{_html(result.id)}</code>{_html(message)}"
+        "</summary>"
+    )
+    yield ""
+    if failure is not None and failure.hint:
+        yield f"Hint: {escape(failure.hint)}"
+        yield ""
+    if result.log_end is not None:
+        text = [
+            visible(line)
+            for number, each in enumerate(result.log_end.excerpts)
+            for line in (*(["[...]"] if number else []), *each.text)
+        ]
+        fence = _fence(text)
+        yield f"{fence}text"
+        yield from text
+        yield fence
+        yield ""
+    yield "</details>"
+    yield ""
+
+
+def _html(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def _fence(lines: Iterable[str]) -> str:
+    """Return a fence that no line can end (CommonMark 4.5)."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    return "`" * max(longest + 1, 3)
+
+
+def _table(view: View, room: int) -> str:
+    results = view.document.results
+    head = [
+        "<details>",
+        f"<summary>{len(results)} targets</summary>",
+        "",
+        _row(("target", "status", "tag", "size", "time", "CPU", "wheel")),
+        "|---|---|---|--:|--:|--:|---|",
+    ]
+    rows = []
+    for number, each in enumerate(results):
+        row = _row(_cells(each)) + "\n"
+        room -= len(row.encode())
+        if room < 0:
+            rows.append(f"\n{len(results) - number} more do not fit here.\n")
+            break
+        rows.append(row)
+    return _lines(head) + "".join(rows) + "\n</details>\n"
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    wheel = result.wheel
+    cpu = result.cpu_seconds
+    return (
+        code(result.id),
+        f"{SYMBOLS[result.status]} {'from the store' if result.cached else result.status.value}",
+        code(wheel.observed_tag) if wheel else "",
+        size(wheel.size) if wheel else "",
+        duration(result.duration),
+        "" if cpu is None else duration(cpu),
+        code(wheel.filename) if wheel else "",
+    )

@@ -1,0 +1,88 @@
+"""Text that others wrote: without secrets, without what would move a cursor or end a line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.host.secrets import HIDDEN, masked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_QUERY = re.compile(
+    r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
+    r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
+)
+_SECRET_NAME = re.compile(
+    r"(?i)(?:^|_)(?:token|secret|password|passwd|passphrase|credentials?|(?:api|access|private)_?key)"
+    r"(?:_|$)"
+)
+_SHORTEST = 6
+"""Characters a secret has at least: a shorter one would be found in every other word."""
+
+_LONGEST = 4096
+"""Characters of a line of a log that anybody looks at."""
+
+_ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, links
+    r"|\x1b[PX^_].*?(?:\x1b\\|$)"  # DCS, SOS, PM, APC: strings for the terminal
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, the cursor
+    r"|\x1b[ -/]*[0-~]?"  # everything else that ECMA-48 has
+)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is nobody's business."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the values to hide wherever they stand, the longest first.
+
+    Args:
+        variables: (name, value) of environment variables.
+    """
+    found = {value for name, value in variables if is_secret(name) and len(value) >= _SHORTEST}
+    return tuple(sorted(found, key=lambda each: (-len(each), each)))
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a text without the credentials of its URLs, and without the secrets given."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
+
+
+def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Return a JSON value in which every string is redacted and can be encoded as UTF-8."""
+    if isinstance(value, str):
+        text = redacted(value, secrets)
+        return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(cleaned(key)): cleaned(each, secrets) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(each, secrets) for each in value]
+    return value
+
+
+def plain(line: str) -> str:
+    """Return a line of a log as a terminal would leave it: no escape sequences, no controls.
+
+    Of a line that a progress bar wrote again and again, what it wrote last. Characters that turn
+    the direction of writing, or that nobody sees, are spelled out.
+    """
+    line = line.rstrip("\r\n").rpartition("\r")[2][:_LONGEST]
+    return visible(_ESCAPES.sub("", line).expandtabs(8))
+
+
+def visible(text: str) -> str:
+    """Return a text in which whatever nobody would see, or what moves things about, is spelled out.
+
+    Ends of lines stay. All that comes out may stand in an XML 1.0 document.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
+    )

@@ -1,0 +1,337 @@
+"""What the reports for people show, worked out: the coverage grid, the timeline, the counts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from orchestrator.models import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.report.documents import Result, ResultsDocument
+
+PLACE = ("python", "libc", "arch")
+"""The axes that are no part of a variant."""
+
+SYMBOLS = {
+    Status.OK: "✓",
+    Status.FAILED: "✗",
+    Status.UNAVAILABLE: "!",
+    Status.CANCELLED: "■",
+}
+"""A status in one character: colour alone says nothing to many."""
+
+APART = 600.0
+"""Seconds between two runs after which they are shown in charts of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A heading of the grid that spans columns.
+
+    Attributes:
+        label: a value of an axis, empty where these columns have none.
+        span: columns.
+    """
+
+    label: str
+    span: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One Python on one platform.
+
+    Attributes:
+        python: the python tag.
+        platform: ``manylinux_x86_64``.
+        cells: for each column the results of the cell, usually one or none.
+    """
+
+    python: str
+    platform: str
+    cells: tuple[tuple[Result, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Coverage by variant.
+
+    Attributes:
+        axes: the axes of the variants, from top to bottom.
+        heads: for each axis its headings.
+        columns: for each column the values of the axes, as one label.
+        rows: one for each Python on each platform.
+        unplaced: wheels of which nobody wrote down what cells they cover.
+    """
+
+    axes: tuple[str, ...]
+    heads: tuple[tuple[Head, ...], ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    unplaced: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One target on the timeline; all lengths in percent.
+
+    Attributes:
+        result: how it ended.
+        lane: number of its lane, from 0.
+        start: from the left.
+        width: of the chart.
+        marks: where a new step begins, in percent of the bar.
+    """
+
+    result: Result
+    lane: int
+    start: float
+    width: float
+    marks: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """What ran when, of runs at about the same time.
+
+    Attributes:
+        began: seconds since the epoch.
+        seconds: from the first start to the last end.
+        lanes: their names.
+        bars: in order of their start.
+        ticks: (percent from the left, seconds since `began`).
+        load: (percent from the left, mean CPUs in use from there on); empty where nobody measured.
+        most: the largest of these.
+    """
+
+    began: float
+    seconds: float
+    lanes: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, float], ...]
+    load: tuple[tuple[float, float], ...]
+    most: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A results document, seen.
+
+    Attributes:
+        document: the document.
+    """
+
+    document: ResultsDocument
+
+    @cached_property
+    def wheels(self) -> tuple[Result, ...]:
+        """The results of targets that make a wheel."""
+        return tuple(e for e in self.document.results if e.target is None or not e.target.library)
+
+    @cached_property
+    def counts(self) -> Mapping[Status, int]:
+        """Status -> targets; only those there are, best first."""
+        counted = Counter(each.status for each in self.document.results)
+        return {status: counted[status] for status in Status if counted[status]}
+
+    @cached_property
+    def cached(self) -> int:
+        """Targets whose result came from the store."""
+        return sum(each.cached for each in self.document.results)
+
+    @cached_property
+    def failures(self) -> tuple[Result, ...]:
+        """What has no wheel: what failed first, then what was never possible here."""
+        found = (each for each in self.document.results if each.status is not Status.OK)
+        order = list(Status)
+        return tuple(sorted(found, key=lambda each: order.index(each.status)))
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of all wheels."""
+        return sum(each.wheel.size for each in self.wheels if each.wheel is not None)
+
+    @cached_property
+    def projects(self) -> tuple[str, ...]:
+        """Names of the projects that were built."""
+        names = {e.request.source.name for e in self.document.results if e.request is not None}
+        # A source may leave its name to its build backend; a wheel has one (PEP 427).
+        files = {e.wheel.filename for e in self.wheels if e.wheel is not None}
+        return tuple(sorted(names - {""} or {each.partition("-")[0] for each in files}))
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Coverage by variant."""
+        return grid(self.wheels)
+
+    @cached_property
+    def charts(self) -> tuple[Chart, ...]:
+        """What ran when; the latest runs first."""
+        return charts(self.document)
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key by which ``cp39`` comes before ``cp310``."""
+    parts = re.findall(r"\d{1,30}|\D+", text)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
+
+
+# The grid
+
+
+def grid(results: Sequence[Result]) -> Grid:
+    """Return the coverage grid of some results; every covered cell counts."""
+    axes: dict[str, None] = {}
+    found: dict[tuple[str, str], dict[tuple[str, ...], list[Result]]] = {}
+    cells = [(each, dict(cell)) for each in results if each.target for cell in each.target.covers]
+    for _, cell in cells:
+        axes |= dict.fromkeys(axis for axis in cell if axis not in PLACE)
+    for each, cell in cells:
+        python, libc, arch = (cell.get(axis, "") for axis in PLACE)
+        column = tuple(cell.get(axis, "") for axis in axes)
+        place = found.setdefault((python, f"{libc}_{arch}"), {})
+        place.setdefault(column, []).append(each)
+    columns = sorted(
+        {column for row in found.values() for column in row},
+        key=lambda column: tuple(map(natural, column)),
+    )
+    return Grid(
+        axes=tuple(axes),
+        heads=tuple(_heads(columns, level) for level in range(len(axes))),
+        columns=tuple(" ".join(filter(None, each)) or "all" for each in columns),
+        rows=tuple(
+            Row(
+                python=python,
+                platform=platform,
+                cells=tuple(tuple(row.get(column, ())) for column in columns),
+            )
+            for (python, platform), row in sorted(
+                found.items(), key=lambda item: tuple(map(natural, item[0]))
+            )
+        ),
+        unplaced=tuple(each for each in results if each.target is None or not each.target.covers),
+    )
+
+
+def _heads(columns: Sequence[tuple[str, ...]], level: int) -> tuple[Head, ...]:
+    """Join neighbours that are the same down to this level."""
+    return tuple(
+        Head(label=prefix[-1], span=len(list(group)))
+        for prefix, group in groupby(columns, key=lambda column: column[: level + 1])
+    )
+
+
+# The timeline
+
+
+def charts(document: ResultsDocument) -> tuple[Chart, ...]:
+    """Return what ran when: one chart for runs that overlap or nearly do, the latest first."""
+    ran = sorted(
+        (each for each in document.results if each.started is not None),
+        key=lambda each: (each.started or 0.0, each.id),
+    )
+    groups: list[list[Result]] = []
+    end = 0.0
+    for each in ran:
+        began = each.started or 0.0
+        if not groups or began > end + APART:
+            groups.append([])
+            end = began
+        groups[-1].append(each)
+        end = max(end, began + each.duration)
+    return tuple(_chart(group) for group in reversed(groups))
+
+
+def _chart(results: Sequence[Result]) -> Chart:
+    began = results[0].started or 0.0
+    seconds = max(max((e.started or 0.0) + e.duration for e in results) - began, 0.001)
+    places = list(_places(results))
+    names = sorted(set(places))
+    runs = list(dict.fromkeys(run for run, _ in names))
+    bars = tuple(
+        Bar(
+            result=each,
+            lane=names.index(place),
+            start=100 * ((each.started or 0.0) - began) / seconds,
+            width=100 * each.duration / seconds,
+            marks=tuple(_marks(each)),
+        )
+        for each, place in zip(results, places, strict=True)
+    )
+    load = tuple(_load(bars, seconds))
+    return Chart(
+        began=began,
+        seconds=seconds,
+        lanes=tuple(
+            (f"run {runs.index(run) + 1}, " if len(runs) > 1 else "") + f"slot {slot + 1}"
+            for run, slot in names
+        ),
+        bars=bars,
+        ticks=tuple((100 * at / seconds, at) for at in _ticks(seconds)),
+        load=load,
+        most=max((cpus for _, cpus in load), default=0.0),
+    )
+
+
+def _places(results: Iterable[Result]) -> Iterator[tuple[str, int]]:
+    """Return each result's run and slot; where nobody wrote it down, the first that is free."""
+    free: dict[str, list[float]] = {}
+    for each in results:
+        run, start = each.run or "", each.started or 0.0
+        ends = free.setdefault(run, [])
+        slot = each.slot
+        if slot is None:
+            slot = next((n for n, end in enumerate(ends) if end <= start), len(ends))
+        ends += [0.0] * (slot + 1 - len(ends)) if slot < _MOST_SLOTS else []
+        if slot < len(ends):
+            ends[slot] = max(ends[slot], start + each.duration)
+        yield run, slot
+
+
+_MOST_SLOTS = 4096
+"""A slot beyond is a number that somebody made up."""
+
+
+def _marks(result: Result) -> Iterator[float]:
+    """Return where each step but the first begins, in percent of the whole."""
+    at = 0.0
+    for each in result.steps[:-1]:
+        at += each.seconds
+        if 0 < at < result.duration:
+            yield 100 * at / result.duration
+
+
+def _load(bars: Sequence[Bar], seconds: float) -> Iterator[tuple[float, float]]:
+    """Return how many CPUs were in use, each target's mean over all of its time."""
+    changes: dict[float, float] = {}
+    for bar in bars:
+        used = bar.result.cpu_seconds
+        if used is not None and bar.width > 0:
+            mean = used / (bar.width * seconds / 100)
+            changes[bar.start] = changes.get(bar.start, 0.0) + mean
+            end = bar.start + bar.width
+            changes[end] = changes.get(end, 0.0) - mean
+    now = 0.0
+    for at in sorted(changes):
+        now += changes[at]
+        yield at, max(round(now, 3), 0.0)
+
+
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+_FEWEST = 5
+
+
+def _ticks(seconds: float) -> Iterator[float]:
+    """Return round times, some four to six of them."""
+    step = next((each for each in _STEPS if seconds / each <= _FEWEST), seconds / _FEWEST)
+    at = 0.0
+    while at <= seconds:
+        yield at
+        at += step

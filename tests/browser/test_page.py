@@ -1,0 +1,161 @@
+"""The HTML report in a real browser: what it shows, how it is used, and that nothing in it runs."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import sync_playwright
+
+from orchestrator.report import html
+from orchestrator.report.documents import ResultsDocument
+from tests import reports
+from tests.conftest import lacking
+from tests.unit.test_reports import hostile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    Open = Callable[..., Page]
+
+PHONE = 360
+DESK = 1200
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    if found is None:
+        lacking("needs chromium: run .ci/browser as root")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """Open the report of some results; whatever the browser complains about fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def show(document: dict[str, Any], width: int = DESK, scheme: Any = "light") -> Page:
+        file = tmp_path / "report.html"
+        file.write_text(html.render(ResultsDocument.model_validate(document)), encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith("file:") else complaints.append("asked"),
+        )
+        page.goto(file.as_uri())
+        return page
+
+    yield show
+    for each in contexts:
+        each.close()
+    assert complaints == []
+
+
+def shown(page: Page, selector: str) -> int:
+    return sum(each.is_visible() for each in page.locator(selector).all())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_everybody_can_read_it(show: Open, scheme: str, width: int) -> None:
+    """Contrast, headings, tables, names of links and regions: what axe-core checks."""
+    page = show(reports.large(24, slots=3), width, scheme)
+    for each in page.locator("details").all():
+        each.evaluate("each => { each.open = true }")
+
+    found = Axe().run(page).response["violations"]
+
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
+
+
+@pytest.mark.parametrize("document", [reports.large(), hostile()], ids=["854 targets", "hostile"])
+def test_a_phone_scrolls_only_down(show: Open, document: dict[str, Any]) -> None:
+    page = show(document, PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+    grid = page.locator(".wide").first.bounding_box()
+    assert grid is not None
+    assert grid["x"] + grid["width"] <= PHONE
+
+
+def test_the_grid_counts_what_the_results_count(show: Open) -> None:
+    document = reports.large()
+    page = show(document)
+
+    for status in ("ok", "failed", "unavailable", "cancelled"):
+        count = sum(each["status"] == status for each in document["results"])
+        assert page.locator(f".grid td a.{status}").count() == count
+        assert page.locator(f".counts .{status}").get_attribute("data-count") == str(count)
+
+
+def test_the_timeline_has_a_bar_for_all_that_ran(show: Open) -> None:
+    document = reports.large(100)
+    page = show(document)
+    ran = sum(each["started"] is not None for each in document["results"])
+
+    assert page.locator("svg.bar").count() == ran
+    box = page.locator("svg.bar").first.bounding_box()
+    assert box is not None
+    assert box["width"] > 1
+
+
+def test_the_filter_leaves_what_was_asked_for(show: Open) -> None:
+    document = reports.large(120)
+    page = show(document)
+    wanted = sum("cp313t" in e["id"] and e["status"] == "ok" for e in document["results"])
+
+    page.get_by_label("Filter").fill("CP313T ok")
+
+    assert page.locator(".list tbody tr:not(.out)").count() == wanted
+    assert page.locator("#shown").inner_text() == f"{wanted} of 120 targets"
+    assert shown(page, ".grid tbody tr") == 2
+    page.get_by_label("Filter").fill("")
+    assert page.locator(".out").count() == 0
+
+
+def test_the_keyboard_leads_from_a_cell_to_why_it_failed(show: Open) -> None:
+    page = show(reports.large(60))
+    cell = page.locator(".grid td a.failed").last
+    place = page.locator(str(cell.get_attribute("href")))
+
+    cell.focus()
+    page.keyboard.press("Enter")
+
+    place.wait_for(state="visible")
+    assert place.get_by_text("the project did not build").is_visible()
+
+
+def test_nothing_in_it_runs(show: Open) -> None:
+    page = show(hostile())
+
+    assert page.title() != "owned"
+    assert page.locator("img").count() == 0
+    assert page.locator(".list tbody tr").count() == 3
+
+
+def test_it_says_all_without_scripts(browser: Browser, show: Open, tmp_path: Path) -> None:
+    show(reports.large(24))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+
+    assert page.locator(".list tbody tr").count() == 24
+    assert not page.locator("#filter").is_visible()
+    context.close()
