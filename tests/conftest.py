@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.static import browser
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -101,6 +103,15 @@ def podman(*arguments: str, timeout: float = 600) -> Said:
     except FileNotFoundError:
         return Said(code=127, stdout="", stderr="podman is not installed")
     return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium, or of a browser made of it."""
+    found = browser()
+    if found is None:
+        lacking("needs Chromium: run .ci/browser as root")
+    return str(found)
 
 
 @pytest.fixture(scope="session")

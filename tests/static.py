@@ -79,7 +79,7 @@ def served(root: Path, *, negotiates: bool = False) -> Iterator[Server]:
 
 def browser() -> str | None:
     """Return the path of Chromium, or of a browser made of it."""
-    names = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 

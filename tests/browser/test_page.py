@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,6 @@ from playwright.sync_api import sync_playwright
 from orchestrator.report import html
 from orchestrator.report.documents import ResultsDocument
 from tests import reports
-from tests.conftest import lacking
 from tests.unit.test_reports import hostile
 
 if TYPE_CHECKING:
@@ -23,17 +21,16 @@ if TYPE_CHECKING:
 
     Open = Callable[..., Page]
 
+pytestmark = pytest.mark.browser
+
 PHONE = 360
 DESK = 1200
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    if found is None:
-        lacking("needs chromium: run .ci/browser as root")
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=chromium)
         yield browser
         browser.close()
 

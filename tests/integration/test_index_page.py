@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from tests.conftest import REPOSITORY, lacking, orchestrator
-from tests.static import browse, browser, served
+from tests.conftest import REPOSITORY, orchestrator
+from tests.static import browse, served
 from tests.unit.wheel.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_the_page_gives_the_line_for_what_is_picked(site: Path, tmp_path: Path) -> None:
-    program = browser()
-    if program is None:
-        lacking("needs Chromium: apt-get install chromium")
-        return
+@pytest.mark.browser
+def test_the_page_gives_the_line_for_what_is_picked(
+    site: Path, tmp_path: Path, chromium: str
+) -> None:
     with served(site) as server:
-        dom = browse(program, tmp_path, f"{server.url}/#cuda=13.0&python=cp312", "--dump-dom")
+        dom = browse(chromium, tmp_path, f"{server.url}/#cuda=13.0&python=cp312", "--dump-dom")
         asked = set(server.sent)
     lines = {
         tool: re.sub("&amp;", "&", found[1])
