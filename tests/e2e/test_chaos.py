@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.host.toolchain import default_cache_dir
+from orchestrator.run.session import open_host
 from tests.conftest import IMAGES, REPOSITORY, lacking, podman
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Place:
     def prepare(self) -> None:
         for name in ("chaos", "count", "tmp", "cache"):
             (self.root / name).mkdir()
+        open_host(os.environ, print)  # makes the toolchain where this machine has none
         toolchain = default_cache_dir(os.environ) / "toolchain"
         (self.root / "cache" / "toolchain").symlink_to(toolchain)
         (self.root / "chaos" / "backend.py").write_text(BACKEND)
