@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.models import Demands, Finding, Level, Severity, WheelReport
 
@@ -46,6 +47,9 @@ class Checker:
             report: what is known of it.
             demands: whose levels are looked at, for ``off`` only.
             log: takes what the tools say.
+
+        Raises:
+            EnvironmentProblemError: a tool is missing, or was killed.
         """
         off = {rule for rule, level in demands.levels if level is Level.OFF}
         found: list[Finding] = []
@@ -82,9 +86,13 @@ class Checker:
     ) -> process.Finished:
         argv = [str(self.toolchain.python), "-I", "-m", *module]
         env = {**self.env, **_WIDE}
-        return process.run(
+        end = process.run(
             argv, env=env, cwd=self.toolchain.root, log=log, on_line=on_line, cancel=self.cancel
         )
+        if end.returncode < 0 and not end.cancelled:
+            # It says nothing about the wheel, and must not be kept as if it did.
+            raise EnvironmentProblemError.of(f"{module[0]} was killed by signal {-end.returncode}")
+        return end
 
 
 def promises_abi3(report: WheelReport) -> bool:

@@ -17,8 +17,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadWheelError
-from orchestrator.models import BuildResult, Failure, Level, Severity, Status, TargetId
+from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.models import (
+    BuildResult,
+    Failure,
+    FailureKind,
+    Level,
+    Severity,
+    Status,
+    TargetId,
+)
 from orchestrator.plan import digest
 from orchestrator.run.worker import demands_on, expected, install, not_what_it_says
 from orchestrator.store.record import Blob, OutputFile, Record, Verdict
@@ -99,6 +107,9 @@ class Keeper:
         except (OSError, BadWheelError) as error:
             self.store.warn(f"store: {target.id} cannot be taken from it: {error}")
             return None
+        except EnvironmentProblemError as error:  # a tool that has to look at it was killed
+            failure = Failure(kind=FailureKind.ENGINE, step="verify", message=str(error))
+            return self._result(action.request, record, failure)
 
     def bring(self, action: Action) -> bool:
         """Put the outputs of a library where the targets that need it look for them."""

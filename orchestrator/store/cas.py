@@ -122,8 +122,11 @@ class Store:
                 remote = self._remote
             return None if remote is None else question(remote)
         except RemoteError as error:
-            self.open_remote = self._remote = None
-            self._say(f"the shared store is not used any more in this run: {error}")
+            with self._lock:  # several threads may be asking, and each hears of it in other words
+                is_first = self.open_remote is not None
+                self.open_remote = self._remote = None
+            if is_first:
+                self._say(f"the shared store is not used any more in this run: {error}")
         except OSError as error:
             self._say(f"what the shared store has cannot be written here: {error}")
         return None

@@ -256,7 +256,13 @@ class Local:
         return oldest
 
     def _sweep(self) -> None:
-        """Remove half-written files of processes that are dead."""
+        """Remove half-written files and the locks of processes that are dead."""
+        for path in _files(self.root / "locks"):
+            with contextlib.suppress(OSError):
+                descriptor = _try_lock(path)
+                if descriptor is not None:
+                    path.unlink()
+                    os.close(descriptor)
         oldest = self._oldest_lease()
         for path in _files(self.root / "tmp"):
             with contextlib.suppress(OSError):

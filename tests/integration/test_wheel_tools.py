@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.version import Version
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
 from orchestrator.models import Demands, Finding, Level
@@ -196,3 +198,14 @@ def test_a_tool_that_is_stopped_finds_nothing(tmp_path: Path, tools: Tools) -> N
     cancel.set()
     stopped = Checker(toolchain=check.toolchain, env=check.env, cancel=cancel)
     assert stopped(path, verify(path, policies), Demands(), lambda _line: None) == ()
+
+
+def test_a_tool_that_is_killed_says_nothing_of_the_wheel(tmp_path: Path, tools: Tools) -> None:
+    policies, check = tools
+    path = abi3(tmp_path)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -KILL $$\n")
+    python.chmod(0o755)
+    killed = replace(check, toolchain=replace(check.toolchain, python=python))
+    with pytest.raises(EnvironmentProblemError, match="twine was killed by signal 9"):
+        killed(path, verify(path, policies), Demands(), lambda _line: None)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models import (
     Arch,
     BackendName,
     BuilderFacts,
     BuildResult,
     Digest,
+    FailureKind,
     Libc,
     LibraryStep,
     OnMismatch,
@@ -23,14 +25,20 @@ from orchestrator.models import (
 )
 from orchestrator.plan import make_request
 from orchestrator.run.actions import make_action
+from orchestrator.run.keeper import Keeper
 from orchestrator.run.recall import Ways, actions_of, recall
+from orchestrator.run.worker import Places
+from orchestrator.store.cas import Store
+from orchestrator.store.local import Local
+from orchestrator.store.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from orchestrator.builders.snapshot import Identity
     from orchestrator.models import BuildRequest
     from orchestrator.run.actions import Action, Place, Surroundings
-    from orchestrator.run.keeper import Keeper
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
 
@@ -205,3 +213,42 @@ def test_results_of_the_host_are_not_taken_where_an_engine_may_do_it(
     ways = Ways(facts=KNOWN, wanted=wanted, has_engine=has_engine)
 
     assert list(ways.of(PLAN[4])) == expected
+
+
+class Interrupted(Keeper):
+    """A tool that has to look at the stored wheel anew gets killed."""
+
+    def _wheel(self, *_: object) -> BuildResult | None:
+        raise EnvironmentProblemError.of("twine was killed by signal 9")
+
+
+def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    action = actions(Machine(), (target("alone"),))[TargetId("alone")][0]
+    store = Store(local=Local(tmp_path / "store"), warn=print)
+    record = Record(
+        address=action.address,
+        target_id=TargetId("alone"),
+        document={},
+        sources=None,
+        backend=BackendName.DIRECT,
+        reason="",
+        duration=1.0,
+    )
+    store.put(record, ())
+    keeper = Interrupted(
+        store=store,
+        places=Places(output=tmp_path, run=tmp_path, logs=tmp_path, rejected=tmp_path),
+        identity=cast("Identity", None),
+        project="demo",
+        policies=lambda: pytest.fail("nothing is verified"),
+        check=lambda *_: (),
+        step=lambda *_: None,
+        is_cancelled=lambda: False,
+    )
+    result = keeper.recall(action)
+    assert result is not None
+    assert result.failure is not None
+    assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.ENGINE)
+    assert store.find(action.address) == record

@@ -223,6 +223,15 @@ def test_half_written_files_of_dead_processes_go_and_those_of_living_ones_stay(
             assert ours.exists()
 
 
+def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    local = Local(tmp_path / "store")
+    locks = local.root / "locks"
+    with local.turn(address("held"), waiting=lambda: False):
+        (locks / address("left")).touch()
+        with Local(local.root).lease():
+            assert [each.name for each in locks.iterdir()] == [address("held")]
+
+
 def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:
     local = Local(tmp_path / "store")
     order: list[str] = []
