@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import condition
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Source
+    from orchestrator.models import BuilderFacts, Source, Steps
     from orchestrator.version import Outside, Unanswered
 
 MANY = 10
@@ -252,12 +252,18 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
         "pins": target.pins,
         "image": target.image if in_image else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
-        "steps": {k: v for k, v in asdict(target.steps).items() if "timeout" not in k},
+        "steps": _what_is_run(target.steps),
         "source": [source.name, source.digest, source.epoch],
         "backend": request.backend,
         "toolchain": request.toolchain_digest,
         "builder": request.builder_version,
     }
+
+
+def _what_is_run(steps: Steps) -> dict[str, Any]:
+    """Return the commands, without the limits of their time."""
+    names = (each.name for each in fields(steps) if "timeout" not in each.name)
+    return {name: getattr(steps, name) for name in names}
 
 
 def digest(content: Any) -> Digest:

@@ -238,8 +238,8 @@ class _Recorder:
 
     def recalled(self, results: Sequence[BuildResult]) -> None:
         """Take many results at once: those that came from the store."""
+        self._recorder.ended(*results)
         for each in results:
-            self._recorder.ended(each)
             self._progress.ended(each)
 
 

@@ -220,11 +220,11 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
     Returns:
         The workspace; targets that still have no version stay undetermined, with the reason.
     """
+    if not workspace.plan.undetermined:
+        return workspace
     from orchestrator.builders.version_sources import ImageSources
     from orchestrator.host.network import HostNetwork, base_env
 
-    if not workspace.plan.undetermined:
-        return workspace
     environ = {**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()}
     images = ImageSources(
         preference=workspace.settings.engine.name,

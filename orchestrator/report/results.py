@@ -85,17 +85,18 @@ class Recorder:
                 self._timer.cancel()
             self._flush()
 
-    def ended(self, outcome: BuildResult) -> None:
-        """Take the result of a target that ended."""
-        made = documents.result(
-            outcome,
-            self._targets.get(outcome.target_id),
-            root=self._output.absolute().parent,
-            run=self._run["id"],
-        )
+    def ended(self, *outcomes: BuildResult) -> None:
+        """Take the results of targets that ended."""
+        root = self._output.absolute().parent
+        made = [
+            documents.result(
+                each, self._targets.get(each.target_id), root=root, run=self._run["id"]
+            )
+            for each in outcomes
+        ]
         with self._lock:
-            self._done.append(made)
-            self._waiting.append(made)
+            self._done += made
+            self._waiting += made
             wait = self._not_before - time.monotonic()
             if wait <= 0:
                 self._flush()

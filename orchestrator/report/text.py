@@ -57,10 +57,16 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
     """Return a JSON value in which every string is redacted and can be encoded as UTF-8."""
     if isinstance(value, str):
-        text = redacted(value, secrets)
+        text = redacted(value, secrets) if secrets or "://" in value else value
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
-        return {str(cleaned(key)): cleaned(each, secrets) for key, each in value.items()}
+        return {
+            # Most keys are ours: a large results.json has a hundred thousand of them.
+            key
+            if key.__class__ is str and key.isidentifier() and key.isascii()
+            else str(cleaned(key)): cleaned(each, secrets)
+            for key, each in value.items()
+        }
     if isinstance(value, list | tuple):
         return [cleaned(each, secrets) for each in value]
     return value

@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,7 @@ class Keeper:
         verdict = next((each for each in record.verdicts if each.demands == asked), None)
         tools = [tool for tool in record.unasked if _is_on(tool, demands)]
         if verdict is None or tools:
+            scratch.mkdir(parents=True, exist_ok=True)
             wheel = scratch / name
             _link_or_copy(found, wheel)
             record = self._asked_anew(request, record, wheel, demands)
@@ -230,6 +232,7 @@ class Keeper:
             text = found.read_bytes() + _CACHED.format(record.address, record.target_id).encode()
             if path.exists() and path.stat().st_size == len(text) and path.read_bytes() == text:
                 return path
+            scratch.mkdir(parents=True, exist_ok=True)
             partial = scratch / "log"
             partial.write_bytes(text)
             partial.replace(path)
@@ -354,6 +357,7 @@ class Keeper:
 _CACHED = "\n== store\nfrom the store: {}, built as {}\n"
 
 
+@cache
 def _digest(demands: Demands) -> Digest:
     return digest(asdict(demands))
 
@@ -364,7 +368,7 @@ def _is_on(rule: str, demands: Demands) -> bool:
 
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[Path]:
-    path.mkdir(parents=True, exist_ok=True)
+    """Remove a directory afterwards; making it is left to whoever needs it, as few do."""
     try:
         yield path
     finally:

@@ -60,7 +60,7 @@ class Store:
 
         Args:
             blob: which.
-            scratch: an existing directory for bytes that the local store cannot take.
+            scratch: a directory for bytes that the local store cannot take; made when it is needed.
         """
         found, damaged = self.local.blob(blob)
         if damaged:
@@ -68,7 +68,12 @@ class Store:
         if found is not None:
             return found
         aside = scratch / f"{blob.sha256}.download"
-        whole = self._asked(lambda remote: remote.download(blob, aside))
+
+        def download(remote: Remote) -> bool:
+            scratch.mkdir(parents=True, exist_ok=True)
+            return remote.download(blob, aside)
+
+        whole = self._asked(download)
         if not whole:
             if whole is False and aside.exists():
                 self._damage(f"blob {blob.sha256[:16]} of the shared store")

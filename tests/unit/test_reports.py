@@ -250,6 +250,20 @@ def test_thousands_that_end_at_once_are_all_written_in_the_end(tmp_path: Path) -
     assert len(recorder.document["results"]) == 1000
 
 
+def test_results_that_came_from_the_store_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(os, "fsync", written.append)
+    found = [replace(BUILT, target_id=TargetId(f"t{number}")) for number in range(1000)]
+    with Recorder([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+        recorder.ended(*found)
+        document = json.loads((tmp_path / "results.json").read_text("utf-8"))
+
+    assert len(document["results"]) == 1000
+    assert len(written) == 1
+
+
 def test_a_full_disk_loses_no_result_once_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
