@@ -23,55 +23,48 @@ def rebuild(machine: Machine, *options: str | Path) -> Said:
     return orchestrator(*arguments, cwd=machine.root, env=machine.env)
 
 
-def test_it_builds_again_and_finds_the_same_bytes(tmp_path: Path) -> None:
+def test_it_builds_again_and_compares(tmp_path: Path) -> None:
     machine = Machine(tmp_path, MATRIX + NORMAL)
-    assert machine.build("--select", ID).code == 0
-    wheel = results(tmp_path / "dist")[ID]["wheel"]
+    first = rebuild(machine)
+    assert first.code == 0, first.all
+    assert "previous wheel" not in first.stderr, "there is none"
+    before = results(tmp_path / "dist")[ID]["wheel"]["sha256"]
 
-    said = rebuild(machine)
+    second = rebuild(machine)
 
-    assert said.code == 0, said.all
+    assert second.code == 0, second.all
     assert machine.log.read_text().split() == ["1.0+a", "1.0+a"], "the store was not asked"
-    assert f"byte-identical to the previous wheel (sha256 {wheel['sha256']})" in said.stderr
+    assert f"byte-identical to the previous wheel (sha256 {before})" in second.stderr
+
     # Nobody has the file any more, but the store has it.
     shutil.rmtree(tmp_path / "dist")
-    assert ", as in the store" in rebuild(machine).stderr
-
-
-def test_it_lists_what_differs_and_succeeds(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, MATRIX + NORMAL)
-    assert machine.build("--select", ID).code == 0
-    before = results(tmp_path / "dist")[ID]["wheel"]["sha256"]
     backend = tmp_path / "tiny" / "backend.py"
     backend.write_text(backend.read_text().replace("Generator: t", "Generator: u"))
-
-    said = rebuild(machine)
-
-    assert said.code == 0, said.all
-    assert f"sha256 {before} there" in said.stderr
-    assert "content: tiny-1.0+a.dist-info/WHEEL:" in said.stderr
-    assert "+Generator: u" in said.stderr
+    third = rebuild(machine)
+    assert third.code == 0, third.all
+    assert f"of the store: sha256 {before} there" in third.stderr
+    assert "content: tiny-1.0+a.dist-info/WHEEL:" in third.stderr
+    assert "+Generator: u" in third.stderr
 
 
-def test_the_first_build_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
-    said = rebuild(Machine(tmp_path))
-
-    assert said.code == 0, said.all
-    assert "previous wheel" not in said.stderr
+@pytest.fixture(scope="module")
+def ci(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where CI built, while the matrix was another one."""
+    root = tmp_path_factory.mktemp("ci")
+    machine = Machine(root, MATRIX + NORMAL + '[env]\nDEPTH = "1"\nMY_TOKEN = "hush-hush"\n')
+    assert machine.build("--select", ID).code == 0
+    return root
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> tuple[Machine, Path]:
-    """A checkout whose matrix went on, and what CI left when it had not."""
-    ci = Machine(tmp_path / "ci", MATRIX + NORMAL + '[env]\nDEPTH = "1"\nMY_TOKEN = "hush-hush"\n')
-    assert ci.build("--select", ID).code == 0
+def elsewhere(ci: Path, tmp_path: Path) -> tuple[Machine, Path]:
+    """A checkout of the same source, and what CI left."""
     here = Machine(tmp_path / "here", MATRIX.replace('"1.0"', '"2.0"') + '[env]\nMY_TOKEN = "x"\n')
-    # The same commit: the source and when it was changed.
     shutil.rmtree(here.root / "tiny")
-    shutil.copytree(ci.root / "tiny", here.root / "tiny")
+    shutil.copytree(ci / "tiny", here.root / "tiny")
     artefact = tmp_path / "artefact"
     artefact.mkdir()
-    shutil.copy(ci.root / "dist" / "results.json", artefact)
+    shutil.copy(ci / "dist" / "results.json", artefact)
     return here, artefact
 
 
@@ -157,17 +150,7 @@ def test_a_shell_opens_where_the_build_failed(tmp_path: Path) -> None:
     assert not list((tmp_path / "dist").glob("*.whl"))
     assert results(tmp_path / "dist")[ID]["failure"]["step"] == "before-build"
 
-
-def is_alive(pid: str) -> bool:
-    try:
-        state = Path("/proc", pid, "stat").read_text().rpartition(") ")[2][0]
-    except OSError:
-        return False
-    return state != "Z"  # dead, and waited for by nobody
-
-
-def test_a_build_that_succeeds_opens_no_shell(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+    (tmp_path / "flag").touch()
     code, shown = in_terminal(
         *("rebuild", ID, "--backend", "direct", "--shell"),
         cwd=tmp_path,
@@ -175,7 +158,15 @@ def test_a_build_that_succeeds_opens_no_shell(tmp_path: Path) -> None:
         dialogue=[],
     )
     assert code == 0, shown
-    assert "end the shell" not in shown
+    assert "end the shell" not in shown, "a build that succeeds opens none"
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        state = Path("/proc", pid, "stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state != "Z"  # dead, and waited for by nobody
 
 
 def test_a_shell_needs_a_terminal(tmp_path: Path) -> None:
