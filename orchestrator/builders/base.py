@@ -24,6 +24,27 @@ Outcome = Path | Failure
 """The one wheel a backend made, or why there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Where a build stopped, while everything there is as it was.
+
+    Attributes:
+        failure: why.
+        argv: what this host runs to open a shell there.
+        env: the whole environment of that.
+        cwd: its directory on this host.
+        again: the last command, as one would type it in that shell; empty where none ran.
+        place: where the shell and the files are, in words.
+    """
+
+    failure: Failure
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    again: str
+    place: str
+
+
 class Course:
     """A target's way through its steps: how long each one took, what it said, when it must end."""
 
@@ -92,6 +113,8 @@ class Job:
         parallel: variables that say how many programs the build may run at once. They are no part
             of the request: they change how long it takes, and not what comes out. What the matrix
             or the project sets itself wins.
+        stopped: told where the build failed, before anything there is removed; None where nobody
+            wants to look.
     """
 
     request: BuildRequest
@@ -103,6 +126,7 @@ class Job:
     compilers: Access | None = None
     course: Course = field(default_factory=lambda: Course(Steps()))
     parallel: Mapping[str, str] = field(default_factory=dict)
+    stopped: Callable[[Stop], object] | None = None
 
     def run(
         self,

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
+from orchestrator.host import engine as engines
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.engine import EngineStatus
@@ -100,6 +101,8 @@ class Cibuildwheel:
         images: (image, architecture) -> the engine's ID of what was found good.
         create_args: the matrix' own arguments for the engine.
         label: put on every container, so that none can be left behind.
+        show: shows the container of a failed build before it is removed; None where nobody wants
+            to look.
         name: the backend's name.
     """
 
@@ -108,13 +111,26 @@ class Cibuildwheel:
     images: Mapping[tuple[str, Arch], str]
     create_args: tuple[str, ...]
     label: str
+    show: Callable[[Job, Failure, Ended], object] | None = None
     name: BackendName = BackendName.CIBUILDWHEEL
 
     def build(self, job: Job) -> Outcome:
         """See `Backend.build`."""
+        watch = _Watch(job)
+        if self.show is None:
+            return self._build(job, watch)
+        try:
+            made = self._build(job, watch)
+            if isinstance(made, Failure) and made.kind is not FailureKind.CANCELLED:
+                self.show(job, made, watch.ended)
+            return made
+        finally:
+            env = {**self.host.env, **self.host.network.child_env()}
+            engines.remove_containers(self.engine.name, self.label, env=env)
+
+    def _build(self, job: Job, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
-        watch = _Watch(job)
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
         stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
@@ -133,6 +149,7 @@ class Cibuildwheel:
             # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
             "PATH": f"{self._client(job)}:{self.host.toolchain.bin}:{self.host.env['PATH']}",
             "TMPDIR": str(scratch),
+            **({} if self.show is None else {"CIBW_DEBUG_KEEP_CONTAINER": "1"}),
             **options(job.request, compilers=job.compilers),
             **self._image_option(job.request.target),
             "CIBW_CONTAINER_ENGINE": self._engine_option(
@@ -354,15 +371,39 @@ def repair_verdict(lines: Iterable[str]) -> str:
     return said[-1].removeprefix(REPAIRS) if said else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What cibuildwheel was at when it ended.
+
+    Attributes:
+        command: the last command that it announced.
+        venv: the virtual environment of the test, in the container; empty before that is made.
+        tests: whether the command was run away from the source, where the tests are run.
+    """
+
+    command: str = ""
+    venv: str = ""
+    tests: bool = False
+
+
+_COMMAND = "    + "
+"""How cibuildwheel begins the line that announces a command."""
+
+_TEST_PLACE = re.compile(r"(/\S+)/(?:venv|test_cwd)\b")
+
+
 class _Watch:
     """Follows cibuildwheel's output: which step runs, and what it said last."""
 
     def __init__(self, job: Job) -> None:
         self.step = ""
         self.tail: deque[str] = deque(maxlen=30)
+        self.ended = Ended()
         self._job = job
 
     def __call__(self, line: str) -> None:
+        if line.startswith(_COMMAND):
+            self._announced(line.removeprefix(_COMMAND))
         plain = _ANSI.sub("", line).strip()
         if plain:
             self.tail.append(plain)
@@ -372,6 +413,16 @@ class _Watch:
         if step is not None and step != self.step:
             self.step = step
             self._job.step(step)
+
+    def _announced(self, command: str) -> None:
+        venv, tests = self.ended.venv, self.ended.tests
+        if self.step != "test":
+            venv, tests = "", False
+        elif found := _TEST_PLACE.search(command):
+            venv = venv or f"{found[1]}/venv"
+            # Made last, before the test itself is run in it.
+            tests = tests or command == f"mkdir -p {found[1]}/test_cwd"
+        self.ended = Ended(command=command, venv=venv, tests=tests)
 
 
 DETAIL = 300

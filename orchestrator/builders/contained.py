@@ -6,16 +6,19 @@ The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` wi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.builders.cibuildwheel import IN_CONTAINER, repair_mounts
+from orchestrator.builders.base import Course, Stop
+from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
 from orchestrator.builders.container import PROJECT, Container, ContainerError, Shop
 from orchestrator.builders.steps import StepFailed, Steps
+from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models import BackendName, Failure, FailureKind
+from orchestrator.models import Steps as Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +29,14 @@ SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
 
 _SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
+_TEST_FOLDER = "test_cwd"
+"""Where cibuildwheel runs a test, beside the test's virtual environment."""
+
 _IDLE = ("tail", "-f", "/dev/null")
 """Keeps the container; coreutils and busybox have it."""
+
+_SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
+"""Opens a shell that reads no file which would change the environment of the build."""
 
 _ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -57,6 +66,28 @@ class Contained:
                 return _ContainerSteps(self.shop.host, job, container).outcome()
         except ContainerError as refused:
             return refused.failure
+
+
+def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
+    """Show the container that a failed cibuildwheel left behind, started again.
+
+    Args:
+        shop: whose label the container has.
+        job: what was built; told why there is nothing to show.
+        failure: how it ended.
+        ended: what cibuildwheel was at.
+    """
+    found = engines.containers(shop.engine.name, shop.label, env=shop.env)
+    if not found or job.stopped is None:
+        return
+    container = Container(shop=shop, id=found[0], step=failure.step)
+    # No limits any more: the one that the build exceeded would end what is asked here as well.
+    steps = _ContainerSteps(shop.host, replace(job, course=Course(Limits())), container)
+    try:
+        container.start()
+        job.stopped(steps.left(failure, ended))
+    except (ContainerError, StepFailed) as refused:
+        job.log(f"no shell: {refused.failure.message}")
 
 
 class _ContainerSteps(Steps):
@@ -123,11 +154,41 @@ class _ContainerSteps(Steps):
     def outer(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        return self._exec(argv, env, cwd), self._container.shop.env, self.job.source
+
+    def _exec(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, *options: str
+    ) -> list[str]:
         # What the container has already, credentials among it, need not be shown in a process list.
         changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
-        shop = self._container.shop
-        words = [shop.engine.name, "exec", f"--workdir={cwd}", *changed, self._container.id]
-        return [*words, *self._prefix, *argv], shop.env, self.job.source
+        engine, own = self._container.shop.engine.name, self._container.id
+        return [engine, "exec", *options, f"--workdir={cwd}", *changed, own, *self._prefix, *argv]
+
+    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        terminal = ("--interactive", "--tty", "--env=TERM")
+        return Stop(
+            failure=failure,
+            argv=self._exec(_SHELL, env or {}, cwd, *terminal),
+            env=self._container.shop.env,
+            cwd=self.job.source,
+            again=again,
+            place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
+        )
+
+    def left(self, failure: Failure, ended: Ended) -> Stop:
+        """Return how to open a shell in the container where cibuildwheel stopped.
+
+        Raises:
+            StepFailed: the environment of the build cannot be found out.
+        """
+        tests = failure.step == "test" and bool(ended.venv)
+        options = self._options(self.builder(), f"{ended.venv}/bin" if tests else "")
+        env = {
+            **options["test_env" if tests else "env"],
+            "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
+        }
+        cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
+        return self.stop(failure, ended.command, env, cwd)
 
     def fresh(self, folder: str) -> None:
         done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)

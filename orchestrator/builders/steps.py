@@ -7,13 +7,14 @@ The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so 
 from __future__ import annotations
 
 import json
+import shlex
 from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
+from orchestrator.builders.base import Host, Job, Outcome, Stop, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
 from orchestrator.models import Failure, FailureKind
 
@@ -64,13 +65,29 @@ class Steps(ABC):
         self.scratch = scratch
         self.step = ""
         self._tail: deque[str] = deque(maxlen=30)
+        self._last: tuple[Sequence[str], Mapping[str, str] | None, str] = ((), None, project)
 
     def outcome(self) -> Outcome:
         """Take all steps; return the wheel on this host, or why there is none."""
         try:
             return self._wheel()
-        except StepFailed as stopped:
-            return stopped.failure
+        except StepFailed as ended:
+            failure = ended.failure
+            if self.job.stopped is not None and failure.kind is not FailureKind.CANCELLED:
+                argv, env, cwd = self._last
+                self.job.stopped(self.stop(failure, shlex.join(argv), env, cwd))
+            return failure
+
+    @abstractmethod
+    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        """Return how to open a shell there.
+
+        Args:
+            failure: why the build ended.
+            again: the last command.
+            env: its environment; None where none ran.
+            cwd: its directory there.
+        """
 
     # the place
 
@@ -172,8 +189,8 @@ class Steps(ABC):
         stable = wheel.split("-")[-2].startswith("abi3")
         return self.target.test_pythons if stable else ()
 
-    def _options(self, builder: str) -> dict[str, Any]:
-        """Ask cibuildwheel what it would do for this target."""
+    def _options(self, builder: str, test_path: str = "") -> dict[str, Any]:
+        """Ask cibuildwheel what it would do for this target, its tests run from `test_path`."""
         question = self.job.scratch / "question.json"
         answer = self.job.scratch / "answer.json"
         base = self.base()
@@ -184,7 +201,7 @@ class Steps(ABC):
             "environ": base,
             "evaluate": self.evaluate,
             "path": f"{self.path(builder)}:{base['PATH']}",
-            "test_path": f"{self.scratch}/test-venv/bin",
+            "test_path": test_path or f"{self.scratch}/test-venv/bin",
             "scratch": str(self.job.scratch),
         }
         question.write_text(json.dumps(asked), encoding="utf-8")
@@ -275,9 +292,9 @@ class Steps(ABC):
         Raises:
             StepFailed: it fails.
         """
-        outer, outer_env, folder = self.outer(
-            argv, self.base() if env is None else env, cwd or self.project
-        )
+        env = self.base() if env is None else env
+        self._last = (argv, env, cwd or self.project)
+        outer, outer_env, folder = self.outer(*self._last)
         code = self.attempt(argv, outer, outer_env, folder)
         if code == 0:
             return

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from orchestrator.builders.base import Stop
     from orchestrator.builders.choose import Choice
     from orchestrator.cli.common import Workspace
+    from orchestrator.host.process import Cancel
     from orchestrator.models import BuildResult, Plan, TargetId
     from orchestrator.report.results import Recorder
     from orchestrator.run.executors.local import Listener
+    from orchestrator.run.reproduce import Again, Rebuilt
     from orchestrator.run.session import Options
 
 
@@ -67,11 +70,6 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
         ),
         click.option(
-            "--no-cache",
-            is_flag=True,
-            help="Build everything; what is built replaces what the store has.",
-        ),
-        click.option(
             "--read-only-store",
             is_flag=True,
             help="Read the shared store, and write nothing there.",
@@ -82,6 +80,28 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+class OnceMore(Protocol):
+    """What `rebuild` adds to a run; see `orchestrator.cli.rebuild`."""
+
+    @property
+    def again(self) -> Again:
+        """What is compared with what."""
+
+    @property
+    def stopped(self) -> Callable[[Stop, Cancel], object] | None:
+        """Told where the build failed; None where nobody wants to look."""
+
+    @property
+    def hushed(self) -> Callable[[], bool] | None:
+        """Whether somebody types in the terminal just now; None where nobody ever will."""
+
+    def compared(self, rebuilt: Rebuilt) -> None:
+        """Take how the wheel compares with the one before."""
+
+    def conclude(self, console: Console, document: Mapping[str, Any]) -> None:
+        """Say at the end how it compares, given what results.json has of this run."""
 
 
 @click.command("build")
@@ -95,6 +115,11 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Targets at once.  [default: what CPUs and memory allow]",
 )
 @build_options
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Build everything; what is built replaces what the store has.",
+)
 @click.option(
     "--fail-fast/--keep-going",
     default=False,
@@ -122,6 +147,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     no_cache: bool,
     read_only_store: bool,
     quiet: bool,
+    once_more: OnceMore | None = None,
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
@@ -147,6 +173,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         cache=not no_cache,
         read_only=read_only_store,
         seconds=earlier_seconds(output),
+        again=None if once_more is None else once_more.again,
     )
 
     def doing(what: str) -> None:
@@ -155,12 +182,21 @@ def run_build(  # noqa: PLR0913 - the options of the command line
 
     _preflight(console, options)
     host = open_host(os.environ, doing)
-    session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
+    session = Session(
+        workspace.inputs(plan),
+        options,
+        host=host,
+        environ=os.environ,
+        stopped=None if once_more is None else once_more.stopped,
+        compared=None if once_more is None else once_more.compared,
+    )
     recorder = Recorder(
         plan.targets, _this_run(plan, jobs), output=options.output, work=options.work
     )
     try:
-        with recorder, _progress(console, plan, options.seconds, quiet=quiet) as progress:
+        hushed = None if once_more is None else once_more.hushed
+        shown = _progress(console, plan, options.seconds, quiet=quiet, hushed=hushed)
+        with recorder, shown as progress:
             listener = _Recorder(progress, recorder)
             results = session.run(
                 listener,
@@ -170,6 +206,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
             )
         wheels = sum(each.library is None for each in plan.targets)
         _conclude(console, results, options.output, wheels, quiet=quiet)
+        if once_more is not None:
+            once_more.conclude(console, recorder.document)
     finally:
         # Also of a run that ended with an exception: what it has is worth a report.
         complete = _write_reports(console, recorder, wanted)
@@ -264,7 +302,12 @@ def earlier_seconds(output: Path) -> dict[TargetId, float]:
 
 
 def _progress(
-    console: Console, plan: Plan, seconds: Mapping[TargetId, float], *, quiet: bool
+    console: Console,
+    plan: Plan,
+    seconds: Mapping[TargetId, float],
+    *,
+    quiet: bool,
+    hushed: Callable[[], bool] | None,
 ) -> Any:
     from orchestrator.run.dispatch import estimates
     from orchestrator.run.progress import Books, LiveProgress, PlainProgress
@@ -272,6 +315,8 @@ def _progress(
     targets = {each.id: each for each in plan.targets}
     known = any(each in seconds for each in targets)
     books = Books(len(targets), estimates(targets, seconds) if known else {})
+    if hushed is not None:  # a table that moves would write over what is typed
+        return PlainProgress(console, books, quiet=quiet, hushed=hushed)
     if console.is_terminal and not console.is_dumb_terminal and not quiet:
         return LiveProgress(console, books)
     grouped = os.environ.get("GITHUB_ACTIONS") == "true"

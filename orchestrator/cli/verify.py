@@ -15,7 +15,7 @@ from orchestrator.errors import BadWheelError, ConfigError, ExitCode
 from orchestrator.models import Demands, Finding, Level, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.host.checks import Checker
@@ -221,14 +221,8 @@ def _same(wheels: Sequence[Path]) -> int:
     if len(wheels) != PAIR:
         raise ConfigError.of(f"--same compares two wheels, not {len(wheels)}")
     found = compare(*wheels)
-    seen: Counter[str] = Counter()
-    for each in found:
-        seen[each.kind] += 1
-        if seen[each.kind] <= SHOWN:
-            click.echo(_line(each))
-    for kind, count in seen.items():
-        if count > SHOWN:
-            click.echo(f"{kind}: ... and {count - SHOWN} more")
+    for line in difference_lines(found):
+        click.echo(line)
     if not found:
         click.echo("the same, byte for byte")
     elif {each.kind for each in found} <= HARMLESS:
@@ -236,6 +230,18 @@ def _same(wheels: Sequence[Path]) -> int:
     else:
         click.echo("different")
     return ExitCode.BAD_WHEEL if found else ExitCode.OK
+
+
+def difference_lines(found: Iterable[Difference]) -> Iterator[str]:
+    """Yield what differs between two wheels, of each kind only the first ones."""
+    seen: Counter[str] = Counter()
+    for each in found:
+        seen[each.kind] += 1
+        if seen[each.kind] <= SHOWN:
+            yield _line(each)
+    for kind, count in seen.items():
+        if count > SHOWN:
+            yield f"{kind}: ... and {count - SHOWN} more"
 
 
 def _line(each: Difference) -> str:

@@ -422,17 +422,18 @@ def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str])
         label: ``key`` or ``key=value``.
         env: environment of the engine's client.
     """
-    before = _containers(engine, label, env)
+    before = containers(engine, label, env=env)
     if not before:
         return ()
     # Their shell is process 1 and ignores SIGTERM; `rm --force` alone would wait 10 s for each.
     capture([engine, "kill", *before], env=env, timeout=60)
     capture([engine, "rm", "--force", "--volumes", *before], env=env, timeout=120)
-    after = set(_containers(engine, label, env))
+    after = set(containers(engine, label, env=env))
     return tuple(container for container in before if container not in after)
 
 
-def _containers(engine: EngineName, label: str, env: Mapping[str, str]) -> list[str]:
+def containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> list[str]:
+    """Return the IDs of all containers with a label, running or not."""
     listing = [engine, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]
     return capture(listing, env=env).stdout.split()
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from collections import deque
@@ -267,6 +268,98 @@ def capture(
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
         stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
     return Captured(returncode=returncode, stdout=stdout, stderr=redactor(env or {})(stderr))
+
+
+def terminal_problem() -> str:
+    """Return why a terminal cannot be handed over to a program (`interactive`); empty: it can."""
+    if not all(map(os.isatty, _STREAMS)):
+        return "standard input, output and error are not all a terminal"
+    try:
+        ours = os.tcgetpgrp(_STREAMS[0]) == os.getpgrp()
+    except OSError:
+        ours = False
+    return "" if ours else "this program does not run in the foreground of its terminal"
+
+
+def interactive(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, cancel: Cancel | None = None
+) -> int:
+    """Hand the terminal over to a program, and take it back when the program ends.
+
+    The program has this process's standard streams, and its process group is the foreground of the
+    terminal: Ctrl-C reaches the program and nobody else. May be called from any thread.
+
+    Args:
+        argv: program (looked up on `env`'s PATH) and arguments.
+        env: the whole environment, but for TERM, which is this process's own.
+        cwd: working directory.
+        cancel: ends it when set, as a terminal that is closed would; already set: nothing is
+            started.
+
+    Returns:
+        Its exit status, or minus the signal's number.
+
+    Raises:
+        EnvironmentProblemError: there is no terminal, or no such program.
+    """
+    cancel = cancel or Cancel()
+    problem = terminal_problem()
+    if problem:
+        raise EnvironmentProblemError.of(problem)
+    if cancel.is_set():
+        return -signal.SIGHUP
+    terminal = _STREAMS[0]
+    settings, before = termios.tcgetattr(terminal), os.tcgetpgrp(terminal)
+    given = {"TERM": os.environ.get("TERM", "dumb"), **env}
+    try:
+        child = subprocess.Popen(list(argv), env=given, cwd=cwd, process_group=0)
+    except OSError as error:
+        raise _cannot_start(argv[0], cwd, error) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(_take_back, before, settings)
+        stack.callback(_reap, child, [0.0])
+        tree = _Tree(child.pid)
+        stack.callback(tree.signal, signal.SIGKILL)
+        _to_foreground(child.pid)
+        give_up: float | None = None
+        while not _has_ended(child.pid):
+            if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None:
+                # It touched the terminal before that was handed over, or suspended itself.
+                _to_foreground(child.pid)
+            if cancel.is_set() and give_up is None:
+                tree.signal(signal.SIGHUP)
+                give_up = time.monotonic() + Grace().terminate
+            if give_up is not None and time.monotonic() >= give_up:
+                break
+            time.sleep(TICK)
+    return child.returncode
+
+
+_STREAMS = (0, 1, 2)
+
+
+def _to_foreground(group: int) -> None:
+    """Make a process group the one that the terminal talks to, and let it go on."""
+    with contextlib.suppress(OSError), _untold():
+        os.tcsetpgrp(_STREAMS[0], group)
+        os.killpg(group, signal.SIGCONT)
+
+
+def _take_back(group: int, settings: list[int | list[bytes | int]]) -> None:
+    """Make the terminal ours again, as it was."""
+    with contextlib.suppress(OSError, termios.error), _untold():
+        os.tcsetpgrp(_STREAMS[0], group)
+        termios.tcsetattr(_STREAMS[0], termios.TCSADRAIN, settings)
+
+
+@contextlib.contextmanager
+def _untold() -> Iterator[None]:
+    """Let a process in the background change the terminal: otherwise the kernel would stop it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Tail:

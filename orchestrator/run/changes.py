@@ -48,13 +48,13 @@ def changes(
     found = [*_source(before, now, files_before, files_now)]
     old, new = before.get("request", {}), now.get("request", {})
     found += _env(old.get("env", []), new.get("env", []))
-    found += _flat(
+    found += flat(
         {key: value for key, value in old.items() if key not in _ELSEWHERE},
         {key: value for key, value in new.items() if key not in _ELSEWHERE},
     )
-    found += _flat(before.get("place", {}), now.get("place", {}))
+    found += flat(before.get("place", {}), now.get("place", {}))
     for key in ("scope", "store"):
-        found += _flat({key: before.get(key)}, {key: now.get(key)})
+        found += flat({key: before.get(key)}, {key: now.get(key)})
     if not found and before.get("needs") != now.get("needs"):
         found.append(Change(what="libraries", before="built from other inputs", now="see theirs"))
     return tuple(found)
@@ -100,11 +100,17 @@ def _variable(value: tuple[str, bool] | None) -> str:
     return ABSENT if value is None else f"{value[0]}{' (shell)' if value[1] else ''}"
 
 
-def _flat(old: Any, new: Any, what: str = "") -> Iterator[Change]:
-    """Compare tables by their keys, and everything else as a whole."""
+def flat(old: Any, new: Any, what: str = "") -> Iterator[Change]:
+    """Compare tables by their keys, and everything else as a whole.
+
+    Args:
+        old: a JSON value.
+        new: another.
+        what: what they are, in words.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _flat(old.get(key), new.get(key), f"{what} {key}".strip())
+            yield from flat(old.get(key), new.get(key), f"{what} {key}".strip())
     elif old != new:
         yield Change(what=what.replace("_", " "), before=_text(old), now=_text(new))
 

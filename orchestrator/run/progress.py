@@ -20,7 +20,7 @@ from rich.text import Text
 from orchestrator.models import BuildResult, FailureKind, Status, TargetId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -251,6 +251,7 @@ class PlainProgress:
         *,
         grouped: bool = False,
         quiet: bool = False,
+        hushed: Callable[[], bool] = lambda: False,
     ) -> None:
         """Print to ``console``.
 
@@ -259,7 +260,10 @@ class PlainProgress:
             books: the run's.
             grouped: whether GitHub Actions shall fold logs.
             quiet: whether only failures are told.
+            hushed: whether the console belongs to somebody else for the moment, who wants no signs
+                of life on it.
         """
+        self._hushed = hushed
         self._console = console
         self._books = books
         self._grouped = grouped
@@ -321,7 +325,8 @@ class PlainProgress:
 
     def _beats(self) -> None:
         while not self._over.wait(HEARTBEAT):
-            self.beat()
+            if not self._hushed():
+                self.beat()
 
     def _tell(self, text: str) -> None:
         if not self._quiet:

@@ -28,7 +28,7 @@ from orchestrator.builders.compiler_cache import (
     compiler_names,
     own_launcher,
 )
-from orchestrator.builders.contained import Contained
+from orchestrator.builders.contained import Contained, show_left
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
@@ -55,6 +55,7 @@ from orchestrator.run.changes import changes
 from orchestrator.run.dispatch import Pace, decided, dispatch
 from orchestrator.run.keeper import Keeper
 from orchestrator.run.recall import Ways, actions_of, recall, without
+from orchestrator.run.reproduce import against, remember
 from orchestrator.run.worker import PARTIAL, Assignment, Compilers, Places, Worker
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
@@ -64,6 +65,7 @@ from orchestrator.wheel import Policies
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from orchestrator.builders.base import Stop
     from orchestrator.builders.origin import Origin
     from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from orchestrator.run.changes import Change
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.recall import Way
+    from orchestrator.run.reproduce import Again, Earlier, Rebuilt
     from orchestrator.store.record import Record
 
 LABEL = "orchestrator.run"
@@ -100,6 +103,7 @@ class Options:
         cache: whether results may come from the store.
         read_only: whether the shared store is only read.
         seconds: how long targets took in earlier runs.
+        again: what is compared with what was built before; None for an ordinary run.
     """
 
     jobs: int | None
@@ -110,6 +114,7 @@ class Options:
     cache: bool = True
     read_only: bool = False
     seconds: Mapping[TargetId, float] = field(default_factory=dict)
+    again: Again | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,13 +384,15 @@ def _remove_partial(output: Path) -> None:
 class Session:
     """One run of ``build``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only but for two
         self,
         inputs: Inputs,
         options: Options,
         *,
         host: Host,
         environ: Mapping[str, str],
+        stopped: Callable[[Stop, process.Cancel], object] | None = None,
+        compared: Callable[[Rebuilt], object] | None = None,
     ) -> None:
         """Prepare a run; nothing is started yet.
 
@@ -394,7 +401,12 @@ class Session:
             options: how.
             host: from `open_host`.
             environ: this process's environment.
+            stopped: told where a build failed, before anything there is removed, and what ends the
+                run; then nothing is tried twice. None where nobody wants to look.
+            compared: told how the wheel of `Options.again` compares with the one before.
         """
+        self._stopped = stopped
+        self._compared = compared
         self.cancel = process.Cancel()
         self._inputs = inputs
         self._options = options
@@ -458,6 +470,9 @@ class Session:
                 finally:
                     with _uninterrupted():
                         self._clean_up(survey, run.name)
+                        if self._stopped is not None:
+                            # What a shell left in the background would go on in what is removed.
+                            process.kill_left(RUN_VARIABLE, str(run))
         return tuple(results[each.id] for each in inputs.targets)
 
     def compare(self, warn: Callable[[str], object]) -> Comparison:
@@ -503,13 +518,18 @@ class Session:
     # the store
 
     def _identity(self) -> Identity:
-        return identify(
+        found = identify(
             self._inputs.origin,
             fetch=self._fetch,
             skip=self._ours,
             cache_dir=self._host.cache_dir,
             environ=self._environ,
         )
+        return replace(found, source=self._as_before(found.source))
+
+    def _as_before(self, source: Source) -> Source:
+        again = self._options.again
+        return source if again is None else again.source(source)
 
     @property
     def _ours(self) -> tuple[Path, ...]:
@@ -578,7 +598,7 @@ class Session:
     def _staged(self, dest: Path, identity: Identity) -> Staged:
         """Copy the source, and make sure that it is the one all keys speak of."""
         staged = stage(self._inputs.origin, dest=dest, fetch=self._fetch, skip=self._ours)
-        if staged.source != identity.source:
+        if self._as_before(staged.source) != identity.source:
             raise SourceError.of(
                 "the source changed while this run began",
                 where="project.source",
@@ -689,6 +709,7 @@ class Session:
             return results
         doing("staging the source")
         staged = self._staged(run / "source", keeper.identity)
+        stopped = self._stopped
         worker = Worker(
             staged=staged,
             places=places,
@@ -698,7 +719,9 @@ class Session:
             cancel=self.cancel,
             keeper=keeper,
             published=keeper.published,
+            stopped=None if stopped is None else lambda stop: stopped(stop, self.cancel),
         )
+        earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
         for target_id in missing:
             request, choice = requests[target_id], choices[target_id]
@@ -709,11 +732,11 @@ class Session:
                 container=choice.container,
                 compilers=self._compilers(cache, request.target, survey, choice, own),
             )
-        return results | dict(
+        results |= dict(
             dispatch(
                 assignments,
                 worker,
-                pace=self._pace(),
+                pace=self._pace() if self._stopped is None else _once(self._pace()),
                 without=lambda target_id, because: _without_build(
                     assignments[target_id].request.target,
                     choices[target_id],
@@ -725,6 +748,28 @@ class Session:
                 say=doing,
             )
         )
+        self._compare(earlier, results, places)
+        return results
+
+    def _earlier(
+        self, keeper: Keeper, actions: Mapping[TargetId, Sequence[Action]]
+    ) -> Earlier | None:
+        """Keep the wheel that the next one is compared with, before that one replaces it."""
+        again = self._options.again
+        if again is None:
+            return None
+        addresses = [each.address for each in actions.get(again.target_id, ())]
+        last = keeper.store.local.last(keeper.project).get(again.target_id)
+        addresses += [] if last is None else [last]
+        return remember(again, keeper.store, addresses, keeper.places.run / "earlier")
+
+    def _compare(
+        self, earlier: Earlier | None, results: Mapping[TargetId, BuildResult], places: Places
+    ) -> None:
+        again = self._options.again
+        wheel = None if again is None else results[again.target_id].wheel
+        if wheel is not None and self._compared is not None:
+            self._compared(against(earlier, wheel, places.output))
 
     def _pace(self) -> Pace:
         options = self._options
@@ -780,6 +825,7 @@ class Session:
             return LibraryBuilder(host=self._host, shop=shop)
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
+                show=partial(show_left, shop) if shop is not None and self._stopped else None,
                 host=self._host,
                 engine=engine,
                 images=survey.images,
@@ -820,6 +866,11 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _once(pace: Pace) -> Pace:
+    """Return a pace at which nothing is tried twice: somebody looks at the first failure."""
+    return replace(pace, settings=pace.settings.model_copy(update={"retries": 0}))
 
 
 def _without_build(

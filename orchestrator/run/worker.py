@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 from packaging.version import Version
 
 from orchestrator.builders import compiler_cache
-from orchestrator.builders.base import Backend, Course, Job
+from orchestrator.builders.base import Backend, Course, Job, Stop
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
 from orchestrator.builders.source import Staged, copy_tree
@@ -136,6 +136,8 @@ class Worker:
         cancel: stops all programs.
         keeper: keeps what is finished; None to forget it.
         published: name of a wheel -> the target it is of.
+        stopped: told where a build failed, before anything there is removed; None where nobody
+            wants to look.
     """
 
     staged: Staged
@@ -146,6 +148,7 @@ class Worker:
     cancel: Cancel
     keeper: Keeper | None = None
     published: dict[str, TargetId] = field(default_factory=dict)
+    stopped: Callable[[Stop], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
@@ -252,6 +255,7 @@ class Worker:
             compilers=None if assignment.compilers is None else assignment.compilers(scratch),
             course=course,
             parallel=assignment.parallel,
+            stopped=self.stopped,
         )
         made = assignment.backend.build(job)
         if isinstance(made, Failure):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -419,3 +420,40 @@ def until_children(pid: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail("they did not start")
+
+
+def test_a_program_gets_no_terminal_where_there_is_none(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys\n"
+        "from orchestrator.errors import EnvironmentProblemError\n"
+        "from orchestrator.host import process\n"
+        "try: process.interactive(['true'], env={}, cwd=pathlib.Path('/'))\n"
+        "except EnvironmentProblemError as error: print(error)\n"
+    )
+    said = capture([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ})
+    assert "are not all a terminal" in said.stdout, said
+
+
+def test_a_cancelled_run_ends_the_program_that_has_the_terminal(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, threading\n"
+        "from orchestrator.host import process\n"
+        "cancel = process.Cancel()\n"
+        "threading.Timer(0.5, cancel.set).start()\n"
+        "env = {'PATH': os.defpath}\n"
+        "argv = ['sh', '-c', 'trap \"\" INT; sleep 600']\n"
+        "print(process.interactive(argv, env=env, cwd=pathlib.Path('/'), cancel=cancel))\n"
+        "print('ours again' if os.tcgetpgrp(0) == os.getpgrp() else 'lost')\n"
+    )
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", script],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+    )
+    os.close(theirs)
+    assert child.wait(60) == 0
+    assert os.read(ours, 1000).decode().split("\r\n")[:2] == [str(-signal.SIGHUP), "ours again"]
+    os.close(ours)

@@ -1,0 +1,184 @@
+"""Whether a target that is built once more comes out as it did before."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import BadWheelError, SourceError
+from orchestrator.store.record import Blob
+from orchestrator.wheel import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.models import Digest, Source, TargetId, WheelReport
+    from orchestrator.store.cas import Store
+    from orchestrator.wheel import Difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What is said of an earlier wheel.
+
+    Attributes:
+        filename: its name.
+        sha256: of the whole file.
+        size: bytes.
+        origin: who says so, in words.
+        folder: the directory where it may still lie; None where only the store may have it.
+    """
+
+    filename: str
+    sha256: Digest
+    size: int
+    origin: str
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A target that is built although it was built before.
+
+    Attributes:
+        target_id: the target.
+        claim: the wheel to compare with; None for the one that the store has.
+        strict: whether no other wheel will do, also where nobody has its bytes any more.
+        digest: digest of the source that it must be built of; None for the source as it is.
+        epoch: SOURCE_DATE_EPOCH of that build, in seconds; None for the source's own.
+    """
+
+    target_id: TargetId
+    claim: Claim | None
+    strict: bool = False
+    digest: Digest | None = None
+    epoch: int | None = None
+
+    def source(self, found: Source) -> Source:
+        """Return a source as that build saw it.
+
+        Raises:
+            SourceError: it is another one.
+        """
+        if self.digest is not None and found.digest != self.digest:
+            raise SourceError.of(
+                f"the source is not the one that was built: its digest is {found.digest} here, "
+                f"and {self.digest} there",
+                where="project.source",
+                hint="check out the commit of that run, without changes or new files of your own",
+            )
+        return found if self.epoch is None else replace(found, epoch=self.epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An earlier wheel.
+
+    Attributes:
+        claim: what is said of it.
+        wheel: the very file, where somebody still has it.
+    """
+
+    claim: Claim
+    wheel: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """A wheel, and the one before.
+
+    Attributes:
+        earlier: the one before; None where nobody knows one.
+        wheel: what was built now.
+        differences: what differs; None where that cannot be told. Nothing: not one byte.
+    """
+
+    earlier: Earlier | None
+    wheel: WheelReport
+    differences: tuple[Difference, ...] | None
+
+
+def remember(
+    again: Again, store: Store, addresses: Iterable[Digest], folder: Path
+) -> Earlier | None:
+    """Keep the earlier wheel of a target where its next build does not replace it.
+
+    Args:
+        again: the target.
+        store: may have the wheel.
+        addresses: where the store may have a record of it, the likeliest first.
+        folder: a private directory for the file, on the file system of the wheels where possible.
+
+    Returns:
+        The wheel; None where nobody knows of one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = None if again.claim is None else _kept(again.claim, store, folder)
+    if again.strict or (first is not None and first.wheel is not None):
+        return first
+    for address in addresses:
+        record = store.find(address)
+        if record is not None and record.wheel is not None:
+            wheel = record.wheel
+            claim = Claim(
+                filename=wheel.filename,
+                sha256=wheel.sha256,
+                size=wheel.size,
+                origin="the store",
+            )
+            found = _kept(claim, store, folder)
+            if first is None or found.wheel is not None:
+                return found
+    return first
+
+
+def against(earlier: Earlier | None, wheel: WheelReport, output: Path) -> Rebuilt:
+    """Compare a wheel with the one before.
+
+    Args:
+        earlier: from `remember`.
+        wheel: what was built.
+        output: the directory it is in.
+    """
+    differences: tuple[Difference, ...] | None = None
+    if earlier is not None and earlier.claim.sha256 == wheel.sha256:
+        differences = ()
+    elif earlier is not None and earlier.wheel is not None:
+        with contextlib.suppress(BadWheelError, OSError):
+            differences = compare(earlier.wheel, output / wheel.filename)
+    return Rebuilt(earlier=earlier, wheel=wheel, differences=differences)
+
+
+def _kept(claim: Claim, store: Store, folder: Path) -> Earlier:
+    """Find a wheel's bytes, and give them a name in a private directory."""
+    place = folder / Path(claim.filename).name
+    if place.name != claim.filename:  # a name that leads out of the directory is none of ours
+        return Earlier(claim=claim, wheel=None)
+    own = None if claim.folder is None else claim.folder / claim.filename
+    with contextlib.suppress(OSError):
+        if own is not None and own.is_file() and _sha256(own) == claim.sha256:
+            return Earlier(claim=claim, wheel=_placed(own, place))
+        found = store.fetch(Blob(sha256=claim.sha256, size=claim.size), folder)
+        if found is not None:
+            return Earlier(claim=claim, wheel=_placed(found, place))
+    return Earlier(claim=claim, wheel=None)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _placed(file: Path, place: Path) -> Path:
+    # What replaces the file is renamed to its name, so that a link keeps the bytes.
+    place.unlink(missing_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+    return place

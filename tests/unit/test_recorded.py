@@ -1,0 +1,248 @@
+"""A request that was written to results.json, read back out of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.models import (
+    Answer,
+    Arch,
+    BackendName,
+    BuildRequest,
+    BuildResult,
+    Container,
+    Digest,
+    EnvVar,
+    Libc,
+    OnMismatch,
+    OnRefusal,
+    Resources,
+    Source,
+    Status,
+    Steps,
+    Target,
+    TargetId,
+    VersionPart,
+)
+from orchestrator.report import recorded
+from orchestrator.report.json import result
+from tests import reports
+
+ID = TargetId("cp312-manylinux_x86_64-a")
+
+PLANNED = Target(
+    id=ID,
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(("kind", "a"),),
+    version="2.0",
+    build_tag="",
+    on_mismatch=OnMismatch.FAIL,
+    image="manylinux_2_28",
+    env=(EnvVar(name="MY_TOKEN", value="ours-of-today", origin="env"),),
+    steps=Steps(timeout=60),
+    runner="ubuntu-24.04",
+    emulated=False,
+    needs=(TargetId("core"),),
+)
+
+BUILT = replace(
+    PLANNED,
+    version="1.0+a",
+    build_tag="7",
+    on_mismatch=OnMismatch.REWRITE,
+    env=(
+        EnvVar(name="DEPTH", value="$(nproc)", origin="env", shell=True),  # noqa: S604
+        EnvVar(name="MY_TOKEN", value="theirs-of-then", origin="env"),
+    ),
+    steps=Steps(
+        before_build="make all",
+        config_settings=(("cmake.define.A", "1"), ("cmake.define.A", "2")),
+        repair="auditwheel",
+        repair_refused=OnRefusal.KEEP,
+        external=("cuda",),
+        normalise=True,
+        test_command="pytest",
+        test_requires=("pytest>=8",),
+        timeout=5,
+    ),
+    baseline="2.28",
+    pins=("torch==2.8.0",),
+    parts=(
+        VersionPart(
+            name="base", value="1.0", source="env:V", answers=(Answer(source="env:V", value="1.0"),)
+        ),
+    ),
+    resources=Resources(cpus=2.0, memory="1024b"),
+)
+
+CONTAINER = Container(
+    engine="podman",
+    version="5.4",
+    rootless=False,
+    cgroup="v2",
+    storage="overlay",
+    image="quay.io/pypa/manylinux_2_28_x86_64:2026",
+    image_id="1234",
+    digest="quay.io/pypa/manylinux_2_28_x86_64@sha256:" + "a" * 64,
+)
+
+
+def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
+    """What results.json says of a target that was built elsewhere."""
+    source = Source(name="demo", version=None, digest=Digest("d" * 64), epoch=1_700_000_000)
+    request = BuildRequest(
+        target=target,
+        source=source,
+        backend=BackendName.CIBUILDWHEEL,
+        toolchain_digest=Digest("t" * 64),
+        builder_version="0.1.0",
+        key=Digest("k" * 64),
+    )
+    outcome = BuildResult(
+        target_id=target.id,
+        key=request.key,
+        status=Status.OK,
+        backend=BackendName.CIBUILDWHEEL,
+        backend_reason="a test",
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=1.0,
+        failure=None,
+        parts=target.parts,
+        container=CONTAINER,
+        request=request,
+    )
+    return result(replace(outcome, **changes), root=Path("/"))
+
+
+def read(folder: Path, *results: dict[str, Any]) -> dict[str, Any]:
+    (folder / "results.json").write_text(json.dumps(reports.document(*results)))
+    return recorded.read(folder)
+
+
+def test_what_was_built_comes_back(tmp_path: Path) -> None:
+    found = recorded.as_recorded([PLANNED], read(tmp_path, written()), where="r.json")
+
+    assert found.targets == (
+        replace(
+            BUILT,
+            image=CONTAINER.digest,
+            env=(BUILT.env[0], PLANNED.env[0]),
+            # No part of what comes out.
+            steps=replace(BUILT.steps, timeout=60),
+        ),
+    )
+    assert found.notes == (f"{ID}: MY_TOKEN is secret there, and as planned here",)
+    assert f"{ID}: version: 2.0 -> 1.0+a" in found.taken
+    assert f"{ID}: env DEPTH: - -> $(nproc)" in found.taken
+    assert f"{ID}: config settings: - -> " in " ".join(found.taken)
+
+
+def test_an_image_without_a_digest_is_taken_by_its_name(tmp_path: Path) -> None:
+    local = replace(CONTAINER, digest="", image="localhost/base:1")
+    results = read(tmp_path, written(container=local))
+
+    assert recorded.as_recorded([PLANNED], results, where="").targets[0].image == local.image
+
+    results = read(tmp_path, written(container=None))
+    assert recorded.as_recorded([PLANNED], results, where="").targets[0].image == BUILT.image
+
+
+def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) -> None:
+    steps = replace(BUILT.steps, before_build="pip install --index-url https://a:pass@host/x y")
+    planned = replace(PLANNED, steps=Steps(before_build="ours"))
+
+    found = recorded.as_recorded(
+        [planned], read(tmp_path, written(replace(BUILT, steps=steps))), where=""
+    )
+
+    assert found.targets[0].steps.before_build == "ours"
+    assert f"{ID}: before_build has a secret in it there, and is as planned here" in found.notes
+
+
+def test_a_secret_that_is_not_set_here_is_said(tmp_path: Path) -> None:
+    planned = replace(PLANNED, env=())
+
+    found = recorded.as_recorded([planned], read(tmp_path, written()), where="")
+
+    assert [each.name for each in found.targets[0].env] == ["DEPTH"]
+    assert f"{ID}: MY_TOKEN is secret there, and not set here" in found.notes
+
+
+def test_a_library_that_the_file_lacks_is_built_as_planned(tmp_path: Path) -> None:
+    library = replace(PLANNED, id=TargetId("core"), needs=())
+
+    found = recorded.as_recorded([library, PLANNED], read(tmp_path, written()), where="r.json")
+
+    assert found.targets[0] == library
+    assert "core: not in r.json, built as planned here" in found.notes
+
+
+def test_the_backend_is_asked_for_where_the_file_says_which(tmp_path: Path) -> None:
+    def of(**changes: Any) -> BackendName | None:
+        return recorded.backend_of(read(tmp_path, written() | changes)[ID])
+
+    assert of() is BackendName.CIBUILDWHEEL
+    assert of(backend="direct", container=None) is BackendName.DIRECT
+    assert of(backend="direct") is None, "that one was in a container"
+    assert of(backend="direct", container=None, cached=True) is None, "nobody knows where"
+
+
+def test_an_id_that_stands_for_something_else_is_an_error(tmp_path: Path) -> None:
+    results = read(tmp_path, written(replace(BUILT, python="cp313")))
+
+    with pytest.raises(ConfigError, match="for another Python or platform"):
+        recorded.as_recorded([PLANNED], results, where="r.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a JSON document"),
+        ('{"schema": 2, "results": []}', "not a results.json of schema 1 but of schema 2"),
+        ('{"schema": 1, "results": [{}]}', "results.0.id"),
+        ('{"schema": 1, "results": []}', f"r.json: it has no target '{ID}'"),
+    ],
+)
+def test_a_file_of_something_else(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "r.json"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError) as error:
+        recorded.request_of(recorded.read(file), ID, where="r.json")
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"results\.json: No such file"):
+        recorded.read(tmp_path)
+
+
+def test_a_target_that_never_had_a_request(tmp_path: Path) -> None:
+    entry = reports.result(ID, "failed", failure=reports.failure(message="no such image"))
+
+    with pytest.raises(ConfigError, match=r"was to be built \(failed: no such image\)"):
+        recorded.request_of(read(tmp_path, entry), ID, where="r.json")
+
+
+def test_facts_that_differ_are_named(tmp_path: Path) -> None:
+    before = read(tmp_path, written())[ID]
+    now = written(
+        replace(BUILT, env=(EnvVar(name="DEPTH", value="3", origin="env"), BUILT.env[1])),
+        container=replace(CONTAINER, image_id="5678"),
+    )
+
+    assert [(each.what, each.before, each.now) for each in recorded.differing(before, now)] == [
+        ("container image id", "1234", "5678"),
+        ("env DEPTH", "$(nproc)", "3"),
+    ]
+    assert recorded.differing(before, written()) == ()
