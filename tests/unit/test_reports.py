@@ -253,7 +253,7 @@ def test_thousands_that_end_at_once_are_all_written_in_the_end(tmp_path: Path) -
 def test_results_that_came_from_the_store_are_written_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = []
+    written: list[object] = []
     monkeypatch.setattr(os, "fsync", written.append)
     found = [replace(BUILT, target_id=TargetId(f"t{number}")) for number in range(1000)]
     with Recorder([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
