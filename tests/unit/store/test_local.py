@@ -124,6 +124,17 @@ def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
     assert store.fetch(made.log, tmp_path) is not None
 
 
+def test_a_directory_for_downloads_is_made_only_where_something_is_downloaded(
+    tmp_path: Path,
+) -> None:
+    store = Store(local=Local(tmp_path / "store"), warn=pytest.fail)
+    made = put(store.local, "a", b"some bytes of a log")
+    assert made.log is not None
+
+    assert store.fetch(made.log, tmp_path / "scratch") is not None
+    assert not (tmp_path / "scratch").exists()
+
+
 def test_many_writers_of_the_same_and_of_other_things_lose_nothing(tmp_path: Path) -> None:
     local = Local(tmp_path / "store")
     start = threading.Barrier(8)
