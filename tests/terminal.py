@@ -24,7 +24,7 @@ def in_terminal(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     dialogue: Iterable[tuple[str, str]],
-    timeout: float = 300,
+    timeout: float = 120,
 ) -> tuple[int, str]:
     """Run the command line in the foreground of a terminal of its own, and type into it.
 

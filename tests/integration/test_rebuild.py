@@ -17,6 +17,9 @@ NORMAL = "[build]\nnormalise = true\n"
 FAILING = '[build]\nbefore-build = "test -e {flag}"\n'
 ID = IDS[0]
 
+SLEEPER = "sh -c 'echo slee\"\"ping; exec sleep 600'"
+"""Speaks only once it has the terminal, and so gets the Ctrl-C."""
+
 
 def rebuild(machine: Machine, *options: str | Path) -> Said:
     arguments = ("rebuild", ID, "--backend", "direct", *options)
@@ -135,9 +138,9 @@ def test_a_shell_opens_where_the_build_failed(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**machine.env, "SHELL": "/bin/sh"},
         dialogue=[
-            ("end the shell", f"sleep 987 & echo $! > {pid}; echo slee''ping; sleep 600\n"),
+            ("end the shell", f"sleep 987 & echo $! > {pid}; {SLEEPER}\n"),
             ("sleeping", "\x03"),
-            ("", f"ls > {marker}; echo $TINY_VERSION >> {marker}; echo do''ne; exit 7\n"),
+            ("^C", f"ls > {marker}; echo $TINY_VERSION >> {marker}; echo do''ne; exit 7\n"),
             ("done", ""),
         ],
     )
