@@ -43,8 +43,9 @@ from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import default_cache_dir
 from orchestrator.models import Arch
+from orchestrator.run.inputs import open_host, open_store
 from orchestrator.run.keeper import Keeper
-from orchestrator.run.session import open_host, open_store, planned_actions
+from orchestrator.run.planned import planned_actions
 from orchestrator.run.worker import Places, demands_on, expected
 from orchestrator.wheel import Policies, verify
 

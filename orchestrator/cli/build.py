@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from orchestrator.models import BuildResult, Plan, TargetId
     from orchestrator.report.results import Recorder
     from orchestrator.run.executors.local import Listener
+    from orchestrator.run.inputs import Options
     from orchestrator.run.reproduce import Again, Rebuilt
-    from orchestrator.run.session import Options
 
 
 RESULTS_WIDTH = 400
@@ -154,7 +154,8 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     from orchestrator.cli.common import stderr
     from orchestrator.report import summary
     from orchestrator.report.results import Recorder
-    from orchestrator.run.session import Options, Session, open_host
+    from orchestrator.run.inputs import Options, open_host
+    from orchestrator.run.session import Session
 
     wanted = Wanted(**reports)
     wanted.check()

@@ -24,7 +24,7 @@ def command() -> None:
 def info(matrix: Path) -> None:
     """Show where the store is, how much it holds and how much it may."""
     from orchestrator.report.summary import size
-    from orchestrator.run.session import open_store
+    from orchestrator.run.inputs import open_store
     from orchestrator.store.remote import shown
 
     settings = _settings(matrix)
@@ -47,7 +47,7 @@ def collect(matrix: Path, max_size: str | None) -> None:
     from orchestrator.config.rules import parse_size
     from orchestrator.errors import ConfigError
     from orchestrator.report.summary import size
-    from orchestrator.run.session import open_store
+    from orchestrator.run.inputs import open_store
 
     settings = _settings(matrix)
     limit = settings.size_limit

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.version_sources import HostSources
     from orchestrator.config.settings import Channel, Settings, TorchTable
     from orchestrator.models import TargetId
-    from orchestrator.run.session import Inputs
+    from orchestrator.run.inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Workspace:
 
     def inputs(self, plan: Plan) -> Inputs:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
-        from orchestrator.run.session import Inputs
+        from orchestrator.run.inputs import Inputs
 
         return Inputs(
             targets=plan.targets,
@@ -278,7 +278,7 @@ def undetermined_problems(
 
 
 def _open_host() -> Host:
-    from orchestrator.run.session import open_host
+    from orchestrator.run.inputs import open_host
 
     return open_host(os.environ, _say)
 

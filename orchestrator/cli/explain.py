@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(target: str, matrix: Path, channel: str, *, why: bool) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
-    from orchestrator.run.session import planned_requests
+    from orchestrator.run.planned import planned_requests
 
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
     if why:
@@ -66,7 +66,8 @@ def _why(workspace: Workspace, plan: Plan) -> None:
     from rich.text import Text
 
     from orchestrator.cli.common import stderr, stdout
-    from orchestrator.run.session import Options, Session, open_host
+    from orchestrator.run.inputs import Options, open_host
+    from orchestrator.run.session import Session
 
     say, out = stderr().print, stdout()
     options = Options(

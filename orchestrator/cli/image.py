@@ -119,7 +119,7 @@ def _make_and_load(
 
 def _make(recipe: Recipe, output: Path, env: Mapping[str, str]) -> Any:
     from orchestrator.host import images
-    from orchestrator.run.session import open_host
+    from orchestrator.run.inputs import open_host
 
     def say(line: str) -> None:
         click.echo(line, err=True)

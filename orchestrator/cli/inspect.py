@@ -42,7 +42,7 @@ def external_option(function: Callable[..., object]) -> Callable[..., object]:
 def policies() -> Policies:
     """Load auditwheel's policies from the locked toolchain."""
     from orchestrator.cli.common import stderr
-    from orchestrator.run.session import open_host
+    from orchestrator.run.inputs import open_host
     from orchestrator.wheel import Policies
 
     host = open_host(os.environ, stderr().print)

@@ -83,7 +83,7 @@ def _json(workspace: Workspace, plan: Plan) -> str:
     # Only JSON has the keys, which need the source.
     from orchestrator.cli.common import stderr
     from orchestrator.report import json as documents
-    from orchestrator.run.session import planned_requests
+    from orchestrator.run.planned import planned_requests
 
     requests = planned_requests(
         workspace.inputs(plan),

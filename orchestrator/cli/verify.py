@@ -161,7 +161,7 @@ def _tools() -> tuple[Policies, Checker]:
     from orchestrator.cli.common import stderr
     from orchestrator.host.checks import Checker
     from orchestrator.host.process import Cancel
-    from orchestrator.run.session import open_host
+    from orchestrator.run.inputs import open_host
     from orchestrator.wheel import Policies
 
     host = open_host(os.environ, stderr().print)

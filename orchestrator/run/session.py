@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
-import os
-import re
-import shutil
 import signal
 import tempfile
 import threading
-import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Backend, Host
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -34,12 +27,11 @@ from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import EnvironmentProblemError, SourceError
+from orchestrator.errors import SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process, toolchain
+from orchestrator.host import interpreters, process
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
-from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import (
     BackendName,
     BuildResult,
@@ -49,255 +41,41 @@ from orchestrator.models import (
     Status,
     TargetId,
 )
-from orchestrator.plan import make_request, planned_backend
-from orchestrator.run.actions import Surroundings, builder
 from orchestrator.run.changes import changes
+from orchestrator.run.directories import (
+    RUN_VARIABLE,
+    lines,
+    make_places,
+    remove_partial,
+    run_directory,
+    runs_directory,
+    stale_runs,
+)
 from orchestrator.run.dispatch import Pace, decided, dispatch
+from orchestrator.run.inputs import caches, has_engine, open_store
 from orchestrator.run.keeper import Keeper
-from orchestrator.run.recall import Ways, actions_of, recall, without
+from orchestrator.run.planned import planned_actions, request_of, surroundings
+from orchestrator.run.recall import actions_of, recall, without
 from orchestrator.run.reproduce import against, remember
-from orchestrator.run.worker import PARTIAL, Assignment, Compilers, Places, Worker
-from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.remote import Remote
+from orchestrator.run.worker import Assignment, Compilers, Places, Worker
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from orchestrator.builders.base import Stop
-    from orchestrator.builders.origin import Origin
-    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
-    from orchestrator.config.settings import Engine
-    from orchestrator.config.settings import Run as RunSettings
-    from orchestrator.config.settings import Store as StoreSettings
-    from orchestrator.models import BuilderFacts, BuildRequest, Digest, Source, Target
+    from orchestrator.builders.base import Backend, Host, Stop
+    from orchestrator.models import BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
     from orchestrator.run.executors.local import Listener
+    from orchestrator.run.inputs import Inputs, Options
     from orchestrator.run.recall import Way
-    from orchestrator.run.reproduce import Again, Earlier, Rebuilt
+    from orchestrator.run.reproduce import Earlier, Rebuilt
+    from orchestrator.store.cas import Store
     from orchestrator.store.record import Record
 
 LABEL = "orchestrator.run"
 """Container label whose value is the run's ID."""
-
-RUN_VARIABLE = "ORCHESTRATOR_RUN"
-"""Names the run's directory to every program of a run, so that the next run can end what a killed
-one left behind."""
-
-READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
-STORE_DIR = "ORCHESTRATOR_STORE_DIR"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to run.
-
-    Attributes:
-        jobs: targets at once; None to derive it from the machine.
-        backend: the backend of ``--backend``; None for auto.
-        fail_fast: stop at the first failure.
-        output: where wheels go.
-        work: where everything else goes.
-        cache: whether results may come from the store.
-        read_only: whether the shared store is only read.
-        seconds: how long targets took in earlier runs.
-        again: what is compared with what was built before; None for an ordinary run.
-    """
-
-    jobs: int | None
-    backend: BackendName | None
-    fail_fast: bool
-    output: Path
-    work: Path
-    cache: bool = True
-    read_only: bool = False
-    seconds: Mapping[TargetId, float] = field(default_factory=dict)
-    again: Again | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What to build.
-
-    Attributes:
-        targets: the selected targets, in plan order.
-        origin: the source.
-        compiler_cache: ``[compiler-cache]`` of the matrix.
-        matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
-            not change every key.
-        engine: ``[engine]`` of the matrix.
-        run: ``[run]`` of the matrix.
-        facts: what the locked cibuildwheel knows.
-        store: ``[store]`` of the matrix.
-    """
-
-    targets: tuple[Target, ...]
-    origin: Origin
-    matrix: Path
-    engine: Engine
-    compiler_cache: CompilerCacheSettings
-    run: RunSettings
-    facts: BuilderFacts
-    store: StoreSettings
-
-    @property
-    def project(self) -> str:
-        """What the store calls this matrix where it notes its last results."""
-        return hashlib.sha256(os.fsencode(self.matrix)).hexdigest()
-
-
-def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
-    """Return what backends need of this machine, the toolchain made first if it is missing.
-
-    Args:
-        environ: this process's environment.
-        say: told when the toolchain is being made, which takes a while.
-
-    Raises:
-        EnvironmentProblemError: the toolchain cannot be made.
-    """
-    cache = toolchain.default_cache_dir(environ)
-    network = HostNetwork.detect(environ)
-    tools = toolchain.existing(cache, environ)
-    if tools is None:
-        say("preparing the locked toolchain (once for each lock, in the cache)")
-        tools = toolchain.sync(cache, network, say, environ=environ)
-    return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
-
-
-_lock_digest = cache(toolchain.lock_digest)
-
-
-def request_for(
-    target: Target,
-    source: Source,
-    backend: BackendName,
-    made: Mapping[TargetId, BuildRequest],
-    *,
-    in_container: bool,
-) -> BuildRequest:
-    """Return the request of a target, with its key.
-
-    Args:
-        target: what to build.
-        source: the source.
-        backend: what builds it.
-        made: the requests of the targets it needs.
-        in_container: whether that is in a container of the target's image.
-    """
-    return make_request(
-        target,
-        source=source,
-        backend=backend,
-        toolchain=_lock_digest(),
-        builder=builder(),
-        needs=[made[each].key for each in target.needs],
-        in_container=in_container,
-    )
-
-
-def planned_requests(
-    inputs: Inputs,
-    *,
-    skip: tuple[Path, ...],
-    environ: Mapping[str, str],
-    say: Callable[[str], object],
-) -> tuple[BuildRequest, ...]:
-    """Return the requests as planned.
-
-    That needs the source's digest, but no engine, and the toolchain only to fetch a requirement.
-
-    Args:
-        inputs: what to build.
-        skip: the directories a build would write to; they are no part of the source.
-        environ: this process's environment.
-        say: told when the toolchain has to be made first.
-    """
-
-    def fetch(requirement: str) -> Path:
-        return fetch_sdist(requirement, host=open_host(environ, say))
-
-    source = identify(
-        inputs.origin,
-        fetch=fetch,
-        skip=(*skip, inputs.matrix, *_caches(environ)),
-        cache_dir=toolchain.default_cache_dir(environ),
-        environ=environ,
-    ).source
-    made: dict[TargetId, BuildRequest] = {}
-    for each in inputs.targets:  # in plan order: what is needed comes first
-        backend = planned_backend(each, inputs.facts)
-        made[each.id] = request_for(each, source, backend, made, in_container=True)
-    return tuple(made.values())
-
-
-def open_store(
-    settings: StoreSettings,
-    *,
-    environ: Mapping[str, str],
-    warn: Callable[[str], object],
-    read_only: bool = False,
-) -> Store:
-    """Return the store; nothing is read, made or asked yet.
-
-    Args:
-        settings: ``[store]`` of the matrix.
-        environ: this process's environment.
-        warn: told what is wrong with it.
-        read_only: whether the shared one is only read, whatever the matrix says.
-    """
-    *_, root = _caches(environ)
-    url = settings.remote
-
-    def open_remote(url: str) -> Remote:
-        authorities = HostNetwork.detect(environ).ca_bundle
-        return Remote(url, options=settings.options, ca_bundle=authorities)
-
-    forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
-    return Store(
-        local=Local(root),
-        warn=warn,
-        open_remote=None if url is None else partial(open_remote, url),
-        read_only=read_only or settings.read_only or forced,
-    )
-
-
-def _caches(environ: Mapping[str, str]) -> tuple[Path, Path]:
-    """Return our cache and the local store, which CI systems keep below the source."""
-    cache, own = toolchain.default_cache_dir(environ), environ.get(STORE_DIR)
-    return cache, Path(own).expanduser().absolute() if own else cache / "store"
-
-
-def planned_actions(
-    inputs: Inputs,
-    source: Source,
-    survey: Survey,
-    *,
-    wanted: BackendName | None,
-    environ: Mapping[str, str],
-) -> dict[TargetId, tuple[Action, ...]]:
-    """Return where the results of targets would lie, without asking this machine what it can do.
-
-    The engine is asked only for what it has under the name of an image that is not pinned.
-
-    Args:
-        inputs: what to build.
-        source: the source.
-        survey: knows the engine.
-        wanted: the backend of ``--backend``; None for auto.
-        environ: this process's environment.
-    """
-    find = partial(interpreters.known, environ=environ, cache_dir=survey.host.cache_dir)
-    ways = Ways(facts=inputs.facts, wanted=wanted, has_engine=_has_engine(inputs, survey))
-    return actions_of(
-        inputs.targets,
-        ways.of,
-        _surroundings(inputs, survey, find),
-        request=partial(_request, source),
-        scope=inputs.store.scope,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,66 +97,11 @@ class Comparison:
     stored: bool
 
 
-def _request(
-    source: Source,
-    target: Target,
-    way: Way,
-    made: Mapping[TargetId, BuildRequest],
-) -> BuildRequest:
-    backend, contained = way
-    return request_for(target, source, backend, made, in_container=contained)
-
-
-def _surroundings(
-    inputs: Inputs,
-    survey: Survey,
-    interpreter: Callable[[str], interpreters.Interpreter | None],
-) -> Surroundings:
-    def image_id(reference: str) -> str:
-        chosen = survey.engine.chosen if _has_engine(inputs, survey) else None
-        return "" if chosen is None else engines.image_id(chosen.name, reference, env=survey.env)
-
-    return Surroundings(
-        host=survey.host,
-        create_args=inputs.engine.create_args,
-        image_id=image_id,
-        interpreter=interpreter,
-    )
-
-
-def _has_engine(inputs: Inputs, survey: Survey) -> bool:
-    """Whether a container engine is installed, whatever its state: nothing is started."""
-    named = inputs.engine.name
-    names = tuple(engines.EngineName) if named == "auto" else (named,)
-    return any(shutil.which(each, path=survey.env["PATH"]) for each in names)
-
-
 def _collect(store: Store, limit: int) -> None:
     """Remove what was not used for longest, where this run has put something in."""
     if store.wrote:
         with contextlib.suppress(OSError):
             store.local.collect(limit)
-
-
-@contextmanager
-def _lines(private: Path, public: Path) -> Iterator[Callable[[str], object]]:
-    """Write lines to a file that gets its public name once there is one."""
-    with private.open("w", encoding="utf-8") as stream:
-
-        def write(line: str) -> None:
-            stream.write(f"{line}\n")
-            stream.flush()
-            shutil.copyfile(private, public)
-
-        yield write
-
-
-def _remove_partial(output: Path) -> None:
-    """Remove wheels that were being written when their process was killed."""
-    for path in output.glob(f".*{PARTIAL}"):
-        pid = path.name.removesuffix(PARTIAL).rpartition(".")[2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            path.unlink(missing_ok=True)
 
 
 class Session:
@@ -441,15 +164,15 @@ class Session:
             killed = stale_runs(runs)
             run = stack.enter_context(run_directory(runs))
             self._host = replace(self._host, env={**self._host.env, RUN_VARIABLE: str(run)})
-            places = _make_places(options, run)
+            places = make_places(options, run)
             doing("looking at the source")
             identity = self._identity()
-            pulls = stack.enter_context(_lines(run / "images.log", places.logs / "images.log"))
+            pulls = stack.enter_context(lines(run / "images.log", places.logs / "images.log"))
             survey = self._make_survey(pulls)
             if killed:
-                _remove_partial(options.output)
+                remove_partial(options.output)
                 # Now and not after the first build: perhaps there is nothing left to build.
-                if _has_engine(inputs, survey) and survey.engine.chosen is not None:
+                if has_engine(inputs, survey) and survey.engine.chosen is not None:
                     self._clean_up(survey, *killed)
             store = open_store(
                 inputs.store, environ=self._environ, warn=doing, read_only=options.read_only
@@ -535,7 +258,7 @@ class Session:
     def _ours(self) -> tuple[Path, ...]:
         """What may lie inside the source without being a part of it."""
         options = self._options
-        return (options.output, options.work, self._inputs.matrix, *_caches(self._environ))
+        return (options.output, options.work, self._inputs.matrix, *caches(self._environ))
 
     def _keeper(
         self, store: Store, places: Places, identity: Identity, listener: Listener
@@ -589,8 +312,8 @@ class Session:
         return actions_of(
             targets,
             way,
-            _surroundings(self._inputs, survey, interpreter),
-            request=partial(_request, keeper.identity.source),
+            surroundings(self._inputs, survey, interpreter),
+            request=partial(request_of, keeper.identity.source),
             scope=self._inputs.store.scope,
             known={each: (action,) for each, action in keeper.recalled.items()},
         )
@@ -679,36 +402,26 @@ class Session:
         doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
         places, source = keeper.places, keeper.identity.source
-        run = places.run
-        assignments: dict[TargetId, Assignment] = {}
         results: dict[TargetId, BuildResult] = {}
         wanted: list[Target] = []
         for target in targets:
             choice = choices[target.id]
             if choice.backend is None:
                 results[target.id] = _without_build(target, choice, Status.UNAVAILABLE)
-                listener.ended(results[target.id])
                 continue
             tested = self._tested(target, source)
             testers = survey.testers(tested, choice) if tested.test_pythons else ()
             wanted.append(replace(target, test_pythons=testers))
         actions = self._chosen_actions(wanted, choices, survey, keeper)
-        there = recall(wanted, actions, keeper)
-        for result in there.values():
+        results |= recall(wanted, actions, keeper)
+        for result in results.values():
             listener.ended(result)
-        results |= there
-        requests: dict[TargetId, BuildRequest] = {k: a.request for k, a in keeper.recalled.items()}
-        for target in wanted:
-            choice = choices[target.id]
-            way = (choice.backend or BackendName.DIRECT, choice.container is not None)
-            requests[target.id] = _request(source, target, way, requests)
-            for action in actions[target.id]:
-                keeper.expect(action, choices[target.id].reason)
-        missing = [each.id for each in wanted if each.id not in there]
+        requests = self._requests(wanted, choices, keeper, actions)
+        missing = [each.id for each in wanted if each.id not in results]
         if not missing:
             return results
         doing("staging the source")
-        staged = self._staged(run / "source", keeper.identity)
+        staged = self._staged(places.run / "source", keeper.identity)
         stopped = self._stopped
         worker = Worker(
             staged=staged,
@@ -723,25 +436,24 @@ class Session:
         )
         earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
-        for target_id in missing:
-            request, choice = requests[target_id], choices[target_id]
-            assignments[target_id] = Assignment(
-                request=request,
-                backend=self._backend(request, choice, survey, run.name),
-                reason=choice.reason,
-                container=choice.container,
-                compilers=self._compilers(cache, request.target, survey, choice, own),
-            )
         results |= dict(
             dispatch(
-                assignments,
+                {
+                    each: Assignment(
+                        request=requests[each],
+                        backend=self._backend(requests[each], choices[each], survey, places),
+                        reason=choices[each].reason,
+                        container=choices[each].container,
+                        compilers=self._compilers(
+                            cache, requests[each].target, survey, choices[each], own
+                        ),
+                    )
+                    for each in missing
+                },
                 worker,
-                pace=self._pace() if self._stopped is None else _once(self._pace()),
+                pace=self._pace() if stopped is None else _once(self._pace()),
                 without=lambda target_id, because: _without_build(
-                    assignments[target_id].request.target,
-                    choices[target_id],
-                    Status.CANCELLED,
-                    because,
+                    requests[target_id].target, choices[target_id], Status.CANCELLED, because
                 ),
                 listener=listener,
                 cancel=self.cancel,
@@ -750,6 +462,23 @@ class Session:
         )
         self._compare(earlier, results, places)
         return results
+
+    @staticmethod
+    def _requests(
+        targets: Sequence[Target],
+        choices: Mapping[TargetId, Choice],
+        keeper: Keeper,
+        actions: Mapping[TargetId, Sequence[Action]],
+    ) -> dict[TargetId, BuildRequest]:
+        """Return what is asked of the backends; the keeper is told what it will get."""
+        requests = {each: action.request for each, action in keeper.recalled.items()}
+        for target in targets:
+            choice = choices[target.id]
+            way = (choice.backend or BackendName.DIRECT, choice.container is not None)
+            requests[target.id] = request_of(keeper.identity.source, target, way, requests)
+            for action in actions[target.id]:
+                keeper.expect(action, choice.reason)
+        return requests
 
     def _earlier(
         self, keeper: Keeper, actions: Mapping[TargetId, Sequence[Action]]
@@ -806,10 +535,10 @@ class Session:
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
-        self, request: BuildRequest, choice: Choice, survey: Survey, run_id: str
+        self, request: BuildRequest, choice: Choice, survey: Survey, places: Places
     ) -> Backend:
         """Return what builds a target, as `choose` decided."""
-        label = f"{LABEL}={run_id}"
+        label = f"{LABEL}={places.run.name}"
         create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
@@ -895,91 +624,3 @@ def _without_build(
         failure=choice.failure or cancelled,
         parts=target.parts,
     )
-
-
-def _make_places(options: Options, run: Path) -> Places:
-    places = Places(
-        output=options.output,
-        run=run,
-        logs=options.work / "logs",
-        rejected=options.work / "rejected",
-    )
-    # A directory that is there may still be read-only, or its disk full: better known now than
-    # when the first wheel is finished.
-    for folder in (places.output, places.logs, places.rejected):
-        _make_writable(folder)
-    with contextlib.suppress(OSError):
-        (options.work / ".gitignore").write_text("*\n", encoding="utf-8")
-    return places
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"x" * 4096)
-    except OSError as error:
-        raise EnvironmentProblemError.of(
-            f"cannot be written: {error.strerror}",
-            where=str(folder),
-            hint="free some space, or choose another --output-dir or --work-dir",
-        ) from None
-
-
-def runs_directory(work: Path, cache_dir: Path) -> Path:
-    """Return where builds happen: below ``work``, unless that has characters commands stumble over.
-
-    cibuildwheel puts paths into shell commands unquoted, and ``#!`` lines cannot hold a blank.
-    """
-    if _PLAIN.fullmatch(str(work)):
-        return work / "runs"
-    return cache_dir / "runs" / hashlib.sha256(os.fsencode(work)).hexdigest()[:16]
-
-
-_PLAIN = re.compile(r"[A-Za-z0-9._+/@%-]+")
-
-
-@contextmanager
-def run_directory(runs: Path) -> Iterator[Path]:
-    """Make a directory for one run below ``runs``, and remove it afterwards.
-
-    A run holds a lock on its directory; the kernel releases it when the process dies.
-    """
-    _make_writable(runs)
-    with _locked(runs):
-        run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
-        run.mkdir()
-        lock = (run / "lock").open("w", encoding="utf-8")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    with lock:
-        try:
-            yield run
-        finally:
-            shutil.rmtree(run, ignore_errors=True)
-
-
-def stale_runs(runs: Path) -> tuple[str, ...]:
-    """Remove the directories of runs that were killed, and return their names."""
-    names = []
-    if not runs.is_dir():
-        return ()
-    with _locked(runs):
-        for run in runs.iterdir():
-            with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # First what would go on writing there: compilers that nobody waits for.
-                process.kill_left(RUN_VARIABLE, str(run))
-                shutil.rmtree(run, ignore_errors=True)
-                names.append(run.name)
-    return tuple(names)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a directory, so that a run is never seen without its own lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.host.toolchain import default_cache_dir
-from orchestrator.run.session import open_host
+from orchestrator.run.inputs import open_host
 from tests.conftest import IMAGES, REPOSITORY, lacking, podman
 
 if TYPE_CHECKING:

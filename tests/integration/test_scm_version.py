@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.builders.version_sources import HostSources
-from orchestrator.run.session import open_host
+from orchestrator.run.inputs import open_host
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
 from orchestrator.models import Demands, Finding, Level
-from orchestrator.run.session import open_host
+from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 

@@ -151,7 +151,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Played]:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.run.session.Session", Own)
-    monkeypatch.setattr("orchestrator.run.session.open_host", lambda *_: None)
+    monkeypatch.setattr("orchestrator.run.inputs.open_host", lambda *_: None)
     (tmp_path / "src").mkdir()
     (tmp_path / "src/pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1.0"\n')
     (tmp_path / "dist").mkdir()

@@ -1,0 +1,157 @@
+"""What a run gets: options, the matrix' part in it, this machine, and its store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.builders.base import Host
+from orchestrator.host import engine as engines
+from orchestrator.host import toolchain
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.store.cas import Store
+from orchestrator.store.local import Local
+from orchestrator.store.remote import Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.builders.choose import Survey
+    from orchestrator.builders.origin import Origin
+    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
+    from orchestrator.config.settings import Engine
+    from orchestrator.config.settings import Run as RunSettings
+    from orchestrator.config.settings import Store as StoreSettings
+    from orchestrator.models import BackendName, BuilderFacts, Target, TargetId
+    from orchestrator.run.reproduce import Again
+
+READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
+
+
+STORE_DIR = "ORCHESTRATOR_STORE_DIR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        jobs: targets at once; None to derive it from the machine.
+        backend: the backend of ``--backend``; None for auto.
+        fail_fast: stop at the first failure.
+        output: where wheels go.
+        work: where everything else goes.
+        cache: whether results may come from the store.
+        read_only: whether the shared store is only read.
+        seconds: how long targets took in earlier runs.
+        again: what is compared with what was built before; None for an ordinary run.
+    """
+
+    jobs: int | None
+    backend: BackendName | None
+    fail_fast: bool
+    output: Path
+    work: Path
+    cache: bool = True
+    read_only: bool = False
+    seconds: Mapping[TargetId, float] = field(default_factory=dict)
+    again: Again | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What to build.
+
+    Attributes:
+        targets: the selected targets, in plan order.
+        origin: the source.
+        compiler_cache: ``[compiler-cache]`` of the matrix.
+        matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
+            not change every key.
+        engine: ``[engine]`` of the matrix.
+        run: ``[run]`` of the matrix.
+        facts: what the locked cibuildwheel knows.
+        store: ``[store]`` of the matrix.
+    """
+
+    targets: tuple[Target, ...]
+    origin: Origin
+    matrix: Path
+    engine: Engine
+    compiler_cache: CompilerCacheSettings
+    run: RunSettings
+    facts: BuilderFacts
+    store: StoreSettings
+
+    @property
+    def project(self) -> str:
+        """What the store calls this matrix where it notes its last results."""
+        return hashlib.sha256(os.fsencode(self.matrix)).hexdigest()
+
+
+def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
+    """Return what backends need of this machine, the toolchain made first if it is missing.
+
+    Args:
+        environ: this process's environment.
+        say: told when the toolchain is being made, which takes a while.
+
+    Raises:
+        EnvironmentProblemError: the toolchain cannot be made.
+    """
+    cache = toolchain.default_cache_dir(environ)
+    network = HostNetwork.detect(environ)
+    tools = toolchain.existing(cache, environ)
+    if tools is None:
+        say("preparing the locked toolchain (once for each lock, in the cache)")
+        tools = toolchain.sync(cache, network, say, environ=environ)
+    return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
+
+
+def open_store(
+    settings: StoreSettings,
+    *,
+    environ: Mapping[str, str],
+    warn: Callable[[str], object],
+    read_only: bool = False,
+) -> Store:
+    """Return the store; nothing is read, made or asked yet.
+
+    Args:
+        settings: ``[store]`` of the matrix.
+        environ: this process's environment.
+        warn: told what is wrong with it.
+        read_only: whether the shared one is only read, whatever the matrix says.
+    """
+    *_, root = caches(environ)
+    url = settings.remote
+
+    def open_remote(url: str) -> Remote:
+        authorities = HostNetwork.detect(environ).ca_bundle
+        return Remote(url, options=settings.options, ca_bundle=authorities)
+
+    forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
+    return Store(
+        local=Local(root),
+        warn=warn,
+        open_remote=None if url is None else partial(open_remote, url),
+        read_only=read_only or settings.read_only or forced,
+    )
+
+
+def caches(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return our cache and the local store, which CI systems keep below the source."""
+    cache, own = toolchain.default_cache_dir(environ), environ.get(STORE_DIR)
+    return cache, Path(own).expanduser().absolute() if own else cache / "store"
+
+
+def has_engine(inputs: Inputs, survey: Survey) -> bool:
+    """Whether a container engine is installed, whatever its state: nothing is started."""
+    named = inputs.engine.name
+    names = tuple(engines.EngineName) if named == "auto" else (named,)
+    return any(shutil.which(each, path=survey.env["PATH"]) for each in names)
