@@ -152,18 +152,12 @@ def run_build(  # noqa: PLR0913 - the options of the command line
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
     from orchestrator.cli.common import stderr
-    from orchestrator.report import summary
-    from orchestrator.report.results import Recorder
-    from orchestrator.run.inputs import Options, open_host
-    from orchestrator.run.session import Session
+    from orchestrator.run.inputs import Options
 
     wanted = Wanted(**reports)
     wanted.check()
     console = stderr()
-    # A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
+    _stop_as_ctrl_c_does()
     output = (output_dir or workspace.root / "dist").absolute()
     options = Options(
         jobs=jobs,
@@ -176,12 +170,36 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         seconds=earlier_seconds(output),
         again=None if once_more is None else once_more.again,
     )
+    _preflight(console, options)
+    return _run(workspace, plan, options, wanted, console, quiet=quiet, once_more=once_more)
+
+
+def _stop_as_ctrl_c_does() -> None:
+    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+def _run(  # noqa: PLR0913 - the parts of one run
+    workspace: Workspace,
+    plan: Plan,
+    options: Options,
+    wanted: Wanted,
+    console: Console,
+    *,
+    quiet: bool,
+    once_more: OnceMore | None,
+) -> int:
+    from orchestrator.report import summary
+    from orchestrator.report.results import Recorder
+    from orchestrator.run.inputs import open_host
+    from orchestrator.run.session import Session
 
     def doing(what: str) -> None:
         if not quiet:
             console.print(what, style="dim", markup=False)
 
-    _preflight(console, options)
     host = open_host(os.environ, doing)
     session = Session(
         workspace.inputs(plan),
@@ -192,7 +210,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         compared=None if once_more is None else once_more.compared,
     )
     recorder = Recorder(
-        plan.targets, _this_run(plan, jobs), output=options.output, work=options.work
+        plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
     )
     try:
         hushed = None if once_more is None else once_more.hushed
@@ -212,7 +230,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     finally:
         # Also of a run that ended with an exception: what it has is worth a report.
         complete = _write_reports(console, recorder, wanted)
-    code = summary.exit_code(results, fail_fast=fail_fast)
+    code = summary.exit_code(results, fail_fast=options.fail_fast)
     return code if code or complete else ExitCode.ENVIRONMENT
 
 
