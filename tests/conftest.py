@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what one process of pytest-xdist runs: all that needs an engine, or a file.
 
