@@ -55,8 +55,8 @@ def tests(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
-    # In as many processes as there are cores; tests/conftest.py says what stays together.
-    parallel = ("--numprocesses=auto", "--dist=loadgroup", "--no-loadscope-reorder")
+    # In as many processes as there are cores, a file in one of them, in the order of collection.
+    parallel = ("--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder")
     session.run("pytest", *parallel, *session.posargs, env={"CI": os.environ.get("CI", "")})
 
 

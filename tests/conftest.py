@@ -38,18 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Say what one process of pytest-xdist runs: all that needs an engine, or a file.
-
-    Engine tests count each other's containers. The marks are read before
-    `pytest_collection_modifyitems` is called here.
-    """
-    group = "engine" if item.get_closest_marker("engine") else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the engine tests, which take longest."""
+    """Begin with the engine tests: they take longest, and pytest-xdist hands out files in order."""
     items.sort(key=lambda item: item.get_closest_marker("engine") is None)
 
 
