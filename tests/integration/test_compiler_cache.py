@@ -86,7 +86,8 @@ def build(place: Path, *, env: dict[str, str] | None = None) -> dict[str, tuple[
 def test_what_one_variant_compiled_the_next_one_finds(place: Path) -> None:
     assert build(place) == {"a": (0, 2), "b": (2, 0)}
     (place / "heavy" / "kernel.c").write_text(kernel("x + 1"))
-    assert build(place) == {"a": (1, 1), "b": (2, 0)}
+    # Which one comes first depends on how long each took before.
+    assert sorted(filter(None, build(place).values())) == [(1, 1), (2, 0)]
 
 
 @pytest.mark.parametrize(
