@@ -7,6 +7,7 @@ versions of the lock: the same archive gives the same bytes, and so the same ima
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -314,12 +315,7 @@ class _Maker:
             f"--constraint={self._constraints(python)}",
             *requirements,
         )
-        for script in (site / "bin").iterdir():
-            text = script.read_text("utf-8")
-            # uv wrote it for the interpreter that runs uv, and beside the modules
-            script.write_text(re.sub(r"\A#!.*", f"#!{place}/bin/python", text), encoding="utf-8")
-            script.replace(self.root / place[1:] / "bin" / script.name)
-        (site / "bin").rmdir()
+        _move_scripts(site, f"{place}/bin", self.root / place[1:] / "bin")
         (site / ".lock").unlink(missing_ok=True)
 
     def _constraints(self, python: str) -> Path:
@@ -455,6 +451,26 @@ class _Maker:
                 f"{Path(argv[0]).name} failed for {self._recipe.tag} (exit {done.returncode})\n"
                 f"  {last}"
             )
+
+
+def _move_scripts(site: Path, place: str, to: Path) -> None:
+    """Move programs to where a virtual environment has them, and tell each RECORD (PEP 376).
+
+    uv wrote them for the interpreter that runs uv, and beside the modules.
+    """
+    moved = {}
+    for script in (site / "bin").iterdir():
+        content = re.sub(rb"\A#!.*", f"#!{place}/python".encode(), script.read_bytes())
+        script.write_bytes(content)
+        script.replace(to / script.name)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        path = os.path.relpath(to / script.name, site)
+        moved[f"bin/{script.name}"] = f"{path},sha256={digest},{len(content)}"
+    (site / "bin").rmdir()
+    for record in site.glob("*.dist-info/RECORD"):
+        rows = record.read_text("utf-8").splitlines()
+        rows = [moved.get(row.partition(",")[0], row) for row in rows]
+        record.write_text("\n".join((*rows, "")), encoding="utf-8")
 
 
 def _write_archive(path: Path, tag: str, config: bytes, layer: Path, digest: str) -> None:

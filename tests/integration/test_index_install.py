@@ -72,7 +72,9 @@ def server(site: Path, form: str) -> Iterator[Server]:
 
 
 def run(argv: list[str | Path], cwd: Path, **env: str) -> str:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_", "PYTHON"))}
+    # VIRTUAL_ENV too: Poetry and uv would install into the one that runs the tests.
+    ours = ("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environ = {**clean, "HOME": str(cwd), "PIP_CONFIG_FILE": os.devnull, **env}
     done = subprocess.run(
         argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600, check=False
