@@ -66,8 +66,13 @@ class Workspace:
     plan: Plan
     unasked: dict[str, Problem] = field(default_factory=dict)
 
-    def inputs(self, plan: Plan) -> Inputs:
-        """Return what a run needs to build ``plan``, which is this one or a part of it."""
+    def inputs(self, plan: Plan, *, beside: tuple[Path, ...] = ()) -> Inputs:
+        """Return what a run needs to build ``plan``, which is this one or a part of it.
+
+        Args:
+            plan: what to build.
+            beside: files that may lie inside the source without being a part of it.
+        """
         from orchestrator.run.inputs import Inputs
 
         return Inputs(
@@ -79,6 +84,7 @@ class Workspace:
             run=self.settings.run,
             facts=self.facts,
             store=self.settings.store,
+            beside=beside,
         )
 
 

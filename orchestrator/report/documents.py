@@ -123,6 +123,39 @@ class ExcludedCell(Document):
     """The rule's reason, or the rule in words."""
 
 
+class PlannedJob(Document):
+    """What one machine of a CI system builds."""
+
+    id: str
+    """Its number in the plan: `01`; `orchestrator build --plan FILE --job ID` builds it."""
+    name: str
+    """What people read in a list of jobs."""
+    runner: tuple[str, ...]
+    """The labels of its runner; it must have all of them."""
+    emulated: tuple[str, ...]
+    """The architectures that need QEMU there, as in platform tags."""
+    targets: tuple[str, ...]
+    """IDs of its wheels, and of the libraries it builds for them, in the order of the plan. A wheel
+    is in exactly one job, a library in each job that needs it."""
+    cost: float
+    """What they cost together; 1 is an ordinary target."""
+
+
+class PlanInputs(Document):
+    """What all targets of a plan were made from."""
+
+    source: str
+    """SHA-256 over the source tree."""
+    name: str
+    """The project's name, PEP 503 normalised; empty where the source does not say."""
+    epoch: int
+    """SOURCE_DATE_EPOCH of the builds, in seconds."""
+    toolchain: str
+    """Digest of the locked toolchain."""
+    builder: str
+    """The version of this program, with a digest of the parts of it that make wheels."""
+
+
 class PlanDocument(Document):
     """`orchestrator plan --format json`."""
 
@@ -136,6 +169,10 @@ class PlanDocument(Document):
     """What becomes a target once somebody has been asked for its version."""
     excluded: tuple[ExcludedCell, ...]
     """What is not built, and why."""
+    jobs: tuple[PlannedJob, ...] = ()
+    """The targets as jobs of a CI system."""
+    inputs: PlanInputs | None = None
+    """What its targets were made from; null for a plan without targets."""
 
 
 # inspect --json

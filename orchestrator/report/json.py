@@ -13,20 +13,19 @@ from orchestrator.report.logs import log_end
 from orchestrator.report.text import cleaned, is_secret, secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models import (
         BuildRequest,
         BuildResult,
         CompilerCacheStats,
-        Digest,
         Exclusion,
         Finding,
+        Job,
         Plan,
         Reason,
         Target,
-        TargetId,
         VersionPart,
         WheelReport,
     )
@@ -39,13 +38,20 @@ def dumps(document: Mapping[str, Any]) -> str:
     return to_json(document, indent=2).decode() + "\n"
 
 
-def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]:
+def plan_document(
+    plan: Plan,
+    requests: Sequence[BuildRequest],
+    *,
+    jobs: Iterable[Job] = (),
+) -> dict[str, Any]:
     """Return ``plan --format json``.
 
     Args:
         plan: the (selected) plan.
-        keys: target ID -> cache key.
+        requests: those of its targets.
+        jobs: its targets as jobs of a CI system.
     """
+    keys = {each.target.id: each.key for each in requests}
     return {
         "schema": SCHEMA,
         "channel": plan.channel,
@@ -60,6 +66,18 @@ def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]
         ],
         "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
+        "jobs": [asdict(each) for each in jobs],
+        "inputs": _inputs(requests[0]) if requests else None,
+    }
+
+
+def _inputs(request: BuildRequest) -> dict[str, Any]:
+    return {
+        "source": request.source.digest,
+        "name": request.source.name,
+        "epoch": request.source.epoch,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
     }
 
 
@@ -73,7 +91,7 @@ def facts(target: Target) -> dict[str, Any]:
         "version": target.version,
         "build_tag": target.build_tag,
         "image": target.image,
-        "runner": target.runner,
+        "runner": ", ".join(target.runner),
         "emulated": target.emulated,
         "cost": target.cost,
         "abi3": target.abi3,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import statistics
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -183,17 +182,12 @@ def described(budget: Amounts) -> str:
 def estimates(
     targets: Mapping[TargetId, Target], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
-    """Return how long each target takes: as it did last time, else by its cost.
-
-    A cost counts in units of the targets that are known; without any, the unit has no seconds.
-    """
+    """Return how long each target takes on this machine; see `shares.estimated`."""
     costs = {
         each: (target.resources.cost or 1.0) * (EMULATED_COST if is_emulated(target) else 1.0)
         for each, target in targets.items()
     }
-    known = [seconds[each] / costs[each] for each in costs if each in seconds]
-    unit = statistics.median(known) if known else 1.0
-    return {each: seconds.get(each, cost * unit) for each, cost in costs.items()}
+    return shares.estimated(costs, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

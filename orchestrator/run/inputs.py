@@ -77,6 +77,7 @@ class Inputs:
         run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
         store: ``[store]`` of the matrix.
+        beside: other files that may lie inside the source without being a part of it.
     """
 
     targets: tuple[Target, ...]
@@ -87,6 +88,7 @@ class Inputs:
     run: RunSettings
     facts: BuilderFacts
     store: StoreSettings
+    beside: tuple[Path, ...] = ()
 
     @property
     def project(self) -> str:
