@@ -571,6 +571,7 @@ class FailureKind(StrEnum):
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+    OUT_OF_TIME = "out-of-time"
     BUG = "bug"
 
 

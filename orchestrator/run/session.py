@@ -508,6 +508,7 @@ class Session:
             settings=self._inputs.run,
             fail_fast=options.fail_fast,
             seconds=options.seconds,
+            deadline=options.deadline,
         )
 
     def _compiler_cache(self) -> CompilerCache | None:
