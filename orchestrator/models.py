@@ -592,6 +592,7 @@ class FailureKind(StrEnum):
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+    OUT_OF_TIME = "out-of-time"
     BUG = "bug"
 
 

@@ -39,6 +39,7 @@ class Pace:
         settings: ``[run]`` of the matrix.
         fail_fast: stop at the first failure.
         seconds: how long targets took in earlier runs.
+        deadline: when the run is stopped, by `time.monotonic`; None for never.
     """
 
     machine: Capacity
@@ -46,6 +47,7 @@ class Pace:
     settings: RunSettings
     fail_fast: bool
     seconds: Mapping[TargetId, float]
+    deadline: float | None = None
 
     @property
     def retries(self) -> scheduler.Retries:
@@ -140,6 +142,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     targets = {each: found.request.target for each, found in assignments.items()}
     budget = pace.budget(len(targets))
     cost = estimates(targets, pace.seconds)
+    known = any(each in pace.seconds for each in targets)
     state = scheduler.prepared(
         [
             scheduler.Task(
@@ -148,6 +151,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
                 # The others' outputs came from the store.
                 needs=frozenset(target.needs) & targets.keys(),
                 cost=cost[each],
+                seconds=cost[each] if known else None,
             )
             for each, target in targets.items()
         ],
@@ -167,7 +171,8 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         },
         without=without,
     )
-    return Run(state, calls, listener=listener, cancel=cancel).run()
+    run = Run(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
+    return run.run()
 
 
 def described(budget: Amounts) -> str:

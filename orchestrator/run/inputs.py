@@ -50,6 +50,7 @@ class Options:
         read_only: whether the shared store is only read.
         seconds: how long targets took in earlier runs.
         again: what is compared with what was built before; None for an ordinary run.
+        deadline: when the run is stopped, by `time.monotonic`; None for never.
     """
 
     jobs: int | None
@@ -61,6 +62,7 @@ class Options:
     read_only: bool = False
     seconds: Mapping[TargetId, float] = field(default_factory=dict)
     again: Again | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -509,6 +509,7 @@ class Session:
             settings=self._inputs.run,
             fail_fast=options.fail_fast,
             seconds=options.seconds,
+            deadline=options.deadline,
         )
 
     def _compiler_cache(self) -> CompilerCache | None:

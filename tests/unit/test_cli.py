@@ -708,6 +708,7 @@ AUDIT = result(Status.FAILED, FailureKind.AUDIT)
 BUG = result(Status.FAILED, FailureKind.BUG)
 LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
 CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
+OUT_OF_TIME = result(Status.CANCELLED, FailureKind.OUT_OF_TIME)
 
 
 @pytest.mark.parametrize(
@@ -727,6 +728,9 @@ CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
         ((FAILED, CANCELLED), True, ExitCode.TARGET_FAILED),
         ((BAD_WHEEL, CANCELLED, OK), True, ExitCode.BAD_WHEEL),
         ((OK, CANCELLED), True, ExitCode.INTERRUPTED),
+        ((OK, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((LACKING, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, OUT_OF_TIME), False, ExitCode.BAD_WHEEL),
     ],
 )
 def test_the_exit_code_of_a_run(
