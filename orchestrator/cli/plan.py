@@ -100,7 +100,7 @@ def command(  # noqa: PLR0913 - the options of the command line
     written = ""
     if form == "json" or save is not None:
         beside = () if save is None else (save.absolute(),)
-        written = _document(workspace, plan, jobs, beside=beside)
+        written = _document(workspace, plan, jobs, beside=beside, matrix=matrix)
     if save is not None:
         _save(save, written)
     if form == "json":
@@ -187,12 +187,21 @@ def requests_of(
 
 
 def _document(
-    workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, beside: tuple[Path, ...]
+    workspace: Workspace,
+    plan: Plan,
+    jobs: tuple[Job, ...],
+    *,
+    beside: tuple[Path, ...],
+    matrix: Path,
 ) -> str:
+    from orchestrator.ci.provenance import target_lines
     from orchestrator.report import json as documents
 
     requests = requests_of(workspace, plan, beside=beside)
-    return documents.dumps(documents.plan_document(plan, requests, jobs=jobs))
+    text = workspace.matrix.read_text(encoding="utf-8")
+    lines = target_lines(plan.targets, text, plan.channel)
+    document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
+    return documents.dumps(document)
 
 
 def _save(path: Path, text: str) -> None:
