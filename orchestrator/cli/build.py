@@ -21,7 +21,7 @@ from orchestrator.cli.options import (
     select_options,
 )
 from orchestrator.cli.report import Wanted
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models import BackendName, FailureKind
 
 if TYPE_CHECKING:
@@ -126,27 +126,50 @@ class OnceMore(Protocol):
     help="Stop at the first failure, or build the rest.  [default: keep going]",
 )
 @click.option(
+    "--plan",
+    "planned",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A plan of `plan --save`; build one --job of it, if this is the same source and matrix.",
+)
+@click.option("--job", metavar="ID", help="The job of --plan.")
+@click.option(
     "--stop-after",
     type=click.FloatRange(min=0, min_open=True),
     metavar="MINUTES",
     help="Stop what is not finished so many minutes after the start, before a CI system does.",
 )
-def command(
+def command(  # noqa: PLR0913 - the options of the command line
     matrix: Path,
     channel: str,
     select: Sequence[str],
     part: str | None,
     *,
+    planned: Path | None,
+    job: str | None,
     stop_after: float | None,
     **options: Any,
 ) -> int:
     """Build the whole matrix, or a part of it."""
     # Here and not later: planning may take a while, and pull images.
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
-    from orchestrator.cli.common import open_workspace, selected_to_build
+    from orchestrator.cli.common import open_workspace, selected_by_plan, selected_to_build
 
-    workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
+    if planned is not None and job is not None:
+        _refuse_beside_plan(channel=channel, select=select, shard=part)
+        workspace, plan = selected_by_plan(matrix, planned, job)
+    elif planned is not None or job is not None:
+        raise ConfigError.of("--plan and --job belong together", where="--plan")
+    else:
+        workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
     return run_build(workspace, plan, deadline=deadline, **options)
+
+
+def _refuse_beside_plan(**options: object) -> None:
+    for name, value in options.items():
+        if value:
+            what = "--plan says already which targets, of which channel"
+            raise ConfigError.of(what, where=f"--{name}", hint="leave it out")
 
 
 def run_build(  # noqa: PLR0913 - the options of the command line

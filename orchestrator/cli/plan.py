@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
+from orchestrator.cli.options import channel_option, matrix_option, select_options
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.cli.common import Workspace
-    from orchestrator.models import BuildRequest, Job, Plan, TargetId
+    from orchestrator.models import Job, Plan, TargetId
 
 PIPELINES = ("github", "gitlab", "buildkite")
 """Forms that describe jobs: every target must be in one."""
@@ -88,6 +88,8 @@ def command(  # noqa: PLR0913 - the options of the command line
             hint="leave --format out; json has every excluded cell in any case",
         )
     workspace = open_workspace(matrix, channel)
+    if save is not None:
+        workspace = replace(workspace, beside=(save.absolute(),))
     everything = form in PIPELINES or save is not None
     if excluded and not workspace.plan.ids:
         plan = workspace.plan  # that everything is excluded is what this must be able to show
@@ -99,8 +101,7 @@ def command(  # noqa: PLR0913 - the options of the command line
         jobs = plan_jobs(plan, sizes, seconds=_seconds(results))
     written = ""
     if form == "json" or save is not None:
-        beside = () if save is None else (save.absolute(),)
-        written = _document(workspace, plan, jobs, beside=beside, matrix=matrix)
+        written = _document(workspace, plan, jobs, matrix=matrix)
     if save is not None:
         _save(save, written)
     if form == "json":
@@ -165,39 +166,12 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     return found
 
 
-def requests_of(
-    workspace: Workspace, plan: Plan, *, beside: tuple[Path, ...]
-) -> tuple[BuildRequest, ...]:
-    """Return the requests of a plan's targets, as planned; that needs the source's digest.
-
-    Args:
-        workspace: from `open_workspace`.
-        plan: its plan or a part of it.
-        beside: files and directories that are no part of the source, wherever they lie.
-    """
-    from orchestrator.cli.common import stderr
-    from orchestrator.run.planned import planned_requests
-
-    return planned_requests(
-        workspace.inputs(plan),
-        skip=(workspace.root / "dist", workspace.root / WORK_DIR, *beside),
-        environ=os.environ,
-        say=stderr().print,
-    )
-
-
-def _document(
-    workspace: Workspace,
-    plan: Plan,
-    jobs: tuple[Job, ...],
-    *,
-    beside: tuple[Path, ...],
-    matrix: Path,
-) -> str:
+def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
     from orchestrator.ci.provenance import target_lines
+    from orchestrator.cli.common import requests_of
     from orchestrator.report import json as documents
 
-    requests = requests_of(workspace, plan, beside=beside)
+    requests = requests_of(workspace, plan)
     text = workspace.matrix.read_text(encoding="utf-8")
     lines = target_lines(plan.targets, text, plan.channel)
     document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)

@@ -8,7 +8,7 @@ not write yet has a default.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -657,6 +657,28 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     Raises:
         ConfigError: it is none, or one of a later version of the schema.
     """
+    made = "`orchestrator build` writes one beside the wheels"
+    return _read(ResultsDocument, "a results.json", text, where=where, made=made)
+
+
+def read_plan(text: str | bytes, *, where: str) -> PlanDocument:
+    """Read what ``orchestrator plan --save`` wrote.
+
+    Args:
+        text: the file's contents.
+        where: its name, for messages.
+
+    Raises:
+        ConfigError: it is none, or one of a later version of the schema.
+    """
+    made = "`orchestrator plan --save FILE` writes one"
+    return _read(PlanDocument, "a plan", text, where=where, made=made)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def _read(model: type[D], name: str, text: str | bytes, *, where: str, made: str) -> D:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -664,13 +686,13 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA:
         raise ConfigError.of(
-            f"not a results.json of schema {SCHEMA}"
+            f"not {name} of schema {SCHEMA}"
             + (f" but of schema {version!r}" if version is not None else ""),
             where=where,
-            hint="`orchestrator build` writes one beside the wheels",
+            hint=made,
         )
     try:
-        return ResultsDocument.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         problems = [
             Problem(what=each["msg"], where=f"{where}: {'.'.join(map(str, each['loc']))}")

@@ -52,35 +52,39 @@ def plan_document(
 
     Args:
         plan: the (selected) plan.
-        requests: those of its targets.
+        requests: those of its targets, in plan order.
         jobs: its targets as jobs of a CI system.
         matrix: the matrix file, as it was named.
         lines: target ID -> the line of that file that says most about it.
     """
-    keys = {each.target.id: each for each in requests}
     return {
         "schema": SCHEMA,
         "channel": plan.channel,
         "matrix": matrix,
         "targets": [
-            {
-                "id": each.id,
-                **facts(each),
-                "env": {variable.name: masked(variable.value) for variable in each.env},
-                "key": keys[each.id].key,
-                "host_key": on_host(keys[each.id]).key,
-                "line": (lines or {}).get(each.id),
-            }
-            for each in plan.targets
+            {**planned_target(each), "line": (lines or {}).get(each.target.id)} for each in requests
         ],
         "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
         "jobs": [asdict(each) for each in jobs],
-        "inputs": _inputs(requests[0]) if requests else None,
+        "inputs": plan_inputs(requests[0]) if requests else None,
     }
 
 
-def _inputs(request: BuildRequest) -> dict[str, Any]:
+def planned_target(request: BuildRequest) -> dict[str, Any]:
+    """Return one target of a plan."""
+    target = request.target
+    return {
+        "id": target.id,
+        **facts(target),
+        "env": {variable.name: masked(variable.value) for variable in target.env},
+        "key": request.key,
+        "host_key": on_host(request).key,
+    }
+
+
+def plan_inputs(request: BuildRequest) -> dict[str, Any]:
+    """Return what all targets of a plan are made from, of the request of any of them."""
     return {
         "source": request.source.digest,
         "name": request.source.name,
