@@ -431,7 +431,9 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
 
     assert said.code == 0
     assert said.err == ""
-    assert set(document) == {"schema", "channel", "targets", "undetermined", "excluded"}
+    assert list(document) == [
+        *("schema", "channel", "targets", "undetermined", "excluded", "jobs", "inputs"),
+    ]
     assert document["schema"] == 1
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]
@@ -460,6 +462,15 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
     }
     assert len(key) == 64
     int(key, 16)
+    assert [each["targets"] for each in document["jobs"]] == [[each] for each in IDS]
+    assert document["jobs"][5] == {
+        "id": "06",
+        "name": "cp312-manylinux_s390x-cu130",
+        "runner": ["ubuntu-24.04"],
+        "emulated": ["s390x"],
+        "targets": ["cp312-manylinux_s390x-cu130"],
+        "cost": 8.0,
+    }
     assert document["excluded"][0] == {
         "cell": {"python": "cp311", "libc": "manylinux", "arch": "x86_64", "cuda": "13.0"},
         "rule": "exclude[0]",
@@ -697,6 +708,7 @@ AUDIT = result(Status.FAILED, FailureKind.AUDIT)
 BUG = result(Status.FAILED, FailureKind.BUG)
 LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
 CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
+OUT_OF_TIME = result(Status.CANCELLED, FailureKind.OUT_OF_TIME)
 
 
 @pytest.mark.parametrize(
@@ -716,6 +728,9 @@ CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
         ((FAILED, CANCELLED), True, ExitCode.TARGET_FAILED),
         ((BAD_WHEEL, CANCELLED, OK), True, ExitCode.BAD_WHEEL),
         ((OK, CANCELLED), True, ExitCode.INTERRUPTED),
+        ((OK, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((LACKING, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, OUT_OF_TIME), False, ExitCode.BAD_WHEEL),
     ],
 )
 def test_the_exit_code_of_a_run(
