@@ -405,10 +405,23 @@ class Commands(Document):
     """Run with the wheel installed."""
     test_requires: tuple[str, ...]
     """Requirements of the test (PEP 508)."""
+    smoke: bool = True
+    """Whether a wheel that was compiled natively for an emulated machine is imported there."""
     timeout: int | None
     """Seconds it may take."""
     timeouts: tuple[tuple[str, int], ...] = ()
     """(step, seconds it may take) where there is a limit."""
+
+
+class Compiling(Document):
+    """What compiles C and C++, as planned."""
+
+    emulation: str
+    """`full`, `accelerated` or `cross`, where the architecture is foreign."""
+    compiler: str
+    """`gcc` or `zig`."""
+    baseline: str
+    """The glibc that zig builds for; empty with gcc."""
 
 
 class Library(Document):
@@ -444,6 +457,8 @@ class Request(Document):
     """The build's environment."""
     commands: Commands
     """The steps."""
+    compiling: Compiling | None = None
+    """What compiles it; null where an earlier version wrote the file."""
     library: Library | None
     """What a library runs; null for a wheel."""
     pins: tuple[str, ...]
