@@ -92,9 +92,7 @@ def _rule(value: str) -> str:
 def _destination(value: str) -> str:
     if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
         known = ", ".join(DESTINATIONS)
-        raise PydanticCustomError(
-            "destination", f"must be {known}, github-release or a URL, got {value!r}"
-        )
+        raise PydanticCustomError("destination", f"must be {known} or a URL, got {value!r}")
     return value
 
 

@@ -624,12 +624,48 @@ class ResultsDocument(Document):
     """Sorted by ID."""
 
 
+# publish --json
+
+
+class Published(Document):
+    """What became of a wheel at a destination."""
+
+    wheel: str
+    """The file's name."""
+    sha256: str
+    """Of the file; empty where it cannot be read."""
+    size: int
+    """In bytes."""
+    target: str
+    """ID of the target that made it; empty where nobody knows."""
+    destination: str
+    """Where it was to go, without credentials."""
+    outcome: Literal[
+        "uploaded", "already there", "would be uploaded", "refused", "failed", "not sent"
+    ]
+    """`not sent`: the run ended before, or something else was refused."""
+    reasons: tuple[str, ...]
+    """Why it was refused, failed or was not sent."""
+    attempts: int
+    """How often it was sent."""
+
+
+class PublishDocument(Document):
+    """`orchestrator publish --json`."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    """The version of this schema."""
+    results: tuple[Published, ...]
+    """One for each wheel and destination, in the order of the command line."""
+
+
 DOCUMENTS: Mapping[str, type[Document]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
     "verify": VerifyDocument,
     "results": ResultsDocument,
     "doctor": DoctorDocument,
+    "publish": PublishDocument,
 }
 """Name for `orchestrator schema` -> document."""
 
