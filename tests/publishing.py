@@ -1,4 +1,4 @@
-"""What wheels are published to, on loopback: a line that stalls, and servers that cannot be had here.
+"""What wheels are published to, on loopback: a line that stalls, and stand-ins for public services.
 
 `Warehouse` and `GitHub` answer as the public services say they do; nothing here reaches these.
 """
@@ -35,7 +35,7 @@ GITHUB_TOKEN = "ghs_0123456789abcdef"  # noqa: S105 - of a server on loopback
 
 
 def certify(folder: Path) -> tuple[Path, Path]:
-    """Make an authority that nobody knows, and a certificate for 127.0.0.1; return the PEM files."""
+    """Make an authority that nobody knows, and a certificate for 127.0.0.1; return both files."""
     key, authority, own = folder / "ca.key", folder / "ca.pem", folder / "own.key"
     made = ("-newkey", "rsa:2048", "-nodes")
     openssl(
