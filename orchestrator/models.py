@@ -284,7 +284,7 @@ class Target:
         steps: the commands.
         resources: what it may use.
         cost: how long it takes compared with other targets, emulation included.
-        runner: the CI runner label.
+        runner: the labels of the CI runner; it must have all of them.
         emulated: whether that runner needs QEMU for this architecture.
         derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
         covers: the cells it stands for.
@@ -312,7 +312,7 @@ class Target:
     image: str
     env: tuple[EnvVar, ...]
     steps: Steps
-    runner: str
+    runner: tuple[str, ...]
     emulated: bool
     abi3: str = ""
     baseline: str = ""
@@ -422,6 +422,27 @@ class Plan:
     def ids(self) -> tuple[TargetId, ...]:
         """Their IDs."""
         return tuple(each.id for each in self.everything)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one machine of a CI system builds.
+
+    Attributes:
+        id: its number in the plan, ``01``.
+        name: what people read in a list of jobs.
+        runner: the labels of its runner.
+        emulated: the architectures that need QEMU there.
+        targets: its wheels, and the libraries it builds for them, in plan order.
+        cost: what they cost together, compared with an ordinary target.
+    """
+
+    id: str
+    name: str
+    runner: tuple[str, ...]
+    emulated: tuple[Arch, ...]
+    targets: tuple[TargetId, ...]
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -609,6 +630,8 @@ class FailureKind(StrEnum):
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+    OUT_OF_TIME = "out-of-time"
+    MISSING = "missing"
     BUG = "bug"
 
 

@@ -119,7 +119,7 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     if target.baseline:
         yield "baseline", f"{target.libc} {target.baseline}", "axes.libc"
     native = "emulated there" if target.emulated else "native there"
-    yield "runner", target.runner, origins.get("runner", native)
+    yield "runner", ", ".join(target.runner), origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
     yield from _compiling(target, origins)
     yield from _library(target) if target.library is not None else _steps(target, origins)

@@ -259,7 +259,8 @@ class Session:
     def _ours(self) -> tuple[Path, ...]:
         """What may lie inside the source without being a part of it."""
         options = self._options
-        return (options.output, options.work, self._inputs.matrix, *caches(self._environ))
+        inputs = self._inputs
+        return (options.output, options.work, inputs.matrix, *inputs.beside, *caches(self._environ))
 
     def _keeper(
         self, store: Store, places: Places, identity: Identity, listener: Listener
@@ -522,6 +523,7 @@ class Session:
             settings=self._inputs.run,
             fail_fast=options.fail_fast,
             seconds=options.seconds,
+            deadline=options.deadline,
         )
 
     def _compiler_cache(self) -> CompilerCache | None:

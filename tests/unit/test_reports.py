@@ -64,7 +64,7 @@ TARGET = Target(
         EnvVar(name="INDEX", value="https://me:pw@host/simple", origin="env"),
     ),
     steps=Steps(before_build="curl -H s3cr3t-value https://me:pw@host", timeout=60),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
     covers=((("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "cu130")),),
 )
