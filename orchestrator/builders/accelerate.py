@@ -16,12 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import drivers
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.errors import Problem
 from orchestrator.host import cross_gcc, engine, process
+from orchestrator.models import CompilerKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.models import Arch, Compiled
 
@@ -159,7 +161,8 @@ class Maker:
         driver = self.driver()
         if isinstance(driver, Problem):
             return driver
-        own = Path(__file__).read_bytes() + _QUESTIONS.read_bytes() + driver.read_bytes()
+        files = (Path(__file__), Path(drivers.__file__), _QUESTIONS, _PROOF, driver)
+        own = b"".join(each.read_bytes() for each in files)
         digest = hashlib.sha256(f"{image.id} {image.arch} ".encode() + own).hexdigest()[:24]
         folder = self.cache_dir.absolute() / "native" / digest
         if not folder.is_dir():
@@ -190,7 +193,7 @@ class Maker:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
             made = Path(aside, "made")
-            _write(made, facts, gcc, driver.read_bytes(), image.arch)
+            _write(made, facts, gcc, driver, image.arch)
             problem = _prove(image, Native(folder=made, gcc=gcc), Path(aside))
             if problem is not None:
                 return problem
@@ -227,7 +230,7 @@ def _ask(image: Image) -> _Facts | Problem:
     return _Facts(
         gcc=found["gcc"][0],
         suite=next(iter(found.get("suite", ())), ""),
-        names=dict(tuple(each.split(" ", 1)) for each in found.get("name", ())),
+        names={name: path for name, _, path in (e.partition(" ") for e in found.get("name", ()))},
         c=tuple(found.get("c", ())),
         cxx=tuple(found["cxx"]),
         folders=tuple(dict.fromkeys(found.get("folder", ()))),
@@ -235,71 +238,42 @@ def _ask(image: Image) -> _Facts | Problem:
     )
 
 
-def _write(made: Path, facts: _Facts, gcc: cross_gcc.CrossGcc, driver: bytes, arch: Arch) -> None:
+def _write(made: Path, facts: _Facts, gcc: cross_gcc.CrossGcc, program: Path, arch: Arch) -> None:
     """Write what containers see: links to the driver, its configuration, the image's own files."""
-    (made / "bin").mkdir(parents=True)
+    drivers.make(made / "bin", _driver(facts, gcc, arch), program)
     (made / "image").mkdir()
-    program = made / "bin" / "compiler"
-    program.write_bytes(driver)
-    program.chmod(0o755)
-    for name in facts.names:
-        (made / "bin" / name).symlink_to(program.name)
     for file in facts.files:
         (made / "image" / Path(file).name).symlink_to(file)
-    configuration = "\n".join((*_configuration(facts, gcc, arch), ""))
-    (made / "bin" / "compiler.conf").write_text(configuration, encoding="utf-8")
     (made / "facts.json").write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
 
 
-def _configuration(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> Iterator[str]:
-    """Return the lines of compiler.conf; native/compiler.c says what they mean."""
-    yield from ("mode gcc", f"machine {arch}", f"log {_THERE / 'log' / _LOG}")
-    yield from (f"own {name} {program}" for name, program in facts.names.items())
-    yield from ("tool cc", f"exec {gcc.gcc}", "tool c++", f"exec {gcc.gxx}")
-    # The directories of headers are given by variables, as only these tell C from C++.
-    yield "first -nostdinc"
-    yield f"headers C_INCLUDE_PATH={':'.join(facts.c)}"
-    yield f"headers CPLUS_INCLUDE_PATH={':'.join(facts.cxx)}"
-    yield f"first -B{_THERE / 'image'}/"
-    yield from (f"link -L{each}" for each in facts.folders)
+def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> drivers.Driver:
+    return drivers.Driver(
+        compiler=CompilerKind.GCC,
+        arch=arch,
+        tools=(("cc", (str(gcc.gcc),)), ("c++", (str(gcc.gxx),))),
+        first=("-nostdinc", f"-B{_THERE / 'image'}/"),
+        link=tuple(f"-L{each}" for each in facts.folders),
+        # By variables, because only these tell C from C++.
+        headers=(
+            ("C_INCLUDE_PATH", ":".join(facts.c)),
+            ("CPLUS_INCLUDE_PATH", ":".join(facts.cxx)),
+        ),
+        own=tuple(facts.names.items()),
+        log=str(_THERE / "log" / _LOG),
+    )
 
 
 def _prove(image: Image, native: Native, scratch: Path) -> Problem | None:
     """Compile, link and run a program in the image before any build has to rely on it."""
     access = native.access(scratch)
-    script = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof && ./proof"
+    compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
     text = _PROOF.read_text("utf-8")
-    done = _run(image, f"{script} <<'EOF'\n{text}\nEOF", *access.container_args())
+    script = f"{compile_it} <<'EOF' || exit\n{text}\nEOF\nexec ./proof"
+    done = _run(image, script, *access.container_args())
     if done.ok and done.stdout.strip() == "proved":
         return None
     return Problem(
         what=f"{native.what} makes no working program in {image.reference}: "
         f"{done.last_line or f'exit {done.returncode}'}"
     )
-
-
-def wrapper(cache_dir: Path, env: Mapping[str, str]) -> Path | Problem:
-    source = Path(__file__).parent / "native" / "compiler.c"
-    program = (
-        cache_dir / "native" / ("compiler-" + hashlib.sha256(source.read_bytes()).hexdigest()[:16])
-    )
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        done = process.capture(
-            [
-                "cc",
-                "-O2",
-                "-nostdlib",
-                "-static",
-                "-ffreestanding",
-                "-fno-stack-protector",
-                "-o",
-                str(program),
-                str(source),
-            ],
-            env=env,
-            timeout=60,
-        )
-        if not done.ok:
-            return Problem(what=done.last_line)
-    return program

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import images, process
 from orchestrator.host.emulation import host_arch
 from orchestrator.models import Arch
@@ -201,7 +201,7 @@ class _Maker:
         """Make apt know another suite, for itself alone."""
         try:
             mirror = images.default_mirror(self._env)
-        except images.EnvironmentProblemError as error:
+        except EnvironmentProblemError as error:
             return error.problems[0]
         place = self._scratch / "apt"
         (place / "lists" / "partial").mkdir(parents=True)

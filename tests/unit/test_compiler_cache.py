@@ -154,7 +154,7 @@ def test_links_are_made_once_however_many_ask_at_once(cache: CompilerCache, tmp_
 
     def ask(number: int) -> None:
         access = cache.on_host(TARGET, tmp_path / str(number), found=("cc", "g++"))
-        found.append(access.links)
+        found.append(access.links[0])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for each in threads:
