@@ -26,6 +26,7 @@ from orchestrator.builders.contained import Contained, show_left
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
+from orchestrator.builders.smoke import Smoked
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError, SourceError
@@ -576,7 +577,6 @@ class Session:
     ) -> Backend:
         """Return what builds a target, as `choose` decided."""
         label = f"{LABEL}={places.run.name}"
-        create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
         if choice.container is not None and engine is not None:
@@ -584,18 +584,26 @@ class Session:
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
+        builds = self._wheel_builder(choice, survey, shop, label)
+        smoke = choice.native is not None and request.target.steps.smoke
+        return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
+
+    def _wheel_builder(
+        self, choice: Choice, survey: Survey, shop: Shop | None, label: str
+    ) -> Backend:
+        engine = survey.known_engine
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
                 show=partial(show_left, shop) if shop is not None and self._stopped else None,
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if shop is not None:

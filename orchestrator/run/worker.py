@@ -29,6 +29,7 @@ from orchestrator.models import (
     BuildRequest,
     BuildResult,
     Compiled,
+    Compiling,
     Container,
     Demands,
     Failure,
@@ -493,6 +494,9 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
 def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
+    if target.compiling != Compiling():
+        # What another compiler linked is held to more than what the image's own would have.
+        demands = replace(demands, levels=(("page-alignment", Level.ERROR), *demands.levels))
     kept = target.steps.repair_refused is OnRefusal.KEEP
     if kept and final.stem.rpartition("-")[2] == _unpromising(target):
         # First, so that what the matrix says of the rule wins.
