@@ -8,8 +8,7 @@ at a time, all columns of a row one after the other. It shows the seconds of the
 hold what pip downloads and installs for it, and in brackets the processor's seconds of the whole
 target, which say more where other programs want the processor too. The native column is the same
 project in the same suite's image for this machine. Ratios are to the first column, in seconds of
-the processor where both have them. What has to be fetched first is fetched by a build that is not
-counted.
+the processor where both have them. Tools and native compilers are fetched before the first step.
 """
 
 from __future__ import annotations
@@ -188,8 +187,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     given = parser.parse_args()
     columns = [COLUMNS[name] for name in given.columns.split(",")]
-    for column in columns:  # whatever has to be fetched first
-        build(PROJECTS["msgpack"], column, given.arch)
     print(f"| {given.arch} | {' | '.join(each.title for each in columns)} |")
     print(f"|---|{'---|' * len(columns)}")
     for name in given.only.split(","):

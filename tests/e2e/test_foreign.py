@@ -300,12 +300,9 @@ def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_ima
     plain = re.search(r"PLAIN (.*)", log)
     assert plain
     assert plain[1] == "(5, 42, 'two words', 'with spaces/answer.c', 7, 5, 4, 113)"
-    calls = re.findall(r"CALL (\d+) (.*?) \|", log)
-    assert ("1", "cc -c broken.c") in calls
-    assert "broken.c:1:24: error: 'undeclared_name' undeclared" in log
+    assert re.search(r"broken\.c:1:24: error: .undeclared_name. undeclared", log)
     for flag in ("-march=haswell", "-msse4.2", "-m64"):
-        line = next(each for each in log.splitlines() if f"cc {flag}" in each)
-        assert "error: " in log.split(line)[1].split("CALL")[0] or "error: " in line, line
+        assert re.search(rf"CALL 1 cc {re.escape(flag)} .* \| .*: error: .*{flag[1:5]}", log)
     assert "CALL 0 gcc -dumpmachine | aarch64-linux-gnu" in log
     assert "/opt/orchestrator" not in log.split("-print-file-name=libstdc++.so |")[1].split("\n")[0]
     info = modules(tmp_path, result)
