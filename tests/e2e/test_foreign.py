@@ -300,7 +300,7 @@ def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_ima
     plain = re.search(r"PLAIN (.*)", log)
     assert plain
     assert plain[1] == "(5, 42, 'two words', 'with spaces/answer.c', 7, 5, 4, 113)"
-    assert re.search(r"broken\.c:1:24: error: .undeclared_name. undeclared", log)
+    assert re.search(r"broken\.c:1:\d+: error: .undeclared_name. undeclared", log)
     for flag in ("-march=haswell", "-msse4.2", "-m64"):
         assert re.search(rf"CALL 1 cc {re.escape(flag)} .* \| .*: error: .*{flag[1:5]}", log)
     assert "CALL 0 gcc -dumpmachine | aarch64-linux-gnu" in log
