@@ -593,6 +593,7 @@ class FailureKind(StrEnum):
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
     OUT_OF_TIME = "out-of-time"
+    MISSING = "missing"
     BUG = "bug"
 
 

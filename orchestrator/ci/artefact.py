@@ -106,7 +106,7 @@ def _own(planned: dict[str, Any], request: BuildRequest) -> Iterator[str]:
         if name == "env":
             for variable in sorted({*value, *planned["env"]}):
                 yield from _pair(variable, value.get(variable), planned["env"].get(variable))
-        elif name not in PRESENTATION | {"key"}:
+        elif name not in PRESENTATION | {"key", "host_key"}:
             yield from _pair(name, value, planned[name])
 
 

@@ -101,7 +101,7 @@ def command(  # noqa: PLR0913 - the options of the command line
         jobs = plan_jobs(plan, sizes, seconds=_seconds(results))
     written = ""
     if form == "json" or save is not None:
-        written = _document(workspace, plan, jobs)
+        written = _document(workspace, plan, jobs, matrix=matrix)
     if save is not None:
         _save(save, written)
     if form == "json":
@@ -166,12 +166,16 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     return found
 
 
-def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...]) -> str:
+def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
+    from orchestrator.ci.provenance import target_lines
     from orchestrator.cli.planned import requests_of
     from orchestrator.report import json as documents
 
     requests = requests_of(workspace, plan)
-    return documents.dumps(documents.plan_document(plan, requests, jobs=jobs))
+    text = workspace.matrix.read_text(encoding="utf-8")
+    lines = target_lines(plan.targets, text, plan.channel)
+    document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
+    return documents.dumps(document)
 
 
 def _save(path: Path, text: str) -> None:

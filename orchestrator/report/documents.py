@@ -101,6 +101,10 @@ class PlannedTarget(Facts):
     """The build's environment."""
     key: str
     """SHA-256 of everything that can influence the wheel's bytes."""
+    host_key: str = ""
+    """The same where the direct backend builds it on the host, without a container."""
+    line: int | None = None
+    """The line of the matrix file that says most about it: its last override, or its values."""
 
 
 class UndeterminedTarget(Document):
@@ -163,6 +167,8 @@ class PlanDocument(Document):
     """The version of this schema."""
     channel: str
     """The channel it was made for; empty for none."""
+    matrix: str = ""
+    """The matrix file, as `--matrix` named it."""
     targets: tuple[PlannedTarget, ...]
     """Libraries first, then wheels, in the order of the matrix."""
     undetermined: tuple[UndeterminedTarget, ...]

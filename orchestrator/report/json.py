@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from orchestrator.host.secrets import masked
 from orchestrator.models import Severity, Status
+from orchestrator.plan import on_host
 from orchestrator.report.logs import log_end
 from orchestrator.report.text import cleaned, is_secret, secrets_of
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Plan,
         Reason,
         Target,
+        TargetId,
         VersionPart,
         WheelReport,
     )
@@ -43,6 +45,8 @@ def plan_document(
     requests: Sequence[BuildRequest],
     *,
     jobs: Iterable[Job] = (),
+    matrix: str = "",
+    lines: Mapping[TargetId, int] | None = None,
 ) -> dict[str, Any]:
     """Return ``plan --format json``.
 
@@ -50,11 +54,16 @@ def plan_document(
         plan: the (selected) plan.
         requests: those of its targets, in plan order.
         jobs: its targets as jobs of a CI system.
+        matrix: the matrix file, as it was named.
+        lines: target ID -> the line of that file that says most about it.
     """
     return {
         "schema": SCHEMA,
         "channel": plan.channel,
-        "targets": [planned_target(each) for each in requests],
+        "matrix": matrix,
+        "targets": [
+            {**planned_target(each), "line": (lines or {}).get(each.target.id)} for each in requests
+        ],
         "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
         "jobs": [asdict(each) for each in jobs],
@@ -70,6 +79,7 @@ def planned_target(request: BuildRequest) -> dict[str, Any]:
         **facts(target),
         "env": {variable.name: masked(variable.value) for variable in target.env},
         "key": request.key,
+        "host_key": on_host(request).key,
     }
 
 
@@ -253,7 +263,8 @@ def results_document(
 def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one ``results.json`` of several, as if one machine had built everything.
 
-    Where several know a target, what was started last counts; what never got to it never does.
+    Where several know a target, what was started last counts; for what came from the store, when
+    its run began. What never got to it never does.
 
     Args:
         documents: documents that are valid.
@@ -261,7 +272,8 @@ def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found = list(documents)
     runs = [run for each in found for run in each.get("runs", [])]
     results = [result for each in found for result in each["results"]]
-    results.sort(key=lambda each: each.get("started") or 0.0)
+    began = {each["id"]: each["began"] for each in runs}
+    results.sort(key=lambda each: each.get("started") or began.get(each.get("run"), 0.0))
     return results_document(results, runs, earlier={})
 
 

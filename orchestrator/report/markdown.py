@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LIMIT = 1_000_000
 """Bytes; GitHub refuses a step's summary of more than 1 MiB."""
 
-LOGS = 500_000
-"""Bytes of them for why targets failed."""
+LEAST = 10_000
+"""Bytes that a summary takes at least."""
 
 SYMBOLS = {
     Status.OK: "✅",
@@ -34,15 +34,20 @@ NONE = "·"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
 
-def render(document: ResultsDocument) -> str:
-    """Return the summary: counts, coverage, why targets failed, sizes; at most `LIMIT` bytes."""
+def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
+    """Return the summary: counts, coverage, why targets failed, sizes.
+
+    Args:
+        document: how targets ended.
+        limit: bytes it may have, at least `LEAST`; what does not fit is counted in it.
+    """
     view = View(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
     text = _lines(heading)
-    text += _fitting([_coverage(view.grid)], LIMIT // 4, "The coverage grid does not fit here.")
+    text += _fitting([_coverage(view.grid)], limit // 4, "The coverage grid does not fit here.")
     why = "{} more targets without a wheel do not fit here."
-    text += _fitting(list(_failures(view)), LOGS, why)
-    room = LIMIT - len(text.encode()) - 1000
+    text += _fitting(list(_failures(view)), limit // 2, why)
+    room = limit - len(text.encode()) - 1000
     return text + _table(view, room)
 
 
