@@ -153,9 +153,11 @@ def command(  # noqa: PLR0913 - the options of the command line
     """Build the whole matrix, or a part of it."""
     # Here and not later: planning may take a while, and pull images.
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
-    from orchestrator.cli.common import open_workspace, selected_by_plan, selected_to_build
+    from orchestrator.cli.common import open_workspace, selected_to_build
 
     if planned is not None and job is not None:
+        from orchestrator.cli.planned import selected_by_plan
+
         _refuse_beside_plan(channel=channel, select=select, shard=part)
         workspace, plan = selected_by_plan(matrix, planned, job)
     elif planned is not None or job is not None:

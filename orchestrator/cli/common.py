@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.origin import Kind, Origin, locate
-from orchestrator.cli.options import WORK_DIR
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
 from orchestrator.config.spelling import closest
@@ -24,7 +23,7 @@ from orchestrator.matrix.compat import Table, load_table
 from orchestrator.matrix.expand import expand
 from orchestrator.matrix.grid import layered
 from orchestrator.matrix.select import select, select_exclusions, shard, with_needs
-from orchestrator.models import BuilderFacts, Plan, Target, TargetId, Undetermined
+from orchestrator.models import BuilderFacts, Plan, Target, Undetermined
 from orchestrator.plan import make_plan
 from orchestrator.version import Outside, rankings
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host
     from orchestrator.builders.version_sources import HostSources
     from orchestrator.config.settings import Channel, Settings, TorchTable
-    from orchestrator.models import BuildRequest
+    from orchestrator.models import TargetId
     from orchestrator.run.inputs import Inputs
 
 
@@ -97,7 +96,7 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
         ConfigError: there is no such file, or it is wrong: all that is wrong, with its lines.
         SourceError: the source is wrong.
     """
-    data = _read(matrix)
+    data = read(matrix, hint="run this in the directory of matrix.toml, or say --matrix FILE")
     try:
         return _planned(matrix, data, channel)
     except ConfigError as error:
@@ -106,17 +105,12 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
         raise located(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
 
 
-def _read(
-    path: Path, *, hint: str = "run this in the directory of matrix.toml, or say --matrix FILE"
-) -> bytes:
+def read(path: Path, *, hint: str) -> bytes:
+    """Read a file that the user named, or say what to do about it."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError.of(
-            error.strerror or str(error),
-            where=str(path),
-            hint=hint,
-        ) from None
+        raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
 def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
@@ -338,63 +332,6 @@ def selected_to_build(
     plan = selected(workspace.plan, expressions, part)
     if plan.undetermined:
         raise EnvironmentProblemError(*undetermined_problems(workspace, plan.undetermined))
-    return workspace, plan
-
-
-def requests_of(workspace: Workspace, plan: Plan) -> tuple[BuildRequest, ...]:
-    """Return the requests of a plan's targets, as planned; that needs the source's digest."""
-    from orchestrator.run.planned import planned_requests
-
-    return planned_requests(
-        workspace.inputs(plan),
-        skip=(workspace.root / "dist", workspace.root / WORK_DIR),
-        environ=os.environ,
-        say=_say,
-    )
-
-
-def selected_by_plan(matrix: Path, path: Path, job_id: str) -> tuple[Workspace, Plan]:
-    """Return the targets of one job of a plan that another machine made.
-
-    Args:
-        matrix: the matrix file.
-        path: what ``orchestrator plan --save`` wrote.
-        job_id: the job.
-
-    Raises:
-        ConfigError: it is no plan, has no such job, or what would be built here is not what it
-            says: all that differs.
-        EnvironmentProblemError: an image that knows a version cannot be asked here.
-    """
-    from orchestrator.ci.artefact import differences, job_of
-    from orchestrator.report.documents import read_plan
-
-    document = read_plan(
-        _read(path, hint="`orchestrator plan --save FILE` writes one"), where=str(path)
-    )
-    job = job_of(document, job_id, where=str(path))
-    workspace = replace(open_workspace(matrix, document.channel), beside=(path.absolute(),))
-    unknown = sorted({*job.targets} - {*workspace.plan.ids})
-    if unknown:
-        raise ConfigError(
-            *(
-                Problem(what=f"{each} is in the plan, and not in {matrix}", where=str(path))
-                for each in unknown
-            )
-        )
-    workspace = determined(workspace, [TargetId(each) for each in job.targets], pull=True)
-    whole = workspace.plan
-    plan = replace(
-        whole,
-        exclusions=(),
-        targets=tuple(each for each in whole.targets if each.id in job.targets),
-        undetermined=tuple(each for each in whole.undetermined if each.id in job.targets),
-    )
-    if plan.undetermined:
-        raise EnvironmentProblemError(*undetermined_problems(workspace, plan.undetermined))
-    problems = differences(document, requests_of(workspace, plan), where=str(path))
-    if problems:
-        raise ConfigError(*problems)
     return workspace, plan
 
 

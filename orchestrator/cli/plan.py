@@ -168,7 +168,7 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
 
 def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
     from orchestrator.ci.provenance import target_lines
-    from orchestrator.cli.common import requests_of
+    from orchestrator.cli.planned import requests_of
     from orchestrator.report import json as documents
 
     requests = requests_of(workspace, plan)
