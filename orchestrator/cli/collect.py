@@ -40,12 +40,6 @@ STEP_LIMIT = 1 << 20
     help="What was planned: `orchestrator plan --format json`.",
 )
 @click.option(
-    "--matrix",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The matrix file whose lines annotations name.  [default: as the plan says]",
-)
-@click.option(
     "--output-dir",
     "output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -53,7 +47,7 @@ STEP_LIMIT = 1 << 20
     show_default=True,
     help="Where wheels, results.json and the reports go.",
 )
-def command(artefacts: Sequence[Path], planned: Path, matrix: Path | None, output: Path) -> int:
+def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     """Put the wheels of many jobs together, and check that every planned one is there, unchanged.
 
     ARTEFACT_DIR is the output directory of a job's `build`, or a directory of several. What is good
@@ -73,7 +67,7 @@ def command(artefacts: Sequence[Path], planned: Path, matrix: Path | None, outpu
     _say(plan, collected, seen, notes=[*notes, *collected.notes], output=output)
     if in_actions(os.environ):
         problems += _summarise(seen)
-        _annotate(plan, seen, str(matrix) if matrix is not None else plan.matrix)
+        _annotate(plan, seen)
     if problems:
         raise EnvironmentProblemError(*problems)
     if collected.spoiled:
@@ -161,12 +155,12 @@ def _summarise(seen: ResultsDocument) -> list[Problem]:
     return []
 
 
-def _annotate(plan: PlanDocument, seen: ResultsDocument, matrix: str) -> None:
+def _annotate(plan: PlanDocument, seen: ResultsDocument) -> None:
     """Show failures at the lines of the matrix file."""
     from orchestrator.ci.commands import Disarmed, shown
 
     lines = {each.id: each.line for each in plan.targets}
-    file = _in_repository(matrix, os.environ)
+    file = _in_repository(plan.matrix, os.environ)
     for each in shown(_annotations(seen, file, lines)):
         if isinstance(sys.stderr, Disarmed):
             sys.stderr.command(str(each))

@@ -422,17 +422,6 @@ def test_failures_are_shown_at_their_lines(
     assert actions.read_text("utf-8") == (place / "dist" / "report.md").read_text("utf-8")
 
 
-@pytest.mark.usefixtures("actions")
-def test_the_matrix_file_may_be_another_than_the_plan_says(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_plan(place, planned(A, line=25))
-
-    assert run("collect", "jobs", "--plan=plan.json", "--matrix=ci/m.toml") == 1
-    (said,) = commands(capsys.readouterr().err)
-    assert said.startswith(f"::error file={place.name}/ci/m.toml,line=25,")
-
-
 def test_elsewhere_nothing_of_that_is_written(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
