@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models import Status
 from orchestrator.report.summary import size
-from orchestrator.report.text import one_line, visible
+from orchestrator.report.text import no_command, one_line, visible
 from orchestrator.report.view import View
 from orchestrator.run.progress import duration
 
@@ -63,7 +63,8 @@ def escape(text: str) -> str:
 def code(text: str) -> str:
     """Return a name as code; as text where it would not stay in it."""
     shown = visible(text)
-    return f"`{shown}`" if shown.strip() and not set(shown) & set("`|\n\\") else escape(text)
+    stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
+    return f"`{shown}`" if stays else escape(text)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -131,7 +132,7 @@ def _failure(result: Result) -> Iterator[str]:
         yield ""
     if result.log_end is not None:
         text = [
-            visible(line)
+            no_command(visible(line))
             for number, each in enumerate(result.log_end.excerpts)
             for line in (*(["[...]"] if number else []), *each.text)
         ]
@@ -146,7 +147,7 @@ def _failure(result: Result) -> Iterator[str]:
 
 def _html(text: str) -> str:
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace("@", _NOBODY)
+    return no_command(escaped).replace("@", _NOBODY)
 
 
 def _fence(lines: Iterable[str]) -> str:
