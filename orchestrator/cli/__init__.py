@@ -31,6 +31,7 @@ COMMANDS = {
     "collect": "Put the wheels of many jobs together, and check that none is missing.",
     "index": "Write a package index of wheels, with one sub-index for each variant.",
     "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
+    "github": "Write the workflow by which a project builds its wheels on GitHub Actions.",
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",
