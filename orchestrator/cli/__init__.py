@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "Show how runs ended, from one or more results.json.",
     "collect": "Put the wheels of many jobs together, and check that none is missing.",
     "index": "Write a package index of wheels, with one sub-index for each variant.",
+    "publish": "Verify wheels and upload them to an index, a bucket or a release.",
     "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
     "github": "Write the workflow by which a project builds its wheels on GitHub Actions.",
     "compat": "Rebuild the torch support table from a package index.",

@@ -432,12 +432,13 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
     assert said.code == 0
     assert said.err == ""
     assert list(document) == [
-        *("schema", "channel", "targets", "undetermined", "excluded", "jobs", "inputs"),
+        *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
     ]
     assert document["schema"] == 1
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]
-    key = target.pop("key")
+    key, host_key = target.pop("key"), target.pop("host_key")
+    assert target.pop("line") == 18
     assert target == {
         "id": "cp312-manylinux_s390x-cu130",
         "python": "cp312",
@@ -460,7 +461,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "publish": [],
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
-    assert len(key) == 64
+    assert len(key) == len(host_key) == 64
     int(key, 16)
     assert [each["targets"] for each in document["jobs"]] == [[each] for each in IDS]
     assert document["jobs"][5] == {
@@ -909,7 +910,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "common", "options"} == set(orchestrator.cli.COMMANDS)
+    assert modules - {"__init__", "common", "options", "planned"} == set(orchestrator.cli.COMMANDS)
 
 
 def test_as_a_module(cli: Cli) -> None:
