@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode, Problem
+from orchestrator.models import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,12 @@ STEP_LIMIT = 1 << 20
     help="What was planned: `orchestrator plan --format json`.",
 )
 @click.option(
+    "--matrix",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The matrix file whose lines annotations name.  [default: as the plan says]",
+)
+@click.option(
     "--output-dir",
     "output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -46,7 +53,7 @@ STEP_LIMIT = 1 << 20
     show_default=True,
     help="Where wheels, results.json and the reports go.",
 )
-def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
+def command(artefacts: Sequence[Path], planned: Path, matrix: Path | None, output: Path) -> int:
     """Put the wheels of many jobs together, and check that every planned one is there, unchanged.
 
     ARTEFACT_DIR is the output directory of a job's `build`, or a directory of several. What is good
@@ -66,7 +73,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     _say(plan, collected, seen, notes=[*notes, *collected.notes], output=output)
     if in_actions(os.environ):
         problems += _summarise(seen)
-        _annotate(plan, seen)
+        _annotate(plan, seen, str(matrix) if matrix is not None else plan.matrix)
     if problems:
         raise EnvironmentProblemError(*problems)
     if collected.spoiled:
@@ -108,24 +115,28 @@ def _say(
     output: Path,
 ) -> None:
     """Name each wheel that is missing, and say why."""
+    from orchestrator.report.text import one_line
+
     lacking = set(collected.lacking)
     for each in notes:
-        click.echo(f"note: {each}", err=True)
+        click.echo(f"note: {one_line(each)}", err=True)
     for result in seen.results:
         if result.id in lacking:
-            click.echo(f"{result.id}: {_why(result)}", err=True)
+            click.echo(f"{one_line(result.id)}: {_why(result)}", err=True)
     libraries = sum(each.library is not None for each in plan.targets)
     wheels = len(plan.targets) + len(plan.undetermined) - libraries
     click.echo(f"{wheels - len(lacking)} of {wheels} planned wheels are in {output}", err=True)
 
 
 def _why(result: Result) -> str:
+    from orchestrator.report.text import one_line
+
     failure = result.failure
     if failure is None:
         return result.status.value
-    step = f" in {failure.step}" if failure.step else ""
-    hint = f"\n  hint: {failure.hint}" if failure.hint else ""
-    return f"{failure.kind.value}{step}: {failure.message}{hint}"
+    step = f" in {one_line(failure.step)}" if failure.step else ""
+    hint = f"\n  hint: {one_line(failure.hint)}" if failure.hint else ""
+    return f"{failure.kind.value}{step}: {one_line(failure.message)}{hint}"
 
 
 def _summarise(seen: ResultsDocument) -> list[Problem]:
@@ -150,12 +161,12 @@ def _summarise(seen: ResultsDocument) -> list[Problem]:
     return []
 
 
-def _annotate(plan: PlanDocument, seen: ResultsDocument) -> None:
+def _annotate(plan: PlanDocument, seen: ResultsDocument, matrix: str) -> None:
     """Show failures at the lines of the matrix file."""
     from orchestrator.ci.commands import Disarmed, shown
 
     lines = {each.id: each.line for each in plan.targets}
-    file = _in_repository(plan.matrix, os.environ)
+    file = _in_repository(matrix, os.environ)
     for each in shown(_annotations(seen, file, lines)):
         if isinstance(sys.stderr, Disarmed):
             sys.stderr.command(str(each))
@@ -181,7 +192,7 @@ def _annotations(
 def _first_error(result: Result) -> str:
     """Return the line of the log that says what went wrong; empty where none does."""
     end = result.log_end
-    if end is None or end.error is None:
+    if end is None or end.error is None or result.status is not Status.FAILED:
         return ""
     for each in end.excerpts:
         if each.line <= end.error < each.line + len(each.text):

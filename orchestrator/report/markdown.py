@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models import Status
 from orchestrator.report.summary import size
-from orchestrator.report.text import visible
+from orchestrator.report.text import one_line, visible
 from orchestrator.report.view import View
 from orchestrator.run.progress import duration
 
@@ -31,6 +31,9 @@ SYMBOLS = {
 }
 NONE = "·"
 
+_NOBODY = "@&#8203;"
+"""An @ that is no mention: a backslash before it would be gone before GitHub looks for names."""
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
 
@@ -52,8 +55,9 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, also in a table."""
-    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " ")).replace("\\<", "&lt;")
+    """Return a text that Markdown shows as it is, also in a table, and that calls nobody."""
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
+    return escaped.replace("\\@", _NOBODY)
 
 
 def code(text: str) -> str:
@@ -115,7 +119,7 @@ def _failures(view: View) -> Iterator[str]:
 
 def _failure(result: Result) -> Iterator[str]:
     failure = result.failure
-    message = "" if failure is None else f": {visible(failure.message)}"
+    message = "" if failure is None else f": {failure.message}"
     yield "<details>"
     yield (
         f"<summary>{SYMBOLS[result.status]} <code>{_html(result.id)}</code>{_html(message)}"
@@ -141,7 +145,8 @@ def _failure(result: Result) -> Iterator[str]:
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("@", _NOBODY)
 
 
 def _fence(lines: Iterable[str]) -> str:

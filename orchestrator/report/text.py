@@ -82,6 +82,11 @@ def plain(line: str) -> str:
     return visible(_ESCAPES.sub("", line).expandtabs(8))
 
 
+def one_line(text: str) -> str:
+    """Return a text that stays in its line, as `visible` makes it."""
+    return " ".join(visible(text).split("\n"))
+
+
 def visible(text: str) -> str:
     """Return a text in which whatever nobody would see, or what moves things about, is spelled out.
 
