@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 
@@ -41,6 +41,21 @@ class BackendName(StrEnum):
 
     CIBUILDWHEEL = "cibuildwheel"
     DIRECT = "direct"
+
+
+class EmulationMode(StrEnum):
+    """How much of a build is emulated where a machine does not run its architecture."""
+
+    FULL = "full"
+    ACCELERATED = "accelerated"
+    CROSS = "cross"
+
+
+class CompilerKind(StrEnum):
+    """Which C and C++ compiler builds, where it is not simply the one that is there."""
+
+    GCC = "gcc"
+    ZIG = "zig"
 
 
 class OnMismatch(StrEnum):
@@ -167,6 +182,7 @@ class Steps:
         normalise: whether order, times and modes of the members are made the same everywhere.
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
+        smoke: whether a wheel that was compiled natively for an emulated machine is imported there.
         timeout: seconds a target may take; None for no limit.
         timeouts: (step, seconds it may take) where there is a limit.
     """
@@ -180,8 +196,28 @@ class Steps:
     normalise: bool = False
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
+    smoke: bool = True
     timeout: int | None = None
     timeouts: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiling:
+    """What compiles C and C++.
+
+    Attributes:
+        emulation: where the architecture is a foreign one: everything is emulated (``full``), all
+            but the compilers (``accelerated``), or nothing (``cross``).
+        compiler: ``gcc`` has the ABI, the headers and the C++ library of the image; ``zig`` brings
+            its own C++ library, linked statically, and any glibc.
+        baseline: the glibc that zig builds for (``2.17``); empty with gcc, which has the image's.
+        why: why it is this, for `explain`.
+    """
+
+    emulation: EmulationMode = EmulationMode.FULL
+    compiler: CompilerKind = CompilerKind.GCC
+    baseline: str = ""
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +298,7 @@ class Target:
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
         publish: where the wheel is meant to go.
+        compiling: what compiles it.
     """
 
     id: TargetId
@@ -293,6 +330,7 @@ class Target:
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
     publish: tuple[str, ...] = ()
+    compiling: Compiling = Compiling()
 
     @property
     def build_identifier(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
+from orchestrator.foreign import Asked, compiling
 from orchestrator.matrix.expand import as_mapping
 from orchestrator.models import (
     Answer,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.matrix.compat import Table
     from orchestrator.matrix.expand import Cell
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Level, TargetId
+    from orchestrator.models import BuilderFacts, Compiling, Level, TargetId
     from orchestrator.version import Composed, Merged, Outside
 
 _X86 = frozenset({Arch.X86_64, Arch.I686})
@@ -138,6 +139,7 @@ class Resolver:
             image=image,
             env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
             steps=_steps(merged, names),
+            compiling=_compiling(merged, cell, libc, baseline),
             resources=resources,
             cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             runner=runner,
@@ -171,10 +173,7 @@ class Resolver:
                 arch=Arch(values["arch"]),
             )
         except ConfigError as error:
-            # One cell of many: without its name nobody knows which value is to blame.
-            raise ConfigError(
-                *(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
-            ) from None
+            raise _of_cell(error, cell) from None
 
     def library(self, name: str, library: Library, cell: Cell) -> Target:
         """Resolve one cell of a library."""
@@ -506,6 +505,25 @@ def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
     return tuple(ordered)
 
 
+def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compiling:
+    own, origins = merged.build, dict(merged.origins)
+    try:
+        return compiling(
+            Asked(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
+            libc=libc,
+            baseline=baseline,
+            axes=dict(cell.values),
+            where=lambda key: origins.get(f"build.{key}", f"build.{key}"),
+        )
+    except ConfigError as error:
+        raise _of_cell(error, cell) from None
+
+
+def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
+    """One cell of many: without its name nobody knows which value is to blame."""
+    return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
+
+
 def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
     build, test = merged.build, merged.test
     origins = dict(merged.origins)
@@ -526,6 +544,7 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
         normalise=build.normalise or False,
         test_command=text(test.command, "test.command"),
         test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
+        smoke=test.smoke is not False,
         timeout=build.timeout,
         timeouts=tuple(sorted((build.timeouts or {}).items())),
     )

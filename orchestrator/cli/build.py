@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -159,7 +158,9 @@ def command(  # noqa: PLR0913 - the options of the command line
         from orchestrator.cli.planned import selected_by_plan
 
         _refuse_beside_plan(channel=channel, select=select, shard=part)
-        workspace, plan = selected_by_plan(matrix, planned, job)
+        workspace, plan = selected_by_plan(
+            matrix, planned, job, ours=(options["output_dir"], options["work_dir"])
+        )
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:
@@ -191,13 +192,13 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.cli.common import stderr
+    from orchestrator.cli.common import stderr, stop_as_ctrl_c_does
     from orchestrator.run.inputs import Options
 
     wanted = Wanted(**reports)
     wanted.check()
     console = stderr()
-    _stop_as_ctrl_c_does()
+    stop_as_ctrl_c_does()
     output = (output_dir or workspace.root / "dist").absolute()
     options = Options(
         jobs=jobs,
@@ -213,13 +214,6 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     )
     _preflight(console, options)
     return _run(workspace, plan, options, wanted, console, quiet=quiet, once_more=once_more)
-
-
-def _stop_as_ctrl_c_does() -> None:
-    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
 
 
 def _run(  # noqa: PLR0913 - the parts of one run

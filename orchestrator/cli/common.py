@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -367,6 +368,13 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         hint=closest(target_id, plan.ids)
         + "; `orchestrator plan --excluded` shows what is excluded",
     )
+
+
+def stop_as_ctrl_c_does() -> None:
+    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 NO_TERMINAL_WIDTH = 240

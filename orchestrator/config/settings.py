@@ -24,7 +24,16 @@ from orchestrator.config import sources
 from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
+from orchestrator.models import (
+    Arch,
+    CompilerCacheUse,
+    CompilerKind,
+    EmulationMode,
+    Level,
+    Libc,
+    OnMismatch,
+    OnRefusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +92,7 @@ def _rule(value: str) -> str:
 def _destination(value: str) -> str:
     if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
         known = ", ".join(DESTINATIONS)
-        raise PydanticCustomError(
-            "destination", f"must be {known}, github-release or a URL, got {value!r}"
-        )
+        raise PydanticCustomError("destination", f"must be {known} or a URL, got {value!r}")
     return value
 
 
@@ -289,6 +296,12 @@ class Build(Model):
     """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""
     external: Strings | None = None
     """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
+    emulation: EmulationMode | None = None
+    """Where QEMU is needed: ``full``, ``accelerated`` (native compilers) or ``cross`` (no QEMU)."""
+    compiler: CompilerKind | None = None
+    """``gcc`` (the image's ABI) or ``zig`` (static C++ library, any glibc)."""
+    baseline: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
+    """glibc version that zig builds for, such as 2.17."""
     normalise: Annotated[bool, Field(strict=True)] | None = None
     """Whether the wheel gets one order, time and mode for all members; false by default."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
@@ -304,6 +317,8 @@ class Test(Model):
     """Shell command run with the wheel installed, away from the source."""
     requires: Strings | None = None
     """Requirements installed for the test."""
+    smoke: Annotated[bool, Field(strict=True)] | None = None
+    """Whether a wheel that native compilers made for QEMU is imported there; true by default."""
 
 
 class Verify(Model):

@@ -107,12 +107,17 @@ def scan(folder: Path) -> tuple[Found, ...]:
         paths = sorted(each for each in folder.iterdir() if each.suffix == ".whl")
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(folder)) from None
-    made_by = _targets(folder / RESULTS)
+    made_by = targets_in(folder)
     return tuple(_read(path, made_by) for path in paths)
 
 
-def _targets(path: Path) -> dict[tuple[str, str], str]:
-    """Return (file name, SHA-256) -> target ID of what ``results.json`` says was built."""
+def targets_in(folder: Path) -> dict[tuple[str, str], str]:
+    """Return (file name, SHA-256) -> target ID of what a directory's ``results.json`` says.
+
+    Raises:
+        EnvironmentProblemError: the file cannot be read.
+    """
+    path = folder / RESULTS
     try:
         document: Any = json.loads(path.read_bytes())
     except FileNotFoundError:

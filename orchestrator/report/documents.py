@@ -405,10 +405,23 @@ class Commands(Document):
     """Run with the wheel installed."""
     test_requires: tuple[str, ...]
     """Requirements of the test (PEP 508)."""
+    smoke: bool = True
+    """Whether a wheel that was compiled natively for an emulated machine is imported there."""
     timeout: int | None
     """Seconds it may take."""
     timeouts: tuple[tuple[str, int], ...] = ()
     """(step, seconds it may take) where there is a limit."""
+
+
+class Compiling(Document):
+    """What compiles C and C++, as planned."""
+
+    emulation: str
+    """`full`, `accelerated` or `cross`, where the architecture is foreign."""
+    compiler: str
+    """`gcc` or `zig`."""
+    baseline: str
+    """The glibc that zig builds for; empty with gcc."""
 
 
 class Library(Document):
@@ -444,6 +457,8 @@ class Request(Document):
     """The build's environment."""
     commands: Commands
     """The steps."""
+    compiling: Compiling | None = None
+    """What compiles it; null where an earlier version wrote the file."""
     library: Library | None
     """What a library runs; null for a wheel."""
     pins: tuple[str, ...]
@@ -609,12 +624,48 @@ class ResultsDocument(Document):
     """Sorted by ID."""
 
 
+# publish --json
+
+
+class Published(Document):
+    """What became of a wheel at a destination."""
+
+    wheel: str
+    """The file's name."""
+    sha256: str
+    """Of the file; empty where it cannot be read."""
+    size: int
+    """In bytes."""
+    target: str
+    """ID of the target that made it; empty where nobody knows."""
+    destination: str
+    """Where it was to go, without credentials."""
+    outcome: Literal[
+        "uploaded", "already there", "would be uploaded", "refused", "failed", "not sent"
+    ]
+    """`not sent`: the run ended before, or something else was refused."""
+    reasons: tuple[str, ...]
+    """Why it was refused, failed or was not sent."""
+    attempts: int
+    """How often it was sent."""
+
+
+class PublishDocument(Document):
+    """`orchestrator publish --json`."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    """The version of this schema."""
+    results: tuple[Published, ...]
+    """One for each wheel and destination, in the order of the command line."""
+
+
 DOCUMENTS: Mapping[str, type[Document]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
     "verify": VerifyDocument,
     "results": ResultsDocument,
     "doctor": DoctorDocument,
+    "publish": PublishDocument,
 }
 """Name for `orchestrator schema` -> document."""
 

@@ -351,6 +351,11 @@ def _request(request: BuildRequest) -> dict[str, Any]:
             for each in target.env
         ],
         "commands": asdict(target.steps),
+        "compiling": {
+            "emulation": target.compiling.emulation,
+            "compiler": target.compiling.compiler,
+            "baseline": target.compiling.baseline,
+        },
         "library": None if target.library is None else asdict(target.library),
         "pins": list(target.pins),
         "on_mismatch": target.on_mismatch,

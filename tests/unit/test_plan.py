@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,11 @@ from orchestrator.models import (
     Arch,
     BackendName,
     BuildRequest,
+    CompilerKind,
+    Compiling,
     Demands,
     Digest,
+    EmulationMode,
     EnvVar,
     Libc,
     LibraryStep,
@@ -608,6 +612,15 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     "repair refused": lambda: request(with_steps(repair_refused=OnRefusal.KEEP)),
     "external": lambda: request(with_steps(external=("cuda",))),
     "normalise": lambda: request(with_steps(normalise=True)),
+    "smoke test": lambda: request(with_steps(smoke=False)),
+    **{
+        str(each): partial(request, replace(TARGET, compiling=each))
+        for each in (
+            Compiling(emulation=EmulationMode.ACCELERATED),
+            Compiling(compiler=CompilerKind.ZIG),
+            Compiling(compiler=CompilerKind.ZIG, baseline="2.17"),
+        )
+    },
     "test": lambda: request(with_steps(test_command="x")),
     "test requirements": lambda: request(with_steps(test_requires=("x",))),
     "source": lambda: request(source=replace(SOURCE, digest=Digest("f" * 64))),
@@ -651,7 +664,7 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(Steps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
-        *("external", "normalise", "test_command", "test_requires"),
+        *("external", "normalise", "test_command", "test_requires", "smoke"),
         *("timeout", "timeouts"),
     }
 
@@ -668,7 +681,7 @@ def test_the_image_does_not_matter_to_a_build_on_the_host() -> None:
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert request().key == "54251b0a0a4a05712adf1e8c61acdce4660621a0ce899e1cd68de3ff630fe5b3"
+    assert request().key == "9df8ec528e915c428cf07532a7308dc56a7b5b12a0e08c84a6a575f644664107"
 
 
 def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:
