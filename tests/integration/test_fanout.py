@@ -105,6 +105,7 @@ def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_miss
     jobs = cloud.run(inputs)
 
     assert jobs["plan"].ok, jobs["plan"].log
+    assert "### Coverage" in jobs["plan"].summary
     assert [each for each in cloud.ran if each != "collect"] == [
         *("plan", "build 01", "build 02", "build 03"),
     ]

@@ -216,6 +216,19 @@ def test_no_input_of_the_workflow_is_more_than_an_argument(name: str, tmp_path: 
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_qemu_is_set_up_only_where_a_job_needs_it(tmp_path: Path) -> None:
+    cloud = Cloud(root=tmp_path / "cloud", project=tmp_path)
+    (tmp_path / "there").mkdir()
+    (cloud.root / "installed").symlink_to(tmp_path / "there")
+    job = read(WORKFLOW)["jobs"]["build"]["steps"][1]
+    assert job["with"] == {"qemu": "${{ matrix.qemu }}"}
+    for cell in json.loads(github.matrix(plan_jobs(plan(), Sizes())))["include"]:
+        machine = Machine(cloud, tmp_path / cell["job"])
+        machine._step(job, {"matrix": cell, "github": {}})
+        emulated = "riscv64" in cell["name"]
+        assert machine._qemu == (["linux/riscv64"] if emulated else [])
+
+
 def test_job_names_are_one_line_of_bounded_length() -> None:
     target = plan().targets[0]
     long = replace(target, id=TargetId("x" * 300 + "\ny"))
