@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.ci.yaml import flow
 from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WORKFLOW = ".github/workflows/build-wheels.yml"
 ACTION = ".github/actions/orchestrator"
@@ -80,7 +84,7 @@ def caller(origin: Origin, *, matrix: str, channel: str, publish: str | None) ->
     if chosen:
         lines += ["    with:", *(f"      {name}: {_text(value)}" for name, value in chosen.items())]
     if publish is not None:
-        lines += _publishing(origin, publish)
+        lines += _publishing(origin, publish, chosen)
     return "\n".join(lines) + "\n"
 
 
@@ -109,7 +113,7 @@ _PERMISSIONS = """\
       contents: read"""
 
 
-def _publishing(origin: Origin, publish: str) -> list[str]:
+def _publishing(origin: Origin, publish: str, chosen: Mapping[str, str]) -> list[str]:
     release = publish == "github-release"
     lines = [
         "",
@@ -140,7 +144,9 @@ def _publishing(origin: Origin, publish: str) -> list[str]:
     ]
     if not release:
         lines += [f"      - run: pipx run --spec {SIGNER} pypi-attestations sign dist/*.whl"]
-    lines += [f"      - run: orchestrator publish dist --to {publish}"]
+    options = "".join(f' --{name}="${name.upper()}"' for name in chosen)
+    env = [f"          {name.upper()}: {_text(value)}" for name, value in chosen.items()]
     if release:
-        lines += ["        env:", "          GITHUB_TOKEN: ${{ github.token }}"]
-    return lines
+        env += ["          GITHUB_TOKEN: ${{ github.token }}"]
+    lines += [f"      - run: orchestrator publish dist --to {publish}{options}"]
+    return [*lines, *(["        env:", *env] if env else [])]

@@ -58,8 +58,9 @@ def selected_by_plan(
         read(path, hint="`orchestrator plan --save FILE` writes one"), where=str(path)
     )
     job = job_of(document, job_id, where=str(path))
-    beside = (path.absolute(), *(each.absolute() for each in ours if each is not None))
-    workspace = replace(open_workspace(matrix, document.channel), beside=beside)
+    workspace = open_workspace(matrix, document.channel)
+    beside = (path, workspace.root / "dist", workspace.root / WORK_DIR, *filter(None, ours))
+    workspace = replace(workspace, beside=tuple(each.absolute() for each in beside))
     unknown = sorted({*job.targets} - {*workspace.plan.ids})
     if unknown:
         raise ConfigError(
