@@ -229,6 +229,11 @@ class _Warehouse(_Answers):
         else:
             self.say(404, {})
 
+    def do_HEAD(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(404)
+        self.end_headers()
+
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
         body = self.body()

@@ -31,7 +31,7 @@ from orchestrator.report.documents import json_schema
 from tests import publishing
 from tests.conftest import REPOSITORY
 from tests.publishing import GitHub, Line, Warehouse, running
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,6 +328,46 @@ def test_a_name_that_was_claimed_and_never_filled_is_said(
     assert "the bucket answers" in unowned.err
 
 
+MATRIX = """
+[project]
+source = "demo==1.0"
+[axes]
+python = ["cp312", "cp313", "cp314"]
+arch = ["x86_64"]
+[version]
+base = "1.0"
+[build]
+external = ["libcuda.so.1"]
+[publish]
+to = ["s3://bucket/whl"]
+[[override]]
+when = { python = "cp313" }
+publish = { to = [] }
+"""
+
+
+def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
+    publish: Any, bucket: tuple[Line, S3Store], tmp_path: Path
+) -> None:
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    dist = tmp_path / "dist"
+    native = {"libc.so.6": {"GLIBC_2.2.5": ("puts",)}}
+    elf = make_elf(ElfSpec(needed=("libcuda.so.1",), versions=native))
+    for python in ("cp312", "cp313"):
+        spec = WheelSpec(python=python, abi=python, platform="manylinux_2_5_x86_64")
+        spec.members = {f"demo.{python.replace('cp', 'cpython-')}-x86_64-linux-gnu.so": elf}
+        path = spec.write(dist)
+
+    said = publish(dist)
+
+    assert said.code == 0, said.err
+    (result,) = json.loads(said.out)["results"]
+    assert result["target"] == "cp312-manylinux_x86_64"
+    assert path.name not in held(bucket[1])
+    (tmp_path / "matrix.toml").unlink()
+    assert "external-library" in publish(dist, "--to", "s3://bucket/other").err
+
+
 # A release; what answers is a fake of the API
 
 
@@ -444,6 +484,19 @@ def test_an_identity_becomes_a_token_and_attestations_go_along(
     said.hides(publishing.MINTED, publishing.IDENTITY, publishing.ASKED_WITH)
     attest(failing, digest(path))
     assert "is about another file" in publish(dist, "--to", "testpypi").err
+
+
+def test_a_bucket_is_reached_with_the_authorities_of_this_host(
+    publish: Any, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**S3, "AWS_ENDPOINT_URL": warehouse.url}.items():
+        monkeypatch.setenv(name, value)
+    path = wheel(tmp_path, "1.0")
+
+    said = publish(path, "--to", "s3://bucket/whl", "--dry-run")
+
+    assert said.outcomes == {"1.0": "would be uploaded"}
+    assert f"/bucket/whl/{path.name}" in warehouse.asked
 
 
 def test_an_index_that_gives_no_token_says_why(
