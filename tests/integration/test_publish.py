@@ -356,14 +356,14 @@ def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
     for python in ("cp312", "cp313"):
         spec = WheelSpec(python=python, abi=python, platform="manylinux_2_5_x86_64")
         spec.members = {f"demo.{python.replace('cp', 'cpython-')}-x86_64-linux-gnu.so": elf}
-        path = spec.write(dist)
+        spec.write(dist)
 
     said = publish(dist)
 
     assert said.code == 0, said.err
     (result,) = json.loads(said.out)["results"]
     assert result["target"] == "cp312-manylinux_x86_64"
-    assert path.name not in held(bucket[1])
+    assert not any("cp313" in name for name in held(bucket[1]))
     (tmp_path / "matrix.toml").unlink()
     assert "external-library" in publish(dist, "--to", "s3://bucket/other").err
 
