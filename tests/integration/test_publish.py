@@ -353,17 +353,18 @@ def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
     dist = tmp_path / "dist"
     native = {"libc.so.6": {"GLIBC_2.2.5": ("puts",)}}
     elf = make_elf(ElfSpec(needed=("libcuda.so.1",), versions=native))
+    paths = []
     for python in ("cp312", "cp313"):
         spec = WheelSpec(python=python, abi=python, platform="manylinux_2_5_x86_64")
         spec.members = {f"demo.{python.replace('cp', 'cpython-')}-x86_64-linux-gnu.so": elf}
-        path = spec.write(dist)
+        paths.append(spec.write(dist))
 
     said = publish(dist)
 
     assert said.code == 0, said.err
     (result,) = json.loads(said.out)["results"]
     assert result["target"] == "cp312-manylinux_x86_64"
-    assert path.name not in held(bucket[1])
+    assert paths[1].name not in held(bucket[1])
     (tmp_path / "matrix.toml").unlink()
     assert "external-library" in publish(dist, "--to", "s3://bucket/other").err
 
