@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 
@@ -41,6 +41,21 @@ class BackendName(StrEnum):
 
     CIBUILDWHEEL = "cibuildwheel"
     DIRECT = "direct"
+
+
+class EmulationMode(StrEnum):
+    """How much of a build is emulated where a machine does not run its architecture."""
+
+    FULL = "full"
+    ACCELERATED = "accelerated"
+    CROSS = "cross"
+
+
+class CompilerKind(StrEnum):
+    """Which C and C++ compiler builds, where it is not simply the one that is there."""
+
+    GCC = "gcc"
+    ZIG = "zig"
 
 
 class OnMismatch(StrEnum):
@@ -167,6 +182,7 @@ class Steps:
         normalise: whether order, times and modes of the members are made the same everywhere.
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
+        smoke: whether a wheel that was compiled natively for an emulated machine is imported there.
         timeout: seconds a target may take; None for no limit.
         timeouts: (step, seconds it may take) where there is a limit.
     """
@@ -180,8 +196,28 @@ class Steps:
     normalise: bool = False
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
+    smoke: bool = True
     timeout: int | None = None
     timeouts: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiling:
+    """What compiles C and C++.
+
+    Attributes:
+        emulation: where the architecture is a foreign one: everything is emulated (``full``), all
+            but the compilers (``accelerated``), or nothing (``cross``).
+        compiler: ``gcc`` has the ABI, the headers and the C++ library of the image; ``zig`` brings
+            its own C++ library, linked statically, and any glibc.
+        baseline: the glibc that zig builds for (``2.17``); empty with gcc, which has the image's.
+        why: why it is this, for `explain`.
+    """
+
+    emulation: EmulationMode = EmulationMode.FULL
+    compiler: CompilerKind = CompilerKind.GCC
+    baseline: str = ""
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +284,7 @@ class Target:
         steps: the commands.
         resources: what it may use.
         cost: how long it takes compared with other targets, emulation included.
-        runner: the CI runner label.
+        runner: the labels of the CI runner; it must have all of them.
         emulated: whether that runner needs QEMU for this architecture.
         derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
         covers: the cells it stands for.
@@ -262,6 +298,7 @@ class Target:
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
         publish: where the wheel is meant to go.
+        compiling: what compiles it.
     """
 
     id: TargetId
@@ -275,7 +312,7 @@ class Target:
     image: str
     env: tuple[EnvVar, ...]
     steps: Steps
-    runner: str
+    runner: tuple[str, ...]
     emulated: bool
     abi3: str = ""
     baseline: str = ""
@@ -293,6 +330,7 @@ class Target:
     parts: tuple[VersionPart, ...] = ()
     demands: Demands = Demands()
     publish: tuple[str, ...] = ()
+    compiling: Compiling = Compiling()
 
     @property
     def build_identifier(self) -> str:
@@ -384,6 +422,27 @@ class Plan:
     def ids(self) -> tuple[TargetId, ...]:
         """Their IDs."""
         return tuple(each.id for each in self.everything)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one machine of a CI system builds.
+
+    Attributes:
+        id: its number in the plan, ``01``.
+        name: what people read in a list of jobs.
+        runner: the labels of its runner.
+        emulated: the architectures that need QEMU there.
+        targets: its wheels, and the libraries it builds for them, in plan order.
+        cost: what they cost together, compared with an ordinary target.
+    """
+
+    id: str
+    name: str
+    runner: tuple[str, ...]
+    emulated: tuple[Arch, ...]
+    targets: tuple[TargetId, ...]
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -571,6 +630,8 @@ class FailureKind(StrEnum):
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+    OUT_OF_TIME = "out-of-time"
+    MISSING = "missing"
     BUG = "bug"
 
 

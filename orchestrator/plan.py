@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.matrix.expand import Cell, Pairs
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Source, Steps
+    from orchestrator.models import BuilderFacts, Compiling, Source, Steps
     from orchestrator.version import Outside, Unanswered
 
 MANY = 10
@@ -236,6 +236,12 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     return replace(request, key=digest(request_content(request)))
 
 
+def on_host(request: BuildRequest) -> BuildRequest:
+    """Return a request as the direct backend would carry it out on the host."""
+    there = replace(request, backend=BackendName.DIRECT, in_container=False)
+    return replace(there, key=digest(request_content(there)))
+
+
 def request_content(request: BuildRequest) -> dict[str, Any]:
     """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
     target, source = request.target, request.source
@@ -253,6 +259,7 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
         "image": target.image if in_image else "",
         "env": [(each.name, each.value, each.shell) for each in target.env],
         "steps": _what_is_run(target.steps),
+        "compiling": _what_compiles(target.compiling),
         "source": [source.name, source.digest, source.epoch],
         "backend": request.backend,
         "toolchain": request.toolchain_digest,
@@ -264,6 +271,10 @@ def _what_is_run(steps: Steps) -> dict[str, Any]:
     """Return the commands, without the limits of their time."""
     names = (each.name for each in fields(steps) if "timeout" not in each.name)
     return {name: getattr(steps, name) for name in names}
+
+
+def _what_compiles(compiling: Compiling) -> tuple[str, str, str]:
+    return compiling.emulation, compiling.compiler, compiling.baseline
 
 
 def digest(content: Any) -> Digest:
@@ -421,6 +432,7 @@ def _identity(target: Target) -> Any:
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
         replace(target.steps, timeout=None, timeouts=()),
+        _what_compiles(target.compiling),
         target.needs,
         # What tells released variants apart has been dropped: they are not the same for that.
         target.variant if target.release else (),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
+from orchestrator.foreign import Asked, compiling
 from orchestrator.matrix.expand import as_mapping
 from orchestrator.models import (
     Answer,
@@ -49,18 +50,17 @@ if TYPE_CHECKING:
     from orchestrator.matrix.compat import Table
     from orchestrator.matrix.expand import Cell
     from orchestrator.matrix.grid import Layered
-    from orchestrator.models import BuilderFacts, Level, TargetId
+    from orchestrator.models import BuilderFacts, Compiling, Level, TargetId
     from orchestrator.version import Composed, Merged, Outside
 
-_RUNNERS = {
-    Arch.X86_64: "ubuntu-24.04",
-    Arch.I686: "ubuntu-24.04",
-    Arch.AARCH64: "ubuntu-24.04-arm",
-    Arch.ARMV7L: "ubuntu-24.04-arm",
-}
-"""Hosted CI runners that execute an architecture without QEMU."""
+_X86 = frozenset({Arch.X86_64, Arch.I686})
+_ARM = frozenset({Arch.AARCH64, Arch.ARMV7L})
 
-_FALLBACK_RUNNER = "ubuntu-24.04"
+_HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(-arm)?")
+"""Labels of GitHub's own Linux runners, which run on two architectures."""
+
+_RUNNER = ("ubuntu-24.04",)
+_ARM_RUNNER = ("ubuntu-24.04-arm",)
 
 _LEGACY = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2010"}
 """The older names of some baselines (PEP 600)."""
@@ -122,7 +122,8 @@ class Resolver:
         image, image_origin = self.image(values, merged.image)
         composed = self._composed(cell, merged, values, image, outside)
         names = composed.names
-        emulated = merged.runner is None and arch not in _RUNNERS
+        runner = merged.runner[1] if merged.runner else _runner(arch)
+        emulated = not _native(arch, runner)
         resources = _resources(merged.resources)
         return Target(
             id=cell.id,
@@ -138,9 +139,10 @@ class Resolver:
             image=image,
             env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
             steps=_steps(merged, names),
+            compiling=_compiling(merged, cell, libc, baseline),
             resources=resources,
             cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
+            runner=runner,
             emulated=emulated,
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
@@ -171,10 +173,7 @@ class Resolver:
                 arch=Arch(values["arch"]),
             )
         except ConfigError as error:
-            # One cell of many: without its name nobody knows which value is to blame.
-            raise ConfigError(
-                *(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
-            ) from None
+            raise _of_cell(error, cell) from None
 
     def library(self, name: str, library: Library, cell: Cell) -> Target:
         """Resolve one cell of a library."""
@@ -184,7 +183,8 @@ class Resolver:
         arch = Arch(values["arch"])
         own = (f"{where}.image", library.image) if library.image else None
         image, image_origin = self.image(values, own)
-        emulated = arch not in _RUNNERS
+        runner = _runner(arch)
+        emulated = not _native(arch, runner)
         command = template.render(library.command, values, where=f"{where}.command")
         return Target(
             id=cell.id,
@@ -201,7 +201,7 @@ class Resolver:
             steps=Steps(timeout=library.timeout),
             resources=_resources(library.resources),
             cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=_RUNNERS.get(arch, _FALLBACK_RUNNER),
+            runner=runner,
             emulated=emulated,
             derived=cell.derived,
             covers=(cell.values,),
@@ -324,6 +324,19 @@ def minor(python: str) -> int:
     return int(found[1]) if found else -1
 
 
+def _runner(arch: Arch) -> tuple[str, ...]:
+    """Return the hosted runner for an architecture; the faster one where both emulate it."""
+    return _ARM_RUNNER if arch in _ARM else _RUNNER
+
+
+def _native(arch: Arch, runner: Sequence[str]) -> bool:
+    """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
+    for label in runner:
+        if hosted := _HOSTED.fullmatch(label):
+            return arch in (_ARM if hosted[1] else _X86)
+    return True
+
+
 def _libc(value: str) -> tuple[Libc, str]:
     """``manylinux_2_28`` -> manylinux and its baseline ``2.28``; empty when it names none."""
     return baseline_of(value) or (Libc(value), "")
@@ -342,7 +355,7 @@ class _Merged:
         demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
-        runner: (origin, label) of an override's runner.
+        runner: (origin, labels) of an override's runner.
         origins: setting -> dotted path of what set it.
     """
 
@@ -354,7 +367,7 @@ class _Merged:
     demands: Demands
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
-    runner: tuple[str, str] | None
+    runner: tuple[str, tuple[str, ...]] | None
     origins: tuple[tuple[str, str], ...]
 
 
@@ -492,6 +505,25 @@ def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
     return tuple(ordered)
 
 
+def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compiling:
+    own, origins = merged.build, dict(merged.origins)
+    try:
+        return compiling(
+            Asked(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
+            libc=libc,
+            baseline=baseline,
+            axes=dict(cell.values),
+            where=lambda key: origins.get(f"build.{key}", f"build.{key}"),
+        )
+    except ConfigError as error:
+        raise _of_cell(error, cell) from None
+
+
+def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
+    """One cell of many: without its name nobody knows which value is to blame."""
+    return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
+
+
 def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
     build, test = merged.build, merged.test
     origins = dict(merged.origins)
@@ -512,6 +544,7 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
         normalise=build.normalise or False,
         test_command=text(test.command, "test.command"),
         test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
+        smoke=test.smoke is not False,
         timeout=build.timeout,
         timeouts=tuple(sorted((build.timeouts or {}).items())),
     )

@@ -62,9 +62,10 @@ class Course:
         self._steps.append((step, time.monotonic()))
         self.tail.clear()
 
-    def spend(self, cpu_seconds: float) -> None:
-        """Add what a program took."""
-        self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
+    def spend(self, cpu_seconds: float | None) -> None:
+        """Add what a program took; None where nobody knows."""
+        if cpu_seconds is not None:
+            self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
 
     @property
     def steps(self) -> tuple[tuple[str, float], ...]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.builders import shell
 from orchestrator.builders.base import Course, Stop
 from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
 from orchestrator.builders.container import PROJECT, Container, ContainerError, Shop
@@ -63,7 +64,9 @@ class Contained:
                 container.start()
                 job.step("copy")
                 container.put(f"{job.source}/.", PROJECT)
-                return _ContainerSteps(self.shop.host, job, container).outcome()
+                made = _ContainerSteps(self.shop.host, job, container).outcome()
+                job.course.spend(shell.counted(container.ask(*shell.ASK)))
+                return made
         except ContainerError as refused:
             return refused.failure
 

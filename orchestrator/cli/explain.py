@@ -119,8 +119,9 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     if target.baseline:
         yield "baseline", f"{target.libc} {target.baseline}", "axes.libc"
     native = "emulated there" if target.emulated else "native there"
-    yield "runner", target.runner, origins.get("runner", native)
+    yield "runner", ", ".join(target.runner), origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
+    yield from _compiling(target, origins)
     yield from _library(target) if target.library is not None else _steps(target, origins)
     for name in ("cpus", "memory", "memory-per-job"):
         amount = getattr(target.resources, name.replace("-", "_"))
@@ -143,6 +144,13 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         yield "needs", need, "its outputs go into the source"
     yield "toolchain", request.toolchain_digest, "orchestrator/host/toolchain.lock"
     yield "key", request.key, "SHA-256 of all that can change the wheel"
+
+
+def _compiling(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    own = target.compiling
+    yield "emulation", f"{own.emulation}: {own.why}", origins.get("build.emulation", "")
+    compiler = f"{own.compiler}, glibc {own.baseline}" if own.baseline else str(own.compiler)
+    yield "compiler", compiler, origins.get("build.compiler", "")
 
 
 def _shares(target: Target, workspace: Workspace) -> Iterator[tuple[str, str, str]]:
@@ -208,6 +216,8 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         yield name.replace(".command", "").removeprefix("build."), own, origins.get(name, "")
     if steps.test_requires:
         yield "test requires", ", ".join(steps.test_requires), origins.get("test.requires", "")
+    if not steps.smoke:
+        yield "smoke test", "none", origins.get("test.smoke", "")
     for key, value in steps.config_settings:
         yield f"config {key}", value, f"{origins.get('build.config-settings', '')}.{key}"
     if steps.timeout is not None:

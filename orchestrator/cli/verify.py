@@ -88,10 +88,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         ),
         target=None if target_id is None else _target(target_id, matrix, channel),
     )
-    from orchestrator.cli.common import stderr
-    from orchestrator.run.inputs import open_host
-
-    known, checker = checking_tools(open_host(os.environ, stderr().print))
+    known, checker = _tools()
     verdicts = []
     for path in wheels:
         verdicts.append(verdict_on(path, asked, known, checker))
@@ -160,6 +157,13 @@ def _print_json(verdicts: Sequence[Verdict]) -> None:
 
     wheels = [(each.path, each.findings, each.report) for each in verdicts]
     click.echo(documents.dumps(documents.verify_document(wheels)), nl=False)
+
+
+def _tools() -> tuple[Policies, Checker]:
+    from orchestrator.cli.common import stderr
+    from orchestrator.run.inputs import open_host
+
+    return checking_tools(open_host(os.environ, stderr().print))
 
 
 def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, Checker]:

@@ -24,7 +24,16 @@ from orchestrator.config import sources
 from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import Arch, CompilerCacheUse, Level, Libc, OnMismatch, OnRefusal
+from orchestrator.models import (
+    Arch,
+    CompilerCacheUse,
+    CompilerKind,
+    EmulationMode,
+    Level,
+    Libc,
+    OnMismatch,
+    OnRefusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +96,12 @@ def _destination(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise PydanticCustomError("label", f"must be the label of a runner, got {value!r}")
+    return value
+
+
 _TEXT = {"type": ["string", "integer"]}
 _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
@@ -108,6 +123,19 @@ Size = Annotated[
     BeforeValidator(_bytes),
     Field(gt=0),
     WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+Runner = Annotated[
+    tuple[Annotated[str, AfterValidator(_label)], ...],
+    BeforeValidator(_texts),
+    Field(min_length=1, strict=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
 DestinationName = Annotated[str, AfterValidator(_destination)]
@@ -268,6 +296,12 @@ class Build(Model):
     """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""
     external: Strings | None = None
     """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
+    emulation: EmulationMode | None = None
+    """Where QEMU is needed: ``full``, ``accelerated`` (native compilers) or ``cross`` (no QEMU)."""
+    compiler: CompilerKind | None = None
+    """``gcc`` (the image's ABI) or ``zig`` (static C++ library, any glibc)."""
+    baseline: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
+    """glibc version that zig builds for, such as 2.17."""
     normalise: Annotated[bool, Field(strict=True)] | None = None
     """Whether the wheel gets one order, time and mode for all members; false by default."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
@@ -283,6 +317,8 @@ class Test(Model):
     """Shell command run with the wheel installed, away from the source."""
     requires: Strings | None = None
     """Requirements installed for the test."""
+    smoke: Annotated[bool, Field(strict=True)] | None = None
+    """Whether a wheel that native compilers made for QEMU is imported there; true by default."""
 
 
 class Verify(Model):
@@ -382,8 +418,8 @@ class Override(Model):
     """Environment variables, added to those of ``[env]``."""
     image: str | None = None
     """Container image."""
-    runner: str | None = None
-    """CI runner label."""
+    runner: Runner | None = None
+    """Label of the CI runner, or several that it must all have."""
     resources: Resources = Resources()
     """As ``[resources]``."""
     build: Build = Build()

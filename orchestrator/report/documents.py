@@ -8,7 +8,7 @@ not write yet has a default.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -101,6 +101,10 @@ class PlannedTarget(Facts):
     """The build's environment."""
     key: str
     """SHA-256 of everything that can influence the wheel's bytes."""
+    host_key: str = ""
+    """The same where the direct backend builds it on the host, without a container."""
+    line: int | None = None
+    """The line of the matrix file that says most about it: its last override, or its values."""
 
 
 class UndeterminedTarget(Document):
@@ -123,6 +127,39 @@ class ExcludedCell(Document):
     """The rule's reason, or the rule in words."""
 
 
+class PlannedJob(Document):
+    """What one machine of a CI system builds."""
+
+    id: str
+    """Its number in the plan: `01`; `orchestrator build --plan FILE --job ID` builds it."""
+    name: str
+    """What people read in a list of jobs."""
+    runner: tuple[str, ...]
+    """The labels of its runner; it must have all of them."""
+    emulated: tuple[str, ...]
+    """The architectures that need QEMU there, as in platform tags."""
+    targets: tuple[str, ...]
+    """IDs of its wheels, and of the libraries it builds for them, in the order of the plan. A wheel
+    is in exactly one job, a library in each job that needs it."""
+    cost: float
+    """What they cost together; 1 is an ordinary target."""
+
+
+class PlanInputs(Document):
+    """What all targets of a plan were made from."""
+
+    source: str
+    """SHA-256 over the source tree."""
+    name: str
+    """The project's name, PEP 503 normalised; empty where the source does not say."""
+    epoch: int
+    """SOURCE_DATE_EPOCH of the builds, in seconds."""
+    toolchain: str
+    """Digest of the locked toolchain."""
+    builder: str
+    """The version of this program, with a digest of the parts of it that make wheels."""
+
+
 class PlanDocument(Document):
     """`orchestrator plan --format json`."""
 
@@ -130,12 +167,18 @@ class PlanDocument(Document):
     """The version of this schema."""
     channel: str
     """The channel it was made for; empty for none."""
+    matrix: str = ""
+    """The matrix file, as `--matrix` named it."""
     targets: tuple[PlannedTarget, ...]
     """Libraries first, then wheels, in the order of the matrix."""
     undetermined: tuple[UndeterminedTarget, ...]
     """What becomes a target once somebody has been asked for its version."""
     excluded: tuple[ExcludedCell, ...]
     """What is not built, and why."""
+    jobs: tuple[PlannedJob, ...] = ()
+    """The targets as jobs of a CI system."""
+    inputs: PlanInputs | None = None
+    """What its targets were made from; null for a plan without targets."""
 
 
 # inspect --json
@@ -362,10 +405,23 @@ class Commands(Document):
     """Run with the wheel installed."""
     test_requires: tuple[str, ...]
     """Requirements of the test (PEP 508)."""
+    smoke: bool = True
+    """Whether a wheel that was compiled natively for an emulated machine is imported there."""
     timeout: int | None
     """Seconds it may take."""
     timeouts: tuple[tuple[str, int], ...] = ()
     """(step, seconds it may take) where there is a limit."""
+
+
+class Compiling(Document):
+    """What compiles C and C++, as planned."""
+
+    emulation: str
+    """`full`, `accelerated` or `cross`, where the architecture is foreign."""
+    compiler: str
+    """`gcc` or `zig`."""
+    baseline: str
+    """The glibc that zig builds for; empty with gcc."""
 
 
 class Library(Document):
@@ -401,6 +457,8 @@ class Request(Document):
     """The build's environment."""
     commands: Commands
     """The steps."""
+    compiling: Compiling | None = None
+    """What compiles it; null where an earlier version wrote the file."""
     library: Library | None
     """What a library runs; null for a wheel."""
     pins: tuple[str, ...]
@@ -650,6 +708,28 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     Raises:
         ConfigError: it is none, or one of a later version of the schema.
     """
+    made = "`orchestrator build` writes one beside the wheels"
+    return _read(ResultsDocument, "a results.json", text, where=where, made=made)
+
+
+def read_plan(text: str | bytes, *, where: str) -> PlanDocument:
+    """Read what ``orchestrator plan --save`` wrote.
+
+    Args:
+        text: the file's contents.
+        where: its name, for messages.
+
+    Raises:
+        ConfigError: it is none, or one of a later version of the schema.
+    """
+    made = "`orchestrator plan --save FILE` writes one"
+    return _read(PlanDocument, "a plan", text, where=where, made=made)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def _read(model: type[D], name: str, text: str | bytes, *, where: str, made: str) -> D:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -657,13 +737,13 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA:
         raise ConfigError.of(
-            f"not a results.json of schema {SCHEMA}"
+            f"not {name} of schema {SCHEMA}"
             + (f" but of schema {version!r}" if version is not None else ""),
             where=where,
-            hint="`orchestrator build` writes one beside the wheels",
+            hint=made,
         )
     try:
-        return ResultsDocument.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         problems = [
             Problem(what=each["msg"], where=f"{where}: {'.'.join(map(str, each['loc']))}")

@@ -14,6 +14,9 @@ from orchestrator.host.secrets import HIDDEN
 from orchestrator.models import (
     Answer,
     BackendName,
+    CompilerKind,
+    Compiling,
+    EmulationMode,
     EnvVar,
     LibraryStep,
     OnMismatch,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models import Target
+    from orchestrator.report import documents
     from orchestrator.report.documents import Commands, Request, Result, Variable
 
 _T = TypeVar("_T")
@@ -161,6 +165,7 @@ def _as_recorded(
     notes: list[str] = []
     try:
         steps = _steps(target.steps, request.commands, notes)
+        compiling = _compiling(target.compiling, request.compiling)
         on_mismatch = OnMismatch(request.on_mismatch)
     except ValueError as error:
         raise ConfigError.of(f"{target.id}: {error}", where=where) from None
@@ -179,6 +184,7 @@ def _as_recorded(
         test_pythons=facts.test_pythons,
         env=_env(target, request.env, notes),
         steps=steps,
+        compiling=compiling,
         pins=request.pins,
         on_mismatch=on_mismatch,
         resources=resources,
@@ -211,6 +217,17 @@ def _steps(mine: Steps, recorded: Commands, notes: list[str]) -> Steps:
             each.name: _open(getattr(mine, each.name), given[each.name], each.name, notes)
             for each in fields(Steps)
         }
+    )
+
+
+def _compiling(mine: Compiling, recorded: documents.Compiling | None) -> Compiling:
+    if recorded is None:
+        return mine
+    return Compiling(
+        emulation=EmulationMode(recorded.emulation),
+        compiler=CompilerKind(recorded.compiler),
+        baseline=recorded.baseline,
+        why="as recorded",
     )
 
 
@@ -254,6 +271,7 @@ def _shown(target: Target) -> dict[str, Any]:
     return {
         **{name: _listed(getattr(target, name)) for name in _COMPARED},
         **{name: _listed(value) for name, value in asdict(target.steps).items()},
+        **{name: value for name, value in asdict(target.compiling).items() if name != "why"},
     }
 
 

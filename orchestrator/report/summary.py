@@ -107,6 +107,6 @@ def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
     by_project = [
         each for each in results if each.status is Status.FAILED and not _by_machine(each)
     ]
-    if by_project:
+    if by_project or FailureKind.OUT_OF_TIME in kinds:
         return ExitCode.TARGET_FAILED
     return ExitCode.OK if statuses <= {Status.OK} else ExitCode.ENVIRONMENT

@@ -42,7 +42,7 @@ TARGET = Target(
     image="localhost/mine:1",
     env=(),
     steps=Steps(),
-    runner="",
+    runner=(),
     emulated=False,
 )
 

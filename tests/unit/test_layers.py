@@ -27,6 +27,7 @@ ROWS = (
     ("config",),
     ("matrix",),
     ("version",),
+    ("foreign",),
     ("resolve",),
     ("plan",),
     ("wheel",),
@@ -44,7 +45,10 @@ ROWS = (
 
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 
-PURE = ("config", "matrix", "version", "resolve", "plan", "run.scheduler", "run.shares")
+PURE = (
+    *("config", "matrix", "version", "foreign", "resolve", "plan"),
+    *("run.scheduler", "run.shares", "ci.jobs"),
+)
 IMPURE = frozenset(
     {"os", "subprocess", "time", "pathlib", "logging", "socket", "random", "tempfile"}
     | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}

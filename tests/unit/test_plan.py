@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,11 @@ from orchestrator.models import (
     Arch,
     BackendName,
     BuildRequest,
+    CompilerKind,
+    Compiling,
     Demands,
     Digest,
+    EmulationMode,
     EnvVar,
     Libc,
     LibraryStep,
@@ -125,7 +129,7 @@ def test_a_target_is_fully_resolved() -> None:
             test_requires=("pytest", "torch==13.0"),
             timeout=600,
         ),
-        runner="ubuntu-24.04",
+        runner=("ubuntu-24.04",),
         emulated=False,
         pins=("torch==13.*",),
         parts=(
@@ -396,7 +400,7 @@ def test_everything_else_is_replaced_and_the_last_override_wins() -> None:
     found = target(RULES)
 
     assert found.image == "second:13.0"
-    assert found.runner == "first"
+    assert found.runner == ("first",)
     assert found.version == "2"
     assert found.on_mismatch is OnMismatch.REWRITE
     assert found.steps == Steps(
@@ -413,7 +417,7 @@ def test_an_override_leaves_other_cells_alone() -> None:
 
     assert other.version == "1"
     assert other.image == "second:12.4"
-    assert other.runner == "ubuntu-24.04"
+    assert other.runner == ("ubuntu-24.04",)
     assert other.steps.external == ("cuda",)
     assert other.steps.test_requires == ("top",)
 
@@ -507,7 +511,7 @@ def test_an_architecture_without_an_image_says_so() -> None:
 def test_runners(arch: str, runner: str, *, emulated: bool) -> None:
     found = target("", axes=with_arch(arch))
 
-    assert (found.runner, found.emulated) == (runner, emulated)
+    assert (found.runner, found.emulated) == ((runner,), emulated)
 
 
 def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
@@ -515,7 +519,7 @@ def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
         '[[override]]\nwhen = { arch = "s390x" }\nrunner = "mainframe"', axes=with_arch("s390x")
     )
 
-    assert (found.runner, found.emulated) == ("mainframe", False)
+    assert (found.runner, found.emulated) == (("mainframe",), False)
 
 
 # Requests
@@ -532,7 +536,7 @@ TARGET = Target(
     image="manylinux_2_28",
     env=(EnvVar(name="A", value="1", origin="env"), EnvVar(name="B", value="2", origin="env")),
     steps=Steps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
 )
 LIBRARY = replace(
@@ -575,7 +579,7 @@ A, B = TARGET.env
 SAME: dict[str, Callable[[], BuildRequest]] = {
     "ID": lambda: request(replace(TARGET, id=TargetId("other"))),
     "variant": lambda: request(replace(TARGET, variant=(("device", "gpu"),))),
-    "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
+    "runner": lambda: request(replace(TARGET, runner=("mine",), emulated=True)),
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
     "timeouts": lambda: request(with_steps(timeouts=(("test", 5),))),
@@ -608,6 +612,15 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     "repair refused": lambda: request(with_steps(repair_refused=OnRefusal.KEEP)),
     "external": lambda: request(with_steps(external=("cuda",))),
     "normalise": lambda: request(with_steps(normalise=True)),
+    "smoke test": lambda: request(with_steps(smoke=False)),
+    **{
+        str(each): partial(request, replace(TARGET, compiling=each))
+        for each in (
+            Compiling(emulation=EmulationMode.ACCELERATED),
+            Compiling(compiler=CompilerKind.ZIG),
+            Compiling(compiler=CompilerKind.ZIG, baseline="2.17"),
+        )
+    },
     "test": lambda: request(with_steps(test_command="x")),
     "test requirements": lambda: request(with_steps(test_requires=("x",))),
     "source": lambda: request(source=replace(SOURCE, digest=Digest("f" * 64))),
@@ -651,7 +664,7 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(Steps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
-        *("external", "normalise", "test_command", "test_requires"),
+        *("external", "normalise", "test_command", "test_requires", "smoke"),
         *("timeout", "timeouts"),
     }
 
@@ -668,7 +681,7 @@ def test_the_image_does_not_matter_to_a_build_on_the_host() -> None:
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert request().key == "54251b0a0a4a05712adf1e8c61acdce4660621a0ce899e1cd68de3ff630fe5b3"
+    assert request().key == "9df8ec528e915c428cf07532a7308dc56a7b5b12a0e08c84a6a575f644664107"
 
 
 def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:

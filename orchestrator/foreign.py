@@ -1,0 +1,131 @@
+"""What compiles a target, and how much of its build is emulated. Pure.
+
+What the matrix asks for, or else what is safe for such a target: a part of the cache key, and the
+same on every machine. What one machine can do of that is found out there, before the build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+from orchestrator.models import Arch, CompilerKind, Compiling, EmulationMode, Libc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_DEVICES = ("cuda", "rocm")
+"""Axes whose value names a compiler of its own, which would run emulated and call ours."""
+
+_NO_DEVICE = frozenset({"cpu", "none"})
+
+_FIRST_GLIBC: Mapping[Arch, str] = {Arch.RISCV64: "2.27", Arch.LOONGARCH64: "2.36"}
+"""The first glibc of an architecture that is younger than 2.17."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the matrix says; None for nothing.
+
+    Attributes:
+        emulation: how much is emulated.
+        compiler: what compiles.
+        baseline: the glibc that it builds for.
+    """
+
+    emulation: EmulationMode | None = None
+    compiler: CompilerKind | None = None
+    baseline: str | None = None
+
+
+def compiling(
+    asked: Asked,
+    *,
+    libc: Libc,
+    baseline: str,
+    axes: Mapping[str, str],
+    where: Callable[[str], str],
+) -> Compiling:
+    """Return what compiles a target, and how much is emulated where its architecture is foreign.
+
+    Args:
+        asked: what the matrix says.
+        libc: its libc.
+        baseline: the libc version that the wheel may need at most; empty for any.
+        axes: the values of its cell, its architecture among them.
+        where: dotted path of what set a key of ``[build]``.
+
+    Raises:
+        ConfigError: the settings contradict each other, or the target.
+    """
+    kind, why = _compiler(asked)
+    if kind is CompilerKind.ZIG:
+        problem = _no_zig(libc, axes)
+        if problem:
+            raise ConfigError.of(
+                problem, where=where(why), hint='build.compiler = "gcc" for these targets'
+            )
+    elif asked.baseline is not None:
+        raise ConfigError.of(
+            "gcc builds for the image's glibc, and no other",
+            where=where("baseline"),
+            hint='build.compiler = "zig" builds for any; or name an older image',
+        )
+    floor = _glibc(asked, Arch(axes["arch"]), baseline, where) if kind is CompilerKind.ZIG else ""
+    emulation, reason = _emulation(asked, libc, axes)
+    return Compiling(emulation=emulation, compiler=kind, baseline=floor, why=reason)
+
+
+def _compiler(asked: Asked) -> tuple[CompilerKind, str]:
+    """The compiler, and the key that decides about it."""
+    if asked.compiler is not None:
+        return asked.compiler, "compiler"
+    if asked.baseline is not None:
+        return CompilerKind.ZIG, "baseline"
+    if asked.emulation is EmulationMode.CROSS:
+        return CompilerKind.ZIG, "emulation"
+    return CompilerKind.GCC, "compiler"
+
+
+def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
+    if "torch" in axes:
+        return "zig's C++ library is not torch's: their objects cannot be shared"
+    if _device(axes):
+        return f"{_device(axes)}'s compiler needs gcc"
+    if libc is not Libc.MANYLINUX:
+        return "zig is used for glibc only"
+    return ""
+
+
+def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
+    if asked.emulation is not None:
+        return asked.emulation, "as asked for"
+    if _device(axes):
+        return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
+    if libc is not Libc.MANYLINUX:
+        return EmulationMode.FULL, "native cross compilers are for glibc"
+    return EmulationMode.ACCELERATED, "C and C++ are compiled natively where QEMU runs the rest"
+
+
+def _device(axes: Mapping[str, str]) -> str:
+    return next((name for name in _DEVICES if axes.get(name, "none") not in _NO_DEVICE), "")
+
+
+def _glibc(asked: Asked, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:
+    """The glibc to build for: what is asked for, else the target's own baseline, else the oldest.
+
+    No older one than the architecture's first.
+    """
+    wanted = asked.baseline or baseline or "2.17"
+    if baseline and _number(wanted) > _number(baseline):
+        raise ConfigError.of(
+            f"glibc {wanted} is newer than the {baseline} that the wheel may need",
+            where=where("baseline"),
+            hint="leave it out: the target's own baseline counts then",
+        )
+    return max(wanted, _FIRST_GLIBC.get(arch, wanted), key=_number)
+
+
+def _number(version: str) -> int:
+    return int(version.partition(".")[2])

@@ -1,0 +1,96 @@
+"""What compiles a target, and how much of its build is emulated."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.foreign import Asked, compiling
+from orchestrator.models import CompilerKind, Compiling, EmulationMode, Libc
+
+
+def chosen(
+    asked: Asked | None = None,
+    axes: dict[str, str] | None = None,
+    *,
+    libc: Libc = Libc.MANYLINUX,
+    baseline: str = "",
+) -> Compiling:
+    return compiling(
+        asked or Asked(),
+        libc=libc,
+        baseline=baseline,
+        axes={"arch": "aarch64", **(axes or {})},
+        where=lambda key: f"build.{key}",
+    )
+
+
+def test_where_nothing_is_said_compilers_are_native_and_the_images_own() -> None:
+    assert chosen() == Compiling(emulation=EmulationMode.ACCELERATED, compiler=CompilerKind.GCC)
+
+
+@pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"rocm": "6.4"}])
+def test_a_gpu_compiler_is_emulated_with_all_the_rest(axes: dict[str, str]) -> None:
+    made = chosen(None, axes)
+
+    assert made.emulation is EmulationMode.FULL
+    assert next(iter(axes)) in made.why
+
+
+def test_a_variant_for_the_cpu_is_accelerated() -> None:
+    assert chosen(None, {"cuda": "cpu"}).emulation is EmulationMode.ACCELERATED
+
+
+def test_musl_is_emulated_as_a_whole() -> None:
+    assert chosen(libc=Libc.MUSLLINUX).emulation is EmulationMode.FULL
+
+
+@pytest.mark.parametrize("mode", EmulationMode)
+def test_what_the_matrix_says_counts(mode: EmulationMode) -> None:
+    assert chosen(Asked(emulation=mode)).emulation is mode
+
+
+@pytest.mark.parametrize(
+    ("asked", "arch", "baseline", "glibc"),
+    [
+        (Asked(baseline="2.28"), "aarch64", "", "2.28"),
+        (Asked(compiler=CompilerKind.ZIG), "aarch64", "", "2.17"),
+        (Asked(compiler=CompilerKind.ZIG), "aarch64", "2.28", "2.28"),
+        (Asked(baseline="2.17"), "aarch64", "2.28", "2.17"),
+        (Asked(baseline="2.17"), "riscv64", "", "2.27"),
+        (Asked(emulation=EmulationMode.CROSS), "loongarch64", "", "2.36"),
+    ],
+)
+def test_zig_builds_for_one_glibc(asked: Asked, arch: str, baseline: str, glibc: str) -> None:
+    made = chosen(asked, axes={"arch": arch}, baseline=baseline)
+
+    assert (made.compiler, made.baseline) == (CompilerKind.ZIG, glibc)
+
+
+@pytest.mark.parametrize(
+    ("asked", "axes", "where", "what"),
+    [
+        (Asked(compiler=CompilerKind.ZIG), {"torch": "2.8"}, "build.compiler", "torch"),
+        (Asked(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
+        (Asked(emulation=EmulationMode.CROSS), {"torch": "2.8"}, "build.emulation", "torch"),
+        (Asked(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
+        (
+            Asked(compiler=CompilerKind.GCC, baseline="2.17"),
+            {},
+            "build.baseline",
+            "gcc builds for the image's glibc",
+        ),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_the_plan(
+    asked: Asked, axes: dict[str, str], where: str, what: str
+) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        chosen(asked, axes)
+
+    assert caught.value.problems[0].where == where
+
+
+def test_a_baseline_above_what_the_wheel_may_need_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"glibc 2\.34 is newer than the 2\.28"):
+        chosen(Asked(baseline="2.34"), baseline="2.28")
