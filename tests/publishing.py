@@ -1,4 +1,4 @@
-"""What wheels are published to, on loopback: a line that stalls, and stand-ins for public services.
+"""What wheels are published to, on loopback: a line that stalls, and what cannot be had here.
 
 `Warehouse` and `GitHub` answer as the public services say they do; nothing here reaches these.
 """
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK = 1 << 16
-IDENTITY = "identity-of-the-job-0123456789"
+_PARTS = (b'{"alg":"none"}', b'{"aud":"testpypi"}', b"signature")
+IDENTITY = ".".join(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in _PARTS)
 MINTED = "minted-for-an-hour-0123456789"
 ASKED_WITH = "request-token-0123456789"
 GITHUB_TOKEN = "ghs_0123456789abcdef"  # noqa: S105 - of a server on loopback
 
 
 def certify(folder: Path) -> tuple[Path, Path]:
-    """Make an authority that nobody knows, and a certificate for 127.0.0.1; return both files."""
+    """Make an authority that nobody knows, and a certificate for 127.0.0.1; two PEM files."""
     key, authority, own = folder / "ca.key", folder / "ca.pem", folder / "own.key"
     made = ("-newkey", "rsa:2048", "-nodes")
     openssl(
@@ -66,10 +67,9 @@ class Line(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Wire)
         self.port = port
-        self.context = context
         self.stall_after: int | None = None
         self.break_after: int | None = None
         self.stalled = threading.Event()
@@ -77,8 +77,7 @@ class Line(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        scheme = "https" if self.context else "http"
-        return f"{scheme}://127.0.0.1:{self.server_address[1]}"
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients are killed here."""
@@ -89,8 +88,6 @@ class _Wire(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         client = self.request
-        if self.server.context:
-            client = self.server.context.wrap_socket(client, server_side=True)
         with client, socket.create_connection(("127.0.0.1", self.server.port)) as upstream:
             back = threading.Thread(target=self._back, args=(upstream, client), daemon=True)
             back.start()
@@ -109,8 +106,11 @@ class _Wire(socketserver.BaseRequestHandler):
                 server.sent.update(set(_names(head)) - before)
             if server.stall_after is not None and passed > server.stall_after:
                 server.stalled.set()
-                while client.recv(CHUNK):  # until the client is gone
-                    pass
+                client.settimeout(0.1)
+                while server.stall_after is not None:  # or until the client is gone
+                    with suppress(TimeoutError):
+                        if not client.recv(CHUNK):
+                            break
                 raise ConnectionError
             if server.break_after is not None and passed > server.break_after:
                 server.break_after = None
@@ -154,9 +154,11 @@ class _Http(ThreadingHTTPServer):
         return f"{scheme}://127.0.0.1:{self.server_port}"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        if self.context:
-            request = self.context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        if self.context is None:
+            super().finish_request(request, client_address)
+            return
+        with self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients hang up here."""
@@ -226,6 +228,11 @@ class _Warehouse(_Answers):
             self.say(200, {"files": files})
         else:
             self.say(404, {})
+
+    def do_HEAD(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(404)
+        self.end_headers()
 
     def do_POST(self) -> None:
         self.server.asked.append(self.path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import cpu_time
+from orchestrator.builders import shell
 from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.host import engine as engines
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
@@ -133,7 +133,7 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
-        job.course.spend(cpu_time.of_shell(job.scratch))
+        job.course.spend(shell.spent(job.scratch))
         stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
@@ -157,7 +157,7 @@ class Cibuildwheel:
             "CIBW_CONTAINER_ENGINE": self._engine_option(
                 job.request.target,
                 [
-                    *cpu_time.shell_args(job.scratch),
+                    *shell.args(job.scratch),
                     # Beneath the environments of the project and the matrix, which may name them.
                     *(f"--env={name}={value}" for name, value in job.parallel.items()),
                 ],

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.builders import cpu_time
+from orchestrator.builders import shell
 from orchestrator.builders.base import Course, Stop
 from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
 from orchestrator.builders.container import PROJECT, Container, ContainerError, Shop
@@ -65,7 +65,7 @@ class Contained:
                 job.step("copy")
                 container.put(f"{job.source}/.", PROJECT)
                 made = _ContainerSteps(self.shop.host, job, container).outcome()
-                job.course.spend(cpu_time.of_account(container.ask(*cpu_time.ASK)))
+                job.course.spend(shell.counted(container.ask(*shell.ASK)))
                 return made
         except ContainerError as refused:
             return refused.failure

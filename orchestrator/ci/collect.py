@@ -19,7 +19,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from orchestrator.errors import ConfigError
 from orchestrator.models import FailureKind, Status, TargetId
 from orchestrator.report import json as documents
-from orchestrator.report.documents import read_results
+from orchestrator.report.documents import Result, read_results
 from orchestrator.report.results import NAME
 from orchestrator.run.worker import PARTIAL
 from orchestrator.store.local import sync_folder
@@ -209,7 +209,8 @@ class _Table:
             hint = f"run {where} again, with the source and the orchestrator of the plan"
         failure = _failure(FailureKind.MISSING, message, hint)
         nothing = {"key": "", "backend": None, "backend_reason": "", "duration": 0.0, "log": None}
-        return {"id": target_id, **nothing, "target": facts, **failure}
+        result = Result.model_validate({"id": target_id, **nothing, "target": facts, **failure})
+        return result.model_dump(mode="json")
 
     def _taken(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
         """Put a result's wheel in place; without it, the result is a failure."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "index": "Write a package index of wheels, with one sub-index for each variant.",
     "publish": "Verify wheels and upload them to an index, a bucket or a release.",
     "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
+    "github": "Write the workflow by which a project builds its wheels on GitHub Actions.",
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",

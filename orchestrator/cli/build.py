@@ -158,7 +158,9 @@ def command(  # noqa: PLR0913 - the options of the command line
         from orchestrator.cli.planned import selected_by_plan
 
         _refuse_beside_plan(channel=channel, select=select, shard=part)
-        workspace, plan = selected_by_plan(matrix, planned, job)
+        workspace, plan = selected_by_plan(
+            matrix, planned, job, ours=(options["output_dir"], options["work_dir"])
+        )
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode, Problem
+from orchestrator.models import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,24 +109,28 @@ def _say(
     output: Path,
 ) -> None:
     """Name each wheel that is missing, and say why."""
+    from orchestrator.report.text import one_line
+
     lacking = set(collected.lacking)
     for each in notes:
-        click.echo(f"note: {each}", err=True)
+        click.echo(f"note: {one_line(each)}", err=True)
     for result in seen.results:
         if result.id in lacking:
-            click.echo(f"{result.id}: {_why(result)}", err=True)
+            click.echo(f"{one_line(result.id)}: {_why(result)}", err=True)
     libraries = sum(each.library is not None for each in plan.targets)
     wheels = len(plan.targets) + len(plan.undetermined) - libraries
     click.echo(f"{wheels - len(lacking)} of {wheels} planned wheels are in {output}", err=True)
 
 
 def _why(result: Result) -> str:
+    from orchestrator.report.text import one_line
+
     failure = result.failure
     if failure is None:
         return result.status.value
-    step = f" in {failure.step}" if failure.step else ""
-    hint = f"\n  hint: {failure.hint}" if failure.hint else ""
-    return f"{failure.kind.value}{step}: {failure.message}{hint}"
+    step = f" in {one_line(failure.step)}" if failure.step else ""
+    hint = f"\n  hint: {one_line(failure.hint)}" if failure.hint else ""
+    return f"{failure.kind.value}{step}: {one_line(failure.message)}{hint}"
 
 
 def _summarise(seen: ResultsDocument) -> list[Problem]:
@@ -181,7 +186,7 @@ def _annotations(
 def _first_error(result: Result) -> str:
     """Return the line of the log that says what went wrong; empty where none does."""
     end = result.log_end
-    if end is None or end.error is None:
+    if end is None or end.error is None or result.status is not Status.FAILED:
         return ""
     for each in end.excerpts:
         if each.line <= end.error < each.line + len(each.text):

@@ -107,7 +107,7 @@ def command(  # noqa: PLR0913 - the options of the command line
     if form == "json":
         click.echo(written, nl=False)
     else:
-        click.echo(_text(form, plan, jobs, excluded=excluded))
+        click.echo(_text(form, plan, jobs, matrix, excluded=excluded))
     if form != "ids":  # an ID needs no version, so nobody was asked for one
         _say_unknown(workspace, plan)
 
@@ -127,14 +127,18 @@ def _selected(
     return workspace, plan
 
 
-def _text(form: str, plan: Plan, jobs: tuple[Job, ...], *, excluded: bool) -> str:
-    from orchestrator.ci import github
+def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, excluded: bool) -> str:
+    from orchestrator.ci import github, pipelines
     from orchestrator.report import plans
 
     if form == "ids":
         return "\n".join(plan.ids)
     if form == "github":
         return github.matrix(jobs)
+    if form == "gitlab":
+        return pipelines.gitlab(jobs, matrix=matrix.as_posix())
+    if form == "buildkite":
+        return pipelines.buildkite(jobs, matrix=matrix.as_posix())
     if form == "markdown":
         return plans.markdown(plan)
     return plans.excluded(plan) if excluded else plans.table(plan)

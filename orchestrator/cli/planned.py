@@ -21,6 +21,7 @@ from orchestrator.report.documents import read_plan
 from orchestrator.run.planned import planned_requests
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from orchestrator.cli.common import Workspace
@@ -37,13 +38,16 @@ def requests_of(workspace: Workspace, plan: Plan) -> tuple[BuildRequest, ...]:
     )
 
 
-def selected_by_plan(matrix: Path, path: Path, job_id: str) -> tuple[Workspace, Plan]:
+def selected_by_plan(
+    matrix: Path, path: Path, job_id: str, *, ours: Iterable[Path | None]
+) -> tuple[Workspace, Plan]:
     """Return the targets of one job of a plan that another machine made.
 
     Args:
         matrix: the matrix file.
         path: what ``orchestrator plan --save`` wrote.
         job_id: the job.
+        ours: where this run writes to, which may lie inside the source.
 
     Raises:
         ConfigError: it is no plan, has no such job, or what would be built here is not what it
@@ -54,7 +58,9 @@ def selected_by_plan(matrix: Path, path: Path, job_id: str) -> tuple[Workspace, 
         read(path, hint="`orchestrator plan --save FILE` writes one"), where=str(path)
     )
     job = job_of(document, job_id, where=str(path))
-    workspace = replace(open_workspace(matrix, document.channel), beside=(path.absolute(),))
+    workspace = open_workspace(matrix, document.channel)
+    beside = (path, workspace.root / "dist", workspace.root / WORK_DIR, *filter(None, ours))
+    workspace = replace(workspace, beside=tuple(each.absolute() for each in beside))
     unknown = sorted({*job.targets} - {*workspace.plan.ids})
     if unknown:
         raise ConfigError(

@@ -201,7 +201,8 @@ def _target_of(path: Path, workspace: Workspace) -> Target | None:
     from orchestrator.wheel.archive import WheelName
 
     targets = workspace.plan.targets
-    ids = {target for (name, _), target in targets_in(path.parent).items() if name == path.name}
+    there = targets_in(path.parent)
+    ids = {made.target_id for (name, _), made in there.items() if name == path.name}
     built = next((each for each in targets if each.id in ids), None)
     if built is not None:
         return built
@@ -357,8 +358,8 @@ class _Run:
 
         if self.dry_run:
             return Result(place=place.name, wheel=wheel, outcome=Outcome.WOULD)
-        why = "others are refused; --skip-refused sends it" if refused else ""
-        return Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=(why,))
+        why = ("others are refused; --skip-refused sends it",) if refused else ()
+        return Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=why)
 
     def _gated(self, to: str, place: Place, wheels: Sequence[Wheel]) -> list[Result | None]:
         """Return the end of each wheel that is not to be sent; None for those that are."""
@@ -367,8 +368,9 @@ class _Run:
         from orchestrator.publish.upload import surveyed as survey
 
         why = ""
+        known = [each for each in wheels if each.name and each.sha256]
         try:
-            held: Held = survey(place, wheels, self.cancel)
+            held: Held = survey(place, known, self.cancel) if known else gate.Held()
         except (LastingError, StoppedError) as error:
             held, why = gate.Held(), f"cannot be asked what it has: {error}"
         refusals = gate.refused(to, wheels, held, self.granted)
@@ -410,6 +412,9 @@ def _report(results: Sequence[Result], *, as_json: bool, interrupted: bool) -> i
     if as_json:
         click.echo(dumps(_document(results)), nl=False)
     _table(results)
+    unsent = [each.reasons for each in results if each.outcome is Outcome.NOT_SENT]
+    for why in dict.fromkeys(reason for reasons in unsent for reason in reasons):
+        click.echo(f"not sent: {why}", err=True)
     outcomes = {each.outcome for each in results}
     if interrupted:
         click.echo("interrupted", err=True)

@@ -39,7 +39,8 @@ class Destination:
 
 
 _PYPI = Destination(
-    platforms=r"manylinux(1|2010)_(x86_64|i686)"
+    platforms=r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+"
+    r"|manylinux(1|2010)_(x86_64|i686)"
     r"|manylinux2014_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x)"
     r"|manylinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x|riscv64)"
     r"|musllinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64le|s390x|riscv64)"

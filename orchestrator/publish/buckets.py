@@ -72,7 +72,9 @@ class Bucket:
                 elif claimed is None:
                     files[each.filename] = self._downloaded(each.filename)
                 else:
-                    files[each.filename] = claimed if size == each.size else ""
+                    # Ours by its hash, and of another size: not what it says.
+                    ours = claimed == each.sha256
+                    files[each.filename] = "" if ours and size != each.size else claimed
         return Held(files=files, begun=claims)
 
     def _downloaded(self, name: str) -> str:

@@ -181,13 +181,16 @@ class Index:
                 index, project, self._host.network, elsewhere=False, fresh=True
             )
         except EnvironmentProblemError as error:
-            raise PassingError("; ".join(map(str, error.problems))) from None
+            hint = "; --simple-url says where its simple API is, if not there"
+            what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
+            raise PassingError(what + ("" if self._address.repository else hint)) from None
 
     def _hash(self, file: simple_index.Listed, index: str) -> str:
         try:
             return simple_index.sha256_of(file, index, self._host.network) or ""
         except EnvironmentProblemError as error:
-            raise PassingError("; ".join(map(str, error.problems))) from None
+            what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
+            raise PassingError(what) from None
 
     def send(self, wheel: Wheel) -> None:
         """Run twine."""
@@ -224,26 +227,24 @@ class Index:
             env = {"TWINE_REPOSITORY": address.repository}
         else:
             env = {"TWINE_REPOSITORY_URL": address.url}
-        user, password = self._known()
-        if not password and trusted.available(self._environ):
-            user, password = _USER, self._token()
+        user, password = self._given()
+        if not password and trusted.available(self._environ) and (token := self._token()):
+            user, password = _USER, token
+        if not password and (found := self._netrc()):
+            user, password = found
         if password:
             env |= {"TWINE_USERNAME": user or _USER, "TWINE_PASSWORD": password}
         elif user:
             env["TWINE_USERNAME"] = user
         return env
 
-    def _known(self) -> tuple[str, str]:
-        """Return user and password that need not be asked for."""
+    def _given(self) -> tuple[str, str]:
+        """Return user and password as the URL or the environment says."""
         address = self._address
         if address.password:
             return address.user, address.password
         user = address.user or self._environ.get("TWINE_USERNAME", "")
-        if password := self._environ.get("TWINE_PASSWORD", ""):
-            return user, password
-        if not trusted.available(self._environ) and (found := self._netrc()):
-            return found
-        return user, ""
+        return user, self._environ.get("TWINE_PASSWORD", "")
 
     def _netrc(self) -> tuple[str, str] | None:
         home = Path(self._environ.get("HOME", "/nonexistent"))
@@ -273,7 +274,9 @@ class Index:
         """Return the address of the simple API, with the login of an index that is not public."""
         parts = urlsplit(index)
         mine = urlsplit(self._address.url)
-        user, password = self._known()
+        user, password = self._given()
+        if not password:
+            user, password = self._netrc() or ("", "")
         same = (parts.scheme, parts.netloc) == (mine.scheme, mine.netloc)
         if self._address.repository or not password or not same:
             return index

@@ -30,7 +30,7 @@ _TAKEN = re.compile(
 KNOWN = ("pypi", "testpypi")
 """Audiences of the public indexes: a token for one of them is shown to no other index."""
 
-_OK, _NOT_FOUND, _MORE = 200, 404, 300
+_OK, _MORE = 200, 300
 _SMALL = 1 << 20
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models import Status
 from orchestrator.report.summary import size
-from orchestrator.report.text import visible
+from orchestrator.report.text import no_command, one_line, visible
 from orchestrator.report.view import View
 from orchestrator.run.progress import duration
 
@@ -31,6 +31,9 @@ SYMBOLS = {
 }
 NONE = "·"
 
+_NOBODY = "@&#8203;"
+"""An @ that is no mention: a backslash before it would be gone before GitHub looks for names."""
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
 
@@ -52,14 +55,16 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, also in a table."""
-    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " ")).replace("\\<", "&lt;")
+    """Return a text that Markdown shows as it is, also in a table, and that calls nobody."""
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
+    return escaped.replace("\\@", _NOBODY)
 
 
 def code(text: str) -> str:
     """Return a name as code; as text where it would not stay in it."""
     shown = visible(text)
-    return f"`{shown}`" if shown.strip() and not set(shown) & set("`|\n\\") else escape(text)
+    stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
+    return f"`{shown}`" if stays else escape(text)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -115,7 +120,7 @@ def _failures(view: View) -> Iterator[str]:
 
 def _failure(result: Result) -> Iterator[str]:
     failure = result.failure
-    message = "" if failure is None else f": {visible(failure.message)}"
+    message = "" if failure is None else f": {failure.message}"
     yield "<details>"
     yield (
         f"<summary>{SYMBOLS[result.status]} <code>{_html(result.id)}</code>{_html(message)}"
@@ -127,7 +132,7 @@ def _failure(result: Result) -> Iterator[str]:
         yield ""
     if result.log_end is not None:
         text = [
-            visible(line)
+            no_command(visible(line))
             for number, each in enumerate(result.log_end.excerpts)
             for line in (*(["[...]"] if number else []), *each.text)
         ]
@@ -141,7 +146,8 @@ def _failure(result: Result) -> Iterator[str]:
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return no_command(escaped).replace("@", _NOBODY)
 
 
 def _fence(lines: Iterable[str]) -> str:

@@ -464,6 +464,7 @@ class Session:
             published=keeper.published,
             stopped=None if stopped is None else lambda stop: stopped(stop, self.cancel),
         )
+        pace = self._pace(keeper.took(missing))
         earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
         results |= dict(
@@ -482,7 +483,7 @@ class Session:
                     for each in missing
                 },
                 worker,
-                pace=self._pace() if stopped is None else _once(self._pace()),
+                pace=pace if stopped is None else _once(pace),
                 without=lambda target_id, because: _without_build(
                     requests[target_id].target, choices[target_id], Status.CANCELLED, because
                 ),
@@ -531,14 +532,14 @@ class Session:
         if wheel is not None and self._compared is not None:
             self._compared(against(earlier, wheel, places.output))
 
-    def _pace(self) -> Pace:
+    def _pace(self, took: Mapping[TargetId, float] | None = None) -> Pace:
         options = self._options
         return Pace(
             machine=capacity(),
             jobs=options.jobs,
             settings=self._inputs.run,
             fail_fast=options.fail_fast,
-            seconds=options.seconds,
+            seconds={**(took or {}), **options.seconds},
             deadline=options.deadline,
         )
 

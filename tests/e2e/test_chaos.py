@@ -246,6 +246,10 @@ class Place:
             assert names(self.store / folder) == []
         assert self.containers() == []
         assert self.mounts() == []
+        # What podman leaves behind to clean up after a container takes a moment more.
+        patience = time.monotonic() + 30
+        while self.processes() and time.monotonic() < patience:
+            time.sleep(0.1)
         assert self.processes() == {}
 
     def end(self) -> None:

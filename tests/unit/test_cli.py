@@ -435,10 +435,12 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
     ]
     assert document["schema"] == 1
+    assert document["matrix"] == "matrix.toml"
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]
     key, host_key = target.pop("key"), target.pop("host_key")
-    assert target.pop("line") == 18
+    assert re.fullmatch("[0-9a-f]{64}", host_key)
+    assert host_key != key
     assert target == {
         "id": "cp312-manylinux_s390x-cu130",
         "python": "cp312",
@@ -459,6 +461,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "needs": [],
         "library": None,
         "publish": [],
+        "line": 18,
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
     assert len(key) == len(host_key) == 64

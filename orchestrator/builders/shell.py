@@ -1,4 +1,7 @@
-"""What the programs in a container took of the processor: the engine's client does not know."""
+"""The shell that runs cibuildwheel's commands in a container, and what such a container has used.
+
+The engine's client does not know what the programs in there took of the processor.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orchestrator.host.process import Captured
 
-_SCRIPT = Path(__file__).parent / "scripts" / "cpu_time.sh"
-_THERE = "/opt/orchestrator-times"
-_FOLDER, _FILE = "times", "spent"
+_SCRIPT = Path(__file__).parent / "scripts" / "shell.sh"
+_THERE = "/opt/orchestrator-shell"
+_FOLDER, _FILE = "shell", "times"
 
 _SPENT = re.compile(r"(\d+)m([\d.]+)s")
 """A time as bash's ``times`` writes it."""
@@ -27,7 +30,7 @@ cat "/sys/fs/cgroup$own/cpu.stat" 2>/dev/null || cat /sys/fs/cgroup/cpuacct/cpua
 """Prints what the kernel counts for a control group of version 2 or 1 (cgroups(7))."""
 
 
-def shell_args(scratch: Path) -> tuple[str, ...]:
+def args(scratch: Path) -> tuple[str, ...]:
     """Return arguments for a container whose process 1 is the bash that runs everything else.
 
     Args:
@@ -42,8 +45,8 @@ def shell_args(scratch: Path) -> tuple[str, ...]:
     )
 
 
-def of_shell(scratch: Path) -> float | None:
-    """Return the seconds of a container that `shell_args` made; None where bash could not say."""
+def spent(scratch: Path) -> float | None:
+    """Return the seconds of a container that `args` made; None where bash could not say."""
     try:
         said = (scratch / _FOLDER / _FILE).read_text(encoding="utf-8")
     except OSError:
@@ -52,7 +55,7 @@ def of_shell(scratch: Path) -> float | None:
     return sum(60 * int(minutes) + float(seconds) for minutes, seconds in times) or None
 
 
-def of_account(said: Captured) -> float | None:
+def counted(said: Captured) -> float | None:
     """Return the seconds of everything in a container; None where it could not see them.
 
     Args:
