@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orchestrator
 from orchestrator.builders.cibuildwheel import image_reference
-from orchestrator.host import identity
-from orchestrator.models import BackendName
+from orchestrator.host import identity, zig
+from orchestrator.models import BackendName, CompilerKind
 from orchestrator.plan import digest, request_content
 from orchestrator.store.record import FORMAT
 
@@ -137,6 +137,8 @@ class Surroundings:
         found = self._pythons[target.python]
         if found is None:
             return None
+        if target.compiling.compiler is CompilerKind.ZIG:
+            place |= {"zig": zig.lock_digest()}
         return place | {
             "python": {
                 "version": found.version,

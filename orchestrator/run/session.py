@@ -24,12 +24,14 @@ from orchestrator.builders.compiler_cache import (
 from orchestrator.builders.contained import Contained, show_left
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
+from orchestrator.builders.drivers import zig_names
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import SourceError
+from orchestrator.builders.zig_steps import ZigDirect
+from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process
+from orchestrator.host import interpreters, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -365,7 +367,23 @@ class Session:
             cancel=self.cancel,
             find=self._find_interpreter,
             find_here=self._find_here,
+            find_zig=partial(self._find_zig, log),
         )
+
+    def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
+        """Find or fetch zig."""
+        host = self._host
+        try:
+            return zig.provide(
+                host.cache_dir,
+                host.toolchain,
+                host.network,
+                log,
+                environ=self._environ,
+                cancel=self.cancel,
+            )
+        except EnvironmentProblemError as error:
+            return error.problems[0]
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
@@ -532,6 +550,9 @@ class Session:
         names = compiler_names(target)
         if choice.container is not None:
             return partial(cache.in_container, target, found=survey.programs(target, names))
+        if choice.zig is not None:
+            own = f"zig {choice.zig.digest} {target.compiling.baseline}"
+            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=own)
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
@@ -542,7 +563,7 @@ class Session:
         create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
-        if choice.container is not None and engine is not None:
+        if (choice.container or choice.tested_in) is not None and engine is not None:
             shop = Shop(
                 host=self._host,
                 engine=engine,
@@ -561,16 +582,17 @@ class Session:
                 create_args=create_args,
                 label=label,
             )
-        if shop is not None:
+        if shop is not None and choice.zig is None:
             return Contained(shop=shop)
         found = survey.pythons
-        return Direct(
+        direct = Direct(
             host=self._host,
             interpreters={
                 tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
             },
             include_dirs={tag: each.include_dirs for tag, each in found.items()},
         )
+        return direct if choice.zig is None else ZigDirect(direct=direct, zig=choice.zig, shop=shop)
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}
