@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
+SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "smoke.py"
 
 _SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
@@ -69,6 +70,28 @@ class Contained:
                 return made
         except ContainerError as refused:
             return refused.failure
+
+
+def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
+    """Load, import and test a wheel of this host in a container of its target's image.
+
+    Args:
+        shop: makes containers.
+        job: what was built; its limits hold here too.
+        wheel: the wheel.
+
+    Raises:
+        StepFailed: the wheel does not load there, the test fails, or the engine refuses.
+    """
+    # Nothing is compiled there.
+    job = replace(job, compilers=None)
+    try:
+        with shop.container(job, IDLE, step="test") as container:
+            container.start()
+            container.put(f"{job.source}/.", PROJECT)
+            _ContainerSteps(shop.host, job, container).prove_foreign(wheel)
+    except ContainerError as refused:
+        raise StepFailed(refused.failure) from None
 
 
 def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
@@ -177,6 +200,28 @@ class _ContainerSteps(Steps):
             again=again,
             place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
         )
+
+    def prove_foreign(self, wheel: Path) -> None:
+        """Load, import and test a wheel that was built elsewhere.
+
+        Raises:
+            StepFailed: it does not load, or the test fails.
+        """
+        options = self._options(self.builder())
+        place = f"{self.scratch}/{wheel.name}"
+        self.give(wheel, place)
+        self.enter("test")
+        if self.target.steps.smoke:
+            self._smoke(place)
+        self.prove(place, options)
+
+    def _smoke(self, wheel: str) -> None:
+        self.job.log(f"importing under {self._container.shop.engine.name}")
+        python = f"{self.tester(self.target.python)}/python"
+        self.run([python, "-m", "pip", "install", "-q", wheel])
+        self.give(SMOKE_SCRIPT, f"{_SCRATCH}/smoke.py")
+        name = Path(wheel).name.partition("-")[0]
+        self.run([python, "-I", f"{_SCRATCH}/smoke.py", name], cwd=_SCRATCH)
 
     def left(self, failure: Failure, ended: Ended) -> Stop:
         """Return how to open a shell in the container where cibuildwheel stopped.
