@@ -685,6 +685,25 @@ class CompilerCacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """How a target was compiled whose architecture is not this machine's.
+
+    Attributes:
+        emulation: how much was emulated.
+        compiler: what compiled, in words.
+        why: why everything was emulated where that was not planned; else empty.
+        native: compilations and links that a native compiler did; None where nobody counted.
+        emulated: calls of it that were left to the image's own compiler; None where nobody counted.
+    """
+
+    emulation: EmulationMode
+    compiler: str
+    why: str = ""
+    native: int | None = None
+    emulated: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What a target's container is made by, and of.
 
@@ -727,6 +746,7 @@ class BuildResult:
         parts: the parts of its planned version, with where each one came from.
         container: what its container was made by and of; None without one.
         compiler_cache: what the compiler cache did; None where the build had none.
+        compiled: how it was compiled for a foreign architecture; None for this machine's own.
         started: when the last attempt started, in seconds since the epoch; None if it never did.
         steps: (name, wall-clock seconds) of each step of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
@@ -749,6 +769,7 @@ class BuildResult:
     parts: tuple[VersionPart, ...] = ()
     container: Container | None = None
     compiler_cache: CompilerCacheStats | None = None
+    compiled: Compiled | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

@@ -109,7 +109,8 @@ class Job:
         log: takes one line for the target's log.
         step: told the name of each step as it begins.
         cancel: stops the job's programs when set.
-        compilers: how the build reaches the compiler cache; None for a build without.
+        compilers: how the build reaches the compiler cache and native compilers; None for a build
+            without.
         course: knows the limits of the target and its steps.
         parallel: variables that say how many programs the build may run at once. They are no part
             of the request: they change how long it takes, and not what comes out. What the matrix

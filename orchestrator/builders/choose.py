@@ -6,20 +6,33 @@ import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.accelerate import Image
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, examine, host_arch, how
-from orchestrator.models import BackendName, Container, Failure, FailureKind, Libc, Target, TargetId
+from orchestrator.models import (
+    BackendName,
+    Compiled,
+    CompilerKind,
+    Container,
+    EmulationMode,
+    Failure,
+    FailureKind,
+    Libc,
+    Target,
+    TargetId,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from orchestrator.builders.accelerate import Native
     from orchestrator.builders.base import Host
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Arch, BuilderFacts
+    from orchestrator.models import Arch, BuilderFacts, Compiling
 
 _NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
@@ -36,12 +49,16 @@ class Choice:
         reason: why that one (and why not the other).
         failure: why nothing can.
         container: what its container is made by and of; None when it is built on this host.
+        native: native compilers for that container; None without.
+        compiled: how it is compiled for a foreign architecture; None for this machine's own.
     """
 
     backend: BackendName | None
     reason: str
     failure: Failure | None = None
     container: Container | None = None
+    native: Native | None = None
+    compiled: Compiled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +90,7 @@ class Survey:
         cancel: stops a pull.
         find: looks for the interpreter of a python tag, and fetches it if need be.
         find_here: looks for one that is on this machine already.
+        accelerate: makes native compilers for an image, or says why there are none.
     """
 
     host: Host
@@ -84,12 +102,14 @@ class Survey:
     cancel: Cancel
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
+    accelerate: Callable[[Image, Compiling], Native | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
+    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -182,6 +202,24 @@ class Survey:
             image_id=check.id,
             digest=check.digest,
         )
+
+    def native(self, target: Target) -> Native | Problem:
+        """Native compilers for a target's container, once `no_container` found none wanting."""
+        chosen, key = self.engine.chosen, self._key(target)
+        if chosen is None:
+            return _joined(self.engine.problems)
+        wanted = (*key, target.compiling)
+        if wanted not in self._natives:
+            image = Image(
+                engine=chosen.name,
+                args=self._args(chosen),
+                reference=key[0],
+                id=self._images[key].id,
+                arch=target.arch,
+                env=self.env,
+            )
+            self._natives[wanted] = self.accelerate(image, target.compiling)
+        return self._natives[wanted]
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         """What will not be as asked for in a target's container although it runs."""
@@ -300,12 +338,34 @@ def choose(
         decide = _decide if target.library is None else _decide_library
         lacking = next((each for each in target.needs if choices[each].backend is None), None)
         if lacking is None:
-            choices[target.id] = decide(target, survey=survey, wanted=wanted)
+            choice = decide(target, survey=survey, wanted=wanted)
+            choices[target.id] = _compiled(choice, target, survey)
         else:
             choices[target.id] = _unavailable(
                 Problem(what=f"it needs {lacking}, which cannot be built here")
             )
     return choices
+
+
+def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
+    """Add what compiles a target whose container is emulated: natively where it may and can be."""
+    if choice.container is None or how(host_arch(), target.arch) is not Execution.EMULATED:
+        return choice
+    planned = target.compiling
+    if planned.emulation is not EmulationMode.ACCELERATED:
+        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
+        return replace(choice, compiled=full)
+    native = survey.native(target)
+    if isinstance(native, Problem) and planned.compiler is CompilerKind.ZIG:
+        return _unavailable(native)  # gcc would make another wheel, perhaps of another tag
+    if isinstance(native, Problem):
+        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
+        return replace(choice, compiled=full)
+    compiled = Compiled(emulation=EmulationMode.ACCELERATED, compiler=native.what)
+    return replace(choice, native=native, compiled=compiled)
+
+
+_EMULATED = "the image's own compiler under QEMU"
 
 
 def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:

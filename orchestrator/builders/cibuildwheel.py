@@ -276,7 +276,7 @@ def options(
     Args:
         request: what to build.
         repair_with: how the repair script is started where the build runs (`repairer`).
-        compilers: how the build reaches the compiler cache.
+        compilers: how the build reaches the compiler cache, and native compilers.
     """
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
@@ -308,7 +308,7 @@ def environment_option(target: Target, *, epoch: int, compilers: Access | None =
     if compilers is not None:
         # After the target's own PATH, which `$PATH` then holds.
         words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words.append(f'PATH="{compilers.links}:$PATH"')
+        words.append(f'PATH="{compilers.path}:$PATH"')
     return " ".join(words)
 
 

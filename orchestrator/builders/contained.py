@@ -33,7 +33,7 @@ _SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 _TEST_FOLDER = "test_cwd"
 """Where cibuildwheel runs a test, beside the test's virtual environment."""
 
-_IDLE = ("tail", "-f", "/dev/null")
+IDLE = ("tail", "-f", "/dev/null")
 """Keeps the container; coreutils and busybox have it."""
 
 _SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
@@ -59,7 +59,7 @@ class Contained:
         grafts = job.request.target.steps.repair == "auditwheel"
         mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
         try:
-            with self.shop.container(job, _IDLE, step="start", mounts=mounts) as container:
+            with self.shop.container(job, IDLE, step="start", mounts=mounts) as container:
                 job.step("start")
                 container.start()
                 job.step("copy")

@@ -201,7 +201,8 @@ def _target_of(path: Path, workspace: Workspace) -> Target | None:
     from orchestrator.wheel.archive import WheelName
 
     targets = workspace.plan.targets
-    ids = {target for (name, _), target in targets_in(path.parent).items() if name == path.name}
+    there = targets_in(path.parent)
+    ids = {made.target_id for (name, _), made in there.items() if name == path.name}
     built = next((each for each in targets if each.id in ids), None)
     if built is not None:
         return built

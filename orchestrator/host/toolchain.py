@@ -410,7 +410,7 @@ class _Maker:
         *pythons: Path,
     ) -> None:
         """Have pip download the wheels of a platform."""
-        env = self._child_env(scratch) | self.network.child_env() | _PIP_ENV
+        env = self._child_env(scratch) | self.network.child_env() | PIP_ENV
         command = wheelhouse.find_pip((*pythons, Path(_own_python())), env=env, scratch=scratch)
         arguments = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=into)
         self.say(f"downloading wheels for Python 3.{platform.minor} on {platform.arch}")
@@ -478,7 +478,7 @@ class _Maker:
             raise failed(f"could not {what}{ending(done)}", tail.text)
 
 
-_PIP_ENV = {
+PIP_ENV = {
     # A user's pip.conf may hold options that make no sense here.
     "PIP_REQUIRE_VIRTUALENV": "0",
     "PIP_USER": "0",
@@ -486,10 +486,16 @@ _PIP_ENV = {
 }
 
 
+def locked_store(
+    cache_dir: Path, say: Progress, cancel: Cancel
+) -> contextlib.AbstractContextManager[int]:
+    """Hold the file lock of all environments."""
+    return locked_folder(store(cache_dir), say, cancel)
+
+
 @contextlib.contextmanager
-def locked_store(cache_dir: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
-    """Hold the file lock; the kernel releases it when all who have it open are gone."""
-    place = store(cache_dir)
+def locked_folder(place: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
+    """Hold a directory's file lock; the kernel releases it when all who have it open are gone."""
     place.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -484,6 +484,21 @@ class Compilations(Document):
     """Compilations that had to be done."""
 
 
+class Compiled(Document):
+    """How a target was compiled whose architecture is not that of the machine."""
+
+    emulation: str
+    """`full`, `accelerated` or `cross`."""
+    compiler: str
+    """What compiled, in words."""
+    why: str
+    """Why everything was emulated; empty where it was not."""
+    native: int | None
+    """Compilations and links of a native compiler; null where nobody counted."""
+    emulated: int | None
+    """Calls of it that were left to the image's own compiler; null where nobody counted."""
+
+
 class Container(Document):
     """What a target's container was made by, and of."""
 
@@ -566,6 +581,8 @@ class Result(Document):
     """The parts of its planned version, with where each one came from."""
     compiler_cache: Compilations | None = None
     """What the compiler cache did; null where the build had none."""
+    compiled: Compiled | None = None
+    """How it was compiled for a foreign architecture; null for the machine's own."""
     wheel: Wheel | None
     """The wheel in `dist/`; null when there is none."""
     rejected: str | None = None

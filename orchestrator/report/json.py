@@ -303,6 +303,7 @@ def result(
         "duration": round(outcome.duration, 3),
         "version_parts": [_part(each) for each in outcome.parts],
         "compiler_cache": _compilations(outcome.compiler_cache),
+        "compiled": None if outcome.compiled is None else asdict(outcome.compiled),
         "wheel": None if outcome.wheel is None else wheel(outcome.wheel),
         "rejected": _relative(outcome.rejected, root),
         "log": _relative(outcome.log, root),

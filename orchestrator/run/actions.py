@@ -34,6 +34,8 @@ Place = dict[str, Any]
 MAKERS = ("builders", "host", "wheel", "run/worker.py")
 """The parts of this program that have a hand in a wheel's bytes, or say whether it is good."""
 
+_SOURCES = frozenset({".py", ".c", ".cpp", ".sh"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
@@ -80,8 +82,8 @@ def builder() -> str:
     root = Path(orchestrator.__file__).parent
     total = hashlib.sha256()
     for part in MAKERS:
-        files = [root / part] if part.endswith(".py") else (root / part).rglob("*.py")
-        for file in sorted(files):
+        files = [root / part] if part.endswith(".py") else (root / part).rglob("*")
+        for file in sorted(each for each in files if each.suffix in _SOURCES):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
     return f"{orchestrator.__version__}+{total.hexdigest()[:16]}"

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import accelerate
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -25,11 +26,12 @@ from orchestrator.builders.contained import Contained, show_left
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.library import LibraryBuilder
+from orchestrator.builders.smoke import Smoked
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import SourceError
+from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process
+from orchestrator.host import interpreters, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Backend, Host, Stop
+    from orchestrator.errors import Problem
     from orchestrator.models import BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
@@ -366,7 +369,33 @@ class Session:
             cancel=self.cancel,
             find=self._find_interpreter,
             find_here=self._find_here,
+            accelerate=self._accelerator(log).make,
         )
+
+    def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
+        host = self._host
+        return accelerate.Maker(
+            cache_dir=host.cache_dir,
+            patchelf=host.toolchain.bin / "patchelf",
+            zig=partial(self._find_zig, log),
+            env={**host.env, **host.network.child_env()},
+            say=log,
+        )
+
+    def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
+        """Find or fetch zig."""
+        host = self._host
+        try:
+            return zig.provide(
+                host.cache_dir,
+                host.toolchain,
+                host.network,
+                log,
+                environ=self._environ,
+                cancel=self.cancel,
+            )
+        except EnvironmentProblemError as error:
+            return error.problems[0]
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
@@ -446,6 +475,7 @@ class Session:
                         backend=self._backend(requests[each], choices[each], survey, places),
                         reason=choices[each].reason,
                         container=choices[each].container,
+                        compiled=choices[each].compiled,
                         compilers=self._compilers(
                             cache, requests[each].target, survey, choices[each], own
                         ),
@@ -529,12 +559,20 @@ class Session:
     def _compilers(
         cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
     ) -> Compilers | None:
-        """Return what opens the cache for a target's build, None where it has one of its own."""
+        """Return what opens cache and native compilers for a target's build, None for neither.
+
+        A project that brings a compiler cache of its own gets none of ours.
+        """
+        native = choice.native
         if cache is None or own_launcher(target, pyproject):
-            return None
+            return None if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
-            return partial(cache.in_container, target, found=survey.programs(target, names))
+            found = survey.programs(target, names)
+            if native is None:
+                return partial(cache.in_container, target, found=found)
+            own = partial(cache.in_container, target, found=found, compiler=native.identity)
+            return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
@@ -542,7 +580,6 @@ class Session:
     ) -> Backend:
         """Return what builds a target, as `choose` decided."""
         label = f"{LABEL}={places.run.name}"
-        create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
         if choice.container is not None and engine is not None:
@@ -550,18 +587,26 @@ class Session:
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
+        builds = self._wheel_builder(choice, survey, shop, label)
+        smoke = choice.native is not None and request.target.steps.smoke
+        return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
+
+    def _wheel_builder(
+        self, choice: Choice, survey: Survey, shop: Shop | None, label: str
+    ) -> Backend:
+        engine = survey.known_engine
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
                 show=partial(show_left, shop) if shop is not None and self._stopped else None,
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if shop is not None:

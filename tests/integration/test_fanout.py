@@ -27,7 +27,7 @@ with open(os.environ["BUILT"], "a") as stream:
     stream.write(kind + "\\n")
 mended = os.path.exists(os.environ["MENDED"])
 if kind == "bad" and not mended:
-    sys.exit("this one fails")
+    sys.exit("this one fails\\n::set-output name=x::y\\n##[error]z")
 if kind == "slow" and not mended:
     time.sleep(600)
 pathlib.Path("tiny.c").write_text('''
@@ -105,6 +105,7 @@ def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_miss
     jobs = cloud.run(inputs)
 
     assert jobs["plan"].ok, jobs["plan"].log
+    assert "### Coverage" in jobs["plan"].summary
     assert [each for each in cloud.ran if each != "collect"] == [
         *("plan", "build 01", "build 02", "build 03"),
     ]
@@ -118,6 +119,14 @@ def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_miss
     assert statuses(late / "dist")["slow"] != "ok"
     assert (late / f"work/logs/{identity('slow')}.log").is_file()
 
+    # Nothing that a build says is a command; what begins so is ours.
+    log = jobs["build 02"].log
+    assert ": :set-output name=x::y" in log
+    assert {line.partition(" ")[0] for line in log.splitlines() if line.startswith("::")} <= {
+        f"::group::{identity('bad')}:",
+        "::endgroup::",
+    }
+
     # What there is, is collected all the same; what is missing is named.
     collect = jobs["collect"]
     assert not collect.ok
@@ -130,7 +139,7 @@ def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_miss
     # "Re-run failed jobs"
     (cloud.root.parent / "mended").touch()
     before = built(cloud)
-    cloud.run(inputs)
+    cloud.run(inputs | {"stop-after": 30})
 
     assert cloud.ran == ["build 02", "build 03", "collect"]
     assert all(each.ok for each in cloud.jobs.values()), cloud.jobs["collect"].log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -512,6 +513,23 @@ def test_runners(arch: str, runner: str, *, emulated: bool) -> None:
     found = target("", axes=with_arch(arch))
 
     assert (found.runner, found.emulated) == ((runner,), emulated)
+
+
+@pytest.mark.parametrize(
+    ("labels", "emulated"),
+    [
+        ('"ubuntu-24.04"', True),
+        ('"ubuntu-22.04-arm"', False),
+        ('["self-hosted", "linux", "arm64"]', False),
+    ],
+)
+def test_a_hosted_runner_of_another_architecture_needs_qemu(labels: str, *, emulated: bool) -> None:
+    rule = f'[[override]]\nwhen = {{ arch = "aarch64" }}\nrunner = {labels}'
+    found = target(rule, axes=with_arch("aarch64"))
+
+    assert found.emulated is emulated
+    assert found.cost == (8.0 if emulated else 1.0)
+    assert found.runner == tuple(re.findall(r'"([^"]+)"', labels))
 
 
 def test_a_runner_of_the_user_is_taken_to_be_native() -> None:

@@ -1,0 +1,893 @@
+/* The compiler driver that builds for another architecture, or another libc, call.
+ *
+ * One native, static program under many names (cc, g++, aarch64-linux-gnu-gcc, ar, ...). It reads
+ * `compiler.conf` in its own directory, changes the arguments, and becomes the real program. It is
+ * native and static, and needs no libc, because it also runs inside containers of other
+ * architectures and distributions; a script there would be emulated, once for each file compiled.
+ *
+ * compiler.conf, one setting a line, the value is the rest of the line:
+ *
+ *     mode zig                  translate what zig refuses; `gcc` hands arguments on as they are
+ *     machine aarch64           architecture of what is compiled
+ *     native                    code for this very CPU (-march=native) is wanted
+ *     env NAME=VALUE            put into the environment of the real program
+ *     tool cc                   what the names ending in `cc` and `gcc` stand for; also c++, ar, ...
+ *     exec /path/of/zig         ... its program, and then its first arguments, one a line
+ *     exec cc
+ *     first -I/target/include   argument of every compilation and link, before all others
+ *     last -idirafter           the same, after all others
+ *     link -Wl,-S               argument of links alone, after all others
+ *     drop-below /usr/include   leave out -I, -isystem, -L, ... of this directory and those below
+ *     library /usr/lib          directory searched for -l:FILE and by -print-file-name
+ *     answer -dumpmachine aarch64-linux-gnu      print that, and do nothing else
+ *
+ *     log /path                 gets a line for each call: `native`, or `own`
+ *
+ * In gcc's mode also:
+ *
+ *     own g++ /usr/bin/g++      program of that name that is not ours: it answers what is asked, and
+ *                               gets what is neither C nor C++, or for this very CPU
+ *     headers CPLUS_INCLUDE_PATH=/a:/b    where the headers of a language are
+ */
+
+typedef unsigned long size;
+typedef unsigned char byte;
+
+/* ---- the kernel */
+
+enum { AT_CWD = -100, CLOSE_ON_EXEC = 02000000 };
+
+#if defined(__x86_64__)
+enum { READ = 0, WRITE = 1, MMAP = 9, EXECVE = 59, EXIT = 231, OPENAT = 257, READLINKAT = 267,
+       FACCESSAT = 269, MEMFD = 319 };
+static long call(long n, long a, long b, long c, long d, long e, long f)
+{
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "+a"(n)
+                     : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return n;
+}
+__asm__(".globl _start\n_start:\n mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
+#elif defined(__aarch64__)
+enum { READ = 63, WRITE = 64, MMAP = 222, EXECVE = 221, EXIT = 94, OPENAT = 56, READLINKAT = 78,
+       FACCESSAT = 48, MEMFD = 279 };
+static long call(long n, long a, long b, long c, long d, long e, long f)
+{
+    register long x8 __asm__("x8") = n;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+}
+__asm__(".globl _start\n_start:\n mov x0, sp\n bl begin\n");
+#else
+#error "this host has no compiler driver yet: its system calls are missing here"
+#endif
+
+/* Compilers make calls of these on their own. */
+void *memset(void *to, int value, size n)
+{
+    for (byte *p = to; n--;) *p++ = (byte)value;
+    return to;
+}
+void *memcpy(void *restrict to, const void *restrict from, size n)
+{
+    byte *p = to;
+    for (const byte *q = from; n--;) *p++ = *q++;
+    return to;
+}
+size strlen(const char *s)
+{
+    size n = 0;
+    while (s[n]) n++;
+    return n;
+}
+
+static void write_all(int fd, const char *text, size n)
+{
+    while (n) {
+        long done = call(WRITE, fd, (long)text, (long)n, 0, 0, 0);
+        if (done <= 0) return;
+        text += done;
+        n -= (size)done;
+    }
+}
+static void say(int fd, const char *text) { write_all(fd, text, strlen(text)); }
+static _Noreturn void leave(int status)
+{
+    call(EXIT, status, 0, 0, 0, 0, 0);
+    __builtin_unreachable();
+}
+
+static const char *own_name = "compiler";
+
+static _Noreturn void refuse(const char *what, const char *which, const char *why)
+{
+    say(2, own_name), say(2, ": error: "), say(2, what), say(2, which), say(2, ": "), say(2, why);
+    say(2, "\n");
+    leave(1);
+}
+
+/* ---- memory and text; nothing is ever freed */
+
+static char *room;
+static size room_left;
+
+static void *take(size n)
+{
+    n = (n + 15) & ~15ul;
+    if (n > room_left) {
+        size chunk = n > (1ul << 20) ? n : (1ul << 20);
+        long got = call(MMAP, 0, (long)chunk, 3 /* read, write */, 0x22 /* private, anonymous */, -1, 0);
+        if (got < 0 && got > -4096) refuse("out of memory", "", "the kernel gives no more");
+        room = (char *)got;
+        room_left = chunk;
+    }
+    char *p = room;
+    room += n;
+    room_left -= n;
+    return p;
+}
+
+static int same(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+/* What follows a prefix; 0 where the text begins otherwise. */
+static char *after(const char *text, const char *prefix)
+{
+    while (*prefix)
+        if (*text++ != *prefix++) return 0;
+    return (char *)text;
+}
+static int ends(const char *text, const char *suffix)
+{
+    size n = strlen(text), m = strlen(suffix);
+    return n >= m && same(text + n - m, suffix);
+}
+static char *find(const char *text, char c)
+{
+    for (; *text; text++)
+        if (*text == c) return (char *)text;
+    return 0;
+}
+static int is_in(const char *text, const char *const *list)
+{
+    for (; *list; list++)
+        if (same(text, *list)) return 1;
+    return 0;
+}
+static int begins_with_any(const char *text, const char *const *list)
+{
+    for (; *list; list++)
+        if (after(text, *list)) return 1;
+    return 0;
+}
+static char *copy(const char *text, size n)
+{
+    char *made = take(n + 1);
+    memcpy(made, text, n);
+    made[n] = 0;
+    return made;
+}
+static char *join(const char *a, const char *b)
+{
+    size n = strlen(a), m = strlen(b);
+    char *made = take(n + m + 1);
+    memcpy(made, a, n);
+    memcpy(made + n, b, m + 1);
+    return made;
+}
+
+typedef struct {
+    char **at;
+    size n, room;
+} List;
+
+static void add(List *list, const char *text)
+{
+    if (list->n + 1 >= list->room) {
+        size room = list->room ? list->room * 2 : 64;
+        char **at = take(room * sizeof *at);
+        if (list->n) memcpy(at, list->at, list->n * sizeof *at);
+        list->at = at;
+        list->room = room;
+    }
+    list->at[list->n++] = (char *)text;
+    list->at[list->n] = 0;
+}
+static void add_all(List *list, const List *more)
+{
+    for (size i = 0; i < more->n; i++) add(list, more->at[i]);
+}
+
+/* The contents of a file; 0 where it cannot be read. */
+static char *contents(const char *path)
+{
+    long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
+    if (fd < 0) return 0;
+    size n = 0, size_now = 1 << 14;
+    char *text = take(size_now);
+    for (;;) {
+        long got = call(READ, fd, (long)(text + n), (long)(size_now - n - 1), 0, 0, 0);
+        if (got < 0) return 0;
+        if (got == 0) break;
+        n += (size)got;
+        if (size_now - n - 1 == 0) {
+            char *larger = take(size_now * 2);
+            memcpy(larger, text, n);
+            text = larger;
+            size_now *= 2;
+        }
+    }
+    text[n] = 0;
+    return text;
+}
+static int exists(const char *path)
+{
+    return call(FACCESSAT, AT_CWD, (long)path, 0, 0, 0, 0) == 0;
+}
+
+/* ---- the configuration */
+
+typedef struct {
+    int zig, native;
+    const char *machine, *log, *own;
+    List headers, env, exec, first, last, link, drop, library, answer;
+} Config;
+
+static Config config;
+
+/* The tool that a name stands for, without a triplet in front or a version behind. */
+static const char *tool_of(const char *name)
+{
+    static const char *const c[] = {"cc", "gcc", "clang", "c99", "c11", "c17", 0};
+    static const char *const cxx[] = {"c++", "g++", "clang++", 0};
+    static const char *const others[] = {"ar", "ranlib", "ld", "nm", "strip", "objcopy", "objdump",
+                                         "readelf", "as", "cpp", 0};
+    size n = strlen(name);
+    while (n && ((name[n - 1] >= '0' && name[n - 1] <= '9') || name[n - 1] == '.')) n--;
+    char *plain = n && name[n - 1] == '-' ? copy(name, n - 1) : copy(name, strlen(name));
+    /* Longest first: `aarch64-linux-gnu-gcc-ar` is ar. */
+    for (char *part = plain; part; part = find(part, '-') ? find(part, '-') + 1 : 0) {
+        if (is_in(part, c)) return "cc";
+        if (is_in(part, cxx)) return "c++";
+        if (is_in(part, others)) return part;
+    }
+    return plain;
+}
+
+static void read_config(const char *path, const char *tool)
+{
+    char *text = contents(path);
+    if (!text) refuse("no configuration: ", path, "cannot be read");
+    int ours = 0;
+    while (*text) {
+        char *end = find(text, '\n');
+        char *next = end ? end + 1 : text + strlen(text);
+        if (end) *end = 0;
+        char *blank = find(text, ' ');
+        char *value = blank ? blank + 1 : text + strlen(text);
+        if (blank) *blank = 0;
+        if (same(text, "mode")) config.zig = same(value, "zig");
+        else if (same(text, "machine")) config.machine = value;
+        else if (same(text, "native")) config.native = 1;
+        else if (same(text, "env")) add(&config.env, value);
+        else if (same(text, "log")) config.log = value;
+        else if (same(text, "own")) {
+            char *rest = after(value, own_name);
+            if (rest && *rest == ' ') config.own = rest + 1;
+        }
+        else if (same(text, "headers")) add(&config.headers, value);
+        else if (same(text, "tool")) ours = same(value, tool);
+        else if (same(text, "exec")) { if (ours) add(&config.exec, value); }
+        else if (same(text, "first")) add(&config.first, value);
+        else if (same(text, "last")) add(&config.last, value);
+        else if (same(text, "link")) add(&config.link, value);
+        else if (same(text, "drop-below")) add(&config.drop, value);
+        else if (same(text, "library")) add(&config.library, value);
+        else if (same(text, "answer")) add(&config.answer, value);
+        else if (*text && *text != '#') refuse("unknown setting ", text, path);
+        text = next;
+    }
+}
+
+/* ---- arguments as they come in */
+
+/* Split a response file as GNU programs do: blanks, quotes, backslashes. */
+static void add_words(List *list, const char *text)
+{
+    while (*text) {
+        while (*text == ' ' || (*text >= '\t' && *text <= '\r')) text++;
+        if (!*text) return;
+        char *word = take(strlen(text) + 1), *end = word, quote = 0;
+        for (; *text; text++) {
+            if (*text == '\\' && text[1]) *end++ = *++text;
+            else if (quote && *text == quote) quote = 0;
+            else if (!quote && (*text == '"' || *text == '\'')) quote = *text;
+            else if (!quote && (*text == ' ' || (*text >= '\t' && *text <= '\r'))) break;
+            else *end++ = *text;
+        }
+        *end = 0;
+        add(list, word);
+    }
+}
+
+static void expand(List *out, char *const *arguments, int depth)
+{
+    for (; *arguments; arguments++) {
+        char *text = **arguments == '@' && depth < 8 ? contents(*arguments + 1) : 0;
+        if (!text) {
+            add(out, *arguments);
+            continue;
+        }
+        List words = {0};
+        add_words(&words, text);
+        if (words.n) expand(out, words.at, depth + 1);
+    }
+}
+
+/* Options whose value is the next argument, when it is not joined to them. */
+static const char *const with_value[] = {
+    "-o", "-x", "-include", "-imacros", "-isystem", "-idirafter", "-iquote", "-iprefix",
+    "-iwithprefix", "-isysroot", "--sysroot", "-MF", "-MT", "-MQ", "-T", "-Xassembler",
+    "-Xpreprocessor", "-Xclang", "-target", "--param", "-D", "-U", "-I", "-L", "-l", "-u", "-z",
+    "-e", "-h", "-soname", "-wrapper", "-aux-info", "-A", "-B", "-F", "-G", 0};
+
+static const char *const directories[] = {"-isystem", "-idirafter", "-iquote", "-I", "-L", "-B", 0};
+
+static int is_below(const char *path, const List *places)
+{
+    for (size i = 0; i < places->n; i++) {
+        char *rest = after(path, places->at[i]);
+        if (rest && (*rest == 0 || *rest == '/')) return 1;
+    }
+    return 0;
+}
+
+/* ---- what is decided about a whole command */
+
+typedef struct {
+    List out;
+    const char *waiting;   /* a linker's option whose value is still to come */
+    List folders;          /* -L */
+    int static_now, as_needed, whole;
+    int saved[16][3], depth;
+    const char *language;  /* of -x */
+} Command;
+
+static int links_something(const List *in)
+{
+    static const char *const no_link[] = {"-c", "-S", "-E", "-M", "-MM", "-fsyntax-only", 0};
+    for (size i = 0; i < in->n; i++)
+        if (is_in(in->at[i], no_link)) return 0;
+    return 1;
+}
+
+static int is_cxx(const char *file)
+{
+    static const char *const suffixes[] = {".cc", ".cpp", ".cxx", ".c++", ".C", ".cp", ".CPP", ".ii",
+                                           ".hpp", ".hh", ".hxx", 0};
+    for (const char *const *each = suffixes; *each; each++)
+        if (ends(file, *each)) return 1;
+    return 0;
+}
+
+/* gcc compiles C++ whatever it is called; zig finds C++'s headers as `c++` only. */
+static int has_cxx(const List *in)
+{
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i], *language = after(each, "-x");
+        if (language && (after(language, "c++") || (!*language && i + 1 < in->n && after(in->at[i + 1], "c++"))))
+            return 1;
+        if (*each != '-' && is_cxx(each)) return 1;
+        if (is_in(each, with_value)) i++;
+    }
+    return 0;
+}
+
+/* ---- the linker's options, for zig */
+
+static void linker_option(Command *c, const char *option, const char *value)
+{
+    add(&c->out, value ? join(join(join("-Wl,", option), ","), value) : join("-Wl,", option));
+}
+
+static void save_state(Command *c)
+{
+    if (c->depth < 16) {
+        int *to = c->saved[c->depth++];
+        to[0] = c->static_now, to[1] = c->as_needed, to[2] = c->whole;
+    }
+}
+static void restore_state(Command *c)
+{
+    if (!c->depth) return;
+    int *from = c->saved[--c->depth];
+    if (c->static_now != from[0]) linker_option(c, from[0] ? "-Bstatic" : "-Bdynamic", 0);
+    if (c->as_needed != from[1]) linker_option(c, from[1] ? "--as-needed" : "--no-as-needed", 0);
+    if (c->whole != from[2]) linker_option(c, from[2] ? "--whole-archive" : "--no-whole-archive", 0);
+    c->static_now = from[0], c->as_needed = from[1], c->whole = from[2];
+}
+
+static void linker_token(Command *c, const char *token);
+
+/* One option of the linker with its value, if it takes one; `name` has no dashes in front. */
+static void linker_pair(Command *c, const char *name, const char *option, const char *value)
+{
+    /* They change speed, size, or what the linker prints; never what a program does that links. */
+    static const char *const dropped[] = {
+        "Bsymbolic-functions", "exclude-libs", "copy-dt-needed-entries", "no-copy-dt-needed-entries",
+        "warn-common", "Map", "print-map", "M", "rpath-link", "dynamic-list", "dynamic-list-data",
+        "dynamic-list-cpp-new", "icf", "demangle", "no-demangle", "discard-locals", "X",
+        "no-keep-memory", "reduce-memory-overheads", "stats", "trace", "t", "verbose", "no-relax",
+        "relax", "plugin", "plugin-opt", "fuse-ld", "cref", "warn-once", "no-warn-mismatch",
+        "warn-shared-textrel", "orphan-handling", "no-ld-generated-unwind-info", "split-sections",
+        "add-needed", "no-add-needed", "cache-size", "hash-size", "hash-bucket-size", "threads",
+        "no-threads", "thread-count", "detect-odr-violations", "warn-unresolved-symbols", 0};
+    static const char *const dropped_z[] = {
+        "separate-code", "noseparate-code", "pack-relative-relocs", "nopack-relative-relocs", "text",
+        "start-stop-gc", "nostart-stop-gc", "combreloc", "nocombreloc", 0};
+    if (is_in(name, dropped)) return;
+    if (same(name, "push-state")) save_state(c);
+    else if (same(name, "pop-state")) restore_state(c);
+    else if (same(name, "h")) linker_option(c, "-soname", value);
+    else if (same(name, "undefined")) linker_option(c, "-u", value);
+    else if (same(name, "z")) {
+        if (!value || !is_in(value, dropped_z)) linker_option(c, "-z", value);
+    } else {
+        if (same(name, "Bstatic") || same(name, "static") || same(name, "dn")) c->static_now = 1;
+        if (same(name, "Bdynamic") || same(name, "dy")) c->static_now = 0;
+        if (same(name, "as-needed")) c->as_needed = 1;
+        if (same(name, "no-as-needed")) c->as_needed = 0;
+        if (same(name, "whole-archive")) c->whole = 1;
+        if (same(name, "no-whole-archive")) c->whole = 0;
+        linker_option(c, option, value);
+    }
+}
+
+static void argument(Command *c, const char *text, const char *value);
+
+static void linker_token(Command *c, const char *token)
+{
+    static const char *const takes_value[] = {
+        "rpath", "R", "rpath-link", "soname", "h", "z", "u", "undefined", "Map", "version-script",
+        "dynamic-list", "exclude-libs", "defsym", "wrap", "init", "fini", "e", "entry", "plugin",
+        "plugin-opt", "sysroot", "m", "dynamic-linker", "retain-symbols-file", "y", "script", "T",
+        "hash-style", "build-id-path", "image-base", "Ttext", "Tdata", "Tbss", 0};
+    if (c->waiting) {
+        const char *option = c->waiting;
+        c->waiting = 0;
+        linker_pair(c, option + 1 + (option[1] == '-'), option, token);
+        return;
+    }
+    if (*token != '-' || after(token, "-l") || after(token, "-L")) {
+        if (*token) argument(c, token, 0);
+        return;
+    }
+    const char *name = token + 1 + (token[1] == '-');
+    if (is_in(name, takes_value)) {
+        c->waiting = token;
+        return;
+    }
+    if (*name == 'O' && name != token + 2) return; /* -O1: of no effect on code */
+    char *equals = find(name, '=');
+    if (name[0] == 'z' && name[1] && token[1] == 'z') linker_pair(c, "z", "-z", name + 1);
+    else if (equals)
+        linker_pair(c, copy(name, (size)(equals - name)), copy(token, (size)(equals - token)), equals + 1);
+    else linker_pair(c, name, token, 0);
+}
+
+static void linker_tokens(Command *c, const char *list)
+{
+    while (list) {
+        char *comma = find(list, ',');
+        linker_token(c, comma ? copy(list, (size)(comma - list)) : list);
+        list = comma ? comma + 1 : 0;
+    }
+}
+
+static void library_file(Command *c, const char *name)
+{
+    const List *places[] = {&c->folders, &config.library};
+    for (int i = 0; i < 2; i++)
+        for (size j = 0; j < places[i]->n; j++) {
+            char *path = join(join(places[i]->at[j], "/"), name);
+            if (exists(path)) {
+                add(&c->out, path);
+                return;
+            }
+        }
+    refuse("-l:", name, "no directory that -L names has this file");
+}
+
+/* ---- the compiler's options, for zig */
+
+static int is_x86(void) { return same(config.machine, "x86_64") || same(config.machine, "i686"); }
+
+/* gcc's names of features -> LLVM's; where they differ. */
+static const char *feature(const char *gcc)
+{
+    static const char *const names[] = {
+        "fp16", "fullfp16", "simd", "neon", "fp", "fp_armv8", "rdma", "rdm", "memtag", "mte",
+        "profile", "spe", "rng", "rand", "crypto", "crypto", 0};
+    for (const char *const *each = names; *each; each += 2)
+        if (same(gcc, each[0])) return each[1];
+    return gcc;
+}
+
+static char *underscored(const char *text)
+{
+    char *made = copy(text, strlen(text));
+    for (char *p = made; *p; p++)
+        if (*p == '-') *p = '_';
+    return made;
+}
+
+/* `base+ext+noext` -> zig's `base+ext-ext`. */
+static char *with_features(char *base, const char *extensions)
+{
+    while (extensions && *extensions) {
+        char *next = find(extensions, '+');
+        char *one = next ? copy(extensions, (size)(next - extensions)) : copy(extensions, strlen(extensions));
+        char *without = after(one, "no");
+        base = join(join(base, without ? "-" : "+"), underscored(feature(without ? without : one)));
+        extensions = next ? next + 1 : 0;
+    }
+    return base;
+}
+
+static void processor_arm(Command *c, const char *value)
+{
+    char *plus = find(value, '+');
+    char *name = plus ? copy(value, (size)(plus - value)) : copy(value, strlen(value));
+    char *version = after(name, "armv");
+    if (version && ends(version, "-a")) { /* armv8.2-a -> v8_2a */
+        char *level = copy(version, strlen(version) - 2);
+        for (char *p = level; *p; p++)
+            if (*p == '.') *p = '_';
+        name = same(level, "8") ? "generic" : join(join("generic+v", level), "a");
+    } else name = underscored(name);
+    add(&c->out, join("-mcpu=", with_features(name, plus ? plus + 1 : 0)));
+}
+
+static void processor_riscv(Command *c, const char *value)
+{
+    char *letters = after(value, "rv64");
+    if (!letters) {
+        add(&c->out, join("-mcpu=", underscored(value)));
+        return;
+    }
+    char *cpu = "generic_rv64";
+    for (; *letters && *letters != '_'; letters++) {
+        char one[3] = {'+', *letters, 0};
+        if (*letters == 'g') cpu = join(cpu, "+m+a+f+d+zicsr+zifencei");
+        else if (*letters != 'i') cpu = join(cpu, copy(one, 2));
+    }
+    for (; *letters; letters++) { /* _zba_zbb -> +zba+zbb */
+        char one[2] = {*letters == '_' ? '+' : *letters, 0};
+        cpu = join(cpu, copy(one, 1));
+    }
+    add(&c->out, join("-mcpu=", cpu));
+}
+
+/* -march= and -mcpu=: zig has one name for both, in its own spelling. */
+static void processor(Command *c, const char *option, const char *value)
+{
+    if (same(value, "native") && !config.native)
+        refuse(option, value, "this machine's CPU is not the one that is built for; name one, or none");
+    if (same(config.machine, "aarch64")) {
+        if (after(value, "x86") || after(value, "haswell") || after(value, "skylake"))
+            refuse(option, value, "is for x86, and this builds for aarch64");
+        processor_arm(c, value);
+    } else if (same(config.machine, "riscv64")) processor_riscv(c, value);
+    else if (same(value, "loongarch64") || same(value, "generic")) return; /* the default */
+    else if (same(value, "x86-64")) add(&c->out, "-mcpu=x86_64");
+    else add(&c->out, join("-mcpu=", underscored(value)));
+}
+
+static void refuse_of_x86(const char *option)
+{
+    static const char *const words[] = {
+        "sse", "ssse", "avx", "mmx", "fma", "bmi", "f16c", "popcnt", "lzcnt", "aes", "pclmul", "sha",
+        "xsave", "rdrnd", "rdseed", "adx", "abm", "3dnow", "fpmath", "32", "x32", "movbe", "prfchw",
+        "cx16", "sahf", "gfni", "vaes", "vpclmulqdq", "amx", "crc32", "tbm", "xop", "rtm", "fxsr",
+        "tune=x86", 0};
+    const char *rest = after(option, "-mno-");
+    rest = rest ? rest : after(option, "-m");
+    if (rest && !is_x86() && begins_with_any(rest, words))
+        refuse("", option, join("is for x86, and this builds for ", config.machine));
+}
+
+/* Options of gcc that clang lacks, and that change neither ABI nor meaning. */
+static const char *const gcc_only[] = {
+    "-fno-gnu-unique", "-fgnu-unique", "-fuse-linker-plugin", "-fno-use-linker-plugin",
+    "-fvar-tracking", "-fno-var-tracking", "-fira-", "-fno-ira-", "-fipa-", "-fno-ipa-", "-fgcse",
+    "-fno-gcse", "-fsched", "-fno-sched", "-fallow-store-data-races", "-fno-allow-store-data-races",
+    "-fgraphite", "-floop-", "-fno-loop-", "-fprefetch-loop-arrays", "-fmodulo-sched",
+    "-fno-inline-functions-called-once", "-finline-limit", "-fconserve-stack", "-fstack-reuse=",
+    "-fdevirtualize", "-fno-devirtualize", "-fweb", "-frename-registers", "-fno-fat-lto-objects",
+    "-flto-partition", "-flto-compression-level", "-flto-odr", "-fcompare-debug", "-fvpt",
+    "-fbranch-probabilities", "-fno-reorder-", "-freorder-", "-fno-code-hoisting", "-fcode-hoisting",
+    "-fno-tree-", "-ftree-", "-fexcess-precision=", "-fmax-errors=", "-fno-split-", "-fsplit-loops",
+    "-fno-cprop", "-fno-crossjumping", "-fno-caller-saves", "-fno-toplevel-reorder", "-fno-dce",
+    "-fno-dse", "-fno-isolate-", "-fno-store-merging", "-fpredictive-commoning", "-specs=", "--specs=",
+    "-mtune=", "-mindirect-branch", "-mfunction-return", "-mno-omit-leaf-frame-pointer=", 0};
+
+static int preprocessor_list(Command *c, const char *list)
+{
+    static const char *const plain[] = {"-D", "-U", "-I", 0};
+    if (!begins_with_any(list, plain)) return 0;
+    while (list) {
+        char *comma = find(list, ',');
+        add(&c->out, comma ? copy(list, (size)(comma - list)) : list);
+        list = comma ? comma + 1 : 0;
+    }
+    return 1;
+}
+
+static int target_named(const char *text)
+{
+    if (!after(text, config.machine))
+        refuse("--target=", text, join("this builds for ", config.machine));
+    return 1; /* it is in `first` already, as zig spells it */
+}
+
+/* One argument, with its value where that is the next one. */
+static void argument(Command *c, const char *text, const char *value)
+{
+    const char *rest;
+    if (after(text, "-L")) add(&c->folders, value ? value : text + 2);
+    if (same(text, "-x")) c->language = value;
+    if ((rest = after(text, "-Wl,"))) linker_tokens(c, rest);
+    else if (same(text, "-Xlinker")) linker_token(c, value);
+    else if ((rest = after(text, "-l:"))) library_file(c, rest);
+    else if (same(text, "-l") && value && *value == ':') library_file(c, value + 1);
+    else if ((same(text, "-z") || same(text, "-u") || same(text, "-h")) && value)
+        linker_pair(c, text + 1, text, value);
+    else if (same(text, "-soname") && value) linker_pair(c, "soname", "-soname", value);
+    else if ((rest = after(text, "-Wp,")) && preprocessor_list(c, rest)) return;
+    else if (after(text, "-flto=") && !same(text, "-flto=thin")) add(&c->out, "-flto");
+    else if ((rest = after(text, "-march="))) processor(c, "-march=", rest);
+    else if ((rest = after(text, "-mcpu="))) processor(c, "-mcpu=", rest);
+    else if (same(text, "-mtune=native")) return;
+    else if (after(text, "-fcf-protection") && !is_x86()) return;
+    else if (same(text, "-mabi=lp64") && same(config.machine, "aarch64")) return;
+    else if (same(text, "-mfpu=64") && same(config.machine, "loongarch64")) return;
+    else if ((rest = after(text, "--target=")) && target_named(rest)) return;
+    else if (same(text, "-target") && value && target_named(value)) return;
+    else if (same(text, "-fopenmp") || after(text, "-fopenmp=") || same(text, "-lgomp"))
+        refuse("", text, "zig has no OpenMP runtime; build.compiler = \"gcc\" has");
+    else if (same(text, "-latomic")) return; /* zig's own runtime has these functions */
+    else if (begins_with_any(text, gcc_only)) return;
+    else {
+        refuse_of_x86(text);
+        add(&c->out, text);
+        if (value) add(&c->out, value);
+    }
+}
+
+/* ---- a whole command */
+
+static void translate(Command *c, const List *in, int as_cxx)
+{
+    for (size i = 0; i < in->n; i++) {
+        char *text = in->at[i];
+        char *value = (is_in(text, with_value) || same(text, "-Xlinker")) ? in->at[i + 1] : 0;
+        const char *folder = 0;
+        for (const char *const *each = directories; *each && !folder; each++)
+            if (after(text, *each)) folder = value && same(text, *each) ? value : after(text, *each);
+        if (value) i++;
+        if (folder && is_below(folder, &config.drop)) continue;
+        if (!config.zig) {
+            add(&c->out, text);
+            if (value) add(&c->out, value);
+        } else if (as_cxx && *text != '-' && ends(text, ".c") && !c->language) {
+            /* g++ reads .c as C++; zig goes by the name of the file. */
+            add(&c->out, "-x"), add(&c->out, "c++"), add(&c->out, text);
+            add(&c->out, "-x"), add(&c->out, "none");
+        } else argument(c, text, value);
+    }
+    if (c->waiting) refuse("", c->waiting, "its value is missing");
+}
+
+/* What configure steps ask; answered without starting anything. */
+static void answer(const List *in)
+{
+    for (size i = 0; i < in->n; i++) {
+        const char *file = after(in->at[i], "-print-file-name=");
+        for (size j = 0; j < config.answer.n; j++) {
+            char *rest = after(config.answer.at[j], in->at[i]);
+            if (rest && *rest == ' ') {
+                say(1, rest + 1), say(1, "\n");
+                leave(0);
+            }
+        }
+        if (!file || !config.zig) continue;
+        for (size j = 0; j < config.library.n; j++) {
+            char *path = join(join(config.library.at[j], "/"), file);
+            if (!exists(path)) continue;
+            say(1, path), say(1, "\n");
+            leave(0);
+        }
+        say(1, file), say(1, "\n");
+        leave(0);
+    }
+}
+
+/* More than a kernel passes on goes into a file without a name. */
+static void shorten(List *arguments, size keep)
+{
+    size total = 0;
+    for (size i = 0; i < arguments->n; i++) total += strlen(arguments->at[i]) + 1 + sizeof(char *);
+    if (total < 100000) return;
+    long fd = call(MEMFD, (long)"arguments", 0, 0, 0, 0, 0);
+    if (fd < 0) return;
+    for (size i = keep; i < arguments->n; i++) {
+        const char *text = arguments->at[i];
+        char *quoted = take(strlen(text) * 2 + 4), *end = quoted;
+        *end++ = '"';
+        for (; *text; text++) {
+            if (*text == '"' || *text == '\\') *end++ = '\\';
+            *end++ = *text;
+        }
+        *end++ = '"', *end++ = '\n';
+        write_all((int)fd, quoted, (size)(end - quoted));
+    }
+    char digits[16], *digit = digits + sizeof digits - 1;
+    *digit = 0;
+    for (long n = fd; n || !*digit; n /= 10) *--digit = (char)('0' + n % 10);
+    arguments->n = keep;
+    add(arguments, join("@/proc/self/fd/", copy(digit, strlen(digit))));
+}
+
+static _Noreturn void become(List *arguments, char **environment)
+{
+    List env = {0};
+    for (; *environment; environment++) {
+        int replaced = 0;
+        for (size i = 0; i < config.env.n; i++) {
+            char *equals = find(config.env.at[i], '=');
+            char *name = copy(config.env.at[i], (size)(equals - config.env.at[i]) + 1);
+            replaced |= after(*environment, name) != 0;
+        }
+        if (!replaced) add(&env, *environment);
+    }
+    add_all(&env, &config.env);
+    call(EXECVE, (long)arguments->at[0], (long)arguments->at, (long)env.at, 0, 0, 0);
+    refuse("cannot start ", arguments->at[0], "it is missing or no program of this machine");
+}
+
+/* ---- gcc's mode: the same compiler, but a native one */
+
+static void note(const char *line)
+{
+    if (!config.log) return;
+    long fd = call(OPENAT, AT_CWD, (long)config.log, CLOSE_ON_EXEC | 02101 /* append, create */, 0666, 0, 0);
+    if (fd >= 0) say((int)fd, line);
+}
+
+/* Whether the image's own compiler has to say, or do, it. */
+static int is_for_own(const List *in)
+{
+    static const char *const asked[] = {"-print-", "--print-", "-dump", "--version", "--help",
+                                        "--target-help", "-fplugin=", 0};
+    /* What is this very CPU? Emulated, the image's own compiler finds one that is emulated too. */
+    static const char *const native[] = {"-march=native", "-mcpu=native", "-mtune=native", 0};
+    static const char *const other[] = {".f", ".F", ".f90", ".F90", ".f95", ".F95", ".f03", ".F03",
+                                        ".f08", ".F08", ".for", ".FOR", ".fpp", ".FPP", ".ftn", ".d",
+                                        ".go", ".adb", ".ads", ".m", ".mm", ".M", ".mi", ".mii", 0};
+    static const char *const known[] = {"c", "c-header", "cpp-output", "c++", "c++-header",
+                                        "c++-system-header", "c++-user-header", "c++-cpp-output",
+                                        "assembler", "assembler-with-cpp", "none", 0};
+    static const char *const dumps[] = {"-dumpdir", "-dumpbase", "-dumpbase-ext", 0};
+    int files = 0;
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i];
+        if (is_in(each, dumps)) i++;
+        else if (begins_with_any(each, asked) || is_in(each, native)) return 1;
+        else if (same(each, "-x") && i + 1 < in->n) {
+            if (!is_in(in->at[++i], known)) return 1;
+        } else if (after(each, "-x") && !is_in(each + 2, known)) return 1;
+        else if (is_in(each, with_value)) i++;
+        else if (*each != '-' || !each[1]) {
+            files = 1;
+            for (const char *const *suffix = other; *suffix; suffix++)
+                if (ends(each, *suffix)) return 1;
+        } else if (after(each, "-l") || after(each, "-Wl,")) files = 1;
+    }
+    return !files; /* `gcc -v` */
+}
+
+/* Tell the compiler where its headers are, behind what the caller names so himself. */
+static void name_headers(const List *in, char **environment)
+{
+    int none = 0, none_cxx = 0;
+    for (size i = 0; i < in->n; i++) {
+        none |= same(in->at[i], "-nostdinc");
+        none_cxx |= same(in->at[i], "-nostdinc++");
+    }
+    for (size i = 0; i < config.headers.n && !none; i++) {
+        char *each = config.headers.at[i], *value = find(each, '=') + 1;
+        char *name = copy(each, (size)(value - each));
+        if (none_cxx && after(each, "CPLUS")) { /* those of C are left */
+            for (size j = 0; j < config.headers.n; j++)
+                if (after(config.headers.at[j], "C_")) value = find(config.headers.at[j], '=') + 1;
+        }
+        for (char **given = environment; *given; given++) {
+            char *own = after(*given, name);
+            if (own && *own) value = join(join(own, ":"), value);
+        }
+        add(&config.env, join(name, value));
+    }
+}
+
+static void as_gcc(const List *in, char **given, char **environment)
+{
+    if (config.own && is_for_own(in)) {
+        List plain = {0};
+        add(&plain, config.own);
+        for (; *given; given++) add(&plain, *given);
+        note("own\n");
+        config.env.n = 0;
+        become(&plain, environment);
+    }
+    name_headers(in, environment);
+    note("native\n");
+}
+
+__attribute__((used)) _Noreturn void begin(long *stack)
+{
+    long count = *stack;
+    char **given = (char **)(stack + 1), **environment = given + count + 1;
+    static char self[4096];
+    long n = call(READLINKAT, AT_CWD, (long)"/proc/self/exe", (long)self, sizeof self - 32, 0, 0);
+    if (n <= 0 || !count) refuse("cannot find ", "compiler.conf", "/proc is not mounted");
+    while (n && self[n - 1] != '/') n--;
+    self[n] = 0;
+    own_name = given[0];
+    for (char *p = given[0]; *p; p++)
+        if (*p == '/') own_name = p + 1;
+    const char *tool = tool_of(own_name);
+    read_config(join(self, "compiler.conf"), tool);
+    List in = {0};
+    expand(&in, given + 1, 0);
+    int compiles = same(tool, "cc") || same(tool, "c++");
+    if (compiles && in.n) answer(&in);
+    if (compiles && config.zig && same(tool, "cc") && in.n && has_cxx(&in)) {
+        config.exec.n = 0;
+        Config once = config;
+        List none = {0};
+        config.env = config.first = config.last = config.link = none;
+        config.drop = config.library = config.answer = none;
+        read_config(join(self, "compiler.conf"), "c++");
+        once.exec = config.exec;
+        config = once;
+    }
+    if (compiles && !config.zig) as_gcc(&in, given + 1, environment);
+    else if (compiles) note("native\n");
+    if (!config.exec.n) refuse("no program for ", own_name, "compiler.conf names none");
+    Command command = {0};
+    add_all(&command.out, &config.exec);
+    size keep = command.out.n;
+    if (compiles) {
+        add_all(&command.out, &config.first);
+        if (in.n) translate(&command, &in, same(tool, "c++"));
+        add_all(&command.out, &config.last);
+        if (links_something(&in)) add_all(&command.out, &config.link);
+    } else add_all(&command.out, &in);
+    shorten(&command.out, keep);
+    become(&command.out, environment);
+}
