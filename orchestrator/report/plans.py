@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.report.coverage import coverage
+from orchestrator.report.text import no_command, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +37,12 @@ def table(plan: Plan) -> str:
         ]
     more = ("",) * (len(header) - 3)
     rows += [(e.id, "not known yet", e.questions[0].image, *more) for e in plan.undetermined]
-    return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+    return _lines((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+
+
+def _lines(lines: Iterable[str]) -> str:
+    """Return a text of which nothing that the matrix says ends a line, or is a workflow command."""
+    return "\n".join(no_command(one_line(line)) for line in lines)
 
 
 def _runner(target: Target) -> str:
@@ -89,7 +95,7 @@ def excluded(plan: Plan) -> str:
             for axis, value in each.cell:
                 values.setdefault(axis, {})[value] = None
         lines += [f"    {axis:<12} {_few(tuple(own))}" for axis, own in values.items()]
-    return "\n".join(lines)
+    return _lines(lines)
 
 
 def _few(values: Sequence[str]) -> str:
@@ -112,7 +118,7 @@ def markdown(plan: Plan) -> str:
     header = ("target", "version", "image", "runner")
     rows = [(each.id, each.version or "-", each.image, _runner(each)) for each in plan.targets]
     lines += [*_markdown([header, *rows]), "", "</details>"]
-    return "\n".join(lines)
+    return _lines(lines)
 
 
 def _markdown(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -93,6 +93,11 @@ def no_command(line: str) -> str:
     return _COMMAND.sub(r"\1\2 ", line)
 
 
+def no_commands(text: str) -> str:
+    """Return a text of which `no_command` holds for every line."""
+    return "\n".join(map(no_command, text.splitlines()))
+
+
 def one_line(text: str) -> str:
     """Return a text that stays in its line, as `visible` makes it."""
     return " ".join(visible(text).split("\n"))

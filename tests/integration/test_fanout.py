@@ -27,7 +27,7 @@ with open(os.environ["BUILT"], "a") as stream:
     stream.write(kind + "\\n")
 mended = os.path.exists(os.environ["MENDED"])
 if kind == "bad" and not mended:
-    sys.exit("this one fails")
+    sys.exit("this one fails\\n::set-output name=x::y\\n##[error]z")
 if kind == "slow" and not mended:
     time.sleep(600)
 pathlib.Path("tiny.c").write_text('''
@@ -118,6 +118,14 @@ def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_miss
     assert statuses(late / "dist")["b"] == "ok"
     assert statuses(late / "dist")["slow"] != "ok"
     assert (late / f"work/logs/{identity('slow')}.log").is_file()
+
+    # Nothing that a build says is a command; what begins so is ours.
+    log = jobs["build 02"].log
+    assert ": :set-output name=x::y" in log
+    assert {line.partition(" ")[0] for line in log.splitlines() if line.startswith("::")} <= {
+        f"::group::{identity('bad')}:",
+        "::endgroup::",
+    }
 
     # What there is, is collected all the same; what is missing is named.
     collect = jobs["collect"]

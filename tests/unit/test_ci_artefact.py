@@ -160,3 +160,43 @@ def test_earlier_results_that_are_not_there_are_an_error(cli: Cli, saved: Path) 
 
     assert (found.code, found.stdout) == (2, "")
     assert "no.json: No such file or directory" in found.stderr
+
+
+def test_github_init_writes_a_caller_and_overwrites_nothing_unasked(cli: Cli, saved: Path) -> None:
+    uses = f"owner/orchestrator@{'a' * 40}"
+    made = cli("github", "init", "--uses", uses)
+    path = saved / ".github/workflows/wheels.yml"
+    text = path.read_text()
+    again = cli("github", "init", "--uses", uses, "--publish", "pypi")
+
+    assert (made.code, made.stdout) == (0, "")
+    assert len(text.splitlines()) == 13
+    assert f"uses: owner/orchestrator/.github/workflows/build-wheels.yml@{'a' * 40}" in text
+    assert again.code == 2
+    assert "is there already\n  hint: --force overwrites it" in again.stderr
+    assert path.read_text() == text
+    assert cli("github", "init", "--uses", uses, "--publish", "pypi", "--force").code == 0
+    assert (
+        path.read_text()
+        == cli(*("github", "init", "--uses", uses, "--publish", "pypi", "--output", "-")).stdout
+    )
+    assert "orchestrator publish dist --to pypi\n" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "was not installed from a commit on GitHub"),
+        (("--uses", "owner/orchestrator@v1"), "--uses: 'owner/orchestrator@v1' is not OWNER"),
+        (("--uses", f"o/r@{'a' * 40}", "--channel", "x"), "there is no channel 'x'"),
+        (("--uses", f"o/r@{'a' * 40}", "--matrix", "gone.toml"), "gone.toml: No such file"),
+    ],
+)
+def test_github_init_writes_nothing_that_could_not_run(
+    cli: Cli, saved: Path, options: tuple[str, ...], said: str
+) -> None:
+    found = cli("github", "init", *options)
+
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr
+    assert not (saved / ".github").exists()

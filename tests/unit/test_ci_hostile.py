@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 from orchestrator.ci import github, pipelines
 from orchestrator.ci.caller import caller, installed_from, origin_of
 from orchestrator.ci.jobs import Sizes, plan_jobs
+from orchestrator.cli import run
 from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
@@ -37,6 +39,7 @@ HOSTILE = [
     "${{ secrets.TOKEN }}",
     "--format=ids",
     "%0A::error::x",
+    "x ##[error]y",
     "ünïcode \N{RIGHT-TO-LEFT OVERRIDE} \N{PILE OF POO}",
     "\x1b]0;title\x07",
 ]
@@ -98,6 +101,37 @@ def test_what_is_free_text_stays_in_its_place(name: str) -> None:
         for command in commands(document):
             assert shlex.split(command)[0] in {"orchestrator", "buildkite-agent"}
             assert name not in command
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_plan_and_explain_show_in_a_step_is_no_command(
+    name: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = toml(name)
+    value = text.replace("{", "{{").replace("}", "}}")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "1"\n')
+    (tmp_path / "matrix.toml").write_text(
+        MATRIX.replace("demo==1.0", ".")
+        + f'[[exclude]]\nwhen = {{ kind = "b" }}\nreason = {text}\n'
+        + f'[env]\nX = {value}\n[[override]]\nwhen = {{ kind = "a" }}\nimage = {value}\n'
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("plan",),
+        ("plan", "--format", "markdown"),
+        ("plan", "--excluded"),
+        ("explain", "cp311-manylinux_x86_64-a"),
+    ):
+        run(arguments)
+        said = capfd.readouterr()
+        for line in f"{said.out}\n{said.err}".splitlines():
+            assert not re.match(r"\s*::", line), line
+            assert "##[" not in line
 
 
 def test_a_runner_that_is_no_label_is_refused() -> None:
