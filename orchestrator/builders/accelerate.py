@@ -1,4 +1,4 @@
-"""Native compilers inside an emulated container: the same gcc, but not emulated.
+"""Native compilers inside an emulated container: the same gcc, but not emulated; or zig.
 
 The image's own compiler is asked once what it would use: headers, start files, libraries. A native
 gcc of the same version is then given just those. Its links come on PATH before the image's own
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import drivers
 from orchestrator.builders.compiler_cache import Access
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import cross_gcc, engine, process
 from orchestrator.models import CompilerKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.models import Arch, Compiled
+    from orchestrator.host.zig import Zig
+    from orchestrator.models import Arch, Compiled, Compiling
 
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
@@ -63,16 +64,13 @@ class Native:
 
     Attributes:
         folder: links and configuration, on this host.
-        gcc: the compiler.
+        what: the compiler, in a few words.
+        mounts: (path on this host, path in the container, whether the build may write there).
     """
 
     folder: Path
-    gcc: cross_gcc.CrossGcc
-
-    @property
-    def what(self) -> str:
-        """The compiler, in a few words."""
-        return f"native {self.gcc.version}"
+    what: str
+    mounts: tuple[tuple[Path, Path, bool], ...]
 
     @property
     def identity(self) -> str:
@@ -84,19 +82,14 @@ class Native:
         log = scratch / _FOLDER
         log.mkdir(parents=True, exist_ok=True)
         log.chmod(0o777)
-        return Access(links=(_THERE / "bin",), env=(), private=(), mounts=self._mounts(log))
-
-    def _mounts(self, log: Path) -> tuple[tuple[Path, Path, bool], ...]:
-        return (
-            (self.gcc.folder, cross_gcc.MOUNTED, False),
-            (self.folder / "bin", _THERE / "bin", False),
-            (self.folder / "image", _THERE / "image", False),
-            (log, _THERE / "log", True),
-        )
+        mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
+        return Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
 
 
 _FOLDER, _LOG = "native", "calls"
 """Where the links say what they did, one word a line, in a target's private directory."""
+
+_CALLS = str(_THERE / "log" / _LOG)
 
 
 def counted(compiled: Compiled | None, scratch: Path) -> Compiled | None:
@@ -142,59 +135,108 @@ class Maker:
     Attributes:
         cache_dir: our directory in the user's cache.
         patchelf: the toolchain's.
-        driver: gives the program that all links stand for, or says why there is none.
+        zig: finds or fetches zig, which also compiles the program that all links stand for.
         env: environment of programs that reach the network.
         say: told what takes a while.
     """
 
     cache_dir: Path
     patchelf: Path
-    driver: Callable[[], Path | Problem]
+    zig: Callable[[], Zig | Problem]
     env: Mapping[str, str]
     say: Callable[[str], object]
 
-    def make(self, image: Image) -> Native | Problem:
+    def make(self, image: Image, planned: Compiling) -> Native | Problem:
         """Return native compilers for an image, or why it has to do without.
 
         What was made once is only looked up: no container is started for it.
-        """
-        driver = self.driver()
-        if isinstance(driver, Problem):
-            return driver
-        files = (Path(__file__), Path(drivers.__file__), _QUESTIONS, _PROOF, driver)
-        own = b"".join(each.read_bytes() for each in files)
-        digest = hashlib.sha256(f"{image.id} {image.arch} ".encode() + own).hexdigest()[:24]
-        folder = self.cache_dir.absolute() / "native" / digest
-        if not folder.is_dir():
-            problem = self._make(image, driver, folder)
-            if problem is not None:
-                return problem
-        facts = json.loads((folder / "facts.json").read_text("utf-8"))
-        gcc = self._gcc(image, facts["gcc"], facts["suite"])
-        return gcc if isinstance(gcc, Problem) else Native(folder=folder, gcc=gcc)
 
-    def _gcc(self, image: Image, version: str, suite: str) -> cross_gcc.CrossGcc | Problem:
-        return cross_gcc.provide(
-            cross_gcc.Wanted(arch=image.arch, major=version.split(".", maxsplit=1)[0], suite=suite),
+        Args:
+            image: the image.
+            planned: which compiler, and for which glibc.
+        """
+        if image.arch not in drivers.TRIPLETS:
+            return Problem(what=f"no native compiler is known for {image.arch}")
+        zig = self.zig()
+        if isinstance(zig, Problem):
+            return zig
+        try:
+            program = drivers.program(zig, self.cache_dir)
+        except EnvironmentProblemError as error:
+            return error.problems[0]
+        folder = self._folder(image, planned, zig)
+        if planned.compiler is CompilerKind.ZIG:
+            return self._zig(image, zig, zig_driver(image.arch, planned.baseline), program, folder)
+        return self._gcc(image, program, folder)
+
+    def _folder(self, image: Image, planned: Compiling, zig: Zig) -> Path:
+        """Return where the links are, or will be: for all that decides about them."""
+        files = (Path(__file__), Path(drivers.__file__), drivers.SOURCE, _QUESTIONS, _PROOF)
+        parts = [image.id, image.arch, planned.compiler, planned.baseline, zig.digest]
+        parts += [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
+        digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        return self.cache_dir.absolute() / "native" / digest[:24]
+
+    def _zig(
+        self, image: Image, zig: Zig, driver: drivers.Driver, program: Path, folder: Path
+    ) -> Native | Problem:
+        zig.cache.mkdir(parents=True, exist_ok=True)
+        mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
+        native = Native(folder=folder, what=f"zig {zig.version}", mounts=mounts)
+
+        def write(made: Path) -> Native:
+            drivers.make(made / "bin", driver, program)
+            return replace(native, folder=made)
+
+        return self._made(image, folder, write) or native
+
+    def _gcc(self, image: Image, program: Path, folder: Path) -> Native | Problem:
+        if folder.is_dir():
+            facts = _Facts(**json.loads((folder / "facts.json").read_text("utf-8")))
+        else:
+            self.say(f"asking the compiler of {image.reference} what it uses")
+            said = _ask(image)
+            if isinstance(said, Problem):
+                return said
+            facts = said
+        wanted = cross_gcc.Wanted(
+            triplet=drivers.TRIPLETS[image.arch],
+            major=facts.gcc.partition(".")[0],
+            suite=facts.suite,
+        )
+        gcc = cross_gcc.provide(
+            wanted,
             cache_dir=self.cache_dir,
             patchelf=self.patchelf,
             env=self.env,
             say=self.say,
         )
-
-    def _make(self, image: Image, driver: Path, folder: Path) -> Problem | None:
-        self.say(f"asking the compiler of {image.reference} what it uses")
-        facts = _ask(image)
-        if isinstance(facts, Problem):
-            return facts
-        gcc = self._gcc(image, facts.gcc, facts.suite)
         if isinstance(gcc, Problem):
             return gcc
+
+        def native(place: Path) -> Native:
+            mounts = (
+                (gcc.folder, cross_gcc.MOUNTED, False),
+                (place / "image", _THERE / "image", False),
+            )
+            return Native(folder=place, what=f"native {gcc.version}", mounts=mounts)
+
+        def write(made: Path) -> Native:
+            _write(made, facts, gcc, program, image.arch)
+            return native(made)
+
+        return self._made(image, folder, write) or native(folder)
+
+    @staticmethod
+    def _made(image: Image, folder: Path, write: Callable[[Path], Native]) -> Problem | None:
+        """Write links aside, prove them, and put them in their place; once."""
+        if folder.is_dir():
+            return None
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
             made = Path(aside, "made")
-            _write(made, facts, gcc, driver, image.arch)
-            problem = _prove(image, Native(folder=made, gcc=gcc), Path(aside))
+            made.mkdir()
+            problem = _prove(image, write(made), Path(aside))
             if problem is not None:
                 return problem
             try:
@@ -260,7 +302,36 @@ def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> drivers.Drive
             ("CPLUS_INCLUDE_PATH", ":".join(facts.cxx)),
         ),
         own=tuple(facts.names.items()),
-        log=str(_THERE / "log" / _LOG),
+        log=_CALLS,
+    )
+
+
+_ZIG = drivers.ZigPlaces(
+    root=_THERE / "zig",
+    cache=_THERE / "zig-cache",
+    scratch=Path("/tmp/orchestrator-zig"),  # noqa: S108 - in a container that is ours alone
+)
+
+
+def zig_driver(arch: Arch, glibc: str) -> drivers.Driver:
+    """Return the driver that compiles with zig in a container of the architecture.
+
+    zig's own headers and libraries of the C library come before the image's.
+
+    Args:
+        arch: the architecture.
+        glibc: the glibc that the results need at most.
+    """
+    plain = drivers.zig_driver(arch, glibc, _ZIG)
+    triplet = drivers.TRIPLETS[arch]
+    headers = ("/usr/local/include", f"/usr/include/{triplet}", "/usr/include")
+    libraries = ("/usr/local/lib", f"/usr/lib/{triplet}", "/usr/lib64")
+    return replace(
+        plain,
+        last=(*plain.last, *(word for each in headers for word in ("-idirafter", each))),
+        link=(*plain.link, *(f"-L{each}" for each in libraries)),
+        libraries=(*plain.libraries, *libraries),
+        log=_CALLS,
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import (
     BackendName,
     Compiled,
+    CompilerKind,
     Container,
     EmulationMode,
     Failure,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Arch, BuilderFacts
+    from orchestrator.models import Arch, BuilderFacts, Compiling
 
 _NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
@@ -101,14 +102,14 @@ class Survey:
     cancel: Cancel
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
-    accelerate: Callable[[Image], Native | Problem]
+    accelerate: Callable[[Image, Compiling], Native | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
-    _natives: dict[tuple[str, Arch], Native | Problem] = field(default_factory=dict)
+    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -207,7 +208,8 @@ class Survey:
         chosen, key = self.engine.chosen, self._key(target)
         if chosen is None:
             return _joined(self.engine.problems)
-        if key not in self._natives:
+        wanted = (*key, target.compiling)
+        if wanted not in self._natives:
             image = Image(
                 engine=chosen.name,
                 args=self._args(chosen),
@@ -216,8 +218,8 @@ class Survey:
                 arch=target.arch,
                 env=self.env,
             )
-            self._natives[key] = self.accelerate(image)
-        return self._natives[key]
+            self._natives[wanted] = self.accelerate(image, target.compiling)
+        return self._natives[wanted]
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         """What will not be as asked for in a target's container although it runs."""
@@ -354,6 +356,8 @@ def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
         full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
         return replace(choice, compiled=full)
     native = survey.native(target)
+    if isinstance(native, Problem) and planned.compiler is CompilerKind.ZIG:
+        return _unavailable(native)  # gcc would make another wheel, perhaps of another tag
     if isinstance(native, Problem):
         full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
         return replace(choice, compiled=full)

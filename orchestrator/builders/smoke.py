@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.container import Container, Shop
     from orchestrator.models import BackendName
 
-SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "smoke.py"
+SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "import_wheel.py"
 
 _STEP = "smoke"
 

@@ -20,24 +20,12 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import images, process
 from orchestrator.host.emulation import host_arch
-from orchestrator.models import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
-
-TRIPLETS: Mapping[Arch, str] = {
-    Arch.X86_64: "x86_64-linux-gnu",
-    Arch.AARCH64: "aarch64-linux-gnu",
-    Arch.ARMV7L: "arm-linux-gnueabihf",
-    Arch.PPC64LE: "powerpc64le-linux-gnu",
-    Arch.S390X: "s390x-linux-gnu",
-    Arch.RISCV64: "riscv64-linux-gnu",
-    Arch.LOONGARCH64: "loongarch64-linux-gnu",
-}
-"""Debian's name of an architecture's GNU system; i686 needs no emulation where this runs."""
 
 _KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
 """Programs of the packages that a compiler is, or starts."""
@@ -50,19 +38,19 @@ class Wanted:
     """The compiler that an image has, as far as ours must be the same.
 
     Attributes:
-        arch: what it compiles for.
+        triplet: what it compiles for, as Debian's packages call it.
         major: gcc's major version: its headers, its C++ library and its LTO go with no other.
         suite: the image's Debian suite; empty for another distribution.
     """
 
-    arch: Arch
+    triplet: str
     major: str
     suite: str = ""
 
     @property
     def package(self) -> str:
         """Debian's package of the C++ compiler."""
-        return f"g++-{self.major}-{TRIPLETS[self.arch]}".replace("_", "-")
+        return f"g++-{self.major}-{self.triplet}".replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +89,6 @@ def provide(
         env: environment of apt, with what it needs to reach the network.
         say: told that something is fetched.
     """
-    if wanted.arch not in TRIPLETS:
-        return Problem(what=f"no native compiler is known for {wanted.arch}")
     own = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}-{_recipe()}"
     folder = cache_dir.absolute() / "cross-gcc" / own
     if not folder.is_dir():
@@ -119,7 +105,7 @@ def provide(
                     raise
     packages = (folder / "packages").read_text("utf-8")
     version = next(line for line in packages.splitlines() if line.startswith(wanted.package))
-    names = [f"{TRIPLETS[wanted.arch]}-{each}-{wanted.major}" for each in ("gcc", "g++")]
+    names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
     return CrossGcc(
         folder=folder,
         gcc=MOUNTED / "usr/bin" / names[0],
@@ -150,7 +136,7 @@ class _Maker:
         self._patchelf = patchelf
         self._env = dict(env)
         self._say = say
-        self._triplet = TRIPLETS[wanted.arch]
+        self._triplet = wanted.triplet
 
     def make(self) -> Problem | None:
         packages = self._fetch()
@@ -254,9 +240,8 @@ class _Maker:
             if (root / place).is_dir():
                 shutil.copytree(root / place, made / place, symlinks=True)
         (made / "lib").mkdir()
-        native = TRIPLETS[host_arch()]
-        for place in (f"lib/{native}", f"usr/lib/{native}", "lib64", "usr/lib64"):
-            for library in sorted((root / place).glob("*.so*")):
+        for place in ("lib/*-linux-gnu*", "usr/lib/*-linux-gnu*", "lib64", "usr/lib64"):
+            for library in sorted(root.glob(f"{place}/*.so*")):
                 if library.exists():  # a link to what no package here has
                     shutil.copy(library, made / "lib" / library.name)
 

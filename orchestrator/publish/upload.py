@@ -6,10 +6,13 @@ after everything that went wrong, so a run that was killed is simply started aga
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import OrchestratorError
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds between the attempts to send a wheel."""
 
+GRACE = 5.0
+"""Seconds that uploads get to end after an interrupt."""
+
 _TICK = 0.05
+_LOOK = 0.5
 
 
 class Outcome(StrEnum):
@@ -132,19 +139,54 @@ def send_all(
         cancel: is set by an interrupt; what is set already sends nothing.
         on_result: told how each one ended, in this thread.
     """
-    done: list[Result] = []
-    with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_sent, place, wheel, cancel) for place, wheel in work}
-        while running:
-            try:
-                ended, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                cancel.set()  # what runs stops, what waits begins and ends at once
-                continue
-            for future in ended:
-                done.append(future.result())
-                on_result(done[-1])
-    return tuple(done)
+    todo = tuple(work)
+    ended: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
+    _start(todo, jobs, cancel, ended)
+    done: dict[int, Result] = {}
+    end = math.inf
+    while len(done) < len(todo) and time.monotonic() < end:
+        try:
+            number, found = ended.get(timeout=_LOOK)
+            if isinstance(found, BaseException):
+                cancel.set()
+                raise found
+            done[number] = found
+            on_result(found)
+        except Empty:
+            continue
+        except KeyboardInterrupt:
+            # What runs stops, what waits begins and ends at once; a second one waits for nothing.
+            end = time.monotonic() + (0.0 if cancel.is_set() else GRACE)
+            cancel.set()
+    return tuple(
+        done.get(number)
+        or Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=("interrupted",))
+        for number, (place, wheel) in enumerate(todo)
+    )
+
+
+def _start(
+    todo: Sequence[tuple[Place, Wheel]],
+    jobs: int,
+    cancel: Cancel,
+    ended: SimpleQueue[tuple[int, Result | BaseException]],
+) -> None:
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for number in range(len(todo)):
+        waiting.put(number)
+
+    def go_on() -> None:
+        with suppress(Empty):
+            while True:
+                number = waiting.get_nowait()
+                try:
+                    ended.put((number, _sent(*todo[number], cancel)))
+                except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                    ended.put((number, error))
+
+    # Daemons: one that waits for a network that has stalled must not keep the program from ending.
+    for _ in range(min(jobs, len(todo))):
+        threading.Thread(target=go_on, daemon=True).start()
 
 
 def _sent(place: Place, wheel: Wheel, cancel: Cancel) -> Result:

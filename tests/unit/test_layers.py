@@ -59,7 +59,14 @@ READS = {"open", "read_text", "read_bytes", "getenv", "today", "now", "utcnow"}
 
 PROGRAMS = {
     f"builders.scripts.{name}"
-    for name in ("cibw_options", "fetch_sdist", "repair", "scm_version", "seed_venv", "smoke")
+    for name in (
+        "cibw_options",
+        "fetch_sdist",
+        "repair",
+        "scm_version",
+        "seed_venv",
+        "import_wheel",
+    )
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
 module may import them, and they may import nothing of ours."""
@@ -68,7 +75,7 @@ OPENS_ZIP = {
     # An sdist may be a zip file (PEP 517 predates PEP 625); it is no wheel.
     "builders.source",
     # Run where orchestrator is not installed.
-    "builders.scripts.smoke",
+    "builders.scripts.import_wheel",
 }
 
 SPEAKERS = ("cli", "nox", "__main__", *PROGRAMS)

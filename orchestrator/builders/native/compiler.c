@@ -21,12 +21,13 @@
  *     library /usr/lib          directory searched for -l:FILE and by -print-file-name
  *     answer -dumpmachine aarch64-linux-gnu      print that, and do nothing else
  *
+ *     log /path                 gets a line for each call: `native`, or `own`
+ *
  * In gcc's mode also:
  *
  *     own g++ /usr/bin/g++      program of that name that is not ours: it answers what is asked, and
  *                               gets what is neither C nor C++, or for this very CPU
  *     headers CPLUS_INCLUDE_PATH=/a:/b    where the headers of a language are
- *     log /path                 gets a line for each call: `native`, or `own`
  */
 
 typedef unsigned long size;
@@ -876,6 +877,7 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         config = once;
     }
     if (compiles && !config.zig) as_gcc(&in, given + 1, environment);
+    else if (compiles) note("native\n");
     if (!config.exec.n) refuse("no program for ", own_name, "compiler.conf names none");
     Command command = {0};
     add_all(&command.out, &config.exec);
