@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orchestrator
 from orchestrator.builders.cibuildwheel import image_reference
-from orchestrator.host import identity
-from orchestrator.models import BackendName
+from orchestrator.host import identity, zig
+from orchestrator.models import BackendName, CompilerKind
 from orchestrator.plan import digest, request_content
 from orchestrator.store.record import FORMAT
 
@@ -127,7 +127,10 @@ class Surroundings:
             found = pinned or self.image_id(reference)
             place = {"image": found, "arguments": list(self.create_args)}
             self._images[key] = place if found else None
-        return self._images[key]
+        here = self._images[key]
+        if here is not None and target.compiling.compiler is CompilerKind.ZIG:
+            return here | {"zig": zig.lock_digest()}
+        return here
 
     def _here(self, target: Target) -> Place | None:
         env = [(each.name, each.value) for each in target.env]
