@@ -57,7 +57,13 @@ def tests(session: nox.Session) -> None:
     session.run("mypy")
     # In as many processes as there are cores, a file in one of them, in the order of collection.
     parallel = ("--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder")
-    session.run("pytest", *parallel, *session.posargs, env={"CI": os.environ.get("CI", "")})
+    session.run(
+        "pytest",
+        *parallel,
+        "--durations=25",
+        *session.posargs,
+        env={"CI": os.environ.get("CI", "")},
+    )
 
 
 @nox.session

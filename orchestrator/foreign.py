@@ -66,6 +66,12 @@ def compiling(
             raise ConfigError.of(
                 problem, where=where(why), hint='build.compiler = "gcc" for these targets'
             )
+        if asked.emulation is EmulationMode.FULL:
+            raise ConfigError.of(
+                "zig is never emulated",
+                where=where("emulation"),
+                hint='build.emulation = "accelerated", or build.compiler = "gcc"',
+            )
     elif asked.baseline is not None:
         raise ConfigError.of(
             "gcc builds for the image's glibc, and no other",

@@ -284,7 +284,7 @@ class Target:
         steps: the commands.
         resources: what it may use.
         cost: how long it takes compared with other targets, emulation included.
-        runner: the CI runner label.
+        runner: the labels of the CI runner; it must have all of them.
         emulated: whether that runner needs QEMU for this architecture.
         derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
         covers: the cells it stands for.
@@ -312,7 +312,7 @@ class Target:
     image: str
     env: tuple[EnvVar, ...]
     steps: Steps
-    runner: str
+    runner: tuple[str, ...]
     emulated: bool
     abi3: str = ""
     baseline: str = ""
@@ -422,6 +422,27 @@ class Plan:
     def ids(self) -> tuple[TargetId, ...]:
         """Their IDs."""
         return tuple(each.id for each in self.everything)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one machine of a CI system builds.
+
+    Attributes:
+        id: its number in the plan, ``01``.
+        name: what people read in a list of jobs.
+        runner: the labels of its runner.
+        emulated: the architectures that need QEMU there.
+        targets: its wheels, and the libraries it builds for them, in plan order.
+        cost: what they cost together, compared with an ordinary target.
+    """
+
+    id: str
+    name: str
+    runner: tuple[str, ...]
+    emulated: tuple[Arch, ...]
+    targets: tuple[TargetId, ...]
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -609,6 +630,8 @@ class FailureKind(StrEnum):
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
+    OUT_OF_TIME = "out-of-time"
+    MISSING = "missing"
     BUG = "bug"
 
 
@@ -662,6 +685,25 @@ class CompilerCacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """How a target was compiled whose architecture is not this machine's.
+
+    Attributes:
+        emulation: how much was emulated.
+        compiler: what compiled, in words.
+        why: why everything was emulated where that was not planned; else empty.
+        native: compilations and links that a native compiler did; None where nobody counted.
+        emulated: calls of it that were left to the image's own compiler; None where nobody counted.
+    """
+
+    emulation: EmulationMode
+    compiler: str
+    why: str = ""
+    native: int | None = None
+    emulated: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What a target's container is made by, and of.
 
@@ -704,6 +746,7 @@ class BuildResult:
         parts: the parts of its planned version, with where each one came from.
         container: what its container was made by and of; None without one.
         compiler_cache: what the compiler cache did; None where the build had none.
+        compiled: how it was compiled for a foreign architecture; None for this machine's own.
         started: when the last attempt started, in seconds since the epoch; None if it never did.
         steps: (name, wall-clock seconds) of each step of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
@@ -726,6 +769,7 @@ class BuildResult:
     parts: tuple[VersionPart, ...] = ()
     container: Container | None = None
     compiler_cache: CompilerCacheStats | None = None
+    compiled: Compiled | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

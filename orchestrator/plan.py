@@ -236,6 +236,12 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     return replace(request, key=digest(request_content(request)))
 
 
+def on_host(request: BuildRequest) -> BuildRequest:
+    """Return a request as the direct backend would carry it out on the host."""
+    there = replace(request, backend=BackendName.DIRECT, in_container=False)
+    return replace(there, key=digest(request_content(there)))
+
+
 def request_content(request: BuildRequest) -> dict[str, Any]:
     """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
     target, source = request.target, request.source

@@ -53,15 +53,14 @@ if TYPE_CHECKING:
     from orchestrator.models import BuilderFacts, Compiling, Level, TargetId
     from orchestrator.version import Composed, Merged, Outside
 
-_RUNNERS = {
-    Arch.X86_64: "ubuntu-24.04",
-    Arch.I686: "ubuntu-24.04",
-    Arch.AARCH64: "ubuntu-24.04-arm",
-    Arch.ARMV7L: "ubuntu-24.04-arm",
-}
-"""Hosted CI runners that execute an architecture without QEMU."""
+_X86 = frozenset({Arch.X86_64, Arch.I686})
+_ARM = frozenset({Arch.AARCH64, Arch.ARMV7L})
 
-_FALLBACK_RUNNER = "ubuntu-24.04"
+_HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(-arm)?")
+"""Labels of GitHub's own Linux runners, which run on two architectures."""
+
+_RUNNER = ("ubuntu-24.04",)
+_ARM_RUNNER = ("ubuntu-24.04-arm",)
 
 _LEGACY = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2010"}
 """The older names of some baselines (PEP 600)."""
@@ -123,7 +122,8 @@ class Resolver:
         image, image_origin = self.image(values, merged.image)
         composed = self._composed(cell, merged, values, image, outside)
         names = composed.names
-        emulated = merged.runner is None and arch not in _RUNNERS
+        runner = merged.runner[1] if merged.runner else _runner(arch)
+        emulated = not _native(arch, runner)
         resources = _resources(merged.resources)
         return Target(
             id=cell.id,
@@ -142,7 +142,7 @@ class Resolver:
             compiling=_compiling(merged, cell, libc, baseline),
             resources=resources,
             cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=merged.runner[1] if merged.runner else _RUNNERS.get(arch, _FALLBACK_RUNNER),
+            runner=runner,
             emulated=emulated,
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
@@ -183,7 +183,8 @@ class Resolver:
         arch = Arch(values["arch"])
         own = (f"{where}.image", library.image) if library.image else None
         image, image_origin = self.image(values, own)
-        emulated = arch not in _RUNNERS
+        runner = _runner(arch)
+        emulated = not _native(arch, runner)
         command = template.render(library.command, values, where=f"{where}.command")
         return Target(
             id=cell.id,
@@ -200,7 +201,7 @@ class Resolver:
             steps=Steps(timeout=library.timeout),
             resources=_resources(library.resources),
             cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=_RUNNERS.get(arch, _FALLBACK_RUNNER),
+            runner=runner,
             emulated=emulated,
             derived=cell.derived,
             covers=(cell.values,),
@@ -323,6 +324,19 @@ def minor(python: str) -> int:
     return int(found[1]) if found else -1
 
 
+def _runner(arch: Arch) -> tuple[str, ...]:
+    """Return the hosted runner for an architecture; the faster one where both emulate it."""
+    return _ARM_RUNNER if arch in _ARM else _RUNNER
+
+
+def _native(arch: Arch, runner: Sequence[str]) -> bool:
+    """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
+    for label in runner:
+        if hosted := _HOSTED.fullmatch(label):
+            return arch in (_ARM if hosted[1] else _X86)
+    return True
+
+
 def _libc(value: str) -> tuple[Libc, str]:
     """``manylinux_2_28`` -> manylinux and its baseline ``2.28``; empty when it names none."""
     return baseline_of(value) or (Libc(value), "")
@@ -341,7 +355,7 @@ class _Merged:
         demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
-        runner: (origin, label) of an override's runner.
+        runner: (origin, labels) of an override's runner.
         origins: setting -> dotted path of what set it.
     """
 
@@ -353,7 +367,7 @@ class _Merged:
     demands: Demands
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
-    runner: tuple[str, str] | None
+    runner: tuple[str, tuple[str, ...]] | None
     origins: tuple[tuple[str, str], ...]
 
 

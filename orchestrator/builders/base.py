@@ -62,9 +62,10 @@ class Course:
         self._steps.append((step, time.monotonic()))
         self.tail.clear()
 
-    def spend(self, cpu_seconds: float) -> None:
-        """Add what a program took."""
-        self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
+    def spend(self, cpu_seconds: float | None) -> None:
+        """Add what a program took; None where nobody knows."""
+        if cpu_seconds is not None:
+            self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
 
     @property
     def steps(self) -> tuple[tuple[str, float], ...]:
@@ -108,7 +109,8 @@ class Job:
         log: takes one line for the target's log.
         step: told the name of each step as it begins.
         cancel: stops the job's programs when set.
-        compilers: how the build reaches the compiler cache; None for a build without.
+        compilers: how the build reaches the compiler cache and native compilers; None for a build
+            without.
         course: knows the limits of the target and its steps.
         parallel: variables that say how many programs the build may run at once. They are no part
             of the request: they change how long it takes, and not what comes out. What the matrix

@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.accelerate import Image
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.builders.zig_steps import CROSSED
 from orchestrator.errors import Problem
@@ -13,6 +14,7 @@ from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import (
     BackendName,
+    Compiled,
     CompilerKind,
     Container,
     EmulationMode,
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from orchestrator.builders.accelerate import Native
     from orchestrator.builders.base import Host
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, BuilderFacts
+    from orchestrator.models import Arch, BuilderFacts, Compiling
 
 _NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
@@ -51,6 +54,8 @@ class Choice:
         zig: compiles it on this host; None where this host's own compilers do.
         tested_in: the container that it is tested in, where it is built on this host and this host
             does not run it; None where there is no such container.
+        native: native compilers for that container; None without.
+        compiled: how it is compiled for a foreign architecture; None for this machine's own.
     """
 
     backend: BackendName | None
@@ -59,6 +64,8 @@ class Choice:
     container: Container | None = None
     zig: Zig | None = None
     tested_in: Container | None = None
+    native: Native | None = None
+    compiled: Compiled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,7 @@ class Survey:
         find: looks for the interpreter of a python tag, and fetches it if need be.
         find_here: looks for one that is on this machine already.
         find_zig: looks for zig, and fetches it if need be.
+        accelerate: makes native compilers for an image, or says why there are none.
     """
 
     host: Host
@@ -103,6 +111,7 @@ class Survey:
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
     find_zig: Callable[[], Zig | Problem]
+    accelerate: Callable[[Image, Compiling], Native | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
@@ -110,6 +119,7 @@ class Survey:
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
     _zig: Zig | Problem | None = None
+    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -202,6 +212,24 @@ class Survey:
             image_id=check.id,
             digest=check.digest,
         )
+
+    def native(self, target: Target) -> Native | Problem:
+        """Native compilers for a target's container, once `no_container` found none wanting."""
+        chosen, key = self.engine.chosen, self._key(target)
+        if chosen is None:
+            return _joined(self.engine.problems)
+        wanted = (*key, target.compiling)
+        if wanted not in self._natives:
+            image = Image(
+                engine=chosen.name,
+                args=self._args(chosen),
+                reference=key[0],
+                id=self._images[key].id,
+                arch=target.arch,
+                env=self.env,
+            )
+            self._natives[wanted] = self.accelerate(image, target.compiling)
+        return self._natives[wanted]
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         """What will not be as asked for in a target's container although it runs."""
@@ -348,12 +376,38 @@ def choose(
         decide = _decide if target.library is None else _decide_library
         lacking = next((each for each in target.needs if choices[each].backend is None), None)
         if lacking is None:
-            choices[target.id] = decide(target, survey=survey, wanted=wanted)
+            choice = decide(target, survey=survey, wanted=wanted)
+            choices[target.id] = _compiled(choice, target, survey)
         else:
             choices[target.id] = _unavailable(
                 Problem(what=f"it needs {lacking}, which cannot be built here")
             )
     return choices
+
+
+def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
+    """Add what compiles a target whose container is emulated: natively where it may and can be."""
+    planned, emulated = target.compiling, how(host_arch(), target.arch) is Execution.EMULATED
+    if choice.container is not None and planned.compiler is CompilerKind.ZIG and not emulated:
+        # The image's gcc would make another wheel, perhaps of another tag.
+        what = "in a container that this machine does not emulate, zig compiles nothing"
+        return _unavailable(Problem(what=what, hint="--backend direct builds it on this host"))
+    if choice.container is None or not emulated:
+        return choice
+    if planned.emulation is EmulationMode.FULL:
+        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
+        return replace(choice, compiled=full)
+    native = survey.native(target)
+    if isinstance(native, Problem) and planned.compiler is CompilerKind.ZIG:
+        return _unavailable(native)  # gcc would make another wheel, perhaps of another tag
+    if isinstance(native, Problem):
+        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
+        return replace(choice, compiled=full)
+    compiled = Compiled(emulation=EmulationMode.ACCELERATED, compiler=native.what)
+    return replace(choice, native=native, compiled=compiled)
+
+
+_EMULATED = "the image's own compiler under QEMU"
 
 
 def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
@@ -406,6 +460,9 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
     made = Choice(backend=BackendName.DIRECT, reason=reason, zig=survey.zig)
     if here:
         return made
+    compiler = f"zig {survey.zig.version} for glibc {target.compiling.baseline}"
+    derived = f"{compiler}, with the settings of {interpreter.path} derived for {target.arch}"
+    made = replace(made, compiled=Compiled(emulation=EmulationMode.CROSS, compiler=derived))
     if not (target.steps.smoke or target.steps.test_command):
         return replace(made, reason=f"{reason}; not imported: test.smoke is off")
     lacking = survey.no_python_in_container(target)

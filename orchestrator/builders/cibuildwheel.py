@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import shell
 from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
 from orchestrator.host import engine as engines
 from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
@@ -132,6 +133,7 @@ class Cibuildwheel:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        job.course.spend(shell.spent(job.scratch))
         stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
@@ -154,8 +156,11 @@ class Cibuildwheel:
             **self._image_option(job.request.target),
             "CIBW_CONTAINER_ENGINE": self._engine_option(
                 job.request.target,
-                # Beneath the environments of the project and the matrix, which may name them.
-                [f"--env={name}={value}" for name, value in job.parallel.items()],
+                [
+                    *shell.args(job.scratch),
+                    # Beneath the environments of the project and the matrix, which may name them.
+                    *(f"--env={name}={value}" for name, value in job.parallel.items()),
+                ],
                 job.compilers,
             ),
         }
@@ -271,7 +276,7 @@ def options(
     Args:
         request: what to build.
         repair_with: how the repair script is started where the build runs (`repairer`).
-        compilers: how the build reaches the compiler cache.
+        compilers: how the build reaches the compiler cache, and native compilers.
     """
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
@@ -303,7 +308,7 @@ def environment_option(target: Target, *, epoch: int, compilers: Access | None =
     if compilers is not None:
         # After the target's own PATH, which `$PATH` then holds.
         words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words.append(f'PATH="{compilers.links}:$PATH"')
+        words.append(f'PATH="{compilers.path}:$PATH"')
     return " ".join(words)
 
 

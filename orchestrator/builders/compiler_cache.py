@@ -52,19 +52,33 @@ _NOT_CODE = "-Wno-unused-result -Wsign-compare -Wunreachable-code"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How one target's build reaches the cache.
+    """How one target's build reaches the cache, or native compilers.
 
     Attributes:
-        links: the directory that comes first on PATH, where the build runs.
+        links: the directories that come first on PATH, where the build runs.
         env: variables for the build.
         private: variables whose values nobody may print; by name only in argument lists.
         mounts: (path on this host, path in the container, whether the build may write there).
     """
 
-    links: Path
+    links: tuple[Path, ...]
     env: tuple[tuple[str, str], ...]
     private: tuple[tuple[str, str], ...] = field(repr=False)
     mounts: tuple[tuple[Path, Path, bool], ...]
+
+    @property
+    def path(self) -> str:
+        """What PATH begins with."""
+        return ":".join(map(str, self.links))
+
+    def in_front_of(self, other: Access) -> Access:
+        """Return both; what this one's links call are the other's."""
+        return Access(
+            links=(*self.links, *other.links),
+            env=(*other.env, *self.env),
+            private=(*other.private, *self.private),
+            mounts=(*other.mounts, *self.mounts),
+        )
 
     def container_args(self) -> tuple[str, ...]:
         """Return the engine's arguments; its client needs `private` in its environment."""
@@ -77,7 +91,7 @@ class Access:
     def exports(self) -> tuple[str, ...]:
         """Return lines of shell that do what `links` and `env` say."""
         lines = (f"export {name}={shlex.quote(value)}" for name, value in self.env)
-        return (*lines, f'export PATH="{self.links}:$PATH"')
+        return (*lines, f'export PATH="{self.path}:$PATH"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +129,17 @@ class CompilerCache:
         env |= {"CCACHE_BASEDIR": str(scratch), "CCACHE_NAMESPACE": namespace}
         return self._access(env, self._links(names, self.program), names)
 
-    def in_container(self, target: Target, scratch: Path, *, found: Iterable[str]) -> Access:
-        """Prepare the cache for a build in a container; arguments as for `on_host`."""
+    def in_container(
+        self, target: Target, scratch: Path, *, found: Iterable[str], compiler: str = ""
+    ) -> Access:
+        """Prepare the cache for a build in a container.
+
+        Args:
+            target: what is built.
+            scratch: its private directory.
+            found: the compilers (`compiler_names`) that are on PATH.
+            compiler: digest of what compiles, where that is not what the image has.
+        """
         names, program = frozenset(found), _THERE / "ccache"
         mounts = (
             (self.program.resolve(), program, False),
@@ -126,7 +149,7 @@ class CompilerCache:
         )
         env = self._env(_THERE / "entries", _THERE / "log", program=program)
         # Another image of the same architecture has another compiler, or another assembler.
-        env["CCACHE_NAMESPACE"] = f"{target.arch}-{_short(target.image)}"
+        env["CCACHE_NAMESPACE"] = f"{target.arch}-{_short(target.image + compiler)}"
         # Whoever a container runs as, this user can remove what it wrote.
         env["CCACHE_UMASK"] = "000"
         return self._access(env, _THERE / "bin", names, mounts)
@@ -141,7 +164,7 @@ class CompilerCache:
         # torch looks for nvcc below CUDA_HOME and not on PATH.
         nvcc = (("PYTORCH_NVCC", str(links / "cuda" / _NVCC)),) if _NVCC in names else ()
         private = ((REMOTE, self.remote),) if self.remote else ()
-        return Access(links=links, env=(*env.items(), *nvcc), private=private, mounts=mounts)
+        return Access(links=(links,), env=(*env.items(), *nvcc), private=private, mounts=mounts)
 
     def _env(self, entries: Path, log: Path, *, program: Path) -> dict[str, str]:
         return {

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.builders import shell
 from orchestrator.builders.base import Course, Stop
 from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
 from orchestrator.builders.container import PROJECT, Container, ContainerError, Shop
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
-SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "smoke.py"
 
 _SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
 _TEST_FOLDER = "test_cwd"
 """Where cibuildwheel runs a test, beside the test's virtual environment."""
 
-_IDLE = ("tail", "-f", "/dev/null")
+IDLE = ("tail", "-f", "/dev/null")
 """Keeps the container; coreutils and busybox have it."""
 
 _SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
@@ -59,18 +59,20 @@ class Contained:
         grafts = job.request.target.steps.repair == "auditwheel"
         mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
         try:
-            with self.shop.container(job, _IDLE, step="start", mounts=mounts) as container:
+            with self.shop.container(job, IDLE, step="start", mounts=mounts) as container:
                 job.step("start")
                 container.start()
                 job.step("copy")
                 container.put(f"{job.source}/.", PROJECT)
-                return _ContainerSteps(self.shop.host, job, container).outcome()
+                made = _ContainerSteps(self.shop.host, job, container).outcome()
+                job.course.spend(shell.counted(container.ask(*shell.ASK)))
+                return made
         except ContainerError as refused:
             return refused.failure
 
 
 def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
-    """Load, import and test a wheel of this host in a container of its target's image.
+    """Test a wheel of this host in a container of its target's image.
 
     Args:
         shop: makes containers.
@@ -78,12 +80,12 @@ def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
         wheel: the wheel.
 
     Raises:
-        StepFailed: the wheel does not load there, the test fails, or the engine refuses.
+        StepFailed: the test fails, or the engine refuses.
     """
     # Nothing is compiled there.
     job = replace(job, compilers=None)
     try:
-        with shop.container(job, _IDLE, step="test") as container:
+        with shop.container(job, IDLE, step="test") as container:
             container.start()
             container.put(f"{job.source}/.", PROJECT)
             _ContainerSteps(shop.host, job, container).prove_foreign(wheel)
@@ -199,26 +201,15 @@ class _ContainerSteps(Steps):
         )
 
     def prove_foreign(self, wheel: Path) -> None:
-        """Load, import and test a wheel that was built elsewhere.
+        """Test a wheel that was built elsewhere.
 
         Raises:
-            StepFailed: it does not load, or the test fails.
+            StepFailed: the test fails.
         """
         options = self._options(self.builder())
         place = f"{self.scratch}/{wheel.name}"
         self.give(wheel, place)
-        self.enter("test")
-        if self.target.steps.smoke:
-            self._smoke(place)
         self.prove(place, options)
-
-    def _smoke(self, wheel: str) -> None:
-        self.job.log(f"importing under {self._container.shop.engine.name}")
-        python = f"{self.tester(self.target.python)}/python"
-        self.run([python, "-m", "pip", "install", "-q", wheel])
-        self.give(SMOKE_SCRIPT, f"{_SCRATCH}/smoke.py")
-        name = Path(wheel).name.partition("-")[0]
-        self.run([python, "-I", f"{_SCRATCH}/smoke.py", name], cwd=_SCRATCH)
 
     def left(self, failure: Failure, ended: Ended) -> Stop:
         """Return how to open a shell in the container where cibuildwheel stopped.

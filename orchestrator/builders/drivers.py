@@ -71,6 +71,10 @@ class Driver:
         env: variables of the real program.
         answers: (question of a configure step, what is answered).
         native: whether code for this very CPU may be asked for.
+        headers: (variable, the directories of one language's headers that it names).
+        own: (name, program of that name that is not ours): the names, where they are not those of
+            the tools; what is no compilation of C or C++ is left to these programs.
+        log: gets a line for each call; empty for none.
     """
 
     compiler: CompilerKind
@@ -84,6 +88,9 @@ class Driver:
     env: tuple[tuple[str, str], ...] = ()
     answers: tuple[tuple[str, str], ...] = ()
     native: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
+    log: str = ""
 
     @property
     def text(self) -> str:
@@ -95,6 +102,10 @@ class Driver:
         yield "machine", self.arch
         if self.native:
             yield "native", ""
+        if self.log:
+            yield "log", self.log
+        yield from (("own", f"{name} {path}") for name, path in self.own)
+        yield from (("headers", f"{name}={places}") for name, places in self.headers)
         for name, argv in self.tools:
             yield "tool", name
             yield from (("exec", each) for each in argv)
@@ -109,6 +120,8 @@ class Driver:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the tools, alone and with the target's triplet in front."""
+        if self.own:
+            return tuple(name for name, _ in self.own)
         return _names(self.arch, (tool for tool, _ in self.tools))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.host.secrets import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 COMMANDS = {
     "plan": "Show the targets, and what was excluded and why.",
@@ -26,8 +28,11 @@ COMMANDS = {
     "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "report": "Show how runs ended, from one or more results.json.",
+    "collect": "Put the wheels of many jobs together, and check that none is missing.",
     "index": "Write a package index of wheels, with one sub-index for each variant.",
+    "publish": "Verify wheels and upload them to an index, a bucket or a release.",
     "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
+    "github": "Write the workflow by which a project builds its wheels on GitHub Actions.",
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no ready one.",
     "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",
@@ -69,6 +74,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the arguments, without the program's name; ``sys.argv`` by default.
     """
+    with _without_commands():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _without_commands() -> Iterator[None]:
+    """On GitHub Actions, keep the runner from obeying what others wrote and we only show."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        yield
+        return
+    from orchestrator.ci.commands import Disarmed
+
+    with contextlib.redirect_stderr(Disarmed(sys.stderr)):
+        yield
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:

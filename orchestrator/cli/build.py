@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -21,8 +20,8 @@ from orchestrator.cli.options import (
     select_options,
 )
 from orchestrator.cli.report import Wanted
-from orchestrator.errors import ExitCode
-from orchestrator.models import BackendName
+from orchestrator.errors import ConfigError, ExitCode
+from orchestrator.models import BackendName, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,14 +124,55 @@ class OnceMore(Protocol):
     default=False,
     help="Stop at the first failure, or build the rest.  [default: keep going]",
 )
-def command(
-    matrix: Path, channel: str, select: Sequence[str], part: str | None, **options: Any
+@click.option(
+    "--plan",
+    "planned",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A plan of `plan --save`; build one --job of it, if this is the same source and matrix.",
+)
+@click.option("--job", metavar="ID", help="The job of --plan.")
+@click.option(
+    "--stop-after",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Stop what is not finished so many minutes after the start, before a CI system does.",
+)
+def command(  # noqa: PLR0913 - the options of the command line
+    matrix: Path,
+    channel: str,
+    select: Sequence[str],
+    part: str | None,
+    *,
+    planned: Path | None,
+    job: str | None,
+    stop_after: float | None,
+    **options: Any,
 ) -> int:
     """Build the whole matrix, or a part of it."""
+    # Here and not later: planning may take a while, and pull images.
+    deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
     from orchestrator.cli.common import open_workspace, selected_to_build
 
-    workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
-    return run_build(workspace, plan, **options)
+    if planned is not None and job is not None:
+        from orchestrator.cli.planned import selected_by_plan
+
+        _refuse_beside_plan(channel=channel, select=select, shard=part)
+        workspace, plan = selected_by_plan(
+            matrix, planned, job, ours=(options["output_dir"], options["work_dir"])
+        )
+    elif planned is not None or job is not None:
+        raise ConfigError.of("--plan and --job belong together", where="--plan")
+    else:
+        workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
+    return run_build(workspace, plan, deadline=deadline, **options)
+
+
+def _refuse_beside_plan(**options: object) -> None:
+    for name, value in options.items():
+        if value:
+            what = "--plan says already which targets, of which channel"
+            raise ConfigError.of(what, where=f"--{name}", hint="leave it out")
 
 
 def run_build(  # noqa: PLR0913 - the options of the command line
@@ -147,17 +187,18 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     no_cache: bool,
     read_only_store: bool,
     quiet: bool,
+    deadline: float | None = None,
     once_more: OnceMore | None = None,
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.cli.common import stderr
+    from orchestrator.cli.common import stderr, stop_as_ctrl_c_does
     from orchestrator.run.inputs import Options
 
     wanted = Wanted(**reports)
     wanted.check()
     console = stderr()
-    _stop_as_ctrl_c_does()
+    stop_as_ctrl_c_does()
     output = (output_dir or workspace.root / "dist").absolute()
     options = Options(
         jobs=jobs,
@@ -169,16 +210,10 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         read_only=read_only_store,
         seconds=earlier_seconds(output),
         again=None if once_more is None else once_more.again,
+        deadline=deadline,
     )
     _preflight(console, options)
     return _run(workspace, plan, options, wanted, console, quiet=quiet, once_more=once_more)
-
-
-def _stop_as_ctrl_c_does() -> None:
-    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
 
 
 def _run(  # noqa: PLR0913 - the parts of one run
@@ -368,4 +403,16 @@ def _conclude(
         table = summary.results_table(results)
         console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
     console.print(summary.failure_blocks(results, tails=False))
+    late = [
+        each.target_id
+        for each in results
+        if each.failure is not None and each.failure.kind is FailureKind.OUT_OF_TIME
+    ]
+    if late:
+        names = ", ".join(late) if len(late) <= FEW else f"{len(late)} targets"
+        console.print(
+            f"{names}: not finished before --stop-after; run it again: it goes on from the store",
+            markup=False,
+            highlight=False,
+        )
     console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

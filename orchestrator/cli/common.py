@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -54,6 +55,7 @@ class Workspace:
         outside: what the version's sources said.
         plan: all targets.
         unasked: image -> why it could not be asked for a version.
+        beside: files that may lie inside the source without being a part of it.
     """
 
     matrix: Path
@@ -65,6 +67,7 @@ class Workspace:
     outside: Outside
     plan: Plan
     unasked: dict[str, Problem] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
 
     def inputs(self, plan: Plan) -> Inputs:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
@@ -79,6 +82,7 @@ class Workspace:
             run=self.settings.run,
             facts=self.facts,
             store=self.settings.store,
+            beside=self.beside,
         )
 
 
@@ -93,7 +97,7 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
         ConfigError: there is no such file, or it is wrong: all that is wrong, with its lines.
         SourceError: the source is wrong.
     """
-    data = _read(matrix)
+    data = read(matrix, hint="run this in the directory of matrix.toml, or say --matrix FILE")
     try:
         return _planned(matrix, data, channel)
     except ConfigError as error:
@@ -102,15 +106,12 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
         raise located(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path, *, hint: str) -> bytes:
+    """Read a file that the user named, or say what to do about it."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError.of(
-            error.strerror or str(error),
-            where=str(path),
-            hint="run this in the directory of matrix.toml, or say --matrix FILE",
-        ) from None
+        raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
 def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
@@ -367,6 +368,13 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         hint=closest(target_id, plan.ids)
         + "; `orchestrator plan --excluded` shows what is excluded",
     )
+
+
+def stop_as_ctrl_c_does() -> None:
+    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 NO_TERMINAL_WIDTH = 240

@@ -45,18 +45,22 @@ def command(target: str, matrix: Path, channel: str, *, why: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from orchestrator.ci.commands import in_actions
     from orchestrator.config.lines import line_numbers, line_of
     from orchestrator.host.secrets import masked
+    from orchestrator.report.text import no_commands
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
     lines = line_numbers(matrix.read_text(encoding="utf-8"))
+    harmless = no_commands if in_actions(os.environ) else str
     rows = (*_rows(requests[-1]), *_shares(requests[-1].target, workspace))
     for what, value, origin in rows:
         line = line_of(origin, lines) if origin else None
         place = f"{matrix}:{line}: {origin}" if line else origin
-        table.add_row(*map(Text, (what, masked(value), place)))  # "torch[extra]" is no markup
+        cells = (what, harmless(masked(value)), place)
+        table.add_row(*map(Text, cells))  # "torch[extra]" is no markup
     stdout().print(table)
 
 
@@ -119,7 +123,7 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     if target.baseline:
         yield "baseline", f"{target.libc} {target.baseline}", "axes.libc"
     native = "emulated there" if target.emulated else "native there"
-    yield "runner", target.runner, origins.get("runner", native)
+    yield "runner", ", ".join(target.runner), origins.get("runner", native)
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
     yield from _compiling(target, origins)
     yield from _library(target) if target.library is not None else _steps(target, origins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def command(  # noqa: PLR0913 - the options of the command line
     """Write a package index of the wheels in each DIR, or add them to one."""
     import datetime as dt
 
+    from orchestrator.host.network import HostNetwork
     from orchestrator.publish.index import scan, update
     from orchestrator.publish.site import Change
     from orchestrator.publish.storage import open_storage
@@ -92,7 +94,7 @@ def command(  # noqa: PLR0913 - the options of the command line
         keep=keep,
         keep_days=keep_days,
     )
-    storage = open_storage(output)
+    storage = open_storage(output, HostNetwork.detect(os.environ).ca_bundle)
     done = update(
         storage,
         tuple(found for folder in folders for found in scan(folder)),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, select_options
-from orchestrator.errors import ConfigError
+from orchestrator.cli.options import channel_option, matrix_option, select_options
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from orchestrator.cli.common import Workspace
-    from orchestrator.models import Plan
+    from orchestrator.models import Job, Plan, TargetId
+
+PIPELINES = ("github", "gitlab", "buildkite")
+"""Forms that describe jobs: every target must be in one."""
+
+MOST_JOBS = 256
 
 
 @click.command("plan")
@@ -25,12 +30,40 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "ids", "markdown", "github"]),
+    type=click.Choice(["table", "json", "ids", "markdown", *PIPELINES]),
     default="table",
     show_default=True,
-    help="json has a schema; ids are one a line; github is a job matrix on one line.",
+    help="json has a schema; ids are one a line; github is a job matrix on one line; gitlab and "
+    "buildkite are pipelines that run the jobs.",
 )
 @click.option("--excluded", is_flag=True, help="Show what is not built: by rule, with counts.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the plan there too, as json, for `build --plan`.",
+)
+@click.option(
+    "--max-jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    default=MOST_JOBS,
+    show_default=True,
+    help="Jobs at most.",
+)
+@click.option(
+    "--job-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Targets share a job while together they cost no more; an ordinary target costs 1.",
+)
+@click.option(
+    "--results",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="results.json of an earlier run: a target costs what it took then.",
+)
 def command(  # noqa: PLR0913 - the options of the command line
     matrix: Path,
     channel: str,
@@ -39,10 +72,14 @@ def command(  # noqa: PLR0913 - the options of the command line
     form: str,
     *,
     excluded: bool,
+    save: Path | None,
+    max_jobs: int,
+    job_cost: float,
+    results: Sequence[Path],
 ) -> None:
     """Show the targets, and what was excluded and why."""
-    from orchestrator.cli.common import determined, open_workspace, selected
-    from orchestrator.report import plans
+    from orchestrator.ci.jobs import Sizes, plan_jobs
+    from orchestrator.cli.common import open_workspace
 
     if excluded and form not in {"table", "json"}:
         raise ConfigError.of(
@@ -51,25 +88,60 @@ def command(  # noqa: PLR0913 - the options of the command line
             hint="leave --format out; json has every excluded cell in any case",
         )
     workspace = open_workspace(matrix, channel)
+    if save is not None:
+        workspace = replace(workspace, beside=(save.absolute(),))
+    everything = form in PIPELINES or save is not None
     if excluded and not workspace.plan.ids:
         plan = workspace.plan  # that everything is excluded is what this must be able to show
     else:
-        plan = selected(workspace.plan, select, part)
-        if form != "ids" and plan.undetermined:
-            workspace = determined(workspace, plan.ids, pull=False)
-            plan = selected(workspace.plan, select, part)
-    if form == "ids":
-        click.echo("\n".join(plan.ids))
-        return  # an ID needs no version, so nobody was asked for one
+        workspace, plan = _selected(workspace, select, part, form, everything=everything)
+    jobs: tuple[Job, ...] = ()
+    if form == "json" or everything:
+        sizes = Sizes(most=max_jobs, cost=job_cost)
+        jobs = plan_jobs(plan, sizes, seconds=_seconds(results))
+    written = ""
+    if form == "json" or save is not None:
+        written = _document(workspace, plan, jobs, matrix=matrix)
+    if save is not None:
+        _save(save, written)
     if form == "json":
-        click.echo(_json(workspace, plan), nl=False)
-    elif form == "github":
-        click.echo(plans.github(plan))
-    elif form == "markdown":
-        click.echo(plans.markdown(plan))
+        click.echo(written, nl=False)
     else:
-        click.echo(plans.excluded(plan) if excluded else plans.table(plan))
-    _say_unknown(workspace, plan)
+        click.echo(_text(form, plan, jobs, matrix, excluded=excluded))
+    if form != "ids":  # an ID needs no version, so nobody was asked for one
+        _say_unknown(workspace, plan)
+
+
+def _selected(
+    workspace: Workspace, select: Sequence[str], part: str | None, form: str, *, everything: bool
+) -> tuple[Workspace, Plan]:
+    """Select targets, and ask for the versions that their form shows or that all must have."""
+    from orchestrator.cli.common import determined, selected, selected_to_build
+
+    if everything:
+        return selected_to_build(workspace, select, part)
+    plan = selected(workspace.plan, select, part)
+    if form != "ids" and plan.undetermined:
+        workspace = determined(workspace, plan.ids, pull=False)
+        plan = selected(workspace.plan, select, part)
+    return workspace, plan
+
+
+def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, excluded: bool) -> str:
+    from orchestrator.ci import github, pipelines
+    from orchestrator.report import plans
+
+    if form == "ids":
+        return "\n".join(plan.ids)
+    if form == "github":
+        return github.matrix(jobs)
+    if form == "gitlab":
+        return pipelines.gitlab(jobs, matrix=matrix.as_posix())
+    if form == "buildkite":
+        return pipelines.buildkite(jobs, matrix=matrix.as_posix())
+    if form == "markdown":
+        return plans.markdown(plan)
+    return plans.excluded(plan) if excluded else plans.table(plan)
 
 
 def _say_unknown(workspace: Workspace, plan: Plan) -> None:
@@ -79,17 +151,41 @@ def _say_unknown(workspace: Workspace, plan: Plan) -> None:
         click.echo(f"no version yet: {problem}", err=True)
 
 
-def _json(workspace: Workspace, plan: Plan) -> str:
-    # Only JSON has the keys, which need the source.
-    from orchestrator.cli.common import stderr
-    from orchestrator.report import json as documents
-    from orchestrator.run.planned import planned_requests
+def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
+    """Return how long targets took; what was not there or failed took nothing that counts."""
+    from orchestrator.models import Status, TargetId
+    from orchestrator.report.documents import read_results
 
-    requests = planned_requests(
-        workspace.inputs(plan),
-        skip=(workspace.root / "dist", workspace.root / WORK_DIR),
-        environ=os.environ,
-        say=stderr().print,
-    )
-    keys = {each.target.id: each.key for each in requests}
-    return documents.dumps(documents.plan_document(plan, keys))
+    found: dict[TargetId, float] = {}
+    for path in results:
+        try:
+            document = read_results(path.read_bytes(), where=str(path))
+        except OSError as error:
+            raise ConfigError.of(error.strerror or str(error), where=str(path)) from None
+        found |= {
+            TargetId(each.id): each.duration
+            for each in document.results
+            if each.status is Status.OK and each.duration
+        }
+    return found
+
+
+def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
+    from orchestrator.ci.provenance import target_lines
+    from orchestrator.cli.planned import requests_of
+    from orchestrator.report import json as documents
+
+    requests = requests_of(workspace, plan)
+    text = workspace.matrix.read_text(encoding="utf-8")
+    lines = target_lines(plan.targets, text, plan.channel)
+    document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
+    return documents.dumps(document)
+
+
+def _save(path: Path, text: str) -> None:
+    from orchestrator.report.results import write_whole
+
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise EnvironmentProblemError.of(error.strerror or str(error), where=str(path)) from None

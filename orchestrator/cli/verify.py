@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from orchestrator.builders.base import Host
     from orchestrator.host.checks import Checker
+    from orchestrator.host.process import Cancel
     from orchestrator.models import Target, WheelReport
     from orchestrator.wheel import Difference, Policies
 
@@ -76,11 +78,11 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         return _same(wheels)
     from orchestrator.wheel.external import resolve
 
-    asked = _Asked(
+    asked = Asked(
         external=resolve(external, where="--external"),
         demands=Demands(
-            levels=tuple(map(_level, rules)),
-            size_budget=None if size_budget is None else _size(size_budget),
+            levels=tuple(map(level_of, rules)),
+            size_budget=None if size_budget is None else size_of(size_budget, "--size-budget"),
             required=tuple(required),
             build_paths=tuple(build_paths),
         ),
@@ -89,7 +91,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     known, checker = _tools()
     verdicts = []
     for path in wheels:
-        verdicts.append(_verdict(path, asked, known, checker))
+        verdicts.append(verdict_on(path, asked, known, checker))
         if not as_json:
             _print(verdicts[-1])
     if as_json:
@@ -98,7 +100,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class Asked:
     """What the user asks of every wheel: by options, and by a target of the matrix."""
 
     external: tuple[str, ...]
@@ -122,7 +124,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
+class Verdict:
     """What was found of a wheel; there is no report on a file that is none."""
 
     path: Path
@@ -144,13 +146,13 @@ def _target(target_id: str, matrix: Path, channel: str) -> Target:
     return target
 
 
-def _print(verdict: _Verdict) -> None:
+def _print(verdict: Verdict) -> None:
     click.echo(f"{verdict.path}: {'not what it says' if verdict.wrong else 'ok'}")
     for each in verdict.findings:
         click.echo(f"  {each.severity}: {each.rule}: {printable(each.message)}")
 
 
-def _print_json(verdicts: Sequence[_Verdict]) -> None:
+def _print_json(verdicts: Sequence[Verdict]) -> None:
     from orchestrator.report import json as documents
 
     wheels = [(each.path, each.findings, each.report) for each in verdicts]
@@ -159,18 +161,24 @@ def _print_json(verdicts: Sequence[_Verdict]) -> None:
 
 def _tools() -> tuple[Policies, Checker]:
     from orchestrator.cli.common import stderr
+    from orchestrator.run.inputs import open_host
+
+    return checking_tools(open_host(os.environ, stderr().print))
+
+
+def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, Checker]:
+    """Return what `verdict_on` needs of this machine."""
     from orchestrator.host.checks import Checker
     from orchestrator.host.process import Cancel
-    from orchestrator.run.inputs import open_host
     from orchestrator.wheel import Policies
 
-    host = open_host(os.environ, stderr().print)
     env = {**host.env, **host.network.child_env()}
-    checker = Checker(toolchain=host.toolchain, env=env, cancel=Cancel())
+    checker = Checker(toolchain=host.toolchain, env=env, cancel=cancel or Cancel())
     return Policies.from_json(*host.toolchain.policy_texts()), checker
 
 
-def _verdict(path: Path, asked: _Asked, known: Policies, checker: Checker) -> _Verdict:
+def verdict_on(path: Path, asked: Asked, known: Policies, checker: Checker) -> Verdict:
+    """Check a wheel."""
     from orchestrator.wheel import levelled, verify
 
     external, demands = asked.of(path)
@@ -184,13 +192,14 @@ def _verdict(path: Path, asked: _Asked, known: Policies, checker: Checker) -> _V
     except BadWheelError as error:
         # Nothing that unpacks it may see it.
         findings = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
-        return _Verdict(path=path, findings=findings, report=None)
+        return Verdict(path=path, findings=findings, report=None)
     more = checker(path.absolute(), report, demands, lambda _line: None)
     findings = (*report.problems, *levelled(more, demands))
-    return _Verdict(path=path, findings=findings, report=report)
+    return Verdict(path=path, findings=findings, report=report)
 
 
-def _level(text: str) -> tuple[str, Level]:
+def level_of(text: str) -> tuple[str, Level]:
+    """Read a ``--rule``: the rule, and how much it counts."""
     from orchestrator.config.rules import RULES
     from orchestrator.config.spelling import closest
 
@@ -204,13 +213,14 @@ def _level(text: str) -> tuple[str, Level]:
     return rule, Level(level)
 
 
-def _size(text: str) -> int:
+def size_of(text: str, option: str) -> int:
+    """Read an option that is a size."""
     from orchestrator.config.rules import parse_size
 
     size = parse_size(text)
     if not size:
         raise ConfigError.of(
-            f"not a size: {text!r}", where="--size-budget", hint="for instance 400MB or 1.5GiB"
+            f"not a size: {text!r}", where=option, hint="for instance 400MB or 1.5GiB"
         )
     return size
 

@@ -18,31 +18,65 @@ class Destination:
     Attributes:
         platforms: regular expression of the platform tags it takes.
         local_versions: whether it takes local versions (PEP 440 tells public indexes not to).
+        epochs: whether a file keeps its name where the version has an epoch.
+        file_size: bytes of the largest file.
+        project_size: bytes of all files of a project, or of a release; None for no limit.
+        files: how many files at most; None for no limit.
+        granted: whether more than these sizes is granted to who asks for it.
         source: where the facts come from.
         updated: when they were last compared with it.
     """
 
     platforms: str
     local_versions: bool
+    epochs: bool
+    file_size: int
+    project_size: int | None
+    files: int | None
+    granted: bool
     source: str
     updated: date
 
 
 _PYPI = Destination(
-    platforms=r"manylinux(1|2010)_(x86_64|i686)"
+    platforms=r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+"
+    r"|manylinux(1|2010)_(x86_64|i686)"
     r"|manylinux2014_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x)"
     r"|manylinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x|riscv64)"
     r"|musllinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64le|s390x|riscv64)"
     r"|linux_(armv6l|armv7l)",
     local_versions=False,
+    epochs=True,
+    file_size=100 << 20,
+    project_size=10 << 30,
+    files=None,
+    granted=True,
     source="pypi/warehouse, warehouse/forklift/legacy.py and warehouse/utils/wheel.py",
     updated=date(2026, 11, 21),
 )
 
-DESTINATIONS: Mapping[str, Destination] = {"pypi": _PYPI, "testpypi": _PYPI}
+GITHUB_RELEASE = "github-release"
+
+_GITHUB = Destination(
+    platforms=r".*",
+    local_versions=True,
+    epochs=False,
+    file_size=(2 << 30) - 1,
+    project_size=None,
+    files=1000,
+    granted=False,
+    source="github/docs, content/repositories/releasing-projects-on-github/about-releases.md",
+    updated=date(2026, 11, 21),
+)
+
+DESTINATIONS: Mapping[str, Destination] = {
+    "pypi": _PYPI,
+    "testpypi": _PYPI,
+    GITHUB_RELEASE: _GITHUB,
+}
 """The destinations whose rules are known; TestPyPI runs the same program as PyPI."""
 
-OTHERS = re.compile(r"github-release|[a-z][a-z0-9+.-]*://\S+")
+OTHERS = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 """Destinations that take everything a plan can hold, as far as is known."""
 
 
@@ -63,3 +97,5 @@ def refusals(name: str, *, tag: str, version: str) -> Iterator[str]:
         yield f"{name} takes no {shown} wheels ({known.source}, {known.updated})"
     if "+" in version and not known.local_versions:
         yield f"{name} takes no local versions such as {version} (PEP 440)"
+    if "!" in version and not known.epochs:
+        yield f"{name} would change the name of a file with an epoch such as {version}"

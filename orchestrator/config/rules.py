@@ -39,6 +39,7 @@ RULES: Mapping[str, Level] = {
     "root-is-purelib": Level.ERROR,
     "elf-machine": Level.ERROR,
     "elf-libc": Level.ERROR,
+    "page-alignment": Level.WARN,
     "tag-too-low": Level.ERROR,
     "external-library": Level.ERROR,
     "library-unreachable": Level.WARN,

@@ -92,9 +92,13 @@ def _rule(value: str) -> str:
 def _destination(value: str) -> str:
     if value not in DESTINATIONS and OTHERS.fullmatch(value) is None:
         known = ", ".join(DESTINATIONS)
-        raise PydanticCustomError(
-            "destination", f"must be {known}, github-release or a URL, got {value!r}"
-        )
+        raise PydanticCustomError("destination", f"must be {known} or a URL, got {value!r}")
+    return value
+
+
+def _label(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise PydanticCustomError("label", f"must be the label of a runner, got {value!r}")
     return value
 
 
@@ -119,6 +123,19 @@ Size = Annotated[
     BeforeValidator(_bytes),
     Field(gt=0),
     WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+Runner = Annotated[
+    tuple[Annotated[str, AfterValidator(_label)], ...],
+    BeforeValidator(_texts),
+    Field(min_length=1, strict=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
 DestinationName = Annotated[str, AfterValidator(_destination)]
@@ -401,8 +418,8 @@ class Override(Model):
     """Environment variables, added to those of ``[env]``."""
     image: str | None = None
     """Container image."""
-    runner: str | None = None
-    """CI runner label."""
+    runner: Runner | None = None
+    """Label of the CI runner, or several that it must all have."""
     resources: Resources = Resources()
     """As ``[resources]``."""
     build: Build = Build()

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
-import urllib.error
-import urllib.request
+import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.host import web
 
 if TYPE_CHECKING:
     from orchestrator.host.network import HostNetwork
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
-_TIMEOUT = 60.0
-"""Seconds without an answer."""
 
-MAX_PAGE = 256 * 1024 * 1024
-"""Bytes of a project's page at most; the largest known ones are about 40 MB."""
+_OK = 200
+_NOT_THERE = {404, 410}
+_SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +32,16 @@ class Listed:
     Attributes:
         name: its name.
         yanked: whether it is (PEP 592).
+        url: where it is, without the hash.
+        sha256: of its contents; empty where the index does not say.
+        size: in bytes (PEP 700); None where the index does not say.
     """
 
     name: str
     yanked: bool
+    url: str = ""
+    sha256: str = ""
+    size: int | None = None
 
 
 def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...]:
@@ -49,102 +53,133 @@ def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...
     """
     files = listing(index, project, network)
     if files is None:
-        _, shown = _addresses(index, project)
+        shown = _address(_apart(index)[0], project)
         raise ConfigError.of("the index does not have this project", where=shown)
     return tuple(each.name for each in files)
 
 
-def listing(index: str, project: str, network: HostNetwork) -> tuple[Listed, ...] | None:
+def listing(
+    index: str, project: str, network: HostNetwork, *, elsewhere: bool = True, fresh: bool = False
+) -> tuple[Listed, ...] | None:
     """Return a project's files on a simple index; None when it does not have the project.
 
     Args:
         index: the index' base URL, as for ``pip --index-url``.
         project: the project's name.
         network: the host's certificate authorities; proxies come from the environment.
+        elsewhere: whether what another host answers, to which the index redirects, counts.
+        fresh: whether caches on the way have to ask the index.
 
     Raises:
         ConfigError: the address is none.
         EnvironmentProblemError: the index cannot be reached, or answers with something else.
     """
-    url, shown = _addresses(index, project)
-    answer = _get(url, shown, network)
-    if answer is None:
-        return None
-    kind, page = answer
+    base, login = _apart(index)
+    shown = _address(base, project)
+    headers = {"Accept": _ACCEPT, **({"Cache-Control": "no-cache"} if fresh else {})}
+    request = web.Request(url=shown, headers=headers, authorization=login)
+    if urlsplit(shown).scheme not in {"http", "https"}:
+        raise ConfigError.of(
+            f"{shown!r} is no address of an index", where="--index", hint="https://host/simple/"
+        )
     try:
-        if "json" in kind:
-            return tuple(
-                Listed(name=str(each["filename"]), yanked=each.get("yanked", False) is not False)
-                for each in json.loads(page)["files"]
+        answer = web.ask(request, network, limit=web.LIMIT + 1)
+    except web.UnreachableError as error:
+        raise EnvironmentProblemError.of(
+            f"cannot be reached: {error}", where=shown, hint="check address, proxy and certificate"
+        ) from None
+    if answer.status in _NOT_THERE:
+        return None
+    if not elsewhere and urlsplit(answer.url).netloc != urlsplit(shown).netloc:
+        return None
+    if answer.status != _OK:
+        raise EnvironmentProblemError.of(
+            f"answers with HTTP {answer.status} {answer.reason}", where=shown
+        )
+    if len(answer.body) > web.LIMIT:
+        raise EnvironmentProblemError.of("the page is larger than any index' page", where=shown)
+    return _files(answer, shown)
+
+
+def sha256_of(file: Listed, index: str, network: HostNetwork) -> str | None:
+    """Return a file's SHA-256, from its contents where the index does not say it.
+
+    Args:
+        file: from `listing`.
+        index: as for `listing`.
+        network: as for `listing`.
+
+    Raises:
+        EnvironmentProblemError: the file cannot be had.
+    """
+    if file.sha256:
+        return file.sha256
+    base, login = _apart(index)
+    same = urlsplit(base).netloc == urlsplit(file.url).netloc
+    request = web.Request(url=file.url, authorization=login if same else "")
+    try:
+        return web.sha256_of(request, network)
+    except (web.UnreachableError, ConfigError) as error:
+        raise EnvironmentProblemError.of(f"cannot be had: {error}", where=file.name) from None
+
+
+def _files(answer: web.Answer, shown: str) -> tuple[Listed, ...]:
+    if "json" not in answer.kind:
+        links = _Links(answer.url)
+        links.feed(answer.body.decode("utf-8", "replace"))
+        return tuple(links.files)
+    try:
+        return tuple(
+            Listed(
+                name=str(each["filename"]),
+                yanked=each.get("yanked", False) is not False,
+                url=urljoin(answer.url, str(each.get("url", ""))),
+                sha256=str(each.get("hashes", {}).get("sha256", "")),
+                size=each["size"] if isinstance(each.get("size"), int) else None,
             )
+            for each in json.loads(answer.body)["files"]
+        )
     except (ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentProblemError.of(
             "answers with JSON that is no PEP 691 page", where=shown
         ) from None
-    links = _Links()
-    links.feed(page.decode("utf-8", "replace"))
-    return tuple(links.files)
 
 
-def _addresses(index: str, project: str) -> tuple[str, str]:
-    """Return the address of a project's page, and what may be shown of it."""
-    url = f"{index.rstrip('/')}/{canonicalize_name(project)}/"
-    return url, _without_password(url)
+def _address(base: str, project: str) -> str:
+    """Return the address of a project's page."""
+    return f"{base.rstrip('/')}/{canonicalize_name(project)}/"
 
 
-def _get(url: str, shown: str, network: HostNetwork) -> tuple[str, bytes] | None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        raise ConfigError.of(
-            f"{shown!r} is no address of an index", where="--index", hint="https://host/simple/"
-        )
-    headers = {"Accept": _ACCEPT, "User-Agent": "orchestrator"}
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-        url = urlunsplit(parts._replace(netloc=f"{host}{port}"))
-    bundle = None if network.ca_bundle is None else str(network.ca_bundle)
-    context = ssl.create_default_context(cafile=bundle)
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was checked
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT, context=context) as answer:  # noqa: S310
-            kind = str(answer.headers.get("Content-Type", ""))
-            page = bytes(answer.read(MAX_PAGE + 1))
-    except urllib.error.HTTPError as error:
-        if error.code in {404, 410}:
-            return None
-        raise EnvironmentProblemError.of(
-            f"answers with HTTP {error.code} {error.reason}", where=shown
-        ) from None
-    except OSError as error:  # URLError, a timeout, a reset connection
-        reason = getattr(error, "reason", error)
-        raise EnvironmentProblemError.of(
-            f"cannot be reached: {reason}", where=shown, hint="check address, proxy and certificate"
-        ) from None
-    if len(page) > MAX_PAGE:
-        raise EnvironmentProblemError.of("the page is larger than any index' page", where=shown)
-    return kind, page
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+def _apart(index: str) -> tuple[str, str]:
+    """Return an address without user and password, and these as a header."""
+    parts = urlsplit(index)
     if parts.username is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return index, ""
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return plain, f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
 class _Links(HTMLParser):
     """The files of a PEP 503 page: what the anchors point at."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str) -> None:
         super().__init__()
         self.files: list[Listed] = []
+        self._base = base
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             known = dict(attrs)
-            name = unquote(urlsplit(known.get("href") or "").path.rpartition("/")[2])
+            url, _, fragment = urljoin(self._base, known.get("href") or "").partition("#")
+            name = unquote(urlsplit(url).path.rpartition("/")[2])
+            found = _SHA256.search(fragment)
             if name:
-                self.files.append(Listed(name=name, yanked="data-yanked" in known))
+                self.files.append(
+                    Listed(
+                        name=name,
+                        yanked="data-yanked" in known,
+                        url=url,
+                        sha256=found[1] if found else "",
+                    )
+                )

@@ -16,7 +16,7 @@ from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemEr
 from orchestrator.models import Status
 from orchestrator.publish.pages import FILES, pages
 from orchestrator.publish.site import File, Site, changed, dumps, loads
-from orchestrator.publish.variants import Variants
+from orchestrator.publish.variants import Made, Variants
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.wheel import open_wheel
 
@@ -49,7 +49,7 @@ class Found:
         metadata: the bytes of METADATA.
         signature: the bytes of ``<file>.asc``, or None.
         provenance: the bytes of ``<file>.provenance``, or None.
-        target_id: the target that made it, where ``results.json`` says so.
+        made: what ``results.json`` says of it; None where it says nothing.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Found:
     metadata: bytes
     signature: bytes | None
     provenance: bytes | None
-    target_id: str | None
+    made: Made | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +107,17 @@ def scan(folder: Path) -> tuple[Found, ...]:
         paths = sorted(each for each in folder.iterdir() if each.suffix == ".whl")
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(folder)) from None
-    made_by = _targets(folder / RESULTS)
+    made_by = targets_in(folder)
     return tuple(_read(path, made_by) for path in paths)
 
 
-def _targets(path: Path) -> dict[tuple[str, str], str]:
-    """Return (file name, SHA-256) -> target ID of what ``results.json`` says was built."""
+def targets_in(folder: Path) -> dict[tuple[str, str], Made]:
+    """Return (file name, SHA-256) -> what a directory's ``results.json`` says of this wheel.
+
+    Raises:
+        EnvironmentProblemError: the file cannot be read.
+    """
+    path = folder / RESULTS
     try:
         document: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -121,7 +126,7 @@ def _targets(path: Path) -> dict[tuple[str, str], str]:
         raise EnvironmentProblemError.of(f"cannot be read: {error}", where=str(path)) from None
     try:
         return {
-            (str(each["wheel"]["filename"]), str(each["wheel"]["sha256"])): str(each["id"])
+            (str(each["wheel"]["filename"]), str(each["wheel"]["sha256"])): _made(each)
             for each in document["results"]
             if each["status"] == Status.OK and each.get("wheel")
         }
@@ -129,7 +134,18 @@ def _targets(path: Path) -> dict[tuple[str, str], str]:
         raise EnvironmentProblemError.of("no results of a run", where=str(path)) from None
 
 
-def _read(path: Path, made_by: dict[tuple[str, str], str]) -> Found:
+def _made(result: dict[str, Any]) -> Made:
+    planned = result.get("target") or {}  # files of earlier versions have none
+    return Made(
+        target_id=str(result["id"]),
+        cells=tuple(
+            tuple((str(axis), str(value)) for axis, value in cell.items())
+            for cell in planned.get("covers", ())
+        ),
+    )
+
+
+def _read(path: Path, made_by: dict[tuple[str, str], Made]) -> Found:
     with open_wheel(path) as archive:
         sha256, size = archive.digest()
         metadata = archive.read(f"{archive.dist_info}/METADATA")
@@ -151,7 +167,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], str]) -> Found:
         metadata=metadata,
         signature=_beside(path, ".asc"),
         provenance=_provenance(path, sha256),
-        target_id=made_by.get((path.name, sha256)),
+        made=made_by.get((path.name, sha256)),
     )
 
 
@@ -265,7 +281,7 @@ def _described(
     files: dict[str, File] = {}
     variants: dict[str, Variant] = {}
     for each in found:
-        cells = known.of(each.name, each.target_id)
+        cells = known.of(each.name, each.made)
         variants |= {variant.path: variant for _, variant in cells}
         filename = each.path.name
         url = f"{base_url.rstrip('/')}/{quote(filename, safe='')}" if base_url else ""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,7 @@ _KINDS = {
     ".whl": "application/octet-stream",
     ".metadata": "text/plain; charset=utf-8",
     ".asc": "text/plain; charset=utf-8",
+    ".sha256": "text/plain; charset=utf-8",
     ".provenance": "application/vnd.pypi.integrity.v1+json",
 }
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
@@ -30,6 +32,13 @@ SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
+
+_CONNECT = timedelta(seconds=30)
+_TRANSFER = timedelta(minutes=15)
+"""Time one request may take, which may carry a part of a wheel over a slow line."""
+_RETRIES = 3
+_RETRY_FOR = timedelta(seconds=60)
+_CHECK = "check address, region (AWS_REGION), endpoint and credentials"
 
 
 class Storage(Protocol):
@@ -56,8 +65,12 @@ class Storage(Protocol):
         """Remove a file, if it is there."""
 
 
-def open_storage(output: str) -> Storage:
+def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
     """Return the place that ``--output`` names: a directory, or ``s3://bucket/prefix``.
+
+    Args:
+        output: the place.
+        ca_bundle: PEM file of certificate authorities that are trusted as well.
 
     Raises:
         ConfigError: it is neither.
@@ -72,7 +85,38 @@ def open_storage(output: str) -> Storage:
             where="--output",
             hint="for instance public/whl or s3://bucket/whl",
         )
-    return Bucket(output)
+    return Bucket(output, ca_bundle)
+
+
+def connected(url: str, ca_bundle: Path | None) -> ObjectStore:
+    """Open a bucket; credentials, region and endpoint come from the environment (AWS_...).
+
+    Args:
+        url: ``s3://bucket/prefix``.
+        ca_bundle: PEM file of certificate authorities that are trusted as well.
+
+    Raises:
+        EnvironmentProblemError: obstore is not installed, or refuses the settings.
+    """
+    try:
+        from obstore import exceptions, store  # noqa: PLC0415 - only buckets need it
+    except ImportError:
+        raise EnvironmentProblemError.of(
+            "buckets need the package obstore", where=url, hint="pip install obstore"
+        ) from None
+    client: Any = {"connect_timeout": _CONNECT, "timeout": _TRANSFER}
+    client["allow_http"] = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    if ca_bundle is not None:
+        client["root_certificate"] = ca_bundle.read_bytes()
+    retries: Any = {"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR}
+    try:
+        return store.from_url(url, client_options=client, retry_config=retries)
+    except exceptions.BaseError as error:
+        raise EnvironmentProblemError.of(_answer(error), where=url, hint=_CHECK) from error
+
+
+def _answer(error: Exception) -> str:
+    return f"the bucket answers: {str(error).splitlines()[0]}"
 
 
 class Folder:
@@ -149,28 +193,16 @@ class Folder:
 class Bucket:
     """A bucket with the S3 protocol. Updates at the same time see each other by ``swap``."""
 
-    def __init__(self, url: str) -> None:
-        """Open a bucket; credentials, region and endpoint come from the environment (AWS_...).
+    def __init__(self, url: str, ca_bundle: Path | None = None) -> None:
+        """Open a bucket; see `connected`."""
+        self._store: ObjectStore = connected(url, ca_bundle)
+        import obstore  # noqa: PLC0415 - an extra, which `connected` has found
+        from obstore import exceptions  # noqa: PLC0415
 
-        Raises:
-            EnvironmentProblemError: obstore is not installed, or refuses the settings.
-        """
-        try:
-            import obstore  # noqa: PLC0415 - only buckets need it
-            from obstore import exceptions, store  # noqa: PLC0415
-        except ImportError:
-            raise EnvironmentProblemError.of(
-                "buckets need the package obstore", where=url, hint="pip install obstore"
-            ) from None
         self.where = url
         self._put, self._get, self._delete = obstore.put, obstore.get, obstore.delete
         self._head = obstore.head
         self._errors = exceptions
-        options: dict[str, Any] = {}
-        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-            options["client_options"] = {"allow_http": True}
-        with self._reported():
-            self._store: ObjectStore = store.from_url(url, **options)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -191,7 +223,7 @@ class Bucket:
         mode: Any = "create" if seen is None else {"e_tag": seen}
         with self._reported():
             try:
-                self._put(self._store, name, data, attributes=_attributes(name), mode=mode)
+                self._put(self._store, name, data, attributes=described(name), mode=mode)
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
                 return False
         return True
@@ -199,7 +231,7 @@ class Bucket:
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""
         with self._reported():
-            self._put(self._store, name, data, attributes=_attributes(name))
+            self._put(self._store, name, data, attributes=described(name))
 
     def add(self, name: str, source: Path | bytes, size: int) -> None:
         """See `Storage`; large files go in parts."""
@@ -207,7 +239,7 @@ class Bucket:
             with suppress(FileNotFoundError, self._errors.NotFoundError):
                 if self._head(self._store, name)["size"] == size:
                     return
-            self._put(self._store, name, source, attributes=_attributes(name, cache=_FOREVER))
+            self._put(self._store, name, source, attributes=described(name, forever=True))
 
     def remove(self, name: str) -> None:
         """See `Storage`."""
@@ -220,13 +252,18 @@ class Bucket:
             yield
         except (self._errors.BaseError, FileNotFoundError) as error:
             raise EnvironmentProblemError.of(
-                f"the bucket answers: {str(error).splitlines()[0]}",
-                where=self.where,
-                hint="check address, region (AWS_REGION), endpoint and credentials",
+                _answer(error), where=self.where, hint=_CHECK
             ) from error
 
 
-def _attributes(name: str, cache: str = _REVALIDATE) -> Any:
+def described(name: str, *, forever: bool = False) -> Any:
+    """Return the attributes of a file of a bucket: its type, and how long caches may keep it.
+
+    Args:
+        name: the file's.
+        forever: whether it never changes.
+    """
+    cache = _FOREVER if forever else _REVALIDATE
     kind = _KINDS.get(Path(name).suffix, "application/octet-stream")
     if name.rpartition("/")[2] == "index.json":
         kind = SIMPLE_JSON

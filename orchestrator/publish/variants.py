@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
@@ -17,11 +18,27 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
-"""The one axis of wheels that no plan knows: their local version, or what is left of their ID."""
+"""The one axis of wheels whose axes nobody knows: their local version, or what is left of their ID.
+"""
+
+PLACE = frozenset({"python", "libc", "arch"})
 
 _ID = re.compile(rf"-(?:many|musl)linux(?:_\d+_\d+)?_(?:{'|'.join(Arch)})(?:-(.+))?")
 _NO_VARIANT = re.compile(r"g[0-9a-f]{7,40}|d\d{8}")
 """Parts of a local version that name a commit or a day (setuptools-scm)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What ``results.json`` says of a wheel.
+
+    Attributes:
+        target_id: the target that made it.
+        cells: the cells it covers, with all their axes; empty where nobody wrote them down.
+    """
+
+    target_id: str
+    cells: tuple[Cell, ...] = ()
 
 
 class Variants:
@@ -48,16 +65,17 @@ class Variants:
         self._known = {each.path: each for each in known}
         self._known |= {path: Variant(path=path, values=own) for own, path in paths.items()}
 
-    def of(self, name: WheelName, target_id: str | None) -> tuple[tuple[str, Variant], ...]:
+    def of(self, name: WheelName, made: Made | None) -> tuple[tuple[str, Variant], ...]:
         """Return (python, variant) of every cell that a wheel serves.
 
         Args:
             name: its name.
-            target_id: the target that made it, where ``results.json`` says so.
+            made: what ``results.json`` says of it; None where it says nothing.
 
         Raises:
             BadWheelError: its variant cannot be the path of a sub-index.
         """
+        target_id = None if made is None else made.target_id
         target = self._target(name, target_id)
         if target is not None:
             cells = ((dict(cell)["python"], cell[3:]) for cell in target.covers)
@@ -66,9 +84,19 @@ class Variants:
         path = (match[1] or "").replace("-", "/") if match else path_of_local(name.version.local)
         if path and not path_ok(path):
             raise BadWheelError.of(f"{path!r} cannot be the path of a sub-index", where=str(name))
-        unknown = Variant(path=path, values=((AXIS, path.replace("/", "-")),) if path else ())
-        variant = self._known.get(path, unknown)
-        return tuple((python, variant) for python in pythons_of(name))
+        covered = made.cells if made is not None else ()
+        variant = self._variant(path, covered)
+        pythons = {value: None for cell in covered for axis, value in cell if axis == "python"}
+        return tuple((python, variant) for python in pythons or pythons_of(name))
+
+    def _variant(self, path: str, covered: Iterable[Cell]) -> Variant:
+        """Return the variant of a path, with its axes as far as the covered cells tell them."""
+        values = {tuple(pair for pair in cell if pair[0] not in PLACE) for cell in covered}
+        unknown = ((AXIS, path.replace("/", "-")),) if path else ()
+        known = self._known.get(path)
+        if known is not None and known.values != unknown:
+            return known
+        return Variant(path=path, values=values.pop() if len(values) == 1 else unknown)
 
     def _target(self, name: WheelName, target_id: str | None) -> Target | Undetermined | None:
         if self._plan is None:

@@ -8,7 +8,7 @@ not write yet has a default.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -101,6 +101,10 @@ class PlannedTarget(Facts):
     """The build's environment."""
     key: str
     """SHA-256 of everything that can influence the wheel's bytes."""
+    host_key: str = ""
+    """The same where the direct backend builds it on the host, without a container."""
+    line: int | None = None
+    """The line of the matrix file that says most about it: its last override, or its values."""
 
 
 class UndeterminedTarget(Document):
@@ -123,6 +127,39 @@ class ExcludedCell(Document):
     """The rule's reason, or the rule in words."""
 
 
+class PlannedJob(Document):
+    """What one machine of a CI system builds."""
+
+    id: str
+    """Its number in the plan: `01`; `orchestrator build --plan FILE --job ID` builds it."""
+    name: str
+    """What people read in a list of jobs."""
+    runner: tuple[str, ...]
+    """The labels of its runner; it must have all of them."""
+    emulated: tuple[str, ...]
+    """The architectures that need QEMU there, as in platform tags."""
+    targets: tuple[str, ...]
+    """IDs of its wheels, and of the libraries it builds for them, in the order of the plan. A wheel
+    is in exactly one job, a library in each job that needs it."""
+    cost: float
+    """What they cost together; 1 is an ordinary target."""
+
+
+class PlanInputs(Document):
+    """What all targets of a plan were made from."""
+
+    source: str
+    """SHA-256 over the source tree."""
+    name: str
+    """The project's name, PEP 503 normalised; empty where the source does not say."""
+    epoch: int
+    """SOURCE_DATE_EPOCH of the builds, in seconds."""
+    toolchain: str
+    """Digest of the locked toolchain."""
+    builder: str
+    """The version of this program, with a digest of the parts of it that make wheels."""
+
+
 class PlanDocument(Document):
     """`orchestrator plan --format json`."""
 
@@ -130,12 +167,18 @@ class PlanDocument(Document):
     """The version of this schema."""
     channel: str
     """The channel it was made for; empty for none."""
+    matrix: str = ""
+    """The matrix file, as `--matrix` named it."""
     targets: tuple[PlannedTarget, ...]
     """Libraries first, then wheels, in the order of the matrix."""
     undetermined: tuple[UndeterminedTarget, ...]
     """What becomes a target once somebody has been asked for its version."""
     excluded: tuple[ExcludedCell, ...]
     """What is not built, and why."""
+    jobs: tuple[PlannedJob, ...] = ()
+    """The targets as jobs of a CI system."""
+    inputs: PlanInputs | None = None
+    """What its targets were made from; null for a plan without targets."""
 
 
 # inspect --json
@@ -441,6 +484,21 @@ class Compilations(Document):
     """Compilations that had to be done."""
 
 
+class Compiled(Document):
+    """How a target was compiled whose architecture is not that of the machine."""
+
+    emulation: str
+    """`full`, `accelerated` or `cross`."""
+    compiler: str
+    """What compiled, in words."""
+    why: str
+    """Why everything was emulated; empty where it was not."""
+    native: int | None
+    """Compilations and links of a native compiler; null where nobody counted."""
+    emulated: int | None
+    """Calls of it that were left to the image's own compiler; null where nobody counted."""
+
+
 class Container(Document):
     """What a target's container was made by, and of."""
 
@@ -523,6 +581,8 @@ class Result(Document):
     """The parts of its planned version, with where each one came from."""
     compiler_cache: Compilations | None = None
     """What the compiler cache did; null where the build had none."""
+    compiled: Compiled | None = None
+    """How it was compiled for a foreign architecture; null for the machine's own."""
     wheel: Wheel | None
     """The wheel in `dist/`; null when there is none."""
     rejected: str | None = None
@@ -581,12 +641,48 @@ class ResultsDocument(Document):
     """Sorted by ID."""
 
 
+# publish --json
+
+
+class Published(Document):
+    """What became of a wheel at a destination."""
+
+    wheel: str
+    """The file's name."""
+    sha256: str
+    """Of the file; empty where it cannot be read."""
+    size: int
+    """In bytes."""
+    target: str
+    """ID of the target that made it; empty where nobody knows."""
+    destination: str
+    """Where it was to go, without credentials."""
+    outcome: Literal[
+        "uploaded", "already there", "would be uploaded", "refused", "failed", "not sent"
+    ]
+    """`not sent`: the run ended before, or something else was refused."""
+    reasons: tuple[str, ...]
+    """Why it was refused, failed or was not sent."""
+    attempts: int
+    """How often it was sent."""
+
+
+class PublishDocument(Document):
+    """`orchestrator publish --json`."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    """The version of this schema."""
+    results: tuple[Published, ...]
+    """One for each wheel and destination, in the order of the command line."""
+
+
 DOCUMENTS: Mapping[str, type[Document]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
     "verify": VerifyDocument,
     "results": ResultsDocument,
     "doctor": DoctorDocument,
+    "publish": PublishDocument,
 }
 """Name for `orchestrator schema` -> document."""
 
@@ -629,6 +725,28 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     Raises:
         ConfigError: it is none, or one of a later version of the schema.
     """
+    made = "`orchestrator build` writes one beside the wheels"
+    return _read(ResultsDocument, "a results.json", text, where=where, made=made)
+
+
+def read_plan(text: str | bytes, *, where: str) -> PlanDocument:
+    """Read what ``orchestrator plan --save`` wrote.
+
+    Args:
+        text: the file's contents.
+        where: its name, for messages.
+
+    Raises:
+        ConfigError: it is none, or one of a later version of the schema.
+    """
+    made = "`orchestrator plan --save FILE` writes one"
+    return _read(PlanDocument, "a plan", text, where=where, made=made)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def _read(model: type[D], name: str, text: str | bytes, *, where: str, made: str) -> D:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -636,13 +754,13 @@ def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA:
         raise ConfigError.of(
-            f"not a results.json of schema {SCHEMA}"
+            f"not {name} of schema {SCHEMA}"
             + (f" but of schema {version!r}" if version is not None else ""),
             where=where,
-            hint="`orchestrator build` writes one beside the wheels",
+            hint=made,
         )
     try:
-        return ResultsDocument.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         problems = [
             Problem(what=each["msg"], where=f"{where}: {'.'.join(map(str, each['loc']))}")

@@ -9,20 +9,21 @@ from pydantic_core import to_json
 
 from orchestrator.host.secrets import masked
 from orchestrator.models import Severity, Status
+from orchestrator.plan import on_host
 from orchestrator.report.logs import log_end
 from orchestrator.report.text import cleaned, is_secret, secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models import (
         BuildRequest,
         BuildResult,
         CompilerCacheStats,
-        Digest,
         Exclusion,
         Finding,
+        Job,
         Plan,
         Reason,
         Target,
@@ -39,27 +40,57 @@ def dumps(document: Mapping[str, Any]) -> str:
     return to_json(document, indent=2).decode() + "\n"
 
 
-def plan_document(plan: Plan, keys: Mapping[TargetId, Digest]) -> dict[str, Any]:
+def plan_document(
+    plan: Plan,
+    requests: Sequence[BuildRequest],
+    *,
+    jobs: Iterable[Job] = (),
+    matrix: str = "",
+    lines: Mapping[TargetId, int] | None = None,
+) -> dict[str, Any]:
     """Return ``plan --format json``.
 
     Args:
         plan: the (selected) plan.
-        keys: target ID -> cache key.
+        requests: those of its targets, in plan order.
+        jobs: its targets as jobs of a CI system.
+        matrix: the matrix file, as it was named.
+        lines: target ID -> the line of that file that says most about it.
     """
     return {
         "schema": SCHEMA,
         "channel": plan.channel,
+        "matrix": matrix,
         "targets": [
-            {
-                "id": each.id,
-                **facts(each),
-                "env": {variable.name: masked(variable.value) for variable in each.env},
-                "key": keys[each.id],
-            }
-            for each in plan.targets
+            {**planned_target(each), "line": (lines or {}).get(each.target.id)} for each in requests
         ],
         "undetermined": [{"id": each.id, "reason": each.reason} for each in plan.undetermined],
         "excluded": [_exclusion(each) for each in plan.exclusions],
+        "jobs": [asdict(each) for each in jobs],
+        "inputs": plan_inputs(requests[0]) if requests else None,
+    }
+
+
+def planned_target(request: BuildRequest) -> dict[str, Any]:
+    """Return one target of a plan."""
+    target = request.target
+    return {
+        "id": target.id,
+        **facts(target),
+        "env": {variable.name: masked(variable.value) for variable in target.env},
+        "key": request.key,
+        "host_key": on_host(request).key,
+    }
+
+
+def plan_inputs(request: BuildRequest) -> dict[str, Any]:
+    """Return what all targets of a plan are made from, of the request of any of them."""
+    return {
+        "source": request.source.digest,
+        "name": request.source.name,
+        "epoch": request.source.epoch,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
     }
 
 
@@ -73,7 +104,7 @@ def facts(target: Target) -> dict[str, Any]:
         "version": target.version,
         "build_tag": target.build_tag,
         "image": target.image,
-        "runner": target.runner,
+        "runner": ", ".join(target.runner),
         "emulated": target.emulated,
         "cost": target.cost,
         "abi3": target.abi3,
@@ -232,7 +263,8 @@ def results_document(
 def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one ``results.json`` of several, as if one machine had built everything.
 
-    Where several know a target, what was started last counts; what never got to it never does.
+    Where several know a target, what was started last counts; for what came from the store, when
+    its run began. What never got to it never does.
 
     Args:
         documents: documents that are valid.
@@ -240,7 +272,8 @@ def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found = list(documents)
     runs = [run for each in found for run in each.get("runs", [])]
     results = [result for each in found for result in each["results"]]
-    results.sort(key=lambda each: each.get("started") or 0.0)
+    began = {each["id"]: each["began"] for each in runs}
+    results.sort(key=lambda each: each.get("started") or began.get(each.get("run"), 0.0))
     return results_document(results, runs, earlier={})
 
 
@@ -270,6 +303,7 @@ def result(
         "duration": round(outcome.duration, 3),
         "version_parts": [_part(each) for each in outcome.parts],
         "compiler_cache": _compilations(outcome.compiler_cache),
+        "compiled": None if outcome.compiled is None else asdict(outcome.compiled),
         "wheel": None if outcome.wheel is None else wheel(outcome.wheel),
         "rejected": _relative(outcome.rejected, root),
         "log": _relative(outcome.log, root),

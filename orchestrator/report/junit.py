@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from orchestrator.report.documents import LogEnd, Result, ResultsDocument
 
-_MACHINE = {FailureKind.BUG, FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
+_MACHINE = {
+    FailureKind.BUG,
+    FailureKind.DISK,
+    FailureKind.ENGINE,
+    FailureKind.IMAGE,
+    FailureKind.MISSING,
+}
 """Errors in JUnit's sense: nobody found out whether the wheel can be built."""
 
 

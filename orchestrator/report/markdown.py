@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models import Status
 from orchestrator.report.summary import size
-from orchestrator.report.text import visible
+from orchestrator.report.text import no_command, one_line, visible
 from orchestrator.report.view import View
 from orchestrator.run.progress import duration
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LIMIT = 1_000_000
 """Bytes; GitHub refuses a step's summary of more than 1 MiB."""
 
-LOGS = 500_000
-"""Bytes of them for why targets failed."""
+LEAST = 10_000
+"""Bytes that a summary takes at least."""
 
 SYMBOLS = {
     Status.OK: "✅",
@@ -31,30 +31,40 @@ SYMBOLS = {
 }
 NONE = "·"
 
+_NOBODY = "@&#8203;"
+"""An @ that is no mention: a backslash before it would be gone before GitHub looks for names."""
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
 
-def render(document: ResultsDocument) -> str:
-    """Return the summary: counts, coverage, why targets failed, sizes; at most `LIMIT` bytes."""
+def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
+    """Return the summary: counts, coverage, why targets failed, sizes.
+
+    Args:
+        document: how targets ended.
+        limit: bytes it may have, at least `LEAST`; what does not fit is counted in it.
+    """
     view = View(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
     text = _lines(heading)
-    text += _fitting([_coverage(view.grid)], LIMIT // 4, "The coverage grid does not fit here.")
+    text += _fitting([_coverage(view.grid)], limit // 4, "The coverage grid does not fit here.")
     why = "{} more targets without a wheel do not fit here."
-    text += _fitting(list(_failures(view)), LOGS, why)
-    room = LIMIT - len(text.encode()) - 1000
+    text += _fitting(list(_failures(view)), limit // 2, why)
+    room = limit - len(text.encode()) - 1000
     return text + _table(view, room)
 
 
 def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, also in a table."""
-    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " ")).replace("\\<", "&lt;")
+    """Return a text that Markdown shows as it is, also in a table, and that calls nobody."""
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
+    return escaped.replace("\\@", _NOBODY)
 
 
 def code(text: str) -> str:
     """Return a name as code; as text where it would not stay in it."""
     shown = visible(text)
-    return f"`{shown}`" if shown.strip() and not set(shown) & set("`|\n\\") else escape(text)
+    stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
+    return f"`{shown}`" if stays else escape(text)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -110,7 +120,7 @@ def _failures(view: View) -> Iterator[str]:
 
 def _failure(result: Result) -> Iterator[str]:
     failure = result.failure
-    message = "" if failure is None else f": {visible(failure.message)}"
+    message = "" if failure is None else f": {failure.message}"
     yield "<details>"
     yield (
         f"<summary>{SYMBOLS[result.status]} <code>{_html(result.id)}</code>{_html(message)}"
@@ -122,7 +132,7 @@ def _failure(result: Result) -> Iterator[str]:
         yield ""
     if result.log_end is not None:
         text = [
-            visible(line)
+            no_command(visible(line))
             for number, each in enumerate(result.log_end.excerpts)
             for line in (*(["[...]"] if number else []), *each.text)
         ]
@@ -136,7 +146,8 @@ def _failure(result: Result) -> Iterator[str]:
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return no_command(escaped).replace("@", _NOBODY)
 
 
 def _fence(lines: Iterable[str]) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ConfigError
 from orchestrator.report.coverage import coverage
+from orchestrator.report.text import no_command, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.models import Exclusion, Plan
-
-GITHUB_JOBS = 256
-"""Jobs that a GitHub Actions matrix may have."""
+    from orchestrator.models import Exclusion, Plan, Target
 
 FEW = 12
 """Values of an axis that are listed for excluded cells."""
@@ -29,7 +25,7 @@ def table(plan: Plan) -> str:
             each.id,
             each.version or "-",
             each.image,
-            f"{each.runner} (QEMU)" if each.emulated else each.runner,
+            _runner(each),
         )
         for each in plan.targets
     ]
@@ -41,7 +37,16 @@ def table(plan: Plan) -> str:
         ]
     more = ("",) * (len(header) - 3)
     rows += [(e.id, "not known yet", e.questions[0].image, *more) for e in plan.undetermined]
-    return "\n".join((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+    return _lines((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+
+
+def _lines(lines: Iterable[str]) -> str:
+    """Return a text of which nothing that the matrix says ends a line, or is a workflow command."""
+    return "\n".join(no_command(one_line(line)) for line in lines)
+
+
+def _runner(target: Target) -> str:
+    return ", ".join(target.runner) + (" (QEMU)" if target.emulated else "")
 
 
 def _grid(plan: Plan) -> Iterator[str]:
@@ -90,7 +95,7 @@ def excluded(plan: Plan) -> str:
             for axis, value in each.cell:
                 values.setdefault(axis, {})[value] = None
         lines += [f"    {axis:<12} {_few(tuple(own))}" for axis, own in values.items()]
-    return "\n".join(lines)
+    return _lines(lines)
 
 
 def _few(values: Sequence[str]) -> str:
@@ -111,9 +116,9 @@ def markdown(plan: Plan) -> str:
     ]
     lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
     header = ("target", "version", "image", "runner")
-    rows = [(each.id, each.version or "-", each.image, each.runner) for each in plan.targets]
+    rows = [(each.id, each.version or "-", each.image, _runner(each)) for each in plan.targets]
     lines += [*_markdown([header, *rows]), "", "</details>"]
-    return "\n".join(lines)
+    return _lines(lines)
 
 
 def _markdown(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -125,37 +130,6 @@ def _markdown(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def github(plan: Plan) -> str:
-    """Return a job matrix for GitHub Actions, on one line, as ``GITHUB_OUTPUT`` takes it.
-
-    Libraries are no jobs of their own: a job that builds a wheel builds what it needs.
-
-    Raises:
-        ConfigError: there are more targets than a job matrix may have.
-    """
-    wheels = [each for each in plan.targets if each.library is None]
-    if len(wheels) > GITHUB_JOBS:
-        raise ConfigError.of(
-            f"{len(wheels)} targets are more than the {GITHUB_JOBS} jobs of a GitHub matrix",
-            where="--format github",
-            hint="give each job --shard I/N of the plan, or narrow it with --select",
-        )
-    jobs = [
-        {
-            "id": each.id,
-            "python": each.python,
-            "arch": each.arch,
-            "libc": each.libc,
-            "version": each.version,
-            "runner": each.runner,
-            "emulated": each.emulated,
-            "cost": each.cost,
-        }
-        for each in wheels
-    ]
-    return json.dumps({"include": jobs}, separators=(",", ":"))
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

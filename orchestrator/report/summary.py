@@ -13,7 +13,7 @@ from orchestrator.models import BuildResult, Failure, FailureKind, Status
 from orchestrator.run.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -50,7 +50,19 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
             size(wheel.size) if wheel else "",
             last,
         )
-    return table
+    return Group(table, *_fallen_back(results))
+
+
+def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
+    """Say which targets were emulated as a whole although that was not planned, and why."""
+    reasons: dict[str, list[str]] = {}
+    for each in results:
+        planned = each.request.target.compiling.emulation if each.request is not None else None
+        if each.compiled is not None and each.compiled.emulation is not planned:
+            reasons.setdefault(each.compiled.why, []).append(each.target_id)
+    for why, targets in reasons.items():
+        text = f"\nall of it under QEMU: {', '.join(targets)}: {why}"
+        yield Text(text, style=STYLES[Status.UNAVAILABLE])
 
 
 def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> RenderableType:
@@ -107,6 +119,6 @@ def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
     by_project = [
         each for each in results if each.status is Status.FAILED and not _by_machine(each)
     ]
-    if by_project:
+    if by_project or FailureKind.OUT_OF_TIME in kinds:
         return ExitCode.TARGET_FAILED
     return ExitCode.OK if statuses <= {Status.OK} else ExitCode.ENVIRONMENT

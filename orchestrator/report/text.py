@@ -82,6 +82,27 @@ def plain(line: str) -> str:
     return visible(_ESCAPES.sub("", line).expandtabs(8))
 
 
+_COMMAND = re.compile(r"^(\s*:)(?=:)|(##)(?=\[)")
+
+
+def no_command(line: str) -> str:
+    """Return a line that a runner of GitHub Actions does not take for a workflow command.
+
+    `orchestrator.ci.commands` says what it would take for one.
+    """
+    return _COMMAND.sub(r"\1\2 ", line)
+
+
+def no_commands(text: str) -> str:
+    """Return a text of which `no_command` holds for every line."""
+    return "\n".join(map(no_command, text.splitlines()))
+
+
+def one_line(text: str) -> str:
+    """Return a text that stays in its line, as `visible` makes it."""
+    return " ".join(visible(text).split("\n"))
+
+
 def visible(text: str) -> str:
     """Return a text in which whatever nobody would see, or what moves things about, is spelled out.
 

@@ -34,6 +34,8 @@ Place = dict[str, Any]
 MAKERS = ("builders", "host", "wheel", "run/worker.py")
 """The parts of this program that have a hand in a wheel's bytes, or say whether it is good."""
 
+_SOURCES = frozenset({".py", ".c", ".cpp", ".sh"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
@@ -81,7 +83,7 @@ def builder() -> str:
     total = hashlib.sha256()
     for part in MAKERS:
         files = [root / part] if part.endswith(".py") else (root / part).rglob("*")
-        for file in sorted(each for each in files if each.suffix in {".py", ".c"}):
+        for file in sorted(each for each in files if each.suffix in _SOURCES):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
     return f"{orchestrator.__version__}+{total.hexdigest()[:16]}"
@@ -125,7 +127,10 @@ class Surroundings:
             found = pinned or self.image_id(reference)
             place = {"image": found, "arguments": list(self.create_args)}
             self._images[key] = place if found else None
-        return self._images[key]
+        here = self._images[key]
+        if here is not None and target.compiling.compiler is CompilerKind.ZIG:
+            return here | {"zig": zig.lock_digest()}
+        return here
 
     def _here(self, target: Target) -> Place | None:
         env = [(each.name, each.value) for each in target.env]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import statistics
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ class Pace:
         settings: ``[run]`` of the matrix.
         fail_fast: stop at the first failure.
         seconds: how long targets took in earlier runs.
+        deadline: when the run is stopped, by `time.monotonic`; None for never.
     """
 
     machine: Capacity
@@ -47,6 +47,7 @@ class Pace:
     settings: RunSettings
     fail_fast: bool
     seconds: Mapping[TargetId, float]
+    deadline: float | None = None
 
     @property
     def retries(self) -> scheduler.Retries:
@@ -141,6 +142,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     targets = {each: found.request.target for each, found in assignments.items()}
     budget = pace.budget(len(targets))
     cost = estimates(targets, pace.seconds)
+    known = any(each in pace.seconds for each in targets)
     state = scheduler.prepared(
         [
             scheduler.Task(
@@ -149,6 +151,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
                 # The others' outputs came from the store.
                 needs=frozenset(target.needs) & targets.keys(),
                 cost=cost[each],
+                seconds=cost[each] if known else None,
             )
             for each, target in targets.items()
         ],
@@ -168,7 +171,8 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         },
         without=without,
     )
-    return Run(state, calls, listener=listener, cancel=cancel).run()
+    run = Run(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
+    return run.run()
 
 
 def described(budget: Amounts) -> str:
@@ -183,17 +187,12 @@ def described(budget: Amounts) -> str:
 def estimates(
     targets: Mapping[TargetId, Target], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
-    """Return how long each target takes: as it did last time, else by its cost.
-
-    A cost counts in units of the targets that are known; without any, the unit has no seconds.
-    """
+    """Return how long each target takes on this machine; see `shares.estimated`."""
     costs = {
         each: (target.resources.cost or 1.0) * (EMULATED_COST if is_emulated(target) else 1.0)
         for each, target in targets.items()
     }
-    known = [seconds[each] / costs[each] for each in costs if each in seconds]
-    unit = statistics.median(known) if known else 1.0
-    return {each: seconds.get(each, cost * unit) for each, cost in costs.items()}
+    return shares.estimated(costs, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

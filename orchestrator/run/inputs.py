@@ -50,6 +50,7 @@ class Options:
         read_only: whether the shared store is only read.
         seconds: how long targets took in earlier runs.
         again: what is compared with what was built before; None for an ordinary run.
+        deadline: when the run is stopped, by `time.monotonic`; None for never.
     """
 
     jobs: int | None
@@ -61,6 +62,7 @@ class Options:
     read_only: bool = False
     seconds: Mapping[TargetId, float] = field(default_factory=dict)
     again: Again | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class Inputs:
         run: ``[run]`` of the matrix.
         facts: what the locked cibuildwheel knows.
         store: ``[store]`` of the matrix.
+        beside: other files that may lie inside the source without being a part of it.
     """
 
     targets: tuple[Target, ...]
@@ -87,6 +90,7 @@ class Inputs:
     run: RunSettings
     facts: BuilderFacts
     store: StoreSettings
+    beside: tuple[Path, ...] = ()
 
     @property
     def project(self) -> str:

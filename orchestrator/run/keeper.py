@@ -34,7 +34,7 @@ from orchestrator.store.record import Blob, OutputFile, Record, Verdict
 from orchestrator.wheel import levelled, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.builders.snapshot import Identity
     from orchestrator.models import BuildRequest, Demands, Digest, Finding, WheelReport
@@ -347,6 +347,12 @@ class Keeper:
             files += [(blob, place)] if place is not None else []
         self.store.put(replace(record, **made), files)
         self.remember({target.id: action.address})
+
+    def took(self, targets: Iterable[TargetId]) -> dict[TargetId, float]:
+        """Return how many seconds the last builds of targets took here, of whatever source."""
+        last = self.store.local.last(self.project)
+        records = {each: self.store.local.record(last[each])[0] for each in targets if each in last}
+        return {each: found.duration for each, found in records.items() if found is not None}
 
     def remember(self, results: dict[TargetId, Digest]) -> None:
         """Note the last results, for `explain --why-rebuild`."""

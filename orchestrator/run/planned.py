@@ -79,7 +79,7 @@ def planned_requests(
     source = identify(
         inputs.origin,
         fetch=fetch,
-        skip=(*skip, inputs.matrix, *caches(environ)),
+        skip=(*skip, inputs.matrix, *inputs.beside, *caches(environ)),
         cache_dir=toolchain.default_cache_dir(environ),
         environ=environ,
     ).source

@@ -234,7 +234,6 @@ def log_end(result: BuildResult, *, grouped: bool) -> str:
     lines = [] if failure.kind is FailureKind.BAD_WHEEL else tail(log)
     if not lines:
         return ""
-    # The bar also keeps a line of a log from being read as a command by GitHub Actions.
     block = [f"  log: {log}", *(f"  | {line}" for line in lines)]
     if grouped:
         block = [f"::group::{result.target_id}: the log's end", *block, "::endgroup::"]

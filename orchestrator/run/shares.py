@@ -6,6 +6,7 @@ follows from that: as many as it has CPUs, but no more than its memory holds.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from orchestrator.run.scheduler import Amounts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.models import EnvVar, Resources
+    from orchestrator.models import EnvVar, Resources, TargetId
 
 GIB = 1 << 30
 
@@ -95,6 +96,22 @@ def compilers(resources: Resources, share: Amounts, whole: Amounts) -> int:
     cpus = min(share.millicpus, whole.millicpus) // 1000
     memory = min(share.memory, whole.memory)
     return max(min(cpus, memory // (resources.memory_per_job or MEMORY_PER_JOB)), 1)
+
+
+def estimated(
+    costs: Mapping[TargetId, float], seconds: Mapping[TargetId, float]
+) -> dict[TargetId, float]:
+    """Return how long each target takes: as it did last time, else by its cost.
+
+    A cost counts in units of the targets that are known; without any, the unit has no seconds.
+
+    Args:
+        costs: how long targets take compared with each other.
+        seconds: how long some, and perhaps others, took.
+    """
+    known = [seconds[each] / costs[each] for each in costs if each in seconds]
+    unit = statistics.median(known) if known else 1.0
+    return {each: seconds.get(each, cost * unit) for each, cost in costs.items()}
 
 
 def variables(jobs: int, env: Iterable[EnvVar]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from packaging.version import Version
 
-from orchestrator.builders import compiler_cache
+from orchestrator.builders import accelerate, compiler_cache
 from orchestrator.builders.base import Backend, Course, Job, Stop
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
@@ -28,6 +28,8 @@ from orchestrator.host.secrets import masked
 from orchestrator.models import (
     BuildRequest,
     BuildResult,
+    Compiled,
+    Compiling,
     Container,
     Demands,
     Failure,
@@ -59,7 +61,7 @@ Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Fi
 
 
 Compilers = Callable[[Path], Access]
-"""Opens the compiler cache for a build, given its private directory."""
+"""Opens the compiler cache and native compilers for a build, given its private directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,9 @@ class Assignment:
         backend: what builds it.
         reason: why this backend.
         container: what its container is made by and of; None without one.
-        compilers: opens the compiler cache for it, given its private directory; None for a build
-            without.
+        compilers: opens the compiler cache and native compilers for it, given its private
+            directory; None for a build without.
+        compiled: how it is compiled for a foreign architecture; None for this machine's own.
         parallel: variables that say how many programs it may run at once.
     """
 
@@ -81,6 +84,7 @@ class Assignment:
     reason: str
     container: Container | None = None
     compilers: Compilers | None = None
+    compiled: Compiled | None = None
     parallel: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -180,7 +184,8 @@ class Worker:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
-            compiled = compiler_cache.stats(scratch)
+            cached = compiler_cache.stats(scratch)
+            compiled = accelerate.counted(assignment.compiled, scratch)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
         result = _result(
@@ -195,7 +200,8 @@ class Worker:
             started=began,
             steps=course.steps,
             cpu_seconds=course.cpu_seconds,
-            compiler_cache=compiled,
+            compiler_cache=cached,
+            compiled=compiled,
         )
 
     def _private_log(self, target_id: TargetId) -> Path:
@@ -488,6 +494,9 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
 def demands_on(final: Path, target: Target) -> Demands:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
+    if target.compiling != Compiling():
+        # What another compiler linked is held to more than what the image's own would have.
+        demands = replace(demands, levels=(("page-alignment", Level.ERROR), *demands.levels))
     kept = target.steps.repair_refused is OnRefusal.KEEP
     if kept and final.stem.rpartition("-")[2] == _unpromising(target):
         # First, so that what the matrix says of the rule wins.
@@ -591,6 +600,12 @@ def _result(
     )
 
 
+def described(compiled: Compiled) -> str:
+    """Return how a target is compiled, in one line."""
+    because = f" ({compiled.why})" if compiled.why else ""
+    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}"
+
+
 def _write_header(log: TextIO, assignment: Assignment) -> None:
     target = assignment.request.target
     log.write(f"target   {target.id}\n")
@@ -598,6 +613,8 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.writelines(f"  {line}\n" for line in origins(target.parts))
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
+    if assignment.compiled is not None:
+        log.write(f"emulation {described(assignment.compiled)}\n")
     if assignment.container is not None:
         used = assignment.container
         log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")

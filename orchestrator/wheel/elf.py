@@ -58,6 +58,9 @@ _ARCHES: dict[tuple[int, int, bool], Arch] = {
 }
 """(e_machine, class, little endian) of the architectures that platform tags name."""
 
+_FLOATS = {Arch.RISCV64: (6, 4), Arch.LOONGARCH64: (7, 3)}
+"""(mask, value) of e_flags where floating point numbers are passed in registers, as doubles."""
+
 # A version index has 15 bits (LSB 10.7), so no honest file has more entries.
 _MAX_VERSIONS = 1 << 15
 _MAX_SECTIONS = 1 << 20
@@ -129,7 +132,8 @@ class ElfInfo:
         flags: e_flags.
         kind: e_type (`ET_DYN` is a shared library).
         arch: the architecture a platform tag names; None when no tag names it (also for ARM
-            without EABI 5 hard float, which armv7l tags promise).
+            without EABI 5 hard float, which armv7l tags promise, and the like of RISC-V and
+            LoongArch).
         interpreter: PT_INTERP, empty for a library.
         soname: DT_SONAME, or empty.
         needed: DT_NEEDED, in order.
@@ -139,6 +143,7 @@ class ElfInfo:
         undefined: undefined dynamic symbols, in the order of the file.
         inits: names of the functions that make it a Python extension (``PyInit_*``).
         isa: bits of GNU_PROPERTY_X86_ISA_1_NEEDED, 0 when not x86-64 or not said.
+        align: the smallest alignment of a PT_LOAD segment, 0 without one.
     """
 
     bits: int
@@ -156,6 +161,7 @@ class ElfInfo:
     undefined: tuple[Symbol, ...]
     inits: tuple[str, ...]
     isa: int
+    align: int = 0
 
     @property
     def isa_level(self) -> str:
@@ -207,6 +213,7 @@ def parse(data: bytes | bytearray | memoryview | Source) -> ElfInfo:
         undefined=symbols,
         inits=inits,
         isa=isa,
+        align=min((each.align for each in segments if each.type == _PT_LOAD), default=0),
     )
 
 
@@ -656,6 +663,9 @@ def _arch(image: _Image, header: _Header) -> Arch | None:
     if arch is Arch.ARMV7L:
         hard = header.flags & _ARM_HARD_FLOAT
         return arch if header.flags & _ARM_EABI_MASK == _ARM_EABI_5 and hard else None
+    wanted = _FLOATS.get(arch) if arch is not None else None
+    if wanted is not None and header.flags & wanted[0] != wanted[1]:
+        return None
     return arch
 
 

@@ -16,7 +16,7 @@ from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from orchestrator.models import Finding, Libc, Severity
+from orchestrator.models import Arch, Finding, Libc, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
@@ -209,6 +209,24 @@ def elf_machine(subject: Subject) -> Iterator[Finding]:
     if subject.observation and libcs and subject.observation.libc not in libcs:
         message = f"ELF files need {subject.observation.libc}, the tag says {_listed(libcs)}"
         yield found("elf-libc", message)
+
+
+def page_alignment(subject: Subject) -> Iterator[Finding]:
+    """Files can be loaded whatever page size the kernel was built with."""
+    tags = filter(None, map(PlatformTag.parse, subject.platforms))
+    arches = {tag.arch for tag in tags} & _PAGES.keys()
+    for elf in subject.found.elves:
+        pages = _PAGES[elf.info.arch] if elf.info.arch in arches else None
+        if pages is not None and 0 < elf.info.align < pages:
+            message = (
+                f"{elf.name} has a segment aligned to {elf.info.align} bytes; kernels of "
+                f"{elf.info.arch} may have pages of {pages}"
+            )
+            yield found("page-alignment", message)
+
+
+_PAGES = {Arch.AARCH64: 1 << 16, Arch.PPC64LE: 1 << 16, Arch.LOONGARCH64: 1 << 14}
+"""The largest pages of an architecture's usual kernels, in bytes, where there is a choice."""
 
 
 def tag_too_low(subject: Subject) -> Iterator[Finding]:
@@ -433,6 +451,7 @@ RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     wheel_file,
     elf_placement,
     elf_machine,
+    page_alignment,
     tag_too_low,
     isa_level,
     modules_are_elf,

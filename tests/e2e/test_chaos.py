@@ -223,6 +223,13 @@ class Place:
                 found[int(folder.name)] = command
         return found
 
+    def mounts(self) -> list[str]:
+        """What is mounted here, but for the disks that a test itself mounts."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        points = [Path(line.split()[4]) for line in lines]
+        own = {self.dist, self.store, self.root / ".orchestrator"}
+        return [str(each) for each in points if self.root in each.parents and each not in own]
+
     def containers(self) -> list[str]:
         ask = ("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={self.label}")
         return podman(*ask).stdout.split() if self.backend == "cibuildwheel" else []
@@ -238,6 +245,11 @@ class Place:
         for folder in ("tmp", "locks", "leases"):
             assert names(self.store / folder) == []
         assert self.containers() == []
+        assert self.mounts() == []
+        # What podman leaves behind to clean up after a container takes a moment more.
+        patience = time.monotonic() + 30
+        while self.processes() and time.monotonic() < patience:
+            time.sleep(0.1)
         assert self.processes() == {}
 
     def end(self) -> None:

@@ -139,6 +139,8 @@ def test_saxpy_variants(backend: str, engine: str, tmp_path: Path) -> None:
         assert wheel["filename"].startswith(f"saxpy-1.0.0+{device}-cp311-cp311-manylinux")
         outside = set(wheel["external_libs"])
         assert outside == (set() if device == "cpu" else {"libcudart.so.13"})
+        spent = found[f"cp311-manylinux_x86_64-{device}"]["cpu_seconds"]
+        assert spent > 0.5, "what ran in the container counts, and not the engine's client"
 
 
 @pytest.mark.qemu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from orchestrator.run.scheduler import (
     Event,
     Interrupted,
     Phase,
+    Remaining,
     Rest,
     Retries,
     Start,
@@ -62,6 +64,7 @@ def tasks(draw: st.DrawFn) -> list[Task]:
                 needs=draw(needs),
                 takes=draw(TAKES),
                 cost=draw(st.integers(1, 9)),
+                seconds=draw(st.none() | st.integers(1, 90)),
             )
         )
     # In any order: what a task needs may stand after it.
@@ -95,22 +98,26 @@ class Model(RuleBasedStateMachine):
         fail_fast=st.booleans(),
         retries=st.integers(0, 2),
         early=st.booleans(),
+        time=st.none() | st.integers(-1, 200),
     )
-    def prepare(
+    def prepare(  # noqa: PLR0913, PLR0917 - drawn
         self,
         tasks: list[Task],
         budget: Amounts,
         fail_fast: bool,  # noqa: FBT001 - drawn
         retries: int,
         early: bool,  # noqa: FBT001
+        time: int | None,
     ) -> None:
         self.budget = budget
         self.retries = retries
         self.books = {each.target_id: Book(task=each) for each in tasks}
         self.cancels = 0
         self.begun = False
+        self.time = math.inf
         self.state = prepared(tasks, budget, fail_fast=fail_fast, retries=Retries(limit=retries))
-
+        if time is not None:
+            self.remain(time)
         if not early:
             self.begin()
 
@@ -151,6 +158,18 @@ class Model(RuleBasedStateMachine):
     def interrupt(self, chance: int) -> None:
         if chance == 0:  # otherwise hardly any run would get far
             self.hear(Interrupted())
+
+    @precondition(lambda self: getattr(self, "time", math.inf) < math.inf)
+    @rule(passed=st.sampled_from([0, 0, 1, 5, 20, 80]))
+    def time_passes(self, passed: int) -> None:
+        self.remain(self.time - passed)
+
+    @rule(seconds=st.integers(0, 99))
+    def time_runs_backwards(self, seconds: int) -> None:
+        if seconds >= self.time:
+            before = self.state
+            self.hear(Remaining(seconds=seconds))
+            assert self.state is before
 
     # what must hold
 
@@ -231,6 +250,9 @@ class Model(RuleBasedStateMachine):
                 assert not book.runs
                 assert not book.rests
                 assert book.task.needs <= self.well()
+                assert self.time > 0, "started something when the time was over"
+                if self.is_late(book.task):
+                    assert all(map(self.is_late, self.waiting())), "others could have ended"
                 book.runs = True
                 book.attempts += 1
                 assert attempt == book.attempts <= self.retries + 1
@@ -247,6 +269,29 @@ class Model(RuleBasedStateMachine):
                     assert because not in self.well()
                 book.rests = False
                 book.abandoned = True
+
+    def remain(self, seconds: float) -> None:
+        stopping = self.state.stopping
+        self.time = min(self.time, seconds)
+        self.hear(Remaining(seconds=seconds))
+        assert self.state.stopping == (stopping or self.time <= 0)
+        if self.time <= 0 and not stopping:
+            assert self.state.out_of_time
+
+    def is_late(self, task: Task) -> bool:
+        return task.seconds is not None and task.seconds > self.time
+
+    def waiting(self) -> list[Task]:
+        """What could start for all that it needs, and what can be emulated now."""
+        well, running = self.well(), [self.books[each].task for each in self.running()]
+        free = self.budget.emulated - sum(each.takes.emulated for each in running)
+        return [
+            each.task
+            for each in self.books.values()
+            if not (each.settled or each.runs or each.rests)
+            and each.task.needs <= well
+            and (each.task.takes.emulated <= free or not fits(each.task.takes, self.budget))
+        ]
 
     def finish(self, target: TargetId, status: Status, *, transient: bool) -> None:
         book = self.books[target]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.builders import choose as choosing
+from orchestrator.builders.accelerate import Image, Native
 from orchestrator.builders.base import Host
 from orchestrator.builders.choose import DirectHost, Survey, choose
 from orchestrator.errors import Problem
@@ -15,7 +17,19 @@ from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, Ima
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import Toolchain
-from orchestrator.models import BackendName, BuilderFacts, Container, Digest, Resources
+from orchestrator.models import (
+    Arch,
+    BackendName,
+    BuilderFacts,
+    Compiled,
+    CompilerKind,
+    Compiling,
+    Container,
+    Digest,
+    EmulationMode,
+    Resources,
+    TargetId,
+)
 from tests.unit.test_cibuildwheel_options import TARGET
 
 if TYPE_CHECKING:
@@ -62,7 +76,7 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
         find_here=lambda _python: None,
         find_zig=lambda: Problem(what="no zig in this test"),
-        **given,
+        **{"accelerate": lambda _image, _planned: Problem(what="no native compiler"), **given},
     )
 
 
@@ -110,6 +124,71 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
     assert here.images == {(IMAGE, target.arch): "sha256:abc"}
     assert asked["pull"] == "always"
     assert asked["places"] == [], "nothing of this network runs on this machine"
+
+
+ACCELERATED = Compiling(emulation=EmulationMode.ACCELERATED)
+
+
+def foreign(target: Target, compiling: Compiling, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A target that this machine emulates, whatever it is."""
+    monkeypatch.setattr(choosing, "host_arch", lambda: Arch.X86_64)
+    return replace(target, arch=Arch.RISCV64, compiling=compiling)
+
+
+def test_native_compilers_are_made_once_for_an_image(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = []
+
+    def accelerate(image: Image, planned: Compiling) -> Native:
+        images.append((image.id, image.arch, planned))
+        return Native(folder=tmp_path / "links", what="native gcc", mounts=())
+
+    first = foreign(target, ACCELERATED, monkeypatch)
+    second = replace(first, id=TargetId("other"), version="2.0")
+    here = survey(tmp_path, accelerate=accelerate)
+    choices = choose([first, second], here, wanted=BackendName.DIRECT)
+    assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
+    for choice in choices.values():
+        assert choice.native is not None
+        assert choice.compiled == Compiled(
+            emulation=EmulationMode.ACCELERATED, compiler="native gcc"
+        )
+
+
+def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, ACCELERATED, monkeypatch)
+    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.backend is BackendName.DIRECT
+    assert choice.native is None
+    assert choice.compiled is not None
+    assert choice.compiled.emulation is EmulationMode.FULL
+    assert choice.compiled.why == "no native compiler"
+
+
+def test_without_zig_nothing_else_takes_its_place(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zig = replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27")
+    wanted = foreign(target, zig, monkeypatch)
+    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.backend is None
+    assert choice.reason == "no native compiler"
+
+
+def test_what_is_emulated_as_planned_asks_for_no_compiler(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accelerate(_image: Image, _planned: Compiling) -> Native:
+        pytest.fail("nobody wants one")
+
+    wanted = foreign(target, Compiling(why="cuda"), monkeypatch)
+    here = survey(tmp_path, accelerate=accelerate)
+    choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.compiled is not None
+    assert choice.compiled.why == "cuda"
 
 
 def test_limits_that_will_not_hold_are_said(

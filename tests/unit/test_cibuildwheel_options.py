@@ -76,7 +76,7 @@ TARGET = Target(
     image="localhost/mine:1",
     env=(),
     steps=Steps(),
-    runner="",
+    runner=(),
     emulated=False,
 )
 EVERYTHING = Steps(

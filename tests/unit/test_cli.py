@@ -431,11 +431,16 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
 
     assert said.code == 0
     assert said.err == ""
-    assert set(document) == {"schema", "channel", "targets", "undetermined", "excluded"}
+    assert list(document) == [
+        *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
+    ]
     assert document["schema"] == 1
+    assert document["matrix"] == "matrix.toml"
     assert [each["id"] for each in document["targets"]] == list(IDS)
     target = document["targets"][5]
-    key = target.pop("key")
+    key, host_key = target.pop("key"), target.pop("host_key")
+    assert re.fullmatch("[0-9a-f]{64}", host_key)
+    assert host_key != key
     assert target == {
         "id": "cp312-manylinux_s390x-cu130",
         "python": "cp312",
@@ -456,10 +461,20 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "needs": [],
         "library": None,
         "publish": [],
+        "line": 18,
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
     }
-    assert len(key) == 64
+    assert len(key) == len(host_key) == 64
     int(key, 16)
+    assert [each["targets"] for each in document["jobs"]] == [[each] for each in IDS]
+    assert document["jobs"][5] == {
+        "id": "06",
+        "name": "cp312-manylinux_s390x-cu130",
+        "runner": ["ubuntu-24.04"],
+        "emulated": ["s390x"],
+        "targets": ["cp312-manylinux_s390x-cu130"],
+        "cost": 8.0,
+    }
     assert document["excluded"][0] == {
         "cell": {"python": "cp311", "libc": "manylinux", "arch": "x86_64", "cuda": "13.0"},
         "rule": "exclude[0]",
@@ -697,6 +712,7 @@ AUDIT = result(Status.FAILED, FailureKind.AUDIT)
 BUG = result(Status.FAILED, FailureKind.BUG)
 LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
 CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
+OUT_OF_TIME = result(Status.CANCELLED, FailureKind.OUT_OF_TIME)
 
 
 @pytest.mark.parametrize(
@@ -716,6 +732,9 @@ CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
         ((FAILED, CANCELLED), True, ExitCode.TARGET_FAILED),
         ((BAD_WHEEL, CANCELLED, OK), True, ExitCode.BAD_WHEEL),
         ((OK, CANCELLED), True, ExitCode.INTERRUPTED),
+        ((OK, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((LACKING, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, OUT_OF_TIME), False, ExitCode.BAD_WHEEL),
     ],
 )
 def test_the_exit_code_of_a_run(
@@ -894,7 +913,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "common", "options"} == set(orchestrator.cli.COMMANDS)
+    assert modules - {"__init__", "common", "options", "planned"} == set(orchestrator.cli.COMMANDS)
 
 
 def test_as_a_module(cli: Cli) -> None:

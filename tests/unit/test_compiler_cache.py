@@ -42,7 +42,7 @@ TARGET = Target(
     image="localhost/mine:1",
     env=(),
     steps=Steps(),
-    runner="",
+    runner=(),
     emulated=False,
 )
 
@@ -109,7 +109,7 @@ def test_a_container_gets_the_program_and_the_links_to_read_and_the_entries_to_w
     assert (links / "cc").readlink() == there
     assert (links / "cuda" / "nvcc").readlink() == there  # not where CMake would look for CUDA
     assert sorted(each.name for each in links.iterdir()) == ["cc", "cuda"]
-    assert dict(access.env)["PYTORCH_NVCC"] == str(access.links / "cuda" / "nvcc")
+    assert dict(access.env)["PYTORCH_NVCC"] == str(access.links[0] / "cuda" / "nvcc")
     assert (cache.home.stat().st_mode & 0o777) == 0o700
 
 
@@ -145,8 +145,8 @@ def test_the_links_come_before_whatever_path_the_target_sets(
     (path,) = with_env(PATH="/opt/rh/bin:$PATH").env
     target = replace(TARGET, env=(replace(path, shell=True),))  # noqa: S604 - not of subprocess
     option = environment_option(target, epoch=0, compilers=access)
-    assert option.index('PATH="/opt/rh/bin:$PATH"') < option.index(f'PATH="{access.links}:$PATH"')
-    assert access.exports()[-1] == f'export PATH="{access.links}:$PATH"'
+    assert option.index('PATH="/opt/rh/bin:$PATH"') < option.index(f'PATH="{access.path}:$PATH"')
+    assert access.exports()[-1] == f'export PATH="{access.path}:$PATH"'
 
 
 def test_links_are_made_once_however_many_ask_at_once(cache: CompilerCache, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_links_are_made_once_however_many_ask_at_once(cache: CompilerCache, tmp_
 
     def ask(number: int) -> None:
         access = cache.on_host(TARGET, tmp_path / str(number), found=("cc", "g++"))
-        found.append(access.links)
+        found.append(access.links[0])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for each in threads:

@@ -125,8 +125,11 @@ def test_the_cpu_time_of_all_programs_and_of_what_they_start_adds_up(tmp_path: P
 def test_the_cpu_time_of_a_container_is_not_that_of_its_client(tmp_path: Path) -> None:
     one = job(tmp_path, Steps())
     run(one, "true", is_client=True)
+    one.course.spend(None)
 
     assert one.course.cpu_seconds is None
+    one.course.spend(1.5)
+    assert one.course.cpu_seconds == 1.5
 
 
 def test_how_long_each_step_took(monkeypatch: pytest.MonkeyPatch) -> None:

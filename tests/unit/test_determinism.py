@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.cli.common import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import Digest, Source, TargetId
+from orchestrator.models import BuildRequest, Digest, Source, TargetId
 from orchestrator.plan import make_plan, make_request, planned_backend
 from orchestrator.report.json import dumps, plan_document
 from orchestrator.version import Outside
@@ -83,18 +84,20 @@ def document(text: str, channel: str = "") -> str:
         channel=channel,
         table=builtin_table(),
     )
-    keys: dict[TargetId, Digest] = {}
+    made: dict[TargetId, BuildRequest] = {}
     for each in plan.targets:
-        keys[each.id] = make_request(
+        made[each.id] = make_request(
             each,
             source=SOURCE,
             backend=planned_backend(each, facts),
             toolchain=Digest("1" * 64),
             builder="1",
-            needs=[keys[need] for need in each.needs],
-        ).key
+            needs=[made[need].key for need in each.needs],
+        )
     origins = [each.origins for each in plan.targets]
-    return dumps({**plan_document(plan, keys), "origins": origins})
+    jobs = plan_jobs(plan, Sizes())
+    written = plan_document(plan, tuple(made.values()), jobs=jobs)
+    return dumps({**written, "origins": origins})
 
 
 def toml(node: Any) -> str:

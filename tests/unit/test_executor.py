@@ -108,7 +108,7 @@ class Stage:
             fail_fast=fail_fast,
         )
 
-    def attempts(
+    def attempts(  # noqa: PLR0913 - keyword-only
         self,
         build: Callable[[TargetId, int], BuildResult],
         *,
@@ -116,6 +116,7 @@ class Stage:
         slots: int = 2,
         fail_fast: bool = False,
         retries: Retries | None = None,
+        deadline: float | None = None,
     ) -> dict[TargetId, BuildResult]:
         each = Amounts(slots=1, millicpus=1, memory=1, emulated=0)
         state = prepared(
@@ -125,7 +126,14 @@ class Stage:
             retries=retries,
         )
         calls = Played(build=build, abandon=self.abandon, crashed=self.crashed)
-        run = Run(state, calls, listener=self.ear, cancel=self.cancel, chance=lambda: 1.0)
+        run = Run(
+            state,
+            calls,
+            listener=self.ear,
+            cancel=self.cancel,
+            deadline=deadline,
+            chance=lambda: 1.0,
+        )
         return dict(run.run())
 
     def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
@@ -500,3 +508,49 @@ def test_a_clock_that_is_set_neither_hurries_nor_holds_up_the_next_attempt(
     )
 
     assert {(each.status, each.attempts) for each in found.values()} == {(Status.OK, 2)}
+
+
+# The run's limit
+
+
+def test_at_the_limit_what_runs_is_stopped_and_all_results_are_there(stage: Stage) -> None:
+    def build(target_id: TargetId, _attempt: int) -> BuildResult:
+        return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
+
+    found = stage.attempts(build, deadline=time.monotonic() + 2)
+
+    check_interrupted(stage, found, kept=1)
+    kinds = {name: each.failure.kind for name, each in found.items() if each.failure is not None}
+    assert kinds == dict.fromkeys(IDS[1:], FailureKind.OUT_OF_TIME)
+    said = [found[each].failure for each in IDS]
+    assert [each.message for each in said if each is not None] == [
+        "stopped before the job's limit"
+    ] * 2 + ["no time left to start it"] * 5
+
+
+def test_a_limit_that_is_over_already_starts_nothing(stage: Stage) -> None:
+    found = stage.attempts(lambda *_: pytest.fail("started"), deadline=time.monotonic() - 1)
+
+    assert {each.status for each in found.values()} == {Status.CANCELLED}
+    assert stage.abandoned == list(IDS)
+    assert "stopping" not in stage.ear.heard
+
+
+def test_a_limit_cuts_the_wait_for_another_attempt_short(stage: Stage) -> None:
+    found = stage.attempts(
+        lambda target_id, _: result(target_id, Status.FAILED, transient=True),
+        count=1,
+        retries=Retries(limit=1, first=600.0),
+        deadline=time.monotonic() + 0.3,
+    )
+
+    failure = found[IDS[0]].failure
+    assert failure is not None
+    assert (failure.kind, found[IDS[0]].attempts) == (FailureKind.OUT_OF_TIME, 1)
+
+
+def test_a_run_that_ends_before_its_limit_is_not_stopped(stage: Stage) -> None:
+    found = stage.attempts(lambda each, _: result(each), deadline=time.monotonic() + PATIENCE)
+
+    assert {each.status for each in found.values()} == {Status.OK}
+    assert not stage.cancel.is_set()

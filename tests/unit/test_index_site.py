@@ -252,6 +252,56 @@ def test_what_results_json_says_of_a_wheel_decides_about_its_variant(tmp_path: P
     assert variants == [{"path": "cu126/torch2.8", "values": [["cuda", "12.6"], ["torch", "2.8"]]}]
 
 
+def test_without_a_matrix_results_json_knows_the_axes(tmp_path: Path) -> None:
+    results = []
+    for cuda in ("12.6", "13.0"):
+        local = f"cu{cuda.replace('.', '')}.torch2.8"
+        path = wheel(tmp_path / "dist", f"1.0+{local}", python="cp39", abi="abi3")
+        cell = {"libc": "manylinux", "arch": "x86_64", "cuda": cuda, "torch": "2.8"}
+        covers = [{"python": python, **cell} for python in ("cp312", "cp313")]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        results.append(
+            {
+                "id": f"abi3-cp39-manylinux_x86_64-{local.replace('.', '-', 1)}",
+                "status": "ok",
+                "wheel": {"filename": path.name, "sha256": digest},
+                "target": {"covers": covers},
+            }
+        )
+    # A site of an earlier update, which knew no more than the local version.
+    index("dist", "--output", "site", cwd=tmp_path)
+    before = json.loads((tmp_path / "site/site.json").read_text())["variants"]
+    assert before[0]["values"] == [["variant", "cu126-torch2.8"]]
+
+    (tmp_path / "dist/results.json").write_text(json.dumps({"schema": 1, "results": results}))
+    index("dist", "--output", "site", "--default", "cuda>=13", cwd=tmp_path)
+
+    site = json.loads((tmp_path / "site/site.json").read_text())
+    assert site["variants"] == [
+        {"path": "cu126/torch2.8", "values": [["cuda", "12.6"], ["torch", "2.8"]]},
+        {"path": "cu130/torch2.8", "values": [["cuda", "13.0"], ["torch", "2.8"]]},
+    ]
+    assert names(tmp_path / "site", "demo") == names(tmp_path / "site", "cu130/torch2.8/demo")
+    assert site["files"][0]["cells"] == [["cp312", "cu126/torch2.8"], ["cp313", "cu126/torch2.8"]]
+
+
+def test_a_wheel_of_several_variants_has_none_of_their_values(tmp_path: Path) -> None:
+    path = wheel(tmp_path / "dist", "1.0")
+    covers = [
+        {"python": "cp312", "libc": "manylinux", "arch": "x86_64", "cuda": cuda}
+        for cuda in ("12.6", "13.0")
+    ]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    result = {"id": "cp312-manylinux_x86_64", "status": "ok", "target": {"covers": covers}}
+    result["wheel"] = {"filename": path.name, "sha256": digest}
+    (tmp_path / "dist/results.json").write_text(json.dumps({"schema": 1, "results": [result]}))
+
+    index("dist", "--output", "site", cwd=tmp_path)
+
+    site = json.loads((tmp_path / "site/site.json").read_text())
+    assert site["variants"] == [{"path": "", "values": []}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -45,7 +45,10 @@ ROWS = (
 
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 
-PURE = ("config", "matrix", "version", "foreign", "resolve", "plan", "run.scheduler", "run.shares")
+PURE = (
+    *("config", "matrix", "version", "foreign", "resolve", "plan"),
+    *("run.scheduler", "run.shares", "ci.jobs"),
+)
 IMPURE = frozenset(
     {"os", "subprocess", "time", "pathlib", "logging", "socket", "random", "tempfile"}
     | {"shutil", "io", "threading", "urllib", "http", "secrets", "platform", "getpass", "locale"}
@@ -57,8 +60,8 @@ READS = {"open", "read_text", "read_bytes", "getenv", "today", "now", "utcnow"}
 PROGRAMS = {
     f"builders.scripts.{name}"
     for name in (
-        *("cibw_options", "cross_build", "cross_python", "fetch_sdist", "repair", "scm_version"),
-        *("seed_venv", "smoke"),
+        *("cibw_options", "cross_build", "cross_python", "fetch_sdist", "import_wheel", "repair"),
+        *("scm_version", "seed_venv"),
     )
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
@@ -67,6 +70,8 @@ module may import them, and they may import nothing of ours."""
 OPENS_ZIP = {
     # An sdist may be a zip file (PEP 517 predates PEP 625); it is no wheel.
     "builders.source",
+    # Run where orchestrator is not installed.
+    "builders.scripts.import_wheel",
 }
 
 SPEAKERS = ("cli", "nox", "__main__", *PROGRAMS)

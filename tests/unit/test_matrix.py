@@ -304,7 +304,7 @@ def bare(target_id: str) -> Target:
         image="",
         env=(),
         steps=Steps(),
-        runner="",
+        runner=(),
         emulated=False,
         covers=((("a", "1"),),),
         aliases=(TargetId(target_id),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def test_a_target_is_fully_resolved() -> None:
             test_requires=("pytest", "torch==13.0"),
             timeout=600,
         ),
-        runner="ubuntu-24.04",
+        runner=("ubuntu-24.04",),
         emulated=False,
         pins=("torch==13.*",),
         parts=(
@@ -400,7 +401,7 @@ def test_everything_else_is_replaced_and_the_last_override_wins() -> None:
     found = target(RULES)
 
     assert found.image == "second:13.0"
-    assert found.runner == "first"
+    assert found.runner == ("first",)
     assert found.version == "2"
     assert found.on_mismatch is OnMismatch.REWRITE
     assert found.steps == Steps(
@@ -417,7 +418,7 @@ def test_an_override_leaves_other_cells_alone() -> None:
 
     assert other.version == "1"
     assert other.image == "second:12.4"
-    assert other.runner == "ubuntu-24.04"
+    assert other.runner == ("ubuntu-24.04",)
     assert other.steps.external == ("cuda",)
     assert other.steps.test_requires == ("top",)
 
@@ -511,7 +512,24 @@ def test_an_architecture_without_an_image_says_so() -> None:
 def test_runners(arch: str, runner: str, *, emulated: bool) -> None:
     found = target("", axes=with_arch(arch))
 
-    assert (found.runner, found.emulated) == (runner, emulated)
+    assert (found.runner, found.emulated) == ((runner,), emulated)
+
+
+@pytest.mark.parametrize(
+    ("labels", "emulated"),
+    [
+        ('"ubuntu-24.04"', True),
+        ('"ubuntu-22.04-arm"', False),
+        ('["self-hosted", "linux", "arm64"]', False),
+    ],
+)
+def test_a_hosted_runner_of_another_architecture_needs_qemu(labels: str, *, emulated: bool) -> None:
+    rule = f'[[override]]\nwhen = {{ arch = "aarch64" }}\nrunner = {labels}'
+    found = target(rule, axes=with_arch("aarch64"))
+
+    assert found.emulated is emulated
+    assert found.cost == (8.0 if emulated else 1.0)
+    assert found.runner == tuple(re.findall(r'"([^"]+)"', labels))
 
 
 def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
@@ -519,7 +537,7 @@ def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
         '[[override]]\nwhen = { arch = "s390x" }\nrunner = "mainframe"', axes=with_arch("s390x")
     )
 
-    assert (found.runner, found.emulated) == ("mainframe", False)
+    assert (found.runner, found.emulated) == (("mainframe",), False)
 
 
 # Requests
@@ -536,7 +554,7 @@ TARGET = Target(
     image="manylinux_2_28",
     env=(EnvVar(name="A", value="1", origin="env"), EnvVar(name="B", value="2", origin="env")),
     steps=Steps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
 )
 LIBRARY = replace(
@@ -579,7 +597,7 @@ A, B = TARGET.env
 SAME: dict[str, Callable[[], BuildRequest]] = {
     "ID": lambda: request(replace(TARGET, id=TargetId("other"))),
     "variant": lambda: request(replace(TARGET, variant=(("device", "gpu"),))),
-    "runner": lambda: request(replace(TARGET, runner="mine", emulated=True)),
+    "runner": lambda: request(replace(TARGET, runner=("mine",), emulated=True)),
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
     "timeouts": lambda: request(with_steps(timeouts=(("test", 5),))),

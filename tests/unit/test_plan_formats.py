@@ -11,13 +11,12 @@ import pytest
 from click.shell_completion import BashComplete
 
 from orchestrator.cli import cli
-from orchestrator.cli.common import builder_facts, open_workspace, selected
+from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.config.schema import json_schema, reference
 from orchestrator.errors import ConfigError
 from orchestrator.models import Answer
 from orchestrator.plan import make_plan
-from orchestrator.report import plans
 from orchestrator.version import Outside
 from tests.conftest import REPOSITORY, orchestrator
 
@@ -92,29 +91,13 @@ def test_the_github_matrix_is_one_line_of_json(matrix: Path) -> None:
     jobs = json.loads(text)["include"]
     assert len(jobs) == 10
     assert jobs[0] == {
-        "id": "cp311-manylinux_x86_64-cu126",
-        "python": "cp311",
-        "arch": "x86_64",
-        "libc": "manylinux",
-        "version": "1.0+cu126",
-        "runner": "ubuntu-24.04",
-        "emulated": False,
+        "job": "01",
+        "name": "cp311-manylinux_x86_64-cu126",
+        "runner": ["ubuntu-24.04"],
+        "qemu": "",
+        "targets": 1,
         "cost": 1.0,
     }
-
-
-def test_more_jobs_than_github_takes_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    many = ", ".join(f'"v{number}"' for number in range(300))
-    text = MATRIX.replace("[channel.nightly]", f"[channel.nightly]\naxes.many = [{many}]")
-    (tmp_path / "matrix.toml").write_text(text.replace('local = "', 'local = "{many}.'))
-    text = (tmp_path / "matrix.toml").read_text().replace("{many}.", "")
-    text += 'version.local = "{many}"\n'
-    (tmp_path / "matrix.toml").write_text(text)
-    plan = open_workspace(tmp_path / "matrix.toml", "nightly").plan
-    with pytest.raises(ConfigError, match="256 jobs") as caught:
-        plans.github(plan)
-    assert "--shard" in caught.value.problems[0].hint
-    assert plans.github(selected(plan, (), "1/10")).count('"id"') == 150
 
 
 def test_channels_and_selections_are_options_of_every_command(matrix: Path) -> None:

@@ -57,7 +57,7 @@ def target(name: str, *needs: str, library: bool = False) -> Target:
         image="manylinux_2_28",
         env=(),
         steps=Steps(),
-        runner="",
+        runner=(),
         emulated=False,
         needs=tuple(map(TargetId, needs)),
         library=step,
@@ -222,11 +222,10 @@ class Interrupted(Keeper):
         raise EnvironmentProblemError.of("twine was killed by signal 9")
 
 
-def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
-    tmp_path: Path,
-) -> None:
+def kept(folder: Path) -> tuple[Action, Record, Keeper]:
+    """A store with the result of one target."""
     action = actions(Machine(), (target("alone"),))[TargetId("alone")][0]
-    store = Store(local=Local(tmp_path / "store"), warn=print)
+    store = Store(local=Local(folder / "store"), warn=print)
     record = Record(
         address=action.address,
         target_id=TargetId("alone"),
@@ -239,7 +238,7 @@ def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
     store.put(record, ())
     keeper = Interrupted(
         store=store,
-        places=Places(output=tmp_path, run=tmp_path, logs=tmp_path, rejected=tmp_path),
+        places=Places(output=folder, run=folder, logs=folder, rejected=folder),
         identity=cast("Identity", None),
         project="demo",
         policies=lambda: pytest.fail("nothing is verified"),
@@ -247,8 +246,23 @@ def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
         step=lambda *_: None,
         is_cancelled=lambda: False,
     )
+    return action, record, keeper
+
+
+def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    action, record, keeper = kept(tmp_path)
     result = keeper.recall(action)
     assert result is not None
     assert result.failure is not None
     assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.ENGINE)
-    assert store.find(action.address) == record
+    assert keeper.store.find(action.address) == record
+
+
+def test_how_long_the_last_build_took_is_known_whatever_it_was_of(tmp_path: Path) -> None:
+    action, record, keeper = kept(tmp_path)
+    last = {record.target_id: action.address, TargetId("gone"): Digest("0" * 64)}
+    keeper.remember(last)
+
+    assert keeper.took([*last, TargetId("never built")]) == {record.target_id: 1.0}

@@ -48,7 +48,7 @@ PLANNED = Target(
     image="manylinux_2_28",
     env=(EnvVar(name="MY_TOKEN", value="ours-of-today", origin="env"),),
     steps=Steps(timeout=60),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
     needs=(TargetId("core"),),
 )

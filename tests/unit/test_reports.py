@@ -40,6 +40,7 @@ from orchestrator.report.results import Recorder
 from orchestrator.report.view import View, natural
 from tests import reports
 from tests.conftest import REPOSITORY
+from tests.unit.test_commands import obeyed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ TARGET = Target(
         EnvVar(name="INDEX", value="https://me:pw@host/simple", origin="env"),
     ),
     steps=Steps(before_build="curl -H s3cr3t-value https://me:pw@host", timeout=60),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
     covers=((("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "cu130")),),
 )
@@ -539,6 +540,28 @@ def test_hostile_markdown_is_text() -> None:
     tags = {tag for tag, _ in Page(re.sub(r"\\.", "", outside)).tags}
 
     assert tags <= {"details", "summary", "code"}
+
+
+def test_markdown_in_the_log_of_a_job_holds_no_workflow_command() -> None:
+    trouble = "::error::no ##[error]no"
+    end = {"error": None, "excerpts": [{"line": 1, "text": [trouble, f" {trouble}", "##[x]"]}]}
+    failure = reports.failure(message=trouble, hint=trouble)
+    found = reports.result(trouble, "failed", log_end=end, failure=failure)
+    facts = reports.facts(trouble, "manylinux", "x86_64", kind=trouble)
+    good = reports.result("good", target=facts, wheel=reports.wheel("##[group]-1.whl"))
+
+    text = markdown.render(seen(reports.document(found, good)))
+
+    assert text.count("no") > 10
+    assert obeyed(text) == []
+
+
+def test_a_summary_calls_nobody() -> None:
+    failure = reports.failure(message="@someone did it", hint="ask @someone")
+    text = markdown.render(seen(reports.document(reports.result("a", "failed", failure=failure))))
+
+    assert text.count("@&#8203;someone") == 2
+    assert "@someone" not in text
 
 
 def test_markdown_shows_what_there_is_more_of_down_the_page() -> None:

@@ -18,6 +18,7 @@ from orchestrator.run.scheduler import (
     Instruction,
     Interrupted,
     Phase,
+    Remaining,
     Rest,
     Retries,
     Start,
@@ -35,12 +36,20 @@ def amounts(*, slots: int = 1, cpus: float = 1.0, memory: int = GIB, emulated: i
     return Amounts(slots=slots, millicpus=int(cpus * 1000), memory=memory, emulated=emulated)
 
 
-def task(name: str, *, needs: str = "", cost: float = 1.0, takes: Amounts | None = None) -> Task:
+def task(
+    name: str,
+    *,
+    needs: str = "",
+    cost: float = 1.0,
+    takes: Amounts | None = None,
+    seconds: float | None = None,
+) -> Task:
     return Task(
         target_id=TargetId(name),
         needs=frozenset(map(TargetId, needs)),
         cost=cost,
         takes=takes or amounts(),
+        seconds=seconds,
     )
 
 
@@ -534,6 +543,95 @@ def test_the_same_timer_twice_starts_once() -> None:
     now, _ = after(now, Due(target_id=A))
 
     assert after(now, Due(target_id=A)) == (now, ())
+
+
+# The run's limit
+
+
+def left(seconds: float) -> Remaining:
+    return Remaining(seconds=seconds)
+
+
+def timed(name: str, seconds: float, *, takes: Amounts | None = None, needs: str = "") -> Task:
+    return task(name, cost=seconds, seconds=seconds, takes=takes, needs=needs)
+
+
+def test_at_the_limit_what_runs_is_stopped_and_nothing_more_starts() -> None:
+    now, said = after(state("a", "b", "c"), left(9), Begun(), left(0.1))
+    assert said == ()
+    now, said = after(now, left(0))
+
+    assert said == (CancelRunning(), Abandon(target_id=C))
+    assert now.stopping
+    assert now.out_of_time
+    assert not now.over
+    now, said = after(now, ok(A), failed(B))
+    assert now.over
+    assert now.targets(Phase.OK) == (A,), "what came in while stopping is kept"
+
+
+def test_a_limit_that_is_over_before_the_beginning_starts_nothing() -> None:
+    now, said = after(state("a"), left(-1))
+
+    assert said == (Abandon(target_id=A),)
+    assert now.over
+    assert after(now, Begun()) == (now, ())
+
+
+def test_the_limit_ends_the_wait_for_the_next_attempt() -> None:
+    now, said = after(
+        state("a", retries=TWICE), left(9), Begun(), failed(A, transient=True), left(0)
+    )
+
+    assert said == (Abandon(target_id=A),)
+    assert now.over
+
+
+def test_a_failure_that_stopped_the_run_before_is_why_it_stopped() -> None:
+    now, _ = after(state("a", "b", "c", fail_fast=True), left(9), Begun(), failed(A))
+
+    assert after(now, left(0)) == (now, ())
+    assert not now.out_of_time
+
+
+def test_time_that_runs_backwards_is_ignored() -> None:
+    now, _ = after(state("a"), left(5), Begun())
+
+    assert after(now, left(9)) == (now, ())
+
+
+def test_what_cannot_end_in_time_comes_after_all_that_can() -> None:
+    first = state(timed("a", 90), timed("b", 40), timed("c", 30), task("d"), slots=1)
+
+    assert after(first, left(100), Begun())[1] == starts(A)
+    now, said = after(first, left(60), Begun())
+    assert said == starts(B)
+    now, said = after(now, left(20), ok(B))
+    assert said == starts(D), "nobody knows how long d takes"
+    now, said = after(now, left(19), ok(D))
+    assert said == starts(A), "nothing else is left: an estimate may be wrong"
+
+
+def test_what_cannot_end_in_time_takes_no_room_from_what_waits_for_some() -> None:
+    """c needs both CPUs; a would keep one of them until the limit."""
+    tasks = [timed("a", 90), timed("b", 10), timed("c", 20, takes=amounts(cpus=2))]
+    first = prepared(tasks, amounts(slots=2, cpus=2, memory=8 * GIB))
+
+    now, said = after(first, left(50), Begun())
+    assert said == starts(C)
+    now, said = after(now, left(30), ok(C))
+    assert said == starts(B, A)
+
+
+def test_time_that_passes_gives_way_to_what_was_held_up() -> None:
+    """b waits for two CPUs and lets nobody pass any more, until it is too late for it."""
+    small = [timed(f"s{number}", 1) for number in range(4)]
+    tasks = [timed("a", 200), timed("b", 100, takes=amounts(cpus=2)), *small]
+    now, _ = after(prepared(tasks, amounts(slots=2, cpus=2, memory=8 * GIB)), left(300), Begun())
+    now, said = after(now, ok(TargetId("s0")), ok(TargetId("s1")))
+    assert said == ()
+
+    assert after(now, left(99))[1] == starts(TargetId("s2"))
 
 
 def test_what_others_wait_for_is_what_is_left_of_the_plan() -> None:

@@ -48,7 +48,7 @@ def target(name: str = "t", **changes: Any) -> Target:
         image="manylinux_2_28",
         env=(),
         steps=Steps(),
-        runner="",
+        runner=(),
         emulated=False,
     )
     return replace(first, **changes)

@@ -10,7 +10,7 @@ from orchestrator.cli.common import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import Problem
 from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus
-from orchestrator.models import BackendName, BuilderFacts, Container, Target
+from orchestrator.models import BackendName, BuilderFacts, Container, EmulationMode, Target
 from orchestrator.plan import make_plan
 from orchestrator.version import Outside
 
@@ -69,6 +69,9 @@ class Machine:
     def container(self, target: Target) -> Container | None:
         return CONTAINER
 
+    def native(self, target: Target) -> Problem:
+        return Problem(what="no cross compiler")
+
     def reservations(self, target: Target) -> tuple[str, ...]:
         return ()
 
@@ -92,6 +95,9 @@ def test_what_cibuildwheel_has_no_name_for_is_built_directly_in_its_image() -> N
     assert (loong.backend, loong.container) == (BackendName.DIRECT, CONTAINER)
     assert loong.reason.startswith("cibuildwheel has no identifier cp314-manylinux_loongarch64; ")
     assert "podman 5.0 runs localhost/loong:1" in loong.reason
+    assert loong.compiled is not None
+    assert loong.compiled.emulation is EmulationMode.FULL
+    assert "no cross compiler" in loong.compiled.why
 
 
 def test_asked_for_by_name_direct_stays_on_this_host_where_it_can() -> None:

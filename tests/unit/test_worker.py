@@ -73,7 +73,7 @@ TARGET = Target(
     image="manylinux_2_28",
     env=(EnvVar(name="BUILD_VERSION", value="1.0", origin="version.inject"),),
     steps=Steps(),
-    runner="ubuntu-24.04",
+    runner=("ubuntu-24.04",),
     emulated=False,
 )
 

@@ -20,6 +20,14 @@
  *     drop-below /usr/include   leave out -I, -isystem, -L, ... of this directory and those below
  *     library /usr/lib          directory searched for -l:FILE and by -print-file-name
  *     answer -dumpmachine aarch64-linux-gnu      print that, and do nothing else
+ *
+ *     log /path                 gets a line for each call: `native`, or `own`
+ *
+ * In gcc's mode also:
+ *
+ *     own g++ /usr/bin/g++      program of that name that is not ours: it answers what is asked, and
+ *                               gets what is neither C nor C++, or for this very CPU
+ *     headers CPLUS_INCLUDE_PATH=/a:/b    where the headers of a language are
  */
 
 typedef unsigned long size;
@@ -236,8 +244,8 @@ static int exists(const char *path)
 
 typedef struct {
     int zig, native;
-    const char *machine;
-    List env, exec, first, last, link, drop, library, answer;
+    const char *machine, *log, *own;
+    List headers, env, exec, first, last, link, drop, library, answer;
 } Config;
 
 static Config config;
@@ -277,6 +285,12 @@ static void read_config(const char *path, const char *tool)
         else if (same(text, "machine")) config.machine = value;
         else if (same(text, "native")) config.native = 1;
         else if (same(text, "env")) add(&config.env, value);
+        else if (same(text, "log")) config.log = value;
+        else if (same(text, "own")) {
+            char *rest = after(value, own_name);
+            if (rest && *rest == ' ') config.own = rest + 1;
+        }
+        else if (same(text, "headers")) add(&config.headers, value);
         else if (same(text, "tool")) ours = same(value, tool);
         else if (same(text, "exec")) { if (ours) add(&config.exec, value); }
         else if (same(text, "first")) add(&config.first, value);
@@ -756,6 +770,84 @@ static _Noreturn void become(List *arguments, char **environment)
     refuse("cannot start ", arguments->at[0], "it is missing or no program of this machine");
 }
 
+/* ---- gcc's mode: the same compiler, but a native one */
+
+static void note(const char *line)
+{
+    if (!config.log) return;
+    long fd = call(OPENAT, AT_CWD, (long)config.log, CLOSE_ON_EXEC | 02101 /* append, create */, 0666, 0, 0);
+    if (fd >= 0) say((int)fd, line);
+}
+
+/* Whether the image's own compiler has to say, or do, it. */
+static int is_for_own(const List *in)
+{
+    static const char *const asked[] = {"-print-", "--print-", "-dump", "--version", "--help",
+                                        "--target-help", "-fplugin=", 0};
+    /* What is this very CPU? Emulated, the image's own compiler finds one that is emulated too. */
+    static const char *const native[] = {"-march=native", "-mcpu=native", "-mtune=native", 0};
+    static const char *const other[] = {".f", ".F", ".f90", ".F90", ".f95", ".F95", ".f03", ".F03",
+                                        ".f08", ".F08", ".for", ".FOR", ".fpp", ".FPP", ".ftn", ".d",
+                                        ".go", ".adb", ".ads", ".m", ".mm", ".M", ".mi", ".mii", 0};
+    static const char *const known[] = {"c", "c-header", "cpp-output", "c++", "c++-header",
+                                        "c++-system-header", "c++-user-header", "c++-cpp-output",
+                                        "assembler", "assembler-with-cpp", "none", 0};
+    static const char *const dumps[] = {"-dumpdir", "-dumpbase", "-dumpbase-ext", 0};
+    int files = 0;
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i];
+        if (is_in(each, dumps)) i++;
+        else if (begins_with_any(each, asked) || is_in(each, native)) return 1;
+        else if (same(each, "-x") && i + 1 < in->n) {
+            if (!is_in(in->at[++i], known)) return 1;
+        } else if (after(each, "-x") && !is_in(each + 2, known)) return 1;
+        else if (is_in(each, with_value)) i++;
+        else if (*each != '-' || !each[1]) {
+            files = 1;
+            for (const char *const *suffix = other; *suffix; suffix++)
+                if (ends(each, *suffix)) return 1;
+        } else if (after(each, "-l") || after(each, "-Wl,")) files = 1;
+    }
+    return !files; /* `gcc -v` */
+}
+
+/* Tell the compiler where its headers are, behind what the caller names so himself. */
+static void name_headers(const List *in, char **environment)
+{
+    int none = 0, none_cxx = 0;
+    for (size i = 0; i < in->n; i++) {
+        none |= same(in->at[i], "-nostdinc");
+        none_cxx |= same(in->at[i], "-nostdinc++");
+    }
+    for (size i = 0; i < config.headers.n && !none; i++) {
+        char *each = config.headers.at[i], *value = find(each, '=') + 1;
+        char *name = copy(each, (size)(value - each));
+        if (none_cxx && after(each, "CPLUS")) { /* those of C are left */
+            for (size j = 0; j < config.headers.n; j++)
+                if (after(config.headers.at[j], "C_")) value = find(config.headers.at[j], '=') + 1;
+        }
+        for (char **given = environment; *given; given++) {
+            char *own = after(*given, name);
+            if (own && *own) value = join(join(own, ":"), value);
+        }
+        add(&config.env, join(name, value));
+    }
+}
+
+static void as_gcc(const List *in, char **given, char **environment)
+{
+    if (config.own && is_for_own(in)) {
+        List plain = {0};
+        add(&plain, config.own);
+        for (; *given; given++) add(&plain, *given);
+        note("own\n");
+        config.env.n = 0;
+        become(&plain, environment);
+    }
+    name_headers(in, environment);
+    note("native\n");
+}
+
 __attribute__((used)) _Noreturn void begin(long *stack)
 {
     long count = *stack;
@@ -784,6 +876,8 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         once.exec = config.exec;
         config = once;
     }
+    if (compiles && !config.zig) as_gcc(&in, given + 1, environment);
+    else if (compiles) note("native\n");
     if (!config.exec.n) refuse("no program for ", own_name, "compiler.conf names none");
     Command command = {0};
     add_all(&command.out, &config.exec);

@@ -73,13 +73,14 @@ SOON = 0.2
 class Run:
     """One run of many targets."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - mostly keywords
         self,
         state: scheduler.State,
         calls: Calls,
         *,
         listener: Listener,
         cancel: Cancel,
+        deadline: float | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare a run.
@@ -89,12 +90,14 @@ class Run:
             calls: builds targets.
             listener: hears of starts and ends.
             cancel: stops all programs of the workers.
+            deadline: when the run is stopped, by `time.monotonic`; None for never.
             chance: says numbers between 0 and 1, for waits.
         """
         self._state = state
         self._calls = calls
         self._listener = listener
         self._cancel = cancel
+        self._deadline = deadline
         self._chance = chance
         self._events: queue.SimpleQueue[_Done | _Stop] = queue.SimpleQueue()
         self._results: dict[TargetId, BuildResult] = {}
@@ -112,6 +115,7 @@ class Run:
         """
         with self._signals():
             try:
+                self._look_at_the_clock()
                 self._advance(scheduler.Begun())
                 while not self._state.over:
                     self._wait()
@@ -146,6 +150,7 @@ class Run:
 
     def _wait(self) -> None:
         """Wait for the next event, but not longer than until the next timer."""
+        self._look_at_the_clock()
         now = time.monotonic()
         if self._timers and self._timers[0][0] <= now:
             _, target_id = heapq.heappop(self._timers)
@@ -162,6 +167,13 @@ class Run:
             self._listener.stopping()
             self._advance(scheduler.Interrupted())
 
+    def _look_at_the_clock(self) -> None:
+        if self._deadline is None or self._state.stopping:
+            return
+        self._advance(scheduler.Remaining(seconds=self._deadline - time.monotonic()))
+        if self._state.out_of_time and self._state.running:
+            self._listener.stopping()
+
     def _done(self, event: _Done) -> None:
         target_id = event.target_id
         thread = self._threads.pop(target_id, None)
@@ -172,6 +184,8 @@ class Run:
             result = self._calls.crashed(target_id, result)
         attempt = self._attempts[target_id]
         result = replace(result, slot=self._slots.pop(target_id), attempts=attempt)
+        if self._state.out_of_time and result.status is Status.CANCELLED:
+            result = _out_of_time(result)
         failure = result.failure
         self._state, instructions = scheduler.step(
             self._state,
@@ -210,9 +224,10 @@ class Run:
                     self._cancel.set()
                 case scheduler.Abandon(target_id=target_id, because=because):
                     last = self._resting.pop(target_id, None)
-                    self._end(
+                    result = (
                         self._calls.abandon(target_id, because) if last is None else _cut_off(last)
                     )
+                    self._end(_out_of_time(result) if self._state.out_of_time else result)
 
     def _start(self, target_id: TargetId, attempt: int) -> None:
         self._resting.pop(target_id, None)
@@ -238,6 +253,18 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - otherwise the run would wait for ever
             outcome = error
         self._events.put(_Done(target_id=target_id, outcome=outcome))
+
+
+def _out_of_time(result: BuildResult) -> BuildResult:
+    """Return the result of a target that the run's limit has stopped, or kept from starting."""
+    failure = result.failure
+    failure = Failure(
+        kind=FailureKind.OUT_OF_TIME,
+        step=failure.step if failure is not None else "",
+        message="stopped before the job's limit" if result.attempts else "no time left to start it",
+        hint="run it again: it goes on from the store",
+    )
+    return replace(result, failure=failure)
 
 
 def _cut_off(last: BuildResult) -> BuildResult:

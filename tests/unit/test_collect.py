@@ -1,0 +1,511 @@
+"""``orchestrator collect``: every planned wheel once and unchanged, and nothing good kept back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+
+import orchestrator.cli
+from orchestrator.errors import ExitCode
+from orchestrator.report import markdown
+from orchestrator.report.documents import json_schema, read_results
+from tests import reports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY, HOST_KEY = "ab" * 32, "cd" * 32
+IDS = ("cp312-manylinux_x86_64-a", "cp312-manylinux_x86_64-b", "cp312-manylinux_x86_64-c")
+A, B, C = IDS
+
+
+def run(*arguments: str | Path) -> int:
+    return orchestrator.cli.run([*map(str, arguments)])
+
+
+def planned(identifier: str, **changes: Any) -> dict[str, Any]:
+    facts = reports.facts("cp312", "manylinux", "x86_64", kind=identifier[-1])
+    return {"id": identifier, **facts, "env": {}, "key": KEY, "host_key": HOST_KEY, **changes}
+
+
+def plan(*targets: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"undetermined": [], "excluded": [], "matrix": "matrix.toml"}
+    return {"schema": 1, "channel": "", "targets": list(targets), **nothing} | changes
+
+
+def name_of(identifier: str) -> str:
+    return f"demo-1.0+{identifier[-1]}-cp312-cp312-manylinux_2_28_x86_64.whl"
+
+
+def contents(identifier: str) -> bytes:
+    return f"the wheel of {identifier}".encode()
+
+
+def good(identifier: str, data: bytes | None = None, **changes: Any) -> dict[str, Any]:
+    data = contents(identifier) if data is None else data
+    wheel = reports.wheel(name_of(identifier))
+    wheel |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    made: dict[str, Any] = {"key": KEY, "wheel": wheel, "run": "r1", "started": reports.BEGAN}
+    return reports.result(identifier, **(made | changes))
+
+
+def failed(identifier: str, **changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"key": KEY, "run": "r1", "started": reports.BEGAN}
+    return reports.result(identifier, "failed", **(made | changes))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    save_plan(tmp_path, *map(planned, IDS))
+    return tmp_path
+
+
+def save_plan(place: Path, *targets: dict[str, Any], **changes: Any) -> None:
+    (place / "plan.json").write_text(json.dumps(plan(*targets, **changes)))
+
+
+def job(
+    place: Path,
+    name: str,
+    *results: dict[str, Any],
+    began: float = reports.BEGAN,
+    run: str = "r1",
+    wheels: dict[str, bytes] | None = None,
+) -> Path:
+    """What a job hands on; its wheels hold what `contents` says, or what ``wheels`` says."""
+    folder = place / "jobs" / name / "dist"
+    folder.mkdir(parents=True)
+    runs = (reports.run(run, began),)
+    text = json.dumps(reports.document(*({**each, "run": run} for each in results), runs=runs))
+    (folder / "results.json").write_text(text)
+    made = {name_of(each["id"]): contents(each["id"]) for each in results if each["wheel"]}
+    for file, data in (made | (wheels or {})).items():
+        (folder / file).write_bytes(data)
+    return folder
+
+
+def collect(*places: str | Path) -> int:
+    return run("collect", *(places or ("jobs",)), "--plan", "plan.json")
+
+
+def collected(place: Path) -> dict[str, Any]:
+    """Return what is in ``dist/``: target -> result; wheels are what their results say."""
+    data = (place / "dist" / "results.json").read_bytes()
+    found = {each.id: each for each in read_results(data, where="dist").results}
+    for each in found.values():
+        if each.wheel is not None:
+            wheel = (place / "dist" / each.wheel.filename).read_bytes()
+            assert hashlib.sha256(wheel).hexdigest() == each.wheel.sha256
+    return found
+
+
+def wheels(place: Path) -> set[str]:
+    return {each.name for each in (place / "dist").iterdir() if ".whl" in each.name}
+
+
+def kinds(place: Path) -> dict[str, str]:
+    found = collected(place).items()
+    return {name: each.failure.kind.value for name, each in found if each.failure is not None}
+
+
+# What is there
+
+
+def test_the_wheels_of_all_jobs_come_together(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(place, "wheels-01", good(A), good(B))
+    job(place, "wheels-02", good(C))
+
+    assert collect() == ExitCode.OK
+    assert wheels(place) == set(map(name_of, IDS))
+    assert set(collected(place)) == set(IDS)
+    ET.parse(place / "dist" / "junit.xml")  # noqa: S314 - our own
+    assert (place / "dist" / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert (place / "dist" / "report.md").read_text("utf-8").startswith("## ")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "3 of 3 planned wheels are in dist\n"
+
+
+def test_directories_of_jobs_may_be_named_one_by_one(place: Path) -> None:
+    first, second = job(place, "1", good(A), good(B)), job(place, "2", good(C))
+
+    assert collect(first, second) == ExitCode.OK
+    assert wheels(place) == set(map(name_of, IDS))
+
+
+def test_collecting_again_changes_nothing(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+    assert collect() == ExitCode.OK
+    before = {each: each.stat().st_mtime_ns for each in (place / "dist").glob("*.whl")}
+    text = (place / "dist" / "results.json").read_bytes()
+
+    assert collect(".") == ExitCode.OK, "what was collected is no job's"
+    assert {each: each.stat().st_mtime_ns for each in (place / "dist").glob("*.whl")} == before
+    assert (place / "dist" / "results.json").read_bytes() == text
+
+
+def test_a_wheel_that_was_built_on_the_host_is_as_planned(place: Path) -> None:
+    job(place, "1", good(A, key=HOST_KEY), good(B), good(C))
+
+    assert collect() == ExitCode.OK
+
+
+def test_libraries_are_no_wheels_and_may_be_in_many_jobs(place: Path) -> None:
+    save_plan(place, planned("core-1", library="core"), *map(planned, IDS))
+    library = reports.result("core-1", wheel=None)
+    job(place, "1", library, good(A))
+    job(place, "2", library, good(B), good(C))
+    assert collect() == ExitCode.OK
+
+    save_plan(place, planned("not-needed", library="core"), *map(planned, IDS))
+    assert collect() == ExitCode.OK
+
+
+def test_what_was_not_known_yet_when_it_was_planned_has_any_key(place: Path) -> None:
+    unknown = [{"id": C, "reason": "nobody asked"}]
+    save_plan(place, planned(A), planned(B), undetermined=unknown)
+    job(place, "1", good(A), good(B), good(C, key="ef" * 32))
+    assert collect() == ExitCode.OK
+
+    save_plan(place, planned(A), undetermined=[*unknown, {"id": "d", "reason": ""}])
+    assert collect() == ExitCode.TARGET_FAILED
+    assert kinds(place) == {"d": "missing"}
+
+
+# Runs again
+
+
+def test_a_re_run_replaces_a_failure(place: Path) -> None:
+    job(place, "02-attempt-2", good(B, started=reports.BEGAN + 900), run="r2")
+    job(place, "02-attempt-1", failed(B))
+    job(place, "01", good(A), good(C))
+
+    assert collect() == ExitCode.OK
+    assert not kinds(place)
+
+
+def test_a_re_run_that_finds_it_in_the_store_replaces_a_failure(place: Path) -> None:
+    """What comes from the store was never started: its run was."""
+    again = good(B, started=None, cached=True)
+    job(place, "attempt-1", good(A), failed(B), good(C))
+    job(place, "attempt-0", again, run="r2", began=reports.BEGAN + 900)
+
+    assert collect() == ExitCode.OK
+    assert collected(place)[B].cached
+
+
+def test_a_re_run_that_never_got_to_a_target_replaces_nothing(place: Path) -> None:
+    stopped = reports.result(A, "cancelled", failure=reports.failure(kind="out-of-time"), key="")
+    job(place, "1", *map(good, IDS))
+    job(place, "2", stopped, run="r2", began=reports.BEGAN + 900)
+
+    assert collect() == ExitCode.OK
+
+
+def test_a_later_failure_counts_too(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+    job(place, "2", failed(A, started=reports.BEGAN + 900), run="r2")
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert kinds(place) == {A: "build"}
+    assert wheels(place) == {name_of(B), name_of(C)}
+
+
+def test_of_a_target_that_was_built_twice_the_later_wheel_counts(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+    later = good(A, b"built again", started=reports.BEGAN + 900)
+    job(place, "2", later, run="r2", wheels={name_of(A): b"built again"})
+
+    assert collect() == ExitCode.OK
+    assert (place / "dist" / name_of(A)).read_bytes() == b"built again"
+
+
+# What is missing
+
+
+def test_a_missing_target_is_named_with_its_job_and_keeps_nothing_back(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [
+        {"id": "07", "name": "x86_64 c", "runner": [], "emulated": [], "targets": [C], "cost": 1.0}
+    ]
+    save_plan(place, *map(planned, IDS), jobs=jobs)
+    job(place, "1", good(A), failed(B))
+
+    assert collect("jobs", "gone") == ExitCode.TARGET_FAILED
+    assert wheels(place) == {name_of(A)}
+    assert kinds(place) == {B: "build", C: "missing"}
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "note: gone: no results.json in it: its job ended before it had any result",
+        f"{B}: build in build: the project did not build",
+        "  hint: the log holds the compiler's messages",
+        f"{C}: missing: no job has a result of it",
+        "  hint: run job 07 (x86_64 c) again, or see why it ended early",
+        "1 of 3 planned wheels are in dist",
+    ]
+    report = (place / "dist" / "report.md").read_text("utf-8")
+    assert "no job has a result of it" in report
+    root = ET.parse(place / "dist" / "junit.xml").getroot()  # noqa: S314 - our own
+    assert (root.get("errors"), root.get("failures")) == ("1", "1")
+
+
+def test_no_artefacts_at_all_is_every_target_missing(place: Path) -> None:
+    assert collect() == ExitCode.TARGET_FAILED
+    assert kinds(place) == dict.fromkeys(IDS, "missing")
+    document = json.loads((place / "dist" / "results.json").read_bytes())
+    jsonschema.validate(document, json_schema("results"))
+
+
+def test_a_result_of_another_plan_is_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job(place, "1", good(A, key="ef" * 32), good(B, key=""), good(C), good("of-another-matrix"))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert kinds(place) == {A: "missing", B: "missing"}
+    assert wheels(place) == {name_of(C)}
+    said = capsys.readouterr().err
+    assert f"{A}: missing: no job has it as planned; jobs/1/dist has it with the key efef" in said
+    assert "note: of-another-matrix in jobs/1/dist is not in the plan: left out" in said
+
+
+def test_a_wheel_of_another_plan_does_not_replace_the_planned_one(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+    other = good(A, b"x", key="ef" * 32, started=reports.BEGAN + 900)
+    job(place, "2", other, run="r2", wheels={name_of(A): b"x"})
+
+    assert collect() == ExitCode.OK
+
+
+def test_a_wheel_that_its_job_did_not_hand_on_is_missing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job(place, "1", *map(good, IDS)) / name_of(B)).unlink()
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert kinds(place) == {B: "missing"}
+    assert f"{name_of(B)} is not in jobs/1/dist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9}', '{"schema": 1, "results": [{}]}'])
+def test_a_damaged_file_of_one_job_keeps_back_no_other(
+    place: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job(place, "1", good(A)) / "results.json").write_text(text)
+    job(place, "2", good(B), good(C))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert wheels(place) == {name_of(B), name_of(C)}
+    assert "note: left out: jobs/1/dist/results.json" in capsys.readouterr().err
+
+
+# What is not what it says
+
+
+def test_a_wheel_with_other_bytes_is_refused_and_no_other(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(place, "1", *map(good, IDS), wheels={name_of(B): b"tampered with"})
+
+    assert collect() == ExitCode.BAD_WHEEL
+    assert kinds(place) == {B: "bad-wheel"}
+    assert wheels(place) == {name_of(A), name_of(C)}
+    assert f"{B}: bad-wheel: {name_of(B)}: its SHA-256 is " in capsys.readouterr().err
+
+
+def test_a_bad_wheel_leaves_one_that_is_there_alone(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+    assert collect() == ExitCode.OK
+    (place / "jobs" / "1" / "dist" / name_of(B)).write_bytes(b"tampered with")
+    (place / "dist" / name_of(B)).write_bytes(b"another one")
+
+    assert collect() == ExitCode.BAD_WHEEL
+    assert (place / "dist" / name_of(B)).read_bytes() == b"another one"
+
+
+def test_two_wheels_of_one_name_are_both_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = reports.wheel(name_of(A)) | {"sha256": hashlib.sha256(b"b").hexdigest()}
+    job(place, "1", good(A), good(C))
+    job(place, "2", good(B, wheel=same), wheels={name_of(A): b"b"})
+
+    assert collect() == ExitCode.BAD_WHEEL
+    assert kinds(place) == {A: "bad-wheel", B: "bad-wheel"}
+    assert wheels(place) == {name_of(C)}
+    said = capsys.readouterr().err
+    assert f"{A}: bad-wheel: {name_of(A)}: {B} has another wheel of this name" in said
+    assert f"{B}: bad-wheel: {name_of(A)}: {A} has another wheel of this name" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret-1-py3-none-any.whl", "/etc/passwd", "x.whl", "-1-py3-none-any.whl\n"]
+)
+def test_a_name_that_is_no_wheels_is_refused(place: Path, name: str) -> None:
+    data = b"from elsewhere"
+    (place / "secret-1-py3-none-any.whl").write_bytes(data)
+    wheel = reports.wheel(name) | {"sha256": hashlib.sha256(data).hexdigest()}
+    job(place, "1", good(A), good(B), good(C, wheel=wheel), wheels={})
+
+    assert collect() == ExitCode.BAD_WHEEL
+    assert kinds(place) == {C: "bad-wheel"}
+    assert wheels(place) == {name_of(A), name_of(B)}
+
+
+def test_wheels_that_nobody_collected_are_pointed_at(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "dist").mkdir()
+    (place / "dist" / "old-1-py3-none-any.whl").touch()
+    job(place, "1", *map(good, IDS))
+
+    assert collect() == ExitCode.OK
+    assert "dist has wheels that are not of this plan: old-1-py3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"schema": 1}'])
+def test_without_a_plan_nothing_can_be_missing(
+    place: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "plan.json").unlink()
+    if text is not None:
+        (place / "plan.json").write_text(text)
+
+    assert collect() == ExitCode.CONFIG
+    assert "plan.json" in capsys.readouterr().err
+
+
+# On GitHub Actions
+
+
+@pytest.fixture
+def actions(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The step's summary; the matrix file is in a directory of the repository."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(place / "summary.md"))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(place.parent))
+    return place / "summary.md"
+
+
+def commands(said: str) -> list[str]:
+    return [each for each in said.splitlines() if each.lstrip().startswith("::") or "##[" in each]
+
+
+def test_failures_are_shown_at_their_lines(
+    place: Path, actions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_plan(place, planned(A), planned(B, line=25), planned(C))
+    job(place, "1", good(A), failed(B, failure=reports.failure(message="50% of,\nit: ::no")))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    said = capsys.readouterr()
+    assert said.out == ""
+    matrix = f"{place.name}/matrix.toml"
+    hint, error = "  hint: the log holds the compiler's messages", "csrc/a.cu(12): error: no"
+    told = f"build in build: 50%25 of, it: ::no%0A{hint}%0A{error}"
+    hint = "  hint: run the job that builds it again, or see why it ended early"
+    missing = f"missing: no job has a result of it%0A{hint}"
+    assert commands(said.err) == [
+        f"::error file={matrix},line=25,title={B}::{told}",
+        f"::error title={C}::{missing}",
+    ]
+    assert actions.read_text("utf-8") == (place / "dist" / "report.md").read_text("utf-8")
+
+
+def test_elsewhere_nothing_of_that_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(place / "summary.md"))
+    monkeypatch.setenv("CI", "true")
+    job(place, "1", failed(A))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert not (place / "summary.md").exists()
+    assert commands(capsys.readouterr().err) == []
+
+
+@pytest.mark.usefixtures("actions")
+def test_of_many_failures_the_last_annotation_names_the_rest(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = [f"cp312-manylinux_x86_64-{number:02}" for number in range(30)]
+    save_plan(place, *map(planned, many))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    said = commands(capsys.readouterr().err)
+    assert len(said) == 10
+    assert said[-1].startswith("::error title=21 more; the summary has all of them::")
+    assert "%0Acp312-manylinux_x86_64-10: missing: " in said[-1]
+
+
+def test_the_summary_stays_below_the_limit_of_the_step(
+    place: Path, actions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actions.write_text("x" * 1_000_000)
+    many = [f"cp312-manylinux_x86_64-{number:03}" for number in range(150)]
+    save_plan(place, *map(planned, many))
+    end = reports.log_end(lines=200)
+    job(place, "1", *(failed(each, log_end=end) for each in many))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert 1_000_000 + markdown.LEAST < actions.stat().st_size < 1 << 20
+    assert "more targets without a wheel do not fit here" in actions.read_text("utf-8")
+
+    actions.write_text("x" * 1_045_000)
+    assert collect() == ExitCode.TARGET_FAILED
+    assert actions.stat().st_size == 1_045_000
+    assert "the summary of this step is full" in capsys.readouterr().err
+
+
+HOSTILE = (
+    "\n::set-output name=a::b\r::error::c ##[error]d \x1b]0;e\x07 | `f` <img src=x> @somebody "
+    "\u202e ::endgroup::"
+)
+
+
+def test_hostile_texts_reach_no_command_and_break_no_markdown(
+    place: Path, actions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identifier = f"cp312{HOSTILE}"
+    job_of = {"id": "1", "name": HOSTILE, "runner": [], "emulated": [], "targets": [A], "cost": 1.0}
+    matrix = f"{HOSTILE}.toml"
+    targets = (planned(A), planned(identifier, line=3))
+    save_plan(place, *targets, jobs=[job_of], matrix=matrix)
+    end = {"error": 1, "excerpts": [{"line": 1, "text": [HOSTILE, "```", "</details>"]}]}
+    failure = reports.failure(message=HOSTILE, hint=HOSTILE, step=HOSTILE)
+    job(place, "1", failed(identifier, failure=failure, log_end=end), good(HOSTILE))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    said = commands(capsys.readouterr().err)
+    assert len(said) == 2, "one annotation for each target"
+    assert all(each.startswith("::error ") for each in said)
+    for each in said:
+        properties = each.removeprefix("::error ").partition("::")[0]
+        pairs = [pair.partition("=")[0] for pair in properties.split(",")]
+        assert pairs in (["title"], ["file", "line", "title"])
+        assert ":" not in properties
+    text = actions.read_text("utf-8")
+    assert "\x1b" not in text
+    outside = re.sub(r"^(`{3,})text\n.*?\n\1\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(outside) < len(text), "the log is in a block of its own, which it cannot end"
+    assert "<img" not in outside
+    assert "@somebody" not in outside
+    assert outside.count("</details>") == outside.count("<details>") == 3
+
+
+def test_the_output_directory_may_lie_anywhere(place: Path) -> None:
+    job(place, "1", *map(good, IDS))
+
+    assert run("collect", "jobs", "--plan=plan.json", "--output-dir=jobs/all") == ExitCode.OK
+    assert run("collect", "jobs", "--plan=plan.json", "--output-dir=jobs/all") == ExitCode.OK
+    assert len(list((place / "jobs" / "all").iterdir())) == 3 + 4
