@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders.accelerate import Image
 from orchestrator.builders.cibuildwheel import image_reference
+from orchestrator.builders.zig_steps import CROSSED
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, examine, host_arch, how
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
+    from orchestrator.host.zig import Zig
     from orchestrator.models import Arch, BuilderFacts, Compiling
 
 _NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
@@ -49,6 +51,9 @@ class Choice:
         reason: why that one (and why not the other).
         failure: why nothing can.
         container: what its container is made by and of; None when it is built on this host.
+        zig: compiles it on this host; None where this host's own compilers do.
+        tested_in: the container that it is tested in, where it is built on this host and this host
+            does not run it; None where there is no such container.
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
     """
@@ -57,6 +62,8 @@ class Choice:
     reason: str
     failure: Failure | None = None
     container: Container | None = None
+    zig: Zig | None = None
+    tested_in: Container | None = None
     native: Native | None = None
     compiled: Compiled | None = None
 
@@ -90,6 +97,7 @@ class Survey:
         cancel: stops a pull.
         find: looks for the interpreter of a python tag, and fetches it if need be.
         find_here: looks for one that is on this machine already.
+        find_zig: looks for zig, and fetches it if need be.
         accelerate: makes native compilers for an image, or says why there are none.
     """
 
@@ -102,6 +110,7 @@ class Survey:
     cancel: Cancel
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
+    find_zig: Callable[[], Zig | Problem]
     accelerate: Callable[[Image, Compiling], Native | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
@@ -109,6 +118,7 @@ class Survey:
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
+    _zig: Zig | Problem | None = None
     _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
 
     @property
@@ -153,7 +163,7 @@ class Survey:
 
     def is_local(self, target: Target) -> bool:
         """Whether this machine's own architecture and libc are the target's."""
-        return how(host_arch(), target.arch) is Execution.NATIVE and target.libc is self.libc
+        return is_local(target)
 
     def no_container(self, target: Target) -> Problem | None:
         """Why no container of the target's image can run here; None when one can."""
@@ -280,9 +290,32 @@ class Survey:
             self.pythons[target.python] = self.find(target.python)
         return self.pythons[target.python].problem
 
+    @property
+    def zig(self) -> Zig | Problem:
+        """zig, or why it cannot be had."""
+        if self._zig is None:
+            self._zig = self.find_zig()
+        return self._zig
+
+    def no_zig_here(self, target: Target) -> Problem | None:
+        """Why zig cannot build ``target`` on this host; None when it can."""
+        here = host_arch()
+        if target.arch is not here and not {target.arch, here} <= CROSSED:
+            return Problem(
+                what=f"wheels for {target.arch} cannot be cross-compiled on {here}",
+                hint=f'build.emulation = "full"; known are {", ".join(sorted(CROSSED))}',
+            )
+        if not target.libc is self.libc is Libc.MANYLINUX:
+            return Problem(what=f"this machine's libc makes {self.libc} wheels, not {target.libc}")
+        if target.python not in self.pythons:
+            self.pythons[target.python] = self.find(target.python)
+        if problem := self.pythons[target.python].problem:
+            return problem
+        return self.zig if isinstance(self.zig, Problem) else None
+
     def testers(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
-        if choice.container is not None:
+        if choice.container is not None or choice.tested_in is not None:
             key = (image_reference(target.image, target.arch, self.host.toolchain), target.arch)
             there = self._pythons.get(key)
             later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
@@ -300,6 +333,11 @@ class Survey:
     def libc(self) -> Libc:
         """The libc of this machine."""
         return host_libc()
+
+
+def is_local(target: Target) -> bool:
+    """Whether this machine's own architecture and libc are the target's."""
+    return how(host_arch(), target.arch) is Execution.NATIVE and target.libc is host_libc()
 
 
 def host_libc() -> Libc:
@@ -349,10 +387,14 @@ def choose(
 
 def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
     """Add what compiles a target whose container is emulated: natively where it may and can be."""
-    if choice.container is None or how(host_arch(), target.arch) is not Execution.EMULATED:
+    planned, emulated = target.compiling, how(host_arch(), target.arch) is Execution.EMULATED
+    if choice.container is not None and planned.compiler is CompilerKind.ZIG and not emulated:
+        # The image's gcc would make another wheel, perhaps of another tag.
+        what = "in a container that this machine does not emulate, zig compiles nothing"
+        return _unavailable(Problem(what=what, hint="--backend direct builds it on this host"))
+    if choice.container is None or not emulated:
         return choice
-    planned = target.compiling
-    if planned.emulation is not EmulationMode.ACCELERATED:
+    if planned.emulation is EmulationMode.FULL:
         full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
         return replace(choice, compiled=full)
     native = survey.native(target)
@@ -387,7 +429,54 @@ def _decide_library(target: Target, *, survey: Survey, wanted: BackendName | Non
     return _unavailable(_joined(problems))
 
 
+def by_zig_here(target: Target, wanted: BackendName | None) -> bool:
+    """Whether zig is to build a target on this host, so that no container is needed.
+
+    Args:
+        target: the target.
+        wanted: the backend of ``--backend``; None for auto.
+    """
+    compiling = target.compiling
+    return (
+        target.library is None
+        and compiling.compiler is CompilerKind.ZIG
+        and wanted is not BackendName.CIBUILDWHEEL
+        and (is_local(target) or compiling.emulation is EmulationMode.CROSS)
+    )
+
+
+def _decide_zig(target: Target, survey: Survey) -> Choice:
+    """On this host; tested in a container where this host does not run what is built."""
+    problem = survey.no_zig_here(target)
+    interpreter = survey.pythons.get(target.python, DirectHost()).interpreter
+    if problem is not None or interpreter is None or isinstance(survey.zig, Problem):
+        return _unavailable(problem or Problem(what=f"no {target.python} on this machine"))
+    here = target.arch is host_arch()
+    how_built = "compiled" if here else "cross-compiled"
+    reason = (
+        f"{how_built} by zig {survey.zig.version} for glibc {target.compiling.baseline}, "
+        f"with {interpreter.path} of this host"
+    )
+    made = Choice(backend=BackendName.DIRECT, reason=reason, zig=survey.zig)
+    if here:
+        return made
+    compiler = f"zig {survey.zig.version} for glibc {target.compiling.baseline}"
+    derived = f"{compiler}, with the settings of {interpreter.path} derived for {target.arch}"
+    made = replace(made, compiled=Compiled(emulation=EmulationMode.CROSS, compiler=derived))
+    if not (target.steps.smoke or target.steps.test_command):
+        return replace(made, reason=f"{reason}; not imported: test.smoke is off")
+    lacking = survey.no_python_in_container(target)
+    if lacking is not None:
+        return replace(made, reason=f"{reason}; NOT IMPORTED anywhere: {lacking.what}")
+    where = _engine_reason(target, survey)
+    return replace(
+        made, reason=f"{reason}; tested where {where}", tested_in=survey.container(target)
+    )
+
+
 def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:
+    if by_zig_here(target, wanted):
+        return _decide_zig(target, survey)
     problems: list[Problem] = []
     if wanted in {None, BackendName.CIBUILDWHEEL}:
         problem = survey.no_cibuildwheel(target)

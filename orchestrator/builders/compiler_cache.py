@@ -111,18 +111,22 @@ class CompilerCache:
     size: int
     remote: str = field(repr=False, default="")
 
-    def on_host(self, target: Target, scratch: Path, *, found: Iterable[str]) -> Access:
+    def on_host(
+        self, target: Target, scratch: Path, *, found: Iterable[str], compiler: str = ""
+    ) -> Access:
         """Prepare the cache for a build on this host.
 
         Args:
             target: what is built.
             scratch: its private directory.
             found: the compilers (`compiler_names`) that are on PATH.
+            compiler: says what compiles, where the programs of these names do not tell.
         """
         names = frozenset(found)
         env = self._env(self._entries("host"), _log_folder(scratch), program=self.program)
         # Every target has a directory of its own, which must not tell its objects apart.
-        env |= {"CCACHE_BASEDIR": str(scratch), "CCACHE_NAMESPACE": target.arch}
+        namespace = f"{target.arch}-{_short(compiler)}" if compiler else str(target.arch)
+        env |= {"CCACHE_BASEDIR": str(scratch), "CCACHE_NAMESPACE": namespace}
         return self._access(env, self._links(names, self.program), names)
 
     def in_container(

@@ -71,6 +71,28 @@ class Contained:
             return refused.failure
 
 
+def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
+    """Test a wheel of this host in a container of its target's image.
+
+    Args:
+        shop: makes containers.
+        job: what was built; its limits hold here too.
+        wheel: the wheel.
+
+    Raises:
+        StepFailed: the test fails, or the engine refuses.
+    """
+    # Nothing is compiled there.
+    job = replace(job, compilers=None)
+    try:
+        with shop.container(job, IDLE, step="test") as container:
+            container.start()
+            container.put(f"{job.source}/.", PROJECT)
+            _ContainerSteps(shop.host, job, container).prove_foreign(wheel)
+    except ContainerError as refused:
+        raise StepFailed(refused.failure) from None
+
+
 def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
     """Show the container that a failed cibuildwheel left behind, started again.
 
@@ -177,6 +199,17 @@ class _ContainerSteps(Steps):
             again=again,
             place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
         )
+
+    def prove_foreign(self, wheel: Path) -> None:
+        """Test a wheel that was built elsewhere.
+
+        Raises:
+            StepFailed: the test fails.
+        """
+        options = self._options(self.builder())
+        place = f"{self.scratch}/{wheel.name}"
+        self.give(wheel, place)
+        self.prove(place, options)
 
     def left(self, failure: Failure, ended: Ended) -> Stop:
         """Return how to open a shell in the container where cibuildwheel stopped.

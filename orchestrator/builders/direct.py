@@ -65,23 +65,29 @@ class Direct:
 
     def build(self, job: Job) -> Outcome:
         """See `Backend.build`."""
-        return _HostSteps(self, job).outcome()
+        return HostSteps(self, job).outcome()
+
+    def found(self, python: str) -> tuple[Interpreter, tuple[Path, ...]]:
+        """Return the interpreter of a tag, and where its headers are if it came without."""
+        return self.interpreters[python], self.include_dirs.get(python, ())
 
 
-class _HostSteps(Steps):
+class HostSteps(Steps):
     """The steps on this host, in the target's own directory."""
 
     def __init__(self, backend: Direct, job: Job) -> None:
         super().__init__(backend.host, job, project=str(job.source), scratch=str(job.scratch))
         self._backend = backend
-        self._interpreter = backend.interpreters[self.target.python]
+        self.interpreter, self.headers = backend.found(self.target.python)
 
     @property
     def uv(self) -> str:
+        """See `Steps.uv`."""
         return str(self.host.toolchain.bin / "uv")
 
     @property
     def repair_with(self) -> str:
+        """See `Steps.repair_with`."""
         tools = self.host.toolchain
         return cibuildwheel.repairer(
             str(tools.python),
@@ -92,9 +98,11 @@ class _HostSteps(Steps):
 
     @property
     def evaluate(self) -> tuple[str, ...]:
+        """See `Steps.evaluate`."""
         return ()
 
     def base(self) -> dict[str, str]:
+        """See `Steps.base`."""
         scratch = self.job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         network = self.host.network.child_env()
@@ -103,25 +111,28 @@ class _HostSteps(Steps):
         return {**self.host.env, **network, **self.job.parallel, **private, **own}
 
     def builder(self) -> str:
-        return self._venv("venv", self._interpreter)
+        """See `Steps.builder`."""
+        return self._venv("venv", self.interpreter)
 
     def path(self, builder: str) -> str:
+        """See `Steps.path`."""
         return f"{builder}:{self._borrowed()}"
 
     def tester(self, python: str) -> str:
+        """See `Steps.tester`."""
         # One place for all interpreters: the test's environment names it.
         shutil.rmtree(self.job.scratch / "test-venv", ignore_errors=True)
         return self._venv("test-venv", self._backend.interpreters[python])
 
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        folders = self._backend.include_dirs.get(self.target.python, ())
-        return without_own_path(with_headers(dict(env), folders), self._interpreter)
+        """See `Steps.build_env`."""
+        return without_own_path(with_headers(dict(env), self.headers), self.interpreter)
 
     def provide_build(
         self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
     ) -> None:
         """Put `build` into the environment, the toolchain's own where that runs."""
-        interpreter = self._interpreter
+        interpreter = self.interpreter
         if Version(interpreter.version) >= LENDS_BUILD and self._lends("build", interpreter):
             for distribution in ("build", "pyproject_hooks", "packaging"):
                 self._lend(Path(builder).parent, distribution)
@@ -132,9 +143,11 @@ class _HostSteps(Steps):
     def outer(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        """See `Steps.outer`."""
         return argv, env, Path(cwd)
 
     def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        """See `Steps.stop`."""
         shell = os.environ.get("SHELL") or "/bin/sh"
         return Stop(
             failure=failure,
@@ -146,13 +159,16 @@ class _HostSteps(Steps):
         )
 
     def fresh(self, folder: str) -> None:
+        """See `Steps.fresh`."""
         shutil.rmtree(folder, ignore_errors=True)
         Path(folder).mkdir()
 
     def names(self, folder: str) -> list[str]:
+        """See `Steps.names`."""
         return sorted(each.name for each in Path(folder).iterdir())
 
     def give(self, source: Path, destination: str) -> None:
+        """See `Steps.give`."""
         target = Path(destination)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -161,6 +177,7 @@ class _HostSteps(Steps):
             shutil.copy2(source, target)
 
     def fetch(self, path: str) -> Path:
+        """See `Steps.fetch`."""
         return Path(path)
 
     # helpers

@@ -22,7 +22,7 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.models import Arch, CompilerKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orchestrator.host.zig import Zig
 
@@ -122,9 +122,17 @@ class Driver:
         """The names of the tools, alone and with the target's triplet in front."""
         if self.own:
             return tuple(name for name, _ in self.own)
-        triplet = TRIPLETS[self.arch]
-        plain = [name for tool, _ in self.tools for name in _COMPILERS.get(tool, (tool,))]
-        return (*plain, *(f"{triplet}-{name}" for name in plain))
+        return _names(self.arch, (tool for tool, _ in self.tools))
+
+
+def _names(arch: Arch, tools: Iterable[str]) -> tuple[str, ...]:
+    plain = [name for tool in tools for name in _COMPILERS.get(tool, (tool,))]
+    return (*plain, *(f"{TRIPLETS[arch]}-{name}" for name in plain))
+
+
+def zig_names(arch: Arch) -> tuple[str, ...]:
+    """Return the names under which builds call zig's compilers."""
+    return _names(arch, _COMPILERS)
 
 
 def zig_target(arch: Arch, glibc: str) -> str:

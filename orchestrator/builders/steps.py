@@ -173,12 +173,19 @@ class Steps(ABC):
         self._command("before-all", options["before_all"], env)
         self._command("before-build", options["before_build"], env)
         self.enter("build")
-        built = self._build(builder, options, env)
+        output = f"{self.scratch}/built"
+        self.fresh(output)
+        self.make_wheel(builder, output, options, env)
+        built = self._platform_wheel(output)
         repaired = self._repair(built, options["repair"], env)
-        if options["test"] and options["tested"]:
-            for python in (self.target.python, *self._later(repaired)):
-                self._test(repaired, options, python)
+        self.prove(repaired, options)
         return self.fetch(repaired)
+
+    def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
+        """Test a wheel, where there is a test."""
+        if options["test"] and options["tested"]:
+            for python in (self.target.python, *self._later(wheel)):
+                self._test(wheel, options, python)
 
     def _later(self, wheel: str) -> tuple[str, ...]:
         """The other Pythons that an abi3 wheel is tested on.
@@ -223,10 +230,10 @@ class Steps(ABC):
         options: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return options
 
-    def _build(self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]) -> str:
+    def make_wheel(
+        self, builder: str, output: str, options: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
         """Run the PEP 517 build in isolation, with the frontend the project asks for."""
-        output = f"{self.scratch}/built"
-        self.fresh(output)
         python, source = f"{builder}/python", self.project
         frontend, flags = options["frontend"], list(options["flags"])
         if frontend == "pip":
@@ -238,6 +245,13 @@ class Steps(ABC):
             argv = [python, "-m", "build", source, "--wheel", f"--outdir={output}"]
             flags += ["--installer=uv"] if frontend == "build[uv]" else []
         self.run([*argv, *flags], env)
+
+    def _platform_wheel(self, output: str) -> str:
+        """Return the wheel that was built.
+
+        Raises:
+            StepFailed: there is not one, or it is for every platform.
+        """
         wheel = self._only(output)
         if wheel.endswith("-none-any.whl"):
             raise StepFailed(

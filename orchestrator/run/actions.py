@@ -142,6 +142,8 @@ class Surroundings:
         found = self._pythons[target.python]
         if found is None:
             return None
+        if target.compiling.compiler is CompilerKind.ZIG:
+            place |= {"zig": zig.lock_digest()}
         return place | {
             "python": {
                 "version": found.version,

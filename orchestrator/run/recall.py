@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.choose import by_zig_here
 from orchestrator.models import BackendName, BuildResult, Status
 from orchestrator.run.actions import make_action
 
@@ -44,6 +45,9 @@ class Ways:
         Where an engine is installed, `auto` takes no result of the host unasked: as soon as the
         engine can build the target, that is what `auto` means.
         """
+        if by_zig_here(target, self.wanted):
+            yield BackendName.DIRECT, False
+            return
         known = target.build_identifier in self.facts.identifiers
         if self.wanted is not BackendName.DIRECT:
             yield (BackendName.CIBUILDWHEEL if known else BackendName.DIRECT), True

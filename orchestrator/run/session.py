@@ -25,11 +25,13 @@ from orchestrator.builders.compiler_cache import (
 from orchestrator.builders.contained import Contained, show_left
 from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
+from orchestrator.builders.drivers import zig_names
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.smoke import Smoked
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import EnvironmentProblemError, SourceError
+from orchestrator.builders.zig_steps import ZigDirect
+from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, process, zig
 from orchestrator.host.capacity import capacity
@@ -369,6 +371,7 @@ class Session:
             cancel=self.cancel,
             find=self._find_interpreter,
             find_here=self._find_here,
+            find_zig=partial(self._find_zig, log),
             accelerate=self._accelerator(log).make,
         )
 
@@ -573,6 +576,9 @@ class Session:
                 return partial(cache.in_container, target, found=found)
             own = partial(cache.in_container, target, found=found, compiler=native.identity)
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
+        if choice.zig is not None:
+            what = f"zig {choice.zig.digest} {target.compiling.baseline}"
+            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
@@ -582,7 +588,7 @@ class Session:
         label = f"{LABEL}={places.run.name}"
         engine = survey.known_engine
         shop = None
-        if choice.container is not None and engine is not None:
+        if (choice.container or choice.tested_in) is not None and engine is not None:
             shop = Shop(
                 host=self._host,
                 engine=engine,
@@ -593,7 +599,8 @@ class Session:
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
         builds = self._wheel_builder(choice, survey, shop, label)
-        smoke = choice.native is not None and request.target.steps.smoke
+        foreign = choice.native is not None or choice.tested_in is not None
+        smoke = foreign and request.target.steps.smoke
         return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
 
     def _wheel_builder(
@@ -609,16 +616,17 @@ class Session:
                 create_args=self._inputs.engine.create_args,
                 label=label,
             )
-        if shop is not None:
+        if shop is not None and choice.zig is None:
             return Contained(shop=shop)
         found = survey.pythons
-        return Direct(
+        direct = Direct(
             host=self._host,
             interpreters={
                 tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
             },
             include_dirs={tag: each.include_dirs for tag, each in found.items()},
         )
+        return direct if choice.zig is None else ZigDirect(direct=direct, zig=choice.zig, shop=shop)
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}

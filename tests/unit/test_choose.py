@@ -75,6 +75,7 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         cancel=Cancel(),
         find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
         find_here=lambda _python: None,
+        find_zig=lambda: Problem(what="no zig in this test"),
         **{"accelerate": lambda _image, _planned: Problem(what="no native compiler"), **given},
     )
 

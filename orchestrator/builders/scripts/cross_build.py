@@ -1,0 +1,97 @@
+"""Run by the Python that builds: a PEP 517 build whose hooks believe to be on another machine.
+
+The hooks alone: what the build needs is installed for this machine, because it runs here.
+
+argv: a JSON file. It says ``source``; ``output``, a directory; ``flags``, what the project's own
+build frontend would be given; ``settings``, further PEP 517 config settings; ``env``, the variables
+of the hooks; ``module``, the file that `sysconfig` finds the target's settings in. Needs `build`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from build import BuildBackendException, BuildException, ProjectBuilder
+from build.env import DefaultIsolatedEnv
+from pyproject_hooks import default_subprocess_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+
+def main() -> int:
+    """Build one wheel."""
+    asked = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    flags = parsed(asked["flags"])
+    settings = joined([*flags.settings, *(f"{k}={v}" for k, v in asked["settings"])])
+    source, output = asked["source"], asked["output"]
+
+    def run(
+        cmd: Sequence[str],
+        cwd: str | None = None,
+        extra_environ: Mapping[str, str] | None = None,
+    ) -> None:
+        default_subprocess_runner(cmd, cwd, {**asked["env"], **(extra_environ or {})})
+
+    try:
+        if not flags.isolated:
+            put(asked["module"], sys.executable)
+            builder = ProjectBuilder(source, python_executable=sys.executable, runner=run)
+            builder.build("wheel", output, settings)
+            return 0
+        with DefaultIsolatedEnv() as env:
+            put(asked["module"], env.python_executable)
+            builder = ProjectBuilder.from_isolated_env(env, source, runner=run)
+            env.install(builder.build_system_requires)
+            env.install(builder.get_requires_for_build("wheel", settings))
+            builder.build("wheel", output, settings)
+    except (BuildException, BuildBackendException, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def parsed(flags: Sequence[str]) -> argparse.Namespace:
+    """Read what `build` and `pip wheel` are given, as far as it counts here."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    setting = ("-C", "--config-setting", "--config-settings")
+    parser.add_argument(*setting, dest="settings", action="append", default=[])
+    alone = ("-n", "--no-isolation", "--no-build-isolation")
+    parser.add_argument(*alone, dest="isolated", action="store_false")
+    return parser.parse_known_args(flags)[0]
+
+
+def joined(settings: Iterable[str]) -> dict[str, Any]:
+    """Return settings as hooks get them: a name that is given twice has a list of values."""
+    found: dict[str, Any] = {}
+    for each in settings:
+        name, _, value = each.partition("=")
+        if name not in found:
+            found[name] = value
+        elif isinstance(found[name], list):
+            found[name].append(value)
+        else:
+            found[name] = [found[name], value]
+    return found
+
+
+def put(module: str, python: str) -> None:
+    """Copy the target's settings to where that Python imports from, also with ``-I``."""
+    with tempfile.TemporaryDirectory() as away:
+        said = subprocess.run(
+            [python, "-I", "-c", PURELIB], text=True, stdout=subprocess.PIPE, check=True, cwd=away
+        )
+    shutil.copy(module, said.stdout.strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
