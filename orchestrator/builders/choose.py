@@ -51,21 +51,21 @@ class Choice:
         reason: why that one (and why not the other).
         failure: why nothing can.
         container: what its container is made by and of; None when it is built on this host.
-        native: native compilers for that container; None without.
-        compiled: how it is compiled for a foreign architecture; None for this machine's own.
         zig: compiles it on this host; None where this host's own compilers do.
         tested_in: the container that it is tested in, where it is built on this host and this host
             does not run it; None where there is no such container.
+        native: native compilers for that container; None without.
+        compiled: how it is compiled for a foreign architecture; None for this machine's own.
     """
 
     backend: BackendName | None
     reason: str
     failure: Failure | None = None
     container: Container | None = None
-    native: Native | None = None
-    compiled: Compiled | None = None
     zig: Zig | None = None
     tested_in: Container | None = None
+    native: Native | None = None
+    compiled: Compiled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +97,8 @@ class Survey:
         cancel: stops a pull.
         find: looks for the interpreter of a python tag, and fetches it if need be.
         find_here: looks for one that is on this machine already.
-        accelerate: makes native compilers for an image, or says why there are none.
         find_zig: looks for zig, and fetches it if need be.
+        accelerate: makes native compilers for an image, or says why there are none.
     """
 
     host: Host
@@ -110,16 +110,16 @@ class Survey:
     cancel: Cancel
     find: Callable[[str], DirectHost]
     find_here: Callable[[str], Interpreter | None]
-    accelerate: Callable[[Image, Compiling], Native | Problem]
     find_zig: Callable[[], Zig | Problem]
+    accelerate: Callable[[Image, Compiling], Native | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
-    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
     _zig: Zig | Problem | None = None
+    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -387,13 +387,14 @@ def choose(
 
 def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
     """Add what compiles a target whose container is emulated: natively where it may and can be."""
-    if choice.zig is not None and target.arch is not host_arch():
-        zig = f"zig {choice.zig.version}"
-        return replace(choice, compiled=Compiled(emulation=EmulationMode.CROSS, compiler=zig))
-    if choice.container is None or how(host_arch(), target.arch) is not Execution.EMULATED:
+    planned, emulated = target.compiling, how(host_arch(), target.arch) is Execution.EMULATED
+    if choice.container is not None and planned.compiler is CompilerKind.ZIG and not emulated:
+        # The image's gcc would make another wheel, perhaps of another tag.
+        what = "in a container that this machine does not emulate, zig compiles nothing"
+        return _unavailable(Problem(what=what, hint="--backend direct builds it on this host"))
+    if choice.container is None or not emulated:
         return choice
-    planned = target.compiling
-    if planned.emulation is not EmulationMode.ACCELERATED:
+    if planned.emulation is EmulationMode.FULL:
         full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
         return replace(choice, compiled=full)
     native = survey.native(target)
@@ -459,6 +460,9 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
     made = Choice(backend=BackendName.DIRECT, reason=reason, zig=survey.zig)
     if here:
         return made
+    compiler = f"zig {survey.zig.version} for glibc {target.compiling.baseline}"
+    derived = f"{compiler}, with the settings of {interpreter.path} derived for {target.arch}"
+    made = replace(made, compiled=Compiled(emulation=EmulationMode.CROSS, compiler=derived))
     if not (target.steps.smoke or target.steps.test_command):
         return replace(made, reason=f"{reason}; not imported: test.smoke is off")
     lacking = survey.no_python_in_container(target)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
-SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "smoke.py"
 
 _SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
@@ -73,7 +72,7 @@ class Contained:
 
 
 def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
-    """Load, import and test a wheel of this host in a container of its target's image.
+    """Test a wheel of this host in a container of its target's image.
 
     Args:
         shop: makes containers.
@@ -81,7 +80,7 @@ def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
         wheel: the wheel.
 
     Raises:
-        StepFailed: the wheel does not load there, the test fails, or the engine refuses.
+        StepFailed: the test fails, or the engine refuses.
     """
     # Nothing is compiled there.
     job = replace(job, compilers=None)
@@ -202,26 +201,15 @@ class _ContainerSteps(Steps):
         )
 
     def prove_foreign(self, wheel: Path) -> None:
-        """Load, import and test a wheel that was built elsewhere.
+        """Test a wheel that was built elsewhere.
 
         Raises:
-            StepFailed: it does not load, or the test fails.
+            StepFailed: the test fails.
         """
         options = self._options(self.builder())
         place = f"{self.scratch}/{wheel.name}"
         self.give(wheel, place)
-        self.enter("test")
-        if self.target.steps.smoke:
-            self._smoke(place)
         self.prove(place, options)
-
-    def _smoke(self, wheel: str) -> None:
-        self.job.log(f"importing under {self._container.shop.engine.name}")
-        python = f"{self.tester(self.target.python)}/python"
-        self.run([python, "-m", "pip", "install", "-q", wheel])
-        self.give(SMOKE_SCRIPT, f"{_SCRATCH}/smoke.py")
-        name = Path(wheel).name.partition("-")[0]
-        self.run([python, "-I", f"{_SCRATCH}/smoke.py", name], cwd=_SCRATCH)
 
     def left(self, failure: Failure, ended: Ended) -> Stop:
         """Return how to open a shell in the container where cibuildwheel stopped.

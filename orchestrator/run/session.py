@@ -371,8 +371,8 @@ class Session:
             cancel=self.cancel,
             find=self._find_interpreter,
             find_here=self._find_here,
-            accelerate=self._accelerator(log).make,
             find_zig=partial(self._find_zig, log),
+            accelerate=self._accelerator(log).make,
         )
 
     def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
@@ -577,8 +577,8 @@ class Session:
             own = partial(cache.in_container, target, found=found, compiler=native.identity)
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
-            by = f"zig {choice.zig.digest} {target.compiling.baseline}"
-            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=by)
+            what = f"zig {choice.zig.digest} {target.compiling.baseline}"
+            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(
@@ -599,7 +599,8 @@ class Session:
         if request.target.library is not None:
             return LibraryBuilder(host=self._host, shop=shop)
         builds = self._wheel_builder(choice, survey, shop, label)
-        smoke = choice.native is not None and request.target.steps.smoke
+        foreign = choice.native is not None or choice.tested_in is not None
+        smoke = foreign and request.target.steps.smoke
         return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
 
     def _wheel_builder(

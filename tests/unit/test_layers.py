@@ -61,7 +61,7 @@ PROGRAMS = {
     f"builders.scripts.{name}"
     for name in (
         *("cibw_options", "cross_build", "cross_python", "fetch_sdist", "import_wheel", "repair"),
-        *("scm_version", "seed_venv", "smoke"),
+        *("scm_version", "seed_venv"),
     )
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
