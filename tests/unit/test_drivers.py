@@ -41,11 +41,14 @@ def call(compiled: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPr
     """Call the driver for an architecture under a name."""
 
     def call(
-        *arguments: str, arch: Arch = Arch.AARCH64, name: str = "cc", **more: tuple[str, ...]
+        *arguments: str,
+        arch: Arch = Arch.AARCH64,
+        name: str = "cc",
+        drop_below: tuple[str, ...] = (),
     ) -> subprocess.CompletedProcess[str]:
         plain = zig_driver(arch, "2.17", PLACES, native=arch is Arch.X86_64)
         tools = tuple((tool, (*SHOW, tool)) for tool, _ in plain.tools)
-        bare = replace(plain, tools=tools, first=(), link=(), **more)
+        bare = replace(plain, tools=tools, first=(), link=(), drop_below=drop_below)
         folder = tmp_path / f"{arch}{len(list(tmp_path.iterdir()))}"
         drivers.make(folder, bare, compiled)
         return subprocess.run(
