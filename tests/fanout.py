@@ -335,8 +335,10 @@ class Machine:
         if "name" in given:
             shutil.copytree(self._cloud.artefact(given["name"]), to, dirs_exist_ok=True)
             return
-        for each in (self._cloud.root / "artefacts").glob(given["pattern"]):
-            shutil.copytree(each, to / each.name, dirs_exist_ok=True)
+        found = list((self._cloud.root / "artefacts").glob(given["pattern"]))
+        for each in found:  # one alone gets no directory of its own
+            place = to / each.name if len(found) > 1 else to
+            shutil.copytree(each, place, dirs_exist_ok=True)
 
     def restore(self, given: Any) -> None:
         caches = sorted((self._cloud.root / "caches").iterdir(), key=lambda e: e.stat().st_mtime_ns)

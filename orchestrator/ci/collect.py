@@ -244,7 +244,7 @@ class _Table:
         ours = {each["wheel"]["filename"] for each in results if each["wheel"] is not None}
         names = sorted({each.name for each in self.output.glob("*.whl")} - ours)
         if names:
-            yield f"{self.output} has wheels that are not of this plan: {', '.join(names)}"
+            yield f"{self.output} has other wheels beside the collected ones: {', '.join(names)}"
 
 
 def _failure(kind: FailureKind, message: str, hint: str) -> _Raw:

@@ -368,6 +368,10 @@ class _Run:
         from orchestrator.publish.upload import surveyed as survey
 
         why = ""
+        if any(each.attestations for each in wheels) and not place.attests:
+            click.echo(
+                f"{_clean(place.name)}: it takes no attestations, or not with a password", err=True
+            )
         known = [each for each in wheels if each.name and each.sha256]
         try:
             held: Held = survey(place, known, self.cancel) if known else gate.Held()

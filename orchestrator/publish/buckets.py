@@ -40,6 +40,8 @@ _HASH = re.compile(rb"([0-9a-f]{64})\b")
 class Bucket:
     """A bucket as a destination; see `upload.Place`."""
 
+    attests = False
+
     def __init__(self, url: str, cancel: Cancel, *, ca_bundle: Path | None) -> None:
         """Open it; nothing is asked yet.
 

@@ -156,6 +156,12 @@ class Index:
         self._lock = threading.Lock()
         self._minted: tuple[float, str] | None = None
 
+    @property
+    def attests(self) -> bool:
+        """Only the public indexes take attestations, and only with trusted publishing."""
+        trusts = trusted.available(self._environ) and not self._given()[1]
+        return bool(self._address.repository) and trusts
+
     def survey(self, wheels: Sequence[Wheel]) -> Held:
         """Look at the simple API; a file without a hash is downloaded."""
         projects = {each.name.name for each in wheels if each.name}
@@ -198,7 +204,7 @@ class Index:
         env = {**self._host.env, **self._host.network.child_env(), **_WIDE, **login}
         if "TWINE_CERT" in self._environ:
             env["TWINE_CERT"] = self._environ["TWINE_CERT"]
-        attested = wheel.attestations if self._minted and self._address.repository else ()
+        attested = wheel.attestations if self._minted and self.attests else ()
         argv = [str(self._host.toolchain.python), "-I", "-m", "twine", "upload"]
         argv += ["--non-interactive", "--disable-progress-bar"]
         argv += ["--attestations"] if attested else []

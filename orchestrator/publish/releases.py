@@ -100,6 +100,7 @@ class Release:
     """A release as a destination; see `upload.Place`."""
 
     name = "github-release"
+    attests = False
 
     def __init__(self, settings: Settings, network: HostNetwork, cancel: Cancel) -> None:
         """Nothing is asked yet."""

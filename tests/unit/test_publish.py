@@ -217,6 +217,7 @@ class Fails:
     """
 
     name = "there"
+    attests = False
 
     def __init__(self, *errors: Exception | None, held: Held | None = None) -> None:
         self.errors = list(errors)
