@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 
-IMAGE = "localhost/orchestrator-baseline:bookworm-aarch64"
+IMAGE = "localhost/orchestrator-baseline:bookworm-{arch}"
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
@@ -55,7 +55,7 @@ source = "project"
 python = ["{python}"]
 arch = ["{arch}"]
 [images]
-manylinux_aarch64 = "{image}"
+manylinux_{arch} = "{image}"
 [version]
 base = "1.0"
 [build]
@@ -69,7 +69,7 @@ def write(folder: Path, *, python: str, arch: str, build: str) -> None:
     (folder / "project").mkdir()
     for name, text in FILES.items():
         (folder / "project" / name).write_text(text)
-    text = MATRIX.format(python=python, arch=arch, image=IMAGE, build=build)
+    text = MATRIX.format(python=python, arch=arch, image=IMAGE.format(arch=arch), build=build)
     (folder / "matrix.toml").write_text(text)
 
 
