@@ -1,0 +1,104 @@
+"""zig on this host: wheels for another architecture, and for an old glibc, without a container.
+
+What was built for aarch64 is imported, and tested, in an image under QEMU.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.wheel.elf import parse
+from tests.conftest import orchestrator, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
+
+IMAGE = "localhost/orchestrator-baseline:bookworm-{arch}"
+
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+FILES = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+""",
+    "setup.py": """\
+from setuptools import Extension, setup
+flags = ["-Wl,-Bsymbolic-functions", "-Wl,-z,separate-code"]
+setup(name="root", version="1.0",
+      ext_modules=[Extension("root", ["root.c"], libraries=["m"], extra_link_args=flags)])
+""",
+    "root.c": """\
+#include <Python.h>
+#include <math.h>
+static PyObject *root(PyObject *self, PyObject *x) {
+  return PyFloat_FromDouble(sqrt(PyFloat_AsDouble(x)) + 0 * pow(PyFloat_AsDouble(x), 0.3));
+}
+static PyMethodDef methods[] = {{"root", root, METH_O, ""}, {0}};
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "root", "", -1, methods};
+PyMODINIT_FUNC PyInit_root(void) { return PyModule_Create(&m); }
+""",
+}
+
+MATRIX = """\
+[project]
+source = "project"
+[axes]
+python = ["{python}"]
+arch = ["{arch}"]
+[images]
+manylinux_{arch} = "{image}"
+[version]
+base = "1.0"
+[build]
+{build}
+[test]
+command = "python -c 'import root; assert root.root(9.0) == 3'"
+"""
+
+
+def write(folder: Path, *, python: str, arch: str, build: str) -> None:
+    (folder / "project").mkdir()
+    for name, text in FILES.items():
+        (folder / "project" / name).write_text(text)
+    text = MATRIX.format(python=python, arch=arch, image=IMAGE.format(arch=arch), build=build)
+    (folder / "matrix.toml").write_text(text)
+
+
+def test_a_cross_build_is_tested_where_its_architecture_is_emulated(tmp_path: Path) -> None:
+    write(tmp_path, python="cp311", arch="aarch64", build='emulation = "cross"')
+    said = orchestrator("build", cwd=tmp_path)
+    assert said.code == 0, said.all
+    result = results(tmp_path / "dist")["cp311-manylinux_aarch64"]
+    assert result["backend"] == "direct"
+    assert result["compiled"]["emulation"] == "cross"
+    assert result["wheel"]["observed_tag"] == "manylinux_2_17_aarch64"
+    wheel = tmp_path / "dist" / result["wheel"]["filename"]
+    with zipfile.ZipFile(wheel) as archive:
+        module = archive.read("root.cpython-311-aarch64-linux-gnu.so")
+    found = parse(module)
+    assert found.arch == "aarch64"
+    assert os.fsencode(tmp_path) not in module, "no directory of this machine is in it"
+    log = (tmp_path / ".orchestrator/logs/cp311-manylinux_aarch64.log").read_text()
+    assert "importing root" in log
+    assert "== test" in log
+
+
+def test_an_old_glibc_needs_no_container(tmp_path: Path) -> None:
+    machine = os.uname().machine
+    write(tmp_path, python=TAG, arch=machine, build='baseline = "2.17"')
+    said = orchestrator("build", cwd=tmp_path)
+    assert said.code == 0, said.all
+    result = results(tmp_path / "dist")[f"{TAG}-manylinux_{machine}"]
+    assert result["backend"] == "direct"
+    assert result["container"] is None
+    tag = result["wheel"]["observed_tag"]
+    assert int(tag.split("_")[2]) <= 17, tag

@@ -1,0 +1,188 @@
+"""The compiled driver: what becomes of a compiler's arguments on their way to zig."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.builders import drivers
+from orchestrator.builders.drivers import Driver, ZigPlaces, zig_driver, zig_target
+from orchestrator.models import Arch
+from tests.conftest import lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHOW = ("/usr/bin/printf", "%s\\n")
+"""Stands in for zig: says what it was called with, a line for each argument."""
+
+PLACES = ZigPlaces(root=Path("/zig"), cache=Path("/cache"), scratch=Path("/scratch"))
+
+FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-fno-stack-protector", "-fno-builtin"]
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("driver") / "compiler"
+    argv = ["cc", "-Wall", "-Wextra", "-Werror", *FLAGS, str(drivers.SOURCE), "-o", str(place)]
+    try:
+        subprocess.run(argv, check=True)
+    except FileNotFoundError:
+        lacking("needs a C compiler")
+    return place
+
+
+@pytest.fixture
+def call(compiled: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the driver for an architecture under a name."""
+
+    def call(
+        *arguments: str,
+        arch: Arch = Arch.AARCH64,
+        name: str = "cc",
+        drop_below: tuple[str, ...] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        plain = zig_driver(arch, "2.17", PLACES, native=arch is Arch.X86_64)
+        tools = tuple((tool, (*SHOW, tool)) for tool, _ in plain.tools)
+        bare = replace(plain, tools=tools, first=(), link=(), drop_below=drop_below)
+        folder = tmp_path / f"{arch}{len(list(tmp_path.iterdir()))}"
+        drivers.make(folder, bare, compiled)
+        return subprocess.run(
+            [str(folder / name), *arguments],
+            text=True,
+            capture_output=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    return call
+
+
+def passed(said: subprocess.CompletedProcess[str]) -> list[str]:
+    assert said.returncode == 0, said.stderr
+    return said.stdout.splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("-Wl,-Bsymbolic-functions", ""),
+        ("-Wl,--exclude-libs,ALL -Wl,-z,relro", "-Wl,-z,relro"),
+        ("-Wl,-z,separate-code -Wl,-z -Wl,now", "-Wl,-z,now"),
+        ("-Wl,-h,libx.so", "-Wl,-soname,libx.so"),
+        ("-Wl,--undefined=f", "-Wl,-u,f"),
+        ("-Xlinker -rpath -Xlinker $ORIGIN", "-Wl,-rpath,$ORIGIN"),
+        ("-Wl,-rpath -Wl,$ORIGIN", "-Wl,-rpath,$ORIGIN"),
+        ("-Wl,-rpath=/a,-O1,--as-needed", "-Wl,-rpath,/a -Wl,--as-needed"),
+        (
+            "-Wl,--push-state,--as-needed -lm -Wl,--pop-state",
+            "-Wl,--as-needed -lm -Wl,--no-as-needed",
+        ),
+        ("-Wl,-Map=x.map -Wl,--as-needed,-lm", "-Wl,--as-needed -lm"),
+        ("-Wp,-D_FORTIFY_SOURCE=2,-UX -Wp,-MD,x.d", "-D_FORTIFY_SOURCE=2 -UX -Wp,-MD,x.d"),
+        ("-flto=auto -fuse-linker-plugin -ffat-lto-objects", "-flto -ffat-lto-objects"),
+        ("-flto=4 -flto=thin", "-flto -flto=thin"),
+        ("-fno-gnu-unique -specs=/x -fcf-protection=full -mtune=native", ""),
+        ("-march=armv8-a", "-mcpu=generic"),
+        ("-march=armv8.2-a+fp16+dotprod+nocrc", "-mcpu=generic+v8_2a+fullfp16+dotprod-crc"),
+        ("-mcpu=neoverse-n1+crypto", "-mcpu=neoverse_n1+crypto"),
+        ("--target=aarch64-unknown-linux-gnu -latomic", ""),
+        ("-I a -DX='1 2' -o -O2", "-I a -DX='1 2' -o -O2"),
+        ("-fvisibility=hidden -pthread f.S", "-fvisibility=hidden -pthread f.S"),
+    ],
+)
+def test_what_zig_refuses_is_translated(
+    call: Callable[..., subprocess.CompletedProcess[str]], given: str, expected: str
+) -> None:
+    assert " ".join(passed(call(*given.split(" ")))) == expected
+
+
+@pytest.mark.parametrize(
+    ("arch", "given", "expected"),
+    [
+        (Arch.RISCV64, "-march=rv64gc", "-mcpu=generic_rv64+m+a+f+d+zicsr+zifencei+c"),
+        (Arch.RISCV64, "-march=rv64i_zba_zbb", "-mcpu=generic_rv64+zba+zbb"),
+        (Arch.LOONGARCH64, "-march=loongarch64 -mfpu=64", ""),
+        (Arch.LOONGARCH64, "-march=la464", "-mcpu=la464"),
+        (Arch.X86_64, "-march=x86-64-v3 -mavx2", "-mcpu=x86_64_v3 -mavx2"),
+        (Arch.X86_64, "-march=native", "-mcpu=native"),
+    ],
+)
+def test_processors_are_spelled_as_zig_spells_them(
+    call: Callable[..., subprocess.CompletedProcess[str]], arch: Arch, given: str, expected: str
+) -> None:
+    assert passed(call(*given.split(), arch=arch)) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("-march=native", "this machine's CPU is not the one"),
+        ("-mavx2", "is for x86, and this builds for aarch64"),
+        ("-mno-sse4.1", "is for x86"),
+        ("-march=x86-64-v3", "is for x86"),
+        ("-fopenmp", 'build.compiler = "gcc"'),
+        ("-l:libnone.so.1", "no directory that -L names has this file"),
+        ("--target=x86_64-linux-gnu", "this builds for aarch64"),
+        ("-Wl,-rpath", "its value is missing"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_reason(
+    call: Callable[..., subprocess.CompletedProcess[str]], given: str, why: str
+) -> None:
+    said = call(given, "-c", "x.c")
+    assert said.returncode == 1
+    assert why in said.stderr
+
+
+def test_response_files_and_names_with_blanks_are_read_as_gcc_reads_them(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "more").write_text("-flto=auto \"-DX=a b\" with\\ blank.c '-Wl,-O1'")
+    assert passed(call("@more", "an other.c")) == [
+        *("-flto", "-DX=a b", "with blank.c", "an other.c")
+    ]
+
+
+def test_a_library_that_is_named_by_its_file_is_looked_for(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libx.so.1").touch()
+    assert passed(call("-Llib", "-l:libx.so.1")) == ["-Llib", "lib/libx.so.1"]
+
+
+def test_headers_and_libraries_of_the_host_are_left_out(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    given = ["-I/usr/include", "-isystem", "/usr/include/x", "-L/usr/lib/y", "-I/usr/includes"]
+    said = call(*given, "-Ia", drop_below=("/usr/include", "/usr/lib"))
+    assert passed(said) == ["-I/usr/includes", "-Ia"]
+
+
+def test_cpp_is_compiled_as_cpp_whatever_the_compiler_is_called(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    assert call("-c", "x.cpp", name="gcc").stdout.splitlines()[0] == "c++"
+    assert call("-c", "x.c", name="gcc").stdout.splitlines()[0] == "cc"
+    assert passed(call("-c", "x.c", name="g++")) == ["-c", "-x", "c++", "x.c", "-x", "none"]
+
+
+def test_questions_are_answered_for_the_target(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    for question in ("-dumpmachine", "-print-multiarch"):
+        said = call(question, arch=Arch.RISCV64, name="riscv64-linux-gnu-gcc")
+        assert said.stdout == "riscv64-linux-gnu\n"
+    assert call("-print-file-name=libnone.a").stdout == "libnone.a\n"
+
+
+def test_a_project_s_names_lead_to_the_right_tools() -> None:
+    driver: Driver = zig_driver(Arch.AARCH64, "2.17", PLACES)
+    assert {"cc", "g++", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar"} <= set(driver.names)
+    assert zig_target(Arch.LOONGARCH64, "2.36") == "loongarch64-linux-gnu.2.36"
+    assert zig_target(Arch.I686, "2.17") == "x86-linux-gnu.2.17"
