@@ -101,7 +101,7 @@ def statuses(folder: Path) -> dict[str, Any]:
 def test_failed_and_late_jobs_lose_nothing_and_a_re_run_builds_only_what_is_missing(
     cloud: Cloud,
 ) -> None:
-    inputs = {"backend": "direct", "stop-after": 0.75, "select": f"{TAG}-*\n\narch=nothing*\n"}
+    inputs = {"backend": "direct", "stop-after": 1, "select": f"{TAG}-*\n\narch=nothing*\n"}
     jobs = cloud.run(inputs)
 
     assert jobs["plan"].ok, jobs["plan"].log
