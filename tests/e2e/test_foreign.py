@@ -6,11 +6,14 @@ distribution's packages, into the user's cache.
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from orchestrator.wheel.elf import parse
 from tests.conftest import orchestrator, results
@@ -61,6 +64,23 @@ def modules(folder: Path, result: dict[str, Any]) -> dict[str, ElfInfo]:
     with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
         names = [each for each in archive.namelist() if each.endswith(".so")]
         return {each: parse(archive.read(each)) for each in names}
+
+
+def exported(folder: Path, result: dict[str, Any]) -> dict[str, set[tuple[str, str, str]]]:
+    """Module -> (name, type, binding) of what it defines for others."""
+    found = {}
+    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
+        for each in archive.namelist():
+            if each.endswith(".so"):
+                file = ELFFile(io.BytesIO(archive.read(each)))
+                table = file.get_section_by_name(".dynsym")
+                assert isinstance(table, SymbolTableSection)
+                found[each] = {
+                    (symbol.name, symbol["st_info"]["type"], symbol["st_info"]["bind"])
+                    for symbol in table.iter_symbols()
+                    if symbol["st_shndx"] != "SHN_UNDEF"
+                }
+    return found
 
 
 def log_of(folder: Path, target: str) -> str:
@@ -150,6 +170,7 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
         assert info.align >= 1 << 16
         assert not info.rpath
         assert not info.runpath
+    assert exported(tmp_path, fast) == exported(tmp_path, full)
     log = log_of(tmp_path, "cp311-manylinux_aarch64-accelerated")
     assert "emulation accelerated: compiled by native g++-" in log
     assert "importing cxx_part" in log
