@@ -125,7 +125,6 @@ def test_processors_are_spelled_as_zig_spells_them(
         ("-mavx2", "is for x86, and this builds for aarch64"),
         ("-mno-sse4.1", "is for x86"),
         ("-march=x86-64-v3", "is for x86"),
-        ("-fopenmp", 'build.compiler = "gcc"'),
         ("-l:libnone.so.1", "no directory that -L names has this file"),
         ("--target=x86_64-linux-gnu", "this builds for aarch64"),
         ("-Wl,-rpath", "its value is missing"),
@@ -137,6 +136,19 @@ def test_what_cannot_work_is_refused_with_a_reason(
     said = call(given, "-c", "x.c")
     assert said.returncode == 1
     assert why in said.stderr
+
+
+def test_openmp_is_refused_where_its_runtime_is_called(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "with.o").write_bytes(b"\0" * 65533 + b"__kmpc_fork_call\0")
+    (tmp_path / "without.o").write_bytes(b"\0" * 70000)
+    assert passed(call("-fopenmp", "-c", "x.c")) == ["-fopenmp", "-c", "x.c"]
+    assert passed(call("-shared", "without.o", "-fopenmp")) == ["-shared", "without.o"]
+    for refused in ("with.o", "x.c"):
+        said = call("-shared", "-fopenmp", refused)
+        assert said.returncode == 1
+        assert 'build.compiler = "gcc"' in said.stderr
 
 
 def test_response_files_and_names_with_blanks_are_read_as_gcc_reads_them(

@@ -366,6 +366,7 @@ typedef struct {
     int static_now, as_needed, whole;
     int saved[16][3], depth;
     const char *language;  /* of -x */
+    int links, openmp;
 } Command;
 
 static int links_something(const List *in)
@@ -668,8 +669,10 @@ static void argument(Command *c, const char *text, const char *value)
     else if (same(text, "-mfpu=64") && same(config.machine, "loongarch64")) return;
     else if ((rest = after(text, "--target=")) && target_named(rest)) return;
     else if (same(text, "-target") && value && target_named(value)) return;
-    else if (same(text, "-fopenmp") || after(text, "-fopenmp=") || same(text, "-lgomp"))
-        refuse("", text, "zig has no OpenMP runtime; build.compiler = \"gcc\" has");
+    else if (same(text, "-fopenmp") || after(text, "-fopenmp=") || same(text, "-lgomp")) {
+        c->openmp = 1;
+        if (!c->links) add(&c->out, "-fopenmp");
+    }
     else if (same(text, "-latomic")) return; /* zig's own runtime has these functions */
     else if (begins_with_any(text, gcc_only)) return;
     else {
@@ -681,8 +684,11 @@ static void argument(Command *c, const char *text, const char *value)
 
 /* ---- a whole command */
 
+static void check_openmp(const List *in);
+
 static void translate(Command *c, const List *in, int as_cxx)
 {
+    c->links = links_something(in);
     for (size i = 0; i < in->n; i++) {
         char *text = in->at[i];
         char *value = (is_in(text, with_value) || same(text, "-Xlinker")) ? in->at[i + 1] : 0;
@@ -701,6 +707,41 @@ static void translate(Command *c, const List *in, int as_cxx)
         } else argument(c, text, value);
     }
     if (c->waiting) refuse("", c->waiting, "its value is missing");
+    if (c->links && c->openmp) check_openmp(in);
+}
+
+static int mentions(const char *path, const char *word)
+{
+    long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
+    if (fd < 0) return 0;
+    static char block[1 << 16];
+    size n = strlen(word), kept = 0;
+    for (;;) {
+        long got = call(READ, fd, (long)(block + kept), (long)(sizeof block - kept), 0, 0, 0);
+        if (got <= 0) break;
+        size there = kept + (size)got;
+        for (size i = 0; i + n <= there; i++) {
+            size j = 0;
+            while (j < n && block[i + j] == word[j]) j++;
+            if (j == n) return 1;
+        }
+        kept = there < n - 1 ? there : n - 1;
+        for (size i = 0; i < kept; i++) block[i] = block[there - kept + i];
+    }
+    return 0;
+}
+
+/* Many projects ask for OpenMP and use none of it: what calls its runtime is refused, not the flag. */
+static void check_openmp(const List *in)
+{
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i];
+        int value = is_in(each, with_value);
+        int source = *each != '-' && (is_cxx(each) || ends(each, ".c"));
+        if (source || (*each != '-' && mentions(each, "__kmpc_")))
+            refuse("", each, "needs OpenMP, and zig has no runtime for it; build.compiler = \"gcc\" has");
+        if (value) i++;
+    }
 }
 
 /* What configure steps ask; answered without starting anything. */
