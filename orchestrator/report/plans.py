@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from orchestrator.models import Exclusion, Plan, Target
 
+LISTED = 2000
+"""Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB, of some 200 bytes each."""
+
 FEW = 12
 """Values of an axis that are listed for excluded cells."""
 
@@ -116,8 +119,11 @@ def markdown(plan: Plan) -> str:
     ]
     lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
     header = ("target", "version", "image", "runner")
-    rows = [(each.id, each.version or "-", each.image, _runner(each)) for each in plan.targets]
-    lines += [*_markdown([header, *rows]), "", "</details>"]
+    shown = plan.targets[:LISTED]
+    rows = [(each.id, each.version or "-", each.image, _runner(each)) for each in shown]
+    more = len(plan.targets) - len(shown)
+    end = ("", f"and {more} more: `plan --format ids` has them all") if more else ()
+    lines += [*_markdown([header, *rows]), *end, "", "</details>"]
     return _lines(lines)
 
 

@@ -83,6 +83,19 @@ def test_markdown_has_the_grid_and_escapes_what_would_break_a_table(matrix: Path
     assert "| variant | cp311 | cp312 |\n|---|---|---|\n| 12.6 | xaX | xa |" in text
     assert "- exclude[0]: 4 cells: a | b" in text
     assert text.count("\n| cp31") == 10
+    assert "more:" not in text
+
+
+def test_markdown_of_a_large_plan_fits_into_a_job_summary(tmp_path: Path) -> None:
+    values = ", ".join(f'"{number}"' for number in range(6000))
+    (tmp_path / "matrix.toml").write_text(
+        '[project]\nsource = "demo==1.0"\n[version]\nbase = "1.0"\n'
+        f'[axes]\npython = ["cp312"]\narch = ["x86_64"]\nkind = [{values}]\n'
+    )
+    text = said("plan", "--format", "markdown", cwd=tmp_path)
+    assert text.count("\n| cp312-") == 2000
+    assert "and 4000 more: `plan --format ids` has them all" in text
+    assert len(text.encode()) < 1024 * 1024
 
 
 def test_the_github_matrix_is_one_line_of_json(matrix: Path) -> None:
