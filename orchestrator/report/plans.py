@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.models import Exclusion, Plan, Target
 
 LISTED = 2000
-"""Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB, of some 200 bytes each."""
+"""Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB."""
 
 FEW = 12
 """Values of an axis that are listed for excluded cells."""

@@ -89,8 +89,9 @@ def test_markdown_has_the_grid_and_escapes_what_would_break_a_table(matrix: Path
 def test_markdown_of_a_large_plan_fits_into_a_job_summary(tmp_path: Path) -> None:
     values = ", ".join(f'"{number}"' for number in range(6000))
     (tmp_path / "matrix.toml").write_text(
-        '[project]\nsource = "demo==1.0"\n[version]\nbase = "1.0"\n'
+        '[project]\nsource = "demo==1.0"\n[version]\nbase = "1.0"\nlocal = "k{kind}"\n'
         f'[axes]\npython = ["cp312"]\narch = ["x86_64"]\nkind = [{values}]\n'
+        '[env]\nKIND = "{kind}"\n'
     )
     text = said("plan", "--format", "markdown", cwd=tmp_path)
     assert text.count("\n| cp312-") == 2000
