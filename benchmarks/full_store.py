@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders.choose import DirectHost, Survey
 from orchestrator.builders.snapshot import identify
 from orchestrator.cli.common import open_workspace
+from orchestrator.errors import Problem
 from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import default_cache_dir
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "matrices" / "flash-attention-prebuild-wheels.toml"
 TARGETS = 854
+NOTHING = Problem(what="nothing is built here")
 GOAL = 2.0
 """Seconds."""
 
@@ -156,6 +158,8 @@ def fill(checkout: Checkout) -> int:
         cancel=cancel,
         find=lambda _: DirectHost(),
         find_here=lambda _: None,
+        find_zig=lambda: NOTHING,
+        accelerate=lambda *_: NOTHING,
     )
     actions = planned_actions(inputs, identity.source, survey, wanted=None, environ=environ)
     scratch = checkout.root / "scratch"
@@ -202,7 +206,9 @@ def compiled(scratch: Path) -> bytes:
     source, module = scratch / "kernel.c", scratch / "kernel.so"
     source.write_text("int PyInit_kernel(void) { return 0; }\n", encoding="utf-8")
     compiler = shutil.which("cc") or "cc"
-    subprocess.run([compiler, "-shared", "-fPIC", "-nostdlib", source, "-o", module], check=True)
+    large_pages = "-Wl,-z,max-page-size=65536"  # as aarch64 has them
+    command = [compiler, "-shared", "-fPIC", "-nostdlib", large_pages, source, "-o", module]
+    subprocess.run(command, check=True)
     return module.read_bytes()
 
 

@@ -102,9 +102,8 @@ def test_each_wheel_follows_its_baseline(project: str, engine: str, tmp_path: Pa
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize("project", ["markupsafe", "msgpack"])
-def test_foreign_architecture_under_qemu(project: str, emulated: str, tmp_path: Path) -> None:
-    write_matrix(tmp_path, project, pythons=("cp311",), arch="aarch64")
+def test_foreign_architecture_under_qemu(emulated: str, tmp_path: Path) -> None:
+    write_matrix(tmp_path, "msgpack", pythons=("cp311",), arch="aarch64")
     said = orchestrator("build", cwd=tmp_path)
     assert said.code == 0, said.all
     result = results(tmp_path / "dist")["cp311-manylinux_aarch64"]
@@ -112,7 +111,7 @@ def test_foreign_architecture_under_qemu(project: str, emulated: str, tmp_path: 
     assert name.endswith("_aarch64.whl")
     assert "emulated" in result["backend_reason"]
     assert glibc_minor(name) <= 36
-    imported = imports_cleanly(tmp_path / "dist", name, PROJECTS[project][1], emulated)
+    imported = imports_cleanly(tmp_path / "dist", name, PROJECTS["msgpack"][1], emulated)
     assert imported.code == 0, imported.all
     assert "aarch64-linux-gnu" in imported.stdout
 
