@@ -99,6 +99,16 @@ def podman(*arguments: str, timeout: float = 600) -> Said:
     return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
+def containers(mark: Path) -> list[str]:
+    """What stands of the containers whose matrix says ``--label=orchestrator.test={mark}``.
+
+    Others may run some at the same time: other tests, or whoever else uses the machine.
+    """
+    found = podman("ps", "--all", "--quiet", f"--filter=label=orchestrator.test={mark}")
+    assert found.code == 0, found.all
+    return found.stdout.split()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of Chromium, or of a browser made of it."""

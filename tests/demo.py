@@ -69,6 +69,7 @@ manylinux_{arch} = "localhost/orchestrator-baseline:bookworm-{arch}"
 
 [engine]
 name = "podman"
+create-args = ["--label=orchestrator.test={root}"]
 
 [env]
 ABI3_FLOOR = "{floor}"
@@ -95,4 +96,5 @@ def write(folder: Path, *, arch: str, tag: str = TAG, floor: str = FLOOR) -> Non
     (project / "core.c").write_text("int answer(void) { return NUMBER; }\n")
     (project / "checks").mkdir()  # away from the package, so that the installed one is tested
     (project / "checks" / "check.py").write_text(CHECK)
-    (folder / "matrix.toml").write_text(MATRIX.format(arch=arch, tag=tag, floor=floor))
+    matrix = MATRIX.format(arch=arch, tag=tag, floor=floor, root=folder)
+    (folder / "matrix.toml").write_text(matrix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import IMAGES, Said, lacking, orchestrator, podman, results
+from tests.conftest import IMAGES, Said, containers, lacking, orchestrator, podman, results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +64,7 @@ manylinux_{arch} = "{images}:{suite}-{arch}"
 
 [engine]
 name = "podman"
+create-args = ["--label=orchestrator.test={root}"]
 
 [env]
 HOSTILE = '''a "b" $(touch /project/pwned) c'''
@@ -94,7 +95,7 @@ def write(folder: Path, arch: str, more: str = "") -> str:
     project.mkdir()
     for name, text in (("setup.py", SETUP), ("pyproject.toml", PYPROJECT), ("check.py", CHECK)):
         (project / name).write_text(text)
-    text = MATRIX.format(python=python, arch=arch, images=IMAGES, suite=suite)
+    text = MATRIX.format(python=python, arch=arch, images=IMAGES, suite=suite, root=folder)
     (folder / "matrix.toml").write_text(text + more)
     return f"{IMAGES}:{suite}-{arch}"
 
@@ -104,11 +105,6 @@ def runs(image: str) -> Said:
     if said.code != 0:
         lacking(f"needs {image} and QEMU for it: run .ci/engine and .ci/images as root")
     return said
-
-
-def left_behind(image: str) -> str:
-    filters = ("--filter", "label=orchestrator.run", "--filter", f"ancestor={image}")
-    return podman("ps", "-aq", *filters).stdout
 
 
 def machines(wheel: Path) -> set[int]:
@@ -151,7 +147,7 @@ def test_c_and_cxx_are_built_and_tested(arch: str, engine: str, tmp_path: Path) 
     assert minors
     lowest = 36 if arch == "loongarch64" else 5
     assert all(lowest <= minor <= baseline for minor in minors), "as its symbols ask, no more"
-    assert left_behind(image) == ""
+    assert containers(tmp_path) == []
 
 
 LOONGARCH_FAILURES = {
@@ -176,7 +172,7 @@ def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Pat
     failure = results(tmp_path / "dist")["cp314-manylinux_loongarch64"]["failure"]
     assert failure["kind"] == kind
     assert words in failure["message"]
-    assert left_behind(image) == ""
+    assert containers(tmp_path) == []
 
 
 def test_pypi_refuses_loongarch64_when_the_matrix_is_planned(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from packaging.utils import parse_wheel_filename
 
 from tests import demo
-from tests.conftest import IMAGES, REPOSITORY, Said, orchestrator, podman, results
+from tests.conftest import IMAGES, REPOSITORY, Said, containers, orchestrator, podman, results
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
@@ -194,6 +194,9 @@ on-mismatch = "rewrite"
 [images]
 manylinux_x86_64 = "{images}:bookworm-x86_64"
 
+[engine]
+create-args = ["--label=orchestrator.test={root}"]
+
 [env]
 FROM_MATRIX = "matrix"
 HOSTILE = '''a "b" 'c' $(touch /project/pwned) `id` ; d'''
@@ -218,7 +221,7 @@ def tiny(tmp_path: Path) -> Path:
     project.mkdir()
     (project / "setup.py").write_text(TINY_SETUP)
     (project / "pyproject.toml").write_text(TINY_PROJECT)
-    (tmp_path / "matrix.toml").write_text(TINY_MATRIX.format(images=IMAGES))
+    (tmp_path / "matrix.toml").write_text(TINY_MATRIX.format(images=IMAGES, root=tmp_path))
     return tmp_path
 
 
@@ -278,7 +281,7 @@ def test_engine_and_image_faults_are_told_apart(engine: str, tiny: Path) -> None
     result = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
     assert (result["status"], result["failure"]["kind"]) == ("unavailable", "unavailable")
     assert "no-such-image" in result["failure"]["message"]
-    matrix.write_text(good + '\n[engine]\nname = "docker"\n')
+    matrix.write_text(good.replace("[engine]\n", '[engine]\nname = "docker"\n'))
     said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
     assert said.code == 4, said.all
     assert "docker" in results(tiny / "dist")["cp311-manylinux_x86_64-good"]["failure"]["message"]
@@ -301,10 +304,6 @@ def test_an_image_without_the_interpreter_is_found_before_the_build(
     assert "cp311-cp311" in failure["hint"], "it says what the image has"
 
 
-def labelled_containers() -> list[str]:
-    return podman("ps", "-aq", "--filter", "label=orchestrator.run").stdout.split()
-
-
 def test_the_next_run_removes_what_a_killed_one_left(engine: str, tiny: Path) -> None:
     matrix = tiny / "matrix.toml"
     good = matrix.read_text()
@@ -315,11 +314,11 @@ def test_the_next_run_removes_what_a_killed_one_left(engine: str, tiny: Path) ->
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.DEVNULL) as run:
         wait_for_sleep(tiny)
         run.kill()
-    assert labelled_containers(), "nobody was there to remove it"
+    assert containers(tiny), "nobody was there to remove it"
     matrix.write_text(good)
     said = orchestrator("build", "--backend", "cibuildwheel", "--select", "*-good", cwd=tiny)
     assert said.code == 0, said.all
-    assert labelled_containers() == []
+    assert containers(tiny) == []
     assert list((tiny / ".orchestrator/runs").iterdir()) == []
 
 
@@ -343,11 +342,11 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
         wait_for_sleep(tiny)
-        assert labelled_containers()
+        assert containers(tiny)
         run.send_signal(signal.SIGINT)
         _, stderr = run.communicate(timeout=120)
     assert run.returncode == 130, stderr
-    assert labelled_containers() == []
+    assert containers(tiny) == []
     found = results(tiny / "dist")
     assert found["cp311-manylinux_x86_64-good"]["status"] == "ok"
     assert found["cp311-manylinux_x86_64-broken"]["status"] == "cancelled"
@@ -367,8 +366,7 @@ def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path)
     assert wheel["wheel"]["filename"].startswith("fanin-1.0-cp311-abi3-manylinux")
     assert [each["status"] for each in found.values()] == ["ok", "ok"]
     assert all("bookworm-x86_64" in each["backend_reason"] for each in found.values())
-    left = podman("ps", "--all", "--filter=label=orchestrator.run", "--format={{.ID}}")
-    assert not left.stdout.strip()
+    assert containers(tmp_path) == []
 
 
 THREE = """\
