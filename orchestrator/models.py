@@ -694,6 +694,7 @@ class Compiled:
         why: why everything was emulated where that was not planned; else empty.
         native: compilations and links that a native compiler did; None where nobody counted.
         emulated: calls of it that were left to the image's own compiler; None where nobody counted.
+        installer: what installed the requirements of an accelerated build, in words; else empty.
     """
 
     emulation: EmulationMode
@@ -701,6 +702,7 @@ class Compiled:
     why: str = ""
     native: int | None = None
     emulated: int | None = None
+    installer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

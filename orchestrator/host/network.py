@@ -71,6 +71,16 @@ _INDEX = (
     "UV_OFFLINE",
 )
 
+_IN_UV = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+    "PIP_DEFAULT_TIMEOUT": "UV_HTTP_TIMEOUT",
+    "PIP_RETRIES": "UV_HTTP_RETRIES",
+    "PIP_NO_INDEX": "UV_NO_INDEX",
+}
+"""pip's settings, and uv's for the same; both separate several values by blanks."""
+
 _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 """How uv is told the credentials of an index that has a name."""
 
@@ -232,16 +242,45 @@ class HostNetwork:
 
     def _link_args(self) -> Iterator[str]:
         """Mount the directories of wheels, and tell pip and uv where they are then."""
-        places = [each for _, places in self.links for each in places if isinstance(each, Path)]
-        there = {
+        yield from (f"--volume={folder}:{place}:ro" for folder, place in self._mounted().items())
+        for name, places in self._inside():
+            yield f"--env={name}={(',' if name.startswith('UV_') else ' ').join(places)}"
+
+    def _mounted(self) -> dict[Path, str]:
+        """Directory of wheels on this host -> where a container has it."""
+        places = (each for _, places in self.links for each in places if isinstance(each, Path))
+        return {
             folder: f"{CONTAINER_LINKS}/{number}"
             for number, folder in enumerate(dict.fromkeys(places))
         }
-        yield from (f"--volume={folder}:{place}:ro" for folder, place in there.items())
+
+    def _inside(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(variable, where a container finds wheels) of each tool."""
+        there = self._mounted()
         for name, wanted in self.links:
-            separator = "," if name.startswith("UV_") else " "
-            inside = (there[each] if isinstance(each, Path) else each for each in wanted)
-            yield f"--env={name}={separator.join(inside)}"
+            yield name, tuple(there[each] if isinstance(each, Path) else each for each in wanted)
+
+    @property
+    def pip_names(self) -> frozenset[str]:
+        """The variables by which containers are told of pip's settings."""
+        given = (name for name, _ in (*self.index, *self.links))
+        return frozenset(name for name in given if name.startswith("PIP_"))
+
+    @property
+    def only_pip(self) -> tuple[str, ...]:
+        """Those of them that uv has no word for."""
+        return tuple(sorted(self.pip_names - {"PIP_FIND_LINKS", *_IN_UV}))
+
+    def uv_like_pip(self) -> tuple[_Pairs, _Pairs]:
+        """Return what tells uv in a container to look where pip looks: plain, and private values.
+
+        uv's own settings for the same are replaced: it stands in for pip.
+        """
+        links = dict(self._inside())
+        found = links.get("PIP_FIND_LINKS")
+        public = () if found is None else (("UV_FIND_LINKS", ",".join(found)),)
+        private = ((_IN_UV[name], value) for name, value in self.index if name in _IN_UV)
+        return public, tuple(private)
 
     def container_client_env(self) -> dict[str, str]:
         """Return what the engine's client has to have in its environment for `container_args`."""

@@ -497,6 +497,8 @@ class Compiled(Document):
     """Compilations and links of a native compiler; null where nobody counted."""
     emulated: int | None
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
+    installer: str = ""
+    """What installed the requirements of an accelerated build, in words; else empty."""
 
 
 class Container(Document):

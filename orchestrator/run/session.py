@@ -33,7 +33,7 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process, zig
+from orchestrator.host import interpreters, portable, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -381,6 +381,8 @@ class Session:
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
+            uv=partial(portable.provide, "uv", host.toolchain, cache_dir=host.cache_dir),
+            network=host.network,
             env={**host.env, **host.network.child_env()},
             say=log,
         )
@@ -470,6 +472,7 @@ class Session:
         pace = self._pace(keeper.took(missing))
         earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
+        choices = {each: self._settled(choices[each], requests[each], own) for each in missing}
         results |= dict(
             dispatch(
                 {
@@ -557,6 +560,15 @@ class Session:
             size=settings.size,
             remote=self._environ.get(REMOTE, "") if remote else "",
         )
+
+    def _settled(self, choice: Choice, request: BuildRequest, pyproject: str) -> Choice:
+        """Decide what installs the requirements of a build that native compilers are there for."""
+        if choice.native is None or choice.compiled is None or request.target.library is not None:
+            return choice
+        told = (pyproject, *self._inputs.engine.create_args)
+        native = choice.native.settled(request, told)
+        compiled = replace(choice.compiled, installer=native.installs)
+        return replace(choice, native=native, compiled=compiled)
 
     @staticmethod
     def _compilers(

@@ -171,6 +171,26 @@ def test_indexes_of_uv_reach_containers(home: dict[str, str]) -> None:
     assert HostNetwork.detect(home).index == ()
 
 
+def test_uv_can_be_told_to_look_where_pip_looks(tmp_path: Path, home: dict[str, str]) -> None:
+    environ = home | {
+        "PIP_INDEX_URL": INDEX,
+        "PIP_EXTRA_INDEX_URL": "https://one.corp/simple https://two.corp/simple",
+        "PIP_NO_INDEX": "0",
+        "PIP_FIND_LINKS": f"{tmp_path} https://wheels.corp/",
+        "UV_INDEX": "https://other.corp/simple",
+    }
+    found = HostNetwork.detect(environ)
+    public, private = found.uv_like_pip()
+    assert dict(public) == {"UV_FIND_LINKS": "/opt/orchestrator-links/0,https://wheels.corp/"}
+    assert dict(private) == {
+        "UV_DEFAULT_INDEX": INDEX,
+        "UV_INDEX": "https://one.corp/simple https://two.corp/simple",
+        "UV_NO_INDEX": "0",
+    }
+    assert found.only_pip == ()
+    assert HostNetwork.detect(home | {"PIP_PROXY": "http://p"}).only_pip == ("PIP_PROXY",)
+
+
 def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict[str, str]) -> None:
     config = Path(home["HOME"], ".config", "pip", "pip.conf")
     config.parent.mkdir(parents=True)
