@@ -309,7 +309,7 @@ def environment_option(target: Target, *, epoch: int, compilers: Access | None =
     if compilers is not None:
         # After the target's own PATH, which `$PATH` then holds.
         words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words.append(f'PATH="{compilers.path}:$PATH"')
+        words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
 
 

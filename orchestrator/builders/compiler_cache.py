@@ -94,7 +94,7 @@ class Access:
     def exports(self) -> tuple[str, ...]:
         """Return lines of shell that do what `links` and `env` say."""
         lines = (f"export {name}={shlex.quote(value)}" for name, value in self.env)
-        return (*lines, f'export PATH="{self.path}:$PATH"')
+        return (*lines, *((f'export PATH="{self.path}:$PATH"',) if self.links else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

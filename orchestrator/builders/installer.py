@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.compiler_cache import Access
 from orchestrator.errors import Problem
 from orchestrator.host.portable import MOUNTED
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Captured
     from orchestrator.models import BuildRequest
@@ -164,14 +164,46 @@ def pip_because(installer: Installer, request: BuildRequest, told: Iterable[str]
         told: where else pip may be told something: the text of the project's pyproject.toml with
             its ``[tool.cibuildwheel]``, arguments of containers.
     """
-    target, steps = request.target, request.target.steps
+    python = request.target.python
+    if f"{python.rstrip('t')}-{python}" not in installer.pythons:
+        least = ".".join(map(str, _LEAST_BUILD))
+        return f"the image has no build {least} or newer for {python}"
+    return _asked_for(request, told)
+
+
+def _asked_for(request: BuildRequest, told: Iterable[str]) -> str:
+    """Return what of a target's matrix and project needs pip."""
     if "build-frontend" in request.source.own_options:
         return "the project chooses its frontend"
-    if f"{target.python.rstrip('t')}-{target.python}" not in installer.pythons:
-        least = ".".join(map(str, _LEAST_BUILD))
-        return f"the image has no build {least} or newer for {target.python}"
+    target, steps = request.target, request.target.steps
     commands = (steps.before_all or "", steps.before_build or "")
     variables = (text for each in target.env for text in (each.name, each.value))
     words = (word for text in (*told, *commands, *variables) for word in _TOLD.findall(text))
     found = next((each for each in words if each not in _HARMLESS), None)
     return f"uv does not know {found}" if found else ""
+
+
+def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable[str]) -> str:
+    """Return why pip installs on this host; empty where uv may, which every host has.
+
+    Args:
+        network: how the host's pip finds packages.
+        request: what is built.
+        told: see `pip_because`.
+    """
+    if network.only_pip_here:
+        return f"uv does not know {', '.join(network.only_pip_here)}"
+    return _asked_for(request, told)
+
+
+def here(network: HostNetwork, scratch: Path) -> Access:
+    """Return what has the toolchain's uv install on this host, for one target.
+
+    Args:
+        network: how the host's pip finds packages.
+        scratch: the target's private directory.
+    """
+    public, private = network.uv_like_pip_here()
+    # What it builds on the way is for this target alone: its compilers may be for another machine.
+    own = {**dict(_ALWAYS), **dict(public), "UV_CACHE_DIR": str(scratch / "uv")}
+    return Access(links=(), env=tuple(own.items()), private=private, mounts=(), frontend=FRONTEND)

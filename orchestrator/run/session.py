@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import accelerate
+from orchestrator.builders import accelerate, installer
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -40,6 +40,7 @@ from orchestrator.models import (
     BackendName,
     BuildResult,
     CompilerCacheUse,
+    EmulationMode,
     Failure,
     FailureKind,
     Status,
@@ -562,13 +563,22 @@ class Session:
         )
 
     def _settled(self, choice: Choice, request: BuildRequest, pyproject: str) -> Choice:
-        """Decide what installs the requirements of a build that native compilers are there for."""
-        if choice.native is None or choice.compiled is None or request.target.library is not None:
+        """Decide what installs the requirements of a build for a foreign architecture."""
+        compiled, host = choice.compiled, self._host
+        if compiled is None or request.target.library is not None:
             return choice
         told = (pyproject, *self._inputs.engine.create_args)
-        native = choice.native.settled(request, told)
-        compiled = replace(choice.compiled, installer=native.installs)
-        return replace(choice, native=native, compiled=compiled)
+        if choice.native is not None:
+            native = choice.native.settled(request, told)
+            compiled = replace(compiled, installer=native.installs)
+            return replace(choice, native=native, compiled=compiled)
+        if compiled.emulation is not EmulationMode.CROSS:
+            return choice
+        because = installer.pip_here_because(host.network, request, told)
+        if because:
+            return replace(choice, compiled=replace(compiled, installer=f"pip: {because}"))
+        uv = partial(installer.here, host.network)
+        return replace(choice, installs=uv, compiled=replace(compiled, installer="uv"))
 
     @staticmethod
     def _compilers(
@@ -580,7 +590,7 @@ class Session:
         """
         native = choice.native
         if cache is None or own_launcher(target, pyproject):
-            return None if native is None else native.access
+            return choice.installs if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
             found = survey.programs(target, names)
@@ -590,7 +600,9 @@ class Session:
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
-            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
+            own = partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
+            uv = choice.installs
+            return own if uv is None else lambda scratch: own(scratch).in_front_of(uv(scratch))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(

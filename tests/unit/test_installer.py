@@ -133,3 +133,39 @@ def test_pip_remains_where_it_is_told_what_uv_does_not_know(
     there: Installer, asks: BuildRequest, told: str, because: str
 ) -> None:
     assert installer.pip_because(there, asks, (told,)) == because
+
+
+def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: Path) -> None:
+    network = HostNetwork(
+        links=(("PIP_FIND_LINKS", (tmp_path,)),),
+        host_only=(("PIP_FIND_LINKS", str(tmp_path)), ("PIP_INDEX_URL", "file:///srv/simple")),
+    )
+    access = installer.here(network, tmp_path / "scratch")
+
+    env = dict(access.env)
+    assert env["UV_FIND_LINKS"] == str(tmp_path)
+    assert env["UV_CACHE_DIR"] == str(tmp_path / "scratch" / "uv")
+    assert dict(access.private) == {"UV_DEFAULT_INDEX": "file:///srv/simple"}
+    assert access.frontend == FRONTEND
+    given = options(request(), compilers=access)
+    assert "PATH" not in given["CIBW_ENVIRONMENT"], "it is there already"
+    assert "PATH" not in str(access.exports())
+
+
+@pytest.mark.parametrize(
+    ("network", "asks", "because"),
+    [
+        (HostNetwork(), request(python="cp38"), ""),
+        (HostNetwork(), request(own=("build-frontend",)), "the project chooses its frontend"),
+        (HostNetwork(pip_files=("constraint",)), request(), "uv does not know constraint"),
+        (
+            HostNetwork(host_only=(("PIP_CLIENT_CERT", "/c.pem"), ("NETRC", "/n"))),
+            request(),
+            "uv does not know PIP_CLIENT_CERT",
+        ),
+    ],
+)
+def test_pip_remains_on_this_host_where_its_files_say_more(
+    network: HostNetwork, asks: BuildRequest, because: str
+) -> None:
+    assert installer.pip_here_because(network, asks, ()) == because

@@ -216,6 +216,15 @@ def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict
     )
 
 
+def test_what_only_pip_reads_of_its_files_is_known(tmp_path: Path, home: dict[str, str]) -> None:
+    folder = tmp_path / "home" / ".config" / "pip"
+    folder.mkdir(parents=True)
+    text = "[global]\ntimeout = 9\ncert = /ca.pem\n[install]\nno_binary = x\nconstraint =\n"
+    (folder / "pip.conf").write_text(f"{text}[search]\nindex = y\n")
+    assert HostNetwork.detect(home).only_pip_here == ("no-binary",)
+    assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}).only_pip_here == ()
+
+
 def test_broken_pip_configuration_is_left_to_pip(tmp_path: Path, home: dict[str, str]) -> None:
     own = tmp_path / "own.conf"
     own.write_bytes(b"\xff\xfe no section")
