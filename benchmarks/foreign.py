@@ -18,8 +18,9 @@ and in the container that built it. Then by how much each of the two is less tha
 column, and the wheel's tag. Where other programs want the processor too, look at the second ratio.
 
 Tools and native compilers are fetched before the first step. The package index is read through one
-cache for all columns, which the native column, built first, has filled. At the end it says which
-goals are met. A row that fails does not stop the others; the exit status is 1 then.
+cache for all columns, which the native column, built first, has filled. No wheel is imported
+afterwards, as that is no part of a build. At the end it says which goals are met. A row that fails
+does not stop the others; the exit status is 1 then.
 """
 
 from __future__ import annotations
@@ -136,6 +137,8 @@ retries = 0
 [build]
 repair = "auditwheel"
 {build}
+[test]
+smoke = false
 """
 
 
