@@ -100,19 +100,21 @@ class Native:
 
         Args:
             request: what is built.
-            told: see `installer.pip_because`.
+            told: see `Installer.settled`.
         """
-        if isinstance(self.installer, Problem):
-            return self
-        because = installer.pip_because(self.installer, request, told)
-        return replace(self, installer=Problem(what=because)) if because else self
+        own = self.installer
+        return (
+            self
+            if isinstance(own, Problem)
+            else replace(self, installer=own.settled(request, told))
+        )
 
     @property
     def installs(self) -> str:
         """What installs the requirements of a build, in words."""
         if isinstance(self.installer, Problem):
             return f"pip under QEMU: {self.installer.what}"
-        return f"native {self.installer.version}"
+        return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
 
 
 _FOLDER, _LOG = "native", "calls"

@@ -254,7 +254,8 @@ def command(request: BuildRequest, output: str) -> tuple[str, ...]:
 def repairer(python: str, script: str, site_packages: str, patchelf: str) -> str:
     """Return the shell words that start the repair script."""
     tools = (f"--site-packages={site_packages}", f"--patchelf={patchelf}")
-    return shlex.join((python, script, *tools))
+    # The standard library is all it needs, and what it finds without `site` starts sooner.
+    return shlex.join((python, "-I", "-S", script, *tools))
 
 
 IN_CONTAINER = repairer(

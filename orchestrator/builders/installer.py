@@ -1,10 +1,10 @@
 """What installs the requirements of a build in an emulated container: a native uv for pip.
 
-pip takes longer to start under QEMU than many a project takes to compile. `build`, the frontend
-that cibuildwheel uses unless it is told otherwise, can leave the work to uv; and the toolchain's is
-native, also in there. It installs into the same environment for the same emulated Python, which it
-asks. Environments of tests are made as ever. Where pip is told something that uv could not be told
-likewise, pip remains.
+pip takes longer to start under QEMU than many a project takes to compile. The toolchain's uv is
+native, also in there: it builds with the same emulated Python, which it asks. Where a target has
+tests, only the requirements of the build are its affair, and `build` is the frontend, as it is with
+cibuildwheel unless it is told otherwise: environments of tests have pip in them, and uv's have not.
+Where pip is told something that uv could not be told likewise, pip remains.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FRONTEND = "build; args: --installer=uv"
 """cibuildwheel's own default frontend, told what installs."""
+
+ALONE = "uv"
+"""The same without another emulated Python in between."""
 
 _LEAST_BUILD = (1, 2)
 """The first `build` that knows uv."""
@@ -64,6 +67,7 @@ class Installer:
         pythons: the directories of ``/opt/python`` whose `build` can use it.
         env: variables that make it install what pip would.
         private: the same, where nobody may see the values.
+        frontend: cibuildwheel's name of what calls it.
     """
 
     folder: Path
@@ -71,6 +75,7 @@ class Installer:
     pythons: frozenset[str]
     env: tuple[tuple[str, str], ...]
     private: tuple[tuple[str, str], ...] = field(repr=False)
+    frontend: str = FRONTEND
 
     def added_to(self, access: Access) -> Access:
         """Return what a build gets, with uv on PATH and told where to look."""
@@ -80,8 +85,26 @@ class Installer:
             env=(*access.env, *self.env),
             private=(*access.private, *self.private),
             mounts=(*access.mounts, (self.folder, MOUNTED, False)),
-            frontend=FRONTEND,
+            frontend=self.frontend,
         )
+
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> Installer | Problem:
+        """Return what one target gets, or why pip installs for it.
+
+        Args:
+            request: what is built.
+            told: where else pip may be told something: the text of the project's pyproject.toml
+                with its ``[tool.cibuildwheel]``, arguments of containers.
+        """
+        because = _asked_for(request, told)
+        tested = request.target.steps.test_command or "test-command" in request.source.own_options
+        python = request.target.python
+        if tested and not because and f"{python.rstrip('t')}-{python}" not in self.pythons:
+            least = ".".join(map(str, _LEAST_BUILD))
+            because = f"the image has no build {least} or newer for {python}"
+        if because:
+            return Problem(what=because)
+        return self if tested else replace(self, frontend=ALONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,28 +170,13 @@ def make(folder: Path, network: HostNetwork, facts: Facts) -> Installer | Proble
 _ALWAYS = (
     # pip reads neither uv's files nor [tool.uv], and looks into all indexes for the best version.
     ("UV_NO_CONFIG", "1"),
+    ("UV_NO_SOURCES", "1"),
     ("UV_INDEX_STRATEGY", "unsafe-best-match"),
     ("UV_PYTHON_DOWNLOADS", "never"),
     ("UV_NO_PROGRESS", "1"),
     # Without a home directory it would be in the project.
     ("UV_CACHE_DIR", "/tmp/orchestrator-uv"),  # noqa: S108 - in a container that is ours alone
 )
-
-
-def pip_because(installer: Installer, request: BuildRequest, told: Iterable[str]) -> str:
-    """Return why pip installs for a target although there is a native uv; empty where uv does.
-
-    Args:
-        installer: what there is in its image.
-        request: what is built.
-        told: where else pip may be told something: the text of the project's pyproject.toml with
-            its ``[tool.cibuildwheel]``, arguments of containers.
-    """
-    python = request.target.python
-    if f"{python.rstrip('t')}-{python}" not in installer.pythons:
-        least = ".".join(map(str, _LEAST_BUILD))
-        return f"the image has no build {least} or newer for {python}"
-    return _asked_for(request, told)
 
 
 def _asked_for(request: BuildRequest, told: Iterable[str]) -> str:
@@ -189,7 +197,7 @@ def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable
     Args:
         network: how the host's pip finds packages.
         request: what is built.
-        told: see `pip_because`.
+        told: see `Installer.settled`.
     """
     if network.only_pip_here:
         return f"uv does not know {', '.join(network.only_pip_here)}"

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.builders import installer
 from orchestrator.builders.cibuildwheel import options
 from orchestrator.builders.compiler_cache import Access
-from orchestrator.builders.installer import FRONTEND, Facts, Installer
+from orchestrator.builders.installer import ALONE, FRONTEND, Facts, Installer
 from orchestrator.errors import Problem
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.portable import MOUNTED
@@ -111,13 +111,18 @@ def variable(name: str, value: str = "1") -> tuple[EnvVar, ...]:
     return (EnvVar(name=name, value=value, origin="env"),)
 
 
+TESTED = Steps(test_command="pytest")
+
+
 @pytest.mark.parametrize(
     ("asks", "told", "because"),
     [
-        (request(), '[tool.cibuildwheel]\nbefore-build = "pip install cmake"', ""),
-        (request(env=variable("PIP_NO_INPUT")), "", ""),
         (request(own=("build-frontend",)), "", "the project chooses its frontend"),
-        (request(python="cp313"), "", "the image has no build 1.2 or newer for cp313"),
+        (
+            request(python="cp313", steps=TESTED),
+            "",
+            "the image has no build 1.2 or newer for cp313",
+        ),
         (request(env=variable("PIP_CONSTRAINT")), "", "uv does not know PIP_CONSTRAINT"),
         (request(env=variable("X", "PIP_PRE")), "", "uv does not know PIP_PRE"),
         (
@@ -132,7 +137,27 @@ def variable(name: str, value: str = "1") -> tuple[EnvVar, ...]:
 def test_pip_remains_where_it_is_told_what_uv_does_not_know(
     there: Installer, asks: BuildRequest, told: str, because: str
 ) -> None:
-    assert installer.pip_because(there, asks, (told,)) == because
+    assert there.settled(asks, (told,)) == Problem(what=because)
+
+
+@pytest.mark.parametrize(
+    ("asks", "frontend"),
+    [
+        (request(), ALONE),
+        (request(python="cp313"), ALONE),
+        (request(env=variable("PIP_NO_INPUT")), ALONE),
+        (request(steps=TESTED), FRONTEND),
+        (request(own=("test-command",)), FRONTEND),
+    ],
+)
+def test_environments_of_tests_are_made_by_pip(
+    there: Installer, asks: BuildRequest, frontend: str
+) -> None:
+    told = '[tool.cibuildwheel]\nbefore-build = "pip install cmake"'
+    settled = there.settled(asks, (told,))
+    assert isinstance(settled, Installer)
+    access = settled.added_to(Access(links=(), env=(), private=(), mounts=()))
+    assert options(asks, compilers=access)["CIBW_BUILD_FRONTEND"] == frontend
 
 
 def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: Path) -> None:

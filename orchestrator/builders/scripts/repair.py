@@ -25,8 +25,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` takes long to import where this is emulated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
