@@ -288,13 +288,15 @@ def goals(table: Mapping[str, Row]) -> Iterator[str]:
                 if cpu:
                     words += f"; processor, whole target {cpu:.1f} x: {_yes(ok=cpu >= least)}"
                 yield f"- {name}, {column} at least {least:g} times as fast as {other}: {words}"
-    for name, row in table.items():
-        full = row.get(FULL)
-        for column in ("gcc", "zig", CROSS):
-            cell = row.get(column)
-            if isinstance(cell, Cell) and isinstance(full, Cell) and cell.glibc > full.glibc:
-                yield f"- {name}, the tag of {column} no higher than that of full: no: {cell.tag}"
-    yield "- no tag higher than that of the full build, but for those above: yes"
+    pairs = [
+        (f"{name} {column} {cell.tag}", cell.glibc <= full.glibc)
+        for name, row in table.items()
+        for column in ("gcc", "zig", CROSS)
+        if isinstance(cell := row.get(column), Cell) and isinstance(full := row.get(FULL), Cell)
+    ]
+    if pairs:
+        higher = "".join(f", {what}" for what, ok in pairs if not ok)
+        yield f"- no tag higher than that of the full build: {_yes(ok=not higher)}{higher}"
 
 
 def _yes(*, ok: bool) -> str:

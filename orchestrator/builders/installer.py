@@ -175,7 +175,7 @@ _ALWAYS = (
     ("UV_PYTHON_DOWNLOADS", "never"),
     ("UV_NO_PROGRESS", "1"),
     # Without a home directory it would be in the project.
-    ("UV_CACHE_DIR", "/tmp/orchestrator-uv"),  # noqa: S108 - in a container that is ours alone
+    ("UV_CACHE_DIR", "/tmp/uv-cache"),  # noqa: S108 - in a container that is ours alone
 )
 
 
