@@ -81,6 +81,7 @@ class Access:
             env=(*other.env, *self.env),
             private=(*other.private, *self.private),
             mounts=(*other.mounts, *self.mounts),
+            frontend=self.frontend or other.frontend,
         )
 
     def container_args(self) -> tuple[str, ...]:

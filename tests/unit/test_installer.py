@@ -93,6 +93,9 @@ def test_a_build_finds_it_behind_the_compilers_and_looks_where_pip_looks(there: 
     assert "s3cret" not in str([access.container_args(), access.exports(), access, there])
     assert options(request(), compilers=access)["CIBW_BUILD_FRONTEND"] == FRONTEND
     assert "CIBW_BUILD_FRONTEND" not in options(request(), compilers=plain)
+    assert plain.in_front_of(access).frontend == FRONTEND, (
+        "a compiler cache in front changes nothing"
+    )
 
 
 def request(own: tuple[str, ...] = (), **changes: Any) -> BuildRequest:
