@@ -230,12 +230,10 @@ class Keeper:
             if found is None:
                 return None
             text = found.read_bytes() + _CACHED.format(record.address, record.target_id).encode()
-            if path.exists() and path.stat().st_size == len(text) and path.read_bytes() == text:
-                return path
-            scratch.mkdir(parents=True, exist_ok=True)
-            partial = scratch / "log"
-            partial.write_bytes(text)
-            partial.replace(path)
+            if not _holds(path, text):
+                partial = self.places.run / f"{target_id}.log.partial"
+                partial.write_bytes(text)
+                partial.replace(path)
             return path
         return None
 
@@ -378,7 +376,15 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _is_same(final: Path, found: Path) -> bool:

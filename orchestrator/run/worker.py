@@ -431,6 +431,8 @@ def install(wheel: Path, output: Path, *, name: str = "", link: bool = False) ->
     """
     output.mkdir(parents=True, exist_ok=True)
     place = output / (name or wheel.name)
+    if link and _linked(wheel, place):
+        return  # a name that nobody had: there was nothing to replace
     with _removed_on_error(output / f".{place.name}.{os.getpid()}{PARTIAL}") as partial:
         if not (link and _linked(wheel, partial)):
             shutil.copyfile(wheel, partial)
