@@ -108,6 +108,9 @@ def build(folder: Path, use: str, cache: Path) -> list[dict[str, object]]:
     subprocess.run((*command, *options), cwd=folder, env=environ, check=False, capture_output=True)
     text = (folder / use / "results.json").read_text(encoding="utf-8")
     found = json.loads(text)["results"]
+    for each in found:
+        if each["status"] == "failed":
+            print(f"{use}: {each['id']}: {each['failure']}", file=sys.stderr)
     return [each for each in found if each["status"] == "ok"]
 
 
