@@ -413,8 +413,8 @@ def _show(private: Path, public: Path) -> None:
         try:
             os.link(private, partial)
         except OSError:  # two file systems, or one without links
-            shutil.copyfile(private, partial)
-            shutil.copyfile(partial, public)
+            public.unlink(missing_ok=True)  # it may be a name of a file in the store
+            shutil.copyfile(private, public)
         else:
             partial.replace(public)
         partial.unlink(missing_ok=True)  # both names were of one file already
