@@ -340,7 +340,7 @@ class Session:
         """Return a target that is tested on other Pythons only where there is a test."""
         own_test = "test-command" in source.own_options
         has_test = own_test or target.steps.test_command is not None
-        return target if has_test else replace(target, test_pythons=())
+        return target if has_test or not target.test_pythons else replace(target, test_pythons=())
 
     def _policies(self) -> Policies:
         return Policies.from_json(*self._host.toolchain.policy_texts())
