@@ -151,6 +151,45 @@ def test_openmp_is_refused_where_its_runtime_is_called(
         assert 'build.compiler = "gcc"' in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("symbol", "linked"),
+    [
+        (b"PyModuleDef_Init\0__cxx\0_ZN3foo3barEv\0_ZNK3foo3bazEv\0_Z3addii", False),
+        (b"_Znwm", True),
+        (b"_ZNSt3__112basic_stringIcNS_11char_traitsIcEENS_9allocatorIcEEE6appendEPKc", True),
+        (b"_ZNKSt9exception4whatEv", True),
+        (b"_ZSt9terminatev", True),
+        (b"_ZTIi", True),
+        (b"_ZTVN10__cxxabiv117__class_type_infoE", True),
+        (b"__gxx_personality_v0", True),
+        (b"__cxa_guard_acquire", True),
+        (b"_Unwind_Resume", True),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 65510, 65536])
+def test_the_cxx_library_is_linked_where_something_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbol: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\0" * before + symbol)
+    given = ["-shared", "x.o", "-o", "x.so", "-lm"]
+    assert passed(call(*given, name="g++")) == [*given, *(["-nostdlib++"] * (not linked))]
+    assert passed(call(*given, name="gcc")) == given, "which zig never links it for"
+
+
+@pytest.mark.parametrize("more", ["-lfoo", "-l foo", "x.cpp", "-Wl,--whole-archive,libx.a", "-c"])
+def test_the_cxx_library_is_left_out_only_where_everything_is_known(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, more: str
+) -> None:
+    (tmp_path / "x.o").touch()
+    assert "-nostdlib++" in passed(call("-shared", "x.o", name="g++"))
+    assert "-nostdlib++" not in passed(call("-shared", "x.o", *more.split(), name="g++"))
+
+
 def test_response_files_and_names_with_blanks_are_read_as_gcc_reads_them(
     call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

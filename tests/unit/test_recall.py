@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.emulation import host_arch
 from orchestrator.models import (
     Arch,
     BackendName,
@@ -213,6 +215,15 @@ def test_results_of_the_host_are_not_taken_where_an_engine_may_do_it(
     ways = Ways(facts=KNOWN, wanted=wanted, has_engine=has_engine)
 
     assert list(ways.of(PLAN[4])) == expected
+
+
+def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_it() -> None:
+    arch = Arch.AARCH64 if host_arch() is not Arch.AARCH64 else Arch.X86_64
+    away = replace(PLAN[4], arch=arch)
+
+    for has_engine, expected in ((True, [(BackendName.DIRECT, True)]), (False, [HOST])):
+        ways = Ways(facts=KNOWN, wanted=BackendName.DIRECT, has_engine=has_engine)
+        assert list(ways.of(away)) == expected
 
 
 class Interrupted(Keeper):

@@ -710,23 +710,72 @@ static void translate(Command *c, const List *in, int as_cxx)
     if (c->links && c->openmp) check_openmp(in);
 }
 
-static int mentions(const char *path, const char *word)
+/* Whether text that has `left` bytes begins with a word. */
+static int begins(const char *text, size left, const char *word)
+{
+    for (; *word; word++, text++, left--)
+        if (!left || *text != *word) return 0;
+    return 1;
+}
+
+/* Whether a file has something of a symbol in it. */
+static int mentions(const char *path, int (*is_it)(const char *, size))
 {
     long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
     if (fd < 0) return 0;
     static char block[1 << 16];
-    size n = strlen(word), kept = 0;
+    enum { LONGEST = 32 };
+    size kept = 0;
     for (;;) {
         long got = call(READ, fd, (long)(block + kept), (long)(sizeof block - kept), 0, 0, 0);
-        if (got <= 0) break;
-        size there = kept + (size)got;
-        for (size i = 0; i + n <= there; i++) {
-            size j = 0;
-            while (j < n && block[i + j] == word[j]) j++;
-            if (j == n) return 1;
-        }
-        kept = there < n - 1 ? there : n - 1;
+        size there = kept + (got > 0 ? (size)got : 0);
+        for (size i = 0; i + (got > 0 ? LONGEST : 1) <= there; i++)
+            if (block[i] == '_' && is_it(block + i, there - i)) return 1;
+        if (got <= 0) return 0;
+        kept = there < LONGEST - 1 ? there : LONGEST - 1;
         for (size i = 0; i < kept; i++) block[i] = block[there - kept + i];
+    }
+}
+
+static int is_of_openmp(const char *text, size left) { return begins(text, left, "__kmpc_"); }
+
+/* Whether a symbol may be of the C++ library, or of what C++ needs when it runs: rather too often. */
+static int is_of_cxx(const char *text, size left)
+{
+    static const char *const plain[] = {"__cxa_", "__gxx_", "__dynamic_cast", "_Unwind_", 0};
+    static const char *const mangled[] = {"St", "T", "G", "n", "d", "N10__cxxabi", 0};
+    for (const char *const *each = plain; *each; each++)
+        if (begins(text, left, *each)) return 1;
+    if (!begins(text, left, "_Z")) return 0;
+    text += 2, left -= 2;
+    for (const char *const *each = mangled; *each; each++)
+        if (begins(text, left, *each)) return 1;
+    if (!begins(text, left, "N")) return 0;
+    do text++, left--;
+    while (left && find("rVKRO", *text)); /* qualifiers of what is named next */
+    return begins(text, left, "St");
+}
+
+static int holds(const char *text, const char *part)
+{
+    for (; *text; text++)
+        if (after(text, part)) return 1;
+    return 0;
+}
+
+/* zig makes its C++ library when it first links one for a target: a minute or two, on all cores.
+ * Many a module in C++ uses nothing of it; what is linked here alone tells. */
+static int links_cxx_library(const List *in)
+{
+    static const char *const of_c[] = {"c", "m", "pthread", "dl", "rt", "util", "atomic", 0};
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i], *value = is_in(each, with_value) ? in->at[i + 1] : 0;
+        const char *library = after(each, "-l");
+        if (library && !is_in(*library || !value ? library : value, of_c)) return 1;
+        if (same(each, "-x") || same(each, "-Xlinker")) return 1;
+        if (after(each, "-Wl,") && (ends(each, ".a") || ends(each, ".o") || holds(each, ".a,"))) return 1;
+        if (*each != '-' && (is_cxx(each) || ends(each, ".c") || mentions(each, is_of_cxx))) return 1;
+        if (value) i++;
     }
     return 0;
 }
@@ -738,7 +787,7 @@ static void check_openmp(const List *in)
         const char *each = in->at[i];
         int value = is_in(each, with_value);
         int source = *each != '-' && (is_cxx(each) || ends(each, ".c"));
-        if (source || (*each != '-' && mentions(each, "__kmpc_")))
+        if (source || (*each != '-' && mentions(each, is_of_openmp)))
             refuse("", each, "needs OpenMP, and zig has no runtime for it; build.compiler = \"gcc\" has");
         if (value) i++;
     }
@@ -928,6 +977,8 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         if (in.n) translate(&command, &in, same(tool, "c++"));
         add_all(&command.out, &config.last);
         if (links_something(&in)) add_all(&command.out, &config.link);
+        if (config.zig && same(tool, "c++") && links_something(&in) && !links_cxx_library(&in))
+            add(&command.out, "-nostdlib++");
     } else add_all(&command.out, &in);
     shorten(&command.out, keep);
     become(&command.out, environment);
