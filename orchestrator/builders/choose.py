@@ -525,17 +525,12 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
             return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
         crossed = on_this_host(target)
         if crossed is not target and survey.engine.chosen is None:
-            return _crossed(crossed, survey)
+            problem = survey.no_zig_here(crossed)
+            if problem is None:
+                choice = _decide_zig(crossed, survey)
+                return replace(choice, reason=f"{crossed.compiling.why}: {choice.reason}")
         problems.append(problem)
     return _unavailable(_joined(problems))
-
-
-def _crossed(target: Target, survey: Survey) -> Choice:
-    """What was planned for an image, where there is no engine."""
-    choice, why = _decide_zig(target, survey), target.compiling.why
-    if choice.backend is None:
-        return choice
-    return replace(choice, reason=f"{why}: {choice.reason}")
 
 
 def _belongs_in_container(target: Target, survey: Survey, wanted: BackendName | None) -> bool:

@@ -69,7 +69,7 @@ def _not_run(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
     """Say which wheels nobody has imported or tested, and why."""
     reasons: dict[str, list[str]] = {}
     for each in results:
-        if each.wheel is not None and each.compiled is not None and each.compiled.not_run:
+        if each.failure is None and each.compiled is not None and each.compiled.not_run:
             reasons.setdefault(each.compiled.not_run, []).append(each.target_id)
     for why, targets in reasons.items():
         text = f"\nNOT IMPORTED, nor tested: {', '.join(targets)}: {why}"

@@ -244,6 +244,10 @@ def test_without_an_engine_nothing_else_is_replaced(
         choice = choose([wanted], here, wanted=backend)[wanted.id]
         assert choice.backend is None
         assert choice.failure is not None
+    here.find_zig = lambda: Problem(what="no network")
+    wanted = foreign(target, PLANNED, monkeypatch)
+    reason = choose([wanted], here, wanted=None)[wanted.id].reason
+    assert "no engine here; no network" in reason
 
 
 def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(

@@ -14,7 +14,9 @@ from orchestrator.models import (
     BackendName,
     BuilderFacts,
     BuildResult,
+    Compiled,
     Digest,
+    EmulationMode,
     FailureKind,
     Libc,
     LibraryStep,
@@ -226,6 +228,9 @@ def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_i
         assert list(ways.of(away)) == expected
 
 
+CROSSED = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+
+
 class Interrupted(Keeper):
     """A tool that has to look at the stored wheel anew gets killed."""
 
@@ -245,6 +250,7 @@ def kept(folder: Path) -> tuple[Action, Record, Keeper]:
         backend=BackendName.DIRECT,
         reason="",
         duration=1.0,
+        compiled=CROSSED,
     )
     store.put(record, ())
     keeper = Interrupted(
@@ -268,6 +274,7 @@ def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
     assert result is not None
     assert result.failure is not None
     assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.ENGINE)
+    assert result.compiled == CROSSED, "how it was made is known from the store, too"
     assert keeper.store.find(action.address) == record
 
 
