@@ -181,6 +181,39 @@ def test_the_cxx_library_is_linked_where_something_of_it_is_used(
     assert passed(call(*given, name="gcc")) == given, "which zig never links it for"
 
 
+@pytest.mark.parametrize(
+    ("symbols", "linked"),
+    [
+        (b"PyInit__cpu\0_Z5helper\0memset", False),
+        (b"PyInit__cpu\0__udivti3", True),
+        (b"__aarch64_ldadd4_relax", True),
+    ],
+)
+@pytest.mark.parametrize("before", [5, 65500, 65532, 65536])
+def test_the_compiler_s_runtime_is_left_out_where_nothing_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbols: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF" + b"\0" * before + symbols)
+    (tmp_path / "lto.o").write_bytes(b"BC\xc0\xde")
+    for name in ("gcc", "g++"):
+        said = passed(call("-shared", "x.o", "-lm", name=name))
+        assert ("-rtlib=none" in said) is not linked
+        assert "-rtlib=none" not in passed(call("x.o", name=name)), "a program"
+        assert "-rtlib=none" not in passed(call("-shared", "x.o", "lto.o", name=name))
+
+
+def test_what_uses_the_cxx_library_gets_the_runtime_that_it_needs(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF\0_Znwm\0")
+    assert passed(call("-shared", "x.o", name="g++")) == ["-shared", "x.o"]
+
+
 @pytest.mark.parametrize("more", ["-lfoo", "-l foo", "x.cpp", "-Wl,--whole-archive,libx.a", "-c"])
 def test_the_cxx_library_is_left_out_only_where_everything_is_known(
     call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, more: str

@@ -718,30 +718,39 @@ static int begins(const char *text, size left, const char *word)
     return 1;
 }
 
-/* Whether a file has something of a symbol in it. */
-static int mentions(const char *path, int (*is_it)(const char *, size))
+/* Whether a symbol is one of those that are looked for: it begins with `_`, `left` bytes are known of
+ * it, and `before` stands before it. */
+typedef int Sought(const char *text, size left, char before);
+
+static int mentions(const char *path, Sought *is_it)
 {
     long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
     if (fd < 0) return 0;
     static char block[1 << 16];
     enum { LONGEST = 32 };
-    size kept = 0;
+    size kept = 0, next = 0;
     for (;;) {
         long got = call(READ, fd, (long)(block + kept), (long)(sizeof block - kept), 0, 0, 0);
         size there = kept + (got > 0 ? (size)got : 0);
-        for (size i = 0; i + (got > 0 ? LONGEST : 1) <= there; i++)
-            if (block[i] == '_' && is_it(block + i, there - i)) return 1;
+        for (size i = next; i + (got > 0 ? LONGEST : 1) <= there; i++)
+            if (block[i] == '_' && is_it(block + i, there - i, i ? block[i - 1] : 0)) return 1;
         if (got <= 0) return 0;
-        kept = there < LONGEST - 1 ? there : LONGEST - 1;
+        next = there >= LONGEST; /* the first one that is kept has been looked at */
+        kept = next ? LONGEST : there;
         for (size i = 0; i < kept; i++) block[i] = block[there - kept + i];
     }
 }
 
-static int is_of_openmp(const char *text, size left) { return begins(text, left, "__kmpc_"); }
+static int is_of_openmp(const char *text, size left, char before)
+{
+    (void)before;
+    return begins(text, left, "__kmpc_");
+}
 
 /* Whether a symbol may be of the C++ library, or of what C++ needs when it runs: rather too often. */
-static int is_of_cxx(const char *text, size left)
+static int is_of_cxx(const char *text, size left, char before)
 {
+    (void)before;
     static const char *const plain[] = {"__cxa_", "__gxx_", "__dynamic_cast", "_Unwind_", 0};
     static const char *const mangled[] = {"St", "T", "G", "n", "d", "N10__cxxabi", 0};
     for (const char *const *each = plain; *each; each++)
@@ -763,9 +772,23 @@ static int holds(const char *text, const char *part)
     return 0;
 }
 
-/* zig makes its C++ library when it first links one for a target: a minute or two, on all cores.
- * Many a module in C++ uses nothing of it; what is linked here alone tells. */
-static int links_cxx_library(const List *in)
+/* The same of the functions that a compiler calls where a processor lacks an instruction. */
+static int is_of_runtime(const char *text, size left, char before)
+{
+    return !before && begins(text, left, "__") && left > 2 && text[2] >= 'a' && text[2] <= 'z';
+}
+
+static int is_elf(const char *path)
+{
+    char head[5] = {0};
+    long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
+    return fd >= 0 && call(READ, fd, (long)head, 4, 0, 0, 0) == 4 && same(head, "\177ELF");
+}
+
+/* Whether something of a library of zig's own may be linked, or nobody can tell. zig makes these
+ * libraries when it first links one for a target: its C++ library takes minutes of CPU time, and
+ * its runtime several seconds. Many a module uses neither, and is the same without. */
+static int links_some_of(const List *in, Sought *is_it)
 {
     static const char *const of_c[] = {"c", "m", "pthread", "dl", "rt", "util", "atomic", 0};
     for (size i = 0; i < in->n; i++) {
@@ -774,10 +797,19 @@ static int links_cxx_library(const List *in)
         if (library && !is_in(*library || !value ? library : value, of_c)) return 1;
         if (same(each, "-x") || same(each, "-Xlinker")) return 1;
         if (after(each, "-Wl,") && (ends(each, ".a") || ends(each, ".o") || holds(each, ".a,"))) return 1;
-        if (*each != '-' && (is_cxx(each) || ends(each, ".c") || mentions(each, is_of_cxx))) return 1;
+        if (*each != '-' && (is_cxx(each) || ends(each, ".c") || mentions(each, is_it))) return 1;
+        if (*each != '-' && is_it == is_of_runtime && !is_elf(each)) return 1; /* perhaps LTO */
         if (value) i++;
     }
     return 0;
+}
+
+static void leave_out(Command *c, const List *in, int as_cxx)
+{
+    int cxx = as_cxx && links_some_of(in, is_of_cxx), shared = 0;
+    for (size i = 0; i < in->n; i++) shared |= same(in->at[i], "-shared");
+    if (as_cxx && !cxx) add(&c->out, "-nostdlib++");
+    if (shared && !cxx && !links_some_of(in, is_of_runtime)) add(&c->out, "-rtlib=none");
 }
 
 /* Many projects ask for OpenMP and use none of it: what calls its runtime is refused, not the flag. */
@@ -977,8 +1009,7 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         if (in.n) translate(&command, &in, same(tool, "c++"));
         add_all(&command.out, &config.last);
         if (links_something(&in)) add_all(&command.out, &config.link);
-        if (config.zig && same(tool, "c++") && links_something(&in) && !links_cxx_library(&in))
-            add(&command.out, "-nostdlib++");
+        if (config.zig && links_something(&in)) leave_out(&command, &in, same(tool, "c++"));
     } else add_all(&command.out, &in);
     shorten(&command.out, keep);
     become(&command.out, environment);
