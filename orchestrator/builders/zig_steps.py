@@ -21,7 +21,6 @@ from orchestrator.builders.direct import Direct, HostSteps
 from orchestrator.builders.drivers import TRIPLETS, ZigPlaces, zig_driver
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.interpreters import with_headers, without_own_path
-from orchestrator.models import Arch, BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
     from orchestrator.builders.container import Shop
     from orchestrator.host.zig import Zig
+    from orchestrator.models import BackendName
 
 CROSS_PYTHON = Path(__file__).parent / "scripts" / "cross_python.py"
 CROSS_BUILD = Path(__file__).parent / "scripts" / "cross_build.py"
-
-CROSSED = frozenset({Arch.X86_64, Arch.AARCH64, Arch.RISCV64, Arch.LOONGARCH64})
-"""Architectures whose Python settings are derived from another one's, and proved to be right."""
 
 _HOST_PLACES = (
     *("/usr/include", "/usr/lib", "/usr/lib64", "/lib", "/lib64"),

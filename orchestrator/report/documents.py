@@ -495,6 +495,8 @@ class Compiled(Document):
     """Why everything was emulated; empty where it was not."""
     native: int | None
     """Compilations and links of a native compiler; null where nobody counted."""
+    not_run: str = ""
+    """Why what was built ran nowhere, and was neither imported nor tested; else empty."""
     emulated: int | None
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
 

@@ -50,7 +50,7 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
             size(wheel.size) if wheel else "",
             last,
         )
-    return Group(table, *_fallen_back(results))
+    return Group(table, *_fallen_back(results), *_not_run(results))
 
 
 def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
@@ -62,6 +62,17 @@ def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
             reasons.setdefault(each.compiled.why, []).append(each.target_id)
     for why, targets in reasons.items():
         text = f"\nall of it under QEMU: {', '.join(targets)}: {why}"
+        yield Text(text, style=STYLES[Status.UNAVAILABLE])
+
+
+def _not_run(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
+    """Say which wheels nobody has imported or tested, and why."""
+    reasons: dict[str, list[str]] = {}
+    for each in results:
+        if each.failure is None and each.compiled is not None and each.compiled.not_run:
+            reasons.setdefault(each.compiled.not_run, []).append(each.target_id)
+    for why, targets in reasons.items():
+        text = f"\nNOT IMPORTED, nor tested: {', '.join(targets)}: {why}"
         yield Text(text, style=STYLES[Status.UNAVAILABLE])
 
 

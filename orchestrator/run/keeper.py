@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.builders.snapshot import Identity
-    from orchestrator.models import BuildRequest, Demands, Digest, Finding, WheelReport
+    from orchestrator.models import BuildRequest, Compiled, Demands, Digest, Finding, WheelReport
     from orchestrator.run.actions import Action
     from orchestrator.run.worker import Assignment, Check, Places
     from orchestrator.store.cas import Store
@@ -77,7 +77,7 @@ class Keeper:
     look_up: bool = True
     published: dict[str, TargetId] = field(default_factory=dict)
     recalled: dict[TargetId, Action] = field(default_factory=dict)
-    _actions: dict[TargetId, tuple[Action, str]] = field(default_factory=dict)
+    _actions: dict[TargetId, tuple[Action, str, Compiled | None]] = field(default_factory=dict)
     _began: dict[TargetId, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -222,6 +222,7 @@ class Keeper:
             parts=request.target.parts,
             cached=True,
             request=request,
+            compiled=record.compiled,
         )
 
     def _log(self, target_id: TargetId, record: Record) -> Path | None:
@@ -238,9 +239,9 @@ class Keeper:
 
     # into the store
 
-    def expect(self, action: Action, reason: str) -> None:
-        """Be told of an action before it is built."""
-        self._actions[action.request.target.id] = (action, reason)
+    def expect(self, action: Action, reason: str, compiled: Compiled | None = None) -> None:
+        """Be told of an action before it is built, and how it will be compiled."""
+        self._actions[action.request.target.id] = (action, reason, compiled)
 
     @contextlib.contextmanager
     def turn(self, assignment: Assignment) -> Iterator[BuildResult | None]:
@@ -254,7 +255,7 @@ class Keeper:
         if known is None:
             yield None
             return
-        action, _ = known
+        action = known[0]
         patience = iter([True])
 
         def waiting() -> bool:
@@ -322,7 +323,7 @@ class Keeper:
         known = self._actions.get(target.id)
         if known is None:
             return
-        action, reason = known
+        action, reason, compiled = known
         text = b""
         with contextlib.suppress(OSError):
             text = log.read_bytes()
@@ -338,6 +339,7 @@ class Keeper:
             reason=reason,
             duration=time.monotonic() - self._began.get(target.id, time.monotonic()),
             tested=target.test_pythons,
+            compiled=compiled,
         )
         for blob in filter(None, (said, sources)):
             place, _ = self.store.local.blob(blob)

@@ -140,6 +140,7 @@ class Session:
         self._options = options
         self._host = host
         self._environ = environ
+        self._zig: zig.Zig | None = None
 
     def run(
         self,
@@ -386,10 +387,12 @@ class Session:
         )
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
-        """Find or fetch zig."""
+        """Find or fetch zig, which nobody prunes while this run goes on."""
+        if self._zig is not None:
+            return self._zig
         host = self._host
         try:
-            return zig.provide(
+            self._zig = zig.provide(
                 host.cache_dir,
                 host.toolchain,
                 host.network,
@@ -399,6 +402,7 @@ class Session:
             )
         except EnvironmentProblemError as error:
             return error.problems[0]
+        return self._zig
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
@@ -512,7 +516,7 @@ class Session:
             way = (choice.backend or BackendName.DIRECT, choice.container is not None)
             requests[target.id] = request_of(keeper.identity.source, target, way, requests)
             for action in actions[target.id]:
-                keeper.expect(action, choice.reason)
+                keeper.expect(action, choice.reason, choice.compiled)
         return requests
 
     def _earlier(

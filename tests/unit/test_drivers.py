@@ -151,6 +151,78 @@ def test_openmp_is_refused_where_its_runtime_is_called(
         assert 'build.compiler = "gcc"' in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("symbol", "linked"),
+    [
+        (b"PyModuleDef_Init\0__cxx\0_ZN3foo3barEv\0_ZNK3foo3bazEv\0_Z3addii", False),
+        (b"_Znwm", True),
+        (b"_ZNSt3__112basic_stringIcNS_11char_traitsIcEENS_9allocatorIcEEE6appendEPKc", True),
+        (b"_ZNKSt9exception4whatEv", True),
+        (b"_ZSt9terminatev", True),
+        (b"_ZTIi", True),
+        (b"_ZTVN10__cxxabiv117__class_type_infoE", True),
+        (b"__gxx_personality_v0", True),
+        (b"__cxa_guard_acquire", True),
+        (b"_Unwind_Resume", True),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 65510, 65536])
+def test_the_cxx_library_is_linked_where_something_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbol: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\0" * before + symbol)
+    given = ["-shared", "x.o", "-o", "x.so", "-lm"]
+    assert passed(call(*given, name="g++")) == [*given, *(["-nostdlib++"] * (not linked))]
+    assert passed(call(*given, name="gcc")) == given, "which zig never links it for"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "linked"),
+    [
+        (b"PyInit__cpu\0_Z5helper\0memset", False),
+        (b"PyInit__cpu\0__udivti3", True),
+        (b"__aarch64_ldadd4_relax", True),
+    ],
+)
+@pytest.mark.parametrize("before", [5, 65500, 65532, 65536])
+def test_the_compiler_s_runtime_is_left_out_where_nothing_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbols: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF" + b"\0" * before + symbols)
+    (tmp_path / "lto.o").write_bytes(b"BC\xc0\xde")
+    for name in ("gcc", "g++"):
+        said = passed(call("-shared", "x.o", "-lm", name=name))
+        assert ("-rtlib=none" in said) is not linked
+        assert "-rtlib=none" not in passed(call("x.o", name=name)), "a program"
+        assert "-rtlib=none" not in passed(call("-shared", "x.o", "lto.o", name=name))
+
+
+def test_what_uses_the_cxx_library_gets_the_runtime_that_it_needs(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF\0_Znwm\0")
+    assert passed(call("-shared", "x.o", name="g++")) == ["-shared", "x.o"]
+
+
+@pytest.mark.parametrize("more", ["-lfoo", "-l foo", "x.cpp", "-Wl,--whole-archive,libx.a", "-c"])
+def test_the_cxx_library_is_left_out_only_where_everything_is_known(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, more: str
+) -> None:
+    (tmp_path / "x.o").touch()
+    assert "-nostdlib++" in passed(call("-shared", "x.o", name="g++"))
+    assert "-nostdlib++" not in passed(call("-shared", "x.o", *more.split(), name="g++"))
+
+
 def test_response_files_and_names_with_blanks_are_read_as_gcc_reads_them(
     call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -710,25 +710,106 @@ static void translate(Command *c, const List *in, int as_cxx)
     if (c->links && c->openmp) check_openmp(in);
 }
 
-static int mentions(const char *path, const char *word)
+/* Whether text that has `left` bytes begins with a word. */
+static int begins(const char *text, size left, const char *word)
+{
+    for (; *word; word++, text++, left--)
+        if (!left || *text != *word) return 0;
+    return 1;
+}
+
+/* Whether a symbol is one of those that are looked for: it begins with `_`, `left` bytes are known of
+ * it, and `before` stands before it. */
+typedef int Sought(const char *text, size left, char before);
+
+static int mentions(const char *path, Sought *is_it)
 {
     long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
     if (fd < 0) return 0;
     static char block[1 << 16];
-    size n = strlen(word), kept = 0;
+    enum { LONGEST = 32 };
+    size kept = 0, next = 0;
     for (;;) {
         long got = call(READ, fd, (long)(block + kept), (long)(sizeof block - kept), 0, 0, 0);
-        if (got <= 0) break;
-        size there = kept + (size)got;
-        for (size i = 0; i + n <= there; i++) {
-            size j = 0;
-            while (j < n && block[i + j] == word[j]) j++;
-            if (j == n) return 1;
-        }
-        kept = there < n - 1 ? there : n - 1;
+        size there = kept + (got > 0 ? (size)got : 0);
+        for (size i = next; i + (got > 0 ? LONGEST : 1) <= there; i++)
+            if (block[i] == '_' && is_it(block + i, there - i, i ? block[i - 1] : 0)) return 1;
+        if (got <= 0) return 0;
+        next = there >= LONGEST; /* the first one that is kept has been looked at */
+        kept = next ? LONGEST : there;
         for (size i = 0; i < kept; i++) block[i] = block[there - kept + i];
     }
+}
+
+static int is_of_openmp(const char *text, size left, char before)
+{
+    (void)before;
+    return begins(text, left, "__kmpc_");
+}
+
+/* Whether a symbol may be of the C++ library, or of what C++ needs when it runs: rather too often. */
+static int is_of_cxx(const char *text, size left, char before)
+{
+    (void)before;
+    static const char *const plain[] = {"__cxa_", "__gxx_", "__dynamic_cast", "_Unwind_", 0};
+    static const char *const mangled[] = {"St", "T", "G", "n", "d", "N10__cxxabi", 0};
+    for (const char *const *each = plain; *each; each++)
+        if (begins(text, left, *each)) return 1;
+    if (!begins(text, left, "_Z")) return 0;
+    text += 2, left -= 2;
+    for (const char *const *each = mangled; *each; each++)
+        if (begins(text, left, *each)) return 1;
+    if (!begins(text, left, "N")) return 0;
+    do text++, left--;
+    while (left && find("rVKRO", *text)); /* qualifiers of what is named next */
+    return begins(text, left, "St");
+}
+
+static int holds(const char *text, const char *part)
+{
+    for (; *text; text++)
+        if (after(text, part)) return 1;
     return 0;
+}
+
+/* The same of the functions that a compiler calls where a processor lacks an instruction. */
+static int is_of_runtime(const char *text, size left, char before)
+{
+    return !before && begins(text, left, "__") && left > 2 && text[2] >= 'a' && text[2] <= 'z';
+}
+
+static int is_elf(const char *path)
+{
+    char head[5] = {0};
+    long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
+    return fd >= 0 && call(READ, fd, (long)head, 4, 0, 0, 0) == 4 && same(head, "\177ELF");
+}
+
+/* Whether something of a library of zig's own may be linked, or nobody can tell. zig makes these
+ * libraries when it first links one for a target: its C++ library takes minutes of CPU time, and
+ * its runtime several seconds. Many a module uses neither, and is the same without. */
+static int links_some_of(const List *in, Sought *is_it)
+{
+    static const char *const of_c[] = {"c", "m", "pthread", "dl", "rt", "util", "atomic", 0};
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i], *value = is_in(each, with_value) ? in->at[i + 1] : 0;
+        const char *library = after(each, "-l");
+        if (library && !is_in(*library || !value ? library : value, of_c)) return 1;
+        if (same(each, "-x") || same(each, "-Xlinker")) return 1;
+        if (after(each, "-Wl,") && (ends(each, ".a") || ends(each, ".o") || holds(each, ".a,"))) return 1;
+        if (*each != '-' && (is_cxx(each) || ends(each, ".c") || mentions(each, is_it))) return 1;
+        if (*each != '-' && is_it == is_of_runtime && !is_elf(each)) return 1; /* perhaps LTO */
+        if (value) i++;
+    }
+    return 0;
+}
+
+static void leave_out(Command *c, const List *in, int as_cxx)
+{
+    int cxx = as_cxx && links_some_of(in, is_of_cxx), shared = 0;
+    for (size i = 0; i < in->n; i++) shared |= same(in->at[i], "-shared");
+    if (as_cxx && !cxx) add(&c->out, "-nostdlib++");
+    if (shared && !cxx && !links_some_of(in, is_of_runtime)) add(&c->out, "-rtlib=none");
 }
 
 /* Many projects ask for OpenMP and use none of it: what calls its runtime is refused, not the flag. */
@@ -738,7 +819,7 @@ static void check_openmp(const List *in)
         const char *each = in->at[i];
         int value = is_in(each, with_value);
         int source = *each != '-' && (is_cxx(each) || ends(each, ".c"));
-        if (source || (*each != '-' && mentions(each, "__kmpc_")))
+        if (source || (*each != '-' && mentions(each, is_of_openmp)))
             refuse("", each, "needs OpenMP, and zig has no runtime for it; build.compiler = \"gcc\" has");
         if (value) i++;
     }
@@ -928,6 +1009,7 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         if (in.n) translate(&command, &in, same(tool, "c++"));
         add_all(&command.out, &config.last);
         if (links_something(&in)) add_all(&command.out, &config.link);
+        if (config.zig && links_something(&in)) leave_out(&command, &in, same(tool, "c++"));
     } else add_all(&command.out, &in);
     shorten(&command.out, keep);
     become(&command.out, environment);
