@@ -160,7 +160,7 @@ def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[Emula
         return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "C and C++ are compiled natively where QEMU runs the rest"
+    return EmulationMode.ACCELERATED, "where QEMU runs the rest, compilers and uv are native"
 
 
 def _device(axes: Mapping[str, str]) -> str:

@@ -288,6 +288,7 @@ def options(
         _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
+        "CIBW_BUILD_FRONTEND": (compilers.frontend if compilers is not None else "") or None,
         "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": steps.test_command,
@@ -308,7 +309,7 @@ def environment_option(target: Target, *, epoch: int, compilers: Access | None =
     if compilers is not None:
         # After the target's own PATH, which `$PATH` then holds.
         words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words.append(f'PATH="{compilers.path}:$PATH"')
+        words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
 
 

@@ -528,6 +528,8 @@ class Compiled(Document):
     """Why what was built ran nowhere, and was neither imported nor tested; else empty."""
     emulated: int | None
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
+    installer: str = ""
+    """What installed the requirements of an accelerated build, in words; else empty."""
 
 
 class Container(Document):

@@ -605,7 +605,8 @@ def _result(
 def described(compiled: Compiled) -> str:
     """Return how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
-    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}"
+    installer = f"; installed by {compiled.installer}" if compiled.installer else ""
+    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}{installer}"
 
 
 def _write_header(log: TextIO, assignment: Assignment) -> None:
