@@ -83,6 +83,7 @@ def problem_of(module: str, path: Path, own: set[str]) -> str:
         return f"{type(error).__name__}: {error}"
     except BaseException as error:  # noqa: BLE001 - it runs, and that is what was asked
         sys.stdout.write(f"  {module} says {type(error).__name__}: {error}\n")
+        return unloadable(path)
     return ""
 
 
