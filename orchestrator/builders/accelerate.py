@@ -116,7 +116,7 @@ def counted(
     counts = Counter(words)
     why = compiled.why
     if others := [name for name in _OTHERS if counts[name]]:
-        why = f"the compiler of {' and '.join(others)} is the image's own"
+        why = f"{' and '.join(others)} compiled under QEMU"
     elif not counts["native"] and not (cached and cached.hits):
         why = "no compiler was called by a name that PATH leads to"
     return replace(compiled, native=counts["native"], emulated=counts["own"], why=why)

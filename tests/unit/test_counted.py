@@ -19,12 +19,12 @@ PLANNED = Compiled(emulation=EmulationMode.ACCELERATED, compiler="native g++")
     ("calls", "native", "emulated", "why"),
     [
         ("native\nown\nnative\n", 2, 1, ""),
-        ("Rust\nnative\n", 1, 0, "the compiler of Rust is the image's own"),
+        ("Rust\nnative\n", 1, 0, "Rust compiled under QEMU"),
         (
             "CUDA\nnative\nFortran\nown\n",
             1,
             1,
-            "the compiler of Fortran and CUDA is the image's own",
+            "Fortran and CUDA compiled under QEMU",
         ),
         ("own\n", 0, 1, "no compiler was called by a name that PATH leads to"),
         (None, 0, 0, "no compiler was called by a name that PATH leads to"),
