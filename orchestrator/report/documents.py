@@ -521,7 +521,7 @@ class Compiled(Document):
     compiler: str
     """What compiled, in words."""
     why: str
-    """Why everything was emulated; empty where it was not."""
+    """Why all of it, or more than was planned, was emulated; else empty."""
     native: int | None
     """Compilations and links of a native compiler; null where nobody counted."""
     not_run: str = ""
