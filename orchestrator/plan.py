@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import condition
 from orchestrator.config.destinations import refusals
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from orchestrator.matrix.grid import Layered
     from orchestrator.models import BuilderFacts, Compiling, Source, Steps
     from orchestrator.version import Outside, Unanswered
-
-_Made = TypeVar("_Made", Target, Undetermined)
 
 MANY = 10
 """Problems of one kind that are reported at once."""
@@ -308,7 +306,7 @@ class _Libraries:
         }
         self._needed: set[TargetId] = set()
 
-    def fed(self, target: _Made, cell: Cell) -> _Made:
+    def fed(self, target: Target | Undetermined, cell: Cell) -> Target | Undetermined:
         """Return a cell's target with those whose outputs go into its source."""
         values = as_mapping(cell) if self.targets else {}
         needs = tuple(each.id for each in self.targets if self._feeds(each, values))
