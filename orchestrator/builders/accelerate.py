@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.installer import Installer
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, BuildRequest, Compiled, Compiling
+    from orchestrator.models import Arch, BuildRequest, Compiled, CompilerCacheStats, Compiling
 
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
@@ -123,8 +123,20 @@ _FOLDER, _LOG = "native", "calls"
 _CALLS = str(_THERE / "log" / _LOG)
 
 
-def counted(compiled: Compiled | None, scratch: Path) -> Compiled | None:
-    """Add to how a target was compiled what the links in its build counted."""
+_OTHERS = ("Rust", "Fortran", "CUDA")
+"""Languages whose compilers call ours, for their host code or to link."""
+
+
+def counted(
+    compiled: Compiled | None, scratch: Path, cached: CompilerCacheStats | None
+) -> Compiled | None:
+    """Add to how a target was compiled what the links in its build counted.
+
+    Args:
+        compiled: how that was planned.
+        scratch: the target's private directory.
+        cached: what the compiler cache did, which calls no compiler for what it has.
+    """
     folder = scratch / _FOLDER
     if compiled is None or not folder.is_dir():
         return compiled
@@ -133,7 +145,12 @@ def counted(compiled: Compiled | None, scratch: Path) -> Compiled | None:
     except FileNotFoundError:
         words = []  # no compiler was called
     counts = Counter(words)
-    return replace(compiled, native=counts["native"], emulated=counts["own"])
+    why = compiled.why
+    if others := [name for name in _OTHERS if counts[name]]:
+        why = f"{' and '.join(others)} compiled under QEMU"
+    elif not counts["native"] and not (cached and cached.hits):
+        why = "no compiler was called by a name that PATH leads to"
+    return replace(compiled, native=counts["native"], emulated=counts["own"], why=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ class Session:
         self._options = options
         self._host = host
         self._environ = environ
+        self._zig: zig.Zig | None = None
 
     def run(
         self,
@@ -341,7 +342,7 @@ class Session:
         """Return a target that is tested on other Pythons only where there is a test."""
         own_test = "test-command" in source.own_options
         has_test = own_test or target.steps.test_command is not None
-        return target if has_test else replace(target, test_pythons=())
+        return target if has_test or not target.test_pythons else replace(target, test_pythons=())
 
     def _policies(self) -> Policies:
         return Policies.from_json(*self._host.toolchain.policy_texts())
@@ -389,10 +390,12 @@ class Session:
         )
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
-        """Find or fetch zig."""
+        """Find or fetch zig, which nobody prunes while this run goes on."""
+        if self._zig is not None:
+            return self._zig
         host = self._host
         try:
-            return zig.provide(
+            self._zig = zig.provide(
                 host.cache_dir,
                 host.toolchain,
                 host.network,
@@ -402,6 +405,7 @@ class Session:
             )
         except EnvironmentProblemError as error:
             return error.problems[0]
+        return self._zig
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
@@ -516,7 +520,7 @@ class Session:
             way = (choice.backend or BackendName.DIRECT, choice.container is not None)
             requests[target.id] = request_of(keeper.identity.source, target, way, requests)
             for action in actions[target.id]:
-                keeper.expect(action, choice.reason)
+                keeper.expect(action, choice.reason, choice.compiled)
         return requests
 
     def _earlier(
