@@ -99,7 +99,7 @@ def compiling(  # noqa: PLR0913 - keyword-only but for one
     emulation, reason = _emulation(asked, libc, axes)
     alone = "" if prepared or _needs_image(asked, libc, axes) else floor
     if alone:
-        reason += f"; without a container engine zig cross-compiles it for glibc {alone}"
+        reason += "; cross, by zig, without an engine"
     return Compiling(
         emulation=emulation,
         compiler=kind,
@@ -160,7 +160,7 @@ def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[Emula
         return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "where QEMU runs the rest, compilers and uv are native"
+    return EmulationMode.ACCELERATED, "C, C++ and uv natively, the rest under QEMU"
 
 
 def _device(axes: Mapping[str, str]) -> str:
