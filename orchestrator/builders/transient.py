@@ -64,7 +64,8 @@ _PATTERNS = (
     ),
     # uv
     (
-        r"(?:Caused by:|[├╰]─▶) .*(?:operation timed out|[Cc]onnection (?:reset|refused|closed)"
+        r"(?:Caused by:|\bcause:|[├╰]─▶) .*(?:operation timed out"
+        r"|[Cc]onnection (?:reset|refused|closed)"
         rf"|dns error|HTTP status server error \({_BUSY}|\({_BUSY} Too Many Requests)"
     ),
     # downloads by commands of the project

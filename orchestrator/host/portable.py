@@ -59,6 +59,8 @@ def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Path | Problem:
 
 
 def _make(program: Path, made: Path, patchelf: str) -> Problem | None:
+    if not program.exists():
+        return Problem(what=f"the toolchain has no {program.name} for this machine")
     own = Path(shutil.copy(program, made))
     asked = process.capture([patchelf, "--print-interpreter", str(own)])
     if not asked.ok:

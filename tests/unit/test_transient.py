@@ -41,6 +41,18 @@ error: Failed to fetch: `https://index.example/simple/setuptools/`
   \u00d7 Failed to download `numpy==2.0.0`
   \u251c\u2500\u25b6 Failed to fetch: `https://files.example/numpy.whl`
   \u2570\u2500\u25b6 HTTP status server error (503 Service Unavailable) for url (https://files.example/numpy.whl)""",
+    "uv within the isolated build": """\
+< error: Request failed after 3 retries in 8.6s
+<   cause: Failed to fetch:
+  https://index.example/simple/setuptools/
+<   cause: HTTP status server error (503 Service Unavailable) for url
+  (https://index.example/simple/setuptools/)
+ERROR Command '['/opt/orchestrator-native/tools/uv', 'pip', 'install', 'setuptools']' returned""",
+    "uv: refused": """\
+error: Request failed after 1 retry in 1.4s
+  cause: client error (Connect)
+  cause: tcp connect error
+  cause: Connection refused (os error 111)""",
     "curl: timed out": "curl: (28) Operation timed out after 300000 milliseconds with 0 bytes received",
     "curl: reset": "curl: (56) OpenSSL SSL_read: Connection reset by peer, errno 104",
     "git: no name": "fatal: unable to access 'https://git.example/cutlass.git/': Could not resolve host: git.example",
