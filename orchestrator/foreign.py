@@ -6,6 +6,7 @@ same on every machine. What one machine can do of that is found out there, befor
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,15 @@ _DEVICES = ("cuda", "rocm")
 """Axes whose value names a compiler of its own, which would run emulated and call ours."""
 
 _NO_DEVICE = frozenset({"cpu", "none"})
+
+_DEVICE = re.compile(r"(cu|rocm)\d[\d.]*")
+"""A value that names such a compiler whatever its axis is called: ``cu130``."""
+
+_INSTEAD = ('build.compiler = "gcc"', 'build.emulation = "accelerated"')
+"""What to say instead of zig, and of a cross build."""
+
+CROSSED = frozenset({Arch.X86_64, Arch.AARCH64, Arch.RISCV64, Arch.LOONGARCH64})
+"""Architectures whose Python settings are derived from another one's, and proved to be right."""
 
 _FIRST_GLIBC: Mapping[Arch, str] = {Arch.RISCV64: "2.27", Arch.LOONGARCH64: "2.36"}
 """The first glibc of an architecture that is younger than 2.17."""
@@ -39,12 +49,13 @@ class Asked:
     baseline: str | None = None
 
 
-def compiling(
+def compiling(  # noqa: PLR0913 - keyword-only but for one
     asked: Asked,
     *,
     libc: Libc,
     baseline: str,
     axes: Mapping[str, str],
+    prepared: bool = False,
     where: Callable[[str], str],
 ) -> Compiling:
     """Return what compiles a target, and how much is emulated where its architecture is foreign.
@@ -54,6 +65,7 @@ def compiling(
         libc: its libc.
         baseline: the libc version that the wheel may need at most; empty for any.
         axes: the values of its cell, its architecture among them.
+        prepared: whether a command prepares the image first.
         where: dotted path of what set a key of ``[build]``.
 
     Raises:
@@ -63,9 +75,8 @@ def compiling(
     if kind is CompilerKind.ZIG:
         problem = _no_zig(libc, axes)
         if problem:
-            raise ConfigError.of(
-                problem, where=where(why), hint='build.compiler = "gcc" for these targets'
-            )
+            instead = _INSTEAD[why == "emulation"]
+            raise ConfigError.of(problem, where=where(why), hint=f"{instead} for these targets")
         if asked.emulation is EmulationMode.FULL:
             raise ConfigError.of(
                 "zig is never emulated",
@@ -78,9 +89,40 @@ def compiling(
             where=where("baseline"),
             hint='build.compiler = "zig" builds for any; or name an older image',
         )
-    floor = _glibc(asked, Arch(axes["arch"]), baseline, where) if kind is CompilerKind.ZIG else ""
+    elif asked.emulation is EmulationMode.CROSS:
+        raise ConfigError.of(
+            "gcc cross-compiles with an image's headers and libraries, and so in it only",
+            where=where("compiler"),
+            hint='build.emulation = "accelerated", or leave the compiler out: zig needs no image',
+        )
+    floor = _glibc(asked, Arch(axes["arch"]), baseline, where)
     emulation, reason = _emulation(asked, libc, axes)
-    return Compiling(emulation=emulation, compiler=kind, baseline=floor, why=reason)
+    alone = "" if prepared or _needs_image(asked, libc, axes) else floor
+    if alone:
+        reason += "; cross, by zig, without an engine"
+    return Compiling(
+        emulation=emulation,
+        compiler=kind,
+        baseline=floor if kind is CompilerKind.ZIG else "",
+        alone=alone,
+        why=reason,
+    )
+
+
+def without_engine(planned: Compiling) -> Compiling | None:
+    """Return what compiles a foreign target where no engine runs its image; None where nothing may.
+
+    Args:
+        planned: from `compiling`.
+    """
+    if not planned.alone:
+        return None
+    return Compiling(
+        emulation=EmulationMode.CROSS,
+        compiler=CompilerKind.ZIG,
+        baseline=planned.alone,
+        why="there is no container engine",
+    )
 
 
 def _compiler(asked: Asked) -> tuple[CompilerKind, str]:
@@ -104,6 +146,13 @@ def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
     return ""
 
 
+def _needs_image(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> bool:
+    """Whether a target must not be built without its image unless the matrix says so."""
+    chosen = asked.emulation is not None or asked.compiler is CompilerKind.GCC
+    known = axes.get("python", "cp").startswith(("cp", "abi3-cp")) and Arch(axes["arch"]) in CROSSED
+    return chosen or not known or bool(_no_zig(libc, axes))
+
+
 def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
     if asked.emulation is not None:
         return asked.emulation, "as asked for"
@@ -111,11 +160,16 @@ def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[Emula
         return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "C and C++ are compiled natively where QEMU runs the rest"
+    return EmulationMode.ACCELERATED, "C, C++ and uv natively, the rest under QEMU"
 
 
 def _device(axes: Mapping[str, str]) -> str:
-    return next((name for name in _DEVICES if axes.get(name, "none") not in _NO_DEVICE), "")
+    for name, value in axes.items():
+        if name in _DEVICES and value not in _NO_DEVICE:
+            return name
+        if _DEVICE.fullmatch(value):
+            return value
+    return ""
 
 
 def _glibc(asked: Asked, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:

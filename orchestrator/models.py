@@ -211,12 +211,15 @@ class Compiling:
         compiler: ``gcc`` has the ABI, the headers and the C++ library of the image; ``zig`` brings
             its own C++ library, linked statically, and any glibc.
         baseline: the glibc that zig builds for (``2.17``); empty with gcc, which has the image's.
+        alone: the glibc that zig cross-compiles for where no engine runs the image; empty where it
+            may not.
         why: why it is this, for `explain`.
     """
 
     emulation: EmulationMode = EmulationMode.FULL
     compiler: CompilerKind = CompilerKind.GCC
     baseline: str = ""
+    alone: str = field(default="", compare=False)
     why: str = field(default="", compare=False)
 
 
@@ -691,16 +694,20 @@ class Compiled:
     Attributes:
         emulation: how much was emulated.
         compiler: what compiled, in words.
-        why: why everything was emulated where that was not planned; else empty.
+        why: why all of it, or more than was planned, was emulated; else empty.
         native: compilations and links that a native compiler did; None where nobody counted.
+        not_run: why what was built ran nowhere, and was neither imported nor tested; else empty.
         emulated: calls of it that were left to the image's own compiler; None where nobody counted.
+        installer: what installed the requirements of an accelerated build, in words; else empty.
     """
 
     emulation: EmulationMode
     compiler: str
     why: str = ""
     native: int | None = None
+    not_run: str = ""
     emulated: int | None = None
+    installer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

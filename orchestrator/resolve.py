@@ -513,6 +513,7 @@ def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compil
             libc=libc,
             baseline=baseline,
             axes=dict(cell.values),
+            prepared=own.before_all is not None,
             where=lambda key: origins.get(f"build.{key}", f"build.{key}"),
         )
     except ConfigError as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders.accelerate import Image
 from orchestrator.builders.cibuildwheel import image_reference
-from orchestrator.builders.zig_steps import CROSSED
 from orchestrator.errors import Problem
+from orchestrator.foreign import CROSSED, without_engine
 from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.accelerate import Native
     from orchestrator.builders.base import Host
+    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
     from orchestrator.host.zig import Zig
@@ -56,6 +57,7 @@ class Choice:
             does not run it; None where there is no such container.
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
+        installs: has uv install what the build requires on this host; None where pip does.
     """
 
     backend: BackendName | None
@@ -66,6 +68,7 @@ class Choice:
     tested_in: Container | None = None
     native: Native | None = None
     compiled: Compiled | None = None
+    installs: Callable[[Path], Access] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +343,17 @@ def is_local(target: Target) -> bool:
     return how(host_arch(), target.arch) is Execution.NATIVE and target.libc is host_libc()
 
 
+def on_this_host(target: Target) -> Target:
+    """Return a target as this host builds it without an engine: cross-compiled where it is foreign.
+
+    It is the very same one where that changes nothing, or may not be.
+    """
+    here, compiling = host_arch(), without_engine(target.compiling)
+    if compiling is None or target.arch is here or not {target.arch, here} <= CROSSED:
+        return target
+    return replace(target, compiling=compiling)
+
+
 def host_libc() -> Libc:
     """Return the libc of this machine."""
     return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
@@ -445,6 +459,12 @@ def by_zig_here(target: Target, wanted: BackendName | None) -> bool:
     )
 
 
+def needs_no_engine(target: Target) -> bool:
+    """Whether this host builds a target without an engine, even where there is one."""
+    crossed = {target.arch, host_arch()} <= CROSSED and target.libc is host_libc()
+    return is_local(target) or (by_zig_here(target, None) and crossed)
+
+
 def _decide_zig(target: Target, survey: Survey) -> Choice:
     """On this host; tested in a container where this host does not run what is built."""
     problem = survey.no_zig_here(target)
@@ -462,12 +482,14 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
         return made
     compiler = f"zig {survey.zig.version} for glibc {target.compiling.baseline}"
     derived = f"{compiler}, with the settings of {interpreter.path} derived for {target.arch}"
-    made = replace(made, compiled=Compiled(emulation=EmulationMode.CROSS, compiler=derived))
+    compiled = Compiled(emulation=EmulationMode.CROSS, compiler=derived)
+    made = replace(made, compiled=compiled)
     if not (target.steps.smoke or target.steps.test_command):
         return replace(made, reason=f"{reason}; not imported: test.smoke is off")
     lacking = survey.no_python_in_container(target)
     if lacking is not None:
-        return replace(made, reason=f"{reason}; NOT IMPORTED anywhere: {lacking.what}")
+        reason = f"{reason}; NOT IMPORTED anywhere: {lacking.what}"
+        return replace(made, reason=reason, compiled=replace(compiled, not_run=lacking.what))
     where = _engine_reason(target, survey)
     return replace(
         made, reason=f"{reason}; tested where {where}", tested_in=survey.container(target)
@@ -504,6 +526,12 @@ def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Ch
             why = f"{problems[0].what}; " if problems else ""
             where = f"{interpreter.path} of this host" if interpreter else "this host"
             return Choice(backend=BackendName.DIRECT, reason=f"{why}building with {where}")
+        crossed = on_this_host(target)
+        if crossed is not target and survey.engine.chosen is None:
+            problem = survey.no_zig_here(crossed)
+            if problem is None:
+                choice = _decide_zig(crossed, survey)
+                return replace(choice, reason=f"{crossed.compiling.why}: {choice.reason}")
         problems.append(problem)
     return _unavailable(_joined(problems))
 

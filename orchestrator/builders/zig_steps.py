@@ -23,7 +23,7 @@ from orchestrator.builders.drivers import TRIPLETS, ZigPlaces, zig_driver
 from orchestrator.builders.steps import StepFailed
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.interpreters import with_headers, without_own_path
-from orchestrator.models import Arch, BackendName, FailureKind
+from orchestrator.models import FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
     from orchestrator.builders.container import Shop
     from orchestrator.host.zig import Zig
+    from orchestrator.models import Arch, BackendName
 
 CROSS_PYTHON = Path(__file__).parent / "scripts" / "cross_python.py"
 CROSS_BUILD = Path(__file__).parent / "scripts" / "cross_build.py"
-
-CROSSED = frozenset({Arch.X86_64, Arch.AARCH64, Arch.RISCV64, Arch.LOONGARCH64})
-"""Architectures whose Python settings are derived from another one's, and proved to be right."""
 
 _HOST_PLACES = (
     *("/usr/include", "/usr/lib", "/usr/lib64", "/lib", "/lib64"),

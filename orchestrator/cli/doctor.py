@@ -93,11 +93,11 @@ def _look(
 
 def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
     """Say of each target what may build it here, and in which image."""
-    from orchestrator.builders.choose import host_libc
+    from orchestrator.builders.choose import needs_no_engine, on_this_host
     from orchestrator.builders.cibuildwheel import image_reference
     from orchestrator.host.doctor import Wanted
+    from orchestrator.host.emulation import host_arch
 
-    libc = host_libc()
     for each in plan.targets:
         pinned = not any(mark in each.image for mark in "/:@")
         image = each.image
@@ -108,7 +108,8 @@ def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
             arch=each.arch,
             python=each.python,
             image=image,
-            on_host=each.libc is libc,
+            on_host=needs_no_engine(each),
+            crossed=on_this_host(each) is not each,
         )
     for unknown in plan.undetermined:
         image = unknown.questions[0].image
@@ -117,7 +118,7 @@ def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
             arch=unknown.arch,
             python=unknown.python,
             image=image if any(mark in image for mark in "/:@") else "",
-            on_host=True,
+            on_host=unknown.arch is host_arch(),
         )
 
 

@@ -93,10 +93,10 @@ def path(tool: str | None) -> None:
     help="Architecture of the machines; may be given more than once.  [default: this one's]",
 )
 def download(folder: Path, arches: Sequence[str]) -> None:
-    """Fill DIR with the tools' wheels, for `sync --wheels DIR` on machines without network."""
+    """Fill DIR with the wheels of the tools, and of zig, for machines without network."""
     from orchestrator.config.spelling import closest
     from orchestrator.errors import ConfigError
-    from orchestrator.host import toolchain
+    from orchestrator.host import toolchain, zig
     from orchestrator.host.emulation import host_arch
     from orchestrator.host.network import HostNetwork
     from orchestrator.models import Arch
@@ -110,6 +110,7 @@ def download(folder: Path, arches: Sequence[str]) -> None:
         folder.absolute(),
         HostNetwork.detect(os.environ),
         _say,
+        lock=(*toolchain.locked(), *zig.locked()),
         arches=[Arch(each) for each in arches] or [host_arch()],
         environ=os.environ,
     )
@@ -118,10 +119,11 @@ def download(folder: Path, arches: Sequence[str]) -> None:
 
 @command.command("prune")
 def prune() -> None:
-    """Remove the environments of other locks that no process uses."""
-    from orchestrator.host import toolchain
+    """Remove the environments, and zigs, of other locks that no process uses."""
+    from orchestrator.host import toolchain, zig
 
-    for each in toolchain.prune(toolchain.default_cache_dir(os.environ), _say):
+    cache = toolchain.default_cache_dir(os.environ)
+    for each in (*toolchain.prune(cache, _say), *zig.prune(cache, _say)):
         click.echo(str(each))
 
 

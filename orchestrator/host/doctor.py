@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,8 @@ class Wanted:
         arch: its architecture.
         python: its python tag; empty for a library.
         image: its image as the engine gets it; empty where only the toolchain knows.
-        on_host: whether its libc is this machine's, so that it could be built without.
+        on_host: whether it could be built without any engine, whatever there is.
+        crossed: whether it is cross-compiled where there is no engine.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Wanted:
     python: str
     image: str
     on_host: bool
+    crossed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,7 @@ class _Examination:
             return (
                 *self._engines(statuses, lost),
                 *self._needed(images, lost),
-                *(check for checks in emulations.values() for check in checks),
+                *self._emulations(emulations, lost),
                 *(self._level_of_python(each, chosen) for each in here.values()),
                 *builders.result(),
                 self._toolchain(),
@@ -273,6 +275,17 @@ class _Examination:
                 else check
             )
 
+    def _emulations(
+        self, found: Mapping[Arch, Sequence[Check]], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """One that fails is a warning where its targets can be built without it."""
+        for arch, checks in found.items():
+            users = {each.id for each in self._targets if each.arch is arch}
+            harmless = bool(users) and not users & lost
+            for check in checks:
+                fails = check.status is Level.FAIL
+                yield replace(check, status=Level.WARN) if harmless and fails else check
+
     # the rest
 
     def _interpreter(self, python: str) -> Check:
@@ -351,7 +364,7 @@ class _Examination:
         lost = {}
         for each in self._targets:
             reason = self._no_container(each, chosen, images, emulations)
-            if reason and not (each.on_host and each.arch is emulation.host_arch()):
+            if reason and not (each.on_host or (each.crossed and chosen is None)):
                 lost[each.id] = reason
         return lost
 

@@ -51,6 +51,7 @@ _MODULES = "ctypes, sqlite3, ssl, zlib"
 """What the tools need of the standard library and an interpreter may have been built without."""
 
 _NEW, _OLD = ".new-", ".old-"
+"""What directories are called that are half-made, or half removed."""
 
 
 def lock_text() -> bytes:
@@ -246,16 +247,18 @@ def download(  # noqa: PLR0913 - mostly keywords
     network: HostNetwork,
     on_progress: Progress,
     *,
+    lock: Sequence[Locked],
     arches: Sequence[Arch],
     environ: Mapping[str, str],
     cancel: Cancel | None = None,
 ) -> int:
-    """Fill a directory with the lock's wheels, for `sync` on a machine without network.
+    """Fill a directory with the wheels of a lock, for a machine without network.
 
     Args:
         folder: the directory; what is in it stays.
         network: how to reach the package index.
         on_progress: told what is being done.
+        lock: the entries.
         arches: architectures, for every Python that is supported and glibc 2.28 or later.
         environ: as for `sync`.
         cancel: stops it.
@@ -266,7 +269,6 @@ def download(  # noqa: PLR0913 - mostly keywords
     Raises:
         EnvironmentProblemError: pip cannot download them.
     """
-    lock = locked()
     platforms = [
         Platform.elsewhere(minor, arch) for arch in arches for minor in wheelhouse.SUPPORTED
     ]
@@ -306,16 +308,38 @@ def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
 
 
 def _prune(cache_dir: Path, *, unused_for: float) -> tuple[Path, ...]:
+    # Those of our lock may be for another machine that shares this directory.
+    return remove_unused(store(cache_dir), _is_current, unused_for=unused_for)
+
+
+def remove_unused(
+    place: Path, keep: Callable[[Path], bool], *, unused_for: float
+) -> tuple[Path, ...]:
+    """Remove the directories in a directory that no process uses; whoever asks holds its lock.
+
+    Args:
+        place: the directory.
+        keep: says which of them stay all the same; asked in the order of their names.
+        unused_for: seconds that the others must have been unused.
+
+    Returns:
+        What was removed.
+    """
     removed = []
-    for root in sorted(store(cache_dir).iterdir()):
+    for root in sorted(place.iterdir()):
         if not root.is_dir():
             continue
         with environment.unused(root) as free:
-            # Those of our lock may be for another machine that shares this directory.
-            if free and not (_is_current(root) or _age(root) < unused_for):
+            if free and not (keep(root) or _age(root) < unused_for):
                 _remove(root)
                 removed.append(root)
     return tuple(removed)
+
+
+def clear(place: Path) -> None:
+    """Remove what a killed process left half-made; only the lock's holder makes such things."""
+    for litter in [*place.glob(f"{_NEW}*"), *place.glob(f"{_OLD}*")]:
+        shutil.rmtree(litter)
 
 
 def _is_current(root: Path) -> bool:
@@ -363,9 +387,7 @@ class _Maker:
     def make(self, lock: int) -> None:
         """Make it; `lock` is the descriptor that `locked_store` gave."""
         place = store(self.cache_dir)
-        for litter in [*place.glob(f"{_NEW}*"), *place.glob(f"{_OLD}*")]:
-            # Only the lock's holder makes them, and that is us now.
-            shutil.rmtree(litter)
+        clear(place)
         with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
             aside = Path(scratch)
             interpreter = self._interpreter(aside, lock)

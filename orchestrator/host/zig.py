@@ -7,25 +7,32 @@ fetched when the first such build starts, unpacked aside, and put in its place b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.host import toolchain, wheelhouse
+from packaging.requirements import Requirement
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host import environment, toolchain, wheelhouse
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, run
-from orchestrator.host.wheelhouse import Platform
-from orchestrator.models import Digest
+from orchestrator.host.wheelhouse import Locked, Platform
+from orchestrator.models import Arch, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.host.environment import Toolchain
+
+HOSTS = (Arch.X86_64, Arch.AARCH64)
+"""Machines that our compiler driver runs on; zig itself runs on more."""
 
 _FOR_OTHERS = (
     # Headers and libraries of systems that no wheel of ours is for: a third of what is unpacked.
@@ -34,6 +41,9 @@ _FOR_OTHERS = (
 )
 
 _NEW = ".new-"
+
+_LIBRARIES = "libraries-"
+"""What zig has built, for all architectures of hosts that share the directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +56,14 @@ class Zig:
         digest: of its lock, for cache keys.
         cache: where it keeps the C libraries that it has built; builds share it, and each pays
             tens of seconds without.
+        hold: keeps it from being pruned; None where this file system has no locks.
     """
 
     root: Path
     version: str
     digest: Digest
     cache: Path
+    hold: environment.Hold | None = field(default=None, repr=False, compare=False)
 
     @property
     def program(self) -> Path:
@@ -69,21 +81,57 @@ def lock_digest() -> Digest:
     return Digest(hashlib.sha256(lock_text().encode()).hexdigest())
 
 
+def locked() -> tuple[Locked, ...]:
+    """Return the lock's entry, with a marker for the machines that it is used on."""
+    used = " or ".join(f'platform_machine == "{each}"' for each in HOSTS)
+    return tuple(
+        replace(each, requirement=Requirement(f"{each.requirement}; {used}"))
+        for each in wheelhouse.parse(lock_text())
+    )
+
+
 def locked_version() -> str:
     """Return the version that the lock names."""
-    (entry,) = wheelhouse.parse(lock_text())
+    (entry,) = locked()
     return str(entry.requirement.specifier).removeprefix("==")
 
 
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all versions."""
+    return cache_dir.absolute() / "zig"
+
+
+def _root(cache_dir: Path) -> Path:
+    return store(cache_dir) / f"{lock_digest()[:16]}-{host_arch()}"
+
+
 def existing(cache_dir: Path) -> Zig | None:
-    """Return the zig of the lock if it is there; two stats."""
-    place = cache_dir.absolute() / "zig"
-    digest = lock_digest()
-    root = place / f"{digest[:16]}-{host_arch()}"
+    """Return the zig of the lock if it is there; a handful of stats."""
+    root, digest = _root(cache_dir), lock_digest()
     if not (root / "zig").is_file():
         return None
-    cache = place / f"libraries-{digest[:16]}"
-    return Zig(root=root, version=locked_version(), digest=digest, cache=cache)
+    try:
+        held = _held(root)
+    except BlockingIOError:  # it is being removed
+        return None
+    cache = store(cache_dir) / f"{_LIBRARIES}{digest[:16]}"
+    return Zig(root=root, version=locked_version(), digest=digest, cache=cache, hold=held)
+
+
+def _held(root: Path) -> environment.Hold | None:
+    """Take the shared lock of a zig, also of one that an earlier version of this program put there.
+
+    Raises:
+        BlockingIOError: it is being removed.
+    """
+    with contextlib.suppress(OSError):
+        (root / environment.IN_USE).touch()
+    try:
+        return environment.hold(root)
+    except BlockingIOError:
+        raise
+    except OSError:  # a cache that others made, and only they may write
+        return None
 
 
 def provide(  # noqa: PLR0913 - mostly keywords
@@ -110,22 +158,58 @@ def provide(  # noqa: PLR0913 - mostly keywords
     """
     if found := existing(cache_dir):
         return found
-    place, stop = cache_dir.absolute() / "zig", cancel or Cancel()
+    if host_arch() not in HOSTS:
+        raise EnvironmentProblemError.of(
+            f"zig compiles nothing on {host_arch()}: there is no compiler driver for it",
+            hint=f"it does on {' and '.join(HOSTS)}",
+        )
+    place, stop = store(cache_dir), cancel or Cancel()
     with (
         toolchain.machine_errors(place),
         toolchain.locked_folder(place, on_progress, stop) as lock,
     ):
         if found := existing(cache_dir):  # whoever held the lock before us has done the work
             return found
-        for litter in place.glob(f"{_NEW}*"):
-            shutil.rmtree(litter)
+        toolchain.clear(place)
         with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
             _Fetch(tools, network, on_progress, environ, stop, Path(scratch), lock).into(
-                place / f"{lock_digest()[:16]}-{host_arch()}"
+                _root(cache_dir)
             )
+        _prune(place, unused_for=toolchain.KEEP)
     if found := existing(cache_dir):
         return found
     raise toolchain.failed(f"zig is not in {place} although it was put there", "")
+
+
+def prune(cache_dir: Path, on_progress: toolchain.Progress) -> tuple[Path, ...]:
+    """Remove the zigs of other locks that no process uses, with all that they have built.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+
+    Returns:
+        What was removed.
+    """
+    place = store(cache_dir)
+    if not place.is_dir():
+        return ()
+    with (
+        toolchain.machine_errors(place),
+        toolchain.locked_folder(place, on_progress, Cancel()),
+    ):
+        return _prune(place, unused_for=0.0)
+
+
+def _prune(place: Path, *, unused_for: float) -> tuple[Path, ...]:
+    def keep(root: Path) -> bool:
+        digest = root.name.removeprefix(_LIBRARIES)[:16]
+        if root.name.startswith(_LIBRARIES) and any(place.glob(f"{digest}-*")):
+            return True  # its zig is in use
+        # Those of our lock may be for another machine that shares this directory.
+        return digest == lock_digest()[:16]
+
+    return toolchain.remove_unused(place, keep, unused_for=unused_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +241,7 @@ class _Fetch:
             for each in (made / "lib").glob(pattern):
                 shutil.rmtree(each)
         self._step("start zig", [str(made / "zig"), "version"], self._env)
+        (made / environment.IN_USE).touch()
         made.rename(root)
 
     def _download(self) -> Path:

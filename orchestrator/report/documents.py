@@ -521,11 +521,15 @@ class Compiled(Document):
     compiler: str
     """What compiled, in words."""
     why: str
-    """Why everything was emulated; empty where it was not."""
+    """Why all of it, or more than was planned, was emulated; else empty."""
     native: int | None
     """Compilations and links of a native compiler; null where nobody counted."""
+    not_run: str = ""
+    """Why what was built ran nowhere, and was neither imported nor tested; else empty."""
     emulated: int | None
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
+    installer: str = ""
+    """What installed the requirements of an accelerated build, in words; else empty."""
 
 
 class Container(Document):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import ExitCode
-from orchestrator.models import BuildResult, Failure, FailureKind, Status
+from orchestrator.models import BuildResult, EmulationMode, Failure, FailureKind, Status
 from orchestrator.run.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
@@ -50,18 +50,31 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
             size(wheel.size) if wheel else "",
             last,
         )
-    return Group(table, *_fallen_back(results))
+    return Group(table, *_fallen_back(results), *_not_run(results))
 
 
 def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
-    """Say which targets were emulated as a whole although that was not planned, and why."""
-    reasons: dict[str, list[str]] = {}
+    """Say which targets were emulated more than was planned, and why."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for each in results:
         planned = each.request.target.compiling.emulation if each.request is not None else None
         if each.compiled is not None and each.compiled.emulation is not planned:
-            reasons.setdefault(each.compiled.why, []).append(each.target_id)
+            reasons.setdefault(("all", each.compiled.why), []).append(each.target_id)
+        elif planned is EmulationMode.ACCELERATED and each.compiled and each.compiled.why:
+            reasons.setdefault(("a part", each.compiled.why), []).append(each.target_id)
+    for (much, why), targets in reasons.items():
+        text = f"\n{much} of it under QEMU: {', '.join(targets)}: {why}"
+        yield Text(text, style=STYLES[Status.UNAVAILABLE])
+
+
+def _not_run(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
+    """Say which wheels nobody has imported or tested, and why."""
+    reasons: dict[str, list[str]] = {}
+    for each in results:
+        if each.failure is None and each.compiled is not None and each.compiled.not_run:
+            reasons.setdefault(each.compiled.not_run, []).append(each.target_id)
     for why, targets in reasons.items():
-        text = f"\nall of it under QEMU: {', '.join(targets)}: {why}"
+        text = f"\nNOT IMPORTED, nor tested: {', '.join(targets)}: {why}"
         yield Text(text, style=STYLES[Status.UNAVAILABLE])
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orchestrator
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.host import identity, zig
+from orchestrator.host.emulation import host_arch
 from orchestrator.models import BackendName, CompilerKind
 from orchestrator.plan import digest, request_content
 from orchestrator.store.record import FORMAT
@@ -98,12 +99,15 @@ class Surroundings:
         create_args: the matrix' own arguments for the engine.
         image_id: asks the engine for the ID of an image; empty when it has none.
         interpreter: finds the interpreter of a python tag; None when none is known.
+        has_engine: whether an engine is installed, so that what was made for another architecture
+            may have been tried.
     """
 
     host: Host
     create_args: tuple[str, ...]
     image_id: Callable[[str], str]
     interpreter: Callable[[str], Interpreter | None]
+    has_engine: bool = False
     _images: dict[tuple[str, Arch], Place | None] = field(default_factory=dict)
     _pythons: dict[str, Interpreter | None] = field(default_factory=dict)
 
@@ -144,6 +148,8 @@ class Surroundings:
             return None
         if target.compiling.compiler is CompilerKind.ZIG:
             place |= {"zig": zig.lock_digest()}
+        if target.arch is not host_arch():
+            place |= {"engine": self.has_engine}
         return place | {
             "python": {
                 "version": found.version,

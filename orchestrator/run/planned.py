@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.choose import on_this_host
 from orchestrator.builders.snapshot import identify
 from orchestrator.builders.source import fetch_sdist
 from orchestrator.host import engine as engines
@@ -128,7 +129,8 @@ def request_of(
 ) -> BuildRequest:
     """Return the request of a target that is built in some way; see `request_for`."""
     backend, contained = way
-    return request_for(target, source, backend, made, in_container=contained)
+    built = target if contained else on_this_host(target)
+    return request_for(built, source, backend, made, in_container=contained)
 
 
 def surroundings(
@@ -153,4 +155,5 @@ def surroundings(
         create_args=inputs.engine.create_args,
         image_id=image_id,
         interpreter=interpreter,
+        has_engine=has_engine(inputs, survey),
     )

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.choose import by_zig_here
+from orchestrator.builders.choose import by_zig_here, is_local
 from orchestrator.models import BackendName, BuildResult, Status
 from orchestrator.run.actions import make_action
 
@@ -51,6 +51,9 @@ class Ways:
         known = target.build_identifier in self.facts.identifiers
         if self.wanted is not BackendName.DIRECT:
             yield (BackendName.CIBUILDWHEEL if known else BackendName.DIRECT), True
+        if self.wanted is BackendName.DIRECT and self.has_engine and not is_local(target):
+            yield BackendName.DIRECT, True
+            return
         if self.wanted is BackendName.DIRECT or (self.wanted is None and not self.has_engine):
             yield BackendName.DIRECT, False
 
@@ -83,9 +86,9 @@ def actions_of(  # noqa: PLR0913 - mostly keywords
         made = {each.request.target.id: each.request for each in needs}
         actions = []
         for backend, contained in ways(target):
-            place = surroundings.of(target, backend, in_container=contained)
+            asked = request(target, (backend, contained), made)
+            place = surroundings.of(asked.target, backend, in_container=contained)
             if place is not None:
-                asked = request(target, (backend, contained), made)
                 addresses = [each.address for each in needs]
                 actions.append(make_action(asked, place, scope=scope, needs=addresses))
         found[target.id] = tuple(actions)

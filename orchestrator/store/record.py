@@ -10,7 +10,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 # pydantic reads these when the program runs.
-from orchestrator.models import BackendName, Digest, Finding, TargetId, WheelReport  # noqa: TC001
+from orchestrator.models import (  # noqa: TC001
+    BackendName,
+    Compiled,
+    Digest,
+    Finding,
+    TargetId,
+    WheelReport,
+)
 
 FORMAT = 1
 """Enters every address: what another format wrote is never read."""
@@ -70,6 +77,7 @@ class Record:
         reason: why that backend.
         duration: wall-clock seconds it took.
         tested: the Pythons it was tested on beside the one that built it.
+        compiled: how it was compiled for a foreign architecture.
         log: the build's log; None when it could not be read.
         wheel: the report on the wheel, without findings; None for a library.
         verdicts: what `verify` found, for each set of demands it was ever asked with.
@@ -86,6 +94,7 @@ class Record:
     reason: str
     duration: float
     tested: tuple[str, ...] = ()
+    compiled: Compiled | None = None
     log: Blob | None = None
     wheel: WheelReport | None = None
     verdicts: tuple[Verdict, ...] = ()

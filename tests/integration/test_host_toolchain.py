@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host import environment
+from orchestrator.host import environment, zig
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import capture
 from orchestrator.host.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
+from orchestrator.wheel.elf import parse
 from tests.conftest import Said, orchestrator
 
 if TYPE_CHECKING:
@@ -202,6 +203,20 @@ def test_offline_from_a_directory(wheels: Path, tmp_path: Path) -> None:
     tools = sync(cache, UNREACHABLE, environ={WHEELS: str(wheels), "HOME": "/nonexistent"})
     assert existing(cache) == tools
     assert litter(cache) == []
+
+
+def test_zig_comes_out_of_the_same_directory(cache: Path, wheels: Path, tmp_path: Path) -> None:
+    own = tmp_path / "cache"
+    made_here = zig.provide(own, made(cache), UNREACHABLE, print, environ={WHEELS: str(wheels)})
+    (tmp_path / "f.c").write_text("int f(void) { return 1; }")
+    argv = [str(made_here.program), "cc", "-c", "-target", "loongarch64-linux-gnu.2.36", "f.c"]
+    env = {"ZIG_GLOBAL_CACHE_DIR": str(made_here.cache), "PATH": os.defpath}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert parse((tmp_path / "f.o").read_bytes()).arch == "loongarch64"
+    assert [path.name for path in zig.store(own).iterdir() if path.name.startswith(".")] == []
+    answer = said(own, "prune")
+    assert (answer.code, answer.stdout) == (0, ""), answer.all
 
 
 def test_download_mends_what_is_there_and_leaves_the_rest(wheels: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, Ima
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import Toolchain
+from orchestrator.host.zig import Zig
 from orchestrator.models import (
     Arch,
     BackendName,
@@ -27,6 +29,7 @@ from orchestrator.models import (
     Container,
     Digest,
     EmulationMode,
+    Libc,
     Resources,
     TargetId,
 )
@@ -35,6 +38,7 @@ from tests.unit.test_cibuildwheel_options import TARGET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.host.interpreters import Interpreter
     from orchestrator.models import Target
 
 IMAGE = "registry.example/x/y:1"
@@ -95,7 +99,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return bool(said["reaches"])
 
     def chosen(*_: Any, **__: Any) -> EngineChoice:
-        return EngineChoice(chosen=said["status"], tried=(said["status"],))
+        status = said["status"]
+        absent = EngineStatus(name=EngineName.PODMAN, problem=Problem(what="no engine here"))
+        return EngineChoice(chosen=status, tried=(status or absent,))
 
     monkeypatch.setattr(engines, "choose", chosen)
     monkeypatch.setattr(engines, "check_image", check_image)
@@ -189,6 +195,71 @@ def test_what_is_emulated_as_planned_asks_for_no_compiler(
     choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
     assert choice.compiled is not None
     assert choice.compiled.why == "cuda"
+
+
+PLANNED = replace(ACCELERATED, alone="2.27")
+
+
+def without_an_engine(
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Survey:
+    """A machine that has zig and an interpreter, and no engine."""
+    asked["status"] = None
+    monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
+    here = survey(tmp_path)
+    python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
+    here.find = lambda _python: DirectHost(interpreter=python)
+    here.find_zig = lambda: Zig(
+        root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path
+    )
+    return here
+
+
+def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, PLANNED, monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert (choice.backend, choice.container) == (BackendName.DIRECT, None)
+    assert choice.zig is not None
+    assert choice.reason.startswith("there is no container engine: cross-compiled by zig 0.1")
+    assert choice.compiled is not None
+    assert choice.compiled.emulation is EmulationMode.CROSS
+    assert choice.compiled.not_run == "no engine here"
+    built = choosing.on_this_host(wanted).compiling
+    assert (built.compiler, built.baseline) == (CompilerKind.ZIG, "2.27")
+
+
+def test_without_an_engine_nothing_else_is_replaced(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    for compiling, backend in (
+        (ACCELERATED, None),
+        (Compiling(), None),
+        (PLANNED, BackendName.CIBUILDWHEEL),
+    ):
+        wanted = foreign(target, compiling, monkeypatch)
+        choice = choose([wanted], here, wanted=backend)[wanted.id]
+        assert choice.backend is None
+        assert choice.failure is not None
+    here.find_zig = lambda: Problem(what="no network")
+    wanted = foreign(target, PLANNED, monkeypatch)
+    reason = choose([wanted], here, wanted=None)[wanted.id].reason
+    assert "no engine here; no network" in reason
+
+
+def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, PLANNED, monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    asked["status"] = STATUS
+    asked["image"] = ImageCheck(ok=False, problem=Problem(what="no QEMU", hint="install it"))
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.backend is None
+    assert "no QEMU" in choice.reason
 
 
 def test_limits_that_will_not_hold_are_said(

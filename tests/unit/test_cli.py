@@ -24,7 +24,9 @@ from orchestrator.host.checkup import Check, Level
 from orchestrator.models import (
     BackendName,
     BuildResult,
+    Compiled,
     Digest,
+    EmulationMode,
     Failure,
     FailureKind,
     Finding,
@@ -1023,6 +1025,16 @@ def test_targets_with_one_reason_share_a_block() -> None:
     said = out.getvalue()
     assert said.count("no engine") == 1
     assert "one, two: no engine" in said
+
+
+def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
+    compiled = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+    made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.results_table([*made, OK]))
+
+    assert "NOT IMPORTED, nor tested: one, two: no engine" in out.getvalue()
 
 
 # Versions and their sources

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.builders import zig_steps
 from orchestrator.builders.crossing import RUST, Crossing
+from orchestrator.foreign import CROSSED
 from orchestrator.models import Arch
 
 SCRIPTS = Path(zig_steps.__file__).parent / "scripts"
@@ -24,7 +25,7 @@ def crossing(arch: Arch) -> Crossing:
     return Crossing(arch=arch, here=Arch.X86_64, own=Path("/own"))
 
 
-@pytest.mark.parametrize("arch", sorted(zig_steps.CROSSED))
+@pytest.mark.parametrize("arch", sorted(CROSSED))
 def test_every_build_system_is_told_of_every_architecture(arch: Arch) -> None:
     told = crossing(arch)
     file = configparser.ConfigParser()
@@ -73,7 +74,7 @@ def derived(folder: Path, triplet: str) -> tuple[dict[str, Any], str, dict[str, 
     return found["build_time_vars"], config, facts
 
 
-@pytest.mark.parametrize("arch", sorted(zig_steps.CROSSED))
+@pytest.mark.parametrize("arch", sorted(CROSSED))
 def test_settings_of_another_architecture_name_nothing_of_this_one(
     tmp_path: Path, arch: str
 ) -> None:

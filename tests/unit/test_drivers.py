@@ -17,8 +17,11 @@ from tests.conftest import lacking
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHOW = ("/usr/bin/printf", "%s\\n")
-"""Stands in for zig: says what it was called with, a line for each argument."""
+SCRIPT = r"""printf '%s\n' "$@"; for each; do case $each in """
+SCRIPT += '-Wl,--version-script,/proc/*) cat "${each##*,}";; esac; done'
+SHOW = ("/bin/sh", "-c", SCRIPT, "sh")
+"""Stands in for zig: says what it was called with, a line for each argument, and the version
+script that was made for it."""
 
 PLACES = ZigPlaces(root=Path("/zig"), cache=Path("/cache"), scratch=Path("/scratch"))
 
@@ -87,6 +90,8 @@ def passed(said: subprocess.CompletedProcess[str]) -> list[str]:
         ("-flto=auto -fuse-linker-plugin -ffat-lto-objects", "-flto -ffat-lto-objects"),
         ("-flto=4 -flto=thin", "-flto -flto=thin"),
         ("-fno-gnu-unique -specs=/x -fcf-protection=full -mtune=native", ""),
+        ("-Wl,--dynamic-list=x.list -Wl,-z,now", "-Wl,--export-dynamic -Wl,-z,now"),
+        ("-shared -Wl,--dynamic-list-data -Wl,-z,now", "-shared -Wl,-z,now"),
         ("-march=armv8-a", "-mcpu=generic"),
         ("-march=armv8.2-a+fp16+dotprod+nocrc", "-mcpu=generic+v8_2a+fullfp16+dotprod-crc"),
         ("-mcpu=neoverse-n1+crypto", "-mcpu=neoverse_n1+crypto"),
@@ -138,6 +143,58 @@ def test_what_cannot_work_is_refused_with_a_reason(
     assert why in said.stderr
 
 
+@pytest.fixture
+def objects(tmp_path: Path) -> None:
+    """An object, and an archive that defines one of its functions too."""
+    for name in ("own", "part"):
+        both = "__attribute__((weak)) int both(void) { return 1; }"
+        (tmp_path / f"{name}.c").write_text(f"int {name}(void) {{ return 1; }}\n{both}\n")
+        subprocess.run(["cc", "-c", f"{name}.c"], cwd=tmp_path, check=True)
+    subprocess.run(["ar", "rcs", "libpart.a", "part.o"], cwd=tmp_path, check=True)
+    (tmp_path / "none.map").write_text("{ global: PyInit_*; /* part */ local: *; };\n")
+    (tmp_path / "open.map").write_text("V1 { global: own; };\n")
+    (tmp_path / "part.map").write_text("{global:own;part;local:*;};\n")
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize(
+    ("given", "hidden"),
+    [
+        ("-shared own.o libpart.a -Wl,--exclude-libs,ALL", ['"part";']),
+        ("-shared own.o -Wl,--exclude-libs=liba.a:libpart.a -L. -lpart", ['"part";']),
+        ("-shared -Wl,--exclude-libs,ALL own.o -Wl,-Bstatic -L . -l part", ['"part";']),
+        ("-shared own.o -L. -l:libpart.a -Wl,--exclude-libs,libother.a", []),
+        ("-shared own.o -lnone -Wl,--exclude-libs,ALL", []),
+        ("-shared own.o libpart.a -Wl,--exclude-libs,ALL -Wl,--version-script=none.map", []),
+    ],
+)
+def test_what_an_archive_defines_is_not_exported_where_that_is_asked_for(
+    call: Callable[..., subprocess.CompletedProcess[str]], given: str, hidden: list[str]
+) -> None:
+    said = passed(call(*given.split()))
+    assert [each for each in said if each.startswith('"')] == hidden
+    assert ("-Wl,--undefined-version" in said) is bool(hidden)
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("-Wl,--exclude-libs,ALL -Wl,--version-script=open.map", "open.map: says what is exported"),
+        ("-Wl,--exclude-libs,ALL -Wl,--version-script=part.map", "part.map: says what is exported"),
+        ("-Wl,--dynamic-list=names.list", "what of a library may be replaced"),
+        ("-Wl,--exclude-libs,ALL own.c.a", "own.c.a: has no index of its symbols"),
+    ],
+)
+def test_what_would_export_other_symbols_is_refused(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, given: str, why: str
+) -> None:
+    (tmp_path / "own.c.a").write_text("int own(void);\n" * 9)
+    said = call("-shared", "own.o", "libpart.a", *given.split())
+    assert said.returncode == 1
+    assert why in said.stderr
+
+
 def test_openmp_is_refused_where_its_runtime_is_called(
     call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -149,6 +206,78 @@ def test_openmp_is_refused_where_its_runtime_is_called(
         said = call("-shared", "-fopenmp", refused)
         assert said.returncode == 1
         assert 'build.compiler = "gcc"' in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("symbol", "linked"),
+    [
+        (b"PyModuleDef_Init\0__cxx\0_ZN3foo3barEv\0_ZNK3foo3bazEv\0_Z3addii", False),
+        (b"_Znwm", True),
+        (b"_ZNSt3__112basic_stringIcNS_11char_traitsIcEENS_9allocatorIcEEE6appendEPKc", True),
+        (b"_ZNKSt9exception4whatEv", True),
+        (b"_ZSt9terminatev", True),
+        (b"_ZTIi", True),
+        (b"_ZTVN10__cxxabiv117__class_type_infoE", True),
+        (b"__gxx_personality_v0", True),
+        (b"__cxa_guard_acquire", True),
+        (b"_Unwind_Resume", True),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 65510, 65536])
+def test_the_cxx_library_is_linked_where_something_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbol: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\0" * before + symbol)
+    given = ["-shared", "x.o", "-o", "x.so", "-lm"]
+    assert passed(call(*given, name="g++")) == [*given, *(["-nostdlib++"] * (not linked))]
+    assert passed(call(*given, name="gcc")) == given, "which zig never links it for"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "linked"),
+    [
+        (b"PyInit__cpu\0_Z5helper\0memset", False),
+        (b"PyInit__cpu\0__udivti3", True),
+        (b"__aarch64_ldadd4_relax", True),
+    ],
+)
+@pytest.mark.parametrize("before", [5, 65500, 65532, 65536])
+def test_the_compiler_s_runtime_is_left_out_where_nothing_of_it_is_used(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    symbols: bytes,
+    before: int,
+    *,
+    linked: bool,
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF" + b"\0" * before + symbols)
+    (tmp_path / "lto.o").write_bytes(b"BC\xc0\xde")
+    for name in ("gcc", "g++"):
+        said = passed(call("-shared", "x.o", "-lm", name=name))
+        assert ("-rtlib=none" in said) is not linked
+        assert "-rtlib=none" not in passed(call("x.o", name=name)), "a program"
+        assert "-rtlib=none" not in passed(call("-shared", "x.o", "lto.o", name=name))
+
+
+def test_what_uses_the_cxx_library_gets_the_runtime_that_it_needs(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "x.o").write_bytes(b"\177ELF\0_Znwm\0")
+    assert passed(call("-shared", "x.o", name="g++")) == ["-shared", "x.o"]
+
+
+@pytest.mark.parametrize("more", ["-lfoo", "-l foo", "x.cpp", "-Wl,--whole-archive,libx.a", "-c"])
+def test_the_cxx_library_is_left_out_only_where_everything_is_known(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, more: str
+) -> None:
+    (tmp_path / "x.o").touch()
+    assert "-nostdlib++" in passed(call("-shared", "x.o", name="g++"))
+    assert "-nostdlib++" not in passed(call("-shared", "x.o", *more.split(), name="g++"))
 
 
 def test_response_files_and_names_with_blanks_are_read_as_gcc_reads_them(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.foreign import Asked, compiling
+from orchestrator.foreign import Asked, compiling, without_engine
 from orchestrator.models import CompilerKind, Compiling, EmulationMode, Libc
 
 
@@ -29,16 +29,70 @@ def test_where_nothing_is_said_compilers_are_native_and_the_images_own() -> None
     assert chosen() == Compiling(emulation=EmulationMode.ACCELERATED, compiler=CompilerKind.GCC)
 
 
-@pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"rocm": "6.4"}])
+@pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"rocm": "6.4"}, {"device": "cu130"}])
 def test_a_gpu_compiler_is_emulated_with_all_the_rest(axes: dict[str, str]) -> None:
     made = chosen(None, axes)
 
     assert made.emulation is EmulationMode.FULL
-    assert next(iter(axes)) in made.why
+    assert {*axes, *axes.values()} & set(made.why.replace("'", " ").split())
 
 
-def test_a_variant_for_the_cpu_is_accelerated() -> None:
-    assert chosen(None, {"cuda": "cpu"}).emulation is EmulationMode.ACCELERATED
+@pytest.mark.parametrize("axes", [{"cuda": "cpu"}, {"device": "cpu"}, {"solver": "cuts2"}])
+def test_a_variant_for_the_cpu_is_accelerated(axes: dict[str, str]) -> None:
+    assert chosen(None, axes).emulation is EmulationMode.ACCELERATED
+
+
+@pytest.mark.parametrize(
+    ("axes", "baseline", "glibc"),
+    [
+        ({}, "", "2.17"),
+        ({}, "2.28", "2.28"),
+        ({"arch": "riscv64", "python": "cp312"}, "", "2.27"),
+        ({"arch": "loongarch64", "python": "abi3-cp39"}, "", "2.36"),
+    ],
+)
+def test_without_an_engine_what_nobody_decided_about_is_cross_compiled(
+    axes: dict[str, str], baseline: str, glibc: str
+) -> None:
+    planned = chosen(None, axes, baseline=baseline)
+    made = without_engine(planned)
+
+    assert made == Compiling(
+        emulation=EmulationMode.CROSS, compiler=CompilerKind.ZIG, baseline=glibc
+    )
+    assert planned.why.endswith("cross, by zig, without an engine")
+
+
+@pytest.mark.parametrize(
+    ("asked", "axes", "libc"),
+    [
+        (Asked(emulation=EmulationMode.ACCELERATED), {}, Libc.MANYLINUX),
+        (Asked(compiler=CompilerKind.GCC), {}, Libc.MANYLINUX),
+        (Asked(), {"torch": "2.8"}, Libc.MANYLINUX),
+        (Asked(), {"device": "cu130"}, Libc.MANYLINUX),
+        (Asked(), {"python": "pp311"}, Libc.MANYLINUX),
+        (Asked(), {"arch": "s390x"}, Libc.MANYLINUX),
+        (Asked(), {}, Libc.MUSLLINUX),
+    ],
+)
+def test_what_needs_its_image_stays_with_it(asked: Asked, axes: dict[str, str], libc: Libc) -> None:
+    planned = chosen(asked, axes, libc=libc)
+
+    assert without_engine(planned) is None
+    assert "zig" not in planned.why
+
+
+def test_an_image_that_is_prepared_first_is_needed() -> None:
+    planned = compiling(
+        Asked(),
+        libc=Libc.MANYLINUX,
+        baseline="",
+        axes={"arch": "aarch64"},
+        prepared=True,
+        where=str,
+    )
+
+    assert without_engine(planned) is None
 
 
 def test_musl_is_emulated_as_a_whole() -> None:
@@ -74,6 +128,12 @@ def test_zig_builds_for_one_glibc(asked: Asked, arch: str, baseline: str, glibc:
         (Asked(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
         (Asked(emulation=EmulationMode.CROSS), {"torch": "2.8"}, "build.emulation", "torch"),
         (Asked(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
+        (
+            Asked(compiler=CompilerKind.GCC, emulation=EmulationMode.CROSS),
+            {},
+            "build.compiler",
+            "gcc cross-compiles",
+        ),
         (
             Asked(compiler=CompilerKind.GCC, baseline="2.17"),
             {},

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.emulation import host_arch
 from orchestrator.models import (
     Arch,
     BackendName,
     BuilderFacts,
     BuildResult,
+    Compiled,
     Digest,
+    EmulationMode,
     FailureKind,
     Libc,
     LibraryStep,
@@ -215,6 +219,18 @@ def test_results_of_the_host_are_not_taken_where_an_engine_may_do_it(
     assert list(ways.of(PLAN[4])) == expected
 
 
+def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_it() -> None:
+    arch = Arch.AARCH64 if host_arch() is not Arch.AARCH64 else Arch.X86_64
+    away = replace(PLAN[4], arch=arch)
+
+    for has_engine, expected in ((True, [(BackendName.DIRECT, True)]), (False, [HOST])):
+        ways = Ways(facts=KNOWN, wanted=BackendName.DIRECT, has_engine=has_engine)
+        assert list(ways.of(away)) == expected
+
+
+CROSSED = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+
+
 class Interrupted(Keeper):
     """A tool that has to look at the stored wheel anew gets killed."""
 
@@ -234,6 +250,7 @@ def kept(folder: Path) -> tuple[Action, Record, Keeper]:
         backend=BackendName.DIRECT,
         reason="",
         duration=1.0,
+        compiled=CROSSED,
     )
     store.put(record, ())
     keeper = Interrupted(
@@ -257,6 +274,7 @@ def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
     assert result is not None
     assert result.failure is not None
     assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.ENGINE)
+    assert result.compiled == CROSSED, "how it was made is known from the store, too"
     assert keeper.store.find(action.address) == record
 
 

@@ -51,7 +51,7 @@ def main() -> int:
             builder = ProjectBuilder(source, python_executable=sys.executable, runner=run)
             builder.build("wheel", output, settings)
             return 0
-        with DefaultIsolatedEnv() as env:
+        with DefaultIsolatedEnv(installer=flags.installer) as env:
             put(asked["module"], env.python_executable)
             here = ProjectBuilder.from_isolated_env(env, source)
             env.install(here.build_system_requires)
@@ -72,6 +72,7 @@ def parsed(flags: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(*setting, dest="settings", action="append", default=[])
     alone = ("-n", "--no-isolation", "--no-build-isolation")
     parser.add_argument(*alone, dest="isolated", action="store_false")
+    parser.add_argument("--installer", choices=("pip", "uv"), default="pip")
     return parser.parse_known_args(flags)[0]
 
 

@@ -29,7 +29,8 @@ def places(tmp_path: Path) -> Places:
 
 def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
     given: dict[str, Any] = {"python": "cp399", "image": IMAGE}
-    return Wanted(**{"id": name, "arch": arch, "on_host": True, **given, **changes})
+    given["on_host"] = arch is Arch.X86_64  # what `a_machine` is
+    return Wanted(**{"id": name, "arch": arch, **given, **changes})
 
 
 def test_whole_examination_of_this_machine(tmp_path: Path, places: Places) -> None:
@@ -140,6 +141,20 @@ def test_without_an_engine_only_what_this_machine_is_can_be_built(
     found = look(places, wanted("other libc", Arch.X86_64, on_host=False))
     assert found["targets"].status is Level.FAIL
     assert look(places)["podman"].status is Level.FAIL, "without a matrix it is asked for"
+
+
+def test_what_is_cross_compiled_needs_neither_engine_nor_emulation(
+    a_machine: Machine, places: Places
+) -> None:
+    a_machine.problem = Problem(what="no QEMU", hint="install it")
+    a_machine.engines.clear()
+    found = look(places, wanted("foreign", crossed=True))
+    assert levels(found, *ROWS) == ["warn", "warn", "warn", "ok"]
+    a_machine.engines[EngineName.PODMAN] = EngineStatus(name=EngineName.PODMAN, usable=True)
+    found = look(places, wanted("foreign", crossed=True))
+    assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"], "it is not replaced"
+    found = look(places, wanted("asked for", on_host=True))
+    assert levels(found, "emulation aarch64", "targets") == ["warn", "ok"]
 
 
 def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Places) -> None:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host import environment, toolchain, wheelhouse, zig
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.wheelhouse import Platform
+from orchestrator.models import Arch, Digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fake(cache: Path, lock: str = "", arch: str = "") -> Path:
+    """Make what looks like an unpacked zig, with something that it has built."""
+    digest = (lock or zig.lock_digest())[:16]
+    root = zig.store(cache) / f"{digest}-{arch or host_arch()}"
+    root.mkdir(parents=True)
+    (root / "zig").touch()
+    (root / environment.IN_USE).touch()
+    (zig.store(cache) / f"libraries-{digest}" / "o").mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def names(cache: Path) -> list[str]:
+    return sorted(each.name for each in zig.store(cache).iterdir() if each.name != "lock")
+
+
+def test_what_no_process_uses_of_other_locks_is_pruned_with_all_that_it_built(
+    tmp_path: Path,
+) -> None:
+    current, used, unused = (fake(tmp_path, lock * 64) for lock in ("", "1", "2"))
+    elsewhere = fake(tmp_path, arch="riscv64")
+    held = environment.hold(used)
+    assert held is not None
+    removed = zig.prune(tmp_path, print)
+    assert [each.name for each in removed] == [unused.name, f"libraries-{'2' * 16}"]
+    assert elsewhere.is_dir(), "another machine may share this directory"
+    del held
+    assert zig.prune(tmp_path, print)[0] == used
+    own = f"libraries-{zig.lock_digest()[:16]}"
+    assert names(tmp_path) == sorted((current.name, elsewhere.name, own))
+
+
+def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
+    recent, stale = (fake(tmp_path, lock * 64) for lock in ("1", "2"))
+    libraries = zig.store(tmp_path) / f"libraries-{'2' * 16}"
+    for path in (stale / environment.IN_USE, libraries):
+        os.utime(path, (1e9, 1e9))
+    removed = zig._prune(zig.store(tmp_path), unused_for=toolchain.KEEP)
+    assert removed == (stale, libraries)
+    assert recent.is_dir()
+
+
+def test_one_that_is_used_is_kept_and_one_that_is_being_removed_is_not_used(tmp_path: Path) -> None:
+    root = fake(tmp_path)
+    with environment.unused(root) as free:
+        assert free
+        assert zig.existing(tmp_path) is None
+    (root / environment.IN_USE).unlink()  # as an earlier version of this program left it
+    found = zig.existing(tmp_path)
+    assert found is not None
+    assert (found.root, found.version) == (root, zig.locked_version())
+    with environment.unused(root) as free:
+        assert not free
+    del found
+
+
+def test_no_zig_nothing_to_prune(tmp_path: Path) -> None:
+    assert zig.prune(tmp_path, print) == ()
+    assert not zig.store(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("arch", "lacking"), [(Arch.X86_64, 1), (Arch.AARCH64, 1), (Arch.S390X, 0)]
+)
+def test_it_is_downloaded_for_machines_that_use_it(arch: Arch, lacking: int) -> None:
+    platform = Platform.elsewhere(12, arch)
+    assert len(wheelhouse.lacking(zig.locked(), platform, ())) == lacking
+
+
+def test_where_it_cannot_be_used_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zig, "host_arch", lambda: Arch.S390X)
+    tools = toolchain.Toolchain(
+        python=tmp_path, root=tmp_path, bin=tmp_path, digest=Digest("0" * 64)
+    )
+    with pytest.raises(EnvironmentProblemError, match="zig compiles nothing on s390x"):
+        zig.provide(tmp_path, tools, HostNetwork(), print, environ={})
