@@ -421,16 +421,15 @@ def test_cmake_finds_a_binding_and_the_targets_python(
 
 
 PROJECTS = {
-    "contourpy==1.3.3": """\
+    "contourpy==1.2.1": """\
 from contourpy import contour_generator
 (line,) = contour_generator(z=[[0, 1], [2, 3]]).lines(1.5)
 assert sorted(line.tolist()) == [[0, 0.75], [1, 0.25]], line
 """,
-    "frozenlist==1.5.0": """\
-from frozenlist._frozenlist import FrozenList
-made = FrozenList([2, 1])
-made.freeze()
-assert made.frozen and hash(made) == hash((2, 1)) and list(reversed(made)) == [1, 2]
+    "cytoolz==1.0.0": """\
+from cytoolz import frequencies, groupby
+assert groupby(len, ['a', 'bc', 'd']) == dict([(1, ['a', 'd']), (2, ['bc'])])
+assert frequencies('aab') == dict(a=2, b=1)
 """,
     "hnswlib==0.8.0": """\
 import hnswlib, numpy
