@@ -194,10 +194,10 @@ def _compiling(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
     compiler = f"{own.compiler}, glibc {own.baseline}" if own.baseline else str(own.compiler)
     yield "compiler", compiler, origins.get("build.compiler", "")
     if target.library is None:
-        yield from _derived(target)
+        yield from _derived(target, origins.get("build.emulation", ""))
 
 
-def _derived(target: Target) -> Iterator[Row]:
+def _derived(target: Target, origin: str) -> Iterator[Row]:
     """What compilers are called, and what build systems are told, where that is not the image's."""
     from orchestrator.builders import crossing
     from orchestrator.builders.drivers import TRIPLETS, zig_target
@@ -218,21 +218,22 @@ def _derived(target: Target) -> Iterator[Row]:
         for name, value in crossing.compilers(arch).items():
             yield f"  {name}", value, compiled
         if foreign and arch in crossing.RUST:
-            yield from _crossing(crossing.Crossing(arch=arch, here=here, own=Path("SCRATCH")))
+            settings = crossing.Crossing(arch=arch, here=here, own=Path("SCRATCH"))
+            yield from _crossing(settings, origin)
 
 
-def _crossing(settings: Crossing) -> Iterator[Row]:
+def _crossing(settings: Crossing, origin: str) -> Iterator[Row]:
     """What build systems are told of another machine."""
     for name, value in settings.variables().items():
-        yield f"  {name}", value, "cross"
+        yield f"  {name}", value or "(empty)", origin
     for path, text in (
         (settings.toolchain_file, settings.cmake()),
         (settings.cross_file, settings.meson()),
     ):
         for line in text.splitlines():
-            yield f"  {path.name}", line, "cross"
+            yield f"  {path.name}", line, origin
     for name, value in settings.hooks("(as derived)", "(as derived)").items():
-        yield f"  {name}", value, "cross: the hooks of the build backend alone"
+        yield f"  {name}", value, "the hook that builds, alone"
 
 
 def _shares(target: Target, workspace: Workspace) -> Iterator[Row]:

@@ -349,16 +349,6 @@ def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
             assert result["failure"]["hint"]
 
 
-def test_explain_says_what_build_systems_are_told(tmp_path: Path) -> None:
-    write(tmp_path, "aarch64", files=CASES)
-    said = orchestrator("explain", "--json", "cp311-manylinux_aarch64", cwd=tmp_path)
-    assert said.code == 0, said.all
-    rows = {each["what"]: each["value"] for each in json.loads(said.stdout)["rows"]}
-    assert rows["CC"] == "aarch64-linux-gnu-gcc"
-    assert rows["_PYTHON_HOST_PLATFORM"] == "linux-aarch64"
-    assert rows["CARGO_BUILD_TARGET"] == "aarch64-unknown-linux-gnu"
-
-
 # Nightly: projects of the package index, and C++
 
 
@@ -431,15 +421,15 @@ def test_cmake_finds_a_binding_and_the_targets_python(
 
 
 PROJECTS = {
-    "contourpy==1.3.1": """\
+    "contourpy==1.2.1": """\
 from contourpy import contour_generator
 (line,) = contour_generator(z=[[0, 1], [2, 3]]).lines(1.5)
 assert sorted(line.tolist()) == [[0, 0.75], [1, 0.25]], line
 """,
-    "pyyaml==6.0.2": """\
-import yaml
-text = yaml.dump(dict(a=[1, 2.5]), Dumper=yaml.CDumper)
-assert yaml.load(text, Loader=yaml.CLoader) == dict(a=[1, 2.5])
+    "cytoolz==1.0.0": """\
+from cytoolz import frequencies, groupby
+assert groupby(len, ['a', 'bc', 'd']) == dict([(1, ['a', 'd']), (2, ['bc'])])
+assert frequencies('aab') == dict(a=2, b=1)
 """,
     "hnswlib==0.8.0": """\
 import hnswlib, numpy
@@ -532,9 +522,7 @@ PyMODINIT_FUNC PyInit_native() { return PyModule_Create(&m); }
     test = quoted("import native; assert native.number() == '42!'")
     write(tmp_path, files=files, python=TAG, build='baseline = "2.17"', more=test)
     text = (tmp_path / "matrix.toml").read_text().replace("arch = []", f'arch = ["{machine}"]')
-    (tmp_path / "matrix.toml").write_text(
-        text.replace("[engine]", f'manylinux_{machine} = "x"\n[engine]')
-    )
+    (tmp_path / "matrix.toml").write_text(text)
     said = orchestrator("build", "--backend", "direct", cwd=tmp_path)
     assert said.code == 0, said.all
     result = results(tmp_path / "dist")[f"{TAG}-manylinux_{machine}"]
