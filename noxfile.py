@@ -74,6 +74,14 @@ def corpus(session: nox.Session) -> None:
 
 
 @nox.session
+def nightly(session: nox.Session) -> None:
+    """What takes minutes: real projects and other build systems, under QEMU."""
+    session.install("-e", ".", *_group("types"), *_group("tests"))
+    env = {"CI": os.environ.get("CI", "")}
+    session.run("pytest", "-m", "nightly", "--durations=0", *session.posargs, env=env)
+
+
+@nox.session
 def relock(session: nox.Session) -> None:
     """Lock the toolchain anew, and what is derived from it."""
     session.install("-e", ".")

@@ -1,19 +1,32 @@
-"""What emulating the compiler costs: projects of the package index, built for another architecture.
+"""What emulation costs: projects of the package index, built for another architecture.
 
-    python benchmarks/foreign.py [--arch ARCH] [--columns full,gcc,...] [--only NAME,...] [--runs N]
+    python benchmarks/foreign.py [--arch ARCH] [--backend auto|cibuildwheel|direct]
+                                 [--columns full,gcc,...] [--only NAME,...] [--runs N]
 
-Every cell is one `orchestrator build` of one sdist with cibuildwheel and podman, in the project's
-own baseline image of the architecture (`.ci/images`): without store and compiler cache, one target
-at a time, all columns of a row one after the other. It shows the seconds of the build step, which
-hold what pip downloads and installs for it, and in brackets the processor's seconds of the whole
-target, which say more where other programs want the processor too. The native column is the same
-project in the same suite's image for this machine. Ratios are to the first column, in seconds of
-the processor where both have them. Tools and native compilers are fetched before the first step.
+Every cell is one `orchestrator build` of one sdist, without store and compiler cache, one target
+at a time, all columns of a row one after the other:
+
+- full: everything under QEMU, in the architecture's baseline image of this project (`.ci/images`);
+- gcc, zig: the same with native compilers inside (`emulation = "accelerated"`);
+- cross: no emulation at all, on this host, with zig; ``--backend`` does not change it;
+- native: the same project for this machine, with gcc, in the same suite's image, or on this host
+  with ``--backend direct``.
+
+A cell shows the seconds of the build step, which hold what is downloaded and installed for it, and
+in brackets the processor's seconds of the whole target: of the programs that it ran on this host,
+and in the container that built it. Then by how much each of the two is less than in the first
+column, and the wheel's tag. Where other programs want the processor too, look at the second ratio.
+
+Tools and native compilers are fetched before the first step. The package index is read through one
+cache for all columns, which the native column, built first, has filled. No wheel is imported
+afterwards, as that is no part of a build. At the end it says which goals are met. A row that fails
+does not stop the others; the exit status is 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -23,6 +36,12 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from index_cache import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 IMAGES = "localhost/orchestrator-baseline"
@@ -66,20 +85,37 @@ class Column:
     Attributes:
         title: its name in the table.
         build: its ``[build]``.
-        native: whether it is for this machine's own architecture.
+        emulation: how it has to have been built; empty for the machine's own architecture.
     """
 
     title: str
     build: str
-    native: bool = False
+    emulation: str = ""
 
 
+FULL, NATIVE, CROSS = "full", "native", "cross"
 COLUMNS = {
-    "full": Column(title="all under QEMU", build='emulation = "full"'),
-    "zig": Column(title="accelerated zig", build='emulation = "accelerated"\ncompiler = "zig"'),
-    "gcc": Column(title="accelerated gcc", build='emulation = "accelerated"\ncompiler = "gcc"'),
-    "native": Column(title=f"native {platform.machine()}", build="", native=True),
+    FULL: Column(title="all under QEMU", build='emulation = "full"', emulation="full"),
+    "gcc": Column(
+        title="accelerated gcc",
+        build='emulation = "accelerated"\ncompiler = "gcc"',
+        emulation="accelerated",
+    ),
+    "zig": Column(
+        title="accelerated zig",
+        build='emulation = "accelerated"\ncompiler = "zig"',
+        emulation="accelerated",
+    ),
+    CROSS: Column(title="cross zig", build='emulation = "cross"', emulation="cross"),
+    NATIVE: Column(title=f"native {platform.machine()}", build='compiler = "gcc"'),
 }
+
+GOALS = (
+    ("gcc", FULL, 5.0, ("regex", "kiwisolver", "hnswlib", "contourpy")),
+    (CROSS, FULL, 10.0, ("regex", "hnswlib")),
+    (CROSS, NATIVE, 1.0, ("regex", "hnswlib")),
+)
+"""(column, the column it is compared with, how many times faster at least, for which projects)"""
 
 MATRIX = """\
 [project]
@@ -91,6 +127,7 @@ arch = ["{arch}"]
 manylinux_{arch} = "{image}"
 [engine]
 name = "podman"
+create-args = ["--network=host"]
 [compiler-cache]
 use = "off"
 [run]
@@ -100,6 +137,8 @@ retries = 0
 [build]
 repair = "auditwheel"
 {build}
+[test]
+smoke = false
 """
 
 
@@ -111,90 +150,213 @@ class Cell:
         seconds: of its build step.
         cpu: the processor's, of the whole target; None where nobody measured them.
         tag: the wheel's platform tag.
+        steps: (name, seconds) of each step.
     """
 
     seconds: float
     cpu: float | None
     tag: str
+    steps: tuple[tuple[str, float], ...]
+
+    @property
+    def glibc(self) -> tuple[int, ...]:
+        """The glibc of its tag; empty for a tag without one."""
+        words = self.tag.split("_")
+        return tuple(map(int, words[1:3])) if words[0] == "manylinux" else ()
 
 
-def build(project: Project, column: Column, arch: str) -> Cell | str:
-    """Build one wheel; return what it took, or why there is none."""
-    suite, python = SUITES[arch]
-    arch = platform.machine() if column.native else arch
-    matrix = MATRIX.format(
-        source=project.requirement,
-        python=python,
-        arch=arch,
-        image=f"{IMAGES}:{suite}-{arch}",
-        env="\n".join(f'{name} = "{value}"' for name, value in project.env.items()),
-        build=column.build,
-    )
-    with tempfile.TemporaryDirectory(prefix="orchestrator-foreign-") as folder:
-        Path(folder, "matrix.toml").write_text(matrix, encoding="utf-8")
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        environ["ORCHESTRATOR_STORE_DIR"] = str(Path(folder, "store"))
-        argv = [sys.executable, "-m", "orchestrator", "build", "--no-cache", "-j1"]
-        subprocess.run(argv, cwd=folder, env=environ, capture_output=True, check=False)
-        try:
-            text = Path(folder, "dist", "results.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return "no result"
+Row = dict[str, Cell | str]
+"""Column -> its cell, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all cells have in common.
+
+    Attributes:
+        arch: the foreign architecture.
+        backend: what builds all columns but `CROSS`.
+        runs: how often each cell is built.
+        env: what tells children where packages come from.
+        keep: where logs and results go; None for nowhere.
+    """
+
+    arch: str
+    backend: str
+    runs: int
+    env: Mapping[str, str]
+    keep: Path | None
+
+    def row(self, name: str, columns: Sequence[str]) -> Row:
+        """Build one project in every way; the native one first, which fills the index' cache."""
+        order = sorted(columns, key=lambda each: each != NATIVE)
+        found = {each: self._median(name, each) for each in order}
+        return {each: found[each] for each in columns}
+
+    def _median(self, name: str, column: str) -> Cell | str:
+        """Build several times; return the run that took the median."""
+        cells = []
+        for number in range(self.runs):
+            cell = self._cell(name, column, number)
+            if isinstance(cell, str):
+                return cell
+            cells.append(cell)
+        cells.sort(key=lambda each: each.seconds)
+        return cells[statistics.median_low(range(self.runs))]
+
+    def _cell(self, name: str, column: str, number: int) -> Cell | str:
+        with tempfile.TemporaryDirectory(prefix="orchestrator-foreign-") as folder:
+            place = Path(folder)
+            (place / "matrix.toml").write_text(self._matrix(name, column), encoding="utf-8")
+            environ = {**os.environ, **self.env, "PYTHONPATH": str(ROOT)}
+            environ["ORCHESTRATOR_STORE_DIR"] = str(place / "store")
+            argv = [sys.executable, "-m", "orchestrator", "build", "--no-cache", "-j1"]
+            argv += [] if column == CROSS else [f"--backend={self.backend}"]
+            done = subprocess.run(
+                argv, cwd=place, env=environ, capture_output=True, text=True, check=False
+            )
+            if self.keep is not None:
+                self._kept(place, f"{name}-{column}-{number}")
+            try:
+                text = (place / "dist" / "results.json").read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return f"no result: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
         (result,) = json.loads(text)["results"]
+        return _measured(result, COLUMNS[column])
+
+    def _matrix(self, name: str, column: str) -> str:
+        project = PROJECTS[name]
+        suite, python = SUITES[self.arch]
+        arch = platform.machine() if column == NATIVE else self.arch
+        return MATRIX.format(
+            source=project.requirement,
+            python=python,
+            arch=arch,
+            image=f"{IMAGES}:{suite}-{arch}",
+            env="\n".join(f'{key} = "{value}"' for key, value in project.env.items()),
+            build=COLUMNS[column].build,
+        )
+
+    def _kept(self, place: Path, name: str) -> None:
+        folder = self.keep or place
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (*place.glob(".orchestrator/logs/*.log"), *place.glob("dist/results.json")):
+            (folder / f"{name}{file.suffix}").write_bytes(file.read_bytes())
+
+
+def _measured(result: dict[str, Any], column: Column) -> Cell | str:
     if result["wheel"] is None:
         return str(result["failure"]["message"])
-    took = {step["name"]: step["seconds"] for step in result["steps"]}
-    compiled = (result["compiled"] or {}).get("emulation")
-    if "accelerated" in column.build and compiled != "accelerated":
-        return f"it was built with emulation = {compiled}"
+    compiled = (result["compiled"] or {}).get("emulation", "")
+    if compiled != column.emulation:
+        return f"it was built with emulation = {compiled}: {(result['compiled'] or {}).get('why')}"
+    steps = tuple((step["name"], step["seconds"]) for step in result["steps"])
     return Cell(
-        seconds=took["build"],
+        seconds=dict(steps)["build"],
         cpu=result["cpu_seconds"],
         tag=result["wheel"]["observed_tag"],
+        steps=steps,
     )
 
 
-def median(project: Project, column: Column, arch: str, runs: int) -> Cell | str:
-    """Build several times; return the run that took the median."""
-    cells = []
-    for _ in range(runs):
-        cell = build(project, column, arch)
-        if isinstance(cell, str):
-            return cell
-        cells.append(cell)
-    cells.sort(key=lambda each: each.seconds)
-    return cells[statistics.median_low(range(runs))]
+def ratios(cell: Cell, other: Cell) -> tuple[float, float | None]:
+    """By how much a cell is faster than another: its build step, and its processor's seconds."""
+    cpu = other.cpu / cell.cpu if other.cpu and cell.cpu else None
+    return other.seconds / cell.seconds, cpu
 
 
 def shown(cell: Cell | str, first: Cell | str) -> str:
     """Return a cell of the table."""
     if isinstance(cell, str):
         return f"none: {cell[:60]}"
-    cpu = f" ({cell.cpu:.0f})" if cell.cpu is not None else ""
-    ratio = ""
+    cpu = f" ({cell.cpu:.1f})" if cell.cpu is not None else ""
+    times = ""
     if isinstance(first, Cell) and cell is not first:
-        both = first.cpu and cell.cpu
-        ratio = f", {first.cpu / cell.cpu if both else first.seconds / cell.seconds:.1f} x"
-    return f"{cell.seconds:.0f} s{cpu}{ratio}; {cell.tag}"
+        wall, processor = ratios(cell, first)
+        times = f", {wall:.1f} x" + (f" ({processor:.1f} x)" if processor else "")
+    return f"{cell.seconds:.1f} s{cpu}{times}; {cell.tag}"
 
 
-def main() -> None:
+def goals(table: Mapping[str, Row]) -> Iterator[str]:
+    """Say of each goal whether it is met, as far as its cells were built."""
+    for column, other, least, names in GOALS:
+        for name in names:
+            cell, compared = (table.get(name, {}).get(each) for each in (column, other))
+            if isinstance(cell, Cell) and isinstance(compared, Cell):
+                wall, cpu = ratios(cell, compared)
+                words = f"build step {wall:.1f} x: {_yes(ok=wall >= least)}"
+                if cpu:
+                    words += f"; processor, whole target {cpu:.1f} x: {_yes(ok=cpu >= least)}"
+                yield f"- {name}, {column} at least {least:g} times as fast as {other}: {words}"
+    pairs = [
+        (f"{name} {column} {cell.tag}", cell.glibc <= full.glibc)
+        for name, row in table.items()
+        for column in ("gcc", "zig", CROSS)
+        if isinstance(cell := row.get(column), Cell) and isinstance(full := row.get(FULL), Cell)
+    ]
+    if pairs:
+        higher = "".join(f", {what}" for what, ok in pairs if not ok)
+        yield f"- no tag higher than that of the full build: {_yes(ok=not higher)}{higher}"
+
+
+def _yes(*, ok: bool) -> str:
+    return "yes" if ok else "no"
+
+
+@contextlib.contextmanager
+def packages(folder: Path, *, direct: bool) -> Iterator[dict[str, str]]:
+    """Return what tells children where packages come from: one cache for all, or the index."""
+    if direct:
+        yield {}
+        return
+    with served(folder) as url:
+        yield {"PIP_INDEX_URL": url, "UV_DEFAULT_INDEX": url}
+
+
+def main() -> int:
     """Print the table, a row as soon as it is done."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--arch", choices=SUITES, default="aarch64")
+    parser.add_argument("--backend", choices=("auto", "cibuildwheel", "direct"), default="auto")
     parser.add_argument("--columns", default=",".join(COLUMNS))
     parser.add_argument("--only", default=",".join(PROJECTS))
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a directory for logs and results")
+    parser.add_argument("--no-index-cache", action="store_true", help="let everybody ask the index")
     given = parser.parse_args()
-    columns = [COLUMNS[name] for name in given.columns.split(",")]
-    print(f"| {given.arch} | {' | '.join(each.title for each in columns)} |")
+    columns, table = given.columns.split(","), {}
+    print(f"| {given.arch}, {given.backend} | {' | '.join(COLUMNS[e].title for e in columns)} |")
     print(f"|---|{'---|' * len(columns)}")
-    for name in given.only.split(","):
-        cells = [median(PROJECTS[name], each, given.arch, given.runs) for each in columns]
-        print(f"| {name} | {' | '.join(shown(each, cells[0]) for each in cells)} |", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="orchestrator-index-") as folder,
+        packages(Path(folder), direct=given.no_index_cache) as env,
+    ):
+        bench = Bench(
+            arch=given.arch, backend=given.backend, runs=given.runs, env=env, keep=given.keep
+        )
+        for name in given.only.split(","):
+            table[name] = row = bench.row(name, columns)
+            first = row[columns[0]]
+            cells = " | ".join(shown(each, first) for each in row.values())
+            print(f"| {name} | {cells} |", flush=True)
     load = os.getloadavg()[0]
-    print(f"\n{os.cpu_count()} CPUs, load {load:.1f} at the end, {given.runs} runs each")
+    print(f"\n{os.cpu_count()} CPUs, load {load:.1f} at the end, {given.runs} run(s) each\n")
+    print("\n".join(goals(table)))
+    return report(table)
+
+
+def report(table: Mapping[str, Row]) -> int:
+    """Say in full why cells are empty; return the exit status."""
+    empty = [
+        f"{name}, {column}: {cell}"
+        for name, row in table.items()
+        for column, cell in row.items()
+        if isinstance(cell, str)
+    ]
+    for each in empty:
+        print(f"not built: {each}")
+    return 1 if empty else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -207,8 +207,8 @@ def compiled(scratch: Path) -> bytes:
     source.write_text("int PyInit_kernel(void) { return 0; }\n", encoding="utf-8")
     compiler = shutil.which("cc") or "cc"
     large_pages = "-Wl,-z,max-page-size=65536"  # as aarch64 has them
-    command = [compiler, "-shared", "-fPIC", "-nostdlib", large_pages, source, "-o", module]
-    subprocess.run(command, check=True)
+    command = [compiler, "-shared", "-fPIC", "-nostdlib", large_pages]
+    subprocess.run([*command, source, "-o", module], check=True)
     return module.read_bytes()
 
 
@@ -241,7 +241,7 @@ def write_wheel(folder: Path, target: Target, library: bytes) -> Path:
     numbered = f"-{target.build_tag}" if target.build_tag else ""
     wheel = folder / f"flash_attn-{target.version}{numbered}-{tag}.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in (*members.items(), (f"{info}/RECORD", "".join(rows))):
+        for name, data in (*members.items(), (f"{info}/RECORD", "".join(rows).encode())):
             archive.writestr(name, data)
     return wheel
 

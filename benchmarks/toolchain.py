@@ -72,7 +72,7 @@ def main() -> None:
         print(f"make: venv + pip {theirs:.1f} s, ours {mine:.1f} s {what}: {theirs / mine:.1f} x")
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
         ours(Path(folder))
-        begin = time.perf_counter()
+        begin, found = time.perf_counter(), None
         for _ in range(STARTS):
             found = toolchain.existing(Path(folder), os.environ)
         start = (time.perf_counter() - begin) / STARTS

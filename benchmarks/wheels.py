@@ -128,7 +128,7 @@ def zlib_detect(wheel: Path, _: Path) -> Callable[[], object]:
 
 def zlib_both(wheel: Path, out: Path) -> Callable[[], object]:
     """Inflate every ELF member once with zlib, and copy the rest raw."""
-    return lambda: (inflate_elves(wheel, zlib), copy_raw(wheel, out))
+    return lambda: inflate_and_copy(wheel, zlib, out)
 
 
 def same_detect(wheel: Path, _: Path) -> Callable[[], object]:
@@ -144,12 +144,18 @@ def same_both(wheel: Path, out: Path) -> Callable[[], object]:
     from orchestrator.wheel.inflate import fastest
 
     engine = fastest()
-    return lambda: (inflate_elves(wheel, engine), copy_raw(wheel, out))
+    return lambda: inflate_and_copy(wheel, engine, out)
 
 
 def bound_retag(wheel: Path, out: Path) -> Callable[[], object]:
     """Copy raw."""
     return lambda: copy_raw(wheel, out)
+
+
+def inflate_and_copy(wheel: Path, engine: Engine | ModuleType, out: Path) -> None:
+    """Inflate every ELF member once, and copy the rest raw."""
+    inflate_elves(wheel, engine)
+    copy_raw(wheel, out)
 
 
 def inflate_elves(wheel: Path, engine: Engine | ModuleType) -> None:
@@ -233,19 +239,21 @@ def show(wheel: Path, _: Path) -> Callable[[], object]:
 
     assert analyze_wheel_abi  # noqa: S101 - imported before the clock runs
     sys.argv = ["auditwheel", "show", "--json", str(wheel)]
-    return main
+    run: Callable[[], object] = main
+    return run
 
 
 def tags(wheel: Path, out: Path) -> Callable[[], object]:
     """``wheel tags --build 7``, which writes beside its source: a link in a folder of its own."""
-    from wheel._commands import main  # type: ignore[import-untyped]
-    from wheel._commands.tags import tags as imported  # type: ignore[import-untyped]
+    from wheel._commands import main
+    from wheel._commands.tags import tags as imported
 
     assert imported  # noqa: S101 - imported before the clock runs
     out.mkdir()
     (out / wheel.name).symlink_to(wheel)
     sys.argv = ["wheel", "tags", "--build", "7", str(out / wheel.name)]
-    return main
+    run: Callable[[], object] = main
+    return run
 
 
 ACTIONS: dict[str, Callable[[Path, Path], Callable[[], object]]] = {
@@ -325,7 +333,7 @@ def fetch(cache: Path, requirement: str) -> Path | None:
     """Return the wheel of a requirement; None when the index has none for this machine."""
     marker = cache / f"{requirement.replace('=', '-')}.json"
     if marker.exists():
-        return cache / json.loads(marker.read_text(encoding="utf-8"))
+        return cache / str(json.loads(marker.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder]
         done = subprocess.run([*command, "--only-binary=:all:", requirement], check=False)

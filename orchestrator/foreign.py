@@ -160,7 +160,7 @@ def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[Emula
         return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "C and C++ natively, the rest under QEMU"
+    return EmulationMode.ACCELERATED, "C, C++ and uv natively, the rest under QEMU"
 
 
 def _device(axes: Mapping[str, str]) -> str:

@@ -694,10 +694,11 @@ class Compiled:
     Attributes:
         emulation: how much was emulated.
         compiler: what compiled, in words.
-        why: why everything was emulated where that was not planned; else empty.
+        why: why all of it, or more than was planned, was emulated; else empty.
         native: compilations and links that a native compiler did; None where nobody counted.
         not_run: why what was built ran nowhere, and was neither imported nor tested; else empty.
         emulated: calls of it that were left to the image's own compiler; None where nobody counted.
+        installer: what installed the requirements of an accelerated build, in words; else empty.
     """
 
     emulation: EmulationMode
@@ -706,6 +707,7 @@ class Compiled:
     native: int | None = None
     not_run: str = ""
     emulated: int | None = None
+    installer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

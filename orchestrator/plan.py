@@ -73,7 +73,7 @@ def make_plan(
     expansion = expand(file.grid, table=compat)
     resolver = Resolver(file, outside, facts, compat)
     libraries = _libraries(file, resolver)
-    made = [replace(resolver.target(cell), needs=libraries.needs(cell)) for cell in expansion.cells]
+    made = [libraries.fed(resolver.target(cell), cell) for cell in expansion.cells]
     libraries.check()
     every = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
     undetermined = [each for each in made if isinstance(each, Undetermined)]
@@ -306,12 +306,12 @@ class _Libraries:
         }
         self._needed: set[TargetId] = set()
 
-    def needs(self, cell: Cell) -> tuple[TargetId, ...]:
-        """Return the targets whose outputs go into this cell's source."""
-        values = as_mapping(cell)
-        found = tuple(each.id for each in self.targets if self._feeds(each, values))
-        self._needed.update(found)
-        return found
+    def fed(self, target: Target | Undetermined, cell: Cell) -> Target | Undetermined:
+        """Return a cell's target with those whose outputs go into its source."""
+        values = as_mapping(cell) if self.targets else {}
+        needs = tuple(each.id for each in self.targets if self._feeds(each, values))
+        self._needed.update(needs)
+        return replace(target, needs=needs) if needs else target
 
     def _feeds(self, target: Target, values: Mapping[str, str]) -> bool:
         name = target.library.name if target.library is not None else ""
@@ -431,12 +431,17 @@ def _identity(target: Target) -> Any:
         target.publish,
         target.image,
         tuple((each.name, each.value, each.shell) for each in target.env),
-        replace(target.steps, timeout=None, timeouts=()),
+        _without_timeouts(target.steps),
         _what_compiles(target.compiling),
         target.needs,
         # What tells released variants apart has been dropped: they are not the same for that.
         target.variant if target.release else (),
     )
+
+
+def _without_timeouts(steps: Steps) -> Steps:
+    timed = steps.timeout is not None or steps.timeouts
+    return replace(steps, timeout=None, timeouts=()) if timed else steps
 
 
 def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Target:

@@ -12,21 +12,24 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import drivers
+from orchestrator.builders import drivers, installer
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import cross_gcc, engine, process
 from orchestrator.models import CompilerKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from orchestrator.builders.installer import Installer
+    from orchestrator.host.network import HostNetwork
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, Compiled, Compiling
+    from orchestrator.models import Arch, BuildRequest, Compiled, CompilerCacheStats, Compiling
 
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
@@ -58,6 +61,9 @@ class Image:
     env: Mapping[str, str]
 
 
+_NOT_ASKED = Problem(what="no native uv was looked for")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Native:
     """Native compilers for the containers of one image.
@@ -66,11 +72,13 @@ class Native:
         folder: links and configuration, on this host.
         what: the compiler, in a few words.
         mounts: (path on this host, path in the container, whether the build may write there).
+        installer: what installs there in place of pip, or why nothing does.
     """
 
     folder: Path
     what: str
     mounts: tuple[tuple[Path, Path, bool], ...]
+    installer: Installer | Problem = _NOT_ASKED
 
     @property
     def identity(self) -> str:
@@ -83,7 +91,30 @@ class Native:
         log.mkdir(parents=True, exist_ok=True)
         log.chmod(0o777)
         mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
-        return Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
+        plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
+        own = self.installer
+        return plain if isinstance(own, Problem) else own.added_to(plain)
+
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> Native:
+        """Return what one target gets: its project may tell pip what uv does not know.
+
+        Args:
+            request: what is built.
+            told: see `Installer.settled`.
+        """
+        own = self.installer
+        return (
+            self
+            if isinstance(own, Problem)
+            else replace(self, installer=own.settled(request, told))
+        )
+
+    @property
+    def installs(self) -> str:
+        """What installs the requirements of a build, in words."""
+        if isinstance(self.installer, Problem):
+            return f"pip under QEMU: {self.installer.what}"
+        return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
 
 
 _FOLDER, _LOG = "native", "calls"
@@ -92,8 +123,20 @@ _FOLDER, _LOG = "native", "calls"
 _CALLS = str(_THERE / "log" / _LOG)
 
 
-def counted(compiled: Compiled | None, scratch: Path) -> Compiled | None:
-    """Add to how a target was compiled what the links in its build counted."""
+_OTHERS = ("Rust", "Fortran", "CUDA")
+"""Languages whose compilers call ours, for their host code or to link."""
+
+
+def counted(
+    compiled: Compiled | None, scratch: Path, cached: CompilerCacheStats | None
+) -> Compiled | None:
+    """Add to how a target was compiled what the links in its build counted.
+
+    Args:
+        compiled: how that was planned.
+        scratch: the target's private directory.
+        cached: what the compiler cache did, which calls no compiler for what it has.
+    """
     folder = scratch / _FOLDER
     if compiled is None or not folder.is_dir():
         return compiled
@@ -102,7 +145,12 @@ def counted(compiled: Compiled | None, scratch: Path) -> Compiled | None:
     except FileNotFoundError:
         words = []  # no compiler was called
     counts = Counter(words)
-    return replace(compiled, native=counts["native"], emulated=counts["own"])
+    why = compiled.why
+    if others := [name for name in _OTHERS if counts[name]]:
+        why = f"{' and '.join(others)} compiled under QEMU"
+    elif not counts["native"] and not (cached and cached.hits):
+        why = "no compiler was called by a name that PATH leads to"
+    return replace(compiled, native=counts["native"], emulated=counts["own"], why=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +184,8 @@ class Maker:
         cache_dir: our directory in the user's cache.
         patchelf: the toolchain's.
         zig: finds or fetches zig, which also compiles the program that all links stand for.
+        uv: returns uv for containers.
+        network: what containers are told of it.
         env: environment of programs that reach the network.
         say: told what takes a while.
     """
@@ -143,6 +193,8 @@ class Maker:
     cache_dir: Path
     patchelf: Path
     zig: Callable[[], Zig | Problem]
+    uv: Callable[[], Path | Problem]
+    network: HostNetwork
     env: Mapping[str, str]
     say: Callable[[str], object]
 
@@ -166,12 +218,43 @@ class Maker:
             return error.problems[0]
         folder = self._folder(image, planned, zig)
         if planned.compiler is CompilerKind.ZIG:
-            return self._zig(image, zig, zig_driver(image.arch, planned.baseline), program, folder)
-        return self._gcc(image, program, folder)
+            driver = zig_driver(image.arch, planned.baseline)
+            native = self._zig(image, zig, driver, program, folder)
+        else:
+            native = self._gcc(image, program, folder)
+        if isinstance(native, Problem):
+            return native
+        return replace(native, installer=self._installer(image, folder))
+
+    def _installer(self, image: Image, folder: Path) -> Installer | Problem:
+        """Return what installs in place of pip; an image is asked once for each uv."""
+        uv = self.uv()
+        if isinstance(uv, Problem):
+            return uv
+        known = folder / f"{uv.name}.json"
+        if known.is_file():
+            facts = installer.Facts(**json.loads(known.read_text("utf-8")))
+        else:
+            said = installer.ask(uv, self.network, partial(_run, image))
+            if isinstance(said, Problem):
+                return said
+            facts = said
+            with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
+                made = Path(aside, known.name)
+                made.write_text(json.dumps(asdict(facts)), encoding="utf-8")
+                made.replace(known)
+        return installer.make(uv, self.network, facts)
 
     def _folder(self, image: Image, planned: Compiling, zig: Zig) -> Path:
         """Return where the links are, or will be: for all that decides about them."""
-        files = (Path(__file__), Path(drivers.__file__), drivers.SOURCE, _QUESTIONS, _PROOF)
+        files = (
+            Path(__file__),
+            Path(drivers.__file__),
+            Path(installer.__file__),
+            drivers.SOURCE,
+            _QUESTIONS,
+            _PROOF,
+        )
         parts = [image.id, image.arch, planned.compiler, planned.baseline, zig.digest]
         parts += [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
         digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()

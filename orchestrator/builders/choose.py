@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.accelerate import Native
     from orchestrator.builders.base import Host
+    from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.process import Cancel
     from orchestrator.host.zig import Zig
@@ -56,6 +57,7 @@ class Choice:
             does not run it; None where there is no such container.
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
+        installs: has uv install what the build requires on this host; None where pip does.
     """
 
     backend: BackendName | None
@@ -66,6 +68,7 @@ class Choice:
     tested_in: Container | None = None
     native: Native | None = None
     compiled: Compiled | None = None
+    installs: Callable[[Path], Access] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

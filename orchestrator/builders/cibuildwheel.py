@@ -254,7 +254,8 @@ def command(request: BuildRequest, output: str) -> tuple[str, ...]:
 def repairer(python: str, script: str, site_packages: str, patchelf: str) -> str:
     """Return the shell words that start the repair script."""
     tools = (f"--site-packages={site_packages}", f"--patchelf={patchelf}")
-    return shlex.join((python, script, *tools))
+    # The standard library is all it needs, and what it finds without `site` starts sooner.
+    return shlex.join((python, "-I", "-S", script, *tools))
 
 
 IN_CONTAINER = repairer(
@@ -288,6 +289,7 @@ def options(
         _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
+        "CIBW_BUILD_FRONTEND": (compilers.frontend if compilers is not None else "") or None,
         "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": steps.test_command,
@@ -308,7 +310,7 @@ def environment_option(target: Target, *, epoch: int, compilers: Access | None =
     if compilers is not None:
         # After the target's own PATH, which `$PATH` then holds.
         words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words.append(f'PATH="{compilers.path}:$PATH"')
+        words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
 
 

@@ -59,12 +59,15 @@ class Access:
         env: variables for the build.
         private: variables whose values nobody may print; by name only in argument lists.
         mounts: (path on this host, path in the container, whether the build may write there).
+        frontend: cibuildwheel's ``build-frontend`` where the project chooses none; empty for its
+            own default.
     """
 
     links: tuple[Path, ...]
     env: tuple[tuple[str, str], ...]
     private: tuple[tuple[str, str], ...] = field(repr=False)
     mounts: tuple[tuple[Path, Path, bool], ...]
+    frontend: str = ""
 
     @property
     def path(self) -> str:
@@ -78,6 +81,7 @@ class Access:
             env=(*other.env, *self.env),
             private=(*other.private, *self.private),
             mounts=(*other.mounts, *self.mounts),
+            frontend=self.frontend or other.frontend,
         )
 
     def container_args(self) -> tuple[str, ...]:
@@ -91,7 +95,7 @@ class Access:
     def exports(self) -> tuple[str, ...]:
         """Return lines of shell that do what `links` and `env` say."""
         lines = (f"export {name}={shlex.quote(value)}" for name, value in self.env)
-        return (*lines, f'export PATH="{self.path}:$PATH"')
+        return (*lines, *((f'export PATH="{self.path}:$PATH"',) if self.links else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

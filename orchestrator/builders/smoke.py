@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import shell
 from orchestrator.builders.contained import IDLE
 from orchestrator.builders.container import ContainerError
 from orchestrator.models import Failure, FailureKind
@@ -64,6 +65,7 @@ class Smoked:
                 on_line=tail.append,
                 is_client=True,
             )
+            job.course.spend(shell.counted(container.ask(*shell.ASK)))
         stopped = job.ended_early(end, step=_STEP)
         if stopped is not None or end.returncode == 0:
             return stopped

@@ -326,6 +326,10 @@ class Steps(ABC):
             )
         )
 
+    def hear(self, line: str) -> None:
+        """Take a line of what a command prints."""
+        self._tail.append(line)
+
     def attempt(
         self, shown: Sequence[str], argv: Sequence[str], env: Mapping[str, str], cwd: Path
     ) -> int:
@@ -338,9 +342,7 @@ class Steps(ABC):
             cwd: its directory.
         """
         self.job.log(f"+ {' '.join(shown)}")
-        end = self.job.run(
-            argv, env=env, cwd=cwd, on_line=self._tail.append, is_client=bool(self.evaluate)
-        )
+        end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=bool(self.evaluate))
         stopped = self.job.ended_early(end, step=self.step)
         if stopped is not None:
             raise StepFailed(stopped)

@@ -9,18 +9,21 @@ them, with headers and settings derived for the other one (`scripts/cross_python
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import drivers
 from orchestrator.builders.contained import prove_elsewhere
+from orchestrator.builders.crossing import RUST, Crossing, compilers
 from orchestrator.builders.direct import Direct, HostSteps
 from orchestrator.builders.drivers import TRIPLETS, ZigPlaces, zig_driver
+from orchestrator.builders.steps import StepFailed
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.interpreters import with_headers, without_own_path
+from orchestrator.models import FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import Host, Job, Outcome
     from orchestrator.builders.container import Shop
     from orchestrator.host.zig import Zig
-    from orchestrator.models import BackendName
+    from orchestrator.models import Arch, BackendName
 
 CROSS_PYTHON = Path(__file__).parent / "scripts" / "cross_python.py"
 CROSS_BUILD = Path(__file__).parent / "scripts" / "cross_build.py"
@@ -40,6 +43,77 @@ _HOST_PLACES = (
 """Headers and libraries of this host, which are of no use to another architecture."""
 
 _MESON = "mesonpy"
+_MESON_PYTHON = re.compile(r"meson[-_.]python\b", re.IGNORECASE)
+
+_OLDEST = "2.17"
+"""The glibc that programs for this host are compiled for: no host of ours has an older one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """What a line of a build's output says about why it failed.
+
+    Attributes:
+        pattern: what the line has.
+        what: what is wrong, ``{arch}``, ``{rust}`` and the pattern's groups filled in.
+        hint: what to do about it.
+    """
+
+    pattern: re.Pattern[str]
+    what: str
+    hint: str
+
+
+_TRANSLATED = (
+    "a CPython of this host's distribution, of pyenv or of `uv python install` has them; "
+    'or build.emulation = "accelerated" for this target'
+)
+
+_EMULATE = 'build.emulation = "accelerated" for this target runs it under QEMU'
+
+_REFUSED = Reason(
+    # The driver's own words (native/compiler.c).
+    pattern=re.compile(
+        r"(?:cc|\+\+|gcc): error: (?P<said>\S+: (?:is for |needs |this machine's ).+)"
+    ),
+    what="the compiler refused {said}",
+    hint="have the project leave the flag out where it builds for this target",
+)
+
+_CROSS_REASONS = (
+    Reason(
+        pattern=re.compile(
+            r"Exec format error|cannot execute|annot run C(\+\+)? compiled programs"
+            r"|TRY_RUN\(\) invoked|an not run test applications|qemu-\w+: Could not open"
+            r"|\bld-linux-\S+ ?: No such file"
+            r"|\x7fELF"  # a shell that takes it for a script
+        ),
+        what="the project runs what it has compiled for {arch}, which a cross build cannot",
+        hint=f"{_EMULATE}; or have it compile such programs with CC_FOR_BUILD",
+    ),
+    Reason(
+        pattern=re.compile(r"policy CMP0190"),
+        what="CMake looks for no Python of this host in a cross build, as the project has it",
+        hint="cmake_policy(SET CMP0190 OLD) in it, or cmake_minimum_required(VERSION ...4.0)",
+    ),
+    Reason(
+        pattern=re.compile(r"unable to find dynamic system library [\"'](?P<name>[^\"']+)"),
+        what="the project links a library that is not in its source: {name}",
+        hint='build.emulation = "accelerated" for this target has the libraries of its image',
+    ),
+    Reason(
+        pattern=re.compile(r"is incompatible with (elf\S+|\S*linux\S*)"),
+        what="the project links what is for another architecture than {arch}",
+        hint='build.emulation = "accelerated" for this target has the libraries of its image',
+    ),
+    Reason(
+        pattern=re.compile(
+            r"can't find crate for `(core|std)`|the `\S+` target may not be installed"
+        ),
+        what="this host's Rust has no standard library for {rust}",
+        hint="`rustup target add {rust}`, or the distribution's libstd-rust-dev for {arch}",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,36 +153,52 @@ class _ZigSteps(HostSteps):
     def __init__(self, backend: ZigDirect, job: Job) -> None:
         super().__init__(backend.direct, job)
         self._zig = backend.zig
-        self._own = job.scratch / "zig"
+        self._place = Crossing(arch=self.target.arch, here=host_arch(), own=job.scratch / "zig")
+        self._heard: list[tuple[Reason, Mapping[str, str]]] = []
 
     def builder(self) -> str:
         self.prepare()
-        driver = self.driver(
-            zig_driver(
-                self.target.arch,
-                self.target.compiling.baseline,
-                ZigPlaces(
-                    root=self._zig.root, cache=self._zig.cache, scratch=self._own / "objects"
-                ),
-                native=self.target.arch is host_arch(),
-            )
-        )
-        compiled = drivers.program(self._zig, self.host.cache_dir)
-        drivers.make(self.programs, driver, compiled)
+        driver = self.plain_driver(self.target.arch, self.target.compiling.baseline)
+        self.make_drivers(self._place.programs, self.driver(driver))
         return super().builder()
 
-    @property
-    def programs(self) -> Path:
-        """The directory of compiler drivers."""
-        return self._own / "bin"
+    def plain_driver(self, arch: Arch, glibc: str) -> drivers.Driver:
+        """Return a driver that knows no place of this host but zig's."""
+        objects = self._place.own / "objects"
+        places = ZigPlaces(root=self._zig.root, cache=self._zig.cache, scratch=objects)
+        return zig_driver(arch, glibc, places, native=arch is host_arch())
 
-    @cached_property
-    def tools(self) -> Mapping[str, str]:
-        """Names of the drivers that say which architecture they are for."""
-        return {name: f"{TRIPLETS[self.target.arch]}-{name}" for name in ("gcc", "g++", "ar")}
+    def make_drivers(self, folder: Path, driver: drivers.Driver) -> None:
+        """Make a directory of compilers."""
+        drivers.make(folder, driver, drivers.program(self._zig, self.host.cache_dir))
 
     def prepare(self) -> None:
         """Make what the driver's configuration names."""
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """What is known to make builds like this one fail."""
+        return (_REFUSED,)
+
+    def hear(self, line: str) -> None:
+        super().hear(line)
+        for reason in self.reasons:
+            if found := reason.pattern.search(line):
+                self._heard.append((reason, found.groupdict()))
+
+    def run(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None
+    ) -> None:
+        self._heard.clear()
+        try:
+            super().run(argv, env, cwd)
+        except StepFailed as ended:
+            if not self._heard or ended.failure.kind is not FailureKind.BUILD:
+                raise
+            reason, said = self._heard[-1]
+            words = {**said, "arch": self.target.arch, "rust": RUST.get(self.target.arch, "")}
+            what, hint = (text.format_map(words) for text in (reason.what, reason.hint))
+            raise StepFailed(replace(ended.failure, message=what, hint=hint)) from None
 
     def driver(self, plain: drivers.Driver) -> drivers.Driver:
         """Return the driver with what is to be found on this host."""
@@ -130,12 +220,10 @@ class _ZigSteps(HostSteps):
         )
 
     def path(self, builder: str) -> str:
-        return f"{self.programs}:{super().path(builder)}"
+        return f"{self._place.programs}:{super().path(builder)}"
 
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        cc, cxx = self.tools["gcc"], self.tools["g++"]
-        own = {"CC": cc, "CXX": cxx, "AR": self.tools["ar"]}
-        own |= {"LDSHARED": f"{cc} -shared", "LDCXXSHARED": f"{cxx} -shared"}
+        own = compilers(self.target.arch)
         for name in ("CC", "CXX"):
             if env.get(name, own[name]) != own[name]:
                 self.job.log(f"{name}={env[name]} is not used: zig compiles this target")
@@ -155,22 +243,27 @@ class _CrossSteps(_ZigSteps):
     def __init__(self, backend: ZigDirect, job: Job) -> None:
         super().__init__(backend, job)
         self._shop = backend.shop
-        self._folder = self._own / "python"
         self._facts: dict[str, str] = {}
+        self._staged = frozenset(each.name for each in job.source.iterdir())
 
     def prepare(self) -> None:
-        """Derive the target's headers and settings of Python."""
-        cc, cxx, ar = self.tools["gcc"], self.tools["g++"], self.tools["ar"]
+        """Derive the target's headers and settings of Python; make compilers for this machine."""
+        place, named = self._place, compilers(self.target.arch)
         asked = {
             "triplet": TRIPLETS[self.target.arch],
-            "folder": str(self._folder),
+            "folder": str(place.python),
             "headers": list(map(str, self.headers)),
-            "tools": {"cc": cc, "c++": cxx, "ar": ar},
+            "tools": {"cc": named["CC"], "c++": named["CXX"], "ar": named["AR"]},
         }
         question = self.job.scratch / "cross-python.json"
         question.write_text(json.dumps(asked), encoding="utf-8")
-        self.run([str(self.interpreter.path), "-I", str(CROSS_PYTHON), str(question)])
-        self._facts = json.loads((self._folder / "facts.json").read_text(encoding="utf-8"))
+        try:
+            self.run([str(self.interpreter.path), "-I", str(CROSS_PYTHON), str(question)])
+        except StepFailed as ended:
+            said = f"no Python settings for {self.target.arch}: {self._tail[-1]}"
+            raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
+        self._facts = json.loads((place.python / "facts.json").read_text(encoding="utf-8"))
+        self.make_drivers(place.programs_here, self.plain_driver(host_arch(), _OLDEST))
         self.job.log(
             f"headers and settings of Python for {self.target.arch}: derived from those of "
             f"{self.interpreter.path} ({self.interpreter.version})"
@@ -181,23 +274,23 @@ class _CrossSteps(_ZigSteps):
         own |= {str(each) for each in self.headers}
         return replace(
             plain,
-            first=(*plain.first, f"-I{self._folder / 'include'}"),
+            first=(*plain.first, f"-I{self._place.python / 'include'}"),
             drop_below=(*_HOST_PLACES, *sorted(own)),
         )
 
     def python_env(self, env: Mapping[str, str]) -> dict[str, str]:
-        toolchain = self._own / "toolchain.cmake"
-        toolchain.write_text(self._cmake(), encoding="utf-8")
-        (self._own / "cross.ini").write_text(self._meson(), encoding="utf-8")
-        nothing = self._own / "pkgconfig"
-        nothing.mkdir(exist_ok=True)
-        return {
-            **env,
-            "CMAKE_TOOLCHAIN_FILE": str(toolchain),
-            # Libraries of this host are another architecture's.
-            "PKG_CONFIG_LIBDIR": str(nothing),
-            "PKG_CONFIG_PATH": "",
-        }
+        place = self._place
+        place.toolchain_file.write_text(place.cmake(), encoding="utf-8")
+        place.cross_file.write_text(place.meson(), encoding="utf-8")
+        config = place.config(self._facts["suffix"], self._facts["flags"])
+        place.python_config.write_text(config, encoding="utf-8")
+        place.python_config.chmod(0o755)
+        place.no_packages.mkdir(exist_ok=True)
+        return {**env, **place.variables()}
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return (*super().reasons, *_CROSS_REASONS)
 
     def make_wheel(
         self, builder: str, output: str, options: Mapping[str, Any], env: Mapping[str, str]
@@ -210,12 +303,8 @@ class _CrossSteps(_ZigSteps):
             "output": output,
             "flags": list(options["flags"]),
             "settings": self._settings(),
-            "module": str(self._folder / "lib" / f"{module}.py"),
-            "env": {
-                "_PYTHON_HOST_PLATFORM": f"linux-{self.target.arch}",
-                "_PYTHON_SYSCONFIGDATA_NAME": module,
-                "SETUPTOOLS_EXT_SUFFIX": self._facts["suffix"],
-            },
+            "module": str(self._place.python / "lib" / f"{module}.py"),
+            "env": self._place.hooks(module, self._facts["suffix"]),
         }
         question = self.job.scratch / "cross-build.json"
         question.write_text(json.dumps(asked), encoding="utf-8")
@@ -226,46 +315,27 @@ class _CrossSteps(_ZigSteps):
         if self._shop is None:
             self.job.log(f"NOT IMPORTED: nothing here runs programs of {self.target.arch}")
         elif options["test"] and options["tested"]:
+            self._put_aside()
             prove_elsewhere(self._shop, self.job, Path(wheel))
 
-    # what build systems want to be told
+    def _put_aside(self) -> None:
+        """Move what the build has made out of the source: none of it is for the test's container.
+
+        Rust's ``target`` has hundreds of megabytes.
+        """
+        aside = self._place.own / "left"
+        aside.mkdir()
+        for each in self.job.source.iterdir():
+            if each.name not in self._staged:
+                each.rename(aside / each.name)
 
     def _settings(self) -> Sequence[tuple[str, str]]:
+        """Config settings for the backend: only they tell Meson of a cross file."""
         file = self.job.source / "pyproject.toml"
         project = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-        backend = project.get("build-system", {}).get("build-backend", "")
-        return [("setup-args", f"--cross-file={self._own / 'cross.ini'}")] * (backend == _MESON)
-
-    def _cmake(self) -> str:
-        include = self._folder / "include"
-        own = {
-            "CMAKE_SYSTEM_NAME": "Linux",
-            "CMAKE_SYSTEM_PROCESSOR": str(self.target.arch),
-            "CMAKE_C_COMPILER": self.tools["gcc"],
-            "CMAKE_CXX_COMPILER": self.tools["g++"],
-            "CMAKE_AR": str(self.programs / self.tools["ar"]),
-            "CMAKE_RANLIB": str(self.programs / "ranlib"),
-            "CMAKE_FIND_ROOT_PATH": str(self._folder),
-            "CMAKE_FIND_ROOT_PATH_MODE_PROGRAM": "NEVER",
-            "CMAKE_FIND_ROOT_PATH_MODE_LIBRARY": "ONLY",
-            "CMAKE_FIND_ROOT_PATH_MODE_INCLUDE": "ONLY",
-            # Build requirements bring CMake packages that are headers: pybind11, nanobind.
-            "CMAKE_FIND_ROOT_PATH_MODE_PACKAGE": "BOTH",
-        }
-        lines = [f'set({name} "{value}")\n' for name, value in own.items()]
-        lines += [
-            f'set({python}_INCLUDE_DIR "{include}" CACHE PATH "")\n'
-            for python in ("Python", "Python3")
-        ]
-        return "".join(lines)
-
-    def _meson(self) -> str:
-        tools = {"c": "gcc", "cpp": "g++", "ar": "ar"}
-        binaries = "".join(f"{name} = {self.tools[tool]!r}\n" for name, tool in tools.items())
-        machine = {"system": "linux", "cpu_family": self.target.arch, "cpu": self.target.arch}
-        machine |= {"endian": "little"}
-        host = "".join(f"{name} = {str(value)!r}\n" for name, value in machine.items())
-        # Even where QEMU would run them: whether it does must not change what is built.
-        return (
-            f"[binaries]\n{binaries}[host_machine]\n{host}[properties]\nneeds_exe_wrapper = true\n"
-        )
+        system = project.get("build-system", {})
+        # Also where a backend of the project's own calls Meson's.
+        wrapped = "backend-path" in system and any(map(_MESON_PYTHON.match, system["requires"]))
+        if wrapped or system.get("build-backend") == _MESON:
+            return [("setup-args", f"--cross-file={self._place.cross_file}")]
+        return []

@@ -34,15 +34,12 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models import BuildResult, Plan, TargetId
     from orchestrator.report.results import Recorder
-    from orchestrator.run.executors.local import Listener
     from orchestrator.run.inputs import Options
+    from orchestrator.run.progress import LiveProgress, PlainProgress
     from orchestrator.run.reproduce import Again, Rebuilt
 
 
 RESULTS_WIDTH = 400
-
-MANY_CACHED = 20
-"""Targets from the store that the table at the end still lists one by one."""
 
 FEW = 4
 """Targets that are named one by one in a line."""
@@ -317,7 +314,7 @@ def _preflight(console: Console, options: Options) -> None:
 class _Recorder:
     """Writes results.json as targets end, so that whatever happens next loses nothing."""
 
-    def __init__(self, progress: Listener, recorder: Recorder) -> None:
+    def __init__(self, progress: PlainProgress | LiveProgress, recorder: Recorder) -> None:
         self._progress = progress
         self._recorder = recorder
         self.started = progress.started
@@ -326,13 +323,13 @@ class _Recorder:
         self.stopping = progress.stopping
 
     def ended(self, result: BuildResult) -> None:
-        self.recalled((result,))
+        self._recorder.ended(result)
+        self._progress.ended(result)
 
     def recalled(self, results: Sequence[BuildResult]) -> None:
         """Take many results at once: those that came from the store."""
         self._recorder.ended(*results)
-        for each in results:
-            self._progress.ended(each)
+        self._progress.recalled(results)
 
 
 def earlier_seconds(output: Path) -> dict[TargetId, float]:
@@ -391,12 +388,13 @@ def _conclude(
     console: Console, results: Sequence[BuildResult], output: Path, wheels: int, *, quiet: bool
 ) -> None:
     from orchestrator.report import summary
+    from orchestrator.run.progress import MANY_CACHED, from_the_store
 
     good = sum(each.wheel is not None for each in results)
     cached = [each for each in results if each.cached and each.failure is None]
     if len(cached) > MANY_CACHED:
         results = [each for each in results if not each.cached or each.failure is not None]
-        console.print(f"{len(cached)} targets came from the store", highlight=False)
+        console.print(from_the_store(len(cached)), highlight=False)
     if results and not quiet:
         console.print()
         # Longer than the terminal is wide rather than folded: names must stay whole to be copied.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.models import BackendName
+from orchestrator.models import BackendName, CompilerKind, EmulationMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from rich.table import Table
+
+    from orchestrator.builders.crossing import Crossing
     from orchestrator.cli.common import Workspace
     from orchestrator.models import BuildRequest, Demands, Plan, Target
     from orchestrator.run.session import Comparison
@@ -27,11 +31,14 @@ if TYPE_CHECKING:
 @click.option(
     "--why-rebuild", "why", is_flag=True, help="Show which inputs changed since its last result."
 )
-def command(target: str, matrix: Path, channel: str, *, why: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
+def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
     from orchestrator.run.planned import planned_requests
 
+    if why and as_json:
+        raise click.UsageError("--why-rebuild has no JSON")
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
     if why:
         _why(workspace, plan)
@@ -42,26 +49,58 @@ def command(target: str, matrix: Path, channel: str, *, why: bool) -> None:
         environ=os.environ,
         say=stderr().print,
     )
+    from orchestrator.config.lines import line_numbers, line_of
+
+    lines = line_numbers(matrix.read_text(encoding="utf-8"))
+    found = (*_rows(requests[-1]), *_shares(requests[-1].target, workspace))
+    rows = [(*row, line_of(row[2], lines) if row[2] else None) for row in found]
+    if as_json:
+        click.echo(json.dumps(_document(target, rows), indent=2))
+    else:
+        stdout().print(_table(rows, matrix))
+
+
+Row = tuple[str, str, str]
+"""What, its value, and the dotted path or the words that say where it comes from."""
+
+
+def _document(target: str, rows: Iterable[tuple[str, str, str, int | None]]) -> dict[str, Any]:
+    """Return ``explain --json``; ``docs/explain.schema.json`` describes it."""
+    from orchestrator.host.secrets import masked
+
+    return {
+        "schema": 1,
+        "id": target,
+        "rows": [
+            {
+                "what": what.strip(),
+                "level": (len(what) - len(what.lstrip())) // 2,
+                "value": masked(value),
+                "origin": origin,
+                "line": line,
+            }
+            for what, value, origin, line in rows
+        ],
+    }
+
+
+def _table(rows: Iterable[tuple[str, str, str, int | None]], matrix: Path) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from orchestrator.ci.commands import in_actions
-    from orchestrator.config.lines import line_numbers, line_of
     from orchestrator.host.secrets import masked
     from orchestrator.report.text import no_commands
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("what", "value", "origin"):
         table.add_column(column, overflow="fold")
-    lines = line_numbers(matrix.read_text(encoding="utf-8"))
     harmless = no_commands if in_actions(os.environ) else str
-    rows = (*_rows(requests[-1]), *_shares(requests[-1].target, workspace))
-    for what, value, origin in rows:
-        line = line_of(origin, lines) if origin else None
+    for what, value, origin, line in rows:
         place = f"{matrix}:{line}: {origin}" if line else origin
         cells = (what, harmless(masked(value)), place)
         table.add_row(*map(Text, cells))  # "torch[extra]" is no markup
-    stdout().print(table)
+    return table
 
 
 def _why(workspace: Workspace, plan: Plan) -> None:
@@ -108,8 +147,7 @@ def _verdict(target: str, compared: Comparison) -> str:
     return f"{target}: nothing changed since its last result; {does}"
 
 
-def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
-    """What, its value, and the dotted path or the words that say where it comes from."""
+def _rows(request: BuildRequest) -> Iterator[Row]:
     target = request.target
     origins = dict(target.origins)
     yield "target", target.id, ""
@@ -150,14 +188,54 @@ def _rows(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
     yield "key", request.key, "SHA-256 of all that can change the wheel"
 
 
-def _compiling(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _compiling(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
     own = target.compiling
     yield "emulation", f"{own.emulation}: {own.why}", origins.get("build.emulation", "")
     compiler = f"{own.compiler}, glibc {own.baseline}" if own.baseline else str(own.compiler)
     yield "compiler", compiler, origins.get("build.compiler", "")
+    if target.library is None:
+        yield from _derived(target)
 
 
-def _shares(target: Target, workspace: Workspace) -> Iterator[tuple[str, str, str]]:
+def _derived(target: Target) -> Iterator[Row]:
+    """What compilers are called, and what build systems are told, where that is not the image's."""
+    from orchestrator.builders import crossing
+    from orchestrator.builders.drivers import TRIPLETS, zig_target
+    from orchestrator.host.cross_gcc import MOUNTED
+    from orchestrator.host.emulation import Execution, host_arch, how
+
+    own, here, arch = target.compiling, host_arch(), target.arch
+    foreign = how(here, arch) is Execution.EMULATED
+    zig = own.compiler is CompilerKind.ZIG
+    compiled = (
+        f"zig cc -target {zig_target(arch, own.baseline)}" if zig else "the image's gcc, native"
+    )
+    if foreign and own.emulation is EmulationMode.ACCELERATED:
+        names = f"cc, gcc, c++, g++, {TRIPLETS[arch]}-gcc, {TRIPLETS[arch]}-g++"
+        yield "  PATH", f"{MOUNTED.parent / 'bin'} comes first: {names}", compiled
+        yield "  CMake, Meson", "are told nothing: they run there, and find these names", ""
+    elif zig and (not foreign or own.emulation is EmulationMode.CROSS):
+        for name, value in crossing.compilers(arch).items():
+            yield f"  {name}", value, compiled
+        if foreign and arch in crossing.RUST:
+            yield from _crossing(crossing.Crossing(arch=arch, here=here, own=Path("SCRATCH")))
+
+
+def _crossing(settings: Crossing) -> Iterator[Row]:
+    """What build systems are told of another machine."""
+    for name, value in settings.variables().items():
+        yield f"  {name}", value, "cross"
+    for path, text in (
+        (settings.toolchain_file, settings.cmake()),
+        (settings.cross_file, settings.meson()),
+    ):
+        for line in text.splitlines():
+            yield f"  {path.name}", line, "cross"
+    for name, value in settings.hooks("(as derived)", "(as derived)").items():
+        yield f"  {name}", value, "cross: the hooks of the build backend alone"
+
+
+def _shares(target: Target, workspace: Workspace) -> Iterator[Row]:
     """What tells the build how many programs it may run at once: no part of the key."""
     from orchestrator.host.capacity import capacity
     from orchestrator.run.dispatch import Pace, described, parallel
@@ -176,7 +254,7 @@ PARALLEL_RULE = (
 )
 
 
-def _parts(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _parts(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
     for part in target.parts:
         won = part.source or "no source has it"
         origin = origins.get(f"version.{part.name}") or origins.get(f"version.parts.{part.name}")
@@ -187,7 +265,7 @@ def _parts(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "pin", pin, "version.pins"
 
 
-def _cells(target: Target) -> Iterator[tuple[str, str, str]]:
+def _cells(target: Target) -> Iterator[Row]:
     for axis, value in target.variant:
         yield f"axis {axis}", value, f"axes.{axis}"
     for name, value in target.derived:
@@ -200,14 +278,14 @@ def _cells(target: Target) -> Iterator[tuple[str, str, str]]:
             yield "covers", " ".join(value for _, value in cell), ""
 
 
-def _library(target: Target) -> Iterator[tuple[str, str, str]]:
+def _library(target: Target) -> Iterator[Row]:
     if target.library is not None:
         where = f"library.{target.library.name}"
         yield "library command", target.library.command, f"{where}.command"
         yield "outputs", ", ".join(target.library.outputs), f"{where}.outputs"
 
 
-def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
     steps = target.steps
     commands = {
         "build.before-all": steps.before_all,
@@ -238,7 +316,7 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "normalise", "order, times and modes of all members", normalise
 
 
-def _demands(demands: Demands, origins: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _demands(demands: Demands, origins: Mapping[str, str]) -> Iterator[Row]:
     rules = origins.get("verify.rules", "")
     for rule, level in demands.levels:
         yield f"rule {rule}", level, f"{rules}.{rule}"

@@ -470,7 +470,7 @@ class Run(Model):
 class Store(Model):
     """Where finished wheels are kept, so that nothing is built twice."""
 
-    remote: Annotated[str, Field(pattern=r"^(s3|gs|az|https?|file)://")] | None = None
+    remote: Annotated[str, Field(pattern=r"^(s3|gs|az|abfss?|https?|file)://")] | None = None
     """A store that machines share: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``https://``."""
     options: dict[str, Text] = Field(default_factory=dict)
     """Options of its service, such as ``endpoint`` and ``region``; never credentials."""

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,8 +134,8 @@ class Interpreter:
     include: Path
     has_headers: bool
     has_venv: bool
-    linker: str = ""
-    linker_cxx: str = ""
+    linker: str
+    linker_cxx: str
     rank: tuple[int, ...] = field(repr=False, compare=False)
 
     @property
@@ -251,19 +251,10 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
         if signs is None or read["candidates"] != signs:
             return None
         said = read["interpreter"]
-        found = Interpreter(
-            path=Path(said["path"]),
-            version=said["version"],
-            implementation=said["implementation"],
-            free_threaded=said["free_threaded"],
-            arch=Arch(said["arch"]),
-            soabi=said["soabi"],
-            include=Path(said["include"]),
-            has_headers=said["has_headers"],
-            has_venv=said["has_venv"],
-            linker=said["linker"],
-            rank=tuple(said["rank"]),
-        )
+        if said.keys() != {each.name for each in fields(Interpreter)}:
+            return None  # of another version of this program
+        said |= {name: Path(said[name]) for name in ("path", "include")}
+        found = Interpreter(**{**said, "arch": Arch(said["arch"]), "rank": tuple(said["rank"])})
     except (OSError, ValueError, LookupError, TypeError):
         return None
     whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()

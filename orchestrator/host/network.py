@@ -71,6 +71,16 @@ _INDEX = (
     "UV_OFFLINE",
 )
 
+_IN_UV = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+    "PIP_DEFAULT_TIMEOUT": "UV_HTTP_TIMEOUT",
+    "PIP_RETRIES": "UV_HTTP_RETRIES",
+    "PIP_NO_INDEX": "UV_NO_INDEX",
+}
+"""pip's settings, and uv's for the same; both separate several values by blanks."""
+
 _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 """How uv is told the credentials of an index that has a name."""
 
@@ -99,6 +109,20 @@ _PIP_OPTIONS = (
     ("no-index", "PIP_NO_INDEX"),
 )
 """What a pip configuration file may say that a container has to know too."""
+
+_PIP_OWN = frozenset(
+    {"cert", "find-links", "cache-dir", "no-cache-dir", "no-color", "no-input", "progress-bar"}
+    | {
+        "quiet",
+        "verbose",
+        "disable-pip-version-check",
+        "root-user-action",
+        "log",
+        "no-python-version",
+    }
+    | {"break-system-packages", "require-virtualenv", "no-warn-script-location", "no-compile"}
+)
+"""Further options that are passed on in another way, or change nothing about what is installed."""
 
 _PIP_SYSTEM = Path("/etc/pip.conf")
 _UV_SYSTEM = Path("/etc/uv/uv.toml")
@@ -168,6 +192,7 @@ class HostNetwork:
         links: (variable, where pip or uv find wheels), for containers: directories of this
             host, and addresses without credentials.
         host_only: settings for children on this host only.
+        pip_files: further options of pip's configuration files, which children on this host read.
     """
 
     ca_bundle: Path | None = None
@@ -175,6 +200,7 @@ class HostNetwork:
     index: _Pairs = field(default=(), repr=False)
     links: tuple[tuple[str, tuple[Path | str, ...]], ...] = ()
     host_only: _Pairs = field(default=(), repr=False)
+    pip_files: tuple[str, ...] = ()
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> HostNetwork:
@@ -208,6 +234,7 @@ class HostNetwork:
                 *_pick(given, _HOST_ONLY),
                 *((name, value) for name, value in wanted.items() if name not in index),
             ),
+            pip_files=_pip_further(given),
         )
 
     def child_env(self) -> dict[str, str]:
@@ -232,16 +259,55 @@ class HostNetwork:
 
     def _link_args(self) -> Iterator[str]:
         """Mount the directories of wheels, and tell pip and uv where they are then."""
-        places = [each for _, places in self.links for each in places if isinstance(each, Path)]
-        there = {
+        yield from (f"--volume={folder}:{place}:ro" for folder, place in self._mounted().items())
+        for name, places in self._inside():
+            yield f"--env={name}={(',' if name.startswith('UV_') else ' ').join(places)}"
+
+    def _mounted(self) -> dict[Path, str]:
+        """Directory of wheels on this host -> where a container has it."""
+        places = (each for _, places in self.links for each in places if isinstance(each, Path))
+        return {
             folder: f"{CONTAINER_LINKS}/{number}"
             for number, folder in enumerate(dict.fromkeys(places))
         }
-        yield from (f"--volume={folder}:{place}:ro" for folder, place in there.items())
+
+    def _inside(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(variable, where a container finds wheels) of each tool."""
+        there = self._mounted()
         for name, wanted in self.links:
-            separator = "," if name.startswith("UV_") else " "
-            inside = (there[each] if isinstance(each, Path) else each for each in wanted)
-            yield f"--env={name}={separator.join(inside)}"
+            yield name, tuple(there[each] if isinstance(each, Path) else each for each in wanted)
+
+    @property
+    def pip_names(self) -> frozenset[str]:
+        """The variables by which containers are told of pip's settings."""
+        given = (name for name, _ in (*self.index, *self.links))
+        return frozenset(name for name in given if name.startswith("PIP_"))
+
+    @property
+    def only_pip(self) -> tuple[str, ...]:
+        """Those of them that uv has no word for."""
+        return tuple(sorted(self.pip_names - {"PIP_FIND_LINKS", *_IN_UV}))
+
+    @property
+    def only_pip_here(self) -> tuple[str, ...]:
+        """What pip is told on this host and uv has no word for."""
+        own = {name for name, _ in self.host_only if name.startswith("PIP_")}
+        # What the file says is among the rest.
+        own -= {"PIP_FIND_LINKS", "PIP_CONFIG_FILE", *_IN_UV}
+        return tuple(sorted({*self.only_pip, *own, *self.pip_files}))
+
+    def uv_like_pip(self) -> tuple[_Pairs, _Pairs]:
+        """Return what tells uv in a container to look where pip looks: plain, and private values.
+
+        uv's own settings for the same are replaced: it stands in for pip.
+        """
+        links = dict(self._inside())
+        return _uv_links(links.get("PIP_FIND_LINKS", ())), _uv_index(self.index)
+
+    def uv_like_pip_here(self) -> tuple[_Pairs, _Pairs]:
+        """Return the same for a program on this host."""
+        links = map(str, dict(self.links).get("PIP_FIND_LINKS", ()))
+        return _uv_links(links), _uv_index(self.index + self.host_only)
 
     def container_client_env(self) -> dict[str, str]:
         """Return what the engine's client has to have in its environment for `container_args`."""
@@ -262,6 +328,15 @@ class HostNetwork:
                 if place is not None:
                     found.setdefault((place.host, place.port), place)
         return tuple(found.values())
+
+
+def _uv_links(places: Iterable[str]) -> _Pairs:
+    found = ",".join(places)
+    return (("UV_FIND_LINKS", found),) if found else ()
+
+
+def _uv_index(settings: _Pairs) -> _Pairs:
+    return tuple((_IN_UV[name], value) for name, value in settings if name in _IN_UV)
 
 
 _QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
@@ -379,9 +454,38 @@ def _uv_indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _pip_config(given: Mapping[str, str]) -> dict[str, str]:
     """Return pip's [global] options, the most specific file last, as pip itself merges them."""
+    options: dict[str, str] = {}
+    for parser in _pip_files(given):
+        if parser.has_section("global"):
+            # Several values stand on lines of their own; variables separate them by blanks.
+            options |= {
+                name.replace("_", "-"): " ".join(value.split())
+                for name, value in parser.items("global")
+                if value
+            }
+    return options
+
+
+def _pip_further(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the options of pip's files, of all sections, that nothing passes on."""
+    names = (
+        name.replace("_", "-")
+        for parser in _pip_files(given)
+        for section in parser.sections()
+        for name, value in parser.items(section)
+        if value and section in _PIP_SECTIONS
+    )
+    return tuple(sorted(set(names) - {name for name, _ in _PIP_OPTIONS} - _PIP_OWN))
+
+
+_PIP_SECTIONS = ("global", "install", "wheel", "download")
+
+
+def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParser]:
+    """Read pip's configuration files, the most specific one last."""
     own = given.get("PIP_CONFIG_FILE", "")
     if own == os.devnull:  # pip's documented way to say "no configuration files"
-        return {}
+        return
     home = Path(given.get("HOME", "/nonexistent"))
     config_dirs = given.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
     files = [Path(folder, "pip", "pip.conf") for folder in reversed(config_dirs) if folder]
@@ -392,18 +496,10 @@ def _pip_config(given: Mapping[str, str]) -> dict[str, str]:
     ]
     if own:
         files.append(Path(own))
-    options: dict[str, str] = {}
     for file in files:
         parser = configparser.RawConfigParser()
         try:
             parser.read(file, encoding="utf-8")
         except (configparser.Error, OSError, UnicodeError):
             continue  # pip will say what is wrong with it
-        if parser.has_section("global"):
-            # Several values stand on lines of their own; variables separate them by blanks.
-            options |= {
-                name.replace("_", "-"): " ".join(value.split())
-                for name, value in parser.items("global")
-                if value
-            }
-    return options
+        yield parser

@@ -344,6 +344,35 @@ class DoctorDocument(Document):
     """In the order in which they were made."""
 
 
+# explain
+
+
+class Explained(Document):
+    """One thing about a target."""
+
+    what: str
+    """Its name."""
+    level: Annotated[int, Field(ge=0)]
+    """How deep it is below the one before it that has a lower level."""
+    value: str
+    """What it is; secrets are masked."""
+    origin: str
+    """The dotted path in matrix.toml that set it, or where else it comes from; may be empty."""
+    line: Annotated[int, Field(ge=1)] | None
+    """The line of matrix.toml; null where that did not set it."""
+
+
+class ExplainDocument(Document):
+    """`orchestrator explain TARGET --json`."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    """The version of this schema."""
+    id: str
+    """The target."""
+    rows: tuple[Explained, ...]
+    """Everything about it, in the order of the table."""
+
+
 # results.json
 
 
@@ -492,13 +521,15 @@ class Compiled(Document):
     compiler: str
     """What compiled, in words."""
     why: str
-    """Why everything was emulated; empty where it was not."""
+    """Why all of it, or more than was planned, was emulated; else empty."""
     native: int | None
     """Compilations and links of a native compiler; null where nobody counted."""
     not_run: str = ""
     """Why what was built ran nowhere, and was neither imported nor tested; else empty."""
     emulated: int | None
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
+    installer: str = ""
+    """What installed the requirements of an accelerated build, in words; else empty."""
 
 
 class Container(Document):
@@ -684,6 +715,7 @@ DOCUMENTS: Mapping[str, type[Document]] = {
     "verify": VerifyDocument,
     "results": ResultsDocument,
     "doctor": DoctorDocument,
+    "explain": ExplainDocument,
     "publish": PublishDocument,
 }
 """Name for `orchestrator schema` -> document."""

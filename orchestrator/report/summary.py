@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import ExitCode
-from orchestrator.models import BuildResult, Failure, FailureKind, Status
+from orchestrator.models import BuildResult, EmulationMode, Failure, FailureKind, Status
 from orchestrator.run.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
@@ -54,14 +54,16 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
 
 
 def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
-    """Say which targets were emulated as a whole although that was not planned, and why."""
-    reasons: dict[str, list[str]] = {}
+    """Say which targets were emulated more than was planned, and why."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for each in results:
         planned = each.request.target.compiling.emulation if each.request is not None else None
         if each.compiled is not None and each.compiled.emulation is not planned:
-            reasons.setdefault(each.compiled.why, []).append(each.target_id)
-    for why, targets in reasons.items():
-        text = f"\nall of it under QEMU: {', '.join(targets)}: {why}"
+            reasons.setdefault(("all", each.compiled.why), []).append(each.target_id)
+        elif planned is EmulationMode.ACCELERATED and each.compiled and each.compiled.why:
+            reasons.setdefault(("a part", each.compiled.why), []).append(each.target_id)
+    for (much, why), targets in reasons.items():
+        text = f"\n{much} of it under QEMU: {', '.join(targets)}: {why}"
         yield Text(text, style=STYLES[Status.UNAVAILABLE])
 
 

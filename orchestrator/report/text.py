@@ -54,6 +54,9 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
 
 
+_PLAIN = frozenset({bool, float, int, type(None)})
+
+
 def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
     """Return a JSON value in which every string is redacted and can be encoded as UTF-8."""
     if isinstance(value, str):
@@ -64,11 +67,11 @@ def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
             # Most keys are ours: a large results.json has a hundred thousand of them.
             key
             if key.__class__ is str and key.isidentifier() and key.isascii()
-            else str(cleaned(key)): cleaned(each, secrets)
+            else str(cleaned(key)): each if each.__class__ in _PLAIN else cleaned(each, secrets)
             for key, each in value.items()
         }
     if isinstance(value, list | tuple):
-        return [cleaned(each, secrets) for each in value]
+        return [each if each.__class__ in _PLAIN else cleaned(each, secrets) for each in value]
     return value
 
 

@@ -137,7 +137,7 @@ def open_store(
 
     def open_remote(url: str) -> Remote:
         authorities = HostNetwork.detect(environ).ca_bundle
-        return Remote(url, options=settings.options, ca_bundle=authorities)
+        return Remote(url, options=settings.options, environ=environ, ca_bundle=authorities)
 
     forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
     return Store(

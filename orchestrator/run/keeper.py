@@ -8,6 +8,7 @@ whose rule was off when the wheel was built, and is not any more, has to run.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import os
 import shutil
@@ -147,17 +148,16 @@ class Keeper:
         if self.published.setdefault(report.filename, request.target.id) != request.target.id:
             return None  # two targets make one wheel: the build says which, and what to do
         problems = self._findings(request, record, found, scratch)
-        report = replace(report, problems=problems)
-        failure = None
         if any(each.severity is Severity.ERROR for each in problems):
             failure = not_what_it_says(request.target, problems)
             aside = self.places.rejected / request.target.id
             install(found, aside, name=report.filename)
-            return self._result(request, record, failure, aside / report.filename)
+            return self._result(request, record, failure, rejected=aside / report.filename)
         final = self.places.output / report.filename
         if not _is_same(final, found):
             install(found, self.places.output, name=report.filename, link=True)
-        return replace(self._result(request, record, None), wheel=report)
+        said = replace(report, problems=problems) if problems != report.problems else report
+        return self._result(request, record, None, wheel=said)
 
     def _findings(
         self, request: BuildRequest, record: Record, found: Path, scratch: Path
@@ -204,6 +204,8 @@ class Keeper:
         request: BuildRequest,
         record: Record,
         failure: Failure | None,
+        *,
+        wheel: WheelReport | None = None,
         rejected: Path | None = None,
     ) -> BuildResult:
         return BuildResult(
@@ -212,7 +214,7 @@ class Keeper:
             status=Status.OK if failure is None else Status.FAILED,
             backend=record.backend,
             backend_reason=record.reason,
-            wheel=None,
+            wheel=wheel,
             rejected=rejected,
             log=self._log(request.target.id, record),
             duration=record.duration,
@@ -230,13 +232,8 @@ class Keeper:
             found = None if record.log is None else self.store.fetch(record.log, scratch)
             if found is None:
                 return None
-            text = found.read_bytes() + _CACHED.format(record.address, record.target_id).encode()
-            if path.exists() and path.stat().st_size == len(text) and path.read_bytes() == text:
-                return path
-            scratch.mkdir(parents=True, exist_ok=True)
-            partial = scratch / "log"
-            partial.write_bytes(text)
-            partial.replace(path)
+            if not _is_same(path, found):
+                install(found, self.places.logs, name=path.name, link=True)
             return path
         return None
 
@@ -362,9 +359,6 @@ class Keeper:
             self.store.remember(self.project, {str(k): v for k, v in results.items()})
 
 
-_CACHED = "\n== store\nfrom the store: {}, built as {}\n"
-
-
 @cache
 def _digest(demands: Demands) -> Digest:
     return digest(asdict(demands))
@@ -380,13 +374,17 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_same(final: Path, found: Path) -> bool:
-    """Whether a wheel is in ``dist/`` already: the very file, not only one of its name."""
+    """Whether a file is in its place: the very file, or its bytes on another file system."""
     try:
-        return final.samefile(found)
+        here, there = final.stat(), found.stat()
+        if here.st_dev == there.st_dev:
+            return here.st_ino == there.st_ino
+        return filecmp.cmp(final, found, shallow=False)
     except OSError:
         return False
 

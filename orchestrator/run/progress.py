@@ -40,6 +40,9 @@ HEARTBEAT = 180.0
 TAIL = 15
 """Lines of a failed target's log that are shown."""
 
+MANY_CACHED = 20
+"""Results from the store that are still named one by one."""
+
 NAMED = 4
 """Running targets that a sign of life names."""
 
@@ -151,6 +154,15 @@ class Books:
             self._open.pop(result.target_id, None)
             self._counts[result.status] += 1
 
+    def recalled(self, results: Sequence[BuildResult]) -> str:
+        """Take what came from the store whole, if it is much, and return a line on it."""
+        whole = [each for each in results if each.failure is None]
+        if len(whole) <= MANY_CACHED:
+            return ""
+        for each in whole:
+            self.ended(each)
+        return f"[{len(whole)}/{self._total}] {from_the_store(len(whole))}"
+
     def stopping(self) -> None:
         """See `Listener`."""
         self._stopping = True
@@ -179,6 +191,11 @@ class Books:
             running = self._running.get(target_id)
             rest.append(seconds if running is None else max(seconds - (now - running.since), 0.0))
         return max(*rest, sum(rest) / self._most)
+
+
+def from_the_store(count: int) -> str:
+    """Say how many results came from the store."""
+    return f"{count} targets came from the store"
 
 
 def duration(seconds: float) -> str:
@@ -306,6 +323,15 @@ class PlainProgress:
         line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
         self._say("\n".join(filter(None, (line, log_end(result, grouped=self._grouped)))))
 
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Take all that came from the store at once; where that is much, in one line."""
+        told = self._books.recalled(results)
+        if told:
+            self._tell(told)
+            results = [each for each in results if each.failure is not None]
+        for each in results:
+            self.ended(each)
+
     def stopping(self) -> None:
         """See `Listener`."""
         self._books.stopping()
@@ -388,6 +414,15 @@ class LiveProgress:
         block = log_end(result, grouped=False)
         # One call, so that nothing comes in between.
         self._console.print(Group(line, Text(block, style="dim")) if block else line)
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Take all that came from the store at once; where that is much, in one line."""
+        told = self._books.recalled(results)
+        if told:
+            self._console.print(Text(told))
+            results = [each for each in results if each.failure is not None]
+        for each in results:
+            self.ended(each)
 
     def stopping(self) -> None:
         """See `Listener`."""

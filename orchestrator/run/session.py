@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import accelerate
+from orchestrator.builders import accelerate, installer
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.compiler_cache import (
@@ -33,13 +33,14 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, process, zig
+from orchestrator.host import interpreters, portable, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
     BackendName,
     BuildResult,
     CompilerCacheUse,
+    EmulationMode,
     Failure,
     FailureKind,
     Status,
@@ -341,7 +342,7 @@ class Session:
         """Return a target that is tested on other Pythons only where there is a test."""
         own_test = "test-command" in source.own_options
         has_test = own_test or target.steps.test_command is not None
-        return target if has_test else replace(target, test_pythons=())
+        return target if has_test or not target.test_pythons else replace(target, test_pythons=())
 
     def _policies(self) -> Policies:
         return Policies.from_json(*self._host.toolchain.policy_texts())
@@ -382,6 +383,8 @@ class Session:
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
+            uv=partial(portable.provide, "uv", host.toolchain, cache_dir=host.cache_dir),
+            network=host.network,
             env={**host.env, **host.network.child_env()},
             say=log,
         )
@@ -474,6 +477,7 @@ class Session:
         pace = self._pace(keeper.took(missing))
         earlier = self._earlier(keeper, actions)
         cache, own = self._compiler_cache(), staged.pyproject
+        choices = {each: self._settled(choices[each], requests[each], own) for each in missing}
         results |= dict(
             dispatch(
                 {
@@ -562,6 +566,24 @@ class Session:
             remote=self._environ.get(REMOTE, "") if remote else "",
         )
 
+    def _settled(self, choice: Choice, request: BuildRequest, pyproject: str) -> Choice:
+        """Decide what installs the requirements of a build for a foreign architecture."""
+        compiled, host = choice.compiled, self._host
+        if compiled is None or request.target.library is not None:
+            return choice
+        told = (pyproject, *self._inputs.engine.create_args)
+        if choice.native is not None:
+            native = choice.native.settled(request, told)
+            compiled = replace(compiled, installer=native.installs)
+            return replace(choice, native=native, compiled=compiled)
+        if compiled.emulation is not EmulationMode.CROSS:
+            return choice
+        because = installer.pip_here_because(host.network, request, told)
+        if because:
+            return replace(choice, compiled=replace(compiled, installer=f"pip: {because}"))
+        uv = partial(installer.here, host.network)
+        return replace(choice, installs=uv, compiled=replace(compiled, installer="uv"))
+
     @staticmethod
     def _compilers(
         cache: CompilerCache | None, target: Target, survey: Survey, choice: Choice, pyproject: str
@@ -572,7 +594,7 @@ class Session:
         """
         native = choice.native
         if cache is None or own_launcher(target, pyproject):
-            return None if native is None else native.access
+            return choice.installs if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
             found = survey.programs(target, names)
@@ -582,7 +604,9 @@ class Session:
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
-            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
+            own = partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
+            uv = choice.installs
+            return own if uv is None else lambda scratch: own(scratch).in_front_of(uv(scratch))
         return partial(cache.on_host, target, found=process.on_path(names, survey.env["PATH"]))
 
     def _backend(

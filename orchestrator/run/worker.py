@@ -185,7 +185,7 @@ class Worker:
             outcome = outcome or _system_failure(error)
         finally:
             cached = compiler_cache.stats(scratch)
-            compiled = accelerate.counted(assignment.compiled, scratch)
+            compiled = accelerate.counted(assignment.compiled, scratch, cached)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
         result = _result(
@@ -413,8 +413,8 @@ def _show(private: Path, public: Path) -> None:
         try:
             os.link(private, partial)
         except OSError:  # two file systems, or one without links
-            shutil.copyfile(private, partial)
-            shutil.copyfile(partial, public)
+            public.unlink(missing_ok=True)  # it may be a name of a file in the store
+            shutil.copyfile(private, public)
         else:
             partial.replace(public)
         partial.unlink(missing_ok=True)  # both names were of one file already
@@ -431,6 +431,8 @@ def install(wheel: Path, output: Path, *, name: str = "", link: bool = False) ->
     """
     output.mkdir(parents=True, exist_ok=True)
     place = output / (name or wheel.name)
+    if link and _linked(wheel, place):
+        return  # a name that nobody had: there was nothing to replace
     with _removed_on_error(output / f".{place.name}.{os.getpid()}{PARTIAL}") as partial:
         if not (link and _linked(wheel, partial)):
             shutil.copyfile(wheel, partial)
@@ -603,7 +605,8 @@ def _result(
 def described(compiled: Compiled) -> str:
     """Return how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
-    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}"
+    installer = f"; installed by {compiled.installer}" if compiled.installer else ""
+    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}{installer}"
 
 
 def _write_header(log: TextIO, assignment: Assignment) -> None:

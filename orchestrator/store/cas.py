@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.store.remote import Remote, RemoteError
+from orchestrator.store.remote import RefusedError, Remote, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,8 +50,10 @@ class Store:
         if damaged:
             self._damage(f"record {address[:16]}")
         if record is None:
-            record = found = self._asked(lambda remote: remote.record(address))
-            if found is not None:
+            record, damaged = self._asked(lambda remote: remote.record(address)) or (None, False)
+            if damaged:
+                self._damage(f"record {address[:16]} of the shared store")
+            if (found := record) is not None:
                 self._written(lambda: self.local.put_record(found))
         return record
 
@@ -94,9 +96,16 @@ class Store:
         """
 
         def share(remote: Remote) -> None:
-            for blob, path in files:
-                remote.upload(blob, path)
-            remote.put_record(record)
+            try:
+                for blob, path in files:
+                    remote.upload(blob, path)
+                remote.put_record(record)
+            except RefusedError as error:
+                with self._lock:  # what one thread hears, others may be about to hear
+                    is_first = not self.read_only
+                    self.read_only = True
+                if is_first:
+                    self._say(f"the shared store is only read from now on in this run: {error}")
 
         self._written(lambda: self.local.put_record(record))
         if not self.read_only:

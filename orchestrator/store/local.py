@@ -338,17 +338,17 @@ class Local:
     def _all(self, kind: str) -> list[_File]:
         found = []
         for folder in _entries(self.root / kind):
-            for entry in _entries(Path(folder.path)):
+            for entry in _entries(folder):
                 with contextlib.suppress(OSError):
                     stat = entry.stat()
                     found.append(_File(Path(entry.path), stat.st_mtime, stat.st_size))
         return found
 
     def _blob(self, sha256: Digest) -> Path:
-        return self.root / "blobs" / sha256[:2] / sha256
+        return self.root.joinpath("blobs", sha256[:2], sha256)
 
     def _action(self, address: Digest) -> Path:
-        return self.root / "actions" / address[:2] / address
+        return self.root.joinpath("actions", address[:2], address)
 
     def _project(self, project: str) -> Path:
         return self.root / "projects" / project
@@ -402,7 +402,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         return list(found)
     return []

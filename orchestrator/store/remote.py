@@ -1,4 +1,4 @@
-"""The store that machines share: S3, GCS, Azure or an HTTP server, through obstore.
+"""The store that machines share: S3, GCS, Azure or an HTTP (WebDAV) server, through obstore.
 
 Whatever goes wrong with it is no reason for a build to fail: the caller hears `RemoteError` once,
 and goes on without it.
@@ -6,10 +6,12 @@ and goes on without it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from orchestrator.store.record import Blob, Record, pack, unpack
 
@@ -28,28 +30,58 @@ TRANSFER = timedelta(minutes=15)
 RETRIES = 2
 RETRY_FOR = timedelta(seconds=20)
 
+USERNAME = "ORCHESTRATOR_STORE_USERNAME"
+PASSWORD = "ORCHESTRATOR_STORE_PASSWORD"  # noqa: S105 - the name of a variable
+"""The login of an HTTP server; the other services have variables of their own."""
+
 _SECRETS = re.compile(
     r"(?i)//[^/@\s]+@"  # user and password in a URL
     r"|((sig|signature|token|key|secret|password|credential)[\w-]*\"?\s*[=:]\s*)[^&\s,}]+"
 )
+
+_ENDPOINTS = re.compile(r"AWS_ENDPOINT(_URL(_S3)?)?|AZURE_(STORAGE_)?ENDPOINT|GOOGLE_BASE_URL")
+"""Variables that name another server than the service's own."""
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gcs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
+    "azure": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    "http": f"{USERNAME} and {PASSWORD}",
+}
+
+_HERE = re.compile(r"localhost|::1|127(\.\d+){3}")
+_NO_UPLOADS = re.compile(r"status code: (405|501)\b")
+_LOST_RACE = re.compile(r"\bMKCOL\b")
+_DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 
 
 class RemoteError(Exception):
     """The shared store cannot be used: it is down, slow, forbidden, or not set up."""
 
 
+class RefusedError(RemoteError):
+    """The shared store takes nothing from us; reading is another matter."""
+
+
 class Remote:
     """A store on a server."""
 
     def __init__(
-        self, url: str, *, options: Mapping[str, str], ca_bundle: Path | None = None
+        self,
+        url: str,
+        *,
+        options: Mapping[str, str],
+        environ: Mapping[str, str],
+        ca_bundle: Path | None = None,
     ) -> None:
         """Open it; nothing is sent yet.
 
         Args:
-            url: ``s3://bucket/prefix``, ``gs://…``, ``az://account/container/…``, ``https://…``.
+            url: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``,
+                ``abfss://container@account.dfs.core.windows.net/prefix``, ``https://host/prefix``.
             options: of the service, as obstore names them (``endpoint``, ``region``). Credentials
                 come from the environment, as every client of the service takes them.
+            environ: the environment of this process, which obstore reads as well.
             ca_bundle: PEM file of certificate authorities that are trusted beside the usual ones.
 
         Raises:
@@ -65,34 +97,64 @@ class Remote:
             ) from None
         self._obstore = obstore
         self._errors = (obstore.exceptions.BaseError, OSError, ValueError)
+        self._forbidden = (
+            obstore.exceptions.PermissionDeniedError,
+            obstore.exceptions.UnauthenticatedError,
+        )
+        self._damaged: set[Digest] = set()
         open_url: Any = obstore.store.from_url  # its overloads tell the services apart
-        plain = _is_plain(url) or any(_is_plain(each) for each in options.values())
-        client: dict[str, Any] = {
-            "connect_timeout": CONNECT,
-            "timeout": TRANSFER,
-            "allow_http": plain,
-        }
         retries: dict[str, Any] = {"max_retries": RETRIES, "retry_timeout": RETRY_FOR}
         try:
+            self._kind = obstore.parse_scheme(url)
+            root, self._below = _halves(url) if self._kind == "http" else (url, "")
+            client = self._client(url, options, environ)
             if ca_bundle is not None:
                 client["root_certificate"] = ca_bundle.read_bytes()
             self._store = open_url(
-                url,
+                root,
                 **({"config": dict(options)} if options else {}),
                 client_options=client,
                 retry_config=retries,
             )
+        except obstore.exceptions.UnknownConfigurationKeyError as error:
+            raise RemoteError(f"store.options: {error}") from None  # a name, no credential
         except self._errors as error:
             raise RemoteError(said(error)) from None
 
-    def record(self, address: Digest) -> Record | None:
-        """Return a record; None where there is none, or one that is not whole.
+    def _client(
+        self, url: str, options: Mapping[str, str], environ: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return how requests are made."""
+        servers = (url, *options.values(), *_endpoints(environ))
+        client: dict[str, Any] = {
+            "connect_timeout": CONNECT,
+            "timeout": TRANSFER,
+            "allow_http": any(map(_is_plain, servers)),
+        }
+        if self._kind == "http":
+            if options:
+                raise RemoteError(
+                    f"a web server has no options ({', '.join(options)}): remove store.options, "
+                    "or name the service (s3://, gs://, az://)"
+                )
+            client["default_headers"] = _login(url, environ)
+        return client
+
+    def record(self, address: Digest) -> tuple[Record | None, bool]:
+        """Return a record, and whether what lies there is damaged.
 
         Raises:
-            RemoteError: the server cannot be asked.
+            RemoteError: the server cannot be asked, or stops half-way.
         """
-        data = self._get(_action(address))
-        return None if data is None else unpack(bytes(data.bytes()), address)
+        found = self._get(_action(address))
+        if found is None:
+            return None, False
+        try:
+            data = bytes(found.bytes())
+        except self._errors as error:
+            raise self._error(error) from None
+        record = unpack(data, address)
+        return record, record is None
 
     def download(self, blob: Blob, destination: Path) -> bool:
         """Write a blob to a file; False where there is none, or other bytes than it should have.
@@ -110,50 +172,83 @@ class Remote:
             while (chunk := self._next(chunks)) is not None:
                 digest.update(chunk)
                 stream.write(chunk)
-        return digest.hexdigest() == blob.sha256
+        whole = digest.hexdigest() == blob.sha256
+        if not whole:
+            self._damaged.add(blob.sha256)
+        return whole
 
     def upload(self, blob: Blob, source: Path) -> None:
-        """Store a blob, unless it is there already; raises RemoteError."""
+        """Store a blob, unless it is there already; raises RemoteError, RefusedError."""
         name = _blob(blob.sha256)
-        try:
-            if self._obstore.head(self._store, name)["size"] == blob.size:
-                return
-        except FileNotFoundError:
-            pass
-        except self._errors as error:
-            raise RemoteError(said(error)) from None
+        # What has the right size and the wrong bytes was read before it is written again.
+        if blob.sha256 not in self._damaged and self._size(name) == blob.size:
+            return
         self._put(name, source)
 
     def put_record(self, record: Record) -> None:
-        """Store a record, its blobs first; raises RemoteError."""
+        """Store a record, its blobs first; raises RemoteError, RefusedError."""
         self._put(_action(record.address), pack(record))
 
-    def _get(self, name: str) -> Any:
+    def _size(self, name: str) -> int | None:
         try:
-            return self._obstore.get(self._store, name)
+            return int(self._obstore.head(self._store, self._below + name)["size"])
         except FileNotFoundError:
             return None
         except self._errors as error:
-            raise RemoteError(said(error)) from None
+            raise self._error(error) from None
+
+    def _get(self, name: str) -> Any:
+        try:
+            return self._obstore.get(self._store, self._below + name)
+        except FileNotFoundError:
+            return None
+        except self._errors as error:
+            raise self._error(error) from None
 
     def _next(self, chunks: Any) -> Any:
         try:
             return next(chunks, None)
         except self._errors as error:
-            raise RemoteError(said(error)) from None
+            raise self._error(error) from None
 
     def _put(self, name: str, content: Path | bytes) -> None:
-        try:
-            self._obstore.put(self._store, name, content)
-        except self._errors as error:
-            raise RemoteError(said(error)) from None
+        place = self._below + name
+        # HTTP knows no upload in parts.
+        in_parts = False if self._kind == "http" else None
+        # Other writers make directories that we are about to make: each time one more is there.
+        for left in reversed(range(place.count("/") + 1)):
+            try:
+                self._obstore.put(self._store, place, content, use_multipart=in_parts)
+            except self._errors as error:
+                if left and _LOST_RACE.search(str(error)):
+                    continue
+                raise self._refusal(error) from None
+            return
+
+    def _refusal(self, error: Exception) -> RemoteError:
+        """Return what a failed upload means."""
+        refused = _NO_UPLOADS.search(str(error))
+        if self._kind == "http" and refused is not None:
+            return RefusedError(
+                f"the server takes no uploads (it answers PUT with {refused[1]}): "
+                "let it speak WebDAV, or set store.read-only"
+            )
+        told = self._error(error)
+        return RefusedError(*told.args) if isinstance(error, self._forbidden) else told
+
+    def _error(self, error: Exception) -> RemoteError:
+        """Return what went wrong in one line, and what credentials are taken from if they did."""
+        if not isinstance(error, self._forbidden):
+            return RemoteError(said(error))
+        names = _CREDENTIALS.get(self._kind, "the environment")
+        return RemoteError(f"{said(error)} (credentials come from {names})")
 
 
 def said(error: Exception) -> str:
     """Return what a library says of an error, in one line, without what may be a credential."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    return _SECRETS.sub(_hidden, text)[:300]
+    return _SECRETS.sub(_hidden, _DIGEST.sub(r"\1…", text))[:300]
 
 
 def shown(url: str) -> str:
@@ -163,6 +258,34 @@ def shown(url: str) -> str:
 
 def _hidden(match: re.Match[str]) -> str:
     return f"{match[1]}***" if match[1] else "//***@"
+
+
+def _endpoints(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(value for name, value in environ.items() if _ENDPOINTS.fullmatch(name))
+
+
+def _halves(url: str) -> tuple[str, str]:
+    """Return a server and what all names on it begin with.
+
+    obstore makes directories below the address it was given, but not those of the address itself.
+    """
+    parts = urlsplit(url)
+    prefix = unquote(parts.path).strip("/")
+    return urlunsplit(parts._replace(path="")), f"{prefix}/" if prefix else ""
+
+
+def _login(url: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the header that logs in to an HTTP server (RFC 7617), if there is a password.
+
+    Raises:
+        RemoteError: everybody on the way could read it.
+    """
+    user, password = environ.get(USERNAME, ""), environ.get(PASSWORD, "")
+    if not password:
+        return {}
+    if _is_plain(url) and not _HERE.fullmatch(urlsplit(url).hostname or ""):
+        raise RemoteError(f"{PASSWORD} could be read by everybody on the way: use https://")
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _is_plain(url: str) -> bool:

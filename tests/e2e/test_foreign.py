@@ -83,6 +83,17 @@ def exported(folder: Path, result: dict[str, Any]) -> dict[str, set[tuple[str, s
     return found
 
 
+def described(folder: Path, result: dict[str, Any]) -> dict[str, str]:
+    """Member -> its text, of what says what is in a wheel, and what built it."""
+    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
+        texts = {
+            re.sub(r"\+\w+", "", each): re.sub(r"\+\w+", "", archive.read(each).decode())
+            for each in archive.namelist()
+            if each.endswith(("/METADATA", "/WHEEL", "/top_level.txt"))
+        }
+        return {**texts, "names": re.sub(r"\+\w+", "", "\n".join(sorted(archive.namelist())))}
+
+
 def log_of(folder: Path, target: str) -> str:
     return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
 
@@ -159,6 +170,8 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
     assert fast["compiled"]["emulation"] == "accelerated", fast["compiled"]
     assert fast["compiled"]["native"] == 4, "two compilations and two links"
     assert fast["compiled"]["emulated"] == 0
+    assert fast["compiled"]["installer"].startswith("native uv ")
+    assert full["compiled"]["installer"] == ""
     assert fast["wheel"]["observed_tag"] == full["wheel"]["observed_tag"]
     before, now = modules(tmp_path, full), modules(tmp_path, fast)
     assert before.keys() == now.keys()
@@ -171,8 +184,11 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
         assert not info.rpath
         assert not info.runpath
     assert exported(tmp_path, fast) == exported(tmp_path, full)
+    assert described(tmp_path, fast) == described(tmp_path, full)
     log = log_of(tmp_path, "cp311-manylinux_aarch64-accelerated")
     assert "emulation accelerated: compiled by native g++-" in log
+    assert "installed by native uv " in log
+    assert "+ uv build --python=/opt/python/cp311-cp311/bin/python /project --wheel" in log
     assert "importing cxx_part" in log
     with zipfile.ZipFile(tmp_path / "dist" / fast["wheel"]["filename"]) as archive:
         assert not [each for each in archive.namelist() if b"orchestrator-" in archive.read(each)]
@@ -316,6 +332,7 @@ def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_ima
     assert result["backend"] == "direct"
     assert result["compiled"]["emulation"] == "accelerated", result["compiled"]
     assert result["compiled"]["native"] > 0
+    assert "Using external uv from /opt/orchestrator-native/" in log
     assert "CAUGHT thrown1 thrown2" in log
     assert "PASSED thrown" in log
     plain = re.search(r"PLAIN (.*)", log)

@@ -130,7 +130,23 @@ def test_what_is_not_its_affair_is_left_to_the_images_own_compiler(
     said = call("cc", *arguments)
 
     assert said.stdout == f"own {' '.join(arguments)}\n"
-    assert (tmp_path / "log").read_text() == "own\n"
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "own"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who"),
+    [
+        (("-c", "-D__CUDACC__", "a.c"), "CUDA"),
+        (("a.a1-cgu.0.rcgu.o",), "Rust"),
+        (("-c", "a.f90"), "Fortran"),
+        (("a.o", "-lgfortran"), "Fortran"),
+    ],
+)
+def test_the_log_names_other_languages_whose_compilers_call_it(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], who: str
+) -> None:
+    call("cc", *arguments)
+    assert (tmp_path / "log").read_text().splitlines()[0] == who
 
 
 def test_errors_are_those_of_the_compiler(call: Call, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_zizmor_finds_nothing_and_what_it_ignores_has_a_reason(
         for line in each.read_text().splitlines()
         if "zizmor: ignore" in line
     ]
-    assert len(ignored) == 3
+    assert len(ignored) == 4
     for line in ignored:
         assert len(line.partition("]")[2].split()) > 3, line
     (tmp_path / "bad.yml").write_text(BAD)

@@ -324,7 +324,7 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
     assert found.before_build == EVERYTHING.before_build
     assert found.test_command == EVERYTHING.test_command
     assert tuple(found.test_requires) == EVERYTHING.test_requires
-    assert found.repair_command.startswith("python /opt/orchestrator/repair.py --site-packages=")
+    assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --site-")
     assert found.repair_command.endswith(" {wheel} {dest_dir}")
     assert shlex.split(found.config_settings) == [
         *("cmake.define.A=x y", "b='quoted'", "c=a=b"),
@@ -437,12 +437,12 @@ def test_repair() -> None:
 
     assert repair("none", "cuda") == ""
     assert repair("auditwheel") == (
-        "python /opt/orchestrator/repair.py --site-packages=/opt/orchestrator/site-packages "
+        "python -I -S /opt/orchestrator/repair.py --site-packages=/opt/orchestrator/site-packages "
         "--patchelf=/opt/orchestrator/patchelf --refused=fail {wheel} {dest_dir}"
     )
     assert repair("mine {wheel} {dest_dir}") == "mine {wheel} {dest_dir}"
     words = shlex.split(repair("auditwheel", "libfoo.so*", "torch", "it's.so*"))
-    assert words[4:6] == ["--refused=fail", "--exclude=libfoo.so*"]
+    assert words[6:8] == ["--refused=fail", "--exclude=libfoo.so*"]
     assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
     assert "--exclude=libtorch.so*" in words
     kept = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 from rich.console import Console
 
@@ -38,6 +39,7 @@ from orchestrator.models import (
 from orchestrator.report import json as documents
 from orchestrator.report import results as results_file
 from orchestrator.report import summary
+from orchestrator.report.documents import json_schema
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -558,6 +560,60 @@ def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli
     assert keys(cli)[IDS[3]] in rows["key"]
     assert "--only cp312-manylinux_x86_64" in said.out
     assert "CIBW_ENVIRONMENT" in said.out
+
+
+FOREIGN = """
+[project]
+source = "src"
+[axes]
+python = ["cp312"]
+arch = ["{arch}"]
+[build]
+{build}
+"""
+
+
+def told(cli: Cli, arch: str, build: str) -> dict[str, str]:
+    """What `explain` says of compilers, and of what build systems are told."""
+    cli.write(FOREIGN.format(arch=arch, build=build))
+    said = cli("explain", "--json", f"cp312-manylinux_{arch}")
+    assert said.code == 0, said
+    document = json.loads(said.out)
+    jsonschema.validate(document, json_schema("explain"))
+    return {each["what"]: each["value"] for each in document["rows"]}
+
+
+@pytest.fixture
+def on_x86_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+def test_explain_says_what_a_cross_build_tells_build_systems(cli: Cli, on_x86_64: None) -> None:
+    rows = told(cli, "riscv64", 'emulation = "cross"')
+
+    assert rows["compiler"] == "zig, glibc 2.27"
+    assert rows["CC"] == "riscv64-linux-gnu-gcc"
+    assert rows["CMAKE_TOOLCHAIN_FILE"] == "SCRATCH/toolchain.cmake"
+    assert rows["_PYTHON_HOST_PLATFORM"] == "linux-riscv64"
+    table = cli("explain", "cp312-manylinux_riscv64").out
+    assert "zig cc -target riscv64-linux-gnu.2.27" in table
+    assert 'set(CMAKE_SYSTEM_PROCESSOR "riscv64")' in table
+    assert "cpu_family = 'riscv64'" in table
+
+
+def test_explain_says_where_an_emulated_build_finds_native_compilers(
+    cli: Cli, on_x86_64: None
+) -> None:
+    rows = told(cli, "aarch64", "")
+    assert "/opt/orchestrator-native/bin comes first: cc, gcc, c++, g++" in rows["PATH"]
+    assert "told nothing" in rows["CMake, Meson"]
+    for arch, build in (("aarch64", 'emulation = "full"'), ("x86_64", "")):
+        assert not {"PATH", "CC"} & told(cli, arch, build).keys()
+    assert told(cli, "x86_64", 'baseline = "2.17"')["CC"] == "x86_64-linux-gnu-gcc"
+
+
+def test_explain_has_json_or_says_why_something_is_built(cli: Cli) -> None:
+    check_refused(cli("explain", "--json", "--why-rebuild", IDS[0]), ExitCode.CONFIG, "has no JSON")
 
 
 # verify and inspect

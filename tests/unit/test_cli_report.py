@@ -110,7 +110,9 @@ def test_a_report_is_there_whole_or_as_before(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["dist", "r.html"]
 
 
-@pytest.mark.parametrize("name", ["plan", "inspect", "verify", "results", "doctor", "publish"])
+@pytest.mark.parametrize(
+    "name", ["plan", "inspect", "verify", "results", "doctor", "explain", "publish"]
+)
 def test_schema_prints_each_document_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == ExitCode.OK
     assert json.loads(capsys.readouterr().out) == json_schema(name)

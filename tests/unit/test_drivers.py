@@ -17,8 +17,11 @@ from tests.conftest import lacking
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHOW = ("/usr/bin/printf", "%s\\n")
-"""Stands in for zig: says what it was called with, a line for each argument."""
+SCRIPT = r"""printf '%s\n' "$@"; for each; do case $each in """
+SCRIPT += '-Wl,--version-script,/proc/*) cat "${each##*,}";; esac; done'
+SHOW = ("/bin/sh", "-c", SCRIPT, "sh")
+"""Stands in for zig: says what it was called with, a line for each argument, and the version
+script that was made for it."""
 
 PLACES = ZigPlaces(root=Path("/zig"), cache=Path("/cache"), scratch=Path("/scratch"))
 
@@ -87,6 +90,8 @@ def passed(said: subprocess.CompletedProcess[str]) -> list[str]:
         ("-flto=auto -fuse-linker-plugin -ffat-lto-objects", "-flto -ffat-lto-objects"),
         ("-flto=4 -flto=thin", "-flto -flto=thin"),
         ("-fno-gnu-unique -specs=/x -fcf-protection=full -mtune=native", ""),
+        ("-Wl,--dynamic-list=x.list -Wl,-z,now", "-Wl,--export-dynamic -Wl,-z,now"),
+        ("-shared -Wl,--dynamic-list-data -Wl,-z,now", "-shared -Wl,-z,now"),
         ("-march=armv8-a", "-mcpu=generic"),
         ("-march=armv8.2-a+fp16+dotprod+nocrc", "-mcpu=generic+v8_2a+fullfp16+dotprod-crc"),
         ("-mcpu=neoverse-n1+crypto", "-mcpu=neoverse_n1+crypto"),
@@ -134,6 +139,58 @@ def test_what_cannot_work_is_refused_with_a_reason(
     call: Callable[..., subprocess.CompletedProcess[str]], given: str, why: str
 ) -> None:
     said = call(given, "-c", "x.c")
+    assert said.returncode == 1
+    assert why in said.stderr
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> None:
+    """An object, and an archive that defines one of its functions too."""
+    for name in ("own", "part"):
+        both = "__attribute__((weak)) int both(void) { return 1; }"
+        (tmp_path / f"{name}.c").write_text(f"int {name}(void) {{ return 1; }}\n{both}\n")
+        subprocess.run(["cc", "-c", f"{name}.c"], cwd=tmp_path, check=True)
+    subprocess.run(["ar", "rcs", "libpart.a", "part.o"], cwd=tmp_path, check=True)
+    (tmp_path / "none.map").write_text("{ global: PyInit_*; /* part */ local: *; };\n")
+    (tmp_path / "open.map").write_text("V1 { global: own; };\n")
+    (tmp_path / "part.map").write_text("{global:own;part;local:*;};\n")
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize(
+    ("given", "hidden"),
+    [
+        ("-shared own.o libpart.a -Wl,--exclude-libs,ALL", ['"part";']),
+        ("-shared own.o -Wl,--exclude-libs=liba.a:libpart.a -L. -lpart", ['"part";']),
+        ("-shared -Wl,--exclude-libs,ALL own.o -Wl,-Bstatic -L . -l part", ['"part";']),
+        ("-shared own.o -L. -l:libpart.a -Wl,--exclude-libs,libother.a", []),
+        ("-shared own.o -lnone -Wl,--exclude-libs,ALL", []),
+        ("-shared own.o libpart.a -Wl,--exclude-libs,ALL -Wl,--version-script=none.map", []),
+    ],
+)
+def test_what_an_archive_defines_is_not_exported_where_that_is_asked_for(
+    call: Callable[..., subprocess.CompletedProcess[str]], given: str, hidden: list[str]
+) -> None:
+    said = passed(call(*given.split()))
+    assert [each for each in said if each.startswith('"')] == hidden
+    assert ("-Wl,--undefined-version" in said) is bool(hidden)
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("-Wl,--exclude-libs,ALL -Wl,--version-script=open.map", "open.map: says what is exported"),
+        ("-Wl,--exclude-libs,ALL -Wl,--version-script=part.map", "part.map: says what is exported"),
+        ("-Wl,--dynamic-list=names.list", "what of a library may be replaced"),
+        ("-Wl,--exclude-libs,ALL own.c.a", "own.c.a: has no index of its symbols"),
+    ],
+)
+def test_what_would_export_other_symbols_is_refused(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, given: str, why: str
+) -> None:
+    (tmp_path / "own.c.a").write_text("int own(void);\n" * 9)
+    said = call("-shared", "own.o", "libpart.a", *given.split())
     assert said.returncode == 1
     assert why in said.stderr
 

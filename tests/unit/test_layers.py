@@ -60,8 +60,8 @@ READS = {"open", "read_text", "read_bytes", "getenv", "today", "now", "utcnow"}
 PROGRAMS = {
     f"builders.scripts.{name}"
     for name in (
-        *("cibw_options", "cross_build", "cross_python", "fetch_sdist", "import_wheel", "repair"),
-        *("scm_version", "seed_venv"),
+        *("cibw_options", "cross_build", "cross_python", "cross_uname", "fetch_sdist"),
+        *("import_wheel", "repair", "scm_version", "seed_venv"),
     )
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
@@ -72,6 +72,8 @@ OPENS_ZIP = {
     "builders.source",
     # Run where orchestrator is not installed.
     "builders.scripts.import_wheel",
+    # Run where orchestrator is not installed, and emulated: what auditwheel finds out takes long.
+    "builders.scripts.repair",
 }
 
 SPEAKERS = ("cli", "nox", "__main__", *PROGRAMS)

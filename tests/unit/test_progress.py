@@ -253,6 +253,27 @@ def test_quiet_tells_only_what_fails(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
+def test_much_that_comes_from_the_store_takes_one_line(
+    kind: type[PlainProgress | LiveProgress],
+) -> None:
+    where, kept = console(), books(total=25)
+    many = [result(TargetId(f"cp312-manylinux_x86_64-{n}")) for n in range(21)]
+    bad = result(B, Status.FAILED)
+    kind(where, kept).recalled([*many[:20], bad, many[20]])
+    assert said(where).splitlines() == [
+        "[21/25] 21 targets came from the store",
+        *([f"{B}: [22/25] failed  build: it did not build (1:15)"] * (kind is PlainProgress)),
+        *([f"{B}: failed  build: it did not build (1:15)"] * (kind is LiveProgress)),
+    ]
+    assert kept.view().counts[Status.OK] == 21
+
+    few = console()
+    kind(few, books(total=20)).recalled(many[:20])
+    assert len(said(few).splitlines()) == 20
+    assert said(few).startswith(f"{many[0].target_id}: ")
+
+
 def test_what_threads_say_does_not_mix(tmp_path: Path) -> None:
     logs = {}
     for number in range(8):

@@ -6,10 +6,13 @@ it, and of tools that are not what they should be.
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import auditwheel  # type: ignore[import-untyped]
 import pytest
@@ -17,6 +20,9 @@ import pytest
 from orchestrator.builders.cibuildwheel import REPAIR_SCRIPT, REPAIRS, repair_verdict
 from orchestrator.models import Arch
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SITE = Path(auditwheel.__file__).parents[1]
 EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
@@ -209,3 +215,45 @@ def test_the_images_own_auditwheel_where_the_locked_one_does_not_run(
     assert (code, verdict) == (0, "")
     (name,) = script.made
     assert "manylinux" in name
+
+
+@pytest.fixture
+def policy_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The policy that the script finds for a wheel of aarch64, as a Python of aarch64 finds it."""
+    module = runpy.run_path(str(REPAIR_SCRIPT))
+    python = tmp_path / "python"
+    python.write_bytes(make_elf(ElfSpec(arch=Arch.AARCH64)))
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    def found(purelib: str = "false", **changes: Any) -> str:
+        elf = make_elf(ElfSpec(**{"arch": Arch.AARCH64, **changes}))
+        text = f"Wheel-Version: 1.0\nRoot-Is-Purelib: {purelib}\n"
+        path = tmp_path / "demo-1.0-cp312-cp312-linux_aarch64.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(EXTENSION, elf)
+            archive.writestr("demo-1.0.dist-info/WHEEL", text)
+        return str(module["allowing"](path, SITE))
+
+    return found
+
+
+def test_a_wheel_that_needs_nothing_is_known_without_auditwheel_where_it_would_be_emulated(
+    policy_of: Callable[..., str],
+) -> None:
+    loader = "ld-linux-aarch64.so.1"
+    old = {"libc.so.6": {"GLIBC_2.17": ("malloc",)}, loader: {"GLIBC_2.17": ("__tls_get_addr",)}}
+    new = {"libc.so.6": {"GLIBC_2.34": ("a",)}, "libstdc++.so.6": {"GLIBCXX_3.4.29": ("b",)}}
+    assert policy_of(versions=old) == "manylinux_2_17_aarch64"
+    assert policy_of(versions=new) == "manylinux_2_34_aarch64"
+    assert policy_of(arch=Arch.RISCV64, versions=old) == "", "not what runs here"
+    assert policy_of(needed=("libgone.so.1",)) == ""
+    assert policy_of(needed=("libz.so.1",)) == "", "auditwheel looks which symbols"
+    assert policy_of(versions=TOO_NEW) == ""
+    assert policy_of(rpath="$ORIGIN/../lib") == ""
+    assert policy_of("true") == ""
+
+
+def test_on_x86_auditwheel_looks_at_more_than_names(policy_of: Callable[..., str]) -> None:
+    x86 = make_elf(ElfSpec(arch=Arch.X86_64))
+    Path(sys.executable).write_bytes(x86)
+    assert policy_of(arch=Arch.X86_64) == ""

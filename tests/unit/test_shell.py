@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,27 @@ def test_no_value_stands_in_a_list_of_processes(script: Path) -> None:
 
     assert "sh -c" in said
     assert "hunter2" not in said
+
+
+def test_files_are_listed_as_cibuildwheels_own_python_would(script: Path, tmp_path: Path) -> None:
+    names = ("b-1.0+cu126-cp39-cp39-linux_aarch64.whl", "a-1!2.0-cp39-abi3-linux_aarch64.whl")
+    for folder, extra in (("plain", ""), ("odd", "c d.whl"), ("none", "")):
+        (tmp_path / folder).mkdir()
+        for name in (*names, extra) if folder != "none" else ():
+            (tmp_path / folder / (name or "no-wheel.txt")).touch()
+    python = "/opt/python/cp39-cp39/bin/python"
+
+    def asked(folder: str) -> str:
+        pattern = f"{tmp_path}/{folder}/*.whl"
+        text = f"import sys, json, glob; json.dump(glob.glob({pattern!r}), sys.stdout)"
+        return sent(script, f"(\n env {python} -c {shlex.quote(text)}\n printf '%04d' $?\n)\n")
+
+    listed, _, code = asked("plain").rpartition("]")
+    assert code == "0000"
+    assert sorted(json.loads(f"{listed}]")) == sorted(f"{tmp_path}/plain/{name}" for name in names)
+    assert asked("none") == "[]0000"
+    assert python in asked("odd"), "no such Python here, and it was to be asked"
+    assert "nothing" in sent(script, f"env {python} -c 'print(1)' || echo nothing\n")
 
 
 def test_the_time_of_all_that_ran_is_told_when_it_ends(script: Path, tmp_path: Path) -> None:

@@ -91,3 +91,16 @@ def test_what_other_projects_or_devices_lack_is_no_fault(
     said = smoked(tmp_path, {"demo/__init__.py": code, f"demo/real{SUFFIX}": module})
 
     assert said.returncode == 0, said.stdout
+
+
+def test_a_module_is_loaded_though_its_package_lacks_another_project(tmp_path: Path) -> None:
+    files: dict[str, bytes | Path] = {
+        "demo/__init__.py": b"import not_installed_here\n",
+        f"demo/bad{SUFFIX}": b"\x7fELF of another machine",
+    }
+
+    said = smoked(tmp_path, files)
+
+    assert said.returncode == 1
+    assert "loaded, not initialized: not_installed_here is not installed" in said.stdout
+    assert "cannot import demo.bad: " in said.stdout

@@ -21,7 +21,9 @@
  *     library /usr/lib          directory searched for -l:FILE and by -print-file-name
  *     answer -dumpmachine aarch64-linux-gnu      print that, and do nothing else
  *
- *     log /path                 gets a line for each call: `native`, or `own`
+ *     log /path                 gets a line for each call: `native`, or `own`; and one for a call
+ *                               by another compiler, which no driver stands for: `Rust`, `CUDA`,
+ *                               `Fortran`
  *
  * In gcc's mode also:
  *
@@ -213,8 +215,47 @@ static void add_all(List *list, const List *more)
     for (size i = 0; i < more->n; i++) add(list, more->at[i]);
 }
 
-/* The contents of a file; 0 where it cannot be read. */
-static char *contents(const char *path)
+typedef struct {
+    const char **at;
+    size n, room;
+} Set;
+
+/* Where a text is in a set, or would be. */
+static const char **place(const Set *set, const char *text)
+{
+    size hash = 5381;
+    for (const char *p = text; *p; p++) hash = hash * 33 ^ (byte)*p;
+    for (;; hash++) {
+        const char **at = set->at + (hash & (set->room - 1));
+        if (!*at || same(*at, text)) return at;
+    }
+}
+static int has(const Set *set, const char *text) { return set->n && *place(set, text) != 0; }
+static void put(Set *set, const char *text)
+{
+    if (set->n * 2 >= set->room) {
+        Set larger = {0, set->n, set->room ? set->room * 2 : 1024};
+        larger.at = take(larger.room * sizeof *larger.at);
+        memset(larger.at, 0, larger.room * sizeof *larger.at);
+        for (size i = 0; i < set->room; i++)
+            if (set->at[i]) *place(&larger, set->at[i]) = set->at[i];
+        *set = larger;
+    }
+    const char **at = place(set, text);
+    set->n += !*at;
+    *at = text;
+}
+
+/* A number in a file, of the byte order that the file has. */
+static size number(const byte *at, int width, int big)
+{
+    size n = 0;
+    for (int i = 0; i < width; i++) n |= (size)at[i] << 8 * (big ? width - 1 - i : i);
+    return n;
+}
+
+/* The contents of a file, and how much that is; 0 where it cannot be read. */
+static char *contents_of(const char *path, size *length)
 {
     long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
     if (fd < 0) return 0;
@@ -233,7 +274,13 @@ static char *contents(const char *path)
         }
     }
     text[n] = 0;
+    *length = n;
     return text;
+}
+static char *contents(const char *path)
+{
+    size n;
+    return contents_of(path, &n);
 }
 static int exists(const char *path)
 {
@@ -366,7 +413,11 @@ typedef struct {
     int static_now, as_needed, whole;
     int saved[16][3], depth;
     const char *language;  /* of -x */
-    int links, openmp;
+    int links, shared, openmp;
+    List objects, archives; /* what is linked, by path */
+    List libraries;         /* ... and by -l, a letter in front: `s` where only archives count */
+    List excluded;          /* --exclude-libs */
+    const char *versions;   /* --version-script */
 } Command;
 
 static int links_something(const List *in)
@@ -375,6 +426,13 @@ static int links_something(const List *in)
     for (size i = 0; i < in->n; i++)
         if (is_in(in->at[i], no_link)) return 0;
     return 1;
+}
+
+static int mentions_option(const List *in, const char *option)
+{
+    for (size i = 0; i < in->n; i++)
+        if (same(in->at[i], option)) return 1;
+    return 0;
 }
 
 static int is_cxx(const char *file)
@@ -406,6 +464,15 @@ static void linker_option(Command *c, const char *option, const char *value)
     add(&c->out, value ? join(join(join("-Wl,", option), ","), value) : join("-Wl,", option));
 }
 
+/* `liba.a:libb.a`; also with commas, where the shell's -Wl left them. */
+static void add_split(List *list, const char *names)
+{
+    for (const char *end = names; names && *names; names = *end ? ++end : end) {
+        for (end = names; *end && *end != ':' && *end != ','; end++) {}
+        add(list, copy(names, (size)(end - names)));
+    }
+}
+
 static void save_state(Command *c)
 {
     if (c->depth < 16) {
@@ -430,9 +497,8 @@ static void linker_pair(Command *c, const char *name, const char *option, const 
 {
     /* They change speed, size, or what the linker prints; never what a program does that links. */
     static const char *const dropped[] = {
-        "Bsymbolic-functions", "exclude-libs", "copy-dt-needed-entries", "no-copy-dt-needed-entries",
-        "warn-common", "Map", "print-map", "M", "rpath-link", "dynamic-list", "dynamic-list-data",
-        "dynamic-list-cpp-new", "icf", "demangle", "no-demangle", "discard-locals", "X",
+        "Bsymbolic-functions", "copy-dt-needed-entries", "no-copy-dt-needed-entries",
+        "warn-common", "Map", "print-map", "M", "rpath-link", "icf", "demangle", "no-demangle", "discard-locals", "X",
         "no-keep-memory", "reduce-memory-overheads", "stats", "trace", "t", "verbose", "no-relax",
         "relax", "plugin", "plugin-opt", "fuse-ld", "cref", "warn-once", "no-warn-mismatch",
         "warn-shared-textrel", "orphan-handling", "no-ld-generated-unwind-info", "split-sections",
@@ -442,7 +508,16 @@ static void linker_pair(Command *c, const char *name, const char *option, const 
         "separate-code", "noseparate-code", "pack-relative-relocs", "nopack-relative-relocs", "text",
         "start-stop-gc", "nostart-stop-gc", "combreloc", "nocombreloc", 0};
     if (is_in(name, dropped)) return;
-    if (same(name, "push-state")) save_state(c);
+    if (same(name, "exclude-libs")) add_split(&c->excluded, value);
+    else if (same(name, "dynamic-list") && c->shared)
+        refuse("--dynamic-list=", value, "zig cannot say what of a library may be replaced from outside; "
+               "a version script says what is exported");
+    else if (after(name, "dynamic-list")) {
+        /* The other lists say of a library only which references bind early; and a program's are
+           what it exports: zig has all of it or nothing, and nothing may be missing. */
+        if (!c->shared) linker_option(c, "--export-dynamic", 0);
+    }
+    else if (same(name, "push-state")) save_state(c);
     else if (same(name, "pop-state")) restore_state(c);
     else if (same(name, "h")) linker_option(c, "-soname", value);
     else if (same(name, "undefined")) linker_option(c, "-u", value);
@@ -455,6 +530,7 @@ static void linker_pair(Command *c, const char *name, const char *option, const 
         if (same(name, "no-as-needed")) c->as_needed = 0;
         if (same(name, "whole-archive")) c->whole = 1;
         if (same(name, "no-whole-archive")) c->whole = 0;
+        if (same(name, "version-script")) c->versions = value;
         linker_option(c, option, value);
     }
 }
@@ -508,10 +584,167 @@ static void library_file(Command *c, const char *name)
             char *path = join(join(places[i]->at[j], "/"), name);
             if (exists(path)) {
                 add(&c->out, path);
+                if (ends(path, ".a")) add(&c->archives, path);
                 return;
             }
         }
     refuse("-l:", name, "no directory that -L names has this file");
+}
+
+/* ---- what is exported, for zig: it hands neither --exclude-libs nor --dynamic-list to its linker */
+
+static const char *last_part(const char *path)
+{
+    for (const char *p = path; *p; p++)
+        if (*p == '/') path = p + 1;
+    return path;
+}
+
+/* A file without a name, and the path that leads to it as long as this program runs. */
+static long nameless(const char *name, char **path)
+{
+    long fd = call(MEMFD, (long)name, 0, 0, 0, 0, 0);
+    if (fd < 0) return fd;
+    char digits[16], *digit = digits + sizeof digits - 1;
+    *digit = 0;
+    for (long n = fd; n || !*digit; n /= 10) *--digit = (char)('0' + n % 10);
+    *path = join("/proc/self/fd/", copy(digit, strlen(digit)));
+    return fd;
+}
+
+/* The archive that -l stands for; 0 where it is a shared library, or zig's own affair. */
+static const char *archive_of(const Command *c, const char *library)
+{
+    static const char *const of_zig[] = {"c", "m", "dl", "rt", "util", "pthread", "resolv", "gcc",
+                                         "gcc_s", "gcc_eh", "stdc++", "c++", "c++abi", "unwind", 0};
+    if (is_in(library + 1, of_zig)) return 0;
+    const List *places[] = {&c->folders, &config.library};
+    for (int i = 0; i < 2; i++)
+        for (size j = 0; j < places[i]->n; j++) {
+            char *path = join(join(places[i]->at[j], "/lib"), library + 1);
+            if (*library != 's' && exists(join(path, ".so"))) return 0;
+            if (exists(join(path, ".a"))) return join(path, ".a");
+        }
+    return 0;
+}
+
+/* What an archive defines for others: its index says so. */
+static void add_symbols(Set *set, const char *path)
+{
+    long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
+    char head[69] = {0};
+    if (fd < 0) return; /* the linker says it */
+    long got = call(READ, fd, (long)head, 68, 0, 0, 0);
+    if (got == 8 && (after(head, "!<arch>\n") || after(head, "!<thin>\n"))) return; /* empty */
+    int width = after(head + 8, "/ ") ? 4 : after(head + 8, "/SYM64/") ? 8 : 0;
+    if (got != 68 || !width || !(after(head, "!<arch>\n") || after(head, "!<thin>\n")))
+        refuse("--exclude-libs: ", path, "has no index of its symbols; ranlib makes one");
+    size length = 0, have = 0;
+    for (const char *p = head + 56; *p >= '0' && *p <= '9'; p++) length = length * 10 + (size)(*p - '0');
+    char *index = take(length + 1);
+    while (have < length && (got = call(READ, fd, (long)(index + have), (long)(length - have), 0, 0, 0)) > 0)
+        have += (size)got;
+    index[have] = 0;
+    size count = have >= (size)width ? number((byte *)index, width, 1) : 0;
+    if (count >= have / (size)width) refuse("--exclude-libs: ", path, "is damaged");
+    for (char *name = index + (size)width * (count + 1); count-- && name < index + have;) {
+        put(set, name);
+        name += strlen(name) + 1;
+    }
+}
+
+/* What an object defines itself; nothing where it is no ELF file (of LTO, for one). */
+static void add_defined(Set *set, const char *path)
+{
+    size n = 0;
+    byte *file = (byte *)contents_of(path, &n);
+    if (!file || n < 64 || number(file, 4, 1) != 0x7f454c46) return;
+    int wide = file[4] == 2, big = file[5] == 2, word = wide ? 8 : 4;
+    size sections = number(file + (wide ? 40 : 32), word, big);
+    size each = number(file + (wide ? 58 : 46), 2, big), count = number(file + (wide ? 60 : 48), 2, big);
+    if (sections > n || each * count > n - sections) return;
+    for (size i = 0; i < count; i++) {
+        byte *head = file + sections + i * each;
+        if (number(head + 4, 4, big) != 2) continue; /* the table of symbols */
+        size at = number(head + (wide ? 24 : 16), word, big), of = number(head + (wide ? 32 : 20), word, big);
+        size link = number(head + (wide ? 40 : 24), 4, big), step = wide ? 24 : 16;
+        if (link >= count || at > n || of > n - at) return;
+        size names = number(file + sections + link * each + (wide ? 24 : 16), word, big);
+        for (byte *symbol = file + at; step <= of; symbol += step, of -= step) {
+            size name = names + number(symbol, 4, big);
+            int bound = symbol[wide ? 4 : 12] >> 4;
+            if (bound && number(symbol + (wide ? 6 : 14), 2, big) && name < n) put(set, (char *)file + name);
+        }
+    }
+}
+
+/* Whether a pattern of a version script may mean one of some symbols. */
+static int may_mean(const char *pattern, const Set *symbols)
+{
+    size n = strlen(pattern) - 1;
+    if (!find(pattern, '*') && !find(pattern, '?') && !find(pattern, '[')) return has(symbols, pattern);
+    if (find(pattern, '?') || find(pattern, '[') || find(pattern, '*') != pattern + n) return 1;
+    char *start = copy(pattern, n);
+    for (size i = 0; i < symbols->room; i++)
+        if (symbols->at[i] && after(symbols->at[i], start)) return 1;
+    return 0;
+}
+
+/* A version script of the project's own: it must not name, nor leave open, what is to be hidden. */
+static void check_versions(const char *path, const Set *hidden)
+{
+    static const char *const blanks = " \t\r\n;{}:\"";
+    static const char *const both = "says what is exported, and so does --exclude-libs; zig takes one";
+    int local = 0, closed = 0;
+    for (const char *text = contents(path); text && *text;) {
+        const char *end = text;
+        if (find(blanks, *text)) {
+            text++;
+        } else if (*text == '#') {
+            while (*text && *text != '\n') text++;
+        } else if (after(text, "/*")) {
+            while (*text && !after(text, "*/")) text++;
+            text += *text ? 2 : 0;
+        } else {
+            while (*end && !find(blanks, *end)) end++;
+            char *word = copy(text, (size)(end - text));
+            text = end;
+            if (same(word, "local") || same(word, "global")) local = *word == 'l';
+            else if (local) closed |= same(word, "*");
+            else if (same(word, "extern") || may_mean(word, hidden)) refuse("", path, both);
+        }
+    }
+    if (!closed) refuse("", path, both);
+}
+
+/* --exclude-libs: what the linker takes from these archives is not exported. */
+static void hide(Command *c)
+{
+    Set hidden = {0}, own = {0};
+    for (size i = 0; i < c->libraries.n; i++) {
+        const char *found = archive_of(c, c->libraries.at[i]);
+        if (found) add(&c->archives, found);
+    }
+    for (size i = 0; i < c->archives.n; i++)
+        for (size j = 0; j < c->excluded.n; j++)
+            if (same(c->excluded.at[j], "ALL") || same(c->excluded.at[j], last_part(c->archives.at[i])))
+                add_symbols(&hidden, c->archives.at[i]);
+    if (!hidden.n) return;
+    if (c->versions) {
+        check_versions(c->versions, &hidden);
+        return;
+    }
+    for (size i = 0; i < c->objects.n; i++) add_defined(&own, c->objects.at[i]);
+    char *path;
+    long fd = nameless("versions", &path);
+    if (fd < 0) refuse("--exclude-libs", "", "the kernel makes no file for what is not exported");
+    say((int)fd, "{ local:\n");
+    for (size i = 0; i < hidden.room; i++)
+        if (hidden.at[i] && !has(&own, hidden.at[i]))
+            say((int)fd, "\""), say((int)fd, hidden.at[i]), say((int)fd, "\";\n");
+    say((int)fd, "};\n");
+    linker_option(c, "--version-script", path);
+    linker_option(c, "--undefined-version", 0); /* not every member is taken */
 }
 
 /* ---- the compiler's options, for zig */
@@ -651,6 +884,9 @@ static void argument(Command *c, const char *text, const char *value)
 {
     const char *rest;
     if (after(text, "-L")) add(&c->folders, value ? value : text + 2);
+    if (*text != '-' && ends(text, ".a")) add(&c->archives, text);
+    if (*text != '-' && (ends(text, ".o") || ends(text, ".lo"))) add(&c->objects, text);
+    if (after(text, "-l")) add(&c->libraries, join(c->static_now ? "s" : "d", value ? value : text + 2));
     if (same(text, "-x")) c->language = value;
     if ((rest = after(text, "-Wl,"))) linker_tokens(c, rest);
     else if (same(text, "-Xlinker")) linker_token(c, value);
@@ -689,6 +925,7 @@ static void check_openmp(const List *in);
 static void translate(Command *c, const List *in, int as_cxx)
 {
     c->links = links_something(in);
+    c->shared = mentions_option(in, "-shared");
     for (size i = 0; i < in->n; i++) {
         char *text = in->at[i];
         char *value = (is_in(text, with_value) || same(text, "-Xlinker")) ? in->at[i + 1] : 0;
@@ -708,6 +945,7 @@ static void translate(Command *c, const List *in, int as_cxx)
     }
     if (c->waiting) refuse("", c->waiting, "its value is missing");
     if (c->links && c->openmp) check_openmp(in);
+    if (c->links && c->excluded.n) hide(c);
 }
 
 /* Whether text that has `left` bytes begins with a word. */
@@ -855,7 +1093,8 @@ static void shorten(List *arguments, size keep)
     size total = 0;
     for (size i = 0; i < arguments->n; i++) total += strlen(arguments->at[i]) + 1 + sizeof(char *);
     if (total < 100000) return;
-    long fd = call(MEMFD, (long)"arguments", 0, 0, 0, 0, 0);
+    char *path;
+    long fd = nameless("arguments", &path);
     if (fd < 0) return;
     for (size i = keep; i < arguments->n; i++) {
         const char *text = arguments->at[i];
@@ -868,11 +1107,8 @@ static void shorten(List *arguments, size keep)
         *end++ = '"', *end++ = '\n';
         write_all((int)fd, quoted, (size)(end - quoted));
     }
-    char digits[16], *digit = digits + sizeof digits - 1;
-    *digit = 0;
-    for (long n = fd; n || !*digit; n /= 10) *--digit = (char)('0' + n % 10);
     arguments->n = keep;
-    add(arguments, join("@/proc/self/fd/", copy(digit, strlen(digit))));
+    add(arguments, join("@", path));
 }
 
 static _Noreturn void become(List *arguments, char **environment)
@@ -901,6 +1137,30 @@ static void note(const char *line)
     if (fd >= 0) say((int)fd, line);
 }
 
+static const char *const fortran[] = {".f", ".F", ".f90", ".F90", ".f95", ".F95", ".f03", ".F03",
+                                      ".f08", ".F08", ".for", ".FOR", ".fpp", ".FPP", ".ftn", 0};
+
+static int ends_with_any(const char *text, const char *const *list)
+{
+    for (; *list; list++)
+        if (ends(text, *list)) return 1;
+    return 0;
+}
+
+/* Other compilers come here for their host code, or to link: then they have run emulated. */
+static void note_others(const List *in)
+{
+    for (size i = 0; i < in->n; i++) {
+        const char *each = in->at[i];
+        const char *who = ends(each, ".rcgu.o") ? "Rust\n" : same(each, "-D__CUDACC__") ? "CUDA\n"
+                        : same(each, "-lgfortran") || (*each != '-' && ends_with_any(each, fortran))
+                            ? "Fortran\n" : 0;
+        if (!who) continue;
+        note(who);
+        return;
+    }
+}
+
 /* Whether the image's own compiler has to say, or do, it. */
 static int is_for_own(const List *in)
 {
@@ -908,9 +1168,8 @@ static int is_for_own(const List *in)
                                         "--target-help", "-fplugin=", 0};
     /* What is this very CPU? Emulated, the image's own compiler finds one that is emulated too. */
     static const char *const native[] = {"-march=native", "-mcpu=native", "-mtune=native", 0};
-    static const char *const other[] = {".f", ".F", ".f90", ".F90", ".f95", ".F95", ".f03", ".F03",
-                                        ".f08", ".F08", ".for", ".FOR", ".fpp", ".FPP", ".ftn", ".d",
-                                        ".go", ".adb", ".ads", ".m", ".mm", ".M", ".mi", ".mii", 0};
+    static const char *const other[] = {".d", ".go", ".adb", ".ads", ".m", ".mm", ".M", ".mi", ".mii",
+                                        0};
     static const char *const known[] = {"c", "c-header", "cpp-output", "c++", "c++-header",
                                         "c++-system-header", "c++-user-header", "c++-cpp-output",
                                         "assembler", "assembler-with-cpp", "none", 0};
@@ -926,8 +1185,7 @@ static int is_for_own(const List *in)
         else if (is_in(each, with_value)) i++;
         else if (*each != '-' || !each[1]) {
             files = 1;
-            for (const char *const *suffix = other; *suffix; suffix++)
-                if (ends(each, *suffix)) return 1;
+            if (ends_with_any(each, other) || ends_with_any(each, fortran)) return 1;
         } else if (after(each, "-l") || after(each, "-Wl,")) files = 1;
     }
     return !files; /* `gcc -v` */
@@ -998,6 +1256,7 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         once.exec = config.exec;
         config = once;
     }
+    if (compiles) note_others(&in);
     if (compiles && !config.zig) as_gcc(&in, given + 1, environment);
     else if (compiles) note("native\n");
     if (!config.exec.n) refuse("no program for ", own_name, "compiler.conf names none");

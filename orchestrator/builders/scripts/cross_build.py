@@ -4,7 +4,8 @@ The hooks alone: what the build needs is installed for this machine, because it 
 
 argv: a JSON file. It says ``source``; ``output``, a directory; ``flags``, what the project's own
 build frontend would be given; ``settings``, further PEP 517 config settings; ``env``, the variables
-of the hooks; ``module``, the file that `sysconfig` finds the target's settings in. Needs `build`.
+of the hook that builds; ``module``, the file that `sysconfig` finds the target's settings in. Needs
+`build`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
+UNAME = Path(__file__).with_name("cross_uname.py")
+
 
 def main() -> int:
     """Build one wheel."""
@@ -48,11 +51,13 @@ def main() -> int:
             builder = ProjectBuilder(source, python_executable=sys.executable, runner=run)
             builder.build("wheel", output, settings)
             return 0
-        with DefaultIsolatedEnv() as env:
+        with DefaultIsolatedEnv(installer=flags.installer) as env:
             put(asked["module"], env.python_executable)
+            here = ProjectBuilder.from_isolated_env(env, source)
+            env.install(here.build_system_requires)
+            # What runs on this machine: a backend may know no CMake for the target's.
+            env.install(here.get_requires_for_build("wheel", settings))
             builder = ProjectBuilder.from_isolated_env(env, source, runner=run)
-            env.install(builder.build_system_requires)
-            env.install(builder.get_requires_for_build("wheel", settings))
             builder.build("wheel", output, settings)
     except (BuildException, BuildBackendException, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n")
@@ -67,6 +72,7 @@ def parsed(flags: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(*setting, dest="settings", action="append", default=[])
     alone = ("-n", "--no-isolation", "--no-build-isolation")
     parser.add_argument(*alone, dest="isolated", action="store_false")
+    parser.add_argument("--installer", choices=("pip", "uv"), default="pip")
     return parser.parse_known_args(flags)[0]
 
 
@@ -85,12 +91,16 @@ def joined(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def put(module: str, python: str) -> None:
-    """Copy the target's settings to where that Python imports from, also with ``-I``."""
+    """Put the target's settings, and its machine's name, where that Python finds them."""
     with tempfile.TemporaryDirectory() as away:
         said = subprocess.run(
             [python, "-I", "-c", PURELIB], text=True, stdout=subprocess.PIPE, check=True, cwd=away
         )
-    shutil.copy(module, said.stdout.strip())
+    place = Path(said.stdout.strip())
+    shutil.copy(module, place)
+    shutil.copy(UNAME, place)
+    # Lines that begin with `import` are executed when Python starts (see `site`).
+    (place / "cross_uname.pth").write_text("import cross_uname\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ network is needed for them.
 argv: a JSON file. It says ``triplet``; ``folder``, which must not exist and gets ``include`` and
 ``lib``; ``headers``, where Python.h is where the interpreter came without; ``tools``, a mapping of
 ``cc``, ``c++`` and ``ar`` to the target's. ``facts.json`` in the folder then says the name of the
-module with the settings (see `sysconfig`) and the suffix of extension modules. Exit 2 with one line
-when this Python cannot be translated. Runs under any Python from 3.8.
+module with the settings (see `sysconfig`), the suffix of extension modules, and the flags of the
+ABI. Exit 2 with one line when this Python cannot be translated. Runs under any Python from 3.8.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> int:
     module = f"_sysconfigdata_{threads}_linux_{triplet}"
     text = f"build_time_vars = {pprint.pformat(settings)}\n"
     (library / f"{module}.py").write_text(text, "utf-8")
-    facts = {"module": module, "suffix": settings["EXT_SUFFIX"]}
+    facts = {"module": module, "suffix": settings["EXT_SUFFIX"], "flags": threads}
     (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
     return 0
 

@@ -9,6 +9,7 @@ stdout: the file's path. Exit 2 with one line on stderr when there is no such sd
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,10 @@ def main() -> int:
             sys.stderr.write(f"the package index has no sdist of {requirement}\n")
             return 2
         path = finder.download(links[0], folder, links[0].hash_option)
+        if (
+            path.parent != folder
+        ):  # a file of a directory that PIP_FIND_LINKS names stays where it is
+            path = Path(shutil.copy(path, folder))
     except (UnpackError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

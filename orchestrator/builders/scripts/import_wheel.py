@@ -1,12 +1,14 @@
 """Run by a container's Python: import every extension module of a wheel. argv: the wheel.
 
-Nothing is installed. What a wheel needs of other projects is not there, so a module that stops for
-want of one has been loaded as far as can be. Anything else that keeps a module from being imported
-ends this with 1; a crash ends it as it likes, and the last line names the module.
+Nothing is installed. What a wheel needs of other projects is not there: a module that stops for
+want of one, or whose package does, is loaded without being initialized. Anything else that keeps a
+module from being imported ends this with 1; a crash ends it as it likes, and the last line names
+the module.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import sys
 import tempfile
@@ -35,9 +37,9 @@ def module_of(path: PurePosixPath) -> str:
     return ".".join(parts) if is_module else ""
 
 
-def unpack(wheel: Path, folder: Path) -> list[str]:
-    """Unpack what is imported; return its extension modules."""
-    modules = []
+def unpack(wheel: Path, folder: Path) -> dict[str, Path]:
+    """Unpack what is imported; return its extension modules, and where each is."""
+    modules = {}
     with zipfile.ZipFile(str(wheel)) as archive:
         for member in archive.namelist():
             place = place_of(member)
@@ -49,17 +51,31 @@ def unpack(wheel: Path, folder: Path) -> list[str]:
             module = module_of(place)
             # libfoo.so beside a module is a library, and has no name that can be imported.
             if module and not place.name.startswith("lib"):
-                modules.append(module)
+                modules[module] = target
     return modules
 
 
-def problem_of(module: str, own: set[str]) -> str:
+def unloadable(path: Path) -> str:
+    """Load a module as a library; return what is wrong with it, empty for nothing."""
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        # What the missing project would have loaded before it.
+        known = ("cannot open shared object file", "undefined symbol")
+        return "" if any(each in str(error) for each in known) else str(error)
+    return ""
+
+
+def problem_of(module: str, path: Path, own: set[str]) -> str:
     """Import a module; return what is wrong with it, empty for nothing."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        return str(error) if missing in own else ""
+        if missing in own:
+            return str(error)
+        sys.stdout.write(f"  loaded, not initialized: {missing} is not installed\n")
+        return unloadable(path)
     except ImportError as error:
         # A library of another project, which would be installed beside it.
         return "" if "cannot open shared object file" in str(error) else str(error)
@@ -67,6 +83,7 @@ def problem_of(module: str, own: set[str]) -> str:
         return f"{type(error).__name__}: {error}"
     except BaseException as error:  # noqa: BLE001 - it runs, and that is what was asked
         sys.stdout.write(f"  {module} says {type(error).__name__}: {error}\n")
+        return unloadable(path)
     return ""
 
 
@@ -77,10 +94,10 @@ def main() -> int:
         sys.path.insert(0, folder)
         own = {each.name.partition(".")[0] for each in Path(folder).iterdir()}
         bad = 0
-        for module in modules:
+        for module, path in modules.items():
             sys.stdout.write(f"importing {module}\n")
             sys.stdout.flush()
-            problem = problem_of(module, own)
+            problem = problem_of(module, path, own)
             if problem:
                 bad = 1
                 sys.stdout.write(f"cannot import {module}: {problem}\n")

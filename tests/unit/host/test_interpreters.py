@@ -20,6 +20,7 @@ from orchestrator.host.interpreters import (
     find,
     headers,
     inspect,
+    known,
     provide,
     with_headers,
     without_own_path,
@@ -127,6 +128,27 @@ def test_real_interpreter_is_found() -> None:
     assert isinstance(it, Interpreter)
     assert it.tag == PythonTag.parse(OWN)
     assert it.path.exists()
+
+
+def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
+    """A run that asks nobody builds with the same linker as the one before."""
+    environ = {"PATH": str(BASE.parent), "HOME": str(tmp_path)}
+    first = find(OWN, environ=environ, cache_dir=tmp_path)
+    assert isinstance(first, Interpreter)
+    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    assert again is not None
+    assert dataclasses.asdict(again) == dataclasses.asdict(first)
+
+    (memory,) = (tmp_path / "interpreters").iterdir()
+    noted = json.loads(memory.read_text())
+    noted["interpreter"]["linker_cxx"] = "x"
+    memory.write_text(json.dumps(noted))
+    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    assert again == dataclasses.replace(first, linker_cxx="x")
+
+    del noted["interpreter"]["linker_cxx"]
+    memory.write_text(json.dumps(noted))
+    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
 
 
 def test_virtual_environment_is_resolved_to_its_base(

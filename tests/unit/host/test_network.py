@@ -171,6 +171,26 @@ def test_indexes_of_uv_reach_containers(home: dict[str, str]) -> None:
     assert HostNetwork.detect(home).index == ()
 
 
+def test_uv_can_be_told_to_look_where_pip_looks(tmp_path: Path, home: dict[str, str]) -> None:
+    environ = home | {
+        "PIP_INDEX_URL": INDEX,
+        "PIP_EXTRA_INDEX_URL": "https://one.corp/simple https://two.corp/simple",
+        "PIP_NO_INDEX": "0",
+        "PIP_FIND_LINKS": f"{tmp_path} https://wheels.corp/",
+        "UV_INDEX": "https://other.corp/simple",
+    }
+    found = HostNetwork.detect(environ)
+    public, private = found.uv_like_pip()
+    assert dict(public) == {"UV_FIND_LINKS": "/opt/orchestrator-links/0,https://wheels.corp/"}
+    assert dict(private) == {
+        "UV_DEFAULT_INDEX": INDEX,
+        "UV_INDEX": "https://one.corp/simple https://two.corp/simple",
+        "UV_NO_INDEX": "0",
+    }
+    assert found.only_pip == ()
+    assert HostNetwork.detect(home | {"PIP_PROXY": "http://p"}).only_pip == ("PIP_PROXY",)
+
+
 def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict[str, str]) -> None:
     config = Path(home["HOME"], ".config", "pip", "pip.conf")
     config.parent.mkdir(parents=True)
@@ -194,6 +214,15 @@ def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict
     assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}) == HostNetwork(
         host_only=(("PIP_CONFIG_FILE", "/dev/null"),)
     )
+
+
+def test_what_only_pip_reads_of_its_files_is_known(tmp_path: Path, home: dict[str, str]) -> None:
+    folder = tmp_path / "home" / ".config" / "pip"
+    folder.mkdir(parents=True)
+    text = "[global]\ntimeout = 9\ncert = /ca.pem\n[install]\nno_binary = x\nconstraint =\n"
+    (folder / "pip.conf").write_text(f"{text}[search]\nindex = y\n")
+    assert HostNetwork.detect(home).only_pip_here == ("no-binary",)
+    assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}).only_pip_here == ()
 
 
 def test_broken_pip_configuration_is_left_to_pip(tmp_path: Path, home: dict[str, str]) -> None:

@@ -1,0 +1,543 @@
+"""Cross builds: each build system hears of the target's machine, and what cannot be is refused.
+
+What comes out is looked at here, byte by byte, and runs in an image of its architecture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.wheel.elf import parse
+from tests.conftest import IMAGES, REPOSITORY, orchestrator, podman, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
+
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+SUITES = {"aarch64": "bookworm", "riscv64": "trixie", "loongarch64": "forky"}
+"""Architecture -> the suite of its baseline image."""
+
+PYTHONS = {"aarch64": "cp311", "riscv64": "cp313", "loongarch64": "cp314"}
+"""Architecture -> the Python of that image."""
+
+LOWEST = {"aarch64": 17, "riscv64": 31, "loongarch64": 36}
+"""Architecture -> the x of its lowest tag, manylinux_2_x: there is a policy for no older glibc."""
+
+PAGES = {"aarch64": 0x10000, "riscv64": 0x1000, "loongarch64": 0x4000}
+"""Architecture -> the largest pages that its kernels are configured with by distributions."""
+
+MATRIX = """\
+[project]
+source = "{source}"
+[axes]
+python = ["{python}"]
+arch = {arch}
+{axes}
+[images]
+{images}
+[engine]
+name = "podman"
+[compiler-cache]
+use = "off"
+[build]
+{build}
+"""
+
+
+def write(  # noqa: PLR0913 - mostly keywords
+    folder: Path,
+    *arches: str,
+    files: dict[str, str] | None = None,
+    source: str = "project",
+    python: str = "cp311",
+    axes: str = "",
+    build: str = 'emulation = "cross"',
+    more: str = "",
+) -> None:
+    """Write project and matrix."""
+    for name, text in (files or {}).items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    images = "\n".join(f'manylinux_{each} = "{IMAGES}:{SUITES[each]}-{each}"' for each in arches)
+    given = {"source": source, "python": python, "axes": axes, "build": build}
+    text = MATRIX.format(arch=json.dumps(arches), images=images, **given)
+    (folder / "matrix.toml").write_text(text + more)
+
+
+def built(folder: Path, *arches: str) -> dict[str, Path]:
+    """Build; return architecture -> wheel, each looked at."""
+    said = orchestrator("build", cwd=folder)
+    assert said.code == 0, said.all
+    found = results(folder / "dist")
+    wheels = {}
+    for arch in arches:
+        (result,) = (each for name, each in found.items() if name.endswith(f"_{arch}"))
+        assert result["compiled"]["emulation"] == "cross"
+        wheels[arch] = folder / "dist" / result["wheel"]["filename"]
+        check(wheels[arch], arch, result, folder)
+    return wheels
+
+
+def check(wheel: Path, arch: str, result: dict[str, Any], folder: Path) -> None:
+    tag = re.fullmatch(rf"manylinux_2_(\d+)_{arch}", result["wheel"]["observed_tag"])
+    assert tag is not None, result["wheel"]["observed_tag"]
+    assert int(tag[1]) <= LOWEST[arch]
+    assert wheel.name.endswith(f"{arch}.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        modules = [each for each in archive.namelist() if ".so" in each]
+        assert modules
+        for each in modules:
+            data = archive.read(each)
+            found = parse(data)
+            # Hard float among it: no tag names any other ABI of these.
+            assert found.arch == arch
+            assert found.align >= PAGES[arch]
+            assert f"-{arch}-linux-gnu.so" in each or ".abi3.so" in each, each
+            assert found.rpath == found.runpath == ()
+            assert not {each for each in found.needed if "stdc++" in each or "python" in each}
+            for path in (str(folder), sys.prefix, "/usr/lib/", "/usr/include", "x86_64"):
+                assert os.fsencode(path) not in data, f"{each} has {path}"
+
+
+def log_of(folder: Path, target: str) -> str:
+    return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
+
+
+def imported(wheel: Path, arch: str) -> str:
+    """Import a wheel in the image of its architecture, as the smoke test does."""
+    script = REPOSITORY / "orchestrator/builders/scripts/import_wheel.py"
+    mounts = (f"--volume={script}:/try.py:ro", f"--volume={wheel}:/{wheel.name}:ro")
+    image = f"{IMAGES}:{SUITES[arch]}-{arch}"
+    argv = ("run", "--rm", "--network=none", *mounts, image, "python3", "-I", "/try.py")
+    said = podman(*argv, f"/{wheel.name}")
+    assert said.code == 0, said.all
+    return said.stdout
+
+
+MODULE = """\
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#if !defined({define})
+#error "the compiler is not for what the build believes to build for"
+#endif
+_Static_assert(sizeof(long) == SIZEOF_LONG && sizeof(void *) == SIZEOF_VOID_P, "pyconfig.h");
+static PyObject *arch(PyObject *self, PyObject *none) {{ return PyUnicode_FromString("{arch}"); }}
+static PyMethodDef methods[] = {{{{"arch", arch, METH_NOARGS, ""}}, {{0}}}};
+static struct PyModuleDef m = {{PyModuleDef_HEAD_INIT, "native", "", -1, methods}};
+PyMODINIT_FUNC PyInit_native(void) {{
+  PyObject *made = PyModule_Create(&m), *said = made ? arch(made, NULL) : NULL;
+  if (!said || PyUnicode_CompareWithASCIIString(said, "{arch}")) return NULL;
+  Py_DECREF(said);
+  return made;
+}}
+"""
+
+SETUPTOOLS = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "native"
+version = "1.0"
+"""
+
+ASKS = {
+    "pyproject.toml": SETUPTOOLS,
+    # Everything that a setup.py asks about the machine it runs on.
+    "setup.py": """\
+import os, platform, struct, subprocess, sys, sysconfig
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+class asking(build_ext):
+    def run(self):
+        arch = sysconfig.get_platform().removeprefix("linux-")
+        assert arch in {"aarch64", "riscv64", "loongarch64"}, arch
+        script = "import platform; print(platform.machine())"
+        child = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
+        said = {platform.machine(), platform.uname().machine, os.uname()[4], child}
+        assert said == {arch}, said
+        assert struct.calcsize("P") == 8 and sys.byteorder == "little"
+        assert sysconfig.get_config_var("MULTIARCH") == f"{arch}-linux-gnu"
+        assert sysconfig.get_config_var("EXT_SUFFIX").endswith(f"-{arch}-linux-gnu.so")
+        (extension,) = self.extensions
+        define = {"riscv64": "__riscv", "loongarch64": "__loongarch64"}[arch]
+        with open("native.c.in") as stream, open("native.c", "w") as made:
+            made.write(stream.read().format(arch=platform.machine(), define=define))
+        super().run()
+
+api = [("Py_LIMITED_API", "0x030b0000")]
+setup(
+    ext_modules=[Extension("native", ["native.c"], define_macros=api, py_limited_api=True)],
+    cmdclass={"build_ext": asking},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
+""",
+    "native.c.in": MODULE.replace("_Static_assert", "// _Static_assert"),
+}
+
+
+def test_setuptools_believes_to_be_on_machines_that_this_host_has_no_python_for(
+    emulated: str, tmp_path: Path
+) -> None:
+    arches = ("riscv64", "loongarch64")
+    # Their images have Pythons that this host may lack; modules of the stable ABI run there too.
+    write(
+        tmp_path,
+        *arches,
+        files=ASKS,
+        build='emulation = "cross"\nabi3 = "cp311"',
+        more="[test]\nsmoke = false\n",
+    )
+    wheels = built(tmp_path, *arches)
+    for arch, wheel in wheels.items():
+        assert "importing native" in imported(wheel, arch)
+
+
+CMAKE = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["scikit-build-core"]
+build-backend = "scikit_build_core.build"
+[project]
+name = "native"
+version = "1.0"
+""",
+    "CMakeLists.txt": """\
+cmake_minimum_required(VERSION 3.18...3.31)
+project(native LANGUAGES C)
+if(NOT CMAKE_CROSSCOMPILING OR NOT CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  message(FATAL_ERROR "built for ${CMAKE_SYSTEM_PROCESSOR}")
+endif()
+include(CheckTypeSize)
+check_type_size("void *" POINTER)
+if(NOT POINTER EQUAL 8)
+  message(FATAL_ERROR "pointers of ${POINTER} bytes")
+endif()
+find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
+set(arch ${CMAKE_SYSTEM_PROCESSOR})
+set(define __${CMAKE_SYSTEM_PROCESSOR}__)
+configure_file(native.c.in native.c @ONLY)
+Python_add_library(native MODULE WITH_SOABI ${CMAKE_CURRENT_BINARY_DIR}/native.c)
+install(TARGETS native DESTINATION .)
+""",
+    "native.c.in": MODULE.replace("{{", "{")
+    .replace("}}", "}")
+    .replace("{arch}", "@arch@")
+    .replace("{define}", "@define@"),
+}
+
+MESON = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["meson-python"]
+build-backend = "mesonpy"
+[project]
+name = "native"
+version = "1.0"
+""",
+    "meson.build": """\
+project('native', 'c', version: '1.0')
+assert(meson.is_cross_build() and host_machine.cpu_family() == 'aarch64')
+assert(meson.get_compiler('c').sizeof('void *') == 8)
+py = import('python').find_installation(pure: false)
+# A program that the build itself runs.
+writer = executable('writer', 'writer.c', native: true)
+made = custom_target(output: 'native.c', input: 'native.c.in', capture: true,
+                     command: [writer, host_machine.cpu_family(), '@INPUT@'])
+py.extension_module('native', made, install: true)
+""",
+    "writer.c": """\
+#include <stdio.h>
+int main(int count, char **words) {
+  FILE *file = fopen(words[2], "r");
+  for (int c; (c = getc(file)) != EOF;) c == '@' ? fputs(words[1], stdout) : putchar(c);
+  return 0;
+}
+""",
+    "native.c.in": CMAKE["native.c.in"].replace("@define@", "__@__").replace("@arch@", "@"),
+}
+
+
+@pytest.mark.parametrize("files", [CMAKE, MESON], ids=["scikit-build-core", "meson-python"])
+def test_a_build_system_hears_of_the_machine(
+    emulated: str, tmp_path: Path, files: dict[str, str]
+) -> None:
+    write(tmp_path, "aarch64", files=files)
+    (wheel,) = built(tmp_path, "aarch64").values()
+    with zipfile.ZipFile(wheel) as archive:
+        assert "native.cpython-311-aarch64-linux-gnu.so" in archive.namelist()
+    assert "importing native" in log_of(tmp_path, "cp311-manylinux_aarch64")
+
+
+CASES = {
+    "pyproject.toml": SETUPTOOLS,
+    "setup.py": """\
+import os, subprocess
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+case, flags, libraries = os.environ["CASE"], [], []
+
+class helped(build_ext):
+    def run(self):
+        compilers = {"runs": os.environ["CC"], "helped": os.environ["CC_FOR_BUILD"]}
+        if case in compilers:
+            subprocess.check_call([*compilers[case].split(), "helper.c", "-o", "helper"])
+            with open("native.c", "w") as made:
+                made.write(subprocess.check_output(["./helper"], text=True))
+        super().run()
+
+flags += {"march": ["-march=native"], "avx": ["-mavx2"]}.get(case, [])
+libraries += {"links": ["bz2"]}.get(case, [])
+made = Extension("native", ["native.c"], extra_compile_args=flags, libraries=libraries)
+setup(ext_modules=[made], cmdclass={"build_ext": helped})
+""",
+    "helper.c": """\
+#include <stdio.h>
+int main(void) {
+  puts("#include <Python.h>\\n"
+       "static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, \\"native\\"};\\n"
+       "PyMODINIT_FUNC PyInit_native(void) { return PyModule_Create(&m); }");
+  return 0;
+}
+""",
+    "native.c": """\
+#include <Python.h>
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "native"};
+PyMODINIT_FUNC PyInit_native(void) { return PyModule_Create(&m); }
+""",
+}
+
+REFUSED = {
+    "helped": "",  # a program for this machine, compiled by a compiler for this machine
+    "runs": "runs what it has compiled for aarch64",
+    "march": "-march=native: this machine's CPU is not the one that is built for",
+    "avx": "-mavx2: is for x86",
+    "links": "links a library that is not in its source: bz2",
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("helped", "runs"), pytest.param(("march", "avx", "links"), marks=pytest.mark.nightly)],
+)
+def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    more = '[version]\nlocal = "{case}"\non-mismatch = "rewrite"\n[env]\nCASE = "{case}"\n'
+    more += "[test]\nsmoke = false\n"
+    write(tmp_path, "aarch64", files=CASES, axes=f"case = {json.dumps(names)}", more=more)
+    said = orchestrator("build", "--keep-going", cwd=tmp_path)
+    assert said.code == 1, said.all
+    found = results(tmp_path / "dist")
+    for name in names:
+        result, words = found[f"cp311-manylinux_aarch64-{name}"], REFUSED[name]
+        assert result["status"] == ("failed" if words else "ok"), result
+        if words:
+            assert words in result["failure"]["message"], result["failure"]
+            assert result["failure"]["hint"]
+
+
+def test_explain_says_what_build_systems_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "aarch64", files=CASES)
+    said = orchestrator("explain", "--json", "cp311-manylinux_aarch64", cwd=tmp_path)
+    assert said.code == 0, said.all
+    rows = {each["what"]: each["value"] for each in json.loads(said.stdout)["rows"]}
+    assert rows["CC"] == "aarch64-linux-gnu-gcc"
+    assert rows["_PYTHON_HOST_PLATFORM"] == "linux-aarch64"
+    assert rows["CARGO_BUILD_TARGET"] == "aarch64-unknown-linux-gnu"
+
+
+# Nightly: projects of the package index, and C++
+
+
+PYBIND11 = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["scikit-build-core", "{binding}"]
+build-backend = "scikit_build_core.build"
+[project]
+name = "native"
+version = "1.0"
+""",
+    "CMakeLists.txt": """\
+cmake_minimum_required(VERSION 3.18...3.31)
+project(native LANGUAGES CXX)
+find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
+find_package({binding} CONFIG REQUIRED)
+{binding}_add_module(native native.cpp)
+install(TARGETS native DESTINATION .)
+""",
+    "native.cpp": """\
+#include <{header}>
+#include <filesystem>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+{macro}(native, m) {{
+  m.def("half", [](int n) {{
+    if (n % 2) throw std::out_of_range("odd");
+    std::ostringstream text;
+    text << n / 2 << std::filesystem::path("/a/b").filename();
+    return text.str().size();
+  }});
+}}
+""",
+}
+
+BINDINGS = {
+    "pybind11": {"header": "pybind11/pybind11.h", "macro": "PYBIND11_MODULE"},
+    "nanobind": {"header": "nanobind/nanobind.h", "macro": "NB_MODULE"},
+}
+
+RAISES = """\
+import native
+assert native.half(4) == 4
+try:
+    native.half(3)
+except IndexError:
+    pass
+else:
+    raise SystemExit('no exception')
+"""
+
+
+def quoted(script: str) -> str:
+    """Return a test command that runs a script."""
+    return f"[test]\ncommand = '''python -c \"{script}\"'''\n"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_cmake_finds_a_binding_and_the_targets_python(
+    emulated: str, tmp_path: Path, binding: str
+) -> None:
+    words = {"binding": binding, **BINDINGS[binding]}
+    files = {name: text.format(**words) for name, text in PYBIND11.items()}
+    write(tmp_path, "aarch64", files=files, more=quoted(RAISES))
+    built(tmp_path, "aarch64")
+    assert "== test" in log_of(tmp_path, "cp311-manylinux_aarch64")
+
+
+PROJECTS = {
+    "contourpy==1.3.1": """\
+from contourpy import contour_generator
+(line,) = contour_generator(z=[[0, 1], [2, 3]]).lines(1.5)
+assert sorted(line.tolist()) == [[0, 0.75], [1, 0.25]], line
+""",
+    "pyyaml==6.0.2": """\
+import yaml
+text = yaml.dump(dict(a=[1, 2.5]), Dumper=yaml.CDumper)
+assert yaml.load(text, Loader=yaml.CLoader) == dict(a=[1, 2.5])
+""",
+    "hnswlib==0.8.0": """\
+import hnswlib, numpy
+index = hnswlib.Index(space='l2', dim=2)
+index.init_index(max_elements=3)
+index.add_items(numpy.array([[0, 0], [5, 5], [9, 9]], dtype='float32'))
+assert index.knn_query(numpy.array([[5, 6]], dtype='float32'), k=1)[0].tolist() == [[1]]
+""",
+    "regex==2024.11.6": """\
+import regex
+assert regex.findall(r'[[a-z]--[aeiou]]', 'abe', flags=regex.V1) == ['b']
+""",
+}
+"""Requirement -> what it has to answer: Meson and pybind11, Cython, pybind11, C."""
+
+ENV = '[env]\nHNSWLIB_NO_NATIVE = "1"\n'
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("arch", ["aarch64", "riscv64"])
+@pytest.mark.parametrize("source", PROJECTS)
+def test_a_project_of_the_index_answers_right(
+    emulated: str, tmp_path: Path, source: str, arch: str
+) -> None:
+    python = PYTHONS[arch]
+    if arch == "riscv64" and source.startswith(("contourpy", "hnswlib")):
+        more = ENV  # the index has no numpy for it: the smoke test imports what there is
+    else:
+        more = ENV + quoted(PROJECTS[source])
+    write(tmp_path, arch, source=source, python=python, more=more)
+    built(tmp_path, arch)
+    log = log_of(tmp_path, f"{python}-manylinux_{arch}")
+    assert "\nimporting " in log
+    assert ("== test" in log) == ("[test]" in more)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("source", PROJECTS)
+def test_a_project_of_the_index_is_cross_compiled_for_loongarch64(
+    tmp_path: Path, source: str
+) -> None:
+    # Of the Pythons that its image has, not every host has one: the stable ABI is imported above.
+    write(tmp_path, "loongarch64", source=source, more=f"{ENV}[test]\nsmoke = false\n")
+    built(tmp_path, "loongarch64")
+
+
+@pytest.mark.nightly
+def test_cxx_of_an_old_glibc_runs_on_this_very_machine(tmp_path: Path) -> None:
+    machine = os.uname().machine
+    files = {
+        "pyproject.toml": SETUPTOOLS,
+        # It runs what it has compiled: the target is this machine.
+        "setup.py": """\
+import os, subprocess
+from setuptools import Extension, setup
+cxx = os.environ["CXX"].split()
+subprocess.check_call([*cxx, "helper.cpp", "-o", "helper"])
+with open("number.h", "w") as made:
+    made.write(subprocess.check_output(["./helper"], text=True))
+setup(ext_modules=[Extension("native", ["native.cpp"], include_dirs=["."])])
+""",
+        "helper.cpp": """\
+#include <iostream>
+#include <stdexcept>
+int main() {
+  try { throw std::runtime_error("42"); }
+  catch (const std::exception &e) { std::cout << "#define NUMBER " << e.what() << std::endl; }
+}
+""",
+        "native.cpp": """\
+#include <Python.h>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+#include "number.h"
+static PyObject *number(PyObject *, PyObject *) {
+  try { throw std::out_of_range(std::to_string(NUMBER)); }
+  catch (const std::out_of_range &error) {
+    std::ostringstream text;
+    text << error.what() << '!';
+    std::cout << "said " << text.str() << std::endl;
+    return PyUnicode_FromString(text.str().c_str());
+  }
+}
+static PyMethodDef methods[] = {{"number", number, METH_NOARGS, ""}, {}};
+static PyModuleDef m = {PyModuleDef_HEAD_INIT, "native", "", -1, methods};
+PyMODINIT_FUNC PyInit_native() { return PyModule_Create(&m); }
+""",
+    }
+    test = quoted("import native; assert native.number() == '42!'")
+    write(tmp_path, files=files, python=TAG, build='baseline = "2.17"', more=test)
+    text = (tmp_path / "matrix.toml").read_text().replace("arch = []", f'arch = ["{machine}"]')
+    (tmp_path / "matrix.toml").write_text(
+        text.replace("[engine]", f'manylinux_{machine} = "x"\n[engine]')
+    )
+    said = orchestrator("build", "--backend", "direct", cwd=tmp_path)
+    assert said.code == 0, said.all
+    result = results(tmp_path / "dist")[f"{TAG}-manylinux_{machine}"]
+    assert result["container"] is None
+    assert int(result["wheel"]["observed_tag"].split("_")[2]) <= 17
+    assert "said 42!" in log_of(tmp_path, f"{TAG}-manylinux_{machine}")

@@ -1,0 +1,388 @@
+"""Real projects, and other build systems, with native compilers in emulated containers.
+
+Everything is built for aarch64 with podman. What takes minutes under QEMU is marked `nightly`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.e2e.test_foreign import ODD, built, exported, log_of, modules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
+
+TARGET = "cp311-manylinux_aarch64"
+
+MATRIX = """\
+[project]
+source = "{source}"
+[axes]
+python = ["cp311"]
+arch = ["aarch64"]
+[images]
+manylinux_aarch64 = "{image}"
+[engine]
+name = "podman"
+create-args = {arguments}
+[compiler-cache]
+use = "off"
+[run]
+retries = 0
+"""
+
+
+def write(folder: Path, image: str, source: str, more: str = "", *arguments: str) -> None:
+    given = {"image": image, "source": source, "arguments": list(arguments)}
+    (folder / "matrix.toml").write_text(MATRIX.format(**given) + more)
+
+
+def project(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def outcomes(log: str) -> list[str]:
+    """What a suite says of each test: `PASSED tests/test_a.py::test_b`, without where it ran."""
+    found = re.findall(r"(?m)^(?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*", log)
+    return sorted(re.sub(r"/\S*/|0x[0-9a-f]+", "", each) for each in found)
+
+
+def pytest_itself(folder: Path) -> Path:
+    """Copy the pytest that runs here: it is pure Python, and under QEMU pip takes its time."""
+    for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        for file in metadata.files(name) or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                place = folder / file
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), place)
+    return folder
+
+
+def assert_native(result: dict[str, Any], *, calls: int) -> None:
+    """A native compiler was called at least so often, and the image's own for nothing."""
+    assert result["compiled"]["emulation"] == "accelerated", result["compiled"]
+    assert result["compiled"]["native"] >= calls, result["compiled"]
+    assert result["compiled"]["why"] == ""
+
+
+def assert_of_the_image(folder: Path, result: dict[str, Any]) -> None:
+    """Nothing of this host, and nothing of where compilers are mounted, is in a wheel."""
+    for name, info in modules(folder, result).items():
+        assert info.arch == "aarch64"
+        assert name.endswith("-aarch64-linux-gnu.so")
+        assert not info.rpath
+        assert not info.runpath
+        assert info.align >= 1 << 16
+    traces = (b"orchestrator", b"x86_64", bytes(folder))
+    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
+        for name in archive.namelist():
+            if name.endswith(".so"):
+                assert not [each for each in traces if each in archive.read(name)], name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """An sdist with its own tests.
+
+    Attributes:
+        requirement: pinned.
+        command: runs them.
+        tests: that so many pass at least.
+    """
+
+    requirement: str
+    command: str
+    tests: int
+
+
+SUITES = [
+    pytest.param(
+        Suite(requirement="markupsafe==3.0.2", command="{project}/tests", tests=70),
+        id="markupsafe",
+    ),
+    pytest.param(
+        Suite(requirement="msgpack==1.1.1", command="{project}/test", tests=100),
+        id="msgpack",
+        marks=pytest.mark.nightly,
+    ),
+    pytest.param(
+        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=100),
+        id="kiwisolver",
+        marks=pytest.mark.nightly,
+    ),
+    pytest.param(
+        Suite(requirement="regex==2024.11.6", command="--pyargs regex.test_regex", tests=90),
+        id="regex",
+        marks=pytest.mark.nightly,
+    ),
+]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_project_s_own_tests_and_symbols_are_those_of_the_fully_emulated_wheel(
+    emulated: str, tmp_path: Path, suite: Suite
+) -> None:
+    # Tests that fail under QEMU are to fail alike; the command must not end the build.
+    options = "-q -rA --tb=line -p no:cacheprovider"
+    command = f"PYTHONPATH=/pytest python -m pytest {options} {suite.command} || true"
+    mount = f"--volume={pytest_itself(tmp_path / 'pytest')}:/pytest:ro"
+    found = {}
+    for mode in ("full", "accelerated"):
+        folder = tmp_path / mode
+        folder.mkdir()
+        more = f'[build]\nemulation = "{mode}"\n[test]\ncommand = {command!r}\n'
+        write(folder, emulated, suite.requirement, more, mount)
+        found[mode] = built(folder, "--backend=direct")[TARGET]
+    full, fast = tmp_path / "full", tmp_path / "accelerated"
+
+    assert found["full"]["compiled"]["native"] is None
+    assert_native(found["accelerated"], calls=2)
+    assert_of_the_image(fast, found["accelerated"])
+    passed = outcomes(log_of(fast, TARGET))
+    assert passed == outcomes(log_of(full, TARGET))
+    assert sum(each.startswith("PASSED") for each in passed) >= suite.tests
+    tags = {each["wheel"]["observed_tag"] for each in found.values()}
+    assert len(tags) == 1
+    assert exported(fast, found["accelerated"]) == exported(full, found["full"])
+    before, now = modules(full, found["full"]), modules(fast, found["accelerated"])
+    assert before.keys() == now.keys()
+    assert now, "there is a module to compare"
+    for name, info in now.items():
+        assert info.undefined == before[name].undefined
+        assert info.versions == before[name].versions
+        assert info.needed == before[name].needed
+
+
+MESON = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["meson-python"]
+build-backend = "mesonpy"
+[project]
+name = "mixed"
+version = "1.0"
+""",
+    "meson.build": """\
+project('mixed', 'c', {languages}version: '1.0')
+py = import('python').find_installation()
+py.extension_module('mixed', 'mixed.c', {sources}install: true)
+""",
+    "mixed.c": """\
+#include <Python.h>
+#ifdef WITH_FORTRAN
+double squared_(double *);
+#else
+static double squared_(double *x) { return *x * *x; }
+#endif
+static PyObject *square(PyObject *self, PyObject *x) {
+  double value = PyFloat_AsDouble(x);
+  return PyFloat_FromDouble(squared_(&value));
+}
+static PyMethodDef methods[] = {{"square", square, METH_O, ""}, {0}};
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "mixed", "", -1, methods};
+PyMODINIT_FUNC PyInit_mixed(void) { return PyModule_Create(&m); }
+""",
+    "squared.f90": """\
+double precision function squared(x)
+  double precision :: x
+  squared = x * x
+end function
+""",
+}
+
+SQUARE = """
+[test]
+command = "python -c 'import mixed; assert mixed.square(3.0) == 9'"
+"""
+
+
+def meson(languages: str = "", sources: str = "") -> dict[str, str]:
+    return {
+        name: text.replace("{languages}", languages).replace("{sources}", sources)
+        for name, text in MESON.items()
+    }
+
+
+@pytest.mark.nightly
+def test_meson_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
+    write(tmp_path, emulated, "contourpy==1.3.1")
+    result = built(tmp_path)[TARGET]
+    assert result["backend"] == "cibuildwheel"
+    assert_native(result, calls=15)
+    assert_of_the_image(tmp_path, result)
+    log = log_of(tmp_path, TARGET)
+    assert "importing contourpy._contourpy\n  loaded, not initialized: numpy is not" in log
+
+
+@pytest.mark.nightly
+def test_cmake_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
+    write(tmp_path, emulated, "phik==0.12.4")
+    result = built(tmp_path)[TARGET]
+    assert result["backend"] == "cibuildwheel"
+    assert_native(result, calls=2)
+    assert_of_the_image(tmp_path, result)
+    assert "importing phik.lib._phik" in log_of(tmp_path, TARGET)
+
+
+@pytest.mark.nightly
+def test_exceptions_cross_two_pybind11_modules_of_cibuildwheel(
+    emulated: str, tmp_path: Path
+) -> None:
+    pybind11 = {name: ODD[name] for name in ("shared.h", "thrower.cpp", "catcher.cpp")}
+    pybind11["pyproject.toml"] = ODD["pyproject.toml"]
+    pybind11["setup.py"] = """\
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+setup(ext_modules=[Pybind11Extension(each, [each + ".cpp"], cxx_std=17)
+                   for each in ("thrower", "catcher")])
+"""
+    project(tmp_path, pybind11)
+    write(tmp_path, emulated, "project", CROSSING)
+    result = built(tmp_path)[TARGET]
+    assert result["backend"] == "cibuildwheel"
+    assert_native(result, calls=4)
+    assert_of_the_image(tmp_path, result)
+    log = log_of(tmp_path, TARGET)
+    assert "CAUGHT thrown1 thrown2" in log
+    assert "PASSED thrown" in log
+
+
+CROSSING = """
+[test]
+command = '''python -c "
+import catcher, thrower
+print('CAUGHT', catcher.catch_it(thrower.function), catcher.catch_it(thrower.function))
+try:
+    catcher.pass_it(thrower.function)
+except thrower.Shared as error:
+    print('PASSED', error)
+"'''
+"""
+
+APT = """
+[build]
+before-all = "apt-get -qq update && apt-get -qq install -y --no-install-recommends {}"
+"""
+
+
+@pytest.mark.nightly
+def test_fortran_is_compiled_under_qemu_and_that_is_said(emulated: str, tmp_path: Path) -> None:
+    mixed = meson("'fortran', ", "'squared.f90', c_args: '-DWITH_FORTRAN', ")
+    project(tmp_path, mixed)
+    write(tmp_path, emulated, "project", APT.format("gfortran") + SQUARE)
+    result = built(tmp_path)[TARGET]
+    compiled = result["compiled"]
+    assert compiled["emulation"] == "accelerated"
+    assert compiled["native"] >= 1
+    assert compiled["why"] == "Fortran compiled under QEMU"
+
+
+RUST = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["setuptools", "setuptools-rust"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "rusty"
+version = "1.0"
+[[tool.setuptools-rust.ext-modules]]
+target = "rusty"
+binding = "NoBinding"
+""",
+    "Cargo.toml": """\
+[package]
+name = "rusty"
+version = "1.0.0"
+edition = "2021"
+[lib]
+crate-type = ["cdylib"]
+""",
+    "Cargo.lock": """\
+version = 3
+[[package]]
+name = "rusty"
+version = "1.0.0"
+""",
+    "src/lib.rs": """\
+use std::os::raw::{c_char, c_int, c_void};
+type Object = *mut c_void;
+type Function = extern "C" fn(Object, Object) -> Object;
+#[repr(C)]
+pub struct Method(*const c_char, Option<Function>, c_int, *const c_char);
+#[repr(C)]
+pub struct Module([usize; 5], *const c_char, *const c_char, isize, *mut Method, [usize; 4]);
+extern "C" {
+    fn PyModule_Create2(module: *mut Module, version: c_int) -> Object;
+    fn PyLong_FromLong(value: i64) -> Object;
+}
+extern "C" fn answer(_: Object, _: Object) -> Object {
+    unsafe { PyLong_FromLong((1..=6).map(|x| x * 2).sum()) }
+}
+macro_rules! text { ($text:literal) => { concat!($text, "\\0").as_ptr() as *const c_char } }
+#[no_mangle]
+pub extern "C" fn PyInit_rusty() -> Object {
+    let none = Method(std::ptr::null(), None, 0, std::ptr::null());
+    let methods = vec![Method(text!("answer"), Some(answer), 4, text!("")), none];
+    let methods = Box::leak(methods.into_boxed_slice()).as_mut_ptr();
+    let head = [1, 0, 0, 0, 0];
+    let module = Module(head, text!("rusty"), text!(""), -1, methods, [0; 4]);
+    unsafe { PyModule_Create2(Box::leak(Box::new(module)), 1013) }
+}
+""",
+}
+
+
+@pytest.mark.nightly
+def test_rust_is_compiled_under_qemu_and_linked_natively_and_that_is_said(
+    emulated: str, tmp_path: Path
+) -> None:
+    project(tmp_path, RUST)
+    test = """
+[test]
+command = "python -c 'import rusty; assert rusty.answer() == 42'"
+"""
+    write(tmp_path, emulated, "project", APT.format("cargo rustc") + test)
+    result = built(tmp_path)[TARGET]
+    compiled = result["compiled"]
+    assert compiled["emulation"] == "accelerated"
+    assert compiled["native"] >= 1
+    assert compiled["why"] == "Rust compiled under QEMU"
+
+
+@pytest.mark.nightly
+def test_cuda_is_compiled_under_qemu_with_a_native_host_compiler_and_that_is_said(
+    emulated: str, tmp_path: Path
+) -> None:
+    more = """
+[version]
+base = "1.0.0"
+local = "cu130"
+inject = { BUILD_VERSION = "{version}" }
+[build]
+external = ["cuda"]
+[env]
+SAXPY_CUDA = "13.0"
+SAXPY_CUDA_ARCHS = "90"
+[test]
+command = "python {project}/tests/check.py {version}"
+"""
+    write(tmp_path, emulated, str(REPOSITORY / "examples/saxpy"), more)
+    result = built(tmp_path)[TARGET]
+    compiled = result["compiled"]
+    assert compiled["emulation"] == "accelerated"
+    assert compiled["native"] >= 4
+    assert compiled["why"] == "CUDA compiled under QEMU"
+    assert "importing saxpy._cuda" in log_of(tmp_path, TARGET)

@@ -1,0 +1,70 @@
+"""What a library exports that zig links, where GNU's linker has been told what it must not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from orchestrator.builders import drivers
+from orchestrator.host import toolchain, zig
+from orchestrator.host.network import HostNetwork
+from orchestrator.models import Arch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.index
+
+SOURCE = """\
+int {name}(void) {{ return 1; }}
+__attribute__((weak)) int both(void) {{ return 2; }}
+int calls_{name}(void) {{ extern int part(void); return part(); }}
+"""
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compilers for another architecture, an object and an archive made by them."""
+    cache, network = toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ)
+    tools = toolchain.sync(cache, network, environ=os.environ)
+    found = zig.provide(cache, tools, network, print, environ=os.environ)
+    folder = tmp_path_factory.mktemp("zig")
+    places = drivers.ZigPlaces(root=found.root, cache=found.cache, scratch=folder / "scratch")
+    driver = drivers.zig_driver(Arch.AARCH64, "2.17", places)
+    drivers.make(folder / "bin", driver, drivers.program(found, cache))
+    for name in ("own", "part"):
+        (folder / f"{name}.c").write_text(SOURCE.format(name=name))
+        run(folder, "cc", "-fPIC", "-c", f"{name}.c")
+    run(folder, "ar", "rcs", "libpart.a", "part.o")
+    (folder / "names.map").write_text("{ global: calls_own; local: *; };\n")
+    return folder
+
+
+def run(folder: Path, name: str, *arguments: str) -> None:
+    argv = [str(folder / "bin" / name), *arguments]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "exported"),
+    [
+        ((), {"own", "both", "calls_own", "part", "calls_part"}),
+        (("-Wl,--exclude-libs,ALL",), {"own", "both", "calls_own"}),
+        (("-Wl,--exclude-libs,ALL", "-Wl,--version-script=names.map"), {"calls_own"}),
+    ],
+)
+def test_archives_that_are_excluded_export_nothing_of_their_own(
+    links: Path, flags: tuple[str, ...], exported: set[str]
+) -> None:
+    run(links, "cc", "-shared", "own.o", "-L.", "-lpart", *flags, "-o", "made.so")
+    with (links / "made.so").open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".dynsym")
+        assert isinstance(table, SymbolTableSection)
+        found = {each.name for each in table.iter_symbols() if each["st_shndx"] != "SHN_UNDEF"}
+    assert found == exported

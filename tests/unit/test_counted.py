@@ -1,0 +1,53 @@
+"""What the links counted of a build, and what is said of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.builders.accelerate import counted
+from orchestrator.models import Compiled, CompilerCacheStats, EmulationMode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLANNED = Compiled(emulation=EmulationMode.ACCELERATED, compiler="native g++")
+
+
+@pytest.mark.parametrize(
+    ("calls", "native", "emulated", "why"),
+    [
+        ("native\nown\nnative\n", 2, 1, ""),
+        ("Rust\nnative\n", 1, 0, "Rust compiled under QEMU"),
+        (
+            "CUDA\nnative\nFortran\nown\n",
+            1,
+            1,
+            "Fortran and CUDA compiled under QEMU",
+        ),
+        ("own\n", 0, 1, "no compiler was called by a name that PATH leads to"),
+        (None, 0, 0, "no compiler was called by a name that PATH leads to"),
+    ],
+)
+def test_what_was_not_compiled_natively_is_said(
+    tmp_path: Path, calls: str | None, native: int, emulated: int, why: str
+) -> None:
+    (tmp_path / "native").mkdir()
+    if calls is not None:
+        (tmp_path / "native" / "calls").write_text(calls)
+    found = counted(PLANNED, tmp_path, None)
+    assert found is not None
+    assert (found.native, found.emulated, found.why) == (native, emulated, why)
+
+
+def test_what_the_compiler_cache_had_needs_no_compiler(tmp_path: Path) -> None:
+    (tmp_path / "native").mkdir()
+    found = counted(PLANNED, tmp_path, CompilerCacheStats(hits=3, misses=0))
+    assert found is not None
+    assert found.why == ""
+
+
+def test_a_build_without_links_is_left_as_it_was_planned(tmp_path: Path) -> None:
+    assert counted(PLANNED, tmp_path, None) is PLANNED
+    assert counted(None, tmp_path, None) is None
