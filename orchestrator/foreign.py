@@ -121,7 +121,7 @@ def without_engine(planned: Compiling) -> Compiling | None:
         emulation=EmulationMode.CROSS,
         compiler=CompilerKind.ZIG,
         baseline=planned.alone,
-        why="there is no container engine",
+        why="no container engine answers",
     )
 
 

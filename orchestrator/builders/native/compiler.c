@@ -1028,6 +1028,7 @@ static int is_elf(const char *path)
  * its runtime several seconds. Many a module uses neither, and is the same without. */
 static int links_some_of(const List *in, Sought *is_it)
 {
+    int files = 0;
     static const char *const of_c[] = {"c", "m", "pthread", "dl", "rt", "util", "atomic", 0};
     for (size i = 0; i < in->n; i++) {
         const char *each = in->at[i], *value = is_in(each, with_value) ? in->at[i + 1] : 0;
@@ -1037,9 +1038,10 @@ static int links_some_of(const List *in, Sought *is_it)
         if (after(each, "-Wl,") && (ends(each, ".a") || ends(each, ".o") || holds(each, ".a,"))) return 1;
         if (*each != '-' && (is_cxx(each) || ends(each, ".c") || mentions(each, is_it))) return 1;
         if (*each != '-' && is_it == is_of_runtime && !is_elf(each)) return 1; /* perhaps LTO */
+        files |= *each != '-';
         if (value) i++;
     }
-    return 0;
+    return !files;
 }
 
 static void leave_out(Command *c, const List *in, int as_cxx)
