@@ -74,7 +74,7 @@ PROJECTS = {
     "kiwisolver": Project(requirement="kiwisolver==1.4.8"),
     # Otherwise it asks for code for the CPU that compiles.
     "hnswlib": Project(requirement="hnswlib==0.8.0", env={"HNSWLIB_NO_NATIVE": "1"}),
-    "contourpy": Project(requirement="contourpy==1.3.1"),
+    "contourpy": Project(requirement="contourpy==1.2.1"),
 }
 
 
