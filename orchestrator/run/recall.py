@@ -22,7 +22,10 @@ Way = tuple[BackendName, bool]
 """A backend, and whether it would build in a container."""
 
 READERS = 4
-"""Wheels that are read and hashed at once."""
+"""Large wheels that are read and hashed at once."""
+
+LARGE = 4 * 1024 * 1024
+"""Bytes of a wheel that takes longer to hash than to hand to another thread and back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +113,8 @@ def recall(
         keeper: looks into the store.
     """
     wheels = [each for each in targets if each.library is None]
-    with ThreadPoolExecutor(max_workers=min(READERS, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda each: _first(actions.get(each.id, ()), keeper), wheels)
-        results = {
-            each.id: result
-            for each, result in zip(wheels, found, strict=True)
-            if result is not None
-        }
+    found = _looked_up(wheels, lambda each: _first(actions.get(each.id, ()), keeper))
+    results = {each.id: result for each, result in found if result is not None}
     fed = {need for each in targets for need in each.needs}
     wanted = {need for each in wheels if each.id not in results for need in each.needs}
     for library in reversed([each for each in targets if each.library is not None]):
@@ -129,6 +127,22 @@ def recall(
         else:
             results[library.id] = result
     return results
+
+
+def _looked_up(
+    wheels: Iterable[Target], look: Callable[[Target], BuildResult | None]
+) -> Iterator[tuple[Target, BuildResult | None]]:
+    """Yield each target with its result: from the first large wheel on, several at once."""
+    left = iter(wheels)
+    for each in left:
+        result = look(each)
+        yield each, result
+        if result is not None and result.wheel is not None and result.wheel.size >= LARGE:
+            break
+    rest = tuple(left)
+    if rest:
+        with ThreadPoolExecutor(max_workers=min(READERS, os.cpu_count() or 1)) as pool:
+            yield from zip(rest, pool.map(look, rest), strict=True)
 
 
 def _first(actions: Iterable[Action], keeper: Keeper, *, bring: bool = False) -> BuildResult | None:

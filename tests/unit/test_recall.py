@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -30,7 +32,7 @@ from orchestrator.models import (
 from orchestrator.plan import make_request
 from orchestrator.run.actions import make_action
 from orchestrator.run.keeper import Keeper
-from orchestrator.run.recall import Ways, actions_of, recall
+from orchestrator.run.recall import LARGE, Ways, actions_of, recall
 from orchestrator.run.worker import Places
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.models import WheelReport
     from orchestrator.builders.snapshot import Identity
     from orchestrator.models import BuildRequest
     from orchestrator.run.actions import Action, Place, Surroundings
@@ -104,9 +107,13 @@ class Machine:
 class Shelf:
     """A keeper with some results."""
 
-    def __init__(self, *there: str, lost: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *there: str, lost: tuple[str, ...] = (), sizes: Mapping[str, int] | None = None
+    ) -> None:
         self.there = there
         self.lost = lost
+        self.sizes = sizes or {}
+        self.readers: dict[str, str] = {}
         self.asked: list[str] = []
         self.brought: list[str] = []
         self.recalled: dict[TargetId, Action] = {}
@@ -114,15 +121,17 @@ class Shelf:
     def recall(self, action: Action) -> BuildResult | None:
         what = action.request.target
         self.asked.append(what.id)
+        self.readers[what.id] = threading.current_thread().name
         if what.id not in self.there:
             return None
+        size = self.sizes.get(what.id)
         return BuildResult(
             target_id=what.id,
             key=action.request.key,
             status=Status.OK,
             backend=BackendName.DIRECT,
             backend_reason="",
-            wheel=None,
+            wheel=None if size is None else cast("WheelReport", SimpleNamespace(size=size)),
             rejected=None,
             log=None,
             duration=1.0,
@@ -160,6 +169,15 @@ def test_a_library_that_a_missing_wheel_needs_is_brought_and_its_own_needs_are_n
 
     assert found(shelf) == {"base", "core", "one", "alone"}
     assert shelf.brought == ["core"]
+
+
+def test_small_wheels_are_read_one_after_the_other_and_large_ones_at_once() -> None:
+    names = ("a", "b", "c", "d")
+    shelf = Shelf(*names, sizes={"a": LARGE - 1, "b": LARGE, "c": LARGE, "d": 1})
+
+    assert found(shelf, tuple(map(target, names))) == set(names)
+    here = threading.current_thread().name
+    assert [shelf.readers[each] == here for each in names] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("lost", [(), ("core",)])
