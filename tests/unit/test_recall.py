@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.models import WheelReport
     from orchestrator.builders.snapshot import Identity
-    from orchestrator.models import BuildRequest
+    from orchestrator.models import BuildRequest, WheelReport
     from orchestrator.run.actions import Action, Place, Surroundings
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
