@@ -112,6 +112,7 @@ SUITES = [
     pytest.param(
         Suite(requirement="markupsafe==3.0.2", command="{project}/tests", tests=70),
         id="markupsafe",
+        marks=pytest.mark.nightly,
     ),
     pytest.param(
         Suite(requirement="msgpack==1.1.1", command="{project}/test", tests=100),
