@@ -21,6 +21,7 @@ from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, portable, process, zig
 from orchestrator.host.checks import Checker
+from orchestrator.run.building import Building, Watchers
 from orchestrator.run.changes import changes
 from orchestrator.run.directories import (
     LABEL,
@@ -38,6 +39,7 @@ from orchestrator.run.keeper import Keeper
 from orchestrator.run.planned import planned_actions, tested
 from orchestrator.run.recall import recall, without
 from orchestrator.run.scheduler import Retries
+from orchestrator.run.workshop import Workshop
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
@@ -196,10 +198,6 @@ class Session:
         doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
         """Build what the store has no result of."""
-        # A run that finds everything in the store needs none of it.
-        from orchestrator.run.building import Building, Watchers  # noqa: PLC0415
-        from orchestrator.run.workshop import Workshop  # noqa: PLC0415
-
         workshop = Workshop(
             inputs=self._inputs,
             host=self._host,
