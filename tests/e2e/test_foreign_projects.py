@@ -219,7 +219,7 @@ def meson(languages: str = "", sources: str = "") -> dict[str, str]:
 
 @pytest.mark.nightly
 def test_meson_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
-    write(tmp_path, emulated, "contourpy==1.3.3")
+    write(tmp_path, emulated, "contourpy==1.2.1")
     result = built(tmp_path)[TARGET]
     assert result["backend"] == "cibuildwheel"
     assert_native(result, calls=15)
