@@ -33,7 +33,7 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, portable, process, zig
+from orchestrator.host import interpreters, kept, portable, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Backend, Host, Stop
-    from orchestrator.errors import Problem
     from orchestrator.models import BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
@@ -142,6 +141,7 @@ class Session:
         self._host = host
         self._environ = environ
         self._zig: zig.Zig | None = None
+        self._portable: kept.Kept | None = None
 
     def run(
         self,
@@ -383,11 +383,21 @@ class Session:
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
-            uv=partial(portable.provide, "uv", host.toolchain, cache_dir=host.cache_dir),
+            uv=self._find_portable_uv,
             network=host.network,
             env={**host.env, **host.network.child_env()},
             say=log,
         )
+
+    def _find_portable_uv(self) -> Path | Problem:
+        """Find or make uv for containers, which nobody prunes while this run goes on."""
+        if self._portable is None:
+            host = self._host
+            found = portable.provide("uv", host.toolchain, cache_dir=host.cache_dir)
+            if isinstance(found, Problem):
+                return found
+            self._portable = found
+        return self._portable.folder
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
         """Find or fetch zig, which nobody prunes while this run goes on."""
