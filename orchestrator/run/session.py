@@ -27,7 +27,7 @@ from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.drivers import zig_names
 from orchestrator.builders.library import LibraryBuilder
-from orchestrator.builders.smoke import Smoked
+from orchestrator.builders.smoke import InContainer, Smoked, UnderQemu
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
@@ -36,6 +36,7 @@ from orchestrator.host import engine as engines
 from orchestrator.host import interpreters, kept, portable, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
+from orchestrator.host.foreign_python import ForeignPythons
 from orchestrator.models import (
     BackendName,
     BuildResult,
@@ -69,7 +70,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Backend, Host, Stop
-    from orchestrator.models import BuildRequest, Digest, Source, Target
+    from orchestrator.host.foreign_python import ForeignPython
+    from orchestrator.models import Arch, BuildRequest, Digest, Source, Target
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
     from orchestrator.run.executors.local import Listener
@@ -142,6 +144,7 @@ class Session:
         self._environ = environ
         self._zig: zig.Zig | None = None
         self._portable: kept.Kept | None = None
+        self._foreign: ForeignPythons | None = None
 
     def run(
         self,
@@ -375,6 +378,7 @@ class Session:
             find_here=self._find_here,
             find_zig=partial(self._find_zig, log),
             accelerate=self._accelerator(log).make,
+            find_foreign=partial(self._find_foreign, log),
         )
 
     def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
@@ -398,6 +402,21 @@ class Session:
                 return found
             self._portable = found
         return self._portable.folder
+
+    def _find_foreign(
+        self, log: Callable[[str], object], python: str, arch: Arch
+    ) -> ForeignPython | Problem:
+        """Find or fetch a Python of another architecture; once in a run, also if in vain."""
+        if self._foreign is None:
+            self._foreign = ForeignPythons(
+                toolchain=self._host.toolchain,
+                network=self._host.network,
+                cache_dir=self._host.cache_dir,
+                environ=self._environ,
+                say=log,
+                cancel=self.cancel,
+            )
+        return self._foreign.provide(python, arch)
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
         """Find or fetch zig, which nobody prunes while this run goes on."""
@@ -638,8 +657,14 @@ class Session:
             return LibraryBuilder(host=self._host, shop=shop)
         builds = self._wheel_builder(choice, survey, shop, label)
         foreign = choice.native is not None or choice.tested_in is not None
-        smoke = foreign and request.target.steps.smoke
-        return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
+        if not request.target.steps.smoke:
+            return builds
+        if choice.imported_by is not None:
+            python = UnderQemu(python=choice.imported_by, env=self._host.env)
+            return Smoked(backend=builds, importer=python)
+        if foreign and shop is not None:
+            return Smoked(backend=builds, importer=InContainer(shop=shop))
+        return builds
 
     def _wheel_builder(
         self, choice: Choice, survey: Survey, shop: Shop | None, label: str
@@ -664,7 +689,10 @@ class Session:
             },
             include_dirs={tag: each.include_dirs for tag, each in found.items()},
         )
-        return direct if choice.zig is None else ZigDirect(direct=direct, zig=choice.zig, shop=shop)
+        if choice.zig is None:
+            return direct
+        imported = choice.imported_by is not None
+        return ZigDirect(direct=direct, zig=choice.zig, shop=shop, imported=imported)
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}

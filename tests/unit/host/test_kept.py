@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.host import environment, kept, portable, toolchain
+from orchestrator.host import environment, foreign_python, kept, portable, toolchain
 from orchestrator.host.kept import Kept
 
 if TYPE_CHECKING:
@@ -106,9 +106,14 @@ def test_one_that_somebody_else_keeps_for_all_is_used_as_it_is(tmp_path: Path) -
     assert provided(tmp_path / "store" / "one").hold is None
 
 
-def test_old_copies_of_programs_are_pruned(tmp_path: Path) -> None:
+def test_old_copies_of_programs_and_old_pythons_are_pruned(tmp_path: Path) -> None:
     ours = f"uv-{toolchain.lock_digest()[:16]}-x86_64-{portable._recipe()}"
     for name in (ours, "uv-1111111111111111-x86_64-11111111"):
         (portable.store(tmp_path) / name).mkdir(parents=True)
     assert [each.name[:4] for each in portable.prune(tmp_path, print)] == ["uv-1"]
     assert names(portable.store(tmp_path)) == [ours]
+    python = f"python3.13-riscv64-{foreign_python._recipe()}"
+    for name in (python, "python3.13-riscv64-11111111"):
+        (foreign_python.store(tmp_path) / name).mkdir(parents=True)
+    assert len(foreign_python.prune(tmp_path, print)) == 1
+    assert names(foreign_python.store(tmp_path)) == [python]
