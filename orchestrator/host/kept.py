@@ -6,11 +6,13 @@ one holds a shared lock on it, as on an environment of the toolchain.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import environment, toolchain
 from orchestrator.host.process import Cancel
 
@@ -82,7 +84,8 @@ def provide(
         if problem is not None:
             return problem
         if is_new:
-            prune(folder.parent, current, _silent, unused_for=toolchain.KEEP)
+            with contextlib.suppress(EnvironmentProblemError):  # no locks here: then by hand
+                prune(folder.parent, current, _silent, unused_for=toolchain.KEEP)
         try:
             return Kept(folder=folder, hold=environment.hold(folder))
         except BlockingIOError:

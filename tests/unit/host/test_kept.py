@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,16 @@ def test_a_new_one_takes_the_place_of_what_was_not_used_for_long(tmp_path: Path)
     os.utime(place / "stale" / environment.IN_USE, (1e9, 1e9))
     provided(place / "a-new")
     assert names(place) == ["a-new", "recent"]
+
+
+def test_where_nothing_can_be_pruned_it_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(toolchain, "_try_lock", no_locks)
+    assert provided(tmp_path / "store" / "one").folder.is_dir()
 
 
 def test_one_that_somebody_else_keeps_for_all_is_used_as_it_is(tmp_path: Path) -> None:
