@@ -144,24 +144,19 @@ class _Maker:
 
     def _fetch(self) -> list[Package] | Problem:
         """Download what is needed; return it."""
-        problem = Problem(what="no apt here")
-        for archive in self._archives():
-            if isinstance(archive, Problem):
-                problem = archive
-                continue
-            resolved = archive.resolved(self._wanted.package)
-            if isinstance(resolved, Problem):
-                problem = resolved
-                continue
+        package = self._wanted.package
+        found = packages.fetch(
+            self._archives(),
+            [package],
+            self._scratch / "debs",
             # Not the target's own files, which the image has.
-            wanted = [each for each in resolved if each.arch != "all"]
-            self._say(f"fetching {self._wanted.package} (not installed, kept in the cache)")
-            failed = archive.fetch(wanted, self._scratch / "debs")
-            if failed is None:
-                return wanted
-            problem = failed
+            wanted=lambda each: each.arch != "all",
+            say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
+        )
+        if not isinstance(found, Problem):
+            return found
         return Problem(
-            what=f"no {self._wanted.package} to compile with ({problem.what})",
+            what=f"no {package} to compile with ({found.what})",
             hint='`apt-get update` on this host, or build.emulation = "full"',
         )
 

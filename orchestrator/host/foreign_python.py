@@ -176,19 +176,17 @@ class ForeignPythons:
     def _fetch_qemu(self, made: Path) -> Problem | None:
         """Unpack the programs for all architectures, as the package has them all."""
         name = "qemu-user-static"
-        problem = Problem(what="no apt here")
-        for archive in self._archives(made.parent, _QEMU_SUITE):
-            found = archive if isinstance(archive, Problem) else archive.resolved(name)
-            if isinstance(archive, Problem) or isinstance(found, Problem):
-                problem = found if isinstance(found, Problem) else problem
-                continue
+        found = packages.fetch(
+            self._archives(made.parent, _QEMU_SUITE),
+            [name],
+            made.parent / "qemu",
             # The programs are static; newer suites have them in the package of that other name.
-            wanted = [each for each in found if each.name in {name, "qemu-user"}]
-            self.say("fetching QEMU (not installed, kept in the cache)")
-            failed = archive.fetch(wanted, made.parent / "qemu") or _unpack_qemu(made)
-            if failed is None:
-                return None
-            problem = failed
+            wanted=lambda each: each.name in {name, "qemu-user"},
+            say=lambda: self.say("fetching QEMU (not installed, kept in the cache)"),
+        )
+        problem = found if isinstance(found, Problem) else _unpack_qemu(made)
+        if problem is None:
+            return None
         return Problem(what=f"no QEMU on PATH, and none to fetch ({problem.what})")
 
     # The Python
@@ -202,11 +200,7 @@ class ForeignPythons:
         problem = Problem(what=f"Debian has no {tag} for {arch}")
         for suite in () if tag.free_threaded else _suites(tag.minor, arch):
             archive = packages.of_suite(suite, made.parent, self._env, arch=arch)
-            found = (
-                archive
-                if isinstance(archive, Problem)
-                else self._debian(archive, tag, arch, suite, made)
-            )
+            found = self._debian(archive, tag, arch, suite, made)
             if not isinstance(found, Problem):
                 _note(made, found)
                 return None
@@ -218,22 +212,26 @@ class ForeignPythons:
         return None
 
     def _debian(
-        self, archive: Archive, tag: PythonTag, arch: Arch, suite: str, made: Path
+        self, archive: Archive | Problem, tag: PythonTag, arch: Arch, suite: str, made: Path
     ) -> _Root | Problem:
         """Unpack Debian's, with the libraries that its standard library needs, and C++'s."""
-        name = f"python{tag.version}"
-        resolved = archive.resolved(name, "libstdc++6")
-        if isinstance(resolved, Problem):
-            return Problem(what=f"{suite}: {resolved.what}")
-        version = next(each.version for each in resolved if each.name == name)
-        self.say(f"fetching {tag} for {arch} of Debian {suite} (not installed, kept in the cache)")
-        debs = made.parent / suite
-        failed = archive.fetch([each for each in resolved if each.arch != "all"], debs)
-        failed = failed or packages.unpack(debs, made)
-        if failed is not None:
+        name, debs = f"python{tag.version}", made.parent / suite
+        words = f"fetching {tag} for {arch} of Debian {suite} (not installed, kept in the cache)"
+        found = packages.fetch(
+            [archive],
+            [name, "libstdc++6"],
+            debs,
+            wanted=lambda each: each.arch != "all",
+            say=lambda: self.say(words),
+        )
+        if isinstance(found, Problem):
+            return found
+        problem = packages.unpack(debs, made)
+        if problem is not None:
             shutil.rmtree(made)
             made.mkdir()
-            return failed
+            return problem
+        version = next(each.version for each in found if each.name == name)
         _arrange(made, tag)
         return _Root(
             python=f"usr/bin/{name}",
@@ -265,7 +263,9 @@ class ForeignPythons:
         failed = self._fetch_libraries(arch, made)
         if failed is not None:
             return Problem(what=f"no libraries for the one that uv fetched ({failed.what})")
-        (libraries,) = made.glob("usr/*-linux-gnu")
+        libraries = next(iter(made.glob("usr/*-linux-gnu")), made)
+        if not (libraries / "lib64").exists():  # where some architectures have their loader
+            (libraries / "lib64").symlink_to("lib")
         return _Root(
             python=str(found[0].relative_to(made)),
             libraries=str(libraries.relative_to(made)),
@@ -275,19 +275,15 @@ class ForeignPythons:
     def _fetch_libraries(self, arch: Arch, made: Path) -> Problem | None:
         debian = DEBIAN_ARCHES[arch]
         names = [f"{each}-{debian}-cross" for each in ("libc6", "libgcc-s1", "libstdc++6")]
-        problem = Problem(what="no apt here")
-        for archive in self._archives(made.parent, ""):
-            resolved = archive if isinstance(archive, Problem) else archive.resolved(*names)
-            if isinstance(archive, Problem) or isinstance(resolved, Problem):
-                problem = resolved if isinstance(resolved, Problem) else problem
-                continue
-            debs = made.parent / "libraries"
-            wanted = [each for each in resolved if each.name in names]
-            failed = archive.fetch(wanted, debs) or packages.unpack(debs, made)
-            if failed is None:
-                return None
-            problem = failed
-        return problem
+        debs = made.parent / "libraries"
+        found = packages.fetch(
+            self._archives(made.parent, ""),
+            names,
+            debs,
+            wanted=lambda each: each.name in names,
+            say=lambda: self.say(f"fetching {names[0]} (not installed, kept in the cache)"),
+        )
+        return found if isinstance(found, Problem) else packages.unpack(debs, made)
 
     def _archives(self, scratch: Path, suite: str) -> Iterator[Archive | Problem]:
         """A suite of Debian, if one is named; this machine's own lists; the same, new ones."""

@@ -8,6 +8,7 @@ ours: of another suite, or of another architecture.
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import images, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.models import Arch
 
@@ -75,11 +76,12 @@ class Archive:
         return [Package(name=name, version=version, arch=arch) for name, version, arch in found]
 
     def fetch(self, packages: Sequence[Package], folder: Path) -> Problem | None:
-        """Download packages into a directory, which is made where it is missing."""
-        folder.mkdir(exist_ok=True)
+        """Download packages into a new directory; nothing is left of it where that fails."""
+        folder.mkdir()
         done = self._apt("download", *(each.exact for each in packages), cwd=folder)
         if done.ok:
             return None
+        shutil.rmtree(folder)
         return Problem(what=f"apt cannot fetch {packages[0].exact}: {done.last_line}")
 
     def update(self, what: str) -> Archive | Problem:
@@ -181,6 +183,41 @@ def _lists(place: Path) -> Iterable[str]:
         f"-oDir::Cache={place / 'cache'}",
         "-oAcquire::Languages=none",
     )
+
+
+def fetch(
+    archives: Iterable[Archive | Problem],
+    names: Sequence[str],
+    folder: Path,
+    *,
+    wanted: Callable[[Package], bool],
+    say: Callable[[], object],
+) -> list[Package] | Problem:
+    """Download packages from the first archive that gives them.
+
+    Args:
+        archives: where to look, or why one cannot be looked into.
+        names: the packages.
+        folder: a new directory to put them into.
+        wanted: which of them, and of what they need, are downloaded.
+        say: called before each download.
+
+    Returns:
+        What was downloaded, or what the last archive said.
+    """
+    problem = Problem(what="no apt here")
+    for archive in archives:
+        found = archive if isinstance(archive, Problem) else archive.resolved(*names)
+        if isinstance(archive, Problem) or isinstance(found, Problem):
+            problem = found if isinstance(found, Problem) else problem
+            continue
+        chosen = [each for each in found if wanted(each)]
+        say()
+        failed = archive.fetch(chosen, folder)
+        if failed is None:
+            return chosen
+        problem = failed
+    return problem
 
 
 def unpack(folder: Path, root: Path) -> Problem | None:
