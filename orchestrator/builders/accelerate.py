@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from orchestrator.builders.installer import Installer
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, BuildRequest, Compiled, CompilerCacheStats, Compiling
+    from orchestrator.models import (
+        Arch,
+        BuildRequest,
+        Compiled,
+        CompilerCacheStats,
+        Compiling,
+        ElfFile,
+    )
 
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
@@ -128,7 +135,10 @@ _OTHERS = ("Rust", "Fortran", "CUDA")
 
 
 def counted(
-    compiled: Compiled | None, scratch: Path, cached: CompilerCacheStats | None
+    compiled: Compiled | None,
+    scratch: Path,
+    cached: CompilerCacheStats | None,
+    files: Iterable[ElfFile],
 ) -> Compiled | None:
     """Add to how a target was compiled what the links in its build counted.
 
@@ -136,6 +146,7 @@ def counted(
         compiled: how that was planned.
         scratch: the target's private directory.
         cached: what the compiler cache did, which calls no compiler for what it has.
+        files: what is in the wheel.
     """
     folder = scratch / _FOLDER
     if compiled is None or not folder.is_dir():
@@ -145,6 +156,9 @@ def counted(
     except FileNotFoundError:
         words = []  # no compiler was called
     counts = Counter(words)
+    # What gfortran compiles and links itself calls none of ours, but needs its library.
+    if any("libgfortran" in name for each in files if each.python_abi for name in each.needed):
+        counts["Fortran"] += 1
     why = compiled.why
     if others := [name for name in _OTHERS if counts[name]]:
         why = f"{' and '.join(others)} compiled under QEMU"
