@@ -699,6 +699,7 @@ class Compiled:
         not_run: why what was built ran nowhere, and was neither imported nor tested; else empty.
         emulated: calls of it that were left to the image's own compiler; None where nobody counted.
         installer: what installed the requirements of an accelerated build, in words; else empty.
+        not_tested: why what was built was imported, but its test not run; else empty.
     """
 
     emulation: EmulationMode
@@ -708,6 +709,7 @@ class Compiled:
     not_run: str = ""
     emulated: int | None = None
     installer: str = ""
+    not_tested: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

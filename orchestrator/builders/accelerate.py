@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders import drivers, installer
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.errors import EnvironmentProblemError, Problem
-from orchestrator.host import cross_gcc, engine, process
+from orchestrator.host import cross_gcc, engine, kept, process
 from orchestrator.models import CompilerKind
 
 if TYPE_CHECKING:
@@ -327,21 +327,7 @@ class Maker:
     @staticmethod
     def _made(image: Image, folder: Path, write: Callable[[Path], Native]) -> Problem | None:
         """Write links aside, prove them, and put them in their place; once."""
-        if folder.is_dir():
-            return None
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
-            made = Path(aside, "made")
-            made.mkdir()
-            problem = _prove(image, write(made), Path(aside))
-            if problem is not None:
-                return problem
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process made the same at the same time
-                    raise
-        return None
+        return kept.once(folder, lambda made: _prove(image, write(made), made.parent))
 
 
 def _run(image: Image, script: str, *args: str) -> process.Captured:

@@ -530,6 +530,8 @@ class Compiled(Document):
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
     installer: str = ""
     """What installed the requirements of an accelerated build, in words; else empty."""
+    not_tested: str = ""
+    """Why what was built was imported, but its test not run; else empty."""
 
 
 class Container(Document):

@@ -17,10 +17,11 @@ from orchestrator.builders import accelerate
 from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
 from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
-from orchestrator.errors import EnvironmentProblemError, SourceError
+from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, portable, process, zig
+from orchestrator.host import interpreters, kept, portable, process, zig
 from orchestrator.host.checks import Checker
+from orchestrator.host.foreign_python import ForeignPythons
 from orchestrator.run.building import Building, Watchers
 from orchestrator.run.changes import changes
 from orchestrator.run.directories import (
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.builders.base import Host, Stop
-    from orchestrator.errors import Problem
-    from orchestrator.models import BuildResult, Digest, Source, Target, TargetId
+    from orchestrator.host.foreign_python import ForeignPython
+    from orchestrator.models import Arch, BuildResult, Digest, Source, Target, TargetId
     from orchestrator.run.actions import Action
     from orchestrator.run.changes import Change
     from orchestrator.run.executors.local import Listener
@@ -116,6 +117,8 @@ class Session:
         self._host = host
         self._environ = environ
         self._zig: zig.Zig | None = None
+        self._portable: kept.Kept | None = None
+        self._foreign: ForeignPythons | None = None
 
     def run(
         self,
@@ -358,6 +361,7 @@ class Session:
             find_here=self._find_here,
             find_zig=partial(self._find_zig, log),
             accelerate=self._accelerator(log).make,
+            find_foreign=partial(self._find_foreign, log),
         )
 
     def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
@@ -366,11 +370,36 @@ class Session:
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
-            uv=partial(portable.provide, "uv", host.toolchain, cache_dir=host.cache_dir),
+            uv=self._find_portable_uv,
             network=host.network,
             env={**host.env, **host.network.child_env()},
             say=log,
         )
+
+    def _find_portable_uv(self) -> Path | Problem:
+        """Find or make uv for containers, which nobody prunes while this run goes on."""
+        if self._portable is None:
+            host = self._host
+            found = portable.provide("uv", host.toolchain, cache_dir=host.cache_dir)
+            if isinstance(found, Problem):
+                return found
+            self._portable = found
+        return self._portable.folder
+
+    def _find_foreign(
+        self, log: Callable[[str], object], python: str, arch: Arch
+    ) -> ForeignPython | Problem:
+        """Find or fetch a Python of another architecture; once in a run, also if in vain."""
+        if self._foreign is None:
+            self._foreign = ForeignPythons(
+                toolchain=self._host.toolchain,
+                network=self._host.network,
+                cache_dir=self._host.cache_dir,
+                environ=self._environ,
+                say=log,
+                cancel=self.cancel,
+            )
+        return self._foreign.provide(python, arch)
 
     def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
         """Find or fetch zig, which nobody prunes while this run goes on."""

@@ -19,7 +19,7 @@ from orchestrator.builders.container import Shop
 from orchestrator.builders.direct import Direct
 from orchestrator.builders.drivers import zig_names
 from orchestrator.builders.library import LibraryBuilder
-from orchestrator.builders.smoke import Smoked
+from orchestrator.builders.smoke import InContainer, Smoked, UnderQemu
 from orchestrator.builders.zig_steps import ZigDirect
 from orchestrator.host import process
 from orchestrator.models import BackendName, CompilerCacheUse, EmulationMode
@@ -122,8 +122,14 @@ class Workshop:
             return LibraryBuilder(host=self.host, shop=shop)
         builds = self._wheel_builder(choice, shop)
         foreign = choice.native is not None or choice.tested_in is not None
-        smoke = foreign and request.target.steps.smoke
-        return Smoked(backend=builds, shop=shop) if smoke and shop is not None else builds
+        if not request.target.steps.smoke:
+            return builds
+        if choice.imported_by is not None:
+            python = UnderQemu(python=choice.imported_by, env=self.host.env)
+            return Smoked(backend=builds, importer=python)
+        if foreign and shop is not None:
+            return Smoked(backend=builds, importer=InContainer(shop=shop))
+        return builds
 
     def _shop(self) -> Shop | None:
         engine = self.survey.known_engine
@@ -158,4 +164,7 @@ class Workshop:
             },
             include_dirs={tag: each.include_dirs for tag, each in found.items()},
         )
-        return direct if choice.zig is None else ZigDirect(direct=direct, zig=choice.zig, shop=shop)
+        if choice.zig is None:
+            return direct
+        imported = choice.imported_by is not None
+        return ZigDirect(direct=direct, zig=choice.zig, shop=shop, imported=imported)
