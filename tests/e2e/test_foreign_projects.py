@@ -120,7 +120,7 @@ SUITES = [
         marks=pytest.mark.nightly,
     ),
     pytest.param(
-        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=100),
+        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=50),
         id="kiwisolver",
         marks=pytest.mark.nightly,
     ),
