@@ -84,11 +84,12 @@ class Smoked:
         stopped = job.ended_early(end, step=_STEP)
         if stopped is not None or end.returncode == 0:
             return stopped
+        # A signal, as shells and engines tell of it.
+        code = end.returncode if end.returncode > 0 else 128 - end.returncode
         return Failure(
             kind=FailureKind.TEST,
             step=_STEP,
-            message=f"what was compiled natively does not load: {''.join(tail)} "
-            f"(exit {end.returncode})",
+            message=f"what was compiled natively does not load: {''.join(tail)} (exit {code})",
             hint=f"{self.importer.hint}; test.smoke = false leaves the import out",
         )
 
