@@ -24,6 +24,9 @@ _NO_DEVICE = frozenset({"cpu", "none"})
 _DEVICE = re.compile(r"(cu|rocm)\d[\d.]*")
 """A value that names such a compiler whatever its axis is called: ``cu130``."""
 
+_CUDA = re.compile(r"(?:cu(?:da)?)?(?:(?P<major>\d+)\.(?P<minor>\d+)(?:\.\d+)*|(?P<digits>\d{3}))")
+"""How the version of CUDA is written: ``13.0``, ``13.0.1``, ``cu130``, ``130``."""
+
 _INSTEAD = ('build.compiler = "gcc"', 'build.emulation = "accelerated"')
 """What to say instead of zig, and of a cross build."""
 
@@ -169,6 +172,21 @@ def _device(axes: Mapping[str, str]) -> str:
             return name
         if _DEVICE.fullmatch(value):
             return value
+    return ""
+
+
+def cuda(axes: Mapping[str, str]) -> str:
+    """Return the version of CUDA that a target is for: ``13.0``; empty for none, or an unknown one.
+
+    Args:
+        axes: the values of its cell.
+    """
+    for name, value in axes.items():
+        found = _CUDA.fullmatch(value)
+        if found is None or (name != "cuda" and not value.startswith("cu")):
+            continue
+        digits = found["digits"]
+        return f"{found['major']}.{found['minor']}" if not digits else f"{digits[:-1]}.{digits[-1]}"
     return ""
 
 

@@ -33,7 +33,7 @@ from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.builders.zig_steps import ZigDirect
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, portable, process, zig
+from orchestrator.host import interpreters, nvcc, portable, process, zig
 from orchestrator.host.capacity import capacity
 from orchestrator.host.checks import Checker
 from orchestrator.models import (
@@ -375,6 +375,7 @@ class Session:
             find_here=self._find_here,
             find_zig=partial(self._find_zig, log),
             accelerate=self._accelerator(log).make,
+            find_nvcc=partial(self._find_nvcc, log),
         )
 
     def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
@@ -406,6 +407,17 @@ class Session:
         except EnvironmentProblemError as error:
             return error.problems[0]
         return self._zig
+
+    def _find_nvcc(self, log: Callable[[str], object], version: str) -> nvcc.Nvcc | Problem:
+        host = self._host
+        return nvcc.provide(
+            version,
+            cache_dir=host.cache_dir,
+            tools=host.toolchain,
+            network=host.network,
+            environ=self._environ,
+            say=log,
+        )
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
