@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _DEVICES = ("cuda", "rocm")
-"""Axes whose value names a compiler of its own, which would run emulated and call ours."""
+"""Axes whose value names a compiler of its own, which calls ours."""
 
 _NO_DEVICE = frozenset({"cpu", "none"})
 
@@ -159,11 +159,13 @@ def _needs_image(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> bool:
 def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
     if asked.emulation is not None:
         return asked.emulation, "as asked for"
-    if _device(axes):
-        return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "C, C++ and uv natively, the rest under QEMU"
+    device = _device(axes)
+    if device.startswith("rocm"):
+        return EmulationMode.FULL, f"{device}'s compiler runs where the build runs"
+    languages = "C, C++, CUDA" if device else "C, C++"
+    return EmulationMode.ACCELERATED, f"{languages} and uv natively, the rest under QEMU"
 
 
 def _device(axes: Mapping[str, str]) -> str:

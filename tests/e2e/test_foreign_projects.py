@@ -89,7 +89,7 @@ def assert_of_the_image(folder: Path, result: dict[str, Any]) -> None:
         assert info.arch == "aarch64"
         assert name.endswith("-aarch64-linux-gnu.so")
         assert not info.rpath
-        assert not info.runpath
+        assert all(each.startswith("$ORIGIN/../nvidia/") for each in info.runpath)
         assert info.align >= 1 << 16
     traces = (b"orchestrator", b"x86_64", bytes(folder))
     with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
@@ -384,16 +384,16 @@ external = ["cuda"]
 """
 
 
-def sections(folder: Path, result: dict[str, Any], name: str) -> dict[str, bytes]:
-    """Module -> a section of it, of those that have one."""
+def parts(folder: Path, result: dict[str, Any], name: str = "") -> dict[str, bytes]:
+    """Module -> a section of it, of those that have one; or all of it."""
     found = {}
     with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
         for each in archive.namelist():
             if each.endswith(".so"):
-                file = ELFFile(io.BytesIO(archive.read(each)))
-                section = file.get_section_by_name(name)
-                if section is not None:
-                    found[each] = section.data()
+                content = archive.read(each)
+                section = ELFFile(io.BytesIO(content)).get_section_by_name(name)
+                if section is not None or not name:
+                    found[each] = content if section is None else section.data()
     return found
 
 
@@ -401,28 +401,34 @@ def sections(folder: Path, result: dict[str, Any], name: str) -> dict[str, bytes
 def test_kernels_that_a_native_nvcc_compiles_are_the_same_bytes(
     emulated: str, tmp_path: Path
 ) -> None:
-    target = f"{TARGET}-cu130"
-    found = {}
-    for mode in ("full", "accelerated"):
-        folder = tmp_path / mode
-        folder.mkdir()
-        write(folder, emulated, str(REPOSITORY / "examples/saxpy"), SAXPY)
-        with (folder / "matrix.toml").open("a") as file:
-            file.write(f'emulation = "{mode}"\n')
-        found[mode] = built(folder)[target]
-        assert "importing saxpy._cuda" in log_of(folder, target) or mode == "full"
-    full, fast = tmp_path / "full", tmp_path / "accelerated"
+    target, found = f"{TARGET}-cu130", {}
+    by_path = SAXPY.replace("[env]", '[env]\nCUDACXX = ""\nNVCC = ""')
+    accelerated = 'emulation = "accelerated"\n'
+    for how, more in {
+        "full": SAXPY + 'emulation = "full"\n',
+        "emulated nvcc": by_path + accelerated,
+        "native nvcc": SAXPY + accelerated,
+    }.items():
+        (tmp_path / how).mkdir()
+        write(tmp_path / how, emulated, str(REPOSITORY / "examples/saxpy"), more)
+        found[how] = built(tmp_path / how)[target]
 
-    assert_native(found["accelerated"], calls=4)
-    assert found["accelerated"]["compiled"]["nvcc"] == 1
-    assert found["accelerated"]["compiled"]["cuda"].startswith("native nvcc 13.0.")
-    assert found["full"]["compiled"]["nvcc"] is None
-    assert_of_the_image(fast, found["accelerated"])
-    for name in (".nv_fatbin", ".text", ".rodata"):
-        assert sections(fast, found["accelerated"], name) == sections(full, found["full"], name)
-    assert list(sections(fast, found["accelerated"], ".nv_fatbin")) == [
-        "saxpy/_cuda.cpython-311-aarch64-linux-gnu.so"
-    ]
+    compiled = found["emulated nvcc"]["compiled"]
+    assert (compiled["emulation"], compiled["nvcc"]) == ("accelerated", 0)
+    assert compiled["native"] >= 4
+    assert compiled["why"].startswith("CUDA compiled under QEMU (native nvcc 13.0.")
+    assert_native(found["native nvcc"], calls=4)
+    compiled = found["native nvcc"]["compiled"]
+    assert compiled["nvcc"] == 1
+    assert compiled["cuda"].startswith("native nvcc 13.0.")
+    assert_of_the_image(tmp_path / "native nvcc", found["native nvcc"])
+    assert "importing saxpy._cuda" in log_of(tmp_path / "native nvcc", target)
+    modules = {how: parts(tmp_path / how, result) for how, result in found.items()}
+    kernels = {how: parts(tmp_path / how, result, ".nv_fatbin") for how, result in found.items()}
+    # The image's own g++ may be another revision than the native one: it is left out of this.
+    assert modules["native nvcc"] == modules["emulated nvcc"]
+    assert kernels["native nvcc"] == kernels["emulated nvcc"] == kernels["full"]
+    assert list(kernels["full"]) == ["saxpy/_cuda.cpython-311-aarch64-linux-gnu.so"]
 
 
 KERNEL = {
@@ -501,19 +507,4 @@ def test_an_nvcc_of_the_image_is_native_however_it_is_called(
     assert result["compiled"]["nvcc"] >= 4, "setup.py is run more than once"
     assert result["compiled"]["cuda"].startswith("native nvcc 13.0.")
     assert_of_the_image(tmp_path, result)
-    assert sections(tmp_path, result, ".nv_fatbin")
-
-
-@pytest.mark.nightly
-def test_where_there_is_no_native_nvcc_kernels_are_compiled_under_qemu_and_that_is_said(
-    emulated: str, tmp_path: Path
-) -> None:
-    more = SAXPY.replace("[env]", '[env]\nCUDACXX = ""\nNVCC = ""')
-    write(tmp_path, emulated, str(REPOSITORY / "examples/saxpy"), more)
-    with (tmp_path / "matrix.toml").open("a") as file:
-        file.write('emulation = "accelerated"\n')
-    compiled = built(tmp_path)[f"{TARGET}-cu130"]["compiled"]
-    assert compiled["emulation"] == "accelerated"
-    assert compiled["native"] >= 4
-    assert compiled["nvcc"] == 0
-    assert compiled["why"].startswith("CUDA compiled under QEMU (native nvcc 13.0.")
+    assert parts(tmp_path, result, ".nv_fatbin")
