@@ -702,6 +702,7 @@ class Compiled:
         cuda: what native nvcc there was, or why there was none, in words; empty where nobody
             expected one.
         nvcc: calls of nvcc that a native one did; None where nobody counted.
+        not_tested: why what was built was imported, but its test not run; else empty.
     """
 
     emulation: EmulationMode
@@ -713,6 +714,7 @@ class Compiled:
     installer: str = ""
     cuda: str = ""
     nvcc: int | None = None
+    not_tested: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

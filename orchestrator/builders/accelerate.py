@@ -21,7 +21,7 @@ from orchestrator.builders import drivers, installer
 from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.kernels import Toolkit
 from orchestrator.errors import EnvironmentProblemError, Problem
-from orchestrator.host import cross_gcc, engine, process
+from orchestrator.host import cross_gcc, engine, kept, process
 from orchestrator.models import CompilerKind
 
 if TYPE_CHECKING:
@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from orchestrator.builders.kernels import Kernels
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, BuildRequest, Compiled, CompilerCacheStats, Compiling
+    from orchestrator.models import (
+        Arch,
+        BuildRequest,
+        Compiled,
+        CompilerCacheStats,
+        Compiling,
+        ElfFile,
+    )
 
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
@@ -137,7 +144,10 @@ _OTHERS = ("Rust", "Fortran", "CUDA")
 
 
 def counted(
-    compiled: Compiled | None, scratch: Path, cached: CompilerCacheStats | None
+    compiled: Compiled | None,
+    scratch: Path,
+    cached: CompilerCacheStats | None,
+    files: Iterable[ElfFile],
 ) -> Compiled | None:
     """Add to how a target was compiled what the links in its build counted.
 
@@ -145,6 +155,7 @@ def counted(
         compiled: how that was planned.
         scratch: the target's private directory.
         cached: what the compiler cache did, which calls no compiler for what it has.
+        files: what is in the wheel.
     """
     folder = scratch / _FOLDER
     if compiled is None or not folder.is_dir():
@@ -154,10 +165,13 @@ def counted(
     except FileNotFoundError:
         words = []  # no compiler was called
     counts = Counter(words)
+    # What gfortran compiles and links itself calls none of ours, but needs its library.
+    if any("libgfortran" in name for each in files if each.python_abi for name in each.needed):
+        counts["Fortran"] += 1
     why = compiled.why
     if others := [name for name in _OTHERS if counts[name]]:
         why = f"{' and '.join(others)} compiled under QEMU"
-        why += f" ({compiled.cuda})" if counts["CUDA"] and compiled.cuda else ""
+        why += f" (at hand: {compiled.cuda})" if counts["CUDA"] and compiled.cuda else ""
     elif not counts["native"] and not (cached and cached.hits):
         why = "no compiler was called by a name that PATH leads to"
     return replace(
@@ -337,21 +351,7 @@ class Maker:
     @staticmethod
     def _made(image: Image, folder: Path, write: Callable[[Path], Native]) -> Problem | None:
         """Write links aside, prove them, and put them in their place; once."""
-        if folder.is_dir():
-            return None
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
-            made = Path(aside, "made")
-            made.mkdir()
-            problem = _prove(image, write(made), Path(aside))
-            if problem is not None:
-                return problem
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process made the same at the same time
-                    raise
-        return None
+        return kept.once(folder, lambda made: _prove(image, write(made), made.parent))
 
 
 def _run(image: Image, script: str, *args: str) -> process.Captured:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.accelerate import Native
     from orchestrator.builders.base import Host
     from orchestrator.builders.compiler_cache import Access
+    from orchestrator.host.foreign_python import ForeignPython
     from orchestrator.host.interpreters import Interpreter
     from orchestrator.host.nvcc import Nvcc
     from orchestrator.host.process import Cancel
@@ -58,6 +59,8 @@ class Choice:
         zig: compiles it on this host; None where this host's own compilers do.
         tested_in: the container that it is tested in, where it is built on this host and this host
             does not run it; None where there is no such container.
+        imported_by: a Python of its architecture that imports it here, where there is no such
+            container; None where there is one, or none is wanted or can be had.
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
         installs: has uv install what the build requires on this host; None where pip does.
@@ -69,6 +72,7 @@ class Choice:
     container: Container | None = None
     zig: Zig | None = None
     tested_in: Container | None = None
+    imported_by: ForeignPython | None = None
     native: Native | None = None
     compiled: Compiled | None = None
     installs: Callable[[Path], Access] | None = None
@@ -106,6 +110,8 @@ class Survey:
         find_zig: looks for zig, and fetches it if need be.
         accelerate: makes native compilers for an image, or says why there are none.
         find_nvcc: looks for a native nvcc of a version, and fetches it if need be.
+        find_foreign: returns a Python of another architecture that runs without a container, or why
+            there is none; answers a question that was asked before at once.
     """
 
     host: Host
@@ -120,6 +126,7 @@ class Survey:
     find_zig: Callable[[], Zig | Problem]
     accelerate: Callable[[Image, Compiling], Native | Problem]
     find_nvcc: Callable[[str], Nvcc | Problem]
+    find_foreign: Callable[[str, Arch], ForeignPython | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], engines.ImageCheck] = field(default_factory=dict)
@@ -331,6 +338,16 @@ class Survey:
             return problem
         return self.zig if isinstance(self.zig, Problem) else None
 
+    def foreign_python(self, target: Target) -> ForeignPython | Problem:
+        """A Python that imports what is built for ``target`` here, or why there is none."""
+        found = self.find_foreign(target.python, target.arch)
+        wanted = target.compiling.baseline
+        if isinstance(found, Problem) or _glibc(found.glibc) >= _glibc(wanted):
+            return found
+        return Problem(
+            what=f"{found.what} has glibc {found.glibc}, and the wheel may need {wanted}"
+        )
+
     def testers(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
         if choice.container is not None or choice.tested_in is not None:
@@ -372,6 +389,10 @@ def on_this_host(target: Target) -> Target:
 def host_libc() -> Libc:
     """Return the libc of this machine."""
     return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
+
+
+def _glibc(version: str) -> int:
+    return int(version.split(".")[1])
 
 
 def _minor(python: str) -> int:
@@ -504,12 +525,29 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
         return replace(made, reason=f"{reason}; not imported: test.smoke is off")
     lacking = survey.no_python_in_container(target)
     if lacking is not None:
-        reason = f"{reason}; NOT IMPORTED anywhere: {lacking.what}"
-        return replace(made, reason=reason, compiled=replace(compiled, not_run=lacking.what))
+        return _without_container(made, target, survey, lacking)
     where = _engine_reason(target, survey)
     return replace(
         made, reason=f"{reason}; tested where {where}", tested_in=survey.container(target)
     )
+
+
+def _without_container(made: Choice, target: Target, survey: Survey, lacking: Problem) -> Choice:
+    """What becomes of a wheel for another architecture that no container here can run."""
+    if made.compiled is None:
+        return made
+    why = lacking.what
+    if target.steps.smoke:
+        found = survey.foreign_python(target)
+        if not isinstance(found, Problem):
+            not_tested = why if target.steps.test_command else ""
+            reason = f"{made.reason}; imported by {found.what}"
+            reason += f"; NOT TESTED: {why}" if not_tested else ""
+            compiled = replace(made.compiled, not_tested=not_tested)
+            return replace(made, reason=reason, compiled=compiled, imported_by=found)
+        why = f"{why}; {found.what}"
+    reason = f"{made.reason}; NOT IMPORTED anywhere: {why}"
+    return replace(made, reason=reason, compiled=replace(made.compiled, not_run=why))
 
 
 def _decide(target: Target, *, survey: Survey, wanted: BackendName | None) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.builders import shell
 from orchestrator.builders.contained import IDLE
@@ -13,13 +13,40 @@ from orchestrator.builders.container import ContainerError
 from orchestrator.models import Failure, FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from orchestrator.builders.base import Backend, Job, Outcome
     from orchestrator.builders.container import Container, Shop
+    from orchestrator.host.foreign_python import ForeignPython
+    from orchestrator.host.process import Finished
     from orchestrator.models import BackendName
 
 SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "import_wheel.py"
 
 _STEP = "smoke"
+
+_BLAME = 'build.emulation = "full" for this target tells whether the compiler is to blame'
+
+
+class Importer(Protocol):
+    """Runs a program with a wheel's own Python, on its own architecture."""
+
+    @property
+    def hint(self) -> str:
+        """What to do about a wheel that it cannot import."""
+
+    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+        """Import what is in a wheel.
+
+        Args:
+            job: what was built; its limits hold here too.
+            wheel: the wheel.
+            on_line: gets every line that is said.
+
+        Raises:
+            ContainerError: the engine refuses.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +55,11 @@ class Smoked:
 
     Attributes:
         backend: builds them.
-        shop: makes the containers.
+        importer: imports them.
     """
 
     backend: Backend
-    shop: Shop
+    importer: Importer
 
     @property
     def name(self) -> BackendName:
@@ -52,20 +79,8 @@ class Smoked:
     def _tried(self, job: Job, wheel: Path) -> Failure | None:
         """Import what is in a wheel; return why it cannot be."""
         job.step(_STEP)
-        with self.shop.container(job, IDLE, step=_STEP) as container:
-            container.start()
-            for file in (SMOKE_SCRIPT, wheel):
-                container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
-            tail: deque[str] = deque(maxlen=1)
-            argv = [self.shop.engine.name, "exec", "--workdir=/tmp", container.id]
-            argv += [_python(container, job), "-I", f"/tmp/{SMOKE_SCRIPT.name}"]  # noqa: S108
-            end = job.run(
-                [*argv, f"/tmp/{wheel.name}"],  # noqa: S108
-                env=self.shop.env,
-                on_line=tail.append,
-                is_client=True,
-            )
-            job.course.spend(shell.counted(container.ask(*shell.ASK)))
+        tail: deque[str] = deque(maxlen=1)
+        end = self.importer.run(job, wheel, tail.append)
         stopped = job.ended_early(end, step=_STEP)
         if stopped is not None or end.returncode == 0:
             return stopped
@@ -74,9 +89,68 @@ class Smoked:
             step=_STEP,
             message=f"what was compiled natively does not load: {''.join(tail)} "
             f"(exit {end.returncode})",
-            hint='build.emulation = "full" for this target tells whether the compiler is to blame; '
-            "test.smoke = false leaves the import out",
+            hint=f"{self.importer.hint}; test.smoke = false leaves the import out",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InContainer:
+    """Imports in a new container of the target's image.
+
+    Attributes:
+        shop: makes the containers.
+    """
+
+    shop: Shop
+
+    @property
+    def hint(self) -> str:
+        """See `Importer.hint`."""
+        return _BLAME
+
+    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+        """See `Importer.run`."""
+        with self.shop.container(job, IDLE, step=_STEP) as container:
+            container.start()
+            for file in (SMOKE_SCRIPT, wheel):
+                container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
+            argv = [self.shop.engine.name, "exec", "--workdir=/tmp", container.id]
+            argv += [_python(container, job), "-I", f"/tmp/{SMOKE_SCRIPT.name}"]  # noqa: S108
+            end = job.run(
+                [*argv, f"/tmp/{wheel.name}"],  # noqa: S108
+                env=self.shop.env,
+                on_line=on_line,
+                is_client=True,
+            )
+            job.course.spend(shell.counted(container.ask(*shell.ASK)))
+            return end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderQemu:
+    """Imports on this host, without a container, with a Python of the target's architecture.
+
+    Attributes:
+        python: the Python.
+        env: the part of our environment that any child may see.
+    """
+
+    python: ForeignPython
+    env: Mapping[str, str]
+
+    @property
+    def hint(self) -> str:
+        """See `Importer.hint`."""
+        return f"where there is a container engine, {_BLAME}"
+
+    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+        """See `Importer.run`."""
+        job.log(f"importing with {self.python.what}")
+        scratch = job.scratch / _STEP
+        scratch.mkdir()
+        argv = [*self.python.argv, "-I", str(SMOKE_SCRIPT), str(wheel)]
+        env = {**self.env, "TMPDIR": str(scratch)}
+        return job.run(argv, env=env, on_line=on_line, cwd=scratch)
 
 
 def _python(container: Container, job: Job) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.models import FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orchestrator.models import Failure
 
@@ -136,10 +136,26 @@ def is_transient(failure: Failure, lines: Iterable[str]) -> bool:
 
 def is_passing(lines: Iterable[str]) -> bool:
     """Whether what was said is about a pull, a network or an engine that may be well again."""
-    said = [_ANSI.sub("", each) for each in lines]
+    said = list(_unwrapped(_ANSI.sub("", each) for each in lines))
     if any(VERDICT.search(each) for each in map(str.strip, said)):
         return False
     return any(map(TRANSIENT.search, said)) or _lost_its_container(said)
+
+
+def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines as they were before `build` broke those of an installer to fit a terminal."""
+    whole: list[str] = []
+    for line in lines:
+        if whole and re.match(r" {2}\S", line):
+            whole.append(line.strip())
+            continue
+        if whole:
+            yield " ".join(whole)
+        whole = [line] if line.startswith("< ") else []
+        if not whole:
+            yield line
+    if whole:
+        yield " ".join(whole)
 
 
 def _lost_its_container(said: list[str]) -> bool:

@@ -124,11 +124,13 @@ class ZigDirect:
         direct: the backend without it.
         zig: compiles.
         shop: makes containers to test in what this host cannot run; None where there is no engine.
+        imported: whether what is built is imported afterwards where there is none.
     """
 
     direct: Direct
     zig: Zig
     shop: Shop | None
+    imported: bool = False
 
     @property
     def name(self) -> BackendName:
@@ -243,6 +245,7 @@ class _CrossSteps(_ZigSteps):
     def __init__(self, backend: ZigDirect, job: Job) -> None:
         super().__init__(backend, job)
         self._shop = backend.shop
+        self._imported = backend.imported
         self._facts: dict[str, str] = {}
         self._staged = frozenset(each.name for each in job.source.iterdir())
 
@@ -312,9 +315,12 @@ class _CrossSteps(_ZigSteps):
 
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
         """Test it where its architecture is emulated, if there is such a place."""
-        if self._shop is None:
+        wanted = options["test"] and options["tested"]
+        if self._shop is None and not self._imported:
             self.job.log(f"NOT IMPORTED: nothing here runs programs of {self.target.arch}")
-        elif options["test"] and options["tested"]:
+        elif self._shop is None and wanted:
+            self.job.log("NOT TESTED: a test takes a container engine and the target's image")
+        elif self._shop is not None and wanted:
             self._put_aside()
             prove_elsewhere(self._shop, self.job, Path(wheel))
 

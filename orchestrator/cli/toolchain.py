@@ -119,12 +119,13 @@ def download(folder: Path, arches: Sequence[str]) -> None:
 
 @command.command("prune")
 def prune() -> None:
-    """Remove the environments, and zigs, of other locks that no process uses."""
-    from orchestrator.host import toolchain, zig
+    """Remove the environments, zigs and the like of other locks that no process uses."""
+    from orchestrator.host import foreign_python, portable, toolchain, zig
 
     cache = toolchain.default_cache_dir(os.environ)
-    for each in (*toolchain.prune(cache, _say), *zig.prune(cache, _say)):
-        click.echo(str(each))
+    for room in (toolchain, zig, portable, foreign_python):
+        for each in room.prune(cache, _say):
+            click.echo(str(each))
 
 
 @command.command("lock")

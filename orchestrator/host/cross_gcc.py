@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, Problem
-from orchestrator.host import images, process
+from orchestrator.errors import Problem
+from orchestrator.host import kept, packages, process
 from orchestrator.host.emulation import host_arch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from orchestrator.host.packages import Archive, Package
 
 MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
 
 _KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
 """Programs of the packages that a compiler is, or starts."""
-
-_APT_TIMEOUT = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,33 +89,25 @@ def provide(
     """
     own = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}-{_recipe()}"
     folder = cache_dir.absolute() / "cross-gcc" / own
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # apt gives up root for the download, and _apt must get there.
-        with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
-            problem = _Maker(wanted, Path(aside), patchelf, env, say).make()
-            if problem is not None:
-                return problem
-            try:
-                Path(aside, "gcc").rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process made the same at the same time
-                    raise
-    packages = (folder / "packages").read_text("utf-8")
-    version = next(line for line in packages.splitlines() if line.startswith(wanted.package))
+    problem = kept.once(folder, lambda made: _Maker(wanted, made, patchelf, env, say).make())
+    if problem is not None:
+        return problem
+    fetched = (folder / "packages").read_text("utf-8")
+    version = next(line for line in fetched.splitlines() if line.startswith(wanted.package))
     names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
     return CrossGcc(
         folder=folder,
         gcc=MOUNTED / "usr/bin" / names[0],
         gxx=MOUNTED / "usr/bin" / names[1],
         version=version.replace("=", " "),
-        identity=hashlib.sha256(packages.encode()).hexdigest(),
+        identity=hashlib.sha256(fetched.encode()).hexdigest(),
     )
 
 
 def _recipe() -> str:
     """A digest of how it is made: another program makes another one."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    files = (Path(__file__), Path(packages.__file__))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 class _Maker:
@@ -126,103 +116,56 @@ class _Maker:
     def __init__(
         self,
         wanted: Wanted,
-        scratch: Path,
+        made: Path,
         patchelf: Path,
         env: Mapping[str, str],
         say: Callable[[str], object],
     ) -> None:
         self._wanted = wanted
-        self._scratch = scratch
+        self._made = made
+        self._scratch = made.parent
         self._patchelf = patchelf
         self._env = dict(env)
         self._say = say
         self._triplet = wanted.triplet
 
     def make(self) -> Problem | None:
-        packages = self._fetch()
-        if isinstance(packages, Problem):
-            return packages
-        root, made = self._scratch / "root", self._scratch / "gcc"
-        for archive in sorted(self._scratch.glob("debs/*.deb")):
-            done = process.capture(["dpkg-deb", "-x", str(archive), str(root)], timeout=120)
-            if not done.ok:
-                return Problem(what=f"{archive.name} cannot be unpacked: {done.last_line}")
+        fetched = self._fetch()
+        if isinstance(fetched, Problem):
+            return fetched
+        root, made = self._scratch / "root", self._made
+        problem = packages.unpack(self._scratch / "debs", root)
+        if problem is not None:
+            return problem
         self._arrange(root, made)
-        (made / "packages").write_text("\n".join(packages) + "\n", encoding="utf-8")
+        names = "".join(f"{each.exact}\n" for each in fetched)
+        (made / "packages").write_text(names, encoding="utf-8")
         return next(filter(None, map(self._redirect, _programs(made))), None)
 
-    def _fetch(self) -> list[str] | Problem:
-        """Download what is needed; return ``package=version`` of each."""
-        problem = Problem(what="no apt here")
-        for options in self._ways():
-            if isinstance(options, Problem):
-                problem = options
-                continue
-            packages = self._resolved(options)
-            if isinstance(packages, Problem):
-                problem = packages
-                continue
-            self._say(f"fetching {self._wanted.package} (not installed, kept in the cache)")
-            folder = self._scratch / "debs"
-            folder.mkdir(exist_ok=True)
-            done = self._apt(options, "download", *packages, cwd=folder)
-            if done.ok:
-                return packages
-            problem = Problem(what=f"apt cannot fetch {packages[0]}: {done.last_line}")
+    def _fetch(self) -> list[Package] | Problem:
+        """Download what is needed; return it."""
+        package = self._wanted.package
+        found = packages.fetch(
+            self._archives(),
+            [package],
+            self._scratch / "debs",
+            # Not the target's own files, which the image has.
+            wanted=lambda each: each.arch != "all",
+            say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
+        )
+        if not isinstance(found, Problem):
+            return found
         return Problem(
-            what=f"no {self._wanted.package} to compile with ({problem.what})",
+            what=f"no {package} to compile with ({found.what})",
             hint='`apt-get update` on this host, or build.emulation = "full"',
         )
 
-    def _ways(self) -> Iterator[tuple[str, ...] | Problem]:
-        """Options of apt: the image's own suite first, as only that has the very same gcc."""
-        (self._scratch / "status").touch()
-        nothing = f"-oDir::State::status={self._scratch / 'status'}"
-        common = (nothing, "-oAPT::Sandbox::User=root", "-oDebug::NoLocking=1", "-qq")
-        if self._wanted.suite and self._wanted.suite != _own_suite():
-            yield self._other_suite(common)
-        yield common
-
-    def _other_suite(self, common: tuple[str, ...]) -> tuple[str, ...] | Problem:
-        """Make apt know another suite, for itself alone."""
-        try:
-            mirror = images.default_mirror(self._env)
-        except EnvironmentProblemError as error:
-            return error.problems[0]
-        place = self._scratch / "apt"
-        (place / "lists" / "partial").mkdir(parents=True)
-        (place / "sources.list").write_text(f"deb {mirror} {self._wanted.suite} main\n", "utf-8")
-        options = (
-            *common,
-            f"-oDir::Etc::sourcelist={place / 'sources.list'}",
-            "-oDir::Etc::sourceparts=-",
-            f"-oDir::State::lists={place / 'lists'}",
-            f"-oDir::Cache={place / 'cache'}",
-            "-oAcquire::Languages=none",
-        )
-        done = self._apt(options, "update")
-        if done.ok:
-            return options
-        return Problem(what=f"apt cannot read {self._wanted.suite}: {done.last_line}")
-
-    def _resolved(self, options: tuple[str, ...]) -> list[str] | Problem:
-        """Return what a machine without any package would need, but for the target's own files."""
-        argv = ("--simulate", "--no-install-recommends", "install", self._wanted.package)
-        done = self._apt(options, *argv)
-        found = re.findall(r"(?m)^Inst (\S+) \((\S+) .*\[(\w+)\]\)", done.stdout)
-        if not done.ok or not found:
-            return Problem(what=done.last_line or f"apt knows no {self._wanted.package}")
-        return [f"{name}={version}" for name, version, arch in found if arch != "all"]
-
-    def _apt(
-        self, options: tuple[str, ...], *argv: str, cwd: Path | None = None
-    ) -> process.Captured:
-        return process.capture(
-            ["apt-get", *options, *argv],
-            env={**self._env, "LC_ALL": "C"},
-            cwd=cwd,
-            timeout=_APT_TIMEOUT,
-        )
+    def _archives(self) -> Iterator[Archive | Problem]:
+        """The image's own suite first, as only that has the very same gcc."""
+        suite = self._wanted.suite
+        if suite and suite != packages.own_suite():
+            yield packages.of_suite(suite, self._scratch, self._env)
+        yield packages.own(self._scratch, self._env)
 
     def _arrange(self, root: Path, made: Path) -> None:
         """Put the programs where they find each other, and all libraries into one directory."""
@@ -267,13 +210,3 @@ def _programs(made: Path) -> Iterator[Path]:
             path = Path(folder, name)
             if os.access(path, os.X_OK) and not path.is_symlink() and ".so" not in name:
                 yield path
-
-
-def _own_suite() -> str:
-    """This machine's own Debian suite; its lists are there already."""
-    try:
-        text = Path("/etc/os-release").read_text("utf-8")
-    except OSError:
-        return ""
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return values.get("VERSION_CODENAME", "") if values.get("ID") == "debian" else ""

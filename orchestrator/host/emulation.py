@@ -258,6 +258,16 @@ def _known_trouble(arch: Arch, version: str) -> tuple[Problem | None, tuple[Prob
     return fatal, tuple(problem for is_fatal, problem in problems if not is_fatal)
 
 
+def useless(arch: Arch, qemu: Path) -> Problem | None:
+    """Return why nothing of an architecture can work with a QEMU, as far as is known.
+
+    Args:
+        arch: the architecture.
+        qemu: the program.
+    """
+    return _known_trouble(arch, qemu_version(qemu))[0]
+
+
 def qemu_version(program: Path) -> str:
     """Return what a QEMU says about its version; empty where it cannot be asked.
 
@@ -326,7 +336,7 @@ def register(arch: Arch, root: Path = BINFMT_MISC) -> Problem | None:
     qemu = installed_qemu(arch)
     if qemu is None:
         return Problem(what=f"no QEMU for {arch} is installed", hint=_installation(arch))
-    too_old, _ = _known_trouble(arch, qemu_version(qemu))
+    too_old = useless(arch, qemu)
     if too_old is not None:
         return too_old
     if not (root / "status").is_file():

@@ -347,24 +347,62 @@ def provide(  # noqa: PLR0913 - mostly keywords
         return found
     store = cache_dir / "pythons"
     store.mkdir(parents=True, exist_ok=True)
+    said = download(
+        tag.uv_request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel
+    )
+    if not said:
+        found = find(python, environ=environ, cache_dir=cache_dir)
+        if isinstance(found, Interpreter):
+            return found
+    return Problem(
+        what=f"{found.what}, and uv could not fetch one: {said or 'uv said nothing'}",
+        hint=found.hint,
+    )
+
+
+def download(  # noqa: PLR0913 - mostly keywords
+    request: str,
+    toolchain: Toolchain,
+    network: HostNetwork,
+    *,
+    store: Path,
+    environ: Mapping[str, str],
+    log: TextSink | LineCallback | None = None,
+    cancel: Cancel | None = None,
+    timeout: float = DOWNLOAD_TIMEOUT,
+    retries: int = 3,
+) -> str:
+    """Have the locked uv put an interpreter into a directory; return why it cannot, or nothing.
+
+    Args:
+        request: what uv is asked for: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
+        toolchain: holds uv.
+        network: how to reach what uv downloads.
+        store: the directory.
+        environ: only `base_env` of it is used.
+        log: gets what uv says.
+        cancel: stops it.
+        timeout: seconds it may take.
+        retries: how often uv asks again, where the user has not said it.
+    """
     tail = Tail()
     done = run(
-        [str(toolchain.bin / "uv"), "python", "install", "--no-bin", "--no-config", tag.uv_request],
+        [str(toolchain.bin / "uv"), "python", "install", "--no-bin", "--no-config", request],
         env=base_env(environ)
+        | {"UV_HTTP_RETRIES": str(retries)}
         | network.child_env()
         | {"UV_PYTHON_INSTALL_DIR": str(store), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
         cwd=store,
         log=log or _silent,
         on_line=tail,
-        timeout=DOWNLOAD_TIMEOUT,
+        timeout=timeout,
         cancel=cancel,
     )
     if done.returncode == 0:
-        found = find(python, environ=environ, cache_dir=cache_dir)
-        if isinstance(found, Interpreter):
-            return found
-    said = "cancelled" if done.cancelled else (_reason(tail.text) or "uv said nothing")
-    return Problem(what=f"{found.what}, and uv could not fetch one: {said}", hint=found.hint)
+        return ""
+    if done.timed_out:
+        return f"not done after {timeout:g} s"
+    return "cancelled" if done.cancelled else (_reason(tail.text) or "uv said nothing")
 
 
 def _reason(text: str) -> str:

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem
-from orchestrator.host import process, toolchain
+from orchestrator.host import kept, process, toolchain
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
 from orchestrator.models import Arch
@@ -110,18 +110,14 @@ def provide(  # noqa: PLR0913 - mostly keywords
             return version
         version = max(own, key=_number)
     folder = place / f"{version}-on-{host_arch()}-{_recipe()}"
-    if not folder.is_dir():
-        with TemporaryDirectory(dir=place, prefix=".making-") as aside:
-            root = _own(version, environ).get(version) or index.fetch(version, Path(aside), say)
-            made = Path(aside, "made")
-            problem = root if isinstance(root, Problem) else _make(root, version, made, tools)
-            if problem is not None:
-                return problem
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process made the same at the same time
-                    raise
+
+    def make(made: Path) -> Problem | None:
+        root = _own(version, environ).get(version) or index.fetch(version, made.parent, say)
+        return root if isinstance(root, Problem) else _make(root, version, made, tools)
+
+    problem = kept.once(folder, make)
+    if problem is not None:
+        return problem
     return Nvcc(folder=folder, **json.loads((folder / "facts.json").read_text("utf-8")))
 
 

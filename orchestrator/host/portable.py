@@ -11,15 +11,15 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem
-from orchestrator.host import process
+from orchestrator.host import kept, process, toolchain
 from orchestrator.host.emulation import host_arch
 
 if TYPE_CHECKING:
     from orchestrator.host.environment import Toolchain
+    from orchestrator.host.kept import Kept
 
 MOUNTED = Path("/opt/orchestrator-native/tools")
 """Where a container finds the programs; their libraries are in ``lib`` there."""
@@ -30,7 +30,7 @@ _BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _TIMEOUT = 120.0
 
 
-def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Path | Problem:
+def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Kept | Problem:
     """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
 
     Args:
@@ -38,24 +38,37 @@ def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Path | Problem:
         tools: the toolchain; its patchelf changes the copy.
         cache_dir: our directory in the user's cache.
     """
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
-    place = cache_dir.absolute() / "portable"
-    folder = place / f"{name}-{tools.digest[:16]}-{host_arch()}-{recipe}"
-    if folder.is_dir():
-        return folder
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place, prefix=".making-") as aside:
-        made = Path(aside, "made")
-        made.mkdir()
-        problem = _make(tools.bin / name, made, str(tools.bin / "patchelf"))
-        if problem is not None:
-            return problem
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process made the same at the same time
-                raise
-    return folder
+    folder = store(cache_dir) / f"{name}-{tools.digest[:16]}-{host_arch()}-{_recipe()}"
+    return kept.provide(
+        folder,
+        lambda made: _make(tools.bin / name, made, str(tools.bin / "patchelf")),
+        current=_is_current,
+    )
+
+
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all copies."""
+    return cache_dir.absolute() / "portable"
+
+
+def prune(cache_dir: Path, on_progress: toolchain.Progress) -> tuple[Path, ...]:
+    """Remove the copies of other locks' programs that no process uses; return what was removed.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+    """
+    return kept.prune(store(cache_dir), _is_current, on_progress)
+
+
+def _is_current(name: str) -> bool:
+    # Those of our lock may be for another machine that shares this directory.
+    return f"-{toolchain.lock_digest()[:16]}-" in name and name.endswith(_recipe())
+
+
+def _recipe() -> str:
+    """A digest of how it is made: another program makes another one."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 
 
 def _make(program: Path, made: Path, patchelf: str) -> Problem | None:

@@ -534,6 +534,8 @@ class Compiled(Document):
     """What native nvcc there was, or why there was none; empty where nobody expected one."""
     nvcc: int | None = None
     """Calls of nvcc that a native one did; null where nobody counted."""
+    not_tested: str = ""
+    """Why what was built was imported, but its test not run; else empty."""
 
 
 class Container(Document):

@@ -69,12 +69,16 @@ def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
 
 def _not_run(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
     """Say which wheels nobody has imported or tested, and why."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for each in results:
-        if each.failure is None and each.compiled is not None and each.compiled.not_run:
-            reasons.setdefault(each.compiled.not_run, []).append(each.target_id)
-    for why, targets in reasons.items():
-        text = f"\nNOT IMPORTED, nor tested: {', '.join(targets)}: {why}"
+        if each.failure is not None or each.compiled is None:
+            continue
+        if why := each.compiled.not_run:
+            reasons.setdefault(("NOT IMPORTED, nor tested", why), []).append(each.target_id)
+        elif why := each.compiled.not_tested:
+            reasons.setdefault(("imported, NOT TESTED", why), []).append(each.target_id)
+    for (what, why), targets in reasons.items():
+        text = f"\n{what}: {', '.join(targets)}: {why}"
         yield Text(text, style=STYLES[Status.UNAVAILABLE])
 
 

@@ -28,6 +28,9 @@ RUN_VARIABLE = "ORCHESTRATOR_RUN"
 """Names the run's directory to every program of a run, so that the next run can end what a killed
 one left behind."""
 
+LABEL = "orchestrator.run"
+"""Container label whose value is the run's ID."""
+
 
 def make_places(options: Options, run: Path) -> Places:
     """Make the directories that a run writes to.

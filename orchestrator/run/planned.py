@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,13 @@ def request_for(
         needs=[made[each].key for each in target.needs],
         in_container=in_container,
     )
+
+
+def tested(target: Target, source: Source) -> Target:
+    """Return a target that is tested on other Pythons only where there is a test."""
+    own_test = "test-command" in source.own_options
+    has_test = own_test or target.steps.test_command is not None
+    return target if has_test or not target.test_pythons else replace(target, test_pythons=())
 
 
 def planned_requests(

@@ -185,7 +185,8 @@ class Worker:
             outcome = outcome or _system_failure(error)
         finally:
             cached = compiler_cache.stats(scratch)
-            compiled = accelerate.counted(assignment.compiled, scratch, cached)
+            made = outcome.elf_files if isinstance(outcome, WheelReport) else ()
+            compiled = accelerate.counted(assignment.compiled, scratch, cached, made)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
         result = _result(

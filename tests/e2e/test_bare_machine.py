@@ -75,8 +75,14 @@ def test_the_first_command_makes_wheels(clone: Path) -> None:
         assert crossed["status"] == "ok", said.all
         assert crossed["compiled"]["emulation"] == "cross"
         assert crossed["wheel"]["observed_tag"] == f"manylinux_2_{glibc}_{arch}"
-        assert "podman is not installed" in crossed["compiled"]["not_run"]
-        assert re.search(rf"NOT IMPORTED, nor tested: .*{arch}-cpu", said.stderr + said.stdout)
+        log = clone / f".orchestrator/logs/cp311-manylinux_{arch}-cpu.log"
+        imported = "importing saxpy._cpu" in log.read_text(encoding="utf-8")
+        why = crossed["compiled"]["not_tested" if imported else "not_run"]
+        assert "podman is not installed" in why
+        # Debian's release with this Python has it for the first of them only; uv may reach others.
+        assert imported or f"Debian has no CPython 3.11 for {arch}" in why
+        words = "imported, NOT TESTED" if imported else "NOT IMPORTED, nor tested"
+        assert re.search(rf"{words}: .*{arch}-cpu", said.stderr + said.stdout)
     wheels = {each.name for each in (clone / "dist").glob("*.whl")}
     assert wheels == {r["wheel"]["filename"] for r in found.values() if r["status"] == "ok"}
     foreign = found["cp311-manylinux_aarch64-cu130"]
@@ -87,8 +93,9 @@ def test_the_first_command_makes_wheels(clone: Path) -> None:
 
 
 def test_the_second_command_tests_and_says_what_it_could_not(clone: Path) -> None:
-    # The tests that look at the machine; the others have nothing to find here that is not there.
-    some = "tests/e2e/test_engine.py tests/integration/test_direct.py tests/unit/test_cli.py"
+    # Tests that look at the machine; the others have nothing to find here that is not there, and
+    # that it builds is what the first command shows.
+    some = "tests/e2e/test_engine.py tests/unit/test_cli.py"
     chosen = f"--env=PYTEST_ADDOPTS={some}"
     said = on_the_bare_machine(readme_command("Run the tests"), clone, chosen)
     assert said.code == 0, said.all

@@ -1,14 +1,16 @@
 """zig on this host: wheels for another architecture, and for an old glibc, without a container.
 
-What was built for aarch64 is imported, and tested, in an image under QEMU.
+What was built for aarch64 is imported, and tested, in an image under QEMU; without an engine it is
+imported under QEMU all the same.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -65,6 +67,9 @@ command = "python -c 'import root; assert root.root(9.0) == 3'"
 """
 
 
+MATH = "#include <math.h>"
+
+
 def write(folder: Path, *, python: str, arch: str, build: str) -> None:
     (folder / "project").mkdir()
     for name, text in FILES.items():
@@ -90,6 +95,53 @@ def test_a_cross_build_is_tested_where_its_architecture_is_emulated(tmp_path: Pa
     log = (tmp_path / ".orchestrator/logs/cp311-manylinux_aarch64.log").read_text()
     assert "importing root" in log
     assert "== test" in log
+
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+"""With ``[engine] name = "docker"``, no engine answers."""
+
+
+def without_engine(tmp_path: Path, *, code: int) -> Any:
+    """Build where no engine answers, which must end with that exit code; return the result."""
+    said = orchestrator("build", cwd=tmp_path, env=NO_ENGINE)
+    assert said.code == code, said.all
+    (result,) = results(tmp_path / "dist").values()
+    assert result["container"] is None
+    assert "NOT IMPORTED" not in said.all
+    return result
+
+
+def imports_on_this_host(tmp_path: Path, python: str, arch: str) -> None:
+    write(tmp_path, python=python, arch=arch, build="")
+    matrix = tmp_path / "matrix.toml"
+    matrix.write_text(matrix.read_text() + '[engine]\nname = "docker"\n')
+    result = without_engine(tmp_path, code=0)
+    compiled = result["compiled"]
+    assert (compiled["emulation"], compiled["not_run"]) == ("cross", "")
+    assert "docker" in compiled["not_tested"], "a test takes more than an import"
+    log = (tmp_path / f".orchestrator/logs/{python}-manylinux_{arch}.log").read_text()
+    assert re.search(r"importing with \S+ .* under QEMU [\d.]+\nimporting root\n", log), log
+
+
+def test_without_an_engine_a_cross_build_is_imported_all_the_same(tmp_path: Path) -> None:
+    imports_on_this_host(tmp_path, "cp311", "aarch64")
+    source = tmp_path / "project/root.c"
+    broken = source.read_text().replace("sqrt(PyFloat", "nobody_has(PyFloat")
+    source.write_text(broken.replace("#include <math.h>", "double nobody_has(double);\n" + MATH))
+    failure = without_engine(tmp_path, code=1)["failure"]
+    assert (failure["kind"], failure["step"]) == ("test", "smoke")
+    assert "undefined symbol: nobody_has" in failure["message"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("python", "arch"),
+    [("cp313", "aarch64"), ("cp313", "riscv64"), ("cp313", "loongarch64")],
+)
+def test_every_architecture_is_imported_without_an_engine(
+    tmp_path: Path, python: str, arch: str
+) -> None:
+    imports_on_this_host(tmp_path, python, arch)
 
 
 def test_an_old_glibc_needs_no_container(tmp_path: Path) -> None:

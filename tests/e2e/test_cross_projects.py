@@ -143,14 +143,14 @@ PyMODINIT_FUNC PyInit_native(void) {{
 }}
 """
 
-SETUPTOOLS = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "native"
-version = "1.0"
-"""
+
+def pyproject(backend: str, *requires: str) -> str:
+    """Return the `pyproject.toml` of a project whose extension module is `native`."""
+    system = f'requires = {json.dumps(requires)}\nbuild-backend = "{backend}"\n'
+    return f'[build-system]\n{system}[project]\nname = "native"\nversion = "1.0"\n'
+
+
+SETUPTOOLS = pyproject("setuptools.build_meta", "setuptools")
 
 ASKS = {
     "pyproject.toml": SETUPTOOLS,
@@ -206,14 +206,7 @@ def test_setuptools_believes_to_be_on_machines_that_this_host_has_no_python_for(
 
 
 CMAKE = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["scikit-build-core"]
-build-backend = "scikit_build_core.build"
-[project]
-name = "native"
-version = "1.0"
-""",
+    "pyproject.toml": pyproject("scikit_build_core.build", "scikit-build-core"),
     "CMakeLists.txt": """\
 cmake_minimum_required(VERSION 3.18...3.31)
 project(native LANGUAGES C)
@@ -239,14 +232,7 @@ install(TARGETS native DESTINATION .)
 }
 
 MESON = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["meson-python"]
-build-backend = "mesonpy"
-[project]
-name = "native"
-version = "1.0"
-""",
+    "pyproject.toml": pyproject("mesonpy", "meson-python"),
     "meson.build": """\
 project('native', 'c', version: '1.0')
 assert(meson.is_cross_build() and host_machine.cpu_family() == 'aarch64')
@@ -353,14 +339,7 @@ def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
 
 
 PYBIND11 = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["scikit-build-core", "{binding}"]
-build-backend = "scikit_build_core.build"
-[project]
-name = "native"
-version = "1.0"
-""",
+    "pyproject.toml": pyproject("scikit_build_core.build", "scikit-build-core", "{binding}"),
     "CMakeLists.txt": """\
 cmake_minimum_required(VERSION 3.18...3.31)
 project(native LANGUAGES CXX)

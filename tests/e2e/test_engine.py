@@ -142,6 +142,7 @@ def test_saxpy_variants(backend: str, engine: str, tmp_path: Path) -> None:
         assert spent > 0.5, "what ran in the container counts, and not the engine's client"
 
 
+@pytest.mark.nightly
 @pytest.mark.qemu
 def test_saxpy_on_a_foreign_architecture(emulated: str, tmp_path: Path) -> None:
     write_saxpy(tmp_path, arch="aarch64")

@@ -125,7 +125,7 @@ SUITES = [
         marks=pytest.mark.nightly,
     ),
     pytest.param(
-        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=100),
+        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=50),
         id="kiwisolver",
         marks=pytest.mark.nightly,
     ),
@@ -224,7 +224,7 @@ def meson(languages: str = "", sources: str = "") -> dict[str, str]:
 
 @pytest.mark.nightly
 def test_meson_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
-    write(tmp_path, emulated, "contourpy==1.3.3")
+    write(tmp_path, emulated, "contourpy==1.2.1")
     result = built(tmp_path)[TARGET]
     assert result["backend"] == "cibuildwheel"
     assert_native(result, calls=15)
@@ -416,7 +416,7 @@ def test_kernels_that_a_native_nvcc_compiles_are_the_same_bytes(
     compiled = found["emulated nvcc"]["compiled"]
     assert (compiled["emulation"], compiled["nvcc"]) == ("accelerated", 0)
     assert compiled["native"] >= 4
-    assert compiled["why"].startswith("CUDA compiled under QEMU (native nvcc 13.0.")
+    assert compiled["why"].startswith("CUDA compiled under QEMU (at hand: native nvcc 13.0.")
     assert_native(found["native nvcc"], calls=4)
     compiled = found["native nvcc"]["compiled"]
     assert compiled["nvcc"] == 1

@@ -15,6 +15,7 @@ from orchestrator.builders.choose import DirectHost, Survey, choose
 from orchestrator.errors import Problem
 from orchestrator.host import engine as engines
 from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, ImageCheck, Limit
+from orchestrator.host.foreign_python import ForeignPython
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.nvcc import Nvcc
 from orchestrator.host.process import Cancel
@@ -81,6 +82,7 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
         find_here=lambda _python: None,
         find_zig=lambda: Problem(what="no zig in this test"),
+        find_foreign=lambda _python, _arch: Problem(what="no QEMU in this test"),
         **{
             "accelerate": lambda _image, _planned: Problem(what="no native compiler"),
             "find_nvcc": lambda _version: Problem(what="no nvcc in this test"),
@@ -253,9 +255,56 @@ def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
     assert choice.reason.startswith("no container engine answers: cross-compiled by zig 0.1")
     assert choice.compiled is not None
     assert choice.compiled.emulation is EmulationMode.CROSS
-    assert choice.compiled.not_run == "no engine here"
+    assert choice.compiled.not_run == "no engine here; no QEMU in this test"
+    assert choice.imported_by is None
     built = choosing.on_this_host(wanted).compiling
     assert (built.compiler, built.baseline) == (CompilerKind.ZIG, "2.27")
+
+
+FOREIGN = ForeignPython(argv=("qemu", "python"), glibc="2.36", what="a Python under QEMU")
+
+
+def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for = []
+
+    def find(python: str, arch: Arch) -> ForeignPython:
+        asked_for.append((python, arch))
+        return FOREIGN
+
+    wanted = foreign(target, PLANNED, monkeypatch)
+    tested = replace(wanted, steps=replace(wanted.steps, test_command="pytest"))
+    untried = replace(wanted, steps=replace(wanted.steps, smoke=False))
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    here.find_foreign = find
+
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.imported_by is FOREIGN
+    assert choice.reason.endswith("imported by a Python under QEMU")
+    assert choice.compiled is not None
+    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "")
+    choice = choose([tested], here, wanted=None)[wanted.id]
+    assert choice.imported_by is FOREIGN
+    assert choice.compiled is not None
+    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "no engine here")
+    assert asked_for == [(target.python, Arch.RISCV64)] * 2
+    choice = choose([untried], here, wanted=None)[wanted.id]
+    assert choice.imported_by is None
+    assert choice.reason.endswith("test.smoke is off")
+    assert len(asked_for) == 2, "nobody looks for what is not wanted"
+
+
+def test_a_glibc_that_is_older_than_the_wheel_may_need_imports_nothing(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, replace(PLANNED, alone="2.39"), monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    here.find_foreign = lambda _python, _arch: FOREIGN
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.imported_by is None
+    assert choice.compiled is not None
+    assert "has glibc 2.36, and the wheel may need 2.39" in choice.compiled.not_run
 
 
 def test_without_an_engine_nothing_else_is_replaced(

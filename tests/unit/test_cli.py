@@ -1037,6 +1037,16 @@ def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
     assert "NOT IMPORTED, nor tested: one, two: no engine" in out.getvalue()
 
 
+def test_wheels_that_were_only_imported_are_said_to_be_such() -> None:
+    compiled = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_tested="no engine")
+    made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.results_table([*made, OK]))
+
+    assert "imported, NOT TESTED: one, two: no engine" in out.getvalue()
+
+
 # Versions and their sources
 
 CONTAINED = """

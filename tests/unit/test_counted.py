@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.builders.accelerate import counted
-from orchestrator.models import Compiled, CompilerCacheStats, EmulationMode
+from orchestrator.models import Arch, Compiled, CompilerCacheStats, ElfFile, EmulationMode, Libc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def test_what_was_not_compiled_natively_is_said(
     (tmp_path / "native").mkdir()
     if calls is not None:
         (tmp_path / "native" / "calls").write_text(calls)
-    found = counted(PLANNED, tmp_path, None)
+    found = counted(PLANNED, tmp_path, None, ())
     assert found is not None
     assert (found.native, found.emulated, found.why) == (native, emulated, why)
 
@@ -46,7 +46,7 @@ def test_what_was_not_compiled_natively_is_said(
     ("calls", "why"),
     [
         ("nvcc\nnative\nnative\n", ""),
-        ("nvcc\nnative\nCUDA\nnative\n", "CUDA compiled under QEMU (native nvcc 13.0.88)"),
+        ("nvcc\nnative\nCUDA\nnative\n", "CUDA compiled under QEMU (at hand: native nvcc 13.0.88)"),
     ],
 )
 def test_kernels_that_a_native_nvcc_compiled_are_counted(
@@ -54,18 +54,46 @@ def test_kernels_that_a_native_nvcc_compiled_are_counted(
 ) -> None:
     (tmp_path / "native").mkdir()
     (tmp_path / "native" / "calls").write_text(calls)
-    found = counted(replace(PLANNED, cuda="native nvcc 13.0.88"), tmp_path, None)
+    found = counted(replace(PLANNED, cuda="native nvcc 13.0.88"), tmp_path, None, ())
     assert found is not None
     assert (found.nvcc, found.native, found.why) == (1, 2, why)
 
 
 def test_what_the_compiler_cache_had_needs_no_compiler(tmp_path: Path) -> None:
     (tmp_path / "native").mkdir()
-    found = counted(PLANNED, tmp_path, CompilerCacheStats(hits=3, misses=0))
+    found = counted(PLANNED, tmp_path, CompilerCacheStats(hits=3, misses=0), ())
     assert found is not None
     assert found.why == ""
 
 
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        (("two.cpython-312-aarch64-linux-gnu.so", "cpython-312"), "Fortran compiled under QEMU"),
+        # A grafted library was compiled by somebody else.
+        (("two.libs/libopenblas-0a.so", None), ""),
+    ],
+)
+def test_fortran_that_links_itself_is_known_by_its_library(
+    tmp_path: Path, file: tuple[str, str | None], why: str
+) -> None:
+    (tmp_path / "native").mkdir()
+    (tmp_path / "native" / "calls").write_text("native\n")
+    module = ElfFile(
+        file=file[0],
+        arch=Arch.AARCH64,
+        libc=Libc.MANYLINUX,
+        soname="",
+        needed=("libgfortran-8a9d71eb.so.5.0.0", "libc.so.6"),
+        rpath=(),
+        python_abi=file[1],
+        isa="",
+    )
+    found = counted(PLANNED, tmp_path, None, (module,))
+    assert found is not None
+    assert found.why == why
+
+
 def test_a_build_without_links_is_left_as_it_was_planned(tmp_path: Path) -> None:
-    assert counted(PLANNED, tmp_path, None) is PLANNED
-    assert counted(None, tmp_path, None) is None
+    assert counted(PLANNED, tmp_path, None, ()) is PLANNED
+    assert counted(None, tmp_path, None, ()) is None

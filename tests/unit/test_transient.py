@@ -32,6 +32,14 @@ ERROR: No matching distribution found for setuptools>=61""",
   error: subprocess-exited-with-error
   \u2502 exit code: 2
       pip._vendor.requests.exceptions.ConnectionError: HTTPSConnectionPool(host='index.example', port=443): Max retries exceeded""",
+    "pip, its lines broken by build": """\
+< WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None,
+  status=None)) after connection broken by
+  'NewConnectionError('<pip._vendor.urllib3.connection.HTTPConnection object
+  at 0x7ff8b065cb50>: Failed to establish a new connection: [Errno 111]
+  Connection refused')': /simple/setuptools/
+< ERROR: Could not find a version that satisfies the requirement setuptools
+  (from versions: none)""",
     "uv: timed out": """\
 error: Failed to fetch: `https://index.example/simple/setuptools/`
   Caused by: Request failed after 3 retries
@@ -115,6 +123,11 @@ ERROR: No matching distribution found for nosuch==1""",
     "pip: forbidden": "pip._vendor.requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://x/",
     "pip: an authority nobody knows": "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by 'SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate'))': /simple/x/",
     "curl: not found": "curl: (22) The requested URL returned error: 404",
+    "pip: an authority nobody knows, its lines broken by build": """\
+< WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None,
+  status=None)) after connection broken by
+  'SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]
+  certificate verify failed: self-signed certificate'))': /simple/x/""",
     "curl: certificate": "curl: (60) SSL certificate problem: unable to get local issuer certificate",
     "git: not found": "fatal: unable to access 'https://git.example/x/': The requested URL returned error: 403",
     "podman: no such image": "Error: initializing source docker://quay.example/x:1: reading manifest 1 in quay.example/x: manifest unknown",
