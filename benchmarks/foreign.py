@@ -12,6 +12,8 @@ at a time, all columns of a row one after the other:
 - native: the same project for this machine, with gcc, in the same suite's image, or on this host
   with ``--backend direct``.
 
+`saxpy-cu130` is this project's own example; in the column gcc a native nvcc compiles its kernels.
+
 A cell shows the seconds of the build step, which hold what is downloaded and installed for it, and
 in brackets the processor's seconds of the whole target: of the programs that it ran on this host,
 and in the container that built it. Then by how much each of the two is less than in the first
@@ -56,15 +58,21 @@ SUITES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """An sdist of the package index.
+    """An sdist of the package index, or a directory.
 
     Attributes:
-        requirement: pinned.
+        requirement: pinned; or the directory.
         env: what its build has to be told.
+        axes: further axes of its matrix.
+        build: further settings of its ``[build]``.
+        without: columns that cannot build it.
     """
 
     requirement: str
     env: dict[str, str] = field(default_factory=dict)
+    axes: str = ""
+    build: str = ""
+    without: tuple[str, ...] = ()
 
 
 PROJECTS = {
@@ -75,6 +83,13 @@ PROJECTS = {
     # Otherwise it asks for code for the CPU that compiles.
     "hnswlib": Project(requirement="hnswlib==0.8.0", env={"HNSWLIB_NO_NATIVE": "1"}),
     "contourpy": Project(requirement="contourpy==1.2.1"),
+    "saxpy-cu130": Project(
+        requirement=str(ROOT / "examples/saxpy"),
+        env={"SAXPY_CUDA": "13.0", "SAXPY_CUDA_ARCHS": "80;90"},
+        axes='cuda = ["13.0"]',
+        build='external = ["cuda"]',
+        without=("zig", "cross"),
+    ),
 }
 
 
@@ -123,6 +138,7 @@ source = "{source}"
 [axes]
 python = ["{python}"]
 arch = ["{arch}"]
+{axes}
 [images]
 manylinux_{arch} = "{image}"
 [engine]
@@ -137,6 +153,7 @@ retries = 0
 [build]
 repair = "auditwheel"
 {build}
+{more}
 [test]
 smoke = false
 """
@@ -165,8 +182,8 @@ class Cell:
         return tuple(map(int, words[1:3])) if words[0] == "manylinux" else ()
 
 
-Row = dict[str, Cell | str]
-"""Column -> its cell, or why there is none."""
+Row = dict[str, Cell | str | None]
+"""Column -> its cell, or why there is none; None where there cannot be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +206,10 @@ class Bench:
 
     def row(self, name: str, columns: Sequence[str]) -> Row:
         """Build one project in every way; the native one first, which fills the index' cache."""
-        order = sorted(columns, key=lambda each: each != NATIVE)
+        able = [each for each in columns if each not in PROJECTS[name].without]
+        order = sorted(able, key=lambda each: each != NATIVE)
         found = {each: self._median(name, each) for each in order}
-        return {each: found[each] for each in columns}
+        return {each: found.get(each) for each in columns}
 
     def _median(self, name: str, column: str) -> Cell | str:
         """Build several times; return the run that took the median."""
@@ -235,6 +253,8 @@ class Bench:
             image=f"{IMAGES}:{suite}-{arch}",
             env="\n".join(f'{key} = "{value}"' for key, value in project.env.items()),
             build=COLUMNS[column].build,
+            axes=project.axes,
+            more=project.build,
         )
 
     def _kept(self, place: Path, name: str) -> None:
@@ -265,8 +285,10 @@ def ratios(cell: Cell, other: Cell) -> tuple[float, float | None]:
     return other.seconds / cell.seconds, cpu
 
 
-def shown(cell: Cell | str, first: Cell | str) -> str:
+def shown(cell: Cell | str | None, first: Cell | str | None) -> str:
     """Return a cell of the table."""
+    if cell is None:
+        return "-"
     if isinstance(cell, str):
         return f"none: {cell[:60]}"
     cpu = f" ({cell.cpu:.1f})" if cell.cpu is not None else ""

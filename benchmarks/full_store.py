@@ -160,6 +160,7 @@ def fill(checkout: Checkout) -> int:
         find_here=lambda _: None,
         find_zig=lambda: NOTHING,
         accelerate=lambda *_: NOTHING,
+        find_nvcc=lambda _: NOTHING,
         find_foreign=lambda *_: NOTHING,
     )
     actions = planned_actions(inputs, identity.source, survey, wanted=None, environ=environ)

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _DEVICES = ("cuda", "rocm")
-"""Axes whose value names a compiler of its own, which would run emulated and call ours."""
+"""Axes whose value names a compiler of its own, which calls ours."""
 
 _NO_DEVICE = frozenset({"cpu", "none"})
 
 _DEVICE = re.compile(r"(cu|rocm)\d[\d.]*")
 """A value that names such a compiler whatever its axis is called: ``cu130``."""
+
+_CUDA = re.compile(r"(?:cu(?:da)?)?(?:(?P<major>\d+)\.(?P<minor>\d+)(?:\.\d+)*|(?P<digits>\d{3}))")
+"""How the version of CUDA is written: ``13.0``, ``13.0.1``, ``cu130``, ``130``."""
 
 _INSTEAD = ('build.compiler = "gcc"', 'build.emulation = "accelerated"')
 """What to say instead of zig, and of a cross build."""
@@ -156,11 +159,13 @@ def _needs_image(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> bool:
 def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
     if asked.emulation is not None:
         return asked.emulation, "as asked for"
-    if _device(axes):
-        return EmulationMode.FULL, f"{_device(axes)}'s compiler runs where the build runs"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
-    return EmulationMode.ACCELERATED, "C, C++ and uv natively, the rest under QEMU"
+    device = _device(axes)
+    if device.startswith("rocm"):
+        return EmulationMode.FULL, f"{device}'s compiler runs where the build runs"
+    languages = "C, C++, CUDA" if device else "C, C++"
+    return EmulationMode.ACCELERATED, f"{languages} and uv natively, the rest under QEMU"
 
 
 def _device(axes: Mapping[str, str]) -> str:
@@ -169,6 +174,21 @@ def _device(axes: Mapping[str, str]) -> str:
             return name
         if _DEVICE.fullmatch(value):
             return value
+    return ""
+
+
+def cuda(axes: Mapping[str, str]) -> str:
+    """Return the version of CUDA that a target is for: ``13.0``; empty for none, or an unknown one.
+
+    Args:
+        axes: the values of its cell.
+    """
+    for name, value in axes.items():
+        found = _CUDA.fullmatch(value)
+        if found is None or (name != "cuda" and not value.startswith("cu")):
+            continue
+        digits = found["digits"]
+        return f"{found['major']}.{found['minor']}" if not digits else f"{digits[:-1]}.{digits[-1]}"
     return ""
 
 

@@ -699,6 +699,9 @@ class Compiled:
         not_run: why what was built ran nowhere, and was neither imported nor tested; else empty.
         emulated: calls of it that were left to the image's own compiler; None where nobody counted.
         installer: what installed the requirements of an accelerated build, in words; else empty.
+        cuda: what native nvcc there was, or why there was none, in words; empty where nobody
+            expected one.
+        nvcc: calls of nvcc that a native one did; None where nobody counted.
         not_tested: why what was built was imported, but its test not run; else empty.
     """
 
@@ -709,6 +712,8 @@ class Compiled:
     not_run: str = ""
     emulated: int | None = None
     installer: str = ""
+    cuda: str = ""
+    nvcc: int | None = None
     not_tested: str = ""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from saxpy_cuda import (
     HOST_FLAGS,
+    compiler,
     nvcc_command,
     requested_archs,
     requested_cuda,
@@ -50,7 +51,9 @@ class BuildExt(build_ext):
         major = cuda.partition(".")[0]
         kernel = str(Path(self.build_temp, "cuda_kernel.o"))
         self.mkpath(self.build_temp)
-        self.spawn(nvcc_command(root, KERNEL, kernel, ARCHS))
+        nvcc = compiler(root, os.environ)
+        os.environ["CUDA_HOME"] = str(root)  # for a program in nvcc's place: this one is meant
+        self.spawn(nvcc_command(nvcc, KERNEL, kernel, ARCHS))
         ext.extra_objects = [kernel]
         ext.include_dirs = [str(root / "include")]
         ext.extra_link_args = [

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import drivers, installer
 from orchestrator.builders.compiler_cache import Access
+from orchestrator.builders.kernels import Toolkit
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import cross_gcc, engine, kept, process
 from orchestrator.models import CompilerKind
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.builders.installer import Installer
+    from orchestrator.builders.kernels import Kernels
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.zig import Zig
     from orchestrator.models import (
@@ -80,12 +82,16 @@ class Native:
         what: the compiler, in a few words.
         mounts: (path on this host, path in the container, whether the build may write there).
         installer: what installs there in place of pip, or why nothing does.
+        toolkits: CUDA's toolkits of the image.
+        kernels: what compiles CUDA's kernels; None where nobody expects any.
     """
 
     folder: Path
     what: str
     mounts: tuple[tuple[Path, Path, bool], ...]
     installer: Installer | Problem = _NOT_ASKED
+    toolkits: tuple[Toolkit, ...] = ()
+    kernels: Kernels | None = None
 
     @property
     def identity(self) -> str:
@@ -99,6 +105,9 @@ class Native:
         log.chmod(0o777)
         mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
         plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
+        if self.kernels is not None:
+            program = self.folder / "bin" / drivers.PROGRAM
+            plain = self.kernels.added_to(plain, program, scratch, _CALLS)
         own = self.installer
         return plain if isinstance(own, Problem) else own.added_to(plain)
 
@@ -109,11 +118,11 @@ class Native:
             request: what is built.
             told: see `Installer.settled`.
         """
-        own = self.installer
-        return (
-            self
-            if isinstance(own, Problem)
-            else replace(self, installer=own.settled(request, told))
+        own, kernels, told = self.installer, self.kernels, tuple(told)
+        return replace(
+            self,
+            installer=own if isinstance(own, Problem) else own.settled(request, told),
+            kernels=kernels if kernels is None else kernels.settled(request, told),
         )
 
     @property
@@ -162,9 +171,16 @@ def counted(
     why = compiled.why
     if others := [name for name in _OTHERS if counts[name]]:
         why = f"{' and '.join(others)} compiled under QEMU"
+        why += f" (at hand: {compiled.cuda})" if counts["CUDA"] and compiled.cuda else ""
     elif not counts["native"] and not (cached and cached.hits):
         why = "no compiler was called by a name that PATH leads to"
-    return replace(compiled, native=counts["native"], emulated=counts["own"], why=why)
+    return replace(
+        compiled,
+        native=counts["native"],
+        emulated=counts["own"],
+        nvcc=counts["nvcc"] if compiled.cuda else None,
+        why=why,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +195,7 @@ class _Facts:
         cxx: the same for C++.
         folders: where it looks for libraries.
         files: the files that it brings itself: start files, its libraries.
+        nvcc: (version, digest of its settings, file) of each nvcc.
     """
 
     gcc: str
@@ -188,6 +205,12 @@ class _Facts:
     cxx: tuple[str, ...]
     folders: tuple[str, ...]
     files: tuple[str, ...]
+    nvcc: tuple[tuple[str, str, str], ...]
+
+    @property
+    def toolkits(self) -> tuple[Toolkit, ...]:
+        """CUDA's toolkits."""
+        return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +339,8 @@ class Maker:
                 (gcc.folder, cross_gcc.MOUNTED, False),
                 (place / "image", _THERE / "image", False),
             )
-            return Native(folder=place, what=f"native {gcc.version}", mounts=mounts)
+            what = f"native {gcc.version}"
+            return Native(folder=place, what=what, mounts=mounts, toolkits=facts.toolkits)
 
         def write(made: Path) -> Native:
             _write(made, facts, gcc, program, image.arch)
@@ -360,6 +384,7 @@ def _ask(image: Image) -> _Facts | Problem:
         cxx=tuple(found["cxx"]),
         folders=tuple(dict.fromkeys(found.get("folder", ()))),
         files=tuple(dict.fromkeys(found.get("file", ()))),
+        nvcc=tuple((v, p, n) for v, p, n in (e.split(" ", 2) for e in found.get("nvcc", ()))),
     )
 
 

@@ -6,13 +6,15 @@ import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.builders import kernels
 from orchestrator.builders.accelerate import Image
 from orchestrator.builders.cibuildwheel import image_reference
 from orchestrator.errors import Problem
-from orchestrator.foreign import CROSSED, without_engine
+from orchestrator.foreign import CROSSED, cuda, without_engine
 from orchestrator.host import engine as engines
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models import (
+    Arch,
     BackendName,
     Compiled,
     CompilerKind,
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
     from orchestrator.builders.compiler_cache import Access
     from orchestrator.host.foreign_python import ForeignPython
     from orchestrator.host.interpreters import Interpreter
+    from orchestrator.host.nvcc import Nvcc
     from orchestrator.host.process import Cancel
     from orchestrator.host.zig import Zig
-    from orchestrator.models import Arch, BuilderFacts, Compiling
+    from orchestrator.models import BuilderFacts, Compiling
 
 _NOT_EXECUTED = {engines.ImageFault.NO_BINFMT, engines.ImageFault.CANNOT_RUN}
 
@@ -106,6 +109,7 @@ class Survey:
         find_here: looks for one that is on this machine already.
         find_zig: looks for zig, and fetches it if need be.
         accelerate: makes native compilers for an image, or says why there are none.
+        find_nvcc: looks for a native nvcc of a version, and fetches it if need be.
         find_foreign: returns a Python of another architecture that runs without a container, or why
             there is none; answers a question that was asked before at once.
     """
@@ -121,6 +125,7 @@ class Survey:
     find_here: Callable[[str], Interpreter | None]
     find_zig: Callable[[], Zig | Problem]
     accelerate: Callable[[Image, Compiling], Native | Problem]
+    find_nvcc: Callable[[str], Nvcc | Problem]
     find_foreign: Callable[[str, Arch], ForeignPython | Problem]
     pythons: dict[str, DirectHost] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
@@ -130,6 +135,7 @@ class Survey:
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
     _zig: Zig | Problem | None = None
     _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
+    _nvccs: dict[str, Nvcc | Problem] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -239,7 +245,16 @@ class Survey:
                 env=self.env,
             )
             self._natives[wanted] = self.accelerate(image, target.compiling)
-        return self._natives[wanted]
+        native = self._natives[wanted]
+        if isinstance(native, Problem) or target.arch is not Arch.AARCH64:
+            return native
+        version = cuda(dict(target.variant))
+        return replace(native, kernels=kernels.find(native.toolkits, version, self._nvcc))
+
+    def _nvcc(self, version: str) -> Nvcc | Problem:
+        if version not in self._nvccs:
+            self._nvccs[version] = self.find_nvcc(version)
+        return self._nvccs[version]
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         """What will not be as asked for in a target's container although it runs."""
@@ -438,7 +453,8 @@ def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
     if isinstance(native, Problem):
         full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
         return replace(choice, compiled=full)
-    compiled = Compiled(emulation=EmulationMode.ACCELERATED, compiler=native.what)
+    nvcc = "" if native.kernels is None else native.kernels.what
+    compiled = Compiled(emulation=EmulationMode.ACCELERATED, compiler=native.what, cuda=nvcc)
     return replace(choice, native=native, compiled=compiled)
 
 

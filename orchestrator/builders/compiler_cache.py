@@ -75,10 +75,11 @@ class Access:
         return ":".join(map(str, self.links))
 
     def in_front_of(self, other: Access) -> Access:
-        """Return both; what this one's links call are the other's."""
+        """Return both; what this one's links call are the other's, and so are its variables."""
+        theirs = dict(other.env)
         return Access(
             links=(*self.links, *other.links),
-            env=(*other.env, *self.env),
+            env=(*other.env, *(each for each in self.env if each[0] not in theirs)),
             private=(*other.private, *self.private),
             mounts=(*other.mounts, *self.mounts),
             frontend=self.frontend or other.frontend,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.models import BackendName, CompilerKind, EmulationMode
+from orchestrator.foreign import cuda
+from orchestrator.models import Arch, BackendName, CompilerKind, EmulationMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -214,6 +215,8 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
         names = f"cc, gcc, c++, g++, {TRIPLETS[arch]}-gcc, {TRIPLETS[arch]}-g++"
         yield "  PATH", f"{MOUNTED.parent / 'bin'} comes first: {names}", compiled
         yield "  CMake, Meson", "are told nothing: they run there, and find these names", ""
+        if arch is Arch.AARCH64 and (version := cuda(dict(target.variant))):
+            yield "  nvcc", f"a native one, if it is of the very build of the {version} there", ""
     elif zig and (not foreign or own.emulation is EmulationMode.CROSS):
         for name, value in crossing.compilers(arch).items():
             yield f"  {name}", value, compiled

@@ -530,6 +530,10 @@ class Compiled(Document):
     """Calls of it that were left to the image's own compiler; null where nobody counted."""
     installer: str = ""
     """What installed the requirements of an accelerated build, in words; else empty."""
+    cuda: str = ""
+    """What native nvcc there was, or why there was none; empty where nobody expected one."""
+    nvcc: int | None = None
+    """Calls of nvcc that a native one did; null where nobody counted."""
     not_tested: str = ""
     """Why what was built was imported, but its test not run; else empty."""
 

@@ -19,7 +19,7 @@ from orchestrator.builders.snapshot import Identity, identify
 from orchestrator.builders.source import Staged, fetch_sdist, stage
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, kept, portable, process, zig
+from orchestrator.host import interpreters, kept, nvcc, portable, process, zig
 from orchestrator.host.checks import Checker
 from orchestrator.host.foreign_python import ForeignPythons
 from orchestrator.run.building import Building, Watchers
@@ -361,6 +361,7 @@ class Session:
             find_here=self._find_here,
             find_zig=partial(self._find_zig, log),
             accelerate=self._accelerator(log).make,
+            find_nvcc=partial(self._find_nvcc, log),
             find_foreign=partial(self._find_foreign, log),
         )
 
@@ -418,6 +419,17 @@ class Session:
         except EnvironmentProblemError as error:
             return error.problems[0]
         return self._zig
+
+    def _find_nvcc(self, log: Callable[[str], object], version: str) -> nvcc.Nvcc | Problem:
+        host = self._host
+        return nvcc.provide(
+            version,
+            cache_dir=host.cache_dir,
+            tools=host.toolchain,
+            network=host.network,
+            environ=self._environ,
+            say=log,
+        )
 
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""

@@ -607,7 +607,8 @@ def described(compiled: Compiled) -> str:
     """Return how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
     installer = f"; installed by {compiled.installer}" if compiled.installer else ""
-    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}{installer}"
+    kernels = f"; CUDA: {compiled.cuda}" if compiled.cuda else ""
+    return f"{compiled.emulation}: compiled by {compiled.compiler}{because}{kernels}{installer}"
 
 
 def _write_header(log: TextIO, assignment: Assignment) -> None:

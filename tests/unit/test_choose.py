@@ -17,6 +17,7 @@ from orchestrator.host import engine as engines
 from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, ImageCheck, Limit
 from orchestrator.host.foreign_python import ForeignPython
 from orchestrator.host.network import HostNetwork
+from orchestrator.host.nvcc import Nvcc
 from orchestrator.host.process import Cancel
 from orchestrator.host.toolchain import Toolchain
 from orchestrator.host.zig import Zig
@@ -82,7 +83,11 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         find_here=lambda _python: None,
         find_zig=lambda: Problem(what="no zig in this test"),
         find_foreign=lambda _python, _arch: Problem(what="no QEMU in this test"),
-        **{"accelerate": lambda _image, _planned: Problem(what="no native compiler"), **given},
+        **{
+            "accelerate": lambda _image, _planned: Problem(what="no native compiler"),
+            "find_nvcc": lambda _version: Problem(what="no nvcc in this test"),
+            **given,
+        },
     )
 
 
@@ -162,6 +167,28 @@ def test_native_compilers_are_made_once_for_an_image(
         assert choice.compiled == Compiled(
             emulation=EmulationMode.ACCELERATED, compiler="native gcc"
         )
+
+
+def test_a_native_nvcc_is_looked_for_once_for_each_version(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = []
+
+    def find_nvcc(version: str) -> Nvcc:
+        versions.append(version)
+        return Nvcc(folder=tmp_path, version=f"{version}.88", build="a/b_1", profile="")
+
+    native = Native(folder=tmp_path / "links", what="native gcc", mounts=())
+    first = replace(
+        foreign(target, ACCELERATED, monkeypatch), arch=Arch.AARCH64, variant=(("cuda", "13.0"),)
+    )
+    second = replace(first, id=TargetId("other"))
+    plain = replace(first, id=TargetId("plain"), variant=(("cuda", "cpu"),))
+    here = survey(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
+    choices = choose([first, second, plain], here, wanted=BackendName.DIRECT)
+    assert versions == ["13.0"]
+    said = [each.compiled.cuda for each in choices.values() if each.compiled]
+    assert said == ["native nvcc 13.0.88", "native nvcc 13.0.88", ""]
 
 
 def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(

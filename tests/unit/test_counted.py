@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +40,23 @@ def test_what_was_not_compiled_natively_is_said(
     found = counted(PLANNED, tmp_path, None, ())
     assert found is not None
     assert (found.native, found.emulated, found.why) == (native, emulated, why)
+
+
+@pytest.mark.parametrize(
+    ("calls", "why"),
+    [
+        ("nvcc\nnative\nnative\n", ""),
+        ("nvcc\nnative\nCUDA\nnative\n", "CUDA compiled under QEMU (at hand: native nvcc 13.0.88)"),
+    ],
+)
+def test_kernels_that_a_native_nvcc_compiled_are_counted(
+    tmp_path: Path, calls: str, why: str
+) -> None:
+    (tmp_path / "native").mkdir()
+    (tmp_path / "native" / "calls").write_text(calls)
+    found = counted(replace(PLANNED, cuda="native nvcc 13.0.88"), tmp_path, None, ())
+    assert found is not None
+    assert (found.nvcc, found.native, found.why) == (1, 2, why)
 
 
 def test_what_the_compiler_cache_had_needs_no_compiler(tmp_path: Path) -> None:

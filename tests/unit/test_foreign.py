@@ -29,8 +29,16 @@ def test_where_nothing_is_said_compilers_are_native_and_the_images_own() -> None
     assert chosen() == Compiling(emulation=EmulationMode.ACCELERATED, compiler=CompilerKind.GCC)
 
 
-@pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"rocm": "6.4"}, {"device": "cu130"}])
-def test_a_gpu_compiler_is_emulated_with_all_the_rest(axes: dict[str, str]) -> None:
+@pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"device": "cu130"}])
+def test_cuda_is_accelerated_and_by_gcc(axes: dict[str, str]) -> None:
+    made = chosen(None, axes)
+
+    assert (made.emulation, made.compiler) == (EmulationMode.ACCELERATED, CompilerKind.GCC)
+    assert "CUDA" in made.why
+
+
+@pytest.mark.parametrize("axes", [{"rocm": "6.4"}, {"device": "rocm6.4"}])
+def test_rocm_s_compiler_is_emulated_with_all_the_rest(axes: dict[str, str]) -> None:
     made = chosen(None, axes)
 
     assert made.emulation is EmulationMode.FULL

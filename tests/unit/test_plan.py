@@ -148,6 +148,7 @@ def test_a_target_is_fully_resolved() -> None:
         ),
         aliases=(TargetId("cp312-manylinux_x86_64-13.0"),),
         origins=found.origins,
+        compiling=Compiling(emulation=EmulationMode.ACCELERATED),
     )
     assert dict(found.origins) == {
         **{

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from importlib.metadata import files as files_of
 from pathlib import Path
@@ -104,15 +105,29 @@ def _installed(wheel: str) -> str:
         return "none"
 
 
-def nvcc_command(root: Path, source: str, output: str, archs: list[str]) -> list[str]:
-    """Return the command that compiles `source` with the toolkit in `root`, for every arch.
+def compiler(root: Path, environ: Mapping[str, str]) -> str:
+    """Return the nvcc to call: as with CMake, CUDACXX may name a program in its place.
+
+    It is told which toolkit is meant by CUDA_HOME, and has to be an nvcc of that very version: a
+    cache's, or a native one where the rest of the build is emulated.
+    """
+    own, named = str(root / "bin" / "nvcc"), environ.get("CUDACXX", "")
+    if not named:
+        return own
+    env = {**environ, "CUDA_HOME": str(root)}
+    said = subprocess.run([named, "--version"], env=env, capture_output=True, check=False)
+    return named if f", V{_installed('nvidia-cuda-nvcc')}\n".encode() in said.stdout else own
+
+
+def nvcc_command(nvcc: str, source: str, output: str, archs: list[str]) -> list[str]:
+    """Return the command that compiles `source` with `nvcc`, for every arch.
 
     The last arch goes in as PTX too, which drivers compile for GPUs that are newer than it.
     """
     targets = [f"arch=compute_{arch},code=sm_{arch}" for arch in archs]
     targets.append(f"arch=compute_{archs[-1]},code=compute_{archs[-1]}")
     return [
-        str(root / "bin" / "nvcc"),
+        nvcc,
         "-std=c++17",
         "--compiler-options=" + ",".join(HOST_FLAGS),
         *(f"--generate-code={target}" for target in targets),

@@ -21,15 +21,20 @@
  *     library /usr/lib          directory searched for -l:FILE and by -print-file-name
  *     answer -dumpmachine aarch64-linux-gnu      print that, and do nothing else
  *
- *     log /path                 gets a line for each call: `native`, or `own`; and one for a call
- *                               by another compiler, which no driver stands for: `Rust`, `CUDA`,
- *                               `Fortran`
+ *     log /path                 gets a line for each call: `native`, or `own`; `nvcc` for one of
+ *                               nvcc's that is native; and one for a call by another compiler,
+ *                               which is not: `Rust`, `CUDA`, `Fortran`
  *
  * In gcc's mode also:
  *
  *     own g++ /usr/bin/g++      program of that name that is not ours: it answers what is asked, and
  *                               gets what is neither C nor C++, or for this very CPU
  *     headers CPLUS_INCLUDE_PATH=/a:/b    where the headers of a language are
+ *
+ * Where it stands for nvcc, nothing but `log` and:
+ *
+ *     nvcc cuda_13.0.r13.0/compiler.1_0 /folder    a native nvcc, by what its programs say of
+ *                               themselves; /folder/nvcc.profile is what a toolkit of it has
  */
 
 typedef unsigned long size;
@@ -292,7 +297,7 @@ static int exists(const char *path)
 typedef struct {
     int zig, native;
     const char *machine, *log, *own;
-    List headers, env, exec, first, last, link, drop, library, answer;
+    List headers, env, exec, first, last, link, drop, library, answer, nvcc;
 } Config;
 
 static Config config;
@@ -346,6 +351,7 @@ static void read_config(const char *path, const char *tool)
         else if (same(text, "drop-below")) add(&config.drop, value);
         else if (same(text, "library")) add(&config.library, value);
         else if (same(text, "answer")) add(&config.answer, value);
+        else if (same(text, "nvcc")) add(&config.nvcc, value);
         else if (*text && *text != '#') refuse("unknown setting ", text, path);
         text = next;
     }
@@ -965,7 +971,7 @@ static int mentions(const char *path, Sought *is_it)
     long fd = call(OPENAT, AT_CWD, (long)path, CLOSE_ON_EXEC, 0, 0, 0);
     if (fd < 0) return 0;
     static char block[1 << 16];
-    enum { LONGEST = 32 };
+    enum { LONGEST = 64 };
     size kept = 0, next = 0;
     for (;;) {
         long got = call(READ, fd, (long)(block + kept), (long)(sizeof block - kept), 0, 0, 0);
@@ -1149,12 +1155,37 @@ static int ends_with_any(const char *text, const char *const *list)
     return 0;
 }
 
-/* Other compilers come here for their host code, or to link: then they have run emulated. */
-static void note_others(const List *in)
+/* The value of a variable; 0 where it is not set, or empty. */
+static char *value_of(char **environment, const char *name)
 {
+    for (; *environment; environment++) {
+        char *value = after(*environment, name);
+        if (value && *value == '=' && value[1]) return value + 1;
+    }
+    return 0;
+}
+
+static const char toolkit_variable[] = "ORCHESTRATOR_CUDA";
+
+/* What a native nvcc has compiled that lies beside itself is the toolkit's: debug information names it. */
+static void name_the_toolkit_s(List *in, char **environment)
+{
+    const char *bin = value_of(environment, toolkit_variable);
+    for (size i = 0; bin && i < in->n; i++) {
+        const char *place = after(in->at[i], "/opt/orchestrator-native/cuda/"), *rest = 0;
+        for (; place && *place && !rest; place++) rest = after(place, "/bin/crt/");
+        if (rest) in->at[i] = join(join(bin, "/crt/"), rest);
+    }
+}
+
+/* Other compilers come here for their host code, or to link: then they have run emulated, unless it
+ * is the nvcc that we started. */
+static void note_others(const List *in, char **environment)
+{
+    int native = value_of(environment, toolkit_variable) != 0;
     for (size i = 0; i < in->n; i++) {
         const char *each = in->at[i];
-        const char *who = ends(each, ".rcgu.o") ? "Rust\n" : same(each, "-D__CUDACC__") ? "CUDA\n"
+        const char *who = ends(each, ".rcgu.o") ? "Rust\n" : same(each, "-D__CUDACC__") && !native ? "CUDA\n"
                         : same(each, "-lgfortran") || (*each != '-' && ends_with_any(each, fortran))
                             ? "Fortran\n" : 0;
         if (!who) continue;
@@ -1230,6 +1261,101 @@ static void as_gcc(const List *in, char **given, char **environment)
     note("native\n");
 }
 
+/* ---- nvcc: the same version, but a native one */
+
+static const char of_nvcc[] = "/opt/orchestrator-native/nvcc/compiler.conf";
+/* Where the settings are when this program covers the nvcc of an image, and has none beside it. */
+
+static char *folder_of(const char *path)
+{
+    size n = strlen(path);
+    while (n && path[n - 1] != '/') n--;
+    return n > 1 ? copy(path, n - 1) : copy("/", n);
+}
+
+static char *with_nvcc(char *folder) { return exists(join(folder, "/nvcc")) ? folder : 0; }
+
+/* The first directory on PATH that has an nvcc, but for our own, whose name ends with a slash. */
+static char *on_path(char **environment, const char *self)
+{
+    const char *path = value_of(environment, "PATH");
+    while (path && *path) {
+        const char *end = find(path, ':');
+        char *folder = copy(path, end ? (size)(end - path) : strlen(path));
+        if (*folder && !same(join(folder, "/"), self) && with_nvcc(folder)) return folder;
+        path = end ? end + 1 : 0;
+    }
+    return 0;
+}
+
+/* The directory of the nvcc that the build means, spelled as that nvcc would spell it. */
+static char *toolkit(const char *called, char **environment, const char *self, int covers)
+{
+    static const char *const variables[] = {"CUDA_HOME", "CUDA_PATH", 0};
+    char *found = 0;
+    if (covers) {
+        found = find(called, '/') ? folder_of(called) : on_path(environment, "");
+        /* Through a link nvcc would find nothing that it needs; it can still say its version. */
+        return found && exists(join(found, "/nvcc.profile")) ? found : folder_of(self);
+    }
+    for (const char *const *each = variables; *each && !found; each++) {
+        char *value = value_of(environment, *each);
+        if (value) found = with_nvcc(join(value, "/bin"));
+    }
+    if (!found) found = on_path(environment, self);
+    return found ? found : with_nvcc("/usr/local/cuda/bin");
+}
+
+static int alike(const char *one, const char *other)
+{
+    size n, m;
+    const char *a = contents_of(one, &n), *b = contents_of(other, &m);
+    return a && b && n == m && same(a, b);
+}
+
+static const char *sought;
+
+static int is_sought(const char *text, size left, char before)
+{
+    (void)before;
+    return begins(text, left, sought);
+}
+
+/* Both halves of the compiler are asked, as they may come in two packages. What covers an nvcc
+ * cannot ask that; the image was, before. */
+static int is_of_build(const char *bin, const char *build, const char *folder, int covers)
+{
+    sought = find(build, '_');
+    return alike(join(bin, "/nvcc.profile"), join(folder, "/nvcc.profile"))
+        && (covers || mentions(join(bin, "/nvcc"), is_sought))
+        && mentions(join(bin, "/../nvvm/bin/cicc"), is_sought);
+}
+
+static _Noreturn void as_nvcc(char **given, char **environment, const char *self, int covers)
+{
+    List out = {0};
+    char *bin = toolkit(*given, environment, self, covers);
+    if (!bin) refuse("", "no CUDA toolkit", "CUDA_HOME, CUDA_PATH and PATH lead to no nvcc");
+    for (size i = 0; i < config.nvcc.n && !out.n; i++) {
+        char *folder = find(config.nvcc.at[i], ' ') + 1;
+        char *build = copy(config.nvcc.at[i], (size)(folder - config.nvcc.at[i]) - 1);
+        if (!is_of_build(bin, build, folder, covers)) continue;
+        /* nvcc looks for such a directory where it is itself. */
+        int targets = exists(join(bin, "/../targets/sbsa-linux"));
+        add(&out, join(folder, targets ? "/sbsa/bin/nvcc" : "/bin/nvcc"));
+        add(&config.env, join(join(toolkit_variable, "="), bin));
+    }
+    if (!out.n && covers) refuse("", bin, "this toolkit is no longer the image's");
+    int compiles = 0, is_native = out.n != 0;
+    if (!is_native) add(&out, join(bin, "/nvcc"));
+    for (given++; *given; given++) {
+        compiles |= **given != '-';
+        add(&out, *given);
+    }
+    if (is_native && compiles) note("nvcc\n");
+    become(&out, environment);
+}
+
 __attribute__((used)) _Noreturn void begin(long *stack)
 {
     long count = *stack;
@@ -1242,10 +1368,13 @@ __attribute__((used)) _Noreturn void begin(long *stack)
     own_name = given[0];
     for (char *p = given[0]; *p; p++)
         if (*p == '/') own_name = p + 1;
-    const char *tool = tool_of(own_name);
-    read_config(join(self, "compiler.conf"), tool);
+    const char *tool = tool_of(own_name), *settings = join(self, "compiler.conf");
+    int covers = !exists(settings);
+    read_config(covers ? of_nvcc : settings, tool);
+    if (config.nvcc.n) as_nvcc(given, environment, self, covers);
     List in = {0};
     expand(&in, given + 1, 0);
+    name_the_toolkit_s(&in, environment);
     int compiles = same(tool, "cc") || same(tool, "c++");
     if (compiles && in.n) answer(&in);
     if (compiles && config.zig && same(tool, "cc") && in.n && has_cxx(&in)) {
@@ -1258,7 +1387,7 @@ __attribute__((used)) _Noreturn void begin(long *stack)
         once.exec = config.exec;
         config = once;
     }
-    if (compiles) note_others(&in);
+    if (compiles) note_others(&in, environment);
     if (compiles && !config.zig) as_gcc(&in, given + 1, environment);
     else if (compiles) note("native\n");
     if (!config.exec.n) refuse("no program for ", own_name, "compiler.conf names none");
