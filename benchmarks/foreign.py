@@ -63,7 +63,7 @@ class Project:
     Attributes:
         requirement: pinned; or the directory.
         env: what its build has to be told.
-        axes: further axes of its matrix.
+        axes: further axes of its matrix, and tables after them.
         build: further settings of its ``[build]``.
         without: columns that cannot build it.
     """
@@ -86,7 +86,7 @@ PROJECTS = {
     "saxpy-cu130": Project(
         requirement=str(ROOT / "examples/saxpy"),
         env={"SAXPY_CUDA": "13.0", "SAXPY_CUDA_ARCHS": "80;90"},
-        axes='cuda = ["13.0"]',
+        axes='cuda = ["13.0"]\n[version]\nbase = "1.0.0"',
         build='external = ["cuda"]',
         without=("zig", "cross"),
     ),

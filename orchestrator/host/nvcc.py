@@ -148,15 +148,26 @@ def _ask(nvcc: Path) -> _Said | None:
 
 
 def _own(wanted: str, environ: Mapping[str, str]) -> dict[str, Path]:
-    """Return this host's own toolkits of a version."""
+    """Return this host's own toolkits of a version, of those that are whole."""
     named = [Path(each) for name in ("CUDA_HOME", "CUDA_PATH") if (each := environ.get(name))]
     minor = ".".join(wanted.split(".")[:2])
     found: dict[str, Path] = {}
     for root in (*named, *(Path(each.format(minor=minor)) for each in USUAL)):
         said = _ask(root / "bin/nvcc") if (root / "bin/nvcc").is_file() else None
-        if said is not None and f"{said.version}.".startswith(f"{wanted}."):
+        if said is None or not f"{said.version}.".startswith(f"{wanted}."):
+            continue
+        if not _lacking(root, said):
             found.setdefault(said.version, root)
     return found
+
+
+def _lacking(root: Path, said: _Said) -> str:
+    """Say what a toolkit lacks; it may have been put together from packages of two versions."""
+    missing = [each for each in (*_NEEDED, f"bin/{_PROFILE}") if not (root / each).is_file()]
+    if missing:
+        return ", ".join(missing)
+    same = said.build.encode() in (root / "nvvm/bin/cicc").read_bytes()
+    return "" if same else "a cicc of the same build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,12 +238,11 @@ class _Index:
 
 def _make(root: Path, version: str, made: Path, tools: Toolchain) -> Problem | None:
     """Copy what runs out of a toolkit, to be found and started in any root file system."""
-    said, cicc = _ask(root / "bin/nvcc"), root / "nvvm/bin/cicc"
+    said = _ask(root / "bin/nvcc")
     if said is None or said.version != version:
         return Problem(what=f"nvcc {version} does not run on this host")
-    lacking = [each for each in (*_NEEDED, f"bin/{_PROFILE}") if not (root / each).is_file()]
-    if lacking or said.build.encode() not in cicc.read_bytes():
-        return Problem(what=f"nvcc {version} is not whole: {', '.join(lacking) or 'another cicc'}")
+    if lacking := _lacking(root, said):
+        return Problem(what=f"nvcc {version} lacks {lacking}")
     for part in ("bin", "nvvm/bin"):
         shutil.copytree(root / part, made / part)
     (made / "lib").mkdir()

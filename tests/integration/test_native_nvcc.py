@@ -242,6 +242,16 @@ def test_this_host_s_own_toolkit_is_taken_where_it_is_of_that_version(
     assert made == provided(VERSION, tools, tmp_path / "cache", {toolchain.WHEELS: str(tmp_path)})
 
 
+def test_this_host_s_own_toolkit_is_left_out_where_it_lacks_something(
+    tools: toolchain.Toolchain, wheels: Path, toolkit: Path, tmp_path: Path
+) -> None:
+    (toolkit / "nvvm/bin/cicc").unlink()
+    given = {toolchain.WHEELS: str(wheels), "CUDA_HOME": str(toolkit)}
+    made = provided(VERSION, tools, tmp_path, given)
+    assert isinstance(made, nvcc.Nvcc)
+    assert (made.folder / "nvvm/bin/cicc").is_file()
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
