@@ -1,0 +1,125 @@
+"""Cross builds by cargo: maturin and PyO3, with Rust out of unpacked packages."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import Problem
+from orchestrator.host import packages
+from orchestrator.models import Arch
+from tests.conftest import lacking
+from tests.e2e.test_cross_projects import built, log_of, pyproject, quoted, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.host.packages import Archive, Package
+
+pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu, pytest.mark.nightly]
+
+SUITE = "bookworm"
+"""Its crate pyo3 knows CPython up to 3.11, and its Rust compiles that."""
+
+FILES = {
+    # Later ones want a later cargo.
+    "pyproject.toml": pyproject("maturin", "maturin==1.4.0"),
+    "Cargo.toml": """\
+[package]
+name = "native"
+version = "1.0.0"
+edition = "2021"
+[lib]
+crate-type = ["cdylib"]
+[dependencies]
+pyo3 = { version = "0.17", features = ["extension-module"] }
+""",
+    "src/lib.rs": """\
+use pyo3::{exceptions::PyValueError, prelude::*};
+#[pyfunction]
+fn half(n: u64) -> PyResult<u64> {
+    if n % 2 == 1 { Err(PyValueError::new_err("odd")) } else { Ok(n / 2) }
+}
+#[pymodule]
+fn native(_py: Python<'_>, m: &PyModule) -> PyResult<()> {
+    m.add("arch", std::env::consts::ARCH)?;
+    m.add_function(wrap_pyfunction!(half, m)?)
+}
+""",
+    ".cargo/config.toml": """\
+[net]
+offline = true
+[source.crates-io]
+replace-with = "debian"
+[source.debian]
+directory = "{rust}/usr/share/cargo/registry"
+""",
+}
+
+ANSWERS = """\
+import native
+assert native.arch == 'aarch64' and native.half(4) == 2
+try:
+    native.half(3)
+except ValueError:
+    pass
+else:
+    raise SystemExit('no exception')
+"""
+
+
+def is_of_this_host(package: Package) -> bool:
+    """Whether a package has what this host has as well: its C library and compiler."""
+    names = ("binutils", "cpp", "g++", "gcc", "libc-", "libc6", "libgcc", "libstdc++", "linux-")
+    return package.name.startswith(names)
+
+
+def download(found: Archive | Problem, folder: Path, *names: str, alone: bool = False) -> None:
+    """Download packages with what they need, or without."""
+    assert not isinstance(found, Problem), found
+    resolved = found.resolved(*names)
+    assert not isinstance(resolved, Problem), resolved
+    chosen = [
+        each for each in resolved if (each.name in names if alone else not is_of_this_host(each))
+    ]
+    problem = found.fetch(chosen, folder)
+    assert problem is None, problem
+
+
+@pytest.fixture
+def rust(tmp_path: Path) -> Path:
+    """The root of a Rust for this machine, with the standard library for aarch64, and of crates."""
+    if os.uname().machine != "x86_64":
+        lacking("needs a cargo of this machine")
+    root, scratch = tmp_path / "rust", tmp_path / "scratch"
+    scratch.mkdir()
+    here = packages.of_suite(SUITE, scratch, os.environ)
+    download(here, scratch / "here", "rustc", "cargo", "librust-pyo3-dev")
+    there = packages.of_suite(SUITE, scratch, os.environ, arch=Arch.AARCH64)
+    download(there, scratch / "there", "libstd-rust-dev", alone=True)
+    for each in ("here", "there"):
+        problem = packages.unpack(scratch / each, root)
+        assert problem is None, problem
+    (root / "programs").mkdir()
+    libraries = f'LD_LIBRARY_PATH="{root}/usr/lib/x86_64-linux-gnu"'
+    for name, argument in (("cargo", ""), ("rustc", f"--sysroot={root}/usr ")):
+        script = root / "programs" / name
+        script.write_text(f'#!/bin/sh\n{libraries} exec {root}/usr/bin/{name} {argument}"$@"\n')
+        script.chmod(0o755)
+    return root
+
+
+def test_maturin_cross_compiles_an_extension_of_pyo3(
+    emulated: str, rust: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {name: text.replace("{rust}", str(rust)) for name, text in FILES.items()}
+    # What a crate says when it panics names its source.
+    flags = f'[env]\nRUSTFLAGS = "--remap-path-prefix={rust}=/rust"\n'
+    write(tmp_path, "aarch64", files=files, more=flags + quoted(ANSWERS))
+    monkeypatch.setenv("PATH", f"{rust}/programs:{os.environ['PATH']}")
+    built(tmp_path, "aarch64")
+    log = log_of(tmp_path, "cp311-manylinux_aarch64")
+    assert "Compiling pyo3 v0.17" in log
+    assert "== test" in log
