@@ -78,7 +78,12 @@ class Project:
 PROJECTS = {
     "msgpack": Project(requirement="msgpack==1.1.0"),
     "regex": Project(requirement="regex==2024.11.6"),
-    "pyyaml": Project(requirement="pyyaml==6.0.2"),
+    # Without libyaml it has no module; nothing but an image has that for another architecture.
+    "pyyaml": Project(
+        requirement="pyyaml==6.0.2",
+        build='before-all = "apt-get -qq update && apt-get -qq install -y libyaml-dev"',
+        without=("cross",),
+    ),
     "kiwisolver": Project(requirement="kiwisolver==1.4.8"),
     # Otherwise it asks for code for the CPU that compiles.
     "hnswlib": Project(requirement="hnswlib==0.8.0", env={"HNSWLIB_NO_NATIVE": "1"}),
