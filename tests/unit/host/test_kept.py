@@ -30,7 +30,7 @@ def test_one_is_made_once_and_nothing_else_stays(tmp_path: Path) -> None:
     assert kept.once(folder, filled) is None
     assert kept.once(folder, lambda _made: pytest.fail("it is there")) is None
     assert names(folder.parent) == ["one"]
-    assert names(folder) == ["file", environment.IN_USE]
+    assert names(folder) == ["file"]
 
 
 def test_nothing_is_left_of_one_that_cannot_be_made(tmp_path: Path) -> None:
