@@ -90,4 +90,4 @@ def relock(session: nox.Session) -> None:
     facts = session.run(
         str(python).split()[-1], "tools/cibuildwheel_facts.py", silent=True, external=True
     )
-    Path("orchestrator/matrix/cibuildwheel.json").write_text(str(facts), encoding="utf-8")
+    Path("orchestrator/plan/cibuildwheel.json").write_text(str(facts), encoding="utf-8")

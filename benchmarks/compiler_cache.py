@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.host.toolchain import default_cache_dir
+from orchestrator.provision.cache_dir import default_cache_dir
 
 ROOT = Path(__file__).parents[1]
 GOAL = 2.5

@@ -5,9 +5,9 @@
 The matrix is `examples/matrices/flash-attention-prebuild-wheels.toml`, but for one line: there
 Flash-Attention 3 is one abi3 wheel for all Pythons, here each Python has its own, so that 854 cells
 are 854 targets. Nothing is built: the store is filled as a build would fill it, through
-`orchestrator.run.keeper`, with a wheel of the right name, version and tag for each target, that
-`verify` found nothing in. They have one small ELF file each: what reading and hashing real ones
-takes comes on top.
+`orchestrator.run.result_cache`, with a wheel of the right name, version and tag for each target,
+that `verify` found nothing in. They have one small ELF file each: what reading and hashing real
+ones takes comes on top.
 
 Each run is a process of its own:
 
@@ -36,24 +36,25 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.choose import DirectHost, Survey
-from orchestrator.builders.snapshot import identify
-from orchestrator.cli.common import open_workspace
+from orchestrator.builders.select import DirectHost, Survey
+from orchestrator.cli.workspace import open_workspace
 from orchestrator.errors import Problem
-from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
-from orchestrator.host.toolchain import default_cache_dir
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.external_checks import Checker
+from orchestrator.run.finish import demands_on, expected
 from orchestrator.run.inputs import open_host, open_store
-from orchestrator.run.keeper import Keeper
 from orchestrator.run.planned import planned_actions
-from orchestrator.run.worker import Places, demands_on, expected
+from orchestrator.run.result_cache import Keeper
+from orchestrator.run.worker import Places
+from orchestrator.source.fingerprint import identify
 from orchestrator.wheel import Policies, verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.models import Target
+    from orchestrator.models.target import Target
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "matrices" / "flash-attention-prebuild-wheels.toml"

@@ -20,11 +20,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import condition
 from orchestrator.config.load import load
-from orchestrator.matrix.expand import expand
-from orchestrator.matrix.grid import layered
+from orchestrator.plan.expand import expand
+from orchestrator.plan.layers import layered
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings

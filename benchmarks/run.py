@@ -31,7 +31,8 @@ from pathlib import Path
 import full_store
 
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.toolchain import default_cache_dir, existing
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.toolchain import existing
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {

@@ -15,7 +15,8 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Status, TargetId
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
 from orchestrator.run.scheduler import Amounts, Begun, Ended, Start, Task, prepared, step
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.host import toolchain
 from orchestrator.host.network import HostNetwork
+from orchestrator.provision import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """All errors a user can meet, and the exit code each one ends the program with.
 
 An error says what is wrong, where (a dotted path such as ``axes.cuda[1]`` or a file), and what
-to change. A failed *build* is not an error but a value: see `orchestrator.models.Failure`.
+to change. A failed *build* is not an error but a value: see `orchestrator.models.result.Failure`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 import nox
 
 import orchestrator
-from orchestrator.cli.common import open_workspace
+from orchestrator.cli.workspace import open_workspace
 from orchestrator.errors import OrchestratorError
 
 # Seconds a run gets to remove its containers after Ctrl-C, before nox ends it.

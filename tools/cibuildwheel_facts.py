@@ -1,4 +1,4 @@
-"""Write orchestrator/matrix/cibuildwheel.json from the installed cibuildwheel.
+"""Write orchestrator/plan/cibuildwheel.json from the installed cibuildwheel.
 
 Run it in an environment that holds the version of the toolchain's lock; a test compares the two.
 """

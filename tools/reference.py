@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from orchestrator.config.schema import json_schema, reference
-from orchestrator.report import documents
+from orchestrator.report import schemas
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 (DOCS / "reference.md").write_text(reference(), encoding="utf-8")
-schemas = {"matrix": json_schema()}
-schemas |= {name: documents.json_schema(name) for name in documents.DOCUMENTS}
-for name, schema in schemas.items():
+found = {"matrix": json_schema()}
+found |= {name: schemas.json_schema(name) for name in schemas.DOCUMENTS}
+for name, schema in found.items():
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     (DOCS / f"{name}.schema.json").write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from orchestrator.report import html
-from orchestrator.report.documents import read_results
+from orchestrator.report.schemas import read_results
 
 HEIGHT = 820
 VIEWS = ((780, "light"), (360, "dark"))

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.host import process
-from orchestrator.models import BackendName, BuildRequest, Failure, FailureKind, Steps
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import BackendName, BuildRequest, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.builders.compiler_cache import Access
-    from orchestrator.host.network import HostNetwork
+    from orchestrator.containers.access import Access
     from orchestrator.host.process import Cancel, Finished
-    from orchestrator.host.toolchain import Toolchain
 
 Outcome = Path | Failure
 """The one wheel a backend made, or why there is none."""
@@ -175,23 +174,6 @@ class Job:
                 kind=FailureKind.CANCELLED, step=step, message="stopped before it was done"
             )
         return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What backends need to know of this machine.
-
-    Attributes:
-        toolchain: the locked tools.
-        network: how children reach the network.
-        env: the part of our environment that any child may see.
-        cache_dir: our cache, for headers and interpreters.
-    """
-
-    toolchain: Toolchain
-    network: HostNetwork
-    env: dict[str, str]
-    cache_dir: Path
 
 
 class Backend(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import shlex
 from collections import deque
@@ -11,18 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
-from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
-from orchestrator.host import engine as engines
-from orchestrator.models import BackendName, Failure, FailureKind, Libc, Target
+from orchestrator.builders.base import Job, Outcome, machine_trouble
+from orchestrator.containers import engine as engines
+from orchestrator.containers.pinned_images import image_reference
+from orchestrator.models.platform import Libc
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import BackendName, Target
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orchestrator.builders.compiler_cache import Access
-    from orchestrator.host.engine import EngineStatus
-    from orchestrator.host.toolchain import Toolchain
-    from orchestrator.models import Arch, BuildRequest
+    from orchestrator.containers.access import Access
+    from orchestrator.containers.engine import EngineStatus
+    from orchestrator.models.platform import Arch
+    from orchestrator.models.target import BuildRequest
+    from orchestrator.provision.host import Host
+    from orchestrator.provision.toolchain import Toolchain
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -475,13 +479,3 @@ def _only_wheel(output: Path, target: Target) -> Outcome:
         message=f"cibuildwheel built nothing for {target.build_identifier} and called it success",
         hint=HINTS[FailureKind.NO_IDENTIFIER],
     )
-
-
-def image_reference(image: str, arch: Arch, toolchain: Toolchain) -> str:
-    """Return the reference the engine will get: an alias as the locked cibuildwheel pins it."""
-    pinned = configparser.ConfigParser()
-    file = toolchain.site_packages / "cibuildwheel" / "resources" / "pinned_docker_images.cfg"
-    pinned.read_string(file.read_text(encoding="utf-8"))
-    if pinned.has_option(arch, image):
-        return pinned.get(arch, image).split()[0]
-    return image

@@ -8,15 +8,17 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host, Job, Outcome, machine_trouble
-from orchestrator.builders.container import PROJECT, ContainerError, Shop
-from orchestrator.models import BackendName, Failure, FailureKind
+from orchestrator.builders.base import Job, Outcome, machine_trouble
+from orchestrator.containers.container import PROJECT, ContainerError, Shop
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.models import EnvVar
+    from orchestrator.models.target import EnvVar
+    from orchestrator.provision.host import Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,10 @@ class LibraryBuilder:
     def _in_container(self, shop: Shop, job: Job, tail: deque[str]) -> Outcome:
         script = _script(job, PROJECT, in_container=True)
         try:
-            with shop.container(job, ("sh", "-ec", script), step="library") as container:
+            command, access = ("sh", "-ec", script), job.compilers
+            with shop.container(
+                job.request.target, command, step="library", access=access
+            ) as container:
                 container.put(f"{job.source}/.", PROJECT)
                 argv = [shop.engine.name, "start", "--attach", container.id]
                 failed = self._run(argv, job, tail, env=shop.env)

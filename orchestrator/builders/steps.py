@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Host, Job, Outcome, Stop, machine_trouble
+from orchestrator.builders.base import Job, Outcome, Stop, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
-from orchestrator.models import Failure, FailureKind
+from orchestrator.models.result import Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.models import Target
+    from orchestrator.models.target import Target
+    from orchestrator.provision.host import Host
 
 OPTIONS_SCRIPT = Path(__file__).parent / "scripts" / "cibw_options.py"
 

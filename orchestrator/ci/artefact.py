@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.report import json as documents
+from orchestrator.report import serialize as documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orchestrator.models import BuildRequest
-    from orchestrator.report.documents import PlanDocument, PlannedJob
+    from orchestrator.models.target import BuildRequest
+    from orchestrator.report.schemas import PlanDocument, PlannedJob
 
 PRESENTATION = frozenset({"runner", "emulated", "cost", "covers", "publish", "variant"})
 """Facts of a target that do not change what is built."""

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from orchestrator.errors import ConfigError
-from orchestrator.models import FailureKind, Status, TargetId
-from orchestrator.report import json as documents
-from orchestrator.report.documents import Result, read_results
+from orchestrator.models.result import FailureKind, Status
+from orchestrator.models.target import TargetId
+from orchestrator.report import serialize as documents
 from orchestrator.report.results import NAME
-from orchestrator.run.worker import PARTIAL
+from orchestrator.report.schemas import Result, read_results
+from orchestrator.run.finish import PARTIAL
 from orchestrator.store.local import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.report.documents import PlanDocument, PlannedTarget
+    from orchestrator.report.schemas import PlanDocument, PlannedTarget
 
 _Raw = dict[str, Any]
 """A part of a results.json, with what a later version may have added to it."""

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.host.engine import OCI_PLATFORMS
+from orchestrator.models.platform import OCI_PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.models import Job
+    from orchestrator.models.target import Job
 
 MOST_BYTES = 1 << 20
 """Bytes that one output of a job may have; GitHub counts them as UTF-16."""

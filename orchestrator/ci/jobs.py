@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.models import Arch, Job, TargetId
-from orchestrator.run.shares import estimated
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Job, TargetId
+from orchestrator.run.resources import estimated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from orchestrator.models import Plan, Target
+    from orchestrator.models.target import Plan, Target
 
 MOST = 256
 """Jobs that a matrix of GitHub Actions may have; no other CI system takes fewer."""

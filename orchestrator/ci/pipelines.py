@@ -13,7 +13,7 @@ from orchestrator.ci.yaml import flow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.models import Job
+    from orchestrator.models.target import Job
 
 PLAN = "plan.json"
 """Where the plan lies in every job."""

@@ -12,7 +12,7 @@ from orchestrator.config.lines import line_numbers, line_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.models import Target, TargetId
+    from orchestrator.models.target import Target, TargetId
 
 _OVERRIDE = re.compile(r"(?:channel\.[^.\[]+\.)?override\[\d+\]")
 

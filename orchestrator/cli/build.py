@@ -21,7 +21,8 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.report import Wanted
 from orchestrator.errors import ConfigError, ExitCode
-from orchestrator.models import BackendName, FailureKind
+from orchestrator.models.result import FailureKind
+from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.builders.base import Stop
-    from orchestrator.builders.choose import Choice
-    from orchestrator.cli.common import Workspace
+    from orchestrator.builders.select import Choice
+    from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models import BuildResult, Plan, TargetId
+    from orchestrator.models.result import BuildResult
+    from orchestrator.models.target import Plan, TargetId
+    from orchestrator.report.progress import LiveProgress, PlainProgress
     from orchestrator.report.results import Recorder
     from orchestrator.run.inputs import Options
-    from orchestrator.run.progress import LiveProgress, PlainProgress
     from orchestrator.run.reproduce import Again, Rebuilt
 
 
@@ -149,7 +151,7 @@ def command(  # noqa: PLR0913 - the options of the command line
     """Build the whole matrix, or a part of it."""
     # Here and not later: planning may take a while, and pull images.
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
-    from orchestrator.cli.common import open_workspace, selected_to_build
+    from orchestrator.cli.workspace import open_workspace, selected_to_build
 
     if planned is not None and job is not None:
         from orchestrator.cli.planned import selected_by_plan
@@ -189,7 +191,7 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.cli.common import stderr, stop_as_ctrl_c_does
+    from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
     from orchestrator.run.inputs import Options
 
     wanted = Wanted(**reports)
@@ -302,11 +304,12 @@ def _write_reports(console: Console, recorder: Recorder, wanted: Wanted) -> bool
 
 def _preflight(console: Console, options: Options) -> None:
     """Fail before the first minute is spent on a machine that cannot end a build."""
-    from orchestrator.host import doctor, toolchain
+    from orchestrator.doctor import examine
+    from orchestrator.provision.cache_dir import default_cache_dir
 
-    cache = toolchain.default_cache_dir(os.environ)
-    places = doctor.Places(work=options.work, output=options.output, cache=cache)
-    for each in doctor.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
+    cache = default_cache_dir(os.environ)
+    places = examine.Places(work=options.work, output=options.output, cache=cache)
+    for each in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
         said = f"{each.name}: {each.detail}: {each.fix}"
         console.print(said, style="yellow", markup=False, highlight=False)
 
@@ -334,9 +337,10 @@ class _Recorder:
 
 def earlier_seconds(output: Path) -> dict[TargetId, float]:
     """Return how long targets took in earlier runs, as ``results.json`` says."""
-    from orchestrator.models import Status, TargetId
-    from orchestrator.report.json import SCHEMA
+    from orchestrator.models.result import Status
+    from orchestrator.models.target import TargetId
     from orchestrator.report.results import NAME
+    from orchestrator.report.serialize import SCHEMA
 
     try:
         found = json.loads((output / NAME).read_text(encoding="utf-8"))
@@ -360,8 +364,8 @@ def _progress(
     quiet: bool,
     hushed: Callable[[], bool] | None,
 ) -> Any:
+    from orchestrator.report.progress import Books, LiveProgress, PlainProgress
     from orchestrator.run.dispatch import estimates
-    from orchestrator.run.progress import Books, LiveProgress, PlainProgress
 
     targets = {each.id: each for each in plan.targets}
     known = any(each in seconds for each in targets)
@@ -388,7 +392,7 @@ def _conclude(
     console: Console, results: Sequence[BuildResult], output: Path, wheels: int, *, quiet: bool
 ) -> None:
     from orchestrator.report import summary
-    from orchestrator.run.progress import MANY_CACHED, from_the_store
+    from orchestrator.report.progress import MANY_CACHED, from_the_store
 
     good = sum(each.wheel is not None for each in results)
     cached = [each for each in results if each.cached and each.failure is None]

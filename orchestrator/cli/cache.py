@@ -65,7 +65,7 @@ def collect(matrix: Path, max_size: str | None) -> None:
 
 def _settings(matrix: Path) -> StoreSettings:
     """Return ``[store]`` of the matrix, or what holds without one."""
-    from orchestrator.cli.common import builder_facts
+    from orchestrator.cli.workspace import builder_facts
     from orchestrator.config.load import load
     from orchestrator.config.settings import Store as StoreSettings
 

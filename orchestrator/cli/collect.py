@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode, Problem
-from orchestrator.models import Status
+from orchestrator.models.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.ci.collect import Collected
     from orchestrator.ci.commands import Annotation
-    from orchestrator.report.documents import PlanDocument, Result, ResultsDocument
+    from orchestrator.report.schemas import PlanDocument, Result, ResultsDocument
 
 STEP_LIMIT = 1 << 20
 """Bytes that GitHub takes of the summary of one step."""
@@ -57,7 +57,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     from orchestrator.ci.collect import artefacts as find
     from orchestrator.ci.collect import collect
     from orchestrator.ci.commands import in_actions
-    from orchestrator.report.documents import ResultsDocument
+    from orchestrator.report.schemas import ResultsDocument
 
     plan = _plan(planned)
     found, notes = find(artefacts, output=output)
@@ -76,7 +76,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
 
 
 def _plan(path: Path) -> PlanDocument:
-    from orchestrator.report.documents import read_plan
+    from orchestrator.report.schemas import read_plan
 
     try:
         data = path.read_bytes()

@@ -35,11 +35,11 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     """Rebuild the table from the files of an index, and say what changed."""
     import datetime as dt
 
-    from orchestrator.cli.common import builtin_table
+    from orchestrator.cli.workspace import builtin_table
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import file_names
-    from orchestrator.matrix.compat import load_table
-    from orchestrator.matrix.refresh import differences, dumps, left_out, refreshed
+    from orchestrator.plan.torch_table import load_table
+    from orchestrator.publish.torch_refresh import differences, dumps, left_out, refreshed
 
     network = HostNetwork.detect(os.environ)
     names = [name for url in indexes for name in file_names(url, "torch", network)]

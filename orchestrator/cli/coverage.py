@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.cli.common import Workspace
+    from orchestrator.cli.workspace import Workspace
 
 
 @click.command("coverage")
@@ -47,10 +47,10 @@ def command(  # noqa: PLR0913, PLR0917 - the options of the command line
     form: str,
 ) -> None:
     """Show which planned wheels an index has, lacks, or has beyond the plan."""
-    from orchestrator.cli.common import determined, open_workspace, selected
-    from orchestrator.matrix.cover import expression
-    from orchestrator.report import holdings
-    from orchestrator.report.json import dumps
+    from orchestrator.cli.workspace import determined, open_workspace, selected
+    from orchestrator.plan.cover import expression
+    from orchestrator.publish import index_coverage
+    from orchestrator.report.serialize import dumps
 
     workspace = open_workspace(matrix, channel)
     plan = selected(workspace.plan, select, part)
@@ -65,14 +65,14 @@ def command(  # noqa: PLR0913, PLR0917 - the options of the command line
             hint="name it in [project] of its pyproject.toml",
         )
     urls = _addresses(indexes, workspace)
-    held = holdings.compare(workspace.plan, plan, _files(urls, project), project=project)
+    held = index_coverage.compare(workspace.plan, plan, _files(urls, project), project=project)
     missing = expression([each.id for each in held.lacks], workspace.plan.everything)
     if form == "json":
-        text = dumps(holdings.document(held, indexes=indexes, expression=missing))
+        text = dumps(index_coverage.document(held, indexes=indexes, expression=missing))
     elif form == "markdown":
-        text = holdings.markdown(held, workspace.plan, missing) + "\n"
+        text = index_coverage.markdown(held, workspace.plan, missing) + "\n"
     else:
-        text = holdings.table(held, workspace.plan, missing) + "\n"
+        text = index_coverage.table(held, workspace.plan, missing) + "\n"
     click.echo(text, nl=False)
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from orchestrator.cli.common import Workspace
-    from orchestrator.host.checkup import Check
-    from orchestrator.host.doctor import Wanted
-    from orchestrator.host.toolchain import Toolchain
-    from orchestrator.models import Plan
+    from orchestrator.cli.workspace import Workspace
+    from orchestrator.doctor.check import Check
+    from orchestrator.doctor.examine import Wanted
+    from orchestrator.models.target import Plan
+    from orchestrator.provision.toolchain import Toolchain
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -44,8 +44,8 @@ def command(  # noqa: PLR0913 - the options of the command line
     as_json: bool,
 ) -> int:
     """Check what this machine can build, and say what to do about the rest; exit 4 if not all."""
-    from orchestrator.cli.common import open_workspace, selected, stdout
-    from orchestrator.host.checkup import Level
+    from orchestrator.cli.workspace import open_workspace, selected, stdout
+    from orchestrator.doctor.check import Level
 
     workspace = open_workspace(matrix, channel) if matrix.is_file() else None
     plan = selected(workspace.plan, select, part) if workspace else None
@@ -64,15 +64,17 @@ def command(  # noqa: PLR0913 - the options of the command line
 def _look(
     matrix: Path, workspace: Workspace | None, plan: Plan | None, jobs: int
 ) -> Callable[[], tuple[Check, ...]]:
-    from orchestrator.host import doctor, toolchain
+    from orchestrator.doctor import examine
+    from orchestrator.provision import toolchain
+    from orchestrator.provision.cache_dir import default_cache_dir
 
     root = matrix.absolute().parent
-    cache = toolchain.default_cache_dir(os.environ)
-    places = doctor.Places(work=root / WORK_DIR, output=root / "dist", cache=cache)
-    containers = doctor.Containers()
+    cache = default_cache_dir(os.environ)
+    places = examine.Places(work=root / WORK_DIR, output=root / "dist", cache=cache)
+    containers = examine.Containers()
     if workspace is not None:
         asked = workspace.settings.engine
-        containers = doctor.Containers(
+        containers = examine.Containers(
             preference=asked.name, create_args=asked.create_args, pull=asked.pull
         )
 
@@ -80,7 +82,7 @@ def _look(
         targets: tuple[Wanted, ...] = ()
         if workspace is not None and plan is not None:
             targets = tuple(_wanted(plan, toolchain.existing(cache)))
-        return doctor.examine(
+        return examine.examine(
             targets=targets,
             places=places,
             environ=os.environ,
@@ -93,9 +95,9 @@ def _look(
 
 def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
     """Say of each target what may build it here, and in which image."""
-    from orchestrator.builders.choose import needs_no_engine, on_this_host
-    from orchestrator.builders.cibuildwheel import image_reference
-    from orchestrator.host.doctor import Wanted
+    from orchestrator.builders.select import needs_no_engine, on_this_host
+    from orchestrator.containers.pinned_images import image_reference
+    from orchestrator.doctor.examine import Wanted
     from orchestrator.host.emulation import host_arch
 
     for each in plan.targets:
@@ -124,11 +126,11 @@ def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
 
 def _mended(checks: Sequence[Check]) -> bool:
     """Mend what can be mended, and return whether anything was."""
-    from orchestrator.cli.common import stderr
-    from orchestrator.host import doctor
+    from orchestrator.cli.workspace import stderr
+    from orchestrator.doctor import examine
 
     console, any_mended = stderr(), False
-    for check, problem in doctor.mend(checks):
+    for check, problem in examine.mend(checks):
         said = "mended" if problem is None else f"could not be mended: {problem}"
         console.print(f"{check.name}: {said}", markup=False, highlight=False)
         any_mended = any_mended or problem is None

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.foreign import cuda
-from orchestrator.models import Arch, BackendName, CompilerKind, EmulationMode
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import BackendName, CompilerKind, EmulationMode
+from orchestrator.plan.compilers import cuda
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from rich.table import Table
 
-    from orchestrator.builders.crossing import Crossing
-    from orchestrator.cli.common import Workspace
-    from orchestrator.models import BuildRequest, Demands, Plan, Target
+    from orchestrator.cli.workspace import Workspace
+    from orchestrator.cross.toolchain_files import Crossing
+    from orchestrator.models.target import BuildRequest, Demands, Plan, Target
     from orchestrator.run.session import Comparison
 
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key."""
-    from orchestrator.cli.common import find_target, open_workspace, stderr, stdout
+    from orchestrator.cli.workspace import find_target, open_workspace, stderr, stdout
     from orchestrator.run.planned import planned_requests
 
     if why and as_json:
@@ -109,7 +110,7 @@ def _why(workspace: Workspace, plan: Plan) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.cli.common import stderr, stdout
+    from orchestrator.cli.workspace import stderr, stdout
     from orchestrator.run.inputs import Options, open_host
     from orchestrator.run.session import Session
 
@@ -185,7 +186,7 @@ def _rows(request: BuildRequest) -> Iterator[Row]:
             yield f"  {name}", value, "passed to cibuildwheel"
     for need in target.needs:
         yield "needs", need, "its outputs go into the source"
-    yield "toolchain", request.toolchain_digest, "orchestrator/host/toolchain.lock"
+    yield "toolchain", request.toolchain_digest, "orchestrator/provision/toolchain.lock"
     yield "key", request.key, "SHA-256 of all that can change the wheel"
 
 
@@ -200,10 +201,11 @@ def _compiling(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
 
 def _derived(target: Target, origin: str) -> Iterator[Row]:
     """What compilers are called, and what build systems are told, where that is not the image's."""
-    from orchestrator.builders import crossing
-    from orchestrator.builders.drivers import TRIPLETS, zig_target
-    from orchestrator.host.cross_gcc import MOUNTED
+    from orchestrator.cross import toolchain_files
+    from orchestrator.cross.driver import zig_target
     from orchestrator.host.emulation import Execution, host_arch, how
+    from orchestrator.models.platform import TRIPLETS
+    from orchestrator.provision.cross_gcc import MOUNTED
 
     own, here, arch = target.compiling, host_arch(), target.arch
     foreign = how(here, arch) is Execution.EMULATED
@@ -218,10 +220,10 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
         if arch is Arch.AARCH64 and (version := cuda(dict(target.variant))):
             yield "  nvcc", f"a native one, if it is of the very build of the {version} there", ""
     elif zig and (not foreign or own.emulation is EmulationMode.CROSS):
-        for name, value in crossing.compilers(arch).items():
+        for name, value in toolchain_files.compilers(arch).items():
             yield f"  {name}", value, compiled
-        if foreign and arch in crossing.RUST:
-            settings = crossing.Crossing(arch=arch, here=here, own=Path("SCRATCH"))
+        if foreign and arch in toolchain_files.RUST:
+            settings = toolchain_files.Crossing(arch=arch, here=here, own=Path("SCRATCH"))
             yield from _crossing(settings, origin)
 
 

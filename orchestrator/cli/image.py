@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.host.engine import Preference
-    from orchestrator.host.images import Recipe
+    from orchestrator.containers.engine import Preference
+    from orchestrator.containers.image_build import Recipe
 
 
 @click.group("image")
@@ -77,18 +77,19 @@ def build(  # noqa: PLR0913 - the options of the command line
     The suite's libc is the baseline of the wheels. Takes root, mmdebstrap, and QEMU for a foreign
     ARCH, under which it takes some minutes.
     """
-    from orchestrator.host import images
+    from orchestrator.containers import image_build
     from orchestrator.host.network import HostNetwork, base_env
+    from orchestrator.provision.apt import default_mirror
 
     for each in (*pythons, *packages, suite):
         _check_word(each)
     network = HostNetwork.detect(os.environ)
     env = base_env(os.environ) | network.child_env()
-    recipe = images.Recipe(
+    recipe = image_build.Recipe(
         suite=suite,
         arch=Arch(arch),
         tag=tag or f"localhost/orchestrator-baseline:{suite}-{arch}",
-        mirror=mirror or images.default_mirror(env),
+        mirror=mirror or default_mirror(env),
         pythons=tuple(map(_check_python, pythons)),
         packages=packages,
     )
@@ -103,29 +104,29 @@ def _make_and_load(
 ) -> None:
     from tempfile import TemporaryDirectory
 
+    from orchestrator.containers import engine, image_build
     from orchestrator.errors import EnvironmentProblemError
-    from orchestrator.host import engine, images
 
     choice = engine.choose(preference, env=env)
     if choice.chosen is None:
         raise EnvironmentProblemError(*choice.problems)
     name = choice.chosen.name
-    if reuse and images.has_been_built(recipe, name, env=env):
+    if reuse and image_build.has_been_built(recipe, name, env=env):
         click.echo(f"{recipe.tag}: up to date", err=True)
         return
     with TemporaryDirectory(prefix="orchestrator-image-") as folder:
-        images.load(_make(recipe, Path(folder, "image.tar"), env), name, env=env)
+        image_build.load(_make(recipe, Path(folder, "image.tar"), env), name, env=env)
 
 
 def _make(recipe: Recipe, output: Path, env: Mapping[str, str]) -> Any:
-    from orchestrator.host import images
+    from orchestrator.containers import image_build
     from orchestrator.run.inputs import open_host
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
     host = open_host(os.environ, say)
-    image = images.build(recipe, output.absolute(), toolchain=host.toolchain, env=env, say=say)
+    image = image_build.build(recipe, output.absolute(), toolchain=host.toolchain, env=env, say=say)
     click.echo(f"{image.tag} {image.digest} {image.libc} {' '.join(image.pythons)}")
     return image
 

@@ -14,8 +14,8 @@ from orchestrator.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.cli.common import Workspace
-    from orchestrator.models import Cell
+    from orchestrator.cli.workspace import Workspace
+    from orchestrator.models.target import Cell
     from orchestrator.publish.index import Knowledge, Updated
 
 
@@ -119,7 +119,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def _knowledge(matrix: Path | None, channel: str) -> Knowledge:
     """Plan, if there is a matrix: it knows which values belong to which wheel."""
-    from orchestrator.cli.common import open_workspace
+    from orchestrator.cli.workspace import open_workspace
     from orchestrator.publish.index import Knowledge
 
     if matrix is None and not Path("matrix.toml").is_file():
@@ -135,7 +135,7 @@ def _knowledge(matrix: Path | None, channel: str) -> Knowledge:
 def variant_paths(workspace: Workspace) -> dict[Cell, str]:
     """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
     from orchestrator.config import template
-    from orchestrator.matrix.grid import layered
+    from orchestrator.plan.layers import layered
 
     axes = layered(workspace.settings, workspace.plan.channel).grid.axes
     found: dict[Cell, str] = {}

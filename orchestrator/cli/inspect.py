@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from orchestrator.models import Reason, WheelReport
+    from orchestrator.models.wheel import Reason, WheelReport
     from orchestrator.wheel import Policies
 
 WHEELS = click.argument(
@@ -41,7 +41,7 @@ def external_option(function: Callable[..., object]) -> Callable[..., object]:
 
 def policies() -> Policies:
     """Load auditwheel's policies from the locked toolchain."""
-    from orchestrator.cli.common import stderr
+    from orchestrator.cli.workspace import stderr
     from orchestrator.run.inputs import open_host
     from orchestrator.wheel import Policies
 
@@ -55,8 +55,8 @@ def policies() -> Policies:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 def command(wheels: Sequence[Path], external: Sequence[str], *, as_json: bool) -> None:
     """Show what platform tag each WHEEL really needs, and which symbol in which file forces it."""
-    from orchestrator.cli.common import stdout
-    from orchestrator.report import json as documents
+    from orchestrator.cli.workspace import stdout
+    from orchestrator.report import serialize as documents
     from orchestrator.wheel import report
     from orchestrator.wheel.external import resolve
 

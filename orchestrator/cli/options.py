@@ -81,7 +81,7 @@ def target_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 def _ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The IDs of the matrix at hand, for the shell; a wrong matrix has none."""
     del parameter
-    from orchestrator.cli.common import open_workspace
+    from orchestrator.cli.workspace import open_workspace
     from orchestrator.errors import OrchestratorError
 
     try:
@@ -93,7 +93,7 @@ def _ids(context: click.Context, parameter: click.Parameter, incomplete: str) ->
 
 def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     del parameter
-    from orchestrator.cli.common import open_workspace
+    from orchestrator.cli.workspace import open_workspace
     from orchestrator.errors import OrchestratorError
 
     try:

@@ -14,8 +14,8 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.cli.common import Workspace
-    from orchestrator.models import Job, Plan, TargetId
+    from orchestrator.cli.workspace import Workspace
+    from orchestrator.models.target import Job, Plan, TargetId
 
 PIPELINES = ("github", "gitlab", "buildkite")
 """Forms that describe jobs: every target must be in one."""
@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913 - the options of the command line
 ) -> None:
     """Show the targets, and what was excluded and why."""
     from orchestrator.ci.jobs import Sizes, plan_jobs
-    from orchestrator.cli.common import open_workspace
+    from orchestrator.cli.workspace import open_workspace
 
     if excluded and form not in {"table", "json"}:
         raise ConfigError.of(
@@ -116,7 +116,7 @@ def _selected(
     workspace: Workspace, select: Sequence[str], part: str | None, form: str, *, everything: bool
 ) -> tuple[Workspace, Plan]:
     """Select targets, and ask for the versions that their form shows or that all must have."""
-    from orchestrator.cli.common import determined, selected, selected_to_build
+    from orchestrator.cli.workspace import determined, selected, selected_to_build
 
     if everything:
         return selected_to_build(workspace, select, part)
@@ -145,7 +145,7 @@ def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, exclude
 
 
 def _say_unknown(workspace: Workspace, plan: Plan) -> None:
-    from orchestrator.cli.common import undetermined_problems
+    from orchestrator.cli.workspace import undetermined_problems
 
     for problem in undetermined_problems(workspace, plan.undetermined):
         click.echo(f"no version yet: {problem}", err=True)
@@ -153,8 +153,9 @@ def _say_unknown(workspace: Workspace, plan: Plan) -> None:
 
 def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     """Return how long targets took; what was not there or failed took nothing that counts."""
-    from orchestrator.models import Status, TargetId
-    from orchestrator.report.documents import read_results
+    from orchestrator.models.result import Status
+    from orchestrator.models.target import TargetId
+    from orchestrator.report.schemas import read_results
 
     found: dict[TargetId, float] = {}
     for path in results:
@@ -173,7 +174,7 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
 def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
     from orchestrator.ci.provenance import target_lines
     from orchestrator.cli.planned import requests_of
-    from orchestrator.report import json as documents
+    from orchestrator.report import serialize as documents
 
     requests = requests_of(workspace, plan)
     text = workspace.matrix.read_text(encoding="utf-8")

@@ -7,25 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.ci.artefact import differences, job_of
-from orchestrator.cli.common import (
+from orchestrator.cli.options import WORK_DIR
+from orchestrator.cli.workspace import (
     determined,
     open_workspace,
     read,
     stderr,
     undetermined_problems,
 )
-from orchestrator.cli.options import WORK_DIR
 from orchestrator.errors import ConfigError, EnvironmentProblemError, Problem
-from orchestrator.models import TargetId
-from orchestrator.report.documents import read_plan
+from orchestrator.models.target import TargetId
+from orchestrator.report.schemas import read_plan
 from orchestrator.run.planned import planned_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from orchestrator.cli.common import Workspace
-    from orchestrator.models import BuildRequest, Plan
+    from orchestrator.cli.workspace import Workspace
+    from orchestrator.models.target import BuildRequest, Plan
 
 
 def requests_of(workspace: Workspace, plan: Plan) -> tuple[BuildRequest, ...]:

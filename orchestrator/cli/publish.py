@@ -16,12 +16,12 @@ from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Pro
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.builders.base import Host
-    from orchestrator.cli.common import Workspace
     from orchestrator.cli.verify import Asked
+    from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Demands, Target
-    from orchestrator.publish.gate import Granted, Held, Wheel
+    from orchestrator.models.target import Demands, Target
+    from orchestrator.provision.host import Host
+    from orchestrator.publish.preflight import Granted, Held, Wheel
     from orchestrator.publish.upload import Place, Result
 
 JOBS = 4
@@ -95,11 +95,11 @@ def command(  # noqa: PLR0913 - one for each option
     as_json: bool,
 ) -> int:
     """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
-    from orchestrator.cli.common import stderr, stop_as_ctrl_c_does
     from orchestrator.cli.verify import level_of
+    from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Demands
-    from orchestrator.publish.gate import Granted
+    from orchestrator.models.target import Demands
+    from orchestrator.publish.preflight import Granted
     from orchestrator.run.inputs import open_host
     from orchestrator.wheel.external import resolve
 
@@ -165,7 +165,7 @@ class _Matrix:
     @classmethod
     def open(cls, matrix: Path | None, channel: str, files: Sequence[Path]) -> _Matrix:
         """Find the target of each wheel: as ``results.json`` says, else by its name."""
-        from orchestrator.cli.common import open_workspace
+        from orchestrator.cli.workspace import open_workspace
 
         if matrix is None and not Path("matrix.toml").is_file():
             return cls()
@@ -183,7 +183,7 @@ class _Matrix:
         from dataclasses import replace
 
         from orchestrator.cli.verify import Asked
-        from orchestrator.run.worker import demands_on
+        from orchestrator.run.finish import demands_on
 
         target = self.targets.get(path)
         if target is None:
@@ -197,7 +197,7 @@ class _Matrix:
 def _target_of(path: Path, workspace: Workspace) -> Target | None:
     from orchestrator.errors import BadWheelError
     from orchestrator.publish.index import targets_in
-    from orchestrator.report.holdings import matching
+    from orchestrator.publish.index_coverage import matching
     from orchestrator.wheel.archive import WheelName
 
     targets = workspace.plan.targets
@@ -224,9 +224,10 @@ def _verified(  # noqa: PLR0913, PLR0917 - what the options say
     """Check every wheel before anything is sent."""
     from orchestrator.cli.verify import checking_tools, verdict_on
     from orchestrator.errors import BadWheelError
-    from orchestrator.models import Digest, Severity
+    from orchestrator.models.target import Digest
+    from orchestrator.models.wheel import Severity
     from orchestrator.publish.attested import attestations, misattested
-    from orchestrator.publish.gate import Wheel
+    from orchestrator.publish.preflight import Wheel
     from orchestrator.wheel.archive import WheelName
 
     policies, checker = checking_tools(host, cancel)
@@ -363,7 +364,7 @@ class _Run:
 
     def _gated(self, to: str, place: Place, wheels: Sequence[Wheel]) -> list[Result | None]:
         """Return the end of each wheel that is not to be sent; None for those that are."""
-        from orchestrator.publish import gate
+        from orchestrator.publish import preflight
         from orchestrator.publish.upload import LastingError, Outcome, Result, StoppedError
         from orchestrator.publish.upload import surveyed as survey
 
@@ -374,10 +375,10 @@ class _Run:
             )
         known = [each for each in wheels if each.name and each.sha256]
         try:
-            held: Held = survey(place, known, self.cancel) if known else gate.Held()
+            held: Held = survey(place, known, self.cancel) if known else preflight.Held()
         except (LastingError, StoppedError) as error:
-            held, why = gate.Held(), f"cannot be asked what it has: {error}"
-        refusals = gate.refused(to, wheels, held, self.granted)
+            held, why = preflight.Held(), f"cannot be asked what it has: {error}"
+        refusals = preflight.refused(to, wheels, held, self.granted)
         ends: list[Result | None] = []
         for wheel in wheels:
             refused = refusals.get(wheel.filename, ())
@@ -411,7 +412,7 @@ def _clean(line: str) -> str:
 
 def _report(results: Sequence[Result], *, as_json: bool, interrupted: bool) -> int:
     from orchestrator.publish.upload import Outcome
-    from orchestrator.report.json import dumps
+    from orchestrator.report.serialize import dumps
 
     if as_json:
         click.echo(dumps(_document(results)), nl=False)
@@ -451,7 +452,7 @@ def _table(results: Sequence[Result]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.cli.common import stderr
+    from orchestrator.cli.workspace import stderr
     from orchestrator.report.summary import size
 
     table = Table(box=None, pad_edge=False)

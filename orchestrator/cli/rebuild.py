@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.base import Stop
     from orchestrator.host.process import Cancel
-    from orchestrator.models import BackendName, Plan, Target, TargetId
-    from orchestrator.report.documents import Request, Result
+    from orchestrator.models.target import BackendName, Plan, Target, TargetId
+    from orchestrator.report.schemas import Request, Result
     from orchestrator.run.reproduce import Again, Claim, Earlier, Rebuilt
 
 
@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913 - one for each option
 
     Says in the end whether the wheel is the same as before, byte for byte, or what differs.
     """
-    from orchestrator.cli.common import find_target, open_workspace
+    from orchestrator.cli.workspace import find_target, open_workspace
 
     if shell:
         _check_terminal()
@@ -105,21 +105,21 @@ class _There:
 
 
 def _read(origin: Path) -> _There:
-    from orchestrator.report import recorded
+    from orchestrator.report import from_results
     from orchestrator.report.results import NAME
 
     file = origin / NAME if origin.is_dir() else origin
-    return _There(file=file, results=recorded.read(file))
+    return _There(file=file, results=from_results.read(file))
 
 
 def _as_before(target_id: TargetId, output: Path) -> Again:
     """Compare with the wheel that is in the output directory, or else with that of the store."""
-    from orchestrator.report import recorded
+    from orchestrator.report import from_results
     from orchestrator.report.results import NAME
     from orchestrator.run.reproduce import Again
 
     try:
-        result = recorded.read(output / NAME).get(target_id)
+        result = from_results.read(output / NAME).get(target_id)
     except ConfigError:  # there is none yet, or not one of ours: it is only compared with
         result = None
     claim = None if result is None else _claim(result, output / NAME)
@@ -127,7 +127,7 @@ def _as_before(target_id: TargetId, output: Path) -> Again:
 
 
 def _claim(result: Result, file: Path) -> Claim | None:
-    from orchestrator.models import Digest
+    from orchestrator.models.target import Digest
     from orchestrator.run.reproduce import Claim
 
     wheel = result.wheel
@@ -144,15 +144,15 @@ def _claim(result: Result, file: Path) -> Claim | None:
 
 def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, Again, Result]:
     """Return the plan as a results.json has it; say what is taken from it and what is not."""
-    from orchestrator.cli.common import stderr
-    from orchestrator.models import Digest
-    from orchestrator.report import recorded
+    from orchestrator.cli.workspace import stderr
+    from orchestrator.models.target import Digest
+    from orchestrator.report import from_results
     from orchestrator.run.reproduce import Again
 
     target: Target = plan.targets[-1]
     where = str(there.file)
-    request = recorded.request_of(there.results, target.id, where=where)
-    found = recorded.as_recorded(plan.targets, there.results, where=where)
+    request = from_results.request_of(there.results, target.id, where=where)
+    found = from_results.as_recorded(plan.targets, there.results, where=where)
     console = stderr()
     for line in found.taken:
         console.print(f"from {where}: {line}", style="dim", markup=False, highlight=False)
@@ -171,8 +171,8 @@ def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, Again, Result]:
 
 def _other_tools(request: Request) -> list[str]:
     """Say where the tools are not those of the other run: the same bytes cannot be promised."""
-    from orchestrator.host import toolchain
-    from orchestrator.run.actions import builder
+    from orchestrator.provision import toolchain
+    from orchestrator.run.cache_key import builder
 
     pairs = (
         ("orchestrator", request.builder, builder()),
@@ -186,9 +186,9 @@ def _other_tools(request: Request) -> list[str]:
 
 
 def _backend(before: Result) -> BackendName | None:
-    from orchestrator.report import recorded
+    from orchestrator.report import from_results
 
-    return recorded.backend_of(before)
+    return from_results.backend_of(before)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -236,9 +236,9 @@ class _OnceMore:
 
     @staticmethod
     def _explain(console: Console, before: Result, now: Mapping[str, Any]) -> None:
-        from orchestrator.report import recorded
+        from orchestrator.report import from_results
 
-        found = recorded.differing(before, now)
+        found = from_results.differing(before, now)
         for each in found:
             _say(console, f"  {each.what}: {each.before} -> {each.now}")
         if not found:
@@ -246,7 +246,7 @@ class _OnceMore:
 
     def _open(self, stop: Stop, cancel: Cancel) -> None:
         """Give the terminal to a shell until that ends."""
-        from orchestrator.cli.common import stderr
+        from orchestrator.cli.workspace import stderr
         from orchestrator.host import process
 
         console = stderr()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from orchestrator.report.documents import ResultsDocument
+    from orchestrator.report.schemas import ResultsDocument
 
 STDOUT = Path("-")
 
@@ -47,8 +47,8 @@ def command(
 
     Where several know a target, what was started last counts. Without options: Markdown.
     """
-    from orchestrator.report import json as documents
-    from orchestrator.report.documents import read_results
+    from orchestrator.report import serialize as documents
+    from orchestrator.report.schemas import read_results
 
     found = []
     for path in results:
@@ -126,8 +126,8 @@ class Wanted:
         Args:
             document: a valid ``results.json``.
         """
-        from orchestrator.report.documents import ResultsDocument
         from orchestrator.report.results import write_whole
+        from orchestrator.report.schemas import ResultsDocument
 
         seen = ResultsDocument.model_validate(document)
         problems = []
@@ -148,7 +148,7 @@ _AGAIN = "`orchestrator report` makes it from results.json at any time"
 
 
 def _text(name: str, document: Mapping[str, Any], seen: ResultsDocument) -> str:
-    from orchestrator.report import json as documents
+    from orchestrator.report import serialize as documents
 
     if name == "html":
         from orchestrator.report import html

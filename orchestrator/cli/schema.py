@@ -20,7 +20,7 @@ def command(name: str) -> None:
     import json
 
     from orchestrator.config.schema import json_schema as matrix_schema
-    from orchestrator.report import documents
+    from orchestrator.report import schemas
 
-    schema = matrix_schema() if name == MATRIX else documents.json_schema(name)
+    schema = matrix_schema() if name == MATRIX else schemas.json_schema(name)
     click.echo(json.dumps(schema, indent=2, ensure_ascii=False))

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.host.toolchain import Toolchain
+    from orchestrator.provision.toolchain import Toolchain
 
 
 @click.group("toolchain")
@@ -29,11 +29,12 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
 def sync(wheels: Path | None, *, as_json: bool) -> None:
     """Check every file of the tools' environment; make it where it is missing or broken."""
-    from orchestrator.host import toolchain
     from orchestrator.host.network import HostNetwork
+    from orchestrator.provision import toolchain
+    from orchestrator.provision.cache_dir import default_cache_dir
 
     tools = toolchain.sync(
-        toolchain.default_cache_dir(os.environ),
+        default_cache_dir(os.environ),
         HostNetwork.detect(os.environ),
         _say,
         environ=os.environ,
@@ -66,16 +67,17 @@ def path(tool: str | None) -> None:
     """Print where the tools are, or one of them; they are made first where they are missing."""
     from orchestrator.config.spelling import closest
     from orchestrator.errors import ConfigError
-    from orchestrator.host import environment, toolchain
     from orchestrator.host.network import HostNetwork
+    from orchestrator.provision import toolchain, toolchain_env
+    from orchestrator.provision.cache_dir import default_cache_dir
 
-    if tool is not None and tool not in environment.TOOLS:
+    if tool is not None and tool not in toolchain_env.TOOLS:
         raise ConfigError.of(
             f"the toolchain has no program {tool!r}",
-            hint=closest(tool, environment.TOOLS),
+            hint=closest(tool, toolchain_env.TOOLS),
         )
     tools = toolchain.sync(
-        toolchain.default_cache_dir(os.environ),
+        default_cache_dir(os.environ),
         HostNetwork.detect(os.environ),
         _say,
         environ=os.environ,
@@ -96,10 +98,10 @@ def download(folder: Path, arches: Sequence[str]) -> None:
     """Fill DIR with the wheels of the tools, and of zig, for machines without network."""
     from orchestrator.config.spelling import closest
     from orchestrator.errors import ConfigError
-    from orchestrator.host import toolchain, zig
     from orchestrator.host.emulation import host_arch
     from orchestrator.host.network import HostNetwork
-    from orchestrator.models import Arch
+    from orchestrator.models.platform import Arch
+    from orchestrator.provision import toolchain, zig
 
     known = tuple(str(each) for each in Arch)
     for each in arches:
@@ -120,10 +122,11 @@ def download(folder: Path, arches: Sequence[str]) -> None:
 @command.command("prune")
 def prune() -> None:
     """Remove the environments, zigs and the like of other locks that no process uses."""
-    from orchestrator.host import foreign_python, portable, toolchain, zig
+    from orchestrator.provision import foreign_python, relocate, toolchain, zig
+    from orchestrator.provision.cache_dir import default_cache_dir
 
-    cache = toolchain.default_cache_dir(os.environ)
-    for room in (toolchain, zig, portable, foreign_python):
+    cache = default_cache_dir(os.environ)
+    for room in (toolchain, zig, relocate, foreign_python):
         for each in room.prune(cache, _say):
             click.echo(str(each))
 
@@ -137,11 +140,12 @@ def prune() -> None:
 )
 def lock(output: Path | None, *, upgrade: bool) -> None:
     """Resolve the tools anew, with the hashes of all files; for developers of orchestrator."""
-    from orchestrator.host import relock, toolchain
     from orchestrator.host.network import HostNetwork
+    from orchestrator.provision import relock
+    from orchestrator.provision.cache_dir import default_cache_dir
 
     changed = relock.resolve(
-        toolchain.default_cache_dir(os.environ),
+        default_cache_dir(os.environ),
         HostNetwork.detect(os.environ),
         _say,
         environ=os.environ,

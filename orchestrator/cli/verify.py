@@ -12,16 +12,18 @@ import click
 from orchestrator.cli.inspect import WHEELS, external_option, printable
 from orchestrator.cli.options import channel_option, matrix_option
 from orchestrator.errors import BadWheelError, ConfigError, ExitCode
-from orchestrator.models import Demands, Finding, Level, Severity
+from orchestrator.models.target import Demands, Level
+from orchestrator.models.wheel import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from orchestrator.builders.base import Host
-    from orchestrator.host.checks import Checker
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Target, WheelReport
+    from orchestrator.models.target import Target
+    from orchestrator.models.wheel import WheelReport
+    from orchestrator.provision.external_checks import Checker
+    from orchestrator.provision.host import Host
     from orchestrator.wheel import Difference, Policies
 
 SHOWN = 20
@@ -111,7 +113,7 @@ class Asked:
         """Return the libraries that may be outside of a wheel, and what it must satisfy."""
         if self.target is None:
             return self.external, self.demands
-        from orchestrator.run.worker import demands_on
+        from orchestrator.run.finish import demands_on
 
         mine, theirs = self.demands, demands_on(path, self.target)
         return (*self.target.steps.external, *self.external), replace(
@@ -138,7 +140,7 @@ class Verdict:
 
 
 def _target(target_id: str, matrix: Path, channel: str) -> Target:
-    from orchestrator.cli.common import find_target, open_workspace
+    from orchestrator.cli.workspace import find_target, open_workspace
 
     target = find_target(open_workspace(matrix, channel), target_id, pull=False)[1].targets[-1]
     if target.library is not None:
@@ -153,14 +155,14 @@ def _print(verdict: Verdict) -> None:
 
 
 def _print_json(verdicts: Sequence[Verdict]) -> None:
-    from orchestrator.report import json as documents
+    from orchestrator.report import serialize as documents
 
     wheels = [(each.path, each.findings, each.report) for each in verdicts]
     click.echo(documents.dumps(documents.verify_document(wheels)), nl=False)
 
 
 def _tools() -> tuple[Policies, Checker]:
-    from orchestrator.cli.common import stderr
+    from orchestrator.cli.workspace import stderr
     from orchestrator.run.inputs import open_host
 
     return checking_tools(open_host(os.environ, stderr().print))
@@ -168,8 +170,8 @@ def _tools() -> tuple[Policies, Checker]:
 
 def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, Checker]:
     """Return what `verdict_on` needs of this machine."""
-    from orchestrator.host.checks import Checker
     from orchestrator.host.process import Cancel
+    from orchestrator.provision.external_checks import Checker
     from orchestrator.wheel import Policies
 
     env = {**host.env, **host.network.child_env()}
@@ -184,7 +186,7 @@ def verdict_on(path: Path, asked: Asked, known: Policies, checker: Checker) -> V
     external, demands = asked.of(path)
     expected = None
     if asked.target is not None:
-        from orchestrator.run.worker import expected as of_target
+        from orchestrator.run.finish import expected as of_target
 
         expected = of_target(asked.target, "")
     try:

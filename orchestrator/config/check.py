@@ -21,7 +21,7 @@ from orchestrator.config.settings import (
 )
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models import Arch, Libc
+from orchestrator.models.platform import Arch, Libc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         VersionParts,
         When,
     )
-    from orchestrator.models import BuilderFacts
+    from orchestrator.models.target import BuilderFacts
 
 OLDER = frozenset({"cp38", "cp313t"})
 """Pythons that the locked cibuildwheel has given up, and the direct backend builds for."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from orchestrator.config.rest import Location
-    from orchestrator.models import BuilderFacts
+    from orchestrator.models.target import BuilderFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Level
+from orchestrator.models.target import Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The typed model of matrix.toml. Still templated; `orchestrator.plan` resolves it."""
+"""The typed model of matrix.toml. Still templated; `orchestrator.plan.plan` resolves it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,9 @@ from orchestrator.config import sources
 from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models import (
-    Arch,
-    CompilerCacheUse,
-    CompilerKind,
-    EmulationMode,
-    Level,
-    Libc,
-    OnMismatch,
-    OnRefusal,
-)
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import CompilerCacheUse
+from orchestrator.models.target import CompilerKind, EmulationMode, Level, OnMismatch, OnRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

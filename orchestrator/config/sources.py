@@ -1,6 +1,6 @@
 """The sources a part of the version can come from, as matrix.toml writes them. Pure.
 
-A source is only named here; `orchestrator.builders.version_sources` asks it.
+A source is only named here; `orchestrator.source.version_sources` asks it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""This machine: the only room that runs other programs (and in it only `process` starts them)."""
+"""This machine: programs, emulation, network, capacity, identity, secrets."""

@@ -7,15 +7,9 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.publish.gate import Held, another, begun
+from orchestrator.publish.preflight import Held, another, begun
 from orchestrator.publish.storage import connected, described
-from orchestrator.publish.upload import (
-    Body,
-    LastingError,
-    PassingError,
-    StoppedError,
-    TakenError,
-)
+from orchestrator.publish.upload import Body, LastingError, PassingError, StoppedError, TakenError
 from orchestrator.store.remote import said, shown
 from orchestrator.wheel import open_wheel
 
@@ -26,7 +20,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.gate import Wheel
+    from orchestrator.publish.preflight import Wheel
 
 CHUNK = 8 << 20
 """Bytes of a part: the 10,000 parts of an upload have room for the largest wheel there is."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
-from orchestrator.models import Status
+from orchestrator.models.result import Status
 from orchestrator.publish.pages import FILES, pages
 from orchestrator.publish.site import File, Site, changed, dumps, loads
 from orchestrator.publish.variants import Made, Variants
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from orchestrator.models import Cell, Plan
+    from orchestrator.models.target import Cell, Plan
     from orchestrator.publish.site import Change, Variant
     from orchestrator.publish.storage import Storage
     from orchestrator.wheel.archive import WheelName

@@ -15,14 +15,14 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host import process, simple_index
 from orchestrator.host.secrets import masked, redactor
 from orchestrator.publish import trusted
-from orchestrator.publish.gate import Held
+from orchestrator.publish.preflight import Held
 from orchestrator.publish.upload import LastingError, PassingError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from orchestrator.builders.base import Host
-    from orchestrator.publish.gate import Wheel
+    from orchestrator.provision.host import Host
+    from orchestrator.publish.preflight import Wheel
 
 RENEW = 600.0
 """Seconds after which a token of trusted publishing is exchanged anew; it is good for 900."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from orchestrator.errors import ConfigError
 from orchestrator.host import web
-from orchestrator.publish.gate import Held, another
+from orchestrator.publish.preflight import Held, another
 from orchestrator.publish.upload import Body, LastingError, PassingError, StoppedError, TakenError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.gate import Wheel
+    from orchestrator.publish.preflight import Wheel
 
 API = "https://api.github.com"
 _VERSION = "2022-11-28"

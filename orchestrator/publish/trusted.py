@@ -19,7 +19,7 @@ from orchestrator.publish.upload import LastingError, PassingError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.builders.base import Host
+    from orchestrator.provision.host import Host
 
 _MARKS = ("ACTIONS_ID_TOKEN_REQUEST_URL", "GITLAB_CI", "BUILDKITE", "CIRCLECI")
 _TAKEN = re.compile(

@@ -16,13 +16,13 @@ from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.publish.gate import Held, another
+from orchestrator.publish.preflight import Held, another
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.gate import Wheel
+    from orchestrator.publish.preflight import Wheel
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds between the attempts to send a wheel."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.site import Variant, path_ok
-from orchestrator.report.holdings import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.models import Cell, Plan, Target, Undetermined
+    from orchestrator.models.target import Cell, Plan, Target, Undetermined
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Arch, Libc
+from orchestrator.models.platform import Arch, Libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.models import Cell, Plan
+    from orchestrator.models.target import Cell, Plan
 
 LETTERS = {
     Arch.X86_64: "x",

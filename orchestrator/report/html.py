@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import visible
 from orchestrator.report.view import SYMBOLS, View
-from orchestrator.run.progress import duration
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from orchestrator.report.documents import LogEnd, Result, ResultsDocument
+    from orchestrator.report.schemas import LogEnd, Result, ResultsDocument
 
 LOGS = 2_000_000
 """Characters that the ends of all logs may have together."""

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from orchestrator.models import FailureKind, Status
+from orchestrator.models.result import FailureKind, Status
 from orchestrator.report.text import visible
 from orchestrator.report.view import View, natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.report.documents import LogEnd, Result, ResultsDocument
+    from orchestrator.report.schemas import LogEnd, Result, ResultsDocument
 
 _MACHINE = {
     FailureKind.BUG,

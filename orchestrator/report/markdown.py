@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Status
+from orchestrator.models.result import Status
+from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import no_command, one_line, visible
 from orchestrator.report.view import View
-from orchestrator.run.progress import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.report.documents import Result, ResultsDocument
+    from orchestrator.report.schemas import Result, ResultsDocument
     from orchestrator.report.view import Grid
 
 LIMIT = 1_000_000

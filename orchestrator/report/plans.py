@@ -11,7 +11,7 @@ from orchestrator.report.text import no_command, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.models import Exclusion, Plan, Target
+    from orchestrator.models.target import Exclusion, Plan, Target
 
 LISTED = 2000
 """Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB."""

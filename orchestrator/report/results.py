@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report import json as documents
+from orchestrator.report import serialize as documents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from orchestrator.models import BuildResult, Target, TargetId
+    from orchestrator.models.result import BuildResult
+    from orchestrator.models.target import Target, TargetId
 
 NAME = "results.json"
 
@@ -49,7 +50,7 @@ class Recorder:
 
         Args:
             targets: what was planned.
-            run: this run, as `orchestrator.report.documents.RunFacts` has it.
+            run: this run, as `orchestrator.report.schemas.RunFacts` has it.
             output: the directory of the wheels.
             work: the work directory, for the lock.
         """
@@ -135,7 +136,7 @@ def write(
     """Lay results over those in ``results.json``; safe for runs at the same time.
 
     Args:
-        results: from `orchestrator.report.json.result`; targets that are not among them stay.
+        results: from `orchestrator.report.serialize.result`; targets that are not among them stay.
         runs: the runs they are from.
         output: the directory of the wheels.
         work: the work directory, for the lock.

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import ExitCode
-from orchestrator.models import BuildResult, EmulationMode, Failure, FailureKind, Status
-from orchestrator.run.progress import STYLES, duration, tail
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import EmulationMode
+from orchestrator.report.progress import STYLES, duration, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

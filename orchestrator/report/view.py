@@ -9,12 +9,12 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Status
+from orchestrator.models.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.report.documents import Result, ResultsDocument
+    from orchestrator.report.schemas import Result, ResultsDocument
 
 PLACE = ("python", "libc", "arch")
 """The axes that are no part of a variant."""

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.host.capacity import capacity
-from orchestrator.models import BackendName, BuildResult, Failure, FailureKind, Status
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName
+from orchestrator.run.cache_lookup import actions_of, recall
 from orchestrator.run.dispatch import Pace, dispatch
 from orchestrator.run.planned import request_of, surroundings, tested
-from orchestrator.run.recall import actions_of, recall
 from orchestrator.run.reproduce import against, remember
 from orchestrator.run.worker import Assignment, Worker
 
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.builders.base import Stop
-    from orchestrator.builders.choose import Choice
-    from orchestrator.builders.source import Staged
-    from orchestrator.host.interpreters import Interpreter
+    from orchestrator.builders.select import Choice
     from orchestrator.host.process import Cancel
-    from orchestrator.models import BuildRequest, Target, TargetId
-    from orchestrator.run.actions import Action
+    from orchestrator.models.target import BuildRequest, Target, TargetId
+    from orchestrator.provision.pythons import Interpreter
+    from orchestrator.run.backends import Workshop
+    from orchestrator.run.cache_key import Action
+    from orchestrator.run.cache_lookup import Way
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.inputs import Inputs, Options
-    from orchestrator.run.keeper import Keeper
-    from orchestrator.run.recall import Way
     from orchestrator.run.reproduce import Earlier, Rebuilt
-    from orchestrator.run.workshop import Workshop
+    from orchestrator.run.result_cache import Keeper
+    from orchestrator.source.stage import Staged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

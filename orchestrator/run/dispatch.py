@@ -9,21 +9,21 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.transient import is_passing
+from orchestrator.builders.transient_errors import is_passing
 from orchestrator.host.emulation import Execution, host_arch, how
-from orchestrator.models import BuildResult, Failure, FailureKind, Status
-from orchestrator.resolve import EMULATED_COST, in_bytes
-from orchestrator.run import scheduler, shares
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.plan.resolve import EMULATED_COST, in_bytes
+from orchestrator.run import resources, scheduler
 from orchestrator.run.executors.local import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.choose import Choice, Survey
+    from orchestrator.builders.select import Choice, Survey
     from orchestrator.config.settings import Run as RunSettings
     from orchestrator.host.capacity import Capacity
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Target, TargetId
+    from orchestrator.models.target import Target, TargetId
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.scheduler import Amounts
     from orchestrator.run.worker import Assignment, Worker
@@ -57,20 +57,20 @@ class Pace:
     def budget(self, count: int) -> Amounts:
         """Return what ``count`` targets may take together."""
         own = self.settings
-        limits = shares.Limits(
+        limits = resources.Limits(
             slots=self.jobs,
             cpus=own.cpus,
             memory=None if own.memory is None else in_bytes(own.memory),
             emulated=own.emulated,
         )
-        return shares.budget(self.machine.cpus, self.machine.memory, limits, count=count)
+        return resources.budget(self.machine.cpus, self.machine.memory, limits, count=count)
 
 
 def parallel(target: Target, budget: Amounts) -> dict[str, str]:
     """Return the variables that tell a target's build how many programs it may run at once."""
-    share = shares.takes(target.resources, budget, emulated=is_emulated(target))
-    jobs = shares.compilers(target.resources, share, budget)
-    return shares.variables(jobs, target.env)
+    share = resources.takes(target.resources, budget, emulated=is_emulated(target))
+    jobs = resources.compilers(target.resources, share, budget)
+    return resources.variables(jobs, target.env)
 
 
 def is_emulated(target: Target) -> bool:
@@ -147,7 +147,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         [
             scheduler.Task(
                 target_id=each,
-                takes=shares.takes(target.resources, budget, emulated=is_emulated(target)),
+                takes=resources.takes(target.resources, budget, emulated=is_emulated(target)),
                 # The others' outputs came from the store.
                 needs=frozenset(target.needs) & targets.keys(),
                 cost=cost[each],
@@ -180,19 +180,19 @@ def described(budget: Amounts) -> str:
     many = f"up to {budget.slots} targets at once, " if budget.slots > 1 else "one target at a time"
     cpus = f"{budget.millicpus / 1000:g} CPUs"
     if budget.slots == 1:
-        return f"{many}, with {cpus} and {budget.memory / shares.GIB:.1f} GiB"
-    return f"{many}together {cpus} and {budget.memory / shares.GIB:.1f} GiB"
+        return f"{many}, with {cpus} and {budget.memory / resources.GIB:.1f} GiB"
+    return f"{many}together {cpus} and {budget.memory / resources.GIB:.1f} GiB"
 
 
 def estimates(
     targets: Mapping[TargetId, Target], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
-    """Return how long each target takes on this machine; see `shares.estimated`."""
+    """Return how long each target takes on this machine; see `resources.estimated`."""
     costs = {
         each: (target.resources.cost or 1.0) * (EMULATED_COST if is_emulated(target) else 1.0)
         for each, target in targets.items()
     }
-    return shares.estimated(costs, seconds)
+    return resources.estimated(costs, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Host
-from orchestrator.host import engine as engines
-from orchestrator.host import toolchain
+from orchestrator.containers import engine as engines
 from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.provision import toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.host import Host
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
 from orchestrator.store.remote import Remote
@@ -21,14 +22,14 @@ from orchestrator.store.remote import Remote
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.choose import Survey
-    from orchestrator.builders.origin import Origin
+    from orchestrator.builders.select import Survey
     from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
     from orchestrator.config.settings import Engine
     from orchestrator.config.settings import Run as RunSettings
     from orchestrator.config.settings import Store as StoreSettings
-    from orchestrator.models import BackendName, BuilderFacts, Target, TargetId
+    from orchestrator.models.target import BackendName, BuilderFacts, Target, TargetId
     from orchestrator.run.reproduce import Again
+    from orchestrator.source.locate import Origin
 
 READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
 
@@ -108,7 +109,7 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     Raises:
         EnvironmentProblemError: the toolchain cannot be made.
     """
-    cache = toolchain.default_cache_dir(environ)
+    cache = default_cache_dir(environ)
     network = HostNetwork.detect(environ)
     tools = toolchain.existing(cache, environ)
     if tools is None:
@@ -150,7 +151,7 @@ def open_store(
 
 def caches(environ: Mapping[str, str]) -> tuple[Path, Path]:
     """Return our cache and the local store, which CI systems keep below the source."""
-    cache, own = toolchain.default_cache_dir(environ), environ.get(STORE_DIR)
+    cache, own = default_cache_dir(environ), environ.get(STORE_DIR)
     return cache, Path(own).expanduser().absolute() if own else cache / "store"
 
 

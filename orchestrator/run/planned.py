@@ -6,25 +6,26 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.choose import on_this_host
-from orchestrator.builders.snapshot import identify
-from orchestrator.builders.source import fetch_sdist
-from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, toolchain
-from orchestrator.plan import make_request, planned_backend
-from orchestrator.run.actions import Surroundings, builder
+from orchestrator.builders.select import on_this_host
+from orchestrator.containers.images import image_id
+from orchestrator.plan.plan import make_request, planned_backend
+from orchestrator.provision import pythons, toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.run.cache_key import Surroundings, builder
+from orchestrator.run.cache_lookup import Ways, actions_of
 from orchestrator.run.inputs import caches, has_engine, open_host
-from orchestrator.run.recall import Ways, actions_of
+from orchestrator.source.fingerprint import identify
+from orchestrator.source.stage import fetch_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from orchestrator.builders.choose import Survey
-    from orchestrator.models import BackendName, BuildRequest, Source, Target, TargetId
-    from orchestrator.run.actions import Action
+    from orchestrator.builders.select import Survey
+    from orchestrator.models.target import BackendName, BuildRequest, Source, Target, TargetId
+    from orchestrator.run.cache_key import Action
+    from orchestrator.run.cache_lookup import Way
     from orchestrator.run.inputs import Inputs
-    from orchestrator.run.recall import Way
 
 _lock_digest = cache(toolchain.lock_digest)
 
@@ -89,7 +90,7 @@ def planned_requests(
         inputs.origin,
         fetch=fetch,
         skip=(*skip, inputs.matrix, *inputs.beside, *caches(environ)),
-        cache_dir=toolchain.default_cache_dir(environ),
+        cache_dir=default_cache_dir(environ),
         environ=environ,
     ).source
     made: dict[TargetId, BuildRequest] = {}
@@ -118,7 +119,7 @@ def planned_actions(
         wanted: the backend of ``--backend``; None for auto.
         environ: this process's environment.
     """
-    find = partial(interpreters.known, environ=environ, cache_dir=survey.host.cache_dir)
+    find = partial(pythons.known, environ=environ, cache_dir=survey.host.cache_dir)
     ways = Ways(facts=inputs.facts, wanted=wanted, has_engine=has_engine(inputs, survey))
     return actions_of(
         inputs.targets,
@@ -144,7 +145,7 @@ def request_of(
 def surroundings(
     inputs: Inputs,
     survey: Survey,
-    interpreter: Callable[[str], interpreters.Interpreter | None],
+    interpreter: Callable[[str], pythons.Interpreter | None],
 ) -> Surroundings:
     """Return where builds would run; the engine is asked for names of images, where one is there.
 
@@ -154,14 +155,14 @@ def surroundings(
         interpreter: finds the interpreter of a python tag; None when none is known.
     """
 
-    def image_id(reference: str) -> str:
+    def identify_image(reference: str) -> str:
         chosen = survey.engine.chosen if has_engine(inputs, survey) else None
-        return "" if chosen is None else engines.image_id(chosen.name, reference, env=survey.env)
+        return "" if chosen is None else image_id(chosen.name, reference, env=survey.env)
 
     return Surroundings(
         host=survey.host,
         create_args=inputs.engine.create_args,
-        image_id=image_id,
+        image_id=identify_image,
         interpreter=interpreter,
         has_engine=has_engine(inputs, survey),
     )

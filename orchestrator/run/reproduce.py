@@ -17,7 +17,8 @@ from orchestrator.wheel import compare
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.models import Digest, Source, TargetId, WheelReport
+    from orchestrator.models.target import Digest, Source, TargetId
+    from orchestrator.models.wheel import WheelReport
     from orchestrator.store.cas import Store
     from orchestrator.wheel import Difference
 

@@ -21,10 +21,12 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.models import Status, TargetId
+from orchestrator.models.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from orchestrator.models.target import TargetId
 
 
 class Amounts(NamedTuple):

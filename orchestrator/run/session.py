@@ -13,18 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders import accelerate
-from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
-from orchestrator.builders.snapshot import Identity, identify
-from orchestrator.builders.source import Staged, fetch_sdist, stage
+from orchestrator.builders.select import Choice, DirectHost, Survey, choose
+from orchestrator.containers import engine as engines
+from orchestrator.cross import native_gcc
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
-from orchestrator.host import engine as engines
-from orchestrator.host import interpreters, kept, nvcc, portable, process, zig
-from orchestrator.host.checks import Checker
-from orchestrator.host.foreign_python import ForeignPythons
+from orchestrator.host import process
+from orchestrator.provision import nvcc, pythons, relocate, zig
+from orchestrator.provision.external_checks import Checker
+from orchestrator.provision.foreign_python import ForeignPythons
+from orchestrator.run.backends import Workshop
 from orchestrator.run.building import Building, Watchers
-from orchestrator.run.changes import changes
-from orchestrator.run.directories import (
+from orchestrator.run.cache_diff import changes
+from orchestrator.run.cache_lookup import recall, without
+from orchestrator.run.dispatch import decided
+from orchestrator.run.inputs import caches, has_engine, open_store
+from orchestrator.run.planned import planned_actions, tested
+from orchestrator.run.result_cache import Keeper
+from orchestrator.run.run_dir import (
     LABEL,
     RUN_VARIABLE,
     lines,
@@ -34,23 +39,23 @@ from orchestrator.run.directories import (
     runs_directory,
     stale_runs,
 )
-from orchestrator.run.dispatch import decided
-from orchestrator.run.inputs import caches, has_engine, open_store
-from orchestrator.run.keeper import Keeper
-from orchestrator.run.planned import planned_actions, tested
-from orchestrator.run.recall import recall, without
 from orchestrator.run.scheduler import Retries
-from orchestrator.run.workshop import Workshop
+from orchestrator.source.fingerprint import Identity, identify
+from orchestrator.source.stage import Staged, fetch_sdist, stage
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from orchestrator.builders.base import Host, Stop
-    from orchestrator.host.foreign_python import ForeignPython
-    from orchestrator.models import Arch, BuildResult, Digest, Source, Target, TargetId
-    from orchestrator.run.actions import Action
-    from orchestrator.run.changes import Change
+    from orchestrator.builders.base import Stop
+    from orchestrator.models.platform import Arch
+    from orchestrator.models.result import BuildResult
+    from orchestrator.models.target import Digest, Source, Target, TargetId
+    from orchestrator.provision.cache_dir import Kept
+    from orchestrator.provision.foreign_python import ForeignPython
+    from orchestrator.provision.host import Host
+    from orchestrator.run.cache_diff import Change
+    from orchestrator.run.cache_key import Action
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.inputs import Inputs, Options
     from orchestrator.run.reproduce import Rebuilt
@@ -117,7 +122,7 @@ class Session:
         self._host = host
         self._environ = environ
         self._zig: zig.Zig | None = None
-        self._portable: kept.Kept | None = None
+        self._portable: Kept | None = None
         self._foreign: ForeignPythons | None = None
 
     def run(
@@ -365,9 +370,9 @@ class Session:
             find_foreign=partial(self._find_foreign, log),
         )
 
-    def _accelerator(self, log: Callable[[str], object]) -> accelerate.Maker:
+    def _accelerator(self, log: Callable[[str], object]) -> native_gcc.Maker:
         host = self._host
-        return accelerate.Maker(
+        return native_gcc.Maker(
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
@@ -381,7 +386,7 @@ class Session:
         """Find or make uv for containers, which nobody prunes while this run goes on."""
         if self._portable is None:
             host = self._host
-            found = portable.provide("uv", host.toolchain, cache_dir=host.cache_dir)
+            found = relocate.provide("uv", host.toolchain, cache_dir=host.cache_dir)
             if isinstance(found, Problem):
                 return found
             self._portable = found
@@ -434,7 +439,7 @@ class Session:
     def _find_interpreter(self, python: str) -> DirectHost:
         """Find or fetch an interpreter, and its headers where it came without."""
         host = self._host
-        found = interpreters.provide(
+        found = pythons.provide(
             python,
             host.toolchain,
             host.network,
@@ -442,19 +447,19 @@ class Session:
             environ=self._environ,
             cancel=self.cancel,
         )
-        if not isinstance(found, interpreters.Interpreter):
+        if not isinstance(found, pythons.Interpreter):
             return DirectHost(problem=found)
-        folders = interpreters.headers(
+        folders = pythons.headers(
             found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
         )
         if not isinstance(folders, tuple):
             return DirectHost(problem=folders)
         return DirectHost(interpreter=found, include_dirs=folders)
 
-    def _find_here(self, python: str) -> interpreters.Interpreter | None:
+    def _find_here(self, python: str) -> pythons.Interpreter | None:
         host = self._host
-        found = interpreters.find(python, environ=self._environ, cache_dir=host.cache_dir)
-        return found if isinstance(found, interpreters.Interpreter) else None
+        found = pythons.find(python, environ=self._environ, cache_dir=host.cache_dir)
+        return found if isinstance(found, pythons.Interpreter) else None
 
     def _checker(self) -> Checker:
         env = {**self._host.env, **self._host.network.child_env()}

@@ -17,47 +17,54 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from packaging.version import Version
 
-from orchestrator.builders import accelerate, compiler_cache
 from orchestrator.builders.base import Backend, Course, Job, Stop
-from orchestrator.builders.compiler_cache import Access
 from orchestrator.builders.library import collect
-from orchestrator.builders.source import Staged, copy_tree
-from orchestrator.builders.transient import is_transient
+from orchestrator.builders.transient_errors import is_transient
+from orchestrator.containers.access import Access
+from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
 from orchestrator.host.secrets import masked
-from orchestrator.models import (
-    BuildRequest,
+from orchestrator.models.result import (
     BuildResult,
     Compiled,
-    Compiling,
     Container,
-    Demands,
     Failure,
     FailureKind,
-    Finding,
-    Level,
+    Status,
+)
+from orchestrator.models.target import (
+    BuildRequest,
+    Demands,
     OnMismatch,
     OnRefusal,
-    Severity,
-    Status,
     TargetId,
-    WheelReport,
 )
-from orchestrator.store.local import sync_folder
-from orchestrator.version import origins
-from orchestrator.wheel import Expected, Policies, levelled, report, retag, verify
+from orchestrator.models.wheel import Finding, Severity, WheelReport
+from orchestrator.plan.version import origins
+from orchestrator.run.finish import (
+    _ABI3_HINT,
+    _VARIANT_HINT,
+    _needs_outside,
+    _unpromising,
+    demands_on,
+    expected,
+    install,
+    not_what_it_says,
+)
+from orchestrator.source.stage import Staged, copy_tree
+from orchestrator.wheel import Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from orchestrator.host.process import Cancel
-    from orchestrator.models import Target
+    from orchestrator.models.target import Target
 
 _NOT_A_PLATFORM = {"any", "unknown"}
 
 Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
-"""What other tools say about a finished wheel: see `orchestrator.host.checks.Checker`."""
+"""What other tools say about a finished wheel: see `provision.external_checks.Checker`."""
 
 
 Compilers = Callable[[Path], Access]
@@ -89,7 +96,7 @@ class Assignment:
 
 
 class Keeper(Protocol):
-    """Keeps what is finished; see `orchestrator.run.keeper`."""
+    """Keeps what is finished; see `orchestrator.run.result_cache`."""
 
     def turn(self, assignment: Assignment) -> AbstractContextManager[BuildResult | None]:
         """Hold a target while it is built; gives its result where another run has made it."""
@@ -184,9 +191,9 @@ class Worker:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
         finally:
-            cached = compiler_cache.stats(scratch)
+            cached = ccache.stats(scratch)
             made = outcome.elf_files if isinstance(outcome, WheelReport) else ()
-            compiled = accelerate.counted(assignment.compiled, scratch, cached, made)
+            compiled = native_gcc.counted(assignment.compiled, scratch, cached, made)
             # Builds may leave directories without write permission; they are not worth a crash.
             shutil.rmtree(scratch, ignore_errors=True)
         result = _result(
@@ -420,131 +427,6 @@ def _show(private: Path, public: Path) -> None:
             partial.replace(public)
         partial.unlink(missing_ok=True)  # both names were of one file already
 
-
-def install(wheel: Path, output: Path, *, name: str = "", link: bool = False) -> None:
-    """Put a wheel into ``output`` so that it is there whole or not at all.
-
-    Args:
-        wheel: the file.
-        output: the directory.
-        name: its name there, when it is another one.
-        link: whether it may be another name of the same file, where both are on one file system.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    place = output / (name or wheel.name)
-    if link and _linked(wheel, place):
-        return  # a name that nobody had: there was nothing to replace
-    with _removed_on_error(output / f".{place.name}.{os.getpid()}{PARTIAL}") as partial:
-        if not (link and _linked(wheel, partial)):
-            shutil.copyfile(wheel, partial)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-        partial.replace(place)
-    if not link:
-        sync_folder(output)
-
-
-def _linked(file: Path, place: Path) -> bool:
-    try:
-        os.link(file, place)
-    except OSError:
-        return False
-    return True
-
-
-PARTIAL = ".partial"
-"""How the name of a wheel ends while it is being written."""
-
-
-@contextmanager
-def _removed_on_error(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def expected(target: Target, name: str) -> Expected:
-    """Return what a target's wheel must be.
-
-    Args:
-        target: the target.
-        name: the project's name; empty where it is not known, and then any is right.
-    """
-    return Expected(
-        name=name,
-        version=target.version,
-        build_tag=target.build_tag,
-        python=target.python,
-        libc=target.libc,
-        arch=target.arch,
-        pins=target.pins,
-        abi3=target.abi3,
-        baseline=target.baseline,
-    )
-
-
-def _unpromising(target: Target) -> str:
-    """Return the platform tag that promises nothing but the architecture."""
-    return f"linux_{target.arch}"
-
-
-def _needs_outside(findings: Iterable[Finding]) -> bool:
-    return any(each.rule == "external-library" for each in findings)
-
-
-def demands_on(final: Path, target: Target) -> Demands:
-    """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
-    demands = target.demands
-    if target.compiling != Compiling():
-        # What another compiler linked is held to more than what the image's own would have.
-        demands = replace(demands, levels=(("page-alignment", Level.ERROR), *demands.levels))
-    kept = target.steps.repair_refused is OnRefusal.KEEP
-    if kept and final.stem.rpartition("-")[2] == _unpromising(target):
-        # First, so that what the matrix says of the rule wins.
-        levels = (("external-library", Level.WARN), *demands.levels)
-        return replace(demands, levels=levels)
-    return demands
-
-
-def not_what_it_says(target: Target, problems: Iterable[Finding]) -> Failure:
-    """Return the failure of a wheel of which some findings are errors."""
-    errors = [each for each in problems if each.severity is Severity.ERROR]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    audited = all(each.rule == "abi3audit" for each in errors)
-    return Failure(
-        kind=FailureKind.AUDIT if audited else FailureKind.BAD_WHEEL,
-        step="verify",
-        message=f"{errors[0].rule}: {errors[0].message}{more}",
-        hint=_mismatch_hint(target, [each.rule for each in errors]),
-    )
-
-
-def _mismatch_hint(target: Target, rules: list[str]) -> str:
-    if "planned-version" in rules:
-        injected = [
-            f"{each.name}={each.value}"
-            for each in target.env
-            if "version.inject" in each.origin or "version.presets" in each.origin
-        ]
-        ignored = (
-            f"the build ignored {', '.join(injected)}: name the variable it reads"
-            if injected
-            else "nothing tells the build its version: set version.presets or version.inject"
-        )
-        return f'{ignored}; for a version fixed in the source, version.on-mismatch = "rewrite"'
-    if "planned-build-tag" in rules:
-        return 'set version.build-tag, or version.on-mismatch = "rewrite" to remove it'
-    if "external-library" in rules:
-        return (
-            'list the libraries in build.external, or graft them with build.repair = "auditwheel"'
-        )
-    return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
-
-
-_ABI3_HINT = "an abi3 wheel serves every later Python too: keep only the lowest one in axes.python"
-_VARIANT_HINT = "give the variants different local versions (version.local) or build tags"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 

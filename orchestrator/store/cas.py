@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchestrator.models import Digest
+    from orchestrator.models.target import Digest
     from orchestrator.store.local import Local
     from orchestrator.store.record import Blob, Record
 

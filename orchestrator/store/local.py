@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.models import Digest
+from orchestrator.models.target import Digest
 from orchestrator.store.record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:

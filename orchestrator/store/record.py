@@ -10,14 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 # pydantic reads these when the program runs.
-from orchestrator.models import (  # noqa: TC001
-    BackendName,
-    Compiled,
-    Digest,
-    Finding,
-    TargetId,
-    WheelReport,
-)
+from orchestrator.models.result import Compiled  # noqa: TC001
+from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
+from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
 
 FORMAT = 1
 """Enters every address: what another format wrote is never read."""

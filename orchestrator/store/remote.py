@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.models import Digest
+    from orchestrator.models.target import Digest
 
 CONNECT = timedelta(seconds=5)
 """Time a server gets to answer at all."""

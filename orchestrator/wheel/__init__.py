@@ -6,9 +6,9 @@ What is named here is for other programs too, and documented in ``docs/library.m
 from __future__ import annotations
 
 from orchestrator.wheel.archive import WheelArchive, open_wheel
+from orchestrator.wheel.compare import HARMLESS, Difference, Kind, compare
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
-from orchestrator.wheel.same import HARMLESS, Difference, Kind, compare
 from orchestrator.wheel.tags import report
 from orchestrator.wheel.verify import Expected, levelled, verify
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
 
 from orchestrator.errors import BadWheelError, Problem, clipped
-from orchestrator.models import Digest
+from orchestrator.models.target import Digest
 from orchestrator.wheel.inflate import METHODS, DamagedError, Packed, fastest
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.wheel import sbom
-from orchestrator.wheel.subject import found
+from orchestrator.wheel.checked_wheel import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.models import Finding
+    from orchestrator.models.wheel import Finding
     from orchestrator.wheel.archive import WheelArchive
-    from orchestrator.wheel.subject import Subject
+    from orchestrator.wheel.checked_wheel import Subject
 
 LARGEST = 10
 """Members that are named when a wheel is too large."""

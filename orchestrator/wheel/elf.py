@@ -18,7 +18,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,11 +16,12 @@ from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from orchestrator.models import Arch, Finding, Libc, Severity
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
+from orchestrator.wheel.checked_wheel import found
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
-from orchestrator.wheel.subject import found
 from orchestrator.wheel.tags import extension_module, is_module_name
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
+    from orchestrator.wheel.checked_wheel import Expected, Subject
     from orchestrator.wheel.policy import Policies
-    from orchestrator.wheel.subject import Expected, Subject
     from orchestrator.wheel.tags import ExtensionModule, Observation
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})

@@ -14,11 +14,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, clipped
-from orchestrator.models import ElfFile, Finding, Libc, Severity, WheelReport
+from orchestrator.models.platform import Libc
+from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf import INITS
-from orchestrator.wheel.needs import Needs, TangledError, promises
+from orchestrator.wheel.elf_requirements import Needs, TangledError, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from orchestrator.models import Arch, Digest, Reason, TagStep
+    from orchestrator.models.platform import Arch
+    from orchestrator.models.target import Digest
+    from orchestrator.models.wheel import Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan

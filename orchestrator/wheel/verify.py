@@ -6,20 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import BadWheelError, clipped
-from orchestrator.models import Demands, Finding, Level, Severity
+from orchestrator.models.target import Demands, Level
+from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import contents, record, rules
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
+from orchestrator.wheel.checked_wheel import Expected, Subject
 from orchestrator.wheel.rules import ALGORITHMS
 from orchestrator.wheel.scan import scan
-from orchestrator.wheel.subject import Expected, Subject
 from orchestrator.wheel.tags import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from orchestrator.models import WheelReport
+    from orchestrator.models.wheel import WheelReport
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.policy import Policies
 

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import sync_playwright
 
 from orchestrator.report import html
-from orchestrator.report.documents import ResultsDocument
+from orchestrator.report.schemas import ResultsDocument
 from tests import reports
 from tests.unit.test_reports import hostile
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host.toolchain import default_cache_dir
+from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.run.inputs import open_host
 from tests.conftest import IMAGES, REPOSITORY, lacking, podman
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.host import packages
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision import apt
 from tests.conftest import lacking
 from tests.e2e.test_cross_projects import built, log_of, pyproject, quoted, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.host.packages import Archive, Package
+    from orchestrator.provision.apt import Archive, Package
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu, pytest.mark.nightly]
 
@@ -95,12 +95,12 @@ def rust(tmp_path: Path) -> Path:
         lacking("needs a cargo of this machine")
     root, scratch = tmp_path / "rust", tmp_path / "scratch"
     scratch.mkdir()
-    here = packages.of_suite(SUITE, scratch, os.environ)
+    here = apt.of_suite(SUITE, scratch, os.environ)
     download(here, scratch / "here", "rustc", "cargo", "librust-pyo3-dev")
-    there = packages.of_suite(SUITE, scratch, os.environ, arch=Arch.AARCH64)
+    there = apt.of_suite(SUITE, scratch, os.environ, arch=Arch.AARCH64)
     download(there, scratch / "there", "libstd-rust-dev", alone=True)
     for each in ("here", "there"):
-        problem = packages.unpack(scratch / each, root)
+        problem = apt.unpack(scratch / each, root)
         assert problem is None, problem
     (root / "programs").mkdir()
     libraries = f'LD_LIBRARY_PATH="{root}/usr/lib/x86_64-linux-gnu"'

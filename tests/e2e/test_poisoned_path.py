@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host.environment import TOOLS
+from orchestrator.provision.toolchain_env import TOOLS
 from tests.conftest import IMAGES, orchestrator, results
 
 if TYPE_CHECKING:

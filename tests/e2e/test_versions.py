@@ -19,8 +19,9 @@ import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from orchestrator.host import toolchain
 from orchestrator.host.network import HostNetwork
+from orchestrator.provision import toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import IMAGES, Said, orchestrator, podman, results
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def image(engine: str) -> Iterator[str]:
 def tools() -> toolchain.Toolchain:
     """The locked pip and uv."""
     return toolchain.sync(
-        toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
+        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
     )
 
 

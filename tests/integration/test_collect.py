@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import jsonschema
 
-from orchestrator.report.documents import json_schema
+from orchestrator.report.schemas import json_schema
 from tests.conftest import orchestrator, results
 from tests.integration.test_store import IDS, MATRIX, Machine, one_source
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host.toolchain import default_cache_dir
+from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import orchestrator, results
 from tests.integration.test_direct import MACHINE, TAG
 

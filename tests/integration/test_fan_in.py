@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host import interpreters
+from orchestrator.provision import pythons
 from tests import demo
 from tests.conftest import orchestrator, results
 
@@ -52,9 +52,7 @@ def test_an_abi3_wheel_is_tested_on_every_later_python_of_this_machine(tmp_path:
     later = [
         str(minor)
         for minor in range(first + 1, 16)
-        if isinstance(
-            interpreters.find(f"cp3{minor}", environ=os.environ), interpreters.Interpreter
-        )
+        if isinstance(pythons.find(f"cp3{minor}", environ=os.environ), pythons.Interpreter)
     ]
     assert tested == [str(first), *later]
 

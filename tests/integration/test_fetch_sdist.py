@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.source import FETCH_SCRIPT
-from orchestrator.host import toolchain
 from orchestrator.host.network import HostNetwork
+from orchestrator.provision import toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.source.stage import FETCH_SCRIPT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.index
 
 def test_an_sdist_of_a_directory_is_copied_like_a_downloaded_one(tmp_path: Path) -> None:
     tools = toolchain.sync(
-        toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
+        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
     )
     links, folder = tmp_path / "links", tmp_path / "fetched"
     links.mkdir()

@@ -16,19 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.containers.engine import EngineName, choose, remove_containers
+from orchestrator.containers.images import ImageFault, check_image, pullable
 from orchestrator.host.emulation import Execution, _elf_header, binfmt, host_arch, how
-from orchestrator.host.engine import (
-    OCI_PLATFORMS,
-    EngineName,
-    ImageFault,
-    check_image,
-    choose,
-    pullable,
-    remove_containers,
-)
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
-from orchestrator.models import Arch
+from orchestrator.models.platform import OCI_PLATFORMS, Arch
 from tests.conftest import lacking
 from tests.unit.test_cibuildwheel_options import backend, job
 

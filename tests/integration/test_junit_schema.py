@@ -11,7 +11,7 @@ import pytest
 import xmlschema
 
 from orchestrator.report import junit
-from orchestrator.report.documents import ResultsDocument
+from orchestrator.report.schemas import ResultsDocument
 from tests import reports
 from tests.unit.test_reports import hostile
 

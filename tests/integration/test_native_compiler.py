@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.drivers import SOURCE, Driver, make
-from orchestrator.models import Arch, CompilerKind
+from orchestrator.cross.driver import SOURCE, Driver, make
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import CompilerKind
 from tests.conftest import lacking
 
 if TYPE_CHECKING:

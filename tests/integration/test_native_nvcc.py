@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.compiler_cache import Access
-from orchestrator.builders.drivers import SOURCE
-from orchestrator.builders.kernels import VARIABLES, Kernels
+from orchestrator.containers.access import Access
+from orchestrator.cross.driver import SOURCE
+from orchestrator.cross.native_nvcc import VARIABLES, Kernels
 from orchestrator.errors import Problem
-from orchestrator.host import nvcc, toolchain
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision import nvcc, toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import lacking
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def tools() -> toolchain.Toolchain:
     if host_arch() is not Arch.X86_64:
         lacking("needs an x86_64 machine")
     return toolchain.sync(
-        toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
+        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
     )
 
 

@@ -25,9 +25,9 @@ from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
 from orchestrator.cli import run
-from orchestrator.host.toolchain import default_cache_dir
+from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.publish import upload
-from orchestrator.report.documents import json_schema
+from orchestrator.report.schemas import json_schema
 from tests import publishing
 from tests.conftest import REPOSITORY
 from tests.publishing import GitHub, Line, Warehouse, running

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.version_sources import HostSources
 from orchestrator.run.inputs import open_host
+from orchestrator.source.version_sources import HostSources
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.models import Answer
+    from orchestrator.models.target import Answer
 
 pytestmark = pytest.mark.index
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.models import Digest
+from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
 from orchestrator.store.record import Blob, Record, unpack

@@ -18,10 +18,11 @@ import pytest
 from packaging.version import Version
 
 from orchestrator.config.settings import VersionParts
-from orchestrator.host import toolchain
 from orchestrator.host.network import HostNetwork
-from orchestrator.models import Arch
-from orchestrator.version import Outside, compose, merge
+from orchestrator.models.platform import Arch
+from orchestrator.plan.version import Outside, compose, merge
+from orchestrator.provision import toolchain
+from orchestrator.provision.cache_dir import default_cache_dir
 from tests.unit.wheel.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def test_packaging_sorts_them_so() -> None:
 @pytest.fixture(scope="module")
 def tools() -> toolchain.Toolchain:
     return toolchain.sync(
-        toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
+        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
     )
 
 

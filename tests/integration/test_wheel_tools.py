@@ -12,15 +12,17 @@ import pytest
 from packaging.version import Version
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host.checks import Checker
 from orchestrator.host.process import Cancel
-from orchestrator.models import Demands, Finding, Level
+from orchestrator.models.target import Demands, Level
+from orchestrator.provision.external_checks import Checker
 from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.models.wheel import Finding
 
 pytestmark = pytest.mark.index
 

@@ -10,10 +10,11 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from orchestrator.builders import drivers
-from orchestrator.host import toolchain, zig
+from orchestrator.cross import driver
 from orchestrator.host.network import HostNetwork
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision import toolchain, zig
+from orchestrator.provision.cache_dir import default_cache_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +31,13 @@ int calls_{name}(void) {{ extern int part(void); return part(); }}
 @pytest.fixture(scope="module")
 def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compilers for another architecture, an object and an archive made by them."""
-    cache, network = toolchain.default_cache_dir(os.environ), HostNetwork.detect(os.environ)
+    cache, network = default_cache_dir(os.environ), HostNetwork.detect(os.environ)
     tools = toolchain.sync(cache, network, environ=os.environ)
     found = zig.provide(cache, tools, network, print, environ=os.environ)
     folder = tmp_path_factory.mktemp("zig")
-    places = drivers.ZigPlaces(root=found.root, cache=found.cache, scratch=folder / "scratch")
-    driver = drivers.zig_driver(Arch.AARCH64, "2.17", places)
-    drivers.make(folder / "bin", driver, drivers.program(found, cache))
+    places = driver.ZigPlaces(root=found.root, cache=found.cache, scratch=folder / "scratch")
+    made = driver.zig_driver(Arch.AARCH64, "2.17", places)
+    driver.make(folder / "bin", made, driver.program(found, cache))
     for name in ("own", "part"):
         (folder / f"{name}.c").write_text(SOURCE.format(name=name))
         run(folder, "cc", "-fPIC", "-c", f"{name}.c")

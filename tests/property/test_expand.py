@@ -14,8 +14,8 @@ from packaging.version import InvalidVersion, Version
 
 from orchestrator.config.settings import axis_value_ok
 from orchestrator.errors import ConfigError
-from orchestrator.matrix.expand import Expansion, expand
-from orchestrator.matrix.grid import layered
+from orchestrator.plan.expand import Expansion, expand
+from orchestrator.plan.layers import layered
 from tests.property.matrices import Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:

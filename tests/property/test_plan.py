@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.matrix.expand import expand
-from orchestrator.matrix.grid import layered
-from orchestrator.matrix.select import select, shard
-from orchestrator.models import BackendName, Digest, Source
-from orchestrator.plan import make_plan, make_request
-from orchestrator.version import Outside
+from orchestrator.models.target import BackendName, Digest, Source
+from orchestrator.plan.expand import expand
+from orchestrator.plan.layers import layered
+from orchestrator.plan.plan import make_plan, make_request
+from orchestrator.plan.select import select, shard
+from orchestrator.plan.version import Outside
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan, Target, TargetId
+    from orchestrator.models.target import Plan, Target, TargetId
 
 FACTS = builder_facts()
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)

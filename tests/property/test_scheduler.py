@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.models import Status, TargetId
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
 from orchestrator.run.scheduler import (
     Abandon,
     Amounts,

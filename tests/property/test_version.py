@@ -11,8 +11,8 @@ from packaging.version import Version
 
 from orchestrator.config.settings import VersionParts, axis_value_ok
 from orchestrator.errors import ConfigError
-from orchestrator.models import Arch
-from orchestrator.version import Composed, Outside, compose, merge
+from orchestrator.models.platform import Arch
+from orchestrator.plan.version import Composed, Outside, compose, merge
 from orchestrator.wheel.archive import WheelName
 
 NUMBERS = st.integers(0, 20_300_000).map(str)

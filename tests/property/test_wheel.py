@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models import Arch, Libc
+from orchestrator.models.platform import Arch, Libc
 from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, verify, window
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, Engine, Packed, fastest

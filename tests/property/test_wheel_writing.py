@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models import Demands
+from orchestrator.models.target import Demands
 from orchestrator.wheel import compare, retag, verify
 from tests.property.test_wheel import POLICIES, SAMPLES, build_tags, versions
 from tests.unit.wheel.conftest import EXTENSION

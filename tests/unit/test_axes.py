@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.matrix.expand import Expansion, expand
-from orchestrator.matrix.grid import layered
+from orchestrator.plan.expand import Expansion, expand
+from orchestrator.plan.layers import layered
 
 FACTS = builder_facts()
 BASE = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n'

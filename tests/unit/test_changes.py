@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.run.changes import changes
+from orchestrator.run.cache_diff import changes
 
 FILES = {"a.c": ["file", "1" * 64], "b.c": ["file", "2" * 64], "run": ["exec", "3" * 64]}
 

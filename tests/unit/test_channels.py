@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import Arch
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.platform import Arch
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan, Target
+    from orchestrator.models.target import Plan, Target
 
 FACTS = builder_facts()
 BASE = """

@@ -8,40 +8,39 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from orchestrator.builders import choose as choosing
-from orchestrator.builders.accelerate import Image, Native
-from orchestrator.builders.base import Host
-from orchestrator.builders.choose import DirectHost, Survey, choose
+from orchestrator.builders import select as choosing
+from orchestrator.builders.select import DirectHost, Survey, choose
+from orchestrator.containers import engine as engines
+from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus, Limit
+from orchestrator.containers.images import ImageCheck
+from orchestrator.cross.native_gcc import Image, Native
 from orchestrator.errors import Problem
-from orchestrator.host import engine as engines
-from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus, ImageCheck, Limit
-from orchestrator.host.foreign_python import ForeignPython
 from orchestrator.host.network import HostNetwork
-from orchestrator.host.nvcc import Nvcc
 from orchestrator.host.process import Cancel
-from orchestrator.host.toolchain import Toolchain
-from orchestrator.host.zig import Zig
-from orchestrator.models import (
-    Arch,
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import Compiled, Container
+from orchestrator.models.target import (
     BackendName,
     BuilderFacts,
-    Compiled,
     CompilerKind,
     Compiling,
-    Container,
     Digest,
     EmulationMode,
-    Libc,
     Resources,
     TargetId,
 )
+from orchestrator.provision.foreign_python import ForeignPython
+from orchestrator.provision.host import Host
+from orchestrator.provision.nvcc import Nvcc
+from orchestrator.provision.toolchain import Toolchain
+from orchestrator.provision.zig import Zig
 from tests.unit.test_cibuildwheel_options import TARGET
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.host.interpreters import Interpreter
-    from orchestrator.models import Target
+    from orchestrator.models.target import Target
+    from orchestrator.provision.pythons import Interpreter
 
 IMAGE = "registry.example/x/y:1"
 STATUS = EngineStatus(
@@ -111,8 +110,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return EngineChoice(chosen=status, tried=(status or absent,))
 
     monkeypatch.setattr(engines, "choose", chosen)
-    monkeypatch.setattr(engines, "check_image", check_image)
-    monkeypatch.setattr(engines, "pythons_in", lambda *_, **__: None)
+    monkeypatch.setattr(choosing, "check_image", check_image)
+    monkeypatch.setattr(choosing, "pythons_in", lambda *_, **__: None)
     monkeypatch.setattr(engines, "reaches", reaches)
     return said
 

@@ -16,12 +16,12 @@ from orchestrator.ci import github, pipelines
 from orchestrator.ci.caller import caller, installed_from, origin_of
 from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.cli import run
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import Job, Plan, TargetId
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.target import Job, Plan, TargetId
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 from tests.fanout import WORKFLOW, Cloud, Machine, read
 
 if TYPE_CHECKING:

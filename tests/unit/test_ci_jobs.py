@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 
 from orchestrator.ci import github
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import Arch, Plan, TargetId
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Plan, TargetId
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.models import Job, Target
+    from orchestrator.models.target import Job, Target
 
 FACTS = builder_facts()
 MATRIX = """\

@@ -19,8 +19,7 @@ from cibuildwheel.options import CommandLineArguments, Options
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Host, Job
+from orchestrator.builders.base import Job
 from orchestrator.builders.cibuildwheel import (
     _BY_CODE,
     _BY_STEP,
@@ -35,19 +34,17 @@ from orchestrator.builders.cibuildwheel import (
     options,
     repair_command,
 )
-from orchestrator.host.engine import EngineName, EngineStatus, Limit
+from orchestrator.containers.engine import EngineName, EngineStatus, Limit
+from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel, capture
-from orchestrator.host.toolchain import Toolchain
-from orchestrator.models import (
-    Arch,
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import (
     BackendName,
     BuildRequest,
     Digest,
     EnvVar,
-    Failure,
-    FailureKind,
-    Libc,
     OnMismatch,
     OnRefusal,
     Resources,
@@ -56,7 +53,9 @@ from orchestrator.models import (
     Target,
     TargetId,
 )
-from orchestrator.plan import make_request
+from orchestrator.plan.plan import make_request
+from orchestrator.provision.host import Host
+from orchestrator.provision.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -770,7 +769,7 @@ def test_an_alias_is_pinned_as_the_locked_cibuildwheel_pins_it() -> None:
         site_packages = Path(inspect.getfile(errors)).parents[1]
 
     def reference(image: str, arch: Arch = Arch.X86_64) -> str:
-        return cibuildwheel.image_reference(image, arch, Tools())  # type: ignore[arg-type]
+        return image_reference(image, arch, Tools())  # type: ignore[arg-type]
 
     assert reference("mine:1") == "mine:1"
     assert "manylinux_2_28_x86_64" in reference("manylinux_2_28")

@@ -19,27 +19,15 @@ import pytest
 from rich.console import Console
 
 import orchestrator.cli
+from orchestrator.doctor.check import Check, Level
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
-from orchestrator.host.checkup import Check, Level
-from orchestrator.models import (
-    BackendName,
-    BuildResult,
-    Compiled,
-    Digest,
-    EmulationMode,
-    Failure,
-    FailureKind,
-    Finding,
-    Reason,
-    Severity,
-    Status,
-    TargetId,
-    WheelReport,
-)
-from orchestrator.report import json as documents
+from orchestrator.models.result import BuildResult, Compiled, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
+from orchestrator.models.wheel import Finding, Reason, Severity, WheelReport
 from orchestrator.report import results as results_file
+from orchestrator.report import serialize as documents
 from orchestrator.report import summary
-from orchestrator.report.documents import json_schema
+from orchestrator.report.schemas import json_schema
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -117,7 +105,7 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     def sync(*_args: object, **_options: object) -> None:
         raise EnvironmentProblemError.of("no toolchain here", hint="make one")
 
-    monkeypatch.setattr("orchestrator.host.toolchain.sync", sync)
+    monkeypatch.setattr("orchestrator.provision.toolchain.sync", sync)
     monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     made = Cli(root=tmp_path, capture=capsys)
@@ -299,7 +287,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def open_workspace(_matrix: Path, _channel: str = "") -> None:
         raise error
 
-    monkeypatch.setattr("orchestrator.cli.common.open_workspace", open_workspace)
+    monkeypatch.setattr("orchestrator.cli.workspace.open_workspace", open_workspace)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +327,7 @@ def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     def copy2(_source: Path, dest: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dest))
 
-    monkeypatch.setattr("orchestrator.builders.source.shutil.copy2", copy2)
+    monkeypatch.setattr("orchestrator.source.stage.shutil.copy2", copy2)
 
     assert cli("plan", "--format=json").code == 0
     assert not (cli.root / ".orchestrator").exists()
@@ -719,7 +707,7 @@ def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, level: Level, code: E
             Check(name="engine", status=level, detail="gone", fix="install it"),
         )
 
-    monkeypatch.setattr("orchestrator.host.doctor.examine", examine)
+    monkeypatch.setattr("orchestrator.doctor.examine.examine", examine)
 
     said = cli("doctor", "--json")
 
@@ -971,7 +959,9 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "common", "options", "planned"} == set(orchestrator.cli.COMMANDS)
+    assert modules - {"__init__", "workspace", "options", "planned"} == set(
+        orchestrator.cli.COMMANDS
+    )
 
 
 def test_as_a_module(cli: Cli) -> None:

@@ -14,11 +14,12 @@ import pytest
 
 import orchestrator.cli
 from orchestrator.cli import doctor
+from orchestrator.doctor.check import Check, Level
 from orchestrator.errors import ExitCode
-from orchestrator.host.checkup import Check, Level
-from orchestrator.models import Status, TargetId
-from orchestrator.report import json as builders
-from orchestrator.report.documents import json_schema, read_results
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
+from orchestrator.report import serialize as builders
+from orchestrator.report.schemas import json_schema, read_results
 from tests import reports
 from tests.unit.test_cli import REPORT
 from tests.unit.test_reports import BUILT, strict
@@ -26,7 +27,7 @@ from tests.unit.test_reports import BUILT, strict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.models import BuildResult
+    from orchestrator.models.result import BuildResult
 
 
 def run(*arguments: str | Path) -> int:

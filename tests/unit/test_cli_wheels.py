@@ -12,7 +12,8 @@ import pytest
 
 import orchestrator.cli
 from orchestrator.errors import ExitCode
-from orchestrator.models import Demands, Finding, Level, WheelReport
+from orchestrator.models.target import Demands, Level
+from orchestrator.models.wheel import Finding, WheelReport
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 

@@ -14,7 +14,7 @@ import pytest
 import orchestrator.cli
 from orchestrator.errors import ExitCode
 from orchestrator.report import markdown
-from orchestrator.report.documents import json_schema, read_results
+from orchestrator.report.schemas import json_schema, read_results
 from tests import reports
 
 if TYPE_CHECKING:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts, builtin_table, open_workspace
+from orchestrator.cli.workspace import builder_facts, builtin_table, open_workspace
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.matrix.compat import load_table, normal
-from orchestrator.matrix.select import select
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.select import select
+from orchestrator.plan.torch_table import load_table, normal
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.config.settings import TorchTable
-    from orchestrator.models import Plan, Target
+    from orchestrator.models.target import Plan, Target
 
 FACTS = builder_facts()
 

@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.builders.cibuildwheel import environment_option
-from orchestrator.builders.compiler_cache import (
-    REMOTE,
-    CompilerCache,
-    compiler_names,
-    own_launcher,
-    stats,
-)
-from orchestrator.models import (
-    Arch,
-    CompilerCacheStats,
-    EnvVar,
-    Libc,
-    OnMismatch,
-    Steps,
-    Target,
-    TargetId,
-)
+from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher, stats
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import CompilerCacheStats
+from orchestrator.models.target import EnvVar, OnMismatch, Steps, Target, TargetId
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import template
 from orchestrator.config.load import dotted, load
 from orchestrator.config.settings import EnvValue, Settings
 from orchestrator.config.spelling import MANY, closest
 from orchestrator.errors import ConfigError, ExitCode, Problem
-from orchestrator.models import OnMismatch
+from orchestrator.models.target import OnMismatch
 
 FACTS = builder_facts()
 AXES = """

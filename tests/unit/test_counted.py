@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.accelerate import counted
-from orchestrator.models import Arch, Compiled, CompilerCacheStats, ElfFile, EmulationMode, Libc
+from orchestrator.cross.native_gcc import counted
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import Compiled, CompilerCacheStats
+from orchestrator.models.target import EmulationMode
+from orchestrator.models.wheel import ElfFile
 
 if TYPE_CHECKING:
     from pathlib import Path

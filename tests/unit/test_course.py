@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.builders.base import Course, Job
 from orchestrator.host.process import Cancel, Finished
-from orchestrator.models import BackendName, Digest, FailureKind, Source, Steps
-from orchestrator.plan import make_request
+from orchestrator.models.result import FailureKind
+from orchestrator.models.target import BackendName, Digest, Source, Steps
+from orchestrator.plan.plan import make_request
 from tests.unit.test_worker import TARGET
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.matrix.cover import expression
-from orchestrator.matrix.select import select, with_needs
+from orchestrator.plan.cover import expression
+from orchestrator.plan.select import select, with_needs
 from tests.property.test_plan import planned, projects
 from tests.unit.matrices.test_examples import EXAMPLES, plan
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan, TargetId
+    from orchestrator.models.target import Plan, TargetId
     from tests.property.matrices import Tree
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.builders import zig_steps
-from orchestrator.builders.crossing import RUST, Crossing
-from orchestrator.foreign import CROSSED
-from orchestrator.models import Arch
+from orchestrator.builders import direct_zig
+from orchestrator.cross.toolchain_files import RUST, Crossing
+from orchestrator.models.platform import Arch
+from orchestrator.plan.compilers import CROSSED
 
-SCRIPTS = Path(zig_steps.__file__).parent / "scripts"
+SCRIPTS = Path(direct_zig.__file__).parent / "scripts"
 
 
 def crossing(arch: Arch) -> Crossing:
@@ -159,7 +159,7 @@ def test_hooks_are_on_the_targets_machine_and_meson_is_on_this_one(tmp_path: Pat
     ],
 )
 def test_a_known_failure_is_named(line: str, words: str) -> None:
-    reasons = (zig_steps._REFUSED, *zig_steps._CROSS_REASONS)
+    reasons = (direct_zig._REFUSED, *direct_zig._CROSS_REASONS)
     (found,) = [(each, match) for each in reasons if (match := each.pattern.search(line))]
     reason, match = found
     groups = {name: text for name, text in match.groupdict().items() if text}
@@ -176,5 +176,5 @@ def test_a_known_failure_is_named(line: str, words: str) -> None:
     ],
 )
 def test_what_is_the_projects_own_affair_is_not(line: str) -> None:
-    reasons = (zig_steps._REFUSED, *zig_steps._CROSS_REASONS)
+    reasons = (direct_zig._REFUSED, *direct_zig._CROSS_REASONS)
     assert not [each for each in reasons if each.pattern.search(line)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models import Demands, Level, OnRefusal, Target
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.target import Demands, Level, OnRefusal, Target
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 
 FACTS = builder_facts()
 AXES = """

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.destinations import refusals
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models import Arch
-from orchestrator.plan import make_plan
+from orchestrator.models.platform import Arch
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 from orchestrator.report import plans
-from orchestrator.version import Outside
 from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan
+    from orchestrator.models.target import Plan
 
 FACTS = builder_facts()
 MATRIX = """

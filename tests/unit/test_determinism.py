@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.common import builder_facts, builtin_table
+from orchestrator.cli.workspace import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import BuildRequest, Digest, Source, TargetId
-from orchestrator.plan import make_plan, make_request, planned_backend
-from orchestrator.report.json import dumps, plan_document
-from orchestrator.version import Outside
+from orchestrator.models.target import BuildRequest, Digest, Source, TargetId
+from orchestrator.plan.plan import make_plan, make_request, planned_backend
+from orchestrator.plan.version import Outside
+from orchestrator.report.serialize import dumps, plan_document
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples" / "matrices").glob("*.toml"))

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from orchestrator.builders.choose import Choice, Survey
+from orchestrator.builders.select import Choice, Survey
 from orchestrator.config.settings import Run as RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
-from orchestrator.models import (
-    BackendName,
-    BuildResult,
-    Failure,
-    FailureKind,
-    Resources,
-    Status,
-    TargetId,
-)
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, Resources, TargetId
 from orchestrator.run.dispatch import Pace, decided, dispatch
+from orchestrator.run.resources import GIB
 from orchestrator.run.scheduler import Retries
-from orchestrator.run.shares import GIB
 from orchestrator.run.worker import Assignment, Places, Worker
 from tests.unit.test_shares import target
 
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.models import Target
+    from orchestrator.models.target import Target
 
 A, B, C = TargetId("a"), TargetId("b"), TargetId("c")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders import drivers
-from orchestrator.builders.drivers import Driver, ZigPlaces, zig_driver, zig_target
-from orchestrator.models import Arch
+from orchestrator.cross import driver
+from orchestrator.cross.driver import Driver, ZigPlaces, zig_driver, zig_target
+from orchestrator.models.platform import Arch
 from tests.conftest import lacking
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-fno-stack-protector"
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("driver") / "compiler"
-    argv = ["cc", "-Wall", "-Wextra", "-Werror", *FLAGS, str(drivers.SOURCE), "-o", str(place)]
+    argv = ["cc", "-Wall", "-Wextra", "-Werror", *FLAGS, str(driver.SOURCE), "-o", str(place)]
     try:
         subprocess.run(argv, check=True)
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def call(compiled: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPr
         tools = tuple((tool, (*SHOW, tool)) for tool, _ in plain.tools)
         bare = replace(plain, tools=tools, first=(), link=(), drop_below=drop_below)
         folder = tmp_path / f"{arch}{len(list(tmp_path.iterdir()))}"
-        drivers.make(folder, bare, compiled)
+        driver.make(folder, bare, compiled)
         return subprocess.run(
             [str(folder / name), *arguments],
             text=True,
@@ -323,7 +323,7 @@ def test_questions_are_answered_for_the_target(
 
 
 def test_a_project_s_names_lead_to_the_right_tools() -> None:
-    driver: Driver = zig_driver(Arch.AARCH64, "2.17", PLACES)
-    assert {"cc", "g++", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar"} <= set(driver.names)
+    made: Driver = zig_driver(Arch.AARCH64, "2.17", PLACES)
+    assert {"cc", "g++", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar"} <= set(made.names)
     assert zig_target(Arch.LOONGARCH64, "2.36") == "loongarch64-linux-gnu.2.36"
     assert zig_target(Arch.I686, "2.17") == "x86-linux-gnu.2.17"

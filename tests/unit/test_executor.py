@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.host.process import Cancel
-from orchestrator.models import BackendName, BuildResult, Failure, FailureKind, Status, TargetId
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, TargetId
 from orchestrator.run.executors.local import Run
 from orchestrator.run.scheduler import Amounts, Retries, Task, prepared
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.matrix.select import select, shard
-from orchestrator.models import BackendName, Digest, Source, TargetId
-from orchestrator.plan import make_plan, make_request
-from orchestrator.version import Outside
+from orchestrator.models.target import BackendName, Digest, Source, TargetId
+from orchestrator.plan.plan import make_plan, make_request
+from orchestrator.plan.select import select, shard
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan
+    from orchestrator.models.target import Plan
 
 FACTS = builder_facts()
 BASE = """

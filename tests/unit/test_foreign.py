@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.foreign import Asked, compiling, without_engine
-from orchestrator.models import CompilerKind, Compiling, EmulationMode, Libc
+from orchestrator.models.platform import Libc
+from orchestrator.models.target import CompilerKind, Compiling, EmulationMode
+from orchestrator.plan.compilers import Asked, compiling, without_engine
 
 
 def chosen(

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.builders import installer
 from orchestrator.builders.cibuildwheel import options
-from orchestrator.builders.compiler_cache import Access
-from orchestrator.builders.installer import ALONE, FRONTEND, Facts, Installer
+from orchestrator.containers.access import Access
+from orchestrator.cross import native_uv
+from orchestrator.cross.native_uv import ALONE, FRONTEND, Facts, Installer
 from orchestrator.errors import Problem
 from orchestrator.host.network import HostNetwork
-from orchestrator.host.portable import MOUNTED
 from orchestrator.host.process import Captured
-from orchestrator.models import BackendName, Digest, EnvVar, Source, Steps
-from orchestrator.plan import make_request
+from orchestrator.models.target import BackendName, Digest, EnvVar, Source, Steps
+from orchestrator.plan.plan import make_request
+from orchestrator.provision.relocate import MOUNTED
 from tests.unit.test_compiler_cache import TARGET
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.models import BuildRequest
+    from orchestrator.models.target import BuildRequest
 
 SITE = "lib/python3.12/site-packages"
 
@@ -32,7 +32,7 @@ def asked(folder: Path, said: str, code: int = 0, **network: Any) -> Facts | Pro
         assert mount == f"--volume={folder}:{MOUNTED}:ro"
         return Captured(returncode=code, stdout=said, stderr="exec format error" * (code != 0))
 
-    return installer.ask(folder, HostNetwork(**network), run)
+    return native_uv.ask(folder, HostNetwork(**network), run)
 
 
 def test_an_image_says_which_of_its_pythons_can_use_it(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_the_image_tells_pip_is_not_lost(tmp_path: Path) -> None:
     said = "uv 0.13.8\npip PIP_CONSTRAINT\npip /etc/pip.conf\n"
     facts = asked(tmp_path, said, code=2)  # what `ls` makes of no `build` at all
     assert isinstance(facts, Facts)
-    made = installer.make(tmp_path, HostNetwork(), facts)
+    made = native_uv.make(tmp_path, HostNetwork(), facts)
     assert isinstance(made, Problem)
     assert made.what.endswith("PIP_CONSTRAINT, /etc/pip.conf")
 
@@ -65,7 +65,7 @@ def test_where_it_does_not_run_that_is_said(tmp_path: Path) -> None:
 
 def test_what_only_pip_knows_of_the_network_leaves_pip(tmp_path: Path) -> None:
     network = HostNetwork(index=(("PIP_PROXY", "http://proxy.example"), ("UV_INDEX", "x")))
-    made = installer.make(tmp_path, network, Facts(version="uv 1", told=(), pythons=()))
+    made = native_uv.make(tmp_path, network, Facts(version="uv 1", told=(), pythons=()))
     assert made == Problem(what="uv does not know PIP_PROXY")
 
 
@@ -76,7 +76,7 @@ def there(tmp_path: Path) -> Installer:
         links=(("PIP_FIND_LINKS", (tmp_path, "https://wheels.example/")),),
     )
     facts = Facts(version="uv 0.13.8", told=(), pythons=("cp312-cp312",))
-    made = installer.make(tmp_path / "uv", network, facts)
+    made = native_uv.make(tmp_path / "uv", network, facts)
     assert isinstance(made, Installer)
     return made
 
@@ -168,7 +168,7 @@ def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: 
         links=(("PIP_FIND_LINKS", (tmp_path,)),),
         host_only=(("PIP_FIND_LINKS", str(tmp_path)), ("PIP_INDEX_URL", "file:///srv/simple")),
     )
-    access = installer.here(network, tmp_path / "scratch")
+    access = native_uv.here(network, tmp_path / "scratch")
 
     env = dict(access.env)
     assert env["UV_FIND_LINKS"] == str(tmp_path)
@@ -196,4 +196,4 @@ def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: 
 def test_pip_remains_on_this_host_where_its_files_say_more(
     network: HostNetwork, asks: BuildRequest, because: str
 ) -> None:
-    assert installer.pip_here_because(network, asks, ()) == because
+    assert native_uv.pip_here_because(network, asks, ()) == because

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.builders.compiler_cache import Access
-from orchestrator.builders.kernels import VARIABLES, Kernels, Toolkit, find
+from orchestrator.containers.access import Access
+from orchestrator.cross.native_nvcc import VARIABLES, Kernels, Toolkit, find
 from orchestrator.errors import Problem
-from orchestrator.foreign import cuda
-from orchestrator.host.nvcc import Nvcc
-from orchestrator.models import EnvVar, Steps
+from orchestrator.models.target import EnvVar, Steps
+from orchestrator.plan.compilers import cuda
+from orchestrator.provision.nvcc import Nvcc
 from tests.unit.test_installer import request
 
 NEWEST = {"13.0": "13.0.88"}

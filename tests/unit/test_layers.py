@@ -25,15 +25,16 @@ PACKAGE = Path(orchestrator.__file__).parent
 ROWS = (
     ("errors", "models"),
     ("config",),
-    ("matrix",),
-    ("version",),
-    ("foreign",),
-    ("resolve",),
     ("plan",),
-    ("wheel",),
     ("host",),
-    ("builders",),
     ("store",),
+    ("wheel",),
+    ("provision",),
+    ("containers",),
+    ("source",),
+    ("cross",),
+    ("builders",),
+    ("doctor",),
     ("run",),
     ("report",),
     ("ci",),
@@ -46,8 +47,8 @@ ROWS = (
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 
 PURE = (
-    *("config", "matrix", "version", "foreign", "resolve", "plan"),
-    *("run.scheduler", "run.shares", "ci.jobs"),
+    *("config", "plan"),
+    *("run.scheduler", "run.resources", "ci.jobs"),
 )
 IMPURE = frozenset(
     {"os", "subprocess", "time", "pathlib", "logging", "socket", "random", "tempfile"}
@@ -69,7 +70,7 @@ module may import them, and they may import nothing of ours."""
 
 OPENS_ZIP = {
     # An sdist may be a zip file (PEP 517 predates PEP 625); it is no wheel.
-    "builders.source",
+    "source.stage",
     # Run where orchestrator is not installed.
     "builders.scripts.import_wheel",
     # Run where orchestrator is not installed, and emulated: what auditwheel finds out takes long.
@@ -224,9 +225,9 @@ def speech(module: Module) -> Iterator[str]:
             case ast.Name(id="SystemExit"):
                 yield f"{module.name}:{node.lineno} uses SystemExit"
             case ast.Call(func=ast.Attribute(attr="print", value=value)) if (
-                module.name != "run.progress" or ast.unparse(value) != "self._console"
+                module.name != "report.progress" or ast.unparse(value) != "self._console"
             ):
-                # run/progress prints, but only to the console that cli/ gives it.
+                # report/progress prints, but only to the console that cli/ gives it.
                 yield f"{module.name}:{node.lineno} calls {ast.unparse(value)}.print()"
             case ast.Call(func=ast.Name(id="Console") | ast.Attribute(attr="Console")):
                 yield f"{module.name}:{node.lineno} makes a Console"
@@ -324,7 +325,7 @@ def test_only_cli_and_the_progress_know_consoles() -> None:
     consoles = [
         f"{module.name}:{each.line}"
         for module in MODULES.values()
-        if not within(module.name, (*SPEAKERS, "run.progress"))
+        if not within(module.name, (*SPEAKERS, "report.progress"))
         for each in module.at_run_time()
         if each.module in {"rich.console.Console", "click"}
     ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import open_workspace
+from orchestrator.cli.workspace import open_workspace
 from orchestrator.config.lines import line_numbers, line_of, located
 from orchestrator.errors import ConfigError, Problem
 

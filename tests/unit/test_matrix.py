@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.matrix.expand import Expansion, expand
-from orchestrator.matrix.grid import layered
-from orchestrator.matrix.select import select
-from orchestrator.models import Arch, Libc, OnMismatch, Steps, Target, TargetId
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import OnMismatch, Steps, Target, TargetId
+from orchestrator.plan.expand import Expansion, expand
+from orchestrator.plan.layers import layered
+from orchestrator.plan.select import select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -368,7 +369,7 @@ def test_the_facts_are_those_of_the_installed_cibuildwheel() -> None:
     tool = REPOSITORY / "tools" / "cibuildwheel_facts.py"
     said = subprocess.run([sys.executable, tool], check=True, capture_output=True).stdout
 
-    written = (REPOSITORY / "orchestrator" / "matrix" / "cibuildwheel.json").read_bytes()
+    written = (REPOSITORY / "orchestrator" / "plan" / "cibuildwheel.json").read_bytes()
     assert json.loads(written) == json.loads(said)
     assert written == said
 

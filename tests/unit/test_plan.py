@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models import (
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import (
     Answer,
-    Arch,
     BackendName,
     BuildRequest,
     CompilerKind,
@@ -23,7 +23,6 @@ from orchestrator.models import (
     Digest,
     EmulationMode,
     EnvVar,
-    Libc,
     LibraryStep,
     OnMismatch,
     OnRefusal,
@@ -36,8 +35,8 @@ from orchestrator.models import (
     TargetId,
     VersionPart,
 )
-from orchestrator.plan import digest, make_plan, make_request, planned_backend
-from orchestrator.version import Outside
+from orchestrator.plan.plan import digest, make_plan, make_request, planned_backend
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

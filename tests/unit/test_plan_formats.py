@@ -11,13 +11,13 @@ import pytest
 from click.shell_completion import BashComplete
 
 from orchestrator.cli import cli
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.config.schema import json_schema, reference
 from orchestrator.errors import ConfigError
-from orchestrator.models import Answer
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.target import Answer
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 from tests.conftest import REPOSITORY, orchestrator
 
 FACTS = builder_facts()

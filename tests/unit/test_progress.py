@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from orchestrator.models import BackendName, BuildResult, Failure, FailureKind, Status, TargetId
-from orchestrator.run import progress
-from orchestrator.run.progress import (
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, TargetId
+from orchestrator.report import progress
+from orchestrator.report.progress import (
     Books,
     LiveProgress,
     PlainProgress,

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import orchestrator
+from orchestrator.cli.workspace import builder_facts
 
 REPOSITORY = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
@@ -45,7 +46,7 @@ def test_the_noxfile_needs_what_the_project_needs_and_nox() -> None:
 
 
 def locked() -> dict[str, str]:
-    text = (REPOSITORY / "orchestrator" / "host" / "toolchain.lock").read_text("utf-8")
+    text = (REPOSITORY / "orchestrator" / "provision" / "toolchain.lock").read_text("utf-8")
     pins = re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)", text)
     return {canonicalize_name(name): version for name, version in pins}
 
@@ -59,7 +60,7 @@ def test_the_types_are_checked_against_the_toolchain_s_versions() -> None:
 
 
 def test_every_file_of_the_toolchain_is_named_by_its_hash() -> None:
-    text = (REPOSITORY / "orchestrator" / "host" / "toolchain.lock").read_text("utf-8")
+    text = (REPOSITORY / "orchestrator" / "provision" / "toolchain.lock").read_text("utf-8")
     entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]
 
     assert len(entries) == len(locked())
@@ -67,7 +68,7 @@ def test_every_file_of_the_toolchain_is_named_by_its_hash() -> None:
 
 
 def test_what_the_toolchain_is_made_from_is_in_its_lock() -> None:
-    text = (REPOSITORY / "orchestrator" / "host" / "toolchain.in").read_text("utf-8")
+    text = (REPOSITORY / "orchestrator" / "provision" / "toolchain.in").read_text("utf-8")
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
 
     wanted = by_name([line for line in lines if line])
@@ -77,8 +78,6 @@ def test_what_the_toolchain_is_made_from_is_in_its_lock() -> None:
 
 
 def test_the_facts_are_of_the_locked_cibuildwheel() -> None:
-    from orchestrator.cli.common import builder_facts  # noqa: PLC0415 - only this test's
-
     assert builder_facts().version == locked()["cibuildwheel"]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.ci.provenance import target_lines
-from orchestrator.cli.common import open_workspace
+from orchestrator.cli.workspace import open_workspace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,11 @@ from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.web import Request, ask
-from orchestrator.models import Digest
+from orchestrator.models.target import Digest
 from orchestrator.publish import upload
 from orchestrator.publish.attested import attestations, misattested
-from orchestrator.publish.gate import Granted, Held, Wheel, refused
 from orchestrator.publish.indexes import Address, failure, simple_urls
+from orchestrator.publish.preflight import Granted, Held, Wheel, refused
 from orchestrator.publish.releases import Settings
 from orchestrator.publish.upload import (
     LastingError,

@@ -11,28 +11,24 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.models import (
-    Arch,
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import BuildResult, Compiled, FailureKind, Status
+from orchestrator.models.target import (
     BackendName,
     BuilderFacts,
-    BuildResult,
-    Compiled,
     Digest,
     EmulationMode,
-    FailureKind,
-    Libc,
     LibraryStep,
     OnMismatch,
     Source,
-    Status,
     Steps,
     Target,
     TargetId,
 )
-from orchestrator.plan import make_request
-from orchestrator.run.actions import make_action
-from orchestrator.run.keeper import Keeper
-from orchestrator.run.recall import LARGE, Ways, actions_of, recall
+from orchestrator.plan.plan import make_request
+from orchestrator.run.cache_key import make_action
+from orchestrator.run.cache_lookup import LARGE, Ways, actions_of, recall
+from orchestrator.run.result_cache import Keeper
 from orchestrator.run.worker import Places
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
@@ -42,9 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.builders.snapshot import Identity
-    from orchestrator.models import BuildRequest, WheelReport
-    from orchestrator.run.actions import Action, Place, Surroundings
+    from orchestrator.models.target import BuildRequest
+    from orchestrator.models.wheel import WheelReport
+    from orchestrator.run.cache_key import Action, Place, Surroundings
+    from orchestrator.source.fingerprint import Identity
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
 

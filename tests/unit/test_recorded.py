@@ -10,28 +10,25 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models import (
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import BuildResult, Container, Status
+from orchestrator.models.target import (
     Answer,
-    Arch,
     BackendName,
     BuildRequest,
-    BuildResult,
-    Container,
     Digest,
     EnvVar,
-    Libc,
     OnMismatch,
     OnRefusal,
     Resources,
     Source,
-    Status,
     Steps,
     Target,
     TargetId,
     VersionPart,
 )
-from orchestrator.report import recorded
-from orchestrator.report.json import result
+from orchestrator.report import from_results
+from orchestrator.report.serialize import result
 from tests import reports
 
 ID = TargetId("cp312-manylinux_x86_64-a")
@@ -126,11 +123,11 @@ def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
 
 def read(folder: Path, *results: dict[str, Any]) -> dict[str, Any]:
     (folder / "results.json").write_text(json.dumps(reports.document(*results)))
-    return recorded.read(folder)
+    return from_results.read(folder)
 
 
 def test_what_was_built_comes_back(tmp_path: Path) -> None:
-    found = recorded.as_recorded([PLANNED], read(tmp_path, written()), where="r.json")
+    found = from_results.as_recorded([PLANNED], read(tmp_path, written()), where="r.json")
 
     assert found.targets == (
         replace(
@@ -151,17 +148,17 @@ def test_an_image_without_a_digest_is_taken_by_its_name(tmp_path: Path) -> None:
     local = replace(CONTAINER, digest="", image="localhost/base:1")
     results = read(tmp_path, written(container=local))
 
-    assert recorded.as_recorded([PLANNED], results, where="").targets[0].image == local.image
+    assert from_results.as_recorded([PLANNED], results, where="").targets[0].image == local.image
 
     results = read(tmp_path, written(container=None))
-    assert recorded.as_recorded([PLANNED], results, where="").targets[0].image == BUILT.image
+    assert from_results.as_recorded([PLANNED], results, where="").targets[0].image == BUILT.image
 
 
 def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) -> None:
     steps = replace(BUILT.steps, before_build="pip install --index-url https://a:pass@host/x y")
     planned = replace(PLANNED, steps=Steps(before_build="ours"))
 
-    found = recorded.as_recorded(
+    found = from_results.as_recorded(
         [planned], read(tmp_path, written(replace(BUILT, steps=steps))), where=""
     )
 
@@ -172,7 +169,7 @@ def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) ->
 def test_a_secret_that_is_not_set_here_is_said(tmp_path: Path) -> None:
     planned = replace(PLANNED, env=())
 
-    found = recorded.as_recorded([planned], read(tmp_path, written()), where="")
+    found = from_results.as_recorded([planned], read(tmp_path, written()), where="")
 
     assert [each.name for each in found.targets[0].env] == ["DEPTH"]
     assert f"{ID}: MY_TOKEN is secret there, and not set here" in found.notes
@@ -181,7 +178,7 @@ def test_a_secret_that_is_not_set_here_is_said(tmp_path: Path) -> None:
 def test_a_library_that_the_file_lacks_is_built_as_planned(tmp_path: Path) -> None:
     library = replace(PLANNED, id=TargetId("core"), needs=())
 
-    found = recorded.as_recorded([library, PLANNED], read(tmp_path, written()), where="r.json")
+    found = from_results.as_recorded([library, PLANNED], read(tmp_path, written()), where="r.json")
 
     assert found.targets[0] == library
     assert "core: not in r.json, built as planned here" in found.notes
@@ -189,7 +186,7 @@ def test_a_library_that_the_file_lacks_is_built_as_planned(tmp_path: Path) -> No
 
 def test_the_backend_is_asked_for_where_the_file_says_which(tmp_path: Path) -> None:
     def of(**changes: Any) -> BackendName | None:
-        return recorded.backend_of(read(tmp_path, written() | changes)[ID])
+        return from_results.backend_of(read(tmp_path, written() | changes)[ID])
 
     assert of() is BackendName.CIBUILDWHEEL
     assert of(backend="direct", container=None) is BackendName.DIRECT
@@ -201,7 +198,7 @@ def test_an_id_that_stands_for_something_else_is_an_error(tmp_path: Path) -> Non
     results = read(tmp_path, written(replace(BUILT, python="cp313")))
 
     with pytest.raises(ConfigError, match="for another Python or platform"):
-        recorded.as_recorded([PLANNED], results, where="r.json")
+        from_results.as_recorded([PLANNED], results, where="r.json")
 
 
 @pytest.mark.parametrize(
@@ -218,20 +215,20 @@ def test_a_file_of_something_else(tmp_path: Path, text: str, message: str) -> No
     file.write_text(text)
 
     with pytest.raises(ConfigError) as error:
-        recorded.request_of(recorded.read(file), ID, where="r.json")
+        from_results.request_of(from_results.read(file), ID, where="r.json")
     assert message in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"results\.json: No such file"):
-        recorded.read(tmp_path)
+        from_results.read(tmp_path)
 
 
 def test_a_target_that_never_had_a_request(tmp_path: Path) -> None:
     entry = reports.result(ID, "failed", failure=reports.failure(message="no such image"))
 
     with pytest.raises(ConfigError, match=r"was to be built \(failed: no such image\)"):
-        recorded.request_of(read(tmp_path, entry), ID, where="r.json")
+        from_results.request_of(read(tmp_path, entry), ID, where="r.json")
 
 
 def test_facts_that_differ_are_named(tmp_path: Path) -> None:
@@ -241,8 +238,8 @@ def test_facts_that_differ_are_named(tmp_path: Path) -> None:
         container=replace(CONTAINER, image_id="5678"),
     )
 
-    assert [(each.what, each.before, each.now) for each in recorded.differing(before, now)] == [
+    assert [(each.what, each.before, each.now) for each in from_results.differing(before, now)] == [
         ("container image id", "1234", "5678"),
         ("env DEPTH", "$(nproc)", "3"),
     ]
-    assert recorded.differing(before, written()) == ()
+    assert from_results.differing(before, written()) == ()

@@ -16,27 +16,23 @@ import jsonschema
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models import (
-    Arch,
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import (
     BackendName,
     BuildRequest,
-    BuildResult,
     Digest,
     EnvVar,
-    Failure,
-    FailureKind,
-    Libc,
     OnMismatch,
     Source,
-    Status,
     Steps,
     Target,
     TargetId,
 )
 from orchestrator.report import html, junit, markdown
-from orchestrator.report import json as builders
-from orchestrator.report.documents import DOCUMENTS, ResultsDocument, json_schema, read_results
+from orchestrator.report import serialize as builders
 from orchestrator.report.results import Recorder
+from orchestrator.report.schemas import DOCUMENTS, ResultsDocument, json_schema, read_results
 from orchestrator.report.view import View, natural
 from tests import reports
 from tests.conftest import REPOSITORY

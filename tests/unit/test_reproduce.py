@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import SourceError
-from orchestrator.models import BackendName, Digest, Source, TargetId, WheelReport
+from orchestrator.models.target import BackendName, Digest, Source, TargetId
+from orchestrator.models.wheel import WheelReport
 from orchestrator.run.reproduce import Again, Claim, Earlier, against, remember
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local

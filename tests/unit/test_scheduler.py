@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.models import Status, TargetId
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
 from orchestrator.run.scheduler import (
     Abandon,
     Amounts,

@@ -12,18 +12,10 @@ from hypothesis import strategies as st
 from orchestrator.config.settings import Run as RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.emulation import host_arch
-from orchestrator.models import (
-    Arch,
-    EnvVar,
-    Libc,
-    OnMismatch,
-    Resources,
-    Steps,
-    Target,
-    TargetId,
-)
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import EnvVar, OnMismatch, Resources, Steps, Target, TargetId
 from orchestrator.run.dispatch import Pace, described, estimates, parallel
-from orchestrator.run.shares import GIB, Limits, budget, compilers, takes, variables
+from orchestrator.run.resources import GIB, Limits, budget, compilers, takes, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

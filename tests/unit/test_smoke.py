@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.builders.smoke import SMOKE_SCRIPT, Smoked, UnderQemu
-from orchestrator.host.foreign_python import ForeignPython
-from orchestrator.models import BackendName, Failure, FailureKind, Steps
+from orchestrator.builders.smoke_test import SMOKE_SCRIPT, Smoked, UnderQemu
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import BackendName, Steps
+from orchestrator.provision.foreign_python import ForeignPython
 from tests.unit.test_course import job
 
 WHEEL = Path("demo.whl")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.builders.smoke import SMOKE_SCRIPT
+from orchestrator.builders.smoke_test import SMOKE_SCRIPT
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 

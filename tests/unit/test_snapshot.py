@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders import snapshot
-from orchestrator.builders.origin import locate
-from orchestrator.builders.snapshot import Identity, identify
-from orchestrator.builders.source import Member, SourceFile, source_file, stage, tree_files
+from orchestrator.source import fingerprint
+from orchestrator.source.fingerprint import Identity, identify
+from orchestrator.source.locate import locate
+from orchestrator.source.stage import Member, SourceFile, source_file, stage, tree_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +79,8 @@ def either(request: pytest.FixtureRequest, tree: Tree) -> Tree:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are old enough to be trusted: what was written a moment ago would not be."""
-    monkeypatch.setattr(snapshot, "RACY", -(10**18))
-    monkeypatch.setattr(snapshot, "COARSE", -(10**18))
+    monkeypatch.setattr(fingerprint, "RACY", -(10**18))
+    monkeypatch.setattr(fingerprint, "COARSE", -(10**18))
 
 
 def same(one: Identity, other: Identity) -> None:
@@ -106,7 +106,7 @@ def test_a_tree_that_did_not_change_is_not_read_and_git_is_not_asked(
 ) -> None:
     first = either.identify()
     monkeypatch.setattr("orchestrator.host.process.subprocess.Popen", refuse)
-    monkeypatch.setattr(snapshot, "source_file", refuse)
+    monkeypatch.setattr(fingerprint, "source_file", refuse)
 
     same(either.identify(), first)
 
@@ -218,7 +218,7 @@ def test_what_a_build_writes_makes_nobody_look_again(
     first = either.identify()
     (either.root / "dist").mkdir()
     (either.root / "dist" / "thing.whl").write_text("")
-    monkeypatch.setattr(snapshot, "source_file", refuse)
+    monkeypatch.setattr(fingerprint, "source_file", refuse)
 
     same(either.identify(), first)
 
@@ -233,8 +233,8 @@ def test_a_file_changed_in_the_moment_it_was_read_is_read_again(
         read.append(member.name.as_posix())
         return source_file(member)
 
-    monkeypatch.setattr(snapshot, "source_file", reading)
-    monkeypatch.setattr(snapshot, "RACY", 10**18)
+    monkeypatch.setattr(fingerprint, "source_file", reading)
+    monkeypatch.setattr(fingerprint, "RACY", 10**18)
     tree.identify()
 
     assert set(tree.files) <= set(read)

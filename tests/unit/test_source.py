@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.origin import Kind, locate
-from orchestrator.builders.source import EARLIEST_EPOCH, Staged, copy_tree, stage, tree_digest
 from orchestrator.errors import ExitCode, SourceError
+from orchestrator.source.locate import Kind, locate
+from orchestrator.source.stage import EARLIEST_EPOCH, Staged, copy_tree, stage, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.builders.transient import is_transient
-from orchestrator.models import Failure, FailureKind
+from orchestrator.builders.transient_errors import is_transient
+from orchestrator.models.result import Failure, FailureKind
 
 PASSING = {
     "pip: read timed out": """\

@@ -11,8 +11,9 @@ from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VersionParts
 from orchestrator.config.sources import Kind
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models import Answer, Arch, Question
-from orchestrator.version import (
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Answer, Question
+from orchestrator.plan.version import (
     Composed,
     Outside,
     Unanswered,

@@ -11,14 +11,15 @@ import pytest
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from orchestrator.cli.common import builder_facts, builtin_table
+from orchestrator.cli.workspace import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
-from orchestrator.matrix.grid import layered
-from orchestrator.models import Answer, Arch, Plan, Question
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside, rankings
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Answer, Plan, Question
+from orchestrator.plan.layers import layered
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside, rankings
 from orchestrator.wheel import retag
 from tests.conftest import REPOSITORY
 from tests.unit.wheel.wheelmaker import WheelSpec

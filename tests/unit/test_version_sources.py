@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.version_sources import HostSources, ImageSources
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.models import Answer, Arch, Question
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Answer, Question
+from orchestrator.source.version_sources import HostSources, ImageSources
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.builders.base import Host
+    from orchestrator.provision.host import Host
 
 
 def no_toolchain() -> Host:

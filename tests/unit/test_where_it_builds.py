@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from orchestrator.builders.choose import Choice, DirectHost, Survey, choose
-from orchestrator.cli.common import builder_facts
+from orchestrator.builders.select import Choice, DirectHost, Survey, choose
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
+from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus
 from orchestrator.errors import Problem
-from orchestrator.host.engine import EngineChoice, EngineName, EngineStatus
-from orchestrator.models import BackendName, BuilderFacts, Container, EmulationMode, Target
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.models.result import Container
+from orchestrator.models.target import BackendName, BuilderFacts, EmulationMode, Target
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,34 +19,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.builders.source import Staged
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
-from orchestrator.models import (
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import (
     Answer,
-    Arch,
     BackendName,
-    BuildResult,
     Demands,
     Digest,
     EnvVar,
-    Failure,
-    FailureKind,
-    Finding,
     Level,
-    Libc,
     OnMismatch,
     OnRefusal,
-    Severity,
     Source,
-    Status,
     Steps,
     Target,
     TargetId,
     VersionPart,
 )
-from orchestrator.plan import make_request
-from orchestrator.run.worker import Assignment, Places, Worker, install
+from orchestrator.models.wheel import Finding, Severity
+from orchestrator.plan.plan import make_request
+from orchestrator.run.finish import install
+from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.source.stage import Staged
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -54,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.builders.base import Job, Outcome
-    from orchestrator.models import WheelReport
+    from orchestrator.models.wheel import WheelReport
     from orchestrator.wheel import Policies
 
 FINAL = "demo-1.0-cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
@@ -825,7 +821,7 @@ def test_a_wheel_that_is_out_stays_good_when_its_log_cannot_be_closed(
         install(path, output)
         filling.is_full = True
 
-    monkeypatch.setattr("orchestrator.run.worker.install", published)
+    monkeypatch.setattr("orchestrator.run.finish.install", published)
 
     result = shop.execute(wheel())
 

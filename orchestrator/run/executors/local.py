@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.models import Failure, FailureKind, Status
+from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.run import scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.host.process import Cancel
-    from orchestrator.models import BuildResult, TargetId
+    from orchestrator.models.result import BuildResult
+    from orchestrator.models.target import TargetId
 
 
 class Listener(Protocol):

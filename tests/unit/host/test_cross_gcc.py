@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.host.cross_gcc import Wanted, provide
+from orchestrator.provision.cross_gcc import Wanted, provide
 
 APT = """\
 #!/bin/sh

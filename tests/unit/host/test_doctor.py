@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.containers import engine
+from orchestrator.containers.engine import EngineName, EngineStatus
+from orchestrator.containers.images import ImageCheck, ImageFault
+from orchestrator.doctor import examine, machine
+from orchestrator.doctor.check import Check, Level
+from orchestrator.doctor.examine import Containers, Places, Wanted, preflight
 from orchestrator.errors import EnvironmentProblemError, Problem
-from orchestrator.host import doctor, emulation, engine, machine, toolchain
-from orchestrator.host.checkup import Check, Level
-from orchestrator.host.doctor import Containers, Places, Wanted, examine, preflight
+from orchestrator.host import emulation
 from orchestrator.host.emulation import Emulation, Execution, host_arch
-from orchestrator.host.engine import EngineName, EngineStatus, ImageCheck, ImageFault
 from orchestrator.host.network import HostNetwork
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +39,7 @@ def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
 
 def test_whole_examination_of_this_machine(tmp_path: Path, places: Places) -> None:
     target = wanted("a", host_arch(), image="localhost/no-such-image:1")
-    checks = examine(targets=[target, target], places=places, environ=os.environ)
+    checks = examine.examine(targets=[target, target], places=places, environ=os.environ)
     names = [check.name for check in checks if not check.name.startswith("proxy")]
     assert names == [
         "docker",
@@ -74,8 +78,8 @@ class Machine:
         self.problem: Problem | None = None
         self.registered: list[Arch] = []
         monkeypatch.setattr(engine, "probe", self.probe)
-        monkeypatch.setattr(engine, "check_image", lambda *_, **__: self.image)
-        monkeypatch.setattr(engine, "pullable", lambda *_, **__: self.pullable)
+        monkeypatch.setattr(examine, "check_image", lambda *_, **__: self.image)
+        monkeypatch.setattr(examine, "pullable", lambda *_, **__: self.pullable)
         monkeypatch.setattr(engine, "reaches", lambda *_, **__: self.reaches)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
         monkeypatch.setattr(emulation, "examine", self.examine)
@@ -108,7 +112,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def look(places: Places, *targets: Wanted, **more: Any) -> dict[str, Check]:
     environ = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", **more.pop("environ", {})}
-    checks = examine(targets=targets, places=places, environ=environ, **more)
+    checks = examine.examine(targets=targets, places=places, environ=environ, **more)
     return {check.name: check for check in checks}
 
 
@@ -179,13 +183,13 @@ def test_an_architecture_that_does_not_run(a_machine: Machine, places: Places) -
     assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"]
     assert found["targets"].detail.endswith("a: no QEMU")
     toolchain_is_not = [each for each in found.values() if each.name != "toolchain"]
-    assert [problem for _, problem in doctor.mend(toolchain_is_not)] == [None]
+    assert [problem for _, problem in examine.mend(toolchain_is_not)] == [None]
     assert a_machine.registered == [Arch.AARCH64]
     assert look(places, wanted("a"))["emulation aarch64"].status is Level.OK
 
 
 def test_what_is_known_of_an_emulation_is_a_warning(a_machine: Machine, places: Places) -> None:
-    checks = examine(
+    checks = examine.examine(
         targets=[wanted("a", Arch.ARMV7L)],
         places=places,
         environ={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"},
@@ -232,12 +236,12 @@ def test_mending(monkeypatch: pytest.MonkeyPatch, a_machine: Machine, places: Pl
 
     monkeypatch.setattr(toolchain, "sync", sync)
     found = look(places)
-    mended = list(doctor.mend(found.values()))
+    mended = list(examine.mend(found.values()))
     assert [(check.name, str(problem)) for check, problem in mended] == [
         ("toolchain", "no index\n  hint: set one")
     ]
     assert made == [places.cache]
-    assert not list(doctor.mend([Check(name="x", status=Level.OK, detail="", mend=lambda: None)]))
+    assert not list(examine.mend([Check(name="x", status=Level.OK, detail="", mend=lambda: None)]))
 
 
 def test_a_run_on_a_full_disk_does_not_start(

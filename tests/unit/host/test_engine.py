@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from orchestrator.host.engine import (
-    OCI_PLATFORMS,
+from orchestrator.containers.engine import (
     EngineName,
     EngineStatus,
-    ImageFault,
     Limit,
     Pull,
-    check_image,
     choose,
     probe,
-    pullable,
     remove_containers,
 )
-from orchestrator.models import Arch
+from orchestrator.containers.images import ImageFault, check_image, pullable
+from orchestrator.models.platform import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

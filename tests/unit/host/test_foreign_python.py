@@ -13,11 +13,12 @@ import pytest
 
 from orchestrator.errors import Problem
 from orchestrator.host import emulation
-from orchestrator.host.foreign_python import ForeignPythons, _suites
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.host.toolchain import Toolchain
-from orchestrator.models import Arch, Digest
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Digest
+from orchestrator.provision.foreign_python import ForeignPythons, _suites
+from orchestrator.provision.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.containers import image_build
+from orchestrator.containers.image_build import Recipe
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host import images, process
-from orchestrator.host.images import Recipe
-from orchestrator.host.toolchain import Toolchain
-from orchestrator.models import Arch, Digest
+from orchestrator.host import process
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Digest
+from orchestrator.provision.toolchain import Toolchain
 
 RECIPE = Recipe(
     suite="forky", arch=Arch.ARMV7L, tag="localhost/mine:1", mirror="https://mirror.example/debian/"
@@ -21,14 +23,14 @@ RECIPE = Recipe(
 RELEASE = "Suite: testing\nDate: Fri, 30 Oct 2026 08:08:01 UTC\nArchitectures: all amd64 armhf\n"
 
 
-def maker(tmp_path: Path, recipe: Recipe = RECIPE) -> images._Maker:
+def maker(tmp_path: Path, recipe: Recipe = RECIPE) -> image_build._Maker:
     tools = Toolchain(
         python=Path("/nowhere/python"),
         root=Path("/nowhere"),
         bin=Path("/nowhere"),
         digest=Digest("0" * 64),
     )
-    return images._Maker(recipe, tmp_path, tools, dict(os.environ), lambda _line: None)
+    return image_build._Maker(recipe, tmp_path, tools, dict(os.environ), lambda _line: None)
 
 
 def test_a_recipe_is_what_decides_about_the_image() -> None:
@@ -53,7 +55,7 @@ def test_the_file_is_the_same_for_the_same_file_system_and_engines_can_read_it(
     config = made._config(digest, {"libc": "glibc-2.43"})
     text = json.dumps(config, sort_keys=True).encode()
     for name in ("one.tar", "two.tar"):
-        images._write_archive(tmp_path / name, RECIPE.tag, text, layer, digest)
+        image_build._write_archive(tmp_path / name, RECIPE.tag, text, layer, digest)
 
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
     with tarfile.open(tmp_path / "one.tar") as archive:
@@ -101,11 +103,11 @@ def test_an_unknown_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_lock_says_which_programs_an_image_gets() -> None:
-    assert images._locked("auditwheel").startswith("auditwheel==6.")
-    assert images._locked("nobody-has-this") == "nobody-has-this"
+    assert image_build._locked("auditwheel").startswith("auditwheel==6.")
+    assert image_build._locked("nobody-has-this") == "nobody-has-this"
 
 
 def test_only_root_can_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(EnvironmentProblemError, match="takes root"):
-        images._check_machine(Arch.X86_64 if os.uname().machine == "x86_64" else Arch.AARCH64)
+        image_build._check_machine(Arch.X86_64 if os.uname().machine == "x86_64" else Arch.AARCH64)

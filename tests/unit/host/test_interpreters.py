@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.host import interpreters
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.interpreters import (
+from orchestrator.host.network import HostNetwork
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Digest
+from orchestrator.provision import pythons
+from orchestrator.provision.pythons import (
     Interpreter,
     PythonTag,
     find,
@@ -25,9 +28,7 @@ from orchestrator.host.interpreters import (
     with_headers,
     without_own_path,
 )
-from orchestrator.host.network import HostNetwork
-from orchestrator.host.toolchain import Toolchain
-from orchestrator.models import Arch, Digest
+from orchestrator.provision.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +46,8 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             if path.is_relative_to(tmp_path):
                 yield path
 
-    original = interpreters._candidates
-    monkeypatch.setattr(interpreters, "_candidates", no_system)
+    original = pythons._candidates
+    monkeypatch.setattr(pythons, "_candidates", no_system)
     (tmp_path / "bin").mkdir()
     return {
         "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
@@ -175,7 +176,7 @@ def test_failing_and_lying_programs_are_skipped(tmp_path: Path, environ: dict[st
 def test_hanging_program_is_skipped(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreters, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(pythons, "PROBE_TIMEOUT", 0.3)
     script(tmp_path / "bin" / "python3.12", "sleep 30")
     assert "no CPython 3.12" in str(found("cp312", environ))
 

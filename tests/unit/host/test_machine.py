@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host import machine
-from orchestrator.host.checkup import Level
-from orchestrator.host.machine import GIB
+from orchestrator.doctor import machine
+from orchestrator.doctor.check import Level
+from orchestrator.doctor.machine import GIB
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.host import reach
-from orchestrator.host.checkup import Level
+from orchestrator.doctor import network
+from orchestrator.doctor.check import Level
 from orchestrator.host.network import HostNetwork
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ def test_proxies_are_asked_and_shown_without_their_password(listener: int) -> No
         "NO_PROXY": "localhost",
         "ALL_PROXY": "http://host:port",
     }
-    http, https, both = reach.proxies(HostNetwork.detect(environ))
+    http, https, both = network.proxies(HostNetwork.detect(environ))
     assert (https.status, https.detail) == (Level.OK, f"http://user:****@127.0.0.1:{listener}")
     assert (http.status, both.status) == (Level.WARN, Level.WARN)
     assert "does not answer" in http.detail
 
 
 def test_no_bundle() -> None:
-    assert reach.certificates(HostNetwork()).status is Level.WARN
-    assert reach.certificates(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
+    assert network.certificates(HostNetwork()).status is Level.WARN
+    assert network.certificates(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
 
 
 def test_no_index_is_no_worry() -> None:
     env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "https://u:hunter2@host/x"}
-    check = reach.index(Path("/none"), env)
+    check = network.index(Path("/none"), env)
     assert check.status is Level.OK
     assert "hunter2" not in check.detail
 
@@ -59,7 +59,7 @@ def test_why_the_index_does_not_answer(tmp_path: Path, said: str, hint: str) -> 
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
     python.chmod(0o755)
-    check = reach.index(python, {"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "https://u:hunter2@h"})
+    check = network.index(python, {"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "https://u:hunter2@h"})
     assert check.status is Level.WARN
     assert hint in check.fix
     assert "hunter2" not in check.detail

@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode
-from orchestrator.host import environment, relock, toolchain, wheelhouse
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.environment import IN_USE, MARKER, Base, Toolchain
-from orchestrator.host.interpreters import Interpreter
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.host.toolchain import (
-    default_cache_dir,
-    existing,
-    lock_digest,
-    lock_text,
-    prune,
-    store,
-    sync,
-)
-from orchestrator.host.wheelhouse import Platform
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
+from orchestrator.provision import relock, toolchain, toolchain_env, wheelhouse
+from orchestrator.provision.cache_dir import IN_USE, KEEP, default_cache_dir, hold, unused
+from orchestrator.provision.errors import failed
+from orchestrator.provision.pythons import Interpreter
+from orchestrator.provision.toolchain import existing, lock_digest, lock_text, prune, store, sync
+from orchestrator.provision.toolchain_env import MARKER, Base, Toolchain
+from orchestrator.provision.wheelhouse import Platform
 from orchestrator.wheel.archive import WheelName
 
 if TYPE_CHECKING:
@@ -72,7 +66,7 @@ def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
     for libc in ("manylinux", "musllinux"):
         (site / "auditwheel" / "policy" / f"{libc}-policy.json").write_text(f'["{libc}"]')
     (root / "bin").mkdir()
-    for tool in environment.TOOLS:
+    for tool in toolchain_env.TOOLS:
         (root / "bin" / tool).write_text(tool)
     base = cache / "base"
     if not base.exists():
@@ -80,7 +74,7 @@ def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
     tools = Toolchain(
         python=root / "bin" / "python", root=root, bin=root / "bin", digest=lock_digest()
     )
-    stamp = environment.stamp_of(base)
+    stamp = toolchain_env.stamp_of(base)
     tools.mark(Base(path=base, version="3.13.0", soabi="cpython-313-x", stamp=stamp))
     return tools
 
@@ -151,7 +145,7 @@ def test_a_toolchain_travels_to_another_process_without_its_hold(tmp_path: Path)
 def test_one_in_use_is_kept_and_the_rest_of_other_locks_removed(tmp_path: Path) -> None:
     current, used, unused = (fake(tmp_path, lock=lock * 64) for lock in ("", "1", "2"))
     (store(tmp_path) / ".old-x").mkdir()
-    held = environment.hold(used.root)
+    held = hold(used.root)
     assert held is not None
     assert set(prune(tmp_path, print)) == {unused.root, store(tmp_path) / ".old-x"}
     assert current.root.is_dir()
@@ -164,20 +158,20 @@ def test_one_in_use_is_kept_and_the_rest_of_other_locks_removed(tmp_path: Path) 
 def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
     recent, stale = (fake(tmp_path, lock=lock * 64) for lock in ("1", "2"))
     os.utime(stale.root / IN_USE, (1e9, 1e9))
-    assert toolchain._prune(tmp_path, unused_for=toolchain.KEEP) == (stale.root,)
+    assert toolchain._prune(tmp_path, unused_for=KEEP) == (stale.root,)
     assert recent.root.is_dir()
 
 
 def test_what_is_being_removed_is_not_used(tmp_path: Path) -> None:
     tools = fake(tmp_path)
-    with environment.unused(tools.root) as free:
+    with unused(tools.root) as free:
         assert free
         assert existing(tmp_path) is None
-    with environment.unused(tools.root):
+    with unused(tools.root):
         pass
     found = existing(tmp_path)
     assert found == tools
-    with environment.unused(tools.root) as free:
+    with unused(tools.root) as free:
         assert not free
     del found
 
@@ -302,7 +296,7 @@ def test_an_interpreter_without_what_the_tools_import_is_passed_over(
     ],
 )
 def test_failure_says_why_and_what_to_do(said: str, hint: str) -> None:
-    error = toolchain.failed("could not do it", f"first\n{said}\n")
+    error = failed("could not do it", f"first\n{said}\n")
     (problem,) = error.problems
     assert problem.what == f"toolchain: could not do it\n  first\n  {said}"
     assert hint in problem.hint

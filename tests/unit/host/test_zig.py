@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host import environment, toolchain, wheelhouse, zig
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.host.wheelhouse import Platform
-from orchestrator.models import Arch, Digest
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Digest
+from orchestrator.provision import toolchain, wheelhouse, zig
+from orchestrator.provision.cache_dir import IN_USE, KEEP, hold, unused
+from orchestrator.provision.wheelhouse import Platform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,7 @@ def fake(cache: Path, lock: str = "", arch: str = "") -> Path:
     root = zig.store(cache) / f"{digest}-{arch or host_arch()}"
     root.mkdir(parents=True)
     (root / "zig").touch()
-    (root / environment.IN_USE).touch()
+    (root / IN_USE).touch()
     (zig.store(cache) / f"libraries-{digest}" / "o").mkdir(parents=True, exist_ok=True)
     return root
 
@@ -36,7 +38,7 @@ def test_what_no_process_uses_of_other_locks_is_pruned_with_all_that_it_built(
 ) -> None:
     current, used, unused = (fake(tmp_path, lock * 64) for lock in ("", "1", "2"))
     elsewhere = fake(tmp_path, arch="riscv64")
-    held = environment.hold(used)
+    held = hold(used)
     assert held is not None
     removed = zig.prune(tmp_path, print)
     assert [each.name for each in removed] == [unused.name, f"libraries-{'2' * 16}"]
@@ -50,23 +52,23 @@ def test_what_no_process_uses_of_other_locks_is_pruned_with_all_that_it_built(
 def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
     recent, stale = (fake(tmp_path, lock * 64) for lock in ("1", "2"))
     libraries = zig.store(tmp_path) / f"libraries-{'2' * 16}"
-    for path in (stale / environment.IN_USE, libraries):
+    for path in (stale / IN_USE, libraries):
         os.utime(path, (1e9, 1e9))
-    removed = zig._prune(zig.store(tmp_path), unused_for=toolchain.KEEP)
+    removed = zig._prune(zig.store(tmp_path), unused_for=KEEP)
     assert removed == (stale, libraries)
     assert recent.is_dir()
 
 
 def test_one_that_is_used_is_kept_and_one_that_is_being_removed_is_not_used(tmp_path: Path) -> None:
     root = fake(tmp_path)
-    with environment.unused(root) as free:
+    with unused(root) as free:
         assert free
         assert zig.existing(tmp_path) is None
-    (root / environment.IN_USE).unlink()  # as an earlier version of this program left it
+    (root / IN_USE).unlink()  # as an earlier version of this program left it
     found = zig.existing(tmp_path)
     assert found is not None
     assert (found.root, found.version) == (root, zig.locked_version())
-    with environment.unused(root) as free:
+    with unused(root) as free:
         assert not free
     del found
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.matrices import flash_attention, flashinfer, prebuild_wheels
 
-TABLE = Path(__file__).parents[3] / "orchestrator" / "matrix" / "compat.toml"
+TABLE = Path(__file__).parents[3] / "orchestrator" / "plan" / "torch_table.toml"
 TORCH: dict[str, Any] = tomllib.loads(TABLE.read_text())["torch"]
 
 

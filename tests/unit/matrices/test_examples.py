@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.common import builder_facts
+from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
-from orchestrator.matrix.compat import load_table
-from orchestrator.plan import make_plan
-from orchestrator.version import Outside
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.torch_table import load_table
+from orchestrator.plan.version import Outside
 from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
 
 if TYPE_CHECKING:
-    from orchestrator.models import Plan, Target
+    from orchestrator.models.target import Plan, Target
     from tests.unit.matrices.ground import Cell
 
 REPOSITORY = Path(__file__).parents[3]
@@ -26,7 +26,7 @@ LINES = 40
 
 
 def plan(name: str) -> Plan:
-    table = (REPOSITORY / "orchestrator" / "matrix" / "compat.toml").read_bytes()
+    table = (REPOSITORY / "orchestrator" / "plan" / "torch_table.toml").read_bytes()
     return make_plan(
         load((EXAMPLES / f"{name}.toml").read_bytes(), facts=FACTS),
         outside=Outside(version="1.0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, cast
 
-from orchestrator.models import Digest
+from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
 from orchestrator.store.remote import Remote, RemoteError

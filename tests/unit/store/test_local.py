@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.models import BackendName, Digest, TargetId
+from orchestrator.models.target import BackendName, Digest, TargetId
 from orchestrator.store.cas import Store
 from orchestrator.store.local import Local
 from orchestrator.store.record import Blob, Record, pack, unpack

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import orchestrator
 from orchestrator.config.rules import RULES, parse_size
-from orchestrator.models import Demands, Finding, Level, Severity
+from orchestrator.models.target import Demands, Level
+from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import Policies, levelled, verify
 from orchestrator.wheel.archive import CHUNK
 from tests.conftest import REPOSITORY

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
 from orchestrator.wheel import archive as archives
-from orchestrator.wheel import compare, elf, needs, open_wheel, report, retag, verify, window
+from orchestrator.wheel import (
+    compare,
+    elf,
+    elf_requirements,
+    open_wheel,
+    report,
+    retag,
+    verify,
+    window,
+)
 from orchestrator.wheel.inflate import DamagedError, Packed, fastest
 from orchestrator.wheel.scan import scan
 from tests.unit.wheel.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
@@ -544,7 +553,7 @@ def test_needs_that_multiply_are_given_up(
     made = make_elf(ElfSpec(needed=names, runpath="$ORIGIN"))
     path = WheelSpec(members=dict.fromkeys(names, made)).write(tmp_path)
     assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
-    monkeypatch.setattr(needs, "MAX_STEPS", 2000)
+    monkeypatch.setattr(elf_requirements, "MAX_STEPS", 2000)
     assert "need one another more than 2000 times" in refused_by_readers(path, policies)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import BadWheelError, ConfigError
-from orchestrator.models import Arch, Libc, Reason
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.wheel import Reason
 from orchestrator.wheel import Policies, open_wheel, report
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import observe
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.models import WheelReport
+    from orchestrator.models.wheel import WheelReport
 
 
 def libc6(*versions: str) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.models import Arch, Demands, Level, Libc, Severity
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import Demands, Level
+from orchestrator.models.wheel import Severity
 from orchestrator.wheel import Expected, Policies, verify
 from tests.unit.wheel.conftest import EXTENSION
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record, write_zip

@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.models import Arch
+from orchestrator.models.platform import Arch
 from orchestrator.wheel.record import Row
 from orchestrator.wheel.scan import record_hash
 

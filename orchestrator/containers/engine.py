@@ -1,0 +1,389 @@
+"""Docker and podman: is one usable, has it got the image, and can it run that image.
+
+Engines are asked, not guessed at: an installed client says nothing about its daemon, and a pulled
+image says nothing about whether this kernel can execute what is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.errors import Problem
+from orchestrator.host.process import (
+    NOT_FOUND,
+    Captured,
+    capture,
+)
+from orchestrator.models.platform import OCI_PLATFORMS, Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.models.target import Resources
+
+Preference = Literal["auto", "docker", "podman"]
+
+Pull = Literal["missing", "always", "never"]
+"""When an image is pulled: where it is not here, before every run, or not at all."""
+
+
+class EngineName(StrEnum):
+    """The container engines that cibuildwheel knows."""
+
+    DOCKER = "docker"
+    PODMAN = "podman"
+
+
+_MINIMUM = {
+    # What cibuildwheel 4.3 demands: the first ones whose --platform can be relied on.
+    EngineName.DOCKER: (1, 41),
+    EngineName.PODMAN: (3,),
+}
+
+
+class Limit(StrEnum):
+    """What an engine can limit for a container."""
+
+    CPUS = "cpus"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """What one engine said about itself.
+
+    Attributes:
+        name: which engine.
+        version: of the engine; empty when it did not say.
+        usable: whether containers can be asked of it.
+        rootless: whether it runs without root.
+        remapped: whether root in a container is another user outside although the engine is root.
+        remote: whether it runs on another machine, which sees none of our files.
+        cgroup: version of the control groups (``v1``, ``v2``), empty when it did not say.
+        storage: storage driver (``overlay``).
+        storage_root: where images and containers are.
+        selinux: whether it confines containers with SELinux, so that they cannot read what is
+            mounted into them.
+        limits: what it can limit.
+        problem: why it is not usable.
+    """
+
+    name: EngineName
+    version: str = ""
+    usable: bool = False
+    rootless: bool = False
+    remapped: bool = False
+    remote: bool = False
+    cgroup: str = ""
+    storage: str = ""
+    storage_root: str = ""
+    selinux: bool = False
+    limits: frozenset[Limit] = frozenset(Limit)
+    problem: Problem | None = None
+
+    @property
+    def summary(self) -> str:
+        """Version and capabilities in one line."""
+        said = {
+            "rootless": self.rootless,
+            "user namespaces": self.remapped,
+            "on another machine": self.remote,
+            f"cgroup {self.cgroup}": self.cgroup,
+            f"storage {self.storage}": self.storage,
+            "SELinux": self.selinux,
+            f"cannot limit {' and '.join(sorted(frozenset(Limit) - self.limits))}": (
+                self.limits != frozenset(Limit)
+            ),
+        }
+        return ", ".join((self.version, *(words for words, holds in said.items() if holds)))
+
+    def mount_args(self) -> tuple[str, ...]:
+        """Return the options without which a container cannot read what is mounted into it.
+
+        Relabelling (``:z``) would change the label of the host's own CA bundle for good.
+        """
+        return ("--security-opt=label=disable",) if self.selinux else ()
+
+    def limit_args(self, resources: Resources) -> tuple[str, ...]:
+        """Return the options for what a target may use, as far as this engine can limit it."""
+        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
+        return tuple(
+            f"--{limit}={value:g}" if isinstance(value, float) else f"--{limit}={value}"
+            for limit, value in wanted.items()
+            if value is not None and limit in self.limits
+        )
+
+    def unlimited(self, resources: Resources) -> str:
+        """Say which of a target's limits will not hold here; empty when all do."""
+        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
+        lacking = [
+            str(limit)
+            for limit, value in wanted.items()
+            if value is not None and limit not in self.limits
+        ]
+        how = "rootless " if self.rootless else ""
+        return (
+            f"{how}{self.name} on cgroup {self.cgroup or 'of this host'} cannot limit "
+            f"{' and '.join(lacking)}"
+            if lacking
+            else ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which engine is taken, and why not another.
+
+    Attributes:
+        chosen: the first usable one; None when there is none.
+        tried: all that were asked, in order.
+    """
+
+    chosen: EngineStatus | None
+    tried: tuple[EngineStatus, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the others were not taken."""
+        return tuple(status.problem for status in self.tried if status.problem is not None)
+
+
+def probe(name: EngineName, *, env: Mapping[str, str], timeout: float = 20.0) -> EngineStatus:
+    """Ask an engine whether it works.
+
+    Args:
+        name: which one.
+        env: environment of its client (`network.base_env` and `HostNetwork.child_env`).
+        timeout: seconds it may take; a daemon that hangs is a problem too.
+    """
+    ask = _probe_docker if name is EngineName.DOCKER else _probe_podman
+    return ask(env, timeout)
+
+
+def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineChoice:
+    """Return the engine to use: the preferred one, or with ``auto`` the first that works.
+
+    Both are asked with ``auto``, docker first, as it is the one most images are tested with.
+
+    Args:
+        preference: an engine's name, or ``auto``.
+        env: environment of the engines' clients.
+    """
+    names = list(EngineName) if preference == "auto" else [EngineName(preference)]
+    tried: list[EngineStatus] = []
+    for name in names:
+        status = probe(name, env=env)
+        tried.append(status)
+        if status.usable:
+            return EngineChoice(chosen=status, tried=tuple(tried))
+    return EngineChoice(chosen=None, tried=tuple(tried))
+
+
+def reaches(  # noqa: PLR0913 - mostly keywords
+    engine: EngineName,
+    image: str,
+    arch: Arch,
+    create_args: Sequence[str],
+    place: tuple[str, int],
+    *,
+    env: Mapping[str, str],
+) -> bool:
+    """Whether a container gets a TCP connection to an address.
+
+    Args:
+        engine: a usable engine.
+        image: an image that `check_image` found good; it has bash, as builds need one.
+        arch: the architecture it is run for.
+        create_args: the options the build's container will be created with.
+        place: host and port.
+        env: environment of the engine's client.
+    """
+    script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
+    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
+    argv = ["run", "--rm", "--pull=never", f"--platform={native}", *create_args]
+    run_it = [engine, *argv, "--entrypoint=/bin/bash", image, "-c", script]
+    return capture(run_it, env=env, timeout=60).ok
+
+
+def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Remove all containers with a label, running or not, and return the IDs of those removed.
+
+    Args:
+        engine: the engine.
+        label: ``key`` or ``key=value``.
+        env: environment of the engine's client.
+    """
+    before = containers(engine, label, env=env)
+    if not before:
+        return ()
+    # Their shell is process 1 and ignores SIGTERM; `rm --force` alone would wait 10 s for each.
+    capture([engine, "kill", *before], env=env, timeout=60)
+    capture([engine, "rm", "--force", "--volumes", *before], env=env, timeout=120)
+    after = set(containers(engine, label, env=env))
+    return tuple(container for container in before if container not in after)
+
+
+def containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> list[str]:
+    """Return the IDs of all containers with a label, running or not."""
+    listing = [engine, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]
+    return capture(listing, env=env).stdout.split()
+
+
+# --- engines -------------------------------------------------------------------------------------
+
+
+def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
+    name = EngineName.DOCKER
+    answer = capture([name, "version", "--format", "{{json .}}"], env=env, timeout=timeout)
+    said = _json(answer.stdout)
+    client, server = said.get("Client") or {}, said.get("Server") or {}
+    if answer.ok and not server and "APIVersion" in client:
+        return _unusable(name, "docker is podman under another name here", "choose podman")
+    if not answer.ok or not server:
+        return _no_docker(answer)
+    version = str(server.get("Version", ""))
+    api = min(_version(client.get("ApiVersion")), _version(server.get("ApiVersion")))
+    if api < _MINIMUM[name]:
+        return _too_old(name, version, "docker 20.10 (API 1.41)")
+    info = capture([name, "info", "--format", "{{json .}}"], env=env, timeout=timeout)
+    about = _json(info.stdout)
+    options = " ".join(map(str, about.get("SecurityOptions") or ()))
+    lacking = {
+        limit
+        for limit, key in ((Limit.CPUS, "CpuCfsQuota"), (Limit.MEMORY, "MemoryLimit"))
+        if about.get(key) is False
+    }
+    group = str(about.get("CgroupVersion") or "")
+    return EngineStatus(
+        name=name,
+        version=version,
+        usable=True,
+        rootless="name=rootless" in options,
+        remapped="name=userns" in options,
+        remote=_is_remote(env.get("DOCKER_HOST", "")),
+        cgroup=f"v{group}" if group else "",
+        storage=str(about.get("Driver") or ""),
+        storage_root=str(about.get("DockerRootDir") or ""),
+        selinux="name=selinux" in options,
+        limits=frozenset(Limit) - lacking,
+    )
+
+
+def _is_remote(address: str) -> bool:
+    return "://" in address and not address.startswith("unix://")
+
+
+def _no_docker(answer: Captured) -> EngineStatus:
+    name, said = EngineName.DOCKER, answer.stderr
+    if answer.returncode == NOT_FOUND:
+        return _unusable(name, "docker is not installed", "install docker or podman")
+    if "permission denied" in said.lower():
+        hint = "add yourself to the docker group (`usermod -aG docker $USER`, then log in again)"
+        return _unusable(name, "no permission to talk to the docker daemon", hint)
+    if "Cannot connect" in said or "no such file" in said or "connection refused" in said:
+        hint = "`systemctl start docker`, set DOCKER_HOST, or use podman"
+        return _unusable(name, "the docker daemon is not running", hint)
+    return _unusable(name, f"docker does not answer: {answer.last_line}", "see `docker info`")
+
+
+def _probe_podman(env: Mapping[str, str], timeout: float) -> EngineStatus:
+    name = EngineName.PODMAN
+    answer = capture([name, "info", "--format", "json"], env=env, timeout=timeout)
+    if not answer.ok:
+        return _no_podman(answer)
+    said = _json(answer.stdout)
+    version = str((said.get("version") or {}).get("Version", ""))
+    if _version(version) < _MINIMUM[name]:
+        return _too_old(name, version, "podman 3")
+    host, store = said.get("host") or {}, said.get("store") or {}
+    security = host.get("security") or {}
+    rootless = bool(security.get("rootless"))
+    return EngineStatus(
+        name=name,
+        version=version,
+        usable=True,
+        rootless=rootless,
+        remote=bool(host.get("serviceIsRemote")),
+        cgroup=str(host.get("cgroupVersion") or ""),
+        storage=str(store.get("graphDriverName") or ""),
+        storage_root=str(store.get("graphRoot") or ""),
+        selinux=bool(security.get("selinuxEnabled")),
+        limits=_podman_limits(host) if rootless else frozenset(Limit),
+    )
+
+
+def _podman_limits(host: Mapping[str, Any]) -> frozenset[Limit]:
+    """Without root, podman limits what systemd has delegated to the user, on cgroup v2 only."""
+    if host.get("cgroupVersion") == "v1":
+        return frozenset()
+    if "cgroupControllers" not in host:
+        return frozenset(Limit)
+    names = {Limit.CPUS: "cpu", Limit.MEMORY: "memory"}
+    delegated = set(host.get("cgroupControllers") or ())
+    return frozenset(limit for limit, name in names.items() if name in delegated)
+
+
+def _no_podman(answer: Captured) -> EngineStatus:
+    name, said = EngineName.PODMAN, answer.stderr
+    if answer.returncode == NOT_FOUND:
+        hint = "install podman or docker (Debian: `apt-get install podman`)"
+        return _unusable(name, "podman is not installed", hint)
+    if re.search(r"newuidmap|newgidmap|subuid|subgid|user namespace", said):
+        hint = "install uidmap, and `usermod --add-subuids 100000-165535 "
+        hint += "--add-subgids 100000-165535 $USER`"
+        return _unusable(name, f"podman cannot run rootless: {_last(answer)}", hint)
+    if "connect" in said and ("podman.sock" in said or "Podman" in said):
+        hint = "`podman machine start`, or check CONTAINER_HOST"
+        return _unusable(name, f"podman's service is not running: {_last(answer)}", hint)
+    return _unusable(name, f"podman does not work: {_last(answer)}", "see `podman info --debug`")
+
+
+def _unusable(name: EngineName, what: str, hint: str, version: str = "") -> EngineStatus:
+    return EngineStatus(name=name, version=version, problem=Problem(what=what, hint=hint))
+
+
+def _too_old(name: EngineName, version: str, minimum: str) -> EngineStatus:
+    return _unusable(
+        name,
+        f"{name} {version} is too old: {minimum} or later is needed",
+        f"upgrade {name}",
+        version,
+    )
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _version(text: object) -> tuple[int, ...]:
+    """Leading numbers of a version; engines append words such as ``-dev`` or ``+azure-1``."""
+    match = re.match(r"\d+(\.\d+)*", str(text))
+    return tuple(int(number) for number in match[0].split(".")) if match else ()
+
+
+def _last(answer: Captured) -> str:
+    return _message(answer.last_line)
+
+
+def _message(line: str) -> str:
+    """An engine's last line without its log prefix."""
+    match = re.search(r'level=\w+ msg="(.*)"$', line)
+    return re.sub(
+        r"^(Error: |Error response from daemon: |ERRO\[\d+\] )", "", match[1] if match else line
+    )
+
+
+def _cause(message: str) -> str:
+    """The innermost cause; engines wrap it in one layer after another, the image in each."""
+    return ": ".join(message.split(": ")[-2:])
+
+
+# --- images --------------------------------------------------------------------------------------

@@ -1,0 +1,20 @@
+"""The image references that the locked cibuildwheel pins."""
+
+from __future__ import annotations
+
+import configparser
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.models.platform import Arch
+    from orchestrator.provision.toolchain import Toolchain
+
+
+def image_reference(image: str, arch: Arch, toolchain: Toolchain) -> str:
+    """Return the reference the engine will get: an alias as the locked cibuildwheel pins it."""
+    pinned = configparser.ConfigParser()
+    file = toolchain.site_packages / "cibuildwheel" / "resources" / "pinned_docker_images.cfg"
+    pinned.read_string(file.read_text(encoding="utf-8"))
+    if pinned.has_option(arch, image):
+        return pinned.get(arch, image).split()[0]
+    return image

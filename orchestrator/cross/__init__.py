@@ -1,0 +1,1 @@
+"""Native compilers inside emulated builds, and builds without emulation."""

@@ -1,0 +1,458 @@
+"""Native compilers inside an emulated container: the same gcc, but not emulated; or zig.
+
+The image's own compiler is asked once what it would use: headers, start files, libraries. A native
+gcc of the same version is then given just those. Its links come on PATH before the image's own
+programs, so that every build system finds it; what is no compilation (`gcc -dumpmachine`), or no C
+or C++, is still the image's own affair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from orchestrator.containers.access import Access
+from orchestrator.cross import driver, native_uv
+from orchestrator.cross.native_nvcc import Toolkit
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host import process
+from orchestrator.models.platform import OCI_PLATFORMS, TRIPLETS
+from orchestrator.models.target import CompilerKind
+from orchestrator.provision import cross_gcc
+from orchestrator.provision.cache_dir import make_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orchestrator.containers import engine
+    from orchestrator.cross.native_nvcc import Kernels
+    from orchestrator.cross.native_uv import Installer
+    from orchestrator.host.network import HostNetwork
+    from orchestrator.models.platform import Arch
+    from orchestrator.models.result import Compiled, CompilerCacheStats
+    from orchestrator.models.target import BuildRequest, Compiling
+    from orchestrator.models.wheel import ElfFile
+    from orchestrator.provision.zig import Zig
+
+_THERE = Path("/opt/orchestrator-native")
+"""Where a container finds the links, what they stand for, and the log of calls."""
+
+_QUESTIONS = Path(__file__).parent / "driver_src" / "questions.sh"
+_PROOF = Path(__file__).parent / "driver_src" / "proof.cpp"
+
+_ASK_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that native compilers are made for.
+
+    Attributes:
+        engine: docker or podman.
+        args: what all containers of a run are created with.
+        reference: the image.
+        id: the engine's ID of it.
+        arch: its architecture.
+        env: environment of the engine's client.
+    """
+
+    engine: engine.EngineName
+    args: Sequence[str]
+    reference: str
+    id: str
+    arch: Arch
+    env: Mapping[str, str]
+
+
+_NOT_ASKED = Problem(what="no native uv was looked for")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """Native compilers for the containers of one image.
+
+    Attributes:
+        folder: links and configuration, on this host.
+        what: the compiler, in a few words.
+        mounts: (path on this host, path in the container, whether the build may write there).
+        installer: what installs there in place of pip, or why nothing does.
+        toolkits: CUDA's toolkits of the image.
+        kernels: what compiles CUDA's kernels; None where nobody expects any.
+    """
+
+    folder: Path
+    what: str
+    mounts: tuple[tuple[Path, Path, bool], ...]
+    installer: Installer | Problem = _NOT_ASKED
+    toolkits: tuple[Toolkit, ...] = ()
+    kernels: Kernels | None = None
+
+    @property
+    def identity(self) -> str:
+        """Digest of what compiles, and how it is called."""
+        return self.folder.name
+
+    def access(self, scratch: Path) -> Access:
+        """Return how a build finds the compilers; the log of calls is in ``scratch``."""
+        log = scratch / _FOLDER
+        log.mkdir(parents=True, exist_ok=True)
+        log.chmod(0o777)
+        mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
+        plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
+        if self.kernels is not None:
+            program = self.folder / "bin" / driver.PROGRAM
+            plain = self.kernels.added_to(plain, program, scratch, _CALLS)
+        own = self.installer
+        return plain if isinstance(own, Problem) else own.added_to(plain)
+
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> Native:
+        """Return what one target gets: its project may tell pip what uv does not know.
+
+        Args:
+            request: what is built.
+            told: see `Installer.settled`.
+        """
+        own, kernels, told = self.installer, self.kernels, tuple(told)
+        return replace(
+            self,
+            installer=own if isinstance(own, Problem) else own.settled(request, told),
+            kernels=kernels if kernels is None else kernels.settled(request, told),
+        )
+
+    @property
+    def installs(self) -> str:
+        """What installs the requirements of a build, in words."""
+        if isinstance(self.installer, Problem):
+            return f"pip under QEMU: {self.installer.what}"
+        return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
+
+
+_FOLDER, _LOG = "native", "calls"
+"""Where the links say what they did, one word a line, in a target's private directory."""
+
+_CALLS = str(_THERE / "log" / _LOG)
+
+
+_OTHERS = ("Rust", "Fortran", "CUDA")
+"""Languages whose compilers call ours, for their host code or to link."""
+
+
+def counted(
+    compiled: Compiled | None,
+    scratch: Path,
+    cached: CompilerCacheStats | None,
+    files: Iterable[ElfFile],
+) -> Compiled | None:
+    """Add to how a target was compiled what the links in its build counted.
+
+    Args:
+        compiled: how that was planned.
+        scratch: the target's private directory.
+        cached: what the compiler cache did, which calls no compiler for what it has.
+        files: what is in the wheel.
+    """
+    folder = scratch / _FOLDER
+    if compiled is None or not folder.is_dir():
+        return compiled
+    try:
+        words = (folder / _LOG).read_text("utf-8", errors="replace").split()
+    except FileNotFoundError:
+        words = []  # no compiler was called
+    counts = Counter(words)
+    # What gfortran compiles and links itself calls none of ours, but needs its library.
+    if any("libgfortran" in name for each in files if each.python_abi for name in each.needed):
+        counts["Fortran"] += 1
+    why = compiled.why
+    if others := [name for name in _OTHERS if counts[name]]:
+        why = f"{' and '.join(others)} compiled under QEMU"
+        why += f" (at hand: {compiled.cuda})" if counts["CUDA"] and compiled.cuda else ""
+    elif not counts["native"] and not (cached and cached.hits):
+        why = "no compiler was called by a name that PATH leads to"
+    return replace(
+        compiled,
+        native=counts["native"],
+        emulated=counts["own"],
+        nvcc=counts["nvcc"] if compiled.cuda else None,
+        why=why,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the image's own compiler says.
+
+    Attributes:
+        gcc: its full version.
+        suite: the image's Debian suite; empty for another distribution.
+        names: name -> program of the image, of everything that is this compiler.
+        c: where it looks for headers of C.
+        cxx: the same for C++.
+        folders: where it looks for libraries.
+        files: the files that it brings itself: start files, its libraries.
+        nvcc: (version, digest of its settings, file) of each nvcc.
+    """
+
+    gcc: str
+    suite: str
+    names: dict[str, str]
+    c: tuple[str, ...]
+    cxx: tuple[str, ...]
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    nvcc: tuple[tuple[str, str, str], ...]
+
+    @property
+    def toolkits(self) -> tuple[Toolkit, ...]:
+        """CUDA's toolkits."""
+        return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Makes native compilers for images.
+
+    Attributes:
+        cache_dir: our directory in the user's cache.
+        patchelf: the toolchain's.
+        zig: finds or fetches zig, which also compiles the program that all links stand for.
+        uv: returns uv for containers.
+        network: what containers are told of it.
+        env: environment of programs that reach the network.
+        say: told what takes a while.
+    """
+
+    cache_dir: Path
+    patchelf: Path
+    zig: Callable[[], Zig | Problem]
+    uv: Callable[[], Path | Problem]
+    network: HostNetwork
+    env: Mapping[str, str]
+    say: Callable[[str], object]
+
+    def make(self, image: Image, planned: Compiling) -> Native | Problem:
+        """Return native compilers for an image, or why it has to do without.
+
+        What was made once is only looked up: no container is started for it.
+
+        Args:
+            image: the image.
+            planned: which compiler, and for which glibc.
+        """
+        if image.arch not in TRIPLETS:
+            return Problem(what=f"no native compiler is known for {image.arch}")
+        zig = self.zig()
+        if isinstance(zig, Problem):
+            return zig
+        try:
+            program = driver.program(zig, self.cache_dir)
+        except EnvironmentProblemError as error:
+            return error.problems[0]
+        folder = self._folder(image, planned, zig)
+        if planned.compiler is CompilerKind.ZIG:
+            compilers = zig_driver(image.arch, planned.baseline)
+            native = self._zig(image, zig, compilers, program, folder)
+        else:
+            native = self._gcc(image, program, folder)
+        if isinstance(native, Problem):
+            return native
+        return replace(native, installer=self._installer(image, folder))
+
+    def _installer(self, image: Image, folder: Path) -> Installer | Problem:
+        """Return what installs in place of pip; an image is asked once for each uv."""
+        uv = self.uv()
+        if isinstance(uv, Problem):
+            return uv
+        known = folder / f"{uv.name}.json"
+        if known.is_file():
+            facts = native_uv.Facts(**json.loads(known.read_text("utf-8")))
+        else:
+            said = native_uv.ask(uv, self.network, partial(_run, image))
+            if isinstance(said, Problem):
+                return said
+            facts = said
+            with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
+                made = Path(aside, known.name)
+                made.write_text(json.dumps(asdict(facts)), encoding="utf-8")
+                made.replace(known)
+        return native_uv.make(uv, self.network, facts)
+
+    def _folder(self, image: Image, planned: Compiling, zig: Zig) -> Path:
+        """Return where the links are, or will be: for all that decides about them."""
+        files = (
+            Path(__file__),
+            Path(driver.__file__),
+            Path(native_uv.__file__),
+            driver.SOURCE,
+            _QUESTIONS,
+            _PROOF,
+        )
+        parts = [image.id, image.arch, planned.compiler, planned.baseline, zig.digest]
+        parts += [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
+        digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        return self.cache_dir.absolute() / "native" / digest[:24]
+
+    def _zig(
+        self, image: Image, zig: Zig, compilers: driver.Driver, program: Path, folder: Path
+    ) -> Native | Problem:
+        zig.cache.mkdir(parents=True, exist_ok=True)
+        mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
+        native = Native(folder=folder, what=f"zig {zig.version}", mounts=mounts)
+
+        def write(made: Path) -> Native:
+            driver.make(made / "bin", compilers, program)
+            return replace(native, folder=made)
+
+        return self._made(image, folder, write) or native
+
+    def _gcc(self, image: Image, program: Path, folder: Path) -> Native | Problem:
+        if folder.is_dir():
+            facts = _Facts(**json.loads((folder / "facts.json").read_text("utf-8")))
+        else:
+            self.say(f"asking the compiler of {image.reference} what it uses")
+            said = _ask(image)
+            if isinstance(said, Problem):
+                return said
+            facts = said
+        wanted = cross_gcc.Wanted(
+            triplet=TRIPLETS[image.arch],
+            major=facts.gcc.partition(".")[0],
+            suite=facts.suite,
+        )
+        gcc = cross_gcc.provide(
+            wanted,
+            cache_dir=self.cache_dir,
+            patchelf=self.patchelf,
+            env=self.env,
+            say=self.say,
+        )
+        if isinstance(gcc, Problem):
+            return gcc
+
+        def native(place: Path) -> Native:
+            mounts = (
+                (gcc.folder, cross_gcc.MOUNTED, False),
+                (place / "image", _THERE / "image", False),
+            )
+            what = f"native {gcc.version}"
+            return Native(folder=place, what=what, mounts=mounts, toolkits=facts.toolkits)
+
+        def write(made: Path) -> Native:
+            _write(made, facts, gcc, program, image.arch)
+            return native(made)
+
+        return self._made(image, folder, write) or native(folder)
+
+    @staticmethod
+    def _made(image: Image, folder: Path, write: Callable[[Path], Native]) -> Problem | None:
+        """Write links aside, prove them, and put them in their place; once."""
+        return make_once(folder, lambda made: _prove(image, write(made), made.parent))
+
+
+def _run(image: Image, script: str, *args: str) -> process.Captured:
+    platform = OCI_PLATFORMS[image.arch]
+    argv = [image.engine, "run", "--rm", "--pull=never", f"--platform={platform}", *image.args]
+    return process.capture(
+        [*argv, *args, "--entrypoint=/bin/sh", image.id or image.reference, "-c", script],
+        env=image.env,
+        timeout=_ASK_TIMEOUT,
+    )
+
+
+def _ask(image: Image) -> _Facts | Problem:
+    said = _run(image, _QUESTIONS.read_text("utf-8"))
+    found: dict[str, list[str]] = {}
+    for line in said.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        found.setdefault(key, []).append(value)
+    if not said.ok or not found.get("gcc") or not found.get("cxx"):
+        why = said.stderr.strip().splitlines()
+        return Problem(
+            what=f"{image.reference} has no gcc and g++ that say what they use"
+            + (f" ({why[-1]})" if why else "")
+        )
+    return _Facts(
+        gcc=found["gcc"][0],
+        suite=next(iter(found.get("suite", ())), ""),
+        names={name: path for name, _, path in (e.partition(" ") for e in found.get("name", ()))},
+        c=tuple(found.get("c", ())),
+        cxx=tuple(found["cxx"]),
+        folders=tuple(dict.fromkeys(found.get("folder", ()))),
+        files=tuple(dict.fromkeys(found.get("file", ()))),
+        nvcc=tuple((v, p, n) for v, p, n in (e.split(" ", 2) for e in found.get("nvcc", ()))),
+    )
+
+
+def _write(made: Path, facts: _Facts, gcc: cross_gcc.CrossGcc, program: Path, arch: Arch) -> None:
+    """Write what containers see: links to the driver, its configuration, the image's own files."""
+    driver.make(made / "bin", _driver(facts, gcc, arch), program)
+    (made / "image").mkdir()
+    for file in facts.files:
+        (made / "image" / Path(file).name).symlink_to(file)
+    (made / "facts.json").write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
+
+
+def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Driver:
+    return driver.Driver(
+        compiler=CompilerKind.GCC,
+        arch=arch,
+        tools=(("cc", (str(gcc.gcc),)), ("c++", (str(gcc.gxx),))),
+        first=("-nostdinc", f"-B{_THERE / 'image'}/"),
+        link=tuple(f"-L{each}" for each in facts.folders),
+        # By variables, because only these tell C from C++.
+        headers=(
+            ("C_INCLUDE_PATH", ":".join(facts.c)),
+            ("CPLUS_INCLUDE_PATH", ":".join(facts.cxx)),
+        ),
+        own=tuple(facts.names.items()),
+        log=_CALLS,
+    )
+
+
+_ZIG = driver.ZigPlaces(
+    root=_THERE / "zig",
+    cache=_THERE / "zig-cache",
+    scratch=Path("/tmp/orchestrator-zig"),  # noqa: S108 - in a container that is ours alone
+)
+
+
+def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
+    """Return the driver that compiles with zig in a container of the architecture.
+
+    zig's own headers and libraries of the C library come before the image's.
+
+    Args:
+        arch: the architecture.
+        glibc: the glibc that the results need at most.
+    """
+    plain = driver.zig_driver(arch, glibc, _ZIG)
+    triplet = TRIPLETS[arch]
+    headers = ("/usr/local/include", f"/usr/include/{triplet}", "/usr/include")
+    libraries = ("/usr/local/lib", f"/usr/lib/{triplet}", "/usr/lib64")
+    return replace(
+        plain,
+        last=(*plain.last, *(word for each in headers for word in ("-idirafter", each))),
+        link=(*plain.link, *(f"-L{each}" for each in libraries)),
+        libraries=(*plain.libraries, *libraries),
+        log=_CALLS,
+    )
+
+
+def _prove(image: Image, native: Native, scratch: Path) -> Problem | None:
+    """Compile, link and run a program in the image before any build has to rely on it."""
+    access = native.access(scratch)
+    compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
+    text = _PROOF.read_text("utf-8")
+    script = f"{compile_it} <<'EOF' || exit\n{text}\nEOF\nexec ./proof"
+    done = _run(image, script, *access.container_args())
+    if done.ok and done.stdout.strip() == "proved":
+        return None
+    return Problem(
+        what=f"{native.what} makes no working program in {image.reference}: "
+        f"{done.last_line or f'exit {done.returncode}'}"
+    )

@@ -1,0 +1,434 @@
+"""What this machine can and cannot build, and the command that mends what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.containers import engine
+from orchestrator.containers.images import ImageFault, check_image, pullable
+from orchestrator.doctor import machine, network
+from orchestrator.doctor.check import Check, Level, failed
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.host import emulation
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.provision import pythons, toolchain
+from orchestrator.provision.pythons import Interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.models.platform import Arch
+
+LOOKS = 8
+"""Looks at once: most of them wait for another program."""
+
+RUN_TIMEOUT = 120.0
+"""Seconds in which an image that is here must run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One target, as far as it matters what builds it here.
+
+    Attributes:
+        id: the target's ID.
+        arch: its architecture.
+        python: its python tag; empty for a library.
+        image: its image as the engine gets it; empty where only the toolchain knows.
+        on_host: whether it could be built without any engine, whatever there is.
+        crossed: whether it is cross-compiled where there is no engine.
+    """
+
+    id: str
+    arch: Arch
+    python: str
+    image: str
+    on_host: bool
+    crossed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where a run reads and writes.
+
+    Attributes:
+        work: where builds happen.
+        output: where wheels go.
+        cache: the user's cache directory.
+    """
+
+    work: Path
+    output: Path
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """What the matrix says of containers.
+
+    Attributes:
+        preference: auto, docker or podman.
+        create_args: its own arguments for the engine.
+        pull: when images are pulled.
+    """
+
+    preference: engine.Preference = "auto"
+    create_args: tuple[str, ...] = ()
+    pull: engine.Pull = "missing"
+
+
+def examine(
+    *,
+    targets: Sequence[Wanted],
+    places: Places,
+    environ: Mapping[str, str],
+    containers: Containers = Containers(),
+    jobs: int = 1,
+) -> tuple[Check, ...]:
+    """Look at everything builds need; takes seconds and changes nothing.
+
+    Args:
+        targets: what is to be built; empty to ask about this machine in general.
+        places: where.
+        environ: usually `os.environ`.
+        containers: what the matrix says of them.
+        jobs: targets at once.
+    """
+    return _Examination(targets, places, environ, containers, jobs).checks()
+
+
+def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
+    """Look at what can stop any build, in milliseconds; engine and images are asked afterwards.
+
+    Args:
+        places: where the run reads and writes.
+        environ: usually `os.environ`.
+        jobs: targets at once.
+
+    Returns:
+        What to warn of.
+
+    Raises:
+        EnvironmentProblemError: no build could end well.
+    """
+    checks = (
+        *machine.disks(work=places.work, output=places.output, cache=places.cache, environ=environ),
+        machine.memory(jobs),
+        machine.clock(),
+    )
+    fatal = [each for each in checks if each.status is Level.FAIL]
+    if fatal:
+        raise EnvironmentProblemError(
+            *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
+        )
+    return tuple(each for each in checks if each.status is Level.WARN)
+
+
+class _Examination:
+    """All looks of one examination; those that do not need each other run at once."""
+
+    def __init__(
+        self,
+        targets: Sequence[Wanted],
+        places: Places,
+        environ: Mapping[str, str],
+        containers: Containers,
+        jobs: int,
+    ) -> None:
+        self._targets = targets
+        self._places = places
+        self._environ = environ
+        self._containers = containers
+        self._jobs = jobs
+        self._network = HostNetwork.detect(environ)
+        self._env = base_env(environ) | self._network.child_env()
+        self._tools = toolchain.existing(places.cache)
+
+    def checks(self) -> tuple[Check, ...]:
+        names = [
+            name for name in engine.EngineName if self._containers.preference in {"auto", name}
+        ]
+        arches = dict.fromkeys(each.arch for each in self._targets) or (emulation.host_arch(),)
+        pythons = dict.fromkeys(each.python for each in self._targets if each.python)
+        with ThreadPoolExecutor(LOOKS) as pool:
+            probes = [pool.submit(engine.probe, name, env=self._env) for name in names]
+            runs = [pool.submit(_emulation, arch) for arch in arches]
+            found = [pool.submit(self._interpreter, python) for python in pythons]
+            network = pool.submit(self._reach)
+            builders = pool.submit(lambda: tuple(machine.compilers(self._env)))
+            statuses = [each.result() for each in probes]
+            chosen = next((each for each in statuses if each.usable), None)
+            images = dict(
+                zip(
+                    self._images,
+                    pool.map(partial(self._image, chosen), self._images),
+                    strict=True,
+                )
+            )
+            emulations = dict(zip(arches, (each.result() for each in runs), strict=True))
+            here = dict(zip(pythons, (each.result() for each in found), strict=True))
+            verdict = self._verdict(chosen, images, emulations)
+            lost = frozenset(verdict)
+            return (
+                *self._engines(statuses, lost),
+                *self._needed(images, lost),
+                *self._emulations(emulations, lost),
+                *(self._level_of_python(each, chosen) for each in here.values()),
+                *builders.result(),
+                self._toolchain(),
+                *network.result(),
+                *self._room(chosen),
+                machine.home(self._environ),
+                machine.memory(self._jobs),
+                machine.cpus(),
+                machine.clock(),
+                *self._sum(verdict),
+            )
+
+    # engines and images
+
+    @property
+    def _images(self) -> tuple[tuple[str, Arch], ...]:
+        wanted = (each for each in self._targets if each.image)
+        return tuple(dict.fromkeys((each.image, each.arch) for each in wanted))
+
+    def _engines(
+        self, statuses: Sequence[engine.EngineStatus], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """One check an engine; only where something cannot be built without is that a failure."""
+        usable = any(status.usable for status in statuses)
+        needed = bool(lost) or not self._targets
+        missing = Level.FAIL if needed and not usable else Level.WARN
+        for status in statuses:
+            if status.problem is not None:
+                yield failed(status.name, missing, status.problem)
+            elif status.remote:
+                yield Check(
+                    name=status.name,
+                    status=Level.WARN,
+                    detail=status.summary,
+                    fix="the other machine does not see the CA bundle and the tools that are "
+                    "mounted into containers: use an engine of this machine",
+                )
+            else:
+                yield Check(name=status.name, status=Level.OK, detail=status.summary)
+
+    def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
+        """Does a container of the image run here, with the build's options; else, can it be had?"""
+        image, arch = asked
+        name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
+        if chosen is None:
+            return Check(name=name, status=Level.FAIL, detail="no engine", fix="install podman")
+        args = (
+            *self._network.container_args(),
+            *chosen.mount_args(),
+            *self._containers.create_args,
+        )
+        found = check_image(
+            *(chosen.name, image, arch, args),
+            env=self._env,
+            timeout=RUN_TIMEOUT,
+            log=lambda _line: None,
+            pull="never",
+        )
+        if found.ok:
+            lost = self._unreached(chosen, asked, args)
+            return lost or Check(name=name, status=Level.OK, detail=f"runs, ID {_short(found.id)}")
+        problem = found.problem or Problem(what="does not run")
+        absent = found.fault is ImageFault.NOT_FOUND and not image.startswith("localhost/")
+        if not absent or self._containers.pull == "never":
+            return failed(name, Level.FAIL, problem)
+        refused = pullable(chosen.name, image, env=self._env)
+        if refused is None:
+            detail = "not here yet; its registry has it, and the build pulls it"
+            return Check(name=name, status=Level.OK, detail=detail)
+        return failed(name, Level.FAIL, refused)
+
+    def _unreached(
+        self, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
+    ) -> Check | None:
+        """Return the warning for a proxy or index of this host that the container cannot reach."""
+        for each in self._network.loopbacks():
+            place = (each.host, each.port)
+            if not engine.reaches(*(chosen.name, *asked, args, place), env=self._env):
+                return Check(
+                    name=f"image {asked[0].rpartition('/')[2].partition('@')[0]} {asked[1]}",
+                    status=Level.WARN,
+                    detail=f"{each.variable} names {each.host}:{each.port}, which is the container "
+                    "itself in there",
+                    fix='engine.create-args = ["--network=host"], or name the host as containers '
+                    "know it (podman: host.containers.internal)",
+                )
+        return None
+
+    def _needed(
+        self, images: Mapping[tuple[str, Arch], Check], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """An image that fails is a warning where its targets can be built without it."""
+        for asked, check in images.items():
+            users = {each.id for each in self._targets if (each.image, each.arch) == asked}
+            harmless = check.status is Level.FAIL and not users & lost
+            yield (
+                Check(name=check.name, status=Level.WARN, detail=check.detail, fix=check.fix)
+                if harmless
+                else check
+            )
+
+    def _emulations(
+        self, found: Mapping[Arch, Sequence[Check]], lost: frozenset[str]
+    ) -> Iterator[Check]:
+        """One that fails is a warning where its targets can be built without it."""
+        for arch, checks in found.items():
+            users = {each.id for each in self._targets if each.arch is arch}
+            harmless = bool(users) and not users & lost
+            for check in checks:
+                fails = check.status is Level.FAIL
+                yield replace(check, status=Level.WARN) if harmless and fails else check
+
+    # the rest
+
+    def _interpreter(self, python: str) -> Check:
+        name = f"python {python}"
+        found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
+        if not isinstance(found, Interpreter):
+            return failed(name, Level.WARN, found)
+        lacks = [
+            *([] if found.has_headers else ["headers (fetched when needed)"]),
+            *([] if found.has_venv else ["venv or ensurepip"]),
+        ]
+        detail = f"{found.version} at {found.path}"
+        fix = f"`apt-get install python{found.tag.version}-dev python{found.tag.version}-venv`"
+        return Check(
+            name=name,
+            status=Level.WARN if lacks else Level.OK,
+            detail=f"{detail}, without {' and '.join(lacks)}" if lacks else detail,
+            fix=fix if lacks else "",
+        )
+
+    @staticmethod
+    def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
+        """Containers bring their own: with an engine, one that lacks here is no worry."""
+        if check.status is Level.OK or chosen is None:
+            return check
+        detail = f"{check.detail} (containers bring their own)"
+        return Check(name=check.name, status=Level.OK, detail=detail)
+
+    def _toolchain(self) -> Check:
+        if self._tools is not None:
+            base = self._tools.base
+            detail = f"{self._tools.root} (Python {base.version}, {base.path})"
+            return Check(name="toolchain", status=Level.OK, detail=detail)
+        return Check(
+            name="toolchain",
+            status=Level.WARN,
+            detail="not made yet (the first build does it)",
+            fix="nothing: the next build makes it",
+            mend=self._make_toolchain,
+        )
+
+    def _make_toolchain(self) -> Problem | None:
+        try:
+            toolchain.sync(self._places.cache, self._network, environ=self._environ)
+        except OrchestratorError as error:
+            return error.problems[0]
+        return None
+
+    def _reach(self) -> tuple[Check, ...]:
+        python = self._tools.python if self._tools else Path(sys.executable)
+        return (
+            network.certificates(self._network),
+            *network.proxies(self._network),
+            network.index(python, self._env),
+        )
+
+    def _room(self, chosen: engine.EngineStatus | None) -> Iterator[Check]:
+        storage = chosen.storage_root if chosen is not None and not chosen.remote else ""
+        yield from machine.disks(
+            work=self._places.work,
+            output=self._places.output,
+            cache=self._places.cache,
+            environ=self._environ,
+            engine=storage,
+        )
+
+    # what it comes to
+
+    def _verdict(
+        self,
+        chosen: engine.EngineStatus | None,
+        images: Mapping[tuple[str, Arch], Check],
+        emulations: Mapping[Arch, Sequence[Check]],
+    ) -> dict[str, str]:
+        """Return the targets that nothing can build here, with the first reason."""
+        lost = {}
+        for each in self._targets:
+            reason = self._no_container(each, chosen, images, emulations)
+            if reason and not (each.on_host or (each.crossed and chosen is None)):
+                lost[each.id] = reason
+        return lost
+
+    @staticmethod
+    def _no_container(
+        target: Wanted,
+        chosen: engine.EngineStatus | None,
+        images: Mapping[tuple[str, Arch], Check],
+        emulations: Mapping[Arch, Sequence[Check]],
+    ) -> str:
+        if chosen is None:
+            return "there is no container engine"
+        broken = [each for each in emulations[target.arch] if each.status is Level.FAIL]
+        if broken:
+            return broken[0].detail
+        check = images.get((target.image, target.arch))
+        return check.detail if check is not None and check.status is Level.FAIL else ""
+
+    def _sum(self, lost: Mapping[str, str]) -> Iterator[Check]:
+        """Say how many of the targets can be built here."""
+        if not self._targets:
+            return
+        total = len(self._targets)
+        if not lost:
+            yield Check(name="targets", status=Level.OK, detail=f"all {total} can be built here")
+            return
+        first, reason = next(iter(lost.items()))
+        yield Check(
+            name="targets",
+            status=Level.FAIL,
+            detail=f"{len(lost)} of {total} cannot be built here: {first}"
+            f"{' and others' if len(lost) > 1 else ''}: {reason}",
+            fix="mend the rows that fail, or leave them out with --select",
+        )
+
+
+def _emulation(arch: Arch) -> tuple[Check, ...]:
+    """Does this machine run programs of an architecture? One is run."""
+    name = f"emulation {arch}"
+    found = emulation.examine(arch)
+    warnings = (failed(name, Level.WARN, each) for each in found.warnings)
+    if found.problem is not None:
+        register = partial(emulation.register, arch)
+        return (failed(name, Level.FAIL, found.problem, register), *warnings)
+    return (Check(name=name, status=Level.OK, detail=found.detail), *warnings)
+
+
+def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
+    """Mend what can be mended safely, one after the other.
+
+    Args:
+        checks: of `examine`.
+
+    Returns:
+        Each check that had something to do, and why that did not work.
+    """
+    for each in checks:
+        if each.status is not Level.OK and each.mend is not None:
+            yield each, each.mend()
+
+
+def _short(image_id: str) -> str:
+    return image_id.removeprefix("sha256:")[:12]

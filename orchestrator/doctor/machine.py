@@ -1,0 +1,194 @@
+"""What this machine itself offers to builds: room, memory, a clock, a place to write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.doctor.check import Check, Level
+from orchestrator.host.process import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+GIB = 1024**3
+
+WANTED_DISK = 10 * GIB
+"""Room for one manylinux image, a source tree and its wheels."""
+
+NEEDED_DISK = GIB // 4
+"""Less than that, and the first build fills it."""
+
+WANTED_CACHE = GIB
+WANTED_TMP = 2 * GIB
+NEEDED_TMP = GIB // 16
+"""Builds have a directory of their own for that in the work directory; the tools have not."""
+
+WANTED_MEMORY = 4 * GIB
+"""A C++ compiler with torch's headers takes about 3 GiB."""
+
+_CGROUP_MEMORY = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""How much memory this process may use at all, in control groups v2 and v1."""
+
+
+def disks(
+    *, work: Path, output: Path, cache: Path, environ: Mapping[str, str], engine: str = ""
+) -> Iterator[Check]:
+    """Is there room, and may we write?
+
+    Args:
+        work: where builds happen.
+        output: where wheels go.
+        cache: the user's cache directory.
+        environ: TMPDIR of it is looked at.
+        engine: where the engine keeps images; empty when that is not known.
+    """
+    tmp = Path(environ.get("TMPDIR") or "/tmp")  # noqa: S108 - asked about, not written to
+    move_cache = "make room, or set ORCHESTRATOR_CACHE_DIR to another disk"
+    yield _disk("disk: work", work, WANTED_DISK, NEEDED_DISK, "make room, or choose --work-dir")
+    yield _disk("disk: output", output, NEEDED_DISK, GIB // 64, "make room, or choose --output-dir")
+    yield _disk("disk: cache", cache, WANTED_CACHE, NEEDED_DISK, move_cache)
+    yield _disk("disk: tmp", tmp, WANTED_TMP, NEEDED_TMP, "make room, or set TMPDIR")
+    if engine:
+        place, fix = Path(engine), "make room: the engine's `system prune` removes what is unused"
+        yield _disk("disk: engine", place, WANTED_DISK, NEEDED_DISK, fix, writable=False)
+
+
+def _disk(  # noqa: PLR0913 - the columns of a table
+    name: str, folder: Path, wanted: int, needed: int, fix: str, *, writable: bool = True
+) -> Check:
+    place = _existing_parent(folder)
+    try:
+        free = shutil.disk_usage(place).free
+        if writable:
+            _write_into(place)
+    except OSError as error:
+        detail = f"{place} cannot be written: {error.strerror}"
+        return Check(name=name, status=Level.FAIL, detail=detail, fix=fix)
+    status = Level.FAIL if free < needed else Level.WARN if free < wanted else Level.OK
+    lacks = f"not enough space, {_gib(needed)} needed: " if status is Level.FAIL else ""
+    return Check(
+        name=name,
+        status=status,
+        detail=f"{lacks}{_gib(free)} free in {folder}",
+        fix="" if status is Level.OK else fix,
+    )
+
+
+def _existing_parent(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _write_into(folder: Path) -> None:
+    """Write a file without a name; permissions alone do not tell of a full or read-only disk."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"x")
+
+
+def home(environ: Mapping[str, str]) -> Check:
+    """May we write into the user's home? Engines without root keep everything there."""
+    place = Path(environ.get("HOME") or "/nonexistent")
+    try:
+        _write_into(place)
+    except OSError as error:
+        return Check(
+            name="home",
+            status=Level.WARN,
+            detail=f"{place} cannot be written: {error.strerror}",
+            fix="set ORCHESTRATOR_CACHE_DIR, and HOME or XDG_DATA_HOME for an engine without root, "
+            "to directories that can be written",
+        )
+    return Check(name="home", status=Level.OK, detail=str(place))
+
+
+def memory(
+    jobs: int, meminfo: Path = Path("/proc/meminfo"), groups: Iterable[Path] = _CGROUP_MEMORY
+) -> Check:
+    """Is there memory for as many compilers?
+
+    Args:
+        jobs: targets at once.
+        meminfo: proc(5).
+        groups: files that may hold a limit, in bytes.
+    """
+    try:
+        sizes = dict(_meminfo(meminfo.read_text(encoding="ascii").splitlines()))
+        total, available = sizes["MemTotal"], sizes["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        return Check(name="memory", status=Level.WARN, detail="unknown", fix="keep -j low")
+    limit = min((total, *_limits(groups)))
+    each = min(available, limit) / jobs
+    enough = each >= WANTED_MEMORY
+    less = f", at most {_gib(limit)} for us" if limit < total else ""
+    count = f", {_gib(int(each))} for each of {jobs} jobs" if jobs > 1 else ""
+    return Check(
+        name="memory",
+        status=Level.OK if enough else Level.WARN,
+        detail=f"{_gib(available)} of {_gib(total)} available{less}{count}",
+        fix="" if enough else "build fewer targets at once (-j) and set MAX_JOBS low",
+    )
+
+
+def _limits(groups: Iterable[Path]) -> Iterator[int]:
+    for file in groups:
+        try:
+            yield int(file.read_text(encoding="ascii"))
+        except (OSError, ValueError):  # "max"
+            continue
+
+
+def _meminfo(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for line in lines:
+        name, _, rest = line.partition(":")
+        yield name, int(rest.split()[0]) * 1024
+
+
+def cpus() -> Check:
+    """How many processors may we use?"""
+    return Check(
+        name="CPUs", status=Level.OK, detail=f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"
+    )
+
+
+def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
+    """Is the time plausible? With a wrong one no certificate is valid and make builds nothing.
+
+    Args:
+        now: seconds since 1970; None for the time it is.
+        witness: a file that was written in the past.
+    """
+    seconds = time.time() if now is None else now
+    shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    day = 24 * 3600
+    if seconds + day < witness.stat().st_mtime:
+        detail = f"{shown} is before this program was installed"
+        return Check(name="clock", status=Level.WARN, detail=detail, fix="set the clock (NTP)")
+    return Check(name="clock", status=Level.OK, detail=shown)
+
+
+def compilers(env: Mapping[str, str]) -> Iterator[Check]:
+    """Containers bring their own; only builds on the host need these."""
+    for name, programs in (("C compiler", ("cc", "gcc")), ("C++ compiler", ("c++", "g++"))):
+        answers = (capture([program, "--version"], env=env) for program in programs)
+        found = next((answer for answer in answers if answer.ok), None)
+        if found is None:
+            yield Check(
+                name=name,
+                status=Level.WARN,
+                detail=f"neither {' nor '.join(programs)} works",
+                fix="`apt-get install g++`, or build in containers",
+            )
+        else:
+            first = found.stdout.strip().partition("\n")[0]
+            yield Check(name=name, status=Level.OK, detail=first)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size >> 20} MiB"

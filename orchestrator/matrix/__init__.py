@@ -1,1 +1,0 @@
-"""`Settings` to cells: expansion, exclusion, selection. Pure: no files, no environment."""

@@ -1,0 +1,494 @@
+"""Cells, targets, plans and build requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from orchestrator.models.platform import Arch, Libc
+
+TargetId = NewType("TargetId", str)
+"""Stable, readable, unique: ``cp312-manylinux_x86_64-cu126-torch2.8``."""
+
+
+Digest = NewType("Digest", str)
+"""Lower-case hexadecimal SHA-256."""
+
+
+class BackendName(StrEnum):
+    """What turns a request into a wheel."""
+
+    CIBUILDWHEEL = "cibuildwheel"
+    DIRECT = "direct"
+
+
+class EmulationMode(StrEnum):
+    """How much of a build is emulated where a machine does not run its architecture."""
+
+    FULL = "full"
+    ACCELERATED = "accelerated"
+    CROSS = "cross"
+
+
+class CompilerKind(StrEnum):
+    """Which C and C++ compiler builds, where it is not simply the one that is there."""
+
+    GCC = "gcc"
+    ZIG = "zig"
+
+
+class OnMismatch(StrEnum):
+    """What to do with a wheel whose version is not the planned one."""
+
+    FAIL = "fail"
+    REWRITE = "rewrite"
+
+
+class OnRefusal(StrEnum):
+    """What to do with a wheel that auditwheel refuses to repair."""
+
+    FAIL = "fail"
+    KEEP = "keep"
+
+
+class Level(StrEnum):
+    """How much a rule of `verify` counts."""
+
+    ERROR = "error"
+    WARN = "warn"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What `verify` asks of a wheel beyond that it is sound and says what it is.
+
+    Attributes:
+        levels: (rule, level) where it is not the rule's own.
+        size_budget: the most bytes the file may have; None for any.
+        required: globs over members (``*`` matches ``/`` too), each of which must match one.
+        build_paths: texts that no member may contain: the directories of the build.
+    """
+
+    levels: tuple[tuple[str, Level], ...] = ()
+    size_budget: int | None = None
+    required: tuple[str, ...] = ()
+    build_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvVar:
+    """One environment variable of a build.
+
+    Attributes:
+        name: the variable's name.
+        value: its value, with every ``{axis}`` already filled in.
+        origin: what set it, for `explain`: ``env``, ``override[2].env``, ``version.inject``, ...
+        shell: whether ``$NAME`` and ``$(command)`` in the value are evaluated in the build's
+            environment; otherwise the value is literal.
+    """
+
+    name: str
+    value: str
+    origin: str
+    shell: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a source of the version has to be asked outside of the plan.
+
+    Attributes:
+        source: the source as written: ``env:CUDA_VERSION``, ``container-env:CUDA_VERSION``.
+        image: the image it is asked of; empty for everything but container sources.
+        arch: that image's architecture; None with no image.
+    """
+
+    source: str
+    image: str = ""
+    arch: Arch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one source of the version said.
+
+    Attributes:
+        source: the source as written.
+        value: what it said, stripped; empty for nothing.
+        note: why it said nothing (``not set``, ``'<unknown>' is a placeholder``), or where it
+            was asked.
+    """
+
+    source: str
+    value: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        said = repr(self.value) if self.value else self.note or "empty"
+        return f"{self.source}: {said}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPart:
+    """One part of a version, with everything it could have come from.
+
+    Attributes:
+        name: ``base``, ``dev``, ``local``, ... or the user's own name for it.
+        value: its value; empty when no source had one.
+        source: the source that won, or the template it was made from; empty when none had a value.
+        answers: what each source said, in order of rank.
+    """
+
+    name: str
+    value: str
+    source: str
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What happens to the source of a target, step by step. None: what the project itself says.
+
+    Attributes:
+        before_all: shell command run once before everything, in the source directory.
+        before_build: shell command run before the wheel is built.
+        config_settings: PEP 517 config settings, in order.
+        repair: ``none`` (nothing is grafted), ``auditwheel``, or a shell command with
+            ``{wheel}`` and ``{dest_dir}``. None: the project's own command, if it has one.
+        repair_refused: what to do when auditwheel refuses.
+        external: presets (``cuda``) and patterns of libraries that may stay outside the wheel.
+        normalise: whether order, times and modes of the members are made the same everywhere.
+        test_command: shell command run with the wheel installed, away from the source.
+        test_requires: requirements (PEP 508) installed for the test.
+        smoke: whether a wheel that was compiled natively for an emulated machine is imported there.
+        timeout: seconds a target may take; None for no limit.
+        timeouts: (step, seconds it may take) where there is a limit.
+    """
+
+    before_all: str | None = None
+    before_build: str | None = None
+    config_settings: tuple[tuple[str, str], ...] = ()
+    repair: str | None = None
+    repair_refused: OnRefusal = OnRefusal.FAIL
+    external: tuple[str, ...] = ()
+    normalise: bool = False
+    test_command: str | None = None
+    test_requires: tuple[str, ...] = ()
+    smoke: bool = True
+    timeout: int | None = None
+    timeouts: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiling:
+    """What compiles C and C++.
+
+    Attributes:
+        emulation: where the architecture is a foreign one: everything is emulated (``full``), all
+            but the compilers (``accelerated``), or nothing (``cross``).
+        compiler: ``gcc`` has the ABI, the headers and the C++ library of the image; ``zig`` brings
+            its own C++ library, linked statically, and any glibc.
+        baseline: the glibc that zig builds for (``2.17``); empty with gcc, which has the image's.
+        alone: the glibc that zig cross-compiles for where no engine runs the image; empty where it
+            may not.
+        why: why it is this, for `explain`.
+    """
+
+    emulation: EmulationMode = EmulationMode.FULL
+    compiler: CompilerKind = CompilerKind.GCC
+    baseline: str = ""
+    alone: str = field(default="", compare=False)
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a target may use while it is built; None where nothing was said.
+
+    Attributes:
+        cpus: CPUs of its container.
+        memory: memory of its container, in bytes as the engine reads them (``1024b``).
+        cost: how long it takes compared with other targets.
+        memory_per_job: bytes of memory that one compiler takes.
+    """
+
+    cpus: float | None = None
+    memory: str | None = None
+    cost: float | None = None
+    memory_per_job: int | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The container's memory as a number."""
+        return None if self.memory is None else int(self.memory.removesuffix("b"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryStep:
+    """A build that makes no wheel but files for the source of wheels.
+
+    Attributes:
+        name: the library's name in matrix.toml.
+        command: shell command, run in the source.
+        outputs: globs, relative to the source, of the files it makes.
+    """
+
+    name: str
+    command: str
+    outputs: tuple[str, ...]
+
+
+Cell = tuple[tuple[str, str], ...]
+"""(axis, value) of every axis that a cell of the matrix has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One fully resolved cell of the matrix, or several that build the same.
+
+    Attributes:
+        id: the target's ID.
+        python: PEP 425 python tag and ABI shorthand as cibuildwheel spells it: ``cp312``,
+            ``cp314t``, ``pp311``; the one that builds. Empty for a library.
+        abi3: the lowest Python that a wheel for the stable ABI serves (``cp39``); else empty.
+        libc: manylinux or musllinux.
+        baseline: the libc version that the wheel may need at most (``2.28``); empty: any.
+        arch: CPU architecture.
+        variant: (axis, value) of every user-named axis that all covered cells share, in the
+            order of target IDs.
+        version: the PEP 440 version the wheel must carry, canonical.
+        build_tag: the PEP 427 build tag, empty for none.
+        on_mismatch: what to do when the built wheel carries another version.
+        image: the container image: a reference as the engine understands it, or an alias such as
+            ``manylinux_2_28``, which the locked toolchain pins by digest.
+        env: the build's environment, last entry wins; names are unique.
+        steps: the commands.
+        resources: what it may use.
+        cost: how long it takes compared with other targets, emulation included.
+        runner: the labels of the CI runner; it must have all of them.
+        emulated: whether that runner needs QEMU for this architecture.
+        derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
+        covers: the cells it stands for.
+        aliases: the IDs these cells would have by themselves.
+        test_pythons: other Pythons that an abi3 wheel is tested on.
+        needs: libraries whose outputs go into its source.
+        library: what a library runs; None for a wheel.
+        origins: setting (``build.repair``) -> dotted path of what set it.
+        release: whether it is for a public index, without local part and build tag.
+        pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
+        parts: the parts of the version, with where each one came from.
+        demands: what the finished wheel must satisfy.
+        publish: where the wheel is meant to go.
+        compiling: what compiles it.
+    """
+
+    id: TargetId
+    python: str
+    libc: Libc
+    arch: Arch
+    variant: Cell
+    version: str
+    build_tag: str
+    on_mismatch: OnMismatch
+    image: str
+    env: tuple[EnvVar, ...]
+    steps: Steps
+    runner: tuple[str, ...]
+    emulated: bool
+    abi3: str = ""
+    baseline: str = ""
+    resources: Resources = Resources()
+    cost: float = 1.0
+    derived: Cell = ()
+    covers: tuple[Cell, ...] = ()
+    aliases: tuple[TargetId, ...] = ()
+    test_pythons: tuple[str, ...] = ()
+    needs: tuple[TargetId, ...] = ()
+    library: LibraryStep | None = None
+    origins: tuple[tuple[str, str], ...] = ()
+    release: bool = False
+    pins: tuple[str, ...] = ()
+    parts: tuple[VersionPart, ...] = ()
+    demands: Demands = Demands()
+    publish: tuple[str, ...] = ()
+    compiling: Compiling = Compiling()
+
+    @property
+    def build_identifier(self) -> str:
+        """The build identifier of cibuildwheel: ``cp312-manylinux_x86_64``; empty for a library."""
+        return f"{self.python}-{self.platform}" if self.python else ""
+
+    @property
+    def platform(self) -> str:
+        """``manylinux_x86_64``: libc and architecture without a libc version."""
+        return f"{self.libc}_{self.arch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """A cell of the matrix that is not built, and why.
+
+    Attributes:
+        cell: (axis, value) of every axis that it has.
+        rule: dotted path of the rule (``exclude[0]``).
+        reason: the rule's reason, or the rule itself in words.
+    """
+
+    cell: Cell
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undetermined:
+    """Cells whose version only their image or setuptools-scm knows, and nobody has asked yet.
+
+    Attributes:
+        id: the ID that the target will have.
+        python: its python tag.
+        arch: its architecture.
+        part: the part of the version that is not known.
+        questions: what has to be asked.
+        derived: properties that follow from its values.
+        covers: the cells it stands for.
+        needs: libraries whose outputs go into its source.
+        abi3: as for a target.
+        aliases: the IDs these cells would have by themselves.
+        cost: how long it takes compared with other targets.
+    """
+
+    id: TargetId
+    python: str
+    arch: Arch
+    part: str
+    questions: tuple[Question, ...]
+    derived: Cell = ()
+    covers: tuple[Cell, ...] = ()
+    needs: tuple[TargetId, ...] = ()
+    abi3: str = ""
+    aliases: tuple[TargetId, ...] = ()
+    cost: float = 1.0
+
+    @property
+    def reason(self) -> str:
+        """What is not known, and who knows it, in one line."""
+        sources = ", ".join(each.source for each in self.questions)
+        image = self.questions[0].image
+        who = f"in image {image}" if image else "to setuptools-scm"
+        return f"the version's part {self.part!r} is known only {who} ({sources})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The ordered targets plus what was excluded and why.
+
+    Attributes:
+        targets: libraries first, then wheels, in the order of the matrix.
+        exclusions: cells that are not built.
+        undetermined: cells that become targets once somebody has been asked for their version.
+        channel: the channel it was made for, empty for none.
+    """
+
+    targets: tuple[Target, ...]
+    exclusions: tuple[Exclusion, ...]
+    undetermined: tuple[Undetermined, ...] = ()
+    channel: str = ""
+
+    @property
+    def everything(self) -> tuple[Target | Undetermined, ...]:
+        """All targets, those with an undetermined version last."""
+        return (*self.targets, *self.undetermined)
+
+    @property
+    def ids(self) -> tuple[TargetId, ...]:
+        """Their IDs."""
+        return tuple(each.id for each in self.everything)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one machine of a CI system builds.
+
+    Attributes:
+        id: its number in the plan, ``01``.
+        name: what people read in a list of jobs.
+        runner: the labels of its runner.
+        emulated: the architectures that need QEMU there.
+        targets: its wheels, and the libraries it builds for them, in plan order.
+        cost: what they cost together, compared with an ordinary target.
+    """
+
+    id: str
+    name: str
+    runner: tuple[str, ...]
+    emulated: tuple[Arch, ...]
+    targets: tuple[TargetId, ...]
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is built, as a value.
+
+    Attributes:
+        name: the project's name, PEP 503 normalised.
+        version: its static version (pyproject.toml or PKG-INFO), or None when dynamic.
+        digest: SHA-256 over the staged tree (paths, modes, contents).
+        epoch: SOURCE_DATE_EPOCH in seconds.
+        own_options: what the project's ``[tool.cibuildwheel]`` sets for Linux, overrides included.
+    """
+
+    name: str
+    version: str | None
+    digest: Digest
+    epoch: int
+    own_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """Everything that can influence the wheel's bytes; its digest is the cache key.
+
+    Attributes:
+        target: the resolved cell.
+        source: what is built.
+        backend: what builds it.
+        toolchain_digest: digest of the locked toolchain.
+        builder_version: version of this program.
+        needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
+        key: SHA-256 of all of the above, presentation fields left out.
+    """
+
+    target: Target
+    source: Source
+    backend: BackendName
+    toolchain_digest: Digest
+    builder_version: str
+    needs: tuple[Digest, ...] = ()
+    in_container: bool = True
+    key: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuilderFacts:
+    """What the locked cibuildwheel can build; data, read from ``plan/cibuildwheel.json``.
+
+    Attributes:
+        version: cibuildwheel's version.
+        identifiers: all Linux build identifiers (``cp312-manylinux_x86_64``).
+        aliases: architecture -> names of the images it pins by digest (``manylinux_2_28``).
+        default_images: ``<libc>_<arch>`` -> the alias it takes when nothing is said.
+    """
+
+    version: str
+    identifiers: frozenset[str]
+    aliases: dict[str, tuple[str, ...]]
+    default_images: dict[str, str]
+
+    @property
+    def pythons(self) -> frozenset[str]:
+        """All python tags it knows."""
+        return frozenset(identifier.split("-", 1)[0] for identifier in self.identifiers)

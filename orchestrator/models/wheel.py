@@ -1,0 +1,128 @@
+"""What a wheel file holds, needs and declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a wheel cannot have a lower tag: one versioned symbol set of one file.
+
+    Attributes:
+        file: member of the wheel.
+        library: the library the symbols come from (``libc.so.6``).
+        symbol_version: the version reference that rules (``GLIBC_2.28``).
+        symbols: the symbols that need it, sorted; may be empty when the file does not say.
+    """
+
+    file: str
+    library: str
+    symbol_version: str
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagStep:
+    """What keeps a wheel from one lower platform tag.
+
+    Attributes:
+        tag: the lower tag (``manylinux_2_17_x86_64``).
+        reasons: what stands in its way and not in that of the tags above it.
+        remedies: what would remove the reasons, each said once.
+    """
+
+    tag: str
+    reasons: tuple[Reason, ...]
+    remedies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfFile:
+    """What matters of one ELF file in a wheel.
+
+    Attributes:
+        file: member of the wheel.
+        arch: the architecture a platform tag names; None when no tag names it.
+        libc: the C library it uses; None when it does not say.
+        soname: its DT_SONAME, or empty.
+        needed: its DT_NEEDED, in order.
+        rpath: its DT_RUNPATH, or else its DT_RPATH, split at colons.
+        python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain
+            ``.so``; None when it is none.
+        isa: x86-64 micro-architecture level it asks for, or empty.
+    """
+
+    file: str
+    arch: Arch | None
+    libc: Libc | None
+    soname: str
+    needed: tuple[str, ...]
+    rpath: tuple[str, ...]
+    python_abi: str | None
+    isa: str
+
+
+class Severity(StrEnum):
+    """How much a finding counts."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing `verify` found.
+
+    Attributes:
+        rule: stable name of the rule (``record-hash``, ``name-version``, ...).
+        message: what, where in the wheel, expected and got.
+        severity: an error keeps the wheel out of ``dist/``.
+    """
+
+    rule: str
+    message: str
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelReport:
+    """The truth about one wheel file.
+
+    Attributes:
+        filename: the file's name.
+        sha256: of the whole file.
+        size: in bytes.
+        version: the version in the file name.
+        declared_tags: the expanded tags of the file name, sorted (PEP 425).
+        observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
+            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
+            that tags name, ``unknown`` when all that may be one cannot be read).
+        aliases: other names of that platform tag (``manylinux2014_x86_64``).
+        reasons: what stands in the way of the next lower tag.
+        steps: the same for each lower tag, with what would remove it; the next lower one first.
+        elf_files: the ELF files in it, in the order of the archive.
+        external_libs: library outside wheel and policy -> members that need it.
+        isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
+        abi3: whether every extension module uses the stable ABI's file suffix.
+        problems: what is wrong with it.
+    """
+
+    filename: str
+    sha256: Digest
+    size: int
+    version: str
+    declared_tags: tuple[str, ...]
+    observed_tag: str
+    aliases: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    steps: tuple[TagStep, ...] = ()
+    elf_files: tuple[ElfFile, ...] = ()
+    external_libs: tuple[tuple[str, tuple[str, ...]], ...]
+    isa: str
+    abi3: bool
+    problems: tuple[Finding, ...]

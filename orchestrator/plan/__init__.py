@@ -1,0 +1,1 @@
+"""Settings -> targets -> a plan of build requests. Pure."""

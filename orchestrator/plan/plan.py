@@ -1,0 +1,479 @@
+"""Cells to targets to build requests: libraries and wheels, equal cells as one, keys. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import condition
+from orchestrator.config.destinations import refusals
+from orchestrator.errors import ConfigError, Problem
+from orchestrator.models.target import (
+    BackendName,
+    BuildRequest,
+    Digest,
+    Exclusion,
+    OnRefusal,
+    Plan,
+    Target,
+    TargetId,
+    Undetermined,
+)
+from orchestrator.plan.axes import circle
+from orchestrator.plan.expand import as_mapping, expand
+from orchestrator.plan.layers import layered, of_library
+from orchestrator.plan.resolve import Resolver, minor
+from orchestrator.plan.torch_table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.config.settings import Library, Settings, TorchTable
+    from orchestrator.models.target import BuilderFacts, Compiling, Source, Steps
+    from orchestrator.plan.expand import Cell, Pairs
+    from orchestrator.plan.layers import Layered
+    from orchestrator.plan.version import Outside, Unanswered
+
+MANY = 10
+"""Problems of one kind that are reported at once."""
+
+
+def make_plan(
+    settings: Settings,
+    *,
+    facts: BuilderFacts,
+    outside: Outside,
+    channel: str = "",
+    table: TorchTable | None = None,
+) -> Plan:
+    """Resolve the whole matrix.
+
+    A cell whose version only its image or setuptools-scm knows becomes no target but an
+    `Undetermined`; once `outside` has the answers to its questions it becomes one.
+
+    Args:
+        settings: the validated file.
+        facts: what the locked cibuildwheel knows, for images.
+        outside: the project's name and version, and what the version's sources said.
+        channel: the channel to plan for, empty for none.
+        table: what torch was published for; None leaves that out.
+
+    Raises:
+        ConfigError: a rule matches nothing, IDs collide, a version cannot be, an image is missing.
+    """
+    file = layered(settings, channel)
+    compat = Table(table, settings.compat) if table is not None and _has_torch(file) else None
+    expansion = expand(file.grid, table=compat)
+    resolver = Resolver(file, outside, facts, compat)
+    libraries = _libraries(file, resolver)
+    made = [libraries.fed(resolver.target(cell), cell) for cell in expansion.cells]
+    libraries.check()
+    every = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
+    undetermined = [each for each in made if isinstance(each, Undetermined)]
+    targets = []
+    for target in every:
+        missing = next(filter(None, map(resolver.unanswered.get, target.aliases)), None)
+        if missing is None:
+            targets.append(target)
+        else:
+            undetermined.append(_undetermined(target, missing))
+    _check_distinct(targets)
+    _check_destinations(targets)
+    _check_ids((*libraries.targets, *every))
+    return Plan(
+        targets=(*libraries.targets, *targets),
+        exclusions=(*expansion.exclusions, *libraries.exclusions),
+        undetermined=tuple(undetermined),
+        channel=channel,
+    )
+
+
+def _undetermined(target: Target, missing: Unanswered) -> Undetermined:
+    """Return what is known of a target whose version was only supposed."""
+    return Undetermined(
+        id=target.id,
+        python=target.python,
+        arch=target.arch,
+        part=missing.part,
+        questions=missing.questions,
+        derived=target.derived,
+        covers=target.covers,
+        needs=target.needs,
+        abi3=target.abi3,
+        aliases=target.aliases,
+        cost=target.cost,
+    )
+
+
+def _has_torch(file: Layered) -> bool:
+    rows = (axis for _, each in file.grid.rows for axis in each.axes)
+    return file.settings.compat.torch and "torch" in {*file.grid.axes, *rows}
+
+
+def _check_distinct(targets: Iterable[Target]) -> None:
+    """Two wheels of one name would overwrite each other; variants must differ in the file name."""
+    seen: dict[tuple[str, ...], Target] = {}
+    problems = []
+    for target in targets:
+        python = f"{target.abi3}-abi3" if target.abi3 else target.python
+        name = (python, target.platform, target.version, target.build_tag)
+        first = seen.setdefault(name, target)
+        if first is not target:
+            other = dict(first.variant)
+            axes = [axis for axis, value in target.variant if other.get(axis) != value] or ["axis"]
+            problems.append(
+                Problem(
+                    what=f"{first.id} and {target.id} would make wheels of one name: both are "
+                    f"{target.version} for {python}-{target.platform}",
+                    where="version.release" if target.release else "version.local",
+                    hint=_DROPPED
+                    if target.release
+                    else f'name the variant, for instance local = "{{{axes[0]}}}"',
+                )
+            )
+    if problems:
+        raise ConfigError(*problems[:MANY])
+
+
+_DROPPED = (
+    "a release for a public index has neither local part nor build tag: set version.release in an "
+    "[[override]] for the one variant that goes there, or exclude the others"
+)
+
+
+def _check_destinations(targets: Iterable[Target]) -> None:
+    """Say now what an upload would say hours later.
+
+    Raises:
+        ConfigError: a destination would refuse a wheel that is meant for it.
+    """
+    found: dict[tuple[str, str], list[Target]] = {}
+    for target in targets:
+        for name in target.publish:
+            for tag, hint in _tags(target):
+                for why in refusals(name, tag=tag, version=target.version):
+                    found.setdefault((why, hint), []).append(target)
+    if found:
+        raise ConfigError(
+            *(
+                Problem(
+                    what=f"{why}: {group[0].id}"
+                    + (f" and {len(group) - 1} more" if len(group) > 1 else ""),
+                    where=dict(group[0].origins).get("publish.to", "publish.to"),
+                    hint=hint,
+                )
+                for (why, hint), group in tuple(found.items())[:MANY]
+            )
+        )
+
+
+def _tags(target: Target) -> Iterator[tuple[str, str]]:
+    """Return the platform tags that a target's wheel may have, each with what would prevent it."""
+    elsewhere = "an [[override]] for these targets with publish = { to = [] }, or another place"
+    if "+" in target.version:
+        elsewhere += ", or version.release = true there"
+    baseline = target.baseline or "2.17"
+    yield f"{target.libc}_{baseline.replace('.', '_')}_{target.arch}", elsewhere
+    if target.steps.repair_refused is OnRefusal.KEEP:
+        yield f"linux_{target.arch}", 'build.repair-refused = "fail" for these targets'
+
+
+def _check_ids(targets: Iterable[Target]) -> None:
+    """Expansion sees to this for one matrix; a library may be called like another, or a Python."""
+    seen: dict[TargetId, Target] = {}
+    for target in targets:
+        first = seen.setdefault(target.id, target)
+        if first is not target:
+            library = first.library or target.library
+            raise ConfigError.of(
+                f"two targets have the ID {target.id!r}",
+                where=f"library.{library.name}" if library else "axes",
+                hint="give the library another name",
+            )
+
+
+def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
+    target: Target,
+    *,
+    source: Source,
+    backend: BackendName,
+    toolchain: Digest,
+    builder: str,
+    needs: Sequence[Digest] = (),
+    in_container: bool = True,
+) -> BuildRequest:
+    """Freeze everything that can influence the wheel's bytes, with its digest.
+
+    Presentation (ID, variant, runner, where a variable came from) does not enter the key: two
+    targets that would be built by identical requests have identical keys.
+
+    Args:
+        target: the resolved cell.
+        source: what is built.
+        backend: what builds it.
+        toolchain: digest of the locked toolchain.
+        builder: version of this program.
+        needs: the keys of the requests whose outputs go into the source.
+        in_container: whether it is built in a container of the target's image.
+    """
+    request = BuildRequest(
+        target=target,
+        source=source,
+        backend=backend,
+        toolchain_digest=toolchain,
+        builder_version=builder,
+        needs=tuple(needs),
+        in_container=in_container,
+        key=Digest(""),
+    )
+    return replace(request, key=digest(request_content(request)))
+
+
+def on_host(request: BuildRequest) -> BuildRequest:
+    """Return a request as the direct backend would carry it out on the host."""
+    there = replace(request, backend=BackendName.DIRECT, in_container=False)
+    return replace(there, key=digest(request_content(there)))
+
+
+def request_content(request: BuildRequest) -> dict[str, Any]:
+    """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
+    target, source = request.target, request.source
+    in_image = request.in_container or target.library
+    return {
+        "identifier": target.build_identifier or target.platform,
+        "baseline": target.baseline,
+        "abi3": target.abi3,
+        "library": None if target.library is None else asdict(target.library),
+        "needs": list(request.needs),
+        "version": target.version,
+        "build_tag": target.build_tag,
+        "on_mismatch": target.on_mismatch,
+        "pins": target.pins,
+        "image": target.image if in_image else "",
+        "env": [(each.name, each.value, each.shell) for each in target.env],
+        "steps": _what_is_run(target.steps),
+        "compiling": _what_compiles(target.compiling),
+        "source": [source.name, source.digest, source.epoch],
+        "backend": request.backend,
+        "toolchain": request.toolchain_digest,
+        "builder": request.builder_version,
+    }
+
+
+def _what_is_run(steps: Steps) -> dict[str, Any]:
+    """Return the commands, without the limits of their time."""
+    names = (each.name for each in fields(steps) if "timeout" not in each.name)
+    return {name: getattr(steps, name) for name in names}
+
+
+def _what_compiles(compiling: Compiling) -> tuple[str, str, str]:
+    return compiling.emulation, compiling.compiler, compiling.baseline
+
+
+def digest(content: Any) -> Digest:
+    """SHA-256 of the canonical JSON of ``content``."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return Digest(hashlib.sha256(text.encode()).hexdigest())
+
+
+def planned_backend(target: Target, facts: BuilderFacts) -> BackendName:
+    """The backend a target is planned for: cibuildwheel where it knows the identifier."""
+    known = target.build_identifier in facts.identifiers
+    return BackendName.CIBUILDWHEEL if known else BackendName.DIRECT
+
+
+# Fan-in
+
+
+class _Libraries:
+    """The libraries' targets, and which wheels need which of them."""
+
+    def __init__(self, file: Layered) -> None:
+        self.targets: list[Target] = []
+        self.exclusions: list[Exclusion] = []
+        self._file = file
+        self._conditions = {
+            name: condition.from_when(each.when, where=f"library.{name}.when")
+            for name, each in file.settings.library.items()
+            if each.when is not None
+        }
+        self._needed: set[TargetId] = set()
+
+    def fed(self, target: Target | Undetermined, cell: Cell) -> Target | Undetermined:
+        """Return a cell's target with those whose outputs go into its source."""
+        values = as_mapping(cell) if self.targets else {}
+        needs = tuple(each.id for each in self.targets if self._feeds(each, values))
+        self._needed.update(needs)
+        return replace(target, needs=needs) if needs else target
+
+    def _feeds(self, target: Target, values: Mapping[str, str]) -> bool:
+        name = target.library.name if target.library is not None else ""
+        node = self._conditions.get(name)
+        if node is not None and not condition.holds(node, values):
+            return False
+        return _agree(dict(target.covers[0]), values)
+
+    def check(self) -> None:
+        """Refuse what would be built for nothing; leave it out where a channel is narrower.
+
+        Raises:
+            ConfigError: without a channel, a library's target feeds no wheel.
+        """
+        needed = set(self._needed)
+        for target in reversed(self.targets):  # what is needed comes before what needs it
+            needed.update(target.needs if target.id in needed else ())
+        unused = [each for each in self.targets if each.id not in needed]
+        if self._file.channel:
+            self.targets = [each for each in self.targets if each.id in needed]
+            self.exclusions += map(_for_nothing, unused)
+        elif unused:
+            raise ConfigError(
+                *(
+                    Problem(
+                        what=f"{each.id} feeds no wheel",
+                        where=f"library.{each.library.name}" if each.library else "library",
+                        hint="exclude it, or give the wheels an axis with its values",
+                    )
+                    for each in unused[:MANY]
+                )
+            )
+
+
+def _for_nothing(target: Target) -> Exclusion:
+    rule = f"library.{target.library.name}" if target.library else "library"
+    return Exclusion(cell=target.covers[0], rule=rule, reason="feeds no wheel of this channel")
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two cells have equal values on the axes that both have."""
+    return all(other.get(axis, value) == value for axis, value in one.items())
+
+
+def _libraries(file: Layered, resolver: Resolver) -> _Libraries:
+    """Resolve the libraries in an order in which each comes after those it needs."""
+    libraries = _Libraries(file)
+    made: dict[str, list[Target]] = {}
+    for name in _in_dependency_order(file.settings.library):
+        library = file.settings.library[name]
+        expansion = expand(of_library(name, file), prefix=f"{name}-")
+        made[name] = []
+        for cell in expansion.cells:
+            target = resolver.library(name, library, cell)
+            needs = (
+                each.id
+                for other in sorted(library.needs)
+                for each in made[other]
+                if _agree(dict(each.covers[0]), dict(cell.values))
+            )
+            made[name].append(replace(target, needs=tuple(needs)))
+        libraries.targets += made[name]
+        libraries.exclusions += expansion.exclusions
+    return libraries
+
+
+def _in_dependency_order(libraries: Mapping[str, Library]) -> list[str]:
+    """Raise ConfigError where libraries need each other in a circle."""
+    waiting = {name: set(each.needs) for name, each in libraries.items()}
+    ordered: list[str] = []
+    while waiting:
+        ready = sorted(name for name, needs in waiting.items() if needs <= set(ordered))
+        if not ready:
+            names = [name for (name,) in circle({(name,): waiting[name] for name in waiting})]
+            raise ConfigError.of(
+                f"libraries need each other in a circle: {', '.join(names)}",
+                where=f"library.{names[0]}.needs",
+            )
+        ordered.append(ready[0])
+        del waiting[ready[0]]
+    return ordered
+
+
+# Collapse
+
+
+def _collapsed(found: Iterable[Target], name: Callable[[Pairs], TargetId]) -> tuple[Target, ...]:
+    """Make one target of the cells that would build the same; it names all it covers."""
+    groups: dict[Any, list[Target]] = {}
+    for target in found:
+        groups.setdefault(_identity(target), []).append(target)
+    shared = {key: _shared(group, name) for key, group in groups.items()}
+    # What cells have in common may be the name of other groups too, or of one of their cells: then
+    # the first cell tells them apart, whose ID is nobody else's.
+    taken = Counter(each.id for each in shared.values())
+    owner = {each.id: key for key, group in groups.items() for each in group}
+    return tuple(
+        each
+        if taken[each.id] == 1 and owner.get(each.id, key) == key
+        else replace(each, id=groups[key][0].id)
+        for key, each in shared.items()
+    )
+
+
+def _identity(target: Target) -> Any:
+    """Everything that decides about the wheel's bytes, the source and the host left out."""
+    return (
+        target.abi3 or target.python,
+        bool(target.abi3),
+        target.platform,
+        target.baseline,
+        target.version,
+        target.build_tag,
+        target.on_mismatch,
+        target.pins,
+        target.demands,
+        target.publish,
+        target.image,
+        tuple((each.name, each.value, each.shell) for each in target.env),
+        _without_timeouts(target.steps),
+        _what_compiles(target.compiling),
+        target.needs,
+        # What tells released variants apart has been dropped: they are not the same for that.
+        target.variant if target.release else (),
+    )
+
+
+def _without_timeouts(steps: Steps) -> Steps:
+    timed = steps.timeout is not None or steps.timeouts
+    return replace(steps, timeout=None, timeouts=()) if timed else steps
+
+
+def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Target:
+    """Return the one target of a group: built with the lowest of its cells' Pythons."""
+    if len(group) == 1 and not group[0].abi3:
+        return group[0]
+    first = min(group, key=lambda target: minor(target.python))
+    cells = [_built_as(each) for each in group]
+    common = tuple(pair for pair in cells[0] if all(pair in other for other in cells[1:]))
+    covered = dict.fromkeys(each.python for each in group)
+    return replace(
+        first,
+        id=_named(common, name) or group[0].id,
+        variant=common[3:],
+        derived=tuple(
+            pair for pair in first.derived if all(pair in each.derived for each in group)
+        ),
+        cost=max(each.cost for each in group),
+        covers=tuple(cell for each in group for cell in each.covers),
+        aliases=tuple(alias for each in group for alias in each.aliases),
+        test_pythons=tuple(
+            dict.fromkeys(each for each in (*covered, *first.test_pythons) if each != first.python)
+        )
+        if first.abi3
+        else (),
+    )
+
+
+def _built_as(target: Target) -> Pairs:
+    """A cell's values with the Python that its wheel is for."""
+    python = f"abi3-{target.abi3}" if target.abi3 else target.python
+    return (("python", python), *target.covers[0][1:])
+
+
+def _named(common: Pairs, name: Callable[[Pairs], TargetId]) -> TargetId | None:
+    try:
+        return name(common)
+    except ConfigError:  # a label that needs one of the axes that are gone
+        return None

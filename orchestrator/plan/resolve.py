@@ -1,0 +1,550 @@
+"""One cell to one target: every layer laid over the others, every template filled in. Pure.
+
+Order of precedence, for every setting: built-in default < the file's top-level table < the
+channel's table < the file's overrides in their order < the channel's overrides in their order.
+Environment variables and rules of `verify` are merged by name; everything else replaces.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import template
+from orchestrator.config.settings import EnvValue, baseline_of
+from orchestrator.errors import ConfigError
+from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.target import (
+    Answer,
+    Demands,
+    EnvVar,
+    LibraryStep,
+    OnMismatch,
+    OnRefusal,
+    Resources,
+    Steps,
+    Target,
+    Undetermined,
+)
+from orchestrator.plan.compilers import Asked, compiling
+from orchestrator.plan.expand import as_mapping
+from orchestrator.plan.version import Unanswered, compose, injected, merge, pins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from orchestrator.config.settings import (
+        Build,
+        Env,
+        Library,
+        Matrix,
+        Model,
+        Override,
+        Publish,
+        Test,
+        Verify,
+    )
+    from orchestrator.config.settings import Resources as Settled
+    from orchestrator.models.target import BuilderFacts, Compiling, Level, TargetId
+    from orchestrator.plan.expand import Cell
+    from orchestrator.plan.layers import Layered
+    from orchestrator.plan.torch_table import Table
+    from orchestrator.plan.version import Composed, Merged, Outside
+
+_X86 = frozenset({Arch.X86_64, Arch.I686})
+_ARM = frozenset({Arch.AARCH64, Arch.ARMV7L})
+
+_HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(-arm)?")
+"""Labels of GitHub's own Linux runners, which run on two architectures."""
+
+_RUNNER = ("ubuntu-24.04",)
+_ARM_RUNNER = ("ubuntu-24.04-arm",)
+
+_LEGACY = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2010"}
+"""The older names of some baselines (PEP 600)."""
+
+EMULATED_COST = 8.0
+"""How much longer a build takes under QEMU, roughly: msgpack 8 times, contourpy 9, hnswlib 8."""
+
+_NAMED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
+"""A variable that a shell value names."""
+
+
+class Resolver:
+    """Makes targets of cells; what cells with the same overrides share is worked out once."""
+
+    def __init__(
+        self,
+        file: Layered,
+        outside: Outside,
+        facts: BuilderFacts,
+        table: Table | None,
+    ) -> None:
+        self._file = file
+        self._table = table
+        self._outside = outside
+        self._facts = facts
+        self._known: dict[tuple[int, ...], _Merged] = {}
+        self.unanswered: dict[TargetId, Unanswered] = {}
+
+    def target(self, cell: Cell) -> Target | Undetermined:
+        """Resolve one cell, as far as nobody need be asked for its version first.
+
+        Where somebody must be, the target is made with supposed answers and noted in `unanswered`:
+        what they will say does not change which cells are the same, and so not the IDs.
+        """
+        outside, first = self._outside, None
+        while True:
+            try:
+                target = self._resolved(cell, outside)
+            except Unanswered as missing:
+                first = first or missing
+                answers = {q: Answer(source=q.source, value="0") for q in missing.questions}
+                outside = replace(outside, answers={**outside.answers, **answers})
+            except ConfigError:
+                if first is None:
+                    raise
+                return _alone(cell, first)  # a supposed answer is none that could be
+            else:
+                if first is not None:
+                    self.unanswered[cell.id] = first
+                return target
+
+    def _resolved(self, cell: Cell, outside: Outside) -> Target:
+        merged = self._merged(cell.overrides)
+        values = as_mapping(cell)
+        python, abi3 = self._python(values, merged, cell)
+        values = {**values, "python": python}
+        libc, baseline = _libc(values["libc"])
+        arch = Arch(values["arch"])
+        image, image_origin = self.image(values, merged.image)
+        composed = self._composed(cell, merged, values, image, outside)
+        names = composed.names
+        runner = merged.runner[1] if merged.runner else _runner(arch)
+        emulated = not _native(arch, runner)
+        resources = _resources(merged.resources)
+        return Target(
+            id=cell.id,
+            python=python,
+            abi3=abi3,
+            libc=libc,
+            baseline=baseline,
+            arch=arch,
+            variant=cell.values[3:],
+            version=composed.version,
+            build_tag=composed.build_tag,
+            on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
+            image=image,
+            env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
+            steps=_steps(merged, names),
+            compiling=_compiling(merged, cell, libc, baseline),
+            resources=resources,
+            cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
+            runner=runner,
+            emulated=emulated,
+            demands=merged.demands,
+            publish=tuple(merged.publish.to or ()),
+            release=composed.release,
+            pins=pins(merged.version, composed),
+            parts=composed.parts,
+            derived=cell.derived,
+            covers=(cell.values,),
+            aliases=(cell.id,),
+            test_pythons=self._later(values) if cell.values[0][1].startswith("abi3-") else (),
+            origins=(*merged.origins, ("image", image_origin)),
+        )
+
+    def _composed(
+        self,
+        cell: Cell,
+        merged: _Merged,
+        values: Mapping[str, str],
+        image: str,
+        outside: Outside,
+    ) -> Composed:
+        try:
+            return compose(
+                merged.version,
+                axes=values,
+                outside=outside,
+                image=image,
+                arch=Arch(values["arch"]),
+            )
+        except ConfigError as error:
+            raise _of_cell(error, cell) from None
+
+    def library(self, name: str, library: Library, cell: Cell) -> Target:
+        """Resolve one cell of a library."""
+        values = as_mapping(cell)
+        where = f"library.{name}"
+        libc, baseline = _libc(values["libc"])
+        arch = Arch(values["arch"])
+        own = (f"{where}.image", library.image) if library.image else None
+        image, image_origin = self.image(values, own)
+        runner = _runner(arch)
+        emulated = not _native(arch, runner)
+        command = template.render(library.command, values, where=f"{where}.command")
+        return Target(
+            id=cell.id,
+            python="",
+            libc=libc,
+            baseline=baseline,
+            arch=arch,
+            variant=cell.values[2:],
+            version="",
+            build_tag="",
+            on_mismatch=OnMismatch.FAIL,
+            image=image,
+            env=_env([(where, f"{where}.env", library.env)], values, ()),
+            steps=Steps(timeout=library.timeout),
+            resources=_resources(library.resources),
+            cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
+            runner=runner,
+            emulated=emulated,
+            derived=cell.derived,
+            covers=(cell.values,),
+            aliases=(cell.id,),
+            origins=(("image", image_origin),),
+            library=LibraryStep(name=name, command=command, outputs=library.outputs),
+        )
+
+    def image(self, values: Mapping[str, str], own: tuple[str, str] | None) -> tuple[str, str]:
+        """Return the image for a platform, and what named it.
+
+        Raises:
+            ConfigError: there is none, or it is a word that is no alias.
+        """
+        libc, arch = values["libc"], values["arch"]
+        plain = _libc(libc)[0]
+        found = own or self._named_image(libc, plain, arch)
+        if found is None:
+            raise ConfigError.of(
+                f"no image for {libc}_{arch}: cibuildwheel has none of its own",
+                where=f"images.{libc}_{arch}",
+                hint="name one that holds /opt/python/<tag>/bin/python",
+            )
+        where, text = found
+        image = template.render(text, values, where=where)
+        known = self._facts.aliases.get(arch, ())
+        aliases = [each for each in known if each.startswith(plain)]
+        # A reference has a registry, a path or a tag; a bare word can only be an alias.
+        if not any(mark in image for mark in "/:@") and image not in aliases:
+            raise ConfigError.of(
+                f"{image!r} is neither an image reference nor an alias for {libc}_{arch}",
+                where=where,
+                hint=f"aliases: {', '.join(aliases) or 'none'}",
+            )
+        return image, where
+
+    def _named_image(self, libc: str, plain: str, arch: str) -> tuple[str, str] | None:
+        """``[images]`` by exact platform, then by libc; else what cibuildwheel pins."""
+        for platform in dict.fromkeys((f"{libc}_{arch}", f"{plain}_{arch}")):
+            for prefix, part in reversed(self._file.layers):
+                if platform in part.images:
+                    return f"{prefix}images.{platform}", part.images[platform]
+        if libc != plain:
+            pinned = self._facts.aliases.get(arch, ())
+            names = (each for each in (libc, _LEGACY.get(libc)) if each in pinned)
+            return next(((f"axes.libc {libc}", each) for each in names if each), None)
+        default = self._facts.default_images.get(f"{plain}_{arch}")
+        return ("the locked cibuildwheel", default) if default else None
+
+    def _python(self, values: Mapping[str, str], merged: _Merged, cell: Cell) -> tuple[str, str]:
+        """Return the Python that builds a cell, and the lowest that its stable ABI is for.
+
+        Raises:
+            ConfigError: the wheel would not serve the cell's own Python.
+        """
+        value, floor = values["python"], merged.build.abi3
+        where = dict(merged.origins).get("build.abi3-python", "build.abi3-python")
+        own = merged.build.abi3_python
+        if value.startswith("abi3-"):
+            floor = value.removeprefix("abi3-")
+            built_with = own or self._lowest(values, floor)
+        elif floor is None:
+            return value, ""
+        else:
+            built_with = own or value
+        for each, path in ((value.removeprefix("abi3-"), "build.abi3"), (built_with, where)):
+            if minor(each) < minor(floor):
+                raise ConfigError.of(
+                    f"a {floor}-abi3 wheel has nothing to do with {each} ({cell.id})",
+                    where=dict(merged.origins).get(path, path),
+                    hint="the stable ABI is for that CPython and later ones, not for free-threaded "
+                    "ones or PyPy: exclude them here",
+                )
+        return built_with, floor
+
+    def _lowest(self, values: Mapping[str, str], floor: str) -> str:
+        """The lowest Python from ``floor`` on that can build: the builder and torch have it."""
+        fit = (each for each in self._fit(values) if minor(each) >= minor(floor))
+        return next(fit, floor)
+
+    def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The Pythons later than the one that builds."""
+        first = minor(values["python"])
+        return tuple(each for each in self._fit(values) if minor(each) > first)
+
+    def _fit(self, values: Mapping[str, str]) -> list[str]:
+        """The CPythons that the builder has for a platform, and torch as well; lowest first."""
+        torch = self._table.pythons(values) if self._table is not None else None
+        platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
+        known = self._facts.identifiers
+        built = (each for each in self._facts.pythons if f"{each}-{platform}" in known)
+        fit = (each for each in built if torch is None or each in torch)
+        return sorted((each for each in fit if minor(each) > 0), key=minor)
+
+    def _merged(self, overrides: tuple[int, ...]) -> _Merged:
+        found = self._known.get(overrides)
+        if found is None:
+            rules = [self._file.grid.override[index] for index in overrides]
+            found = self._known[overrides] = _merge(self._file, rules)
+        return found
+
+
+def _alone(cell: Cell, missing: Unanswered) -> Undetermined:
+    values = dict(cell.values)
+    return Undetermined(
+        id=cell.id,
+        python=values["python"].removeprefix("abi3-"),
+        arch=Arch(values["arch"]),
+        part=missing.part,
+        questions=missing.questions,
+        derived=cell.derived,
+        covers=(cell.values,),
+        aliases=(cell.id,),
+    )
+
+
+def minor(python: str) -> int:
+    """``cp312`` -> 12; -1 for what no stable ABI is for: PyPy and free-threaded builds."""
+    found = re.fullmatch(r"cp3(\d+)", python)
+    return int(found[1]) if found else -1
+
+
+def _runner(arch: Arch) -> tuple[str, ...]:
+    """Return the hosted runner for an architecture; the faster one where both emulate it."""
+    return _ARM_RUNNER if arch in _ARM else _RUNNER
+
+
+def _native(arch: Arch, runner: Sequence[str]) -> bool:
+    """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
+    for label in runner:
+        if hosted := _HOSTED.fullmatch(label):
+            return arch in (_ARM if hosted[1] else _X86)
+    return True
+
+
+def _libc(value: str) -> tuple[Libc, str]:
+    """``manylinux_2_28`` -> manylinux and its baseline ``2.28``; empty when it names none."""
+    return baseline_of(value) or (Libc(value), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Merged:
+    """All layers over each other, for the cells with the same overrides.
+
+    Attributes:
+        build: how to build.
+        test: how to test.
+        version: the ``[version]`` tables.
+        resources: what a target may use.
+        publish: where the wheel is meant to go.
+        demands: what the wheel must satisfy.
+        env: (path of the version table beside it, origin, variables) in order.
+        image: (origin, template) of an override's image.
+        runner: (origin, labels) of an override's runner.
+        origins: setting -> dotted path of what set it.
+    """
+
+    build: Build
+    test: Test
+    version: Merged
+    resources: Any
+    publish: Publish
+    demands: Demands
+    env: list[tuple[str, str, Env]]
+    image: tuple[str, str] | None
+    runner: tuple[str, tuple[str, ...]] | None
+    origins: tuple[tuple[str, str], ...]
+
+
+_SECTIONS = ("build", "test", "resources", "verify", "publish")
+
+
+def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
+    layers: list[tuple[str, Matrix | Override]] = [
+        *file.layers,
+        *((f"{path}.", rule) for path, rule in rules),
+    ]
+    origins: dict[str, str] = {}
+    sections: dict[str, Any] = {}
+    for name in _SECTIONS:
+        parts = [(f"{prefix}{name}", getattr(part, name)) for prefix, part in layers]
+        sections[name] = _over(parts, name, origins)
+    version = merge(tuple((f"{prefix}version", part.version) for prefix, part in layers))
+    env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
+    image = [(f"{path}.image", rule.image) for path, rule in rules if rule.image is not None]
+    runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
+    if runner:
+        origins["runner"] = runner[-1][0]
+    origins |= {f"version.{key}": path for key, path in version.where.items()}
+    levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
+    return _Merged(
+        demands=_demands(sections.pop("verify"), levels),
+        **sections,
+        version=version,
+        env=env,
+        image=image[-1] if image else None,
+        runner=runner[-1] if runner else None,
+        origins=tuple(sorted(origins.items())),
+    )
+
+
+def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]) -> Model:
+    """Lay tables over each other: what a later one sets wins. Say in ``origins`` which it was."""
+    merged = parts[0][1]
+    for path, part in parts:
+        changes = {field: getattr(part, field) for field in sorted(part.model_fields_set)}
+        merged = merged.model_copy(update=changes)
+        for field in changes:
+            key = type(part).model_fields[field].alias or field
+            origins[f"{name}.{key}"] = f"{path}.{key}"
+    return merged
+
+
+def _demands(verify: Verify, levels: Mapping[str, Level]) -> Demands:
+    return Demands(
+        levels=tuple(sorted(levels.items())),
+        size_budget=verify.size_budget,
+        required=tuple(verify.required or ()),
+        build_paths=tuple(verify.build_paths or ()),
+    )
+
+
+def _resources(own: Settled) -> Resources:
+    return Resources(
+        cpus=own.cpus,
+        memory=None if own.memory is None else f"{in_bytes(own.memory)}b",
+        cost=own.cost,
+        memory_per_job=None if own.memory_per_job is None else in_bytes(own.memory_per_job),
+    )
+
+
+def in_bytes(memory: str) -> int:
+    """``16 GiB`` in bytes; units are powers of 1024, as docker and podman take them."""
+    number, unit = re.fullmatch(r"([0-9.]+) ?([kKMGT]?)i?B?", memory).groups()  # type: ignore[union-attr]
+    scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[unit.lower()]
+    return int(float(number) * scale)
+
+
+def _env(
+    layers: Sequence[tuple[str, str, Env]],
+    names: Mapping[str, str],
+    versions: Iterable[tuple[str, dict[str, str]]],
+) -> tuple[EnvVar, ...]:
+    """Lay ``[env]`` and the overrides' over what tells the build its version.
+
+    An empty value is left out, so that it cannot erase one that the image has; one that is
+    written empty in the file is meant. Only what counts in the end is rendered: an override may
+    replace what names an axis that this cell does not have.
+    """
+    own = {beside: (origin, env) for beside, origin, env in layers}
+    last: dict[str, tuple[str, EnvValue | str, bool]] = {}
+    for origin, found in versions:
+        last |= {name: (origin, value, False) for name, value in found.items()}
+        where, env = own.pop(origin, ("", {}))
+        last |= {name: (where, value, True) for name, value in env.items()}
+    for where, env in own.values():
+        last |= {name: (where, value, True) for name, value in env.items()}
+    made = {name: _variable(name, *each, names) for name, each in last.items()}
+    return _in_order({name: each for name, each in made.items() if each is not None})
+
+
+def _variable(
+    name: str,
+    origin: str,
+    written: EnvValue | str,
+    is_template: bool,  # noqa: FBT001 - what tells the build its version is rendered already
+    names: Mapping[str, str],
+) -> EnvVar | None:
+    text = written.shell if isinstance(written, EnvValue) else written
+    value = template.render(text, names, where=f"{origin}.{name}") if is_template else text
+    if not value and (text or not is_template):
+        return None
+    return EnvVar(name=name, value=value, origin=origin, shell=isinstance(written, EnvValue))
+
+
+def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
+    """Order variables so that each shell value comes after those it names; else by name.
+
+    The order of keys in the file must not matter, and the build evaluates one after the other.
+
+    Raises:
+        ConfigError: values name each other in a circle.
+    """
+    names = {
+        each.name: {match[1] for match in _NAMED.finditer(each.value)} & found.keys() - {each.name}
+        if each.shell
+        else set()
+        for each in found.values()
+    }
+    ordered: list[EnvVar] = []
+    while names:
+        ready = sorted(name for name, needs in names.items() if not needs & names.keys())
+        if not ready:
+            circle = min(names)
+            raise ConfigError.of(
+                f"shell values name each other in a circle: {', '.join(sorted(names))}",
+                where=f"{found[circle].origin}.{circle}",
+            )
+        ordered.append(found[ready[0]])
+        del names[ready[0]]
+    return tuple(ordered)
+
+
+def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compiling:
+    own, origins = merged.build, dict(merged.origins)
+    try:
+        return compiling(
+            Asked(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
+            libc=libc,
+            baseline=baseline,
+            axes=dict(cell.values),
+            prepared=own.before_all is not None,
+            where=lambda key: origins.get(f"build.{key}", f"build.{key}"),
+        )
+    except ConfigError as error:
+        raise _of_cell(error, cell) from None
+
+
+def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
+    """One cell of many: without its name nobody knows which value is to blame."""
+    return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
+
+
+def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
+    build, test = merged.build, merged.test
+    origins = dict(merged.origins)
+
+    def text(value: str | None, key: str) -> str | None:
+        return None if value is None else template.render(value, names, where=origins.get(key, key))
+
+    config = sorted((build.config_settings or {}).items())
+    return Steps(
+        before_all=text(build.before_all, "build.before-all"),
+        before_build=text(build.before_build, "build.before-build"),
+        config_settings=tuple(
+            (key, str(text(value, "build.config-settings"))) for key, value in config
+        ),
+        repair=text(build.repair, "build.repair"),
+        repair_refused=build.repair_refused or OnRefusal.FAIL,
+        external=tuple(build.external or ()),
+        normalise=build.normalise or False,
+        test_command=text(test.command, "test.command"),
+        test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
+        smoke=test.smoke is not False,
+        timeout=build.timeout,
+        timeouts=tuple(sorted((build.timeouts or {}).items())),
+    )

@@ -1,0 +1,170 @@
+"""Which targets the user means (``--select``), and this machine's part of them (``--shard``)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.config import condition
+from orchestrator.config.spelling import closest
+from orchestrator.errors import ConfigError, NothingSelectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.models.target import Exclusion, Target, TargetId, Undetermined
+
+T = TypeVar("T", "Target", "Target | Undetermined")
+
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+
+
+def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
+    """Return the targets that at least one expression means, and the libraries they need.
+
+    Args:
+        targets: the plan's targets.
+        expressions: globs over IDs or axis expressions (see `orchestrator.config.condition`); a
+            target that covers several cells is meant when one of them is. None at all: all.
+
+    Returns:
+        In plan order.
+
+    Raises:
+        ConfigError: an expression cannot be read, or names an axis that no target has.
+        NothingSelectedError: nothing matches.
+    """
+    if not expressions:
+        return tuple(targets)
+    nodes = [condition.parse(each, where="--select") for each in expressions]
+    axes = {axis for each in targets for axis in _axes(each)}
+    for node in nodes:
+        for axis in sorted(condition.axes_of(node) - axes):
+            raise ConfigError.of(
+                f"no target has an axis {axis!r}",
+                where="--select",
+                hint=f"{closest(axis, axes)}; for IDs, a glob: {axis}-*",
+            )
+    chosen = {each.id for each in targets if any(_means(node, each) for node in nodes)}
+    if not chosen:
+        ids = [each.id for each in targets]
+        raise NothingSelectedError.of(
+            f"no target matches {' or '.join(map(repr, expressions))}",
+            where="--select",
+            hint=_meant(nodes, targets)
+            or (closest(expressions[0], ids) if ids else "the plan is empty"),
+        )
+    return with_needs(chosen, targets)
+
+
+def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
+    """Say which value was meant, where a comparison holds for none that its axis has."""
+    for test in (each for node in nodes for each in condition.atoms(node)):
+        if not isinstance(test, condition.Test):
+            continue
+        cells = ({**dict(cell), **dict(each.derived)} for each in targets for cell in each.covers)
+        values = list(dict.fromkeys(cell[test.axis] for cell in cells if test.axis in cell))
+        if not condition.values_matching(test.patterns, values, where="--select"):
+            return f"{test.axis}: {closest(test.patterns[0], values)}"
+    return ""
+
+
+def select_exclusions(
+    exclusions: Sequence[Exclusion], expressions: Sequence[str]
+) -> tuple[Exclusion, ...]:
+    """Return the excluded cells that the same expressions mean; globs over IDs mean none.
+
+    Args:
+        exclusions: the plan's.
+        expressions: as for `select`; none at all: all.
+    """
+    if not expressions:
+        return tuple(exclusions)
+    nodes = [condition.parse(each, where="--select") for each in expressions]
+    return tuple(
+        each for each in exclusions if any(condition.holds(node, dict(each.cell)) for node in nodes)
+    )
+
+
+def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:
+    """Return the chosen targets and everything they need, in plan order."""
+    needs = {each.id: each.needs for each in targets}
+    found: set[TargetId] = set()
+    waiting = list(chosen)
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += needs[each]
+    return tuple(each for each in targets if each.id in found)
+
+
+def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
+    """Return one of several parts of about equal cost that together are all targets.
+
+    Targets that share a library stay together, so that no library is built twice. The largest
+    group goes first, each to the part that has least to do: the same plan gives the same parts on
+    every machine.
+
+    Args:
+        targets: the plan's targets.
+        text: ``2/5`` for the second of five parts.
+
+    Raises:
+        ConfigError: the text is no such thing.
+        NothingSelectedError: there are fewer groups than parts, and this part gets none.
+    """
+    found = _SHARD.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ConfigError.of(
+            f"{text!r} is no shard", where="--shard", hint="for instance 2/5: the second of five"
+        )
+    number, count = int(found[1]), int(found[2])
+    loads = [0.0] * count
+    parts: list[set[TargetId]] = [set() for _ in range(count)]
+    groups = [(sum(each.cost for each in group), group) for group in _together(targets)]
+    for cost, group in sorted(groups, key=lambda each: (-each[0], each[1][0].id)):
+        least = loads.index(min(loads))
+        loads[least] += cost
+        parts[least].update(each.id for each in group)
+    chosen = tuple(each for each in targets if each.id in parts[number - 1])
+    if not chosen:
+        raise NothingSelectedError.of(
+            f"shard {text} has nothing to do: there are {len(groups)} groups of targets",
+            where="--shard",
+            hint="use fewer shards",
+        )
+    return chosen
+
+
+def _together(targets: Sequence[T]) -> list[list[T]]:
+    """Group targets that need, directly or not, the same library."""
+    leader = {each.id: each.id for each in targets}
+
+    def find(target_id: TargetId) -> TargetId:
+        while leader[target_id] != target_id:
+            target_id = leader[target_id]
+        return target_id
+
+    for target in targets:
+        for each in target.needs:
+            leader[find(each)] = find(target.id)
+    groups: dict[TargetId, list[T]] = {}
+    for target in targets:
+        groups.setdefault(find(target.id), []).append(target)
+    return list(groups.values())
+
+
+def _axes(target: Target | Undetermined) -> Iterable[str]:
+    cells = (axis for cell in target.covers for axis, _ in cell)
+    return (*cells, *(axis for axis, _ in target.derived))
+
+
+def _means(node: condition.Node, target: Target | Undetermined) -> bool:
+    ids = (target.id, *target.aliases)
+    derived = dict(target.derived)
+    built = {"python": f"abi3-{target.abi3}"} if target.abi3 else {}
+    cells = [{**dict(cell), **derived} for cell in target.covers]
+    return any(condition.holds(node, cell, ids=ids) for cell in cells) or bool(
+        built and condition.holds(node, {**cells[0], **built}, ids=ids)
+    )

@@ -1,0 +1,486 @@
+"""One version, composed once: sources x channel x variant -> PEP 440 version, PEP 427 build tag.
+
+Pure: what the outside said about the declared sources is passed in, as `Outside`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from packaging.version import InvalidVersion, Version
+
+from orchestrator.config import template
+from orchestrator.config.presets import PRESETS
+from orchestrator.config.settings import VersionParts
+from orchestrator.config.sources import Kind, parse, placeholder
+from orchestrator.errors import ConfigError
+from orchestrator.models.target import Answer, Question, VersionPart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.models.platform import Arch
+
+# PEP 427: a build number "must start with a digit"; a dash would end it in a file name.
+_BUILD_TAG = re.compile(r"[0-9][A-Za-z0-9_.]*")
+_LOCAL = re.compile(r"[a-z0-9]+(?:\.[a-z0-9]+)*")
+# What separates the segments of a local part (PEP 440), outside of a template's braces.
+_SEPARATOR = re.compile(r"[._-](?![^{}]*\})")
+_NUMBER = re.compile(r"[0-9]+")
+_PRE = re.compile(r"[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*", re.IGNORECASE)
+
+OWN = ("base", "pre", "post", "dev", "release")
+"""Parts with a meaning of their own; all others are the user's."""
+
+Layers = tuple[tuple[str, VersionParts], ...]
+"""Dotted path and content of every ``[version]`` that speaks about a cell, the strongest last."""
+
+_YES = frozenset({"true", "1", "yes", "on"})
+_NO = frozenset({"false", "0", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """All that planning may know of the outside.
+
+    Attributes:
+        project: the project's name, PEP 503 normalised; empty when only a build would tell.
+        version: the source's static version, None when it has none.
+        answers: what each source said that was asked.
+    """
+
+    project: str = ""
+    version: str | None = None
+    answers: Mapping[Question, Answer] = field(default_factory=dict)
+
+
+class Unanswered(Exception):  # noqa: N818 - not an error: somebody has to be asked first
+    """Only setuptools-scm or an image knows a part that is needed, and nobody has asked yet."""
+
+    def __init__(self, part: str, questions: tuple[Question, ...]) -> None:
+        super().__init__(part, questions)
+        self.part = part
+        self.questions = questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """A composed version and its parts.
+
+    Attributes:
+        version: PEP 440 version, local part included; canonical unless ``keep-zeros`` is set.
+        public: the same without its local part.
+        local: the local part without ``+``; may be empty.
+        build_tag: PEP 427 build tag; may be empty.
+        release: whether it is for a public index.
+        parts: every part with where it came from, for the record.
+        names: what templates may name. Naming a required part that no source knows raises
+            `ConfigError`, one that nobody has been asked for `Unanswered`.
+    """
+
+    version: str
+    public: str
+    local: str
+    build_tag: str
+    release: bool
+    parts: tuple[VersionPart, ...]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """The ``[version]`` tables of a cell, laid over each other.
+
+    Attributes:
+        parts: the outcome.
+        where: field (``local``, ``parts.nv``) -> the dotted path that set it.
+        layers: the tables themselves.
+    """
+
+    parts: VersionParts
+    where: Mapping[str, str]
+    layers: Layers
+
+
+def merge(layers: Layers) -> Merged:
+    """Lay the layers over each other: what a later one sets wins, tables key by key."""
+    values: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for path, parts in layers:
+        for name in parts.model_fields_set:
+            value, key = getattr(parts, name), name.replace("_", "-")
+            if isinstance(value, dict):
+                values[name] = {**values.get(name, {}), **value}
+                where |= {f"{key}.{each}": f"{path}.{key}.{each}" for each in value}
+            else:
+                values[name] = value
+                where[key] = f"{path}.{key}"
+    return Merged(parts=layers[0][1].model_copy(update=values), where=where, layers=layers)
+
+
+def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
+    """Return every ranked list of sources that a ``[version]`` declares."""
+    for name in OWN:
+        if (ranking := getattr(parts, name)) is not None:
+            yield ranking
+    yield from parts.parts.values()
+
+
+def compose(
+    tables: Merged, *, axes: Mapping[str, str], outside: Outside, image: str, arch: Arch
+) -> Composed:
+    """Compose the version of one cell, for every channel and variant alike.
+
+    Args:
+        tables: the ``[version]`` tables that speak about the cell.
+        axes: the cell's axis values.
+        outside: what the sources said.
+        image: the cell's image, which container sources are asked of.
+        arch: its architecture.
+
+    Raises:
+        ConfigError: the outcome could never be a wheel's version or build tag.
+        Unanswered: it needs what only setuptools-scm or the image knows.
+    """
+    return _Composer(tables, axes, outside, (image, arch)).composed()
+
+
+class _Composer:
+    """One cell's way from sources to a version."""
+
+    def __init__(
+        self, tables: Merged, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
+    ) -> None:
+        self._settings, self._where = tables.parts, tables.where
+        self._outside = outside
+        self._place = place
+        self._parts = self._resolve_all()
+        self._names = _Names(axes, self._parts, self._where)
+
+    def composed(self) -> Composed:
+        release = self._release()
+        base, public = self._public()
+        names, text = self._names, str(public)
+        local = "" if release else self._local(base)
+        version = f"{text}+{local}" if local else text
+        names |= {"version": version, "local": local, "public": text, "base": base.public}
+        names |= {"pre": "".join(map(str, public.pre or ()))}
+        names |= {"post": _text(public.post), "dev": _text(public.dev)}
+        names["build_tag"] = "" if release else self._build_tag()
+        return Composed(
+            version=version,
+            public=text,
+            local=local,
+            build_tag=names["build_tag"],
+            release=release,
+            parts=self._record(names),
+            names=names,
+        )
+
+    # parts and their sources
+
+    def _resolve_all(self) -> dict[str, VersionPart | tuple[Question, ...]]:
+        declared: dict[str, tuple[str, ...]] = {"base": (str(Kind.PYPROJECT),)}
+        for name in OWN:
+            if (ranking := getattr(self._settings, name)) is not None:
+                declared[name] = ranking
+        declared |= self._settings.parts
+        return {name: self._resolve(name, ranking) for name, ranking in declared.items()}
+
+    def _resolve(self, name: str, ranking: tuple[str, ...]) -> VersionPart | tuple[Question, ...]:
+        """Go down the ranking: the first source with a value wins, a ``const:`` also without."""
+        answers: list[Answer] = []
+        value, winner = "", ""
+        for index, source in enumerate(ranking):
+            answer = self._ask(source)
+            if answer is None and not winner:
+                asked = self._question(source)
+                rest = (self._question(each) for each in ranking[index:] if _costly(each))
+                return tuple(each for each in rest if each.image == asked.image)
+            answers.append(answer or Answer(source=source, value="", note="not asked"))
+            if not winner and answer and (answer.value or parse(source).kind is Kind.CONST):
+                value, winner = answer.value, source
+        return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
+
+    def _ask(self, source: str) -> Answer | None:
+        """Return what a source said; None when it takes long to ask, and nobody has yet."""
+        found = parse(source)
+        if found.kind is Kind.CONST:
+            return Answer(source=source, value=found.argument)
+        if found.kind is Kind.PYPROJECT:
+            note = "" if self._outside.version else "the project's version is dynamic"
+            return Answer(source=source, value=self._outside.version or "", note=note)
+        answer = self._outside.answers.get(self._question(source))
+        if answer is None:
+            return None if found.kind.costly else Answer(source=source, value="", note="not asked")
+        if placeholder(answer.value):
+            note = f"{answer.value!r} is a placeholder"
+            return Answer(source=source, value="", note=note)
+        return answer
+
+    def _question(self, source: str) -> Question:
+        image, arch = self._place if _contained(source) else ("", None)
+        return Question(source=source, image=image, arch=arch)
+
+    def _value(self, name: str) -> str | None:
+        """Return a declared part's value, None for one that is not declared."""
+        found = self._parts.get(name)
+        return None if found is None else _known(name, found, self._where)
+
+    # the version
+
+    def _release(self) -> bool:
+        found = self._parts.get("release")
+        if found is None:
+            return False
+        if not isinstance(found, VersionPart):
+            raise Unanswered("release", found)
+        if found.value.lower() not in _YES | _NO:
+            raise ConfigError.of(
+                f"{found.value!r} is neither true nor false ({found.source})",
+                where=self._where["release"],
+            )
+        return found.value.lower() in _YES
+
+    def _public(self) -> tuple[Version, Version]:
+        """Return the base, and the public version that the other parts make of it."""
+        where = self._where.get("base", "version.base")
+        base = _version(_known("base", self._parts["base"], self._where), where=where)
+        if base.local and self._names.source_of("base") == Kind.SCM:
+            base = Version(base.public)  # the hash and the date of setuptools-scm
+        text = f"{base.epoch}!" if base.epoch else ""
+        text += ".".join(map(str, base.release))
+        pre = self._value("pre")
+        if pre and not _PRE.fullmatch(pre):
+            raise ConfigError.of(f"{pre!r} is no pre-release part", where=self._where["pre"])
+        text += pre if pre is not None else "".join(map(str, base.pre or ()))
+        for name, own in (("post", base.post), ("dev", base.dev)):
+            declared = self._value(name)
+            number = declared if declared is not None else "" if own is None else str(own)
+            if declared and not _NUMBER.fullmatch(declared):
+                raise ConfigError.of(f"{declared!r} is no number", where=self._where[name])
+            text += f".{name}{number}" if number else ""
+        return base, _version(text, where=where)
+
+    def _local(self, base: Version) -> str:
+        written = self._settings.local
+        where = self._where.get("local", "version.local")
+        if not written:
+            return base.local or ""
+        segments = _SEPARATOR.split(written)
+        local = ".".join(filter(None, map(self._filled, segments))).lower()
+        local = re.sub("[-_]", ".", local)
+        if local and base.local:
+            raise ConfigError.of(
+                f"{str(base)!r} has a local part already, and {where} adds {local!r}",
+                where=self._where.get("base", "version.base"),
+                hint="keep the base public",
+            )
+        if not local and "" not in segments:
+            return base.local or ""
+        if "" in segments or not _LOCAL.fullmatch(local):
+            raise ConfigError.of(
+                f"{local!r} is no local part of a PEP 440 version",
+                where=where,
+                hint="letters and digits, separated by dots",
+            )
+        return local if self._settings.keep_zeros else _canonical(local)
+
+    def _build_tag(self) -> str:
+        tag = self._filled(self._settings.build_tag) if self._settings.build_tag else ""
+        if tag and not _BUILD_TAG.fullmatch(tag):
+            raise ConfigError.of(
+                f"{tag!r} is no build tag",
+                where=self._where["build-tag"],
+                hint="PEP 427: it starts with a digit and has no dash",
+            )
+        return tag
+
+    def _filled(self, text: str) -> str:
+        """Fill in a piece of a template; nothing where something it names is empty or omitted."""
+        for name, values in self._settings.omit.items():
+            if name in template.names_in(text) and self._omitted(name, values):
+                return ""
+        return render_or_nothing(text, self._names)
+
+    def _omitted(self, name: str, values: Sequence[str]) -> bool:
+        try:
+            return self._names[name] in values
+        except KeyError:  # an axis that this cell does not have
+            return False
+
+    def _record(self, names: Mapping[str, str]) -> tuple[VersionPart, ...]:
+        made = {"local": self._settings.local, "build-tag": self._settings.build_tag}
+        return (
+            *(each for each in self._parts.values() if isinstance(each, VersionPart)),
+            *(
+                VersionPart(name=name, value=names[name.replace("-", "_")], source=text)
+                for name, text in made.items()
+                if text
+            ),
+        )
+
+
+class _Names(dict[str, str]):
+    """What templates may name; a part that nobody names may be missing."""
+
+    def __init__(
+        self,
+        axes: Mapping[str, str],
+        parts: Mapping[str, VersionPart | tuple[Question, ...]],
+        where: Mapping[str, str],
+    ) -> None:
+        super().__init__(axes)
+        self._parts = parts
+        self._where = where
+
+    def __missing__(self, name: str) -> str:
+        if name not in self._parts:
+            raise KeyError(name)
+        return _known(name, self._parts[name], self._where)
+
+    def source_of(self, name: str) -> str:
+        """Return the source that won a part."""
+        found = self._parts[name]
+        return found.source if isinstance(found, VersionPart) else ""
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _known(name: str, found: VersionPart | tuple[Question, ...], where: Mapping[str, str]) -> str:
+    """Return the value of a part that somebody needs."""
+    if not isinstance(found, VersionPart):
+        raise Unanswered(name, found)
+    if not found.value and (name == "base" or not found.source):
+        _unset(found, where.get(name) or where.get(f"parts.{name}") or f"version.{name}")
+    return found.value
+
+
+def _unset(part: VersionPart, where: str) -> NoReturn:
+    said = "; ".join(map(str, part.answers))
+    hint = 'add "const:" at the end of its sources if it may be empty'
+    if part.name == "base":
+        hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
+    raise ConfigError.of(f"no source knows {part.name!r}: {said}", where=where, hint=hint)
+
+
+def _contained(source: str) -> bool:
+    return parse(source).kind.in_container
+
+
+def _costly(source: str) -> bool:
+    return parse(source).kind.costly
+
+
+@lru_cache(maxsize=1024)  # all cells of a matrix have the same few
+def _version(text: str, *, where: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise ConfigError.of(
+            f"{text!r} is no PEP 440 version",
+            where=where,
+            hint="for instance 1.2.3, 2.0rc1 or 1!1.0.post1.dev3",
+        ) from None
+
+
+@lru_cache(maxsize=4096)  # one for each variant; the other axes repeat it
+def _canonical(local: str) -> str:
+    return Version(f"0+{local}").local or ""
+
+
+def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
+    """Fill in a template; nothing at all where something that it names is empty or not there.
+
+    That is what keeps ``+{local}`` from becoming ``+``, and an empty value out of a container
+    whose image has a better one.
+    """
+    try:
+        if not all(names[name] for name in template.names_in(text)):
+            return ""
+    except KeyError:  # an axis that this cell does not have
+        return ""
+    return template.render(text, names)
+
+
+# what the build and the wheel are told
+
+
+def injected(
+    tables: Merged, composed: Composed, project: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Return what tells the build its version, layer by layer: origin, and variable -> value.
+
+    An empty value means that the variable must not be set.
+
+    Args:
+        tables: the ``[version]`` tables that speak about the cell.
+        composed: its version.
+        project: the project's name; empty when it is not known.
+    """
+    for name in tables.parts.presets or ():
+        known = {
+            variable.replace("{DIST}", re.sub(r"[-_.]+", "_", project).upper())
+            if project
+            else variable.removesuffix("_FOR_{DIST}"): text
+            for variable, text in PRESETS[name].items()
+            if _nameable(text, composed)
+        }
+        yield f"{tables.where['presets']} ({name})", _rendered(known, composed)
+    for path, parts in tables.layers:
+        yield f"{path}.inject", _rendered(parts.inject, composed)
+
+
+def _nameable(text: str, composed: Composed) -> bool:
+    try:
+        return all(composed.names[name] is not None for name in template.names_in(text))
+    except KeyError:
+        return False
+
+
+def _rendered(templates: Mapping[str, str], composed: Composed) -> dict[str, str]:
+    return {name: render_or_nothing(text, composed.names) for name, text in templates.items()}
+
+
+def pins(tables: Merged, composed: Composed) -> tuple[str, ...]:
+    """Return the requirements (PEP 508) that the wheel has to state, sorted.
+
+    Raises:
+        ConfigError: one would be no requirement.
+    """
+    if not tables.parts.pins:
+        return ()
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - rare
+
+    found = []
+    for project, text in tables.parts.pins.items():
+        specifier = render_or_nothing(text, composed.names)
+        if not specifier:
+            continue
+        try:
+            requirement = Requirement(f"{project}{specifier}")
+        except InvalidRequirement:
+            requirement = None
+        if requirement is None or not requirement.specifier or requirement.url:
+            raise ConfigError.of(
+                f"{project + specifier!r} is no pinned requirement (PEP 508)",
+                where=tables.where[f"pins.{project}"],
+                hint='for instance "=={torch|majmin}.*"',
+            )
+        found.append(str(requirement))
+    return tuple(sorted(found))
+
+
+def origins(parts: Iterable[VersionPart]) -> Sequence[str]:
+    """Say in lines where each part of a version came from, for logs."""
+    lines = []
+    for each in parts:
+        won = f"from {each.source}" if each.source else "from nothing"
+        lines.append(f"{each.name} = {each.value or '(empty)'}  # {won}")
+        lines += [f"  {answer}" for answer in each.answers]
+    return lines

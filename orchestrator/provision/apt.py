@@ -1,0 +1,259 @@
+"""Packages of the distribution, unpacked somewhere of ours: nothing is installed.
+
+apt resolves and fetches what a machine without any package would need, and checks signatures as
+always; nobody need be root. It reads the lists that this machine has, or others in a directory of
+ours: of another suite, or of another architecture.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host import process
+from orchestrator.models.platform import DEBIAN_ARCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orchestrator.models.platform import Arch
+
+_TIMEOUT = 900.0
+
+_IMPATIENT = (
+    "-oAcquire::Retries=1",
+    "-oAcquire::http::Timeout=30",
+    "-oAcquire::https::Timeout=30",
+)
+"""A mirror that does not answer is none: what needs it can be done without."""
+
+_KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
+"""Debian's keys; what they sign is trusted also where apt trusts nothing without being told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A package as apt resolved it.
+
+    Attributes:
+        name: its name.
+        version: its version.
+        arch: ``amd64``, ``all``.
+    """
+
+    name: str
+    version: str
+    arch: str
+
+    @property
+    def exact(self) -> str:
+        """How apt is asked for it."""
+        return f"{self.name}={self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """Packages that apt finds.
+
+    Attributes:
+        options: apt's.
+        env: environment of apt, with what it needs to reach the network.
+    """
+
+    options: tuple[str, ...]
+    env: Mapping[str, str]
+
+    def resolved(self, *names: str) -> list[Package] | Problem:
+        """Return packages, and what they need on a machine without any."""
+        argv = ("--simulate", "--no-install-recommends", "install", *names)
+        done = self._apt(*argv)
+        found = re.findall(r"(?m)^Inst (\S+) \((\S+) .*\[(\w+)\]\)", done.stdout)
+        if not done.ok or not found:
+            return Problem(what=done.last_line or f"apt knows no {' '.join(names)}")
+        return [Package(name=name, version=version, arch=arch) for name, version, arch in found]
+
+    def fetch(self, packages: Sequence[Package], folder: Path) -> Problem | None:
+        """Download packages into a new directory; nothing is left of it where that fails."""
+        folder.mkdir()
+        done = self._apt("download", *(each.exact for each in packages), cwd=folder)
+        if done.ok:
+            return None
+        shutil.rmtree(folder)
+        return Problem(what=f"apt cannot fetch {packages[0].exact}: {done.last_line}")
+
+    def update(self, what: str) -> Archive | Problem:
+        """Read the lists anew; return itself, or why they cannot be read.
+
+        Args:
+            what: which lists these are, in words.
+        """
+        done = self._apt("update")
+        return self if done.ok else Problem(what=f"apt cannot read {what}: {done.last_line}")
+
+    def _apt(self, *argv: str, cwd: Path | None = None) -> process.Captured:
+        return process.capture(
+            ["apt-get", *self.options, *argv],
+            env={**self.env, "LC_ALL": "C"},
+            cwd=cwd,
+            timeout=_TIMEOUT,
+        )
+
+
+def own(scratch: Path, env: Mapping[str, str]) -> Archive:
+    """Return this machine's own archive, as its own lists describe it.
+
+    Args:
+        scratch: an existing directory of ours.
+        env: see `Archive`.
+    """
+    (scratch / "status").touch()
+    nothing = f"-oDir::State::status={scratch / 'status'}"
+    plain = (nothing, "-oAPT::Sandbox::User=root", "-oDebug::NoLocking=1", "-qq")
+    return Archive(options=(*plain, *_IMPATIENT), env=env)
+
+
+def own_anew(scratch: Path, env: Mapping[str, str]) -> Archive | Problem:
+    """Return the same with new lists: this machine may have none, or old ones."""
+    plain, place = own(scratch, env), scratch / "own"
+    return replace(plain, options=(*plain.options, *_lists(place))).update("the package lists")
+
+
+def of_suite(
+    suite: str, scratch: Path, env: Mapping[str, str], *, arch: Arch | None = None
+) -> Archive | Problem:
+    """Return a suite of Debian's archive, from the mirror that this machine uses.
+
+    Args:
+        suite: its name, ``trixie``.
+        scratch: an existing directory of ours.
+        env: see `Archive`.
+        arch: the architecture of the packages; None for this machine's.
+    """
+    mirror = _mirror(env)
+    if isinstance(mirror, Problem):
+        return mirror
+    plain, name = own(scratch, env), None if arch is None else DEBIAN_ARCHES[arch]
+    place = scratch / f"{suite}-{name or 'here'}"
+    place.mkdir()
+    keys = (Path("/usr/share/keyrings", each) for each in _KEYRINGS)
+    signed = next((f"[signed-by={each}] " for each in keys if each.exists()), "")
+    (place / "sources.list").write_text(f"deb {signed}{mirror} {suite} main\n", "utf-8")
+    options = [
+        f"-oDir::Etc::sourcelist={place / 'sources.list'}",
+        "-oDir::Etc::sourceparts=-",
+        *_lists(place),
+    ]
+    if name is not None:
+        options += [f"-oAPT::Architecture={name}", f"-oAPT::Architectures={name}"]
+    found = replace(plain, options=(*plain.options, *options))
+    return found.update(suite)
+
+
+def own_suite() -> str:
+    """Return this machine's own Debian suite; empty for another distribution."""
+    try:
+        text = Path("/etc/os-release").read_text("utf-8")
+    except OSError:
+        return ""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return values.get("VERSION_CODENAME", "") if values.get("ID") == "debian" else ""
+
+
+def _mirror(env: Mapping[str, str]) -> str | Problem:
+    """Return the mirror of Debian that this machine uses."""
+    try:
+        return default_mirror(env)
+    except EnvironmentProblemError as error:
+        problem = error.problems[0]
+    # Without lists apt knows of no origin, but still where it would fetch them from.
+    argv = ["apt-get", "-oDebug::NoLocking=1", "--print-uris", "update"]
+    said = process.capture(argv, env=env)
+    found = re.search(rf"^'(\S+/)dists/{own_suite() or '-'}/", said.stdout, re.MULTILINE)
+    return found[1] if found else replace(problem, hint="")
+
+
+def _lists(place: Path) -> Iterable[str]:
+    """Options of apt for lists in a directory of ours."""
+    (place / "lists" / "partial").mkdir(parents=True)
+    return (
+        f"-oDir::State::lists={place / 'lists'}",
+        f"-oDir::Cache={place / 'cache'}",
+        "-oAcquire::Languages=none",
+    )
+
+
+def fetch(
+    archives: Iterable[Archive | Problem],
+    names: Sequence[str],
+    folder: Path,
+    *,
+    wanted: Callable[[Package], bool],
+    say: Callable[[], object],
+) -> list[Package] | Problem:
+    """Download packages from the first archive that gives them.
+
+    Args:
+        archives: where to look, or why one cannot be looked into.
+        names: the packages.
+        folder: a new directory to put them into.
+        wanted: which of them, and of what they need, are downloaded.
+        say: called before each download.
+
+    Returns:
+        What was downloaded, or what the last archive said.
+    """
+    problem = Problem(what="no apt here")
+    for archive in archives:
+        found = archive if isinstance(archive, Problem) else archive.resolved(*names)
+        if isinstance(archive, Problem) or isinstance(found, Problem):
+            problem = found if isinstance(found, Problem) else problem
+            continue
+        chosen = [each for each in found if wanted(each)]
+        say()
+        failed = archive.fetch(chosen, folder)
+        if failed is None:
+            return chosen
+        problem = failed
+    return problem
+
+
+def unpack(folder: Path, root: Path) -> Problem | None:
+    """Unpack all packages of a directory."""
+    for archive in sorted(folder.glob("*.deb")):
+        done = process.capture(["dpkg-deb", "-x", str(archive), str(root)], timeout=120)
+        if not done.ok:
+            return Problem(what=f"{archive.name} cannot be unpacked: {done.last_line}")
+    return None
+
+
+def unpack_some(archive: Path, root: Path, names: Iterable[str]) -> None:
+    """Unpack those files of a package that it has, and leave the others alone.
+
+    Args:
+        archive: the package.
+        root: where to, an existing directory.
+        names: paths as they are installed, without the first slash.
+    """
+    script = 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" -f - -- "${@:3}"'
+    argv = ["bash", "-c", script, "unpack", str(archive), str(root)]
+    process.capture([*argv, *(f"./{each}" for each in names)], timeout=300)
+
+
+def default_mirror(env: Mapping[str, str]) -> str:
+    """Return the mirror that this machine's own apt uses for Debian.
+
+    Raises:
+        EnvironmentProblemError: it uses none.
+    """
+    wanted = ["Identifier: Packages", "Origin: Debian", "Label: Debian"]
+    said = process.capture(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted], env=env)
+    if not said.ok or not said.stdout.strip():
+        raise EnvironmentProblemError.of(
+            "this machine's apt has no Debian mirror", hint="name one with --mirror"
+        )
+    return said.stdout.split()[0]

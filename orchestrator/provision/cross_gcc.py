@@ -1,0 +1,199 @@
+"""Native gcc for a foreign architecture, unpacked from the distribution's packages.
+
+Nothing is installed, and nobody need be root: apt resolves and fetches, into a directory of ours,
+what a machine without any package would need; it checks signatures as always. The programs are then
+told to find their loader and libraries where a container will see them (`MOUNTED`), so that nothing
+of an image is covered, and nothing of this host is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Problem
+from orchestrator.host.emulation import host_arch
+from orchestrator.provision import apt, relocate
+from orchestrator.provision.cache_dir import make_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from orchestrator.provision.apt import Archive, Package
+
+MOUNTED = Path("/opt/orchestrator-native/gcc")
+"""Where a container finds it."""
+
+_KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
+"""Programs of the packages that a compiler is, or starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The compiler that an image has, as far as ours must be the same.
+
+    Attributes:
+        triplet: what it compiles for, as Debian's packages call it.
+        major: gcc's major version: its headers, its C++ library and its LTO go with no other.
+        suite: the image's Debian suite; empty for another distribution.
+    """
+
+    triplet: str
+    major: str
+    suite: str = ""
+
+    @property
+    def package(self) -> str:
+        """Debian's package of the C++ compiler."""
+        return f"g++-{self.major}-{self.triplet}".replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossGcc:
+    """A native gcc for another architecture.
+
+    Attributes:
+        folder: where it is on this host; a container has it at `MOUNTED`.
+        gcc: the C driver in the container.
+        gxx: the C++ driver there.
+        version: the package and its version.
+        identity: digest of all packages in it.
+    """
+
+    folder: Path
+    gcc: Path
+    gxx: Path
+    version: str
+    identity: str
+
+
+def provide(
+    wanted: Wanted,
+    *,
+    cache_dir: Path,
+    patchelf: Path,
+    env: Mapping[str, str],
+    say: Callable[[str], object],
+) -> CrossGcc | Problem:
+    """Return a native gcc; fetch it where it is not in the cache yet.
+
+    Args:
+        wanted: which.
+        cache_dir: our directory in the user's cache.
+        patchelf: the toolchain's.
+        env: environment of apt, with what it needs to reach the network.
+        say: told that something is fetched.
+    """
+    own = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}-{_recipe()}"
+    folder = cache_dir.absolute() / "cross-gcc" / own
+    problem = make_once(folder, lambda made: _Maker(wanted, made, patchelf, env, say).make())
+    if problem is not None:
+        return problem
+    fetched = (folder / "packages").read_text("utf-8")
+    version = next(line for line in fetched.splitlines() if line.startswith(wanted.package))
+    names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
+    return CrossGcc(
+        folder=folder,
+        gcc=MOUNTED / "usr/bin" / names[0],
+        gxx=MOUNTED / "usr/bin" / names[1],
+        version=version.replace("=", " "),
+        identity=hashlib.sha256(fetched.encode()).hexdigest(),
+    )
+
+
+def _recipe() -> str:
+    """A digest of how it is made: another program makes another one."""
+    files = (Path(__file__), Path(apt.__file__), Path(relocate.__file__))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
+
+
+class _Maker:
+    """One compiler on its way."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        made: Path,
+        patchelf: Path,
+        env: Mapping[str, str],
+        say: Callable[[str], object],
+    ) -> None:
+        self._wanted = wanted
+        self._made = made
+        self._scratch = made.parent
+        self._patchelf = patchelf
+        self._env = dict(env)
+        self._say = say
+        self._triplet = wanted.triplet
+
+    def make(self) -> Problem | None:
+        fetched = self._fetch()
+        if isinstance(fetched, Problem):
+            return fetched
+        root, made = self._scratch / "root", self._made
+        problem = apt.unpack(self._scratch / "debs", root)
+        if problem is not None:
+            return problem
+        self._arrange(root, made)
+        names = "".join(f"{each.exact}\n" for each in fetched)
+        (made / "packages").write_text(names, encoding="utf-8")
+        found = (relocate.redirect(e, MOUNTED / "lib", self._patchelf) for e in _programs(made))
+        return next(filter(None, found), None)
+
+    def _fetch(self) -> list[Package] | Problem:
+        """Download what is needed; return it."""
+        package = self._wanted.package
+        found = apt.fetch(
+            self._archives(),
+            [package],
+            self._scratch / "debs",
+            # Not the target's own files, which the image has.
+            wanted=lambda each: each.arch != "all",
+            say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
+        )
+        if not isinstance(found, Problem):
+            return found
+        return Problem(
+            what=f"no {package} to compile with ({found.what})",
+            hint='`apt-get update` on this host, or build.emulation = "full"',
+        )
+
+    def _archives(self) -> Iterator[Archive | Problem]:
+        """The image's own suite first, as only that has the very same gcc."""
+        suite = self._wanted.suite
+        if suite and suite != apt.own_suite():
+            yield apt.of_suite(suite, self._scratch, self._env)
+        yield apt.own(self._scratch, self._env)
+
+    def _arrange(self, root: Path, made: Path) -> None:
+        """Put the programs where they find each other, and all libraries into one directory."""
+        programs = {f"{self._triplet}-{name}" for name in _KEPT}
+        programs |= {f"{self._triplet}-{name}-{self._wanted.major}" for name in _KEPT}
+        shutil.copytree(
+            root / "usr/bin",
+            made / "usr/bin",
+            symlinks=True,
+            ignore=lambda _, names: [each for each in names if each not in programs],
+        )
+        own = f"usr/{self._triplet}/bin"
+        shutil.copytree(root / own, made / own, symlinks=True)
+        for place in ("usr/lib/gcc-cross", "usr/libexec/gcc-cross"):
+            if (root / place).is_dir():
+                shutil.copytree(root / place, made / place, symlinks=True)
+        (made / "lib").mkdir()
+        for place in ("lib/*-linux-gnu*", "usr/lib/*-linux-gnu*", "lib64", "usr/lib64"):
+            for library in sorted(root.glob(f"{place}/*.so*")):
+                if library.exists():  # a link to what no package here has
+                    shutil.copy(library, made / "lib" / library.name)
+
+
+def _programs(made: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(made / "usr"):
+        for name in names:
+            path = Path(folder, name)
+            if os.access(path, os.X_OK) and not path.is_symlink() and ".so" not in name:
+                yield path

@@ -1,0 +1,285 @@
+"""A native nvcc for containers of another architecture: kernels are what takes longest to compile.
+
+nvcc for x86_64 compiles for aarch64 too: what the device runs does not depend on the host's
+architecture, and what the host runs is compiled by the host compiler that nvcc is given. The
+programs come from this host's own CUDA toolkit, where it has the very same version, or from the
+package index; headers and libraries remain those of the toolkit in the container. Nothing of an
+image is covered by a loader or a library: the programs are told to find theirs at `MOUNTED`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Problem
+from orchestrator.host import process
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import base_env
+from orchestrator.models.platform import Arch
+from orchestrator.provision import relocate, toolchain
+from orchestrator.provision.cache_dir import make_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.host.network import HostNetwork
+    from orchestrator.provision.toolchain_env import Toolchain
+
+MOUNTED = Path("/opt/orchestrator-native/cuda")
+"""Where a container finds them, in a directory for each version."""
+
+ELSEWHERE = "ORCHESTRATOR_CUDA"
+"""Names the directory of the nvcc that a native one stands in for."""
+
+USUAL = ("/usr/local/cuda-{minor}", "/usr/local/cuda")
+"""Where this host may have a toolkit that no variable names."""
+
+_WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")
+"""What has the programs: nvcc, cudafe++, ptxas, fatbinary and nvlink; cicc."""
+
+_FIRST_MAJOR = 13
+"""The first CUDA whose wheels have all of them; earlier ones have ptxas and cicc alone."""
+
+_NEEDED = ("bin/cudafe++", "bin/fatbinary", "bin/nvlink", "bin/ptxas", "nvvm/bin/cicc")
+
+_PROFILE = "nvcc.profile"
+
+_DAY = 24 * 3600.0
+"""Seconds for which it is remembered which version is the newest one."""
+
+_TIMEOUT, _FETCH_TIMEOUT = 120.0, 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvcc:
+    """Programs of one version of CUDA.
+
+    Attributes:
+        folder: where they are on this host.
+        version: of nvcc: ``13.0.88``.
+        build: what each program says that it was built from, on every architecture.
+        profile: SHA-256 of nvcc's settings as a toolkit has them.
+    """
+
+    folder: Path
+    version: str
+    build: str
+    profile: str
+
+    @property
+    def there(self) -> Path:
+        """Where a container has it."""
+        return MOUNTED / self.version
+
+
+def provide(  # noqa: PLR0913 - mostly keywords
+    wanted: str,
+    *,
+    cache_dir: Path,
+    tools: Toolchain,
+    network: HostNetwork,
+    environ: Mapping[str, str],
+    say: Callable[[str], object],
+) -> Nvcc | Problem:
+    """Return a native nvcc; fetch it where it is not in the cache yet.
+
+    Args:
+        wanted: a version of nvcc (``13.0.88``), or of CUDA (``13.0``): the newest nvcc of that.
+        cache_dir: our directory in the user's cache.
+        tools: its uv asks the package index and unpacks; its patchelf changes the programs.
+        network: how this host's pip finds packages.
+        environ: the user's variables: `toolchain.WHEELS` names a directory to take the wheels
+            from, CUDA_HOME and CUDA_PATH this host's own toolkit.
+        say: told that something is fetched.
+    """
+    if host_arch() is not Arch.X86_64:
+        return Problem(what=f"nvcc on {host_arch()} compiles for no other architecture")
+    place = cache_dir.absolute() / "nvcc"
+    place.mkdir(parents=True, exist_ok=True)
+    index = _Index(place=place, tools=tools, network=network, environ=environ)
+    version = wanted if _is_exact(wanted) else index.newest(wanted)
+    if isinstance(version, Problem):
+        own = _own(wanted, environ)
+        if not own:
+            return version
+        version = max(own, key=_number)
+    folder = place / f"{version}-on-{host_arch()}-{_recipe()}"
+
+    def make(made: Path) -> Problem | None:
+        root = _own(version, environ).get(version) or index.fetch(version, made.parent, say)
+        return root if isinstance(root, Problem) else _make(root, version, made, tools)
+
+    problem = make_once(folder, make)
+    if problem is not None:
+        return problem
+    return Nvcc(folder=folder, **json.loads((folder / "facts.json").read_text("utf-8")))
+
+
+def _is_exact(version: str) -> bool:
+    return version.count(".") > 1
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _recipe() -> str:
+    """A digest of how it is made: another program makes another one."""
+    files = (Path(__file__), Path(relocate.__file__))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    version: str
+    build: str
+
+
+def _ask(nvcc: Path) -> _Said | None:
+    said = process.capture([str(nvcc), "--version"], timeout=_TIMEOUT)
+    version = re.search(r", V(\d+\.\d+\.\d+)$", said.stdout, re.MULTILINE)
+    build = re.search(r"^Build (\w+_\S+)$", said.stdout, re.MULTILINE)
+    return _Said(version=version[1], build=build[1]) if version and build else None
+
+
+def _own(wanted: str, environ: Mapping[str, str]) -> dict[str, Path]:
+    """Return this host's own toolkits of a version, of those that are whole."""
+    named = [Path(each) for name in ("CUDA_HOME", "CUDA_PATH") if (each := environ.get(name))]
+    minor = ".".join(wanted.split(".")[:2])
+    found: dict[str, Path] = {}
+    for root in (*named, *(Path(each.format(minor=minor)) for each in USUAL)):
+        said = _ask(root / "bin/nvcc") if (root / "bin/nvcc").is_file() else None
+        if said is None or not f"{said.version}.".startswith(f"{wanted}."):
+            continue
+        if not _lacking(root, said):
+            found.setdefault(said.version, root)
+    return found
+
+
+def _lacking(root: Path, said: _Said) -> str:
+    """Say what a toolkit lacks; it may have been put together from packages of two versions."""
+    missing = [each for each in (*_NEEDED, f"bin/{_PROFILE}") if not (root / each).is_file()]
+    if missing:
+        return ", ".join(missing)
+    same = said.build.encode() in (root / "nvvm/bin/cicc").read_bytes()
+    return "" if same else "a cicc of the same build"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    """Where wheels come from."""
+
+    place: Path
+    tools: Toolchain
+    network: HostNetwork
+    environ: Mapping[str, str]
+
+    def newest(self, minor: str) -> str | Problem:
+        """Return the newest version of nvcc there; asked once a day."""
+        known = self.place / f"newest-{minor}"
+        if known.is_file() and time.time() - known.stat().st_mtime < _DAY:
+            return known.read_text("utf-8")
+        with TemporaryDirectory(dir=self.place, prefix=".making-") as aside:
+            made = Path(aside, known.name)
+            made.write_text(f"{_WHEELS[0]}=={minor}.*\n", "utf-8")
+            asked = ("--quiet", "--no-header", "--no-annotate", str(made))
+            said = self._uv("compile", *asked, minor=minor)
+            if isinstance(said, Problem):
+                return known.read_text("utf-8") if known.is_file() else said
+            version = said.strip().rpartition("==")[2]
+            made.write_text(version, "utf-8")
+            made.replace(known)
+        return version
+
+    def fetch(self, version: str, scratch: Path, say: Callable[[str], object]) -> Path | Problem:
+        """Return the root of a toolkit of this host's architecture."""
+        say(f"fetching nvcc {version} for this machine, some 100 MB (make_once, into the cache)")
+        unpacked = scratch / "unpacked"
+        pins = (f"{name}=={version}" for name in _WHEELS)
+        done = self._uv("install", f"--target={unpacked}", *pins, minor=version)
+        if isinstance(done, Problem):
+            return done
+        nvcc = next(unpacked.glob("nvidia/*/bin/nvcc"), None)
+        return nvcc.parents[1] if nvcc else Problem(what=f"no wheel of {version} has an nvcc")
+
+    def _uv(self, command: str, *arguments: str, minor: str) -> str | Problem:
+        """Run ``uv pip``; return what it prints."""
+        if int(minor.partition(".")[0]) < _FIRST_MAJOR:
+            what = f"wheels of CUDA {minor} have no nvcc, and this host has no toolkit of it"
+            return Problem(what=what)
+        if self.network.only_pip_here:
+            return Problem(what=f"uv does not know {', '.join(self.network.only_pip_here)}")
+        public, private = self.network.uv_like_pip_here()
+        given = self.environ.get(toolchain.WHEELS, "")
+        where = (
+            ("--no-index", f"--find-links={Path(given).expanduser().absolute()}")
+            if given
+            else ("--index-strategy=unsafe-best-match",)
+        )
+        python = f"--python={self.tools.python}"
+        common = ("--no-config", "--no-deps", "--only-binary=:all:", "--no-progress", python)
+        with TemporaryDirectory(dir=self.place, prefix=".making-") as cache:
+            env = base_env(self.environ) | self.network.child_env() | dict(public) | dict(private)
+            said = process.capture(
+                [str(self.tools.bin / "uv"), "pip", command, *common, *where, *arguments],
+                env=env | {"UV_CACHE_DIR": cache, "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"},
+                timeout=_FETCH_TIMEOUT,
+            )
+        if said.ok:
+            return said.stdout
+        why = said.last_line.removeprefix("cause: ")
+        return Problem(what=f"nvcc {minor} cannot be fetched: {why}")
+
+
+def _make(root: Path, version: str, made: Path, tools: Toolchain) -> Problem | None:
+    """Copy what runs out of a toolkit, to be found and started in any root file system."""
+    said = _ask(root / "bin/nvcc")
+    if said is None or said.version != version:
+        return Problem(what=f"nvcc {version} does not run on this host")
+    if lacking := _lacking(root, said):
+        return Problem(what=f"nvcc {version} lacks {lacking}")
+    for part in ("bin", "nvvm/bin"):
+        shutil.copytree(root / part, made / part)
+    lib = MOUNTED / version / "lib"
+    for program in (*sorted((made / "bin").iterdir()), made / "nvvm/bin/cicc"):
+        if program.is_dir():
+            continue
+        program.chmod(0o755)
+        problem = relocate.bring(program, made / "lib", lib, tools.bin / "patchelf")
+        if not isinstance(problem, Problem):
+            continue
+        if str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
+            return problem
+        program.unlink()  # a helper that this host cannot start either
+    profile = (made / "bin" / _PROFILE).rename(made / _PROFILE).read_text("utf-8")
+    (made / "bin" / _PROFILE).write_text(_of_the_toolkit(profile), "utf-8")
+    _add_targets(made / "sbsa")
+    facts = asdict(said) | {"profile": hashlib.sha256(profile.encode()).hexdigest()}
+    (made / "facts.json").write_text(json.dumps(facts, indent=1), "utf-8")
+    return None
+
+
+def _of_the_toolkit(profile: str) -> str:
+    """Return nvcc's settings with everything but the programs where it stands in for another."""
+    moved = re.sub(r"(?m)^(TOP\s*=\s*)\$\(_HERE_\)", rf"\1$({ELSEWHERE})", profile)
+    return re.sub(r"(?m)^(CICC_PATH\s*=\s*)\$\(TOP\)", r"\1$(_HERE_)/..", moved)
+
+
+def _add_targets(folder: Path) -> None:
+    """Add the same programs once more, beside the directory that makes nvcc look into ``targets``.
+
+    It decides by what is beside itself, and some toolkits have that directory and others have not.
+    """
+    (folder / "bin").mkdir(parents=True)
+    (folder / "targets/sbsa-linux").mkdir(parents=True)
+    (folder / "nvvm").symlink_to("../nvvm")
+    for each in (folder.parent / "bin").iterdir():
+        (folder / "bin" / each.name).symlink_to(f"../../bin/{each.name}")

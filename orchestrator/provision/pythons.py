@@ -1,0 +1,618 @@
+"""Python interpreters of this machine: find one for a tag, fetch one, complete one.
+
+They are run, not judged by their names: a pyenv shim may point nowhere, ``python3`` may be a
+virtual environment, and Debian splits venv and the headers off into packages of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
+from orchestrator.models.platform import Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchestrator.provision.toolchain_env import Toolchain
+
+PROBE_TIMEOUT = 20.0
+DOWNLOAD_TIMEOUT = 900.0
+
+_TAG = re.compile(r"(?P<implementation>cp|pp)(?P<major>3)(?P<minor>\d+)(?P<threads>t?)")
+
+# Runs under any Python 3, so no syntax newer than 3.4.
+_PROBE = r"""
+import importlib.util, json, os, platform, sys, sysconfig
+include = sysconfig.get_path("include")
+print(json.dumps({
+    "path": getattr(sys, "_base_executable", None) or sys.executable,
+    "version": platform.python_version(),
+    "info": list(sys.version_info[:3]),
+    "final": sys.version_info[3] == "final",
+    "implementation": sys.implementation.name,
+    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    "bits": 64 if sys.maxsize > 2**32 else 32,
+    "machine": platform.machine(),
+    "soabi": sysconfig.get_config_var("SOABI") or "",
+    "include": include,
+    "headers": os.path.exists(os.path.join(include, "Python.h")),
+    "linker": sysconfig.get_config_var("LDSHARED") or "",
+    "linker_cxx": sysconfig.get_config_var("LDCXXSHARED") or "",
+    "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonTag:
+    """A Python as cibuildwheel's identifiers spell it: ``cp312``, ``cp314t``, ``pp311``.
+
+    Attributes:
+        implementation: ``cpython`` or ``pypy``.
+        minor: the 12 of Python 3.12.
+        free_threaded: whether it is the build without the GIL (PEP 703).
+    """
+
+    implementation: str
+    minor: int
+    free_threaded: bool
+
+    @classmethod
+    def parse(cls, text: str) -> PythonTag | None:
+        """Return the parsed tag, or None for anything else."""
+        match = _TAG.fullmatch(text)
+        if match is None or (match["implementation"] == "pp" and match["threads"]):
+            return None
+        return cls(
+            implementation="cpython" if match["implementation"] == "cp" else "pypy",
+            minor=int(match["minor"]),
+            free_threaded=bool(match["threads"]),
+        )
+
+    @property
+    def version(self) -> str:
+        """``3.12``."""
+        return f"3.{self.minor}"
+
+    @property
+    def uv_request(self) -> str:
+        """How `uv python install` is asked for it."""
+        if self.implementation == "pypy":
+            return f"pypy@{self.version}"
+        return f"cpython@{self.version}{'t' if self.free_threaded else ''}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names its executable may have, the most specific first."""
+        if self.implementation == "pypy":
+            return (f"pypy{self.version}", "pypy3", f"python{self.version}")
+        plain = f"python{self.version}"
+        return (f"{plain}t", plain) if self.free_threaded else (plain,)
+
+    def __str__(self) -> str:
+        name = "CPython" if self.implementation == "cpython" else "PyPy"
+        return f"{name} {self.version}{' (free-threaded)' if self.free_threaded else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """An interpreter that answered, virtual environments resolved to their base.
+
+    Attributes:
+        path: its executable.
+        version: full version, ``3.12.1`` or ``3.15.0a2``.
+        implementation: ``cpython`` or ``pypy``.
+        free_threaded: whether it is the build without the GIL.
+        arch: the architecture of its process.
+        soabi: the suffix of its extension modules, ``cpython-312-x86_64-linux-gnu``.
+        include: where its C headers are, or would be.
+        has_headers: whether ``Python.h`` is there.
+        has_venv: whether it can make environments with pip (PEP 405, PEP 453).
+        linker: how it links extension modules (sysconfig's LDSHARED).
+        linker_cxx: how it links those of C++ (LDCXXSHARED; empty before Python 3.13).
+        rank: sorts interpreters for one tag, the best one last.
+    """
+
+    path: Path
+    version: str
+    implementation: str
+    free_threaded: bool
+    arch: Arch
+    soabi: str
+    include: Path
+    has_headers: bool
+    has_venv: bool
+    linker: str
+    linker_cxx: str
+    rank: tuple[int, ...] = field(repr=False, compare=False)
+
+    @property
+    def tag(self) -> PythonTag:
+        """The tag it is for."""
+        return PythonTag(
+            implementation=self.implementation,
+            minor=int(self.version.split(".")[1]),
+            free_threaded=self.free_threaded,
+        )
+
+
+def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
+    """Run an executable and return what it is; None when it is no working Python 3.
+
+    Args:
+        path: the executable.
+        environ: only `base_env` of it is used.
+    """
+    # PYENV_VERSION is no part of the base environment, so a shim answers for its default only.
+    answer = capture(
+        [str(path), "-I", "-S", "-c", _PROBE], env=base_env(environ), timeout=PROBE_TIMEOUT
+    )
+    try:
+        said: dict[str, Any] = json.loads(answer.stdout) if answer.ok else {}
+        arch = host_arch(said["machine"])
+    except (ValueError, LookupError, TypeError, EnvironmentProblemError):
+        return None
+    if said["bits"] == 32:  # noqa: PLR2004 - uname(2) tells a 32-bit process about the kernel
+        arch = {Arch.X86_64: Arch.I686, Arch.AARCH64: Arch.ARMV7L}.get(arch, arch)
+    return Interpreter(
+        path=Path(said["path"]),
+        version=said["version"],
+        implementation=said["implementation"],
+        free_threaded=said["free_threaded"],
+        arch=arch,
+        soabi=said["soabi"],
+        include=Path(said["include"]),
+        has_headers=said["headers"],
+        has_venv=said["venv"],
+        linker=said["linker"],
+        linker_cxx=said["linker_cxx"],
+        rank=(said["headers"], said["venv"], said["final"], *said["info"]),
+    )
+
+
+def find(
+    python: str,
+    *,
+    environ: Mapping[str, str],
+    arch: Arch | None = None,
+    cache_dir: Path | None = None,
+) -> Interpreter | Problem:
+    """Return this machine's best interpreter for a tag: with headers if any, then the newest.
+
+    Args:
+        python: ``cp312``, ``cp314t``, ``pp311``.
+        environ: PATH, HOME, PYENV_ROOT, UV_PYTHON_INSTALL_DIR and XDG_DATA_HOME say where to look.
+        arch: architecture it must have; None for this machine's.
+        cache_dir: where `provide` puts those it fetched.
+    """
+    tag = PythonTag.parse(python)
+    if tag is None:
+        return Problem(
+            what=f"{python!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
+        )
+    wanted = arch or host_arch()
+    candidates = tuple(_candidates(tag, environ, cache_dir))
+    memory = None if cache_dir is None else _memory(cache_dir, tag, wanted)
+    recalled = None if memory is None else _recall(memory, candidates)
+    if recalled is not None:
+        return recalled
+    found: dict[Path, Interpreter] = {}
+    for candidate in candidates:
+        interpreter = inspect(candidate, environ)
+        if interpreter is not None and interpreter.tag == tag and interpreter.arch is wanted:
+            found.setdefault(interpreter.path.resolve(), interpreter)
+    if found:
+        best = max(found.values(), key=lambda interpreter: interpreter.rank)
+        if memory is not None:
+            _remember(memory, candidates, best)
+        return best
+    return Problem(
+        what=f"no {tag} for {wanted} on this machine",
+        hint=f"install it (`uv python install {tag.uv_request}`, pyenv, or the distribution's "
+        f"python{tag.version}), or build {python} in a container (--backend cibuildwheel)",
+    )
+
+
+def known(
+    python: str, *, environ: Mapping[str, str], cache_dir: Path, arch: Arch | None = None
+) -> Interpreter | None:
+    """Return what `find` would, if it found that before and nothing has changed; starts nothing."""
+    tag = PythonTag.parse(python)
+    if tag is None:
+        return None
+    memory = _memory(cache_dir, tag, arch or host_arch())
+    return _recall(memory, tuple(_candidates(tag, environ, cache_dir)))
+
+
+def _memory(cache_dir: Path, tag: PythonTag, arch: Arch) -> Path:
+    return cache_dir / "interpreters" / f"{tag.uv_request}-{arch}.json"
+
+
+def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
+    """Return the interpreter that was found among these files the last time, if all are the same.
+
+    One without headers or venv is looked at again: a package may have brought them meanwhile.
+    """
+    try:
+        read = json.loads(memory.read_bytes())
+        signs = _signs(candidates)
+        if signs is None or read["candidates"] != signs:
+            return None
+        said = read["interpreter"]
+        if said.keys() != {each.name for each in fields(Interpreter)}:
+            return None  # of another version of this program
+        said |= {name: Path(said[name]) for name in ("path", "include")}
+        found = Interpreter(**{**said, "arch": Arch(said["arch"]), "rank": tuple(said["rank"])})
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()
+    return found if whole else None
+
+
+def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) -> None:
+    """Note what was found; a cache that cannot be written is no reason to stop."""
+    signs = _signs(candidates)
+    if signs is None:
+        return
+    document = {"candidates": signs, "interpreter": asdict(found)}
+    partial = memory.with_name(f".{memory.name}.{os.getpid()}.partial")
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(document, default=str), encoding="utf-8")
+        partial.replace(memory)
+
+
+def _signs(candidates: tuple[Path, ...]) -> list[list[str | int]] | None:
+    """Return what tells that all candidates are the programs they were.
+
+    None where one is no program but a script, which may start another interpreter every time.
+    """
+    signs: list[list[str | int]] = []
+    for each in candidates:
+        with contextlib.suppress(OSError), each.open("rb") as stream:
+            if stream.read(4) != b"\x7fELF":
+                return None
+            seen = os.fstat(stream.fileno())
+            real = os.path.realpath(each)
+            signs.append([str(each), real, seen.st_ino, seen.st_size, seen.st_ctime_ns])
+    return signs
+
+
+def _candidates(
+    tag: PythonTag, environ: Mapping[str, str], cache_dir: Path | None
+) -> Iterator[Path]:
+    """Existing executables that may be it, each place once."""
+    home = Path(environ.get("HOME") or "/nonexistent")
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
+    stores = [
+        pyenv / "versions",
+        Path(environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python"),
+        Path("/opt/python"),
+    ]
+    if cache_dir is not None:
+        stores.append(cache_dir / "pythons")
+    on_path = [Path(folder) for folder in environ.get("PATH", os.defpath).split(os.pathsep)]
+    names = (*tag.programs, "python3", "python")
+    places = [(folder, names) for folder in (*on_path, Path("/usr/local/bin")) if folder.name]
+    for store in stores:
+        places += [(folder, tag.programs) for folder in sorted(store.glob("*/bin"))]
+    seen: set[tuple[Path, str]] = set()
+    for folder, programs in places:
+        # pyenv's shims are slow shell scripts for what `versions` holds anyway.
+        for name in () if folder == pyenv / "shims" else programs:
+            # Not the resolved file: some distributions' wrappers go by the name they are called.
+            key = (folder.resolve(), name)
+            if key not in seen and os.access(folder / name, os.X_OK):
+                seen.add(key)
+                yield folder / name
+
+
+def provide(  # noqa: PLR0913 - mostly keywords
+    python: str,
+    toolchain: Toolchain,
+    network: HostNetwork,
+    *,
+    cache_dir: Path,
+    environ: Mapping[str, str],
+    log: TextSink | LineCallback | None = None,
+    cancel: Cancel | None = None,
+) -> Interpreter | Problem:
+    """Return an interpreter for a tag; fetch one with the locked uv when there is none.
+
+    Args:
+        python: ``cp312``, ``cp314t``, ``pp311``.
+        toolchain: holds uv.
+        network: how to reach what uv downloads.
+        cache_dir: the user's cache directory; the interpreter goes to ``pythons`` in it.
+        environ: as for `find`.
+        log: gets what uv says.
+        cancel: stops it.
+    """
+    found = find(python, environ=environ, cache_dir=cache_dir)
+    tag = PythonTag.parse(python)
+    if isinstance(found, Interpreter) or tag is None:
+        return found
+    store = cache_dir / "pythons"
+    store.mkdir(parents=True, exist_ok=True)
+    said = download(
+        tag.uv_request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel
+    )
+    if not said:
+        found = find(python, environ=environ, cache_dir=cache_dir)
+        if isinstance(found, Interpreter):
+            return found
+    return Problem(
+        what=f"{found.what}, and uv could not fetch one: {said or 'uv said nothing'}",
+        hint=found.hint,
+    )
+
+
+def download(  # noqa: PLR0913 - mostly keywords
+    request: str,
+    toolchain: Toolchain,
+    network: HostNetwork,
+    *,
+    store: Path,
+    environ: Mapping[str, str],
+    log: TextSink | LineCallback | None = None,
+    cancel: Cancel | None = None,
+    timeout: float = DOWNLOAD_TIMEOUT,
+    retries: int = 3,
+) -> str:
+    """Have the locked uv put an interpreter into a directory; return why it cannot, or nothing.
+
+    Args:
+        request: what uv is asked for: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
+        toolchain: holds uv.
+        network: how to reach what uv downloads.
+        store: the directory.
+        environ: only `base_env` of it is used.
+        log: gets what uv says.
+        cancel: stops it.
+        timeout: seconds it may take.
+        retries: how often uv asks again, where the user has not said it.
+    """
+    tail = Tail()
+    done = run(
+        [str(toolchain.bin / "uv"), "python", "install", "--no-bin", "--no-config", request],
+        env=base_env(environ)
+        | {"UV_HTTP_RETRIES": str(retries)}
+        | network.child_env()
+        | {"UV_PYTHON_INSTALL_DIR": str(store), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+        cwd=store,
+        log=log or _silent,
+        on_line=tail,
+        timeout=timeout,
+        cancel=cancel,
+    )
+    if done.returncode == 0:
+        return ""
+    if done.timed_out:
+        return f"not done after {timeout:g} s"
+    return "cancelled" if done.cancelled else (_reason(tail.text) or "uv said nothing")
+
+
+def _reason(text: str) -> str:
+    """The innermost cause uv names, else its last line."""
+    causes = re.findall(r"^\s*(?:Caused by|cause|error):\s*(.+)$", text, re.MULTILINE)
+    return causes[-1].strip() if causes else text.strip().rpartition("\n")[2].strip()
+
+
+def headers(  # noqa: PLR0913 - mostly keywords
+    interpreter: Interpreter,
+    cache_dir: Path,
+    network: HostNetwork,
+    *,
+    environ: Mapping[str, str],
+    log: TextSink | LineCallback | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[Path, ...] | Problem:
+    """Return the include directories an interpreter lacks, for `with_headers`.
+
+    None when it has its headers. Otherwise, on Debian and its kin, the package that holds them is
+    downloaded into the cache and unpacked there: no root, and nothing of the system changes.
+
+    Args:
+        interpreter: from `find`.
+        cache_dir: the user's cache directory; they go to ``headers`` in it.
+        network: how to reach the distribution's archive.
+        environ: only `base_env` of it is used.
+        log: gets what apt says.
+        cancel: stops it.
+    """
+    if interpreter.has_headers:
+        return ()
+    version = interpreter.tag.version
+    what = f"the C headers of {interpreter.path} ({interpreter.version}) are missing"
+    if (
+        interpreter.path.resolve().parent != Path("/usr/bin")
+        or interpreter.implementation != "cpython"
+    ):
+        return Problem(what=what, hint="reinstall this Python with its headers, or use another one")
+    env = base_env(environ) | network.child_env()
+    if not all(shutil.which(tool, path=env["PATH"]) for tool in ("apt-get", "dpkg-deb")):
+        hint = f"install them, such as with `dnf install python{version}-devel`"
+        return Problem(what=what, hint=hint)
+    package = _Package(
+        name=f"libpython{version}-dev",
+        version=_installed_version(f"libpython{version}-stdlib", env),
+        python=f"python{version}",
+    )
+    fetcher = _Fetcher(package, cache_dir / "headers", env, log or _silent, cancel)
+    said = fetcher.fetch()
+    if said is None:
+        return fetcher.include_dirs
+    return Problem(
+        what=f"{what}, and {package.name} could not be fetched: {said}",
+        hint=f"`apt-get install python{version}-dev` as root",
+    )
+
+
+def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[str, str]:
+    """Return a build's environment in which extension modules do not get the interpreter's RPATH.
+
+    A Python with a shared library of its own, as pyenv builds it, hands on the RPATH that finds
+    it. In an extension module that is a path of this machine, and of no use: the library is there
+    before any module is loaded. Who sets a compiler or linker decides alone.
+    """
+    if {"CC", "CXX", "LDSHARED", "LDCXXSHARED"} & env.keys():
+        return dict(env)
+    own: dict[str, str] = {}
+    for name, linker in (
+        ("LDSHARED", interpreter.linker),
+        ("LDCXXSHARED", interpreter.linker_cxx),
+    ):
+        words = linker.split()
+        kept = [word for word in words if not _RPATH.match(word)]
+        own |= {name: " ".join(kept)} if kept != words else {}
+    return {**env, **own}
+
+
+_RPATH = re.compile(r"-Wl,(-R|-rpath|--rpath)\b")
+
+
+def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[str, str]:
+    """Return a build's environment in which compilers and CMake find headers kept elsewhere.
+
+    Args:
+        env: the build's environment.
+        include_dirs: from `headers`, ``Python.h`` in the first; none changes nothing.
+    """
+    if not include_dirs:
+        return dict(env)
+    # gcc, clang and nvcc's host compiler read CPATH; CMake looks for Python.h itself, and only
+    # where the interpreter says it is, unless told otherwise (scikit-build-core reads CMAKE_ARGS).
+    own = [str(folder) for folder in include_dirs]
+    cpath = os.pathsep.join([*own, *filter(None, [env.get("CPATH")])])
+    cmake = [f"-DPython{number}_INCLUDE_DIR={own[0]}" for number in ("", "3")]
+    arguments = " ".join([*cmake, *filter(None, [env.get("CMAKE_ARGS")])])
+    return {**env, "CPATH": cpath, "CMAKE_ARGS": arguments}
+
+
+def _installed_version(package: str, env: Mapping[str, str]) -> str:
+    answer = capture(["dpkg-query", "--show", "--showformat=${Version}", package], env=env)
+    return answer.stdout.strip() if answer.ok else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Package:
+    """The package with the headers.
+
+    Attributes:
+        name: its name.
+        version: that of the installed interpreter, empty when unknown.
+        python: ``python3.11``, the directory of the headers.
+    """
+
+    name: str
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    """Downloads one package with apt and keeps what is below its ``usr/include``."""
+
+    package: _Package
+    store: Path
+    env: Mapping[str, str]
+    log: TextSink | LineCallback
+    cancel: Cancel | None
+
+    @property
+    def _target(self) -> Path:
+        name = f"{self.package.name}_{self.package.version or 'any'}_{host_arch()}"
+        return self.store / name.replace(":", "%3a")
+
+    @property
+    def include_dirs(self) -> tuple[Path, ...]:
+        # Python.h is in the first; Debian's pyconfig.h there includes
+        # <x86_64-linux-gnu/python3.11/pyconfig.h>, which the second one resolves.
+        return (self._target / self.package.python, self._target)
+
+    def fetch(self) -> str | None:
+        """Make the target directory complete; return why that did not work."""
+        if self._target.is_dir():
+            return None
+        try:
+            self.store.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".new-", dir=self.store) as scratch:
+                return self._fetch(Path(scratch))
+        except OSError as error:
+            return str(error)
+
+    def _fetch(self, scratch: Path) -> str | None:
+        archive, said = self._download(scratch)
+        if archive is None:
+            return said
+        tail = Tail()
+        if not self._run(["dpkg-deb", "--extract", str(archive), "root"], scratch, tail):
+            return tail.last or "dpkg-deb failed"
+        include = scratch / "root" / "usr" / "include"
+        if not (include / self.package.python / "Python.h").is_file():
+            return f"{archive.name} holds no {self.package.python}/Python.h"
+        # Appears as a whole or not at all; another process may have been faster.
+        with contextlib.suppress(OSError):
+            include.rename(self._target)
+        return None if self._target.is_dir() else f"cannot create {self._target}"
+
+    def _download(self, scratch: Path) -> tuple[Path | None, str]:
+        """Try the machine's own package lists, then fresh ones in a directory of ours."""
+        said = ""
+        for private in (False, True):
+            options = self._apt_options(scratch, private=private)
+            tail = Tail()
+            if private and not self._run(["apt-get", *options, "update"], scratch, tail):
+                return None, tail.last or "apt-get update failed"
+            exact = [f"{self.package.name}={self.package.version}"] if self.package.version else []
+            # Another revision of the same minor version has the same ABI.
+            for wanted in (*exact, self.package.name):
+                tail = Tail()
+                self._run(["apt-get", *options, "download", wanted], scratch, tail)
+                archives = sorted(scratch.glob("*.deb"))
+                if archives:
+                    return archives[0], ""
+                said = tail.last
+        return None, said
+
+    def _apt_options(self, scratch: Path, *, private: bool) -> list[str]:
+        cache = scratch / "apt" / "cache"
+        lists = scratch / "apt" / "lists"
+        for folder in (cache / "archives" / "partial", lists / "partial"):
+            folder.mkdir(parents=True, exist_ok=True)
+        options = ["-q", f"-oDir::Cache={cache}", "-oAcquire::Languages=none"]
+        if private:
+            options += [f"-oDir::State::Lists={lists}", "-oAcquire::Retries=2"]
+        if os.geteuid() == 0:
+            # Root's apt drops to a user that cannot write into our directory.
+            options.append("-oAPT::Sandbox::User=root")
+        return options
+
+    def _run(self, argv: list[str], cwd: Path, tail: Tail) -> bool:
+        done = run(
+            argv,
+            env=self.env,
+            cwd=cwd,
+            log=self.log,
+            on_line=tail,
+            timeout=DOWNLOAD_TIMEOUT,
+            cancel=self.cancel,
+        )
+        return done.returncode == 0
+
+
+def _silent(_line: str) -> None:
+    """Take a line and do nothing with it."""

@@ -1,0 +1,132 @@
+"""A program of the toolchain that runs in every container, emulated ones too.
+
+The kernel runs a program of its own machine in any root file system; what a dynamic one lacks there
+are its loader and its libraries. A copy of it is told to find them where a container will see them
+(`MOUNTED`), beside it, so that nothing of an image is covered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Problem
+from orchestrator.host import process
+from orchestrator.host.emulation import host_arch
+from orchestrator.provision import toolchain
+from orchestrator.provision.cache_dir import provide_entry, prune_entries
+
+if TYPE_CHECKING:
+    from orchestrator.provision.cache_dir import Kept, Progress
+    from orchestrator.provision.toolchain_env import Toolchain
+
+MOUNTED = Path("/opt/orchestrator-native/tools")
+"""Where a container finds the programs; their libraries are in ``lib`` there."""
+
+_BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
+"""What an older glibc opens to look up a host, and names nowhere."""
+
+_TIMEOUT = 120.0
+
+
+def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Kept | Problem:
+    """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
+
+    Args:
+        name: the toolchain's program (``uv``).
+        tools: the toolchain; its patchelf changes the copy.
+        cache_dir: our directory in the user's cache.
+    """
+    folder = store(cache_dir) / f"{name}-{tools.digest[:16]}-{host_arch()}-{_recipe()}"
+    return provide_entry(
+        folder,
+        lambda made: _make(tools.bin / name, made, tools.bin / "patchelf"),
+        current=_is_current,
+    )
+
+
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all copies."""
+    return cache_dir.absolute() / "portable"
+
+
+def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
+    """Remove the copies of other locks' programs that no process uses; return what was removed.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+    """
+    return prune_entries(store(cache_dir), _is_current, on_progress)
+
+
+def _is_current(name: str) -> bool:
+    # Those of our lock may be for another machine that shares this directory.
+    return f"-{toolchain.lock_digest()[:16]}-" in name and name.endswith(_recipe())
+
+
+def _recipe() -> str:
+    """A digest of how it is made: another program makes another one."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+
+
+def _make(program: Path, made: Path, patchelf: Path) -> Problem | None:
+    if not program.exists():
+        return Problem(what=f"the toolchain has no {program.name} for this machine")
+    own = Path(shutil.copy(program, made))
+    libraries = bring(own, made / "lib", MOUNTED / "lib", patchelf)
+    if isinstance(libraries, Problem):
+        return libraries
+    beside = {each.parent / name for each in libraries for name in _BY_NAME}
+    for each in sorted(path for path in beside if path.exists()):
+        shutil.copy(each, made / "lib" / each.name)
+    return None
+
+
+def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...] | Problem:
+    """Have a program use copies of this host's loader and libraries.
+
+    Args:
+        program: a copy of a program of this host, which is changed; one that is static, or no
+            program at all, is left alone.
+        into: the directory of this host that gets the copies.
+        lib: the same, as the program will see it.
+        patchelf: the toolchain's.
+
+    Returns:
+        The loader and the libraries, from where they were copied.
+    """
+    asked = process.capture([str(patchelf), "--print-interpreter", str(program)], timeout=_TIMEOUT)
+    if not asked.ok:
+        return ()
+    loader = Path(asked.stdout.strip())
+    said = process.capture([str(loader), "--list", str(program)], timeout=_TIMEOUT)
+    libraries = [Path(each) for each in re.findall(r"=> (/\S+) \(", said.stdout)]
+    if not said.ok or not libraries or "not found" in said.stdout:
+        return Problem(what=f"the libraries of {program.name} are not to be found on this host")
+    into.mkdir(exist_ok=True)
+    for each in (loader, *libraries):
+        shutil.copy(each, into / each.name)
+    return redirect(program, lib, patchelf) or (loader, *libraries)
+
+
+def redirect(program: Path, lib: Path, patchelf: Path) -> Problem | None:
+    """Have a program look for its loader and its libraries in one directory.
+
+    Args:
+        program: is changed; one that is static, or no program at all, is left alone.
+        lib: the directory, as the program will see it.
+        patchelf: the toolchain's.
+    """
+    tool = str(patchelf)
+    asked = process.capture([tool, "--print-interpreter", str(program)], timeout=_TIMEOUT)
+    if not asked.ok:
+        return None
+    argv = [tool, "--set-interpreter", str(lib / Path(asked.stdout.strip()).name)]
+    # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
+    argv += ["--force-rpath", "--set-rpath", str(lib), str(program)]
+    done = process.capture(argv, timeout=_TIMEOUT)
+    return None if done.ok else Problem(what=f"{program.name} cannot be changed: {done.last_line}")

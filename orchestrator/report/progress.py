@@ -1,0 +1,502 @@
+"""What a person sees while targets build: a live table in a terminal, plain lines elsewhere.
+
+Whatever is said of a target is one write: lines of targets that run at once cannot mix. What
+targets print themselves goes to a log file each; only the end of a failed one's is shown, in one
+block.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.models.result import BuildResult, FailureKind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from rich.console import Console, RenderableType
+
+    from orchestrator.models.target import TargetId
+
+STYLES = {
+    Status.OK: "green",
+    Status.FAILED: "bold red",
+    Status.UNAVAILABLE: "yellow",
+    Status.CANCELLED: "magenta",
+}
+
+HEARTBEAT = 180.0
+"""Seconds between two signs of life where nobody looks; CI systems end jobs that are silent."""
+
+TAIL = 15
+"""Lines of a failed target's log that are shown."""
+
+MANY_CACHED = 20
+"""Results from the store that are still named one by one."""
+
+NAMED = 4
+"""Running targets that a sign of life names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """One target that runs.
+
+    Attributes:
+        target_id: the target.
+        since: when it started; all times are `time.monotonic`.
+        step: its step.
+        step_since: when that began.
+    """
+
+    target_id: TargetId
+    since: float
+    step: str
+    step_since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How the run stands.
+
+    Attributes:
+        now: when.
+        running: what runs, the oldest first.
+        total: targets in all.
+        counts: how many have ended how.
+        resting: targets that wait for their next attempt.
+        left: seconds until the run is over, as far as earlier ones tell; None for unknown.
+        elapsed: seconds so far.
+        stopping: whether it is being stopped.
+    """
+
+    now: float
+    running: tuple[Running, ...]
+    total: int
+    counts: Mapping[Status, int]
+    resting: int
+    left: float | None
+    elapsed: float
+    stopping: bool
+
+    @property
+    def summary(self) -> str:
+        """All of it in one line, without what runs."""
+        ended = sum(self.counts.values())
+        parts = [f"{n} {status}" for status, n in self.counts.items() if n]
+        parts += [f"{self.resting} waiting to be tried again"] if self.resting else []
+        line = f"{ended}/{self.total} targets"
+        line += f" ({', '.join(parts)})" if parts else ""
+        line += f", {duration(self.elapsed)}"
+        line += f", about {duration(self.left)} left" if self.left is not None else ""
+        return line + ("; stopping" if self.stopping else "")
+
+
+class Books:
+    """Keeps account of a run; any thread may tell it something."""
+
+    def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
+        """Begin now.
+
+        Args:
+            total: targets in all.
+            expected: how long each target takes, in seconds; empty where nobody knows.
+        """
+        self._total = total
+        self.expected = expected
+        self._open = dict(expected)
+        self._began = time.monotonic()
+        self._running: dict[TargetId, Running] = {}
+        self._resting: set[TargetId] = set()
+        self._counts = dict.fromkeys(Status, 0)
+        self._stopping = False
+        self._most = 1
+        self._lock = threading.Lock()
+
+    def started(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        now = time.monotonic()
+        with self._lock:
+            self._resting.discard(target_id)
+            self._running[target_id] = Running(
+                target_id=target_id, since=now, step="start", step_since=now
+            )
+            self._most = max(self._most, len(self._running))
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        """See `Listener`."""
+        with self._lock:
+            found = self._running.get(target_id)
+            if found is not None:
+                now = time.monotonic()
+                self._running[target_id] = replace(found, step=name, step_since=now)
+
+    def resting(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        with self._lock:
+            self._running.pop(target_id, None)
+            self._resting.add(target_id)
+
+    def ended(self, result: BuildResult) -> None:
+        """See `Listener`."""
+        with self._lock:
+            self._running.pop(result.target_id, None)
+            self._resting.discard(result.target_id)
+            self._open.pop(result.target_id, None)
+            self._counts[result.status] += 1
+
+    def recalled(self, results: Sequence[BuildResult]) -> str:
+        """Take what came from the store whole, if it is much, and return a line on it."""
+        whole = [each for each in results if each.failure is None]
+        if len(whole) <= MANY_CACHED:
+            return ""
+        for each in whole:
+            self.ended(each)
+        return f"[{len(whole)}/{self._total}] {from_the_store(len(whole))}"
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+        self._stopping = True
+
+    def view(self) -> View:
+        """Return how the run stands now."""
+        now = time.monotonic()
+        with self._lock:
+            return View(
+                now=now,
+                running=tuple(self._running.values()),
+                total=self._total,
+                counts=dict(self._counts),
+                resting=len(self._resting),
+                left=self._left(now),
+                elapsed=now - self._began,
+                stopping=self._stopping,
+            )
+
+    def _left(self, now: float) -> float | None:
+        """Seconds left: no less than the longest target needs, nor than all need together."""
+        if not self._open:
+            return None
+        rest = []
+        for target_id, seconds in self._open.items():
+            running = self._running.get(target_id)
+            rest.append(seconds if running is None else max(seconds - (now - running.since), 0.0))
+        return max(*rest, sum(rest) / self._most)
+
+
+def from_the_store(count: int) -> str:
+    """Say how many results came from the store."""
+    return f"{count} targets came from the store"
+
+
+def duration(seconds: float) -> str:
+    """``75.3`` -> ``1:15``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def outcome_line(result: BuildResult) -> str:
+    """One line that says how a target ended."""
+    status = f"{result.status} (cached)" if result.cached else str(result.status)
+    if result.wheel is not None:
+        return f"{status}  {result.wheel.filename}"
+    failure = result.failure
+    if failure is None:
+        return status
+    kind = "" if failure.kind == result.status.value else f"{failure.kind}: "
+    return f"{result.status}  {kind}{failure.message}"
+
+
+def tail(log: Path, lines: int = TAIL) -> list[str]:
+    """Return the last lines of a log; a log can be large, so only its end is read."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - 16_384, 0))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [harmless(line) for line in text.splitlines() if line.strip()][-lines:]
+
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(line: str) -> str:
+    """A line of a log without what a terminal would obey (ECMA-48)."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", line))
+
+
+def log_end(result: BuildResult, *, grouped: bool) -> str:
+    """Return the end of a failed target's log as one block; nothing where that tells nothing.
+
+    Args:
+        result: how it ended.
+        grouped: whether GitHub Actions shall fold it.
+    """
+    failure, log = result.failure, result.log
+    if failure is None or log is None or result.status is Status.CANCELLED:
+        return ""
+    lines = [] if failure.kind is FailureKind.BAD_WHEEL else tail(log)
+    if not lines:
+        return ""
+    block = [f"  log: {log}", *(f"  | {line}" for line in lines)]
+    if grouped:
+        block = [f"::group::{result.target_id}: the log's end", *block, "::endgroup::"]
+    return "\n".join(block)
+
+
+class PlainProgress:
+    """A line when a target starts and when it ends, and now and then a sign of life."""
+
+    def __init__(
+        self,
+        console: Console,
+        books: Books,
+        *,
+        grouped: bool = False,
+        quiet: bool = False,
+        hushed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Print to ``console``.
+
+        Args:
+            console: where to.
+            books: the run's.
+            grouped: whether GitHub Actions shall fold logs.
+            quiet: whether only failures are told.
+            hushed: whether the console belongs to somebody else for the moment, who wants no signs
+                of life on it.
+        """
+        self._hushed = hushed
+        self._console = console
+        self._books = books
+        self._grouped = grouped
+        self._quiet = quiet
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beats, name="signs of life", daemon=True)
+
+    def __enter__(self) -> Self:
+        if not self._quiet:
+            self._heart.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        if self._heart.is_alive():
+            self._heart.join()
+
+    def started(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        self._books.started(target_id)
+        seconds = self._books.expected.get(target_id)
+        about = "" if seconds is None else f" (about {duration(seconds)})"
+        self._tell(f"{target_id}: started{about}")
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        """See `Listener`."""
+        self._books.step(target_id, name)
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """See `Listener`."""
+        self._books.resting(result.target_id)
+        self._tell(again_line(result, seconds))
+
+    def ended(self, result: BuildResult) -> None:
+        """See `Listener`."""
+        self._books.ended(result)
+        if self._quiet and result.status is not Status.FAILED:
+            return
+        view = self._books.view()
+        count = f"[{sum(view.counts.values())}/{view.total}]"
+        line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
+        self._say("\n".join(filter(None, (line, log_end(result, grouped=self._grouped)))))
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Take all that came from the store at once; where that is much, in one line."""
+        told = self._books.recalled(results)
+        if told:
+            self._tell(told)
+            results = [each for each in results if each.failure is not None]
+        for each in results:
+            self.ended(each)
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+        self._books.stopping()
+        self._console.print("stopping: waiting for programs and containers to end", style="magenta")
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        view = self._books.view()
+        names = [
+            f"{each.target_id} ({each.step} {duration(view.now - each.step_since)})"
+            for each in view.running[:NAMED]
+        ]
+        more = len(view.running) - len(names)
+        names += [f"{more} more"] if more else []
+        self._tell(f"{view.summary}; running: {', '.join(names) or 'nothing'}")
+
+    def _beats(self) -> None:
+        while not self._over.wait(HEARTBEAT):
+            if not self._hushed():
+                self.beat()
+
+    def _tell(self, text: str) -> None:
+        if not self._quiet:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def again_line(result: BuildResult, seconds: float) -> str:
+    """One line that says that a target is tried again."""
+    why = result.failure.message if result.failure is not None else result.status
+    return (
+        f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
+    )
+
+
+class LiveProgress:
+    """A table of what runs now, redrawn in place; what targets end with scrolls by above it."""
+
+    def __init__(self, console: Console, books: Books) -> None:
+        """Draw on ``console`` how it stands in ``books``."""
+        self._console = console
+        self._books = books
+        # Transient: the table at the end of the run takes its place.
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def started(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        self._books.started(target_id)
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        """See `Listener`."""
+        self._books.step(target_id, name)
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """See `Listener`."""
+        self._books.resting(result.target_id)
+        self._console.print(Text(again_line(result, seconds), style="yellow"))
+
+    def ended(self, result: BuildResult) -> None:
+        """See `Listener`."""
+        self._books.ended(result)
+        line = Text(f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})")
+        line.stylize(STYLES[result.status])
+        block = log_end(result, grouped=False)
+        # One call, so that nothing comes in between.
+        self._console.print(Group(line, Text(block, style="dim")) if block else line)
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Take all that came from the store at once; where that is much, in one line."""
+        told = self._books.recalled(results)
+        if told:
+            self._console.print(Text(told))
+            results = [each for each in results if each.failure is not None]
+        for each in results:
+            self.ended(each)
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+        self._books.stopping()
+
+    def _draw(self) -> RenderableType:
+        return drawing(
+            self._books.view(),
+            self._books.expected,
+            width=self._console.width,
+            height=self._console.height,
+        )
+
+
+_COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
+"""Name, width, and the columns that a terminal must have for it; the target always has one."""
+
+
+def drawing(
+    view: View, expected: Mapping[TargetId, float], *, width: int, height: int
+) -> RenderableType:
+    """Return the table, no larger than the terminal: what is drawn above its edge stays there.
+
+    Args:
+        view: how the run stands.
+        expected: how long targets take.
+        width: columns of the terminal.
+        height: its lines.
+    """
+    known = any(each.target_id in expected for each in view.running)
+    names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
+    lines = [Text(view.summary, style="bold")]
+    # The summary, the table's head, the line for the rest, and the one the cursor is in.
+    rows = view.running[: max(height - 4, 0)]
+    if rows:
+        head = _line("target", {name: name for name in names}, names, width)
+        lines.append(Text(head, style="dim"))
+    lines += [
+        Text(_line(each.target_id, _times(each, view.now, expected), names, width)) for each in rows
+    ]
+    more = len(view.running) - len(rows)
+    if more and rows:
+        lines.append(Text(f"... and {more} more", style="dim"))
+    for each in lines:
+        each.no_wrap, each.overflow = True, "ellipsis"
+    return Group(*lines)
+
+
+def _times(each: Running, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
+    total = now - each.since
+    seconds = expected.get(each.target_id)
+    return {
+        "step": each.step,
+        "total": duration(total),
+        "in step": duration(now - each.step_since),
+        "left": "" if seconds is None else duration(max(seconds - total, 0.0)),
+    }
+
+
+def _shortened(target: str, room: int) -> str:
+    """Leave out the platform in the middle: python and variant tell targets apart."""
+    if len(target) <= room:
+        return target
+    head = 5 if room > 2 * 5 else 0
+    return f"{target[:head]}…{target[head + 1 - room :]}"[:room]
+
+
+def _line(target: str, cells: Mapping[str, str], names: Sequence[str], width: int) -> str:
+    widths = {name: size for name, size, _ in _COLUMNS if name in names}
+    room = max(width - 1 - sum(size + 2 for size in widths.values()), 1)
+    columns = [_shortened(target, room).ljust(room)]
+    for name, size in widths.items():
+        cell = cells[name][:size]
+        columns.append(cell.ljust(size) if name == "step" else cell.rjust(size))
+    return "  ".join(columns)

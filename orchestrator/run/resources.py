@@ -1,0 +1,144 @@
+"""How a run's CPUs and memory are shared out, and what that means inside of a build. Pure.
+
+A target gets what ``[resources]`` says, else an equal part. How many compilers it may run at once
+follows from that: as many as it has CPUs, but no more than its memory holds.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.run.scheduler import Amounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.models.target import EnvVar, Resources, TargetId
+
+GIB = 1 << 30
+
+CPUS_EACH = 2
+"""CPUs a target gets at least while ``-j`` is not given: few builds keep one busy all the time."""
+
+MEMORY_PER_JOB = 2 * GIB
+"""Bytes of one compiler where the matrix does not say; C++ templates take one to two GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may take; None for all there is.
+
+    Attributes:
+        slots: targets at once.
+        cpus: CPUs.
+        memory: bytes.
+        emulated: targets under emulation at once.
+    """
+
+    slots: int | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    emulated: int | None = None
+
+
+def budget(cpus: float, memory: int, limits: Limits, *, count: int) -> Amounts:
+    """Return what all targets that run at once may take together.
+
+    Args:
+        cpus: CPUs of the machine, or of what of it we may use.
+        memory: free bytes.
+        limits: what the user says.
+        count: how many targets there are.
+    """
+    cpus = limits.cpus or cpus
+    memory = limits.memory or memory
+    by_machine = min(int(cpus // CPUS_EACH), memory // (CPUS_EACH * MEMORY_PER_JOB), count)
+    slots = limits.slots or max(by_machine, 1)
+    # More slots than targets would only make each share smaller.
+    slots = max(min(slots, count), 1)
+    return Amounts(
+        slots=slots,
+        millicpus=max(int(cpus * 1000), 1),
+        memory=max(memory, 1),
+        emulated=slots if limits.emulated is None else limits.emulated,
+    )
+
+
+def takes(resources: Resources, whole: Amounts, *, emulated: bool) -> Amounts:
+    """Return what one target takes of a budget; it may be more than there is.
+
+    Args:
+        resources: what the matrix says.
+        whole: the budget.
+        emulated: whether it runs under emulation here.
+    """
+    cpus = resources.cpus
+    memory = resources.memory_bytes
+    part = max(whole.memory // whole.slots, resources.memory_per_job or 0)
+    return Amounts(
+        slots=1,
+        millicpus=max(whole.millicpus // whole.slots if cpus is None else int(cpus * 1000), 1),
+        memory=part if memory is None else memory,
+        emulated=int(emulated),
+    )
+
+
+def compilers(resources: Resources, share: Amounts, whole: Amounts) -> int:
+    """Return how many compilers a target may run at once, at least 1.
+
+    Args:
+        resources: what the matrix says.
+        share: what it takes.
+        whole: the budget; nothing gets more.
+    """
+    cpus = min(share.millicpus, whole.millicpus) // 1000
+    memory = min(share.memory, whole.memory)
+    return max(min(cpus, memory // (resources.memory_per_job or MEMORY_PER_JOB)), 1)
+
+
+def estimated(
+    costs: Mapping[TargetId, float], seconds: Mapping[TargetId, float]
+) -> dict[TargetId, float]:
+    """Return how long each target takes: as it did last time, else by its cost.
+
+    A cost counts in units of the targets that are known; without any, the unit has no seconds.
+
+    Args:
+        costs: how long targets take compared with each other.
+        seconds: how long some, and perhaps others, took.
+    """
+    known = [seconds[each] / costs[each] for each in costs if each in seconds]
+    unit = statistics.median(known) if known else 1.0
+    return {each: seconds.get(each, cost * unit) for each, cost in costs.items()}
+
+
+def variables(jobs: int, env: Iterable[EnvVar]) -> dict[str, str]:
+    """Return the variables that tell a build how many programs it may run at once.
+
+    What the matrix sets itself is not among them, and counts: ``nvcc --threads`` multiplies what
+    every compiler takes, so the two numbers are chosen so that their product is ``jobs``.
+
+    ``MAKEFLAGS`` is not among them: not every Makefile may run in parallel.
+
+    Args:
+        jobs: from `compilers`.
+        env: the target's own variables.
+    """
+    own = {each.name: each.value for each in env}
+    processes = max(jobs // _number(own, "NVCC_THREADS"), 1)
+    threads = max(jobs // _number(own, "MAX_JOBS"), 1) if "MAX_JOBS" in own else 1
+    found = {
+        "MAX_JOBS": processes,  # torch, and most setup.py files of its extensions
+        "CMAKE_BUILD_PARALLEL_LEVEL": processes,
+        "CARGO_BUILD_JOBS": jobs,
+        "NVCC_THREADS": threads,
+    }
+    return {name: str(value) for name, value in found.items() if name not in own}
+
+
+def _number(own: Mapping[str, str], name: str) -> int:
+    """Return a variable's number; 1 for none, and for what only the build's shell knows."""
+    value = own.get(name, "")
+    return max(int(value), 1) if value.isascii() and value.isdigit() else 1

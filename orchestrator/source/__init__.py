@@ -1,0 +1,1 @@
+"""The source of a build: locate it, copy it, fingerprint it, ask it for its version."""

@@ -1,0 +1,280 @@
+"""What the source is, without a copy of it; and without reading it again where nothing changed.
+
+A snapshot remembers what a tree was, with what the file system said of everything that decides
+about it: the names in each directory, size, times, mode and number of each file, and of what git
+decides by. If all of that is the same, so is the tree. As in git's own index, a file that was
+changed in the moment it was read proves nothing, and is read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.host.process import capture
+from orchestrator.models.target import Source
+from orchestrator.source.locate import Kind, Origin
+from orchestrator.source.stage import (
+    JUNK_ANYWHERE,
+    Member,
+    SourceFile,
+    as_value,
+    files_digest,
+    git_epoch,
+    members,
+    newest,
+    source_file,
+    stage,
+    tree_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+SCHEMA = 1
+
+SECOND = 1_000_000_000
+RACY = SECOND // 10
+"""Nanoseconds before a snapshot in which a change may not show in a file's times: kernels count
+in steps of some milliseconds."""
+
+COARSE = 2 * SECOND
+"""The same where a file system counts in seconds, or in two."""
+
+Sign = list[int] | None
+"""What the file system says of one file; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What the source is.
+
+    Attributes:
+        source: as a value.
+        files: all of its files.
+    """
+
+    source: Source
+    files: tuple[SourceFile, ...]
+
+    def manifest(self) -> bytes:
+        """Return the list of the files, for the store."""
+        rows = {each.path: [each.kind, each.sha256] for each in self.files}
+        return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
+
+
+def identify(
+    origin: Origin,
+    *,
+    fetch: Callable[[str], Path],
+    skip: Iterable[Path] = (),
+    cache_dir: Path,
+    environ: Mapping[str, str],
+) -> Identity:
+    """Find out what a source is; starts no program where an earlier snapshot still holds.
+
+    Args:
+        origin: from `locate`.
+        fetch: returns the sdist file of a requirement.
+        skip: as for `stage`.
+        cache_dir: the user's cache directory; snapshots go to ``sources`` in it.
+        environ: this process's environment, which git reads too.
+
+    Raises:
+        SourceError: the sdist is damaged, or there is no build backend.
+    """
+    ours = tuple(each.resolve() for each in skip)
+    root = origin.path or fetch(origin.text)
+    asked = [str(root), origin.kind.value, *sorted(map(str, ours))]
+    asked += [f"{name}={value}" for name, value in sorted(environ.items()) if name[:4] == "GIT_"]
+    name = hashlib.sha256("\0".join(asked).encode("utf-8", "surrogateescape")).hexdigest()
+    file = cache_dir / "sources" / f"{name}.json"
+    earlier = _Earlier.read(file, ours)
+    if earlier is not None and earlier.holds():
+        return earlier.identity
+    taken = time.time_ns()
+    if origin.kind is Kind.DIRECTORY:
+        identity, watched, folders = _of_directory(origin, root, ours, earlier, environ)
+    else:
+        watched, folders = {str(root): sign(root)}, {}
+        identity = _of_archive(origin, root)
+    document = {
+        "schema": SCHEMA,
+        "taken": taken,
+        "source": asdict(identity.source),
+        "files": [[each.path, each.kind, each.sha256] for each in identity.files],
+        "watched": watched,
+        "folders": folders,
+    }
+    _write(file, json.dumps(document))
+    return identity
+
+
+def sign(path: Path | str) -> Sign:
+    """Return what tells that a file is still the one it was, without opening it."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """A snapshot that was taken before."""
+
+    identity: Identity
+    watched: dict[str, Sign]
+    folders: dict[str, str]
+    skip: tuple[Path, ...]
+    taken: int
+
+    @classmethod
+    def read(cls, file: Path, skip: tuple[Path, ...]) -> _Earlier | None:
+        try:
+            read: Any = json.loads(file.read_bytes())
+            if read["schema"] != SCHEMA:
+                return None
+            source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
+            files = tuple(SourceFile(path=p, kind=k, sha256=s) for p, k, s in read["files"])
+            identity = Identity(source=Source(**source), files=files)
+            return cls(
+                identity=identity,
+                watched=read["watched"],
+                folders=read["folders"],
+                skip=skip,
+                taken=read["taken"],
+            )
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def holds(self) -> bool:
+        """Whether everything is as it was, and was so for long enough to tell."""
+        return all(self.trusts(path) for path in self.watched) and all(
+            _names(Path(folder), self.skip) == names for folder, names in self.folders.items()
+        )
+
+    def trusts(self, path: str) -> bool:
+        """Whether what was read of a file can be no other now."""
+        before = self.watched.get(path)
+        if before is not None:
+            step = RACY if before[2] % SECOND and before[3] % SECOND else COARSE
+            if max(before[2], before[3]) >= self.taken - step:
+                return False
+        return sign(path) == before
+
+
+def _of_directory(
+    origin: Origin,
+    root: Path,
+    skip: tuple[Path, ...],
+    earlier: _Earlier | None,
+    environ: Mapping[str, str],
+) -> tuple[Identity, dict[str, Sign], dict[str, str]]:
+    known = {} if earlier is None else {each.path: each for each in earlier.identity.files}
+    # Before anything is read: what changes while we read must not look unchanged later.
+    watched = {str(path): sign(path) for path in _deciding(root, skip, environ)}
+    seen = {folder: _names(folder, skip) for folder in _folders(root, skip)}
+    found = sorted(members(root, skip), key=lambda member: member.name)
+    listed = {root / parent for each in found for parent in each.name.parents}
+    listed |= {each.path.parent for each in found}
+    seen |= {folder: _names(folder, skip) for folder in listed - seen.keys() if folder.is_dir()}
+    files = []
+    for each in found:
+        watched[str(each.path)] = sign(each.path)
+        if each.path.is_symlink() and not each.is_link:
+            real = os.path.realpath(each.path)
+            watched[real] = sign(real)
+        if earlier is not None and each.name.as_posix() in known and _same(each, earlier):
+            files.append(known[each.name.as_posix()])
+        else:
+            files.append(source_file(each))
+    epoch = git_epoch(root) or newest(each.path for each in found if not each.is_link)
+    source = as_value(origin, root, files_digest(files), epoch)
+    folders = {str(folder): names for folder, names in seen.items()}
+    return Identity(source=source, files=tuple(files)), watched, folders
+
+
+def _same(member: Member, earlier: _Earlier) -> bool:
+    # A link that is followed says nothing of the file it leads to.
+    plain = member.is_link or not member.path.is_symlink()
+    return plain and str(member.path) in earlier.watched and earlier.trusts(str(member.path))
+
+
+def _of_archive(origin: Origin, archive: Path) -> Identity:
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
+        staged = stage(origin, dest=Path(scratch, "source"), fetch=lambda _: archive)
+        return Identity(source=staged.source, files=tree_files(staged.root))
+
+
+def _write(file: Path, text: str) -> None:
+    """Remember a snapshot; a cache that cannot be written is no reason to stop."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+
+
+def _names(folder: Path, skip: Iterable[Path]) -> str:
+    """Return a digest of the names in a directory, without those that are none of the source."""
+    ours = {str(each) for each in skip}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = sorted(each.name for each in entries if each.path not in ours)
+        return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+    return ""
+
+
+def _folders(root: Path, skip: Iterable[Path]) -> Iterator[Path]:
+    """The directories in which a new file would belong to the source."""
+    ours = set(skip)
+    for folder, folders, _ in os.walk(root):
+        here = Path(folder)
+        yield here
+        folders[:] = [
+            each for each in folders if here / each not in ours and each not in JUNK_ANYWHERE
+        ]
+
+
+def _deciding(root: Path, skip: Iterable[Path], environ: Mapping[str, str]) -> Iterator[Path]:
+    """The files by which git decides what belongs to a tree, and how old it is."""
+    home = Path(environ.get("HOME") or "/nonexistent")
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
+    yield from (Path("/etc/gitconfig"), home / ".gitconfig", config / "config", config / "ignore")
+    # The repository a tree belongs to, or would belong to once somebody makes one there.
+    repositories = [folder / ".git" for folder in (root, *root.parents)]
+    repositories += [each / ".git" for each in _folders(root, skip) if each != root]
+    there = [each for each in repositories if each.exists()]
+    yield from (each for each in repositories if each not in there or each.is_file())
+    for each in there:
+        yield from _repository(each)
+    if there:
+        said = capture(["git", "-C", str(root), "config", "--type=path", "core.excludesFile"])
+        if said.ok:
+            yield Path(said.stdout.rstrip("\n"))
+
+
+def _repository(place: Path) -> Iterator[Path]:
+    """The files of a repository that change with its index, its ignored files and its head."""
+    folder = place
+    with contextlib.suppress(OSError, ValueError):
+        if place.is_file():  # a submodule, or a work tree of its own
+            text = place.read_text("utf-8").removeprefix("gitdir:").strip()
+            folder = place.parent / text
+    shared = folder
+    with contextlib.suppress(OSError, ValueError):
+        shared = folder / (folder / "commondir").read_text("utf-8").strip()
+    yield from (folder / name for name in ("index", "HEAD", "config.worktree"))
+    yield from (shared / name for name in ("config", "info/exclude", "packed-refs", "shallow"))
+    yield shared / "reftable" / "tables.list"
+    with contextlib.suppress(OSError, ValueError):
+        head = (folder / "HEAD").read_text("utf-8")
+        if head.startswith("ref:"):
+            yield shared / head.removeprefix("ref:").strip()

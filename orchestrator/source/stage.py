@@ -1,0 +1,428 @@
+"""The source: found, fetched, and staged once per run as a clean tree."""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tomllib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import SourceError
+from orchestrator.host import process
+from orchestrator.models.target import Digest, Source
+from orchestrator.source.locate import Kind, Origin, directory_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orchestrator.provision.host import Host
+
+FETCH_SCRIPT = Path(__file__).parent / "scripts" / "fetch_sdist.py"
+
+EARLIEST_EPOCH = 315_532_800
+"""1980-01-01: no zip member, and so no wheel member, can be older."""
+
+JUNK_ANYWHERE = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv", ".eggs", ".mypy_cache"}
+    | {".pytest_cache", ".ruff_cache", ".hypothesis", ".orchestrator", ".DS_Store"}
+)
+_JUNK_AT_TOP = {
+    "build": ("lib*", "bdist.*", "temp.*", "cp3*", "CMakeCache.txt"),
+    "dist": ("*.whl", "*.tar.gz"),
+    "wheelhouse": ("*.whl",),
+    "_skbuild": ("*",),
+    "venv": ("pyvenv.cfg",),
+}
+"""Directories that tools generate, with what they then hold; a project may have its own `build`."""
+_JUNK_FILE = re.compile(r".*(\.py[cod]|\.(cpython|pypy)[\w-]*\.so|\.abi3\.so)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of the source.
+
+    Attributes:
+        path: relative, with slashes.
+        kind: ``file``, ``exec`` where its owner may execute it, or ``link``.
+        sha256: of its contents, or of what a link points to.
+    """
+
+    path: str
+    kind: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A clean tree, made once per run and only ever copied.
+
+    Attributes:
+        root: the tree.
+        source: what it is, as a value.
+    """
+
+    root: Path
+    source: Source
+
+    @property
+    def pyproject(self) -> str:
+        """The text of pyproject.toml, empty where there is none."""
+        file = self.root / "pyproject.toml"
+        return file.read_text("utf-8") if file.is_file() else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A file that will be part of the staged tree.
+
+    Attributes:
+        name: where it will be, relative.
+        path: where it is.
+        is_link: whether it stays a link.
+    """
+
+    name: Path
+    path: Path
+    is_link: bool
+
+
+def stage(
+    origin: Origin, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()
+) -> Staged:
+    """Make the clean tree of ``origin`` in ``dest``, which must not exist.
+
+    Args:
+        origin: from `locate`.
+        dest: where the tree goes.
+        fetch: returns the sdist file of a requirement.
+        skip: files and directories of ours that may lie inside the source (``dist``, the work
+            directory, matrix.toml).
+
+    Raises:
+        SourceError: the sdist is damaged, or has no build backend.
+    """
+    if origin.kind is Kind.DIRECTORY and origin.path is not None:
+        _copy(members(origin.path, skip), dest)
+        epoch = git_epoch(origin.path) or newest(_walk(dest))
+    else:
+        _unpack(origin.path or fetch(origin.text), dest)
+        epoch = newest(_walk(dest))
+    return Staged(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
+
+
+def as_value(origin: Origin, root: Path, digest: Digest, epoch: int) -> Source:
+    """Return what a tree is, as a value.
+
+    Args:
+        origin: where it comes from.
+        root: the tree.
+        digest: of its files.
+        epoch: when it was changed last, in seconds.
+
+    Raises:
+        SourceError: it has no build backend.
+    """
+    name, version = directory_identity(root)
+    return Source(
+        name=name or origin.name,
+        version=version or origin.version,
+        digest=digest,
+        epoch=max(epoch, EARLIEST_EPOCH),
+        own_options=_own_options(root),
+    )
+
+
+def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[Member]:
+    """Find the files of a directory that belong to the source, links resolved where they must be.
+
+    Args:
+        root: the directory, resolved.
+        skip: as for `stage`.
+    """
+    # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
+    ours = {each.resolve() for each in skip} - {root, *root.parents}
+    for name in _clean_files(root, ours):
+        path = root / name
+        if path.is_symlink() and _stays_inside(path, root):
+            yield Member(name=name, path=path, is_link=True)
+        elif path.is_dir():
+            for inner in _walk(path, follow=True):
+                yield _member(name / inner.relative_to(path), inner)
+        else:
+            yield _member(name, path)
+
+
+def _member(name: Path, path: Path) -> Member:
+    # Dangling, as test data often is: kept as it is.
+    return Member(name=name, path=path, is_link=path.is_symlink() and not path.exists())
+
+
+def _own_options(root: Path) -> tuple[str, ...]:
+    """What ``[tool.cibuildwheel]`` of a tree sets for Linux; `check_backend` has parsed it."""
+    file = root / "pyproject.toml"
+    tree = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    own = tree.get("tool", {}).get("cibuildwheel", {})
+    tables = [own, own.get("linux", {}), *own.get("overrides", [])]
+    return tuple(sorted({key for table in tables if isinstance(table, dict) for key in table}))
+
+
+def copy_tree(staged: Path, dest: Path) -> None:
+    """Make a target's own copy of the staged tree."""
+    shutil.copytree(staged, dest, symlinks=True)
+
+
+def tree_digest(root: Path) -> Digest:
+    """SHA-256 over paths, kinds, executable bits and contents; times do not count."""
+    return files_digest(tree_files(root))
+
+
+def tree_files(root: Path) -> tuple[SourceFile, ...]:
+    """Return every file of a staged tree, with what counts of it."""
+    return tuple(
+        source_file(Member(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
+        for path in _walk(root)
+    )
+
+
+def source_file(member: Member) -> SourceFile:
+    """Read a file, and return what counts of it."""
+    path = member.path
+    if member.is_link:
+        kind, sha256 = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    else:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        kind = "exec" if mode & stat.S_IXUSR else "file"
+    return SourceFile(path=member.name.as_posix(), kind=kind, sha256=sha256)
+
+
+def files_digest(files: Iterable[SourceFile]) -> Digest:
+    """Return the digest of a tree with these files, whatever their order."""
+    total = hashlib.sha256()
+    for each in sorted(files, key=lambda file: file.path):
+        line = f"{each.kind}\0{each.path}\0{each.sha256}\n"
+        total.update(line.encode("utf-8", "surrogateescape"))
+    return Digest(total.hexdigest())
+
+
+def _walk(root: Path, *, follow: bool = False) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root, followlinks=follow):
+        here = Path(folder)
+        yield from (here / name for name in files)
+        if not follow:
+            yield from (here / name for name in folders if (here / name).is_symlink())
+
+
+def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
+    """The files that belong to the source: git knows best; without git, junk is left out."""
+    listed = _git_files(root)
+    candidates = listed if listed is not None else _unlisted_files(root)
+    for relative in candidates:
+        path = root / relative
+        inside_ours = path in skip or any(each in path.parents for each in skip)
+        if not inside_ours and (path.is_symlink() or path.is_file()):
+            yield relative
+
+
+def _unlisted_files(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        junk = JUNK_ANYWHERE | (
+            {n for n in folders if _generated(here / n)} if here == root else set()
+        )
+        links = [name for name in folders if (here / name).is_symlink() and name not in junk]
+        folders[:] = [n for n in folders if n not in junk and not n.endswith(".egg-info")]
+        for name in (*files, *links):
+            if name not in junk and not _JUNK_FILE.fullmatch(name):
+                yield (here / name).relative_to(root)
+
+
+def _generated(folder: Path) -> bool:
+    return any(next(folder.glob(each), None) for each in _JUNK_AT_TOP.get(folder.name, ()))
+
+
+def _git(root: Path, *words: str) -> process.Captured:
+    # In a container or on CI the tree often belongs to another user, which git refuses to read.
+    return process.capture(
+        ["git", "-c", "safe.directory=*", "-C", str(root), *words],
+        timeout=300.0,
+        errors="surrogateescape",
+    )
+
+
+def _git_files(root: Path) -> list[Path] | None:
+    """Tracked and new, not ignored files, submodules included; None where git does not say."""
+    said = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if not said.ok:
+        return None
+    files: list[Path] = []
+    for name in dict.fromkeys(said.stdout.split("\0")):
+        relative = Path(name.rstrip("/"))
+        if not name:
+            continue
+        if (root / relative).is_dir() and not (root / relative).is_symlink():
+            # A submodule that was never checked out is no repository: git would speak of ours.
+            inner = root / relative
+            below = _git_files(inner) if (inner / ".git").exists() else None
+            found = below if below is not None else _unlisted_files(inner)
+            files += [relative / each for each in found]
+        else:
+            files.append(relative)
+    # A directory that git ignores as a whole is nevertheless what the user asked to build.
+    return files or None
+
+
+def git_epoch(root: Path) -> int | None:
+    """Return when the last commit that touches a directory was made; None where git knows none."""
+    said = _git(root, "log", "-1", "--format=%ct", "--", ".")
+    text = said.stdout.strip()
+    return int(text) if said.ok and text.isdigit() else None
+
+
+def newest(paths: Iterable[Path]) -> int:
+    """Return when the youngest of some files was changed, in seconds."""
+    # Links are as old as the copy: nothing restores their times.
+    times = (int(path.stat().st_mtime) for path in paths if not path.is_symlink())
+    return max(times, default=EARLIEST_EPOCH)
+
+
+def _copy(found: Iterable[Member], dest: Path) -> None:
+    dest.mkdir(parents=True)
+    for each in found:
+        target = dest / each.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if each.is_link:
+            target.symlink_to(each.path.readlink())
+        else:
+            shutil.copy2(each.path, target)
+
+
+def _stays_inside(link: Path, root: Path) -> bool:
+    """Whether a link still means the same in a copy of the tree."""
+    target = link.readlink()
+    # Unlike Path.resolve, realpath leaves a link to itself as it is.
+    resolved = Path(os.path.realpath(link.parent / target))
+    return not target.is_absolute() and resolved.is_relative_to(root.resolve())
+
+
+def _unpack(archive: Path, dest: Path) -> None:
+    """Unpack an sdist (PEP 517, PEP 625), refusing members that would land outside."""
+    holder = dest.with_name(f"{dest.name}.unpacking")
+    holder.mkdir(parents=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            _unzip(archive, holder)
+        else:
+            _untar(archive, holder)
+        tops = [each for each in holder.iterdir() if each.name != "pax_global_header"]
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
+    if len(tops) != 1 or not tops[0].is_dir():
+        raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
+    tops[0].rename(dest)
+    shutil.rmtree(holder)
+
+
+_DAMAGE = (
+    *(OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
+    KeyError,  # tarfile: a hard link to nothing
+    RuntimeError,  # zipfile: encrypted, or an unknown compression
+    ValueError,  # zipfile: a member's date that is none
+)
+"""What unpacking raises when the archive is to blame."""
+
+
+def _untar(archive: Path, dest: Path) -> None:
+    with tarfile.open(archive) as bundle:
+        if hasattr(tarfile, "data_filter"):
+            bundle.extractall(dest, filter="data")
+        else:  # before 3.11.4; Debian 12 has 3.11.2
+            _extract_checked(bundle, Path(os.path.realpath(dest)))
+        # tarfile stops at the last member; gzip compares its checksum at the end of the file.
+        while bundle.fileobj.read(1 << 20):
+            pass
+
+
+def _extract_checked(bundle: tarfile.TarFile, dest: Path) -> None:
+    """Do what the ``data`` filter of PEP 706 does, where tarfile has none.
+
+    Args:
+        bundle: the open archive.
+        dest: an existing directory, links resolved.
+    """
+    for member in bundle:
+        member.name = member.name.lstrip("/")
+        _check_inside(dest, member.name, dest)
+        if member.issym() or member.islnk():
+            if member.linkname.startswith("/"):
+                raise tarfile.TarError(f"{member.name!r} is a link to an absolute path")
+            start = (dest / member.name).parent if member.issym() else dest
+            _check_inside(start, member.linkname, dest)
+        elif not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is a special file")
+        # Nobody else's file, nothing that others may write, no set-uid program.
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        member.mode = 0o755 if member.isdir() else (member.mode & 0o755) | 0o600
+        bundle.extract(member, dest)
+
+
+def _check_inside(start: Path, name: str, dest: Path) -> None:
+    """Refuse a path that leaves ``dest``, links that were unpacked before it followed."""
+    if not Path(os.path.realpath(start / name)).is_relative_to(dest):
+        raise tarfile.TarError(f"{name!r} would land outside the destination")
+
+
+def _unzip(archive: Path, dest: Path) -> None:
+    with zipfile.ZipFile(archive) as bundle:
+        for member in bundle.infolist():
+            path = bundle.extract(member, dest)  # strips ".." and roots itself
+            # zipfile does not restore times, and SOURCE_DATE_EPOCH comes from them.
+            year, month, day, *clock = member.date_time
+            # A zip without times has zeros there.
+            seconds = calendar.timegm((year, max(month, 1), max(day, 1), *clock))
+            os.utime(path, (seconds, seconds))
+
+
+def fetch_sdist(requirement: str, *, host: Host) -> Path:
+    """Return the sdist of a pinned requirement, from our cache or the package index.
+
+    Args:
+        requirement: ``name==version``.
+        host: toolchain, network and cache.
+
+    Raises:
+        SourceError: the index has no such sdist, or cannot be reached.
+    """
+    env = {**host.env, **host.network.child_env()}
+    # The same requirement may be another file on another index.
+    identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
+    folder = host.cache_dir / "sdists" / identity
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    if found:
+        return found[0]
+    partial = folder.with_name(f"{identity}.{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(partial)]
+    said = process.capture(argv, env=env, timeout=600.0)
+    if not said.ok:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SourceError.of(
+            said.last_line or f"could not download {requirement}",
+            where="project.source",
+            hint="is the version spelled as on the index, and does it have an sdist?",
+        )
+    if not folder.exists():
+        partial.rename(folder)
+    return folder / Path(said.stdout.strip()).name

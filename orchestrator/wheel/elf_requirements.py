@@ -1,0 +1,226 @@
+"""What the ELF files of one platform need together, held against a policy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from orchestrator.models.wheel import Reason, TagStep
+from orchestrator.wheel import libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from orchestrator.wheel.policy import Policy
+    from orchestrator.wheel.scan import ElfMember
+
+_GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
+# Symbols of Python's removed fpectl module, which no released Python has (PEP 513).
+_PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
+# torch's 136 ELF files take three thousand.
+MAX_STEPS = 500_000
+"""Needs that are followed, over all files."""
+_COMPILER = ("GLIBCXX", "CXXABI", "GCC")
+
+
+class TangledError(ValueError):
+    """The files of a wheel need one another in more ways than can be followed."""
+
+
+class Needs:
+    """What the ELF files of one platform need together."""
+
+    def __init__(self, elves: Sequence[ElfMember], is_module: Callable[[ElfMember], bool]) -> None:
+        """Collect the needs.
+
+        Args:
+            elves: the files.
+            is_module: whether a file is a Python extension module.
+
+        Raises:
+            TangledError: they need one another more often than can be followed.
+        """
+        needed = {library for elf in elves for library in elf.info.needed}
+        # auditwheel asks only these for their libraries, symbols and instructions: what others in
+        # the wheel load is asked for as theirs.
+        self._roots = [
+            elf for elf in elves if is_module(elf) or PurePosixPath(elf.name).name not in needed
+        ]
+        self._elves = elves
+        self._versions = _version_reasons(elves)
+        self._distinct = frozenset(reason.symbol_version for reason in self._versions)
+        self._names = libraries.names(elves)
+        self._fpectl = tuple(_fpectl(self._roots))
+        self._strong = {
+            elf.name: frozenset({"*", *(s.name for s in elf.info.undefined if not s.weak)})
+            for elf in self._roots
+        }
+        self._files = {elf.name: elf for elf in elves}
+        self._steps = 0
+        self._trees = [(root, self._tree(root)) for root in self._roots]
+        reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
+        reached |= {elf.name for elf in self._roots}
+        lonely = [elf for elf in elves if elf.name not in reached]
+        self._all_trees = [*self._trees, *((elf, self._tree(elf)) for elf in lonely)]
+
+    def _tree(self, root: ElfMember) -> libraries.Tree:
+        tree, steps = libraries.tree(root, self._files)
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise TangledError(f"its libraries need one another more than {MAX_STEPS} times")
+        return tree
+
+    def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
+        """Iterate over everything that stands between the files and a policy."""
+        yield from self.versions(policy)
+        yield from self._forbidden(policy)
+        yield from self._unpromised(policy, candidates)
+        yield from self._instructions()
+
+    def versions(self, policy: Policy) -> Iterator[Reason]:
+        """Iterate over symbol versions that the policy does not have.
+
+        As in auditwheel they count wherever the library comes from, also from the wheel itself:
+        only the prefix of the version decides whether a policy has a say.
+        """
+        # Thousands of reasons name a few dozen versions.
+        bad = {version for version in self._distinct if not policy.allows_version(version)}
+        if bad:
+            yield from (reason for reason in self._versions if reason.symbol_version in bad)
+
+    def _forbidden(self, policy: Policy) -> Iterator[Reason]:
+        """Iterate over symbols that the policy forbids of a library, and Python's fpectl."""
+        for elf in self._roots:
+            for library in elf.info.needed:
+                banned = policy.blacklist.get(library)
+                if banned and (hits := banned & self._strong[elf.name]):
+                    yield _reason(elf, library, "", hits)
+        yield from self._fpectl
+
+    def _unpromised(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
+        """Iterate over libraries that only newer policies promise.
+
+        A library that no policy promises is not the tag's business but an external library.
+        """
+        promised_later = promises(candidates) - policy.whitelist
+        found = {
+            (library, needer)
+            for root, tree in self._trees
+            for library, needer in libraries.missing(root, tree, policy.whitelist)
+            if library in promised_later
+        }
+        for library, needer in sorted(found):
+            yield Reason(file=needer, library=library, symbol_version="", symbols=())
+
+    def _instructions(self) -> Iterator[Reason]:
+        """Iterate over files that need more than baseline x86-64."""
+        for elf in self._roots:
+            if elf.info.isa_level:
+                yield _reason(elf, "", elf.info.isa_level, ())
+
+    def outside(self, whitelist: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the libraries that neither the wheel nor the list has, and what needs them."""
+        return tuple(one for one in self._missing(whitelist) if one[0] not in self._names)
+
+    def unreachable(self, whitelist: frozenset[str]) -> tuple[tuple[str, str, str], ...]:
+        """Return (library, its file in the wheel, a file that needs it but does not find it)."""
+        return tuple(
+            (library, self._names[library], who[0])
+            for library, who in self._missing(whitelist)
+            if library in self._names
+        )
+
+    def _missing(self, whitelist: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        found: dict[str, set[str]] = {}
+        for root, tree in self._all_trees:
+            for library, needer in libraries.missing(root, tree, whitelist):
+                found.setdefault(library, set()).add(needer)
+        for library, needers in sorted(found.items()):
+            yield library, tuple(sorted(needers))
+
+    def glibc(self) -> tuple[int, int] | None:
+        """Return the newest glibc version needed."""
+        matches = (_GLIBC.fullmatch(reason.symbol_version) for reason in self._versions)
+        return max(((int(m[1]), int(m[2])) for m in matches if m), default=None)
+
+    def steps(self, candidates: Sequence[Policy], policy: Policy | None) -> tuple[TagStep, ...]:
+        """Return what stands in the way of each lower tag, and what would remove it.
+
+        Args:
+            candidates: all policies, the oldest first.
+            policy: the one that the files satisfy; None is ``linux_*``.
+        """
+        below = candidates.index(policy) if policy else len(candidates)
+        known: set[Reason] = set()
+        steps = []
+        for lower in reversed(candidates[:below]):
+            found = set(self.obstacles(lower, candidates)) - known
+            known |= found
+            if found:
+                reasons = tuple(sorted(found, key=lambda r: (r.library, r.symbol_version, r.file)))
+                remedies = dict.fromkeys(_remedy(reason, lower) for reason in reasons)
+                steps.append(TagStep(tag=lower.tag, reasons=reasons, remedies=tuple(remedies)))
+        return tuple(steps)
+
+
+def promises(policies: Iterable[Policy]) -> frozenset[str]:
+    """Return the libraries that any of the policies promises."""
+    return frozenset().union(*(policy.whitelist for policy in policies))
+
+
+def _version_reasons(elves: Sequence[ElfMember]) -> tuple[Reason, ...]:
+    """Return one reason for each file and version it needs, whether or not it is in the way."""
+    reasons = []
+    for elf in elves:
+        symbols: dict[tuple[str, str], set[str]] = {}
+        for symbol in elf.info.undefined:
+            if symbol.version:
+                symbols.setdefault((symbol.library, symbol.version), set()).add(symbol.name)
+        for library, versions in elf.info.versions:
+            if not libraries.is_loader(library):
+                for version in versions:
+                    names = symbols.get((library, version), ())
+                    reasons.append(_reason(elf, library, version, names))
+    return tuple(reasons)
+
+
+def _fpectl(elves: Iterable[ElfMember]) -> Iterator[Reason]:
+    for elf in elves:
+        if hits := _PYFPE & {symbol.name for symbol in elf.info.undefined}:
+            yield _reason(elf, "", "", hits)
+
+
+def _reason(elf: ElfMember, library: str, version: str, symbols: Iterable[str]) -> Reason:
+    return Reason(
+        file=elf.name, library=library, symbol_version=version, symbols=tuple(sorted(symbols))
+    )
+
+
+def _remedy(reason: Reason, lower: Policy) -> str:
+    """Say what would remove a reason against a policy."""
+    if reason.symbol_version.startswith("x86-64"):
+        return "compile for plain x86-64 (no -march), and choose faster code at run time"
+    if reason.symbol_version:
+        return _remedy_of_version(reason, lower)
+    if not reason.library:
+        return "build with a Python that has no fpectl"
+    if reason.symbols:
+        return f"link {reason.library} statically: its internal symbols are not the same everywhere"
+    return f'graft {reason.library} into the wheel (repair = "auditwheel"), or link it statically'
+
+
+def _remedy_of_version(reason: Reason, lower: Policy) -> str:
+    prefix = reason.symbol_version.partition("_")[0]
+    if prefix == "GLIBC":
+        libc = ".".join(map(str, lower.version))
+        return (
+            f"build where glibc is {libc} or older: in an image of {lower.tag}, or with a sysroot "
+            "of that age"
+        )
+    if prefix in _COMPILER:
+        return (
+            f"build with the compiler of an image of {lower.tag}, or link its runtime statically "
+            "(-static-libstdc++ -static-libgcc)"
+        )
+    return f"link {reason.library} statically, or one as old as that of {lower.tag}"
