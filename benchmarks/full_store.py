@@ -36,18 +36,18 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.select import DirectHost, Survey
+from orchestrator.builders.backend_choice import HostPython, Survey
 from orchestrator.cli.workspace import open_workspace
 from orchestrator.errors import Problem
 from orchestrator.host.process import Cancel
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision.cache_dir import default_cache_dir
-from orchestrator.provision.external_checks import Checker
+from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.run.finish import demands_on, expected
 from orchestrator.run.inputs import open_host, open_store
 from orchestrator.run.planned import planned_actions
-from orchestrator.run.result_cache import Keeper
-from orchestrator.run.worker import Places
+from orchestrator.run.result_cache import ResultCache
+from orchestrator.run.worker import RunDirectories
 from orchestrator.source.fingerprint import identify
 from orchestrator.wheel import Policies, verify
 
@@ -157,7 +157,7 @@ def fill(checkout: Checkout) -> int:
         pull="never",
         log=print,
         cancel=cancel,
-        find=lambda _: DirectHost(),
+        find=lambda _: HostPython(),
         find_here=lambda _: None,
         find_zig=lambda: NOTHING,
         accelerate=lambda *_: NOTHING,
@@ -167,10 +167,10 @@ def fill(checkout: Checkout) -> int:
     actions = planned_actions(inputs, identity.source, survey, wanted=None, environ=environ)
     scratch = checkout.root / "scratch"
     scratch.mkdir()
-    places = Places(output=scratch, run=scratch, logs=scratch, rejected=scratch)
+    places = RunDirectories(output=scratch, run=scratch, logs=scratch, rejected=scratch)
     policies = Policies.from_json(*host.toolchain.policy_texts())
-    checker = Checker(toolchain=host.toolchain, env=host.env, cancel=cancel)
-    keeper = Keeper(
+    checker = ExternalChecks(toolchain=host.toolchain, env=host.env, cancel=cancel)
+    keeper = ResultCache(
         store=open_store(inputs.store, environ=environ, warn=print),
         places=places,
         identity=identity,

@@ -17,18 +17,26 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
-from orchestrator.run.scheduler import Amounts, Begun, Ended, Start, Task, prepared, step
+from orchestrator.run.scheduler import (
+    Resources,
+    RunStarted,
+    StartTarget,
+    TargetEnded,
+    Task,
+    prepared,
+    step,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 GIB = 1 << 30
-BUDGET = Amounts(slots=32, millicpus=64_000, memory=256 * GIB, emulated=8)
+BUDGET = Resources(slots=32, millicpus=64_000, memory=256 * GIB, emulated=8)
 TAKES = (
-    Amounts(slots=1, millicpus=2_000, memory=8 * GIB, emulated=0),
-    Amounts(slots=1, millicpus=8_000, memory=32 * GIB, emulated=0),
-    Amounts(slots=1, millicpus=2_000, memory=8 * GIB, emulated=1),
-    Amounts(slots=1, millicpus=1_000, memory=64 * GIB, emulated=0),
+    Resources(slots=1, millicpus=2_000, memory=8 * GIB, emulated=0),
+    Resources(slots=1, millicpus=8_000, memory=32 * GIB, emulated=0),
+    Resources(slots=1, millicpus=2_000, memory=8 * GIB, emulated=1),
+    Resources(slots=1, millicpus=1_000, memory=64 * GIB, emulated=0),
 )
 COUNTS = (1_000, 3_000, 10_000, 50_000)
 PLAIN_AT_MOST = 3_000
@@ -54,15 +62,15 @@ def matrix(count: int) -> list[Task]:
 def ours(tasks: Sequence[Task]) -> float:
     """Run to the end, and return how long the builds would have taken."""
     costs = {each.target_id: each.cost for each in tasks}
-    state, said = step(prepared(tasks, BUDGET), Begun())
+    state, said = step(prepared(tasks, BUDGET), RunStarted())
     running: list[tuple[float, TargetId]] = []
     now = 0.0
     while not state.over:
         for each in said:
-            if isinstance(each, Start):
+            if isinstance(each, StartTarget):
                 heapq.heappush(running, (now + costs[each.target_id], each.target_id))
         now, target = heapq.heappop(running)
-        state, said = step(state, Ended(target_id=target, status=Status.OK))
+        state, said = step(state, TargetEnded(target_id=target, status=Status.OK))
     return now
 
 

@@ -9,14 +9,14 @@ import datetime as dt
 import tempfile
 from pathlib import Path
 
+from orchestrator.publish.index_site import File, Site, SiteChange, SubIndex, changed
 from orchestrator.publish.pages import pages
-from orchestrator.publish.site import Change, File, Site, Variant, changed
 from tests.static import browse, browser, served
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("cp311", "cp312", "cp313", "cp314t")
 VARIANTS = [
-    Variant(
+    SubIndex(
         path=f"cu{cuda.replace('.', '')}/torch{torch}", values=(("cuda", cuda), ("torch", torch))
     )
     for cuda in ("12.6", "12.8", "13.0")
@@ -52,7 +52,7 @@ def main() -> None:
     program = browser()
     if program is None:
         raise SystemExit("needs Chromium")
-    change = Change(default="cuda=12.8 & torch=2.9", url="https://example.org/whl/")
+    change = SiteChange(default="cuda=12.8 & torch=2.9", url="https://example.org/whl/")
     site = changed(Site(), files(), VARIANTS, change, now=dt.datetime.now(tz=dt.UTC))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "site"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from orchestrator.report import html
+from orchestrator.report import html_report
 from orchestrator.report.schemas import read_results
 
 HEIGHT = 820
@@ -26,7 +26,7 @@ FRAME = """<body style="margin:0;display:flex;gap:16px;background:#888">
 
 def main(results: Path, picture: Path) -> None:
     """Photograph the report of `results`."""
-    page = html.render(read_results(results.read_bytes(), where=str(results)))
+    page = html_report.render(read_results(results.read_bytes(), where=str(results)))
     found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.host import process
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import BackendName, BuildRequest, Steps
+from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ Outcome = Path | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class StoppedBuild:
     """Where a build stopped, while everything there is as it was.
 
     Attributes:
@@ -44,10 +44,10 @@ class Stop:
     place: str
 
 
-class Course:
+class StepTimer:
     """A target's way through its steps: how long each one took, what it said, when it must end."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TargetSteps) -> None:
         """Begin now, with the limits of ``steps``."""
         self._limits = dict(steps.timeouts)
         self._limit = steps.timeout
@@ -98,7 +98,7 @@ TAIL = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BuildContext:
     """One request on its way through a backend.
 
     Attributes:
@@ -125,9 +125,9 @@ class Job:
     step: Callable[[str], object]
     cancel: Cancel
     compilers: Access | None = None
-    course: Course = field(default_factory=lambda: Course(Steps()))
+    course: StepTimer = field(default_factory=lambda: StepTimer(TargetSteps()))
     parallel: Mapping[str, str] = field(default_factory=dict)
-    stopped: Callable[[Stop], object] | None = None
+    stopped: Callable[[StoppedBuild], object] | None = None
 
     def run(
         self,
@@ -183,7 +183,7 @@ class Backend(Protocol):
     def name(self) -> BackendName:
         """Which backend it is."""
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """Build the wheel in ``job.scratch``.
 
         Returns:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
-from orchestrator.builders.base import Job, Outcome, machine_trouble
+from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
 from orchestrator.containers import engine as engines
 from orchestrator.containers.pinned_images import image_reference
-from orchestrator.models.platform import Libc
+from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
 from orchestrator.wheel.external import resolve
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.containers.access import Access
     from orchestrator.containers.engine import EngineStatus
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import BuildRequest
     from orchestrator.provision.host import Host
     from orchestrator.provision.toolchain import Toolchain
@@ -116,10 +116,10 @@ class Cibuildwheel:
     images: Mapping[tuple[str, Arch], str]
     create_args: tuple[str, ...]
     label: str
-    show: Callable[[Job, Failure, Ended], object] | None = None
+    show: Callable[[BuildContext, Failure, CibuildwheelEnd], object] | None = None
     name: BackendName = BackendName.CIBUILDWHEEL
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         watch = _Watch(job)
         if self.show is None:
@@ -133,7 +133,7 @@ class Cibuildwheel:
             env = {**self.host.env, **self.host.network.child_env()}
             engines.remove_containers(self.engine.name, self.label, env=env)
 
-    def _build(self, job: Job, watch: _Watch) -> Outcome:
+    def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
         argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
@@ -145,7 +145,7 @@ class Cibuildwheel:
             return _failure(end.returncode, watch)
         return _only_wheel(output, job.request.target)
 
-    def _environment(self, job: Job) -> dict[str, str]:
+    def _environment(self, job: BuildContext) -> dict[str, str]:
         scratch = job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         return {
@@ -169,7 +169,7 @@ class Cibuildwheel:
             ),
         }
 
-    def _client(self, job: Job) -> Path:
+    def _client(self, job: BuildContext) -> Path:
         """Return a directory with the engine's client as it is, but for pulling.
 
         cibuildwheel asks for a pull wherever it does not see that a local image is for the right
@@ -383,7 +383,7 @@ def repair_verdict(lines: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class CibuildwheelEnd:
     """What cibuildwheel was at when it ended.
 
     Attributes:
@@ -406,10 +406,10 @@ _TEST_PLACE = re.compile(r"(/\S+)/(?:venv|test_cwd)\b")
 class _Watch:
     """Follows cibuildwheel's output: which step runs, and what it said last."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BuildContext) -> None:
         self.step = ""
         self.tail: deque[str] = deque(maxlen=30)
-        self.ended = Ended()
+        self.ended = CibuildwheelEnd()
         self._job = job
 
     def __call__(self, line: str) -> None:
@@ -433,7 +433,7 @@ class _Watch:
             venv = venv or f"{found[1]}/venv"
             # Made last, before the test itself is run in it.
             tests = tests or command == f"mkdir -p {found[1]}/test_cwd"
-        self.ended = Ended(command=command, venv=venv, tests=tests)
+        self.ended = CibuildwheelEnd(command=command, venv=venv, tests=tests)
 
 
 DETAIL = 300

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import shell
-from orchestrator.builders.base import Course, Stop
-from orchestrator.builders.cibuildwheel import IN_CONTAINER, Ended, repair_mounts
-from orchestrator.builders.steps import StepFailed, Steps
+from orchestrator.builders.base import StepTimer, StoppedBuild
+from orchestrator.builders.cibuildwheel import IN_CONTAINER, CibuildwheelEnd, repair_mounts
+from orchestrator.builders.steps import BuildSteps, StepFailed
 from orchestrator.containers import engine as engines
-from orchestrator.containers.container import PROJECT, Container, ContainerError, Shop
+from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import BackendName
-from orchestrator.models.target import Steps as Limits
+from orchestrator.models.target import BackendName, TargetSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.builders.base import Job, Outcome
+    from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.provision.host import Host
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
@@ -45,7 +44,7 @@ _ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contained:
+class DirectInContainer:
     """Builds in a container of the target's image.
 
     Attributes:
@@ -53,10 +52,10 @@ class Contained:
         name: the backend's name.
     """
 
-    shop: Shop
+    shop: ContainerFactory
     name: BackendName = BackendName.DIRECT
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         grafts = job.request.target.steps.repair == "auditwheel"
         mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
@@ -75,7 +74,7 @@ class Contained:
             return refused.failure
 
 
-def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
+def prove_elsewhere(shop: ContainerFactory, job: BuildContext, wheel: Path) -> None:
     """Test a wheel of this host in a container of its target's image.
 
     Args:
@@ -97,7 +96,9 @@ def prove_elsewhere(shop: Shop, job: Job, wheel: Path) -> None:
         raise StepFailed(refused.failure) from None
 
 
-def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
+def show_left(
+    shop: ContainerFactory, job: BuildContext, failure: Failure, ended: CibuildwheelEnd
+) -> None:
     """Show the container that a failed cibuildwheel left behind, started again.
 
     Args:
@@ -111,7 +112,7 @@ def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
         return
     container = Container(shop=shop, id=found[0], step=failure.step)
     # No limits any more: the one that the build exceeded would end what is asked here as well.
-    steps = _ContainerSteps(shop.host, replace(job, course=Course(Limits())), container)
+    steps = _ContainerSteps(shop.host, replace(job, course=StepTimer(TargetSteps())), container)
     try:
         container.start()
         job.stopped(steps.left(failure, ended))
@@ -119,10 +120,10 @@ def show_left(shop: Shop, job: Job, failure: Failure, ended: Ended) -> None:
         job.log(f"no shell: {refused.failure.message}")
 
 
-class _ContainerSteps(Steps):
+class _ContainerSteps(BuildSteps):
     """The steps in a container that runs, and that nobody else uses."""
 
-    def __init__(self, host: Host, job: Job, container: Container) -> None:
+    def __init__(self, host: Host, job: BuildContext, container: Container) -> None:
         super().__init__(host, job, project=PROJECT, scratch=_SCRATCH)
         self._container = container
         compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
@@ -193,9 +194,11 @@ class _ContainerSteps(Steps):
         engine, own = self._container.shop.engine.name, self._container.id
         return [engine, "exec", *options, f"--workdir={cwd}", *changed, own, *self._prefix, *argv]
 
-    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+    def stop(
+        self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str
+    ) -> StoppedBuild:
         terminal = ("--interactive", "--tty", "--env=TERM")
-        return Stop(
+        return StoppedBuild(
             failure=failure,
             argv=self._exec(_SHELL, env or {}, cwd, *terminal),
             env=self._container.shop.env,
@@ -215,7 +218,7 @@ class _ContainerSteps(Steps):
         self.give(wheel, place)
         self.prove(place, options)
 
-    def left(self, failure: Failure, ended: Ended) -> Stop:
+    def left(self, failure: Failure, ended: CibuildwheelEnd) -> StoppedBuild:
         """Return how to open a shell in the container where cibuildwheel stopped.
 
         Raises:

@@ -16,15 +16,15 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Stop
-from orchestrator.builders.steps import Steps
+from orchestrator.builders.base import StoppedBuild
+from orchestrator.builders.steps import BuildSteps
 from orchestrator.models.target import BackendName
 from orchestrator.provision.pythons import with_headers, without_own_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.builders.base import Job, Outcome
+    from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.models.result import Failure
     from orchestrator.provision.host import Host
     from orchestrator.provision.pythons import Interpreter
@@ -49,7 +49,7 @@ LENDS_BUILD = Version("3.11")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Direct:
+class DirectOnHost:
     """Builds with an interpreter of this host.
 
     Attributes:
@@ -64,7 +64,7 @@ class Direct:
     include_dirs: Mapping[str, tuple[Path, ...]]
     name: BackendName = BackendName.DIRECT
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         return HostSteps(self, job).outcome()
 
@@ -73,22 +73,22 @@ class Direct:
         return self.interpreters[python], self.include_dirs.get(python, ())
 
 
-class HostSteps(Steps):
+class HostSteps(BuildSteps):
     """The steps on this host, in the target's own directory."""
 
-    def __init__(self, backend: Direct, job: Job) -> None:
+    def __init__(self, backend: DirectOnHost, job: BuildContext) -> None:
         super().__init__(backend.host, job, project=str(job.source), scratch=str(job.scratch))
         self._backend = backend
         self.interpreter, self.headers = backend.found(self.target.python)
 
     @property
     def uv(self) -> str:
-        """See `Steps.uv`."""
+        """See `BuildSteps.uv`."""
         return str(self.host.toolchain.bin / "uv")
 
     @property
     def repair_with(self) -> str:
-        """See `Steps.repair_with`."""
+        """See `BuildSteps.repair_with`."""
         tools = self.host.toolchain
         return cibuildwheel.repairer(
             str(tools.python),
@@ -99,11 +99,11 @@ class HostSteps(Steps):
 
     @property
     def evaluate(self) -> tuple[str, ...]:
-        """See `Steps.evaluate`."""
+        """See `BuildSteps.evaluate`."""
         return ()
 
     def base(self) -> dict[str, str]:
-        """See `Steps.base`."""
+        """See `BuildSteps.base`."""
         scratch = self.job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         network = self.host.network.child_env()
@@ -112,21 +112,21 @@ class HostSteps(Steps):
         return {**self.host.env, **network, **self.job.parallel, **private, **own}
 
     def builder(self) -> str:
-        """See `Steps.builder`."""
+        """See `BuildSteps.builder`."""
         return self._venv("venv", self.interpreter)
 
     def path(self, builder: str) -> str:
-        """See `Steps.path`."""
+        """See `BuildSteps.path`."""
         return f"{builder}:{self._borrowed()}"
 
     def tester(self, python: str) -> str:
-        """See `Steps.tester`."""
+        """See `BuildSteps.tester`."""
         # One place for all interpreters: the test's environment names it.
         shutil.rmtree(self.job.scratch / "test-venv", ignore_errors=True)
         return self._venv("test-venv", self._backend.interpreters[python])
 
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        """See `Steps.build_env`."""
+        """See `BuildSteps.build_env`."""
         return without_own_path(with_headers(dict(env), self.headers), self.interpreter)
 
     def provide_build(
@@ -144,13 +144,15 @@ class HostSteps(Steps):
     def outer(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        """See `Steps.outer`."""
+        """See `BuildSteps.outer`."""
         return argv, env, Path(cwd)
 
-    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
-        """See `Steps.stop`."""
+    def stop(
+        self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str
+    ) -> StoppedBuild:
+        """See `BuildSteps.stop`."""
         shell = os.environ.get("SHELL") or "/bin/sh"
-        return Stop(
+        return StoppedBuild(
             failure=failure,
             argv=[shell, *PLAIN_SHELL.get(Path(shell).name, ())],
             env=self.base() if env is None else env,
@@ -160,16 +162,16 @@ class HostSteps(Steps):
         )
 
     def fresh(self, folder: str) -> None:
-        """See `Steps.fresh`."""
+        """See `BuildSteps.fresh`."""
         shutil.rmtree(folder, ignore_errors=True)
         Path(folder).mkdir()
 
     def names(self, folder: str) -> list[str]:
-        """See `Steps.names`."""
+        """See `BuildSteps.names`."""
         return sorted(each.name for each in Path(folder).iterdir())
 
     def give(self, source: Path, destination: str) -> None:
-        """See `Steps.give`."""
+        """See `BuildSteps.give`."""
         target = Path(destination)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -178,7 +180,7 @@ class HostSteps(Steps):
             shutil.copy2(source, target)
 
     def fetch(self, path: str) -> Path:
-        """See `Steps.fetch`."""
+        """See `BuildSteps.fetch`."""
         return Path(path)
 
     # helpers

@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders.direct_container import prove_elsewhere
-from orchestrator.builders.direct_host import Direct, HostSteps
+from orchestrator.builders.direct_host import DirectOnHost, HostSteps
 from orchestrator.builders.steps import StepFailed
 from orchestrator.cross import driver
-from orchestrator.cross.driver import ZigPlaces, zig_driver
-from orchestrator.cross.toolchain_files import RUST, Crossing, compilers
+from orchestrator.cross.driver import ZigPaths, zig_driver
+from orchestrator.cross.toolchain_files import RUST, CrossBuild, compilers
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platform import TRIPLETS
+from orchestrator.models.platforms import TRIPLETS
 from orchestrator.models.result import FailureKind
 from orchestrator.provision.pythons import with_headers, without_own_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.builders.base import Job, Outcome
-    from orchestrator.containers.container import Shop
-    from orchestrator.models.platform import Arch
+    from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.containers.container import ContainerFactory
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import BackendName
     from orchestrator.provision.host import Host
     from orchestrator.provision.zig import Zig
@@ -53,7 +53,7 @@ _OLDEST = "2.17"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class LogReason:
     """What a line of a build's output says about why it failed.
 
     Attributes:
@@ -74,7 +74,7 @@ _TRANSLATED = (
 
 _EMULATE = 'build.emulation = "accelerated" for this target runs it under QEMU'
 
-_REFUSED = Reason(
+_REFUSED = LogReason(
     # The driver's own words (driver_src/main.c).
     pattern=re.compile(
         r"(?:cc|\+\+|gcc): error: (?P<said>\S+: (?:is for |needs |this machine's ).+)"
@@ -84,7 +84,7 @@ _REFUSED = Reason(
 )
 
 _CROSS_REASONS = (
-    Reason(
+    LogReason(
         pattern=re.compile(
             r"Exec format error|cannot execute|annot run C(\+\+)? compiled programs"
             r"|TRY_RUN\(\) invoked|an not run test applications|qemu-\w+: Could not open"
@@ -94,22 +94,22 @@ _CROSS_REASONS = (
         what="the project runs what it has compiled for {arch}, which a cross build cannot",
         hint=f"{_EMULATE}; or have it compile such programs with CC_FOR_BUILD",
     ),
-    Reason(
+    LogReason(
         pattern=re.compile(r"policy CMP0190"),
         what="CMake looks for no Python of this host in a cross build, as the project has it",
         hint="cmake_policy(SET CMP0190 OLD) in it, or cmake_minimum_required(VERSION ...4.0)",
     ),
-    Reason(
+    LogReason(
         pattern=re.compile(r"unable to find dynamic system library [\"'](?P<name>[^\"']+)"),
         what="the project links a library that is not in its source: {name}",
         hint='build.emulation = "accelerated" for this target has the libraries of its image',
     ),
-    Reason(
+    LogReason(
         pattern=re.compile(r"is incompatible with (elf\S+|\S*linux\S*)"),
         what="the project links what is for another architecture than {arch}",
         hint='build.emulation = "accelerated" for this target has the libraries of its image',
     ),
-    Reason(
+    LogReason(
         pattern=re.compile(
             r"can't find crate for `(core|std)`|the `\S+` target may not be installed"
         ),
@@ -120,7 +120,7 @@ _CROSS_REASONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ZigDirect:
+class DirectByZig:
     """Builds on this host, compiles with zig.
 
     Attributes:
@@ -130,9 +130,9 @@ class ZigDirect:
         imported: whether what is built is imported afterwards where there is none.
     """
 
-    direct: Direct
+    direct: DirectOnHost
     zig: Zig
-    shop: Shop | None
+    shop: ContainerFactory | None
     imported: bool = False
 
     @property
@@ -145,7 +145,7 @@ class ZigDirect:
         """Tools, network, environment."""
         return self.direct.host
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         foreign = job.request.target.arch is not host_arch()
         steps = _CrossSteps if foreign else _ZigSteps
@@ -155,11 +155,11 @@ class ZigDirect:
 class _ZigSteps(HostSteps):
     """The steps on this host, with zig in place of its compilers."""
 
-    def __init__(self, backend: ZigDirect, job: Job) -> None:
+    def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
         super().__init__(backend.direct, job)
         self._zig = backend.zig
-        self._place = Crossing(arch=self.target.arch, here=host_arch(), own=job.scratch / "zig")
-        self._heard: list[tuple[Reason, Mapping[str, str]]] = []
+        self._place = CrossBuild(arch=self.target.arch, here=host_arch(), own=job.scratch / "zig")
+        self._heard: list[tuple[LogReason, Mapping[str, str]]] = []
 
     def builder(self) -> str:
         self.prepare()
@@ -170,7 +170,7 @@ class _ZigSteps(HostSteps):
     def plain_driver(self, arch: Arch, glibc: str) -> driver.Driver:
         """Return a driver that knows no place of this host but zig's."""
         objects = self._place.own / "objects"
-        places = ZigPlaces(root=self._zig.root, cache=self._zig.cache, scratch=objects)
+        places = ZigPaths(root=self._zig.root, cache=self._zig.cache, scratch=objects)
         return zig_driver(arch, glibc, places, native=arch is host_arch())
 
     def make_drivers(self, folder: Path, made: driver.Driver) -> None:
@@ -181,7 +181,7 @@ class _ZigSteps(HostSteps):
         """Make what the driver's configuration names."""
 
     @property
-    def reasons(self) -> tuple[Reason, ...]:
+    def reasons(self) -> tuple[LogReason, ...]:
         """What is known to make builds like this one fail."""
         return (_REFUSED,)
 
@@ -245,7 +245,7 @@ class _ZigSteps(HostSteps):
 class _CrossSteps(_ZigSteps):
     """The same for another architecture: nothing that is built can be run here."""
 
-    def __init__(self, backend: ZigDirect, job: Job) -> None:
+    def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
         super().__init__(backend, job)
         self._shop = backend.shop
         self._imported = backend.imported
@@ -295,7 +295,7 @@ class _CrossSteps(_ZigSteps):
         return {**env, **place.variables()}
 
     @property
-    def reasons(self) -> tuple[Reason, ...]:
+    def reasons(self) -> tuple[LogReason, ...]:
         return (*super().reasons, *_CROSS_REASONS)
 
     def make_wheel(

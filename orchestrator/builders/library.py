@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import Job, Outcome, machine_trouble
-from orchestrator.containers.container import PROJECT, ContainerError, Shop
+from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
+from orchestrator.containers.container import PROJECT, ContainerError, ContainerFactory
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName
 
@@ -32,10 +32,10 @@ class LibraryBuilder:
     """
 
     host: Host
-    shop: Shop | None
+    shop: ContainerFactory | None
     name: BackendName = BackendName.DIRECT
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """Run the command; see `Backend.build`.
 
         Returns:
@@ -48,13 +48,13 @@ class LibraryBuilder:
             return failure or job.source
         return self._in_container(self.shop, job, tail)
 
-    def _on_host(self, job: Job, tail: deque[str]) -> Failure | None:
+    def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
         script = _script(job, str(job.source), in_container=False)
         private = dict(job.compilers.private if job.compilers is not None else ())
         env = {**self.host.env, **self.host.network.child_env(), **private}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
-    def _in_container(self, shop: Shop, job: Job, tail: deque[str]) -> Outcome:
+    def _in_container(self, shop: ContainerFactory, job: BuildContext, tail: deque[str]) -> Outcome:
         script = _script(job, PROJECT, in_container=True)
         try:
             command, access = ("sh", "-ec", script), job.compilers
@@ -73,7 +73,7 @@ class LibraryBuilder:
             return refused.failure
 
     def _run(
-        self, argv: Sequence[str], job: Job, tail: deque[str], *, env: dict[str, str]
+        self, argv: Sequence[str], job: BuildContext, tail: deque[str], *, env: dict[str, str]
     ) -> Failure | None:
         client = self.shop is not None
         end = job.run(argv, env=env, on_line=tail.append, is_client=client)
@@ -116,7 +116,7 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
     return None
 
 
-def _script(job: Job, folder: str, *, in_container: bool) -> str:
+def _script(job: BuildContext, folder: str, *, in_container: bool) -> str:
     target = job.request.target
     epoch = f"export SOURCE_DATE_EPOCH={job.request.source.epoch}"
     parallel = [f"export {name}={value}" for name, value in job.parallel.items()]

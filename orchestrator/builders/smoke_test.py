@@ -15,8 +15,8 @@ from orchestrator.models.result import Failure, FailureKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.base import Backend, Job, Outcome
-    from orchestrator.containers.container import Container, Shop
+    from orchestrator.builders.base import Backend, BuildContext, Outcome
+    from orchestrator.containers.container import Container, ContainerFactory
     from orchestrator.host.process import Finished
     from orchestrator.models.target import BackendName
     from orchestrator.provision.foreign_python import ForeignPython
@@ -35,7 +35,7 @@ class Importer(Protocol):
     def hint(self) -> str:
         """What to do about a wheel that it cannot import."""
 
-    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         """Import what is in a wheel.
 
         Args:
@@ -50,7 +50,7 @@ class Importer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smoked:
+class SmokeTested:
     """A backend whose wheels have been imported where they are for.
 
     Attributes:
@@ -66,7 +66,7 @@ class Smoked:
         """The backend's name."""
         return self.backend.name
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         made = self.backend.build(job)
         if isinstance(made, Failure):
@@ -76,7 +76,7 @@ class Smoked:
         except ContainerError as refused:
             return refused.failure
 
-    def _tried(self, job: Job, wheel: Path) -> Failure | None:
+    def _tried(self, job: BuildContext, wheel: Path) -> Failure | None:
         """Import what is in a wheel; return why it cannot be."""
         job.step(_STEP)
         tail: deque[str] = deque(maxlen=1)
@@ -102,14 +102,14 @@ class InContainer:
         shop: makes the containers.
     """
 
-    shop: Shop
+    shop: ContainerFactory
 
     @property
     def hint(self) -> str:
         """See `Importer.hint`."""
         return _BLAME
 
-    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         """See `Importer.run`."""
         target, access = job.request.target, job.compilers
         with self.shop.container(target, IDLE, step=_STEP, access=access) as container:
@@ -145,7 +145,7 @@ class UnderQemu:
         """See `Importer.hint`."""
         return f"where there is a container engine, {_BLAME}"
 
-    def run(self, job: Job, wheel: Path, on_line: Callable[[str], object]) -> Finished:
+    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         """See `Importer.run`."""
         job.log(f"importing with {self.python.what}")
         scratch = job.scratch / _STEP
@@ -155,7 +155,7 @@ class UnderQemu:
         return job.run(argv, env=env, on_line=on_line, cwd=scratch)
 
 
-def _python(container: Container, job: Job) -> str:
+def _python(container: Container, job: BuildContext) -> str:
     """Return the interpreter that a wheel is for; the backend has used it already."""
     python = job.request.target.python
     name = f"{python.rstrip('t')}-{python}" if python.startswith("cp") else f"{python}-*"

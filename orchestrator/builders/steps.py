@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import Job, Outcome, Stop, machine_trouble
+from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS
 from orchestrator.models.result import Failure, FailureKind
 
@@ -44,13 +44,13 @@ class StepFailed(Exception):  # noqa: N818 - carries a Failure up to `outcome` a
         self.failure = failure
 
 
-class Steps(ABC):
+class BuildSteps(ABC):
     """One target's way through the steps; a subclass says where it goes.
 
     Paths that are strings are paths of that place: this host, or a container.
     """
 
-    def __init__(self, host: Host, job: Job, *, project: str, scratch: str) -> None:
+    def __init__(self, host: Host, job: BuildContext, *, project: str, scratch: str) -> None:
         """Prepare the steps; nothing is started yet.
 
         Args:
@@ -80,7 +80,9 @@ class Steps(ABC):
             return failure
 
     @abstractmethod
-    def stop(self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str) -> Stop:
+    def stop(
+        self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str
+    ) -> StoppedBuild:
         """Return how to open a shell there.
 
         Args:

@@ -27,7 +27,7 @@ _USES = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+@[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class WorkflowOrigin:
     """Where our workflow comes from.
 
     Attributes:
@@ -39,7 +39,7 @@ class Origin:
     commit: str
 
 
-def origin_of(uses: str) -> Origin:
+def origin_of(uses: str) -> WorkflowOrigin:
     """Read ``OWNER/NAME@COMMIT``.
 
     Raises:
@@ -52,10 +52,10 @@ def origin_of(uses: str) -> Origin:
             hint="`git ls-remote https://github.com/OWNER/NAME` lists the commits of tags",
         )
     repository, _, commit = uses.partition("@")
-    return Origin(repository=repository, commit=commit)
+    return WorkflowOrigin(repository=repository, commit=commit)
 
 
-def installed_from(direct_url: str | None) -> Origin | None:
+def installed_from(direct_url: str | None) -> WorkflowOrigin | None:
     """Return where this program was installed from, if that is a commit on GitHub.
 
     Args:
@@ -69,7 +69,7 @@ def installed_from(direct_url: str | None) -> Origin | None:
         return None
 
 
-def caller(origin: Origin, *, matrix: str, channel: str, publish: str | None) -> str:
+def caller(origin: WorkflowOrigin, *, matrix: str, channel: str, publish: str | None) -> str:
     """Return a workflow that builds all wheels of a project when a tag is pushed, or by hand.
 
     Args:
@@ -113,7 +113,7 @@ _PERMISSIONS = """\
       contents: read"""
 
 
-def _publishing(origin: Origin, publish: str, chosen: Mapping[str, str]) -> list[str]:
+def _publishing(origin: WorkflowOrigin, publish: str, chosen: Mapping[str, str]) -> list[str]:
     release = publish == "github-release"
     lines = [
         "",

@@ -89,7 +89,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-class Disarmed(io.TextIOBase):
+class EscapedStream(io.TextIOBase):
     """A stream of which the runner takes no line for a command, but for those given to `command`.
 
     Folds (``::group::``, ``::endgroup::``) pass: the worst that they do is to hide lines until

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import OCI_PLATFORMS
+from orchestrator.models.platforms import OCI_PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import ExitCode, OrchestratorError
-from orchestrator.host.secrets import masked
+from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +42,9 @@ COMMANDS = {
 }
 """Command -> its line in --help; the command itself is in the module of that name."""
 
+_MODULES = {"inspect": "inspect_wheels"}
+"""The others: a module may not be called as one of the standard library."""
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,7 +55,7 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"orchestrator.cli.{cmd_name}")
+        module = importlib.import_module(f"orchestrator.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 
@@ -84,9 +87,9 @@ def _without_commands() -> Iterator[None]:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         yield
         return
-    from orchestrator.ci.commands import Disarmed
+    from orchestrator.ci.commands import EscapedStream
 
-    with contextlib.redirect_stderr(Disarmed(sys.stderr)):
+    with contextlib.redirect_stderr(EscapedStream(sys.stderr)):
         yield
 
 

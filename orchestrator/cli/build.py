@@ -19,7 +19,7 @@ from orchestrator.cli.options import (
     report_options,
     select_options,
 )
-from orchestrator.cli.report import Wanted
+from orchestrator.cli.report import ReportPaths
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.result import FailureKind
 from orchestrator.models.target import BackendName
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from orchestrator.builders.base import Stop
-    from orchestrator.builders.select import Choice
+    from orchestrator.builders.backend_choice import Choice
+    from orchestrator.builders.base import StoppedBuild
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Plan, TargetId
     from orchestrator.report.progress import LiveProgress, PlainProgress
-    from orchestrator.report.results import Recorder
+    from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import Options
-    from orchestrator.run.reproduce import Again, Rebuilt
+    from orchestrator.run.reproduce import RebuildReport, RebuildRequest
 
 
 RESULTS_WIDTH = 400
@@ -80,22 +80,22 @@ def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-class OnceMore(Protocol):
+class RebuildHooks(Protocol):
     """What `rebuild` adds to a run; see `orchestrator.cli.rebuild`."""
 
     @property
-    def again(self) -> Again:
+    def again(self) -> RebuildRequest:
         """What is compared with what."""
 
     @property
-    def stopped(self) -> Callable[[Stop, Cancel], object] | None:
+    def stopped(self) -> Callable[[StoppedBuild, Cancel], object] | None:
         """Told where the build failed; None where nobody wants to look."""
 
     @property
     def hushed(self) -> Callable[[], bool] | None:
         """Whether somebody types in the terminal just now; None where nobody ever will."""
 
-    def compared(self, rebuilt: Rebuilt) -> None:
+    def compared(self, rebuilt: RebuildReport) -> None:
         """Take how the wheel compares with the one before."""
 
     def conclude(self, console: Console, document: Mapping[str, Any]) -> None:
@@ -187,14 +187,14 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     read_only_store: bool,
     quiet: bool,
     deadline: float | None = None,
-    once_more: OnceMore | None = None,
+    once_more: RebuildHooks | None = None,
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
     from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
     from orchestrator.run.inputs import Options
 
-    wanted = Wanted(**reports)
+    wanted = ReportPaths(**reports)
     wanted.check()
     console = stderr()
     stop_as_ctrl_c_does()
@@ -219,14 +219,14 @@ def _run(  # noqa: PLR0913 - the parts of one run
     workspace: Workspace,
     plan: Plan,
     options: Options,
-    wanted: Wanted,
+    wanted: ReportPaths,
     console: Console,
     *,
     quiet: bool,
-    once_more: OnceMore | None,
+    once_more: RebuildHooks | None,
 ) -> int:
     from orchestrator.report import summary
-    from orchestrator.report.results import Recorder
+    from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import open_host
     from orchestrator.run.session import Session
 
@@ -243,7 +243,7 @@ def _run(  # noqa: PLR0913 - the parts of one run
         stopped=None if once_more is None else once_more.stopped,
         compared=None if once_more is None else once_more.compared,
     )
-    recorder = Recorder(
+    recorder = ResultsWriter(
         plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
     )
     try:
@@ -283,7 +283,7 @@ def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
     }
 
 
-def _write_reports(console: Console, recorder: Recorder, wanted: Wanted) -> bool:
+def _write_reports(console: Console, recorder: ResultsWriter, wanted: ReportPaths) -> bool:
     """Write the reports that are wanted; say what cannot be written, and whether all could."""
     from orchestrator.errors import Problem
     from orchestrator.report.results import NAME
@@ -308,7 +308,7 @@ def _preflight(console: Console, options: Options) -> None:
     from orchestrator.provision.cache_dir import default_cache_dir
 
     cache = default_cache_dir(os.environ)
-    places = examine.Places(work=options.work, output=options.output, cache=cache)
+    places = examine.RunPaths(work=options.work, output=options.output, cache=cache)
     for each in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
         said = f"{each.name}: {each.detail}: {each.fix}"
         console.print(said, style="yellow", markup=False, highlight=False)
@@ -317,7 +317,7 @@ def _preflight(console: Console, options: Options) -> None:
 class _Recorder:
     """Writes results.json as targets end, so that whatever happens next loses nothing."""
 
-    def __init__(self, progress: PlainProgress | LiveProgress, recorder: Recorder) -> None:
+    def __init__(self, progress: PlainProgress | LiveProgress, recorder: ResultsWriter) -> None:
         self._progress = progress
         self._recorder = recorder
         self.started = progress.started
@@ -364,12 +364,12 @@ def _progress(
     quiet: bool,
     hushed: Callable[[], bool] | None,
 ) -> Any:
-    from orchestrator.report.progress import Books, LiveProgress, PlainProgress
+    from orchestrator.report.progress import LiveProgress, PlainProgress, ProgressTracker
     from orchestrator.run.dispatch import estimates
 
     targets = {each.id: each for each in plan.targets}
     known = any(each in seconds for each in targets)
-    books = Books(len(targets), estimates(targets, seconds) if known else {})
+    books = ProgressTracker(len(targets), estimates(targets, seconds) if known else {})
     if hushed is not None:  # a table that moves would write over what is typed
         return PlainProgress(console, books, quiet=quiet, hushed=hushed)
     if console.is_terminal and not console.is_dumb_terminal and not quiet:

@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.options import matrix_option
 
 if TYPE_CHECKING:
-    from orchestrator.config.settings import Store as StoreSettings
+    from orchestrator.config.settings import StoreSettings
 
 
 @click.group("cache")
@@ -44,7 +44,7 @@ def info(matrix: Path) -> None:
 @click.option("--max-size", metavar="SIZE", help="As store.size-limit, for this time.")
 def collect(matrix: Path, max_size: str | None) -> None:
     """Remove the results that were not used for longest; nothing that a run is using."""
-    from orchestrator.config.rules import parse_size
+    from orchestrator.config.verify_rules import parse_size
     from orchestrator.errors import ConfigError
     from orchestrator.report.summary import size
     from orchestrator.run.inputs import open_store
@@ -67,7 +67,7 @@ def _settings(matrix: Path) -> StoreSettings:
     """Return ``[store]`` of the matrix, or what holds without one."""
     from orchestrator.cli.workspace import builder_facts
     from orchestrator.config.load import load
-    from orchestrator.config.settings import Store as StoreSettings
+    from orchestrator.config.settings import StoreSettings
 
     if not matrix.exists() and matrix == Path("matrix.toml"):
         return StoreSettings()

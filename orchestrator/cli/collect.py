@@ -88,10 +88,10 @@ def _plan(path: Path) -> PlanDocument:
 
 def _write(collected: Collected, output: Path) -> list[Problem]:
     """Write all reports beside the wheels, and return what went wrong."""
-    from orchestrator.cli.report import Wanted
+    from orchestrator.cli.report import ReportPaths
     from orchestrator.report.results import NAME
 
-    wanted = Wanted(
+    wanted = ReportPaths(
         html=output / "report.html",
         junit=output / "junit.xml",
         markdown=output / "report.md",
@@ -157,12 +157,12 @@ def _summarise(seen: ResultsDocument) -> list[Problem]:
 
 def _annotate(plan: PlanDocument, seen: ResultsDocument) -> None:
     """Show failures at the lines of the matrix file."""
-    from orchestrator.ci.commands import Disarmed, shown
+    from orchestrator.ci.commands import EscapedStream, shown
 
     lines = {each.id: each.line for each in plan.targets}
     file = _in_repository(plan.matrix, os.environ)
     for each in shown(_annotations(seen, file, lines)):
-        if isinstance(sys.stderr, Disarmed):
+        if isinstance(sys.stderr, EscapedStream):
             sys.stderr.command(str(each))
 
 
@@ -170,9 +170,9 @@ def _annotations(
     seen: ResultsDocument, file: str, lines: Mapping[str, int | None]
 ) -> Iterator[Annotation]:
     from orchestrator.ci.commands import Annotation
-    from orchestrator.report.view import View
+    from orchestrator.report.view import ResultsView
 
-    for each in View(document=seen).failures:
+    for each in ResultsView(document=seen).failures:
         line = lines.get(each.id)
         parts = (_why(each), _first_error(each))
         yield Annotation(

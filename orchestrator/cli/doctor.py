@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.workspace import Workspace
     from orchestrator.doctor.check import Check
-    from orchestrator.doctor.examine import Wanted
+    from orchestrator.doctor.examine import TargetNeeds
     from orchestrator.models.target import Plan
     from orchestrator.provision.toolchain import Toolchain
 
@@ -45,7 +45,7 @@ def command(  # noqa: PLR0913 - the options of the command line
 ) -> int:
     """Check what this machine can build, and say what to do about the rest; exit 4 if not all."""
     from orchestrator.cli.workspace import open_workspace, selected, stdout
-    from orchestrator.doctor.check import Level
+    from orchestrator.doctor.check import CheckLevel
 
     workspace = open_workspace(matrix, channel) if matrix.is_file() else None
     plan = selected(workspace.plan, select, part) if workspace else None
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913 - the options of the command line
         click.echo(json.dumps(document(checks), indent=2))
     else:
         stdout().print(_table(checks))
-    failed = any(each.status is Level.FAIL for each in checks)
+    failed = any(each.status is CheckLevel.FAIL for each in checks)
     return ExitCode.ENVIRONMENT if failed else ExitCode.OK
 
 
@@ -70,7 +70,7 @@ def _look(
 
     root = matrix.absolute().parent
     cache = default_cache_dir(os.environ)
-    places = examine.Places(work=root / WORK_DIR, output=root / "dist", cache=cache)
+    places = examine.RunPaths(work=root / WORK_DIR, output=root / "dist", cache=cache)
     containers = examine.Containers()
     if workspace is not None:
         asked = workspace.settings.engine
@@ -79,7 +79,7 @@ def _look(
         )
 
     def look() -> tuple[Check, ...]:
-        targets: tuple[Wanted, ...] = ()
+        targets: tuple[TargetNeeds, ...] = ()
         if workspace is not None and plan is not None:
             targets = tuple(_wanted(plan, toolchain.existing(cache)))
         return examine.examine(
@@ -93,11 +93,11 @@ def _look(
     return look
 
 
-def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
+def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[TargetNeeds]:
     """Say of each target what may build it here, and in which image."""
-    from orchestrator.builders.select import needs_no_engine, on_this_host
+    from orchestrator.builders.backend_choice import needs_no_engine, on_this_host
     from orchestrator.containers.pinned_images import image_reference
-    from orchestrator.doctor.examine import Wanted
+    from orchestrator.doctor.examine import TargetNeeds
     from orchestrator.host.emulation import host_arch
 
     for each in plan.targets:
@@ -105,7 +105,7 @@ def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
         image = each.image
         if pinned:
             image = image_reference(image, each.arch, tools) if tools is not None else ""
-        yield Wanted(
+        yield TargetNeeds(
             id=each.id,
             arch=each.arch,
             python=each.python,
@@ -115,7 +115,7 @@ def _wanted(plan: Plan, tools: Toolchain | None) -> Iterator[Wanted]:
         )
     for unknown in plan.undetermined:
         image = unknown.questions[0].image
-        yield Wanted(
+        yield TargetNeeds(
             id=unknown.id,
             arch=unknown.arch,
             python=unknown.python,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import WORK_DIR, channel_option, matrix_option, target_argument
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode
 from orchestrator.plan.compilers import cuda
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.cli.workspace import Workspace
-    from orchestrator.cross.toolchain_files import Crossing
-    from orchestrator.models.target import BuildRequest, Demands, Plan, Target
+    from orchestrator.cross.toolchain_files import CrossBuild
+    from orchestrator.models.target import BuildRequest, Plan, Target, VerifyPolicy
     from orchestrator.run.session import Comparison
 
 
@@ -68,7 +68,7 @@ Row = tuple[str, str, str]
 
 def _document(target: str, rows: Iterable[tuple[str, str, str, int | None]]) -> dict[str, Any]:
     """Return ``explain --json``; ``docs/explain.schema.json`` describes it."""
-    from orchestrator.host.secrets import masked
+    from orchestrator.host.redaction import masked
 
     return {
         "schema": 1,
@@ -91,7 +91,7 @@ def _table(rows: Iterable[tuple[str, str, str, int | None]], matrix: Path) -> Ta
     from rich.text import Text
 
     from orchestrator.ci.commands import in_actions
-    from orchestrator.host.secrets import masked
+    from orchestrator.host.redaction import masked
     from orchestrator.report.text import no_commands
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -204,7 +204,7 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
     from orchestrator.cross import toolchain_files
     from orchestrator.cross.driver import zig_target
     from orchestrator.host.emulation import Execution, host_arch, how
-    from orchestrator.models.platform import TRIPLETS
+    from orchestrator.models.platforms import TRIPLETS
     from orchestrator.provision.cross_gcc import MOUNTED
 
     own, here, arch = target.compiling, host_arch(), target.arch
@@ -223,11 +223,11 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
         for name, value in toolchain_files.compilers(arch).items():
             yield f"  {name}", value, compiled
         if foreign and arch in toolchain_files.RUST:
-            settings = toolchain_files.Crossing(arch=arch, here=here, own=Path("SCRATCH"))
+            settings = toolchain_files.CrossBuild(arch=arch, here=here, own=Path("SCRATCH"))
             yield from _crossing(settings, origin)
 
 
-def _crossing(settings: Crossing, origin: str) -> Iterator[Row]:
+def _crossing(settings: CrossBuild, origin: str) -> Iterator[Row]:
     """What build systems are told of another machine."""
     for name, value in settings.variables().items():
         yield f"  {name}", value or "(empty)", origin
@@ -322,7 +322,7 @@ def _steps(target: Target, origins: Mapping[str, str]) -> Iterator[Row]:
         yield "normalise", "order, times and modes of all members", normalise
 
 
-def _demands(demands: Demands, origins: Mapping[str, str]) -> Iterator[Row]:
+def _demands(demands: VerifyPolicy, origins: Mapping[str, str]) -> Iterator[Row]:
     rules = origins.get("verify.rules", "")
     for rule, level in demands.levels:
         yield f"rule {rule}", level, f"{rules}.{rule}"

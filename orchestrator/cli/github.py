@@ -12,7 +12,7 @@ from orchestrator.cli.options import channel_option, matrix_option
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 
 if TYPE_CHECKING:
-    from orchestrator.ci.caller import Origin
+    from orchestrator.ci.caller import WorkflowOrigin
 
 DESTINATIONS = ("pypi", "testpypi", "github-release")
 
@@ -79,7 +79,7 @@ def init(  # noqa: PLR0913 - the options of the command line
     click.echo(f"wrote {output}; docs/github.md says what else it takes", err=True)
 
 
-def _origin(uses: str | None) -> Origin:
+def _origin(uses: str | None) -> WorkflowOrigin:
     from orchestrator.ci.caller import installed_from, origin_of
 
     if uses is not None:

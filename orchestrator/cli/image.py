@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.containers.engine import Preference
-    from orchestrator.containers.image_build import Recipe
+    from orchestrator.containers.image_build import ImageRecipe
 
 
 @click.group("image")
@@ -85,7 +85,7 @@ def build(  # noqa: PLR0913 - the options of the command line
         _check_word(each)
     network = HostNetwork.detect(os.environ)
     env = base_env(os.environ) | network.child_env()
-    recipe = image_build.Recipe(
+    recipe = image_build.ImageRecipe(
         suite=suite,
         arch=Arch(arch),
         tag=tag or f"localhost/orchestrator-baseline:{suite}-{arch}",
@@ -100,7 +100,7 @@ def build(  # noqa: PLR0913 - the options of the command line
 
 
 def _make_and_load(
-    recipe: Recipe, preference: Preference, env: Mapping[str, str], *, reuse: bool
+    recipe: ImageRecipe, preference: Preference, env: Mapping[str, str], *, reuse: bool
 ) -> None:
     from tempfile import TemporaryDirectory
 
@@ -118,7 +118,7 @@ def _make_and_load(
         image_build.load(_make(recipe, Path(folder, "image.tar"), env), name, env=env)
 
 
-def _make(recipe: Recipe, output: Path, env: Mapping[str, str]) -> Any:
+def _make(recipe: ImageRecipe, output: Path, env: Mapping[str, str]) -> Any:
     from orchestrator.containers import image_build
     from orchestrator.run.inputs import open_host
 

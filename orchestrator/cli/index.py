@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.workspace import Workspace
     from orchestrator.models.target import Cell
-    from orchestrator.publish.index import Knowledge, Updated
+    from orchestrator.publish.index import UpdateReport, VariantRules
 
 
 @click.command("index")
@@ -82,10 +82,10 @@ def command(  # noqa: PLR0913 - the options of the command line
 
     from orchestrator.host.network import HostNetwork
     from orchestrator.publish.index import scan, update
-    from orchestrator.publish.site import Change
+    from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
 
-    change = Change(
+    change = SiteChange(
         url=url,
         default=default,
         aliases=tuple(_pair(each, "--alias") for each in aliases),
@@ -117,15 +117,15 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name.strip("/"), value
 
 
-def _knowledge(matrix: Path | None, channel: str) -> Knowledge:
+def _knowledge(matrix: Path | None, channel: str) -> VariantRules:
     """Plan, if there is a matrix: it knows which values belong to which wheel."""
     from orchestrator.cli.workspace import open_workspace
-    from orchestrator.publish.index import Knowledge
+    from orchestrator.publish.index import VariantRules
 
     if matrix is None and not Path("matrix.toml").is_file():
-        return Knowledge()
+        return VariantRules()
     workspace = open_workspace(matrix or Path("matrix.toml"), channel)
-    return Knowledge(
+    return VariantRules(
         plan=workspace.plan,
         project=workspace.origin.name,
         paths=tuple(variant_paths(workspace).items()),
@@ -152,8 +152,8 @@ def variant_paths(workspace: Workspace) -> dict[Cell, str]:
     return found
 
 
-def _say(done: Updated) -> None:
-    from orchestrator.publish.site import default_variant
+def _say(done: UpdateReport) -> None:
+    from orchestrator.publish.index_site import default_variant
 
     added, dropped = len(done.added), len(done.dropped)
     click.echo(f"{added} added, {dropped} dropped, {len(done.site.files)} files", err=True)

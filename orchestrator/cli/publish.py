@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.inspect import external_option, printable
+from orchestrator.cli.inspect_wheels import external_option, printable
 from orchestrator.cli.options import channel_option
 from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.cli.verify import Asked
+    from orchestrator.cli.verify import VerifyOptions
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import Demands, Target
+    from orchestrator.models.target import Target, VerifyPolicy
     from orchestrator.provision.host import Host
-    from orchestrator.publish.preflight import Granted, Held, Wheel
-    from orchestrator.publish.upload import Place, Result
+    from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits
+    from orchestrator.publish.upload import UploadDestination, UploadResult
 
 JOBS = 4
 
@@ -98,14 +98,14 @@ def command(  # noqa: PLR0913 - one for each option
     from orchestrator.cli.verify import level_of
     from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import Demands
-    from orchestrator.publish.preflight import Granted
+    from orchestrator.models.target import VerifyPolicy
+    from orchestrator.publish.preflight import GrantedLimits
     from orchestrator.run.inputs import open_host
     from orchestrator.wheel.external import resolve
 
     stop_as_ctrl_c_does()
-    demands = Demands(levels=tuple(map(level_of, rules)))
-    granted = Granted(
+    demands = VerifyPolicy(levels=tuple(map(level_of, rules)))
+    granted = GrantedLimits(
         file_size=_size(max_file_size, "--max-file-size"),
         project_size=_size(max_project_size, "--max-project-size"),
     )
@@ -178,20 +178,22 @@ class _Matrix:
         target = self.targets.get(path)
         return () if target is None else target.publish
 
-    def asked(self, path: Path, external: tuple[str, ...], demands: Demands) -> Asked:
+    def asked(self, path: Path, external: tuple[str, ...], demands: VerifyPolicy) -> VerifyOptions:
         """Return what a wheel must satisfy: what its target asks, and the options on top."""
         from dataclasses import replace
 
-        from orchestrator.cli.verify import Asked
+        from orchestrator.cli.verify import VerifyOptions
         from orchestrator.run.finish import demands_on
 
         target = self.targets.get(path)
         if target is None:
-            return Asked(external=external, demands=demands, target=None)
+            return VerifyOptions(external=external, demands=demands, target=None)
         theirs = demands_on(path, target)
         both = replace(theirs, levels=(*theirs.levels, *demands.levels))
         # Not what is planned: a plan of today may have another date in its versions.
-        return Asked(external=(*target.steps.external, *external), demands=both, target=None)
+        return VerifyOptions(
+            external=(*target.steps.external, *external), demands=both, target=None
+        )
 
 
 def _target_of(path: Path, workspace: Workspace) -> Target | None:
@@ -217,17 +219,17 @@ def _verified(  # noqa: PLR0913, PLR0917 - what the options say
     meant: dict[Path, tuple[str, ...]],
     known: _Matrix,
     external: tuple[str, ...],
-    demands: Demands,
+    demands: VerifyPolicy,
     host: Host,
     cancel: Cancel,
-) -> tuple[Wheel, ...]:
+) -> tuple[CandidateWheel, ...]:
     """Check every wheel before anything is sent."""
     from orchestrator.cli.verify import checking_tools, verdict_on
     from orchestrator.errors import BadWheelError
     from orchestrator.models.target import Digest
     from orchestrator.models.wheel import Severity
     from orchestrator.publish.attested import attestations, misattested
-    from orchestrator.publish.preflight import Wheel
+    from orchestrator.publish.preflight import CandidateWheel
     from orchestrator.wheel.archive import WheelName
 
     policies, checker = checking_tools(host, cancel)
@@ -248,7 +250,7 @@ def _verified(  # noqa: PLR0913, PLR0917 - what the options say
         wrong += [why for each in beside if (why := misattested(each, sha256))]
         target = known.targets.get(path)
         wheels.append(
-            Wheel(
+            CandidateWheel(
                 path=path,
                 name=name,
                 sha256=sha256,
@@ -272,22 +274,22 @@ class _Openers:
     simple_url: str
     wanted: tuple[str, ...]
 
-    def open(self, to: str) -> Place:
+    def open(self, to: str) -> UploadDestination:
         """Open the destination of a ``--to``."""
         if to == "github-release":
-            from orchestrator.publish.releases import Release, Settings
+            from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 
-            settings = Settings.detect(os.environ, self.tag)
-            return Release(settings, self.host.network, self.cancel)
+            settings = ReleaseSettings.detect(os.environ, self.tag)
+            return ReleaseDestination(settings, self.host.network, self.cancel)
         if to.startswith("s3://"):
-            from orchestrator.publish.buckets import Bucket
+            from orchestrator.publish.buckets import BucketDestination
 
-            return Bucket(to, self.cancel, ca_bundle=self.host.network.ca_bundle)
+            return BucketDestination(to, self.cancel, ca_bundle=self.host.network.ca_bundle)
         return self._index(to)
 
-    def _index(self, to: str) -> Place:
-        from orchestrator.host.secrets import masked
-        from orchestrator.publish.indexes import Index, resolved
+    def _index(self, to: str) -> UploadDestination:
+        from orchestrator.host.redaction import masked
+        from orchestrator.publish.indexes import IndexDestination, resolved
 
         if not to.startswith(_INDEXES):
             raise ConfigError.of(
@@ -306,7 +308,7 @@ class _Openers:
                         where="--to",
                         hint="one call for each of them",
                     )
-        return Index(
+        return IndexDestination(
             resolved(to, self.host),
             self.host,
             os.environ,
@@ -319,20 +321,20 @@ class _Openers:
 class _Run:
     """Gate, then upload."""
 
-    places: dict[str, Place]
-    wheels: tuple[Wheel, ...]
-    granted: Granted
+    places: dict[str, UploadDestination]
+    wheels: tuple[CandidateWheel, ...]
+    granted: GrantedLimits
     jobs: int
     dry_run: bool
     skip_refused: bool
     cancel: Cancel
 
-    def results(self) -> tuple[Result, ...]:
+    def results(self) -> tuple[UploadResult, ...]:
         """Return what became of each wheel at each destination, in the order of both."""
-        from orchestrator.publish.upload import Outcome, send_all
+        from orchestrator.publish.upload import UploadOutcome, send_all
 
-        ends: dict[tuple[str, str], Result] = {}
-        todo: list[tuple[Place, Wheel]] = []
+        ends: dict[tuple[str, str], UploadResult] = {}
+        todo: list[tuple[UploadDestination, CandidateWheel]] = []
         for to, place in self.places.items():
             wheels = tuple(each for each in self.wheels if to in each.to)
             for wheel, result in zip(wheels, self._gated(to, place, wheels), strict=True):
@@ -340,7 +342,7 @@ class _Run:
                     todo.append((place, wheel))
                 else:
                     ends[place.name, wheel.filename] = result
-        refused = any(each.outcome is Outcome.REFUSED for each in ends.values())
+        refused = any(each.outcome is UploadOutcome.REFUSED for each in ends.values())
         if self.dry_run or (refused and not self.skip_refused):
             done = tuple(self._unsent(place, wheel, refused=refused) for place, wheel in todo)
         else:
@@ -354,18 +356,29 @@ class _Run:
         ]
         return tuple(ends[key] for key in order)
 
-    def _unsent(self, place: Place, wheel: Wheel, *, refused: bool) -> Result:
-        from orchestrator.publish.upload import Outcome, Result
+    def _unsent(
+        self, place: UploadDestination, wheel: CandidateWheel, *, refused: bool
+    ) -> UploadResult:
+        from orchestrator.publish.upload import UploadOutcome, UploadResult
 
         if self.dry_run:
-            return Result(place=place.name, wheel=wheel, outcome=Outcome.WOULD)
+            return UploadResult(place=place.name, wheel=wheel, outcome=UploadOutcome.WOULD)
         why = ("others are refused; --skip-refused sends it",) if refused else ()
-        return Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=why)
+        return UploadResult(
+            place=place.name, wheel=wheel, outcome=UploadOutcome.NOT_SENT, reasons=why
+        )
 
-    def _gated(self, to: str, place: Place, wheels: Sequence[Wheel]) -> list[Result | None]:
+    def _gated(
+        self, to: str, place: UploadDestination, wheels: Sequence[CandidateWheel]
+    ) -> list[UploadResult | None]:
         """Return the end of each wheel that is not to be sent; None for those that are."""
         from orchestrator.publish import preflight
-        from orchestrator.publish.upload import LastingError, Outcome, Result, StoppedError
+        from orchestrator.publish.upload import (
+            PermanentUploadError,
+            UploadCancelledError,
+            UploadOutcome,
+            UploadResult,
+        )
         from orchestrator.publish.upload import surveyed as survey
 
         why = ""
@@ -375,61 +388,63 @@ class _Run:
             )
         known = [each for each in wheels if each.name and each.sha256]
         try:
-            held: Held = survey(place, known, self.cancel) if known else preflight.Held()
-        except (LastingError, StoppedError) as error:
-            held, why = preflight.Held(), f"cannot be asked what it has: {error}"
+            held: DestinationFiles = (
+                survey(place, known, self.cancel) if known else preflight.DestinationFiles()
+            )
+        except (PermanentUploadError, UploadCancelledError) as error:
+            held, why = preflight.DestinationFiles(), f"cannot be asked what it has: {error}"
         refusals = preflight.refused(to, wheels, held, self.granted)
-        ends: list[Result | None] = []
+        ends: list[UploadResult | None] = []
         for wheel in wheels:
             refused = refusals.get(wheel.filename, ())
             there = held.files.get(wheel.filename) == wheel.sha256
             if refused:
-                end, reasons = Outcome.REFUSED, refused
+                end, reasons = UploadOutcome.REFUSED, refused
             elif why:
-                end, reasons = Outcome.FAILED, (why,)
+                end, reasons = UploadOutcome.FAILED, (why,)
             elif there:
-                end, reasons = Outcome.THERE, ()
+                end, reasons = UploadOutcome.THERE, ()
             else:
                 ends.append(None)
                 continue
-            result = Result(place=place.name, wheel=wheel, outcome=end, reasons=reasons)
+            result = UploadResult(place=place.name, wheel=wheel, outcome=end, reasons=reasons)
             _say(result)
             ends.append(result)
         return ends
 
 
-def _say(result: Result) -> None:
+def _say(result: UploadResult) -> None:
     head = f"{result.wheel.filename} -> {result.place}: {result.outcome}"
     for line in (head, *(f"  {each}" for each in result.reasons)):
         click.echo(_clean(line), err=True)
 
 
 def _clean(line: str) -> str:
-    from orchestrator.host.secrets import redactor
+    from orchestrator.host.redaction import redactor
 
     return printable(redactor(os.environ)(line))
 
 
-def _report(results: Sequence[Result], *, as_json: bool, interrupted: bool) -> int:
-    from orchestrator.publish.upload import Outcome
+def _report(results: Sequence[UploadResult], *, as_json: bool, interrupted: bool) -> int:
+    from orchestrator.publish.upload import UploadOutcome
     from orchestrator.report.serialize import dumps
 
     if as_json:
         click.echo(dumps(_document(results)), nl=False)
     _table(results)
-    unsent = [each.reasons for each in results if each.outcome is Outcome.NOT_SENT]
+    unsent = [each.reasons for each in results if each.outcome is UploadOutcome.NOT_SENT]
     for why in dict.fromkeys(reason for reasons in unsent for reason in reasons):
         click.echo(f"not sent: {why}", err=True)
     outcomes = {each.outcome for each in results}
     if interrupted:
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
-    if Outcome.FAILED in outcomes:
+    if UploadOutcome.FAILED in outcomes:
         return ExitCode.TARGET_FAILED
-    return ExitCode.PUBLISH_REFUSED if Outcome.REFUSED in outcomes else ExitCode.OK
+    return ExitCode.PUBLISH_REFUSED if UploadOutcome.REFUSED in outcomes else ExitCode.OK
 
 
-def _document(results: Sequence[Result]) -> dict[str, object]:
+def _document(results: Sequence[UploadResult]) -> dict[str, object]:
     return {
         "schema": 1,
         "results": [
@@ -448,7 +463,7 @@ def _document(results: Sequence[Result]) -> dict[str, object]:
     }
 
 
-def _table(results: Sequence[Result]) -> None:
+def _table(results: Sequence[UploadResult]) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from orchestrator.builders.base import Stop
+    from orchestrator.builders.base import StoppedBuild
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import BackendName, Plan, Target, TargetId
     from orchestrator.report.schemas import Request, Result
-    from orchestrator.run.reproduce import Again, Claim, Earlier, Rebuilt
+    from orchestrator.run.reproduce import (
+        PreviousWheel,
+        RebuildReport,
+        RebuildRequest,
+        RecordedWheel,
+    )
 
 
 @click.command("rebuild")
@@ -112,28 +117,28 @@ def _read(origin: Path) -> _There:
     return _There(file=file, results=from_results.read(file))
 
 
-def _as_before(target_id: TargetId, output: Path) -> Again:
+def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
     """Compare with the wheel that is in the output directory, or else with that of the store."""
     from orchestrator.report import from_results
     from orchestrator.report.results import NAME
-    from orchestrator.run.reproduce import Again
+    from orchestrator.run.reproduce import RebuildRequest
 
     try:
         result = from_results.read(output / NAME).get(target_id)
     except ConfigError:  # there is none yet, or not one of ours: it is only compared with
         result = None
     claim = None if result is None else _claim(result, output / NAME)
-    return Again(target_id=target_id, claim=claim)
+    return RebuildRequest(target_id=target_id, claim=claim)
 
 
-def _claim(result: Result, file: Path) -> Claim | None:
+def _claim(result: Result, file: Path) -> RecordedWheel | None:
     from orchestrator.models.target import Digest
-    from orchestrator.run.reproduce import Claim
+    from orchestrator.run.reproduce import RecordedWheel
 
     wheel = result.wheel
     if wheel is None:
         return None
-    return Claim(
+    return RecordedWheel(
         filename=wheel.filename,
         sha256=Digest(wheel.sha256),
         size=wheel.size,
@@ -142,12 +147,12 @@ def _claim(result: Result, file: Path) -> Claim | None:
     )
 
 
-def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, Again, Result]:
+def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, RebuildRequest, Result]:
     """Return the plan as a results.json has it; say what is taken from it and what is not."""
     from orchestrator.cli.workspace import stderr
     from orchestrator.models.target import Digest
     from orchestrator.report import from_results
-    from orchestrator.run.reproduce import Again
+    from orchestrator.run.reproduce import RebuildRequest
 
     target: Target = plan.targets[-1]
     where = str(there.file)
@@ -159,7 +164,7 @@ def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, Again, Result]:
     for line in (*found.notes, *_other_tools(request)):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
     result = there.results[target.id]
-    again = Again(
+    again = RebuildRequest(
         target_id=target.id,
         claim=_claim(result, there.file),
         strict=True,
@@ -201,22 +206,22 @@ class _OnceMore:
         wants_shell: whether a shell is opened where the build fails.
     """
 
-    again: Again
+    again: RebuildRequest
     before: Result | None
     wants_shell: bool
-    _rebuilt: Rebuilt | None = None
+    _rebuilt: RebuildReport | None = None
     _opened: bool = False
     _is_open: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def stopped(self) -> Callable[[Stop, Cancel], object] | None:
+    def stopped(self) -> Callable[[StoppedBuild, Cancel], object] | None:
         return self._open if self.wants_shell else None
 
     @property
     def hushed(self) -> Callable[[], bool] | None:
         return self._is_open.is_set if self.wants_shell else None
 
-    def compared(self, rebuilt: Rebuilt) -> None:
+    def compared(self, rebuilt: RebuildReport) -> None:
         self._rebuilt = rebuilt
 
     def conclude(self, console: Console, document: Mapping[str, Any]) -> None:
@@ -244,7 +249,7 @@ class _OnceMore:
         if not found:
             _say(console, "  nothing that results.json records differs: the build itself varies")
 
-    def _open(self, stop: Stop, cancel: Cancel) -> None:
+    def _open(self, stop: StoppedBuild, cancel: Cancel) -> None:
         """Give the terminal to a shell until that ends."""
         from orchestrator.cli.workspace import stderr
         from orchestrator.host import process
@@ -260,8 +265,8 @@ class _OnceMore:
             self._is_open.clear()
 
 
-def _introduction(stop: Stop) -> Sequence[str]:
-    from orchestrator.host.secrets import masked
+def _introduction(stop: StoppedBuild) -> Sequence[str]:
+    from orchestrator.host.redaction import masked
 
     step = f"step {stop.failure.step!r} failed" if stop.failure.step else "the build failed"
     again = (f"  again:  {masked(stop.again)}",) if stop.again else ()
@@ -273,11 +278,11 @@ def _introduction(stop: Stop) -> Sequence[str]:
     )
 
 
-def _comparison(rebuilt: Rebuilt) -> Sequence[str]:
+def _comparison(rebuilt: RebuildReport) -> Sequence[str]:
     """Say how a wheel compares with the one before."""
     from orchestrator.cli.verify import difference_lines
 
-    earlier: Earlier | None = rebuilt.earlier
+    earlier: PreviousWheel | None = rebuilt.earlier
     if earlier is None:
         return ()
     claim, wheel = earlier.claim, rebuilt.wheel

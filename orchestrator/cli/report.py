@@ -60,9 +60,9 @@ def command(
         read_results(data, where=str(file))
         found.append(_raw(data))
     document = documents.merged(found)
-    wanted = Wanted(html=html, junit=junit, markdown=markdown, json=merged)
+    wanted = ReportPaths(html=html, junit=junit, markdown=markdown, json=merged)
     if wanted.nothing:
-        wanted = Wanted(markdown=STDOUT)
+        wanted = ReportPaths(markdown=STDOUT)
     wanted.check()
     problems = wanted.write(document)
     if problems:
@@ -78,7 +78,7 @@ def _raw(data: bytes) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReportPaths:
     """Where reports go: a file, `STDOUT`, or None for a report nobody wants."""
 
     html: Path | None = None
@@ -151,9 +151,9 @@ def _text(name: str, document: Mapping[str, Any], seen: ResultsDocument) -> str:
     from orchestrator.report import serialize as documents
 
     if name == "html":
-        from orchestrator.report import html
+        from orchestrator.report import html_report
 
-        return html.render(seen)
+        return html_report.render(seen)
     if name == "junit":
         from orchestrator.report import junit
 

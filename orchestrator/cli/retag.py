@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.inspect import WHEELS, policies
+from orchestrator.cli.inspect_wheels import WHEELS, policies
 from orchestrator.errors import BadWheelError, ConfigError, Problem
 
 if TYPE_CHECKING:

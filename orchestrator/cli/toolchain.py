@@ -100,7 +100,7 @@ def download(folder: Path, arches: Sequence[str]) -> None:
     from orchestrator.errors import ConfigError
     from orchestrator.host.emulation import host_arch
     from orchestrator.host.network import HostNetwork
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision import toolchain, zig
 
     known = tuple(str(each) for each in Arch)

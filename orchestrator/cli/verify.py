@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.inspect import WHEELS, external_option, printable
+from orchestrator.cli.inspect_wheels import WHEELS, external_option, printable
 from orchestrator.cli.options import channel_option, matrix_option
 from orchestrator.errors import BadWheelError, ConfigError, ExitCode
-from orchestrator.models.target import Demands, Level
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Target
     from orchestrator.models.wheel import WheelReport
-    from orchestrator.provision.external_checks import Checker
+    from orchestrator.provision.external_checks import ExternalChecks
     from orchestrator.provision.host import Host
     from orchestrator.wheel import Difference, Policies
 
@@ -80,9 +80,9 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
         return _same(wheels)
     from orchestrator.wheel.external import resolve
 
-    asked = Asked(
+    asked = VerifyOptions(
         external=resolve(external, where="--external"),
-        demands=Demands(
+        demands=VerifyPolicy(
             levels=tuple(map(level_of, rules)),
             size_budget=None if size_budget is None else size_of(size_budget, "--size-budget"),
             required=tuple(required),
@@ -102,14 +102,14 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class VerifyOptions:
     """What the user asks of every wheel: by options, and by a target of the matrix."""
 
     external: tuple[str, ...]
-    demands: Demands
+    demands: VerifyPolicy
     target: Target | None
 
-    def of(self, path: Path) -> tuple[tuple[str, ...], Demands]:
+    def of(self, path: Path) -> tuple[tuple[str, ...], VerifyPolicy]:
         """Return the libraries that may be outside of a wheel, and what it must satisfy."""
         if self.target is None:
             return self.external, self.demands
@@ -126,7 +126,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class WheelVerdict:
     """What was found of a wheel; there is no report on a file that is none."""
 
     path: Path
@@ -148,38 +148,40 @@ def _target(target_id: str, matrix: Path, channel: str) -> Target:
     return target
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: WheelVerdict) -> None:
     click.echo(f"{verdict.path}: {'not what it says' if verdict.wrong else 'ok'}")
     for each in verdict.findings:
         click.echo(f"  {each.severity}: {each.rule}: {printable(each.message)}")
 
 
-def _print_json(verdicts: Sequence[Verdict]) -> None:
+def _print_json(verdicts: Sequence[WheelVerdict]) -> None:
     from orchestrator.report import serialize as documents
 
     wheels = [(each.path, each.findings, each.report) for each in verdicts]
     click.echo(documents.dumps(documents.verify_document(wheels)), nl=False)
 
 
-def _tools() -> tuple[Policies, Checker]:
+def _tools() -> tuple[Policies, ExternalChecks]:
     from orchestrator.cli.workspace import stderr
     from orchestrator.run.inputs import open_host
 
     return checking_tools(open_host(os.environ, stderr().print))
 
 
-def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, Checker]:
+def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, ExternalChecks]:
     """Return what `verdict_on` needs of this machine."""
     from orchestrator.host.process import Cancel
-    from orchestrator.provision.external_checks import Checker
+    from orchestrator.provision.external_checks import ExternalChecks
     from orchestrator.wheel import Policies
 
     env = {**host.env, **host.network.child_env()}
-    checker = Checker(toolchain=host.toolchain, env=env, cancel=cancel or Cancel())
+    checker = ExternalChecks(toolchain=host.toolchain, env=env, cancel=cancel or Cancel())
     return Policies.from_json(*host.toolchain.policy_texts()), checker
 
 
-def verdict_on(path: Path, asked: Asked, known: Policies, checker: Checker) -> Verdict:
+def verdict_on(
+    path: Path, asked: VerifyOptions, known: Policies, checker: ExternalChecks
+) -> WheelVerdict:
     """Check a wheel."""
     from orchestrator.wheel import levelled, verify
 
@@ -194,30 +196,32 @@ def verdict_on(path: Path, asked: Asked, known: Policies, checker: Checker) -> V
     except BadWheelError as error:
         # Nothing that unpacks it may see it.
         findings = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
-        return Verdict(path=path, findings=findings, report=None)
+        return WheelVerdict(path=path, findings=findings, report=None)
     more = checker(path.absolute(), report, demands, lambda _line: None)
     findings = (*report.problems, *levelled(more, demands))
-    return Verdict(path=path, findings=findings, report=report)
+    return WheelVerdict(path=path, findings=findings, report=report)
 
 
-def level_of(text: str) -> tuple[str, Level]:
+def level_of(text: str) -> tuple[str, RuleLevel]:
     """Read a ``--rule``: the rule, and how much it counts."""
-    from orchestrator.config.rules import RULES
     from orchestrator.config.spelling import closest
+    from orchestrator.config.verify_rules import RULES
 
     rule, _, level = text.partition("=")
     if rule not in RULES:
         raise ConfigError.of(f"unknown rule {rule!r}", where="--rule", hint=closest(rule, RULES))
-    if level not in set(Level):
+    if level not in set(RuleLevel):
         raise ConfigError.of(
-            f"{text!r}: {level!r} is no level", where="--rule", hint=f"one of {', '.join(Level)}"
+            f"{text!r}: {level!r} is no level",
+            where="--rule",
+            hint=f"one of {', '.join(RuleLevel)}",
         )
-    return rule, Level(level)
+    return rule, RuleLevel(level)
 
 
 def size_of(text: str, option: str) -> int:
     """Read an option that is a size."""
-    from orchestrator.config.rules import parse_size
+    from orchestrator.config.verify_rules import parse_size
 
     size = parse_size(text)
     if not size:

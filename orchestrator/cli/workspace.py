@@ -14,14 +14,14 @@ from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, EnvironmentProblemError, NothingSelectedError, Problem
-from orchestrator.models.target import BuilderFacts, Plan, Target, Undetermined
+from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import layered
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.select import select, select_exclusions, shard, with_needs
-from orchestrator.plan.torch_table import Table, load_table
-from orchestrator.plan.version import Outside, rankings
-from orchestrator.source.locate import Kind, Origin, locate
+from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
+from orchestrator.plan.torch_table import TorchSupport, load_table
+from orchestrator.plan.version import VersionContext, rankings
+from orchestrator.source.locate import SourceKind, SourceLocation, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -56,10 +56,10 @@ class Workspace:
     matrix: Path
     root: Path
     settings: Settings
-    facts: BuilderFacts
-    origin: Origin
+    facts: CibuildwheelCatalog
+    origin: SourceLocation
     table: TorchTable | None
-    outside: Outside
+    outside: VersionContext
     plan: Plan
     unasked: dict[str, Problem] = field(default_factory=dict)
     beside: tuple[Path, ...] = ()
@@ -136,14 +136,14 @@ def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
     )
 
 
-def _sources(origin: Origin) -> HostSources:
+def _sources(origin: SourceLocation) -> HostSources:
     from orchestrator.source.version_sources import HostSources
 
-    root = origin.path if origin.kind is Kind.DIRECTORY else None
+    root = origin.path if origin.kind is SourceKind.DIRECTORY else None
     return HostSources(root=root, environ=os.environ)
 
 
-def _outside(settings: Settings, channel: str, origin: Origin) -> Outside:
+def _outside(settings: Settings, channel: str, origin: SourceLocation) -> VersionContext:
     """Ask the sources of the version that take no more than a look."""
     file = layered(settings, channel)
     tables = [part.version for _, part in file.layers]
@@ -153,7 +153,7 @@ def _outside(settings: Settings, channel: str, origin: Origin) -> Outside:
     # Most files declare none; what asks them takes a while to import.
     asked = any(parse(source).kind.outside for source in declared)
     answers = _sources(origin).answers(declared) if asked else {}
-    return Outside(project=origin.name, version=origin.version, answers=answers)
+    return VersionContext(project=origin.name, version=origin.version, answers=answers)
 
 
 def _check_external(plan: Plan) -> None:
@@ -172,7 +172,7 @@ def _problems_of_cells(
     """What is wrong with the cells of a file that has wrong settings elsewhere."""
     try:
         file = layered(settings, channel)
-        expand(file.grid, table=None if table is None else Table(table, settings.compat))
+        expand(file.grid, table=None if table is None else TorchSupport(table, settings.compat))
     except ConfigError as error:
         return error.problems
     return ()
@@ -257,7 +257,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
 
 
 def undetermined_problems(
-    workspace: Workspace, undetermined: Iterable[Undetermined]
+    workspace: Workspace, undetermined: Iterable[UnresolvedVersion]
 ) -> tuple[Problem, ...]:
     """Say why versions are not known, each reason once for all the targets it holds for."""
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -283,11 +283,11 @@ def _say(line: str) -> None:
     stderr().print(line, markup=False)
 
 
-def builder_facts() -> BuilderFacts:
+def builder_facts() -> CibuildwheelCatalog:
     """Read what the locked cibuildwheel knows; ``tools/cibuildwheel_facts.py`` writes it."""
     text = (files("orchestrator.plan") / "cibuildwheel.json").read_text("utf-8")
     data = json.loads(text)
-    return BuilderFacts(
+    return CibuildwheelCatalog(
         version=data["version"],
         identifiers=frozenset(data["identifiers"]),
         aliases={arch: tuple(names) for arch, names in data["aliases"].items()},
@@ -310,7 +310,7 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
         plan,
         exclusions=select_exclusions(plan.exclusions, expressions),
         targets=tuple(each for each in chosen if isinstance(each, Target)),
-        undetermined=tuple(each for each in chosen if isinstance(each, Undetermined)),
+        undetermined=tuple(each for each in chosen if isinstance(each, UnresolvedVersion)),
     )
 
 

@@ -21,7 +21,7 @@ from orchestrator.config.settings import (
 )
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
         Build,
         Env,
         Include,
-        Library,
+        LibrarySettings,
         Matrix,
         Rows,
-        Test,
+        TestSettings,
         VersionParts,
         When,
     )
-    from orchestrator.models.target import BuilderFacts
+    from orchestrator.models.target import CibuildwheelCatalog
 
 OLDER = frozenset({"cp38", "cp313t"})
 """Pythons that the locked cibuildwheel has given up, and the direct backend builds for."""
 
 
 def check(
-    settings: Settings, facts: BuilderFacts, *, besides: frozenset[str] = frozenset()
+    settings: Settings, facts: CibuildwheelCatalog, *, besides: frozenset[str] = frozenset()
 ) -> Iterator[Problem]:
     """Return everything that is wrong.
 
@@ -156,7 +156,7 @@ _EXAMPLE = {"python": 'python = ["cp312"]', "arch": 'arch = ["x86_64"]'}
 class _Values:
     """Which values the built-in axes may have."""
 
-    def __init__(self, facts: BuilderFacts) -> None:
+    def __init__(self, facts: CibuildwheelCatalog) -> None:
         pythons = facts.pythons | OLDER
         abi3 = {f"abi3-{each}" for each in pythons if re.fullmatch(r"cp3\d+", each)}
         self._known = {**known_values(), "python": pythons | abi3}
@@ -360,7 +360,7 @@ def _check_platforms(settings: Settings) -> Iterator[Problem]:
 
 
 def _check_library(
-    settings: Settings, name: str, library: Library, values: _Values, around: frozenset[str]
+    settings: Settings, name: str, library: LibrarySettings, values: _Values, around: frozenset[str]
 ) -> Iterator[Problem]:
     where = f"library.{name}"
     prefix = f"{where}."
@@ -388,7 +388,7 @@ def _check_library(
         yield from _checked(library.image, own, f"{where}.image")
 
 
-def _check_flow(settings: Settings, library: Library, where: str) -> Iterator[Problem]:
+def _check_flow(settings: Settings, library: LibrarySettings, where: str) -> Iterator[Problem]:
     """What a library gets and gives."""
     for index, other in enumerate(library.needs):
         if other not in settings.library:
@@ -447,7 +447,9 @@ def _check_env_name(name: str, where: str) -> Iterator[Problem]:
         )
 
 
-def _check_steps(build: Build, test: Test, names: frozenset[str], where: str) -> Iterator[Problem]:
+def _check_steps(
+    build: Build, test: TestSettings, names: frozenset[str], where: str
+) -> Iterator[Problem]:
     commands = {
         "build.before-all": build.before_all,
         "build.before-build": build.before_build,

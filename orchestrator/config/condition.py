@@ -40,7 +40,7 @@ MAX_CLAUSES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class AxisTest:
     """One of the patterns matches the cell's value of this axis."""
 
     axis: str
@@ -48,14 +48,14 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
+class AxisPresent:
     """The cell has this axis."""
 
     axis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glob:
+class IdGlob:
     """The target's ID matches."""
 
     pattern: str
@@ -82,7 +82,7 @@ class Any:
     parts: tuple[Node, ...]
 
 
-Node = Test | Present | Glob | Not | All | Any
+Node = AxisTest | AxisPresent | IdGlob | Not | All | Any
 Clause = dict[str, frozenset[str | None]]
 """Axis -> the values that will do, None for a cell without the axis; all of them must hold."""
 
@@ -99,7 +99,7 @@ def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> 
     """
     if isinstance(when, str):
         node = parse(when, where=where)
-        globs = [each.pattern for each in atoms(node) if isinstance(each, Glob)]
+        globs = [each.pattern for each in atoms(node) if isinstance(each, IdGlob)]
         if globs:
             raise ConfigError.of(
                 f"{globs[0]!r} is neither a comparison nor an axis",
@@ -110,10 +110,10 @@ def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> 
     parts: list[Node] = []
     for axis, match in when.items():
         if isinstance(match, bool):
-            present = Present(axis=axis)
+            present = AxisPresent(axis=axis)
             parts.append(present if match else Not(inner=present))
         else:
-            parts.append(Test(axis=axis, patterns=tuple(match)))
+            parts.append(AxisTest(axis=axis, patterns=tuple(match)))
     return All(parts=tuple(parts))
 
 
@@ -126,7 +126,7 @@ def parse(text: str, *, where: str) -> Node:
     return _Parser(text, where).whole()
 
 
-def atoms(node: Node) -> Iterable[Test | Present | Glob]:
+def atoms(node: Node) -> Iterable[AxisTest | AxisPresent | IdGlob]:
     """Return what an expression is made of, from left to right."""
     match node:
         case Not(inner=inner):
@@ -140,7 +140,7 @@ def atoms(node: Node) -> Iterable[Test | Present | Glob]:
 
 def axes_of(node: Node) -> frozenset[str]:
     """Return the axes that an expression names."""
-    return frozenset(each.axis for each in atoms(node) if not isinstance(each, Glob))
+    return frozenset(each.axis for each in atoms(node) if not isinstance(each, IdGlob))
 
 
 def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> bool:
@@ -158,12 +158,12 @@ def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> 
             return all(holds(part, values, ids=ids) for part in parts)
         case Any(parts=parts):
             return any(holds(part, values, ids=ids) for part in parts)
-        case Present(axis=axis):
+        case AxisPresent(axis=axis):
             return axis in values
-        case Test(axis=axis, patterns=patterns):
+        case AxisTest(axis=axis, patterns=patterns):
             value = values.get(axis)
             return value is not None and any(_fits(value, each) for each in patterns)
-        case Glob(pattern=pattern):
+        case IdGlob(pattern=pattern):
             return any(fnmatchcase(each, pattern) for each in ids)
 
 
@@ -265,14 +265,14 @@ def _alternatives(
             each = [_alternatives(part, domain, positive=positive) for part in parts]
             # De Morgan: what must all hold, negated, is any that does not.
             return _every(each) if isinstance(node, All) is positive else _some(each)
-        case Present(axis=axis):
+        case AxisPresent(axis=axis):
             values: frozenset[str | None] = frozenset(domain[axis])
             return ({axis: values if positive else frozenset({None})},)
-        case Test(axis=axis, patterns=patterns):
+        case AxisTest(axis=axis, patterns=patterns):
             known = tuple(domain[axis])
             wanted: frozenset[str | None] = _matching(patterns, known)
             return ({axis: wanted if positive else frozenset({*known, None}) - wanted},)
-        case Glob():  # pragma: no cover - from_when refuses them
+        case IdGlob():  # pragma: no cover - from_when refuses them
             raise AssertionError(node)
 
 
@@ -347,7 +347,7 @@ class _Parser:
     def _atom(self) -> Node:
         word = self._word("an axis or a glob")
         if not self._next("operator"):
-            return Present(axis=word) if word.isidentifier() else Glob(pattern=word)
+            return AxisPresent(axis=word) if word.isidentifier() else IdGlob(pattern=word)
         operator = self._tokens.pop(0)[1]
         value = self._word(f"a value after {word}{operator}")
         if operator in _LISTS and not self._range_follows():
@@ -360,7 +360,7 @@ class _Parser:
             parts.append(operator + self._word("a version"))
         pattern = ",".join(parts)
         check_pattern(pattern, (), where=self._where)
-        return Test(axis=word, patterns=(pattern,))
+        return AxisTest(axis=word, patterns=(pattern,))
 
     def _range_follows(self) -> bool:
         return (
@@ -375,12 +375,12 @@ class _Parser:
         while self._take(","):
             values.append(self._word("a value"))
         if operator == "=" or any(_plain(each) is None for each in values):
-            found = Test(axis=axis, patterns=tuple(values))
-            present = Present(axis=axis)
+            found = AxisTest(axis=axis, patterns=tuple(values))
+            present = AxisPresent(axis=axis)
             return All(parts=(present, Not(inner=found))) if operator == "!=" else found
         if operator == "!=":
-            return Test(axis=axis, patterns=(",".join(operator + each for each in values),))
-        return Test(axis=axis, patterns=tuple(operator + each for each in values))
+            return AxisTest(axis=axis, patterns=(",".join(operator + each for each in values),))
+        return AxisTest(axis=axis, patterns=tuple(operator + each for each in values))
 
     def _next(self, kind: str) -> bool:
         return bool(self._tokens) and self._tokens[0][0] == kind

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.check import check
-from orchestrator.config.rest import Rest
+from orchestrator.config.rest import PartialToml
 from orchestrator.config.settings import Settings
 from orchestrator.config.spelling import closest
 from orchestrator.errors import ConfigError, Problem
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from orchestrator.config.rest import Location
-    from orchestrator.models.target import BuilderFacts
+    from orchestrator.models.target import CibuildwheelCatalog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Loaded:
     whole: bool
 
 
-def load(data: bytes, *, facts: BuilderFacts) -> Settings:
+def load(data: bytes, *, facts: CibuildwheelCatalog) -> Settings:
     """Parse and check matrix.toml.
 
     Args:
@@ -58,7 +58,7 @@ def load(data: bytes, *, facts: BuilderFacts) -> Settings:
     return loaded.settings
 
 
-def examine(data: bytes, *, facts: BuilderFacts) -> Loaded:
+def examine(data: bytes, *, facts: CibuildwheelCatalog) -> Loaded:
     """Parse and check matrix.toml, and go on after the first problem as far as that makes sense.
 
     Wrong keys and types are left out, so that the values of the others are checked too.
@@ -78,10 +78,10 @@ def examine(data: bytes, *, facts: BuilderFacts) -> Loaded:
     return Loaded(settings=settings, problems=checked, whole=not checked)
 
 
-def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: BuilderFacts) -> Loaded:
+def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: CibuildwheelCatalog) -> Loaded:
     """Check what is left of a file without the keys and values that the model refuses."""
     problems = [problem_of(each, Settings) for each in error.errors() if not _said(each)]
-    rest = Rest(tree)
+    rest = PartialToml(tree)
     left_out: list[Location] = []
     settings = None
     for _ in range(ROUNDS):

@@ -17,7 +17,7 @@ class _Array(dict[int, Any]):
     """An array's items by the numbers they have in the file, which gaps do not change."""
 
 
-class Rest:
+class PartialToml:
     """A file's values without some of them."""
 
     def __init__(self, tree: Mapping[str, Any]) -> None:

@@ -22,11 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config import sources
 from orchestrator.config.destinations import DESTINATIONS, OTHERS
-from orchestrator.config.rules import RULES, parse_size
 from orchestrator.config.template import PASS_THROUGH
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.config.verify_rules import RULES, parse_size
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompilerCacheUse
-from orchestrator.models.target import CompilerKind, EmulationMode, Level, OnMismatch, OnRefusal
+from orchestrator.models.target import CompilerKind, EmulationMode, OnMismatch, OnRefusal, RuleLevel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -254,7 +254,7 @@ class Exclude(Model):
 Memory = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")]
 
 
-class Resources(Model):
+class ResourceSettings(Model):
     """What one target may use while it is built."""
 
     cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -303,7 +303,7 @@ class Build(Model):
     """Step -> seconds that it may take."""
 
 
-class Test(Model):
+class TestSettings(Model):
     """How a wheel is tested."""
 
     command: Command | None = None
@@ -317,7 +317,7 @@ class Test(Model):
 class Verify(Model):
     """What a finished wheel must satisfy."""
 
-    rules: dict[RuleName, Level] = Field(default_factory=dict)
+    rules: dict[RuleName, RuleLevel] = Field(default_factory=dict)
     """Rule -> error, warn or off; merged by name."""
     size_budget: Size | None = None
     """The most a wheel may have: ``"400 MB"``, or bytes."""
@@ -413,11 +413,11 @@ class Override(Model):
     """Container image."""
     runner: Runner | None = None
     """Label of the CI runner, or several that it must all have."""
-    resources: Resources = Resources()
+    resources: ResourceSettings = ResourceSettings()
     """As ``[resources]``."""
     build: Build = Build()
     """As ``[build]``."""
-    test: Test = Test()
+    test: TestSettings = TestSettings()
     """As ``[test]``."""
     version: VersionParts = VersionParts()
     """As ``[version]``."""
@@ -427,7 +427,7 @@ class Override(Model):
     """As ``[publish]``."""
 
 
-class Engine(Model):
+class EngineSettings(Model):
     """The container engine."""
 
     name: Literal["auto", "docker", "podman"] = "auto"
@@ -438,7 +438,7 @@ class Engine(Model):
     """When an image is pulled: where it is not here, before every run, or not at all."""
 
 
-class CompilerCache(Model):
+class CompilerCacheSettings(Model):
     """Compiled objects that are kept for the next Python, the next variant, the next run."""
 
     use: CompilerCacheUse = CompilerCacheUse.LOCAL
@@ -447,7 +447,7 @@ class CompilerCache(Model):
     """The most that this machine's objects may take, for instance ``10 GB``."""
 
 
-class Run(Model):
+class RunSettings(Model):
     """What one run takes of a machine, and what it tries again."""
 
     cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -460,7 +460,7 @@ class Run(Model):
     """Attempts after the first where an image, the network or the engine failed for the moment."""
 
 
-class Store(Model):
+class StoreSettings(Model):
     """Where finished wheels are kept, so that nothing is built twice."""
 
     remote: Annotated[str, Field(pattern=r"^(s3|gs|az|abfss?|https?|file)://")] | None = None
@@ -518,7 +518,7 @@ class Compat(Model):
     """Versions that may be missing in the table: ``torch 2.15``, ``cuda 13.4``, ``rocm 8.0``."""
 
 
-class Library(Model):
+class LibrarySettings(Model):
     """Builds that make no wheel: their outputs go into the source of the wheels (fan-in)."""
 
     axes: dict[str, AxisField] = Field(default_factory=dict)
@@ -541,7 +541,7 @@ class Library(Model):
     """Its environment variables; those of ``[env]`` are the wheels'."""
     image: str | None = None
     """Container image; that of the platform when unset."""
-    resources: Resources = Resources()
+    resources: ResourceSettings = ResourceSettings()
     """What it may use; ``[resources]`` is what wheels may."""
     timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Seconds it may take."""
@@ -562,11 +562,11 @@ class Matrix(Model):
     """Environment variables of every build."""
     images: dict[str, str] = Field(default_factory=dict)
     """``<libc>_<arch>`` -> image reference, or an alias such as manylinux_2_28."""
-    resources: Resources = Resources()
+    resources: ResourceSettings = ResourceSettings()
     """What one target may use."""
     build: Build = Build()
     """How wheels are built."""
-    test: Test = Test()
+    test: TestSettings = TestSettings()
     """How wheels are tested."""
     version: VersionParts = VersionParts()
     """How versions are composed."""
@@ -590,19 +590,19 @@ class Settings(Matrix):
     """What is built."""
     axes: dict[str, AxisField]
     """The dimensions: python, arch, libc, and any others."""
-    library: dict[str, Library] = Field(default_factory=dict)
+    library: dict[str, LibrarySettings] = Field(default_factory=dict)
     """Builds whose outputs go into the wheels' source."""
     compat: Compat = Compat()
     """Which combinations exist at all."""
     channel: dict[str, Channel] = Field(default_factory=dict)
     """Ways to build the same matrix, chosen with ``--channel``."""
-    engine: Engine = Engine()
+    engine: EngineSettings = EngineSettings()
     """The container engine."""
-    store: Store = Store()
+    store: StoreSettings = StoreSettings()
     """Where finished wheels are kept."""
-    compiler_cache: CompilerCache = CompilerCache()
+    compiler_cache: CompilerCacheSettings = CompilerCacheSettings()
     """What is kept of compilations."""
-    run: Run = Run()
+    run: RunSettings = RunSettings()
     """What one run takes of a machine."""
 
     @model_validator(mode="before")

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 
-class Kind(StrEnum):
+class VersionSourceKind(StrEnum):
     """What can be asked."""
 
     CONST = "const"
@@ -27,20 +27,20 @@ class Kind(StrEnum):
     @property
     def in_container(self) -> bool:
         """Whether an image has to be asked."""
-        return self in {Kind.CONTAINER_ENV, Kind.CONTAINER_FILE}
+        return self in {VersionSourceKind.CONTAINER_ENV, VersionSourceKind.CONTAINER_FILE}
 
     @property
     def outside(self) -> bool:
         """Whether anybody has to be asked: not for what the file or the source itself says."""
-        return self not in {Kind.CONST, Kind.PYPROJECT}
+        return self not in {VersionSourceKind.CONST, VersionSourceKind.PYPROJECT}
 
     @property
     def costly(self) -> bool:
         """Whether asking takes more than a look, so that it is asked only when its turn comes."""
-        return self is Kind.SCM or self.in_container
+        return self is VersionSourceKind.SCM or self.in_container
 
 
-ALONE = {Kind.PYPROJECT, Kind.SCM, Kind.GIT}
+ALONE = {VersionSourceKind.PYPROJECT, VersionSourceKind.SCM, VersionSourceKind.GIT}
 """Kinds that need no argument."""
 
 GIT_FACTS = ("hash", "date")
@@ -50,18 +50,18 @@ PLACEHOLDERS = frozenset({"unknown", "undefined", "none", "null", "n/a"})
 """What CI systems and build scripts write where they know nothing; compared without case."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KINDS = sorted(Kind)
+_KINDS = sorted(VersionSourceKind)
 _EXAMPLES = {
-    Kind.ENV: "env:NAME",
-    Kind.FILE: "file:version.txt",
-    Kind.GIT: "git or git:date",
-    Kind.CONTAINER_ENV: "container-env:NAME",
-    Kind.CONTAINER_FILE: "container-file:/usr/local/cuda/version.json#cuda.version",
+    VersionSourceKind.ENV: "env:NAME",
+    VersionSourceKind.FILE: "file:version.txt",
+    VersionSourceKind.GIT: "git or git:date",
+    VersionSourceKind.CONTAINER_ENV: "container-env:NAME",
+    VersionSourceKind.CONTAINER_FILE: "container-file:/usr/local/cuda/version.json#cuda.version",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class VersionSource:
     """A source, taken apart.
 
     Attributes:
@@ -70,7 +70,7 @@ class Source:
         keys: path into a JSON file; empty for the whole file.
     """
 
-    kind: Kind
+    kind: VersionSourceKind
     argument: str
     keys: tuple[str, ...] = ()
 
@@ -82,7 +82,7 @@ def is_source(text: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def parse(text: str) -> Source:
+def parse(text: str) -> VersionSource:
     """Take a source apart.
 
     Raises:
@@ -93,25 +93,25 @@ def parse(text: str) -> Source:
         close = difflib.get_close_matches(word, _KINDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(_KINDS)}"
         raise ValueError(f"{text!r} is no source ({hint}); a fixed text is 'const:{text}'")
-    kind = Kind(word)
-    if kind in {Kind.FILE, Kind.CONTAINER_FILE}:
+    kind = VersionSourceKind(word)
+    if kind in {VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE}:
         argument, _, fragment = argument.partition("#")
         keys = tuple(fragment.split(".")) if fragment else ()
     else:
         keys = ()
     if not _argument_ok(kind, argument, colon):
         raise ValueError(f"{text!r} is no source (write {_EXAMPLES.get(kind, kind)})")
-    return Source(kind=kind, argument=argument, keys=keys)
+    return VersionSource(kind=kind, argument=argument, keys=keys)
 
 
-def _argument_ok(kind: Kind, argument: str, colon: str) -> bool:
+def _argument_ok(kind: VersionSourceKind, argument: str, colon: str) -> bool:
     if kind in ALONE:
-        return not colon or (kind is Kind.GIT and argument in GIT_FACTS)
-    if kind in {Kind.ENV, Kind.CONTAINER_ENV}:
+        return not colon or (kind is VersionSourceKind.GIT and argument in GIT_FACTS)
+    if kind in {VersionSourceKind.ENV, VersionSourceKind.CONTAINER_ENV}:
         return _ENV_NAME.fullmatch(argument) is not None
-    if kind is Kind.CONTAINER_FILE:
+    if kind is VersionSourceKind.CONTAINER_FILE:
         return argument.startswith("/")
-    return bool(colon) and (kind is Kind.CONST or bool(argument))
+    return bool(colon) and (kind is VersionSourceKind.CONST or bool(argument))
 
 
 def placeholder(value: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host import process
-from orchestrator.models.platform import OCI_PLATFORMS
+from orchestrator.models.platforms import OCI_PLATFORMS
 from orchestrator.models.result import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.containers import engine as engines
     from orchestrator.containers.access import Access
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
 
@@ -36,7 +36,7 @@ class ContainerError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
+class ContainerFactory:
     """What all containers of a run have in common.
 
     Attributes:
@@ -118,7 +118,7 @@ class Container:
         step: the step that fails when the engine refuses.
     """
 
-    shop: Shop
+    shop: ContainerFactory
     id: str
     step: str
 

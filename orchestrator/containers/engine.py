@@ -13,17 +13,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import Problem
-from orchestrator.host.process import (
-    NOT_FOUND,
-    Captured,
-    capture,
-)
-from orchestrator.models.platform import OCI_PLATFORMS, Arch
+from orchestrator.host.process import NOT_FOUND, Captured, capture
+from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.models.target import Resources
+    from orchestrator.models.target import TargetResources
 
 Preference = Literal["auto", "docker", "podman"]
 
@@ -108,7 +104,7 @@ class EngineStatus:
         """
         return ("--security-opt=label=disable",) if self.selinux else ()
 
-    def limit_args(self, resources: Resources) -> tuple[str, ...]:
+    def limit_args(self, resources: TargetResources) -> tuple[str, ...]:
         """Return the options for what a target may use, as far as this engine can limit it."""
         wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
         return tuple(
@@ -117,7 +113,7 @@ class EngineStatus:
             if value is not None and limit in self.limits
         )
 
-    def unlimited(self, resources: Resources) -> str:
+    def unlimited(self, resources: TargetResources) -> str:
         """Say which of a target's limits will not hold here; empty when all do."""
         wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
         lacking = [

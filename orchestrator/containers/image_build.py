@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import emulation, process
-from orchestrator.models.platform import DEBIAN_ARCHES, OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import DEBIAN_ARCHES, OCI_PLATFORMS, Arch
 from orchestrator.provision.toolchain import lock_digest, lock_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/maybe-merged-usr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class ImageRecipe:
     """What goes into an image.
 
     Attributes:
@@ -86,7 +86,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class BuiltImage:
     """A finished image file.
 
     Attributes:
@@ -105,13 +105,13 @@ class Image:
 
 
 def build(
-    recipe: Recipe,
+    recipe: ImageRecipe,
     output: Path,
     *,
     toolchain: Toolchain,
     env: Mapping[str, str],
     say: Callable[[str], object],
-) -> Image:
+) -> BuiltImage:
     """Make an image file; that takes some minutes under emulation.
 
     Args:
@@ -136,7 +136,7 @@ def build(
             )
 
 
-def load(image: Image, engine: str, *, env: Mapping[str, str]) -> None:
+def load(image: BuiltImage, engine: str, *, env: Mapping[str, str]) -> None:
     """Load an image file into an engine.
 
     Raises:
@@ -150,7 +150,7 @@ def load(image: Image, engine: str, *, env: Mapping[str, str]) -> None:
         )
 
 
-def has_been_built(recipe: Recipe, engine: str, *, env: Mapping[str, str]) -> bool:
+def has_been_built(recipe: ImageRecipe, engine: str, *, env: Mapping[str, str]) -> bool:
     """Whether an engine has the image of this very recipe."""
     template = f'{{{{index .Config.Labels "{LABEL}.recipe"}}}}'
     said = process.capture([engine, "image", "inspect", "-f", template, recipe.tag], env=env)
@@ -175,7 +175,7 @@ class _Maker:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: ImageRecipe,
         scratch: Path,
         toolchain: Toolchain,
         env: Mapping[str, str],
@@ -189,7 +189,7 @@ class _Maker:
         self._epoch = 0
         self._env = dict(env)
 
-    def make(self, output: Path) -> Image:
+    def make(self, output: Path) -> BuiltImage:
         self._epoch = int(self._release_date().timestamp())
         self._env["SOURCE_DATE_EPOCH"] = str(self._epoch)
         foreign = self._foreign_programs()
@@ -359,7 +359,7 @@ class _Maker:
 
     # the file
 
-    def _write(self, output: Path, pythons: Sequence[str]) -> Image:
+    def _write(self, output: Path, pythons: Sequence[str]) -> BuiltImage:
         for name in ("etc/resolv.conf", "etc/hostname"):  # mmdebstrap copied the host's
             (self.root / name).unlink(missing_ok=True)
         layer = self._scratch / "layer.tar"
@@ -384,7 +384,7 @@ class _Maker:
             partial.replace(output)
         finally:
             partial.unlink(missing_ok=True)
-        return Image(
+        return BuiltImage(
             path=output,
             tag=self._recipe.tag,
             digest=f"sha256:{digest}",

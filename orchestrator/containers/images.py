@@ -24,7 +24,7 @@ from orchestrator.host.process import (
     capture,
     run,
 )
-from orchestrator.models.platform import OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,7 +6,7 @@ import configparser
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision.toolchain import Toolchain
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import CompilerCacheStats
 from orchestrator.provision.cache_dir import make_once
 

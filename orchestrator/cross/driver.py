@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platform import TRIPLETS, Arch
+from orchestrator.models.platforms import TRIPLETS, Arch
 from orchestrator.models.target import CompilerKind
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def zig_target(arch: Arch, glibc: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ZigPlaces:
+class ZigPaths:
     """Where zig is, and where it writes, as paths of where the driver runs.
 
     Attributes:
@@ -146,7 +146,7 @@ class ZigPlaces:
     scratch: Path
 
 
-def zig_driver(arch: Arch, glibc: str, places: ZigPlaces, *, native: bool = False) -> Driver:
+def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False) -> Driver:
     """Return the driver that compiles with zig.
 
     Args:

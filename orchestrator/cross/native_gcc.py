@@ -22,7 +22,7 @@ from orchestrator.cross import driver, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import process
-from orchestrator.models.platform import OCI_PLATFORMS, TRIPLETS
+from orchestrator.models.platforms import OCI_PLATFORMS, TRIPLETS
 from orchestrator.models.target import CompilerKind
 from orchestrator.provision import cross_gcc
 from orchestrator.provision.cache_dir import make_once
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.containers import engine
-    from orchestrator.cross.native_nvcc import Kernels
+    from orchestrator.cross.native_nvcc import NativeNvcc
     from orchestrator.cross.native_uv import Installer
     from orchestrator.host.network import HostNetwork
-    from orchestrator.models.platform import Arch
-    from orchestrator.models.result import Compiled, CompilerCacheStats
-    from orchestrator.models.target import BuildRequest, Compiling
+    from orchestrator.models.platforms import Arch
+    from orchestrator.models.result import CompilerCacheStats, CompileReport
+    from orchestrator.models.target import BuildRequest, CompilePlan
     from orchestrator.models.wheel import ElfFile
     from orchestrator.provision.zig import Zig
 
@@ -50,7 +50,7 @@ _ASK_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class TargetImage:
     """An image that native compilers are made for.
 
     Attributes:
@@ -74,7 +74,7 @@ _NOT_ASKED = Problem(what="no native uv was looked for")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class NativeCompilers:
     """Native compilers for the containers of one image.
 
     Attributes:
@@ -91,7 +91,7 @@ class Native:
     mounts: tuple[tuple[Path, Path, bool], ...]
     installer: Installer | Problem = _NOT_ASKED
     toolkits: tuple[Toolkit, ...] = ()
-    kernels: Kernels | None = None
+    kernels: NativeNvcc | None = None
 
     @property
     def identity(self) -> str:
@@ -111,7 +111,7 @@ class Native:
         own = self.installer
         return plain if isinstance(own, Problem) else own.added_to(plain)
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> Native:
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> NativeCompilers:
         """Return what one target gets: its project may tell pip what uv does not know.
 
         Args:
@@ -144,11 +144,11 @@ _OTHERS = ("Rust", "Fortran", "CUDA")
 
 
 def counted(
-    compiled: Compiled | None,
+    compiled: CompileReport | None,
     scratch: Path,
     cached: CompilerCacheStats | None,
     files: Iterable[ElfFile],
-) -> Compiled | None:
+) -> CompileReport | None:
     """Add to how a target was compiled what the links in its build counted.
 
     Args:
@@ -214,7 +214,7 @@ class _Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Maker:
+class NativeCompilerFactory:
     """Makes native compilers for images.
 
     Attributes:
@@ -235,7 +235,7 @@ class Maker:
     env: Mapping[str, str]
     say: Callable[[str], object]
 
-    def make(self, image: Image, planned: Compiling) -> Native | Problem:
+    def make(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers | Problem:
         """Return native compilers for an image, or why it has to do without.
 
         What was made once is only looked up: no container is started for it.
@@ -263,14 +263,14 @@ class Maker:
             return native
         return replace(native, installer=self._installer(image, folder))
 
-    def _installer(self, image: Image, folder: Path) -> Installer | Problem:
+    def _installer(self, image: TargetImage, folder: Path) -> Installer | Problem:
         """Return what installs in place of pip; an image is asked once for each uv."""
         uv = self.uv()
         if isinstance(uv, Problem):
             return uv
         known = folder / f"{uv.name}.json"
         if known.is_file():
-            facts = native_uv.Facts(**json.loads(known.read_text("utf-8")))
+            facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
         else:
             said = native_uv.ask(uv, self.network, partial(_run, image))
             if isinstance(said, Problem):
@@ -282,7 +282,7 @@ class Maker:
                 made.replace(known)
         return native_uv.make(uv, self.network, facts)
 
-    def _folder(self, image: Image, planned: Compiling, zig: Zig) -> Path:
+    def _folder(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> Path:
         """Return where the links are, or will be: for all that decides about them."""
         files = (
             Path(__file__),
@@ -298,19 +298,19 @@ class Maker:
         return self.cache_dir.absolute() / "native" / digest[:24]
 
     def _zig(
-        self, image: Image, zig: Zig, compilers: driver.Driver, program: Path, folder: Path
-    ) -> Native | Problem:
+        self, image: TargetImage, zig: Zig, compilers: driver.Driver, program: Path, folder: Path
+    ) -> NativeCompilers | Problem:
         zig.cache.mkdir(parents=True, exist_ok=True)
         mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
-        native = Native(folder=folder, what=f"zig {zig.version}", mounts=mounts)
+        native = NativeCompilers(folder=folder, what=f"zig {zig.version}", mounts=mounts)
 
-        def write(made: Path) -> Native:
+        def write(made: Path) -> NativeCompilers:
             driver.make(made / "bin", compilers, program)
             return replace(native, folder=made)
 
         return self._made(image, folder, write) or native
 
-    def _gcc(self, image: Image, program: Path, folder: Path) -> Native | Problem:
+    def _gcc(self, image: TargetImage, program: Path, folder: Path) -> NativeCompilers | Problem:
         if folder.is_dir():
             facts = _Facts(**json.loads((folder / "facts.json").read_text("utf-8")))
         else:
@@ -319,7 +319,7 @@ class Maker:
             if isinstance(said, Problem):
                 return said
             facts = said
-        wanted = cross_gcc.Wanted(
+        wanted = cross_gcc.ImageCompiler(
             triplet=TRIPLETS[image.arch],
             major=facts.gcc.partition(".")[0],
             suite=facts.suite,
@@ -334,27 +334,29 @@ class Maker:
         if isinstance(gcc, Problem):
             return gcc
 
-        def native(place: Path) -> Native:
+        def native(place: Path) -> NativeCompilers:
             mounts = (
                 (gcc.folder, cross_gcc.MOUNTED, False),
                 (place / "image", _THERE / "image", False),
             )
             what = f"native {gcc.version}"
-            return Native(folder=place, what=what, mounts=mounts, toolkits=facts.toolkits)
+            return NativeCompilers(folder=place, what=what, mounts=mounts, toolkits=facts.toolkits)
 
-        def write(made: Path) -> Native:
+        def write(made: Path) -> NativeCompilers:
             _write(made, facts, gcc, program, image.arch)
             return native(made)
 
         return self._made(image, folder, write) or native(folder)
 
     @staticmethod
-    def _made(image: Image, folder: Path, write: Callable[[Path], Native]) -> Problem | None:
+    def _made(
+        image: TargetImage, folder: Path, write: Callable[[Path], NativeCompilers]
+    ) -> Problem | None:
         """Write links aside, prove them, and put them in their place; once."""
         return make_once(folder, lambda made: _prove(image, write(made), made.parent))
 
 
-def _run(image: Image, script: str, *args: str) -> process.Captured:
+def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
     platform = OCI_PLATFORMS[image.arch]
     argv = [image.engine, "run", "--rm", "--pull=never", f"--platform={platform}", *image.args]
     return process.capture(
@@ -364,7 +366,7 @@ def _run(image: Image, script: str, *args: str) -> process.Captured:
     )
 
 
-def _ask(image: Image) -> _Facts | Problem:
+def _ask(image: TargetImage) -> _Facts | Problem:
     said = _run(image, _QUESTIONS.read_text("utf-8"))
     found: dict[str, list[str]] = {}
     for line in said.stdout.splitlines():
@@ -414,7 +416,7 @@ def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Driver
     )
 
 
-_ZIG = driver.ZigPlaces(
+_ZIG = driver.ZigPaths(
     root=_THERE / "zig",
     cache=_THERE / "zig-cache",
     scratch=Path("/tmp/orchestrator-zig"),  # noqa: S108 - in a container that is ours alone
@@ -443,7 +445,7 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
     )
 
 
-def _prove(image: Image, native: Native, scratch: Path) -> Problem | None:
+def _prove(image: TargetImage, native: NativeCompilers, scratch: Path) -> Problem | None:
     """Compile, link and run a program in the image before any build has to rely on it."""
     access = native.access(scratch)
     compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"

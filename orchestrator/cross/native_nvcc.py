@@ -49,7 +49,7 @@ class Toolkit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kernels:
+class NativeNvcc:
     """What compiles CUDA's kernels natively in a target's container.
 
     Attributes:
@@ -70,7 +70,7 @@ class Kernels:
         found = ", ".join(f"native nvcc {each.version}" for each in self.natives)
         return "; ".join(filter(None, (found, self.lacking)))
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> Kernels:
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> NativeNvcc:
         """Return what one target gets: its project may choose, or change, its nvcc itself.
 
         Args:
@@ -123,7 +123,7 @@ class Kernels:
 
 def find(
     toolkits: Iterable[Toolkit], cuda: str, provide: Callable[[str], Nvcc | Problem]
-) -> Kernels | None:
+) -> NativeNvcc | None:
     """Return what compiles kernels natively; None where nobody expects any.
 
     Args:
@@ -144,7 +144,7 @@ def find(
         for version, each in answers.items()
         if isinstance(each, Problem)
     )
-    return Kernels(
+    return NativeNvcc(
         natives=tuple(found.values()),
         covers=tuple(
             each.nvcc

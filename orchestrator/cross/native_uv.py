@@ -108,7 +108,7 @@ class Installer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ImageFacts:
     """What an image says, once uv has run there.
 
     Attributes:
@@ -122,7 +122,9 @@ class Facts:
     pythons: tuple[str, ...]
 
 
-def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured]) -> Facts | Problem:
+def ask(
+    folder: Path, network: HostNetwork, run: Callable[[str, str], Captured]
+) -> ImageFacts | Problem:
     """Start uv in an image, and ask what else counts.
 
     Args:
@@ -136,7 +138,7 @@ def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured])
         return Problem(what=f"uv does not run in the image: {said.last_line}")
     given = _HARMLESS | network.pip_names
     builds = ((name, (int(a), int(b))) for name, a, b in _BUILD.findall(said.stdout))
-    return Facts(
+    return ImageFacts(
         version=version[0],
         told=tuple(
             each for each in re.findall(r"(?m)^pip (\S+)$", said.stdout) if each not in given
@@ -145,7 +147,7 @@ def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured])
     )
 
 
-def make(folder: Path, network: HostNetwork, facts: Facts) -> Installer | Problem:
+def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer | Problem:
     """Return the installer for an image, or why pip has to remain.
 
     Args:

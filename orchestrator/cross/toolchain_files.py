@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.models.platform import TRIPLETS, Arch
+from orchestrator.models.platforms import TRIPLETS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ def compilers(arch: Arch) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
+class CrossBuild:
     """A build on one machine for another one.
 
     Attributes:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import Problem
 
 
-class Level(StrEnum):
+class CheckLevel(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -33,7 +33,7 @@ class Check:
     """
 
     name: str
-    status: Level
+    status: CheckLevel
     detail: str
     fix: str = ""
     mend: Callable[[], Problem | None] | None = field(default=None, compare=False, repr=False)
@@ -41,7 +41,7 @@ class Check:
 
 def failed(
     name: str,
-    status: Level,
+    status: CheckLevel,
     problem: Problem,
     mend: Callable[[], Problem | None] | None = None,
 ) -> Check:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.containers import engine
 from orchestrator.containers.images import ImageFault, check_image, pullable
 from orchestrator.doctor import machine, network
-from orchestrator.doctor.check import Check, Level, failed
+from orchestrator.doctor.check import Check, CheckLevel, failed
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
@@ -22,7 +22,7 @@ from orchestrator.provision.pythons import Interpreter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
 
 LOOKS = 8
 """Looks at once: most of them wait for another program."""
@@ -32,7 +32,7 @@ RUN_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TargetNeeds:
     """One target, as far as it matters what builds it here.
 
     Attributes:
@@ -53,7 +53,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class RunPaths:
     """Where a run reads and writes.
 
     Attributes:
@@ -84,8 +84,8 @@ class Containers:
 
 def examine(
     *,
-    targets: Sequence[Wanted],
-    places: Places,
+    targets: Sequence[TargetNeeds],
+    places: RunPaths,
     environ: Mapping[str, str],
     containers: Containers = Containers(),
     jobs: int = 1,
@@ -102,7 +102,7 @@ def examine(
     return _Examination(targets, places, environ, containers, jobs).checks()
 
 
-def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
+def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
     """Look at what can stop any build, in milliseconds; engine and images are asked afterwards.
 
     Args:
@@ -121,12 +121,12 @@ def preflight(*, places: Places, environ: Mapping[str, str], jobs: int) -> tuple
         machine.memory(jobs),
         machine.clock(),
     )
-    fatal = [each for each in checks if each.status is Level.FAIL]
+    fatal = [each for each in checks if each.status is CheckLevel.FAIL]
     if fatal:
         raise EnvironmentProblemError(
             *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
         )
-    return tuple(each for each in checks if each.status is Level.WARN)
+    return tuple(each for each in checks if each.status is CheckLevel.WARN)
 
 
 class _Examination:
@@ -134,8 +134,8 @@ class _Examination:
 
     def __init__(
         self,
-        targets: Sequence[Wanted],
-        places: Places,
+        targets: Sequence[TargetNeeds],
+        places: RunPaths,
         environ: Mapping[str, str],
         containers: Containers,
         jobs: int,
@@ -203,27 +203,29 @@ class _Examination:
         """One check an engine; only where something cannot be built without is that a failure."""
         usable = any(status.usable for status in statuses)
         needed = bool(lost) or not self._targets
-        missing = Level.FAIL if needed and not usable else Level.WARN
+        missing = CheckLevel.FAIL if needed and not usable else CheckLevel.WARN
         for status in statuses:
             if status.problem is not None:
                 yield failed(status.name, missing, status.problem)
             elif status.remote:
                 yield Check(
                     name=status.name,
-                    status=Level.WARN,
+                    status=CheckLevel.WARN,
                     detail=status.summary,
                     fix="the other machine does not see the CA bundle and the tools that are "
                     "mounted into containers: use an engine of this machine",
                 )
             else:
-                yield Check(name=status.name, status=Level.OK, detail=status.summary)
+                yield Check(name=status.name, status=CheckLevel.OK, detail=status.summary)
 
     def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
         """Does a container of the image run here, with the build's options; else, can it be had?"""
         image, arch = asked
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
-            return Check(name=name, status=Level.FAIL, detail="no engine", fix="install podman")
+            return Check(
+                name=name, status=CheckLevel.FAIL, detail="no engine", fix="install podman"
+            )
         args = (
             *self._network.container_args(),
             *chosen.mount_args(),
@@ -238,16 +240,18 @@ class _Examination:
         )
         if found.ok:
             lost = self._unreached(chosen, asked, args)
-            return lost or Check(name=name, status=Level.OK, detail=f"runs, ID {_short(found.id)}")
+            return lost or Check(
+                name=name, status=CheckLevel.OK, detail=f"runs, ID {_short(found.id)}"
+            )
         problem = found.problem or Problem(what="does not run")
         absent = found.fault is ImageFault.NOT_FOUND and not image.startswith("localhost/")
         if not absent or self._containers.pull == "never":
-            return failed(name, Level.FAIL, problem)
+            return failed(name, CheckLevel.FAIL, problem)
         refused = pullable(chosen.name, image, env=self._env)
         if refused is None:
             detail = "not here yet; its registry has it, and the build pulls it"
-            return Check(name=name, status=Level.OK, detail=detail)
-        return failed(name, Level.FAIL, refused)
+            return Check(name=name, status=CheckLevel.OK, detail=detail)
+        return failed(name, CheckLevel.FAIL, refused)
 
     def _unreached(
         self, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
@@ -258,7 +262,7 @@ class _Examination:
             if not engine.reaches(*(chosen.name, *asked, args, place), env=self._env):
                 return Check(
                     name=f"image {asked[0].rpartition('/')[2].partition('@')[0]} {asked[1]}",
-                    status=Level.WARN,
+                    status=CheckLevel.WARN,
                     detail=f"{each.variable} names {each.host}:{each.port}, which is the container "
                     "itself in there",
                     fix='engine.create-args = ["--network=host"], or name the host as containers '
@@ -272,9 +276,9 @@ class _Examination:
         """An image that fails is a warning where its targets can be built without it."""
         for asked, check in images.items():
             users = {each.id for each in self._targets if (each.image, each.arch) == asked}
-            harmless = check.status is Level.FAIL and not users & lost
+            harmless = check.status is CheckLevel.FAIL and not users & lost
             yield (
-                Check(name=check.name, status=Level.WARN, detail=check.detail, fix=check.fix)
+                Check(name=check.name, status=CheckLevel.WARN, detail=check.detail, fix=check.fix)
                 if harmless
                 else check
             )
@@ -287,8 +291,8 @@ class _Examination:
             users = {each.id for each in self._targets if each.arch is arch}
             harmless = bool(users) and not users & lost
             for check in checks:
-                fails = check.status is Level.FAIL
-                yield replace(check, status=Level.WARN) if harmless and fails else check
+                fails = check.status is CheckLevel.FAIL
+                yield replace(check, status=CheckLevel.WARN) if harmless and fails else check
 
     # the rest
 
@@ -296,7 +300,7 @@ class _Examination:
         name = f"python {python}"
         found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
         if not isinstance(found, Interpreter):
-            return failed(name, Level.WARN, found)
+            return failed(name, CheckLevel.WARN, found)
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
@@ -305,7 +309,7 @@ class _Examination:
         fix = f"`apt-get install python{found.tag.version}-dev python{found.tag.version}-venv`"
         return Check(
             name=name,
-            status=Level.WARN if lacks else Level.OK,
+            status=CheckLevel.WARN if lacks else CheckLevel.OK,
             detail=f"{detail}, without {' and '.join(lacks)}" if lacks else detail,
             fix=fix if lacks else "",
         )
@@ -313,19 +317,19 @@ class _Examination:
     @staticmethod
     def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
         """Containers bring their own: with an engine, one that lacks here is no worry."""
-        if check.status is Level.OK or chosen is None:
+        if check.status is CheckLevel.OK or chosen is None:
             return check
         detail = f"{check.detail} (containers bring their own)"
-        return Check(name=check.name, status=Level.OK, detail=detail)
+        return Check(name=check.name, status=CheckLevel.OK, detail=detail)
 
     def _toolchain(self) -> Check:
         if self._tools is not None:
             base = self._tools.base
             detail = f"{self._tools.root} (Python {base.version}, {base.path})"
-            return Check(name="toolchain", status=Level.OK, detail=detail)
+            return Check(name="toolchain", status=CheckLevel.OK, detail=detail)
         return Check(
             name="toolchain",
-            status=Level.WARN,
+            status=CheckLevel.WARN,
             detail="not made yet (the first build does it)",
             fix="nothing: the next build makes it",
             mend=self._make_toolchain,
@@ -374,18 +378,18 @@ class _Examination:
 
     @staticmethod
     def _no_container(
-        target: Wanted,
+        target: TargetNeeds,
         chosen: engine.EngineStatus | None,
         images: Mapping[tuple[str, Arch], Check],
         emulations: Mapping[Arch, Sequence[Check]],
     ) -> str:
         if chosen is None:
             return "there is no container engine"
-        broken = [each for each in emulations[target.arch] if each.status is Level.FAIL]
+        broken = [each for each in emulations[target.arch] if each.status is CheckLevel.FAIL]
         if broken:
             return broken[0].detail
         check = images.get((target.image, target.arch))
-        return check.detail if check is not None and check.status is Level.FAIL else ""
+        return check.detail if check is not None and check.status is CheckLevel.FAIL else ""
 
     def _sum(self, lost: Mapping[str, str]) -> Iterator[Check]:
         """Say how many of the targets can be built here."""
@@ -393,12 +397,14 @@ class _Examination:
             return
         total = len(self._targets)
         if not lost:
-            yield Check(name="targets", status=Level.OK, detail=f"all {total} can be built here")
+            yield Check(
+                name="targets", status=CheckLevel.OK, detail=f"all {total} can be built here"
+            )
             return
         first, reason = next(iter(lost.items()))
         yield Check(
             name="targets",
-            status=Level.FAIL,
+            status=CheckLevel.FAIL,
             detail=f"{len(lost)} of {total} cannot be built here: {first}"
             f"{' and others' if len(lost) > 1 else ''}: {reason}",
             fix="mend the rows that fail, or leave them out with --select",
@@ -409,11 +415,11 @@ def _emulation(arch: Arch) -> tuple[Check, ...]:
     """Does this machine run programs of an architecture? One is run."""
     name = f"emulation {arch}"
     found = emulation.examine(arch)
-    warnings = (failed(name, Level.WARN, each) for each in found.warnings)
+    warnings = (failed(name, CheckLevel.WARN, each) for each in found.warnings)
     if found.problem is not None:
         register = partial(emulation.register, arch)
-        return (failed(name, Level.FAIL, found.problem, register), *warnings)
-    return (Check(name=name, status=Level.OK, detail=found.detail), *warnings)
+        return (failed(name, CheckLevel.FAIL, found.problem, register), *warnings)
+    return (Check(name=name, status=CheckLevel.OK, detail=found.detail), *warnings)
 
 
 def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
@@ -426,7 +432,7 @@ def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
         Each check that had something to do, and why that did not work.
     """
     for each in checks:
-        if each.status is not Level.OK and each.mend is not None:
+        if each.status is not CheckLevel.OK and each.mend is not None:
             yield each, each.mend()
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.doctor.check import Check, Level
+from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.host.process import capture
 
 if TYPE_CHECKING:
@@ -71,14 +71,16 @@ def _disk(  # noqa: PLR0913 - the columns of a table
             _write_into(place)
     except OSError as error:
         detail = f"{place} cannot be written: {error.strerror}"
-        return Check(name=name, status=Level.FAIL, detail=detail, fix=fix)
-    status = Level.FAIL if free < needed else Level.WARN if free < wanted else Level.OK
-    lacks = f"not enough space, {_gib(needed)} needed: " if status is Level.FAIL else ""
+        return Check(name=name, status=CheckLevel.FAIL, detail=detail, fix=fix)
+    status = (
+        CheckLevel.FAIL if free < needed else CheckLevel.WARN if free < wanted else CheckLevel.OK
+    )
+    lacks = f"not enough space, {_gib(needed)} needed: " if status is CheckLevel.FAIL else ""
     return Check(
         name=name,
         status=status,
         detail=f"{lacks}{_gib(free)} free in {folder}",
-        fix="" if status is Level.OK else fix,
+        fix="" if status is CheckLevel.OK else fix,
     )
 
 
@@ -100,12 +102,12 @@ def home(environ: Mapping[str, str]) -> Check:
     except OSError as error:
         return Check(
             name="home",
-            status=Level.WARN,
+            status=CheckLevel.WARN,
             detail=f"{place} cannot be written: {error.strerror}",
             fix="set ORCHESTRATOR_CACHE_DIR, and HOME or XDG_DATA_HOME for an engine without root, "
             "to directories that can be written",
         )
-    return Check(name="home", status=Level.OK, detail=str(place))
+    return Check(name="home", status=CheckLevel.OK, detail=str(place))
 
 
 def memory(
@@ -122,7 +124,7 @@ def memory(
         sizes = dict(_meminfo(meminfo.read_text(encoding="ascii").splitlines()))
         total, available = sizes["MemTotal"], sizes["MemAvailable"]
     except (OSError, KeyError, ValueError):
-        return Check(name="memory", status=Level.WARN, detail="unknown", fix="keep -j low")
+        return Check(name="memory", status=CheckLevel.WARN, detail="unknown", fix="keep -j low")
     limit = min((total, *_limits(groups)))
     each = min(available, limit) / jobs
     enough = each >= WANTED_MEMORY
@@ -130,7 +132,7 @@ def memory(
     count = f", {_gib(int(each))} for each of {jobs} jobs" if jobs > 1 else ""
     return Check(
         name="memory",
-        status=Level.OK if enough else Level.WARN,
+        status=CheckLevel.OK if enough else CheckLevel.WARN,
         detail=f"{_gib(available)} of {_gib(total)} available{less}{count}",
         fix="" if enough else "build fewer targets at once (-j) and set MAX_JOBS low",
     )
@@ -153,7 +155,9 @@ def _meminfo(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
 def cpus() -> Check:
     """How many processors may we use?"""
     return Check(
-        name="CPUs", status=Level.OK, detail=f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"
+        name="CPUs",
+        status=CheckLevel.OK,
+        detail=f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}",
     )
 
 
@@ -169,8 +173,8 @@ def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
     day = 24 * 3600
     if seconds + day < witness.stat().st_mtime:
         detail = f"{shown} is before this program was installed"
-        return Check(name="clock", status=Level.WARN, detail=detail, fix="set the clock (NTP)")
-    return Check(name="clock", status=Level.OK, detail=shown)
+        return Check(name="clock", status=CheckLevel.WARN, detail=detail, fix="set the clock (NTP)")
+    return Check(name="clock", status=CheckLevel.OK, detail=shown)
 
 
 def compilers(env: Mapping[str, str]) -> Iterator[Check]:
@@ -181,13 +185,13 @@ def compilers(env: Mapping[str, str]) -> Iterator[Check]:
         if found is None:
             yield Check(
                 name=name,
-                status=Level.WARN,
+                status=CheckLevel.WARN,
                 detail=f"neither {' nor '.join(programs)} works",
                 fix="`apt-get install g++`, or build in containers",
             )
         else:
             first = found.stdout.strip().partition("\n")[0]
-            yield Check(name=name, status=Level.OK, detail=first)
+            yield Check(name=name, status=CheckLevel.OK, detail=first)
 
 
 def _gib(size: int) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host.process import capture
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

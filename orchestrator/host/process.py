@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
-from orchestrator.host.secrets import masked, redactor
+from orchestrator.host.redaction import masked, redactor
 
 TICK = 0.05
 """Seconds between two looks at the child, the clock and the cancel token."""

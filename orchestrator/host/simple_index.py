@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class IndexFile:
     """A file on an index.
 
     Attributes:
@@ -60,7 +60,7 @@ def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...
 
 def listing(
     index: str, project: str, network: HostNetwork, *, elsewhere: bool = True, fresh: bool = False
-) -> tuple[Listed, ...] | None:
+) -> tuple[IndexFile, ...] | None:
     """Return a project's files on a simple index; None when it does not have the project.
 
     Args:
@@ -77,7 +77,7 @@ def listing(
     base, login = _apart(index)
     shown = _address(base, project)
     headers = {"Accept": _ACCEPT, **({"Cache-Control": "no-cache"} if fresh else {})}
-    request = web.Request(url=shown, headers=headers, authorization=login)
+    request = web.HttpRequest(url=shown, headers=headers, authorization=login)
     if urlsplit(shown).scheme not in {"http", "https"}:
         raise ConfigError.of(
             f"{shown!r} is no address of an index", where="--index", hint="https://host/simple/"
@@ -101,7 +101,7 @@ def listing(
     return _files(answer, shown)
 
 
-def sha256_of(file: Listed, index: str, network: HostNetwork) -> str | None:
+def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
     """Return a file's SHA-256, from its contents where the index does not say it.
 
     Args:
@@ -116,21 +116,21 @@ def sha256_of(file: Listed, index: str, network: HostNetwork) -> str | None:
         return file.sha256
     base, login = _apart(index)
     same = urlsplit(base).netloc == urlsplit(file.url).netloc
-    request = web.Request(url=file.url, authorization=login if same else "")
+    request = web.HttpRequest(url=file.url, authorization=login if same else "")
     try:
         return web.sha256_of(request, network)
     except (web.UnreachableError, ConfigError) as error:
         raise EnvironmentProblemError.of(f"cannot be had: {error}", where=file.name) from None
 
 
-def _files(answer: web.Answer, shown: str) -> tuple[Listed, ...]:
+def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
     if "json" not in answer.kind:
         links = _Links(answer.url)
         links.feed(answer.body.decode("utf-8", "replace"))
         return tuple(links.files)
     try:
         return tuple(
-            Listed(
+            IndexFile(
                 name=str(each["filename"]),
                 yanked=each.get("yanked", False) is not False,
                 url=urljoin(answer.url, str(each.get("url", ""))),
@@ -165,7 +165,7 @@ class _Links(HTMLParser):
 
     def __init__(self, base: str) -> None:
         super().__init__()
-        self.files: list[Listed] = []
+        self.files: list[IndexFile] = []
         self._base = base
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -176,7 +176,7 @@ class _Links(HTMLParser):
             found = _SHA256.search(fragment)
             if name:
                 self.files.append(
-                    Listed(
+                    IndexFile(
                         name=name,
                         yanked="data-yanked" in known,
                         url=url,

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigError
-from orchestrator.host.secrets import masked
+from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ class UnreachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class HttpRequest:
     """What is asked.
 
     Attributes:
@@ -74,7 +74,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What a server said.
 
     Attributes:
@@ -97,7 +97,7 @@ class Answer:
         return self.status in PASSING
 
 
-def ask(request: Request, network: HostNetwork, *, limit: int = LIMIT) -> Answer:
+def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> HttpResponse:
     """Return a server's answer, whatever its status.
 
     Args:
@@ -110,7 +110,7 @@ def ask(request: Request, network: HostNetwork, *, limit: int = LIMIT) -> Answer
         UnreachableError: there was no answer.
     """
     with _asked(request, network) as stream:
-        return Answer(
+        return HttpResponse(
             status=int(stream.status),
             reason=str(stream.reason),
             kind=str(stream.headers.get("Content-Type", "")),
@@ -119,7 +119,7 @@ def ask(request: Request, network: HostNetwork, *, limit: int = LIMIT) -> Answer
         )
 
 
-def sha256_of(request: Request, network: HostNetwork) -> str | None:
+def sha256_of(request: HttpRequest, network: HostNetwork) -> str | None:
     """Download a file and return its SHA-256; None when the server does not give it.
 
     Raises:
@@ -136,7 +136,7 @@ def sha256_of(request: Request, network: HostNetwork) -> str | None:
 
 
 @contextmanager
-def _asked(request: Request, network: HostNetwork) -> Iterator[Any]:
+def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
     sent = urllib.request.Request(_checked(request), data=request.body, method=request.method)  # noqa: S310 - checked
     headers = {"User-Agent": "orchestrator", **request.headers}
     if request.body is not None:
@@ -161,7 +161,7 @@ def _asked(request: Request, network: HostNetwork) -> Iterator[Any]:
         raise UnreachableError(masked(str(reason) or repr(reason)), passing=passing) from None
 
 
-def _checked(request: Request) -> str:
+def _checked(request: HttpRequest) -> str:
     parts = urlsplit(request.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError.of("no address of a server", where=masked(request.url))

@@ -93,7 +93,7 @@ class CompilerCacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
+class CompileReport:
     """How a target was compiled whose architecture is not this machine's.
 
     Attributes:
@@ -123,7 +123,7 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class ContainerInfo:
     """What a target's container is made by, and of.
 
     Attributes:
@@ -186,9 +186,9 @@ class BuildResult:
     duration: float
     failure: Failure | None
     parts: tuple[VersionPart, ...] = ()
-    container: Container | None = None
+    container: ContainerInfo | None = None
     compiler_cache: CompilerCacheStats | None = None
-    compiled: Compiled | None = None
+    compiled: CompileReport | None = None
     started: float | None = None
     steps: tuple[tuple[str, float], ...] = ()
     slot: int | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 
 TargetId = NewType("TargetId", str)
 """Stable, readable, unique: ``cp312-manylinux_x86_64-cu126-torch2.8``."""
@@ -52,7 +52,7 @@ class OnRefusal(StrEnum):
     KEEP = "keep"
 
 
-class Level(StrEnum):
+class RuleLevel(StrEnum):
     """How much a rule of `verify` counts."""
 
     ERROR = "error"
@@ -61,7 +61,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demands:
+class VerifyPolicy:
     """What `verify` asks of a wheel beyond that it is sound and says what it is.
 
     Attributes:
@@ -71,7 +71,7 @@ class Demands:
         build_paths: texts that no member may contain: the directories of the build.
     """
 
-    levels: tuple[tuple[str, Level], ...] = ()
+    levels: tuple[tuple[str, RuleLevel], ...] = ()
     size_budget: int | None = None
     required: tuple[str, ...] = ()
     build_paths: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class EnvVar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class VersionQuestion:
     """What a source of the version has to be asked outside of the plan.
 
     Attributes:
@@ -111,7 +111,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class VersionAnswer:
     """What one source of the version said.
 
     Attributes:
@@ -144,11 +144,11 @@ class VersionPart:
     name: str
     value: str
     source: str
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[VersionAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
+class TargetSteps:
     """What happens to the source of a target, step by step. None: what the project itself says.
 
     Attributes:
@@ -182,7 +182,7 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compiling:
+class CompilePlan:
     """What compiles C and C++.
 
     Attributes:
@@ -204,7 +204,7 @@ class Compiling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
+class TargetResources:
     """What a target may use while it is built; None where nothing was said.
 
     Attributes:
@@ -294,12 +294,12 @@ class Target:
     on_mismatch: OnMismatch
     image: str
     env: tuple[EnvVar, ...]
-    steps: Steps
+    steps: TargetSteps
     runner: tuple[str, ...]
     emulated: bool
     abi3: str = ""
     baseline: str = ""
-    resources: Resources = Resources()
+    resources: TargetResources = TargetResources()
     cost: float = 1.0
     derived: Cell = ()
     covers: tuple[Cell, ...] = ()
@@ -311,9 +311,9 @@ class Target:
     release: bool = False
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
-    demands: Demands = Demands()
+    demands: VerifyPolicy = VerifyPolicy()
     publish: tuple[str, ...] = ()
-    compiling: Compiling = Compiling()
+    compiling: CompilePlan = CompilePlan()
 
     @property
     def build_identifier(self) -> str:
@@ -342,7 +342,7 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undetermined:
+class UnresolvedVersion:
     """Cells whose version only their image or setuptools-scm knows, and nobody has asked yet.
 
     Attributes:
@@ -363,7 +363,7 @@ class Undetermined:
     python: str
     arch: Arch
     part: str
-    questions: tuple[Question, ...]
+    questions: tuple[VersionQuestion, ...]
     derived: Cell = ()
     covers: tuple[Cell, ...] = ()
     needs: tuple[TargetId, ...] = ()
@@ -393,11 +393,11 @@ class Plan:
 
     targets: tuple[Target, ...]
     exclusions: tuple[Exclusion, ...]
-    undetermined: tuple[Undetermined, ...] = ()
+    undetermined: tuple[UnresolvedVersion, ...] = ()
     channel: str = ""
 
     @property
-    def everything(self) -> tuple[Target | Undetermined, ...]:
+    def everything(self) -> tuple[Target | UnresolvedVersion, ...]:
         """All targets, those with an undetermined version last."""
         return (*self.targets, *self.undetermined)
 
@@ -473,7 +473,7 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuilderFacts:
+class CibuildwheelCatalog:
     """What the locked cibuildwheel can build; data, read from ``plan/cibuildwheel.json``.
 
     Attributes:

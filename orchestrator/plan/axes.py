@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from orchestrator.config.settings import Rows, When
-    from orchestrator.plan.layers import Grid
+    from orchestrator.plan.layers import MatrixGrid
 
 Pairs = tuple[tuple[str, str], ...]
 Group = tuple[str, ...]
@@ -30,7 +30,7 @@ class Axes:
         in_order: whether the loops give a cell's values in `order` already.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: MatrixGrid) -> None:
         """Work out order and values.
 
         Raises:
@@ -94,13 +94,13 @@ class Axes:
         return {axis: tuple(values) for axis, values in found.items()}
 
 
-def _groups(grid: Grid) -> list[Group]:
+def _groups(grid: MatrixGrid) -> list[Group]:
     together = [tuple(sorted(each.axes)) for _, each in grid.rows]
     moved = {axis for group in together for axis in group}
     return [*together, *((axis,) for axis in grid.axes if axis not in moved)]
 
 
-def _whens(grid: Grid) -> dict[Group, tuple[When, str]]:
+def _whens(grid: MatrixGrid) -> dict[Group, tuple[When, str]]:
     """Axes that only some cells have."""
     found: dict[Group, tuple[When, str]] = {}
     for path, rows in grid.rows:
@@ -113,7 +113,7 @@ def _whens(grid: Grid) -> dict[Group, tuple[When, str]]:
     return found
 
 
-def _contradictions(grid: Grid) -> Iterator[Problem]:
+def _contradictions(grid: MatrixGrid) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for path, rows in grid.rows:
         for axis in rows.axes:

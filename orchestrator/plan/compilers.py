@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.target import CompilerKind, Compiling, EmulationMode
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ _FIRST_GLIBC: Mapping[Arch, str] = {Arch.RISCV64: "2.27", Arch.LOONGARCH64: "2.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CompileSettings:
     """What the matrix says; None for nothing.
 
     Attributes:
@@ -54,14 +54,14 @@ class Asked:
 
 
 def compiling(  # noqa: PLR0913 - keyword-only but for one
-    asked: Asked,
+    asked: CompileSettings,
     *,
     libc: Libc,
     baseline: str,
     axes: Mapping[str, str],
     prepared: bool = False,
     where: Callable[[str], str],
-) -> Compiling:
+) -> CompilePlan:
     """Return what compiles a target, and how much is emulated where its architecture is foreign.
 
     Args:
@@ -104,7 +104,7 @@ def compiling(  # noqa: PLR0913 - keyword-only but for one
     alone = "" if prepared or _needs_image(asked, libc, axes) else floor
     if alone:
         reason += "; cross, by zig, without an engine"
-    return Compiling(
+    return CompilePlan(
         emulation=emulation,
         compiler=kind,
         baseline=floor if kind is CompilerKind.ZIG else "",
@@ -113,7 +113,7 @@ def compiling(  # noqa: PLR0913 - keyword-only but for one
     )
 
 
-def without_engine(planned: Compiling) -> Compiling | None:
+def without_engine(planned: CompilePlan) -> CompilePlan | None:
     """Return what compiles a foreign target where no engine runs its image; None where nothing may.
 
     Args:
@@ -121,7 +121,7 @@ def without_engine(planned: Compiling) -> Compiling | None:
     """
     if not planned.alone:
         return None
-    return Compiling(
+    return CompilePlan(
         emulation=EmulationMode.CROSS,
         compiler=CompilerKind.ZIG,
         baseline=planned.alone,
@@ -129,7 +129,7 @@ def without_engine(planned: Compiling) -> Compiling | None:
     )
 
 
-def _compiler(asked: Asked) -> tuple[CompilerKind, str]:
+def _compiler(asked: CompileSettings) -> tuple[CompilerKind, str]:
     """The compiler, and the key that decides about it."""
     if asked.compiler is not None:
         return asked.compiler, "compiler"
@@ -150,14 +150,16 @@ def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
     return ""
 
 
-def _needs_image(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> bool:
+def _needs_image(asked: CompileSettings, libc: Libc, axes: Mapping[str, str]) -> bool:
     """Whether a target must not be built without its image unless the matrix says so."""
     chosen = asked.emulation is not None or asked.compiler is CompilerKind.GCC
     known = axes.get("python", "cp").startswith(("cp", "abi3-cp")) and Arch(axes["arch"]) in CROSSED
     return chosen or not known or bool(_no_zig(libc, axes))
 
 
-def _emulation(asked: Asked, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
+def _emulation(
+    asked: CompileSettings, libc: Libc, axes: Mapping[str, str]
+) -> tuple[EmulationMode, str]:
     if asked.emulation is not None:
         return asked.emulation, "as asked for"
     if libc is not Libc.MANYLINUX:
@@ -193,7 +195,7 @@ def cuda(axes: Mapping[str, str]) -> str:
     return ""
 
 
-def _glibc(asked: Asked, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:
+def _glibc(asked: CompileSettings, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:
     """The glibc to build for: what is asked for, else the target's own baseline, else the oldest.
 
     No older one than the architecture's first.

@@ -1,23 +1,23 @@
-"""The shortest way to say which targets are meant: the opposite of `orchestrator.plan.select`."""
+"""The shortest way to say which targets are meant: the opposite of `plan.selection`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.plan.select import select, with_needs
+from orchestrator.plan.selection import select, with_needs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from orchestrator.models.target import Cell, Target, TargetId, Undetermined
+    from orchestrator.models.target import Cell, Target, TargetId, UnresolvedVersion
 
 Block = dict[str, dict[str | None, None]]
 """Axis -> the values that will do, None for cells without it; an axis that is not there may have
 any."""
 
 
-def expression(wanted: Collection[TargetId], targets: Sequence[Target | Undetermined]) -> str:
+def expression(wanted: Collection[TargetId], targets: Sequence[Target | UnresolvedVersion]) -> str:
     """Return a short expression that selects just these targets, and what they need.
 
     Greedy, so not always the shortest. Each block (``python=cp312 & cuda=12.6,12.8``) begins as
@@ -52,7 +52,7 @@ def expression(wanted: Collection[TargetId], targets: Sequence[Target | Undeterm
     return text if _selects(text, targets) == meant else " | ".join(each.id for each in own)
 
 
-def _selects(text: str, targets: Sequence[Target | Undetermined]) -> set[TargetId]:
+def _selects(text: str, targets: Sequence[Target | UnresolvedVersion]) -> set[TargetId]:
     """Return what an expression selects: `select` knows more than cells, such as ``abi3-cp39``."""
     try:
         return {each.id for each in select(targets, [text])}
@@ -118,7 +118,7 @@ def _means(block: Block, cell: Mapping[str, str]) -> bool:
     return all(cell.get(axis) in values for axis, values in block.items())
 
 
-def _needed(blocks: Sequence[Block], targets: Sequence[Target | Undetermined]) -> list[Block]:
+def _needed(blocks: Sequence[Block], targets: Sequence[Target | UnresolvedVersion]) -> list[Block]:
     """Leave out blocks that mean nothing which the others do not mean as well."""
     means = [
         {each.id for each in targets if any(_means(block, dict(cell)) for cell in each.covers)}

@@ -11,14 +11,14 @@ from orchestrator.config.settings import axis_value_ok
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models.target import Exclusion, TargetId
 from orchestrator.plan.axes import Axes
-from orchestrator.plan.rule_masks import Rules
+from orchestrator.plan.rule_masks import RuleSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orchestrator.config.settings import Exclude, Include, Override
-    from orchestrator.plan.layers import Grid
-    from orchestrator.plan.torch_table import Table, Verdict
+    from orchestrator.plan.layers import MatrixGrid
+    from orchestrator.plan.torch_table import TorchSupport, TorchVerdict
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -56,7 +56,7 @@ class Expansion:
     name: Callable[[Pairs], TargetId]
 
 
-def expand(grid: Grid, *, table: Table | None = None, prefix: str = "") -> Expansion:
+def expand(grid: MatrixGrid, *, table: TorchSupport | None = None, prefix: str = "") -> Expansion:
     """Expand a matrix.
 
     The order is that of nested loops over python, libc, arch and the user's axes, an axis after
@@ -74,7 +74,7 @@ def expand(grid: Grid, *, table: Table | None = None, prefix: str = "") -> Expan
     """
     axes = Axes(grid)
     derived = table.derived(axes.domain) if table is not None else {}
-    rules = Rules(grid, {**axes.domain, **derived})
+    rules = RuleSet(grid, {**axes.domain, **derived})
     dimensions = [
         _Dimension(
             options=axes.options(group),
@@ -109,7 +109,7 @@ class _Dimension:
     needs: int | None
 
 
-def _choices(dimensions: Iterable[_Dimension], rules: Rules) -> list[tuple[int, Pairs]]:
+def _choices(dimensions: Iterable[_Dimension], rules: RuleSet) -> list[tuple[int, Pairs]]:
     """Return every combination with its mask.
 
     Level by level instead of cell by cell, so that what the first axes say is worked out once.
@@ -134,7 +134,7 @@ class _Sorter:
     """Decides for every combination whether it is a cell, and gives it its name."""
 
     def __init__(
-        self, grid: Grid, axes: Axes, rules: Rules, table: Table | None, prefix: str
+        self, grid: MatrixGrid, axes: Axes, rules: RuleSet, table: TorchSupport | None, prefix: str
     ) -> None:
         self.cells: list[Cell] = []
         self.exclusions: list[Exclusion] = []
@@ -158,10 +158,10 @@ class _Sorter:
         else:
             self._keep(mask, pairs, verdict)
 
-    def _judge(self, pairs: Pairs) -> Verdict | None:
+    def _judge(self, pairs: Pairs) -> TorchVerdict | None:
         return None if self._table is None else self._table.judge(pairs)
 
-    def _mask_of(self, verdict: Verdict | None) -> int:
+    def _mask_of(self, verdict: TorchVerdict | None) -> int:
         """What a cell's derived properties leave of the rules."""
         if self._table is None:
             return -1
@@ -171,7 +171,7 @@ class _Sorter:
             self._properties[derived] = self._rules.bits(dict(derived), own)
         return self._properties[derived]
 
-    def _keep(self, mask: int, pairs: Pairs, verdict: Verdict | None) -> None:
+    def _keep(self, mask: int, pairs: Pairs, verdict: TorchVerdict | None) -> None:
         self.cells.append(
             Cell(
                 id=self.name(pairs),
@@ -271,7 +271,7 @@ def _words(pairs: Pairs) -> str:
     return " ".join(value for _, value in pairs)
 
 
-def _namer(grid: Grid, axes: Axes, prefix: str) -> Callable[[Pairs], TargetId]:
+def _namer(grid: MatrixGrid, axes: Axes, prefix: str) -> Callable[[Pairs], TargetId]:
     """Return what makes a cell's ID: platform, then the labels of the other axes by order."""
     built_in = len(grid.built_in)
     fixed: dict[tuple[str, str], str] = {}

@@ -21,7 +21,7 @@ BUILT_IN = ("python", "libc", "arch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class MatrixGrid:
     """Axes and rules, each with its dotted path in matrix.toml.
 
     Attributes:
@@ -44,7 +44,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layered:
+class ChannelMatrix:
     """matrix.toml as one channel sees it.
 
     Attributes:
@@ -56,11 +56,11 @@ class Layered:
 
     settings: Settings
     channel: str
-    grid: Grid
+    grid: MatrixGrid
     layers: tuple[tuple[str, Matrix], ...]
 
 
-def layered(settings: Settings, channel: str = "") -> Layered:
+def layered(settings: Settings, channel: str = "") -> ChannelMatrix:
     """Lay a channel over the file.
 
     A channel's axis replaces the values of the file's axis of that name; its rows replace the
@@ -71,10 +71,10 @@ def layered(settings: Settings, channel: str = "") -> Layered:
         ConfigError: there is no such channel, or its axes contradict the file's rows.
     """
     if not channel:
-        return Layered(
+        return ChannelMatrix(
             settings=settings,
             channel="",
-            grid=Grid(
+            grid=MatrixGrid(
                 axes={name: (f"axes.{name}", axis) for name, axis in settings.axes.items()},
                 rows=_numbered("rows", settings.rows),
                 include=_numbered("include", settings.include),
@@ -93,7 +93,7 @@ def layered(settings: Settings, channel: str = "") -> Layered:
     return _in_channel(settings, channel, settings.channel[channel])
 
 
-def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
+def _in_channel(settings: Settings, name: str, channel: Channel) -> ChannelMatrix:
     prefix = f"channel.{name}."
     base = layered(settings).grid
     rows = _numbered(f"{prefix}rows", channel.rows)
@@ -116,10 +116,10 @@ def _in_channel(settings: Settings, name: str, channel: Channel) -> Layered:
         path, old = axes[axis]
         axes[axis] = (path, old.model_copy(update={"values": None}))
     judged_without = (*base.exclude, *base.override, *base.axes.values(), *base.rows)
-    return Layered(
+    return ChannelMatrix(
         settings=settings,
         channel=name,
-        grid=Grid(
+        grid=MatrixGrid(
             axes=axes,
             rows=(*kept, *rows),
             include=(*base.include, *_numbered(f"{prefix}include", channel.include)),
@@ -146,7 +146,7 @@ def _check_replaced(
             )
 
 
-def of_library(name: str, file: Layered) -> Grid:
+def of_library(name: str, file: ChannelMatrix) -> MatrixGrid:
     """Return the matrix of a library: its own axes, and the platforms of the wheels."""
     library = file.settings.library[name]
     prefix = f"library.{name}."
@@ -154,7 +154,7 @@ def of_library(name: str, file: Layered) -> Grid:
     axes = {key: _of_wheels(key, file.grid) for key in ("libc", "arch") if key not in own}
     axes |= {key: (f"{prefix}axes.{key}", axis) for key, axis in library.axes.items()}
     exclude = _numbered(f"{prefix}exclude", library.exclude)
-    return Grid(
+    return MatrixGrid(
         axes=axes,
         rows=_numbered(f"{prefix}rows", library.rows),
         include=_numbered(f"{prefix}include", library.include),
@@ -164,7 +164,7 @@ def of_library(name: str, file: Layered) -> Grid:
     )
 
 
-def _of_wheels(axis: str, grid: Grid) -> tuple[str, Axis]:
+def _of_wheels(axis: str, grid: MatrixGrid) -> tuple[str, Axis]:
     """An axis with all values that the wheels have of it, those of rows and includes as well."""
     path, own = grid.axes.get(axis, (f"axes.{axis}", Axis()))
     found = dict.fromkeys(own.values or ())

@@ -20,22 +20,22 @@ from orchestrator.models.target import (
     Plan,
     Target,
     TargetId,
-    Undetermined,
+    UnresolvedVersion,
 )
 from orchestrator.plan.axes import circle
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import layered, of_library
 from orchestrator.plan.resolve import Resolver, minor
-from orchestrator.plan.torch_table import Table
+from orchestrator.plan.torch_table import TorchSupport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.config.settings import Library, Settings, TorchTable
-    from orchestrator.models.target import BuilderFacts, Compiling, Source, Steps
+    from orchestrator.config.settings import LibrarySettings, Settings, TorchTable
+    from orchestrator.models.target import CibuildwheelCatalog, CompilePlan, Source, TargetSteps
     from orchestrator.plan.expand import Cell, Pairs
-    from orchestrator.plan.layers import Layered
-    from orchestrator.plan.version import Outside, Unanswered
+    from orchestrator.plan.layers import ChannelMatrix
+    from orchestrator.plan.version import UnansweredSource, VersionContext
 
 MANY = 10
 """Problems of one kind that are reported at once."""
@@ -44,15 +44,15 @@ MANY = 10
 def make_plan(
     settings: Settings,
     *,
-    facts: BuilderFacts,
-    outside: Outside,
+    facts: CibuildwheelCatalog,
+    outside: VersionContext,
     channel: str = "",
     table: TorchTable | None = None,
 ) -> Plan:
     """Resolve the whole matrix.
 
     A cell whose version only its image or setuptools-scm knows becomes no target but an
-    `Undetermined`; once `outside` has the answers to its questions it becomes one.
+    `UnresolvedVersion`; once `outside` has the answers to its questions it becomes one.
 
     Args:
         settings: the validated file.
@@ -65,14 +65,16 @@ def make_plan(
         ConfigError: a rule matches nothing, IDs collide, a version cannot be, an image is missing.
     """
     file = layered(settings, channel)
-    compat = Table(table, settings.compat) if table is not None and _has_torch(file) else None
+    compat = (
+        TorchSupport(table, settings.compat) if table is not None and _has_torch(file) else None
+    )
     expansion = expand(file.grid, table=compat)
     resolver = Resolver(file, outside, facts, compat)
     libraries = _libraries(file, resolver)
     made = [libraries.fed(resolver.target(cell), cell) for cell in expansion.cells]
     libraries.check()
     every = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
-    undetermined = [each for each in made if isinstance(each, Undetermined)]
+    undetermined = [each for each in made if isinstance(each, UnresolvedVersion)]
     targets = []
     for target in every:
         missing = next(filter(None, map(resolver.unanswered.get, target.aliases)), None)
@@ -91,9 +93,9 @@ def make_plan(
     )
 
 
-def _undetermined(target: Target, missing: Unanswered) -> Undetermined:
+def _undetermined(target: Target, missing: UnansweredSource) -> UnresolvedVersion:
     """Return what is known of a target whose version was only supposed."""
-    return Undetermined(
+    return UnresolvedVersion(
         id=target.id,
         python=target.python,
         arch=target.arch,
@@ -108,7 +110,7 @@ def _undetermined(target: Target, missing: Unanswered) -> Undetermined:
     )
 
 
-def _has_torch(file: Layered) -> bool:
+def _has_torch(file: ChannelMatrix) -> bool:
     rows = (axis for _, each in file.grid.rows for axis in each.axes)
     return file.settings.compat.torch and "torch" in {*file.grid.axes, *rows}
 
@@ -263,13 +265,13 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
     }
 
 
-def _what_is_run(steps: Steps) -> dict[str, Any]:
+def _what_is_run(steps: TargetSteps) -> dict[str, Any]:
     """Return the commands, without the limits of their time."""
     names = (each.name for each in fields(steps) if "timeout" not in each.name)
     return {name: getattr(steps, name) for name in names}
 
 
-def _what_compiles(compiling: Compiling) -> tuple[str, str, str]:
+def _what_compiles(compiling: CompilePlan) -> tuple[str, str, str]:
     return compiling.emulation, compiling.compiler, compiling.baseline
 
 
@@ -279,7 +281,7 @@ def digest(content: Any) -> Digest:
     return Digest(hashlib.sha256(text.encode()).hexdigest())
 
 
-def planned_backend(target: Target, facts: BuilderFacts) -> BackendName:
+def planned_backend(target: Target, facts: CibuildwheelCatalog) -> BackendName:
     """The backend a target is planned for: cibuildwheel where it knows the identifier."""
     known = target.build_identifier in facts.identifiers
     return BackendName.CIBUILDWHEEL if known else BackendName.DIRECT
@@ -291,7 +293,7 @@ def planned_backend(target: Target, facts: BuilderFacts) -> BackendName:
 class _Libraries:
     """The libraries' targets, and which wheels need which of them."""
 
-    def __init__(self, file: Layered) -> None:
+    def __init__(self, file: ChannelMatrix) -> None:
         self.targets: list[Target] = []
         self.exclusions: list[Exclusion] = []
         self._file = file
@@ -302,7 +304,7 @@ class _Libraries:
         }
         self._needed: set[TargetId] = set()
 
-    def fed(self, target: Target | Undetermined, cell: Cell) -> Target | Undetermined:
+    def fed(self, target: Target | UnresolvedVersion, cell: Cell) -> Target | UnresolvedVersion:
         """Return a cell's target with those whose outputs go into its source."""
         values = as_mapping(cell) if self.targets else {}
         needs = tuple(each.id for each in self.targets if self._feeds(each, values))
@@ -352,7 +354,7 @@ def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(other.get(axis, value) == value for axis, value in one.items())
 
 
-def _libraries(file: Layered, resolver: Resolver) -> _Libraries:
+def _libraries(file: ChannelMatrix, resolver: Resolver) -> _Libraries:
     """Resolve the libraries in an order in which each comes after those it needs."""
     libraries = _Libraries(file)
     made: dict[str, list[Target]] = {}
@@ -374,7 +376,7 @@ def _libraries(file: Layered, resolver: Resolver) -> _Libraries:
     return libraries
 
 
-def _in_dependency_order(libraries: Mapping[str, Library]) -> list[str]:
+def _in_dependency_order(libraries: Mapping[str, LibrarySettings]) -> list[str]:
     """Raise ConfigError where libraries need each other in a circle."""
     waiting = {name: set(each.needs) for name, each in libraries.items()}
     ordered: list[str] = []
@@ -435,7 +437,7 @@ def _identity(target: Target) -> Any:
     )
 
 
-def _without_timeouts(steps: Steps) -> Steps:
+def _without_timeouts(steps: TargetSteps) -> TargetSteps:
     timed = steps.timeout is not None or steps.timeouts
     return replace(steps, timeout=None, timeouts=()) if timed else steps
 

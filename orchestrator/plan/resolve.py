@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import (
-    Answer,
-    Demands,
     EnvVar,
     LibraryStep,
     OnMismatch,
     OnRefusal,
-    Resources,
-    Steps,
     Target,
-    Undetermined,
+    TargetResources,
+    TargetSteps,
+    UnresolvedVersion,
+    VerifyPolicy,
+    VersionAnswer,
 )
-from orchestrator.plan.compilers import Asked, compiling
+from orchestrator.plan.compilers import CompileSettings, compiling
 from orchestrator.plan.expand import as_mapping
-from orchestrator.plan.version import Unanswered, compose, injected, merge, pins
+from orchestrator.plan.version import UnansweredSource, compose, injected, merge, pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
     from orchestrator.config.settings import (
         Build,
         Env,
-        Library,
+        LibrarySettings,
         Matrix,
         Model,
         Override,
         Publish,
-        Test,
+        ResourceSettings,
+        TestSettings,
         Verify,
     )
-    from orchestrator.config.settings import Resources as Settled
-    from orchestrator.models.target import BuilderFacts, Compiling, Level, TargetId
+    from orchestrator.models.target import CibuildwheelCatalog, CompilePlan, RuleLevel, TargetId
     from orchestrator.plan.expand import Cell
-    from orchestrator.plan.layers import Layered
-    from orchestrator.plan.torch_table import Table
-    from orchestrator.plan.version import Composed, Merged, Outside
+    from orchestrator.plan.layers import ChannelMatrix
+    from orchestrator.plan.torch_table import TorchSupport
+    from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
 
 _X86 = frozenset({Arch.X86_64, Arch.I686})
 _ARM = frozenset({Arch.AARCH64, Arch.ARMV7L})
@@ -76,19 +76,19 @@ class Resolver:
 
     def __init__(
         self,
-        file: Layered,
-        outside: Outside,
-        facts: BuilderFacts,
-        table: Table | None,
+        file: ChannelMatrix,
+        outside: VersionContext,
+        facts: CibuildwheelCatalog,
+        table: TorchSupport | None,
     ) -> None:
         self._file = file
         self._table = table
         self._outside = outside
         self._facts = facts
         self._known: dict[tuple[int, ...], _Merged] = {}
-        self.unanswered: dict[TargetId, Unanswered] = {}
+        self.unanswered: dict[TargetId, UnansweredSource] = {}
 
-    def target(self, cell: Cell) -> Target | Undetermined:
+    def target(self, cell: Cell) -> Target | UnresolvedVersion:
         """Resolve one cell, as far as nobody need be asked for its version first.
 
         Where somebody must be, the target is made with supposed answers and noted in `unanswered`:
@@ -98,9 +98,9 @@ class Resolver:
         while True:
             try:
                 target = self._resolved(cell, outside)
-            except Unanswered as missing:
+            except UnansweredSource as missing:
                 first = first or missing
-                answers = {q: Answer(source=q.source, value="0") for q in missing.questions}
+                answers = {q: VersionAnswer(source=q.source, value="0") for q in missing.questions}
                 outside = replace(outside, answers={**outside.answers, **answers})
             except ConfigError:
                 if first is None:
@@ -111,7 +111,7 @@ class Resolver:
                     self.unanswered[cell.id] = first
                 return target
 
-    def _resolved(self, cell: Cell, outside: Outside) -> Target:
+    def _resolved(self, cell: Cell, outside: VersionContext) -> Target:
         merged = self._merged(cell.overrides)
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
@@ -161,8 +161,8 @@ class Resolver:
         merged: _Merged,
         values: Mapping[str, str],
         image: str,
-        outside: Outside,
-    ) -> Composed:
+        outside: VersionContext,
+    ) -> ComposedVersion:
         try:
             return compose(
                 merged.version,
@@ -174,7 +174,7 @@ class Resolver:
         except ConfigError as error:
             raise _of_cell(error, cell) from None
 
-    def library(self, name: str, library: Library, cell: Cell) -> Target:
+    def library(self, name: str, library: LibrarySettings, cell: Cell) -> Target:
         """Resolve one cell of a library."""
         values = as_mapping(cell)
         where = f"library.{name}"
@@ -197,7 +197,7 @@ class Resolver:
             on_mismatch=OnMismatch.FAIL,
             image=image,
             env=_env([(where, f"{where}.env", library.env)], values, ()),
-            steps=Steps(timeout=library.timeout),
+            steps=TargetSteps(timeout=library.timeout),
             resources=_resources(library.resources),
             cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             runner=runner,
@@ -303,9 +303,9 @@ class Resolver:
         return found
 
 
-def _alone(cell: Cell, missing: Unanswered) -> Undetermined:
+def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
     values = dict(cell.values)
-    return Undetermined(
+    return UnresolvedVersion(
         id=cell.id,
         python=values["python"].removeprefix("abi3-"),
         arch=Arch(values["arch"]),
@@ -359,11 +359,11 @@ class _Merged:
     """
 
     build: Build
-    test: Test
-    version: Merged
+    test: TestSettings
+    version: MergedVersionSettings
     resources: Any
     publish: Publish
-    demands: Demands
+    demands: VerifyPolicy
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
     runner: tuple[str, tuple[str, ...]] | None
@@ -373,7 +373,7 @@ class _Merged:
 _SECTIONS = ("build", "test", "resources", "verify", "publish")
 
 
-def _merge(file: Layered, rules: Sequence[tuple[str, Override]]) -> _Merged:
+def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merged:
     layers: list[tuple[str, Matrix | Override]] = [
         *file.layers,
         *((f"{path}.", rule) for path, rule in rules),
@@ -414,8 +414,8 @@ def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]
     return merged
 
 
-def _demands(verify: Verify, levels: Mapping[str, Level]) -> Demands:
-    return Demands(
+def _demands(verify: Verify, levels: Mapping[str, RuleLevel]) -> VerifyPolicy:
+    return VerifyPolicy(
         levels=tuple(sorted(levels.items())),
         size_budget=verify.size_budget,
         required=tuple(verify.required or ()),
@@ -423,8 +423,8 @@ def _demands(verify: Verify, levels: Mapping[str, Level]) -> Demands:
     )
 
 
-def _resources(own: Settled) -> Resources:
-    return Resources(
+def _resources(own: ResourceSettings) -> TargetResources:
+    return TargetResources(
         cpus=own.cpus,
         memory=None if own.memory is None else f"{in_bytes(own.memory)}b",
         cost=own.cost,
@@ -504,11 +504,11 @@ def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
     return tuple(ordered)
 
 
-def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compiling:
+def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> CompilePlan:
     own, origins = merged.build, dict(merged.origins)
     try:
         return compiling(
-            Asked(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
+            CompileSettings(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
             libc=libc,
             baseline=baseline,
             axes=dict(cell.values),
@@ -524,7 +524,7 @@ def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
     return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
 
 
-def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
+def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:
     build, test = merged.build, merged.test
     origins = dict(merged.origins)
 
@@ -532,7 +532,7 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> Steps:
         return None if value is None else template.render(value, names, where=origins.get(key, key))
 
     config = sorted((build.config_settings or {}).items())
-    return Steps(
+    return TargetSteps(
         before_all=text(build.before_all, "build.before-all"),
         before_build=text(build.before_build, "build.before-build"),
         config_settings=tuple(

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import Exclude, Override
-    from orchestrator.plan.layers import Grid
+    from orchestrator.plan.layers import MatrixGrid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
+class CompiledRule:
     """One rule.
 
     Attributes:
@@ -37,10 +37,10 @@ class Compiled:
     mask: int
 
 
-class Rules:
+class RuleSet:
     """All rules of a grid."""
 
-    def __init__(self, grid: Grid, domain: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, grid: MatrixGrid, domain: Mapping[str, Sequence[str]]) -> None:
         """Compile.
 
         Args:
@@ -75,7 +75,7 @@ class Rules:
                 bits |= 1 << index
         return bits
 
-    def exclude(self, mask: int) -> Compiled | None:
+    def exclude(self, mask: int) -> CompiledRule | None:
         """Return the first exclude that applies to a cell."""
         hit = mask & self._excluding
         return next(each for each in self.excludes if each.mask & hit) if hit else None
@@ -89,10 +89,10 @@ class Rules:
             self._applying[hit] = found
         return found
 
-    def _rule(self, path: str, rule: Exclude | Override, reason: str) -> Compiled:
+    def _rule(self, path: str, rule: Exclude | Override, reason: str) -> CompiledRule:
         strict = not rule.optional and path not in self._lenient
         mask = self._mask(rule.when, f"{path}.when", strict=strict)
-        return Compiled(path=path, reason=reason, mask=mask)
+        return CompiledRule(path=path, reason=reason, mask=mask)
 
     def _mask(
         self, when: str | Mapping[str, bool | Sequence[str]], where: str, *, strict: bool
@@ -118,7 +118,7 @@ def _problems(
 ) -> Iterator[Problem]:
     """What a condition says that no value can ever satisfy."""
     for atom in condition.atoms(node):
-        if not isinstance(atom, condition.Test):
+        if not isinstance(atom, condition.AxisTest):
             continue
         values = domain[atom.axis]
         place = f"{prefix}{atom.axis}" if prefix.endswith(".") else prefix

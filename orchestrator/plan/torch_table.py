@@ -39,7 +39,7 @@ _TRUE = frozenset({"1", "true", "TRUE", "True", "on"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class TorchVerdict:
     """What the table says about a cell.
 
     Attributes:
@@ -53,7 +53,7 @@ class Verdict:
     rule: str = RULE
 
 
-FINE = Verdict()
+FINE = TorchVerdict()
 
 
 def load_table(data: bytes, *, where: str) -> TorchTable:
@@ -80,7 +80,7 @@ def load_table(data: bytes, *, where: str) -> TorchTable:
         ) from None
 
 
-class Table:
+class TorchSupport:
     """The torch table, ready to judge cells."""
 
     def __init__(self, table: TorchTable, compat: Compat) -> None:
@@ -96,7 +96,7 @@ class Table:
                 self._releases[normal(version)] = release
         allowed = (each.partition(" ") for each in compat.allow)
         self._allow = frozenset(f"{axis} {normal(version)}" for axis, _, version in allowed)
-        self._judged: dict[Pairs, Verdict] = {}
+        self._judged: dict[Pairs, TorchVerdict] = {}
         self._axes: tuple[str, ...] = ()
 
     def derived(self, domain: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -123,7 +123,7 @@ class Table:
                     "compat.torch = false turns the table off",
                 )
 
-    def judge(self, pairs: Pairs) -> Verdict:
+    def judge(self, pairs: Pairs) -> TorchVerdict:
         """Return what the table says about a cell's values."""
         relevant = tuple(pair for pair in pairs if pair[0] in _RELEVANT)
         found = self._judged.get(relevant)
@@ -136,7 +136,7 @@ class Table:
         release = self._releases.get(normal(values.get("torch", "")))
         return None if release is None else frozenset(release.python)
 
-    def _judge(self, values: Mapping[str, str]) -> Verdict:
+    def _judge(self, values: Mapping[str, str]) -> TorchVerdict:
         if "torch" not in values:
             return FINE
         torch = normal(values["torch"])
@@ -149,7 +149,7 @@ class Table:
         derived: Pairs = (("cxx11abi", abi),) if "cxx11abi" not in values else ()
         derived += (("gpu_archs", archs),) if archs else ()
         reason = next(self._reasons(release, torch, cuda, abi, values), "")
-        return Verdict(reason=reason, derived=derived)
+        return TorchVerdict(reason=reason, derived=derived)
 
     def _reasons(
         self, release: TorchRelease, torch: str, cuda: str, abi: str, values: Mapping[str, str]

@@ -1,6 +1,6 @@
 """One version, composed once: sources x channel x variant -> PEP 440 version, PEP 427 build tag.
 
-Pure: what the outside said about the declared sources is passed in, as `Outside`.
+Pure: what the outside said about the declared sources is passed in, as `VersionContext`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from packaging.version import InvalidVersion, Version
 from orchestrator.config import template
 from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VersionParts
-from orchestrator.config.sources import Kind, parse, placeholder
+from orchestrator.config.sources import VersionSourceKind, parse, placeholder
 from orchestrator.errors import ConfigError
-from orchestrator.models.target import Answer, Question, VersionPart
+from orchestrator.models.target import VersionAnswer, VersionPart, VersionQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
 
 # PEP 427: a build number "must start with a digit"; a dash would end it in a file name.
 _BUILD_TAG = re.compile(r"[0-9][A-Za-z0-9_.]*")
@@ -43,7 +43,7 @@ _NO = frozenset({"false", "0", "no", "off", ""})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
+class VersionContext:
     """All that planning may know of the outside.
 
     Attributes:
@@ -54,20 +54,20 @@ class Outside:
 
     project: str = ""
     version: str | None = None
-    answers: Mapping[Question, Answer] = field(default_factory=dict)
+    answers: Mapping[VersionQuestion, VersionAnswer] = field(default_factory=dict)
 
 
-class Unanswered(Exception):  # noqa: N818 - not an error: somebody has to be asked first
+class UnansweredSource(Exception):  # noqa: N818 - not an error: somebody has to be asked first
     """Only setuptools-scm or an image knows a part that is needed, and nobody has asked yet."""
 
-    def __init__(self, part: str, questions: tuple[Question, ...]) -> None:
+    def __init__(self, part: str, questions: tuple[VersionQuestion, ...]) -> None:
         super().__init__(part, questions)
         self.part = part
         self.questions = questions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Composed:
+class ComposedVersion:
     """A composed version and its parts.
 
     Attributes:
@@ -78,7 +78,7 @@ class Composed:
         release: whether it is for a public index.
         parts: every part with where it came from, for the record.
         names: what templates may name. Naming a required part that no source knows raises
-            `ConfigError`, one that nobody has been asked for `Unanswered`.
+            `ConfigError`, one that nobody has been asked for `UnansweredSource`.
     """
 
     version: str
@@ -91,7 +91,7 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merged:
+class MergedVersionSettings:
     """The ``[version]`` tables of a cell, laid over each other.
 
     Attributes:
@@ -105,7 +105,7 @@ class Merged:
     layers: Layers
 
 
-def merge(layers: Layers) -> Merged:
+def merge(layers: Layers) -> MergedVersionSettings:
     """Lay the layers over each other: what a later one sets wins, tables key by key."""
     values: dict[str, Any] = {}
     where: dict[str, str] = {}
@@ -118,7 +118,9 @@ def merge(layers: Layers) -> Merged:
             else:
                 values[name] = value
                 where[key] = f"{path}.{key}"
-    return Merged(parts=layers[0][1].model_copy(update=values), where=where, layers=layers)
+    return MergedVersionSettings(
+        parts=layers[0][1].model_copy(update=values), where=where, layers=layers
+    )
 
 
 def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
@@ -130,8 +132,13 @@ def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
 
 
 def compose(
-    tables: Merged, *, axes: Mapping[str, str], outside: Outside, image: str, arch: Arch
-) -> Composed:
+    tables: MergedVersionSettings,
+    *,
+    axes: Mapping[str, str],
+    outside: VersionContext,
+    image: str,
+    arch: Arch,
+) -> ComposedVersion:
     """Compose the version of one cell, for every channel and variant alike.
 
     Args:
@@ -152,7 +159,11 @@ class _Composer:
     """One cell's way from sources to a version."""
 
     def __init__(
-        self, tables: Merged, axes: Mapping[str, str], outside: Outside, place: tuple[str, Arch]
+        self,
+        tables: MergedVersionSettings,
+        axes: Mapping[str, str],
+        outside: VersionContext,
+        place: tuple[str, Arch],
     ) -> None:
         self._settings, self._where = tables.parts, tables.where
         self._outside = outside
@@ -160,7 +171,7 @@ class _Composer:
         self._parts = self._resolve_all()
         self._names = _Names(axes, self._parts, self._where)
 
-    def composed(self) -> Composed:
+    def composed(self) -> ComposedVersion:
         release = self._release()
         base, public = self._public()
         names, text = self._names, str(public)
@@ -170,7 +181,7 @@ class _Composer:
         names |= {"pre": "".join(map(str, public.pre or ()))}
         names |= {"post": _text(public.post), "dev": _text(public.dev)}
         names["build_tag"] = "" if release else self._build_tag()
-        return Composed(
+        return ComposedVersion(
             version=version,
             public=text,
             local=local,
@@ -182,17 +193,19 @@ class _Composer:
 
     # parts and their sources
 
-    def _resolve_all(self) -> dict[str, VersionPart | tuple[Question, ...]]:
-        declared: dict[str, tuple[str, ...]] = {"base": (str(Kind.PYPROJECT),)}
+    def _resolve_all(self) -> dict[str, VersionPart | tuple[VersionQuestion, ...]]:
+        declared: dict[str, tuple[str, ...]] = {"base": (str(VersionSourceKind.PYPROJECT),)}
         for name in OWN:
             if (ranking := getattr(self._settings, name)) is not None:
                 declared[name] = ranking
         declared |= self._settings.parts
         return {name: self._resolve(name, ranking) for name, ranking in declared.items()}
 
-    def _resolve(self, name: str, ranking: tuple[str, ...]) -> VersionPart | tuple[Question, ...]:
+    def _resolve(
+        self, name: str, ranking: tuple[str, ...]
+    ) -> VersionPart | tuple[VersionQuestion, ...]:
         """Go down the ranking: the first source with a value wins, a ``const:`` also without."""
-        answers: list[Answer] = []
+        answers: list[VersionAnswer] = []
         value, winner = "", ""
         for index, source in enumerate(ranking):
             answer = self._ask(source)
@@ -200,30 +213,38 @@ class _Composer:
                 asked = self._question(source)
                 rest = (self._question(each) for each in ranking[index:] if _costly(each))
                 return tuple(each for each in rest if each.image == asked.image)
-            answers.append(answer or Answer(source=source, value="", note="not asked"))
-            if not winner and answer and (answer.value or parse(source).kind is Kind.CONST):
+            answers.append(answer or VersionAnswer(source=source, value="", note="not asked"))
+            if (
+                not winner
+                and answer
+                and (answer.value or parse(source).kind is VersionSourceKind.CONST)
+            ):
                 value, winner = answer.value, source
         return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
 
-    def _ask(self, source: str) -> Answer | None:
+    def _ask(self, source: str) -> VersionAnswer | None:
         """Return what a source said; None when it takes long to ask, and nobody has yet."""
         found = parse(source)
-        if found.kind is Kind.CONST:
-            return Answer(source=source, value=found.argument)
-        if found.kind is Kind.PYPROJECT:
+        if found.kind is VersionSourceKind.CONST:
+            return VersionAnswer(source=source, value=found.argument)
+        if found.kind is VersionSourceKind.PYPROJECT:
             note = "" if self._outside.version else "the project's version is dynamic"
-            return Answer(source=source, value=self._outside.version or "", note=note)
+            return VersionAnswer(source=source, value=self._outside.version or "", note=note)
         answer = self._outside.answers.get(self._question(source))
         if answer is None:
-            return None if found.kind.costly else Answer(source=source, value="", note="not asked")
+            return (
+                None
+                if found.kind.costly
+                else VersionAnswer(source=source, value="", note="not asked")
+            )
         if placeholder(answer.value):
             note = f"{answer.value!r} is a placeholder"
-            return Answer(source=source, value="", note=note)
+            return VersionAnswer(source=source, value="", note=note)
         return answer
 
-    def _question(self, source: str) -> Question:
+    def _question(self, source: str) -> VersionQuestion:
         image, arch = self._place if _contained(source) else ("", None)
-        return Question(source=source, image=image, arch=arch)
+        return VersionQuestion(source=source, image=image, arch=arch)
 
     def _value(self, name: str) -> str | None:
         """Return a declared part's value, None for one that is not declared."""
@@ -237,7 +258,7 @@ class _Composer:
         if found is None:
             return False
         if not isinstance(found, VersionPart):
-            raise Unanswered("release", found)
+            raise UnansweredSource("release", found)
         if found.value.lower() not in _YES | _NO:
             raise ConfigError.of(
                 f"{found.value!r} is neither true nor false ({found.source})",
@@ -249,7 +270,7 @@ class _Composer:
         """Return the base, and the public version that the other parts make of it."""
         where = self._where.get("base", "version.base")
         base = _version(_known("base", self._parts["base"], self._where), where=where)
-        if base.local and self._names.source_of("base") == Kind.SCM:
+        if base.local and self._names.source_of("base") == VersionSourceKind.SCM:
             base = Version(base.public)  # the hash and the date of setuptools-scm
         text = f"{base.epoch}!" if base.epoch else ""
         text += ".".join(map(str, base.release))
@@ -330,7 +351,7 @@ class _Names(dict[str, str]):
     def __init__(
         self,
         axes: Mapping[str, str],
-        parts: Mapping[str, VersionPart | tuple[Question, ...]],
+        parts: Mapping[str, VersionPart | tuple[VersionQuestion, ...]],
         where: Mapping[str, str],
     ) -> None:
         super().__init__(axes)
@@ -352,10 +373,12 @@ def _text(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
-def _known(name: str, found: VersionPart | tuple[Question, ...], where: Mapping[str, str]) -> str:
+def _known(
+    name: str, found: VersionPart | tuple[VersionQuestion, ...], where: Mapping[str, str]
+) -> str:
     """Return the value of a part that somebody needs."""
     if not isinstance(found, VersionPart):
-        raise Unanswered(name, found)
+        raise UnansweredSource(name, found)
     if not found.value and (name == "base" or not found.source):
         _unset(found, where.get(name) or where.get(f"parts.{name}") or f"version.{name}")
     return found.value
@@ -412,7 +435,7 @@ def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
 
 
 def injected(
-    tables: Merged, composed: Composed, project: str
+    tables: MergedVersionSettings, composed: ComposedVersion, project: str
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Return what tells the build its version, layer by layer: origin, and variable -> value.
 
@@ -436,18 +459,18 @@ def injected(
         yield f"{path}.inject", _rendered(parts.inject, composed)
 
 
-def _nameable(text: str, composed: Composed) -> bool:
+def _nameable(text: str, composed: ComposedVersion) -> bool:
     try:
         return all(composed.names[name] is not None for name in template.names_in(text))
     except KeyError:
         return False
 
 
-def _rendered(templates: Mapping[str, str], composed: Composed) -> dict[str, str]:
+def _rendered(templates: Mapping[str, str], composed: ComposedVersion) -> dict[str, str]:
     return {name: render_or_nothing(text, composed.names) for name, text in templates.items()}
 
 
-def pins(tables: Merged, composed: Composed) -> tuple[str, ...]:
+def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str, ...]:
     """Return the requirements (PEP 508) that the wheel has to state, sorted.
 
     Raises:

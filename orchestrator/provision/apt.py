@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import process
-from orchestrator.models.platform import DEBIAN_ARCHES
+from orchestrator.models.platforms import DEBIAN_ARCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
 
 _TIMEOUT = 900.0
 

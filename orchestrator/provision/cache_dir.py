@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
-from orchestrator.provision.errors import failed
+from orchestrator.provision.failures import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ _ABANDONED = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CacheEntry:
     """A directory of the cache.
 
     Attributes:
@@ -44,7 +44,7 @@ class Kept:
     """
 
     folder: Path
-    hold: Hold | None = field(default=None, repr=False, compare=False)
+    hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
 def make_once(folder: Path, make: Callable[[Path], Problem | None]) -> Problem | None:
@@ -74,7 +74,7 @@ def make_once(folder: Path, make: Callable[[Path], Problem | None]) -> Problem |
 
 def provide_entry(
     folder: Path, make: Callable[[Path], Problem | None], *, current: Callable[[str], bool]
-) -> Kept | Problem:
+) -> CacheEntry | Problem:
     """Return a directory that nobody prunes while the answer lives; make it where it is missing.
 
     What was not used for long, and nobody would use again, goes when another one is made.
@@ -100,12 +100,12 @@ def provide_entry(
             with contextlib.suppress(EnvironmentProblemError):  # no locks here: then by hand
                 prune_entries(folder.parent, current, _silent, unused_for=KEEP)
         try:
-            return Kept(folder=folder, hold=hold(folder))
+            return CacheEntry(folder=folder, hold=hold(folder))
         except BlockingIOError:
             continue  # it is being removed
         except OSError:
             if folder.is_dir():  # a cache that others made, without what is locked
-                return Kept(folder=folder)
+                return CacheEntry(folder=folder)
 
 
 def prune_entries(
@@ -148,7 +148,7 @@ IN_USE = "in-use"
 """Every process that uses the environment holds a shared lock on this file."""
 
 
-class Hold:
+class CacheLock:
     """A shared lock on an environment: while this object lives, nobody prunes it."""
 
     __slots__ = ("__weakref__",)
@@ -161,7 +161,7 @@ class Hold:
         return type(None), ()
 
 
-def hold(root: Path) -> Hold | None:
+def hold(root: Path) -> CacheLock | None:
     """Take the shared lock of an environment and note that it was used.
 
     Returns:
@@ -173,7 +173,7 @@ def hold(root: Path) -> Hold | None:
     """
     path = root / IN_USE
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    held = Hold(descriptor)
+    held = CacheLock(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

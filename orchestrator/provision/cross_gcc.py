@@ -33,7 +33,7 @@ _KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ImageCompiler:
     """The compiler that an image has, as far as ours must be the same.
 
     Attributes:
@@ -72,7 +72,7 @@ class CrossGcc:
 
 
 def provide(
-    wanted: Wanted,
+    wanted: ImageCompiler,
     *,
     cache_dir: Path,
     patchelf: Path,
@@ -116,7 +116,7 @@ class _Maker:
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: ImageCompiler,
         made: Path,
         patchelf: Path,
         env: Mapping[str, str],

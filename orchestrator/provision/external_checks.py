@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
-from orchestrator.models.target import Demands, Level
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _WIDE = {"COLUMNS": "10000", "NO_COLOR": "1", "TERM": "dumb"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checker:
+class ExternalChecks:
     """Runs the tools that know more of one thing than `orchestrator.wheel` does.
 
     Attributes:
@@ -39,7 +39,7 @@ class Checker:
     cancel: process.Cancel
 
     def __call__(
-        self, wheel: Path, report: WheelReport, demands: Demands, log: Callable[[str], object]
+        self, wheel: Path, report: WheelReport, demands: VerifyPolicy, log: Callable[[str], object]
     ) -> tuple[Finding, ...]:
         """Return what the tools find; a tool whose rule is off does not run.
 
@@ -52,7 +52,7 @@ class Checker:
         Raises:
             EnvironmentProblemError: a tool is missing, or was killed.
         """
-        off = {rule for rule, level in demands.levels if level is Level.OFF}
+        off = {rule for rule, level in demands.levels if level is RuleLevel.OFF}
         found: list[Finding] = []
         if "twine" not in off:
             found += self._twine(wheel, log)

@@ -18,11 +18,11 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import QEMU_NAMES, host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.models.platform import DEBIAN_ARCHES, Arch
+from orchestrator.models.platforms import DEBIAN_ARCHES, Arch
 from orchestrator.plan.compilers import CROSSED
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
-from orchestrator.provision.cache_dir import Kept, provide_entry, prune_entries
+from orchestrator.provision.cache_dir import CacheEntry, provide_entry, prune_entries
 from orchestrator.provision.pythons import PythonTag
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from orchestrator.host.process import Cancel
     from orchestrator.provision.apt import Archive
-    from orchestrator.provision.cache_dir import Hold
+    from orchestrator.provision.cache_dir import CacheLock
     from orchestrator.provision.toolchain_env import Toolchain
 
 _SUITES: Mapping[int, Sequence[str]] = {
@@ -82,7 +82,7 @@ class ForeignPython:
     argv: tuple[str, ...]
     glibc: str
     what: str
-    holds: tuple[Hold | None, ...] = field(default=(), repr=False, compare=False)
+    holds: tuple[CacheLock | None, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class ForeignPythons:
     say: Callable[[str], object]
     cancel: Cancel
     _known: dict[tuple[str, Arch], ForeignPython | Problem] = field(default_factory=dict)
-    _qemu: Kept | Problem | None = None
+    _qemu: CacheEntry | Problem | None = None
 
     def provide(self, python: str, arch: Arch) -> ForeignPython | Problem:
         """Return a Python, or why there is none here.
@@ -145,7 +145,7 @@ class ForeignPythons:
         tag = PythonTag.parse(python)
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             return Problem(what=f"no {python} for {arch} is known")
-        root: Kept | Problem | None = None
+        root: CacheEntry | Problem | None = None
         problem = Problem(what=f"no QEMU for {arch}")
         for qemu in self._emulators(arch):
             if isinstance(qemu, Problem):
@@ -166,7 +166,7 @@ class ForeignPythons:
 
     # The emulator
 
-    def _emulators(self, arch: Arch) -> Iterator[Kept | Path | Problem]:
+    def _emulators(self, arch: Arch) -> Iterator[CacheEntry | Path | Problem]:
         """This machine's own first, then the distribution's."""
         installed = emulation.installed_qemu(arch)
         if installed is not None:
@@ -194,7 +194,7 @@ class ForeignPythons:
 
     # The Python
 
-    def _root(self, tag: PythonTag, arch: Arch) -> Kept | Problem:
+    def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry | Problem:
         threads = "t" if tag.free_threaded else ""
         folder = store(self.cache_dir) / f"python{tag.version}{threads}-{arch}-{_recipe()}"
         return self._made(folder, lambda made: self._fetch_python(tag, arch, made))
@@ -297,13 +297,13 @@ class ForeignPythons:
 
     # helpers
 
-    def _made(self, folder: Path, make: Callable[[Path], Problem | None]) -> Kept | Problem:
+    def _made(self, folder: Path, make: Callable[[Path], Problem | None]) -> CacheEntry | Problem:
         if self.cancel.is_set():
             return Problem(what="cancelled")
         return provide_entry(folder, make, current=_is_current)
 
     def _proved(
-        self, tag: PythonTag, arch: Arch, emulator: Kept | Path, root: Kept
+        self, tag: PythonTag, arch: Arch, emulator: CacheEntry | Path, root: CacheEntry
     ) -> ForeignPython | Problem:
         """Start it: where that fails, it is not the wheel that is to blame."""
         qemu = emulator if isinstance(emulator, Path) else _program(emulator.folder, arch)

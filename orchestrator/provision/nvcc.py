@@ -23,7 +23,7 @@ from orchestrator.errors import Problem
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import relocate, toolchain
 from orchestrator.provision.cache_dir import make_once
 

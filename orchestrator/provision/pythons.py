@@ -20,7 +20,7 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

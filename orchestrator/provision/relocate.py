@@ -20,7 +20,7 @@ from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import provide_entry, prune_entries
 
 if TYPE_CHECKING:
-    from orchestrator.provision.cache_dir import Kept, Progress
+    from orchestrator.provision.cache_dir import CacheEntry, Progress
     from orchestrator.provision.toolchain_env import Toolchain
 
 MOUNTED = Path("/opt/orchestrator-native/tools")
@@ -32,7 +32,7 @@ _BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _TIMEOUT = 120.0
 
 
-def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> Kept | Problem:
+def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> CacheEntry | Problem:
     """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
 
     Args:

@@ -15,12 +15,12 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Tail, run
 from orchestrator.provision import toolchain, wheelhouse
 from orchestrator.provision.cache_dir import Progress, machine_errors
-from orchestrator.provision.errors import ending, failed
+from orchestrator.provision.failures import ending, failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.provision.wheelhouse import Locked
+    from orchestrator.provision.wheelhouse import LockEntry
 
 
 def resolve(  # noqa: PLR0913 - mostly keywords
@@ -85,7 +85,7 @@ def _lock_of_clone() -> Path:
     )
 
 
-def _changes(before: Sequence[Locked], after: Sequence[Locked]) -> tuple[str, ...]:
+def _changes(before: Sequence[LockEntry], after: Sequence[LockEntry]) -> tuple[str, ...]:
     old, new = (
         {each.requirement.name: str(each.requirement.specifier)[2:] for each in lock}
         for lock in (before, after)

@@ -38,15 +38,15 @@ from orchestrator.provision.cache_dir import (
     machine_errors,
     remove_unused,
 )
-from orchestrator.provision.errors import ending, failed
+from orchestrator.provision.failures import ending, failed
 from orchestrator.provision.pythons import Interpreter
-from orchestrator.provision.toolchain_env import Base, Toolchain
-from orchestrator.provision.wheelhouse import Locked, Platform
+from orchestrator.provision.toolchain_env import BaseInterpreter, Toolchain
+from orchestrator.provision.wheelhouse import LockEntry, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
 
 __all__ = ["Progress", "Toolchain", "existing", "lock_digest", "sync"]
 
@@ -138,7 +138,7 @@ def damage(tools: Toolchain, environ: Mapping[str, str]) -> tuple[str, ...]:
         return (error.problems[0].what,)
 
 
-def locked() -> tuple[Locked, ...]:
+def locked() -> tuple[LockEntry, ...]:
     """Return the lock's entries."""
     return wheelhouse.parse(lock_text().decode())
 
@@ -242,7 +242,7 @@ def download(  # noqa: PLR0913 - mostly keywords
     network: HostNetwork,
     on_progress: Progress,
     *,
-    lock: Sequence[Locked],
+    lock: Sequence[LockEntry],
     arches: Sequence[Arch],
     environ: Mapping[str, str],
     cancel: Cancel | None = None,
@@ -377,7 +377,7 @@ class _Maker:
     def fetch(
         self,
         platform: Platform,
-        lock: Sequence[Locked],
+        lock: Sequence[LockEntry],
         scratch: Path,
         into: Path,
         descriptor: int = -1,
@@ -416,7 +416,7 @@ class _Maker:
         for failure in made.failures(self._child_env(made.root.parent)):
             raise failed(failure, failure)
         made.mark(
-            Base(
+            BaseInterpreter(
                 path=interpreter.path,
                 version=interpreter.version,
                 soabi=interpreter.soabi,

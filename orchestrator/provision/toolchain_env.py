@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host.process import capture
-from orchestrator.provision.cache_dir import IN_USE, Hold
+from orchestrator.provision.cache_dir import IN_USE, CacheLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ _START_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class BaseInterpreter:
     """The interpreter below an environment.
 
     Attributes:
@@ -102,7 +102,7 @@ class Toolchain:
     root: Path
     bin: Path
     digest: Digest
-    hold: Hold | None = field(default=None, repr=False, compare=False)
+    hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
     @property
     def site_packages(self) -> Path:
@@ -115,7 +115,7 @@ class Toolchain:
         return found[0]
 
     @property
-    def base(self) -> Base:
+    def base(self) -> BaseInterpreter:
         """The interpreter it was made with."""
         return read_marker(self.root)[0]
 
@@ -145,7 +145,7 @@ class Toolchain:
 
     # How it is marked complete
 
-    def mark(self, base: Base) -> None:
+    def mark(self, base: BaseInterpreter) -> None:
         """Write the marker, last of all."""
         (self.root / IN_USE).touch()
         files = {path: (self.root / path).stat().st_size for path in self._watched()}
@@ -243,7 +243,7 @@ def _differences(site: Path, record: Path) -> Iterator[str]:
             yield f"{path} is not what its package brought"
 
 
-def read_marker(root: Path) -> tuple[Base, dict[str, int]]:
+def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
     """Return what the marker says: the interpreter, and the sizes of the watched files.
 
     Raises:
@@ -252,7 +252,7 @@ def read_marker(root: Path) -> tuple[Base, dict[str, int]]:
     try:
         said = json.loads((root / MARKER).read_text(encoding="utf-8"))
         size, mtime = said["stamp"]
-        base = Base(
+        base = BaseInterpreter(
             path=Path(said["python"]),
             version=str(said["version"]),
             soabi=str(said["soabi"]),
@@ -264,7 +264,7 @@ def read_marker(root: Path) -> tuple[Base, dict[str, int]]:
         raise EnvironmentProblemError(problem) from None
 
 
-def write_marker(root: Path, base: Base, files: Mapping[str, int]) -> None:
+def write_marker(root: Path, base: BaseInterpreter, files: Mapping[str, int]) -> None:
     """Write the marker as a whole."""
     content = {
         "python": str(base.path),

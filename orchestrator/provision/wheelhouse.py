@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
 
 SUPPORTED = (11, 12, 13, 14)
 """Minor versions of Python 3 that the lock has wheels for, oldest first."""
@@ -41,7 +41,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
+class LockEntry:
     """One entry of the lock.
 
     Attributes:
@@ -106,7 +106,7 @@ class Platform:
             "sys_platform": "linux",
         }
 
-    def needs(self, locked: Locked) -> bool:
+    def needs(self, locked: LockEntry) -> bool:
         """Whether an entry's marker holds there."""
         marker = locked.requirement.marker
         return marker is None or marker.evaluate(dict(self.markers))
@@ -121,7 +121,7 @@ class Platform:
         )
 
 
-def parse(lock: str) -> tuple[Locked, ...]:
+def parse(lock: str) -> tuple[LockEntry, ...]:
     """Read a lock: a requirements file with hashes, as ``uv pip compile`` writes it.
 
     Raises:
@@ -139,7 +139,7 @@ def parse(lock: str) -> tuple[Locked, ...]:
             raise EnvironmentProblemError.of(
                 f"the toolchain's lock is damaged: {error}", hint="install orchestrator anew"
             ) from None
-        entry = Locked(
+        entry = LockEntry(
             requirement=pinned, hashes=frozenset(each.strip() for each in hashes if each)
         )
         found.append(entry)
@@ -178,7 +178,7 @@ def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) 
 
 
 def download_arguments(
-    lock: Sequence[Locked], platform: Platform, *, scratch: Path, into: Path
+    lock: Sequence[LockEntry], platform: Platform, *, scratch: Path, into: Path
 ) -> list[str]:
     """Return the arguments of pip that download the wheels of a platform.
 
@@ -203,8 +203,8 @@ def download_arguments(
 
 
 def lacking(
-    lock: Sequence[Locked], platform: Platform, wheels: Iterable[WheelName]
-) -> tuple[Locked, ...]:
+    lock: Sequence[LockEntry], platform: Platform, wheels: Iterable[WheelName]
+) -> tuple[LockEntry, ...]:
     """Return the entries that a platform needs and no wheel of these is for."""
     supported = platform.supported
     there = {name.name for name in wheels if not supported.isdisjoint(name.tags)}
@@ -215,17 +215,17 @@ def lacking(
     )
 
 
-def hashes_of(lock: Sequence[Locked]) -> frozenset[str]:
+def hashes_of(lock: Sequence[LockEntry]) -> frozenset[str]:
     """Return every hash that the lock names."""
     return frozenset(each for entry in lock for each in entry.hashes)
 
 
-def intact(folder: Path, lock: Sequence[Locked]) -> dict[Path, WheelName]:
+def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
     """Return the wheels of the lock that a directory holds, every byte as it should be."""
     return {path: name for path, name in _named(folder, lock) if sha256(path) in hashes_of(lock)}
 
 
-def _named(folder: Path, lock: Sequence[Locked]) -> Iterator[tuple[Path, WheelName]]:
+def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, WheelName]]:
     """The wheels in a directory that go by the names and versions of the lock."""
     pins = {canonicalize_name(e.requirement.name): e.requirement.specifier for e in lock}
     for path in sorted(folder.glob("*.whl")):
@@ -240,7 +240,7 @@ def _named(folder: Path, lock: Sequence[Locked]) -> Iterator[tuple[Path, WheelNa
 def unpack_program(
     program: str,
     folder: Path,
-    lock: Sequence[Locked],
+    lock: Sequence[LockEntry],
     into: Path,
 ) -> Path:
     """Unpack a static program out of its wheel, so that nothing has to be installed to run it.
@@ -288,7 +288,7 @@ def sha256(path: Path) -> str:
     return state.hexdigest()
 
 
-def adopt(downloaded: Path, folder: Path, lock: Sequence[Locked]) -> None:
+def adopt(downloaded: Path, folder: Path, lock: Sequence[LockEntry]) -> None:
     """Move the lock's wheels into a directory, each as a whole or not at all."""
     for path in intact(downloaded, lock):
         path.replace(folder / path.name)

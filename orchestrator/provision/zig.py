@@ -22,13 +22,13 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, run
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse
 from orchestrator.provision.cache_dir import (
     IN_USE,
     KEEP,
-    Hold,
+    CacheLock,
     Progress,
     clear,
     hold,
@@ -36,8 +36,8 @@ from orchestrator.provision.cache_dir import (
     machine_errors,
     remove_unused,
 )
-from orchestrator.provision.errors import ending, failed
-from orchestrator.provision.wheelhouse import Locked, Platform
+from orchestrator.provision.failures import ending, failed
+from orchestrator.provision.wheelhouse import LockEntry, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ class Zig:
     version: str
     digest: Digest
     cache: Path
-    hold: Hold | None = field(default=None, repr=False, compare=False)
+    hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
     @property
     def program(self) -> Path:
@@ -94,7 +94,7 @@ def lock_digest() -> Digest:
     return Digest(hashlib.sha256(lock_text().encode()).hexdigest())
 
 
-def locked() -> tuple[Locked, ...]:
+def locked() -> tuple[LockEntry, ...]:
     """Return the lock's entry, with a marker for the machines that it is used on."""
     used = " or ".join(f'platform_machine == "{each}"' for each in HOSTS)
     return tuple(
@@ -131,7 +131,7 @@ def existing(cache_dir: Path) -> Zig | None:
     return Zig(root=root, version=locked_version(), digest=digest, cache=cache, hold=held)
 
 
-def _held(root: Path) -> Hold | None:
+def _held(root: Path) -> CacheLock | None:
     """Take the shared lock of a zig, also of one that an earlier version of this program put there.
 
     Raises:

@@ -7,9 +7,15 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.publish.preflight import Held, another, begun
+from orchestrator.publish.preflight import DestinationFiles, another, begun
 from orchestrator.publish.storage import connected, described
-from orchestrator.publish.upload import Body, LastingError, PassingError, StoppedError, TakenError
+from orchestrator.publish.upload import (
+    NameTakenError,
+    PermanentUploadError,
+    TransientUploadError,
+    UploadBody,
+    UploadCancelledError,
+)
 from orchestrator.store.remote import said, shown
 from orchestrator.wheel import open_wheel
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.preflight import Wheel
+    from orchestrator.publish.preflight import CandidateWheel
 
 CHUNK = 8 << 20
 """Bytes of a part: the 10,000 parts of an upload have room for the largest wheel there is."""
@@ -31,7 +37,7 @@ PARTS = 4
 _HASH = re.compile(rb"([0-9a-f]{64})\b")
 
 
-class Bucket:
+class BucketDestination:
     """A bucket as a destination; see `upload.Place`."""
 
     attests = False
@@ -56,7 +62,7 @@ class Bucket:
         self._obstore = obstore
         self._errors = exceptions
 
-    def survey(self, wheels: Sequence[Wheel]) -> Held:
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """Look at the wheels' hashes; a wheel without one is downloaded."""
         files: dict[str, str] = {}
         claims: dict[str, str] = {}
@@ -71,7 +77,7 @@ class Bucket:
                     # Ours by its hash, and of another size: not what it says.
                     ours = claimed == each.sha256
                     files[each.filename] = "" if ours and size != each.size else claimed
-        return Held(files=files, begun=claims)
+        return DestinationFiles(files=files, begun=claims)
 
     def _downloaded(self, name: str) -> str:
         digest = hashlib.sha256()
@@ -79,7 +85,7 @@ class Bucket:
             digest.update(chunk)
         return digest.hexdigest()
 
-    def send(self, wheel: Wheel) -> None:
+    def send(self, wheel: CandidateWheel) -> None:
         """Claim the name, then send what has it; the metadata first, for who sees the wheel."""
         name = wheel.filename
         with open_wheel(wheel.path) as archive:
@@ -88,10 +94,10 @@ class Bucket:
             self._claim(wheel)
             self._put(f"{name}.metadata", metadata)
             with wheel.path.open("rb") as stream:
-                body: Any = Body(stream, self._cancel)
+                body: Any = UploadBody(stream, self._cancel)
                 self._put(name, body)
 
-    def _claim(self, wheel: Wheel) -> None:
+    def _claim(self, wheel: CandidateWheel) -> None:
         text = f"{wheel.sha256}  {wheel.filename}\n".encode()
         name = f"{wheel.filename}.sha256"
         try:
@@ -102,7 +108,7 @@ class Bucket:
                 return
             arrived = self._size(wheel.filename) is not None
             refusal = another if arrived else begun
-            raise TakenError(refusal(wheel, theirs)) from None
+            raise NameTakenError(refusal(wheel, theirs)) from None
 
     def _put(self, name: str, content: Any) -> None:
         self._obstore.put(
@@ -139,8 +145,8 @@ class Bucket:
         try:
             yield
         except lasting as error:
-            raise LastingError(f"the bucket answers: {said(error)}") from None
+            raise PermanentUploadError(f"the bucket answers: {said(error)}") from None
         except (self._errors.BaseError, OSError) as error:
             if self._cancel.is_set():
-                raise StoppedError from None
-            raise PassingError(f"the bucket answers: {said(error)}") from None
+                raise UploadCancelledError from None
+            raise TransientUploadError(f"the bucket answers: {said(error)}") from None

@@ -14,9 +14,9 @@ from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.models.result import Status
+from orchestrator.publish.index_site import File, Site, changed, dumps, loads
 from orchestrator.publish.pages import FILES, pages
-from orchestrator.publish.site import File, Site, changed, dumps, loads
-from orchestrator.publish.variants import Made, Variants
+from orchestrator.publish.variants import RecordedVariant, VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.wheel import open_wheel
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.target import Cell, Plan
-    from orchestrator.publish.site import Change, Variant
+    from orchestrator.publish.index_site import SiteChange, SubIndex
     from orchestrator.publish.storage import Storage
     from orchestrator.wheel.archive import WheelName
 
@@ -37,7 +37,7 @@ ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class IndexedWheel:
     """One wheel of the directories.
 
     Attributes:
@@ -60,11 +60,11 @@ class Found:
     metadata: bytes
     signature: bytes | None
     provenance: bytes | None
-    made: Made | None
+    made: RecordedVariant | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class VariantRules:
     """What the matrix says about variants.
 
     Attributes:
@@ -79,7 +79,7 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Updated:
+class UpdateReport:
     """What an update did.
 
     Attributes:
@@ -93,7 +93,7 @@ class Updated:
     dropped: tuple[str, ...]
 
 
-def scan(folder: Path) -> tuple[Found, ...]:
+def scan(folder: Path) -> tuple[IndexedWheel, ...]:
     """Read the wheels of a directory, with ``results.json`` where there is one.
 
     Args:
@@ -111,7 +111,7 @@ def scan(folder: Path) -> tuple[Found, ...]:
     return tuple(_read(path, made_by) for path in paths)
 
 
-def targets_in(folder: Path) -> dict[tuple[str, str], Made]:
+def targets_in(folder: Path) -> dict[tuple[str, str], RecordedVariant]:
     """Return (file name, SHA-256) -> what a directory's ``results.json`` says of this wheel.
 
     Raises:
@@ -134,9 +134,9 @@ def targets_in(folder: Path) -> dict[tuple[str, str], Made]:
         raise EnvironmentProblemError.of("no results of a run", where=str(path)) from None
 
 
-def _made(result: dict[str, Any]) -> Made:
+def _made(result: dict[str, Any]) -> RecordedVariant:
     planned = result.get("target") or {}  # files of earlier versions have none
-    return Made(
+    return RecordedVariant(
         target_id=str(result["id"]),
         cells=tuple(
             tuple((str(axis), str(value)) for axis, value in cell.items())
@@ -145,7 +145,7 @@ def _made(result: dict[str, Any]) -> Made:
     )
 
 
-def _read(path: Path, made_by: dict[tuple[str, str], Made]) -> Found:
+def _read(path: Path, made_by: dict[tuple[str, str], RecordedVariant]) -> IndexedWheel:
     with open_wheel(path) as archive:
         sha256, size = archive.digest()
         metadata = archive.read(f"{archive.dist_info}/METADATA")
@@ -158,7 +158,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Made]) -> Found:
             where=path.name,
             hint="installers refuse it; `orchestrator retag` makes the two agree",
         )
-    return Found(
+    return IndexedWheel(
         path=path,
         name=name,
         sha256=sha256,
@@ -212,13 +212,13 @@ def _provenance(path: Path, sha256: str) -> bytes | None:
 
 def update(  # noqa: PLR0913 - keyword-only
     storage: Storage,
-    found: Sequence[Found],
-    change: Change,
+    found: Sequence[IndexedWheel],
+    change: SiteChange,
     *,
-    knowledge: Knowledge,
+    knowledge: VariantRules,
     base_url: str,
     now: datetime,
-) -> Updated:
+) -> UpdateReport:
     """Add wheels to a site, change it, and write what follows.
 
     Wheels and their metadata come first, then ``site.json``, then the pages from the bottom up:
@@ -256,7 +256,7 @@ def update(  # noqa: PLR0913 - keyword-only
             _write(storage, after, made, gone=set(pages(before)) - set(made))
             _remove(storage, before)
             there = {each.filename for each in before.files}
-            return Updated(
+            return UpdateReport(
                 site=after,
                 added=tuple(sorted(names - there)),
                 dropped=tuple(sorted(there - names)),
@@ -274,12 +274,12 @@ def _load(storage: Storage) -> tuple[Site, str | None]:
 
 
 def _described(
-    found: Iterable[Found], site: Site, knowledge: Knowledge, base_url: str, now: datetime
-) -> tuple[list[File], list[Variant]]:
+    found: Iterable[IndexedWheel], site: Site, knowledge: VariantRules, base_url: str, now: datetime
+) -> tuple[list[File], list[SubIndex]]:
     paths = dict(knowledge.paths)
-    known = Variants(knowledge.plan, knowledge.project, paths, site.variants)
+    known = VariantCatalog(knowledge.plan, knowledge.project, paths, site.variants)
     files: dict[str, File] = {}
-    variants: dict[str, Variant] = {}
+    variants: dict[str, SubIndex] = {}
     for each in found:
         cells = known.of(each.name, each.made)
         variants |= {variant.path: variant for _, variant in cells}
@@ -304,7 +304,7 @@ def _described(
     return list(files.values()), list(variants.values())
 
 
-def _upload(storage: Storage, each: Found, *, hosted: bool) -> None:
+def _upload(storage: Storage, each: IndexedWheel, *, hosted: bool) -> None:
     """Bring a wheel and what lies beside it to the site; the wheel first."""
     place = f"{FILES}/{each.name.name}/{each.path.name}"
     if hosted:

@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
+class IndexCoverage:
     """What an index has of a plan.
 
     Attributes:
@@ -71,7 +71,7 @@ def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target
 
 def compare(
     plan: Plan, chosen: Plan, files: Iterable[tuple[str, bool]], *, project: str
-) -> Holdings:
+) -> IndexCoverage:
     """Compare an index with a plan.
 
     Args:
@@ -101,7 +101,7 @@ def compare(
         for each in hits if not is_yanked else ():
             found[each.id].add(filename)
     asked = [each for each in chosen.targets if each.python]
-    return Holdings(
+    return IndexCoverage(
         has=tuple((each, tuple(sorted(found[each.id]))) for each in asked if each.id in found),
         lacks=tuple(each for each in asked if each.id not in found),
         unknown=tuple(each.id for each in chosen.undetermined if each.python),
@@ -118,7 +118,7 @@ def _name(filename: str) -> WheelName | None:
         return None
 
 
-def document(held: Holdings, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
+def document(held: IndexCoverage, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
     """Return ``coverage --format json``; ``docs/coverage.schema.json`` describes it."""
     return {
         "schema": SCHEMA,
@@ -136,7 +136,7 @@ def document(held: Holdings, *, indexes: Sequence[str], expression: str) -> dict
     }
 
 
-def table(held: Holdings, plan: Plan, expression: str) -> str:
+def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
     """Return what an index has and lacks as text, with the command that builds the rest."""
     lines = [_summary(held), ""]
     for title, each in _grids(held, plan):
@@ -148,7 +148,7 @@ def table(held: Holdings, plan: Plan, expression: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def markdown(held: Holdings, plan: Plan, expression: str) -> str:
+def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
     """Return the same for a job summary or an issue."""
     lines = ["### What the index has", "", _summary(held), ""]
     for title, (header, *rows) in _grids(held, plan):
@@ -162,7 +162,7 @@ def markdown(held: Holdings, plan: Plan, expression: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _summary(held: Holdings) -> str:
+def _summary(held: IndexCoverage) -> str:
     total = len(held.has) + len(held.lacks)
     parts = [f"the index has {len(held.has)} of {total} planned wheels"]
     parts += [f"{len(held.unknown)} more have no version yet"] if held.unknown else []
@@ -172,7 +172,7 @@ def _summary(held: Holdings) -> str:
     return ", ".join(parts)
 
 
-def _grids(held: Holdings, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+def _grids(held: IndexCoverage, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     has = tuple(each for each, _ in held.has)
     for title, targets in (("has", has), ("lacks", held.lacks)):
         if targets:
@@ -182,7 +182,7 @@ def _grids(held: Holdings, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ..
             yield f"{title} ({grid.legend})", [header, *rows]
 
 
-def _lists(held: Holdings) -> Iterator[tuple[str, Sequence[str]]]:
+def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
     lacks = [each.id for each in held.lacks]
     lists: tuple[tuple[str, Sequence[str]], ...] = (
         ("lacks", lacks),

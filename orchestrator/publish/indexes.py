@@ -13,16 +13,20 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host import process, simple_index
-from orchestrator.host.secrets import masked, redactor
+from orchestrator.host.redaction import masked, redactor
 from orchestrator.publish import trusted
-from orchestrator.publish.preflight import Held
-from orchestrator.publish.upload import LastingError, PassingError, StoppedError
+from orchestrator.publish.preflight import DestinationFiles
+from orchestrator.publish.upload import (
+    PermanentUploadError,
+    TransientUploadError,
+    UploadCancelledError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.provision.host import Host
-    from orchestrator.publish.preflight import Wheel
+    from orchestrator.publish.preflight import CandidateWheel
 
 RENEW = 600.0
 """Seconds after which a token of trusted publishing is exchanged anew; it is good for 900."""
@@ -54,7 +58,7 @@ _ASK_TWINE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class UploadAddress:
     """Where an index takes uploads.
 
     Attributes:
@@ -75,7 +79,7 @@ class Address:
         return f"Address({self.name})"
 
 
-def resolved(to: str, host: Host) -> Address:
+def resolved(to: str, host: Host) -> UploadAddress:
     """Return where an index takes uploads.
 
     Args:
@@ -91,11 +95,11 @@ def resolved(to: str, host: Host) -> Address:
         if not said.ok:
             raise ConfigError.of(said.last_line, where=to, hint="look at .pypirc")
         found = _parted(said.stdout.strip(), name=to)
-        return Address(name=to, url=found.url, repository=to)
+        return UploadAddress(name=to, url=found.url, repository=to)
     return _parted(to, name="")
 
 
-def _parted(url: str, *, name: str) -> Address:
+def _parted(url: str, *, name: str) -> UploadAddress:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError.of(
@@ -104,7 +108,7 @@ def _parted(url: str, *, name: str) -> Address:
             hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
         )
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return Address(
+    return UploadAddress(
         name=name or plain,
         url=plain,
         user=unquote(parts.username or ""),
@@ -126,12 +130,12 @@ def simple_urls(upload_url: str) -> tuple[str, ...]:
     return (f"{base}/simple/", f"{base}/+simple/")
 
 
-class Index:
+class IndexDestination:
     """An index as a destination; see `upload.Place`."""
 
     def __init__(
         self,
-        address: Address,
+        address: UploadAddress,
         host: Host,
         environ: Mapping[str, str],
         cancel: process.Cancel,
@@ -162,7 +166,7 @@ class Index:
         trusts = trusted.available(self._environ) and not self._given()[1]
         return bool(self._address.repository) and trusts
 
-    def survey(self, wheels: Sequence[Wheel]) -> Held:
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """Look at the simple API; a file without a hash is downloaded."""
         projects = {each.name.name for each in wheels if each.name}
         wanted = {each.filename for each in wheels}
@@ -178,9 +182,9 @@ class Index:
                     if each.name in wanted:
                         files[each.name] = self._hash(each, index)
                 break
-        return Held(files=files, sizes=sizes)
+        return DestinationFiles(files=files, sizes=sizes)
 
-    def _listing(self, index: str, project: str) -> tuple[simple_index.Listed, ...] | None:
+    def _listing(self, index: str, project: str) -> tuple[simple_index.IndexFile, ...] | None:
         try:
             # An index may send people elsewhere for what it does not have.
             return simple_index.listing(
@@ -189,16 +193,16 @@ class Index:
         except EnvironmentProblemError as error:
             hint = "; --simple-url says where its simple API is, if not there"
             what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise PassingError(what + ("" if self._address.repository else hint)) from None
+            raise TransientUploadError(what + ("" if self._address.repository else hint)) from None
 
-    def _hash(self, file: simple_index.Listed, index: str) -> str:
+    def _hash(self, file: simple_index.IndexFile, index: str) -> str:
         try:
             return simple_index.sha256_of(file, index, self._host.network) or ""
         except EnvironmentProblemError as error:
             what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise PassingError(what) from None
+            raise TransientUploadError(what) from None
 
-    def send(self, wheel: Wheel) -> None:
+    def send(self, wheel: CandidateWheel) -> None:
         """Run twine."""
         login = self._login()
         env = {**self._host.env, **self._host.network.child_env(), **_WIDE, **login}
@@ -219,9 +223,9 @@ class Index:
             cancel=self._cancel,
         )
         if end.cancelled:
-            raise StoppedError
+            raise UploadCancelledError
         if end.timed_out:
-            raise PassingError("the index took too long")
+            raise TransientUploadError("the index took too long")
         if end.returncode != 0:
             hide = redactor(env)
             raise failure([hide(line) for line in lines], end.returncode)
@@ -290,7 +294,7 @@ class Index:
         return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
-def failure(lines: Iterable[str], returncode: int) -> PassingError | LastingError:
+def failure(lines: Iterable[str], returncode: int) -> TransientUploadError | PermanentUploadError:
     """Return what went wrong with an upload, from what twine says.
 
     Args:
@@ -305,13 +309,13 @@ def failure(lines: Iterable[str], returncode: int) -> PassingError | LastingErro
             words = " ".join(texts[number + 1 : number + 2]) or found[2].strip()
             text = f"HTTP {status}: {words}"
             passing = status >= _SERVER or status in _PASSING_STATUS
-            return PassingError(text) if passing else LastingError(text)
+            return TransientUploadError(text) if passing else PermanentUploadError(text)
     last = texts[-1] if texts else f"twine ended with {returncode}"
     if _PASSING.search(last) and not _CERTIFICATE.search(last):
-        return PassingError(last)
+        return TransientUploadError(last)
     if "Credential not found" in last or "could not determine credentials" in last:
-        return LastingError(
+        return PermanentUploadError(
             "no user and password for it: set TWINE_USERNAME and TWINE_PASSWORD, or see "
             "docs/publishing.md"
         )
-    return LastingError(last)
+    return PermanentUploadError(last)

@@ -12,14 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from packaging.version import Version
 
 from orchestrator.errors import ConfigError
-from orchestrator.publish.site import default_variant, meant, natural
+from orchestrator.publish.index_site import default_variant, meant, natural
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.publish.site import File, Site, Variant
+    from orchestrator.publish.index_site import File, Site, SubIndex
 
 FILES = "files"
 """Where the wheels are."""
@@ -149,7 +149,7 @@ def _bytes(text: str) -> bytes:
 # The page people pick from
 
 
-def _picker(site: Site, default: Variant | None, templates: Environment) -> bytes:
+def _picker(site: Site, default: SubIndex | None, templates: Environment) -> bytes:
     style = templates.get_template("picker.css").render()
     script = templates.get_template("picker.js").render()
     offers = _offers(site)

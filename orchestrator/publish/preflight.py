@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
+class CandidateWheel:
     """A wheel that is to be published.
 
     Attributes:
@@ -46,7 +46,7 @@ class Wheel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class DestinationFiles:
     """What a destination has.
 
     Attributes:
@@ -63,14 +63,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class GrantedLimits:
     """Bytes that an index has granted a project beyond what everybody gets; None for no more."""
 
     file_size: int | None = None
     project_size: int | None = None
 
 
-def another(wheel: Wheel, there: str) -> str:
+def another(wheel: CandidateWheel, there: str) -> str:
     """Return the refusal of a wheel whose name another file has."""
     return (
         f"another file of this name is there: its SHA-256 is {there or 'not known'}, "
@@ -78,7 +78,7 @@ def another(wheel: Wheel, there: str) -> str:
     )
 
 
-def begun(wheel: Wheel, theirs: str) -> str:
+def begun(wheel: CandidateWheel, theirs: str) -> str:
     """Return the refusal of a wheel whose name another one is to have."""
     return (
         f"another wheel with the SHA-256 {theirs or 'not known'} was to have this name, and has "
@@ -88,7 +88,7 @@ def begun(wheel: Wheel, theirs: str) -> str:
 
 
 def refused(
-    place: str, wheels: Iterable[Wheel], held: Held, granted: Granted
+    place: str, wheels: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
 ) -> dict[str, tuple[str, ...]]:
     """Return file name -> why a destination would not take it, of those it would not take.
 
@@ -106,7 +106,9 @@ def refused(
     return {name: tuple(reasons) for name, reasons in found.items() if reasons}
 
 
-def _own(place: str, wheel: Wheel, held: Held, granted: Granted) -> Iterator[str]:
+def _own(
+    place: str, wheel: CandidateWheel, held: DestinationFiles, granted: GrantedLimits
+) -> Iterator[str]:
     yield from wheel.wrong
     there = held.files.get(wheel.filename)
     theirs = held.begun.get(wheel.filename, wheel.sha256)
@@ -130,8 +132,8 @@ def _own(place: str, wheel: Wheel, held: Held, granted: Granted) -> Iterator[str
 
 
 def _together(
-    place: str, coming: Iterable[Wheel], held: Held, granted: Granted
-) -> Iterator[tuple[Wheel, str]]:
+    place: str, coming: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
+) -> Iterator[tuple[CandidateWheel, str]]:
     """Yield the wheels for which there is no room beside those before them."""
     rules = DESTINATIONS.get(place)
     if rules is None:

@@ -11,15 +11,21 @@ from urllib.parse import quote, urlencode
 
 from orchestrator.errors import ConfigError
 from orchestrator.host import web
-from orchestrator.publish.preflight import Held, another
-from orchestrator.publish.upload import Body, LastingError, PassingError, StoppedError, TakenError
+from orchestrator.publish.preflight import DestinationFiles, another
+from orchestrator.publish.upload import (
+    NameTakenError,
+    PermanentUploadError,
+    TransientUploadError,
+    UploadBody,
+    UploadCancelledError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.preflight import Wheel
+    from orchestrator.publish.preflight import CandidateWheel
 
 API = "https://api.github.com"
 _VERSION = "2022-11-28"
@@ -35,7 +41,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ReleaseSettings:
     """Which release.
 
     Attributes:
@@ -53,7 +59,7 @@ class Settings:
     token: str = field(repr=False)
 
     @classmethod
-    def detect(cls, environ: Mapping[str, str], tag: str) -> Settings:
+    def detect(cls, environ: Mapping[str, str], tag: str) -> ReleaseSettings:
         """Read what the job's environment says.
 
         Args:
@@ -96,13 +102,13 @@ class _Asset:
     sha256: str
 
 
-class Release:
+class ReleaseDestination:
     """A release as a destination; see `upload.Place`."""
 
     name = "github-release"
     attests = False
 
-    def __init__(self, settings: Settings, network: HostNetwork, cancel: Cancel) -> None:
+    def __init__(self, settings: ReleaseSettings, network: HostNetwork, cancel: Cancel) -> None:
         """Nothing is asked yet."""
         self._settings = settings
         self._network = network
@@ -110,18 +116,18 @@ class Release:
         self._lock = threading.Lock()
         self._release: dict[str, Any] | None = None
 
-    def survey(self, wheels: Sequence[Wheel]) -> Held:
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """List the assets; one without a digest is downloaded."""
         with self._lock:
             release = self._found()
         if release is None:
-            return Held()
+            return DestinationFiles()
         assets = [each for each in self._assets(release) if each.state == _UPLOADED]
         wanted = {each.filename for each in wheels}
         files = {each.name: self._hash(each) for each in assets if each.name in wanted}
-        return Held(files=files, count=len(assets))
+        return DestinationFiles(files=files, count=len(assets))
 
-    def send(self, wheel: Wheel) -> None:
+    def send(self, wheel: CandidateWheel) -> None:
         """Make the release if there is none, and upload the wheel."""
         with self._lock:
             release = self._found() or self._made()
@@ -131,9 +137,9 @@ class Release:
                 self._ask("DELETE", each.url)
         address = str(release["upload_url"]).partition("{")[0]
         with wheel.path.open("rb") as stream:
-            body: Any = Body(stream, self._cancel)
+            body: Any = UploadBody(stream, self._cancel)
             answer = self._answer(
-                web.Request(
+                web.HttpRequest(
                     url=f"{address}?{urlencode({'name': wheel.filename})}",
                     method="POST",
                     headers={**self._headers(), "Content-Type": "application/octet-stream"},
@@ -148,9 +154,9 @@ class Release:
             raise self._failed("the upload", answer)
         there = _asset(said)
         if there.name != wheel.filename:
-            raise LastingError(f"GitHub has called it {there.name!r}")
+            raise PermanentUploadError(f"GitHub has called it {there.name!r}")
         if there.sha256 and there.sha256 != wheel.sha256:
-            raise TakenError(another(wheel, there.sha256))
+            raise NameTakenError(another(wheel, there.sha256))
 
     def _found(self) -> dict[str, Any] | None:
         """Return the release of the tag, drafts included."""
@@ -187,7 +193,7 @@ class Release:
     def _hash(self, asset: _Asset) -> str:
         if asset.sha256:
             return asset.sha256
-        request = web.Request(
+        request = web.HttpRequest(
             url=asset.url,
             headers={**self._headers(), "Accept": "application/octet-stream"},
             authorization=self._authorization(),
@@ -196,7 +202,7 @@ class Release:
         try:
             return web.sha256_of(request, self._network) or ""
         except web.UnreachableError as error:
-            raise PassingError(f"GitHub: {error}") from None
+            raise TransientUploadError(f"GitHub: {error}") from None
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         for page in range(1, _PAGES + 1):
@@ -209,10 +215,10 @@ class Release:
             if len(entries) < _PAGE:
                 return
 
-    def _ask(self, method: str, url: str, wanted: object = None) -> web.Answer:
+    def _ask(self, method: str, url: str, wanted: object = None) -> web.HttpResponse:
         body = None if wanted is None else json.dumps(wanted).encode()
         return self._answer(
-            web.Request(
+            web.HttpRequest(
                 url=url,
                 method=method,
                 headers=self._headers(),
@@ -223,13 +229,13 @@ class Release:
             )
         )
 
-    def _answer(self, request: web.Request) -> web.Answer:
+    def _answer(self, request: web.HttpRequest) -> web.HttpResponse:
         if self._cancel.is_set():
-            raise StoppedError
+            raise UploadCancelledError
         try:
             return web.ask(request, self._network)
         except web.UnreachableError as error:
-            kind = PassingError if error.passing else LastingError
+            kind = TransientUploadError if error.passing else PermanentUploadError
             raise kind(f"GitHub: {error}") from None
 
     def _headers(self) -> dict[str, str]:
@@ -245,17 +251,21 @@ class Release:
     def _url(self, path: str) -> str:
         return f"{self._settings.api}/repos/{self._settings.repository}/{path}"
 
-    def _failed(self, what: str, answer: web.Answer) -> PassingError | LastingError:
+    def _failed(
+        self, what: str, answer: web.HttpResponse
+    ) -> TransientUploadError | PermanentUploadError:
         said = _document(answer)
         text = f"GitHub, {what}: HTTP {answer.status} {said.get('message') or answer.reason}"
         codes = [each for each in said.get("errors") or () if isinstance(each, dict)]
         text += "".join(f" ({each.get('code') or each.get('message')})" for each in codes)
         text = text.replace(self._settings.token, "****")
         limited = answer.status in _FORBIDDEN and "rate limit" in text.lower()
-        return PassingError(text) if answer.passing or limited else LastingError(text)
+        return (
+            TransientUploadError(text) if answer.passing or limited else PermanentUploadError(text)
+        )
 
 
-def _document(answer: web.Answer) -> dict[str, Any]:
+def _document(answer: web.HttpResponse) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
     except ValueError:
@@ -263,19 +273,19 @@ def _document(answer: web.Answer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _entries(answer: web.Answer) -> list[dict[str, Any]]:
+def _entries(answer: web.HttpResponse) -> list[dict[str, Any]]:
     try:
         found = json.loads(answer.body)
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise PassingError("GitHub answers with something else than a list")
+        raise TransientUploadError("GitHub answers with something else than a list")
     return [each for each in found if isinstance(each, dict)]
 
 
 def _release(said: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(said.get("id"), int) or not isinstance(said.get("upload_url"), str):
-        raise PassingError("GitHub answers with something else than a release")
+        raise TransientUploadError("GitHub answers with something else than a release")
     return said
 
 

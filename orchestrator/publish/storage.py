@@ -85,7 +85,7 @@ def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
             where="--output",
             hint="for instance public/whl or s3://bucket/whl",
         )
-    return Bucket(output, ca_bundle)
+    return BucketStorage(output, ca_bundle)
 
 
 def connected(url: str, ca_bundle: Path | None) -> ObjectStore:
@@ -190,7 +190,7 @@ class Folder:
             partial.unlink(missing_ok=True)
 
 
-class Bucket:
+class BucketStorage:
     """A bucket with the S3 protocol. Updates at the same time see each other by ``swap``."""
 
     def __init__(self, url: str, ca_bundle: Path | None = None) -> None:

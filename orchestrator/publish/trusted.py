@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.host import web
 from orchestrator.host.process import capture
-from orchestrator.host.secrets import redactor
-from orchestrator.publish.upload import LastingError, PassingError
+from orchestrator.host.redaction import redactor
+from orchestrator.publish.upload import PermanentUploadError, TransientUploadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def exchanged(upload_url: str, host: Host, environ: Mapping[str, str], *, public
     if not audience:
         return ""
     identity = _identity(audience, host, environ)
-    request = web.Request(
+    request = web.HttpRequest(
         url=_beside(upload_url, "mint-token"),
         method="POST",
         headers={"Content-Type": "application/json"},
@@ -70,25 +70,25 @@ def exchanged(upload_url: str, host: Host, environ: Mapping[str, str], *, public
     if answer.status < _MORE and isinstance(token, str) and token:
         return token
     if answer.passing:
-        raise PassingError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
+        raise TransientUploadError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
     reasons = [
         f"{each.get('code')}: {each.get('description')}"
         for each in said.get("errors") or ()
         if isinstance(each, dict)
     ]
     text = "; ".join(reasons) or f"HTTP {answer.status} {answer.reason}"
-    raise LastingError(f"trusted publishing: {text.replace(identity, '****')}")
+    raise PermanentUploadError(f"trusted publishing: {text.replace(identity, '****')}")
 
 
 def _audience(upload_url: str, host: Host, *, public: bool) -> str:
-    answer = _asked(web.Request(url=_beside(upload_url, "audience")), host)
+    answer = _asked(web.HttpRequest(url=_beside(upload_url, "audience")), host)
     if answer.passing:
-        raise PassingError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
+        raise TransientUploadError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
     audience = _document(answer).get("audience")
     if answer.status != _OK or not isinstance(audience, str) or not audience.strip():
         return ""
     if audience in KNOWN and not public:
-        raise LastingError(
+        raise PermanentUploadError(
             f"trusted publishing: the index asks for a token for {audience}; "
             f"if it is {audience}, say --to {audience}"
         )
@@ -105,7 +105,7 @@ def _identity(audience: str, host: Host, environ: Mapping[str, str]) -> str:
     if said.ok and token and token != "None":  # noqa: S105 - what it prints without one
         return token
     why = redactor(env)(said.last_line) if not said.ok else "it has none for this job"
-    raise LastingError(f"trusted publishing: no token of the CI system: {why}")
+    raise PermanentUploadError(f"trusted publishing: no token of the CI system: {why}")
 
 
 def _beside(upload_url: str, name: str) -> str:
@@ -113,15 +113,15 @@ def _beside(upload_url: str, name: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, f"/_/oidc/{name}", "", ""))
 
 
-def _asked(request: web.Request, host: Host) -> web.Answer:
+def _asked(request: web.HttpRequest, host: Host) -> web.HttpResponse:
     try:
         return web.ask(request, host.network, limit=_SMALL)
     except web.UnreachableError as error:
-        kind = PassingError if error.passing else LastingError
+        kind = TransientUploadError if error.passing else PermanentUploadError
         raise kind(f"trusted publishing: {error}") from None
 
 
-def _document(answer: web.Answer) -> dict[str, Any]:
+def _document(answer: web.HttpResponse) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
     except ValueError:

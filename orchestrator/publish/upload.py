@@ -16,13 +16,13 @@ from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.publish.preflight import Held, another
+from orchestrator.publish.preflight import DestinationFiles, another
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.preflight import Wheel
+    from orchestrator.publish.preflight import CandidateWheel
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds between the attempts to send a wheel."""
@@ -34,7 +34,7 @@ _TICK = 0.05
 _LOOK = 0.5
 
 
-class Outcome(StrEnum):
+class UploadOutcome(StrEnum):
     """What became of a wheel at a destination."""
 
     UPLOADED = "uploaded"
@@ -45,24 +45,24 @@ class Outcome(StrEnum):
     NOT_SENT = "not sent"
 
 
-class PassingError(Exception):
+class TransientUploadError(Exception):
     """A wheel could not be sent, and the next attempt may end otherwise."""
 
 
-class LastingError(Exception):
+class PermanentUploadError(Exception):
     """A wheel could not be sent, and the next attempt would end the same."""
 
 
-class StoppedError(Exception):
+class UploadCancelledError(Exception):
     """The run was interrupted."""
 
 
-class TakenError(Exception):
+class NameTakenError(Exception):
     """The wheel's name belongs to another file; the argument says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class UploadResult:
     """What became of a wheel at a destination.
 
     Attributes:
@@ -74,13 +74,13 @@ class Result:
     """
 
     place: str
-    wheel: Wheel
-    outcome: Outcome
+    wheel: CandidateWheel
+    outcome: UploadOutcome
     reasons: tuple[str, ...] = ()
     attempts: int = 0
 
 
-class Place(Protocol):
+class UploadDestination(Protocol):
     """One destination."""
 
     @property
@@ -91,7 +91,7 @@ class Place(Protocol):
     def attests(self) -> bool:
         """Whether attestations go along with wheels."""
 
-    def survey(self, wheels: Sequence[Wheel]) -> Held:
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """Return what it has of some wheels, and how much in all.
 
         Raises:
@@ -99,7 +99,7 @@ class Place(Protocol):
             LastingError: it cannot be asked.
         """
 
-    def send(self, wheel: Wheel) -> None:
+    def send(self, wheel: CandidateWheel) -> None:
         """Send a wheel that was not there.
 
         Raises:
@@ -110,7 +110,9 @@ class Place(Protocol):
         """
 
 
-def surveyed(place: Place, wheels: Sequence[Wheel], cancel: Cancel) -> Held:
+def surveyed(
+    place: UploadDestination, wheels: Sequence[CandidateWheel], cancel: Cancel
+) -> DestinationFiles:
     """Ask a destination what it has, again where that may help.
 
     Raises:
@@ -120,21 +122,21 @@ def surveyed(place: Place, wheels: Sequence[Wheel], cancel: Cancel) -> Held:
     for pause in PAUSES[:-1]:
         try:
             return place.survey(wheels)
-        except PassingError:
+        except TransientUploadError:
             _pause(pause, cancel)
     try:
         return place.survey(wheels)
-    except PassingError as error:
-        raise LastingError(str(error)) from None
+    except TransientUploadError as error:
+        raise PermanentUploadError(str(error)) from None
 
 
 def send_all(
-    work: Iterable[tuple[Place, Wheel]],
+    work: Iterable[tuple[UploadDestination, CandidateWheel]],
     *,
     jobs: int,
     cancel: Cancel,
-    on_result: Callable[[Result], object],
-) -> tuple[Result, ...]:
+    on_result: Callable[[UploadResult], object],
+) -> tuple[UploadResult, ...]:
     """Send wheels, several at a time; an interrupt stops all of them, and is no exception.
 
     Args:
@@ -144,9 +146,9 @@ def send_all(
         on_result: told how each one ended, in this thread.
     """
     todo = tuple(work)
-    ended: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
+    ended: SimpleQueue[tuple[int, UploadResult | BaseException]] = SimpleQueue()
     _start(todo, jobs, cancel, ended)
-    done: dict[int, Result] = {}
+    done: dict[int, UploadResult] = {}
     end = math.inf
     while len(done) < len(todo) and time.monotonic() < end:
         try:
@@ -164,16 +166,18 @@ def send_all(
             cancel.set()
     return tuple(
         done.get(number)
-        or Result(place=place.name, wheel=wheel, outcome=Outcome.NOT_SENT, reasons=("interrupted",))
+        or UploadResult(
+            place=place.name, wheel=wheel, outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",)
+        )
         for number, (place, wheel) in enumerate(todo)
     )
 
 
 def _start(
-    todo: Sequence[tuple[Place, Wheel]],
+    todo: Sequence[tuple[UploadDestination, CandidateWheel]],
     jobs: int,
     cancel: Cancel,
-    ended: SimpleQueue[tuple[int, Result | BaseException]],
+    ended: SimpleQueue[tuple[int, UploadResult | BaseException]],
 ) -> None:
     waiting: SimpleQueue[int] = SimpleQueue()
     for number in range(len(todo)):
@@ -193,21 +197,21 @@ def _start(
         threading.Thread(target=go_on, daemon=True).start()
 
 
-def _sent(place: Place, wheel: Wheel, cancel: Cancel) -> Result:
-    end, attempts = _End(outcome=Outcome.NOT_SENT, reasons=("interrupted",)), 0
+def _sent(place: UploadDestination, wheel: CandidateWheel, cancel: Cancel) -> UploadResult:
+    end, attempts = _End(outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",)), 0
     for pause in (0.0, *PAUSES):
         try:
             _pause(pause, cancel)
-        except StoppedError:
+        except UploadCancelledError:
             break
         attempts += 1
         end = _attempt(place, wheel)
         if not end.again:
             break
     outcome = end.outcome
-    if cancel.is_set() and outcome is Outcome.FAILED:
-        outcome = Outcome.NOT_SENT
-    return Result(
+    if cancel.is_set() and outcome is UploadOutcome.FAILED:
+        outcome = UploadOutcome.NOT_SENT
+    return UploadResult(
         place=place.name, wheel=wheel, outcome=outcome, reasons=end.reasons, attempts=attempts
     )
 
@@ -216,39 +220,41 @@ def _sent(place: Place, wheel: Wheel, cancel: Cancel) -> Result:
 class _End:
     """How an attempt ended, and whether another one may end otherwise."""
 
-    outcome: Outcome
+    outcome: UploadOutcome
     reasons: tuple[str, ...] = ()
     again: bool = False
 
 
-def _attempt(place: Place, wheel: Wheel) -> _End:
+def _attempt(place: UploadDestination, wheel: CandidateWheel) -> _End:
     try:
         place.send(wheel)
-    except StoppedError:
-        return _End(outcome=Outcome.NOT_SENT, reasons=("interrupted",))
-    except TakenError as error:
-        return _End(outcome=Outcome.REFUSED, reasons=(str(error),))
-    except PassingError as error:
-        failed = _End(outcome=Outcome.FAILED, reasons=(str(error),), again=True)
-    except LastingError as error:
-        failed = _End(outcome=Outcome.FAILED, reasons=(str(error),))
+    except UploadCancelledError:
+        return _End(outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",))
+    except NameTakenError as error:
+        return _End(outcome=UploadOutcome.REFUSED, reasons=(str(error),))
+    except TransientUploadError as error:
+        failed = _End(outcome=UploadOutcome.FAILED, reasons=(str(error),), again=True)
+    except PermanentUploadError as error:
+        failed = _End(outcome=UploadOutcome.FAILED, reasons=(str(error),))
     except OrchestratorError as error:
-        failed = _End(outcome=Outcome.FAILED, reasons=tuple(each.what for each in error.problems))
+        failed = _End(
+            outcome=UploadOutcome.FAILED, reasons=tuple(each.what for each in error.problems)
+        )
     else:
-        return _End(outcome=Outcome.UPLOADED)
+        return _End(outcome=UploadOutcome.UPLOADED)
     # The answer may be all that was lost, or another run may have been faster.
     there = _there(place, wheel)
     if there == wheel.sha256:
-        return _End(outcome=Outcome.THERE)
+        return _End(outcome=UploadOutcome.THERE)
     if there is not None:
-        return _End(outcome=Outcome.REFUSED, reasons=(another(wheel, there),))
+        return _End(outcome=UploadOutcome.REFUSED, reasons=(another(wheel, there),))
     return failed
 
 
-def _there(place: Place, wheel: Wheel) -> str | None:
+def _there(place: UploadDestination, wheel: CandidateWheel) -> str | None:
     try:
         return place.survey([wheel]).files.get(wheel.filename)
-    except (PassingError, LastingError, OrchestratorError):
+    except (TransientUploadError, PermanentUploadError, OrchestratorError):
         return None
 
 
@@ -259,10 +265,10 @@ def _pause(seconds: float, cancel: Cancel) -> None:
         if left <= 0:
             return
         time.sleep(min(_TICK, left))
-    raise StoppedError
+    raise UploadCancelledError
 
 
-class Body:
+class UploadBody:
     """A file that is being sent; an interrupt ends it in the middle."""
 
     def __init__(self, stream: IO[bytes], cancel: Cancel) -> None:
@@ -277,7 +283,7 @@ class Body:
             StoppedError: the run was interrupted.
         """
         if self._cancel.is_set():
-            raise StoppedError
+            raise UploadCancelledError
         return self._stream.read(size)
 
     def __getattr__(self, name: str) -> Any:

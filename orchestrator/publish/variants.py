@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.publish.index_coverage import matching
-from orchestrator.publish.site import Variant, path_ok
+from orchestrator.publish.index_site import SubIndex, path_ok
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.models.target import Cell, Plan, Target, Undetermined
+    from orchestrator.models.target import Cell, Plan, Target, UnresolvedVersion
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
@@ -29,7 +29,7 @@ _NO_VARIANT = re.compile(r"g[0-9a-f]{7,40}|d\d{8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class RecordedVariant:
     """What ``results.json`` says of a wheel.
 
     Attributes:
@@ -41,7 +41,7 @@ class Made:
     cells: tuple[Cell, ...] = ()
 
 
-class Variants:
+class VariantCatalog:
     """What is known about variants: the plan, and what the site had before."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Variants:
         plan: Plan | None,
         project: str,
         paths: Mapping[Cell, str],
-        known: Iterable[Variant] = (),
+        known: Iterable[SubIndex] = (),
     ) -> None:
         """Take all knowledge.
 
@@ -63,9 +63,9 @@ class Variants:
         self._project = project
         self._paths = paths
         self._known = {each.path: each for each in known}
-        self._known |= {path: Variant(path=path, values=own) for own, path in paths.items()}
+        self._known |= {path: SubIndex(path=path, values=own) for own, path in paths.items()}
 
-    def of(self, name: WheelName, made: Made | None) -> tuple[tuple[str, Variant], ...]:
+    def of(self, name: WheelName, made: RecordedVariant | None) -> tuple[tuple[str, SubIndex], ...]:
         """Return (python, variant) of every cell that a wheel serves.
 
         Args:
@@ -89,16 +89,16 @@ class Variants:
         pythons = {value: None for cell in covered for axis, value in cell if axis == "python"}
         return tuple((python, variant) for python in pythons or pythons_of(name))
 
-    def _variant(self, path: str, covered: Iterable[Cell]) -> Variant:
+    def _variant(self, path: str, covered: Iterable[Cell]) -> SubIndex:
         """Return the variant of a path, with its axes as far as the covered cells tell them."""
         values = {tuple(pair for pair in cell if pair[0] not in PLACE) for cell in covered}
         unknown = ((AXIS, path.replace("/", "-")),) if path else ()
         known = self._known.get(path)
         if known is not None and known.values != unknown:
             return known
-        return Variant(path=path, values=values.pop() if len(values) == 1 else unknown)
+        return SubIndex(path=path, values=values.pop() if len(values) == 1 else unknown)
 
-    def _target(self, name: WheelName, target_id: str | None) -> Target | Undetermined | None:
+    def _target(self, name: WheelName, target_id: str | None) -> Target | UnresolvedVersion | None:
         if self._plan is None:
             return None
         for each in self._plan.everything:

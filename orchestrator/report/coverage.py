@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ NONE = "·"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class PlanGrid:
     """What a plan covers.
 
     Attributes:
@@ -43,7 +43,7 @@ class Grid:
     legend: str
 
 
-def coverage(plan: Plan) -> Grid:
+def coverage(plan: Plan) -> PlanGrid:
     """Return the grid of a plan's wheels, every cell that a target covers counted."""
     wheels = (each for each in plan.everything if each.python)
     cells = [cell for each in wheels for cell in each.covers]
@@ -59,7 +59,7 @@ def coverage(plan: Plan) -> Grid:
         for variant, found in marks.items()
     )
     legend = "  ".join(f"{letter} {libc}_{arch}" for (libc, arch), letter in letters.items())
-    return Grid(pythons=pythons, rows=rows, legend=legend)
+    return PlanGrid(pythons=pythons, rows=rows, legend=legend)
 
 
 def _variant(cell: Cell) -> str:

@@ -10,23 +10,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ConfigError
-from orchestrator.host.secrets import HIDDEN
+from orchestrator.host.redaction import HIDDEN
 from orchestrator.models.target import (
-    Answer,
     BackendName,
+    CompilePlan,
     CompilerKind,
-    Compiling,
     EmulationMode,
     EnvVar,
     LibraryStep,
     OnMismatch,
     OnRefusal,
-    Steps,
+    TargetSteps,
+    VersionAnswer,
     VersionPart,
 )
 from orchestrator.report.results import NAME
 from orchestrator.report.schemas import read_results
-from orchestrator.run.cache_diff import ABSENT, Change, flat
+from orchestrator.run.cache_diff import ABSENT, InputChange, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedRun:
     """Targets as they were built elsewhere.
 
     Attributes:
@@ -110,7 +110,7 @@ def backend_of(result: Result) -> BackendName | None:
 
 def as_recorded(
     targets: Iterable[Target], results: Mapping[str, Result], *, where: str
-) -> Recorded:
+) -> RecordedRun:
     """Return targets as a ``results.json`` says that they were built.
 
     Args:
@@ -134,10 +134,10 @@ def as_recorded(
         notes += [f"{target.id}: {each}" for each in kept]
         taken += [f"{target.id}: {_arrow(each)}" for each in _changed(target, found)]
         made.append(found)
-    return Recorded(targets=tuple(made), taken=tuple(taken), notes=tuple(notes))
+    return RecordedRun(targets=tuple(made), taken=tuple(taken), notes=tuple(notes))
 
 
-def differing(before: Result, now: Mapping[str, Any]) -> tuple[Change, ...]:
+def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]:
     """Return the facts about two builds that differ.
 
     Args:
@@ -208,22 +208,22 @@ def _env(target: Target, recorded: Sequence[Variable], notes: list[str]) -> tupl
     return tuple(found)
 
 
-def _steps(mine: Steps, recorded: Commands, notes: list[str]) -> Steps:
+def _steps(mine: TargetSteps, recorded: Commands, notes: list[str]) -> TargetSteps:
     given = recorded.model_dump() | {"repair_refused": OnRefusal(recorded.repair_refused)}
     # A limit changes nothing in the wheel, and another machine may be slower.
     given |= {"timeout": mine.timeout, "timeouts": mine.timeouts}
-    return Steps(
+    return TargetSteps(
         **{
             each.name: _open(getattr(mine, each.name), given[each.name], each.name, notes)
-            for each in fields(Steps)
+            for each in fields(TargetSteps)
         }
     )
 
 
-def _compiling(mine: Compiling, recorded: schemas.Compiling | None) -> Compiling:
+def _compiling(mine: CompilePlan, recorded: schemas.Compiling | None) -> CompilePlan:
     if recorded is None:
         return mine
-    return Compiling(
+    return CompilePlan(
         emulation=EmulationMode(recorded.emulation),
         compiler=CompilerKind(recorded.compiler),
         baseline=recorded.baseline,
@@ -247,24 +247,26 @@ def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
 
 
 def _part(part: Any) -> VersionPart:
-    answers = tuple(Answer(**each.model_dump()) for each in part.sources)
+    answers = tuple(VersionAnswer(**each.model_dump()) for each in part.sources)
     return VersionPart(name=part.name, value=part.value, source=part.source or "", answers=answers)
 
 
 _COMPARED = ("version", "build_tag", "image", "abi3", "baseline", "pins", "on_mismatch")
 
 
-def _changed(planned: Target, found: Target) -> Iterator[Change]:
+def _changed(planned: Target, found: Target) -> Iterator[InputChange]:
     """Return what of a target is not as planned."""
     yield from flat(_shown(planned), _shown(found))
     yield from _variables(*({v.name: v.value for v in each.env} for each in (planned, found)))
 
 
-def _variables(old: Mapping[str, str | None], new: Mapping[str, str | None]) -> Iterator[Change]:
+def _variables(
+    old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> Iterator[InputChange]:
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
             before, now = (each.get(name) or ABSENT for each in (old, new))
-            yield Change(what=f"env {name}", before=before, now=now)
+            yield InputChange(what=f"env {name}", before=before, now=now)
 
 
 def _shown(target: Target) -> dict[str, Any]:
@@ -279,7 +281,7 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _arrow(change: Change) -> str:
+def _arrow(change: InputChange) -> str:
     return f"{change.what}: {change.before} -> {change.now}"
 
 

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from orchestrator.models.result import FailureKind, Status
 from orchestrator.report.text import visible
-from orchestrator.report.view import View, natural
+from orchestrator.report.view import ResultsView, natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def render(document: ResultsDocument) -> str:
 
     A target that this machine cannot build, or that was never started, is a skipped test.
     """
-    view = View(document=document)
+    view = ResultsView(document=document)
     project = ", ".join(view.projects) or "wheels"
     suites: dict[str, list[Result]] = {}
     for each in document.results:

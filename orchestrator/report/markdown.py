@@ -9,13 +9,13 @@ from orchestrator.models.result import Status
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import no_command, one_line, visible
-from orchestrator.report.view import View
+from orchestrator.report.view import ResultsView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.report.schemas import Result, ResultsDocument
-    from orchestrator.report.view import Grid
+    from orchestrator.report.view import CoverageGrid
 
 LIMIT = 1_000_000
 """Bytes; GitHub refuses a step's summary of more than 1 MiB."""
@@ -44,7 +44,7 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
         document: how targets ended.
         limit: bytes it may have, at least `LEAST`; what does not fit is counted in it.
     """
-    view = View(document=document)
+    view = ResultsView(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
     text = _lines(heading)
     text += _fitting([_coverage(view.grid)], limit // 4, "The coverage grid does not fit here.")
@@ -83,14 +83,14 @@ def _fitting(parts: Sequence[str], room: int, otherwise: str) -> str:
     return "".join(kept)
 
 
-def _counts(view: View) -> str:
+def _counts(view: ResultsView) -> str:
     counts = [f"{count} {status.value}" for status, count in view.counts.items()]
     counts += [f"{view.cached} from the store"] if view.cached else []
     counts += [f"{size(view.bytes)} of wheels"] if view.bytes else []
     return ", ".join(counts) or "nothing was built"
 
 
-def _coverage(grid: Grid) -> str:
+def _coverage(grid: CoverageGrid) -> str:
     """Return the grid; whichever there are more of, variants or Pythons, goes down the page."""
     if not grid.rows:
         return ""
@@ -112,7 +112,7 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _failures(view: View) -> Iterator[str]:
+def _failures(view: ResultsView) -> Iterator[str]:
     for number, each in enumerate(view.failures):
         head = [] if number else ["### Without a wheel", ""]
         yield _lines([*head, *_failure(each)])
@@ -156,7 +156,7 @@ def _fence(lines: Iterable[str]) -> str:
     return "`" * max(longest + 1, 3)
 
 
-def _table(view: View, room: int) -> str:
+def _table(view: ResultsView, room: int) -> str:
     results = view.document.results
     head = [
         "<details>",

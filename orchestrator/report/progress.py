@@ -50,7 +50,7 @@ NAMED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningTarget:
     """One target that runs.
 
     Attributes:
@@ -67,7 +67,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class RunView:
     """How the run stands.
 
     Attributes:
@@ -82,7 +82,7 @@ class View:
     """
 
     now: float
-    running: tuple[Running, ...]
+    running: tuple[RunningTarget, ...]
     total: int
     counts: Mapping[Status, int]
     resting: int
@@ -103,7 +103,7 @@ class View:
         return line + ("; stopping" if self.stopping else "")
 
 
-class Books:
+class ProgressTracker:
     """Keeps account of a run; any thread may tell it something."""
 
     def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
@@ -117,7 +117,7 @@ class Books:
         self.expected = expected
         self._open = dict(expected)
         self._began = time.monotonic()
-        self._running: dict[TargetId, Running] = {}
+        self._running: dict[TargetId, RunningTarget] = {}
         self._resting: set[TargetId] = set()
         self._counts = dict.fromkeys(Status, 0)
         self._stopping = False
@@ -129,7 +129,7 @@ class Books:
         now = time.monotonic()
         with self._lock:
             self._resting.discard(target_id)
-            self._running[target_id] = Running(
+            self._running[target_id] = RunningTarget(
                 target_id=target_id, since=now, step="start", step_since=now
             )
             self._most = max(self._most, len(self._running))
@@ -169,11 +169,11 @@ class Books:
         """See `Listener`."""
         self._stopping = True
 
-    def view(self) -> View:
+    def view(self) -> RunView:
         """Return how the run stands now."""
         now = time.monotonic()
         with self._lock:
-            return View(
+            return RunView(
                 now=now,
                 running=tuple(self._running.values()),
                 total=self._total,
@@ -265,7 +265,7 @@ class PlainProgress:
     def __init__(
         self,
         console: Console,
-        books: Books,
+        books: ProgressTracker,
         *,
         grouped: bool = False,
         quiet: bool = False,
@@ -374,7 +374,7 @@ def again_line(result: BuildResult, seconds: float) -> str:
 class LiveProgress:
     """A table of what runs now, redrawn in place; what targets end with scrolls by above it."""
 
-    def __init__(self, console: Console, books: Books) -> None:
+    def __init__(self, console: Console, books: ProgressTracker) -> None:
         """Draw on ``console`` how it stands in ``books``."""
         self._console = console
         self._books = books
@@ -444,7 +444,7 @@ _COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 
 
 
 def drawing(
-    view: View, expected: Mapping[TargetId, float], *, width: int, height: int
+    view: RunView, expected: Mapping[TargetId, float], *, width: int, height: int
 ) -> RenderableType:
     """Return the table, no larger than the terminal: what is drawn above its edge stays there.
 
@@ -473,7 +473,7 @@ def drawing(
     return Group(*lines)
 
 
-def _times(each: Running, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
+def _times(each: RunningTarget, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
     total = now - each.since
     seconds = expected.get(each.target_id)
     return {

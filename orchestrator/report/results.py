@@ -29,7 +29,7 @@ SHARE = 20
 """Writing takes at most one part in this many of a run's time."""
 
 
-class Recorder:
+class ResultsWriter:
     """Keeps ``results.json`` up to date while targets end, in any thread.
 
     A result is written when its target ends. Only where targets end faster than a large file can

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from orchestrator.host.secrets import masked
+from orchestrator.host.redaction import masked
 from orchestrator.models.result import Status
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.plan import on_host

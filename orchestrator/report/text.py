@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.secrets import HIDDEN, masked
+from orchestrator.host.redaction import HIDDEN, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -32,7 +32,7 @@ APART = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class GridHeading:
     """A heading of the grid that spans columns.
 
     Attributes:
@@ -45,7 +45,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class CoverageRow:
     """One Python on one platform.
 
     Attributes:
@@ -60,7 +60,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class CoverageGrid:
     """Coverage by variant.
 
     Attributes:
@@ -72,14 +72,14 @@ class Grid:
     """
 
     axes: tuple[str, ...]
-    heads: tuple[tuple[Head, ...], ...]
+    heads: tuple[tuple[GridHeading, ...], ...]
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[CoverageRow, ...]
     unplaced: tuple[Result, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class TimelineBar:
     """One target on the timeline; all lengths in percent.
 
     Attributes:
@@ -98,7 +98,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
+class Timeline:
     """What ran when, of runs at about the same time.
 
     Attributes:
@@ -114,14 +114,14 @@ class Chart:
     began: float
     seconds: float
     lanes: tuple[str, ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[TimelineBar, ...]
     ticks: tuple[tuple[float, float], ...]
     load: tuple[tuple[float, float], ...]
     most: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ResultsView:
     """A results document, seen.
 
     Attributes:
@@ -167,12 +167,12 @@ class View:
         return tuple(sorted(names - {""} or {each.partition("-")[0] for each in files}))
 
     @cached_property
-    def grid(self) -> Grid:
+    def grid(self) -> CoverageGrid:
         """Coverage by variant."""
         return grid(self.wheels)
 
     @cached_property
-    def charts(self) -> tuple[Chart, ...]:
+    def charts(self) -> tuple[Timeline, ...]:
         """What ran when; the latest runs first."""
         return charts(self.document)
 
@@ -186,7 +186,7 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 # The grid
 
 
-def grid(results: Sequence[Result]) -> Grid:
+def grid(results: Sequence[Result]) -> CoverageGrid:
     """Return the coverage grid of some results; every covered cell counts."""
     axes: dict[str, None] = {}
     found: dict[tuple[str, str], dict[tuple[str, ...], list[Result]]] = {}
@@ -202,12 +202,12 @@ def grid(results: Sequence[Result]) -> Grid:
         {column for row in found.values() for column in row},
         key=lambda column: tuple(map(natural, column)),
     )
-    return Grid(
+    return CoverageGrid(
         axes=tuple(axes),
         heads=tuple(_heads(columns, level) for level in range(len(axes))),
         columns=tuple(" ".join(filter(None, each)) or "all" for each in columns),
         rows=tuple(
-            Row(
+            CoverageRow(
                 python=python,
                 platform=platform,
                 cells=tuple(tuple(row.get(column, ())) for column in columns),
@@ -220,10 +220,10 @@ def grid(results: Sequence[Result]) -> Grid:
     )
 
 
-def _heads(columns: Sequence[tuple[str, ...]], level: int) -> tuple[Head, ...]:
+def _heads(columns: Sequence[tuple[str, ...]], level: int) -> tuple[GridHeading, ...]:
     """Join neighbours that are the same down to this level."""
     return tuple(
-        Head(label=prefix[-1], span=len(list(group)))
+        GridHeading(label=prefix[-1], span=len(list(group)))
         for prefix, group in groupby(columns, key=lambda column: column[: level + 1])
     )
 
@@ -231,7 +231,7 @@ def _heads(columns: Sequence[tuple[str, ...]], level: int) -> tuple[Head, ...]:
 # The timeline
 
 
-def charts(document: ResultsDocument) -> tuple[Chart, ...]:
+def charts(document: ResultsDocument) -> tuple[Timeline, ...]:
     """Return what ran when: one chart for runs that overlap or nearly do, the latest first."""
     ran = sorted(
         (each for each in document.results if each.started is not None),
@@ -249,14 +249,14 @@ def charts(document: ResultsDocument) -> tuple[Chart, ...]:
     return tuple(_chart(group) for group in reversed(groups))
 
 
-def _chart(results: Sequence[Result]) -> Chart:
+def _chart(results: Sequence[Result]) -> Timeline:
     began = results[0].started or 0.0
     seconds = max(max((e.started or 0.0) + e.duration for e in results) - began, 0.001)
     places = list(_places(results))
     names = sorted(set(places))
     runs = list(dict.fromkeys(run for run, _ in names))
     bars = tuple(
-        Bar(
+        TimelineBar(
             result=each,
             lane=names.index(place),
             start=100 * ((each.started or 0.0) - began) / seconds,
@@ -266,7 +266,7 @@ def _chart(results: Sequence[Result]) -> Chart:
         for each, place in zip(results, places, strict=True)
     )
     load = tuple(_load(bars, seconds))
-    return Chart(
+    return Timeline(
         began=began,
         seconds=seconds,
         lanes=tuple(
@@ -308,7 +308,7 @@ def _marks(result: Result) -> Iterator[float]:
             yield 100 * at / result.duration
 
 
-def _load(bars: Sequence[Bar], seconds: float) -> Iterator[tuple[float, float]]:
+def _load(bars: Sequence[TimelineBar], seconds: float) -> Iterator[tuple[float, float]]:
     """Return how many CPUs were in use, each target's mean over all of its time."""
     changes: dict[float, float] = {}
     for bar in bars:

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.cibuildwheel import Cibuildwheel
-from orchestrator.builders.direct_container import Contained, show_left
-from orchestrator.builders.direct_host import Direct
-from orchestrator.builders.direct_zig import ZigDirect
+from orchestrator.builders.direct_container import DirectInContainer, show_left
+from orchestrator.builders.direct_host import DirectOnHost
+from orchestrator.builders.direct_zig import DirectByZig
 from orchestrator.builders.library import LibraryBuilder
-from orchestrator.builders.smoke_test import InContainer, Smoked, UnderQemu
-from orchestrator.containers.container import Shop
+from orchestrator.builders.smoke_test import InContainer, SmokeTested, UnderQemu
+from orchestrator.containers.container import ContainerFactory
 from orchestrator.cross import native_uv
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher
 from orchestrator.cross.driver import zig_names
@@ -24,8 +24,8 @@ from orchestrator.run.run_dir import LABEL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.builders.backend_choice import Choice, Survey
     from orchestrator.builders.base import Backend
-    from orchestrator.builders.select import Choice, Survey
     from orchestrator.models.target import BuildRequest
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class BackendFactory:
     """What the builds of one run have in common.
 
     Attributes:
@@ -123,16 +123,16 @@ class Workshop:
             return builds
         if choice.imported_by is not None:
             python = UnderQemu(python=choice.imported_by, env=self.host.env)
-            return Smoked(backend=builds, importer=python)
+            return SmokeTested(backend=builds, importer=python)
         if foreign and shop is not None:
-            return Smoked(backend=builds, importer=InContainer(shop=shop))
+            return SmokeTested(backend=builds, importer=InContainer(shop=shop))
         return builds
 
-    def _shop(self) -> Shop | None:
+    def _shop(self) -> ContainerFactory | None:
         engine = self.survey.known_engine
         if engine is None:
             return None
-        return Shop(
+        return ContainerFactory(
             host=self.host,
             engine=engine,
             images=self.survey.images,
@@ -140,7 +140,7 @@ class Workshop:
             label=f"{LABEL}={self.run}",
         )
 
-    def _wheel_builder(self, choice: Choice, shop: Shop | None) -> Backend:
+    def _wheel_builder(self, choice: Choice, shop: ContainerFactory | None) -> Backend:
         engine = self.survey.known_engine
         if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
             return Cibuildwheel(
@@ -152,9 +152,9 @@ class Workshop:
                 label=f"{LABEL}={self.run}",
             )
         if shop is not None and choice.zig is None:
-            return Contained(shop=shop)
+            return DirectInContainer(shop=shop)
         found = self.survey.pythons
-        direct = Direct(
+        direct = DirectOnHost(
             host=self.host,
             interpreters={
                 tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
@@ -164,4 +164,4 @@ class Workshop:
         if choice.zig is None:
             return direct
         imported = choice.imported_by is not None
-        return ZigDirect(direct=direct, zig=choice.zig, shop=shop, imported=imported)
+        return DirectByZig(direct=direct, zig=choice.zig, shop=shop, imported=imported)

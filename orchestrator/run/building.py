@@ -18,23 +18,23 @@ from orchestrator.run.worker import Assignment, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orchestrator.builders.base import Stop
-    from orchestrator.builders.select import Choice
+    from orchestrator.builders.backend_choice import Choice
+    from orchestrator.builders.base import StoppedBuild
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import BuildRequest, Target, TargetId
     from orchestrator.provision.pythons import Interpreter
-    from orchestrator.run.backends import Workshop
+    from orchestrator.run.backends import BackendFactory
     from orchestrator.run.cache_key import Action
     from orchestrator.run.cache_lookup import Way
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.inputs import Inputs, Options
-    from orchestrator.run.reproduce import Earlier, Rebuilt
-    from orchestrator.run.result_cache import Keeper
-    from orchestrator.source.stage import Staged
+    from orchestrator.run.reproduce import PreviousWheel, RebuildReport
+    from orchestrator.run.result_cache import ResultCache
+    from orchestrator.source.stage import StagedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watchers:
+class RunObservers:
     """Who hears what a run does.
 
     Attributes:
@@ -47,8 +47,8 @@ class Watchers:
 
     listener: Listener
     doing: Callable[[str], object]
-    stopped: Callable[[Stop, Cancel], object] | None
-    compared: Callable[[Rebuilt], object] | None
+    stopped: Callable[[StoppedBuild, Cancel], object] | None
+    compared: Callable[[RebuildReport], object] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,11 @@ class Building:
     inputs: Inputs
     options: Options
     choices: Mapping[TargetId, Choice]
-    workshop: Workshop
-    keeper: Keeper
-    watchers: Watchers
+    workshop: BackendFactory
+    keeper: ResultCache
+    watchers: RunObservers
     cancel: Cancel
-    stage: Callable[[], Staged]
+    stage: Callable[[], StagedSource]
 
     def build(self, targets: Iterable[Target]) -> dict[TargetId, BuildResult]:
         """Return the results of targets, from the store where it has them after all."""
@@ -157,7 +157,7 @@ class Building:
             say=watchers.doing,
         )
 
-    def _assignment(self, request: BuildRequest, staged: Staged) -> Assignment:
+    def _assignment(self, request: BuildRequest, staged: StagedSource) -> Assignment:
         own = staged.pyproject
         choice = self.workshop.settled(self.choices[request.target.id], request, own)
         return Assignment(
@@ -169,7 +169,7 @@ class Building:
             compilers=self.workshop.compilers(request, choice, own),
         )
 
-    def _worker(self, staged: Staged) -> Worker:
+    def _worker(self, staged: StagedSource) -> Worker:
         keeper, stopped = self.keeper, self.watchers.stopped
         return Worker(
             staged=staged,
@@ -196,7 +196,7 @@ class Building:
             deadline=options.deadline,
         )
 
-    def _earlier(self, actions: Mapping[TargetId, Sequence[Action]]) -> Earlier | None:
+    def _earlier(self, actions: Mapping[TargetId, Sequence[Action]]) -> PreviousWheel | None:
         """Keep the wheel that the next one is compared with, before that one replaces it."""
         again, keeper = self.options.again, self.keeper
         if again is None:
@@ -206,7 +206,9 @@ class Building:
         addresses += [] if last is None else [last]
         return remember(again, keeper.store, addresses, keeper.places.run / "earlier")
 
-    def _compare(self, earlier: Earlier | None, results: Mapping[TargetId, BuildResult]) -> None:
+    def _compare(
+        self, earlier: PreviousWheel | None, results: Mapping[TargetId, BuildResult]
+    ) -> None:
         again, compared = self.options.again, self.watchers.compared
         wheel = None if again is None else results[again.target_id].wheel
         if wheel is not None and compared is not None:

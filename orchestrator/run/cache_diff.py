@@ -12,7 +12,7 @@ ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class InputChange:
     """One input that is not what it was.
 
     Attributes:
@@ -36,7 +36,7 @@ def changes(
     *,
     files_before: Files | None,
     files_now: Files,
-) -> tuple[Change, ...]:
+) -> tuple[InputChange, ...]:
     """Return every input that differs, in the order in which a build takes them.
 
     Args:
@@ -56,7 +56,9 @@ def changes(
     for key in ("scope", "store"):
         found += flat({key: before.get(key)}, {key: now.get(key)})
     if not found and before.get("needs") != now.get("needs"):
-        found.append(Change(what="libraries", before="built from other inputs", now="see theirs"))
+        found.append(
+            InputChange(what="libraries", before="built from other inputs", now="see theirs")
+        )
     return tuple(found)
 
 
@@ -65,33 +67,33 @@ _ELSEWHERE = {"env", "source", "needs"}
 
 def _source(
     before: Mapping[str, Any], now: Mapping[str, Any], old: Files | None, new: Files
-) -> Iterator[Change]:
+) -> Iterator[InputChange]:
     then, today = before.get("request", {}).get("source"), now.get("request", {}).get("source")
     if then == today:
         return
     if old is None:
-        yield Change(what="source", before=_text(then), now=_text(today))
+        yield InputChange(what="source", before=_text(then), now=_text(today))
         return
     for path in sorted({*old, *new}):
         if old.get(path) != new.get(path):
-            yield Change(
+            yield InputChange(
                 what=f"source {path}", before=_file(old.get(path)), now=_file(new.get(path))
             )
     names = ("source's name", "", "SOURCE_DATE_EPOCH")
     for name, was, is_now in zip(names, then, today, strict=True):
         if name and was != is_now:
-            yield Change(what=name, before=_text(was), now=_text(is_now))
+            yield InputChange(what=name, before=_text(was), now=_text(is_now))
 
 
 def _file(seen: list[str] | None) -> str:
     return ABSENT if seen is None else f"{seen[0]} {seen[1][:16]}"
 
 
-def _env(old: list[Any], new: list[Any]) -> Iterator[Change]:
+def _env(old: list[Any], new: list[Any]) -> Iterator[InputChange]:
     then, today = ({name: (value, shell) for name, value, shell in each} for each in (old, new))
     for name in sorted({*then, *today}):
         if then.get(name) != today.get(name):
-            yield Change(
+            yield InputChange(
                 what=f"env {name}", before=_variable(then.get(name)), now=_variable(today.get(name))
             )
 
@@ -100,7 +102,7 @@ def _variable(value: tuple[str, bool] | None) -> str:
     return ABSENT if value is None else f"{value[0]}{' (shell)' if value[1] else ''}"
 
 
-def flat(old: Any, new: Any, what: str = "") -> Iterator[Change]:
+def flat(old: Any, new: Any, what: str = "") -> Iterator[InputChange]:
     """Compare tables by their keys, and everything else as a whole.
 
     Args:
@@ -112,7 +114,7 @@ def flat(old: Any, new: Any, what: str = "") -> Iterator[Change]:
         for key in sorted({*old, *new}):
             yield from flat(old.get(key), new.get(key), f"{what} {key}".strip())
     elif old != new:
-        yield Change(what=what.replace("_", " "), before=_text(old), now=_text(new))
+        yield InputChange(what=what.replace("_", " "), before=_text(old), now=_text(new))
 
 
 def _text(value: Any) -> str:

@@ -21,12 +21,12 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind
 from orchestrator.plan.plan import digest, request_content
 from orchestrator.provision import zig
-from orchestrator.store.record import FORMAT
+from orchestrator.store.result_record import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import BuildRequest, Digest, Target
     from orchestrator.provision.host import Host
     from orchestrator.provision.pythons import Interpreter
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Place = dict[str, Any]
 """Where a build runs, as far as that can change its result."""
 
-MAKERS = ("builders", "host", "wheel", "run/worker.py")
-"""The parts of this program that have a hand in a wheel's bytes, or say whether it is good."""
+SHAPES_WHEELS = "SHAPES_WHEELS = True"
+"""The line by which a room declares that its sources are a part of every address."""
 
 _SOURCES = frozenset({".py", ".c", ".cpp", ".sh"})
 
@@ -62,7 +62,7 @@ def make_action(
 
     Args:
         request: what to build.
-        place: from `Surroundings`.
+        place: from `BuildPlaces`.
         scope: salt that keeps results apart.
         needs: the addresses of the libraries that go into its source.
     """
@@ -76,24 +76,32 @@ def make_action(
     return Action(request=request, document=document, address=digest(document))
 
 
+def rooms() -> list[Path]:
+    """Return the directories of this program that have a hand in a wheel's bytes or its verdict."""
+    return sorted(
+        file.parent
+        for file in Path(orchestrator.__file__).parent.glob("*/__init__.py")
+        if SHAPES_WHEELS in file.read_text(encoding="utf-8").splitlines()
+    )
+
+
 @cache
 def builder() -> str:
     """Return the version of this program, and a digest of what makes wheels in it.
 
-    The version alone does not change while the program is worked on, or patched.
+    The version alone does not change while the program is worked on, or patched. A room says by
+    `SHAPES_WHEELS` in its ``__init__.py`` that it counts; the file names within it do not.
     """
-    root = Path(orchestrator.__file__).parent
     total = hashlib.sha256()
-    for part in MAKERS:
-        files = [root / part] if part.endswith(".py") else (root / part).rglob("*")
-        for file in sorted(each for each in files if each.suffix in _SOURCES):
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    for room in rooms():
+        files = sorted(file for file in room.rglob("*") if file.suffix in _SOURCES)
+        digests = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+        total.update("\n".join((room.name, *digests, "")).encode())
     return f"{orchestrator.__version__}+{total.hexdigest()[:16]}"
 
 
 @dataclass(slots=True, kw_only=True)
-class Surroundings:
+class BuildPlaces:
     """Where builds would run on this machine.
 
     Attributes:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.select import by_zig_here, is_local
+from orchestrator.builders.backend_choice import by_zig_here, is_local
 from orchestrator.models.result import BuildResult, Status
 from orchestrator.models.target import BackendName
 from orchestrator.run.cache_key import make_action
@@ -15,9 +15,9 @@ from orchestrator.run.cache_key import make_action
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.target import BuilderFacts, BuildRequest, Target, TargetId
-    from orchestrator.run.cache_key import Action, Surroundings
-    from orchestrator.run.result_cache import Keeper
+    from orchestrator.models.target import BuildRequest, CibuildwheelCatalog, Target, TargetId
+    from orchestrator.run.cache_key import Action, BuildPlaces
+    from orchestrator.run.result_cache import ResultCache
 
 Way = tuple[BackendName, bool]
 """A backend, and whether it would build in a container."""
@@ -39,7 +39,7 @@ class Ways:
         has_engine: whether a container engine is installed.
     """
 
-    facts: BuilderFacts
+    facts: CibuildwheelCatalog
     wanted: BackendName | None
     has_engine: bool
 
@@ -65,7 +65,7 @@ class Ways:
 def actions_of(  # noqa: PLR0913 - mostly keywords
     targets: Iterable[Target],
     ways: Callable[[Target], Iterable[Way]],
-    surroundings: Surroundings,
+    surroundings: BuildPlaces,
     *,
     request: Callable[[Target, Way, Mapping[TargetId, BuildRequest]], BuildRequest],
     scope: str,
@@ -102,7 +102,7 @@ def actions_of(  # noqa: PLR0913 - mostly keywords
 def recall(
     targets: Sequence[Target],
     actions: Mapping[TargetId, Sequence[Action]],
-    keeper: Keeper,
+    keeper: ResultCache,
 ) -> dict[TargetId, BuildResult]:
     """Return the results of the targets that need not be built.
 
@@ -146,7 +146,9 @@ def _looked_up(
             yield from zip(rest, pool.map(look, rest), strict=True)
 
 
-def _first(actions: Iterable[Action], keeper: Keeper, *, bring: bool = False) -> BuildResult | None:
+def _first(
+    actions: Iterable[Action], keeper: ResultCache, *, bring: bool = False
+) -> BuildResult | None:
     for action in actions:
         result = keeper.recall(action)
         if result is not None and (not bring or keeper.bring(action)):

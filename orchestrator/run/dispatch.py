@@ -14,18 +14,18 @@ from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.plan.resolve import EMULATED_COST, in_bytes
 from orchestrator.run import resources, scheduler
-from orchestrator.run.executors.local import Run
+from orchestrator.run.executors.local import LocalRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.select import Choice, Survey
-    from orchestrator.config.settings import Run as RunSettings
+    from orchestrator.builders.backend_choice import Choice, Survey
+    from orchestrator.config.settings import RunSettings
     from orchestrator.host.capacity import Capacity
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Target, TargetId
     from orchestrator.run.executors.local import Listener
-    from orchestrator.run.scheduler import Amounts
+    from orchestrator.run.scheduler import Resources
     from orchestrator.run.worker import Assignment, Worker
 
 
@@ -54,10 +54,10 @@ class Pace:
         """How often what failed for the moment is tried again."""
         return scheduler.Retries(limit=self.settings.retries)
 
-    def budget(self, count: int) -> Amounts:
+    def budget(self, count: int) -> Resources:
         """Return what ``count`` targets may take together."""
         own = self.settings
-        limits = resources.Limits(
+        limits = resources.RunLimits(
             slots=self.jobs,
             cpus=own.cpus,
             memory=None if own.memory is None else in_bytes(own.memory),
@@ -66,7 +66,7 @@ class Pace:
         return resources.budget(self.machine.cpus, self.machine.memory, limits, count=count)
 
 
-def parallel(target: Target, budget: Amounts) -> dict[str, str]:
+def parallel(target: Target, budget: Resources) -> dict[str, str]:
     """Return the variables that tell a target's build how many programs it may run at once."""
     share = resources.takes(target.resources, budget, emulated=is_emulated(target))
     jobs = resources.compilers(target.resources, share, budget)
@@ -171,11 +171,11 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         },
         without=without,
     )
-    run = Run(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
+    run = LocalRun(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
     return run.run()
 
 
-def described(budget: Amounts) -> str:
+def described(budget: Resources) -> str:
     """Return a budget in words."""
     many = f"up to {budget.slots} targets at once, " if budget.slots > 1 else "one target at a time"
     cpus = f"{budget.millicpus / 1000:g} CPUs"

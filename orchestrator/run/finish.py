@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import Compiling, Demands, Level, OnRefusal, Target
+from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.store.local import sync_folder
 from orchestrator.wheel import Expected
@@ -92,16 +92,16 @@ def _needs_outside(findings: Iterable[Finding]) -> bool:
     return any(each.rule == "external-library" for each in findings)
 
 
-def demands_on(final: Path, target: Target) -> Demands:
+def demands_on(final: Path, target: Target) -> VerifyPolicy:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
-    if target.compiling != Compiling():
+    if target.compiling != CompilePlan():
         # What another compiler linked is held to more than what the image's own would have.
-        demands = replace(demands, levels=(("page-alignment", Level.ERROR), *demands.levels))
+        demands = replace(demands, levels=(("page-alignment", RuleLevel.ERROR), *demands.levels))
     kept = target.steps.repair_refused is OnRefusal.KEEP
     if kept and final.stem.rpartition("-")[2] == _unpromising(target):
         # First, so that what the matrix says of the rule wins.
-        levels = (("external-library", Level.WARN), *demands.levels)
+        levels = (("external-library", RuleLevel.WARN), *demands.levels)
         return replace(demands, levels=levels)
     return demands
 

@@ -16,20 +16,22 @@ from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.provision.host import Host
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.remote import Remote
+from orchestrator.store.local import LocalStore
+from orchestrator.store.remote import RemoteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.select import Survey
-    from orchestrator.config.settings import CompilerCache as CompilerCacheSettings
-    from orchestrator.config.settings import Engine
-    from orchestrator.config.settings import Run as RunSettings
-    from orchestrator.config.settings import Store as StoreSettings
-    from orchestrator.models.target import BackendName, BuilderFacts, Target, TargetId
-    from orchestrator.run.reproduce import Again
-    from orchestrator.source.locate import Origin
+    from orchestrator.builders.backend_choice import Survey
+    from orchestrator.config.settings import (
+        CompilerCacheSettings,
+        EngineSettings,
+        RunSettings,
+        StoreSettings,
+    )
+    from orchestrator.models.target import BackendName, CibuildwheelCatalog, Target, TargetId
+    from orchestrator.run.reproduce import RebuildRequest
+    from orchestrator.source.locate import SourceLocation
 
 READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
 
@@ -62,7 +64,7 @@ class Options:
     cache: bool = True
     read_only: bool = False
     seconds: Mapping[TargetId, float] = field(default_factory=dict)
-    again: Again | None = None
+    again: RebuildRequest | None = None
     deadline: float | None = None
 
 
@@ -84,12 +86,12 @@ class Inputs:
     """
 
     targets: tuple[Target, ...]
-    origin: Origin
+    origin: SourceLocation
     matrix: Path
-    engine: Engine
+    engine: EngineSettings
     compiler_cache: CompilerCacheSettings
     run: RunSettings
-    facts: BuilderFacts
+    facts: CibuildwheelCatalog
     store: StoreSettings
     beside: tuple[Path, ...] = ()
 
@@ -136,13 +138,13 @@ def open_store(
     *_, root = caches(environ)
     url = settings.remote
 
-    def open_remote(url: str) -> Remote:
+    def open_remote(url: str) -> RemoteStore:
         authorities = HostNetwork.detect(environ).ca_bundle
-        return Remote(url, options=settings.options, environ=environ, ca_bundle=authorities)
+        return RemoteStore(url, options=settings.options, environ=environ, ca_bundle=authorities)
 
     forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
     return Store(
-        local=Local(root),
+        local=LocalStore(root),
         warn=warn,
         open_remote=None if url is None else partial(open_remote, url),
         read_only=read_only or settings.read_only or forced,

@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.select import on_this_host
+from orchestrator.builders.backend_choice import on_this_host
 from orchestrator.containers.images import image_id
 from orchestrator.plan.plan import make_request, planned_backend
 from orchestrator.provision import pythons, toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
-from orchestrator.run.cache_key import Surroundings, builder
+from orchestrator.run.cache_key import BuildPlaces, builder
 from orchestrator.run.cache_lookup import Ways, actions_of
 from orchestrator.run.inputs import caches, has_engine, open_host
 from orchestrator.source.fingerprint import identify
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from orchestrator.builders.select import Survey
+    from orchestrator.builders.backend_choice import Survey
     from orchestrator.models.target import BackendName, BuildRequest, Source, Target, TargetId
     from orchestrator.run.cache_key import Action
     from orchestrator.run.cache_lookup import Way
@@ -146,7 +146,7 @@ def surroundings(
     inputs: Inputs,
     survey: Survey,
     interpreter: Callable[[str], pythons.Interpreter | None],
-) -> Surroundings:
+) -> BuildPlaces:
     """Return where builds would run; the engine is asked for names of images, where one is there.
 
     Args:
@@ -159,7 +159,7 @@ def surroundings(
         chosen = survey.engine.chosen if has_engine(inputs, survey) else None
         return "" if chosen is None else image_id(chosen.name, reference, env=survey.env)
 
-    return Surroundings(
+    return BuildPlaces(
         host=survey.host,
         create_args=inputs.engine.create_args,
         image_id=identify_image,

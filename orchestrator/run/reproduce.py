@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, SourceError
-from orchestrator.store.record import Blob
+from orchestrator.store.result_record import Blob
 from orchestrator.wheel import compare
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class RecordedWheel:
     """What is said of an earlier wheel.
 
     Attributes:
@@ -43,7 +43,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class RebuildRequest:
     """A target that is built although it was built before.
 
     Attributes:
@@ -55,7 +55,7 @@ class Again:
     """
 
     target_id: TargetId
-    claim: Claim | None
+    claim: RecordedWheel | None
     strict: bool = False
     digest: Digest | None = None
     epoch: int | None = None
@@ -77,7 +77,7 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class PreviousWheel:
     """An earlier wheel.
 
     Attributes:
@@ -85,12 +85,12 @@ class Earlier:
         wheel: the very file, where somebody still has it.
     """
 
-    claim: Claim
+    claim: RecordedWheel
     wheel: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rebuilt:
+class RebuildReport:
     """A wheel, and the one before.
 
     Attributes:
@@ -99,14 +99,14 @@ class Rebuilt:
         differences: what differs; None where that cannot be told. Nothing: not one byte.
     """
 
-    earlier: Earlier | None
+    earlier: PreviousWheel | None
     wheel: WheelReport
     differences: tuple[Difference, ...] | None
 
 
 def remember(
-    again: Again, store: Store, addresses: Iterable[Digest], folder: Path
-) -> Earlier | None:
+    again: RebuildRequest, store: Store, addresses: Iterable[Digest], folder: Path
+) -> PreviousWheel | None:
     """Keep the earlier wheel of a target where its next build does not replace it.
 
     Args:
@@ -126,7 +126,7 @@ def remember(
         record = store.find(address)
         if record is not None and record.wheel is not None:
             wheel = record.wheel
-            claim = Claim(
+            claim = RecordedWheel(
                 filename=wheel.filename,
                 sha256=wheel.sha256,
                 size=wheel.size,
@@ -138,7 +138,7 @@ def remember(
     return first
 
 
-def against(earlier: Earlier | None, wheel: WheelReport, output: Path) -> Rebuilt:
+def against(earlier: PreviousWheel | None, wheel: WheelReport, output: Path) -> RebuildReport:
     """Compare a wheel with the one before.
 
     Args:
@@ -152,22 +152,22 @@ def against(earlier: Earlier | None, wheel: WheelReport, output: Path) -> Rebuil
     elif earlier is not None and earlier.wheel is not None:
         with contextlib.suppress(BadWheelError, OSError):
             differences = compare(earlier.wheel, output / wheel.filename)
-    return Rebuilt(earlier=earlier, wheel=wheel, differences=differences)
+    return RebuildReport(earlier=earlier, wheel=wheel, differences=differences)
 
 
-def _kept(claim: Claim, store: Store, folder: Path) -> Earlier:
+def _kept(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
     """Find a wheel's bytes, and give them a name in a private directory."""
     place = folder / Path(claim.filename).name
     if place.name != claim.filename:  # a name that leads out of the directory is none of ours
-        return Earlier(claim=claim, wheel=None)
+        return PreviousWheel(claim=claim, wheel=None)
     own = None if claim.folder is None else claim.folder / claim.filename
     with contextlib.suppress(OSError):
         if own is not None and own.is_file() and _sha256(own) == claim.sha256:
-            return Earlier(claim=claim, wheel=_placed(own, place))
+            return PreviousWheel(claim=claim, wheel=_placed(own, place))
         found = store.fetch(Blob(sha256=claim.sha256, size=claim.size), folder)
         if found is not None:
-            return Earlier(claim=claim, wheel=_placed(found, place))
-    return Earlier(claim=claim, wheel=None)
+            return PreviousWheel(claim=claim, wheel=_placed(found, place))
+    return PreviousWheel(claim=claim, wheel=None)
 
 
 def _sha256(file: Path) -> str:

@@ -10,12 +10,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.run.scheduler import Amounts
+from orchestrator.run.scheduler import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.models.target import EnvVar, Resources, TargetId
+    from orchestrator.models.target import EnvVar, TargetId, TargetResources
 
 GIB = 1 << 30
 
@@ -27,7 +27,7 @@ MEMORY_PER_JOB = 2 * GIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RunLimits:
     """What a run may take; None for all there is.
 
     Attributes:
@@ -43,7 +43,7 @@ class Limits:
     emulated: int | None = None
 
 
-def budget(cpus: float, memory: int, limits: Limits, *, count: int) -> Amounts:
+def budget(cpus: float, memory: int, limits: RunLimits, *, count: int) -> Resources:
     """Return what all targets that run at once may take together.
 
     Args:
@@ -58,7 +58,7 @@ def budget(cpus: float, memory: int, limits: Limits, *, count: int) -> Amounts:
     slots = limits.slots or max(by_machine, 1)
     # More slots than targets would only make each share smaller.
     slots = max(min(slots, count), 1)
-    return Amounts(
+    return Resources(
         slots=slots,
         millicpus=max(int(cpus * 1000), 1),
         memory=max(memory, 1),
@@ -66,7 +66,7 @@ def budget(cpus: float, memory: int, limits: Limits, *, count: int) -> Amounts:
     )
 
 
-def takes(resources: Resources, whole: Amounts, *, emulated: bool) -> Amounts:
+def takes(resources: TargetResources, whole: Resources, *, emulated: bool) -> Resources:
     """Return what one target takes of a budget; it may be more than there is.
 
     Args:
@@ -77,7 +77,7 @@ def takes(resources: Resources, whole: Amounts, *, emulated: bool) -> Amounts:
     cpus = resources.cpus
     memory = resources.memory_bytes
     part = max(whole.memory // whole.slots, resources.memory_per_job or 0)
-    return Amounts(
+    return Resources(
         slots=1,
         millicpus=max(whole.millicpus // whole.slots if cpus is None else int(cpus * 1000), 1),
         memory=part if memory is None else memory,
@@ -85,7 +85,7 @@ def takes(resources: Resources, whole: Amounts, *, emulated: bool) -> Amounts:
     )
 
 
-def compilers(resources: Resources, share: Amounts, whole: Amounts) -> int:
+def compilers(resources: TargetResources, share: Resources, whole: Resources) -> int:
     """Return how many compilers a target may run at once, at least 1.
 
     Args:

@@ -21,22 +21,22 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import Level, TargetId
+from orchestrator.models.target import RuleLevel, TargetId
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.plan import digest
 from orchestrator.run.finish import demands_on, expected, install, not_what_it_says
-from orchestrator.store.record import Blob, OutputFile, Record, Verdict
+from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict
 from orchestrator.wheel import levelled, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestrator.models.result import Compiled
-    from orchestrator.models.target import BuildRequest, Demands, Digest
+    from orchestrator.models.result import CompileReport
+    from orchestrator.models.target import BuildRequest, Digest, VerifyPolicy
     from orchestrator.models.wheel import Finding, WheelReport
     from orchestrator.run.cache_key import Action
-    from orchestrator.run.worker import Assignment, Check, Places
-    from orchestrator.source.fingerprint import Identity
+    from orchestrator.run.worker import Assignment, Check, RunDirectories
+    from orchestrator.source.fingerprint import SourceFingerprint
     from orchestrator.store.cas import Store
     from orchestrator.wheel import Policies
 
@@ -45,7 +45,7 @@ TOOLS = ("twine", "abi3audit")
 
 
 @dataclass(slots=True, kw_only=True)
-class Keeper:
+class ResultCache:
     """The store's part in one run; serves all of its threads.
 
     Attributes:
@@ -63,8 +63,8 @@ class Keeper:
     """
 
     store: Store
-    places: Places
-    identity: Identity
+    places: RunDirectories
+    identity: SourceFingerprint
     project: str
     policies: Callable[[], Policies]
     check: Check
@@ -73,7 +73,7 @@ class Keeper:
     look_up: bool = True
     published: dict[str, TargetId] = field(default_factory=dict)
     recalled: dict[TargetId, Action] = field(default_factory=dict)
-    _actions: dict[TargetId, tuple[Action, str, Compiled | None]] = field(default_factory=dict)
+    _actions: dict[TargetId, tuple[Action, str, CompileReport | None]] = field(default_factory=dict)
     _began: dict[TargetId, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -174,7 +174,7 @@ class Keeper:
         return (*verdict.findings, *said)
 
     def _asked_anew(
-        self, request: BuildRequest, record: Record, wheel: Path, demands: Demands
+        self, request: BuildRequest, record: Record, wheel: Path, demands: VerifyPolicy
     ) -> Record:
         """Verify a stored wheel under other demands than those it was verified under before."""
         report = verify(
@@ -184,7 +184,7 @@ class Keeper:
             expected=expected(request.target, request.source.name),
             demands=demands,
         )
-        verdict = Verdict(demands=_digest(demands), findings=report.problems)
+        verdict = VerifyVerdict(demands=_digest(demands), findings=report.problems)
         others = tuple(each for each in record.verdicts if each.demands != verdict.demands)
         record = replace(record, verdicts=(*others, verdict))
         if any(_is_on(tool, demands) for tool in record.unasked):
@@ -235,7 +235,7 @@ class Keeper:
 
     # into the store
 
-    def expect(self, action: Action, reason: str, compiled: Compiled | None = None) -> None:
+    def expect(self, action: Action, reason: str, compiled: CompileReport | None = None) -> None:
         """Be told of an action before it is built, and how it will be compiled."""
         self._actions[action.request.target.id] = (action, reason, compiled)
 
@@ -273,7 +273,7 @@ class Keeper:
         wheel: Path,
         report: WheelReport,
         *,
-        demands: Demands,
+        demands: VerifyPolicy,
         said: tuple[Finding, ...],
         log: Path,
     ) -> None:
@@ -295,7 +295,7 @@ class Keeper:
             log,
             [(blob, wheel)],
             wheel=replace(report, problems=()),
-            verdicts=(Verdict(demands=_digest(demands), findings=report.problems),),
+            verdicts=(VerifyVerdict(demands=_digest(demands), findings=report.problems),),
             said=said,
             unasked=tuple(tool for tool in TOOLS if not _is_on(tool, demands)),
         )
@@ -356,12 +356,12 @@ class Keeper:
 
 
 @cache
-def _digest(demands: Demands) -> Digest:
+def _digest(demands: VerifyPolicy) -> Digest:
     return digest(asdict(demands))
 
 
-def _is_on(rule: str, demands: Demands) -> bool:
-    return dict(demands.levels).get(rule) is not Level.OFF
+def _is_on(rule: str, demands: VerifyPolicy) -> bool:
+    return dict(demands.levels).get(rule) is not RuleLevel.OFF
 
 
 @contextlib.contextmanager

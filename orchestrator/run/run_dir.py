@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.run.finish import PARTIAL
-from orchestrator.run.worker import Places
+from orchestrator.run.worker import RunDirectories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,13 +33,13 @@ LABEL = "orchestrator.run"
 """Container label whose value is the run's ID."""
 
 
-def make_places(options: Options, run: Path) -> Places:
+def make_places(options: Options, run: Path) -> RunDirectories:
     """Make the directories that a run writes to.
 
     Raises:
         EnvironmentProblemError: one cannot be written.
     """
-    places = Places(
+    places = RunDirectories(
         output=options.output,
         run=run,
         logs=options.work / "logs",

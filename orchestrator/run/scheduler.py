@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.models.target import TargetId
 
 
-class Amounts(NamedTuple):
+class Resources(NamedTuple):
     """What a target takes while it runs, or what there is. Whole numbers: their sums are exact."""
 
     slots: int
@@ -51,7 +51,7 @@ class Task:
     """
 
     target_id: TargetId
-    takes: Amounts
+    takes: Resources
     needs: frozenset[TargetId] = frozenset()
     cost: float = 1.0
     seconds: float | None = None
@@ -83,7 +83,7 @@ class Retries:
         return whole * (0.5 + jitter / 2)
 
 
-class Phase(Enum):
+class TargetPhase(Enum):
     """Where a target is."""
 
     PENDING = auto()
@@ -95,13 +95,13 @@ class Phase(Enum):
     ABANDONED = auto()
 
 
-_LOST = frozenset({Phase.FAILED, Phase.ABANDONED})
+_LOST = frozenset({TargetPhase.FAILED, TargetPhase.ABANDONED})
 
 
 class _Row(NamedTuple):
     """What changes of one target."""
 
-    phase: Phase
+    phase: TargetPhase
     unmet: int
     attempt: int
 
@@ -139,17 +139,17 @@ class _Fixed:
     tasks: tuple[Task, ...]
     index: Mapping[TargetId, int]
     dependents: tuple[tuple[int, ...], ...]
-    classes: tuple[Amounts, ...]
+    classes: tuple[Resources, ...]
     class_of: tuple[int, ...]
     rank: tuple[int, ...]
     ranked: tuple[int, ...]
-    budget: Amounts
+    budget: Resources
     fail_fast: bool
     retries: Retries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class SchedulerState:
     """Everything the scheduler knows; made by `prepared`.
 
     Attributes:
@@ -172,7 +172,7 @@ class State:
     ready: _Heaps
     late: _Heaps
     time: float = math.inf
-    free: Amounts
+    free: Resources
     running: int = 0
     left: int
     stopping: bool = False
@@ -191,7 +191,7 @@ class State:
         budget = self.fixed.budget
         return tuple(each.target_id for each in self.fixed.tasks if not _fits(each.takes, budget))
 
-    def targets(self, *phases: Phase) -> tuple[TargetId, ...]:
+    def targets(self, *phases: TargetPhase) -> tuple[TargetId, ...]:
         """Return the targets in one of these phases, in plan order; looks at all of them."""
         rows = (row for chunk in self.rows for row in chunk)
         pairs = zip(self.fixed.tasks, rows, strict=True)
@@ -199,12 +199,12 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class RunStarted:
     """The run begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class TargetEnded:
     """A running target ended.
 
     Attributes:
@@ -221,14 +221,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class RetryDue:
     """The wait before a target's next attempt is over."""
 
     target_id: TargetId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remaining:
+class TimeLeft:
     """So much time is left: to be said before each other event, and while nothing happens.
 
     Attributes:
@@ -239,12 +239,12 @@ class Remaining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
+class RunInterrupted:
     """The user wants to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class StartTarget:
     """Start this target now.
 
     Attributes:
@@ -257,8 +257,8 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """This target is not done: say `Due` after so many seconds."""
+class RetryLater:
+    """This target is not done: say `RetryDue` after so many seconds."""
 
     target_id: TargetId
     seconds: float
@@ -270,7 +270,7 @@ class CancelRunning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abandon:
+class Skip:
     """This target will not start, or not again.
 
     Attributes:
@@ -282,18 +282,18 @@ class Abandon:
     because: TargetId | None = None
 
 
-Event = Begun | Ended | Due | Remaining | Interrupted
-Instruction = Start | Rest | CancelRunning | Abandon
+Event = RunStarted | TargetEnded | RetryDue | TimeLeft | RunInterrupted
+Instruction = StartTarget | RetryLater | CancelRunning | Skip
 
 
 def prepared(
     tasks: Sequence[Task],
-    budget: Amounts,
+    budget: Resources,
     *,
     done: Collection[TargetId] = (),
     fail_fast: bool = False,
     retries: Retries | None = None,
-) -> State:
+) -> SchedulerState:
     """Return the first state of a run.
 
     Args:
@@ -333,9 +333,9 @@ def prepared(
         fail_fast=fail_fast,
         retries=retries or Retries(),
     )
-    rows = [_Row(Phase.PENDING, len(wanted), 0) for wanted in needs]
+    rows = [_Row(TargetPhase.PENDING, len(wanted), 0) for wanted in needs]
     chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
-    return State(
+    return SchedulerState(
         fixed=fixed,
         rows=tuple(map(tuple, chunks)),
         ready=(None,) * len(classes),
@@ -370,7 +370,7 @@ def _chain_lengths(
     return lengths
 
 
-def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
+def step(state: SchedulerState, event: Event) -> tuple[SchedulerState, tuple[Instruction, ...]]:
     """Advance by one event.
 
     Args:
@@ -383,15 +383,15 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
     """
     draft = _Draft(state)
     match event:
-        case Begun():
+        case RunStarted():
             draft.begin()
-        case Ended():
+        case TargetEnded():
             draft.end(event)
-        case Due(target_id=target_id):
+        case RetryDue(target_id=target_id):
             draft.due(target_id)
-        case Remaining(seconds=seconds):
+        case TimeLeft(seconds=seconds):
             draft.remaining(seconds)
-        case Interrupted():
+        case RunInterrupted():
             draft.stop()
     if not draft.changed:
         return state, ()
@@ -402,7 +402,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Instruction, ...]]:
 class _Draft:
     """The next state in the making: what differs from the last one, and the instructions."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SchedulerState) -> None:
         self._before = state
         self._fixed = state.fixed
         self._rows = state.rows
@@ -419,7 +419,7 @@ class _Draft:
         self.changed = False
         self.instructions: list[Instruction] = []
 
-    def state(self) -> State:
+    def state(self) -> SchedulerState:
         return replace(
             self._before,
             rows=self._rows,
@@ -445,45 +445,45 @@ class _Draft:
         missing = [
             number
             for number, row in enumerate(row for chunk in self._rows for row in chunk)
-            if row.phase is Phase.PENDING and row.unmet and self._is_missing(number)
+            if row.phase is TargetPhase.PENDING and row.unmet and self._is_missing(number)
         ]
         self._lose(missing)
         for number in range(len(self._fixed.tasks)):
             row = self._row(number)
-            if row.phase is Phase.PENDING and not row.unmet:
+            if row.phase is TargetPhase.PENDING and not row.unmet:
                 self._enqueue(number)
 
-    def end(self, event: Ended) -> None:
-        number = self._of(event.target_id, Phase.RUNNING)
+    def end(self, event: TargetEnded) -> None:
+        number = self._of(event.target_id, TargetPhase.RUNNING)
         if number is None:
             return
         self.changed = True
         self._running -= 1
         takes = self._fixed.classes[self._fixed.class_of[number]]
-        self._free = Amounts(*map(int.__add__, self._free, takes))
+        self._free = Resources(*map(int.__add__, self._free, takes))
         attempt = self._row(number).attempt
         retries = self._fixed.retries
         if event.status is Status.OK:
-            self._change(number, Phase.OK)
+            self._change(number, TargetPhase.OK)
             for each in self._fixed.dependents[number]:
                 self._met(each)
         elif event.transient and attempt <= retries.limit and not self._stopping:
-            self._change(number, Phase.RESTING)
+            self._change(number, TargetPhase.RESTING)
             self._left += 1
             seconds = retries.wait(attempt, event.jitter)
-            self.instructions.append(Rest(target_id=event.target_id, seconds=seconds))
+            self.instructions.append(RetryLater(target_id=event.target_id, seconds=seconds))
         else:
-            self._change(number, Phase.FAILED)
+            self._change(number, TargetPhase.FAILED)
             if self._fixed.fail_fast:
                 self.stop()
             else:
                 self._lose(self._fixed.dependents[number])
 
     def due(self, target_id: TargetId) -> None:
-        number = self._of(target_id, Phase.RESTING)
+        number = self._of(target_id, TargetPhase.RESTING)
         if number is not None:
             self.changed = True
-            self._change(number, Phase.PENDING)
+            self._change(number, TargetPhase.PENDING)
             self._enqueue(number)
 
     def remaining(self, seconds: float) -> None:
@@ -502,9 +502,9 @@ class _Draft:
         if self._running:
             self.instructions.append(CancelRunning())
         for number, task in enumerate(self._fixed.tasks):
-            if self._row(number).phase in {Phase.PENDING, Phase.RESTING}:
-                self._change(number, Phase.ABANDONED)
-                self.instructions.append(Abandon(target_id=task.target_id))
+            if self._row(number).phase in {TargetPhase.PENDING, TargetPhase.RESTING}:
+                self._change(number, TargetPhase.ABANDONED)
+                self.instructions.append(Skip(target_id=task.target_id))
         self._left = 0
         self._ready = self._late = (None,) * len(self._ready)
 
@@ -557,7 +557,7 @@ class _Draft:
 
     def _start(self, number: int) -> None:
         kind = self._fixed.class_of[number]
-        self._free = Amounts(*map(int.__sub__, self._free, self._fixed.classes[kind]))
+        self._free = Resources(*map(int.__sub__, self._free, self._fixed.classes[kind]))
         if any(self._ready):
             self._ready = _without_top(self._ready, kind)
         else:
@@ -565,9 +565,9 @@ class _Draft:
         self._running += 1
         self._left -= 1
         attempt = self._row(number).attempt + 1
-        self._set(number, _Row(Phase.RUNNING, 0, attempt))
+        self._set(number, _Row(TargetPhase.RUNNING, 0, attempt))
         target_id = self._fixed.tasks[number].target_id
-        self.instructions.append(Start(target_id=target_id, attempt=attempt))
+        self.instructions.append(StartTarget(target_id=target_id, attempt=attempt))
 
     def _lose(self, numbers: Collection[int]) -> None:
         """Abandon these, which need something that has no result, and what needs them in turn."""
@@ -575,13 +575,13 @@ class _Draft:
         heapq.heapify(pending)
         while pending:
             number = heapq.heappop(pending)
-            if self._row(number).phase is not Phase.PENDING:
+            if self._row(number).phase is not TargetPhase.PENDING:
                 continue
             task = self._fixed.tasks[number]
             because = min(each for each in task.needs if self._is_lost(each))
-            self._change(number, Phase.ABANDONED)
+            self._change(number, TargetPhase.ABANDONED)
             self._left -= 1
-            self.instructions.append(Abandon(target_id=task.target_id, because=because))
+            self.instructions.append(Skip(target_id=task.target_id, because=because))
             for each in self._fixed.dependents[number]:
                 heapq.heappush(pending, each)
 
@@ -597,21 +597,21 @@ class _Draft:
     def _met(self, number: int) -> None:
         row = self._row(number)
         self._set(number, row._replace(unmet=row.unmet - 1))
-        if row.unmet == 1 and row.phase is Phase.PENDING:
+        if row.unmet == 1 and row.phase is TargetPhase.PENDING:
             self._enqueue(number)
 
     def _enqueue(self, number: int) -> None:
         kind = self._fixed.class_of[number]
         self._ready = _with(self._ready, kind, self._fixed.rank[number])
 
-    def _of(self, target_id: TargetId, phase: Phase) -> int | None:
+    def _of(self, target_id: TargetId, phase: TargetPhase) -> int | None:
         number = self._fixed.index.get(target_id)
         return number if number is not None and self._row(number).phase is phase else None
 
     def _row(self, number: int) -> _Row:
         return self._rows[number // _CHUNK][number % _CHUNK]
 
-    def _change(self, number: int, phase: Phase) -> None:
+    def _change(self, number: int, phase: TargetPhase) -> None:
         self._set(number, self._row(number)._replace(phase=phase))
 
     def _set(self, number: int, row: _Row) -> None:
@@ -621,7 +621,7 @@ class _Draft:
         self._rows = (*self._rows[:chunk], new, *self._rows[chunk + 1 :])
 
 
-def _fits(takes: Amounts, room: Amounts) -> bool:
+def _fits(takes: Resources, room: Resources) -> bool:
     return (
         takes[0] <= room[0] and takes[1] <= room[1] and takes[2] <= room[2] and takes[3] <= room[3]
     )

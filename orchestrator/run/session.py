@@ -13,22 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.select import Choice, DirectHost, Survey, choose
+from orchestrator.builders.backend_choice import Choice, HostPython, Survey, choose
 from orchestrator.containers import engine as engines
 from orchestrator.cross import native_gcc
 from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
 from orchestrator.host import process
 from orchestrator.provision import nvcc, pythons, relocate, zig
-from orchestrator.provision.external_checks import Checker
+from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.foreign_python import ForeignPythons
-from orchestrator.run.backends import Workshop
-from orchestrator.run.building import Building, Watchers
+from orchestrator.run.backends import BackendFactory
+from orchestrator.run.building import Building, RunObservers
 from orchestrator.run.cache_diff import changes
 from orchestrator.run.cache_lookup import recall, without
 from orchestrator.run.dispatch import decided
 from orchestrator.run.inputs import caches, has_engine, open_store
 from orchestrator.run.planned import planned_actions, tested
-from orchestrator.run.result_cache import Keeper
+from orchestrator.run.result_cache import ResultCache
 from orchestrator.run.run_dir import (
     LABEL,
     RUN_VARIABLE,
@@ -40,28 +40,28 @@ from orchestrator.run.run_dir import (
     stale_runs,
 )
 from orchestrator.run.scheduler import Retries
-from orchestrator.source.fingerprint import Identity, identify
-from orchestrator.source.stage import Staged, fetch_sdist, stage
+from orchestrator.source.fingerprint import SourceFingerprint, identify
+from orchestrator.source.stage import StagedSource, fetch_sdist, stage
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from orchestrator.builders.base import Stop
-    from orchestrator.models.platform import Arch
+    from orchestrator.builders.base import StoppedBuild
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Digest, Source, Target, TargetId
-    from orchestrator.provision.cache_dir import Kept
+    from orchestrator.provision.cache_dir import CacheEntry
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.host import Host
-    from orchestrator.run.cache_diff import Change
+    from orchestrator.run.cache_diff import InputChange
     from orchestrator.run.cache_key import Action
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.inputs import Inputs, Options
-    from orchestrator.run.reproduce import Rebuilt
-    from orchestrator.run.worker import Places
+    from orchestrator.run.reproduce import RebuildReport
+    from orchestrator.run.worker import RunDirectories
     from orchestrator.store.cas import Store
-    from orchestrator.store.record import Record
+    from orchestrator.store.result_record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Comparison:
     last: Digest | None
     record: Record | None
     action: Action | None
-    changes: tuple[Change, ...]
+    changes: tuple[InputChange, ...]
     stored: bool
 
 
@@ -100,8 +100,8 @@ class Session:
         *,
         host: Host,
         environ: Mapping[str, str],
-        stopped: Callable[[Stop, process.Cancel], object] | None = None,
-        compared: Callable[[Rebuilt], object] | None = None,
+        stopped: Callable[[StoppedBuild, process.Cancel], object] | None = None,
+        compared: Callable[[RebuildReport], object] | None = None,
     ) -> None:
         """Prepare a run; nothing is started yet.
 
@@ -122,7 +122,7 @@ class Session:
         self._host = host
         self._environ = environ
         self._zig: zig.Zig | None = None
-        self._portable: Kept | None = None
+        self._portable: CacheEntry | None = None
         self._foreign: ForeignPythons | None = None
 
     def run(
@@ -178,7 +178,9 @@ class Session:
                             process.kill_left(RUN_VARIABLE, str(places.run))
         return tuple(results[each.id] for each in inputs.targets)
 
-    def _opened(self, stack: ExitStack) -> tuple[Places, Callable[[str], object], tuple[str, ...]]:
+    def _opened(
+        self, stack: ExitStack
+    ) -> tuple[RunDirectories, Callable[[str], object], tuple[str, ...]]:
         """Return the run's directories, what logs pulls of images, and runs killed before."""
         runs = runs_directory(self._options.work, self._host.cache_dir)
         killed = stale_runs(runs)
@@ -201,12 +203,12 @@ class Session:
         targets: Sequence[Target],
         choices: Mapping[TargetId, Choice],
         survey: Survey,
-        keeper: Keeper,
+        keeper: ResultCache,
         listener: Listener,
         doing: Callable[[str], object],
     ) -> dict[TargetId, BuildResult]:
         """Build what the store has no result of."""
-        workshop = Workshop(
+        workshop = BackendFactory(
             inputs=self._inputs,
             host=self._host,
             survey=survey,
@@ -214,7 +216,7 @@ class Session:
             run=keeper.places.run.name,
             shows=self._stopped is not None,
         )
-        watchers = Watchers(
+        watchers = RunObservers(
             listener=listener, doing=doing, stopped=self._stopped, compared=self._compared
         )
         building = Building(
@@ -271,7 +273,7 @@ class Session:
 
     # the store
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> SourceFingerprint:
         found = identify(
             self._inputs.origin,
             fetch=self._fetch,
@@ -293,9 +295,9 @@ class Session:
         return (options.output, options.work, inputs.matrix, *inputs.beside, *caches(self._environ))
 
     def _keeper(
-        self, store: Store, places: Places, identity: Identity, listener: Listener
-    ) -> Keeper:
-        return Keeper(
+        self, store: Store, places: RunDirectories, identity: SourceFingerprint, listener: Listener
+    ) -> ResultCache:
+        return ResultCache(
             store=store,
             places=places,
             identity=identity,
@@ -307,7 +309,7 @@ class Session:
             look_up=self._options.cache,
         )
 
-    def _recalled(self, keeper: Keeper, survey: Survey) -> dict[TargetId, BuildResult]:
+    def _recalled(self, keeper: ResultCache, survey: Survey) -> dict[TargetId, BuildResult]:
         """Return the results that the store has, without asking this machine what it can do."""
         if not self._options.cache:
             return {}
@@ -324,7 +326,7 @@ class Session:
         keeper.remember({each: action.address for each, action in keeper.recalled.items()})
         return found
 
-    def _staged(self, dest: Path, identity: Identity) -> Staged:
+    def _staged(self, dest: Path, identity: SourceFingerprint) -> StagedSource:
         """Copy the source, and make sure that it is the one all keys speak of."""
         staged = stage(self._inputs.origin, dest=dest, fetch=self._fetch, skip=self._ours)
         if self._as_before(staged.source) != identity.source:
@@ -370,9 +372,9 @@ class Session:
             find_foreign=partial(self._find_foreign, log),
         )
 
-    def _accelerator(self, log: Callable[[str], object]) -> native_gcc.Maker:
+    def _accelerator(self, log: Callable[[str], object]) -> native_gcc.NativeCompilerFactory:
         host = self._host
-        return native_gcc.Maker(
+        return native_gcc.NativeCompilerFactory(
             cache_dir=host.cache_dir,
             patchelf=host.toolchain.bin / "patchelf",
             zig=partial(self._find_zig, log),
@@ -436,7 +438,7 @@ class Session:
             say=log,
         )
 
-    def _find_interpreter(self, python: str) -> DirectHost:
+    def _find_interpreter(self, python: str) -> HostPython:
         """Find or fetch an interpreter, and its headers where it came without."""
         host = self._host
         found = pythons.provide(
@@ -448,22 +450,22 @@ class Session:
             cancel=self.cancel,
         )
         if not isinstance(found, pythons.Interpreter):
-            return DirectHost(problem=found)
+            return HostPython(problem=found)
         folders = pythons.headers(
             found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
         )
         if not isinstance(folders, tuple):
-            return DirectHost(problem=folders)
-        return DirectHost(interpreter=found, include_dirs=folders)
+            return HostPython(problem=folders)
+        return HostPython(interpreter=found, include_dirs=folders)
 
     def _find_here(self, python: str) -> pythons.Interpreter | None:
         host = self._host
         found = pythons.find(python, environ=self._environ, cache_dir=host.cache_dir)
         return found if isinstance(found, pythons.Interpreter) else None
 
-    def _checker(self) -> Checker:
+    def _checker(self) -> ExternalChecks:
         env = {**self._host.env, **self._host.network.child_env()}
-        return Checker(toolchain=self._host.toolchain, env=env, cancel=self.cancel)
+        return ExternalChecks(toolchain=self._host.toolchain, env=env, cancel=self.cancel)
 
     def _clean_up(self, survey: Survey, *run_ids: str) -> None:
         """Remove containers that a killed cibuildwheel left behind."""

@@ -17,28 +17,22 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from packaging.version import Version
 
-from orchestrator.builders.base import Backend, Course, Job, Stop
+from orchestrator.builders.base import Backend, BuildContext, StepTimer, StoppedBuild
 from orchestrator.builders.library import collect
 from orchestrator.builders.transient_errors import is_transient
 from orchestrator.containers.access import Access
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
-from orchestrator.host.secrets import masked
+from orchestrator.host.redaction import masked
 from orchestrator.models.result import (
     BuildResult,
-    Compiled,
-    Container,
+    CompileReport,
+    ContainerInfo,
     Failure,
     FailureKind,
     Status,
 )
-from orchestrator.models.target import (
-    BuildRequest,
-    Demands,
-    OnMismatch,
-    OnRefusal,
-    TargetId,
-)
+from orchestrator.models.target import BuildRequest, OnMismatch, OnRefusal, TargetId, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.version import origins
 from orchestrator.run.finish import (
@@ -51,7 +45,7 @@ from orchestrator.run.finish import (
     install,
     not_what_it_says,
 )
-from orchestrator.source.stage import Staged, copy_tree
+from orchestrator.source.stage import StagedSource, copy_tree
 from orchestrator.wheel import Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
@@ -63,7 +57,7 @@ if TYPE_CHECKING:
 
 _NOT_A_PLATFORM = {"any", "unknown"}
 
-Check = Callable[[Path, WheelReport, Demands, Callable[[str], object]], tuple[Finding, ...]]
+Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel: see `provision.external_checks.Checker`."""
 
 
@@ -89,13 +83,13 @@ class Assignment:
     request: BuildRequest
     backend: Backend
     reason: str
-    container: Container | None = None
+    container: ContainerInfo | None = None
     compilers: Compilers | None = None
-    compiled: Compiled | None = None
+    compiled: CompileReport | None = None
     parallel: Mapping[str, str] = field(default_factory=dict)
 
 
-class Keeper(Protocol):
+class ResultSink(Protocol):
     """Keeps what is finished; see `orchestrator.run.result_cache`."""
 
     def turn(self, assignment: Assignment) -> AbstractContextManager[BuildResult | None]:
@@ -107,7 +101,7 @@ class Keeper(Protocol):
         wheel: Path,
         report: WheelReport,
         *,
-        demands: Demands,
+        demands: VerifyPolicy,
         said: tuple[Finding, ...],
         log: Path,
     ) -> None:
@@ -118,7 +112,7 @@ class Keeper(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class RunDirectories:
     """Directories of a run.
 
     Attributes:
@@ -151,15 +145,15 @@ class Worker:
             wants to look.
     """
 
-    staged: Staged
-    places: Places
+    staged: StagedSource
+    places: RunDirectories
     policies: Policies
     check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
-    keeper: Keeper | None = None
+    keeper: ResultSink | None = None
     published: dict[str, TargetId] = field(default_factory=dict)
-    stopped: Callable[[Stop], object] | None = None
+    stopped: Callable[[StoppedBuild], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
@@ -177,7 +171,7 @@ class Worker:
     def _execute(self, assignment: Assignment, attempt: int) -> BuildResult:
         target = assignment.request.target
         started, began = time.monotonic(), time.time()
-        course = Course(target.steps)
+        course = StepTimer(target.steps)
         log_file = self.places.logs / f"{target.id}.log"
         scratch = self.places.run / "targets" / target.id
         outcome: WheelReport | Failure | None = None
@@ -217,7 +211,7 @@ class Worker:
         return self.places.run / "logs" / f"{target_id}.log"
 
     def _attempt(
-        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: StepTimer
     ) -> WheelReport | Failure | None:
         outcome: WheelReport | Failure | None
         try:
@@ -239,7 +233,7 @@ class Worker:
         return outcome
 
     def _make(
-        self, assignment: Assignment, scratch: Path, log: TextIO, course: Course
+        self, assignment: Assignment, scratch: Path, log: TextIO, course: StepTimer
     ) -> WheelReport | Failure | None:
         """Build; None for a library, which has no wheel."""
         target = assignment.request.target
@@ -259,7 +253,7 @@ class Worker:
         step("stage")
         copy_tree(self.staged.root, scratch / "source")
         self._receive(target, scratch / "source", write)
-        job = Job(
+        job = BuildContext(
             request=assignment.request,
             source=scratch / "source",
             scratch=scratch,
@@ -485,7 +479,7 @@ def _result(
     )
 
 
-def described(compiled: Compiled) -> str:
+def described(compiled: CompileReport) -> str:
     """Return how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
     installer = f"; installed by {compiled.installer}" if compiled.installer else ""

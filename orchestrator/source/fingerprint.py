@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.process import capture
 from orchestrator.models.target import Source
-from orchestrator.source.locate import Kind, Origin
+from orchestrator.source.locate import SourceKind, SourceLocation
 from orchestrator.source.stage import (
     JUNK_ANYWHERE,
-    Member,
     SourceFile,
+    StagedFile,
     as_value,
     files_digest,
     git_epoch,
@@ -53,7 +53,7 @@ Sign = list[int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class SourceFingerprint:
     """What the source is.
 
     Attributes:
@@ -71,13 +71,13 @@ class Identity:
 
 
 def identify(
-    origin: Origin,
+    origin: SourceLocation,
     *,
     fetch: Callable[[str], Path],
     skip: Iterable[Path] = (),
     cache_dir: Path,
     environ: Mapping[str, str],
-) -> Identity:
+) -> SourceFingerprint:
     """Find out what a source is; starts no program where an earlier snapshot still holds.
 
     Args:
@@ -100,7 +100,7 @@ def identify(
     if earlier is not None and earlier.holds():
         return earlier.identity
     taken = time.time_ns()
-    if origin.kind is Kind.DIRECTORY:
+    if origin.kind is SourceKind.DIRECTORY:
         identity, watched, folders = _of_directory(origin, root, ours, earlier, environ)
     else:
         watched, folders = {str(root): sign(root)}, {}
@@ -130,7 +130,7 @@ def sign(path: Path | str) -> Sign:
 class _Earlier:
     """A snapshot that was taken before."""
 
-    identity: Identity
+    identity: SourceFingerprint
     watched: dict[str, Sign]
     folders: dict[str, str]
     skip: tuple[Path, ...]
@@ -144,7 +144,7 @@ class _Earlier:
                 return None
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
             files = tuple(SourceFile(path=p, kind=k, sha256=s) for p, k, s in read["files"])
-            identity = Identity(source=Source(**source), files=files)
+            identity = SourceFingerprint(source=Source(**source), files=files)
             return cls(
                 identity=identity,
                 watched=read["watched"],
@@ -172,12 +172,12 @@ class _Earlier:
 
 
 def _of_directory(
-    origin: Origin,
+    origin: SourceLocation,
     root: Path,
     skip: tuple[Path, ...],
     earlier: _Earlier | None,
     environ: Mapping[str, str],
-) -> tuple[Identity, dict[str, Sign], dict[str, str]]:
+) -> tuple[SourceFingerprint, dict[str, Sign], dict[str, str]]:
     known = {} if earlier is None else {each.path: each for each in earlier.identity.files}
     # Before anything is read: what changes while we read must not look unchanged later.
     watched = {str(path): sign(path) for path in _deciding(root, skip, environ)}
@@ -199,19 +199,19 @@ def _of_directory(
     epoch = git_epoch(root) or newest(each.path for each in found if not each.is_link)
     source = as_value(origin, root, files_digest(files), epoch)
     folders = {str(folder): names for folder, names in seen.items()}
-    return Identity(source=source, files=tuple(files)), watched, folders
+    return SourceFingerprint(source=source, files=tuple(files)), watched, folders
 
 
-def _same(member: Member, earlier: _Earlier) -> bool:
+def _same(member: StagedFile, earlier: _Earlier) -> bool:
     # A link that is followed says nothing of the file it leads to.
     plain = member.is_link or not member.path.is_symlink()
     return plain and str(member.path) in earlier.watched and earlier.trusts(str(member.path))
 
 
-def _of_archive(origin: Origin, archive: Path) -> Identity:
+def _of_archive(origin: SourceLocation, archive: Path) -> SourceFingerprint:
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
         staged = stage(origin, dest=Path(scratch, "source"), fetch=lambda _: archive)
-        return Identity(source=staged.source, files=tree_files(staged.root))
+        return SourceFingerprint(source=staged.source, files=tree_files(staged.root))
 
 
 def _write(file: Path, text: str) -> None:

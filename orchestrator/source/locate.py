@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """What ``project.source`` may be."""
 
     DIRECTORY = "directory"
@@ -24,7 +24,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class SourceLocation:
     """Where the source comes from, before anything is fetched.
 
     Attributes:
@@ -35,14 +35,14 @@ class Origin:
         version: static version, None when it is dynamic.
     """
 
-    kind: Kind
+    kind: SourceKind
     text: str
     path: Path | None
     name: str
     version: str | None
 
 
-def locate(text: str, *, base: Path) -> Origin:
+def locate(text: str, *, base: Path) -> SourceLocation:
     """Find out what ``project.source`` names, without fetching or building anything.
 
     Args:
@@ -55,15 +55,15 @@ def locate(text: str, *, base: Path) -> Origin:
     path = base / os.path.expanduser(text)  # noqa: PTH111 - Path's raises for an unknown user
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
         name, version = directory_identity(path)
-        return Origin(
-            kind=Kind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
+        return SourceLocation(
+            kind=SourceKind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
         )
     if text.endswith((".tar.gz", ".zip")):
         return _sdist_origin(text, path)
     return _requirement_origin(text)
 
 
-def _sdist_origin(text: str, path: Path) -> Origin:
+def _sdist_origin(text: str, path: Path) -> SourceLocation:
     if not path.is_file():
         raise SourceError.of(
             f"there is no file {text!r}",
@@ -77,8 +77,8 @@ def _sdist_origin(text: str, path: Path) -> Origin:
             f"{path.name!r} is not named like an sdist (PEP 625: name-version.tar.gz)",
             where="project.source",
         )
-    return Origin(
-        kind=Kind.SDIST,
+    return SourceLocation(
+        kind=SourceKind.SDIST,
         text=text,
         path=path.resolve(),
         name=_normalised(name),
@@ -86,7 +86,7 @@ def _sdist_origin(text: str, path: Path) -> Origin:
     )
 
 
-def _requirement_origin(text: str) -> Origin:
+def _requirement_origin(text: str) -> SourceLocation:
     from packaging.requirements import (  # noqa: PLC0415 - a directory needs none of it
         InvalidRequirement,
         Requirement,
@@ -115,8 +115,8 @@ def _requirement_origin(text: str) -> Origin:
             where="project.source",
             hint=f'for instance "{requirement.name}==1.2.3"',
         )
-    return Origin(
-        kind=Kind.REQUIREMENT,
+    return SourceLocation(
+        kind=SourceKind.REQUIREMENT,
         text=text,
         path=None,
         name=_normalised(requirement.name),

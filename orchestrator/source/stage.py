@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import SourceError
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
-from orchestrator.source.locate import Kind, Origin, directory_identity
+from orchestrator.source.locate import SourceKind, SourceLocation, directory_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -62,7 +62,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
+class StagedSource:
     """A clean tree, made once per run and only ever copied.
 
     Attributes:
@@ -81,7 +81,7 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class StagedFile:
     """A file that will be part of the staged tree.
 
     Attributes:
@@ -96,8 +96,8 @@ class Member:
 
 
 def stage(
-    origin: Origin, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()
-) -> Staged:
+    origin: SourceLocation, *, dest: Path, fetch: Callable[[str], Path], skip: Iterable[Path] = ()
+) -> StagedSource:
     """Make the clean tree of ``origin`` in ``dest``, which must not exist.
 
     Args:
@@ -110,16 +110,16 @@ def stage(
     Raises:
         SourceError: the sdist is damaged, or has no build backend.
     """
-    if origin.kind is Kind.DIRECTORY and origin.path is not None:
+    if origin.kind is SourceKind.DIRECTORY and origin.path is not None:
         _copy(members(origin.path, skip), dest)
         epoch = git_epoch(origin.path) or newest(_walk(dest))
     else:
         _unpack(origin.path or fetch(origin.text), dest)
         epoch = newest(_walk(dest))
-    return Staged(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
+    return StagedSource(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
 
 
-def as_value(origin: Origin, root: Path, digest: Digest, epoch: int) -> Source:
+def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> Source:
     """Return what a tree is, as a value.
 
     Args:
@@ -141,7 +141,7 @@ def as_value(origin: Origin, root: Path, digest: Digest, epoch: int) -> Source:
     )
 
 
-def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[Member]:
+def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
     """Find the files of a directory that belong to the source, links resolved where they must be.
 
     Args:
@@ -153,7 +153,7 @@ def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[Member]:
     for name in _clean_files(root, ours):
         path = root / name
         if path.is_symlink() and _stays_inside(path, root):
-            yield Member(name=name, path=path, is_link=True)
+            yield StagedFile(name=name, path=path, is_link=True)
         elif path.is_dir():
             for inner in _walk(path, follow=True):
                 yield _member(name / inner.relative_to(path), inner)
@@ -161,9 +161,9 @@ def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[Member]:
             yield _member(name, path)
 
 
-def _member(name: Path, path: Path) -> Member:
+def _member(name: Path, path: Path) -> StagedFile:
     # Dangling, as test data often is: kept as it is.
-    return Member(name=name, path=path, is_link=path.is_symlink() and not path.exists())
+    return StagedFile(name=name, path=path, is_link=path.is_symlink() and not path.exists())
 
 
 def _own_options(root: Path) -> tuple[str, ...]:
@@ -188,12 +188,12 @@ def tree_digest(root: Path) -> Digest:
 def tree_files(root: Path) -> tuple[SourceFile, ...]:
     """Return every file of a staged tree, with what counts of it."""
     return tuple(
-        source_file(Member(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
+        source_file(StagedFile(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
         for path in _walk(root)
     )
 
 
-def source_file(member: Member) -> SourceFile:
+def source_file(member: StagedFile) -> SourceFile:
     """Read a file, and return what counts of it."""
     path = member.path
     if member.is_link:
@@ -296,7 +296,7 @@ def newest(paths: Iterable[Path]) -> int:
     return max(times, default=EARLIEST_EPOCH)
 
 
-def _copy(found: Iterable[Member], dest: Path) -> None:
+def _copy(found: Iterable[StagedFile], dest: Path) -> None:
     dest.mkdir(parents=True)
     for each in found:
         target = dest / each.name

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.sources import Kind, parse
+from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import Problem
 from orchestrator.host import process
-from orchestrator.models.target import Answer, Question
+from orchestrator.models.target import VersionAnswer, VersionQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orchestrator.config.sources import Source
-    from orchestrator.models.platform import Arch
+    from orchestrator.config.sources import VersionSource
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision.host import Host
 
 SCM_SCRIPT = Path(__file__).parent / "scripts" / "scm_version.py"
@@ -46,16 +46,16 @@ class HostSources:
     root: Path | None
     environ: Mapping[str, str]
 
-    def answers(self, sources: Iterable[str]) -> dict[Question, Answer]:
+    def answers(self, sources: Iterable[str]) -> dict[VersionQuestion, VersionAnswer]:
         """Ask all of these sources that take no more than a look."""
         asked = {text: parse(text) for text in sources}
         return {
-            Question(source=text): self._ask(text, source)
+            VersionQuestion(source=text): self._ask(text, source)
             for text, source in asked.items()
-            if source.kind in {Kind.ENV, Kind.FILE, Kind.GIT}
+            if source.kind in {VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT}
         }
 
-    def scm(self, text: str, host: Host) -> Answer:
+    def scm(self, text: str, host: Host) -> VersionAnswer:
         """Ask setuptools-scm.
 
         Args:
@@ -63,23 +63,23 @@ class HostSources:
             host: has the toolchain that it is part of.
         """
         if self.root is None:
-            return Answer(source=text, value="", note=_NO_TREE)
+            return VersionAnswer(source=text, value="", note=_NO_TREE)
         said = process.capture(
             [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
             env=host.env | _TRUST,
             timeout=SCM_TIMEOUT,
         )
         note = "" if said.ok else said.last_line
-        return Answer(source=text, value=said.stdout.strip() if said.ok else "", note=note)
+        return VersionAnswer(source=text, value=said.stdout.strip() if said.ok else "", note=note)
 
-    def _ask(self, text: str, source: Source) -> Answer:
-        if source.kind is Kind.ENV:
+    def _ask(self, text: str, source: VersionSource) -> VersionAnswer:
+        if source.kind is VersionSourceKind.ENV:
             value = self.environ.get(source.argument)
             note = "not set" if value is None else "set, but empty"
             return _answer(text, value, note)
         if self.root is None:
-            return Answer(source=text, value="", note=_NO_TREE)
-        if source.kind is Kind.FILE:
+            return VersionAnswer(source=text, value="", note=_NO_TREE)
+        if source.kind is VersionSourceKind.FILE:
             return _read(text, source, self.root / source.argument)
         return _git(text, source, self.root)
 
@@ -94,29 +94,29 @@ _TRUST = {
 }
 
 
-def _git(text: str, source: Source, root: Path) -> Answer:
+def _git(text: str, source: VersionSource, root: Path) -> VersionAnswer:
     words = ["git", "-c", "safe.directory=*", "-C", str(root), "log", "-1", "--format=%H %ct"]
     said = process.capture(words)
     if not said.ok:
-        return Answer(source=text, value="", note=said.last_line or "git does not answer")
+        return VersionAnswer(source=text, value="", note=said.last_line or "git does not answer")
     revision, _, seconds = said.stdout.strip().partition(" ")
     if source.argument == "date":
         day = dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC)
-        return Answer(source=text, value=f"{day:%Y%m%d}")
-    return Answer(source=text, value=revision[:SHORT])
+        return VersionAnswer(source=text, value=f"{day:%Y%m%d}")
+    return VersionAnswer(source=text, value=revision[:SHORT])
 
 
-def _read(text: str, source: Source, path: Path) -> Answer:
+def _read(text: str, source: VersionSource, path: Path) -> VersionAnswer:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_FILE).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         note = getattr(error, "strerror", None) or "not UTF-8"
-        return Answer(source=text, value="", note=f"{source.argument}: {note}")
+        return VersionAnswer(source=text, value="", note=f"{source.argument}: {note}")
     return _content(text, source, content)
 
 
-def _content(text: str, source: Source, content: str) -> Answer:
+def _content(text: str, source: VersionSource, content: str) -> VersionAnswer:
     """Take the value out of a file: its first line, or what a path names in its JSON."""
     if not source.keys:
         lines = content.strip().splitlines()
@@ -125,19 +125,19 @@ def _content(text: str, source: Source, content: str) -> Answer:
         # Numbers as they are written: 12.10 is not 12.1.
         value: Any = json.loads(content, parse_float=str, parse_int=str)
     except ValueError:
-        return Answer(source=text, value="", note=f"{source.argument} is not JSON")
+        return VersionAnswer(source=text, value="", note=f"{source.argument} is not JSON")
     for key in source.keys:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, str):
         path = ".".join(source.keys)
-        return Answer(source=text, value="", note=f"{source.argument} has no text at {path}")
+        return VersionAnswer(source=text, value="", note=f"{source.argument} has no text at {path}")
     return _answer(text, value, "empty")
 
 
-def _answer(text: str, value: str | None, note: str) -> Answer:
+def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
     """Return an answer, with the note only where there is no value."""
     stripped = (value or "").strip()
-    return Answer(source=text, value=stripped, note="" if stripped else note)
+    return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,16 +161,16 @@ class ImageSources:
     log: Callable[[str], object]
 
     def answers(
-        self, questions: Iterable[Question]
-    ) -> tuple[dict[Question, Answer], dict[str, Problem]]:
+        self, questions: Iterable[VersionQuestion]
+    ) -> tuple[dict[VersionQuestion, VersionAnswer], dict[str, Problem]]:
         """Ask images; each is looked at once.
 
         Returns:
             The answers, and for each image that could not be asked the reason.
         """
-        found: dict[Question, Answer] = {}
+        found: dict[VersionQuestion, VersionAnswer] = {}
         problems: dict[str, Problem] = {}
-        places: defaultdict[tuple[str, Arch], list[Question]] = defaultdict(list)
+        places: defaultdict[tuple[str, Arch], list[VersionQuestion]] = defaultdict(list)
         for question in dict.fromkeys(questions):
             if question.arch is not None:
                 places[question.image, question.arch].append(question)
@@ -187,8 +187,8 @@ class ImageSources:
         return found, problems
 
     def _image(
-        self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[Question]
-    ) -> dict[Question, Answer] | Problem:
+        self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[VersionQuestion]
+    ) -> dict[VersionQuestion, VersionAnswer] | Problem:
         reference = image
         if not any(mark in image for mark in "/:@"):
             reference = image_reference(image, arch, self.host().toolchain)
@@ -207,10 +207,10 @@ class ImageSources:
                 what=f"image {image} for {arch} is not on this machine",
                 hint=f"`{engine} pull {reference}`, or build, which pulls it",
             )
-        said: dict[Question, Answer] = {}
+        said: dict[VersionQuestion, VersionAnswer] = {}
         for question in asked:
             source = parse(question.source)
-            if source.kind is Kind.CONTAINER_ENV:
+            if source.kind is VersionSourceKind.CONTAINER_ENV:
                 value = environ.get(source.argument)
                 note = f"{'not set' if value is None else 'set, but empty'} in image {image}"
                 answer = _answer(question.source, value, note)
@@ -219,11 +219,11 @@ class ImageSources:
             said[question] = answer
         return said
 
-    def _file(self, engine: engines.EngineName, image: str, arch: Arch, text: str) -> Answer:
+    def _file(self, engine: engines.EngineName, image: str, arch: Arch, text: str) -> VersionAnswer:
         source = parse(text)
         said = image_file(engine, image, arch, source.argument, env=self.env)
         if not said.ok:
-            return Answer(source=text, value="", note=f"in image {image}: {said.last_line}")
+            return VersionAnswer(source=text, value="", note=f"in image {image}: {said.last_line}")
         return _content(text, source, said.stdout)
 
 

@@ -10,15 +10,15 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.store.remote import RefusedError, Remote, RemoteError
+from orchestrator.store.remote import RefusedError, RemoteError, RemoteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from orchestrator.models.target import Digest
-    from orchestrator.store.local import Local
-    from orchestrator.store.record import Blob, Record
+    from orchestrator.store.local import LocalStore
+    from orchestrator.store.result_record import Blob, Record
 
 _T = TypeVar("_T")
 
@@ -35,12 +35,12 @@ class Store:
         wrote: whether something new was put into the directory.
     """
 
-    local: Local
+    local: LocalStore
     warn: Callable[[str], object]
-    open_remote: Callable[[], Remote] | None = None
+    open_remote: Callable[[], RemoteStore] | None = None
     read_only: bool = False
     wrote: bool = False
-    _remote: Remote | None = None
+    _remote: RemoteStore | None = None
     _warned: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,7 +71,7 @@ class Store:
             return found
         aside = scratch / f"{blob.sha256}.download"
 
-        def download(remote: Remote) -> bool:
+        def download(remote: RemoteStore) -> bool:
             scratch.mkdir(parents=True, exist_ok=True)
             return remote.download(blob, aside)
 
@@ -95,7 +95,7 @@ class Store:
             files: its blobs, and files that hold them, for the shared store.
         """
 
-        def share(remote: Remote) -> None:
+        def share(remote: RemoteStore) -> None:
             try:
                 for blob, path in files:
                     remote.upload(blob, path)
@@ -127,7 +127,7 @@ class Store:
         """Note the last results of some of a project's targets."""
         self._written(lambda: self.local.remember(project, results))
 
-    def _asked(self, question: Callable[[Remote], _T]) -> _T | None:
+    def _asked(self, question: Callable[[RemoteStore], _T]) -> _T | None:
         """Ask the shared store; the first thing that goes wrong with it is the last."""
         try:
             with self._lock:

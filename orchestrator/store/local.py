@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.models.target import Digest
-from orchestrator.store.record import Blob, Record, pack, unpack
+from orchestrator.store.result_record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ ROOM = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class StoreUsage:
     """What is in a store.
 
     Attributes:
@@ -58,7 +58,7 @@ class _File:
     size: int
 
 
-class Local:
+class LocalStore:
     """A store in a directory."""
 
     def __init__(self, root: Path) -> None:
@@ -271,11 +271,11 @@ class Local:
 
     # size
 
-    def usage(self) -> Usage:
+    def usage(self) -> StoreUsage:
         """Count what is there."""
         records, blobs = self._all("actions"), self._all("blobs")
         size = sum(each.size for each in (*records, *blobs))
-        return Usage(records=len(records), blobs=len(blobs), size=size)
+        return StoreUsage(records=len(records), blobs=len(blobs), size=size)
 
     def collect(self, limit: int) -> int:
         """Remove the results that were not used for longest until the store fits.

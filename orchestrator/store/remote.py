@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from orchestrator.store.record import Blob, Record, pack, unpack
+from orchestrator.store.result_record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class RefusedError(RemoteError):
     """The shared store takes nothing from us; reading is another matter."""
 
 
-class Remote:
+class RemoteStore:
     """A store on a server."""
 
     def __init__(

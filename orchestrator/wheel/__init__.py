@@ -6,7 +6,7 @@ What is named here is for other programs too, and documented in ``docs/library.m
 from __future__ import annotations
 
 from orchestrator.wheel.archive import WheelArchive, open_wheel
-from orchestrator.wheel.compare import HARMLESS, Difference, Kind, compare
+from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
 from orchestrator.wheel.tags import report
@@ -15,8 +15,8 @@ from orchestrator.wheel.verify import Expected, levelled, verify
 __all__ = [
     "HARMLESS",
     "Difference",
+    "DifferenceKind",
     "Expected",
-    "Kind",
     "Policies",
     "WheelArchive",
     "compare",
@@ -26,3 +26,6 @@ __all__ = [
     "retag",
     "verify",
 ]
+
+SHAPES_WHEELS = True
+"""Its sources are a part of every cache key."""

@@ -23,7 +23,7 @@ from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_fi
 
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.models.target import Digest
-from orchestrator.wheel.inflate import METHODS, DamagedError, Packed, fastest
+from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -246,7 +246,7 @@ class WheelArchive:
         with self._reading(name):
             yield from packed.pieces()
 
-    def packed(self, name: str) -> Packed:
+    def packed(self, name: str) -> CompressedMember:
         """Return a member's compressed bytes; reading them raises `DamagedError`.
 
         Raises:
@@ -255,7 +255,7 @@ class WheelArchive:
         member = self._by_name.get(name)
         if member is None:
             raise BadWheelError.of(f"no member {name!r}", where=self.path.name)
-        return Packed(
+        return CompressedMember(
             pread=self.raw,
             engine=self._engine,
             offset=self._bodies[name],

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.config.rules import RULES
-from orchestrator.models.target import Demands, Level
+from orchestrator.config.verify_rules import RULES
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel.tags import ExtensionModule, extension_module
 
 if TYPE_CHECKING:
     from email.message import Message
 
-    from orchestrator.models.platform import Arch, Libc
+    from orchestrator.models.platforms import Arch, Libc
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.policy import Policies
-    from orchestrator.wheel.record import Row
+    from orchestrator.wheel.record import RecordRow
     from orchestrator.wheel.scan import Scan
     from orchestrator.wheel.tags import Observation
 
@@ -49,7 +49,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class CheckedWheel:
     """A wheel that has been read, as the rules see it.
 
     Attributes:
@@ -69,14 +69,14 @@ class Subject:
     archive: WheelArchive
     policies: Policies
     found: Scan
-    rows: tuple[Row, ...] | None
+    rows: tuple[RecordRow, ...] | None
     metadata: Message | None
     wheel: Message | None
     damage: tuple[str, ...]
     observation: Observation | None
     size: int
     expected: Expected | None
-    demands: Demands
+    demands: VerifyPolicy
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class Subject:
 
 def found(rule: str, message: str) -> Finding:
     """Return a finding of the severity that the rule has when nothing is said."""
-    warns = RULES[rule] is Level.WARN
+    warns = RULES[rule] is RuleLevel.WARN
     return Finding(
         rule=rule, message=message, severity=Severity.WARNING if warns else Severity.ERROR
     )

@@ -25,7 +25,7 @@ LINES = 6
 """Lines of a comparison that are shown."""
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """What sort of difference it is, the gravest first."""
 
     NAME = "name"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
     PACKING = "packing"
 
 
-HARMLESS = frozenset({Kind.COMPRESSION, Kind.PACKING})
+HARMLESS = frozenset({DifferenceKind.COMPRESSION, DifferenceKind.PACKING})
 """Differences that nobody sees once the wheels are installed."""
 
 
@@ -49,7 +49,7 @@ class Difference:
         detail: how.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     where: str
     detail: str
 
@@ -73,11 +73,11 @@ def compare(first: Path, second: Path) -> tuple[Difference, ...]:
     with open_wheel(first) as one, open_wheel(second) as two:
         found = sorted(
             (*_names(one, two), *_members(one, two), *_archives(one, two)),
-            key=lambda each: list(Kind).index(each.kind),
+            key=lambda each: list(DifferenceKind).index(each.kind),
         )
         if not found and one.digest() != two.digest():
             rest = "bytes outside the members"
-            found.append(Difference(kind=Kind.PACKING, where=rest, detail="differ"))
+            found.append(Difference(kind=DifferenceKind.PACKING, where=rest, detail="differ"))
     return tuple(found)
 
 
@@ -88,22 +88,22 @@ def _names(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
     )
     for where, a, b in pairs:
         if a != b:
-            yield Difference(kind=Kind.NAME, where=where, detail=f"{a} / {b}")
+            yield Difference(kind=DifferenceKind.NAME, where=where, detail=f"{a} / {b}")
 
 
 def _members(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
     ours = {entry.filename: entry for entry in one.entries}
     theirs = {_matched(entry.filename, one, two): entry for entry in two.entries}
     for name in sorted(ours.keys() - theirs.keys()):
-        yield Difference(kind=Kind.MEMBER, where=name, detail="only in the first")
+        yield Difference(kind=DifferenceKind.MEMBER, where=name, detail="only in the first")
     for name in sorted(theirs.keys() - ours.keys()):
-        yield Difference(kind=Kind.MEMBER, where=name, detail="only in the second")
+        yield Difference(kind=DifferenceKind.MEMBER, where=name, detail="only in the second")
     for name, a in ours.items():
         if (b := theirs.get(name)) is not None:
             yield from _member(one, a, two, b)
     common = [name for name in ours if name in theirs]
     if common != [name for name in theirs if name in ours]:
-        yield Difference(kind=Kind.PACKING, where="order of members", detail="differs")
+        yield Difference(kind=DifferenceKind.PACKING, where="order of members", detail="differs")
 
 
 def _matched(name: str, one: WheelArchive, two: WheelArchive) -> str:
@@ -123,17 +123,17 @@ def _member(
         at = _first_difference(one, a, two, b)
         if at is None:
             detail = f"{a.compress_size} / {b.compress_size} bytes, the same once inflated"
-            yield Difference(kind=Kind.COMPRESSION, where=a.filename, detail=detail)
+            yield Difference(kind=DifferenceKind.COMPRESSION, where=a.filename, detail=detail)
         elif a.filename == record.path_of(one) and _same_lines(one, two):
             detail = "its lines are in another order"
-            yield Difference(kind=Kind.PACKING, where=a.filename, detail=detail)
+            yield Difference(kind=DifferenceKind.PACKING, where=a.filename, detail=detail)
         else:
             detail = _text_difference(one, a, two, b) or (
                 f"{a.file_size} / {b.file_size} bytes, different from byte {at} on"
             )
-            yield Difference(kind=Kind.CONTENT, where=a.filename, detail=detail)
+            yield Difference(kind=DifferenceKind.CONTENT, where=a.filename, detail=detail)
     if detail := "; ".join(_packing(a, b)):
-        yield Difference(kind=Kind.PACKING, where=a.filename, detail=detail)
+        yield Difference(kind=DifferenceKind.PACKING, where=a.filename, detail=detail)
 
 
 def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
@@ -221,4 +221,4 @@ def _mode(entry: zipfile.ZipInfo) -> str:
 
 def _archives(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
     if one.comment != two.comment:
-        yield Difference(kind=Kind.PACKING, where="zip comment", detail="differs")
+        yield Difference(kind=DifferenceKind.PACKING, where="zip comment", detail="differs")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models.wheel import Finding
     from orchestrator.wheel.archive import WheelArchive
-    from orchestrator.wheel.checked_wheel import Subject
+    from orchestrator.wheel.checked_wheel import CheckedWheel
 
 LARGEST = 10
 """Members that are named when a wheel is too large."""
@@ -34,7 +34,7 @@ _LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice|authors", re.IG
 _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 
 
-def collisions(subject: Subject) -> Iterator[Finding]:
+def collisions(subject: CheckedWheel) -> Iterator[Finding]:
     """No two members become one file where case does not count."""
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(member.filename for member in subject.archive.members):
@@ -45,7 +45,7 @@ def collisions(subject: Subject) -> Iterator[Finding]:
             yield found("case-collision", message)
 
 
-def licences(subject: Subject) -> Iterator[Finding]:
+def licences(subject: CheckedWheel) -> Iterator[Finding]:
     """The licence files that METADATA names are there (PEP 639), or at least one looks like one."""
     info = subject.archive.dist_info
     inside = [
@@ -64,7 +64,7 @@ def licences(subject: Subject) -> Iterator[Finding]:
         yield found("no-licence", f"no licence file is in {info}")
 
 
-def software_bills(subject: Subject) -> Iterator[Finding]:
+def software_bills(subject: CheckedWheel) -> Iterator[Finding]:
     """CycloneDX files (PEP 770) can be read and speak of this version."""
     version = subject.archive.name.version
     for name in sbom.files_of(subject.archive):
@@ -85,7 +85,7 @@ def _differs(stated: str, version: Version) -> bool:
         return True
 
 
-def run_paths(subject: Subject) -> Iterator[Finding]:
+def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
     """No ELF file looks for libraries in a directory of the machine it was built on."""
     users: defaultdict[str, list[str]] = defaultdict(list)
     for elf in subject.found.elves:
@@ -97,7 +97,7 @@ def run_paths(subject: Subject) -> Iterator[Finding]:
         yield found("absolute-rpath", f"the RPATH {path!r} of {_few(names)} is {where}")
 
 
-def size_budget(subject: Subject) -> Iterator[Finding]:
+def size_budget(subject: CheckedWheel) -> Iterator[Finding]:
     """The wheel is no larger than the user allows."""
     budget = subject.demands.size_budget
     if budget is None or subject.size <= budget:
@@ -110,7 +110,7 @@ def size_budget(subject: Subject) -> Iterator[Finding]:
     yield found("size-budget", message)
 
 
-def required_files(subject: Subject) -> Iterator[Finding]:
+def required_files(subject: CheckedWheel) -> Iterator[Finding]:
     """The members that the user requires are there."""
     names = [member.filename for member in subject.archive.members]
     for pattern in subject.demands.required:
@@ -118,7 +118,7 @@ def required_files(subject: Subject) -> Iterator[Finding]:
             yield found("required-file", f"no member matches {pattern}")
 
 
-def stray_paths(subject: Subject) -> Iterator[Finding]:
+def stray_paths(subject: CheckedWheel) -> Iterator[Finding]:
     """No member holds one of the texts that the user forbids."""
     wanted = [(text, text.encode()) for text in subject.demands.build_paths if text]
     damaged = {broken.name for broken in subject.found.unreadable}
@@ -159,7 +159,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 10**6:.1f} MB" if size >= 10**5 else f"{size} bytes"
 
 
-RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[CheckedWheel], Iterator[Finding]], ...] = (
     collisions,
     licences,
     software_bills,

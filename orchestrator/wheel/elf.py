@@ -18,7 +18,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,7 +92,7 @@ class MalformedElfError(ValueError):
     """The bytes start as an ELF file but cannot be read as one."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where an ELF file's bytes come from."""
 
     @property
@@ -176,7 +176,7 @@ def is_elf(head: bytes | bytearray) -> bool:
     return head[:4] == MAGIC
 
 
-def parse(data: bytes | bytearray | memoryview | Source) -> ElfInfo:
+def parse(data: bytes | bytearray | memoryview | ByteSource) -> ElfInfo:
     """Read an ELF file.
 
     Args:
@@ -268,7 +268,7 @@ class _Section(NamedTuple):
 class _Image:
     """The bytes, with reads that cannot leave them."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         head = source.read(0, min(SMALLEST, source.size))
         if len(head) < SMALLEST or not is_elf(head):

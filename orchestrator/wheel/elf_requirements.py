@@ -24,11 +24,11 @@ MAX_STEPS = 500_000
 _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
 
 
-class TangledError(ValueError):
+class TooManyPathsError(ValueError):
     """The files of a wheel need one another in more ways than can be followed."""
 
 
-class Needs:
+class ElfRequirements:
     """What the ELF files of one platform need together."""
 
     def __init__(self, elves: Sequence[ElfMember], is_module: Callable[[ElfMember], bool]) -> None:
@@ -68,7 +68,7 @@ class Needs:
         tree, steps = libraries.tree(root, self._files)
         self._steps += steps
         if self._steps > MAX_STEPS:
-            raise TangledError(f"its libraries need one another more than {MAX_STEPS} times")
+            raise TooManyPathsError(f"its libraries need one another more than {MAX_STEPS} times")
         return tree
 
     def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:

@@ -39,7 +39,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class Engine(Protocol):
+class Inflater(Protocol):
     """What is used of the modules `zlib` and `isal.isal_zlib`."""
 
     error: type[Exception]
@@ -53,15 +53,15 @@ class Engine(Protocol):
         ...
 
 
-def fastest() -> Engine:
+def fastest() -> Inflater:
     """Return isal's zlib where it is installed, else Python's."""
     try:
-        return cast("Engine", import_module("isal.isal_zlib"))
+        return cast("Inflater", import_module("isal.isal_zlib"))
     except ImportError:
-        return cast("Engine", zlib)
+        return cast("Inflater", zlib)
 
 
-class Packed(NamedTuple):
+class CompressedMember(NamedTuple):
     """One member's compressed bytes, and what the zip directory says of them.
 
     Attributes:
@@ -75,7 +75,7 @@ class Packed(NamedTuple):
     """
 
     pread: Callable[[int, int], bytes]
-    engine: Engine
+    engine: Inflater
     offset: int
     compressed: int
     size: int

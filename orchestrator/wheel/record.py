@@ -21,7 +21,7 @@ _ROW_BYTES = 512
 _SPARE_ROWS = 1000
 
 
-class Row(NamedTuple):
+class RecordRow(NamedTuple):
     """One line of RECORD.
 
     Attributes:
@@ -36,12 +36,12 @@ class Row(NamedTuple):
     size: str
     text: str
 
-    def replaced(self, *, path: str, hash_: str, size: str) -> Row:
+    def replaced(self, *, path: str, hash_: str, size: str) -> RecordRow:
         """Return the row with other values, its line end kept."""
         ending = self.text[len(self.text.rstrip("\r\n")) :]
         line = io.StringIO()
         csv.writer(line, lineterminator=ending).writerow((path, hash_, size))
-        return Row(path=path, hash=hash_, size=size, text=line.getvalue())
+        return RecordRow(path=path, hash=hash_, size=size, text=line.getvalue())
 
 
 def path_of(archive: WheelArchive) -> str:
@@ -54,7 +54,7 @@ def signatures_of(archive: WheelArchive) -> frozenset[str]:
     return frozenset(f"{archive.dist_info}/{name}" for name in SIGNATURES)
 
 
-def read(archive: WheelArchive) -> tuple[Row, ...]:
+def read(archive: WheelArchive) -> tuple[RecordRow, ...]:
     """Read RECORD.
 
     Raises:
@@ -88,7 +88,7 @@ def content(archive: WheelArchive) -> bytes:
     return text
 
 
-def parse(text: bytes, *, where: str) -> tuple[Row, ...]:
+def parse(text: bytes, *, where: str) -> tuple[RecordRow, ...]:
     """Parse RECORD's content.
 
     Args:
@@ -104,7 +104,7 @@ def parse(text: bytes, *, where: str) -> tuple[Row, ...]:
         raise BadWheelError.of(f"RECORD cannot be read: {error}", where=where) from error
 
 
-def _rows(text: str) -> Iterator[Row]:
+def _rows(text: str) -> Iterator[RecordRow]:
     lines = list(io.StringIO(text, newline=""))
     if '"' not in text and max(map(len, lines), default=0) < csv.field_size_limit():
         # Without quotes, as nearly always, a row is what the commas say.
@@ -112,7 +112,7 @@ def _rows(text: str) -> Iterator[Row]:
             fields = line.rstrip("\r\n").split(",")
             if fields != [""]:
                 path, hash_, size = (*fields, "", "")[:3]
-                yield Row(path, hash_, size, line)
+                yield RecordRow(path, hash_, size, line)
         return
     # A row may span lines where a name has a line end in it, so the reader counts them.
     reader = csv.reader(lines)
@@ -122,4 +122,4 @@ def _rows(text: str) -> Iterator[Row]:
         begin = reader.line_num
         if fields:
             path, hash_, size = (*fields, "", "")[:3]
-            yield Row(path=path, hash=hash_, size=size, text=raw)
+            yield RecordRow(path=path, hash=hash_, size=size, text=raw)

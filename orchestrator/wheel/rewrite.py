@@ -21,7 +21,7 @@ from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import WheelName, open_wheel
 from orchestrator.wheel.requires import pinned
 from orchestrator.wheel.scan import record_hash
-from orchestrator.wheel.zipcopy import Edits, write_copy
+from orchestrator.wheel.zipcopy import CopyEdits, write_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +124,7 @@ def _edits(
     pins: Sequence[str],
     *,
     add_sbom: bool,
-) -> Edits:
+) -> CopyEdits:
     info = archive.dist_info
     # What changes under a name; a member whose content comes out the same is copied.
     changes: dict[str, Callable[[bytes], bytes]] = {
@@ -142,7 +142,9 @@ def _edits(
     added = _new_bill(archive, name, names) if add_sbom else {}
     if contents or names or added:
         contents[record.path_of(archive)] = _record(archive, names, contents, added)
-    return Edits(names=names, contents=contents, dropped=_dropped(archive, contents), added=added)
+    return CopyEdits(
+        names=names, contents=contents, dropped=_dropped(archive, contents), added=added
+    )
 
 
 def _dropped(archive: WheelArchive, contents: Mapping[str, bytes]) -> frozenset[str]:
@@ -173,7 +175,7 @@ def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) 
     return {folder + sbom.OURS: sbom.grafted(name, libraries)}
 
 
-def _normalised(archive: WheelArchive, edits: Edits, epoch: int) -> Edits:
+def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdits:
     """Return edits that also put RECORD's lines in one order."""
     place = record.path_of(archive)
     text = edits.contents.get(place) or record.content(archive)
@@ -283,7 +285,7 @@ def _record(
     added: Mapping[str, bytes],
 ) -> bytes:
     """Return RECORD with the new names and hashes; other lines keep their bytes."""
-    like = record.Row(path="", hash="", size="", text="\n")
+    like = record.RecordRow(path="", hash="", size="", text="\n")
     lines = [
         like.replaced(path=path, hash_=record_hash("sha256", content), size=str(len(content))).text
         for path, content in sorted(added.items())

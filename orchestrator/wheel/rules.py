@@ -16,7 +16,7 @@ from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.checked_wheel import found
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
-    from orchestrator.wheel.checked_wheel import Expected, Subject
+    from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
     from orchestrator.wheel.policy import Policies
     from orchestrator.wheel.tags import ExtensionModule, Observation
 
@@ -43,13 +43,13 @@ _INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
 _TRIPLET_ARCH = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le"}
 
 
-def dist_info_files(subject: Subject) -> Iterator[Finding]:
+def dist_info_files(subject: CheckedWheel) -> Iterator[Finding]:
     """METADATA, WHEEL and RECORD are there and can be read."""
     for what in subject.damage:
         yield found("dist-info-files", f"{subject.archive.dist_info}: {what}")
 
 
-def record_entries(subject: Subject) -> Iterator[Finding]:
+def record_entries(subject: CheckedWheel) -> Iterator[Finding]:
     """RECORD lists every file of the wheel, once, and no other."""
     if subject.rows is None:
         return
@@ -64,7 +64,7 @@ def record_entries(subject: Subject) -> Iterator[Finding]:
         yield found("record-extra", f"RECORD lists {name} {counts[name]} times")
 
 
-def record_contents(subject: Subject) -> Iterator[Finding]:
+def record_contents(subject: CheckedWheel) -> Iterator[Finding]:
     """RECORD's hashes and sizes are those of the files."""
     sizes = {member.filename: member.file_size for member in subject.archive.members}
     free = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
@@ -85,7 +85,7 @@ def record_contents(subject: Subject) -> Iterator[Finding]:
             yield found("record-size", message + " bytes")
 
 
-def metadata_valid(subject: Subject) -> Iterator[Finding]:
+def metadata_valid(subject: CheckedWheel) -> Iterator[Finding]:
     """METADATA has the fields every METADATA has."""
     if subject.metadata is None:
         return
@@ -100,7 +100,7 @@ def metadata_valid(subject: Subject) -> Iterator[Finding]:
         yield found("metadata-invalid", message)
 
 
-def names_agree(subject: Subject) -> Iterator[Finding]:
+def names_agree(subject: CheckedWheel) -> Iterator[Finding]:
     """File name, METADATA, dist-info and data directories name the same project (PEP 503)."""
     name = subject.archive.name.name
     stated = subject.metadata.get("Name", "").strip() if subject.metadata else ""
@@ -114,7 +114,7 @@ def names_agree(subject: Subject) -> Iterator[Finding]:
             yield found("name-dist-info", message)
 
 
-def versions_agree(subject: Subject) -> Iterator[Finding]:
+def versions_agree(subject: CheckedWheel) -> Iterator[Finding]:
     """File name, METADATA, dist-info and data directories carry the same version."""
     version = subject.archive.name.version
     stated = subject.metadata.get("Version", "").strip() if subject.metadata else ""
@@ -129,14 +129,14 @@ def versions_agree(subject: Subject) -> Iterator[Finding]:
             yield found("version-dist-info", message)
 
 
-def _directories(subject: Subject) -> tuple[str, ...]:
+def _directories(subject: CheckedWheel) -> tuple[str, ...]:
     """Return the directories that carry name and version: data and dist-info."""
     names = [member.filename.partition("/") for member in subject.archive.members]
     tops = {top for top, slash, _ in names if slash}
     return (*sorted(top for top in tops if top.endswith(".data")), subject.archive.dist_info)
 
 
-def wheel_file(subject: Subject) -> Iterator[Finding]:
+def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
     """WHEEL's tags and build tag are those of the file name."""
     if subject.wheel is None:
         return
@@ -169,7 +169,7 @@ def _expanded(tag: str) -> int:
     return math.prod(part.count(".") + 1 for part in tag.split("-"))
 
 
-def elf_placement(subject: Subject) -> Iterator[Finding]:
+def elf_placement(subject: CheckedWheel) -> Iterator[Finding]:
     """ELF files are neither in a wheel for any platform nor where pure Python goes."""
     if subject.observation is None:
         return
@@ -188,7 +188,7 @@ def elf_placement(subject: Subject) -> Iterator[Finding]:
             return
 
 
-def elf_machine(subject: Subject) -> Iterator[Finding]:
+def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
     """ELF files are of the architecture and C library that the platform tags name."""
     tags = [tag for tag in map(PlatformTag.parse, subject.platforms) if tag]
     arches = {tag.arch for tag in tags}
@@ -212,7 +212,7 @@ def elf_machine(subject: Subject) -> Iterator[Finding]:
         yield found("elf-libc", message)
 
 
-def page_alignment(subject: Subject) -> Iterator[Finding]:
+def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
     """Files can be loaded whatever page size the kernel was built with."""
     tags = filter(None, map(PlatformTag.parse, subject.platforms))
     arches = {tag.arch for tag in tags} & _PAGES.keys()
@@ -230,7 +230,7 @@ _PAGES = {Arch.AARCH64: 1 << 16, Arch.PPC64LE: 1 << 16, Arch.LOONGARCH64: 1 << 1
 """The largest pages of an architecture's usual kernels, in bytes, where there is a choice."""
 
 
-def tag_too_low(subject: Subject) -> Iterator[Finding]:
+def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
     """No platform tag promises an older libc than the ELF files need."""
     seen = subject.observation
     if seen is None:
@@ -268,7 +268,7 @@ def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
     return between and (seen.glibc is None or seen.glibc <= tag.version)
 
 
-def isa_level(subject: Subject) -> Iterator[Finding]:
+def isa_level(subject: CheckedWheel) -> Iterator[Finding]:
     """No file needs newer instructions than the platform tag promises."""
     seen = subject.observation
     tags = [PlatformTag.parse(platform) for platform in subject.platforms]
@@ -283,7 +283,7 @@ def isa_level(subject: Subject) -> Iterator[Finding]:
             yield Finding(rule="isa-level", message=message, severity=severity)
 
 
-def modules_are_elf(subject: Subject) -> Iterator[Finding]:
+def modules_are_elf(subject: CheckedWheel) -> Iterator[Finding]:
     """What is named as an extension module is an ELF file."""
     known = {elf.name for elf in subject.found.elves}
     known.update(name for name, _ in (*subject.found.malformed, *subject.found.unreadable))
@@ -293,7 +293,7 @@ def modules_are_elf(subject: Subject) -> Iterator[Finding]:
             yield found("elf-malformed", message)
 
 
-def python_abi(subject: Subject) -> Iterator[Finding]:
+def python_abi(subject: CheckedWheel) -> Iterator[Finding]:
     """Every extension module can be imported by every Python the file name promises.
 
     Judged by file suffix, as the import system does; a wheel may carry one module for several
@@ -336,7 +336,7 @@ def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
     return any(abi.replace("_", "-").startswith(soabi) for soabi in soabis)
 
 
-def planned(subject: Subject) -> Iterator[Finding]:
+def planned(subject: CheckedWheel) -> Iterator[Finding]:
     """The wheel is the one that was planned."""
     want = subject.expected
     if want is None:
@@ -362,7 +362,7 @@ def planned(subject: Subject) -> Iterator[Finding]:
     yield from _planned_baseline(subject, want)
 
 
-def _planned_abi3(subject: Subject, want: Expected) -> Iterator[Finding]:
+def _planned_abi3(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     name = subject.archive.name
     tag = (want.abi3, "abi3")
     if want.abi3 and tag not in {(each.interpreter, each.abi) for each in name.tags}:
@@ -373,7 +373,7 @@ def _planned_abi3(subject: Subject, want: Expected) -> Iterator[Finding]:
         yield found("planned-python", message)
 
 
-def _planned_metadata(subject: Subject, want: Expected) -> Iterator[Finding]:
+def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     if subject.metadata is None:
         return
     stated = subject.metadata.get("Version", "").strip()
@@ -390,7 +390,7 @@ def _planned_metadata(subject: Subject, want: Expected) -> Iterator[Finding]:
             yield found("planned-requires", message)
 
 
-def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:
+def _planned_platform(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     seen = subject.observation
     if seen is None or "any" in subject.platforms:
         what = "no ELF file is in it" if seen is None else "its tag is 'any'"
@@ -407,7 +407,7 @@ def _planned_platform(subject: Subject, want: Expected) -> Iterator[Finding]:
         yield found("planned-platform", message)
 
 
-def _planned_baseline(subject: Subject, want: Expected) -> Iterator[Finding]:
+def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     """No newer libc than planned is needed; `inspect` says which symbols need it."""
     seen = subject.observation
     tag = None if seen is None else PlatformTag.parse(seen.symbol_tag)
@@ -442,7 +442,7 @@ def _listed(values: Iterable[object]) -> str:
     return ", ".join(sorted(map(str, values))) or "nothing"
 
 
-RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[CheckedWheel], Iterator[Finding]], ...] = (
     dist_info_files,
     record_entries,
     record_contents,

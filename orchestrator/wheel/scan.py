@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.wheel import elf
 from orchestrator.wheel.inflate import DamagedError
-from orchestrator.wheel.window import Window
+from orchestrator.wheel.window import MemberWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.wheel.archive import Blocks, WheelArchive
-    from orchestrator.wheel.inflate import Packed
+    from orchestrator.wheel.inflate import CompressedMember
 
 _THREADS = 2
 _LARGE = 1 << 18
@@ -29,7 +29,7 @@ class ElfMember(NamedTuple):
     info: elf.ElfInfo
 
 
-class Broken(NamedTuple):
+class UnreadableMember(NamedTuple):
     """A member that could not be read, and why."""
 
     name: str
@@ -48,8 +48,8 @@ class Scan:
     """
 
     elves: tuple[ElfMember, ...]
-    malformed: tuple[Broken, ...]
-    unreadable: tuple[Broken, ...]
+    malformed: tuple[UnreadableMember, ...]
+    unreadable: tuple[UnreadableMember, ...]
     hashes: Mapping[str, str]
 
 
@@ -63,11 +63,11 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
     """
     results = _run(archive, algorithms)
     elves: list[ElfMember] = []
-    malformed: list[Broken] = []
-    unreadable: list[Broken] = []
+    malformed: list[UnreadableMember] = []
+    unreadable: list[UnreadableMember] = []
     hashes: dict[str, str] = {}
     for job, result in results:
-        if isinstance(result, Broken):
+        if isinstance(result, UnreadableMember):
             unreadable.append(result)
             continue
         info, why = result
@@ -76,7 +76,7 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
         if info is not None:
             elves.append(ElfMember(job.name, info))
         if why:
-            malformed.append(Broken(job.name, why))
+            malformed.append(UnreadableMember(job.name, why))
     return Scan(
         elves=tuple(elves),
         malformed=tuple(malformed),
@@ -89,12 +89,12 @@ class _Job(NamedTuple):
     """A member to be read."""
 
     name: str
-    packed: Packed
+    packed: CompressedMember
     hasher: hashlib._Hash | None
     is_elf: bool
 
 
-_Result = Broken | tuple[elf.ElfInfo | None, str]
+_Result = UnreadableMember | tuple[elf.ElfInfo | None, str]
 """Why a member cannot be read; or what it is as an ELF file, and why it is not a sound one."""
 
 
@@ -147,7 +147,7 @@ def _read(job: _Job) -> _Result:
     info, why = None, ""
     try:
         if job.is_elf:
-            window = Window(job.packed, see)
+            window = MemberWindow(job.packed, see)
             try:
                 info = elf.parse(window)
             except elf.MalformedElfError as error:
@@ -158,7 +158,7 @@ def _read(job: _Job) -> _Result:
             for piece in job.packed.pieces():
                 see(piece)
     except DamagedError as error:
-        return Broken(job.name, f"cannot be read: {error}")
+        return UnreadableMember(job.name, f"cannot be read: {error}")
     return info, why
 
 

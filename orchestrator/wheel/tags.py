@@ -14,12 +14,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, clipped
-from orchestrator.models.platform import Libc
+from orchestrator.models.platforms import Libc
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf import INITS
-from orchestrator.wheel.elf_requirements import Needs, TangledError, promises
+from orchestrator.wheel.elf_requirements import ElfRequirements, TooManyPathsError, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from orchestrator.models.platform import Arch
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Digest
     from orchestrator.models.wheel import Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
@@ -144,7 +144,7 @@ def summarise(
     if platform := platform_of(archive.name, found.elves):
         try:
             observation = observe(found, policies, *platform)
-        except TangledError as error:
+        except TooManyPathsError as error:
             raise BadWheelError.of(str(error), where=archive.path.name) from error
     sha256, size = digest or archive.digest()
     # Of a damaged file nobody knows what it needs: a wheel with nothing else is not for any
@@ -192,7 +192,7 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         TangledError: they need one another more often than can be followed.
     """
     elves = tuple(elf for elf in found.elves if _belongs(elf, libc, arch))
-    needs = Needs(elves, _is_module)
+    needs = ElfRequirements(elves, _is_module)
     candidates = policies.of(libc, arch)
     by_symbols = next((policy for policy in candidates if not any(needs.versions(policy))), None)
     policy = next((p for p in candidates if not any(needs.obstacles(p, candidates))), None)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import BadWheelError, clipped
-from orchestrator.models.target import Demands, Level
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import contents, record, rules
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
-from orchestrator.wheel.checked_wheel import Expected, Subject
+from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
 from orchestrator.wheel.rules import ALGORITHMS
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import summarise
@@ -35,7 +35,7 @@ def verify(
     *,
     external: Sequence[str] = (),
     expected: Expected | None = None,
-    demands: Demands | None = None,
+    demands: VerifyPolicy | None = None,
 ) -> WheelReport:
     """Check that a wheel is sound, that it is what it says, and that it is what was planned.
 
@@ -56,7 +56,7 @@ def verify(
         ConfigError: `external` names an unknown preset.
     """
     patterns = external_libraries.resolve(external)
-    asked = demands or Demands()
+    asked = demands or VerifyPolicy()
     with open_wheel(path) as archive:
         damage: list[str] = []
         rows = _attempt(lambda: record.read(archive), damage)
@@ -64,7 +64,7 @@ def verify(
         wheel = _attempt(lambda: archive.headers("WHEEL"), damage)
         found = scan(archive, _algorithms(archive, rows or ()))
         report, observation = summarise(archive, found, policies, patterns)
-        subject = Subject(
+        subject = CheckedWheel(
             archive=archive,
             policies=policies,
             found=found,
@@ -83,7 +83,7 @@ def verify(
     return replace(report, problems=levelled((*report.problems, *short), asked))
 
 
-def levelled(findings: Iterable[Finding], demands: Demands) -> tuple[Finding, ...]:
+def levelled(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Finding, ...]:
     """Return findings at the levels that were asked for, without those of rules that are off."""
     levels = dict(demands.levels)
     kept = []
@@ -91,8 +91,8 @@ def levelled(findings: Iterable[Finding], demands: Demands) -> tuple[Finding, ..
         level = levels.get(finding.rule)
         if level is None:
             kept.append(finding)
-        elif level is not Level.OFF:
-            severity = Severity.ERROR if level is Level.ERROR else Severity.WARNING
+        elif level is not RuleLevel.OFF:
+            severity = Severity.ERROR if level is RuleLevel.ERROR else Severity.WARNING
             kept.append(replace(finding, severity=severity))
     return tuple(kept)
 
@@ -106,7 +106,7 @@ def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:
         return None
 
 
-def _algorithms(archive: WheelArchive, rows: Sequence[record.Row]) -> dict[str, str]:
+def _algorithms(archive: WheelArchive, rows: Sequence[record.RecordRow]) -> dict[str, str]:
     """Return the hash algorithm that RECORD uses for each member; SHA-256 where it has none."""
     algorithms = {member.filename: "sha256" for member in archive.members}
     for row in rows:

@@ -14,7 +14,7 @@ from orchestrator.wheel.inflate import DamagedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.wheel.inflate import Packed
+    from orchestrator.wheel.inflate import CompressedMember
 
 # In torch's largest libraries the tables at the beginning end at 7 MB, those at the end take 6 MB.
 HEAD = 12 << 20
@@ -24,10 +24,12 @@ _PASSES = 6
 """How often one member is inflated. Linkers' files need two; more is for spite."""
 
 
-class Window:
+class MemberWindow:
     """The content of a member, as `orchestrator.wheel.elf.Source` wants it."""
 
-    def __init__(self, packed: Packed, see: Callable[[bytes], None] | None = None) -> None:
+    def __init__(
+        self, packed: CompressedMember, see: Callable[[bytes], None] | None = None
+    ) -> None:
         """Begin to read a member.
 
         Args:

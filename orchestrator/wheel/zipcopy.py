@@ -49,7 +49,7 @@ _DATES = range(315532800, 4354819200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edits:
+class CopyEdits:
     """What is different in the copy; everything is named by its old name.
 
     Attributes:
@@ -81,7 +81,7 @@ class _Written(NamedTuple):
     offset: int
 
 
-def write_copy(archive: WheelArchive, edits: Edits, target: Path) -> None:
+def write_copy(archive: WheelArchive, edits: CopyEdits, target: Path) -> None:
     """Write the edited copy of a wheel, whole or not at all.
 
     Args:
@@ -122,7 +122,7 @@ def _sync(directory: Path) -> None:
         os.close(handle)
 
 
-def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
+def _copy(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> None:
     in_order = _copied if edits.epoch is None else _normalised
     written = in_order(archive, edits, out)
     start = out.tell()
@@ -130,7 +130,7 @@ def _copy(archive: WheelArchive, edits: Edits, out: BinaryIO) -> None:
     out.write(_ending(len(written), start, out.tell() - start, archive.comment))
 
 
-def _copied(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+def _copied(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Written]:
     """Write all entries in their own order and form, new ones last."""
     written: dict[str, _Written] = {}
     # The order of the bytes and the order of the zip directory may differ; both are kept.
@@ -167,7 +167,7 @@ def _copied(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written
     return ordered
 
 
-def _normalised(archive: WheelArchive, edits: Edits, out: BinaryIO) -> list[_Written]:
+def _normalised(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Written]:
     """Write all entries in one order, under headers that say nothing of their packing."""
     pieces: list[tuple[str, zipfile.ZipInfo | None, bytes | None]] = [
         (edits.names.get(old.filename, old.filename), old, edits.contents.get(old.filename))

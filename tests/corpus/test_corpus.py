@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from packaging.utils import parse_wheel_filename
 
-from orchestrator.models.platform import Libc
+from orchestrator.models.platforms import Libc
 from orchestrator.wheel import open_wheel, retag
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import summarise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import apt
 from tests.conftest import lacking
 from tests.e2e.test_cross_projects import built, log_of, pyproject, quoted, write

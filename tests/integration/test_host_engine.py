@@ -21,7 +21,7 @@ from orchestrator.containers.images import ImageFault, check_image, pullable
 from orchestrator.host.emulation import Execution, _elf_header, binfmt, host_arch, how
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
-from orchestrator.models.platform import OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 from tests.conftest import lacking
 from tests.unit.test_cibuildwheel_options import backend, job
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cross.driver import SOURCE, Driver, make
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
 from tests.conftest import lacking
 

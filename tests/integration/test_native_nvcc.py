@@ -13,11 +13,11 @@ import pytest
 
 from orchestrator.containers.access import Access
 from orchestrator.cross.driver import SOURCE
-from orchestrator.cross.native_nvcc import VARIABLES, Kernels
+from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc
 from orchestrator.errors import Problem
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import nvcc, toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import lacking
@@ -152,7 +152,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stand(native: nvcc.Nvcc, program: Path, tmp_path: Path) -> Stand:
     log = tmp_path / "log"
     nothing = Access(links=(), env=(), private=(), mounts=())
-    kernels = Kernels(natives=(native,), variables=VARIABLES)
+    kernels = NativeNvcc(natives=(native,), variables=VARIABLES)
     access = kernels.added_to(nothing, program, tmp_path / "scratch", str(log))
     assert dict(access.env)["CUDACXX"] == "/opt/orchestrator-native/nvcc/nvcc"
     return Stand(path=tmp_path / "scratch/nvcc/nvcc", log=log)

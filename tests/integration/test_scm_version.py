@@ -15,7 +15,7 @@ from orchestrator.source.version_sources import HostSources
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.models.target import Answer
+    from orchestrator.models.target import VersionAnswer
 
 pytestmark = pytest.mark.index
 
@@ -38,7 +38,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(root: Path) -> Answer:
+def ask(root: Path) -> VersionAnswer:
     sources = HostSources(
         root=root,
         environ=os.environ,

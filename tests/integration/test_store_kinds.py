@@ -16,9 +16,9 @@ import pytest
 
 from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.record import Blob, Record, unpack
-from orchestrator.store.remote import PASSWORD, USERNAME, Remote, RemoteError
+from orchestrator.store.local import LocalStore
+from orchestrator.store.remote import PASSWORD, USERNAME, RemoteError, RemoteStore
+from orchestrator.store.result_record import Blob, Record, unpack
 from tests import corp, stores
 from tests.integration.test_store import IDS, MATRIX, Machine, one_source
 from tests.static import served
@@ -69,14 +69,14 @@ def opened(
         for name, value in env.items():
             monkeypatch.setenv(name, value)
         said: list[str] = []
-        local = Local(tmp_path / f"store-{os.urandom(4).hex()}")
+        local = LocalStore(tmp_path / f"store-{os.urandom(4).hex()}")
         return Store(local=local, warn=said.append, open_remote=lambda: remote(place)), said
 
     return opener
 
 
-def remote(place: Place, prefix: str = "shared") -> Remote:
-    return Remote(f"{place.url}/{prefix}", options=place.options, environ=os.environ)
+def remote(place: Place, prefix: str = "shared") -> RemoteStore:
+    return RemoteStore(f"{place.url}/{prefix}", options=place.options, environ=os.environ)
 
 
 def built(machine: Machine) -> tuple[Record, Blob]:
@@ -218,7 +218,7 @@ def test_a_plain_web_server_is_read_and_its_refusal_of_uploads_said_once(
         build = second.build(*ONE)
 
         plain = replace(place, url=web.url, env={})
-        local = Local(tmp_path / "store")
+        local = LocalStore(tmp_path / "store")
         store = Store(local=local, warn=said.append, open_remote=lambda: remote(plain))
         for address in ("1" * 64, "2" * 64):
             store.put(replace(record, address=Digest(address)), [])
@@ -267,7 +267,7 @@ def test_a_store_is_reached_through_a_proxy_and_with_a_private_authority(
     for name, value in {**company.environ("SSL_CERT_FILE"), **env}.items():
         monkeypatch.setenv(name, value)
     company.seen.clear()
-    store = Remote(url, options=options, environ=os.environ, ca_bundle=company.bundle)
+    store = RemoteStore(url, options=options, environ=os.environ, ca_bundle=company.bundle)
     if kind == "http":
         assert store.record(NOBODY) == (None, False)
     else:
@@ -290,7 +290,7 @@ def test_what_a_kind_of_store_cannot_do_is_one_clear_message(
     url: str, options: dict[str, str], env: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RemoteError, match=re.escape(message)):
-        Remote(url, options=options, environ=env)
+        RemoteStore(url, options=options, environ=env)
 
 
 def _sha256(data: bytes) -> Digest:

@@ -19,8 +19,8 @@ from packaging.version import Version
 
 from orchestrator.config.settings import VersionParts
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
-from orchestrator.plan.version import Outside, compose, merge
+from orchestrator.models.platforms import Arch
+from orchestrator.plan.version import VersionContext, compose, merge
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.unit.wheel.wheelmaker import WheelSpec
@@ -38,7 +38,7 @@ def version(base: str, cuda: str = "", **parts: Any) -> str:
     return compose(
         merge((("version", VersionParts.model_validate(table)),)),
         axes={"cuda": cuda or "none"},
-        outside=Outside(),
+        outside=VersionContext(),
         image="",
         arch=Arch.X86_64,
     ).version

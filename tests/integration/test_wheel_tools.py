@@ -13,8 +13,8 @@ from packaging.version import Version
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
-from orchestrator.models.target import Demands, Level
-from orchestrator.provision.external_checks import Checker
+from orchestrator.models.target import RuleLevel, VerifyPolicy
+from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
@@ -64,19 +64,19 @@ def wheel(request: pytest.FixtureRequest, downloads: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tools() -> tuple[Policies, Checker]:
+def tools() -> tuple[Policies, ExternalChecks]:
     host = open_host(os.environ, print)
     env = {**host.env, **host.network.child_env()}
-    checker = Checker(toolchain=host.toolchain, env=env, cancel=Cancel())
+    checker = ExternalChecks(toolchain=host.toolchain, env=env, cancel=Cancel())
     return Policies.from_json(*host.toolchain.policy_texts()), checker
 
 
-Tools = tuple[Policies, Checker]
+Tools = tuple[Policies, ExternalChecks]
 
 
 def found_in(path: Path, tools: Tools, **demands: Any) -> tuple[Finding, ...]:
     policies, check = tools
-    asked = Demands(**demands)
+    asked = VerifyPolicy(**demands)
     seen = verify(path, policies, demands=asked)
     return (*seen.problems, *check(path, seen, asked, lambda _line: None))
 
@@ -178,7 +178,7 @@ def test_a_tool_whose_rule_is_off_does_not_run(tmp_path: Path, tools: Tools) -> 
     path = abi3(tmp_path, "_PyLong_Sign")
     seen = verify(path, tools[0])
     said: list[str] = []
-    off = Demands(levels=(("twine", Level.OFF), ("abi3audit", Level.OFF)))
+    off = VerifyPolicy(levels=(("twine", RuleLevel.OFF), ("abi3audit", RuleLevel.OFF)))
     assert check(path, seen, off, said.append) == ()
     assert said == []
 
@@ -188,9 +188,9 @@ def test_a_tool_that_breaks_is_a_finding(tmp_path: Path, tools: Tools) -> None:
     path = abi3(tmp_path)
     seen = verify(path, policies)
     path.unlink()
-    assert [each.rule for each in errors(check(path, seen, Demands(), lambda _line: None))] == [
-        *("twine", "abi3audit")
-    ]
+    assert [
+        each.rule for each in errors(check(path, seen, VerifyPolicy(), lambda _line: None))
+    ] == [*("twine", "abi3audit")]
 
 
 def test_a_tool_that_is_stopped_finds_nothing(tmp_path: Path, tools: Tools) -> None:
@@ -198,8 +198,8 @@ def test_a_tool_that_is_stopped_finds_nothing(tmp_path: Path, tools: Tools) -> N
     path = abi3(tmp_path, "_PyLong_Sign")
     cancel = Cancel()
     cancel.set()
-    stopped = Checker(toolchain=check.toolchain, env=check.env, cancel=cancel)
-    assert stopped(path, verify(path, policies), Demands(), lambda _line: None) == ()
+    stopped = ExternalChecks(toolchain=check.toolchain, env=check.env, cancel=cancel)
+    assert stopped(path, verify(path, policies), VerifyPolicy(), lambda _line: None) == ()
 
 
 def test_a_tool_that_is_killed_says_nothing_of_the_wheel(tmp_path: Path, tools: Tools) -> None:
@@ -210,4 +210,4 @@ def test_a_tool_that_is_killed_says_nothing_of_the_wheel(tmp_path: Path, tools: 
     python.chmod(0o755)
     killed = replace(check, toolchain=replace(check.toolchain, python=python))
     with pytest.raises(EnvironmentProblemError, match="twine was killed by signal 9"):
-        killed(path, verify(path, policies), Demands(), lambda _line: None)
+        killed(path, verify(path, policies), VerifyPolicy(), lambda _line: None)

@@ -12,7 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from orchestrator.cross import driver
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain, zig
 from orchestrator.provision.cache_dir import default_cache_dir
 
@@ -35,7 +35,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tools = toolchain.sync(cache, network, environ=os.environ)
     found = zig.provide(cache, tools, network, print, environ=os.environ)
     folder = tmp_path_factory.mktemp("zig")
-    places = driver.ZigPlaces(root=found.root, cache=found.cache, scratch=folder / "scratch")
+    places = driver.ZigPaths(root=found.root, cache=found.cache, scratch=folder / "scratch")
     made = driver.zig_driver(Arch.AARCH64, "2.17", places)
     driver.make(folder / "bin", made, driver.program(found, cache))
     for name in ("own", "part"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import condition
-from orchestrator.config.condition import All, Any, Glob, Node, Not, Present
+from orchestrator.config.condition import All, Any, AxisPresent, IdGlob, Node, Not
 from orchestrator.errors import ConfigError
 
 DOMAIN = {
@@ -26,17 +26,17 @@ RANGES = [">=2.9", "<13", ">=2.9,<2.12", "!=12.4", "~=2.9", "==12.6,!=13.0", "==
 AXIS = st.sampled_from(sorted(DOMAIN))
 LISTS = AXIS.flatmap(
     lambda axis: st.lists(st.sampled_from(PATTERNS[axis]), min_size=1, max_size=3).map(
-        lambda found: condition.Test(axis=axis, patterns=tuple(found))
+        lambda found: condition.AxisTest(axis=axis, patterns=tuple(found))
     )
 )
 ATOMS = st.one_of(
     LISTS,
     st.builds(
-        lambda axis, text: condition.Test(axis=axis, patterns=(text,)),
+        lambda axis, text: condition.AxisTest(axis=axis, patterns=(text,)),
         AXIS,
         st.sampled_from(RANGES),
     ),
-    st.builds(lambda axis: Present(axis=axis), AXIS),
+    st.builds(lambda axis: AxisPresent(axis=axis), AXIS),
 )
 
 
@@ -63,11 +63,11 @@ def printed(node: Node) -> str:
             return " & ".join(f"({printed(part)})" for part in parts)
         case Any(parts=parts):
             return "|".join(f"({printed(part)})" for part in parts)
-        case Present(axis=axis):
+        case AxisPresent(axis=axis):
             return axis
-        case Glob(pattern=pattern):
+        case IdGlob(pattern=pattern):
             return pattern
-        case condition.Test(axis=axis, patterns=patterns):
+        case condition.AxisTest(axis=axis, patterns=patterns):
             is_range = patterns[0][0] in "<>=!~"
             return axis + patterns[0] if is_range else f"{axis}={','.join(patterns)}"
 

@@ -13,8 +13,8 @@ from orchestrator.models.target import BackendName, Digest, Source
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import layered
 from orchestrator.plan.plan import make_plan, make_request
-from orchestrator.plan.select import select, shard
-from orchestrator.plan.version import Outside
+from orchestrator.plan.selection import select, shard
+from orchestrator.plan.version import VersionContext
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def projects(draw: st.DrawFn) -> Tree:
 
 def planned(tree: Tree) -> Plan:
     try:
-        return make_plan(made(tree), facts=FACTS, outside=Outside(version="1"), channel=CHANNEL)
+        return make_plan(
+            made(tree), facts=FACTS, outside=VersionContext(version="1"), channel=CHANNEL
+        )
     except ConfigError:
         assume(False)
         raise

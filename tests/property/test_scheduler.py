@@ -13,21 +13,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
 from orchestrator.run.scheduler import (
-    Abandon,
-    Amounts,
-    Begun,
     CancelRunning,
-    Due,
-    Ended,
     Event,
-    Interrupted,
-    Phase,
-    Remaining,
-    Rest,
+    Resources,
     Retries,
-    Start,
-    State,
+    RetryDue,
+    RetryLater,
+    RunInterrupted,
+    RunStarted,
+    SchedulerState,
+    Skip,
+    StartTarget,
+    TargetEnded,
+    TargetPhase,
     Task,
+    TimeLeft,
     prepared,
     step,
 )
@@ -35,14 +35,14 @@ from orchestrator.run.scheduler import (
 TARGETS = [TargetId(f"t{number}") for number in range(12)]
 ABSENT = TargetId("absent")
 BUDGETS = st.builds(
-    Amounts,
+    Resources,
     slots=st.integers(1, 5),
     millicpus=st.integers(1, 8000),
     memory=st.integers(1, 64),
     emulated=st.integers(0, 3),
 )
 TAKES = st.builds(
-    Amounts,
+    Resources,
     slots=st.just(1),
     millicpus=st.sampled_from([1, 1000, 4000, 9000]),
     memory=st.sampled_from([1, 16, 40, 99]),
@@ -91,7 +91,7 @@ class Book:
 class Model(RuleBasedStateMachine):
     """An executor that does what it is told, keeps the books, and hears events in any order."""
 
-    state: State
+    state: SchedulerState
 
     @initialize(
         tasks=tasks(),
@@ -104,7 +104,7 @@ class Model(RuleBasedStateMachine):
     def prepare(  # noqa: PLR0913, PLR0917 - drawn
         self,
         tasks: list[Task],
-        budget: Amounts,
+        budget: Resources,
         fail_fast: bool,  # noqa: FBT001 - drawn
         retries: int,
         early: bool,  # noqa: FBT001
@@ -127,7 +127,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         self.begun = True
-        self.hear(Begun())
+        self.hear(RunStarted())
 
     @precondition(lambda self: self.running())
     @rule(data=st.data(), status=st.sampled_from(Status), transient=st.booleans())
@@ -139,26 +139,26 @@ class Model(RuleBasedStateMachine):
     def wake(self, data: st.DataObject) -> None:
         target = data.draw(st.sampled_from(self.resting()))
         self.books[target].rests = False
-        self.hear(Due(target_id=target))
+        self.hear(RetryDue(target_id=target))
 
     @rule(name=st.sampled_from([*TARGETS, ABSENT]), status=st.sampled_from(Status))
     def end_out_of_nowhere(self, name: TargetId, status: Status) -> None:
         if name not in self.running():
             before = self.state
-            self.hear(Ended(target_id=name, status=status))
+            self.hear(TargetEnded(target_id=name, status=status))
             assert self.state is before
 
     @rule(name=st.sampled_from([*TARGETS, ABSENT]))
     def due_out_of_nowhere(self, name: TargetId) -> None:
         if name not in self.resting():
             before = self.state
-            self.hear(Due(target_id=name))
+            self.hear(RetryDue(target_id=name))
             assert self.state is before
 
     @rule(chance=st.integers(0, 9))
     def interrupt(self, chance: int) -> None:
         if chance == 0:  # otherwise hardly any run would get far
-            self.hear(Interrupted())
+            self.hear(RunInterrupted())
 
     @precondition(lambda self: getattr(self, "time", math.inf) < math.inf)
     @rule(passed=st.sampled_from([0, 0, 1, 5, 20, 80]))
@@ -169,7 +169,7 @@ class Model(RuleBasedStateMachine):
     def time_runs_backwards(self, seconds: int) -> None:
         if seconds >= self.time:
             before = self.state
-            self.hear(Remaining(seconds=seconds))
+            self.hear(TimeLeft(seconds=seconds))
             assert self.state is before
 
     # what must hold
@@ -193,17 +193,17 @@ class Model(RuleBasedStateMachine):
         if not hasattr(self, "books"):
             return
         state = self.state
-        assert sorted(self.running()) == sorted(state.targets(Phase.RUNNING))
+        assert sorted(self.running()) == sorted(state.targets(TargetPhase.RUNNING))
         assert len(self.running()) == state.running
-        assert state.left == len(state.targets(Phase.PENDING, Phase.RESTING))
-        assert set(state.targets(Phase.OK)) == self.well()
+        assert state.left == len(state.targets(TargetPhase.PENDING, TargetPhase.RESTING))
+        assert set(state.targets(TargetPhase.OK)) == self.well()
         assert state.over == all(each.settled for each in self.books.values())
 
     @invariant()
     def something_can_always_happen(self) -> None:
         if not hasattr(self, "books") or not self.begun or self.state.over:
             return
-        assert self.running() or self.state.targets(Phase.RESTING)
+        assert self.running() or self.state.targets(TargetPhase.RESTING)
 
     def teardown(self) -> None:
         """From anywhere the run comes to its end, and every target to one outcome."""
@@ -221,7 +221,7 @@ class Model(RuleBasedStateMachine):
             else:
                 target = self.resting()[0]
                 self.books[target].rests = False
-                self.hear(Due(target_id=target))
+                self.hear(RetryDue(target_id=target))
         assert self.state.over
         assert all(each.settled for each in self.books.values())
         assert self.cancels <= 1
@@ -246,7 +246,7 @@ class Model(RuleBasedStateMachine):
         book = self.books[instruction.target_id]
         assert not book.settled, "something was said of a target that has its result"
         match instruction:
-            case Start(attempt=attempt):
+            case StartTarget(attempt=attempt):
                 assert not self.state.stopping, "started something after giving up"
                 assert not book.runs
                 assert not book.rests
@@ -257,11 +257,11 @@ class Model(RuleBasedStateMachine):
                 book.runs = True
                 book.attempts += 1
                 assert attempt == book.attempts <= self.retries + 1
-            case Rest(seconds=seconds):
+            case RetryLater(seconds=seconds):
                 assert seconds > 0
                 assert book.attempts <= self.retries
                 book.rests = True
-            case Abandon(because=because):
+            case Skip(because=because):
                 assert not book.runs
                 if because is None:
                     assert self.state.stopping
@@ -274,7 +274,7 @@ class Model(RuleBasedStateMachine):
     def remain(self, seconds: float) -> None:
         stopping = self.state.stopping
         self.time = min(self.time, seconds)
-        self.hear(Remaining(seconds=seconds))
+        self.hear(TimeLeft(seconds=seconds))
         assert self.state.stopping == (stopping or self.time <= 0)
         if self.time <= 0 and not stopping:
             assert self.state.out_of_time
@@ -303,7 +303,7 @@ class Model(RuleBasedStateMachine):
             and not self.state.stopping
             and book.attempts <= self.retries
         )
-        event = Ended(target_id=target, status=status, transient=transient)
+        event = TargetEnded(target_id=target, status=status, transient=transient)
         if not again:
             book.ended = status
         self.hear(event)
@@ -322,18 +322,18 @@ class Model(RuleBasedStateMachine):
 TestModel = Model.TestCase
 
 
-def fits(takes: Amounts, room: Amounts) -> bool:
+def fits(takes: Resources, room: Resources) -> bool:
     return all(one <= other for one, other in zip(takes, room, strict=True))
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.data())
 def test_without_trouble_slots_are_never_idle(count: int, slots: int, data: st.DataObject) -> None:
-    each = Amounts(slots=1, millicpus=1000, memory=1, emulated=0)
+    each = Resources(slots=1, millicpus=1000, memory=1, emulated=0)
     names = [TargetId(f"t{number:02}") for number in range(count)]
-    whole = Amounts(slots=slots, millicpus=1000 * slots, memory=slots, emulated=0)
+    whole = Resources(slots=slots, millicpus=1000 * slots, memory=slots, emulated=0)
     state = prepared([Task(target_id=name, takes=each) for name in names], whole)
-    state, said = step(state, Begun())
-    started = [one.target_id for one in said if isinstance(one, Start)]
+    state, said = step(state, RunStarted())
+    started = [one.target_id for one in said if isinstance(one, StartTarget)]
     running = list(started)
     ended = 0
     while running:
@@ -342,8 +342,8 @@ def test_without_trouble_slots_are_never_idle(count: int, slots: int, data: st.D
         running.remove(target)
         ended += 1
         status = data.draw(st.sampled_from(Status))
-        state, said = step(state, Ended(target_id=target, status=status))
-        new = [one.target_id for one in said if isinstance(one, Start)]
+        state, said = step(state, TargetEnded(target_id=target, status=status))
+        new = [one.target_id for one in said if isinstance(one, StartTarget)]
         running += new
         started += new
 

@@ -11,8 +11,8 @@ from packaging.version import Version
 
 from orchestrator.config.settings import VersionParts, axis_value_ok
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch
-from orchestrator.plan.version import Composed, Outside, compose, merge
+from orchestrator.models.platforms import Arch
+from orchestrator.plan.version import ComposedVersion, VersionContext, compose, merge
 from orchestrator.wheel.archive import WheelName
 
 NUMBERS = st.integers(0, 20_300_000).map(str)
@@ -64,11 +64,13 @@ AXES = st.fixed_dictionaries(
 )
 
 
-def composed(table: dict[str, object], axes: dict[str, str]) -> Composed | None:
+def composed(table: dict[str, object], axes: dict[str, str]) -> ComposedVersion | None:
     """What comes out; None for a planning error, which is the only other thing that may."""
     layers = (("version", VersionParts.model_validate(table)),)
     try:
-        return compose(merge(layers), axes=axes, outside=Outside(), image="", arch=Arch.X86_64)
+        return compose(
+            merge(layers), axes=axes, outside=VersionContext(), image="", arch=Arch.X86_64
+        )
     except ConfigError as error:
         places = [each.where for each in error.problems]
     assert all(each.startswith("version.") for each in places)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, verify, window
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
-from orchestrator.wheel.inflate import DEFLATED, STORED, Engine, Packed, fastest
+from orchestrator.wheel.inflate import DEFLATED, STORED, CompressedMember, Inflater, fastest
 from tests.unit.wheel.auditor import audited, load_policies
 from tests.unit.wheel.conftest import EXTENSION
 from tests.unit.wheel.rawzip import Entry, deflated, write
@@ -241,9 +241,9 @@ def test_symbol_versions_weigh_as_in_auditwheel(
         assert report(path, POLICIES).observed_tag == theirs.symbols
 
 
-def inflated(content: bytes, engine: Engine) -> Packed:
+def inflated(content: bytes, engine: Inflater) -> CompressedMember:
     data = deflated(content)
-    return Packed(
+    return CompressedMember(
         pread=lambda offset, size: data[offset : offset + size],
         engine=engine,
         offset=0,
@@ -265,7 +265,7 @@ def inflated(content: bytes, engine: Engine) -> Packed:
 )
 def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
     *,
-    engine: Engine,
+    engine: Inflater,
     content: bytes,
     repeat: int,
     piece: int,
@@ -280,7 +280,7 @@ def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
         patch.setattr(window, "HEAD", head)
         patch.setattr(window, "TAIL", tail)
         patch.setattr(window, "_PASSES", 99)
-        view = window.Window(inflated(whole, engine), seen.append)
+        view = window.MemberWindow(inflated(whole, engine), seen.append)
         for place, length in places:
             offset = place % (len(whole) + 1)
             size = min(length, len(whole) - offset)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models.target import Demands
+from orchestrator.models.target import VerifyPolicy
 from orchestrator.wheel import compare, retag, verify
 from tests.property.test_wheel import POLICIES, SAMPLES, build_tags, versions
 from tests.unit.wheel.conftest import EXTENSION
 from tests.unit.wheel.wheelmaker import WheelSpec
 
-DEMANDS = Demands(size_budget=1, required=("*.so",), build_paths=("/project", "answer"))
+DEMANDS = VerifyPolicy(size_budget=1, required=("*.so",), build_paths=("/project", "answer"))
 
 
 def sample(directory: Path) -> Path:

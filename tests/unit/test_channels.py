@@ -9,9 +9,9 @@ import pytest
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from orchestrator.models.target import Plan, Target
@@ -29,7 +29,7 @@ local = "cu{cuda|nodot}"
 
 def plan(text: str, channel: str = "", *, base: str = BASE) -> Plan:
     settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=Outside(version="1"), facts=FACTS, channel=channel)
+    return make_plan(settings, outside=VersionContext(version="1"), facts=FACTS, channel=channel)
 
 
 def ids(text: str, channel: str = "", *, base: str = BASE) -> set[str]:

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from orchestrator.builders import select as choosing
-from orchestrator.builders.select import DirectHost, Survey, choose
+from orchestrator.builders import backend_choice as choosing
+from orchestrator.builders.backend_choice import HostPython, Survey, choose
 from orchestrator.containers import engine as engines
 from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus, Limit
 from orchestrator.containers.images import ImageCheck
-from orchestrator.cross.native_gcc import Image, Native
+from orchestrator.cross.native_gcc import NativeCompilers, TargetImage
 from orchestrator.errors import Problem
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.result import Compiled, Container
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import CompileReport, ContainerInfo
 from orchestrator.models.target import (
     BackendName,
-    BuilderFacts,
+    CibuildwheelCatalog,
+    CompilePlan,
     CompilerKind,
-    Compiling,
     Digest,
     EmulationMode,
-    Resources,
     TargetId,
+    TargetResources,
 )
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.host import Host
@@ -65,7 +65,7 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         env={"PATH": "/usr/bin"},
         cache_dir=tmp_path,
     )
-    facts = BuilderFacts(
+    facts = CibuildwheelCatalog(
         version="4",
         identifiers=frozenset({TARGET.build_identifier}),
         aliases={},
@@ -78,7 +78,7 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         engine_preference="auto",
         log=lambda _line: None,
         cancel=Cancel(),
-        find=lambda _python: DirectHost(problem=Problem(what="no interpreter")),
+        find=lambda _python: HostPython(problem=Problem(what="no interpreter")),
         find_here=lambda _python: None,
         find_zig=lambda: Problem(what="no zig in this test"),
         find_foreign=lambda _python, _arch: Problem(what="no QEMU in this test"),
@@ -123,7 +123,7 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
     choice = choose([target], here, wanted=None)[target.id]
     assert choice.backend is BackendName.CIBUILDWHEEL
     assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
-    assert choice.container == Container(
+    assert choice.container == ContainerInfo(
         engine="podman",
         version="5.0",
         rootless=True,
@@ -138,10 +138,10 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
     assert asked["places"] == [], "nothing of this network runs on this machine"
 
 
-ACCELERATED = Compiling(emulation=EmulationMode.ACCELERATED)
+ACCELERATED = CompilePlan(emulation=EmulationMode.ACCELERATED)
 
 
-def foreign(target: Target, compiling: Compiling, monkeypatch: pytest.MonkeyPatch) -> Target:
+def foreign(target: Target, compiling: CompilePlan, monkeypatch: pytest.MonkeyPatch) -> Target:
     """A target that this machine emulates, whatever it is."""
     monkeypatch.setattr(choosing, "host_arch", lambda: Arch.X86_64)
     return replace(target, arch=Arch.RISCV64, compiling=compiling)
@@ -152,9 +152,9 @@ def test_native_compilers_are_made_once_for_an_image(
 ) -> None:
     images = []
 
-    def accelerate(image: Image, planned: Compiling) -> Native:
+    def accelerate(image: TargetImage, planned: CompilePlan) -> NativeCompilers:
         images.append((image.id, image.arch, planned))
-        return Native(folder=tmp_path / "links", what="native gcc", mounts=())
+        return NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
 
     first = foreign(target, ACCELERATED, monkeypatch)
     second = replace(first, id=TargetId("other"), version="2.0")
@@ -163,7 +163,7 @@ def test_native_compilers_are_made_once_for_an_image(
     assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
     for choice in choices.values():
         assert choice.native is not None
-        assert choice.compiled == Compiled(
+        assert choice.compiled == CompileReport(
             emulation=EmulationMode.ACCELERATED, compiler="native gcc"
         )
 
@@ -177,7 +177,7 @@ def test_a_native_nvcc_is_looked_for_once_for_each_version(
         versions.append(version)
         return Nvcc(folder=tmp_path, version=f"{version}.88", build="a/b_1", profile="")
 
-    native = Native(folder=tmp_path / "links", what="native gcc", mounts=())
+    native = NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
     first = replace(
         foreign(target, ACCELERATED, monkeypatch), arch=Arch.AARCH64, variant=(("cuda", "13.0"),)
     )
@@ -215,10 +215,10 @@ def test_without_zig_nothing_else_takes_its_place(
 def test_what_is_emulated_as_planned_asks_for_no_compiler(
     asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def accelerate(_image: Image, _planned: Compiling) -> Native:
+    def accelerate(_image: TargetImage, _planned: CompilePlan) -> NativeCompilers:
         pytest.fail("nobody wants one")
 
-    wanted = foreign(target, Compiling(why="cuda"), monkeypatch)
+    wanted = foreign(target, CompilePlan(why="cuda"), monkeypatch)
     here = survey(tmp_path, accelerate=accelerate)
     choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
     assert choice.compiled is not None
@@ -236,7 +236,7 @@ def without_an_engine(
     monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
     here = survey(tmp_path)
     python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
-    here.find = lambda _python: DirectHost(interpreter=python)
+    here.find = lambda _python: HostPython(interpreter=python)
     here.find_zig = lambda: Zig(
         root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path
     )
@@ -312,7 +312,7 @@ def test_without_an_engine_nothing_else_is_replaced(
     here = without_an_engine(tmp_path, asked, monkeypatch)
     for compiling, backend in (
         (ACCELERATED, None),
-        (Compiling(), None),
+        (CompilePlan(), None),
         (PLANNED, BackendName.CIBUILDWHEEL),
     ):
         wanted = foreign(target, compiling, monkeypatch)
@@ -341,7 +341,7 @@ def test_limits_that_will_not_hold_are_said(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:
     asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
-    limited = replace(target, resources=Resources(cpus=2.0, memory="1g"))
+    limited = replace(target, resources=TargetResources(cpus=2.0, memory="1g"))
     reason = choose([limited], survey(tmp_path), wanted=None)[limited.id].reason
     assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
 

@@ -21,7 +21,7 @@ from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import Job, Plan, TargetId
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 from tests.fanout import WORKFLOW, Cloud, Machine, read
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ local = "{kind}"
 
 
 def plan(more: str = "") -> Plan:
-    return make_plan(load((MATRIX + more).encode(), facts=FACTS), facts=FACTS, outside=Outside())
+    return make_plan(
+        load((MATRIX + more).encode(), facts=FACTS), facts=FACTS, outside=VersionContext()
+    )
 
 
 def toml(text: str) -> str:
@@ -72,7 +74,7 @@ def test_what_becomes_a_part_of_names_is_refused_by_the_matrix(name: str) -> Non
         MATRIX.replace('["a", "b"]', f'{{ values = ["a"], label = {toml(name)} }}'),
     ):
         with pytest.raises(ConfigError):
-            make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=Outside())
+            make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=VersionContext())
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -15,10 +15,10 @@ from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan, TargetId
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ local = "{{many}}"
 
 def plan(more: str = "", *, many: int = 1) -> Plan:
     text = MATRIX.format(many=", ".join(f'"v{each}"' for each in range(many))) + more
-    return make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=Outside())
+    return make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=VersionContext())
 
 
 def wheels(found: Plan, job: Job) -> list[Target]:

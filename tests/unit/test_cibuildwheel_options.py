@@ -19,7 +19,7 @@ from cibuildwheel.options import CommandLineArguments, Options
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.builders.base import Job
+from orchestrator.builders.base import BuildContext
 from orchestrator.builders.cibuildwheel import (
     _BY_CODE,
     _BY_STEP,
@@ -38,7 +38,7 @@ from orchestrator.containers.engine import EngineName, EngineStatus, Limit
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel, capture
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import (
     BackendName,
@@ -47,11 +47,11 @@ from orchestrator.models.target import (
     EnvVar,
     OnMismatch,
     OnRefusal,
-    Resources,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetResources,
+    TargetSteps,
 )
 from orchestrator.plan.plan import make_request
 from orchestrator.provision.host import Host
@@ -74,11 +74,11 @@ TARGET = Target(
     on_mismatch=OnMismatch.FAIL,
     image="localhost/mine:1",
     env=(),
-    steps=Steps(),
+    steps=TargetSteps(),
     runner=(),
     emulated=False,
 )
-EVERYTHING = Steps(
+EVERYTHING = TargetSteps(
     before_all="echo 'all' && $(true)",
     before_build="pip install {package}",
     config_settings=(("cmake.define.A", "x y"), ("b", "'quoted'"), ("c", "a=b")),
@@ -295,7 +295,9 @@ environment = { SELECTED = "own" }
 
 def test_the_project_s_own_settings_survive(project: Path) -> None:
     (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
-    target = replace(TARGET, env=literal(BOTH="ours", OURS="ours"), steps=Steps(repair="command"))
+    target = replace(
+        TARGET, env=literal(BOTH="ours", OURS="ours"), steps=TargetSteps(repair="command")
+    )
 
     _, found = understood(target, project)
 
@@ -334,7 +336,7 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
 
 def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
     (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
-    steps = Steps(before_all="", test_command="")
+    steps = TargetSteps(before_all="", test_command="")
 
     _, found = understood(replace(TARGET, steps=steps), project)
 
@@ -343,9 +345,9 @@ def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
 
 def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(project: Path) -> None:
     own = replace(request().source, own_options=("repair-wheel-command",))
-    asked = replace(request(replace(TARGET, steps=Steps())), source=own)
+    asked = replace(request(replace(TARGET, steps=TargetSteps())), source=own)
     assert "CIBW_REPAIR_WHEEL_COMMAND" not in options(asked)
-    said = replace(request(replace(TARGET, steps=Steps(repair="none"))), source=own)
+    said = replace(request(replace(TARGET, steps=TargetSteps(repair="none"))), source=own)
     assert options(said)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
 
 
@@ -432,7 +434,7 @@ def test_only_what_the_matrix_says_is_set() -> None:
 
 def test_repair() -> None:
     def repair(text: str, *external: str) -> str:
-        return repair_command(replace(TARGET, steps=Steps(repair=text, external=external)))
+        return repair_command(replace(TARGET, steps=TargetSteps(repair=text, external=external)))
 
     assert repair("none", "cuda") == ""
     assert repair("auditwheel") == (
@@ -444,14 +446,14 @@ def test_repair() -> None:
     assert words[6:8] == ["--refused=fail", "--exclude=libfoo.so*"]
     assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
     assert "--exclude=libtorch.so*" in words
-    kept = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+    kept = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
     assert "--refused=keep" in shlex.split(repair_command(replace(TARGET, steps=kept)))
 
 
 def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) -> None:
     one = backend(tmp_path)
-    plain = one._engine_option(replace(TARGET, steps=Steps()))
-    repairing = one._engine_option(replace(TARGET, steps=Steps(repair="auditwheel")))
+    plain = one._engine_option(replace(TARGET, steps=TargetSteps()))
+    repairing = one._engine_option(replace(TARGET, steps=TargetSteps(repair="auditwheel")))
     assert "/opt/orchestrator" not in plain
     assert repairing.count(":ro") - plain.count(":ro") == 3
     assert f"{REPAIR_SCRIPT}:/opt/orchestrator/repair.py:ro" in repairing
@@ -486,8 +488,8 @@ def backend(
     )
 
 
-def job(tmp_path: Path, target: Target = TARGET) -> Job:
-    return Job(
+def job(tmp_path: Path, target: Target = TARGET) -> BuildContext:
+    return BuildContext(
         request=request(target),
         source=tmp_path / "source",
         scratch=tmp_path / "scratch",
@@ -547,12 +549,12 @@ def test_containers_read_what_is_mounted_where_selinux_confines_them(tmp_path: P
 def test_limits_that_the_engine_cannot_set_are_not_asked_for(tmp_path: Path) -> None:
     one = backend(tmp_path)
     weak = replace(one, engine=replace(one.engine, limits=frozenset({Limit.CPUS})))
-    target = replace(TARGET, resources=Resources(cpus=2.0, memory="1g"))
+    target = replace(TARGET, resources=TargetResources(cpus=2.0, memory="1g"))
     assert "--cpus=2 --memory=1g" in one._engine_option(target)
     assert "--cpus=2" in weak._engine_option(target)
     assert "--memory" not in weak._engine_option(target)
     assert weak.engine.unlimited(target.resources).endswith("cannot limit memory")
-    assert not weak.engine.unlimited(Resources(cpus=2.0))
+    assert not weak.engine.unlimited(TargetResources(cpus=2.0))
 
 
 def test_the_engine_option_is_understood(tmp_path: Path) -> None:
@@ -563,7 +565,7 @@ def test_the_engine_option_is_understood(tmp_path: Path) -> None:
     hostile = ("--network=host", "--env=A=b c", "--env=Q='\"; x: y", "--env=D=$(touch x)")
     made = backend(tmp_path, *hostile, environ={"SSL_CERT_FILE": str(bundle)})
 
-    limits = Resources(cpus=1.5, memory="1024b")
+    limits = TargetResources(cpus=1.5, memory="1024b")
     target = replace(TARGET, resources=limits)
     found = OCIContainerEngineConfig.from_config_string(made._engine_option(target))
 

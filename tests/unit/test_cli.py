@@ -19,9 +19,9 @@ import pytest
 from rich.console import Console
 
 import orchestrator.cli
-from orchestrator.doctor.check import Check, Level
+from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
-from orchestrator.models.result import BuildResult, Compiled, Failure, FailureKind, Status
+from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
 from orchestrator.models.wheel import Finding, Reason, Severity, WheelReport
 from orchestrator.report import results as results_file
@@ -613,7 +613,7 @@ EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
 @pytest.fixture
 def wheels(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Makes a wheel in the current directory; the policies are the installed auditwheel's."""
-    monkeypatch.setattr("orchestrator.cli.inspect.policies", load_policies)
+    monkeypatch.setattr("orchestrator.cli.inspect_wheels.policies", load_policies)
     no_tools = (load_policies(), lambda *_: ())
     monkeypatch.setattr("orchestrator.cli.verify._tools", lambda: no_tools)
     versions = {"libc.so.6": {"GLIBC_2.17": ("secure_getenv",), "GLIBC_2.2.5": ("free",)}}
@@ -695,15 +695,21 @@ def test_an_unknown_preset(cli: Cli, wheels: Callable[..., str], command: str) -
 
 @pytest.mark.parametrize(
     ("level", "code"),
-    [(Level.OK, ExitCode.OK), (Level.WARN, ExitCode.OK), (Level.FAIL, ExitCode.ENVIRONMENT)],
+    [
+        (CheckLevel.OK, ExitCode.OK),
+        (CheckLevel.WARN, ExitCode.OK),
+        (CheckLevel.FAIL, ExitCode.ENVIRONMENT),
+    ],
 )
-def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, level: Level, code: ExitCode) -> None:
+def test_doctor(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, level: CheckLevel, code: ExitCode
+) -> None:
     asked: dict[str, Any] = {}
 
     def examine(**options: Any) -> tuple[Check, ...]:
         asked.update(options)
         return (
-            Check(name="disk", status=Level.OK, detail="9 GiB", fix=""),
+            Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix=""),
             Check(name="engine", status=level, detail="gone", fix="install it"),
         )
 
@@ -959,9 +965,8 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "workspace", "options", "planned"} == set(
-        orchestrator.cli.COMMANDS
-    )
+    commands = set(orchestrator.cli.COMMANDS) - {"inspect"} | {"inspect_wheels"}
+    assert modules - {"__init__", "workspace", "options", "planned"} == commands
 
 
 def test_as_a_module(cli: Cli) -> None:
@@ -1018,7 +1023,7 @@ def test_targets_with_one_reason_share_a_block() -> None:
 
 
 def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
-    compiled = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
     made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
     out = io.StringIO()
 
@@ -1028,7 +1033,7 @@ def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
 
 
 def test_wheels_that_were_only_imported_are_said_to_be_such() -> None:
-    compiled = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_tested="no engine")
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_tested="no engine")
     made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
     out = io.StringIO()
 

@@ -14,7 +14,7 @@ import pytest
 
 import orchestrator.cli
 from orchestrator.cli import doctor
-from orchestrator.doctor.check import Check, Level
+from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import ExitCode
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
@@ -246,7 +246,7 @@ def test_reports_on_wheels_follow_their_schemas() -> None:
 
 
 def test_what_doctor_finds_follows_its_schema() -> None:
-    check = Check(name="disk", status=Level.OK, detail="9 GiB", fix="")
+    check = Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix="")
 
     found = json.loads(json.dumps(doctor.document([check])))
     jsonschema.validate(found, strict(json_schema("doctor")))

@@ -12,7 +12,7 @@ import pytest
 
 import orchestrator.cli
 from orchestrator.errors import ExitCode
-from orchestrator.models.target import Demands, Level
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, WheelReport
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
@@ -32,7 +32,7 @@ def wheel(**changes: Any) -> str:
 @dataclass
 class Cli:
     capture: pytest.CaptureFixture[str]
-    asked: list[Demands]
+    asked: list[VerifyPolicy]
 
     def __call__(self, *arguments: str) -> tuple[int, list[str], str]:
         self.capture.readouterr()
@@ -48,7 +48,7 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     made = Cli(capture=capsys, asked=[])
 
     def check(
-        path: Path, report: WheelReport, demands: Demands, _log: object
+        path: Path, report: WheelReport, demands: VerifyPolicy, _log: object
     ) -> tuple[Finding, ...]:
         assert path.is_absolute()
         assert report.filename == path.name
@@ -85,8 +85,8 @@ def test_demands_on_the_command_line(cli: Cli) -> None:
         *("no-licence", "size-budget", "required-file", "build-path")
     ]
     assert cli.asked == [
-        Demands(
-            levels=(("twine", Level.OFF), ("no-licence", Level.ERROR)),
+        VerifyPolicy(
+            levels=(("twine", RuleLevel.OFF), ("no-licence", RuleLevel.ERROR)),
             size_budget=100,
             required=("*.dat",),
             build_paths=("PyInit",),

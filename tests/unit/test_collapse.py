@@ -10,8 +10,8 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.select import select, shard
-from orchestrator.plan.version import Outside
+from orchestrator.plan.selection import select, shard
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from orchestrator.models.target import Plan, Target
@@ -21,7 +21,9 @@ FACTS = builder_facts()
 
 def plan(text: str) -> Plan:
     return make_plan(
-        load(f"[axes]\n{text}".encode(), facts=FACTS), outside=Outside(version="1"), facts=FACTS
+        load(f"[axes]\n{text}".encode(), facts=FACTS),
+        outside=VersionContext(version="1"),
+        facts=FACTS,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import orchestrator.cli
-from orchestrator.ci.commands import SHOWN, Annotation, Disarmed, shown
+from orchestrator.ci.commands import SHOWN, Annotation, EscapedStream, shown
 
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2028\u2029\u3000"
 UNSEEN = "\x00\x07\x1b\xad\u200b\u200d\u202e\u2060\ufeff"
@@ -28,7 +28,7 @@ def obeyed(output: str) -> list[str]:
 
 def written(*pieces: str) -> str:
     stream = io.StringIO()
-    disarmed = Disarmed(stream)
+    disarmed = EscapedStream(stream)
     for each in pieces:
         disarmed.write(each)
     return stream.getvalue()
@@ -68,7 +68,7 @@ def test_no_text_in_any_pieces_is_obeyed(pieces: list[str]) -> None:
 
 def test_our_own_commands_pass_on_lines_of_their_own() -> None:
     stream = io.StringIO()
-    disarmed = Disarmed(stream)
+    disarmed = EscapedStream(stream)
     disarmed.write("half a line")
     disarmed.command("::error::one")
     disarmed.command("::error::two")

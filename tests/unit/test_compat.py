@@ -11,9 +11,9 @@ from orchestrator.cli.workspace import builder_facts, builtin_table, open_worksp
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.select import select
+from orchestrator.plan.selection import select
 from orchestrator.plan.torch_table import load_table, normal
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def plan(
     text = f'[axes]\npython = ["{python}"]\narch = ["{arch}"]\n{libc}torch = ["{torch}"]\n{more}'
     return make_plan(
         load(text.encode(), facts=FACTS),
-        outside=Outside(version="1.0"),
+        outside=VersionContext(version="1.0"),
         facts=FACTS,
         table=builtin(),
     )
@@ -208,7 +208,7 @@ def test_without_an_axis_torch_there_is_nothing_to_judge() -> None:
     text = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\ncuda = ["99.9"]'
     found = make_plan(
         load(text.encode(), facts=FACTS),
-        outside=Outside(version="1.0"),
+        outside=VersionContext(version="1.0"),
         facts=FACTS,
         table=builtin(),
     )
@@ -227,7 +227,7 @@ def test_a_cell_without_torch_is_not_judged() -> None:
     )
     found = make_plan(
         load(text.encode(), facts=FACTS),
-        outside=Outside(version="1.0"),
+        outside=VersionContext(version="1.0"),
         facts=FACTS,
         table=builtin(),
     )

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.builders.cibuildwheel import environment_option
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher, stats
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompilerCacheStats
-from orchestrator.models.target import EnvVar, OnMismatch, Steps, Target, TargetId
+from orchestrator.models.target import EnvVar, OnMismatch, Target, TargetId, TargetSteps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ TARGET = Target(
     on_mismatch=OnMismatch.FAIL,
     image="localhost/mine:1",
     env=(),
-    steps=Steps(),
+    steps=TargetSteps(),
     runner=(),
     emulated=False,
 )

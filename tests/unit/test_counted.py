@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cross.native_gcc import counted
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.result import Compiled, CompilerCacheStats
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import CompilerCacheStats, CompileReport
 from orchestrator.models.target import EmulationMode
 from orchestrator.models.wheel import ElfFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLANNED = Compiled(emulation=EmulationMode.ACCELERATED, compiler="native g++")
+PLANNED = CompileReport(emulation=EmulationMode.ACCELERATED, compiler="native g++")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.builders.base import Course, Job
+from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.host.process import Cancel, Finished
 from orchestrator.models.result import FailureKind
-from orchestrator.models.target import BackendName, Digest, Source, Steps
+from orchestrator.models.target import BackendName, Digest, Source, TargetSteps
 from orchestrator.plan.plan import make_request
 from tests.unit.test_worker import TARGET
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENV = {"PATH": os.environ["PATH"]}
 
 
-def job(folder: Path, steps: Steps, cancel: Cancel | None = None) -> Job:
+def job(folder: Path, steps: TargetSteps, cancel: Cancel | None = None) -> BuildContext:
     request = make_request(
         TARGET,
         source=Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1),
@@ -30,38 +30,38 @@ def job(folder: Path, steps: Steps, cancel: Cancel | None = None) -> Job:
         toolchain=Digest("1" * 64),
         builder="0",
     )
-    return Job(
+    return BuildContext(
         request=request,
         source=folder,
         scratch=folder,
         log=lambda _line: None,
         step=lambda _name: None,
         cancel=cancel or Cancel(),
-        course=Course(steps),
+        course=StepTimer(steps),
     )
 
 
-def run(one: Job, *argv: str, is_client: bool = False) -> Finished:
+def run(one: BuildContext, *argv: str, is_client: bool = False) -> Finished:
     return one.run(argv, env=ENV, on_line=lambda _line: None, is_client=is_client)
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (Steps(timeout=1), "took longer than the 1 s of build.timeout"),
-        (Steps(timeouts=(("test", 1),)), "took longer than the 1 s of build.timeouts.test"),
+        (TargetSteps(timeout=1), "took longer than the 1 s of build.timeout"),
+        (TargetSteps(timeouts=(("test", 1),)), "took longer than the 1 s of build.timeouts.test"),
         (
-            Steps(timeout=600, timeouts=(("build", 600), ("test", 1))),
+            TargetSteps(timeout=600, timeouts=(("build", 600), ("test", 1))),
             "took longer than the 1 s of build.timeouts.test",
         ),
         (
-            Steps(timeout=1, timeouts=(("test", 600),)),
+            TargetSteps(timeout=1, timeouts=(("test", 600),)),
             "took longer than the 1 s of build.timeout",
         ),
     ],
 )
 def test_what_takes_too_long_is_stopped_and_says_which_limit_it_was(
-    tmp_path: Path, steps: Steps, message: str
+    tmp_path: Path, steps: TargetSteps, message: str
 ) -> None:
     one = job(tmp_path, steps)
     one.course.enter("test")
@@ -72,7 +72,7 @@ def test_what_takes_too_long_is_stopped_and_says_which_limit_it_was(
 
 
 def test_the_limit_of_another_step_does_not_count(tmp_path: Path) -> None:
-    one = job(tmp_path, Steps(timeouts=(("test", 1),)))
+    one = job(tmp_path, TargetSteps(timeouts=(("test", 1),)))
     one.course.enter("build")
 
     assert one.course.deadline() is None
@@ -81,7 +81,7 @@ def test_the_limit_of_another_step_does_not_count(tmp_path: Path) -> None:
 
 def test_a_limit_that_begins_while_the_program_runs_counts(tmp_path: Path) -> None:
     """As with cibuildwheel, one program for all steps, which says when each begins."""
-    one = job(tmp_path, Steps(timeouts=(("test", 1),)))
+    one = job(tmp_path, TargetSteps(timeouts=(("test", 1),)))
     end = one.run(
         ["sh", "-c", "echo testing; sleep 600"],
         env=ENV,
@@ -94,7 +94,7 @@ def test_a_limit_that_begins_while_the_program_runs_counts(tmp_path: Path) -> No
 def test_a_step_that_is_entered_again_has_its_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 50.0, 60.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    course = Course(Steps(timeouts=(("test", 5),)))
+    course = StepTimer(TargetSteps(timeouts=(("test", 5),)))
     course.enter("test")
     assert course.deadline() == 15.0
     course.enter("test")
@@ -104,7 +104,7 @@ def test_a_step_that_is_entered_again_has_its_time_again(monkeypatch: pytest.Mon
 def test_cancelling_is_no_timeout(tmp_path: Path) -> None:
     cancel = Cancel()
     cancel.set()
-    one = job(tmp_path, Steps(timeout=600), cancel)
+    one = job(tmp_path, TargetSteps(timeout=600), cancel)
     failure = one.ended_early(run(one, "sleep", "600"), step="build")
 
     assert failure is not None
@@ -112,7 +112,7 @@ def test_cancelling_is_no_timeout(tmp_path: Path) -> None:
 
 
 def test_the_cpu_time_of_all_programs_and_of_what_they_start_adds_up(tmp_path: Path) -> None:
-    one = job(tmp_path, Steps())
+    one = job(tmp_path, TargetSteps())
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     run(one, sys.executable, "-c", burn)
     alone = one.course.cpu_seconds or 0.0
@@ -124,7 +124,7 @@ def test_the_cpu_time_of_all_programs_and_of_what_they_start_adds_up(tmp_path: P
 
 
 def test_the_cpu_time_of_a_container_is_not_that_of_its_client(tmp_path: Path) -> None:
-    one = job(tmp_path, Steps())
+    one = job(tmp_path, TargetSteps())
     run(one, "true", is_client=True)
     one.course.spend(None)
 
@@ -136,7 +136,7 @@ def test_the_cpu_time_of_a_container_is_not_that_of_its_client(tmp_path: Path) -
 def test_how_long_each_step_took(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 3.0, 7.5])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    course = Course(Steps())
+    course = StepTimer(TargetSteps())
     course.enter("stage")
     course.enter("build")
 
@@ -144,4 +144,4 @@ def test_how_long_each_step_took(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_before_any_step_there_is_none() -> None:
-    assert Course(Steps()).steps == ()
+    assert StepTimer(TargetSteps()).steps == ()

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan.cover import expression
-from orchestrator.plan.select import select, with_needs
+from orchestrator.plan.selection import select, with_needs
 from tests.property.test_plan import planned, projects
 from tests.unit.matrices.test_examples import EXAMPLES, plan
 

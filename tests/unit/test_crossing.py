@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from orchestrator.builders import direct_zig
-from orchestrator.cross.toolchain_files import RUST, Crossing
-from orchestrator.models.platform import Arch
+from orchestrator.cross.toolchain_files import RUST, CrossBuild
+from orchestrator.models.platforms import Arch
 from orchestrator.plan.compilers import CROSSED
 
 SCRIPTS = Path(direct_zig.__file__).parent / "scripts"
 
 
-def crossing(arch: Arch) -> Crossing:
-    return Crossing(arch=arch, here=Arch.X86_64, own=Path("/own"))
+def crossing(arch: Arch) -> CrossBuild:
+    return CrossBuild(arch=arch, here=Arch.X86_64, own=Path("/own"))
 
 
 @pytest.mark.parametrize("arch", sorted(CROSSED))

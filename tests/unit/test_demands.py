@@ -7,9 +7,9 @@ import pytest
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models.target import Demands, Level, OnRefusal, Target
+from orchestrator.models.target import OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 FACTS = builder_facts()
 AXES = """
@@ -26,7 +26,7 @@ local = "cu{cuda|nodot}"
 
 def targets(text: str) -> tuple[Target, ...]:
     settings = load((AXES + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=Outside(), facts=FACTS).targets
+    return make_plan(settings, outside=VersionContext(), facts=FACTS).targets
 
 
 def problem(text: str) -> Problem:
@@ -38,7 +38,7 @@ def problem(text: str) -> Problem:
 
 def test_nothing_is_demanded_unless_said() -> None:
     for target in targets(""):
-        assert target.demands == Demands()
+        assert target.demands == VerifyPolicy()
         assert target.steps.repair_refused is OnRefusal.FAIL
         assert target.steps.normalise is False
 
@@ -55,14 +55,18 @@ rules = { no-licence = "off", twine = "warn" }
 when = { cuda = "13.0" }
 verify = { size-budget = 1000, required = [], rules = { twine = "error", isa-level = "error" } }
 """)
-    assert old.demands == Demands(
-        levels=(("no-licence", Level.OFF), ("twine", Level.WARN)),
+    assert old.demands == VerifyPolicy(
+        levels=(("no-licence", RuleLevel.OFF), ("twine", RuleLevel.WARN)),
         size_budget=400_000_000,
         required=("a/*.so",),
         build_paths=("/project",),
     )
-    assert new.demands == Demands(
-        levels=(("isa-level", Level.ERROR), ("no-licence", Level.OFF), ("twine", Level.ERROR)),
+    assert new.demands == VerifyPolicy(
+        levels=(
+            ("isa-level", RuleLevel.ERROR),
+            ("no-licence", RuleLevel.OFF),
+            ("twine", RuleLevel.ERROR),
+        ),
         size_budget=1000,
         build_paths=("/project",),
     )

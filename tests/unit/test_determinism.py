@@ -19,7 +19,7 @@ from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import BuildRequest, Digest, Source, TargetId
 from orchestrator.plan.plan import make_plan, make_request, planned_backend
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 from orchestrator.report.serialize import dumps, plan_document
 
 REPOSITORY = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def document(text: str, channel: str = "") -> str:
     facts = builder_facts()
     plan = make_plan(
         load(text.encode(), facts=facts),
-        outside=Outside(version="1.0"),
+        outside=VersionContext(version="1.0"),
         facts=facts,
         channel=channel,
         table=builtin_table(),

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from orchestrator.builders.select import Choice, Survey
-from orchestrator.config.settings import Run as RunSettings
+from orchestrator.builders.backend_choice import Choice, Survey
+from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, Resources, TargetId
+from orchestrator.models.target import BackendName, TargetId, TargetResources
 from orchestrator.run.dispatch import Pace, decided, dispatch
 from orchestrator.run.resources import GIB
 from orchestrator.run.scheduler import Retries
-from orchestrator.run.worker import Assignment, Places, Worker
+from orchestrator.run.worker import Assignment, RunDirectories, Worker
 from tests.unit.test_shares import target
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Deaf:
 class Played:
     """A worker, as far as `dispatch` knows one."""
 
-    places: Places
+    places: RunDirectories
     ends: Mapping[TargetId, Failure | BaseException]
     done: list[tuple[TargetId, Mapping[str, str]]] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ def run(
     ends: Mapping[TargetId, Failure | BaseException] | None = None,
     **pace: Any,
 ) -> tuple[Mapping[TargetId, BuildResult], Played, list[str]]:
-    places = Places(output=folder, run=folder, logs=folder, rejected=folder)
+    places = RunDirectories(output=folder, run=folder, logs=folder, rejected=folder)
     worker = Played(places=places, ends=ends or {})
     said: list[str] = []
     known = {
@@ -156,7 +156,7 @@ def test_what_needs_a_failure_says_so_and_the_longest_comes_first(tmp_path: Path
 
 
 def test_what_is_too_large_is_announced_and_runs(tmp_path: Path) -> None:
-    big = target("a", resources=Resources(cpus=99, memory_per_job=GIB))
+    big = target("a", resources=TargetResources(cpus=99, memory_per_job=GIB))
     found, worker, said = run(tmp_path, big, target("b"), jobs=2)
 
     assert said == [

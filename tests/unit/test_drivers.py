@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cross import driver
-from orchestrator.cross.driver import Driver, ZigPlaces, zig_driver, zig_target
-from orchestrator.models.platform import Arch
+from orchestrator.cross.driver import Driver, ZigPaths, zig_driver, zig_target
+from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SHOW = ("/bin/sh", "-c", SCRIPT, "sh")
 """Stands in for zig: says what it was called with, a line for each argument, and the version
 script that was made for it."""
 
-PLACES = ZigPlaces(root=Path("/zig"), cache=Path("/cache"), scratch=Path("/scratch"))
+PLACES = ZigPaths(root=Path("/zig"), cache=Path("/cache"), scratch=Path("/scratch"))
 
 FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-fno-stack-protector", "-fno-builtin"]
 

@@ -14,8 +14,8 @@ import pytest
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, TargetId
-from orchestrator.run.executors.local import Run
-from orchestrator.run.scheduler import Amounts, Retries, Task, prepared
+from orchestrator.run.executors.local import LocalRun
+from orchestrator.run.scheduler import Resources, Retries, Task, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,15 +119,15 @@ class Stage:
         retries: Retries | None = None,
         deadline: float | None = None,
     ) -> dict[TargetId, BuildResult]:
-        each = Amounts(slots=1, millicpus=1, memory=1, emulated=0)
+        each = Resources(slots=1, millicpus=1, memory=1, emulated=0)
         state = prepared(
             [Task(target_id=name, takes=each) for name in IDS[:count]],
-            Amounts(slots=slots, millicpus=slots, memory=slots, emulated=0),
+            Resources(slots=slots, millicpus=slots, memory=slots, emulated=0),
             fail_fast=fail_fast,
             retries=retries,
         )
         calls = Played(build=build, abandon=self.abandon, crashed=self.crashed)
-        run = Run(
+        run = LocalRun(
             state,
             calls,
             listener=self.ear,

@@ -12,8 +12,8 @@ from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import BackendName, Digest, Source, TargetId
 from orchestrator.plan.plan import make_plan, make_request
-from orchestrator.plan.select import select, shard
-from orchestrator.plan.version import Outside
+from orchestrator.plan.selection import select, shard
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from orchestrator.models.target import Plan
@@ -35,7 +35,7 @@ outputs = ["lib/*.so"]
 
 def plan(text: str = "", channel: str = "", *, base: str = BASE) -> Plan:
     settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=Outside(version="1"), facts=FACTS, channel=channel)
+    return make_plan(settings, outside=VersionContext(version="1"), facts=FACTS, channel=channel)
 
 
 def needs(found: Plan) -> dict[str, tuple[str, ...]]:

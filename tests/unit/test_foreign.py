@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Libc
-from orchestrator.models.target import CompilerKind, Compiling, EmulationMode
-from orchestrator.plan.compilers import Asked, compiling, without_engine
+from orchestrator.models.platforms import Libc
+from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
+from orchestrator.plan.compilers import CompileSettings, compiling, without_engine
 
 
 def chosen(
-    asked: Asked | None = None,
+    asked: CompileSettings | None = None,
     axes: dict[str, str] | None = None,
     *,
     libc: Libc = Libc.MANYLINUX,
     baseline: str = "",
-) -> Compiling:
+) -> CompilePlan:
     return compiling(
-        asked or Asked(),
+        asked or CompileSettings(),
         libc=libc,
         baseline=baseline,
         axes={"arch": "aarch64", **(axes or {})},
@@ -27,7 +27,7 @@ def chosen(
 
 
 def test_where_nothing_is_said_compilers_are_native_and_the_images_own() -> None:
-    assert chosen() == Compiling(emulation=EmulationMode.ACCELERATED, compiler=CompilerKind.GCC)
+    assert chosen() == CompilePlan(emulation=EmulationMode.ACCELERATED, compiler=CompilerKind.GCC)
 
 
 @pytest.mark.parametrize("axes", [{"cuda": "12.8"}, {"device": "cu130"}])
@@ -66,7 +66,7 @@ def test_without_an_engine_what_nobody_decided_about_is_cross_compiled(
     planned = chosen(None, axes, baseline=baseline)
     made = without_engine(planned)
 
-    assert made == Compiling(
+    assert made == CompilePlan(
         emulation=EmulationMode.CROSS, compiler=CompilerKind.ZIG, baseline=glibc
     )
     assert planned.why.endswith("cross, by zig, without an engine")
@@ -75,16 +75,18 @@ def test_without_an_engine_what_nobody_decided_about_is_cross_compiled(
 @pytest.mark.parametrize(
     ("asked", "axes", "libc"),
     [
-        (Asked(emulation=EmulationMode.ACCELERATED), {}, Libc.MANYLINUX),
-        (Asked(compiler=CompilerKind.GCC), {}, Libc.MANYLINUX),
-        (Asked(), {"torch": "2.8"}, Libc.MANYLINUX),
-        (Asked(), {"device": "cu130"}, Libc.MANYLINUX),
-        (Asked(), {"python": "pp311"}, Libc.MANYLINUX),
-        (Asked(), {"arch": "s390x"}, Libc.MANYLINUX),
-        (Asked(), {}, Libc.MUSLLINUX),
+        (CompileSettings(emulation=EmulationMode.ACCELERATED), {}, Libc.MANYLINUX),
+        (CompileSettings(compiler=CompilerKind.GCC), {}, Libc.MANYLINUX),
+        (CompileSettings(), {"torch": "2.8"}, Libc.MANYLINUX),
+        (CompileSettings(), {"device": "cu130"}, Libc.MANYLINUX),
+        (CompileSettings(), {"python": "pp311"}, Libc.MANYLINUX),
+        (CompileSettings(), {"arch": "s390x"}, Libc.MANYLINUX),
+        (CompileSettings(), {}, Libc.MUSLLINUX),
     ],
 )
-def test_what_needs_its_image_stays_with_it(asked: Asked, axes: dict[str, str], libc: Libc) -> None:
+def test_what_needs_its_image_stays_with_it(
+    asked: CompileSettings, axes: dict[str, str], libc: Libc
+) -> None:
     planned = chosen(asked, axes, libc=libc)
 
     assert without_engine(planned) is None
@@ -93,7 +95,7 @@ def test_what_needs_its_image_stays_with_it(asked: Asked, axes: dict[str, str], 
 
 def test_an_image_that_is_prepared_first_is_needed() -> None:
     planned = compiling(
-        Asked(),
+        CompileSettings(),
         libc=Libc.MANYLINUX,
         baseline="",
         axes={"arch": "aarch64"},
@@ -110,21 +112,23 @@ def test_musl_is_emulated_as_a_whole() -> None:
 
 @pytest.mark.parametrize("mode", EmulationMode)
 def test_what_the_matrix_says_counts(mode: EmulationMode) -> None:
-    assert chosen(Asked(emulation=mode)).emulation is mode
+    assert chosen(CompileSettings(emulation=mode)).emulation is mode
 
 
 @pytest.mark.parametrize(
     ("asked", "arch", "baseline", "glibc"),
     [
-        (Asked(baseline="2.28"), "aarch64", "", "2.28"),
-        (Asked(compiler=CompilerKind.ZIG), "aarch64", "", "2.17"),
-        (Asked(compiler=CompilerKind.ZIG), "aarch64", "2.28", "2.28"),
-        (Asked(baseline="2.17"), "aarch64", "2.28", "2.17"),
-        (Asked(baseline="2.17"), "riscv64", "", "2.27"),
-        (Asked(emulation=EmulationMode.CROSS), "loongarch64", "", "2.36"),
+        (CompileSettings(baseline="2.28"), "aarch64", "", "2.28"),
+        (CompileSettings(compiler=CompilerKind.ZIG), "aarch64", "", "2.17"),
+        (CompileSettings(compiler=CompilerKind.ZIG), "aarch64", "2.28", "2.28"),
+        (CompileSettings(baseline="2.17"), "aarch64", "2.28", "2.17"),
+        (CompileSettings(baseline="2.17"), "riscv64", "", "2.27"),
+        (CompileSettings(emulation=EmulationMode.CROSS), "loongarch64", "", "2.36"),
     ],
 )
-def test_zig_builds_for_one_glibc(asked: Asked, arch: str, baseline: str, glibc: str) -> None:
+def test_zig_builds_for_one_glibc(
+    asked: CompileSettings, arch: str, baseline: str, glibc: str
+) -> None:
     made = chosen(asked, axes={"arch": arch}, baseline=baseline)
 
     assert (made.compiler, made.baseline) == (CompilerKind.ZIG, glibc)
@@ -133,18 +137,23 @@ def test_zig_builds_for_one_glibc(asked: Asked, arch: str, baseline: str, glibc:
 @pytest.mark.parametrize(
     ("asked", "axes", "where", "what"),
     [
-        (Asked(compiler=CompilerKind.ZIG), {"torch": "2.8"}, "build.compiler", "torch"),
-        (Asked(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
-        (Asked(emulation=EmulationMode.CROSS), {"torch": "2.8"}, "build.emulation", "torch"),
-        (Asked(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
+        (CompileSettings(compiler=CompilerKind.ZIG), {"torch": "2.8"}, "build.compiler", "torch"),
+        (CompileSettings(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
         (
-            Asked(compiler=CompilerKind.GCC, emulation=EmulationMode.CROSS),
+            CompileSettings(emulation=EmulationMode.CROSS),
+            {"torch": "2.8"},
+            "build.emulation",
+            "torch",
+        ),
+        (CompileSettings(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
+        (
+            CompileSettings(compiler=CompilerKind.GCC, emulation=EmulationMode.CROSS),
             {},
             "build.compiler",
             "gcc cross-compiles",
         ),
         (
-            Asked(compiler=CompilerKind.GCC, baseline="2.17"),
+            CompileSettings(compiler=CompilerKind.GCC, baseline="2.17"),
             {},
             "build.baseline",
             "gcc builds for the image's glibc",
@@ -152,7 +161,7 @@ def test_zig_builds_for_one_glibc(asked: Asked, arch: str, baseline: str, glibc:
     ],
 )
 def test_what_cannot_be_is_an_error_of_the_plan(
-    asked: Asked, axes: dict[str, str], where: str, what: str
+    asked: CompileSettings, axes: dict[str, str], where: str, what: str
 ) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
         chosen(asked, axes)
@@ -162,4 +171,4 @@ def test_what_cannot_be_is_an_error_of_the_plan(
 
 def test_a_baseline_above_what_the_wheel_may_need_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"glibc 2\.34 is newer than the 2\.28"):
-        chosen(Asked(baseline="2.34"), baseline="2.28")
+        chosen(CompileSettings(baseline="2.34"), baseline="2.28")

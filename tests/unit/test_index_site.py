@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.publish.index_site import File, Site, SubIndex, natural
 from orchestrator.publish.pages import pages, python_title
-from orchestrator.publish.site import File, Site, Variant, natural
 from orchestrator.publish.variants import path_of_local
 from tests.conftest import REPOSITORY, Said, orchestrator
 from tests.unit.wheel.wheelmaker import WheelSpec
@@ -350,7 +350,7 @@ def test_hostile_names_are_text_on_every_page() -> None:
         cells=(("cp312", "x"), (HOSTILE, "x")),
     )
     values = (("axis", HOSTILE), (HOSTILE, "value"))
-    site = Site(files=(file,), variants=(Variant(path="x", values=values),), url=HOSTILE)
+    site = Site(files=(file,), variants=(SubIndex(path="x", values=values),), url=HOSTILE)
     made = pages(site)
     picker = Anchors(made["index.html"].decode())
     assert picker.tags.count("script") == 2

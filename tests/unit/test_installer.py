@@ -10,11 +10,11 @@ import pytest
 from orchestrator.builders.cibuildwheel import options
 from orchestrator.containers.access import Access
 from orchestrator.cross import native_uv
-from orchestrator.cross.native_uv import ALONE, FRONTEND, Facts, Installer
+from orchestrator.cross.native_uv import ALONE, FRONTEND, ImageFacts, Installer
 from orchestrator.errors import Problem
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Captured
-from orchestrator.models.target import BackendName, Digest, EnvVar, Source, Steps
+from orchestrator.models.target import BackendName, Digest, EnvVar, Source, TargetSteps
 from orchestrator.plan.plan import make_request
 from orchestrator.provision.relocate import MOUNTED
 from tests.unit.test_compiler_cache import TARGET
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SITE = "lib/python3.12/site-packages"
 
 
-def asked(folder: Path, said: str, code: int = 0, **network: Any) -> Facts | Problem:
+def asked(folder: Path, said: str, code: int = 0, **network: Any) -> ImageFacts | Problem:
     def run(_script: str, mount: str) -> Captured:
         assert mount == f"--volume={folder}:{MOUNTED}:ro"
         return Captured(returncode=code, stdout=said, stderr="exec format error" * (code != 0))
@@ -45,13 +45,15 @@ def test_an_image_says_which_of_its_pythons_can_use_it(tmp_path: Path) -> None:
         f"/opt/python/cp314-cp314t/{SITE}/build-1.10rc1.dist-info\n",
         index=(("PIP_INDEX_URL", "https://index.example/simple"),),
     )
-    assert facts == Facts(version="uv 0.13.8", told=(), pythons=("cp312-cp312", "cp314-cp314t"))
+    assert facts == ImageFacts(
+        version="uv 0.13.8", told=(), pythons=("cp312-cp312", "cp314-cp314t")
+    )
 
 
 def test_what_the_image_tells_pip_is_not_lost(tmp_path: Path) -> None:
     said = "uv 0.13.8\npip PIP_CONSTRAINT\npip /etc/pip.conf\n"
     facts = asked(tmp_path, said, code=2)  # what `ls` makes of no `build` at all
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, ImageFacts)
     made = native_uv.make(tmp_path, HostNetwork(), facts)
     assert isinstance(made, Problem)
     assert made.what.endswith("PIP_CONSTRAINT, /etc/pip.conf")
@@ -65,7 +67,7 @@ def test_where_it_does_not_run_that_is_said(tmp_path: Path) -> None:
 
 def test_what_only_pip_knows_of_the_network_leaves_pip(tmp_path: Path) -> None:
     network = HostNetwork(index=(("PIP_PROXY", "http://proxy.example"), ("UV_INDEX", "x")))
-    made = native_uv.make(tmp_path, network, Facts(version="uv 1", told=(), pythons=()))
+    made = native_uv.make(tmp_path, network, ImageFacts(version="uv 1", told=(), pythons=()))
     assert made == Problem(what="uv does not know PIP_PROXY")
 
 
@@ -75,7 +77,7 @@ def there(tmp_path: Path) -> Installer:
         index=(("PIP_INDEX_URL", "https://me:s3cret@index.example/simple"),),
         links=(("PIP_FIND_LINKS", (tmp_path, "https://wheels.example/")),),
     )
-    facts = Facts(version="uv 0.13.8", told=(), pythons=("cp312-cp312",))
+    facts = ImageFacts(version="uv 0.13.8", told=(), pythons=("cp312-cp312",))
     made = native_uv.make(tmp_path / "uv", network, facts)
     assert isinstance(made, Installer)
     return made
@@ -114,7 +116,7 @@ def variable(name: str, value: str = "1") -> tuple[EnvVar, ...]:
     return (EnvVar(name=name, value=value, origin="env"),)
 
 
-TESTED = Steps(test_command="pytest")
+TESTED = TargetSteps(test_command="pytest")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ TESTED = Steps(test_command="pytest")
         (request(env=variable("PIP_CONSTRAINT")), "", "uv does not know PIP_CONSTRAINT"),
         (request(env=variable("X", "PIP_PRE")), "", "uv does not know PIP_PRE"),
         (
-            request(steps=Steps(before_all="pip config set global.pre true")),
+            request(steps=TargetSteps(before_all="pip config set global.pre true")),
             "",
             "uv does not know pip config",
         ),

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.containers.access import Access
-from orchestrator.cross.native_nvcc import VARIABLES, Kernels, Toolkit, find
+from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc, Toolkit, find
 from orchestrator.errors import Problem
-from orchestrator.models.target import EnvVar, Steps
+from orchestrator.models.target import EnvVar, TargetSteps
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision.nvcc import Nvcc
 from tests.unit.test_installer import request
@@ -96,11 +96,11 @@ def test_nothing_is_fetched_for_a_target_without_cuda() -> None:
 def test_what_a_build_may_replace_is_not_covered() -> None:
     made = find([toolkit("13.0.48")], "", provide)
     assert made is not None
-    prepared = Steps(before_all="dnf install cuda")
+    prepared = TargetSteps(before_all="dnf install cuda")
     for each in (request(steps=prepared), request(own=("before-all",))):
         settled = made.settled(each, ())
         assert (settled.covers, settled.variables) == ((), VARIABLES)
-    assert made.settled(request(steps=Steps(before_build="make")), ()) == made
+    assert made.settled(request(steps=TargetSteps(before_build="make")), ()) == made
 
 
 def test_what_the_project_chooses_itself_is_left_to_it() -> None:
@@ -115,7 +115,9 @@ def test_a_container_gets_the_programs_and_what_stands_for_them(tmp_path: Path) 
     (tmp_path / "program").write_bytes(b"static")
     native = provide("13.0.88")
     assert isinstance(native, Nvcc)
-    kernels = Kernels(natives=(native,), covers=("/usr/local/cuda/bin/nvcc",), variables=("NVCC",))
+    kernels = NativeNvcc(
+        natives=(native,), covers=("/usr/local/cuda/bin/nvcc",), variables=("NVCC",)
+    )
     plain = Access(links=(), env=(), private=(), mounts=())
     own = kernels.added_to(plain, tmp_path / "program", tmp_path / "scratch", "/log")
 

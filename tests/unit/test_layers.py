@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orchestrator
+from orchestrator.run.cache_key import rooms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -423,3 +424,34 @@ def test_the_walker_hears_speech(source: str) -> None:
     (module,) = house(run__worker=source).values()
 
     assert len(list(speech(module))) >= 1
+
+
+# What enters a cache key
+
+
+INPUTS = {"errors", "models", "config", "plan", "store"}
+"""Rooms that builds reach and whose sources are no part of a key: a request holds what they say."""
+
+
+def reached(known: Mapping[str, Module], start: str) -> set[str]:
+    """All modules that a module imports when it runs, directly or through others."""
+    found, pending = set[str](), [start]
+    while pending:
+        here = pending.pop()
+        if here not in found:
+            found.add(here)
+            pending += [name for name, line in inner(known[here], known) if not line.type_only]
+    return found
+
+
+def test_every_room_that_shapes_wheels_says_so() -> None:
+    declared = {path.name for path in rooms()}
+    builders = [name for name in MODULES if within(name, ["builders"]) and name not in PROGRAMS]
+    shaping = {
+        MODULES[name].room
+        for start in ("run.worker", *builders)
+        for name in reached(MODULES, start)
+        if name
+    }
+
+    assert shaping - INPUTS == declared

@@ -14,11 +14,11 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.target import OnMismatch, Steps, Target, TargetId
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import OnMismatch, Target, TargetId, TargetSteps
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import layered
-from orchestrator.plan.select import select
+from orchestrator.plan.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -304,7 +304,7 @@ def bare(target_id: str) -> Target:
         on_mismatch=OnMismatch.FAIL,
         image="",
         env=(),
-        steps=Steps(),
+        steps=TargetSteps(),
         runner=(),
         emulated=False,
         covers=((("a", "1"),),),

@@ -12,14 +12,12 @@ import pytest
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import (
-    Answer,
     BackendName,
     BuildRequest,
+    CompilePlan,
     CompilerKind,
-    Compiling,
-    Demands,
     Digest,
     EmulationMode,
     EnvVar,
@@ -27,16 +25,18 @@ from orchestrator.models.target import (
     OnMismatch,
     OnRefusal,
     Plan,
-    Question,
-    Resources,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetResources,
+    TargetSteps,
+    VerifyPolicy,
+    VersionAnswer,
     VersionPart,
+    VersionQuestion,
 )
 from orchestrator.plan.plan import digest, make_plan, make_request, planned_backend
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ TWO = AXES.replace('["13.0"]', '["12.4", "13.0"]')
 
 def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
     settings = load((axes + text).encode(), facts=FACTS)
-    return make_plan(settings, facts=FACTS, outside=Outside(version=version))
+    return make_plan(settings, facts=FACTS, outside=VersionContext(version=version))
 
 
 def target(text: str = "", *, axes: str = AXES, version: str | None = "1.0") -> Target:
@@ -119,7 +119,7 @@ def test_a_target_is_fully_resolved() -> None:
             EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
             EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
         ),
-        steps=Steps(
+        steps=TargetSteps(
             before_all="install 13.0 {package}",
             before_build="a && b cp312",
             config_settings=(("cmake.define.CUDA", "13.0"), ("z", "1")),
@@ -137,7 +137,7 @@ def test_a_target_is_fully_resolved() -> None:
                 name="base",
                 value="2.0",
                 source="const:2.0",
-                answers=(Answer(source="const:2.0", value="2.0"),),
+                answers=(VersionAnswer(source="const:2.0", value="2.0"),),
             ),
             VersionPart(name="local", value="cu130", source="cu{cuda|nodot}"),
             VersionPart(name="build-tag", value="1_13", source="1_{cuda|major}"),
@@ -147,7 +147,7 @@ def test_a_target_is_fully_resolved() -> None:
         ),
         aliases=(TargetId("cp312-manylinux_x86_64-13.0"),),
         origins=found.origins,
-        compiling=Compiling(emulation=EmulationMode.ACCELERATED),
+        compiling=CompilePlan(emulation=EmulationMode.ACCELERATED),
     )
     assert dict(found.origins) == {
         **{
@@ -169,7 +169,7 @@ def test_a_target_is_fully_resolved() -> None:
 def test_nothing_said_is_nothing_changed() -> None:
     found = target()
 
-    assert found.steps == Steps()
+    assert found.steps == TargetSteps()
     assert found.env == ()
     assert found.on_mismatch is OnMismatch.FAIL
     assert found.version == "1.0"
@@ -274,17 +274,17 @@ manylinux_x86_64 = "registry/{cuda}:1"
 """
 
 
-def asked(**values: str) -> Outside:
+def asked(**values: str) -> VersionContext:
     """The answers of the images for each CUDA, or of the environment."""
     answers = {}
     for name, value in values.items():
-        question = Question(source="env:CU")
+        question = VersionQuestion(source="env:CU")
         if name != "env":
             image = f"registry/{name[1:].replace('_', '.')}:1"
             source = "container-env:CUDA_VERSION"
-            question = Question(source=source, image=image, arch=Arch.X86_64)
-        answers[question] = Answer(source=question.source, value=value, note="not set")
-    return Outside(version="1.0", answers=answers)
+            question = VersionQuestion(source=source, image=image, arch=Arch.X86_64)
+        answers[question] = VersionAnswer(source=question.source, value=value, note="not set")
+    return VersionContext(version="1.0", answers=answers)
 
 
 def test_a_version_that_stands_in_an_image_is_undetermined_until_that_is_asked() -> None:
@@ -404,7 +404,7 @@ def test_everything_else_is_replaced_and_the_last_override_wins() -> None:
     assert found.runner == ("first",)
     assert found.version == "2"
     assert found.on_mismatch is OnMismatch.REWRITE
-    assert found.steps == Steps(
+    assert found.steps == TargetSteps(
         before_all="second",
         config_settings=(("b", "2"),),
         repair="none",
@@ -553,7 +553,7 @@ TARGET = Target(
     on_mismatch=OnMismatch.FAIL,
     image="manylinux_2_28",
     env=(EnvVar(name="A", value="1", origin="env"), EnvVar(name="B", value="2", origin="env")),
-    steps=Steps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
+    steps=TargetSteps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
     runner=("ubuntu-24.04",),
     emulated=False,
 )
@@ -601,9 +601,11 @@ SAME: dict[str, Callable[[], BuildRequest]] = {
     "provenance": lambda: request(with_env(replace(A, origin="override[0].env"), B)),
     "timeout": lambda: request(with_steps(timeout=5)),
     "timeouts": lambda: request(with_steps(timeouts=(("test", 5),))),
-    "memory of a compiler": lambda: request(replace(TARGET, resources=Resources(memory_per_job=1))),
-    "demands": lambda: request(replace(TARGET, demands=Demands(size_budget=1))),
-    "resources": lambda: request(replace(TARGET, resources=Resources(cpus=1.0), cost=3.0)),
+    "memory of a compiler": lambda: request(
+        replace(TARGET, resources=TargetResources(memory_per_job=1))
+    ),
+    "demands": lambda: request(replace(TARGET, demands=VerifyPolicy(size_budget=1))),
+    "resources": lambda: request(replace(TARGET, resources=TargetResources(cpus=1.0), cost=3.0)),
     "cells": lambda: request(replace(TARGET, covers=((("cuda", "13.0"),),), test_pythons=("x",))),
     "version the source claims": lambda: request(source=replace(SOURCE, version=None)),
 }
@@ -634,9 +636,9 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     **{
         str(each): partial(request, replace(TARGET, compiling=each))
         for each in (
-            Compiling(emulation=EmulationMode.ACCELERATED),
-            Compiling(compiler=CompilerKind.ZIG),
-            Compiling(compiler=CompilerKind.ZIG, baseline="2.17"),
+            CompilePlan(emulation=EmulationMode.ACCELERATED),
+            CompilePlan(compiler=CompilerKind.ZIG),
+            CompilePlan(compiler=CompilerKind.ZIG, baseline="2.17"),
         )
     },
     "test": lambda: request(with_steps(test_command="x")),
@@ -680,7 +682,7 @@ def test_all_those_keys_are_different() -> None:
 
 def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
-    assert set(Steps.__dataclass_fields__) == {
+    assert set(TargetSteps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
         *("external", "normalise", "test_command", "test_requires", "smoke"),
         *("timeout", "timeouts"),

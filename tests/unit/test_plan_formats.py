@@ -15,9 +15,9 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.config.schema import json_schema, reference
 from orchestrator.errors import ConfigError
-from orchestrator.models.target import Answer
+from orchestrator.models.target import VersionAnswer
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 from tests.conftest import REPOSITORY, orchestrator
 
 FACTS = builder_facts()
@@ -205,13 +205,13 @@ def test_ids_are_the_same_before_and_after_a_version_is_known(tmp_path: Path) ->
     text = MATRIX.replace('base = "1.0"', 'base = ["container-env:V"]')
     text += '[[override]]\nwhen = { libc = "manylinux" }\nbuild = { abi3 = "cp310" }\n'
     settings = load(text.encode(), facts=FACTS)
-    before = make_plan(settings, facts=FACTS, outside=Outside())
+    before = make_plan(settings, facts=FACTS, outside=VersionContext())
     answers = {
-        question: Answer(source=question.source, value="2.0")
+        question: VersionAnswer(source=question.source, value="2.0")
         for each in before.undetermined
         for question in each.questions
     }
-    after = make_plan(settings, facts=FACTS, outside=Outside(answers=answers))
+    after = make_plan(settings, facts=FACTS, outside=VersionContext(answers=answers))
 
     assert (before.targets, after.undetermined) == ((), ())
     assert before.ids == after.ids

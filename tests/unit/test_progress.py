@@ -15,11 +15,11 @@ from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, TargetId
 from orchestrator.report import progress
 from orchestrator.report.progress import (
-    Books,
     LiveProgress,
     PlainProgress,
-    Running,
-    View,
+    ProgressTracker,
+    RunningTarget,
+    RunView,
     drawing,
     harmless,
     log_end,
@@ -83,8 +83,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # Books
 
 
-def books(expected: Mapping[TargetId, float] | None = None, total: int = 2) -> Books:
-    return Books(total, expected or {})
+def books(expected: Mapping[TargetId, float] | None = None, total: int = 2) -> ProgressTracker:
+    return ProgressTracker(total, expected or {})
 
 
 def test_what_is_left_is_never_less_than_the_longest_nor_than_all_together(
@@ -159,7 +159,7 @@ def test_a_line_when_a_target_starts_and_when_it_ends_and_none_for_steps() -> No
 
 def test_a_sign_of_life(clock: list[float]) -> None:
     where = console()
-    found = Books(9, {})
+    found = ProgressTracker(9, {})
     plain = PlainProgress(where, found)
     plain.beat()
     for number in range(6):
@@ -319,9 +319,9 @@ def test_a_log_cannot_tell_the_terminal_what_to_do(line: str, shown: str) -> Non
 # Live
 
 
-def view(count: int) -> View:
+def view(count: int) -> RunView:
     running = tuple(
-        Running(
+        RunningTarget(
             target_id=TargetId(f"cp312-manylinux_x86_64-cu126-torch2.{number}"),
             since=0.0,
             step="before-build",
@@ -329,7 +329,7 @@ def view(count: int) -> View:
         )
         for number in range(count)
     )
-    return View(
+    return RunView(
         now=3661.0,
         running=running,
         total=854,

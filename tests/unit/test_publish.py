@@ -13,20 +13,20 @@ from orchestrator.cli import run
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.host.web import Request, ask
+from orchestrator.host.web import HttpRequest, ask
 from orchestrator.models.target import Digest
 from orchestrator.publish import upload
 from orchestrator.publish.attested import attestations, misattested
-from orchestrator.publish.indexes import Address, failure, simple_urls
-from orchestrator.publish.preflight import Granted, Held, Wheel, refused
-from orchestrator.publish.releases import Settings
+from orchestrator.publish.indexes import UploadAddress, failure, simple_urls
+from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits, refused
+from orchestrator.publish.releases import ReleaseSettings
 from orchestrator.publish.upload import (
-    LastingError,
-    Outcome,
-    PassingError,
-    Result,
-    StoppedError,
-    TakenError,
+    NameTakenError,
+    PermanentUploadError,
+    TransientUploadError,
+    UploadCancelledError,
+    UploadOutcome,
+    UploadResult,
     send_all,
     surveyed,
 )
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
 
 
-def wheel(name: str = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", **facts: Any) -> Wheel:
+def wheel(
+    name: str = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", **facts: Any
+) -> CandidateWheel:
     known = {"path": Path(name), "name": WheelName.parse(name), "sha256": OURS, "size": 1, **facts}
-    return Wheel(**known)
+    return CandidateWheel(**known)
 
 
 # The gate
@@ -69,25 +71,27 @@ def wheel(name: str = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", **facts:
     ],
 )
 def test_each_destination_has_rules_of_its_own(place: str, name: str, size: int, why: str) -> None:
-    found = refused(place, [wheel(name, size=size)], Held(), Granted())
+    found = refused(place, [wheel(name, size=size)], DestinationFiles(), GrantedLimits())
 
     assert [each for reasons in found.values() for each in reasons if why not in each] == []
     assert bool(found) is bool(why)
 
 
 def test_what_was_granted_counts_and_only_where_it_is_granted() -> None:
-    more = Granted(file_size=3 << 30, project_size=40 << 30)
+    more = GrantedLimits(file_size=3 << 30, project_size=40 << 30)
     large = wheel(size=(2 << 30) + 1)
 
-    assert refused("pypi", [large], Held(sizes={"demo": 30 << 30}), more) == {}
-    assert refused("github-release", [large], Held(), more)
+    assert refused("pypi", [large], DestinationFiles(sizes={"demo": 30 << 30}), more) == {}
+    assert refused("github-release", [large], DestinationFiles(), more)
 
 
 def test_all_that_is_wrong_is_said_and_only_of_the_wheel_it_is_wrong_with() -> None:
     bad = wheel("demo-1.0+x-cp312-cp312-linux_x86_64.whl", wrong=("verify: record: differs",))
     good = wheel("demo-1.0-cp313-cp313-manylinux_2_28_x86_64.whl")
 
-    found = refused("pypi", [bad, good], Held(files={bad.filename: THEIRS}), Granted())
+    found = refused(
+        "pypi", [bad, good], DestinationFiles(files={bad.filename: THEIRS}), GrantedLimits()
+    )
 
     assert list(found) == [bad.filename]
     assert len(found[bad.filename]) == 4
@@ -95,18 +99,18 @@ def test_all_that_is_wrong_is_said_and_only_of_the_wheel_it_is_wrong_with() -> N
 
 def test_a_wheel_that_is_there_takes_no_more_room() -> None:
     there, new = wheel(size=60 << 20), wheel("demo-1.1-py3-none-any.whl", size=60 << 20)
-    held = Held(files={there.filename: OURS}, sizes={"demo": (10 << 30) - (80 << 20)})
+    held = DestinationFiles(files={there.filename: OURS}, sizes={"demo": (10 << 30) - (80 << 20)})
 
-    assert refused("pypi", [there, new], held, Granted()) == {}
-    full = Held(files=held.files, sizes={"demo": (10 << 30) - (50 << 20)})
-    (why,) = refused("pypi", [there, new], full, Granted())[new.filename]
+    assert refused("pypi", [there, new], held, GrantedLimits()) == {}
+    full = DestinationFiles(files=held.files, sizes={"demo": (10 << 30) - (50 << 20)})
+    (why,) = refused("pypi", [there, new], full, GrantedLimits())[new.filename]
     assert "takes no more than 10 GiB; --max-project-size" in why
 
 
 def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
     new = [wheel("demo-1.1-py3-none-any.whl"), wheel("demo-1.2-py3-none-any.whl")]
 
-    found = refused("github-release", new, Held(count=999), Granted())
+    found = refused("github-release", new, DestinationFiles(count=999), GrantedLimits())
 
     assert list(found) == [new[1].filename]
     assert "takes no more than 1000" in found[new[1].filename][0]
@@ -114,10 +118,12 @@ def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
 
 def test_another_file_is_refused_with_both_hashes() -> None:
     one = wheel()
-    (why,) = refused("s3://b", [one], Held(files={one.filename: THEIRS}), Granted())[one.filename]
+    (why,) = refused(
+        "s3://b", [one], DestinationFiles(files={one.filename: THEIRS}), GrantedLimits()
+    )[one.filename]
     assert THEIRS in why
     assert OURS in why
-    unknown = refused("s3://b", [one], Held(files={one.filename: ""}), Granted())
+    unknown = refused("s3://b", [one], DestinationFiles(files={one.filename: ""}), GrantedLimits())
     assert "its SHA-256 is not known" in unknown[one.filename][0]
 
 
@@ -147,27 +153,35 @@ def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
     [
         (
             ["ERROR    HTTPError: 403 Forbidden from https://i/", "  no such user"],
-            LastingError,
+            PermanentUploadError,
             "no such",
         ),
         (
             ["ERROR    HTTPError: 502 Bad Gateway from https://i/", "  Bad"],
-            PassingError,
+            TransientUploadError,
             "HTTP 502",
         ),
-        (["ERROR    HTTPError: 429 Too Many Requests from https://i/"], PassingError, "Too Many"),
+        (
+            ["ERROR    HTTPError: 429 Too Many Requests from https://i/"],
+            TransientUploadError,
+            "Too Many",
+        ),
         (
             ["requests.exceptions.ConnectionError: ('Connection aborted.', x)"],
-            PassingError,
+            TransientUploadError,
             "aborted",
         ),
-        (["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"], LastingError, "SSL"),
+        (
+            ["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"],
+            PermanentUploadError,
+            "SSL",
+        ),
         (
             ["ERROR    NonInteractive: Credential not found for API token."],
-            LastingError,
+            PermanentUploadError,
             "TWINE_PASS",
         ),
-        ([], LastingError, "twine ended with 1"),
+        ([], PermanentUploadError, "twine ended with 1"),
     ],
 )
 def test_failures_that_pass_are_told_from_those_that_stay(
@@ -196,11 +210,13 @@ def test_where_the_simple_api_is(upload_url: str, found: tuple[str, ...]) -> Non
 
 
 def test_an_address_does_not_show_its_password() -> None:
-    assert "s3cret" not in repr(Address(name="x", url="https://x", user="u", password="s3cret"))  # noqa: S106
+    address = UploadAddress(name="x", url="https://x", user="u", password="s3cret")  # noqa: S106
+
+    assert "s3cret" not in repr(address)
 
 
 def test_a_token_goes_nowhere_in_the_open() -> None:
-    request = Request(url="http://index.example/", authorization="Bearer x", confidential=True)
+    request = HttpRequest(url="http://index.example/", authorization="Bearer x", confidential=True)
     with pytest.raises(ConfigError, match="everybody on the way"):
         ask(request, HostNetwork())
 
@@ -219,15 +235,15 @@ class Fails:
     name = "there"
     attests = False
 
-    def __init__(self, *errors: Exception | None, held: Held | None = None) -> None:
+    def __init__(self, *errors: Exception | None, held: DestinationFiles | None = None) -> None:
         self.errors = list(errors)
-        self.held = held or Held()
+        self.held = held or DestinationFiles()
         self.sent = 0
 
-    def survey(self, wheels: Sequence[Wheel]) -> Held:
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         return self.held
 
-    def send(self, wheel: Wheel) -> None:
+    def send(self, wheel: CandidateWheel) -> None:
         self.sent += 1
         error = self.errors.pop(0) if self.errors else None
         if error:
@@ -239,7 +255,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "PAUSES", (0.0, 0.0, 0.0, 0.0))
 
 
-def sent(place: Any, *wheels: Wheel) -> tuple[Result, ...]:
+def sent(place: Any, *wheels: CandidateWheel) -> tuple[UploadResult, ...]:
     work = [(place, each) for each in wheels or (wheel(),)]
     return send_all(work, jobs=2, cancel=Cancel(), on_result=lambda _: None)
 
@@ -247,39 +263,42 @@ def sent(place: Any, *wheels: Wheel) -> tuple[Result, ...]:
 @pytest.mark.parametrize(
     ("errors", "outcome", "attempts"),
     [
-        ([], Outcome.UPLOADED, 1),
-        ([PassingError("503"), PassingError("reset")], Outcome.UPLOADED, 3),
-        ([PassingError("503")] * 9, Outcome.FAILED, 5),
-        ([LastingError("403")], Outcome.FAILED, 1),
-        ([ConfigError.of("wrong")], Outcome.FAILED, 1),
-        ([TakenError("another")], Outcome.REFUSED, 1),
-        ([StoppedError()], Outcome.NOT_SENT, 1),
+        ([], UploadOutcome.UPLOADED, 1),
+        ([TransientUploadError("503"), TransientUploadError("reset")], UploadOutcome.UPLOADED, 3),
+        ([TransientUploadError("503")] * 9, UploadOutcome.FAILED, 5),
+        ([PermanentUploadError("403")], UploadOutcome.FAILED, 1),
+        ([ConfigError.of("wrong")], UploadOutcome.FAILED, 1),
+        ([NameTakenError("another")], UploadOutcome.REFUSED, 1),
+        ([UploadCancelledError()], UploadOutcome.NOT_SENT, 1),
     ],
 )
 def test_only_what_passes_is_tried_again(
-    errors: Sequence[Exception], outcome: Outcome, attempts: int
+    errors: Sequence[Exception], outcome: UploadOutcome, attempts: int
 ) -> None:
     (found,) = sent(Fails(*errors))
 
     assert (found.outcome, found.attempts) == (outcome, attempts)
 
 
-@pytest.mark.parametrize("error", [PassingError("no answer"), LastingError("409")])
+@pytest.mark.parametrize("error", [TransientUploadError("no answer"), PermanentUploadError("409")])
 def test_a_failure_after_which_the_wheel_is_there_is_none(error: Exception) -> None:
     one = wheel()
-    (found,) = sent(Fails(error, held=Held(files={one.filename: OURS})), one)
-    assert (found.outcome, found.attempts) == (Outcome.THERE, 1)
-    (found,) = sent(Fails(error, held=Held(files={one.filename: THEIRS})), one)
-    assert found.outcome is Outcome.REFUSED
+    (found,) = sent(Fails(error, held=DestinationFiles(files={one.filename: OURS})), one)
+    assert (found.outcome, found.attempts) == (UploadOutcome.THERE, 1)
+    (found,) = sent(Fails(error, held=DestinationFiles(files={one.filename: THEIRS})), one)
+    assert found.outcome is UploadOutcome.REFUSED
     assert THEIRS in found.reasons[0]
 
 
 def test_one_that_fails_hides_no_other() -> None:
     wheels = [wheel(f"demo-1.{number}-py3-none-any.whl") for number in range(9)]
 
-    found = sent(Fails(LastingError("400")), *wheels)
+    found = sent(Fails(PermanentUploadError("400")), *wheels)
 
-    assert sorted(each.outcome for each in found) == [Outcome.FAILED, *[Outcome.UPLOADED] * 8]
+    assert sorted(each.outcome for each in found) == [
+        UploadOutcome.FAILED,
+        *[UploadOutcome.UPLOADED] * 8,
+    ]
 
 
 def test_after_an_interrupt_nothing_is_begun() -> None:
@@ -288,7 +307,7 @@ def test_after_an_interrupt_nothing_is_begun() -> None:
 
     (found,) = send_all([(place, wheel())], jobs=1, cancel=cancel, on_result=lambda _: None)
 
-    assert (found.outcome, place.sent) == (Outcome.NOT_SENT, 0)
+    assert (found.outcome, place.sent) == (UploadOutcome.NOT_SENT, 0)
 
 
 def test_a_pause_ends_with_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,24 +316,27 @@ def test_a_pause_ends_with_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None
     threading.Timer(0.1, cancel.set).start()
 
     (found,) = send_all(
-        [(Fails(PassingError("503")), wheel())], jobs=1, cancel=cancel, on_result=lambda _: None
+        [(Fails(TransientUploadError("503")), wheel())],
+        jobs=1,
+        cancel=cancel,
+        on_result=lambda _: None,
     )
 
-    assert (found.outcome, found.attempts) == (Outcome.NOT_SENT, 1)
+    assert (found.outcome, found.attempts) == (UploadOutcome.NOT_SENT, 1)
 
 
 def test_a_destination_that_cannot_be_asked_is_asked_again() -> None:
     class Deaf(Fails):
-        def survey(self, wheels: Sequence[Wheel]) -> Held:
+        def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
             self.sent += 1
             if self.sent < 3:
-                raise PassingError("502")
+                raise TransientUploadError("502")
             return self.held
 
     place = Deaf()
     assert surveyed(place, [wheel()], Cancel()) is place.held
     place.sent = -9
-    with pytest.raises(LastingError, match="502"):
+    with pytest.raises(PermanentUploadError, match="502"):
         surveyed(place, [wheel()], Cancel())
 
 
@@ -323,13 +345,13 @@ def test_a_destination_that_cannot_be_asked_is_asked_again() -> None:
 
 def test_a_release_needs_to_be_told_which_all_at_once() -> None:
     with pytest.raises(ConfigError, match=r"--tag TAG .*GITHUB_REPOSITORY.*GITHUB_TOKEN"):
-        Settings.detect({"GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch"}, "")
+        ReleaseSettings.detect({"GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch"}, "")
     given = {"GITHUB_REPOSITORY": "o/r", "GH_TOKEN": "t0ken", "GITHUB_TOKEN": " "}
-    found = Settings.detect(given, "v1")
+    found = ReleaseSettings.detect(given, "v1")
     assert found.token == "t0ken"  # noqa: S105
     assert "t0ken" not in repr(found)
     with pytest.raises(ConfigError):
-        Settings.detect({**given, "GITHUB_REPOSITORY": "o/r/../../x"}, "v1")
+        ReleaseSettings.detect({**given, "GITHUB_REPOSITORY": "o/r/../../x"}, "v1")
 
 
 @pytest.fixture

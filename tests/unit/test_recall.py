@@ -11,28 +11,28 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.result import BuildResult, Compiled, FailureKind, Status
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import BuildResult, CompileReport, FailureKind, Status
 from orchestrator.models.target import (
     BackendName,
-    BuilderFacts,
+    CibuildwheelCatalog,
     Digest,
     EmulationMode,
     LibraryStep,
     OnMismatch,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetSteps,
 )
 from orchestrator.plan.plan import make_request
-from orchestrator.run.cache_key import make_action
+from orchestrator.run.cache_key import BuildPlaces, make_action
 from orchestrator.run.cache_lookup import LARGE, Ways, actions_of, recall
-from orchestrator.run.result_cache import Keeper
-from orchestrator.run.worker import Places
+from orchestrator.run.result_cache import ResultCache
+from orchestrator.run.worker import RunDirectories
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.record import Record
+from orchestrator.store.local import LocalStore
+from orchestrator.store.result_record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from orchestrator.models.target import BuildRequest
     from orchestrator.models.wheel import WheelReport
-    from orchestrator.run.cache_key import Action, Place, Surroundings
-    from orchestrator.source.fingerprint import Identity
+    from orchestrator.run.cache_key import Action, Place
+    from orchestrator.source.fingerprint import SourceFingerprint
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
 
@@ -59,7 +59,7 @@ def target(name: str, *needs: str, library: bool = False) -> Target:
         on_mismatch=OnMismatch.FAIL,
         image="manylinux_2_28",
         env=(),
-        steps=Steps(),
+        steps=TargetSteps(),
         runner=(),
         emulated=False,
         needs=tuple(map(TargetId, needs)),
@@ -141,13 +141,13 @@ class Shelf:
 
 
 def actions(machine: Machine, plan: tuple[Target, ...] = PLAN) -> dict[TargetId, Any]:
-    surroundings = cast("Surroundings", machine)
+    surroundings = cast("BuildPlaces", machine)
     way = ((BackendName.CIBUILDWHEEL, True),)
     return dict(actions_of(plan, lambda _: way, surroundings, request=request, scope=""))
 
 
 def found(shelf: Shelf, plan: tuple[Target, ...] = PLAN) -> set[str]:
-    results = recall(plan, actions(Machine(), plan), cast("Keeper", shelf))
+    results = recall(plan, actions(Machine(), plan), cast("ResultCache", shelf))
     assert all(each.cached for each in results.values())
     return set(results)
 
@@ -210,7 +210,7 @@ def test_an_address_changes_with_place_scope_and_libraries_and_a_key_does_not() 
     assert {each.request.key for each in some} == {made.key}
 
 
-KNOWN = BuilderFacts(
+KNOWN = CibuildwheelCatalog(
     version="4", identifiers=frozenset({"cp312-manylinux_x86_64"}), aliases={}, default_images={}
 )
 CONTAINER, HOST = (BackendName.CIBUILDWHEEL, True), (BackendName.DIRECT, False)
@@ -242,20 +242,20 @@ def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_i
         assert list(ways.of(away)) == expected
 
 
-CROSSED = Compiled(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+CROSSED = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
 
 
-class Interrupted(Keeper):
+class Interrupted(ResultCache):
     """A tool that has to look at the stored wheel anew gets killed."""
 
     def _wheel(self, *_: object) -> BuildResult | None:
         raise EnvironmentProblemError.of("twine was killed by signal 9")
 
 
-def kept(folder: Path) -> tuple[Action, Record, Keeper]:
+def kept(folder: Path) -> tuple[Action, Record, ResultCache]:
     """A store with the result of one target."""
     action = actions(Machine(), (target("alone"),))[TargetId("alone")][0]
-    store = Store(local=Local(folder / "store"), warn=print)
+    store = Store(local=LocalStore(folder / "store"), warn=print)
     record = Record(
         address=action.address,
         target_id=TargetId("alone"),
@@ -269,8 +269,8 @@ def kept(folder: Path) -> tuple[Action, Record, Keeper]:
     store.put(record, ())
     keeper = Interrupted(
         store=store,
-        places=Places(output=folder, run=folder, logs=folder, rejected=folder),
-        identity=cast("Identity", None),
+        places=RunDirectories(output=folder, run=folder, logs=folder, rejected=folder),
+        identity=cast("SourceFingerprint", None),
         project="demo",
         policies=lambda: pytest.fail("nothing is verified"),
         check=lambda *_: (),

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.result import BuildResult, Container, Status
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import BuildResult, ContainerInfo, Status
 from orchestrator.models.target import (
-    Answer,
     BackendName,
     BuildRequest,
     Digest,
     EnvVar,
     OnMismatch,
     OnRefusal,
-    Resources,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetResources,
+    TargetSteps,
+    VersionAnswer,
     VersionPart,
 )
 from orchestrator.report import from_results
@@ -44,7 +44,7 @@ PLANNED = Target(
     on_mismatch=OnMismatch.FAIL,
     image="manylinux_2_28",
     env=(EnvVar(name="MY_TOKEN", value="ours-of-today", origin="env"),),
-    steps=Steps(timeout=60),
+    steps=TargetSteps(timeout=60),
     runner=("ubuntu-24.04",),
     emulated=False,
     needs=(TargetId("core"),),
@@ -59,7 +59,7 @@ BUILT = replace(
         EnvVar(name="DEPTH", value="$(nproc)", origin="env", shell=True),  # noqa: S604
         EnvVar(name="MY_TOKEN", value="theirs-of-then", origin="env"),
     ),
-    steps=Steps(
+    steps=TargetSteps(
         before_build="make all",
         config_settings=(("cmake.define.A", "1"), ("cmake.define.A", "2")),
         repair="auditwheel",
@@ -74,13 +74,16 @@ BUILT = replace(
     pins=("torch==2.8.0",),
     parts=(
         VersionPart(
-            name="base", value="1.0", source="env:V", answers=(Answer(source="env:V", value="1.0"),)
+            name="base",
+            value="1.0",
+            source="env:V",
+            answers=(VersionAnswer(source="env:V", value="1.0"),),
         ),
     ),
-    resources=Resources(cpus=2.0, memory="1024b"),
+    resources=TargetResources(cpus=2.0, memory="1024b"),
 )
 
-CONTAINER = Container(
+CONTAINER = ContainerInfo(
     engine="podman",
     version="5.4",
     rootless=False,
@@ -156,7 +159,7 @@ def test_an_image_without_a_digest_is_taken_by_its_name(tmp_path: Path) -> None:
 
 def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) -> None:
     steps = replace(BUILT.steps, before_build="pip install --index-url https://a:pass@host/x y")
-    planned = replace(PLANNED, steps=Steps(before_build="ours"))
+    planned = replace(PLANNED, steps=TargetSteps(before_build="ours"))
 
     found = from_results.as_recorded(
         [planned], read(tmp_path, written(replace(BUILT, steps=steps))), where=""

@@ -18,7 +18,7 @@ import auditwheel  # type: ignore[import-untyped]
 import pytest
 
 from orchestrator.builders.cibuildwheel import REPAIR_SCRIPT, REPAIRS, repair_verdict
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (
     BackendName,
@@ -25,15 +25,15 @@ from orchestrator.models.target import (
     EnvVar,
     OnMismatch,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetSteps,
 )
-from orchestrator.report import html, junit, markdown
+from orchestrator.report import html_report, junit, markdown
 from orchestrator.report import serialize as builders
-from orchestrator.report.results import Recorder
+from orchestrator.report.results import ResultsWriter
 from orchestrator.report.schemas import DOCUMENTS, ResultsDocument, json_schema, read_results
-from orchestrator.report.view import View, natural
+from orchestrator.report.view import ResultsView, natural
 from tests import reports
 from tests.conftest import REPOSITORY
 from tests.unit.test_commands import obeyed
@@ -60,7 +60,7 @@ TARGET = Target(
         EnvVar(name="API_TOKEN", value="s3cr3t-value", origin="env"),
         EnvVar(name="INDEX", value="https://me:pw@host/simple", origin="env"),
     ),
-    steps=Steps(before_build="curl -H s3cr3t-value https://me:pw@host", timeout=60),
+    steps=TargetSteps(before_build="curl -H s3cr3t-value https://me:pw@host", timeout=60),
     runner=("ubuntu-24.04",),
     emulated=False,
     covers=((("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "cu130")),),
@@ -161,7 +161,7 @@ def test_results_of_an_earlier_version_are_read() -> None:
     found = read_results(json.dumps(document), where="x")
 
     assert [each.target for each in found.results] == [None, None]
-    assert "2 results do not say what cells they cover" in html.render(found)
+    assert "2 results do not say what cells they cover" in html_report.render(found)
     assert junit.render(found)
     assert markdown.render(found)
 
@@ -229,7 +229,7 @@ def test_what_was_started_last_counts() -> None:
 
 
 def test_a_result_is_written_when_its_target_ends(tmp_path: Path) -> None:
-    with Recorder([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with ResultsWriter([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         recorder.ended(BUILT)
         document = json.loads((tmp_path / "results.json").read_text("utf-8"))
 
@@ -238,7 +238,7 @@ def test_a_result_is_written_when_its_target_ends(tmp_path: Path) -> None:
 
 
 def test_thousands_that_end_at_once_are_all_written_in_the_end(tmp_path: Path) -> None:
-    with Recorder([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         for number in range(1000):
             recorder.ended(replace(BUILT, target_id=TargetId(f"t{number}")))
     document = json.loads((tmp_path / "results.json").read_text("utf-8"))
@@ -253,7 +253,7 @@ def test_results_that_came_from_the_store_are_written_together(
     written: list[object] = []
     monkeypatch.setattr(os, "fsync", written.append)
     found = [replace(BUILT, target_id=TargetId(f"t{number}")) for number in range(1000)]
-    with Recorder([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         recorder.ended(*found)
         document = json.loads((tmp_path / "results.json").read_text("utf-8"))
 
@@ -267,7 +267,7 @@ def test_a_full_disk_loses_no_result_once_there_is_room_again(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with Recorder([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
             recorder.ended(BUILT)
@@ -280,7 +280,7 @@ def test_a_full_disk_loses_no_result_once_there_is_room_again(
 
 def test_what_never_ran_has_its_target_from_the_plan(tmp_path: Path) -> None:
     lost = replace(BUILT, request=None, status=Status.UNAVAILABLE, started=None)
-    with Recorder([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with ResultsWriter([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         recorder.ended(lost)
 
     (found,) = recorder.document["results"]
@@ -292,7 +292,7 @@ def test_what_never_ran_has_its_target_from_the_plan(tmp_path: Path) -> None:
 
 
 def test_every_covered_cell_is_in_the_grid_once() -> None:
-    view = View(document=seen(reports.large()))
+    view = ResultsView(document=seen(reports.large()))
     cells = [each for row in view.grid.rows for cell in row.cells for each in cell]
 
     assert len(cells) == len(view.document.results)
@@ -308,7 +308,7 @@ def test_a_stable_abi_wheel_stands_in_each_cell_that_it_covers() -> None:
     cells = [{**facts["covers"][0], "python": each} for each in ("cp312", "cp313")]
     document = reports.document(reports.result("a", target=facts | {"covers": cells}))
 
-    grid = View(document=seen(document)).grid
+    grid = ResultsView(document=seen(document)).grid
 
     assert [(row.python, len(row.cells[0])) for row in grid.rows] == [("cp312", 1), ("cp313", 1)]
     assert grid.columns == ("all",)
@@ -319,7 +319,7 @@ def test_axes_that_only_some_cells_have_get_a_column_without() -> None:
         reports.result("a", target=reports.facts("cp312", "manylinux", "x86_64", cuda="cu130")),
         reports.result("b", target=reports.facts("cp312", "manylinux", "x86_64", rocm="6.4")),
     )
-    grid = View(document=seen(document)).grid
+    grid = ResultsView(document=seen(document)).grid
 
     assert grid.axes == ("cuda", "rocm")
     assert grid.columns == ("6.4", "cu130")
@@ -341,7 +341,7 @@ def test_bars_lie_in_their_slots() -> None:
         timed("b", 30, 30, slot=0, run="r1"),
         timed("c", 0, 30, slot=0, run="r2"),
     )
-    (chart,) = View(document=seen(document)).charts
+    (chart,) = ResultsView(document=seen(document)).charts
 
     assert chart.seconds == 60
     assert chart.lanes == ("run 1, slot 1", "run 1, slot 2", "run 2, slot 1")
@@ -351,7 +351,7 @@ def test_bars_lie_in_their_slots() -> None:
 
 def test_without_slots_no_two_bars_lie_on_each_other() -> None:
     document = reports.document(*(timed(f"t{n}", n * 10, 25) for n in range(10)))
-    (chart,) = View(document=seen(document)).charts
+    (chart,) = ResultsView(document=seen(document)).charts
 
     assert chart.lanes == ("slot 1", "slot 2", "slot 3")
     for lane in range(3):
@@ -363,7 +363,7 @@ def test_without_slots_no_two_bars_lie_on_each_other() -> None:
 
 def test_runs_of_different_days_have_charts_of_their_own() -> None:
     document = reports.document(timed("a", 0, 60), timed("b", 650, 60), timed("c", 90_000, 60))
-    latest, first = View(document=seen(document)).charts
+    latest, first = ResultsView(document=seen(document)).charts
 
     assert [each.result.id for each in latest.bars] == ["c"]
     assert [each.result.id for each in first.bars] == ["a", "b"]
@@ -373,7 +373,7 @@ def test_the_load_is_the_sum_of_what_runs() -> None:
     document = reports.document(
         timed("a", 0, 100, cpu_seconds=200.0), timed("b", 50, 50, cpu_seconds=50.0)
     )
-    (chart,) = View(document=seen(document)).charts
+    (chart,) = ResultsView(document=seen(document)).charts
 
     assert chart.load == ((0.0, 2.0), (50.0, 3.0), (100.0, 0.0))
     assert chart.most == 3.0
@@ -424,7 +424,7 @@ def hostile() -> dict[str, Any]:
 
 
 def test_nothing_hostile_becomes_markup() -> None:
-    text = html.render(seen(hostile()))
+    text = html_report.render(seen(hostile()))
     tags = [tag for tag, _ in Page(text).tags]
 
     assert tags.count("script") == 1
@@ -435,7 +435,7 @@ def test_nothing_hostile_becomes_markup() -> None:
 
 
 def test_the_page_asks_for_nothing() -> None:
-    page = Page(html.render(seen(reports.large(40))))
+    page = Page(html_report.render(seen(reports.large(40))))
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv"))
 
     assert policy is not None
@@ -448,7 +448,7 @@ def test_the_page_asks_for_nothing() -> None:
 
 
 def test_every_link_of_the_page_leads_somewhere() -> None:
-    page = Page(html.render(seen(reports.large(200))))
+    page = Page(html_report.render(seen(reports.large(200))))
     places = [str(a["id"]) for _, a in page.tags if "id" in a]
 
     assert len(places) == len(set(places))
@@ -461,7 +461,7 @@ def test_a_page_of_854_targets_stays_small(failing: bool) -> None:  # noqa: FBT0
     for each in document["results"]:
         if each["log_end"]:
             each["log_end"] = reports.log_end(lines=25, error="a.c:1:1: error: " + "x" * 300)
-    text = html.render(seen(document))
+    text = html_report.render(seen(document))
 
     assert len(text.encode()) < 5_000_000
     assert text.count("<mark>") == sum(each["status"] == "failed" for each in document["results"])
@@ -469,7 +469,7 @@ def test_a_page_of_854_targets_stays_small(failing: bool) -> None:  # noqa: FBT0
 
 def test_a_failed_target_says_why() -> None:
     document = reports.document(reports.result("a", "failed"))
-    text = html.render(seen(document))
+    text = html_report.render(seen(document))
 
     assert "the project did not build" in text
     assert "<mark>csrc/a.cu(12): error: no</mark>" in text

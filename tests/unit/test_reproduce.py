@@ -10,10 +10,16 @@ import pytest
 from orchestrator.errors import SourceError
 from orchestrator.models.target import BackendName, Digest, Source, TargetId
 from orchestrator.models.wheel import WheelReport
-from orchestrator.run.reproduce import Again, Claim, Earlier, against, remember
+from orchestrator.run.reproduce import (
+    PreviousWheel,
+    RebuildRequest,
+    RecordedWheel,
+    against,
+    remember,
+)
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.record import Record
+from orchestrator.store.local import LocalStore
+from orchestrator.store.result_record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +49,8 @@ def wheel(data: bytes) -> WheelReport:
     )
 
 
-def claim(data: bytes, folder: Path | None, name: str = NAME) -> Claim:
-    return Claim(
+def claim(data: bytes, folder: Path | None, name: str = NAME) -> RecordedWheel:
+    return RecordedWheel(
         filename=name, sha256=sha256(data), size=len(data), origin="somebody", folder=folder
     )
 
@@ -52,7 +58,7 @@ def claim(data: bytes, folder: Path | None, name: str = NAME) -> Claim:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store that has a wheel at an address."""
-    made = Store(local=Local(tmp_path / "store"), warn=lambda _: None)
+    made = Store(local=LocalStore(tmp_path / "store"), warn=lambda _: None)
     made.local.put_bytes(b"stored")
     made.local.put_record(
         Record(
@@ -69,7 +75,7 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def found(again: Again, store: Store, folder: Path) -> tuple[str, bytes | None] | None:
+def found(again: RebuildRequest, store: Store, folder: Path) -> tuple[str, bytes | None] | None:
     earlier = remember(again, store, [sha256(b"unknown"), sha256(b"address")], folder / "run")
     if earlier is None:
         return None
@@ -80,7 +86,7 @@ def test_the_file_itself_counts_before_the_store(store: Store, tmp_path: Path) -
     dist = tmp_path / "dist"
     dist.mkdir()
     (dist / NAME).write_bytes(b"the file")
-    again = Again(target_id=ID, claim=claim(b"the file", dist))
+    again = RebuildRequest(target_id=ID, claim=claim(b"the file", dist))
 
     assert found(again, store, tmp_path) == ("somebody", b"the file")
 
@@ -91,16 +97,16 @@ def test_the_file_itself_counts_before_the_store(store: Store, tmp_path: Path) -
 
 
 def test_the_bytes_of_a_claim_may_be_in_the_store(store: Store, tmp_path: Path) -> None:
-    again = Again(target_id=ID, claim=claim(b"stored", tmp_path / "nowhere"), strict=True)
+    again = RebuildRequest(target_id=ID, claim=claim(b"stored", tmp_path / "nowhere"), strict=True)
 
     assert found(again, store, tmp_path) == ("somebody", b"stored")
 
 
 def test_a_strict_claim_is_replaced_by_nothing(store: Store, tmp_path: Path) -> None:
-    again = Again(target_id=ID, claim=claim(b"of CI", tmp_path), strict=True)
+    again = RebuildRequest(target_id=ID, claim=claim(b"of CI", tmp_path), strict=True)
 
     assert found(again, store, tmp_path) == ("somebody", None)
-    assert found(Again(target_id=ID, claim=None, strict=True), store, tmp_path) is None
+    assert found(RebuildRequest(target_id=ID, claim=None, strict=True), store, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["../outside.whl", "/etc/hostname", ".."])
@@ -108,14 +114,14 @@ def test_a_name_that_leads_elsewhere_is_not_looked_for(
     store: Store, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "outside.whl").write_bytes(b"x")
-    again = Again(target_id=ID, claim=claim(b"x", tmp_path / "dist", name), strict=True)
+    again = RebuildRequest(target_id=ID, claim=claim(b"x", tmp_path / "dist", name), strict=True)
 
     assert found(again, store, tmp_path) == ("somebody", None)
 
 
 def test_what_is_kept_outlives_what_replaces_it(store: Store, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"before")
-    again = Again(target_id=ID, claim=claim(b"before", tmp_path))
+    again = RebuildRequest(target_id=ID, claim=claim(b"before", tmp_path))
     earlier = remember(again, store, [], tmp_path / "run")
     aside = tmp_path / "aside"
     aside.write_bytes(b"after")
@@ -127,7 +133,7 @@ def test_what_is_kept_outlives_what_replaces_it(store: Store, tmp_path: Path) ->
 
 
 def test_equal_hashes_need_no_files(tmp_path: Path) -> None:
-    earlier = Earlier(claim=claim(b"same", None), wheel=None)
+    earlier = PreviousWheel(claim=claim(b"same", None), wheel=None)
 
     assert against(earlier, wheel(b"same"), tmp_path).differences == ()
     assert against(earlier, wheel(b"other"), tmp_path).differences is None
@@ -136,16 +142,16 @@ def test_equal_hashes_need_no_files(tmp_path: Path) -> None:
 
 def test_what_is_no_wheel_is_not_compared(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"no wheel")
-    earlier = Earlier(claim=claim(b"other", None), wheel=tmp_path / NAME)
+    earlier = PreviousWheel(claim=claim(b"other", None), wheel=tmp_path / NAME)
 
     assert against(earlier, wheel(b"no wheel"), tmp_path).differences is None
 
 
 def test_the_source_must_be_the_same_and_gets_that_epoch() -> None:
     here = Source(name="demo", version=None, digest=Digest("a" * 64), epoch=5)
-    again = Again(target_id=ID, claim=None, digest=here.digest, epoch=3)
+    again = RebuildRequest(target_id=ID, claim=None, digest=here.digest, epoch=3)
 
     assert again.source(here).epoch == 3
-    assert Again(target_id=ID, claim=None).source(here) is here
+    assert RebuildRequest(target_id=ID, claim=None).source(here) is here
     with pytest.raises(SourceError, match=r"a{64} here, and b{64} there"):
-        Again(target_id=ID, claim=None, digest=Digest("b" * 64)).source(here)
+        RebuildRequest(target_id=ID, claim=None, digest=Digest("b" * 64)).source(here)

@@ -9,13 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.config.settings import Run as RunSettings
+from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.target import EnvVar, OnMismatch, Resources, Steps, Target, TargetId
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import (
+    EnvVar,
+    OnMismatch,
+    Target,
+    TargetId,
+    TargetResources,
+    TargetSteps,
+)
 from orchestrator.run.dispatch import Pace, described, estimates, parallel
-from orchestrator.run.resources import GIB, Limits, budget, compilers, takes, variables
+from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +46,7 @@ def target(name: str = "t", **changes: Any) -> Target:
         on_mismatch=OnMismatch.FAIL,
         image="manylinux_2_28",
         env=(),
-        steps=Steps(),
+        steps=TargetSteps(),
         runner=(),
         emulated=False,
     )
@@ -60,47 +67,47 @@ def target(name: str = "t", **changes: Any) -> Target:
     ],
 )
 def test_how_many_targets_at_once(cpus: float, gib: int, count: int, slots: int) -> None:
-    assert budget(cpus, gib * GIB, Limits(), count=count).slots == slots
+    assert budget(cpus, gib * GIB, RunLimits(), count=count).slots == slots
 
 
 def test_what_the_user_says_counts() -> None:
-    limits = Limits(slots=3, cpus=4, memory=6 * GIB, emulated=1)
+    limits = RunLimits(slots=3, cpus=4, memory=6 * GIB, emulated=1)
 
     assert budget(64, 256 * GIB, limits, count=9) == (3, 4000, 6 * GIB, 1)
 
 
 def test_more_slots_than_targets_make_no_smaller_shares() -> None:
-    whole = budget(8, 32 * GIB, Limits(slots=8), count=2)
+    whole = budget(8, 32 * GIB, RunLimits(slots=8), count=2)
 
     assert whole.slots == 2
-    assert takes(Resources(), whole, emulated=False) == (1, 4000, 16 * GIB, 0)
+    assert takes(TargetResources(), whole, emulated=False) == (1, 4000, 16 * GIB, 0)
 
 
 @pytest.mark.parametrize(
     ("resources", "jobs"),
     [
-        (Resources(), 8),
-        (Resources(memory_per_job=4 * GIB), 4),  # 16 GiB hold four of them
-        (Resources(memory_per_job=99 * GIB), 1),
-        (Resources(cpus=3), 3),
-        (Resources(cpus=0.5), 1),
-        (Resources(memory=f"{4 * GIB}b"), 2),
-        (Resources(cpus=99), 8),  # what it does not say of memory stays an equal part
-        (Resources(memory=f"{64 * GIB}b", cpus=16), 16),
-        (Resources(memory=f"{64 * GIB}b", cpus=16, memory_per_job=8 * GIB), 4),
+        (TargetResources(), 8),
+        (TargetResources(memory_per_job=4 * GIB), 4),  # 16 GiB hold four of them
+        (TargetResources(memory_per_job=99 * GIB), 1),
+        (TargetResources(cpus=3), 3),
+        (TargetResources(cpus=0.5), 1),
+        (TargetResources(memory=f"{4 * GIB}b"), 2),
+        (TargetResources(cpus=99), 8),  # what it does not say of memory stays an equal part
+        (TargetResources(memory=f"{64 * GIB}b", cpus=16), 16),
+        (TargetResources(memory=f"{64 * GIB}b", cpus=16, memory_per_job=8 * GIB), 4),
     ],
 )
-def test_compilers_by_cpus_and_memory(resources: Resources, jobs: int) -> None:
+def test_compilers_by_cpus_and_memory(resources: TargetResources, jobs: int) -> None:
     """16 CPUs and 32 GiB for two targets."""
-    whole = budget(16, 32 * GIB, Limits(slots=2), count=2)
+    whole = budget(16, 32 * GIB, RunLimits(slots=2), count=2)
 
     assert compilers(resources, takes(resources, whole, emulated=False), whole) == jobs
 
 
 def test_a_target_takes_at_least_the_memory_of_one_compiler() -> None:
-    whole = budget(16, 32 * GIB, Limits(slots=8), count=8)
+    whole = budget(16, 32 * GIB, RunLimits(slots=8), count=8)
 
-    assert takes(Resources(memory_per_job=8 * GIB), whole, emulated=True).memory == 8 * GIB
+    assert takes(TargetResources(memory_per_job=8 * GIB), whole, emulated=True).memory == 8 * GIB
 
 
 @given(
@@ -113,9 +120,9 @@ def test_a_target_takes_at_least_the_memory_of_one_compiler() -> None:
 def test_equal_shares_fit_all_at_once_and_compilers_fit_the_machine(
     cpus: float, memory: int, count: int, slots: int | None, per_job: int | None
 ) -> None:
-    whole = budget(cpus, memory, Limits(slots=slots), count=count)
-    share = takes(Resources(), whole, emulated=True)
-    jobs = compilers(Resources(memory_per_job=per_job), share, whole)
+    whole = budget(cpus, memory, RunLimits(slots=slots), count=count)
+    share = takes(TargetResources(), whole, emulated=True)
+    jobs = compilers(TargetResources(memory_per_job=per_job), share, whole)
 
     assert 1 <= whole.slots <= max(count, 1)
     assert share.memory * whole.slots <= whole.memory or share.memory == 0
@@ -163,7 +170,7 @@ def test_the_matrix_limits_a_run() -> None:
 
 
 def test_a_target_is_told_its_share() -> None:
-    heavy = target(env=env(NVCC_THREADS="2"), resources=Resources(memory_per_job=4 * GIB))
+    heavy = target(env=env(NVCC_THREADS="2"), resources=TargetResources(memory_per_job=4 * GIB))
 
     assert parallel(heavy, replace(PACE, jobs=2).budget(2)) == {
         "MAX_JOBS": "2",
@@ -180,7 +187,7 @@ def test_without_earlier_runs_the_cost_counts_and_emulation_makes_it_dearer() ->
         each.id: each
         for each in (
             target("a"),
-            target("b", resources=Resources(cost=3)),
+            target("b", resources=TargetResources(cost=3)),
             target("c", arch=FOREIGN),
         )
     }
@@ -193,7 +200,7 @@ def test_what_took_long_last_time_is_expected_to_again_and_gives_the_others_thei
         each.id: each
         for each in (
             target("a"),
-            target("b", resources=Resources(cost=3)),
+            target("b", resources=TargetResources(cost=3)),
             target("c", arch=FOREIGN),
         )
     }

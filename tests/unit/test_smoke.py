@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.builders.smoke_test import SMOKE_SCRIPT, Smoked, UnderQemu
+from orchestrator.builders.smoke_test import SMOKE_SCRIPT, SmokeTested, UnderQemu
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import BackendName, Steps
+from orchestrator.models.target import BackendName, TargetSteps
 from orchestrator.provision.foreign_python import ForeignPython
 from tests.unit.test_course import job
 
@@ -33,7 +33,7 @@ def imported(folder: Path, script: str, made: Path | Failure = WHEEL) -> Path | 
     argv = ("sh", "-c", script)
     python = ForeignPython(argv=argv, glibc="2.36", what="a Python under QEMU")
     importer = UnderQemu(python=python, env={"PATH": os.environ["PATH"]})
-    return Smoked(backend=Made(made=made), importer=importer).build(job(folder, Steps()))
+    return SmokeTested(backend=Made(made=made), importer=importer).build(job(folder, TargetSteps()))
 
 
 def test_a_wheel_that_can_be_imported_is_handed_on(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.source import fingerprint
-from orchestrator.source.fingerprint import Identity, identify
+from orchestrator.source.fingerprint import SourceFingerprint, identify
 from orchestrator.source.locate import locate
-from orchestrator.source.stage import Member, SourceFile, source_file, stage, tree_files
+from orchestrator.source.stage import SourceFile, StagedFile, source_file, stage, tree_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ class Tree:
         self.git("add", "-A")
         self.git("commit", "-qm", "first")
 
-    def identify(self) -> Identity:
+    def identify(self) -> SourceFingerprint:
         return identify(
             locate("source", base=self.root.parent),
             fetch=lambda _: pytest.fail("nothing to fetch"),
@@ -52,7 +52,7 @@ class Tree:
             environ=dict(os.environ),
         )
 
-    def stage(self) -> Identity:
+    def stage(self) -> SourceFingerprint:
         """Copy the tree as a build does, and say what the copy is."""
         self.staged += 1
         staged = stage(
@@ -61,7 +61,7 @@ class Tree:
             fetch=lambda _: pytest.fail("nothing to fetch"),
             skip=(self.root / "dist",),
         )
-        return Identity(source=staged.source, files=tree_files(staged.root))
+        return SourceFingerprint(source=staged.source, files=tree_files(staged.root))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "COARSE", -(10**18))
 
 
-def same(one: Identity, other: Identity) -> None:
+def same(one: SourceFingerprint, other: SourceFingerprint) -> None:
     assert one.source == other.source
     assert sorted(one.files, key=str) == sorted(other.files, key=str)
 
@@ -229,7 +229,7 @@ def test_a_file_changed_in_the_moment_it_was_read_is_read_again(
     tree.identify()
     read: list[str] = []
 
-    def reading(member: Member) -> SourceFile:
+    def reading(member: StagedFile) -> SourceFile:
         read.append(member.name.as_posix())
         return source_file(member)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ExitCode, SourceError
-from orchestrator.source.locate import Kind, locate
-from orchestrator.source.stage import EARLIEST_EPOCH, Staged, copy_tree, stage, tree_digest
+from orchestrator.source.locate import SourceKind, locate
+from orchestrator.source.stage import EARLIEST_EPOCH, StagedSource, copy_tree, stage, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +56,7 @@ class Stager:
         *,
         skip: Iterable[Path] = (),
         fetch: Callable[[str], Path] | None = None,
-    ) -> Staged:
+    ) -> StagedSource:
         self.count += 1
         dest = self.root / "staged" / str(self.count)
 
@@ -89,7 +89,7 @@ def test_a_directory(tmp_path: Path) -> None:
 
     origin = locate("src", base=tmp_path)
 
-    assert origin.kind is Kind.DIRECTORY
+    assert origin.kind is SourceKind.DIRECTORY
     assert origin.path == tmp_path / "src"
     assert (origin.name, origin.version) == ("foo-bar", "1.0")
 
@@ -141,15 +141,15 @@ def test_an_sdist(tmp_path: Path) -> None:
     one = locate("dist/My_Thing-1.0rc1.tar.gz", base=tmp_path)
     two = locate(str(tmp_path / "other-thing-2.0.zip"), base=tmp_path / "elsewhere")
 
-    assert (one.kind, one.name, one.version) == (Kind.SDIST, "my-thing", "1.0rc1")
-    assert (two.kind, two.name, two.version) == (Kind.SDIST, "other-thing", "2.0")
+    assert (one.kind, one.name, one.version) == (SourceKind.SDIST, "my-thing", "1.0rc1")
+    assert (two.kind, two.name, two.version) == (SourceKind.SDIST, "other-thing", "2.0")
 
 
 @pytest.mark.parametrize("text", ["Thing_X==1.0", "thing-x == 1.0", "thing.x==1.0"])
 def test_a_requirement(tmp_path: Path, text: str) -> None:
     origin = locate(text, base=tmp_path)
 
-    assert (origin.kind, origin.name, origin.version) == (Kind.REQUIREMENT, "thing-x", "1.0")
+    assert (origin.kind, origin.name, origin.version) == (SourceKind.REQUIREMENT, "thing-x", "1.0")
     assert origin.path is None
     assert origin.text == text
 
@@ -157,7 +157,7 @@ def test_a_requirement(tmp_path: Path, text: str) -> None:
 def test_a_directory_wins_over_a_requirement_of_its_name(tmp_path: Path) -> None:
     write(tmp_path, {"thing==1.0/setup.py": ""})
 
-    assert locate("thing==1.0", base=tmp_path).kind is Kind.DIRECTORY
+    assert locate("thing==1.0", base=tmp_path).kind is SourceKind.DIRECTORY
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from packaging.version import Version
 
 from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VersionParts
-from orchestrator.config.sources import Kind
+from orchestrator.config.sources import VersionSourceKind
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models.platform import Arch
-from orchestrator.models.target import Answer, Question
+from orchestrator.models.platforms import Arch
+from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.plan.version import (
-    Composed,
-    Outside,
-    Unanswered,
+    ComposedVersion,
+    UnansweredSource,
+    VersionContext,
     compose,
     injected,
     merge,
@@ -48,15 +48,17 @@ def layered(*tables: Mapping[str, Any]) -> tuple[tuple[str, VersionParts], ...]:
     )
 
 
-def outside(answers: Mapping[str, str] | None = None, *, version: str | None = None) -> Outside:
+def outside(
+    answers: Mapping[str, str] | None = None, *, version: str | None = None
+) -> VersionContext:
     """What was said: source -> value, container sources as asked of `IMAGE`."""
     said = {}
     for source, value in (answers or {}).items():
         inside = source.startswith("container-")
         place = {"image": IMAGE, "arch": Arch.X86_64} if inside else {}
-        question = Question(source=source, **place)  # type: ignore[arg-type]
-        said[question] = Answer(source=source, value=value, note="not set")
-    return Outside(project="demo", version=version, answers=said)
+        question = VersionQuestion(source=source, **place)  # type: ignore[arg-type]
+        said[question] = VersionAnswer(source=source, value=value, note="not set")
+    return VersionContext(project="demo", version=version, answers=said)
 
 
 def made(
@@ -64,7 +66,7 @@ def made(
     said: Mapping[str, str] | None = None,
     version: str | None = None,
     axes: Mapping[str, str] = VALUES,
-) -> Composed:
+) -> ComposedVersion:
     return compose(
         merge(layered(*tables)),
         axes=axes,
@@ -302,7 +304,7 @@ CONTAINED = {
 
 
 def test_what_only_the_container_knows_has_to_be_asked_there() -> None:
-    with pytest.raises(Unanswered) as caught:
+    with pytest.raises(UnansweredSource) as caught:
         made(CONTAINED)
     assert caught.value.part == "cu"
     assert [each.source for each in caught.value.questions] == CONTAINED["parts"]["cu"]  # type: ignore[index]
@@ -323,7 +325,7 @@ def test_an_earlier_source_spares_the_container() -> None:
 
     assert made({**CONTAINED, "parts": parts}, said={"env:CUDA": "12.8"}).local == "cu128"
     assert made({**CONTAINED, "release": True}).version == "1.0"
-    with pytest.raises(Unanswered):
+    with pytest.raises(UnansweredSource):
         made({**CONTAINED, "parts": parts})
 
 
@@ -331,11 +333,11 @@ def test_setuptools_scm_is_asked_only_when_its_turn_comes() -> None:
     table = {"base": ["env:V", "scm", "container-env:V"]}
 
     assert made(table, said={"env:V": "1.0"}).version == "1.0"
-    with pytest.raises(Unanswered) as caught:
+    with pytest.raises(UnansweredSource) as caught:
         made(table, said={"env:V": "<unknown>"})
-    assert caught.value.questions == (Question(source="scm"),), "and images only after it"
+    assert caught.value.questions == (VersionQuestion(source="scm"),), "and images only after it"
     assert made(table, said={"scm": "2.0+x"}).version == "2.0"
-    with pytest.raises(Unanswered) as caught:
+    with pytest.raises(UnansweredSource) as caught:
         made(table, said={"scm": ""})
     assert [each.image for each in caught.value.questions] == [IMAGE]
 
@@ -474,7 +476,7 @@ def test_what_is_no_pin(text: str) -> None:
 def test_the_documentation_names_everything_there_is() -> None:
     text = (REPOSITORY / "docs" / "versions.md").read_text("utf-8")
     presets = {name for name in PRESETS if f"`{name}`" not in text}
-    sources = {kind for kind in Kind if f"`{kind}" not in text}
+    sources = {kind for kind in VersionSourceKind if f"`{kind}" not in text}
     keys = {
         field.alias for field in VersionParts.model_fields.values() if f"`{field.alias}" not in text
     }

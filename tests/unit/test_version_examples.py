@@ -15,11 +15,11 @@ from orchestrator.cli.workspace import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
-from orchestrator.models.platform import Arch
-from orchestrator.models.target import Answer, Plan, Question
+from orchestrator.models.platforms import Arch
+from orchestrator.models.target import Plan, VersionAnswer, VersionQuestion
 from orchestrator.plan.layers import layered
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside, rankings
+from orchestrator.plan.version import VersionContext, rankings
 from orchestrator.wheel import retag
 from tests.conftest import REPOSITORY
 from tests.unit.wheel.wheelmaker import WheelSpec
@@ -80,11 +80,13 @@ def planned(row: Row) -> Plan:
     assert given.keys() <= declared, "the row names a source that the matrix does not have"
     answers = {}
     for source in declared:
-        question = Question(source=source)
+        question = VersionQuestion(source=source)
         if parse(source).kind.in_container:
-            question = Question(source=source, image=IMAGE, arch=Arch.X86_64)
-        answers[question] = Answer(source=source, value=given.get(source, ""), note="not set")
-    outside = Outside(project="demo", answers=answers)
+            question = VersionQuestion(source=source, image=IMAGE, arch=Arch.X86_64)
+        answers[question] = VersionAnswer(
+            source=source, value=given.get(source, ""), note="not set"
+        )
+    outside = VersionContext(project="demo", answers=answers)
     table = builtin_table()
     return make_plan(settings, facts=FACTS, outside=outside, channel=channel, table=table)
 

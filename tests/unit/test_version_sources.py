@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.models.platform import Arch
-from orchestrator.models.target import Answer, Question
+from orchestrator.models.platforms import Arch
+from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.source.version_sources import HostSources, ImageSources
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def host(tmp_path: Path) -> HostSources:
 
 
 def said(host: HostSources, source: str) -> tuple[str, str]:
-    answer = host.answers([source])[Question(source=source)]
+    answer = host.answers([source])[VersionQuestion(source=source)]
     assert answer.source == source
     return answer.value, answer.note
 
@@ -151,8 +151,10 @@ def images(tmp_path: Path) -> ImageSources:
     )
 
 
-def ask(*sources: str, image: str = "registry/cuda:1", arch: Arch = Arch.X86_64) -> list[Question]:
-    return [Question(source=each, image=image, arch=arch) for each in sources]
+def ask(
+    *sources: str, image: str = "registry/cuda:1", arch: Arch = Arch.X86_64
+) -> list[VersionQuestion]:
+    return [VersionQuestion(source=each, image=image, arch=arch) for each in sources]
 
 
 def test_an_image_is_asked_for_its_environment_and_its_files(
@@ -182,7 +184,7 @@ def test_an_image_that_is_not_here(images: ImageSources) -> None:
     questions += ask("container-env:A", image="registry/arm:1", arch=Arch.AARCH64)
     answers, problems = images.answers(questions)
 
-    assert list(answers.values()) == [Answer(source="container-env:EQ", value="a=b")]
+    assert list(answers.values()) == [VersionAnswer(source="container-env:EQ", value="a=b")]
     assert (
         "registry/absent:1 for x86_64 is not on this machine" in problems["registry/absent:1"].what
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from orchestrator.builders.select import Choice, DirectHost, Survey, choose
+from orchestrator.builders.backend_choice import Choice, HostPython, Survey, choose
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus
 from orchestrator.errors import Problem
-from orchestrator.models.result import Container
-from orchestrator.models.target import BackendName, BuilderFacts, EmulationMode, Target
+from orchestrator.models.result import ContainerInfo
+from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ manylinux_x86_64 = "localhost/one:1"
 manylinux_loongarch64 = "localhost/loong:1"
 """
 
-CONTAINER = Container(
+CONTAINER = ContainerInfo(
     engine="podman",
     version="5.0",
     rootless=False,
@@ -48,8 +48,8 @@ class Machine:
 
     unusable: Problem | None = None
     host: Problem | None = None
-    facts: BuilderFacts = FACTS
-    pythons: Mapping[str, DirectHost] = field(default_factory=lambda: {"cp314": DirectHost()})
+    facts: CibuildwheelCatalog = FACTS
+    pythons: Mapping[str, HostPython] = field(default_factory=lambda: {"cp314": HostPython()})
     engine: EngineChoice = field(
         default_factory=lambda: EngineChoice(
             chosen=EngineStatus(name=EngineName.PODMAN, version="5.0", usable=True), tried=()
@@ -67,7 +67,7 @@ class Machine:
     def no_direct(self, target: Target) -> Problem | None:
         return self.host if self.is_local(target) else Problem(what="not for this machine")
 
-    def container(self, target: Target) -> Container | None:
+    def container(self, target: Target) -> ContainerInfo | None:
         return CONTAINER
 
     def native(self, target: Target) -> Problem:
@@ -82,7 +82,7 @@ class Machine:
 
 def chosen(machine: Machine, wanted: BackendName | None = None) -> dict[str, Choice]:
     settings = load(MATRIX.encode(), facts=FACTS)
-    targets = make_plan(settings, outside=Outside(), facts=FACTS).targets
+    targets = make_plan(settings, outside=VersionContext(), facts=FACTS).targets
     found = choose(targets, cast("Survey", machine), wanted=wanted)
     return {each.arch: found[each.id] for each in targets}
 

@@ -21,35 +21,35 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (
-    Answer,
     BackendName,
-    Demands,
     Digest,
     EnvVar,
-    Level,
     OnMismatch,
     OnRefusal,
+    RuleLevel,
     Source,
-    Steps,
     Target,
     TargetId,
+    TargetSteps,
+    VerifyPolicy,
+    VersionAnswer,
     VersionPart,
 )
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.plan.plan import make_request
 from orchestrator.run.finish import install
-from orchestrator.run.worker import Assignment, Places, Worker
-from orchestrator.source.stage import Staged
+from orchestrator.run.worker import Assignment, RunDirectories, Worker
+from orchestrator.source.stage import StagedSource
 from tests.unit.wheel.auditor import load_policies
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.builders.base import Job, Outcome
+    from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.models.wheel import WheelReport
     from orchestrator.wheel import Policies
 
@@ -68,7 +68,7 @@ TARGET = Target(
     on_mismatch=OnMismatch.FAIL,
     image="manylinux_2_28",
     env=(EnvVar(name="BUILD_VERSION", value="1.0", origin="version.inject"),),
-    steps=Steps(),
+    steps=TargetSteps(),
     runner=("ubuntu-24.04",),
     emulated=False,
 )
@@ -92,15 +92,15 @@ def wheel(**changes: Any) -> WheelSpec:
 class Backend:
     """A backend whose build is a function."""
 
-    act: Callable[[Job], Outcome]
+    act: Callable[[BuildContext], Outcome]
     name: BackendName = BackendName.DIRECT
 
-    def build(self, job: Job) -> Outcome:
+    def build(self, job: BuildContext) -> Outcome:
         return self.act(job)
 
 
-def makes(spec: WheelSpec) -> Callable[[Job], Outcome]:
-    def act(job: Job) -> Outcome:
+def makes(spec: WheelSpec) -> Callable[[BuildContext], Outcome]:
+    def act(job: BuildContext) -> Outcome:
         job.step("build")
         job.log("compiling")
         return spec.write(job.scratch / "out")
@@ -108,8 +108,8 @@ def makes(spec: WheelSpec) -> Callable[[Job], Outcome]:
     return act
 
 
-def raises(error: Exception) -> Callable[[Job], Outcome]:
-    def act(job: Job) -> Outcome:
+def raises(error: Exception) -> Callable[[BuildContext], Outcome]:
+    def act(job: BuildContext) -> Outcome:
         raise error
 
     return act
@@ -126,7 +126,7 @@ class Shop:
     steps: list[tuple[TargetId, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.places = Places(
+        self.places = RunDirectories(
             output=self.root / "dist",
             run=self.root / "work" / "runs" / "1",
             logs=self.root / "work" / "logs",
@@ -139,7 +139,7 @@ class Shop:
             folder.mkdir(parents=True)
         self.source = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
         self.worker = Worker(
-            staged=Staged(root=staged, source=self.source),
+            staged=StagedSource(root=staged, source=self.source),
             places=self.places,
             policies=self.policies,
             check=self.check,
@@ -148,7 +148,7 @@ class Shop:
         )
 
     def check(
-        self, wheel: Path, report: WheelReport, demands: Demands, log: Callable[[str], object]
+        self, wheel: Path, report: WheelReport, demands: VerifyPolicy, log: Callable[[str], object]
     ) -> tuple[Finding, ...]:
         """Stand in for the tools of the toolchain."""
         self.checked.append(wheel.name)
@@ -157,7 +157,7 @@ class Shop:
 
     def execute(
         self,
-        act: Callable[[Job], Outcome] | WheelSpec,
+        act: Callable[[BuildContext], Outcome] | WheelSpec,
         target: Target = TARGET,
         attempt: int = 1,
         parallel: dict[str, str] | None = None,
@@ -238,7 +238,7 @@ def test_the_log_says_what_was_built_how_and_why(shop: Shop) -> None:
     assert "== build\ncompiling\n" in log
 
 
-def unreachable(job: Job) -> Outcome:
+def unreachable(job: BuildContext) -> Outcome:
     job.step("setup")
     job.log("ERROR: HTTP error 503 while getting https://files.example/setuptools.whl")
     return Failure(kind=FailureKind.SETUP, message="pip exit 1", step="setup")
@@ -261,7 +261,7 @@ def test_the_log_keeps_all_attempts_and_a_new_run_begins_a_new_one(shop: Shop) -
 
 
 def test_what_an_earlier_step_had_trouble_with_is_not_why_a_later_one_failed(shop: Shop) -> None:
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         unreachable(job)
         job.step("build")
         job.log("it does not build")
@@ -287,7 +287,7 @@ def test_a_result_says_when_it_began_and_how_long_each_step_took(shop: Shop) -> 
 def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
     told: list[dict[str, str]] = []
 
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         told.append(dict(job.parallel))
         return wheel().write(job.scratch / "out")
 
@@ -304,7 +304,7 @@ def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
 def test_every_target_builds_in_a_copy_of_its_own(shop: Shop) -> None:
     seen: list[Path] = []
 
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         seen.append(job.source)
         assert (job.source / "pkg" / "a.c").read_text("utf-8") == "int a;"
         (job.source / "pkg" / "a.c").write_text("spoilt", encoding="utf-8")
@@ -388,7 +388,7 @@ def test_a_wheel_with_a_lie_in_record_is_kept_aside(shop: Shop) -> None:
 
 
 def test_what_is_no_wheel_at_all_is_kept_aside(shop: Shop) -> None:
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         path = job.scratch / "demo-1.0-cp312-cp312-linux_x86_64.whl"
         path.write_bytes(b"PK not a zip")
         return path
@@ -438,7 +438,10 @@ def test_pins_are_in_the_wheel(shop: Shop) -> None:
 
 
 def test_where_the_version_came_from_is_in_the_log_and_the_result(shop: Shop) -> None:
-    said = (Answer(source="env:A", value="", note="not set"), Answer(source="env:B", value="7"))
+    said = (
+        VersionAnswer(source="env:A", value="", note="not set"),
+        VersionAnswer(source="env:B", value="7"),
+    )
     part = VersionPart(name="nv", value="7", source="env:B", answers=said)
 
     result = shop.execute(wheel(), replace(TARGET, parts=(part,)))
@@ -449,7 +452,7 @@ def test_where_the_version_came_from_is_in_the_log_and_the_result(shop: Shop) ->
 
 def test_external_libraries_may_stay_outside_where_the_matrix_says_so(shop: Shop) -> None:
     needs = elf(needed=("libc.so.6", "libcudart.so.13"))
-    target = replace(TARGET, steps=Steps(external=("cuda",)))
+    target = replace(TARGET, steps=TargetSteps(external=("cuda",)))
 
     result = shop.execute(wheel(members={EXTENSION: needs}), target)
 
@@ -485,8 +488,8 @@ def test_an_abi3_wheel_that_fails_the_audit_is_kept_aside(shop: Shop) -> None:
 
 def test_the_matrix_says_how_much_a_rule_counts(shop: Shop) -> None:
     shop.found = (Finding(rule="twine", message="no description"),)
-    levels = (("twine", Level.WARN), ("no-licence", Level.ERROR))
-    target = replace(TARGET, demands=Demands(levels=levels))
+    levels = (("twine", RuleLevel.WARN), ("no-licence", RuleLevel.ERROR))
+    target = replace(TARGET, demands=VerifyPolicy(levels=levels))
 
     good = shop.execute(wheel(), target)
     bad = shop.execute(wheel(extra_info={}), target)
@@ -504,7 +507,7 @@ def test_a_wheel_that_is_stopped_while_it_is_checked_is_cancelled(shop: Shop) ->
 
 
 def test_demands_of_the_matrix_are_checked(shop: Shop) -> None:
-    demands = Demands(size_budget=100, required=("demo/*.dat",), build_paths=("/project",))
+    demands = VerifyPolicy(size_budget=100, required=("demo/*.dat",), build_paths=("/project",))
     members = {EXTENSION: elf(), "demo/note.txt": b"built in /project/x"}
 
     result = shop.execute(wheel(members=members), replace(TARGET, demands=demands))
@@ -519,7 +522,7 @@ def test_demands_of_the_matrix_are_checked(shop: Shop) -> None:
 
 def test_what_auditwheel_refused_is_kept_as_a_wheel_that_promises_nothing(shop: Shop) -> None:
     needy = wheel(members={EXTENSION: elf(needed=("libc.so.6", "libfoo.so.1"))})
-    steps = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+    steps = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
 
     result = shop.execute(needy, replace(TARGET, steps=steps))
 
@@ -530,7 +533,7 @@ def test_what_auditwheel_refused_is_kept_as_a_wheel_that_promises_nothing(shop: 
 
 
 def test_what_could_be_repaired_gets_its_tag_all_the_same(shop: Shop) -> None:
-    steps = Steps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+    steps = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
 
     shop.execute(wheel(), replace(TARGET, steps=steps))
 
@@ -551,7 +554,7 @@ def test_grafted_libraries_get_a_bill(shop: Shop) -> None:
 
 
 def test_a_wheel_is_normalised_where_the_matrix_says_so(shop: Shop) -> None:
-    shop.execute(wheel(), replace(TARGET, steps=Steps(normalise=True)))
+    shop.execute(wheel(), replace(TARGET, steps=TargetSteps(normalise=True)))
 
     with zipfile.ZipFile(shop.places.output / FINAL) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -585,7 +588,7 @@ def test_of_many_threads_with_one_name_exactly_one_wins(shop: Shop) -> None:
     def build(number: int) -> None:
         target = replace(TARGET, id=TargetId(f"t{number}"))
 
-        def act(job: Job) -> Outcome:
+        def act(job: BuildContext) -> Outcome:
             path = wheel().write(job.scratch / "out")
             meet.wait(20)
             return path
@@ -653,7 +656,7 @@ def test_a_bug_is_a_failed_target_with_its_traceback_in_the_log(shop: Shop) -> N
 
 
 def test_directories_that_cannot_be_removed_do_not_hide_the_result(shop: Shop) -> None:
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         locked = job.scratch / "locked"
         locked.mkdir()
         (locked / "file").touch()
@@ -794,7 +797,7 @@ def filling(monkeypatch: pytest.MonkeyPatch) -> Filling:
 
 
 def test_a_log_that_cannot_be_written_any_more(shop: Shop, filling: Filling) -> None:
-    def act(job: Job) -> Outcome:
+    def act(job: BuildContext) -> Outcome:
         filling.is_full = True
         job.log("this line is one too many")
         pytest.fail("went on")
@@ -804,7 +807,7 @@ def test_a_log_that_cannot_be_written_any_more(shop: Shop, filling: Filling) -> 
 
 
 def test_a_bug_on_a_full_disk_is_no_crash(shop: Shop, filling: Filling) -> None:
-    def act(_job: Job) -> Outcome:
+    def act(_job: BuildContext) -> Outcome:
         filling.is_full = True
         raise ZeroDivisionError
 

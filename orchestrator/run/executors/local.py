@@ -42,8 +42,8 @@ class Listener(Protocol):
         """The run is being stopped."""
 
 
-class Calls(Protocol):
-    """What the executor calls to have something done; see `Run`."""
+class ExecutorCalls(Protocol):
+    """What the executor calls to have something done; see `LocalRun`."""
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         """Build one target, in a thread of its own; must not raise for a failed build."""
@@ -71,13 +71,13 @@ SOON = 0.2
 """Seconds to wait at most: a wait without end does not let Ctrl-C through on every platform."""
 
 
-class Run:
+class LocalRun:
     """One run of many targets."""
 
     def __init__(  # noqa: PLR0913 - mostly keywords
         self,
-        state: scheduler.State,
-        calls: Calls,
+        state: scheduler.SchedulerState,
+        calls: ExecutorCalls,
         *,
         listener: Listener,
         cancel: Cancel,
@@ -117,7 +117,7 @@ class Run:
         with self._signals():
             try:
                 self._look_at_the_clock()
-                self._advance(scheduler.Begun())
+                self._advance(scheduler.RunStarted())
                 while not self._state.over:
                     self._wait()
             except BaseException:
@@ -155,7 +155,7 @@ class Run:
         now = time.monotonic()
         if self._timers and self._timers[0][0] <= now:
             _, target_id = heapq.heappop(self._timers)
-            self._advance(scheduler.Due(target_id=target_id))
+            self._advance(scheduler.RetryDue(target_id=target_id))
             return
         patience = min(SOON, self._timers[0][0] - now) if self._timers else SOON
         try:
@@ -166,12 +166,12 @@ class Run:
             self._done(event)
         else:
             self._listener.stopping()
-            self._advance(scheduler.Interrupted())
+            self._advance(scheduler.RunInterrupted())
 
     def _look_at_the_clock(self) -> None:
         if self._deadline is None or self._state.stopping:
             return
-        self._advance(scheduler.Remaining(seconds=self._deadline - time.monotonic()))
+        self._advance(scheduler.TimeLeft(seconds=self._deadline - time.monotonic()))
         if self._state.out_of_time and self._state.running:
             self._listener.stopping()
 
@@ -190,14 +190,14 @@ class Run:
         failure = result.failure
         self._state, instructions = scheduler.step(
             self._state,
-            scheduler.Ended(
+            scheduler.TargetEnded(
                 target_id=target_id,
                 status=result.status,
                 transient=failure is not None and failure.transient,
                 jitter=self._chance(),
             ),
         )
-        rests = [each for each in instructions if isinstance(each, scheduler.Rest)]
+        rests = [each for each in instructions if isinstance(each, scheduler.RetryLater)]
         if rests:
             self._resting[target_id] = result
             self._listener.resting(result, rests[0].seconds)
@@ -216,14 +216,14 @@ class Run:
     def _carry_out(self, instructions: Sequence[scheduler.Instruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case scheduler.Start(target_id=target_id, attempt=attempt):
+                case scheduler.StartTarget(target_id=target_id, attempt=attempt):
                     self._start(target_id, attempt)
-                case scheduler.Rest(target_id=target_id, seconds=seconds):
+                case scheduler.RetryLater(target_id=target_id, seconds=seconds):
                     # Monotonic: a clock that is set must neither hurry a retry nor lose it.
                     heapq.heappush(self._timers, (time.monotonic() + seconds, target_id))
                 case scheduler.CancelRunning():
                     self._cancel.set()
-                case scheduler.Abandon(target_id=target_id, because=because):
+                case scheduler.Skip(target_id=target_id, because=because):
                     last = self._resting.pop(target_id, None)
                     result = (
                         self._calls.abandon(target_id, because) if last is None else _cut_off(last)

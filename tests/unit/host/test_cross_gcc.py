@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Problem
-from orchestrator.provision.cross_gcc import Wanted, provide
+from orchestrator.provision.cross_gcc import ImageCompiler, provide
 
 APT = """\
 #!/bin/sh
@@ -27,7 +27,7 @@ esac
 
 def provided(tmp_path: Path, path: str) -> Problem:
     found = provide(
-        Wanted(triplet="aarch64-linux-gnu", major="12"),
+        ImageCompiler(triplet="aarch64-linux-gnu", major="12"),
         cache_dir=tmp_path / "cache",
         patchelf=Path("patchelf"),
         env={"PATH": path},
@@ -47,7 +47,7 @@ def provided(tmp_path: Path, path: str) -> Problem:
     ],
 )
 def test_a_package_has_the_name_that_debian_gives_it(triplet: str, package: str) -> None:
-    assert Wanted(triplet=triplet, major="14").package == package
+    assert ImageCompiler(triplet=triplet, major="14").package == package
 
 
 def test_a_host_without_apt_says_what_is_missing(

@@ -10,13 +10,13 @@ from orchestrator.containers import engine
 from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.containers.images import ImageCheck, ImageFault
 from orchestrator.doctor import examine, machine
-from orchestrator.doctor.check import Check, Level
-from orchestrator.doctor.examine import Containers, Places, Wanted, preflight
+from orchestrator.doctor.check import Check, CheckLevel
+from orchestrator.doctor.examine import Containers, RunPaths, TargetNeeds, preflight
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ IMAGE = "registry.example/x/y:1"
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(work=tmp_path / "w", output=tmp_path / "o", cache=tmp_path / "c")
+def places(tmp_path: Path) -> RunPaths:
+    return RunPaths(work=tmp_path / "w", output=tmp_path / "o", cache=tmp_path / "c")
 
 
-def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> Wanted:
+def wanted(name: str, arch: Arch = Arch.AARCH64, **changes: Any) -> TargetNeeds:
     given: dict[str, Any] = {"python": "cp399", "image": IMAGE}
     given["on_host"] = arch is Arch.X86_64  # what `a_machine` is
-    return Wanted(**{"id": name, "arch": arch, **given, **changes})
+    return TargetNeeds(**{"id": name, "arch": arch, **given, **changes})
 
 
-def test_whole_examination_of_this_machine(tmp_path: Path, places: Places) -> None:
+def test_whole_examination_of_this_machine(tmp_path: Path, places: RunPaths) -> None:
     target = wanted("a", host_arch(), image="localhost/no-such-image:1")
     checks = examine.examine(targets=[target, target], places=places, environ=os.environ)
     names = [check.name for check in checks if not check.name.startswith("proxy")]
@@ -64,7 +64,7 @@ def test_whole_examination_of_this_machine(tmp_path: Path, places: Places) -> No
         "targets",
     ]
     assert not list(tmp_path.iterdir()), "nothing is changed"
-    assert all(check.fix for check in checks if check.status is not Level.OK)
+    assert all(check.fix for check in checks if check.status is not CheckLevel.OK)
 
 
 class Machine:
@@ -110,7 +110,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def look(places: Places, *targets: Wanted, **more: Any) -> dict[str, Check]:
+def look(places: RunPaths, *targets: TargetNeeds, **more: Any) -> dict[str, Check]:
     environ = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", **more.pop("environ", {})}
     checks = examine.examine(targets=targets, places=places, environ=environ, **more)
     return {check.name: check for check in checks}
@@ -123,15 +123,15 @@ def levels(found: Mapping[str, Check], *names: str) -> list[str]:
 ROWS = ("podman", "image y:1 aarch64", "emulation aarch64", "targets")
 
 
-def test_one_engine_is_enough(a_machine: Machine, places: Places) -> None:
+def test_one_engine_is_enough(a_machine: Machine, places: RunPaths) -> None:
     found = look(places, wanted("a"))
     assert levels(found, "docker", *ROWS) == ["warn", "ok", "ok", "ok", "ok"]
     assert found["image y:1 aarch64"].detail == "runs, ID 0123456789ab"
-    assert found["python cp399"].status is Level.OK, "containers bring their own"
+    assert found["python cp399"].status is CheckLevel.OK, "containers bring their own"
 
 
 def test_without_an_engine_only_what_this_machine_is_can_be_built(
-    a_machine: Machine, places: Places
+    a_machine: Machine, places: RunPaths
 ) -> None:
     a_machine.engines.clear()
     found = look(places, wanted("native", Arch.X86_64), wanted("foreign"))
@@ -141,14 +141,14 @@ def test_without_an_engine_only_what_this_machine_is_can_be_built(
     )
     found = look(places, wanted("native", Arch.X86_64))
     assert levels(found, "docker", "podman", "targets") == ["warn", "warn", "ok"]
-    assert found["python cp399"].status is Level.WARN
+    assert found["python cp399"].status is CheckLevel.WARN
     found = look(places, wanted("other libc", Arch.X86_64, on_host=False))
-    assert found["targets"].status is Level.FAIL
-    assert look(places)["podman"].status is Level.FAIL, "without a matrix it is asked for"
+    assert found["targets"].status is CheckLevel.FAIL
+    assert look(places)["podman"].status is CheckLevel.FAIL, "without a matrix it is asked for"
 
 
 def test_what_is_cross_compiled_needs_neither_engine_nor_emulation(
-    a_machine: Machine, places: Places
+    a_machine: Machine, places: RunPaths
 ) -> None:
     a_machine.problem = Problem(what="no QEMU", hint="install it")
     a_machine.engines.clear()
@@ -161,7 +161,7 @@ def test_what_is_cross_compiled_needs_neither_engine_nor_emulation(
     assert levels(found, "emulation aarch64", "targets") == ["warn", "ok"]
 
 
-def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Places) -> None:
+def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: RunPaths) -> None:
     a_machine.image = ImageCheck(
         ok=False, fault=ImageFault.NOT_FOUND, problem=Problem(what="gone", hint="pull it")
     )
@@ -174,10 +174,10 @@ def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Pla
     a_machine.pullable = Problem(what="unauthorized", hint="log in")
     found = look(places, wanted("a"), wanted("b", Arch.X86_64, image="registry.example/z"))
     assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
-    assert found["image z x86_64"].status is Level.WARN, "this machine builds b without it"
+    assert found["image z x86_64"].status is CheckLevel.WARN, "this machine builds b without it"
 
 
-def test_an_architecture_that_does_not_run(a_machine: Machine, places: Places) -> None:
+def test_an_architecture_that_does_not_run(a_machine: Machine, places: RunPaths) -> None:
     a_machine.problem = Problem(what="no QEMU", hint="install it")
     found = look(places, wanted("a"))
     assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"]
@@ -185,49 +185,49 @@ def test_an_architecture_that_does_not_run(a_machine: Machine, places: Places) -
     toolchain_is_not = [each for each in found.values() if each.name != "toolchain"]
     assert [problem for _, problem in examine.mend(toolchain_is_not)] == [None]
     assert a_machine.registered == [Arch.AARCH64]
-    assert look(places, wanted("a"))["emulation aarch64"].status is Level.OK
+    assert look(places, wanted("a"))["emulation aarch64"].status is CheckLevel.OK
 
 
-def test_what_is_known_of_an_emulation_is_a_warning(a_machine: Machine, places: Places) -> None:
+def test_what_is_known_of_an_emulation_is_a_warning(a_machine: Machine, places: RunPaths) -> None:
     checks = examine.examine(
         targets=[wanted("a", Arch.ARMV7L)],
         places=places,
         environ={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"},
     )
     rows = [(each.status, each.detail) for each in checks if each.name == "emulation armv7l"]
-    assert rows[1:] == [(Level.WARN, "may fail")]
-    assert checks[-1].status is Level.OK
+    assert rows[1:] == [(CheckLevel.WARN, "may fail")]
+    assert checks[-1].status is CheckLevel.OK
 
 
 def test_a_proxy_of_this_host_that_containers_do_not_reach(
-    a_machine: Machine, places: Places
+    a_machine: Machine, places: RunPaths
 ) -> None:
     a_machine.reaches = False
     environ = {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:9"}
     found = look(places, wanted("a"), environ=environ)
     assert levels(found, *ROWS) == ["ok", "warn", "ok", "ok"]
     assert "--network=host" in found["image y:1 aarch64"].fix
-    assert found["proxy https_proxy"].status is Level.WARN, "nobody listens on port 9"
+    assert found["proxy https_proxy"].status is CheckLevel.WARN, "nobody listens on port 9"
     assert "hunter2" not in str(found)
 
 
-def test_an_engine_on_another_machine(a_machine: Machine, places: Places) -> None:
+def test_an_engine_on_another_machine(a_machine: Machine, places: RunPaths) -> None:
     remote = EngineStatus(name=EngineName.PODMAN, usable=True, remote=True, storage_root="/far")
     a_machine.engines[EngineName.PODMAN] = remote
     found = look(places, wanted("a"))
-    assert found["podman"].status is Level.WARN
+    assert found["podman"].status is CheckLevel.WARN
     assert "disk: engine" not in found
 
 
 def test_the_engine_that_is_asked_for_is_the_one_that_counts(
-    a_machine: Machine, places: Places
+    a_machine: Machine, places: RunPaths
 ) -> None:
     found = look(places, wanted("a"), containers=Containers(preference="docker"))
     assert "podman" not in found
     assert levels(found, "docker", "targets") == ["fail", "fail"]
 
 
-def test_mending(monkeypatch: pytest.MonkeyPatch, a_machine: Machine, places: Places) -> None:
+def test_mending(monkeypatch: pytest.MonkeyPatch, a_machine: Machine, places: RunPaths) -> None:
     made: list[Path] = []
 
     def sync(cache: Path, *_: object, **__: object) -> None:
@@ -241,11 +241,13 @@ def test_mending(monkeypatch: pytest.MonkeyPatch, a_machine: Machine, places: Pl
         ("toolchain", "no index\n  hint: set one")
     ]
     assert made == [places.cache]
-    assert not list(examine.mend([Check(name="x", status=Level.OK, detail="", mend=lambda: None)]))
+    assert not list(
+        examine.mend([Check(name="x", status=CheckLevel.OK, detail="", mend=lambda: None)])
+    )
 
 
 def test_a_run_on_a_full_disk_does_not_start(
-    monkeypatch: pytest.MonkeyPatch, places: Places
+    monkeypatch: pytest.MonkeyPatch, places: RunPaths
 ) -> None:
     usage = type("Usage", (), {"free": machine.GIB // 1024})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -255,14 +257,14 @@ def test_a_run_on_a_full_disk_does_not_start(
     assert "not enough space" in str(refused.value)
 
 
-def test_a_run_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
+def test_a_run_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch, places: RunPaths) -> None:
     monkeypatch.setattr(machine, "_CGROUP_MEMORY", ())
     warnings = preflight(places=places, environ={}, jobs=10_000)
     assert "memory" in [each.name for each in warnings]
 
 
 def test_network_of_an_examination_is_that_of_the_builds(
-    a_machine: Machine, places: Places, tmp_path: Path
+    a_machine: Machine, places: RunPaths, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("x")

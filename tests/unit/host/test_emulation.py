@@ -21,7 +21,7 @@ from orchestrator.host.emulation import (
     qemu_version,
     register,
 )
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
 
 if TYPE_CHECKING:

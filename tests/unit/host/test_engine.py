@@ -17,7 +17,7 @@ from orchestrator.containers.engine import (
     remove_containers,
 )
 from orchestrator.containers.images import ImageFault, check_image, pullable
-from orchestrator.models.platform import OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

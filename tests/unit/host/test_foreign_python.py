@@ -15,7 +15,7 @@ from orchestrator.errors import Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision.foreign_python import ForeignPythons, _suites
 from orchestrator.provision.toolchain import Toolchain

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from orchestrator.containers import image_build
-from orchestrator.containers.image_build import Recipe
+from orchestrator.containers.image_build import ImageRecipe
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision.toolchain import Toolchain
 
-RECIPE = Recipe(
+RECIPE = ImageRecipe(
     suite="forky", arch=Arch.ARMV7L, tag="localhost/mine:1", mirror="https://mirror.example/debian/"
 )
 RELEASE = "Suite: testing\nDate: Fri, 30 Oct 2026 08:08:01 UTC\nArchitectures: all amd64 armhf\n"
 
 
-def maker(tmp_path: Path, recipe: Recipe = RECIPE) -> image_build._Maker:
+def maker(tmp_path: Path, recipe: ImageRecipe = RECIPE) -> image_build._Maker:
     tools = Toolchain(
         python=Path("/nowhere/python"),
         root=Path("/nowhere"),

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.errors import Problem
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision import pythons
 from orchestrator.provision.pythons import (

@@ -10,7 +10,13 @@ import pytest
 
 from orchestrator.errors import Problem
 from orchestrator.provision import cache_dir, foreign_python, relocate, toolchain
-from orchestrator.provision.cache_dir import IN_USE, Kept, make_once, provide_entry, prune_entries
+from orchestrator.provision.cache_dir import (
+    IN_USE,
+    CacheEntry,
+    make_once,
+    provide_entry,
+    prune_entries,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +71,9 @@ def test_a_place_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
         make_once(folder, filled)
 
 
-def provided(folder: Path) -> Kept:
+def provided(folder: Path) -> CacheEntry:
     found = provide_entry(folder, filled, current=lambda name: name.endswith("new"))
-    assert isinstance(found, Kept)
+    assert isinstance(found, CacheEntry)
     return found
 
 

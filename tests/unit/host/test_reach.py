@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.doctor import network
-from orchestrator.doctor.check import Level
+from orchestrator.doctor.check import CheckLevel
 from orchestrator.host.network import HostNetwork
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ def test_proxies_are_asked_and_shown_without_their_password(listener: int) -> No
         "ALL_PROXY": "http://host:port",
     }
     http, https, both = network.proxies(HostNetwork.detect(environ))
-    assert (https.status, https.detail) == (Level.OK, f"http://user:****@127.0.0.1:{listener}")
-    assert (http.status, both.status) == (Level.WARN, Level.WARN)
+    assert (https.status, https.detail) == (CheckLevel.OK, f"http://user:****@127.0.0.1:{listener}")
+    assert (http.status, both.status) == (CheckLevel.WARN, CheckLevel.WARN)
     assert "does not answer" in http.detail
 
 
 def test_no_bundle() -> None:
-    assert network.certificates(HostNetwork()).status is Level.WARN
-    assert network.certificates(HostNetwork(ca_bundle=Path("/x"))).status is Level.OK
+    assert network.certificates(HostNetwork()).status is CheckLevel.WARN
+    assert network.certificates(HostNetwork(ca_bundle=Path("/x"))).status is CheckLevel.OK
 
 
 def test_no_index_is_no_worry() -> None:
     env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "https://u:hunter2@host/x"}
     check = network.index(Path("/none"), env)
-    assert check.status is Level.OK
+    assert check.status is CheckLevel.OK
     assert "hunter2" not in check.detail
 
 
@@ -60,6 +60,6 @@ def test_why_the_index_does_not_answer(tmp_path: Path, said: str, hint: str) -> 
     python.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
     python.chmod(0o755)
     check = network.index(python, {"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "https://u:hunter2@h"})
-    assert check.status is Level.WARN
+    assert check.status is CheckLevel.WARN
     assert hint in check.fix
     assert "hunter2" not in check.detail

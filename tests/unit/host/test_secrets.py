@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.host.process import capture, run
-from orchestrator.host.secrets import masked, redactor
+from orchestrator.host.redaction import masked, redactor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,13 +14,13 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.provision import relock, toolchain, toolchain_env, wheelhouse
 from orchestrator.provision.cache_dir import IN_USE, KEEP, default_cache_dir, hold, unused
-from orchestrator.provision.errors import failed
+from orchestrator.provision.failures import failed
 from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain import existing, lock_digest, lock_text, prune, store, sync
-from orchestrator.provision.toolchain_env import MARKER, Base, Toolchain
+from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import Platform
 from orchestrator.wheel.archive import WheelName
 
@@ -75,7 +75,7 @@ def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
         python=root / "bin" / "python", root=root, bin=root / "bin", digest=lock_digest()
     )
     stamp = toolchain_env.stamp_of(base)
-    tools.mark(Base(path=base, version="3.13.0", soabi="cpython-313-x", stamp=stamp))
+    tools.mark(BaseInterpreter(path=base, version="3.13.0", soabi="cpython-313-x", stamp=stamp))
     return tools
 
 

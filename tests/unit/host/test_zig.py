@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse, zig
 from orchestrator.provision.cache_dir import IN_USE, KEEP, hold, unused

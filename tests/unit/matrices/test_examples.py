@@ -12,7 +12,7 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.torch_table import load_table
-from orchestrator.plan.version import Outside
+from orchestrator.plan.version import VersionContext
 from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def plan(name: str) -> Plan:
     table = (REPOSITORY / "orchestrator" / "plan" / "torch_table.toml").read_bytes()
     return make_plan(
         load((EXAMPLES / f"{name}.toml").read_bytes(), facts=FACTS),
-        outside=Outside(version="1.0"),
+        outside=VersionContext(version="1.0"),
         facts=FACTS,
         table=load_table(table, where="compat.toml"),
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.remote import Remote, RemoteError
+from orchestrator.store.local import LocalStore
+from orchestrator.store.remote import RemoteError, RemoteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,10 @@ class Broken:
 
 def test_a_shared_store_that_fails_several_threads_at_once_is_named_once(tmp_path: Path) -> None:
     said: list[str] = []
-    broken = cast("Remote", Broken())
-    store = Store(local=Local(tmp_path / "store"), warn=said.append, open_remote=lambda: broken)
+    broken = cast("RemoteStore", Broken())
+    store = Store(
+        local=LocalStore(tmp_path / "store"), warn=said.append, open_remote=lambda: broken
+    )
     threads = [threading.Thread(target=store.find, args=(Digest(letter * 64),)) for letter in "ab"]
     for each in threads:
         each.start()

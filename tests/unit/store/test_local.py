@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.models.target import BackendName, Digest, TargetId
 from orchestrator.store.cas import Store
-from orchestrator.store.local import Local
-from orchestrator.store.record import Blob, Record, pack, unpack
+from orchestrator.store.local import LocalStore
+from orchestrator.store.result_record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def record(name: str, log: Blob | None = None) -> Record:
     )
 
 
-def put(local: Local, name: str, data: bytes) -> Record:
+def put(local: LocalStore, name: str, data: bytes) -> Record:
     made = record(name, local.put_bytes(data))
     local.put_record(made)
     return made
@@ -49,14 +49,14 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-def age_all(local: Local, seconds: float) -> None:
+def age_all(local: LocalStore, seconds: float) -> None:
     for path in local.root.rglob("*"):
         if path.is_file():
             age(path, seconds)
 
 
 def test_what_was_put_comes_back(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     made = put(local, "a", b"log")
 
     assert local.record(made.address) == (made, False)
@@ -67,7 +67,7 @@ def test_what_was_put_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_was_never_put_is_missing_and_not_damaged(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
 
     assert local.record(address("a")) == (None, False)
     assert local.blob(Blob(sha256=address("a"), size=1)) == (None, False)
@@ -100,7 +100,7 @@ def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
     tmp_path: Path, kind: str, damage: str
 ) -> None:
     said: list[str] = []
-    store = Store(local=Local(tmp_path / "store"), warn=said.append)
+    store = Store(local=LocalStore(tmp_path / "store"), warn=said.append)
     made = put(store.local, "a", b"some bytes of a log")
     assert made.log is not None
     (file,) = (path for path in (store.local.root / kind).rglob("*") if path.is_file())
@@ -127,7 +127,7 @@ def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
 def test_a_directory_for_downloads_is_made_only_where_something_is_downloaded(
     tmp_path: Path,
 ) -> None:
-    store = Store(local=Local(tmp_path / "store"), warn=pytest.fail)
+    store = Store(local=LocalStore(tmp_path / "store"), warn=pytest.fail)
     made = put(store.local, "a", b"some bytes of a log")
     assert made.log is not None
 
@@ -136,7 +136,7 @@ def test_a_directory_for_downloads_is_made_only_where_something_is_downloaded(
 
 
 def test_many_writers_of_the_same_and_of_other_things_lose_nothing(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     start = threading.Barrier(8)
 
     def write(number: int) -> None:
@@ -154,7 +154,7 @@ def test_many_writers_of_the_same_and_of_other_things_lose_nothing(tmp_path: Pat
 
 
 def test_the_results_used_last_stay(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     old, new = (put(local, name, name.encode() * 50_000) for name in ("old", "new"))
     age_all(local, 100)
     assert old.log is not None
@@ -173,7 +173,7 @@ def test_the_results_used_last_stay(tmp_path: Path) -> None:
 
 
 def test_a_blob_that_another_result_names_stays(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     first = put(local, "first", b"shared" * 10)
     age_all(local, 100)
     second = put(local, "second", b"shared" * 10)
@@ -188,7 +188,7 @@ def test_a_blob_that_another_result_names_stays(tmp_path: Path) -> None:
 
 
 def test_nothing_that_a_run_has_used_is_collected(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     used, unused = put(local, "used", b"1" * 1000), put(local, "unused", b"2" * 1000)
     age_all(local, 100)
     with local.lease():
@@ -196,18 +196,18 @@ def test_nothing_that_a_run_has_used_is_collected(tmp_path: Path) -> None:
         assert used.log is not None
         assert local.blob(used.log)[0] is not None
 
-        Local(local.root).collect(0)
+        LocalStore(local.root).collect(0)
 
         assert local.record(unused.address) == (None, False)
         assert local.record(used.address)[0] == used
         assert local.blob(used.log)[0] is not None
     age_all(local, 100)
-    Local(local.root).collect(0)
+    LocalStore(local.root).collect(0)
     assert local.usage().size == 0
 
 
 def test_a_full_store_is_left_with_room(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     for number in range(20):
         put(local, f"r{number}", bytes([number]) * 10_000)
     age_all(local, 100)
@@ -221,7 +221,7 @@ def test_a_full_store_is_left_with_room(tmp_path: Path) -> None:
 def test_half_written_files_of_dead_processes_go_and_those_of_living_ones_stay(
     tmp_path: Path,
 ) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     put(local, "a", b"x")
     left = local.root / "tmp" / "left"
     left.write_bytes(b"half")
@@ -230,21 +230,21 @@ def test_half_written_files_of_dead_processes_go_and_those_of_living_ones_stay(
         assert not left.exists()
         ours = local.root / "tmp" / "ours"
         ours.write_bytes(b"half")
-        with Local(local.root).lease():
+        with LocalStore(local.root).lease():
             assert ours.exists()
 
 
 def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     locks = local.root / "locks"
     with local.turn(address("held"), waiting=lambda: False):
         (locks / address("left")).touch()
-        with Local(local.root).lease():
+        with LocalStore(local.root).lease():
             assert [each.name for each in locks.iterdir()] == [address("held")]
 
 
 def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     order: list[str] = []
     waits = threading.Event()
 
@@ -253,7 +253,7 @@ def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:
         return True
 
     def second() -> None:
-        with Local(local.root).turn(address("a"), waiting=waiting) as waited:
+        with LocalStore(local.root).turn(address("a"), waiting=waiting) as waited:
             order.append(f"second {waited}")
 
     with local.turn(address("a"), waiting=lambda: True) as waited:
@@ -269,10 +269,10 @@ def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:
 
 
 def test_whoever_gives_up_waiting_goes_on_without_the_lock(tmp_path: Path) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     with (
         local.turn(address("a"), waiting=lambda: True),
-        Local(local.root).turn(address("a"), waiting=lambda: False) as waited,
+        LocalStore(local.root).turn(address("a"), waiting=lambda: False) as waited,
     ):
         assert waited
 
@@ -280,7 +280,7 @@ def test_whoever_gives_up_waiting_goes_on_without_the_lock(tmp_path: Path) -> No
 def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so_once(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file is in the way")
     said: list[str] = []
-    store = Store(local=Local(tmp_path / "store"), warn=said.append)
+    store = Store(local=LocalStore(tmp_path / "store"), warn=said.append)
 
     with store.local.lease(), store.local.turn(address("a"), waiting=lambda: True):
         assert store.keep_bytes(b"1") is None
@@ -295,7 +295,7 @@ def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so_once(tmp_path:
 def test_the_last_results_of_a_project_are_kept_apart_from_those_of_others(
     tmp_path: Path,
 ) -> None:
-    local = Local(tmp_path / "store")
+    local = LocalStore(tmp_path / "store")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: local.remember("one", {f"t{n}": address(str(n))}), range(8)))
     local.remember("two", {"t1": address("other")})

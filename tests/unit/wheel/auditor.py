@@ -10,7 +10,7 @@ from auditwheel.architecture import Architecture  # type: ignore[import-untyped]
 from auditwheel.libc import Libc as AuditwheelLibc  # type: ignore[import-untyped]
 from auditwheel.wheel_abi import analyze_wheel_abi  # type: ignore[import-untyped]
 
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import Policies
 
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import orchestrator
-from orchestrator.config.rules import RULES, parse_size
-from orchestrator.models.target import Demands, Level
+from orchestrator.config.verify_rules import RULES, parse_size
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import Policies, levelled, verify
 from orchestrator.wheel.archive import CHUNK
@@ -28,7 +28,7 @@ INFO = "demo-1.0.dist-info"
 
 
 def findings(path: Path, policies: Policies, **demands: Any) -> list[Finding]:
-    return list(verify(path, policies, demands=Demands(**demands)).problems)
+    return list(verify(path, policies, demands=VerifyPolicy(**demands)).problems)
 
 
 def rules(path: Path, policies: Policies, **demands: Any) -> list[str]:
@@ -57,7 +57,7 @@ def emitted() -> set[str]:
     """The names of rules that the source gives to findings."""
     package = Path(orchestrator.__file__).parent
     names = set()
-    for path in [*package.glob("wheel/*.py"), *package.glob("host/*.py")]:
+    for path in [*package.glob("wheel/*.py"), *package.glob("provision/*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
@@ -86,16 +86,16 @@ def test_every_rule_has_a_line_in_the_docs_with_its_level() -> None:
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        (Level.ERROR, [("no-licence", Severity.ERROR)]),
-        (Level.WARN, [("no-licence", Severity.WARNING)]),
-        (Level.OFF, []),
+        (RuleLevel.ERROR, [("no-licence", Severity.ERROR)]),
+        (RuleLevel.WARN, [("no-licence", Severity.WARNING)]),
+        (RuleLevel.OFF, []),
     ],
 )
 def test_a_rule_is_turned_by_name(
     spec: WheelSpec,
     tmp_path: Path,
     policies: Policies,
-    level: Level,
+    level: RuleLevel,
     expected: list[tuple[str, Severity]],
 ) -> None:
     spec.extra_info = {}
@@ -106,9 +106,12 @@ def test_a_rule_is_turned_by_name(
 def test_rules_that_are_not_named_keep_the_level_they_found() -> None:
     mild = Finding(rule="elf-machine", message="m", severity=Severity.WARNING)
     hard = Finding(rule="elf-machine", message="m")
-    assert levelled([mild, hard], Demands()) == (mild, hard)
-    assert levelled([mild, hard], Demands(levels=(("elf-machine", Level.ERROR),))) == (hard, hard)
-    assert levelled([mild, hard], Demands(levels=(("elf-machine", Level.OFF),))) == ()
+    assert levelled([mild, hard], VerifyPolicy()) == (mild, hard)
+    assert levelled([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.ERROR),))) == (
+        hard,
+        hard,
+    )
+    assert levelled([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.OFF),))) == ()
 
 
 # Members

@@ -11,7 +11,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
 from tests.unit.wheel.wheelmaker import ISA, MACHINES, ElfSpec, make_elf
 

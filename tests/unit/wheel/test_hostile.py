@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import BadWheelError
-from orchestrator.models.platform import Arch
+from orchestrator.models.platforms import Arch
 from orchestrator.wheel import archive as archives
 from orchestrator.wheel import (
     compare,
@@ -25,7 +25,7 @@ from orchestrator.wheel import (
     verify,
     window,
 )
-from orchestrator.wheel.inflate import DamagedError, Packed, fastest
+from orchestrator.wheel.inflate import CompressedMember, DamagedError, fastest
 from orchestrator.wheel.scan import scan
 from tests.unit.wheel.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
 from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
@@ -407,9 +407,9 @@ def test_memory_is_bounded_for_good(
     assert rule in done.stdout
 
 
-def packed(content: bytes) -> Packed:
+def packed(content: bytes) -> CompressedMember:
     data = deflated(content)
-    return Packed(
+    return CompressedMember(
         pread=lambda offset, size: data[offset : offset + size],
         engine=fastest(),
         offset=0,
@@ -427,7 +427,7 @@ def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
     content = bytes((i * i) & 0xFF for i in range(5000))
     seen: list[bytes] = []
-    view = window.Window(packed(content), seen.append)
+    view = window.MemberWindow(packed(content), seen.append)
     for offset in (0, 990, 4990, 10, 2000, 4500, 1, 950, 999, 1000, 1001, 3000, 2999):
         for wanted in (0, 1, 10, 100):
             size = min(wanted, len(content) - offset)
@@ -442,7 +442,7 @@ def test_reading_onwards_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "_PASSES", 1)
     monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
     content = bytes((i * i) & 0xFF for i in range(5000))
-    view = window.Window(packed(content))
+    view = window.MemberWindow(packed(content))
     for offset in range(0, 4900, 30):
         assert view.read(offset, 100) == content[offset : offset + 100]
 
@@ -451,7 +451,7 @@ def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.Monke
     monkeypatch.setattr(window, "HEAD", 100)
     monkeypatch.setattr(window, "TAIL", 100)
     monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
-    view = window.Window(packed(bytes(5000)))
+    view = window.MemberWindow(packed(bytes(5000)))
     for _ in range(5):
         view.read(4000, 10)
         view.read(1000, 10)

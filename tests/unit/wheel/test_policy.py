@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import Policies
 from orchestrator.wheel.external import PRESETS, allowed, resolve
 from orchestrator.wheel.policy import PlatformTag

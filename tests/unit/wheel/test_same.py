@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from orchestrator.wheel import HARMLESS, Kind, compare, retag
+from orchestrator.wheel import HARMLESS, DifferenceKind, compare, retag
 from orchestrator.wheel.archive import CHUNK
 from tests.unit.wheel.wheelmaker import WheelSpec, make_record
 
@@ -30,7 +30,7 @@ def repacked(path: Path, folder: Path, *, level: int = 9, **changes: object) -> 
     return folder / path.name
 
 
-def said(first: Path, second: Path) -> list[tuple[Kind, str]]:
+def said(first: Path, second: Path) -> list[tuple[DifferenceKind, str]]:
     return [(each.kind, each.where) for each in compare(first, second)]
 
 
@@ -43,7 +43,7 @@ def test_what_is_compressed_differently_is_told_apart(spec: WheelSpec, tmp_path:
     path = spec.write(tmp_path / "a")
     other = repacked(path, tmp_path / "b", level=1)
     found = compare(path, other)
-    assert {each.kind for each in found} == {Kind.COMPRESSION}
+    assert {each.kind for each in found} == {DifferenceKind.COMPRESSION}
     assert "demo/text" in {each.where for each in found}
     assert {each.kind for each in found} <= HARMLESS
 
@@ -64,7 +64,7 @@ def test_what_is_compressed_differently_is_told_apart(spec: WheelSpec, tmp_path:
 def test_packing(spec: WheelSpec, tmp_path: Path, change: dict[str, object], detail: str) -> None:
     path = spec.write(tmp_path / "a")
     found = compare(path, repacked(path, tmp_path / "b", level=6, **change))
-    assert {(each.kind, each.detail) for each in found} == {(Kind.PACKING, detail)}
+    assert {(each.kind, each.detail) for each in found} == {(DifferenceKind.PACKING, detail)}
     assert len(found) == len(spec.files()) + 1
 
 
@@ -74,10 +74,10 @@ def test_order_comment_and_what_is_between_members(spec: WheelSpec, tmp_path: Pa
     files[f"{INFO}/RECORD"] = make_record(files, f"{INFO}/RECORD")
     last = files.pop("demo/__init__.py")
     other = spec.write(tmp_path / "b", {**files, "demo/__init__.py": last})
-    assert said(path, other) == [(Kind.PACKING, "order of members")]
+    assert said(path, other) == [(DifferenceKind.PACKING, "order of members")]
     with zipfile.ZipFile(other, "a") as archive:
         archive.comment = b"hello"
-    assert (Kind.PACKING, "zip comment") in said(path, other)
+    assert (DifferenceKind.PACKING, "zip comment") in said(path, other)
     data = path.read_bytes()
     start = data.rindex(b"PK\5\6")
     shifted = tmp_path / "c" / path.name
@@ -94,15 +94,15 @@ def test_members_and_contents(spec: WheelSpec, tmp_path: Path) -> None:
     two = spec.write(tmp_path / "b")
     found = {each.where: each for each in compare(one, two)}
     assert (found["demo/old.py"].kind, found["demo/old.py"].detail) == (
-        Kind.MEMBER,
+        DifferenceKind.MEMBER,
         "only in the first",
     )
     assert found["demo/new.py"].detail == "only in the second"
     assert found["demo/t.txt"].detail == "-two\n+2"
     assert found["demo/a.bin"].detail == "10 / 10 bytes, different from byte 9 on"
-    assert found[f"{INFO}/RECORD"].kind is Kind.CONTENT
+    assert found[f"{INFO}/RECORD"].kind is DifferenceKind.CONTENT
     kinds = [each.kind for each in compare(one, two)]
-    assert kinds == sorted(kinds, key=list(Kind).index), "the gravest first"
+    assert kinds == sorted(kinds, key=list(DifferenceKind).index), "the gravest first"
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
@@ -124,10 +124,10 @@ def test_another_version_changes_names_and_what_names_it(spec: WheelSpec, tmp_pa
     path = spec.write(tmp_path / "a")
     other = retag(path, dest_dir=tmp_path / "b", version=Version("1.0+cu130"))
     assert said(path, other) == [
-        (Kind.NAME, "file name"),
-        (Kind.NAME, "dist-info directory"),
-        (Kind.CONTENT, f"{INFO}/METADATA"),
-        (Kind.CONTENT, f"{INFO}/RECORD"),
+        (DifferenceKind.NAME, "file name"),
+        (DifferenceKind.NAME, "dist-info directory"),
+        (DifferenceKind.CONTENT, f"{INFO}/METADATA"),
+        (DifferenceKind.CONTENT, f"{INFO}/RECORD"),
     ]
 
 

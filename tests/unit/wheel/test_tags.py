@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import BadWheelError, ConfigError
-from orchestrator.models.platform import Arch, Libc
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.wheel import Reason
 from orchestrator.wheel import Policies, open_wheel, report
 from orchestrator.wheel.scan import scan

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.target import Demands, Level
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Severity
 from orchestrator.wheel import Expected, Policies, verify
 from tests.unit.wheel.conftest import EXTENSION
@@ -388,7 +388,7 @@ def test_isa_of_an_extension_module_is_an_error_of_its_own(
     path = WheelSpec(platform="manylinux_2_17_x86_64", members=members).write(tmp_path)
     (problem,) = verify(path, policies).problems
     assert (problem.rule, problem.severity) == ("isa-level", Severity.ERROR)
-    off = Demands(levels=(("isa-level", Level.OFF),))
+    off = VerifyPolicy(levels=(("isa-level", RuleLevel.OFF),))
     assert verify(path, policies, demands=off).problems == ()
     # What it says of the libc still counts.
     low = WheelSpec(platform="manylinux_2_5_x86_64", members=members).write(tmp_path)

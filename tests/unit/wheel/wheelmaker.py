@@ -7,8 +7,8 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.models.platform import Arch
-from orchestrator.wheel.record import Row
+from orchestrator.models.platforms import Arch
+from orchestrator.wheel.record import RecordRow
 from orchestrator.wheel.scan import record_hash
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class WheelSpec:
 
 
 def make_record(files: Mapping[str, bytes], place: str) -> bytes:
-    empty = Row(path="", hash="", size="", text="\n")
+    empty = RecordRow(path="", hash="", size="", text="\n")
     rows = [
         empty.replaced(path=name, hash_=record_hash("sha256", content), size=str(len(content)))
         for name, content in files.items()

@@ -16,11 +16,11 @@ from orchestrator.containers.images import (
 )
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.cross import native_nvcc
-from orchestrator.cross.native_gcc import Image
+from orchestrator.cross.native_gcc import TargetImage
 from orchestrator.errors import Problem
 from orchestrator.host.emulation import Execution, examine, host_arch, how
-from orchestrator.models.platform import Arch, Libc
-from orchestrator.models.result import Compiled, Container, Failure, FailureKind
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import CompileReport, ContainerInfo, Failure, FailureKind
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, Target, TargetId
 from orchestrator.plan.compilers import CROSSED, cuda, without_engine
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.containers.access import Access
-    from orchestrator.cross.native_gcc import Native
+    from orchestrator.cross.native_gcc import NativeCompilers
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import BuilderFacts, Compiling
+    from orchestrator.models.target import CibuildwheelCatalog, CompilePlan
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.host import Host
     from orchestrator.provision.nvcc import Nvcc
@@ -66,17 +66,17 @@ class Choice:
     backend: BackendName | None
     reason: str
     failure: Failure | None = None
-    container: Container | None = None
+    container: ContainerInfo | None = None
     zig: Zig | None = None
-    tested_in: Container | None = None
+    tested_in: ContainerInfo | None = None
     imported_by: ForeignPython | None = None
-    native: Native | None = None
-    compiled: Compiled | None = None
+    native: NativeCompilers | None = None
+    compiled: CompileReport | None = None
     installs: Callable[[Path], Access] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DirectHost:
+class HostPython:
     """What the `direct` backend found on this machine for one python tag.
 
     Attributes:
@@ -112,26 +112,28 @@ class Survey:
     """
 
     host: Host
-    facts: BuilderFacts
+    facts: CibuildwheelCatalog
     engine_preference: engines.Preference
     create_args: tuple[str, ...]
     pull: engines.Pull
     log: Callable[[str], object]
     cancel: Cancel
-    find: Callable[[str], DirectHost]
+    find: Callable[[str], HostPython]
     find_here: Callable[[str], Interpreter | None]
     find_zig: Callable[[], Zig | Problem]
-    accelerate: Callable[[Image, Compiling], Native | Problem]
+    accelerate: Callable[[TargetImage, CompilePlan], NativeCompilers | Problem]
     find_nvcc: Callable[[str], Nvcc | Problem]
     find_foreign: Callable[[str, Arch], ForeignPython | Problem]
-    pythons: dict[str, DirectHost] = field(default_factory=dict)
+    pythons: dict[str, HostPython] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], ImageCheck] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
     _zig: Zig | Problem | None = None
-    _natives: dict[tuple[str, Arch, Compiling], Native | Problem] = field(default_factory=dict)
+    _natives: dict[tuple[str, Arch, CompilePlan], NativeCompilers | Problem] = field(
+        default_factory=dict
+    )
     _nvccs: dict[str, Nvcc | Problem] = field(default_factory=dict)
 
     @property
@@ -208,14 +210,14 @@ class Survey:
         """What all containers of a run are created with."""
         return (*self.host.network.container_args(), *chosen.mount_args(), *self.create_args)
 
-    def container(self, target: Target) -> Container | None:
+    def container(self, target: Target) -> ContainerInfo | None:
         """What a target's container is made by and of, once `no_container` found none wanting."""
         chosen = self.engine.chosen
         if chosen is None:
             return None
         image, arch = self._key(target)
         check = self._images[image, arch]
-        return Container(
+        return ContainerInfo(
             engine=chosen.name,
             version=chosen.version,
             rootless=chosen.rootless,
@@ -226,14 +228,14 @@ class Survey:
             digest=check.digest,
         )
 
-    def native(self, target: Target) -> Native | Problem:
+    def native(self, target: Target) -> NativeCompilers | Problem:
         """Native compilers for a target's container, once `no_container` found none wanting."""
         chosen, key = self.engine.chosen, self._key(target)
         if chosen is None:
             return _joined(self.engine.problems)
         wanted = (*key, target.compiling)
         if wanted not in self._natives:
-            image = Image(
+            image = TargetImage(
                 engine=chosen.name,
                 args=self._args(chosen),
                 reference=key[0],
@@ -355,7 +357,7 @@ class Survey:
         for python in target.test_pythons:
             interpreter = self.find_here(python)
             if interpreter is not None:
-                self.pythons.setdefault(python, DirectHost(interpreter=interpreter))
+                self.pythons.setdefault(python, HostPython(interpreter=interpreter))
                 found.append(python)
         return tuple(found)
 
@@ -440,16 +442,16 @@ def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
     if choice.container is None or not emulated:
         return choice
     if planned.emulation is EmulationMode.FULL:
-        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
+        full = CompileReport(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
         return replace(choice, compiled=full)
     native = survey.native(target)
     if isinstance(native, Problem) and planned.compiler is CompilerKind.ZIG:
         return _unavailable(native)  # gcc would make another wheel, perhaps of another tag
     if isinstance(native, Problem):
-        full = Compiled(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
+        full = CompileReport(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
         return replace(choice, compiled=full)
     nvcc = "" if native.kernels is None else native.kernels.what
-    compiled = Compiled(emulation=EmulationMode.ACCELERATED, compiler=native.what, cuda=nvcc)
+    compiled = CompileReport(emulation=EmulationMode.ACCELERATED, compiler=native.what, cuda=nvcc)
     return replace(choice, native=native, compiled=compiled)
 
 
@@ -500,7 +502,7 @@ def needs_no_engine(target: Target) -> bool:
 def _decide_zig(target: Target, survey: Survey) -> Choice:
     """On this host; tested in a container where this host does not run what is built."""
     problem = survey.no_zig_here(target)
-    interpreter = survey.pythons.get(target.python, DirectHost()).interpreter
+    interpreter = survey.pythons.get(target.python, HostPython()).interpreter
     if problem is not None or interpreter is None or isinstance(survey.zig, Problem):
         return _unavailable(problem or Problem(what=f"no {target.python} on this machine"))
     here = target.arch is host_arch()
@@ -514,7 +516,7 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
         return made
     compiler = f"zig {survey.zig.version} for glibc {target.compiling.baseline}"
     derived = f"{compiler}, with the settings of {interpreter.path} derived for {target.arch}"
-    compiled = Compiled(emulation=EmulationMode.CROSS, compiler=derived)
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler=derived)
     made = replace(made, compiled=compiled)
     if not (target.steps.smoke or target.steps.test_command):
         return replace(made, reason=f"{reason}; not imported: test.smoke is off")

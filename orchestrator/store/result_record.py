@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 # pydantic reads these when the program runs.
-from orchestrator.models.result import Compiled  # noqa: TC001
+from orchestrator.models.result import CompileReport  # noqa: TC001
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
 
@@ -47,7 +47,7 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class VerifyVerdict:
     """What `verify` found in a wheel, tools of the toolchain left out.
 
     Attributes:
@@ -89,10 +89,10 @@ class Record:
     reason: str
     duration: float
     tested: tuple[str, ...] = ()
-    compiled: Compiled | None = None
+    compiled: CompileReport | None = None
     log: Blob | None = None
     wheel: WheelReport | None = None
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[VerifyVerdict, ...] = ()
     said: tuple[Finding, ...] = ()
     unasked: tuple[str, ...] = ()
     outputs: tuple[OutputFile, ...] = ()

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import visible
-from orchestrator.report.view import SYMBOLS, View
+from orchestrator.report.view import SYMBOLS, ResultsView
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -35,7 +35,7 @@ def render(document: ResultsDocument) -> str:
     Args:
         document: any valid one; whatever it holds, it is shown and never run.
     """
-    view = View(document=document)
+    view = ResultsView(document=document)
     with_log = sum(each.log_end is not None for each in view.failures)
     room = max(LOGS // max(with_log, 1), SHORTEST)
     numbers = {id(each): number for number, each in enumerate(document.results)}

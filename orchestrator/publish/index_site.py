@@ -33,7 +33,7 @@ Key = tuple[tuple[tuple[int, int, str], ...], ...]
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class Variant:
+class SubIndex:
     """One sub-index.
 
     Attributes:
@@ -102,7 +102,7 @@ class Site:
     url: str = ""
     default: str = ""
     aliases: tuple[tuple[str, str], ...] = ()
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[SubIndex, ...] = ()
     files: tuple[File, ...] = ()
 
     def listed(self, path: str) -> tuple[File, ...]:
@@ -114,7 +114,7 @@ _SITE: TypeAdapter[Site] = TypeAdapter(Site)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SiteChange:
     """What a run of ``orchestrator index`` changes beside adding files; None: as it was.
 
     Attributes:
@@ -173,8 +173,8 @@ def path_ok(path: str) -> bool:
 def changed(
     site: Site,
     files: Sequence[File],
-    variants: Iterable[Variant],
-    change: Change,
+    variants: Iterable[SubIndex],
+    change: SiteChange,
     *,
     now: datetime,
 ) -> Site:
@@ -226,7 +226,7 @@ def _check_same(known: Mapping[str, File], files: Iterable[File]) -> None:
             )
 
 
-def _check_new(site: Site, change: Change) -> None:
+def _check_new(site: Site, change: SiteChange) -> None:
     """Refuse what the user says now and means nothing; what was said earlier may be gone."""
     for name, text in change.aliases:
         if not path_ok(name):
@@ -245,7 +245,7 @@ def _check_means(site: Site, text: str, where: str) -> None:
         )
 
 
-def meant(site: Site, text: str, *, where: str) -> Variant | None:
+def meant(site: Site, text: str, *, where: str) -> SubIndex | None:
     """Return the highest variant that an expression means, None when it means none.
 
     Args:
@@ -268,7 +268,7 @@ def meant(site: Site, text: str, *, where: str) -> Variant | None:
     return found[-1] if found else None
 
 
-def default_variant(site: Site) -> Variant | None:
+def default_variant(site: Site) -> SubIndex | None:
     """Return the variant of the root: the one said, one without a path, or the only one."""
     if site.default:
         return meant(site, site.default, where="default")
@@ -277,7 +277,7 @@ def default_variant(site: Site) -> Variant | None:
     return next((each for each in site.variants if not each.path), None)
 
 
-def _yanked(files: Iterable[File], change: Change) -> list[File]:
+def _yanked(files: Iterable[File], change: SiteChange) -> list[File]:
     found = list(files)
     changes: list[tuple[str, str | None, str]] = [
         *((pattern, reason, "--yank") for pattern, reason in change.yank),
@@ -292,7 +292,7 @@ def _yanked(files: Iterable[File], change: Change) -> list[File]:
     return found
 
 
-def _retained(files: Sequence[File], change: Change, now: datetime) -> list[File]:
+def _retained(files: Sequence[File], change: SiteChange, now: datetime) -> list[File]:
     """Return the files that stay: releases always, nightlies while one of the limits keeps them."""
     if change.keep is None and change.keep_days is None:
         return list(files)
@@ -325,11 +325,11 @@ def _is_nightly(version: Version) -> bool:
     return version.is_devrelease
 
 
-def _in_order(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+def _in_order(variants: Iterable[SubIndex]) -> tuple[SubIndex, ...]:
     found = list(variants)
     axes = dict.fromkeys(axis for each in found for axis, _ in each.values)
 
-    def key(variant: Variant) -> tuple[Key, str]:
+    def key(variant: SubIndex) -> tuple[Key, str]:
         values = dict(variant.values)
         return tuple(natural(values.get(axis, "")) for axis in axes), variant.path
 

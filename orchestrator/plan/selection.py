@@ -12,9 +12,9 @@ from orchestrator.errors import ConfigError, NothingSelectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.models.target import Exclusion, Target, TargetId, Undetermined
+    from orchestrator.models.target import Exclusion, Target, TargetId, UnresolvedVersion
 
-T = TypeVar("T", "Target", "Target | Undetermined")
+T = TypeVar("T", "Target", "Target | UnresolvedVersion")
 
 _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
@@ -60,7 +60,7 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
 def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
     """Say which value was meant, where a comparison holds for none that its axis has."""
     for test in (each for node in nodes for each in condition.atoms(node)):
-        if not isinstance(test, condition.Test):
+        if not isinstance(test, condition.AxisTest):
             continue
         cells = ({**dict(cell), **dict(each.derived)} for each in targets for cell in each.covers)
         values = list(dict.fromkeys(cell[test.axis] for cell in cells if test.axis in cell))
@@ -155,12 +155,12 @@ def _together(targets: Sequence[T]) -> list[list[T]]:
     return list(groups.values())
 
 
-def _axes(target: Target | Undetermined) -> Iterable[str]:
+def _axes(target: Target | UnresolvedVersion) -> Iterable[str]:
     cells = (axis for cell in target.covers for axis, _ in cell)
     return (*cells, *(axis for axis, _ in target.derived))
 
 
-def _means(node: condition.Node, target: Target | Undetermined) -> bool:
+def _means(node: condition.Node, target: Target | UnresolvedVersion) -> bool:
     ids = (target.id, *target.aliases)
     derived = dict(target.derived)
     built = {"python": f"abi3-{target.abi3}"} if target.abi3 else {}
