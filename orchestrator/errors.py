@@ -12,7 +12,7 @@ from typing import Self
 
 
 class ExitCode(IntEnum):
-    """The contract of DESIGN.md section 4; every command ends with one of these."""
+    """The exit code of every command; a stable contract (README)."""
 
     OK = 0
     TARGET_FAILED = 1

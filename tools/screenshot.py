@@ -40,7 +40,7 @@ def main(results: Path, picture: Path) -> None:
         browser.close()
     size = picture.stat().st_size
     targets = len(json.loads(results.read_bytes())["results"])
-    print(f"{picture}: {size} bytes, of {targets} targets")  # noqa: T201 - a script
+    print(f"{picture}: {size} bytes, of {targets} targets")
 
 
 def shoot(browser: Browser, page: Path, picture: Path, view: tuple[int, str]) -> None:

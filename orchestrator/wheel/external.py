@@ -62,7 +62,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Preset name -> patterns over sonames. Every pattern ends in ``*``: sonames carry versions, and
-an exclude list without them grafted 890 MB of CUDA into a wheel (FACTS.md section 2)."""
+an exclude list without them grafted 890 MB of CUDA into a wheel (aiter issue 5318)."""
 
 _WORD = re.compile(r"[^.*?\[\]]+")
 

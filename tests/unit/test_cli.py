@@ -1,4 +1,4 @@
-"""The doors: exit codes, what is data and what is talk, and the documents (DESIGN.md section 4)."""
+"""The doors: exit codes, what is data and what is talk, and the documents."""
 
 from __future__ import annotations
 

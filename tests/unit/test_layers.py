@@ -1,4 +1,4 @@
-"""The rules of the house (DESIGN.md section 3), read off the source with `ast`.
+"""The rules of the house (CONTRIBUTING), read off the source with `ast`.
 
 Imports inside functions count like all others: they are lazy for speed, not to go round a rule.
 Imports under ``if TYPE_CHECKING`` count too: a type that a room names is one that it depends on,

@@ -1,4 +1,4 @@
-"""One version, composed once (FACTS.md section 3)."""
+"""One version, composed once (docs/versions.md)."""
 
 from __future__ import annotations
 

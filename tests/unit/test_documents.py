@@ -1,0 +1,65 @@
+"""What the documents, docstrings and comments cite exists, and README's lists are the program's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ExitCode
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/**/*.md")]
+)
+SOURCES = sorted(
+    path
+    for folder in ("orchestrator", "tests", "benchmarks", "tools", ".ci", ".github")
+    for path in REPOSITORY.joinpath(folder).rglob("*")
+    if path.suffix in {".py", ".c", ".h", ".sh", ".yml", ".toml", ""} and path.is_file()
+)
+ROOTS = ("orchestrator", "docs", "examples", "benchmarks", "tools", ".ci")
+LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)\s]*)?\)")
+PATH = re.compile(
+    rf"(?<![\w/.{{}}-])((?:{'|'.join(map(re.escape, ROOTS))})/[\w./-]*\w)(?![\w*{{<])"
+)
+DOCUMENT = re.compile(
+    r"(?<![\w/.-])((?:README|CONTRIBUTING|CHANGELOG|DESIGN|STYLE|FACTS|MOVES)\.(?:md|txt)|docs/[\w-]+\.md)\b"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_links_only_to_files_that_exist(page: Path) -> None:
+    links = LINK.findall(page.read_text("utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+# CHANGELOG.md tells of files that are gone.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_a_page_names_only_paths_that_exist(page: Path) -> None:
+    named = PATH.findall(page.read_text("utf-8"))
+
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+def test_sources_cite_only_documents_that_exist() -> None:
+    missing = [
+        f"{path.relative_to(REPOSITORY)}: {name}"
+        for path in SOURCES
+        for name in DOCUMENT.findall(path.read_text("utf-8", errors="replace"))
+        if not (REPOSITORY / name).exists()
+    ]
+
+    assert missing == []
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_program() -> None:
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    listed = re.search(r"Exit codes:(.*?)\.\n", text, re.DOTALL)
+
+    assert listed is not None
+    assert {int(code) for code in re.findall(r"\b(\d+) ", listed[1])} == set(ExitCode)
