@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(orchestrator.__file__).parent
 
 ROWS = (
-    ("errors", "models"),
+    ("errors", "fsutil", "models"),
     ("config",),
     ("plan",),
     ("host",),
@@ -429,7 +429,7 @@ def test_the_walker_hears_speech(source: str) -> None:
 # What enters a cache key
 
 
-INPUTS = {"errors", "models", "config", "plan", "store"}
+INPUTS = {"errors", "fsutil", "models", "config", "plan", "store"}
 """Rooms that builds reach and whose sources are no part of a key: a request holds what they say."""
 
 

@@ -1,0 +1,468 @@
+"""File mechanics: locks, whole files, copies and removal, with the errors of the system."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator import fsutil
+from orchestrator.fsutil import (
+    NoLocksError,
+    copy_file,
+    copy_tree,
+    file_sha256,
+    install_file,
+    link_or_copy,
+    locked,
+    remove_partial,
+    remove_tree,
+    replacing,
+    take_lock,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left() -> Iterator[None]:
+    before = names(Path("/proc/self/fd"))
+    yield
+    assert names(Path("/proc/self/fd")) == before
+
+
+def failing(code: int) -> Callable[..., object]:
+    def fail(*_: object, **_keywords: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+# Locks
+
+
+def test_one_process_at_a_time_holds_a_lock(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"):
+        with pytest.raises(BlockingIOError, match="another process") as caught:
+            take_lock(tmp_path / "lock", wait=False)
+        assert caught.value.filename == str(tmp_path / "lock")
+        with pytest.raises(BlockingIOError):
+            take_lock(tmp_path / "lock", wait=False, shared=True)
+    with locked(tmp_path / "lock", wait=False):
+        pass
+
+
+def test_shared_locks_are_held_together(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, shared=True), locked(path, shared=True), pytest.raises(BlockingIOError):
+        take_lock(path, wait=False)
+
+
+def test_a_directory_can_be_locked(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(BlockingIOError):
+        take_lock(tmp_path, wait=False)
+    assert names(tmp_path) == []
+
+
+def test_who_waits_is_asked_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsutil, "LOOK_AGAIN", 0)
+    held, asked = take_lock(tmp_path / "lock"), 0
+
+    def waiting() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            os.close(held)
+        return True
+
+    with locked(tmp_path / "lock", wait=waiting):
+        assert asked == 3
+
+
+def test_waiting_can_be_given_up(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"), pytest.raises(BlockingIOError):
+        take_lock(tmp_path / "lock", wait=lambda: False)
+
+
+def test_an_error_of_who_waits_ends_the_waiting(tmp_path: Path) -> None:
+    def cancelled() -> bool:
+        raise KeyboardInterrupt
+
+    with locked(tmp_path / "lock"), pytest.raises(KeyboardInterrupt):
+        take_lock(tmp_path / "lock", wait=cancelled)
+
+
+def test_waiting_in_the_kernel_ends_with_the_other_one(tmp_path: Path) -> None:
+    held = take_lock(tmp_path / "lock")
+    waiter = threading.Thread(target=lambda: os.close(take_lock(tmp_path / "lock")))
+    waiter.start()
+    os.close(held)
+    waiter.join()
+
+
+def test_a_lock_that_is_not_there_is_not_made_unasked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        take_lock(tmp_path / "lock", create=False)
+    assert names(tmp_path) == []
+
+
+def test_a_name_that_was_removed_meanwhile_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really = tmp_path / "lock", fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        really(descriptor, how)
+        if path.read_bytes() == b"old":  # its holder removes it before letting it go
+            path.unlink()
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(path) as descriptor:
+        assert os.path.samestat(os.fstat(descriptor), path.stat())
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, *, wait: bool
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    with pytest.raises(NoLocksError, match="do not work here") as caught:
+        take_lock(tmp_path / "lock", wait=wait)
+    assert caught.value.errno == code
+    assert caught.value.filename == str(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_lock_that_only_others_may_write_can_be_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    really = os.open
+
+    def opened(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(code, os.strerror(code), str(path))
+        return really(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        take_lock(tmp_path / "lock")
+    (tmp_path / "lock").touch()
+    with locked(tmp_path / "lock"):
+        pass
+
+
+# Whole files
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with replacing(path) as partial:
+        assert partial.parent == path.parent
+        assert not path.exists()
+        partial.write_bytes(b"one")
+    assert path.read_bytes() == b"one"
+
+    def interrupted() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"two")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"one"
+    assert names(path.parent) == ["file"]
+
+
+def test_its_mode_is_that_of_the_umask_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "one", "1")
+        with replacing(tmp_path / "two", mode=0o644):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "two").stat().st_mode & 0o777 == 0o644
+
+
+def test_it_can_be_written_in_another_directory(tmp_path: Path) -> None:
+    with replacing(tmp_path / "out" / "file", aside=tmp_path / "tmp") as partial:
+        assert partial.parent == tmp_path / "tmp"
+    assert names(tmp_path / "out") == ["file"]
+    assert names(tmp_path / "tmp") == []
+
+
+def test_the_contents_are_on_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        sync(descriptor)
+
+    def renamed(old: Path, new: Path) -> Path:
+        steps.append("rename")
+        return rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_whole(tmp_path / "file", b"1")
+    assert steps == ["file", "rename", "folder"]
+    steps.clear()
+    write_whole(tmp_path / "file", b"2", durable=False)
+    assert steps == ["rename"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize(
+    ("where", "name"), [(os, "fsync"), (Path, "replace"), (Path, "write_bytes"), (os, "open")]
+)
+def test_an_error_names_the_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, where: object, name: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(where, name, failing(code))
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        write_whole(path, "new")
+    monkeypatch.undo()
+    assert (caught.value.errno, caught.value.filename) == (code, str(path))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_real_error_names_the_file_and_not_its_part(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, replacing(tmp_path / "file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "file")
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        install_file(tmp_path / "missing", tmp_path / "file")
+    assert caught.value.filename in {str(tmp_path / "missing"), tmp_path / "missing"}
+    assert names(tmp_path) == []
+
+
+def test_names_may_be_as_long_as_file_systems_allow(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("x" * 255), "1")
+    write_whole(tmp_path / ("ä" * 127), "1")
+    assert len(names(tmp_path)) == 2
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    write_whole(tmp_path / "link", "1")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "1"
+
+
+def test_what_is_no_regular_file_is_written_to(tmp_path: Path) -> None:
+    write_whole(Path("/dev/null"), "1")
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    write_whole(tmp_path / "pipe", "through")
+    reader.join()
+    assert read == ["through"]
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_parts_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    pid = 2**22 + 1  # more than the kernel gives
+    (tmp_path / f".a.whl.{pid}.partial").touch()
+    (tmp_path / f".b.whl.0123abcd.{pid}.partial").touch()
+    (tmp_path / ".somebody-else's.partial").touch()
+    with replacing(tmp_path / "c.whl") as partial:
+        remove_partial(tmp_path)
+        assert names(tmp_path) == sorted([".somebody-else's.partial", partial.name])
+
+
+# Copies and links
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_a_copy_has_the_contents(tmp_path: Path, size: int) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    copy_file(source, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+    assert file_sha256(tmp_path / "copy") == file_sha256(source)
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_bytes_are_copied_where_references_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "source").write_bytes(b"12345")
+    really, calls = os.copy_file_range, 0
+
+    def some(old: int, new: int, _count: int) -> int:
+        nonlocal calls
+        calls += 1
+        return really(old, new, 2) if calls == 1 else failing(code)()  # type: ignore[return-value]
+
+    monkeypatch.setattr(os, "copy_file_range", some)
+    copy_file(tmp_path / "source", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_full_disk_names_both_files_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "source").write_bytes(b"1")
+    monkeypatch.setattr(os, "copy_file_range", failing(code))
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        install_file(tmp_path / "source", tmp_path / "place")
+    assert caught.value.filename2 == str(tmp_path / "place")
+    assert names(tmp_path) == ["source"]
+
+
+def test_mode_and_times_are_copied_where_they_matter(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"1")
+    source.chmod(0o750)
+    os.utime(source, (1e9, 1e9))
+    copy_file(source, tmp_path / "kept", keep=True)
+    copy_file(source, tmp_path / "plain")
+    kept, plain = (tmp_path / "kept").stat(), (tmp_path / "plain").stat()
+    assert (kept.st_mode & 0o777, kept.st_mtime) == (0o750, 1e9)
+    assert plain.st_mode & 0o111 == 0
+    assert plain.st_mtime != 1e9
+
+
+def test_a_file_is_not_copied_onto_itself_and_no_pipe_is_read(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("source")
+    with pytest.raises(shutil.SameFileError):
+        copy_file(tmp_path / "source", tmp_path / "link")
+    assert (tmp_path / "source").read_bytes() == b"1"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(shutil.SpecialFileError):
+        copy_file(tmp_path / "pipe", tmp_path / "copy")
+
+
+def test_a_tree_keeps_modes_times_and_links(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "a").mkdir(parents=True)
+    (source / "a" / "program").write_bytes(b"1")
+    (source / "a" / "program").chmod(0o755)
+    os.utime(source / "a" / "program", (1e9, 1e9))
+    (source / "link").symlink_to("nowhere")
+    copy_tree(source, tmp_path / "copy")
+    made = (tmp_path / "copy/a/program").stat()
+    assert (made.st_mode & 0o777, made.st_mtime) == (0o755, 1e9)
+    assert (tmp_path / "copy/link").readlink() == Path("nowhere")
+
+
+def test_a_link_is_another_name_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"1")
+    link_or_copy(tmp_path / "source", tmp_path / "link")
+    assert (tmp_path / "link").samefile(tmp_path / "source")
+    with pytest.raises(FileExistsError):
+        link_or_copy(tmp_path / "source", tmp_path / "link")
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.EMLINK])
+def test_where_links_do_not_work_it_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(os, "link", failing(code))
+    (tmp_path / "source").write_bytes(b"1")
+    link_or_copy(tmp_path / "source", tmp_path / "one")
+    install_file(tmp_path / "source", tmp_path / "two", link=True)
+    for name in ("one", "two"):
+        assert (tmp_path / name).read_bytes() == b"1"
+        assert not (tmp_path / name).samefile(tmp_path / "source")
+    assert names(tmp_path) == ["one", "source", "two"]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_what_is_replaced_keeps_its_contents_under_its_other_name(
+    tmp_path: Path, *, link: bool
+) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "old").write_bytes(b"old")
+    os.link(tmp_path / "old", tmp_path / "place")
+    for _ in range(2):  # the second time both are one file already
+        install_file(tmp_path / "source", tmp_path / "place", link=link)
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert (tmp_path / "place").read_bytes() == b"new"
+    assert (tmp_path / "place").samefile(tmp_path / "source") is link
+    assert names(tmp_path) == ["old", "place", "source"]
+
+
+# Removal
+
+
+def test_a_tree_is_removed_with_directories_that_cannot_be_written(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "file").touch()
+    for folder in (root / "a" / "b", root / "a"):
+        folder.chmod(0)
+    remove_tree(root)
+    assert names(tmp_path) == []
+    remove_tree(root)
+
+
+def test_directories_are_made_writable_once_they_resist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the superuser, who may write everywhere, would not see it."""
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a").chmod(0o500)
+    really = os.rmdir
+
+    def rmdir(path: object, *, dir_fd: int | None = None) -> None:
+        if (root / "a").exists() and (root / "a").stat().st_mode & 0o777 == 0o500:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        really(path, dir_fd=dir_fd)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    remove_tree(root)
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_removed_is_an_error_unless_it_may_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root").mkdir()
+    monkeypatch.setattr(os, "rmdir", failing(errno.EBUSY))
+    remove_tree(tmp_path / "root", ignore_errors=True)
+    with pytest.raises(OSError, match=os.strerror(errno.EBUSY)):
+        remove_tree(tmp_path / "root")
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir(mode=0o500)
+    (tmp_path / "link").symlink_to("outside")
+    with pytest.raises(OSError, match="symbolic link"):
+        remove_tree(tmp_path / "link")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
+    remove_tree(tmp_path / "root")
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500
