@@ -34,11 +34,11 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.builders.backend_choice import HostPython, Survey
 from orchestrator.cli.workspace import open_workspace
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.provision.cache_dir import default_cache_dir
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "matrices" / "flash-attention-prebuild-wheels.toml"
 TARGETS = 854
-NOTHING = Problem(what="nothing is built here")
 GOAL = 2.0
 """Seconds."""
 
@@ -82,6 +81,10 @@ main()
 """
 MACHINES = {Arch.X86_64: 62, Arch.AARCH64: 183}
 """e_machine of the ELF header (System V gABI)."""
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise EnvironmentProblemError.of("nothing is built here")
 
 
 class Checkout:
@@ -159,10 +162,10 @@ def fill(checkout: Checkout) -> int:
         cancel=cancel,
         find=lambda _: HostPython(),
         find_here=lambda _: None,
-        find_zig=lambda: NOTHING,
-        accelerate=lambda *_: NOTHING,
-        find_nvcc=lambda _: NOTHING,
-        find_foreign=lambda *_: NOTHING,
+        find_zig=_refuse,
+        accelerate=_refuse,
+        find_nvcc=_refuse,
+        find_foreign=_refuse,
     )
     actions = planned_actions(inputs, identity.source, survey, wanted=None, environ=environ)
     scratch = checkout.root / "scratch"

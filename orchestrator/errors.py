@@ -7,8 +7,14 @@ to change. A failed *build* is not an error but a value: see `orchestrator.model
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Self
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class ExitCode(IntEnum):
@@ -23,6 +29,18 @@ class ExitCode(IntEnum):
     PUBLISH_REFUSED = 6
     BUG = 70
     INTERRUPTED = 130
+
+
+class ErrorKind(StrEnum):
+    """What failed, as far as the program decides by it; no code reads a message."""
+
+    OTHER = "other"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed-out"
+    NOT_FOUND = "not-found"
+    UNREACHABLE = "unreachable"
+    WRONG_ARCH = "wrong-arch"
+    NOT_EXECUTABLE = "not-executable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,22 +78,73 @@ def clipped(text: str) -> str:
 
 
 class OrchestratorError(Exception):
-    """Base of all errors that end a command with one clear message and no traceback."""
+    """Base of all errors that end a command with one clear message and no traceback.
+
+    Attributes:
+        problems: what is wrong; configuration errors are reported together.
+        kind: what failed.
+        transient: whether the same may succeed a little later.
+    """
 
     exit_code = ExitCode.ENVIRONMENT
 
-    def __init__(self, *problems: Problem) -> None:
-        # Only positional arguments reach Exception.args, so the error pickles as it is.
+    def __init__(
+        self, *problems: Problem, kind: ErrorKind = ErrorKind.OTHER, transient: bool = False
+    ) -> None:
+        # Exception pickles its positional arguments and its attributes.
         super().__init__(*problems)
         self.problems = problems
+        self.kind = kind
+        self.transient = transient
 
     @classmethod
-    def of(cls, what: str, *, where: str = "", hint: str = "") -> Self:
+    def of(
+        cls,
+        what: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        kind: ErrorKind = ErrorKind.OTHER,
+        transient: bool = False,
+    ) -> Self:
         """Return an error with a single problem."""
-        return cls(Problem(what=what, where=where, hint=hint))
+        return cls(Problem(what=what, where=where, hint=hint), kind=kind, transient=transient)
+
+    @property
+    def what(self) -> str:
+        """What is wrong, without where and hint."""
+        return "; ".join(dict.fromkeys(problem.what for problem in self.problems))
+
+    @property
+    def hint(self) -> str:
+        """What to change; empty when the message already says it."""
+        return "; ".join(dict.fromkeys(p.hint for p in self.problems if p.hint))
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def remember(
+    known: MutableMapping[_Key, _Value | OrchestratorError],
+    key: _Key,
+    ask: Callable[[], _Value],
+) -> _Value:
+    """Return what `ask` returned, or raise what it raised, when first asked for a key.
+
+    Args:
+        known: the answers so far; `ask` is called only for a key that is not there.
+        key: the question.
+        ask: answers it.
+    """
+    if key not in known:
+        try:
+            known[key] = ask()
+        except OrchestratorError as error:
+            known[key] = error
+    answer = known[key]
+    if isinstance(answer, OrchestratorError):
+        raise answer.with_traceback(None)
+    return answer
 
 
 class ConfigError(OrchestratorError):

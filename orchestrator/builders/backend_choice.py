@@ -17,7 +17,7 @@ from orchestrator.containers.images import (
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.cross import native_nvcc
 from orchestrator.cross.native_gcc import TargetImage
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem, remember
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompileReport, ContainerInfo, Failure, FailureKind
@@ -105,10 +105,9 @@ class Survey:
         find: looks for the interpreter of a python tag, and fetches it if need be.
         find_here: looks for one that is on this machine already.
         find_zig: looks for zig, and fetches it if need be.
-        accelerate: makes native compilers for an image, or says why there are none.
+        accelerate: makes native compilers for an image.
         find_nvcc: looks for a native nvcc of a version, and fetches it if need be.
-        find_foreign: returns a Python of another architecture that runs without a container, or why
-            there is none; answers a question that was asked before at once.
+        find_foreign: returns a Python of another architecture that runs without a container.
     """
 
     host: Host
@@ -120,21 +119,21 @@ class Survey:
     cancel: Cancel
     find: Callable[[str], HostPython]
     find_here: Callable[[str], Interpreter | None]
-    find_zig: Callable[[], Zig | Problem]
-    accelerate: Callable[[TargetImage, CompilePlan], NativeCompilers | Problem]
-    find_nvcc: Callable[[str], Nvcc | Problem]
-    find_foreign: Callable[[str, Arch], ForeignPython | Problem]
+    find_zig: Callable[[], Zig]
+    accelerate: Callable[[TargetImage, CompilePlan], NativeCompilers]
+    find_nvcc: Callable[[str], Nvcc]
+    find_foreign: Callable[[str, Arch], ForeignPython]
     pythons: dict[str, HostPython] = field(default_factory=dict)
     _engine: engines.EngineChoice | None = None
     _images: dict[tuple[str, Arch], ImageCheck] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
-    _zig: Zig | Problem | None = None
-    _natives: dict[tuple[str, Arch, CompilePlan], NativeCompilers | Problem] = field(
+    _zig: dict[None, Zig | OrchestratorError] = field(default_factory=dict)
+    _natives: dict[tuple[str, Arch, CompilePlan], NativeCompilers | OrchestratorError] = field(
         default_factory=dict
     )
-    _nvccs: dict[str, Nvcc | Problem] = field(default_factory=dict)
+    _nvccs: dict[str, Nvcc | OrchestratorError] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -228,32 +227,35 @@ class Survey:
             digest=check.digest,
         )
 
-    def native(self, target: Target) -> NativeCompilers | Problem:
-        """Native compilers for a target's container, once `no_container` found none wanting."""
+    def native(self, target: Target) -> NativeCompilers:
+        """Native compilers for a target's container, once `no_container` found none wanting.
+
+        Raises:
+            EnvironmentProblemError: there are none.
+        """
         chosen, key = self.engine.chosen, self._key(target)
         if chosen is None:
-            return _joined(self.engine.problems)
-        wanted = (*key, target.compiling)
-        if wanted not in self._natives:
-            image = TargetImage(
-                engine=chosen.name,
-                args=self._args(chosen),
-                reference=key[0],
-                id=self._images[key].id,
-                arch=target.arch,
-                env=self.env,
-            )
-            self._natives[wanted] = self.accelerate(image, target.compiling)
-        native = self._natives[wanted]
-        if isinstance(native, Problem) or target.arch is not Arch.AARCH64:
+            raise EnvironmentProblemError(*self.engine.problems)
+        image = TargetImage(
+            engine=chosen.name,
+            args=self._args(chosen),
+            reference=key[0],
+            id=self._images[key].id,
+            arch=target.arch,
+            env=self.env,
+        )
+        native = remember(
+            self._natives,
+            (*key, target.compiling),
+            lambda: self.accelerate(image, target.compiling),
+        )
+        if target.arch is not Arch.AARCH64:
             return native
         version = cuda(dict(target.variant))
         return replace(native, kernels=native_nvcc.find(native.toolkits, version, self._nvcc))
 
-    def _nvcc(self, version: str) -> Nvcc | Problem:
-        if version not in self._nvccs:
-            self._nvccs[version] = self.find_nvcc(version)
-        return self._nvccs[version]
+    def _nvcc(self, version: str) -> Nvcc:
+        return remember(self._nvccs, version, lambda: self.find_nvcc(version))
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         """What will not be as asked for in a target's container although it runs."""
@@ -313,11 +315,9 @@ class Survey:
         return self.pythons[target.python].problem
 
     @property
-    def zig(self) -> Zig | Problem:
-        """zig, or why it cannot be had."""
-        if self._zig is None:
-            self._zig = self.find_zig()
-        return self._zig
+    def zig(self) -> Zig:
+        """zig; an error where it cannot be had."""
+        return remember(self._zig, None, self.find_zig)
 
     def no_zig_here(self, target: Target) -> Problem | None:
         """Why zig cannot build ``target`` on this host; None when it can."""
@@ -333,17 +333,25 @@ class Survey:
             self.pythons[target.python] = self.find(target.python)
         if problem := self.pythons[target.python].problem:
             return problem
-        return self.zig if isinstance(self.zig, Problem) else None
+        try:
+            remember(self._zig, None, self.find_zig)
+        except EnvironmentProblemError as error:
+            return error.problems[0]
+        return None
 
-    def foreign_python(self, target: Target) -> ForeignPython | Problem:
-        """A Python that imports what is built for ``target`` here, or why there is none."""
+    def foreign_python(self, target: Target) -> ForeignPython:
+        """Return a Python that imports what is built for ``target`` here.
+
+        Raises:
+            EnvironmentProblemError: there is none.
+        """
         found = self.find_foreign(target.python, target.arch)
         wanted = target.compiling.baseline
-        if isinstance(found, Problem) or _glibc(found.glibc) >= _glibc(wanted):
-            return found
-        return Problem(
-            what=f"{found.what} has glibc {found.glibc}, and the wheel may need {wanted}"
-        )
+        if _glibc(found.glibc) < _glibc(wanted):
+            raise EnvironmentProblemError.of(
+                f"{found.what} has glibc {found.glibc}, and the wheel may need {wanted}"
+            )
+        return found
 
     def testers(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons, beside the one that builds, that can test an abi3 wheel here."""
@@ -444,11 +452,13 @@ def _compiled(choice: Choice, target: Target, survey: Survey) -> Choice:
     if planned.emulation is EmulationMode.FULL:
         full = CompileReport(emulation=EmulationMode.FULL, compiler=_EMULATED, why=planned.why)
         return replace(choice, compiled=full)
-    native = survey.native(target)
-    if isinstance(native, Problem) and planned.compiler is CompilerKind.ZIG:
-        return _unavailable(native)  # gcc would make another wheel, perhaps of another tag
-    if isinstance(native, Problem):
-        full = CompileReport(emulation=EmulationMode.FULL, compiler=_EMULATED, why=native.what)
+    try:
+        native = survey.native(target)
+    except EnvironmentProblemError as error:
+        if planned.compiler is CompilerKind.ZIG:
+            # gcc would make another wheel, perhaps of another tag
+            return _unavailable(Problem(what=error.what, hint=error.hint))
+        full = CompileReport(emulation=EmulationMode.FULL, compiler=_EMULATED, why=error.what)
         return replace(choice, compiled=full)
     nvcc = "" if native.kernels is None else native.kernels.what
     compiled = CompileReport(emulation=EmulationMode.ACCELERATED, compiler=native.what, cuda=nvcc)
@@ -503,7 +513,7 @@ def _decide_zig(target: Target, survey: Survey) -> Choice:
     """On this host; tested in a container where this host does not run what is built."""
     problem = survey.no_zig_here(target)
     interpreter = survey.pythons.get(target.python, HostPython()).interpreter
-    if problem is not None or interpreter is None or isinstance(survey.zig, Problem):
+    if problem is not None or interpreter is None:
         return _unavailable(problem or Problem(what=f"no {target.python} on this machine"))
     here = target.arch is host_arch()
     how_built = "compiled" if here else "cross-compiled"
@@ -535,14 +545,16 @@ def _without_container(made: Choice, target: Target, survey: Survey, lacking: Pr
         return made
     why = lacking.what
     if target.steps.smoke:
-        found = survey.foreign_python(target)
-        if not isinstance(found, Problem):
+        try:
+            found = survey.foreign_python(target)
+        except EnvironmentProblemError as error:
+            why = f"{why}; {error.what}"
+        else:
             not_tested = why if target.steps.test_command else ""
             reason = f"{made.reason}; imported by {found.what}"
             reason += f"; NOT TESTED: {why}" if not_tested else ""
             compiled = replace(made.compiled, not_tested=not_tested)
             return replace(made, reason=reason, compiled=compiled, imported_by=found)
-        why = f"{why}; {found.what}"
     reason = f"{made.reason}; NOT IMPORTED anywhere: {why}"
     return replace(made, reason=reason, compiled=replace(made.compiled, not_run=why))
 

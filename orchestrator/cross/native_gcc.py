@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from orchestrator.containers.access import Access
 from orchestrator.cross import driver, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.models.platforms import OCI_PLATFORMS, TRIPLETS
 from orchestrator.models.target import CompilerKind
@@ -70,9 +70,6 @@ class TargetImage:
     env: Mapping[str, str]
 
 
-_NOT_ASKED = Problem(what="no native uv was looked for")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeCompilers:
     """Native compilers for the containers of one image.
@@ -81,7 +78,8 @@ class NativeCompilers:
         folder: links and configuration, on this host.
         what: the compiler, in a few words.
         mounts: (path on this host, path in the container, whether the build may write there).
-        installer: what installs there in place of pip, or why nothing does.
+        installer: what installs there in place of pip; None where pip does.
+        pip_because: why pip does; empty otherwise.
         toolkits: CUDA's toolkits of the image.
         kernels: what compiles CUDA's kernels; None where nobody expects any.
     """
@@ -89,7 +87,8 @@ class NativeCompilers:
     folder: Path
     what: str
     mounts: tuple[tuple[Path, Path, bool], ...]
-    installer: Installer | Problem = _NOT_ASKED
+    installer: Installer | None = None
+    pip_because: str = "no native uv was looked for"
     toolkits: tuple[Toolkit, ...] = ()
     kernels: NativeNvcc | None = None
 
@@ -108,8 +107,7 @@ class NativeCompilers:
         if self.kernels is not None:
             program = self.folder / "bin" / driver.PROGRAM
             plain = self.kernels.added_to(plain, program, scratch, _CALLS)
-        own = self.installer
-        return plain if isinstance(own, Problem) else own.added_to(plain)
+        return plain if self.installer is None else self.installer.added_to(plain)
 
     def settled(self, request: BuildRequest, told: Iterable[str]) -> NativeCompilers:
         """Return what one target gets: its project may tell pip what uv does not know.
@@ -118,18 +116,21 @@ class NativeCompilers:
             request: what is built.
             told: see `Installer.settled`.
         """
-        own, kernels, told = self.installer, self.kernels, tuple(told)
-        return replace(
-            self,
-            installer=own if isinstance(own, Problem) else own.settled(request, told),
-            kernels=kernels if kernels is None else kernels.settled(request, told),
-        )
+        told = tuple(told)
+        kernels = None if self.kernels is None else self.kernels.settled(request, told)
+        native = replace(self, kernels=kernels)
+        if self.installer is None:
+            return native
+        try:
+            return replace(native, installer=self.installer.settled(request, told))
+        except EnvironmentProblemError as error:
+            return replace(native, installer=None, pip_because=error.what)
 
     @property
     def installs(self) -> str:
         """What installs the requirements of a build, in words."""
-        if isinstance(self.installer, Problem):
-            return f"pip under QEMU: {self.installer.what}"
+        if self.installer is None:
+            return f"pip under QEMU: {self.pip_because}"
         return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
 
 
@@ -229,53 +230,47 @@ class NativeCompilerFactory:
 
     cache_dir: Path
     patchelf: Path
-    zig: Callable[[], Zig | Problem]
-    uv: Callable[[], Path | Problem]
+    zig: Callable[[], Zig]
+    uv: Callable[[], Path]
     network: HostNetwork
     env: Mapping[str, str]
     say: Callable[[str], object]
 
-    def make(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers | Problem:
-        """Return native compilers for an image, or why it has to do without.
+    def make(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
+        """Return native compilers for an image.
 
         What was made once is only looked up: no container is started for it.
 
         Args:
             image: the image.
             planned: which compiler, and for which glibc.
+
+        Raises:
+            EnvironmentProblemError: there are none; the image has to do without.
         """
         if image.arch not in TRIPLETS:
-            return Problem(what=f"no native compiler is known for {image.arch}")
+            raise EnvironmentProblemError.of(f"no native compiler is known for {image.arch}")
         zig = self.zig()
-        if isinstance(zig, Problem):
-            return zig
-        try:
-            program = driver.program(zig, self.cache_dir)
-        except EnvironmentProblemError as error:
-            return error.problems[0]
+        program = driver.program(zig, self.cache_dir)
         folder = self._folder(image, planned, zig)
         if planned.compiler is CompilerKind.ZIG:
             compilers = zig_driver(image.arch, planned.baseline)
             native = self._zig(image, zig, compilers, program, folder)
         else:
             native = self._gcc(image, program, folder)
-        if isinstance(native, Problem):
-            return native
-        return replace(native, installer=self._installer(image, folder))
+        try:
+            return replace(native, installer=self._installer(image, folder), pip_because="")
+        except EnvironmentProblemError as error:
+            return replace(native, pip_because=error.what)
 
-    def _installer(self, image: TargetImage, folder: Path) -> Installer | Problem:
+    def _installer(self, image: TargetImage, folder: Path) -> Installer:
         """Return what installs in place of pip; an image is asked once for each uv."""
         uv = self.uv()
-        if isinstance(uv, Problem):
-            return uv
         known = folder / f"{uv.name}.json"
         if known.is_file():
             facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
         else:
-            said = native_uv.ask(uv, self.network, partial(_run, image))
-            if isinstance(said, Problem):
-                return said
-            facts = said
+            facts = native_uv.ask(uv, self.network, partial(_run, image))
             with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
                 made = Path(aside, known.name)
                 made.write_text(json.dumps(asdict(facts)), encoding="utf-8")
@@ -299,7 +294,7 @@ class NativeCompilerFactory:
 
     def _zig(
         self, image: TargetImage, zig: Zig, compilers: driver.Driver, program: Path, folder: Path
-    ) -> NativeCompilers | Problem:
+    ) -> NativeCompilers:
         zig.cache.mkdir(parents=True, exist_ok=True)
         mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
         native = NativeCompilers(folder=folder, what=f"zig {zig.version}", mounts=mounts)
@@ -308,17 +303,15 @@ class NativeCompilerFactory:
             driver.make(made / "bin", compilers, program)
             return replace(native, folder=made)
 
-        return self._made(image, folder, write) or native
+        self._make_proved(image, folder, write)
+        return native
 
-    def _gcc(self, image: TargetImage, program: Path, folder: Path) -> NativeCompilers | Problem:
+    def _gcc(self, image: TargetImage, program: Path, folder: Path) -> NativeCompilers:
         if folder.is_dir():
             facts = _Facts(**json.loads((folder / "facts.json").read_text("utf-8")))
         else:
             self.say(f"asking the compiler of {image.reference} what it uses")
-            said = _ask(image)
-            if isinstance(said, Problem):
-                return said
-            facts = said
+            facts = _ask(image)
         wanted = cross_gcc.ImageCompiler(
             triplet=TRIPLETS[image.arch],
             major=facts.gcc.partition(".")[0],
@@ -331,8 +324,6 @@ class NativeCompilerFactory:
             env=self.env,
             say=self.say,
         )
-        if isinstance(gcc, Problem):
-            return gcc
 
         def native(place: Path) -> NativeCompilers:
             mounts = (
@@ -346,14 +337,15 @@ class NativeCompilerFactory:
             _write(made, facts, gcc, program, image.arch)
             return native(made)
 
-        return self._made(image, folder, write) or native(folder)
+        self._make_proved(image, folder, write)
+        return native(folder)
 
     @staticmethod
-    def _made(
+    def _make_proved(
         image: TargetImage, folder: Path, write: Callable[[Path], NativeCompilers]
-    ) -> Problem | None:
+    ) -> None:
         """Write links aside, prove them, and put them in their place; once."""
-        return make_once(folder, lambda made: _prove(image, write(made), made.parent))
+        make_once(folder, lambda made: _prove(image, write(made), made.parent))
 
 
 def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
@@ -366,7 +358,7 @@ def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
     )
 
 
-def _ask(image: TargetImage) -> _Facts | Problem:
+def _ask(image: TargetImage) -> _Facts:
     said = _run(image, _QUESTIONS.read_text("utf-8"))
     found: dict[str, list[str]] = {}
     for line in said.stdout.splitlines():
@@ -374,8 +366,8 @@ def _ask(image: TargetImage) -> _Facts | Problem:
         found.setdefault(key, []).append(value)
     if not said.ok or not found.get("gcc") or not found.get("cxx"):
         why = said.stderr.strip().splitlines()
-        return Problem(
-            what=f"{image.reference} has no gcc and g++ that say what they use"
+        raise EnvironmentProblemError.of(
+            f"{image.reference} has no gcc and g++ that say what they use"
             + (f" ({why[-1]})" if why else "")
         )
     return _Facts(
@@ -445,16 +437,15 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
     )
 
 
-def _prove(image: TargetImage, native: NativeCompilers, scratch: Path) -> Problem | None:
+def _prove(image: TargetImage, native: NativeCompilers, scratch: Path) -> None:
     """Compile, link and run a program in the image before any build has to rely on it."""
     access = native.access(scratch)
     compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
     text = _PROOF.read_text("utf-8")
     script = f"{compile_it} <<'EOF' || exit\n{text}\nEOF\nexec ./proof"
     done = _run(image, script, *access.container_args())
-    if done.ok and done.stdout.strip() == "proved":
-        return None
-    return Problem(
-        what=f"{native.what} makes no working program in {image.reference}: "
-        f"{done.last_line or f'exit {done.returncode}'}"
-    )
+    if not done.ok or done.stdout.strip() != "proved":
+        raise EnvironmentProblemError.of(
+            f"{native.what} makes no working program in {image.reference}: "
+            f"{done.last_line or f'exit {done.returncode}'}"
+        )

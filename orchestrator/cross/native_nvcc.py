@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.nvcc import MOUNTED
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class NativeNvcc:
 
 
 def find(
-    toolkits: Iterable[Toolkit], cuda: str, provide: Callable[[str], Nvcc | Problem]
+    toolkits: Iterable[Toolkit], cuda: str, provide: Callable[[str], Nvcc]
 ) -> NativeNvcc | None:
     """Return what compiles kernels natively; None where nobody expects any.
 
@@ -137,13 +137,14 @@ def find(
     wanted = dict.fromkeys((*versions, cuda) if brought else versions)
     if not wanted:
         return None
-    answers = {version: provide(version) for version in wanted}
-    found = {each.version: each for each in answers.values() if not isinstance(each, Problem)}
-    lacking = (
-        f"no native nvcc {version}: {each.what}"
-        for version, each in answers.items()
-        if isinstance(each, Problem)
-    )
+    found: dict[str, Nvcc] = {}
+    lacking: list[str] = []
+    for version in wanted:
+        try:
+            nvcc = provide(version)
+            found[nvcc.version] = nvcc
+        except EnvironmentProblemError as error:
+            lacking.append(f"no native nvcc {version}: {error.what}")
     return NativeNvcc(
         natives=tuple(found.values()),
         covers=tuple(

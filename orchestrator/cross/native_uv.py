@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.relocate import MOUNTED
 
 if TYPE_CHECKING:
@@ -88,13 +88,16 @@ class Installer:
             frontend=self.frontend,
         )
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> Installer | Problem:
-        """Return what one target gets, or why pip installs for it.
+    def settled(self, request: BuildRequest, told: Iterable[str]) -> Installer:
+        """Return what one target gets.
 
         Args:
             request: what is built.
             told: where else pip may be told something: the text of the project's pyproject.toml
                 with its ``[tool.cibuildwheel]``, arguments of containers.
+
+        Raises:
+            EnvironmentProblemError: pip has to install for it; says why.
         """
         because = _asked_for(request, told)
         tested = request.target.steps.test_command or "test-command" in request.source.own_options
@@ -103,7 +106,7 @@ class Installer:
             least = ".".join(map(str, _LEAST_BUILD))
             because = f"the image has no build {least} or newer for {python}"
         if because:
-            return Problem(what=because)
+            raise EnvironmentProblemError.of(because)
         return self if tested else replace(self, frontend=ALONE)
 
 
@@ -122,9 +125,7 @@ class ImageFacts:
     pythons: tuple[str, ...]
 
 
-def ask(
-    folder: Path, network: HostNetwork, run: Callable[[str, str], Captured]
-) -> ImageFacts | Problem:
+def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured]) -> ImageFacts:
     """Start uv in an image, and ask what else counts.
 
     Args:
@@ -135,7 +136,7 @@ def ask(
     said = run(_QUESTIONS, f"--volume={folder}:{MOUNTED}:ro")
     version = re.match(r"uv \S+", said.stdout)
     if version is None:
-        return Problem(what=f"uv does not run in the image: {said.last_line}")
+        raise EnvironmentProblemError.of(f"uv does not run in the image: {said.last_line}")
     given = _HARMLESS | network.pip_names
     builds = ((name, (int(a), int(b))) for name, a, b in _BUILD.findall(said.stdout))
     return ImageFacts(
@@ -147,18 +148,22 @@ def ask(
     )
 
 
-def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer | Problem:
-    """Return the installer for an image, or why pip has to remain.
+def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer:
+    """Return the installer for an image.
 
     Args:
         folder: uv for containers, from `orchestrator.provision.relocate`.
         network: how the host's pip finds packages.
         facts: what the image said.
+
+    Raises:
+        EnvironmentProblemError: pip has to remain; says why.
     """
     if network.only_pip:
-        return Problem(what=f"uv does not know {', '.join(network.only_pip)}")
+        raise EnvironmentProblemError.of(f"uv does not know {', '.join(network.only_pip)}")
     if facts.told:
-        return Problem(what=f"the image tells pip something of its own: {', '.join(facts.told)}")
+        what = f"the image tells pip something of its own: {', '.join(facts.told)}"
+        raise EnvironmentProblemError.of(what)
     public, private = network.uv_like_pip()
     return Installer(
         folder=folder,

@@ -29,21 +29,21 @@ class Check:
         status: ok, warn (works, or may not be needed) or fail (something asked for cannot work).
         detail: what was found.
         fix: what to do about it; empty when there is nothing to do.
-        mend: does it, where that is safe; returns why it did not work, None when it did.
+        mend: does it, where that is safe; raises an error if it did not work.
     """
 
     name: str
     status: CheckLevel
     detail: str
     fix: str = ""
-    mend: Callable[[], Problem | None] | None = field(default=None, compare=False, repr=False)
+    mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
 
 
 def failed(
     name: str,
     status: CheckLevel,
     problem: Problem,
-    mend: Callable[[], Problem | None] | None = None,
+    mend: Callable[[], object] | None = None,
 ) -> Check:
     """Return the check that found a problem.
 

@@ -17,7 +17,6 @@ from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Prob
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.provision import pythons, toolchain
-from orchestrator.provision.pythons import Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -298,9 +297,10 @@ class _Examination:
 
     def _interpreter(self, python: str) -> Check:
         name = f"python {python}"
-        found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
-        if not isinstance(found, Interpreter):
-            return failed(name, CheckLevel.WARN, found)
+        try:
+            found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
+        except EnvironmentProblemError as error:
+            return failed(name, CheckLevel.WARN, error.problems[0])
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
@@ -335,12 +335,8 @@ class _Examination:
             mend=self._make_toolchain,
         )
 
-    def _make_toolchain(self) -> Problem | None:
-        try:
-            toolchain.sync(self._places.cache, self._network, environ=self._environ)
-        except OrchestratorError as error:
-            return error.problems[0]
-        return None
+    def _make_toolchain(self) -> None:
+        toolchain.sync(self._places.cache, self._network, environ=self._environ)
 
     def _reach(self) -> tuple[Check, ...]:
         python = self._tools.python if self._tools else Path(sys.executable)
@@ -422,18 +418,23 @@ def _emulation(arch: Arch) -> tuple[Check, ...]:
     return (Check(name=name, status=CheckLevel.OK, detail=found.detail), *warnings)
 
 
-def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, Problem | None]]:
+def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, OrchestratorError | None]]:
     """Mend what can be mended safely, one after the other.
 
     Args:
         checks: of `examine`.
 
     Returns:
-        Each check that had something to do, and why that did not work.
+        Each check that had something to do, and why that did not work; None if it did.
     """
-    for each in checks:
-        if each.status is not CheckLevel.OK and each.mend is not None:
-            yield each, each.mend()
+    for check in checks:
+        if check.status is not CheckLevel.OK and check.mend is not None:
+            try:
+                check.mend()
+            except OrchestratorError as error:
+                yield check, error
+            else:
+                yield check, None
 
 
 def _short(image_id: str) -> str:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import Arch
 
@@ -258,14 +258,16 @@ def _known_trouble(arch: Arch, version: str) -> tuple[Problem | None, tuple[Prob
     return fatal, tuple(problem for is_fatal, problem in problems if not is_fatal)
 
 
-def useless(arch: Arch, qemu: Path) -> Problem | None:
-    """Return why nothing of an architecture can work with a QEMU, as far as is known.
+def check_qemu(arch: Arch, qemu: Path) -> None:
+    """Raise an error if nothing of an architecture is known to work with a QEMU.
 
     Args:
         arch: the architecture.
         qemu: the program.
     """
-    return _known_trouble(arch, qemu_version(qemu))[0]
+    fatal, _ = _known_trouble(arch, qemu_version(qemu))
+    if fatal is not None:
+        raise EnvironmentProblemError(fatal, kind=ErrorKind.NOT_EXECUTABLE)
 
 
 def qemu_version(program: Path) -> str:
@@ -318,7 +320,7 @@ def _run_probe(arch: Arch) -> int | None:
         return None if refused else done.returncode
 
 
-def register(arch: Arch, root: Path = BINFMT_MISC) -> Problem | None:
+def register(arch: Arch, root: Path = BINFMT_MISC) -> None:
     """Register the best installed QEMU for an architecture; takes root.
 
     binfmt_misc is mounted and switched on where it is not. The kernel asks what was registered last
@@ -328,29 +330,33 @@ def register(arch: Arch, root: Path = BINFMT_MISC) -> Problem | None:
         arch: a foreign architecture.
         root: where binfmt_misc is, or is to be, mounted.
 
-    Returns:
-        Why it still does not run.
+    Raises:
+        EnvironmentProblemError: its programs still do not run.
     """
     if os.geteuid() != 0:
-        return Problem(what=f"only root can register QEMU for {arch}", hint=_registration(arch))
+        raise EnvironmentProblemError.of(
+            f"only root can register QEMU for {arch}", hint=_registration(arch)
+        )
     qemu = installed_qemu(arch)
     if qemu is None:
-        return Problem(what=f"no QEMU for {arch} is installed", hint=_installation(arch))
-    too_old = useless(arch, qemu)
-    if too_old is not None:
-        return too_old
+        raise EnvironmentProblemError.of(
+            f"no QEMU for {arch} is installed", hint=_installation(arch)
+        )
+    check_qemu(arch, qemu)
     if not (root / "status").is_file():
         capture(["mount", "-t", "binfmt_misc", "binfmt_misc", str(root)])
-    name, problem = f"orchestrator-{arch}", None
+    problems: list[Problem] = []
     for flags in ("PF", "F"):  # P gives programs their true argv[0], where QEMU knows of it
         try:
-            _write_binfmt(root, name, arch, qemu, flags)
+            _write_binfmt(root, f"orchestrator-{arch}", arch, qemu, flags)
         except OSError as error:
-            return Problem(what=f"{root / 'register'}: {error.strerror}", hint=_registration(arch))
+            what = f"{root / 'register'}: {error.strerror}"
+            raise EnvironmentProblemError.of(what, hint=_registration(arch)) from None
         problem = examine(arch, root).problem
         if problem is None:
-            return None
-    return problem
+            return
+        problems = [problem]
+    raise EnvironmentProblemError(*problems)
 
 
 def _write_binfmt(root: Path, name: str, arch: Arch, qemu: Path, flags: str) -> None:

@@ -26,6 +26,7 @@ from typing import NamedTuple, Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
 from orchestrator.host.redaction import masked, redactor
+from orchestrator.host.transient_errors import may_pass
 
 TICK = 0.05
 """Seconds between two looks at the child, the clock and the cancel token."""
@@ -119,6 +120,21 @@ class Captured:
             if lines:
                 return masked(lines[-1].strip())
         return ""
+
+    def check(self, what: str, hint: str = "") -> None:
+        """Do nothing if the program succeeded.
+
+        Args:
+            what: what cannot be done without it; why is added.
+            hint: what to do about it.
+
+        Raises:
+            EnvironmentProblemError: the program failed.
+        """
+        if not self.ok:
+            why = self.last_line or f"exit status {self.returncode}"
+            passing = may_pass(self.stderr.splitlines())
+            raise EnvironmentProblemError.of(f"{what}: {why}", hint=hint, transient=passing)
 
 
 class Cancel:

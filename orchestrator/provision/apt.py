@@ -1,8 +1,8 @@
-"""Packages of the distribution, unpacked somewhere of ours: nothing is installed.
+"""Fetch the distribution's packages and unpack them into the cache; nothing is installed.
 
-apt resolves and fetches what a machine without any package would need, and checks signatures as
-always; nobody need be root. It reads the lists that this machine has, or others in a directory of
-ours: of another suite, or of another architecture.
+apt resolves what a machine without any package would need, and checks signatures as always. It
+does not need root. It reads this machine's package lists, or lists of another suite or architecture
+in a directory of ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.models.platforms import DEBIAN_ARCHES
 
@@ -30,7 +30,7 @@ _IMPATIENT = (
     "-oAcquire::http::Timeout=30",
     "-oAcquire::https::Timeout=30",
 )
-"""A mirror that does not answer is none: what needs it can be done without."""
+"""A mirror that does not answer counts as missing: every caller has another way."""
 
 _KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
 """Debian's keys; what they sign is trusted also where apt trusts nothing without being told."""
@@ -68,32 +68,32 @@ class Archive:
     options: tuple[str, ...]
     env: Mapping[str, str]
 
-    def resolved(self, *names: str) -> list[Package] | Problem:
+    def resolve(self, *names: str) -> list[Package]:
         """Return packages, and what they need on a machine without any."""
         argv = ("--simulate", "--no-install-recommends", "install", *names)
         done = self._apt(*argv)
         found = re.findall(r"(?m)^Inst (\S+) \((\S+) .*\[(\w+)\]\)", done.stdout)
         if not done.ok or not found:
-            return Problem(what=done.last_line or f"apt knows no {' '.join(names)}")
+            what = done.last_line or f"apt knows no {' '.join(names)}"
+            raise EnvironmentProblemError.of(what)
         return [Package(name=name, version=version, arch=arch) for name, version, arch in found]
 
-    def fetch(self, packages: Sequence[Package], folder: Path) -> Problem | None:
-        """Download packages into a new directory; nothing is left of it where that fails."""
+    def fetch(self, packages: Sequence[Package], folder: Path) -> None:
+        """Download packages into a new directory; remove it again if that fails."""
         folder.mkdir()
-        done = self._apt("download", *(each.exact for each in packages), cwd=folder)
-        if done.ok:
-            return None
-        shutil.rmtree(folder)
-        return Problem(what=f"apt cannot fetch {packages[0].exact}: {done.last_line}")
+        done = self._apt("download", *(package.exact for package in packages), cwd=folder)
+        if not done.ok:
+            shutil.rmtree(folder)
+        done.check(f"apt cannot fetch {packages[0].exact}")
 
-    def update(self, what: str) -> Archive | Problem:
-        """Read the lists anew; return itself, or why they cannot be read.
+    def update(self, what: str) -> Archive:
+        """Read the lists anew; return itself.
 
         Args:
             what: which lists these are, in words.
         """
-        done = self._apt("update")
-        return self if done.ok else Problem(what=f"apt cannot read {what}: {done.last_line}")
+        self._apt("update").check(f"apt cannot read {what}")
+        return self
 
     def _apt(self, *argv: str, cwd: Path | None = None) -> process.Captured:
         return process.capture(
@@ -117,7 +117,7 @@ def own(scratch: Path, env: Mapping[str, str]) -> Archive:
     return Archive(options=(*plain, *_IMPATIENT), env=env)
 
 
-def own_anew(scratch: Path, env: Mapping[str, str]) -> Archive | Problem:
+def own_anew(scratch: Path, env: Mapping[str, str]) -> Archive:
     """Return the same with new lists: this machine may have none, or old ones."""
     plain, place = own(scratch, env), scratch / "own"
     return replace(plain, options=(*plain.options, *_lists(place))).update("the package lists")
@@ -125,7 +125,7 @@ def own_anew(scratch: Path, env: Mapping[str, str]) -> Archive | Problem:
 
 def of_suite(
     suite: str, scratch: Path, env: Mapping[str, str], *, arch: Arch | None = None
-) -> Archive | Problem:
+) -> Archive:
     """Return a suite of Debian's archive, from the mirror that this machine uses.
 
     Args:
@@ -135,8 +135,6 @@ def of_suite(
         arch: the architecture of the packages; None for this machine's.
     """
     mirror = _mirror(env)
-    if isinstance(mirror, Problem):
-        return mirror
     plain, name = own(scratch, env), None if arch is None else DEBIAN_ARCHES[arch]
     place = scratch / f"{suite}-{name or 'here'}"
     place.mkdir()
@@ -164,17 +162,18 @@ def own_suite() -> str:
     return values.get("VERSION_CODENAME", "") if values.get("ID") == "debian" else ""
 
 
-def _mirror(env: Mapping[str, str]) -> str | Problem:
+def _mirror(env: Mapping[str, str]) -> str:
     """Return the mirror of Debian that this machine uses."""
     try:
         return default_mirror(env)
     except EnvironmentProblemError as error:
-        problem = error.problems[0]
-    # Without lists apt knows of no origin, but still where it would fetch them from.
-    argv = ["apt-get", "-oDebug::NoLocking=1", "--print-uris", "update"]
-    said = process.capture(argv, env=env)
-    found = re.search(rf"^'(\S+/)dists/{own_suite() or '-'}/", said.stdout, re.MULTILINE)
-    return found[1] if found else replace(problem, hint="")
+        # Without lists apt knows of no origin, but still where it would fetch them from.
+        argv = ["apt-get", "-oDebug::NoLocking=1", "--print-uris", "update"]
+        said = process.capture(argv, env=env)
+        found = re.search(rf"^'(\S+/)dists/{own_suite() or '-'}/", said.stdout, re.MULTILINE)
+        if found is None:
+            raise EnvironmentProblemError.of(error.what) from None  # its hint is an option of ours
+        return found[1]
 
 
 def _lists(place: Path) -> Iterable[str]:
@@ -188,47 +187,44 @@ def _lists(place: Path) -> Iterable[str]:
 
 
 def fetch(
-    archives: Iterable[Archive | Problem],
+    archives: Iterable[Callable[[], Archive]],
     names: Sequence[str],
     folder: Path,
     *,
     wanted: Callable[[Package], bool],
     say: Callable[[], object],
-) -> list[Package] | Problem:
-    """Download packages from the first archive that gives them.
+) -> list[Package]:
+    """Download packages from the first archive that gives them, and return them.
 
     Args:
-        archives: where to look, or why one cannot be looked into.
+        archives: open an archive each.
         names: the packages.
         folder: a new directory to put them into.
         wanted: which of them, and of what they need, are downloaded.
         say: called before each download.
 
-    Returns:
-        What was downloaded, or what the last archive said.
+    Raises:
+        EnvironmentProblemError: what the last archive said.
     """
-    problem = Problem(what="no apt here")
-    for archive in archives:
-        found = archive if isinstance(archive, Problem) else archive.resolved(*names)
-        if isinstance(archive, Problem) or isinstance(found, Problem):
-            problem = found if isinstance(found, Problem) else problem
-            continue
-        chosen = [each for each in found if wanted(each)]
-        say()
-        failed = archive.fetch(chosen, folder)
-        if failed is None:
+    refused = EnvironmentProblemError.of("no apt here")
+    for opened in archives:
+        try:
+            archive = opened()
+            chosen = [package for package in archive.resolve(*names) if wanted(package)]
+            say()
+            archive.fetch(chosen, folder)
+        except EnvironmentProblemError as error:
+            refused = error
+        else:
             return chosen
-        problem = failed
-    return problem
+    raise refused
 
 
-def unpack(folder: Path, root: Path) -> Problem | None:
+def unpack(folder: Path, root: Path) -> None:
     """Unpack all packages of a directory."""
     for archive in sorted(folder.glob("*.deb")):
         done = process.capture(["dpkg-deb", "-x", str(archive), str(root)], timeout=120)
-        if not done.ok:
-            return Problem(what=f"{archive.name} cannot be unpacked: {done.last_line}")
-    return None
+        done.check(f"{archive.name} cannot be unpacked")
 
 
 def unpack_some(archive: Path, root: Path, names: Iterable[str]) -> None:

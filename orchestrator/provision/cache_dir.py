@@ -26,8 +26,6 @@ from orchestrator.provision.failures import failed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchestrator.errors import Problem
-
 _MAKING = ".making-"
 
 _ABANDONED = 24 * 3600.0
@@ -47,37 +45,34 @@ class CacheEntry:
     hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
-def make_once(folder: Path, make: Callable[[Path], Problem | None]) -> Problem | None:
-    """See to it that a directory is there, whole. Any number of processes may do this at once.
+def make_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """Make a directory unless it is there. Any number of processes may do this at once.
 
     Args:
         folder: the directory.
         make: fills an empty directory, whose parent is a place for everything else and removed
-            afterwards; says why it cannot.
+            afterwards; if it raises, nothing is left.
     """
     if folder.is_dir():
-        return None
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=_MAKING) as aside:
         made = Path(aside, "made")
         made.mkdir()
-        problem = make(made)
-        if problem is not None:
-            return problem
+        make(made)
         try:
             made.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process made the same at the same time
                 raise
-    return None
 
 
 def provide_entry(
-    folder: Path, make: Callable[[Path], Problem | None], *, current: Callable[[str], bool]
-) -> CacheEntry | Problem:
-    """Return a directory that nobody prunes while the answer lives; make it where it is missing.
+    folder: Path, make: Callable[[Path], object], *, current: Callable[[str], bool]
+) -> CacheEntry:
+    """Return a directory that is not pruned while the answer lives; make it if it is missing.
 
-    What was not used for long, and nobody would use again, goes when another one is made.
+    Making one prunes those of other versions that nobody used for long.
 
     Args:
         folder: the directory.
@@ -85,17 +80,13 @@ def provide_entry(
         current: as for `prune_entries`.
     """
 
-    def make_lockable(made: Path) -> Problem | None:
-        problem = make(made)
-        if problem is None:
-            (made / IN_USE).touch()
-        return problem
+    def make_lockable(made: Path) -> None:
+        make(made)
+        (made / IN_USE).touch()
 
     while True:
         is_new = not folder.is_dir()
-        problem = make_once(folder, make_lockable)
-        if problem is not None:
-            return problem
+        make_once(folder, make_lockable)
         if is_new:
             with contextlib.suppress(EnvironmentProblemError):  # no locks here: then by hand
                 prune_entries(folder.parent, current, _silent, unused_for=KEEP)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.provision import apt, relocate
 from orchestrator.provision.cache_dir import make_once
@@ -78,7 +78,7 @@ def provide(
     patchelf: Path,
     env: Mapping[str, str],
     say: Callable[[str], object],
-) -> CrossGcc | Problem:
+) -> CrossGcc:
     """Return a native gcc; fetch it where it is not in the cache yet.
 
     Args:
@@ -90,9 +90,7 @@ def provide(
     """
     own = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}-{_recipe()}"
     folder = cache_dir.absolute() / "cross-gcc" / own
-    problem = make_once(folder, lambda made: _Maker(wanted, made, patchelf, env, say).make())
-    if problem is not None:
-        return problem
+    make_once(folder, lambda made: _Maker(wanted, made, patchelf, env, say).make())
     fetched = (folder / "packages").read_text("utf-8")
     version = next(line for line in fetched.splitlines() if line.startswith(wanted.package))
     names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
@@ -130,44 +128,41 @@ class _Maker:
         self._say = say
         self._triplet = wanted.triplet
 
-    def make(self) -> Problem | None:
+    def make(self) -> None:
         fetched = self._fetch()
-        if isinstance(fetched, Problem):
-            return fetched
         root, made = self._scratch / "root", self._made
-        problem = apt.unpack(self._scratch / "debs", root)
-        if problem is not None:
-            return problem
+        apt.unpack(self._scratch / "debs", root)
         self._arrange(root, made)
-        names = "".join(f"{each.exact}\n" for each in fetched)
+        names = "".join(f"{package.exact}\n" for package in fetched)
         (made / "packages").write_text(names, encoding="utf-8")
-        found = (relocate.redirect(e, MOUNTED / "lib", self._patchelf) for e in _programs(made))
-        return next(filter(None, found), None)
+        for program in _programs(made):
+            relocate.redirect(program, MOUNTED / "lib", self._patchelf)
 
-    def _fetch(self) -> list[Package] | Problem:
+    def _fetch(self) -> list[Package]:
         """Download what is needed; return it."""
         package = self._wanted.package
-        found = apt.fetch(
-            self._archives(),
-            [package],
-            self._scratch / "debs",
-            # Not the target's own files, which the image has.
-            wanted=lambda each: each.arch != "all",
-            say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
-        )
-        if not isinstance(found, Problem):
-            return found
-        return Problem(
-            what=f"no {package} to compile with ({found.what})",
-            hint='`apt-get update` on this host, or build.emulation = "full"',
-        )
+        try:
+            return apt.fetch(
+                self._archives(),
+                [package],
+                self._scratch / "debs",
+                # Not the target's own files, which the image has.
+                wanted=lambda each: each.arch != "all",
+                say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
+            )
+        except EnvironmentProblemError as error:
+            raise EnvironmentProblemError.of(
+                f"no {package} to compile with ({error.what})",
+                hint='`apt-get update` on this host, or build.emulation = "full"',
+                transient=error.transient,
+            ) from None
 
-    def _archives(self) -> Iterator[Archive | Problem]:
-        """The image's own suite first, as only that has the very same gcc."""
+    def _archives(self) -> Iterator[Callable[[], Archive]]:
+        """The image's own suite first, as only that has exactly the same gcc."""
         suite = self._wanted.suite
         if suite and suite != apt.own_suite():
-            yield apt.of_suite(suite, self._scratch, self._env)
-        yield apt.own(self._scratch, self._env)
+            yield lambda: apt.of_suite(suite, self._scratch, self._env)
+        yield lambda: apt.own(self._scratch, self._env)
 
     def _arrange(self, root: Path, made: Path) -> None:
         """Put the programs where they find each other, and all libraries into one directory."""

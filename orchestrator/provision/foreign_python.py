@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import QEMU_NAMES, host_arch
 from orchestrator.host.network import HostNetwork, base_env
@@ -22,7 +22,12 @@ from orchestrator.models.platforms import DEBIAN_ARCHES, Arch
 from orchestrator.plan.compilers import CROSSED
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
-from orchestrator.provision.cache_dir import CacheEntry, provide_entry, prune_entries
+from orchestrator.provision.cache_dir import (
+    CacheEntry,
+    machine_errors,
+    provide_entry,
+    prune_entries,
+)
 from orchestrator.provision.pythons import PythonTag
 
 if TYPE_CHECKING:
@@ -119,46 +124,36 @@ class ForeignPythons:
     environ: Mapping[str, str]
     say: Callable[[str], object]
     cancel: Cancel
-    _known: dict[tuple[str, Arch], ForeignPython | Problem] = field(default_factory=dict)
-    _qemu: CacheEntry | Problem | None = None
+    _known: dict[tuple[str, Arch], ForeignPython | OrchestratorError] = field(default_factory=dict)
+    _qemu: dict[None, CacheEntry | OrchestratorError] = field(default_factory=dict)
 
-    def provide(self, python: str, arch: Arch) -> ForeignPython | Problem:
-        """Return a Python, or why there is none here.
+    def provide(self, python: str, arch: Arch) -> ForeignPython:
+        """Return a Python; each is looked for once, also in vain.
 
         Args:
             python: its tag: ``cp312``, ``cp313t``.
             arch: its architecture, another one than this machine's.
         """
-        key = (python, arch)
-        if key not in self._known:
-            try:
-                self._known[key] = self._provide(python, arch)
-            except EnvironmentProblemError as error:  # nothing is worse than without it
-                self._known[key] = error.problems[0]
-            except OSError as error:
-                self._known[key] = Problem(
-                    what=f"{error.filename or store(self.cache_dir)}: {error}"
-                )
-        return self._known[key]
+        return remember(self._known, (python, arch), lambda: self._provide(python, arch))
 
-    def _provide(self, python: str, arch: Arch) -> ForeignPython | Problem:
+    def _provide(self, python: str, arch: Arch) -> ForeignPython:
         tag = PythonTag.parse(python)
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
-            return Problem(what=f"no {python} for {arch} is known")
-        root: CacheEntry | Problem | None = None
-        problem = Problem(what=f"no QEMU for {arch}")
-        for qemu in self._emulators(arch):
-            if isinstance(qemu, Problem):
-                problem = qemu
-                continue
-            root = root or self._root(tag, arch)
-            if isinstance(root, Problem):
-                return root
-            found = self._proved(tag, arch, qemu, root)
-            if isinstance(found, ForeignPython):
-                return found
-            problem = found
-        return problem
+            raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
+        refused = EnvironmentProblemError.of(f"no QEMU for {arch}")
+        with machine_errors(store(self.cache_dir)):
+            for emulator in (self._installed, self._fetched):
+                try:
+                    qemu = emulator(arch)
+                except EnvironmentProblemError as error:
+                    refused = error
+                    continue
+                root = self._root(tag, arch)
+                try:
+                    return self._prove(tag, arch, qemu, root)
+                except EnvironmentProblemError as error:
+                    refused = error
+        raise refused
 
     @property
     def _env(self) -> dict[str, str]:
@@ -166,75 +161,76 @@ class ForeignPythons:
 
     # The emulator
 
-    def _emulators(self, arch: Arch) -> Iterator[CacheEntry | Path | Problem]:
-        """This machine's own first, then the distribution's."""
+    def _installed(self, arch: Arch) -> Path:
         installed = emulation.installed_qemu(arch)
-        if installed is not None:
-            yield emulation.useless(arch, installed) or installed
-        if self._qemu is None:
-            folder = store(self.cache_dir) / f"qemu-on-{host_arch()}-{_recipe()}"
-            self._qemu = self._made(folder, self._fetch_qemu)
-        yield self._qemu
+        if installed is None:
+            raise EnvironmentProblemError.of(f"no QEMU for {arch} on PATH")
+        emulation.check_qemu(arch, installed)
+        return installed
 
-    def _fetch_qemu(self, made: Path) -> Problem | None:
+    def _fetched(self, _arch: Arch) -> CacheEntry:
+        folder = store(self.cache_dir) / f"qemu-on-{host_arch()}-{_recipe()}"
+        return remember(self._qemu, None, lambda: self._make(folder, self._fetch_qemu))
+
+    def _fetch_qemu(self, made: Path) -> None:
         """Unpack the programs for all architectures, as the package has them all."""
         name = "qemu-user-static"
-        found = apt.fetch(
-            self._archives(made.parent, _QEMU_SUITE),
-            [name],
-            made.parent / "qemu",
-            # The programs are static; newer suites have them in the package of that other name.
-            wanted=lambda each: each.name in {name, "qemu-user"},
-            say=lambda: self.say("fetching QEMU (not installed, kept in the cache)"),
-        )
-        problem = found if isinstance(found, Problem) else _unpack_qemu(made)
-        if problem is None:
-            return None
-        return Problem(what=f"no QEMU on PATH, and none to fetch ({problem.what})")
+        try:
+            apt.fetch(
+                self._archives(made.parent, _QEMU_SUITE),
+                [name],
+                made.parent / "qemu",
+                # The programs are static; newer suites have them in the package of that other name.
+                wanted=lambda each: each.name in {name, "qemu-user"},
+                say=lambda: self.say("fetching QEMU (not installed, kept in the cache)"),
+            )
+            _unpack_qemu(made)
+        except EnvironmentProblemError as error:
+            what = f"no QEMU on PATH, and none to fetch ({error.what})"
+            raise EnvironmentProblemError.of(what, transient=error.transient) from None
 
     # The Python
 
-    def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry | Problem:
+    def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry:
         threads = "t" if tag.free_threaded else ""
         folder = store(self.cache_dir) / f"python{tag.version}{threads}-{arch}-{_recipe()}"
-        return self._made(folder, lambda made: self._fetch_python(tag, arch, made))
+        return self._make(folder, lambda made: self._fetch_python(tag, arch, made))
 
-    def _fetch_python(self, tag: PythonTag, arch: Arch, made: Path) -> Problem | None:
-        problem = Problem(what=f"Debian has no {tag} for {arch}")
+    def _fetch_python(self, tag: PythonTag, arch: Arch, made: Path) -> None:
+        refused = f"Debian has no {tag} for {arch}"
+        root: _Root | None = None
         for suite in () if tag.free_threaded else _suites(tag.minor, arch):
-            archive = apt.of_suite(suite, made.parent, self._env, arch=arch)
-            found = self._debian(archive, tag, arch, suite, made)
-            if not isinstance(found, Problem):
-                _note(made, found)
-                return None
-            problem = found
-        found = self._by_uv(tag, arch, made)
-        if isinstance(found, Problem):
-            return Problem(what=f"no {tag} for {arch}: {problem.what}; {found.what}")
-        _note(made, found)
-        return None
+            try:
+                root = self._debian(tag, arch, suite, made)
+                break
+            except EnvironmentProblemError as error:
+                refused = error.what
+        if root is None:
+            try:
+                root = self._by_uv(tag, arch, made)
+            except EnvironmentProblemError as error:
+                what = f"no {tag} for {arch}: {refused}; {error.what}"
+                raise EnvironmentProblemError.of(what, transient=error.transient) from None
+        (made / "facts.json").write_text(json.dumps(asdict(root)), encoding="utf-8")
 
-    def _debian(
-        self, archive: Archive | Problem, tag: PythonTag, arch: Arch, suite: str, made: Path
-    ) -> _Root | Problem:
+    def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> _Root:
         """Unpack Debian's, with the libraries that its standard library needs, and C++'s."""
         name, debs = f"python{tag.version}", made.parent / suite
         words = f"fetching {tag} for {arch} of Debian {suite} (not installed, kept in the cache)"
-        found = apt.fetch(
-            [archive],
+        packages = apt.fetch(
+            [lambda: apt.of_suite(suite, made.parent, self._env, arch=arch)],
             [name, "libstdc++6"],
             debs,
-            wanted=lambda each: each.arch != "all",
+            wanted=lambda package: package.arch != "all",
             say=lambda: self.say(words),
         )
-        if isinstance(found, Problem):
-            return found
-        problem = apt.unpack(debs, made)
-        if problem is not None:
+        try:
+            apt.unpack(debs, made)
+        except EnvironmentProblemError:
             shutil.rmtree(made)
             made.mkdir()
-            return problem
-        version = next(each.version for each in found if each.name == name)
+            raise
+        version = next(package.version for package in packages if package.name == name)
         _arrange(made, tag)
         return _Root(
             python=f"usr/bin/{name}",
@@ -242,13 +238,13 @@ class ForeignPythons:
             origin=f"{name} {version} of Debian {suite}",
         )
 
-    def _by_uv(self, tag: PythonTag, arch: Arch, made: Path) -> _Root | Problem:
+    def _by_uv(self, tag: PythonTag, arch: Arch, made: Path) -> _Root:
         """Have uv fetch one, and take the C and C++ library from the cross compilers' packages."""
         threads = "+freethreaded" if tag.free_threaded else ""
         request = f"cpython-{tag.version}{threads}-linux-{_FOR_UV.get(arch, arch)}-gnu"
         pythons = made / "pythons"
         pythons.mkdir()
-        said = interpreters.download(
+        interpreters.download(
             request,
             self.toolchain,
             self.network,
@@ -260,52 +256,55 @@ class ForeignPythons:
         )
         # Beside it uv leaves a link to it, to where it is now and will not stay.
         places = [each for each in sorted(pythons.glob("cpython-*")) if not each.is_symlink()]
-        found = [place / "bin" / tag.programs[0] for place in places]
-        if said or not found:
-            return Problem(what=f"uv could not fetch one: {said or 'it is not where uv puts them'}")
-        failed = self._fetch_libraries(arch, made)
-        if failed is not None:
-            return Problem(what=f"no libraries for the one that uv fetched ({failed.what})")
+        if not places:
+            what = "uv could not fetch one: it is not where uv puts them"
+            raise EnvironmentProblemError.of(what)
+        program = places[0] / "bin" / tag.programs[0]
+        try:
+            self._fetch_libraries(arch, made)
+        except EnvironmentProblemError as error:
+            what = f"no libraries for the one that uv fetched ({error.what})"
+            raise EnvironmentProblemError.of(what, transient=error.transient) from None
         libraries = next(iter(made.glob("usr/*-linux-gnu")), made)
         if not (libraries / "lib64").exists():  # where some architectures have their loader
             (libraries / "lib64").symlink_to("lib")
         return _Root(
-            python=str(found[0].relative_to(made)),
+            python=str(program.relative_to(made)),
             libraries=str(libraries.relative_to(made)),
-            origin=f"{found[0].parent.parent.name} of uv",
+            origin=f"{places[0].name} of uv",
         )
 
-    def _fetch_libraries(self, arch: Arch, made: Path) -> Problem | None:
+    def _fetch_libraries(self, arch: Arch, made: Path) -> None:
         debian = DEBIAN_ARCHES[arch]
         names = [f"{each}-{debian}-cross" for each in ("libc6", "libgcc-s1", "libstdc++6")]
         debs = made.parent / "libraries"
-        found = apt.fetch(
+        apt.fetch(
             self._archives(made.parent, ""),
             names,
             debs,
             wanted=lambda each: each.name in names,
             say=lambda: self.say(f"fetching {names[0]} (not installed, kept in the cache)"),
         )
-        return found if isinstance(found, Problem) else apt.unpack(debs, made)
+        apt.unpack(debs, made)
 
-    def _archives(self, scratch: Path, suite: str) -> Iterator[Archive | Problem]:
+    def _archives(self, scratch: Path, suite: str) -> Iterator[Callable[[], Archive]]:
         """A suite of Debian, if one is named; this machine's own lists; the same, new ones."""
         if suite:
-            yield apt.of_suite(suite, scratch, self._env)
-        yield apt.own(scratch, self._env)
-        yield apt.own_anew(scratch, self._env)
+            yield lambda: apt.of_suite(suite, scratch, self._env)
+        yield lambda: apt.own(scratch, self._env)
+        yield lambda: apt.own_anew(scratch, self._env)
 
     # helpers
 
-    def _made(self, folder: Path, make: Callable[[Path], Problem | None]) -> CacheEntry | Problem:
+    def _make(self, folder: Path, make: Callable[[Path], object]) -> CacheEntry:
         if self.cancel.is_set():
-            return Problem(what="cancelled")
+            raise EnvironmentProblemError.of("cancelled", kind=ErrorKind.CANCELLED)
         return provide_entry(folder, make, current=_is_current)
 
-    def _proved(
+    def _prove(
         self, tag: PythonTag, arch: Arch, emulator: CacheEntry | Path, root: CacheEntry
-    ) -> ForeignPython | Problem:
-        """Start it: where that fails, it is not the wheel that is to blame."""
+    ) -> ForeignPython:
+        """Start it: if that fails later, the wheel is to blame."""
         qemu = emulator if isinstance(emulator, Path) else _program(emulator.folder, arch)
         facts = _Root(**json.loads((root.folder / "facts.json").read_text("utf-8")))
         argv = (
@@ -323,9 +322,8 @@ class ForeignPythons:
             suffix = glibc = ""
         threads = "t" if tag.free_threaded else ""
         if not suffix.startswith(f".cpython-3{tag.minor}{threads}-{arch}-"):
-            return Problem(
-                what=f"{what} does not run: {done.last_line or f'exit {done.returncode}'}"
-            )
+            why = done.last_line or f"exit {done.returncode}"
+            raise EnvironmentProblemError.of(f"{what} does not run: {why}")
         holds = (root.hold, None if isinstance(emulator, Path) else emulator.hold)
         return ForeignPython(argv=argv, glibc=glibc, what=what, holds=holds)
 
@@ -364,15 +362,15 @@ def _suites(minor: int, arch: Arch) -> Iterator[str]:
     yield from (each for each in _SUITES.get(minor, ()) if _AGE.index(each) >= first)
 
 
-def _unpack_qemu(made: Path) -> Problem | None:
+def _unpack_qemu(made: Path) -> None:
     """Unpack the emulators of our architectures, under one name whatever the package calls them."""
     for archive in sorted((made.parent / "qemu").glob("*.deb")):
         names = [f"usr/bin/qemu-{QEMU_NAMES[each]}{end}" for each in CROSSED for end in _ENDS]
         apt.unpack_some(archive, made, names)
     for arch in sorted(CROSSED - {host_arch()}):
         if not _program(made, arch).is_file():
-            return Problem(what=f"qemu-user-static has no program for {arch}")
-    return None
+            what = f"qemu-user-static has no program for {arch}"
+            raise EnvironmentProblemError.of(what)
 
 
 _ENDS = ("-static", "")
@@ -395,7 +393,3 @@ def _arrange(root: Path, tag: PythonTag) -> None:
     for each in (f"usr/local/lib/python{tag.version}/dist-packages", "usr/lib/python3", "etc"):
         (root / each).mkdir(parents=True)
     (root / "etc/ld.so.cache").touch()
-
-
-def _note(made: Path, root: _Root) -> None:
-    (made / "facts.json").write_text(json.dumps(asdict(root)), encoding="utf-8")

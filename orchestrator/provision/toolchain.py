@@ -39,7 +39,6 @@ from orchestrator.provision.cache_dir import (
     remove_unused,
 )
 from orchestrator.provision.failures import ending, failed
-from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain_env import BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.models.platforms import Arch
+    from orchestrator.provision.pythons import Interpreter
 
 __all__ = ["Progress", "Toolchain", "existing", "lock_digest", "sync"]
 
@@ -156,10 +156,12 @@ def choose(environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpr
     own = pythons.inspect(Path(_own_python()), fixed)
     for minor in reversed(wheelhouse.SUPPORTED):
         python = f"cp3{minor}"
-        found = pythons.find(python, environ=fixed, cache_dir=cache_dir)
-        for each in (found, own):
-            if isinstance(each, Interpreter) and _suits(each, python, own, fixed):
-                return each
+        with contextlib.suppress(EnvironmentProblemError):
+            found = pythons.find(python, environ=fixed, cache_dir=cache_dir)
+            if _suits(found, python, own, fixed):
+                return found
+        if own is not None and _suits(own, python, own, fixed):
+            return own
     return None
 
 
@@ -362,17 +364,19 @@ class _Maker:
         if self.wheels is None:
             self.fetch(Platform.here(newest, host_arch()), uv, aside, wheels, lock)
         program = wheelhouse.unpack_program("uv", wheels, uv, aside)
-        fetched = pythons.provide(
-            f"cp3{newest}",
-            replace(_at(aside), bin=program.parent),
-            self.network,
-            cache_dir=self.cache_dir,
-            environ={**self.environ, "PATH": _PATH},
-            cancel=self.cancel,
-        )
-        if isinstance(fetched, Interpreter):
-            return fetched
-        raise EnvironmentProblemError(replace(fetched, what=f"toolchain: {fetched.what}"))
+        try:
+            return pythons.provide(
+                f"cp3{newest}",
+                replace(_at(aside), bin=program.parent),
+                self.network,
+                cache_dir=self.cache_dir,
+                environ={**self.environ, "PATH": _PATH},
+                cancel=self.cancel,
+            )
+        except EnvironmentProblemError as error:
+            raise EnvironmentProblemError.of(
+                f"toolchain: {error.what}", hint=error.hint, transient=error.transient
+            ) from None
 
     def fetch(
         self,

@@ -9,8 +9,8 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.transient_errors import is_passing
 from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.plan.resolve import EMULATED_COST, in_bytes
 from orchestrator.run import resources, scheduler
@@ -112,7 +112,7 @@ def decided(
 
 def _trouble(choice: Choice) -> str:
     """What kept a target from its image and may have passed; empty for nothing."""
-    return choice.reason if is_passing([choice.reason]) else ""
+    return choice.reason if may_pass([choice.reason]) else ""
 
 
 def dispatch(  # noqa: PLR0913 - keyword-only

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders.backend_choice import Choice, HostPython, Survey, choose
 from orchestrator.containers import engine as engines
 from orchestrator.cross import native_gcc
-from orchestrator.errors import EnvironmentProblemError, Problem, SourceError
+from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.host import process
 from orchestrator.provision import nvcc, pythons, relocate, zig
 from orchestrator.provision.external_checks import ExternalChecks
@@ -384,19 +384,14 @@ class Session:
             say=log,
         )
 
-    def _find_portable_uv(self) -> Path | Problem:
+    def _find_portable_uv(self) -> Path:
         """Find or make uv for containers, which nobody prunes while this run goes on."""
         if self._portable is None:
             host = self._host
-            found = relocate.provide("uv", host.toolchain, cache_dir=host.cache_dir)
-            if isinstance(found, Problem):
-                return found
-            self._portable = found
+            self._portable = relocate.provide("uv", host.toolchain, cache_dir=host.cache_dir)
         return self._portable.folder
 
-    def _find_foreign(
-        self, log: Callable[[str], object], python: str, arch: Arch
-    ) -> ForeignPython | Problem:
+    def _find_foreign(self, log: Callable[[str], object], python: str, arch: Arch) -> ForeignPython:
         """Find or fetch a Python of another architecture; once in a run, also if in vain."""
         if self._foreign is None:
             self._foreign = ForeignPythons(
@@ -409,25 +404,22 @@ class Session:
             )
         return self._foreign.provide(python, arch)
 
-    def _find_zig(self, log: Callable[[str], object]) -> zig.Zig | Problem:
+    def _find_zig(self, log: Callable[[str], object]) -> zig.Zig:
         """Find or fetch zig, which nobody prunes while this run goes on."""
         if self._zig is not None:
             return self._zig
         host = self._host
-        try:
-            self._zig = zig.provide(
-                host.cache_dir,
-                host.toolchain,
-                host.network,
-                log,
-                environ=self._environ,
-                cancel=self.cancel,
-            )
-        except EnvironmentProblemError as error:
-            return error.problems[0]
+        self._zig = zig.provide(
+            host.cache_dir,
+            host.toolchain,
+            host.network,
+            log,
+            environ=self._environ,
+            cancel=self.cancel,
+        )
         return self._zig
 
-    def _find_nvcc(self, log: Callable[[str], object], version: str) -> nvcc.Nvcc | Problem:
+    def _find_nvcc(self, log: Callable[[str], object], version: str) -> nvcc.Nvcc:
         host = self._host
         return nvcc.provide(
             version,
@@ -441,27 +433,27 @@ class Session:
     def _find_interpreter(self, python: str) -> HostPython:
         """Find or fetch an interpreter, and its headers where it came without."""
         host = self._host
-        found = pythons.provide(
-            python,
-            host.toolchain,
-            host.network,
-            cache_dir=host.cache_dir,
-            environ=self._environ,
-            cancel=self.cancel,
-        )
-        if not isinstance(found, pythons.Interpreter):
-            return HostPython(problem=found)
-        folders = pythons.headers(
-            found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
-        )
-        if not isinstance(folders, tuple):
-            return HostPython(problem=folders)
+        try:
+            found = pythons.provide(
+                python,
+                host.toolchain,
+                host.network,
+                cache_dir=host.cache_dir,
+                environ=self._environ,
+                cancel=self.cancel,
+            )
+            folders = pythons.headers(
+                found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
+            )
+        except EnvironmentProblemError as error:
+            return HostPython(problem=error.problems[0])
         return HostPython(interpreter=found, include_dirs=folders)
 
     def _find_here(self, python: str) -> pythons.Interpreter | None:
-        host = self._host
-        found = pythons.find(python, environ=self._environ, cache_dir=host.cache_dir)
-        return found if isinstance(found, pythons.Interpreter) else None
+        try:
+            return pythons.find(python, environ=self._environ, cache_dir=self._host.cache_dir)
+        except EnvironmentProblemError:
+            return None
 
     def _checker(self) -> ExternalChecks:
         env = {**self._host.env, **self._host.network.child_env()}

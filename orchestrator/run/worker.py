@@ -19,11 +19,11 @@ from packaging.version import Version
 
 from orchestrator.builders.base import Backend, BuildContext, StepTimer, StoppedBuild
 from orchestrator.builders.library import collect
-from orchestrator.builders.transient_errors import is_transient
 from orchestrator.containers.access import Access
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
 from orchestrator.host.redaction import masked
+from orchestrator.host.transient_errors import is_transient
 from orchestrator.models.result import (
     BuildResult,
     CompileReport,

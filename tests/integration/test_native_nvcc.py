@@ -14,7 +14,7 @@ import pytest
 from orchestrator.containers.access import Access
 from orchestrator.cross.driver import SOURCE
 from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
@@ -71,14 +71,13 @@ def native(
         patch.setattr(nvcc, "MOUNTED", there)
         patch.setattr(nvcc, "USUAL", ())
         made = provided(CUDA, tools, there / "cache", {toolchain.WHEELS: str(wheels)})
-        assert isinstance(made, nvcc.Nvcc)
         (there / made.version).symlink_to(made.folder)
         yield made
 
 
 def provided(
     wanted: str, tools: toolchain.Toolchain, cache: Path, environ: dict[str, str]
-) -> nvcc.Nvcc | Problem:
+) -> nvcc.Nvcc:
     return nvcc.provide(
         wanted,
         cache_dir=cache,
@@ -263,9 +262,9 @@ def test_this_host_s_own_toolkit_is_left_out_where_it_lacks_something(
 def test_what_cannot_be_had_is_said(
     tools: toolchain.Toolchain, wheels: Path, tmp_path: Path, wanted: str, why: str
 ) -> None:
-    problem = provided(wanted, tools, tmp_path, {toolchain.WHEELS: str(wheels)})
-    assert isinstance(problem, Problem)
-    assert problem.what.startswith(why)
+    with pytest.raises(EnvironmentProblemError) as refused:
+        provided(wanted, tools, tmp_path, {toolchain.WHEELS: str(wheels)})
+    assert refused.value.what.startswith(why)
     assert not list(tmp_path.glob("nvcc/*"))
 
 
@@ -279,5 +278,6 @@ def test_which_one_is_the_newest_is_asked_once_a_day(
     os.utime(known, (0, 0))
     assert provided(CUDA, tools, cache, offline) == native, "an old answer is better than none"
     known.unlink()
-    assert isinstance(provided(CUDA, tools, cache, offline), Problem)
+    with pytest.raises(EnvironmentProblemError):
+        provided(CUDA, tools, cache, offline)
     known.write_text(native.version)

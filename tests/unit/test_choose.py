@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
@@ -14,7 +14,7 @@ from orchestrator.containers import engine as engines
 from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus, Limit
 from orchestrator.containers.images import ImageCheck
 from orchestrator.cross.native_gcc import NativeCompilers, TargetImage
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
@@ -37,6 +37,7 @@ from orchestrator.provision.zig import Zig
 from tests.unit.test_cibuildwheel_options import TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.models.target import Target
@@ -52,6 +53,15 @@ GOOD = ImageCheck(ok=True, id="sha256:abc", digest="registry.example/x/y@sha256:
 @pytest.fixture
 def target() -> Target:
     return replace(TARGET, image=IMAGE)
+
+
+def refusing(what: str) -> Callable[..., NoReturn]:
+    """Return what raises an error whenever it is called."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise EnvironmentProblemError.of(what)
+
+    return refuse
 
 
 def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any) -> Survey:
@@ -80,11 +90,11 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         cancel=Cancel(),
         find=lambda _python: HostPython(problem=Problem(what="no interpreter")),
         find_here=lambda _python: None,
-        find_zig=lambda: Problem(what="no zig in this test"),
-        find_foreign=lambda _python, _arch: Problem(what="no QEMU in this test"),
+        find_zig=refusing("no zig in this test"),
+        find_foreign=refusing("no QEMU in this test"),
         **{
-            "accelerate": lambda _image, _planned: Problem(what="no native compiler"),
-            "find_nvcc": lambda _version: Problem(what="no nvcc in this test"),
+            "accelerate": refusing("no native compiler"),
+            "find_nvcc": refusing("no nvcc in this test"),
             **given,
         },
     )
@@ -319,7 +329,7 @@ def test_without_an_engine_nothing_else_is_replaced(
         choice = choose([wanted], here, wanted=backend)[wanted.id]
         assert choice.backend is None
         assert choice.failure is not None
-    here.find_zig = lambda: Problem(what="no network")
+    here.find_zig = refusing("no network")
     wanted = foreign(target, PLANNED, monkeypatch)
     reason = choose([wanted], here, wanted=None)[wanted.id].reason
     assert "no engine here; no network" in reason

@@ -11,7 +11,7 @@ from orchestrator.builders.cibuildwheel import options
 from orchestrator.containers.access import Access
 from orchestrator.cross import native_uv
 from orchestrator.cross.native_uv import ALONE, FRONTEND, ImageFacts, Installer
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Captured
 from orchestrator.models.target import BackendName, Digest, EnvVar, Source, TargetSteps
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SITE = "lib/python3.12/site-packages"
 
 
-def asked(folder: Path, said: str, code: int = 0, **network: Any) -> ImageFacts | Problem:
+def asked(folder: Path, said: str, code: int = 0, **network: Any) -> ImageFacts:
     def run(_script: str, mount: str) -> Captured:
         assert mount == f"--volume={folder}:{MOUNTED}:ro"
         return Captured(returncode=code, stdout=said, stderr="exec format error" * (code != 0))
@@ -53,22 +53,19 @@ def test_an_image_says_which_of_its_pythons_can_use_it(tmp_path: Path) -> None:
 def test_what_the_image_tells_pip_is_not_lost(tmp_path: Path) -> None:
     said = "uv 0.13.8\npip PIP_CONSTRAINT\npip /etc/pip.conf\n"
     facts = asked(tmp_path, said, code=2)  # what `ls` makes of no `build` at all
-    assert isinstance(facts, ImageFacts)
-    made = native_uv.make(tmp_path, HostNetwork(), facts)
-    assert isinstance(made, Problem)
-    assert made.what.endswith("PIP_CONSTRAINT, /etc/pip.conf")
+    with pytest.raises(EnvironmentProblemError, match=r"PIP_CONSTRAINT, /etc/pip.conf$"):
+        native_uv.make(tmp_path, HostNetwork(), facts)
 
 
 def test_where_it_does_not_run_that_is_said(tmp_path: Path) -> None:
-    problem = asked(tmp_path, "", code=126)
-    assert isinstance(problem, Problem)
-    assert "exec format error" in problem.what
+    with pytest.raises(EnvironmentProblemError, match="exec format error"):
+        asked(tmp_path, "", code=126)
 
 
 def test_what_only_pip_knows_of_the_network_leaves_pip(tmp_path: Path) -> None:
     network = HostNetwork(index=(("PIP_PROXY", "http://proxy.example"), ("UV_INDEX", "x")))
-    made = native_uv.make(tmp_path, network, ImageFacts(version="uv 1", told=(), pythons=()))
-    assert made == Problem(what="uv does not know PIP_PROXY")
+    with pytest.raises(EnvironmentProblemError, match=r"^uv does not know PIP_PROXY$"):
+        native_uv.make(tmp_path, network, ImageFacts(version="uv 1", told=(), pythons=()))
 
 
 @pytest.fixture
@@ -78,9 +75,7 @@ def there(tmp_path: Path) -> Installer:
         links=(("PIP_FIND_LINKS", (tmp_path, "https://wheels.example/")),),
     )
     facts = ImageFacts(version="uv 0.13.8", told=(), pythons=("cp312-cp312",))
-    made = native_uv.make(tmp_path / "uv", network, facts)
-    assert isinstance(made, Installer)
-    return made
+    return native_uv.make(tmp_path / "uv", network, facts)
 
 
 def test_a_build_finds_it_behind_the_compilers_and_looks_where_pip_looks(there: Installer) -> None:
@@ -142,7 +137,9 @@ TESTED = TargetSteps(test_command="pytest")
 def test_pip_remains_where_it_is_told_what_uv_does_not_know(
     there: Installer, asks: BuildRequest, told: str, because: str
 ) -> None:
-    assert there.settled(asks, (told,)) == Problem(what=because)
+    with pytest.raises(EnvironmentProblemError) as refused:
+        there.settled(asks, (told,))
+    assert refused.value.what == because
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.containers.access import Access
 from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc, Toolkit, find
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.target import EnvVar, TargetSteps
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision.nvcc import Nvcc
@@ -19,10 +19,10 @@ NEWEST = {"13.0": "13.0.88"}
 THERE = "/opt/orchestrator-native"
 
 
-def provide(version: str) -> Nvcc | Problem:
+def provide(version: str) -> Nvcc:
     exact = NEWEST.get(version, version)
     if exact.startswith("12."):
-        return Problem(what="no wheels")
+        raise EnvironmentProblemError.of("no wheels")
     build = f"cuda_{exact}/compiler.1_0"
     return Nvcc(folder=Path("/cache", exact), version=exact, build=build, profile="same")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.builders.transient_errors import is_transient
+from orchestrator.host.transient_errors import is_transient
 from orchestrator.models.result import Failure, FailureKind
 
 PASSING = {

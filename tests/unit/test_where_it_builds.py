@@ -9,7 +9,7 @@ from orchestrator.builders.backend_choice import Choice, HostPython, Survey, cho
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
 from orchestrator.plan.plan import make_plan
@@ -70,8 +70,8 @@ class Machine:
     def container(self, target: Target) -> ContainerInfo | None:
         return CONTAINER
 
-    def native(self, target: Target) -> Problem:
-        return Problem(what="no cross compiler")
+    def native(self, target: Target) -> None:
+        raise EnvironmentProblemError.of("no cross compiler")
 
     def reservations(self, target: Target) -> tuple[str, ...]:
         return ()

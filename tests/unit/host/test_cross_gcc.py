@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.cross_gcc import ImageCompiler, provide
 
 APT = """\
@@ -25,17 +25,17 @@ esac
 """
 
 
-def provided(tmp_path: Path, path: str) -> Problem:
-    found = provide(
-        ImageCompiler(triplet="aarch64-linux-gnu", major="12"),
-        cache_dir=tmp_path / "cache",
-        patchelf=Path("patchelf"),
-        env={"PATH": path},
-        say=lambda _line: None,
-    )
-    assert isinstance(found, Problem)
+def provided(tmp_path: Path, path: str) -> EnvironmentProblemError:
+    with pytest.raises(EnvironmentProblemError) as refused:
+        provide(
+            ImageCompiler(triplet="aarch64-linux-gnu", major="12"),
+            cache_dir=tmp_path / "cache",
+            patchelf=Path("patchelf"),
+            env={"PATH": path},
+            say=lambda _line: None,
+        )
     assert not any(each.is_dir() for each in (tmp_path / "cache/cross-gcc").iterdir())
-    return found
+    return refused.value
 
 
 @pytest.mark.parametrize(

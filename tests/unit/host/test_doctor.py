@@ -99,10 +99,9 @@ class Machine:
             warnings=warnings,
         )
 
-    def register(self, arch: Arch) -> Problem | None:
+    def register(self, arch: Arch) -> None:
         self.registered.append(arch)
         self.problem = None
-        return None
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
@@ -78,9 +78,9 @@ class Machine:
         return [each for each in lines if each.startswith(f"{program} ")]
 
     def refused(self, python: str, arch: Arch = AWAY) -> str:
-        found = self.pythons.provide(python, arch)
-        assert isinstance(found, Problem), found
-        return found.what
+        with pytest.raises(EnvironmentProblemError) as refused:
+            self.pythons.provide(python, arch)
+        return refused.value.what
 
 
 @pytest.fixture

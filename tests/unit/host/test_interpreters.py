@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
@@ -90,8 +90,10 @@ def release(text: str) -> dict[str, object]:
 
 
 def found(python: str, environ: dict[str, str], **options: object) -> Path | str:
-    result = find(python, environ=environ, **options)  # type: ignore[arg-type]
-    return result.path if isinstance(result, Interpreter) else result.what
+    try:
+        return find(python, environ=environ, **options).path  # type: ignore[arg-type]
+    except EnvironmentProblemError as error:
+        return error.what
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_tag(text: str, programs: tuple[str, ...], uv: str) -> None:
 @pytest.mark.parametrize("text", ["cp27", "py3", "cp312-cp312", "pp311t", "3.12", ""])
 def test_no_tag(text: str) -> None:
     assert PythonTag.parse(text) is None
-    assert isinstance(find(text, environ={}), Problem)
+    with pytest.raises(EnvironmentProblemError, match="is not a Python tag"):
+        find(text, environ={})
 
 
 def test_own_interpreter_is_inspected() -> None:
@@ -251,10 +254,11 @@ def test_provide_asks_the_locked_uv(tmp_path: Path, environ: dict[str, str]) -> 
 def test_provide_says_why_not(tmp_path: Path, environ: dict[str, str]) -> None:
     text = "error: Failed to install x\n  cause: dns error\n  cause: Name or service not known"
     tools = toolchain(tmp_path, f"cat >&2 <<END\n{text}\nEND\nexit 1")
-    problem = provide("cp399", tools, HostNetwork(), cache_dir=tmp_path / "c", environ=environ)
-    assert isinstance(problem, Problem)
-    assert problem.what.endswith("uv could not fetch one: Name or service not known")
-    assert "cibuildwheel" in problem.hint
+    with pytest.raises(EnvironmentProblemError) as refused:
+        provide("cp399", tools, HostNetwork(), cache_dir=tmp_path / "c", environ=environ)
+    assert refused.value.what.endswith("uv could not fetch one: Name or service not known")
+    assert "cibuildwheel" in refused.value.hint
+    assert refused.value.transient
 
 
 @pytest.fixture
@@ -334,19 +338,19 @@ def test_headers_that_cannot_be_had(
     tmp_path: Path, debian: Interpreter, get: str, extract: str, what: str
 ) -> None:
     environ = apt(tmp_path, get, extract)
-    problem = headers(debian, tmp_path / "c", HostNetwork(), environ=environ)
-    assert isinstance(problem, Problem)
-    assert what in problem.what
-    assert problem.hint == "`apt-get install python3.11-dev` as root"
+    with pytest.raises(EnvironmentProblemError, match=what) as refused:
+        headers(debian, tmp_path / "c", HostNetwork(), environ=environ)
+    assert refused.value.hint == "`apt-get install python3.11-dev` as root"
     assert list((tmp_path / "c" / "headers").iterdir()) == []
 
 
 def test_headers_of_another_system(tmp_path: Path, debian: Interpreter) -> None:
-    problem = headers(debian, tmp_path, HostNetwork(), environ={"PATH": str(tmp_path)})
-    assert isinstance(problem, Problem)
-    assert "devel" in problem.hint
+    with pytest.raises(EnvironmentProblemError) as refused:
+        headers(debian, tmp_path, HostNetwork(), environ={"PATH": str(tmp_path)})
+    assert "devel" in refused.value.hint
     own = dataclasses.replace(debian, path=Path("/opt/x/bin/python3.11"))
-    assert isinstance(headers(own, tmp_path, HostNetwork(), environ={}), Problem)
+    with pytest.raises(EnvironmentProblemError, match="are missing"):
+        headers(own, tmp_path, HostNetwork(), environ={})
 
 
 def test_environment_with_headers() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision import cache_dir, foreign_python, relocate, toolchain
 from orchestrator.provision.cache_dir import (
     IN_USE,
@@ -33,8 +33,8 @@ def names(place: Path) -> list[str]:
 
 def test_one_is_made_once_and_nothing_else_stays(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "one"
-    assert make_once(folder, filled) is None
-    assert make_once(folder, lambda _made: pytest.fail("it is there")) is None
+    make_once(folder, filled)
+    make_once(folder, lambda _made: pytest.fail("it is there"))
     assert names(folder.parent) == ["one"]
     assert names(folder) == ["file"]
 
@@ -42,13 +42,12 @@ def test_one_is_made_once_and_nothing_else_stays(tmp_path: Path) -> None:
 def test_nothing_is_left_of_one_that_cannot_be_made(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "one"
 
-    def fails(made: Path) -> Problem:
+    def fails(made: Path) -> None:
         filled(made)
-        return Problem(what="no network")
+        raise EnvironmentProblemError.of("no network")
 
-    said = make_once(folder, fails)
-    assert said is not None
-    assert said.what == "no network"
+    with pytest.raises(EnvironmentProblemError, match="no network"):
+        make_once(folder, fails)
     assert names(folder.parent) == []
 
 
@@ -57,9 +56,9 @@ def test_another_process_may_have_been_faster(tmp_path: Path) -> None:
 
     def slow(made: Path) -> None:
         filled(made)
-        assert make_once(folder, filled) is None
+        make_once(folder, filled)
 
-    assert make_once(folder, slow) is None
+    make_once(folder, slow)
     assert names(folder.parent) == ["one"]
     assert (folder / "file").read_text() == "1"
 

@@ -131,10 +131,10 @@ def is_transient(failure: Failure, lines: Iterable[str]) -> bool:
     """
     if failure.kind not in _KINDS:
         return False
-    return is_passing((*lines, failure.message))
+    return may_pass((*lines, failure.message))
 
 
-def is_passing(lines: Iterable[str]) -> bool:
+def may_pass(lines: Iterable[str]) -> bool:
     """Whether what was said is about a pull, a network or an engine that may be well again."""
     said = list(_unwrapped(_ANSI.sub("", each) for each in lines))
     if any(VERDICT.search(each) for each in map(str.strip, said)):
