@@ -23,7 +23,7 @@ from orchestrator.run.scheduler import (
     StartTarget,
     TargetEnded,
     Task,
-    prepared,
+    first_state,
     step,
 )
 
@@ -62,7 +62,7 @@ def matrix(count: int) -> list[Task]:
 def ours(tasks: Sequence[Task]) -> float:
     """Run to the end, and return how long the builds would have taken."""
     costs = {each.target_id: each.cost for each in tasks}
-    state, said = step(prepared(tasks, BUDGET), RunStarted())
+    state, said = step(first_state(tasks, BUDGET), RunStarted())
     running: list[tuple[float, TargetId]] = []
     now = 0.0
     while not state.over:

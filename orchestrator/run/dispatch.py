@@ -143,7 +143,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     budget = pace.budget(len(targets))
     cost = estimates(targets, pace.seconds)
     known = any(each in pace.seconds for each in targets)
-    state = scheduler.prepared(
+    state = scheduler.first_state(
         [
             scheduler.Task(
                 target_id=each,

@@ -1,7 +1,7 @@
-"""How a run's CPUs and memory are shared out, and what that means inside of a build. Pure.
+"""Share a run's CPUs and memory between targets, and derive each build's parallelism. Pure.
 
-A target gets what ``[resources]`` says, else an equal part. How many compilers it may run at once
-follows from that: as many as it has CPUs, but no more than its memory holds.
+A target gets what ``[resources]`` says, else an equal share. It may run as many compilers at once
+as it has CPUs, but no more than its memory can hold.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 
 CPUS_EACH = 2
-"""CPUs a target gets at least while ``-j`` is not given: few builds keep one busy all the time."""
+"""CPUs a target gets at least if ``-j`` is not given: few builds keep one CPU busy all the time."""
 
 MEMORY_PER_JOB = 2 * GIB
-"""Bytes of one compiler where the matrix does not say; C++ templates take one to two GiB."""
+"""Bytes of one compiler unless the matrix says otherwise; C++ templates take one to two GiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def budget(cpus: float, memory: int, limits: RunLimits, *, count: int) -> Resour
     """Return what all targets that run at once may take together.
 
     Args:
-        cpus: CPUs of the machine, or of what of it we may use.
+        cpus: CPUs that this process may use.
         memory: free bytes.
         limits: what the user says.
         count: how many targets there are.
@@ -101,13 +101,13 @@ def compilers(resources: TargetResources, share: Resources, whole: Resources) ->
 def estimated(
     costs: Mapping[TargetId, float], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
-    """Return how long each target takes: as it did last time, else by its cost.
+    """Return how long each target takes: as long as last time, else estimated from its cost.
 
-    A cost counts in units of the targets that are known; without any, the unit has no seconds.
+    The known targets tell how many seconds one unit of cost is; without any, it counts as one.
 
     Args:
         costs: how long targets take compared with each other.
-        seconds: how long some, and perhaps others, took.
+        seconds: how long targets took last time, where it is known.
     """
     known = [seconds[each] / costs[each] for each in costs if each in seconds]
     unit = statistics.median(known) if known else 1.0
@@ -117,10 +117,9 @@ def estimated(
 def variables(jobs: int, env: Iterable[EnvVar]) -> dict[str, str]:
     """Return the variables that tell a build how many programs it may run at once.
 
-    What the matrix sets itself is not among them, and counts: ``nvcc --threads`` multiplies what
-    every compiler takes, so the two numbers are chosen so that their product is ``jobs``.
-
-    ``MAKEFLAGS`` is not among them: not every Makefile may run in parallel.
+    Variables that the target sets itself are left out. ``nvcc --threads`` multiplies the number of
+    compilers, so MAX_JOBS times NVCC_THREADS is kept at ``jobs``. ``MAKEFLAGS`` is not set: not
+    every Makefile can run in parallel.
 
     Args:
         jobs: from `compilers`.
@@ -139,6 +138,6 @@ def variables(jobs: int, env: Iterable[EnvVar]) -> dict[str, str]:
 
 
 def _number(own: Mapping[str, str], name: str) -> int:
-    """Return a variable's number; 1 for none, and for what only the build's shell knows."""
+    """Return a variable's number; 1 if it has none, or only the build's shell can tell."""
     value = own.get(name, "")
     return max(int(value), 1) if value.isascii() and value.isdigit() else 1

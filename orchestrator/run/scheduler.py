@@ -1,36 +1,36 @@
 """Which target runs when: a pure state machine, ``step(state, event) -> (state, instructions)``.
 
 It knows no clock, no thread and no process. An executor carries out the instructions and reports
-back with events, so that every race is a unit test. A state is a value: nothing that `step` does
-can be seen in the one it was given. What changes lies in heaps and chunks that two states share
-but for the path to the change, so that an event costs O(log n) and not a copy of everything.
+back with events, so every race is a unit test. States are values: `step` never changes the state
+that it is given. Sets of targets are the bits of an integer, and phases are one byte each, so
+copying them costs microseconds even for 50,000 targets.
 
-The order is longest first: a target's rank is its cost and that of the longest chain of targets
-that wait for it. What does not fit into the budgets lets others pass, but not for ever: after as
-many as there are slots the room it needs is kept free.
+The longest target starts first: a target's rank follows from its cost plus the cost of the longest
+chain of targets that wait for it. A target that does not fit into the budget lets others pass, but
+at most as many as there are slots; then the room it needs is kept free.
 
-A run may have a limit. When it is over nothing is started any more and what runs is stopped. Before
-that, a target that takes longer than what is left starts only where no other one is ready.
+A run may have a limit. At the limit nothing more is started and running targets are cancelled.
+Before the limit, a target that takes longer than the time left starts only if no other is ready.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import dataclass
+from enum import IntEnum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.models.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from orchestrator.models.target import TargetId
 
 
 class Resources(NamedTuple):
-    """What a target takes while it runs, or what there is. Whole numbers: their sums are exact."""
+    """What a target takes while it runs, or the budget. Whole numbers, so that sums are exact."""
 
     slots: int
     millicpus: int
@@ -44,10 +44,10 @@ class Task:
 
     Attributes:
         target_id: the target.
-        needs: the targets that must have ended well before it may start.
-        takes: what it takes while it runs. One that takes more than there is runs alone.
-        cost: how long it takes, in any unit that all share.
-        seconds: how long it takes, for a run that has a limit; None where nobody knows.
+        needs: the targets that must have succeeded before it may start.
+        takes: what it takes while it runs. A target that takes more than the budget runs alone.
+        cost: how long it takes, in a unit that all targets share.
+        seconds: how long it takes, for a run with a limit; None if unknown.
     """
 
     target_id: TargetId
@@ -59,12 +59,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often a target that failed for a passing reason is tried again, and how soon.
+    """How often, and how soon, a target is tried again after a transient failure.
 
     Attributes:
         limit: attempts after the first one.
-        first: seconds before the second attempt; each further one waits twice as long.
-        most: the most seconds to wait.
+        first: seconds before the second attempt; each further attempt waits twice as long.
+        most: the longest wait, in seconds.
     """
 
     limit: int = 0
@@ -76,73 +76,54 @@ class Retries:
 
         Args:
             attempt: the attempt that failed, from 1.
-            jitter: between 0 and 1, drawn anew each time: half of the wait is left to chance, so
-                that what failed together does not come back together.
+            jitter: a new random number between 0 and 1. Half of the wait is random, so that targets
+                that failed together do not come back together.
         """
         whole = min(self.first * 2.0 ** min(attempt - 1, 60), self.most)
         return whole * (0.5 + jitter / 2)
 
 
-class TargetPhase(Enum):
+class TargetPhase(IntEnum):
     """Where a target is."""
 
     PENDING = auto()
     RUNNING = auto()
-    RESTING = auto()
-    """It failed and waits for its next attempt."""
+    WAITING = auto()
+    """An attempt failed, and the next one is due later."""
     OK = auto()
     FAILED = auto()
-    ABANDONED = auto()
-
-
-_LOST = frozenset({TargetPhase.FAILED, TargetPhase.ABANDONED})
-
-
-class _Row(NamedTuple):
-    """What changes of one target."""
-
-    phase: TargetPhase
-    unmet: int
-    attempt: int
-
-
-_Chunks = tuple[tuple[_Row, ...], ...]
-"""The rows in plan order, in chunks: a change copies one chunk and the list of chunks."""
-
-_CHUNK = 64
-
-
-class _Heap(NamedTuple):
-    """Ranks with the least on top: a leftist heap, of which a change copies O(log n) nodes.
-
-    `height` is the length of the shortest way down to an empty place, which is on the right.
-    """
-
-    rank: int
-    height: int
-    left: _Heap | None
-    right: _Heap | None
-
-
-_Heaps = tuple[_Heap | None, ...]
-"""One for each class."""
+    SKIPPED = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fixed:
-    """What never changes in a run; lists are in plan order, a rank counts from the first to run.
+    """What never changes in a run.
 
-    Targets that take the same are a class. There are as many as the matrix has rules for resources,
-    so that it costs nothing to look at the first target of each.
+    Attributes:
+        tasks: the targets in plan order; a target's number is its place here.
+        index: target -> number.
+        needs: what each target waits for.
+        dependents: the numbers of the targets that wait for each target.
+        classes: the different resources that targets take. There are as many as the matrix has
+            rules for resources, so looking at the first ready target of each class is cheap.
+        class_of: each target's class.
+        rank: each target's place in the order of starts.
+        ranked: rank -> number.
+        slow: (seconds, rank) of the targets whose duration is known, the longest first.
+        budget: what all running targets may take together.
+        fail_fast: whether the first failure stops the run.
+        retries: when failures are tried again.
     """
 
     tasks: tuple[Task, ...]
     index: Mapping[TargetId, int]
+    needs: tuple[frozenset[TargetId], ...]
     dependents: tuple[tuple[int, ...], ...]
     classes: tuple[Resources, ...]
     class_of: tuple[int, ...]
     rank: tuple[int, ...]
     ranked: tuple[int, ...]
+    slow: tuple[tuple[float, int], ...]
     budget: Resources
     fail_fast: bool
     retries: Retries
@@ -150,52 +131,65 @@ class _Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerState:
-    """Everything the scheduler knows; made by `prepared`.
+    """Everything the scheduler knows; made by `first_state`.
 
     Attributes:
         fixed: what never changes.
-        rows: what changes of each target.
-        ready: the pending targets that need nothing more, by class.
-        late: those that turned out to take longer than there is time, by class.
+        phases: the `TargetPhase` of each target.
+        failures: number of a target -> its attempts that failed; only those that are tried again.
+        ready: for each class the ranks of the targets that may start now, as bits.
+        late: the ranks of the targets that take longer than the time left, as bits.
         time: seconds until the run's limit; infinite without one.
         free: what the running targets leave of the budget.
-        running: how many targets run.
-        left: how many targets are pending, or wait for their next attempt.
-        stopping: whether nothing may be started any more.
-        out_of_time: whether that is because the run's limit is over.
-        head: rank of the target that others have passed, and how many have; -1 for none.
-        begun: whether the run has begun, or ended before it could.
+        passed: rank of the target that others have passed, and how many have; -1 for none.
+        begun: whether the run has begun, or was stopped before it could.
+        stopping: whether nothing more may start.
     """
 
     fixed: _Fixed
-    rows: _Chunks
-    ready: _Heaps
-    late: _Heaps
+    phases: bytes
+    failures: Mapping[int, int]
+    ready: tuple[int, ...]
+    late: int = 0
     time: float = math.inf
     free: Resources
-    running: int = 0
-    left: int
-    stopping: bool = False
-    out_of_time: bool = False
-    head: tuple[int, int] = (-1, 0)
+    passed: tuple[int, int] = (-1, 0)
     begun: bool = False
+    stopping: bool = False
+
+    @property
+    def running(self) -> int:
+        """How many targets run."""
+        return self.phases.count(TargetPhase.RUNNING)
+
+    @property
+    def left(self) -> int:
+        """How many targets have not started, or wait for their next attempt."""
+        return self.phases.count(TargetPhase.PENDING) + self.phases.count(TargetPhase.WAITING)
 
     @property
     def over(self) -> bool:
         """Whether there is nothing left to wait for."""
-        return not self.running and not self.left
+        return not any(
+            phase in self.phases
+            for phase in (TargetPhase.RUNNING, TargetPhase.PENDING, TargetPhase.WAITING)
+        )
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the run's limit stopped it."""
+        return self.time <= 0
 
     @property
     def oversized(self) -> tuple[TargetId, ...]:
-        """The targets that take more than there is, and so will run alone."""
+        """The targets that take more than the budget, and so will run alone."""
         budget = self.fixed.budget
-        return tuple(each.target_id for each in self.fixed.tasks if not _fits(each.takes, budget))
+        return tuple(task.target_id for task in self.fixed.tasks if not _fits(task.takes, budget))
 
     def targets(self, *phases: TargetPhase) -> tuple[TargetId, ...]:
-        """Return the targets in one of these phases, in plan order; looks at all of them."""
-        rows = (row for chunk in self.rows for row in chunk)
-        pairs = zip(self.fixed.tasks, rows, strict=True)
-        return tuple(task.target_id for task, row in pairs if row.phase in phases)
+        """Return the targets in one of these phases, in plan order."""
+        pairs = zip(self.fixed.tasks, self.phases, strict=True)
+        return tuple(task.target_id for task, phase in pairs if phase in phases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +203,9 @@ class TargetEnded:
 
     Attributes:
         target_id: the target.
-        status: how.
-        transient: whether it failed for a reason that may well have passed by the next attempt.
-        jitter: chance, between 0 and 1, for the wait before that.
+        status: how it ended.
+        transient: whether the reason of a failure may have passed by the next attempt.
+        jitter: a random number between 0 and 1 for the wait before that attempt.
     """
 
     target_id: TargetId
@@ -229,10 +223,10 @@ class RetryDue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLeft:
-    """So much time is left: to be said before each other event, and while nothing happens.
+    """This much time is left: sent before every other event, and while nothing happens.
 
     Attributes:
-        seconds: until the run's limit; more than was left before is ignored.
+        seconds: until the run's limit; ignored if it is more than before.
     """
 
     seconds: float
@@ -240,7 +234,7 @@ class TimeLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInterrupted:
-    """The user wants to stop."""
+    """The user stopped the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +243,7 @@ class StartTarget:
 
     Attributes:
         target_id: the target.
-        attempt: how often it will have been started then, from 1.
+        attempt: the number of this attempt, from 1.
     """
 
     target_id: TargetId
@@ -258,7 +252,7 @@ class StartTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLater:
-    """This target is not done: say `RetryDue` after so many seconds."""
+    """Send `RetryDue` for this target after so many seconds."""
 
     target_id: TargetId
     seconds: float
@@ -266,7 +260,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRunning:
-    """Stop everything that runs; each target still reports its end."""
+    """Cancel everything that runs; each target still sends its `TargetEnded`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +269,7 @@ class Skip:
 
     Attributes:
         target_id: the target.
-        because: the target it needs and that has not ended well; None when the run stops.
+        because: the target it needs that failed or was skipped; None when the run stops.
     """
 
     target_id: TargetId
@@ -286,7 +280,7 @@ Event = RunStarted | TargetEnded | RetryDue | TimeLeft | RunInterrupted
 Instruction = StartTarget | RetryLater | CancelRunning | Skip
 
 
-def prepared(
+def first_state(
     tasks: Sequence[Task],
     budget: Resources,
     *,
@@ -297,51 +291,49 @@ def prepared(
     """Return the first state of a run.
 
     Args:
-        tasks: what shall run, in plan order, which decides where costs do not.
-        budget: what all that runs at once may take; at least one slot.
-        done: targets outside this run that have their results: what needs them need not wait.
+        tasks: the targets to run, in plan order, which decides between equal costs.
+        budget: what all targets that run at once may take; at least one slot.
+        done: targets outside this run that have their results; nothing waits for them.
         fail_fast: whether the first failure stops the run.
         retries: when failures are tried again; None for never.
 
     Raises:
-        ValueError: tasks need each other in a circle, or have the same ID.
+        ValueError: two tasks have the same ID, or tasks depend on each other in a circle.
     """
-    index = {each.target_id: number for number, each in enumerate(tasks)}
+    index = {task.target_id: number for number, task in enumerate(tasks)}
     if len(index) != len(tasks):
         raise ValueError("two tasks have the same ID")
-    needs = tuple(each.needs - frozenset(done) for each in tasks)
+    needs = tuple(task.needs - frozenset(done) for task in tasks)
     dependents: list[list[int]] = [[] for _ in tasks]
     for number, wanted in enumerate(needs):
-        for each in wanted & index.keys():
-            dependents[index[each]].append(number)
+        for needed in wanted & index.keys():
+            dependents[index[needed]].append(number)
     lengths = _chain_lengths(tasks, needs, index, dependents)
     ranked = tuple(sorted(range(len(tasks)), key=lambda number: (-lengths[number], number)))
-    rank = [0] * len(tasks)
-    for place, number in enumerate(ranked):
-        rank[number] = place
-    takes = [each.takes if _fits(each.takes, budget) else budget for each in tasks]
-    classes = {each: number for number, each in enumerate(dict.fromkeys(takes))}
+    rank = {number: place for place, number in enumerate(ranked)}
+    seconds = [(task.seconds, rank[number]) for number, task in enumerate(tasks)]
+    takes = [task.takes if _fits(task.takes, budget) else budget for task in tasks]
+    classes = {resources: number for number, resources in enumerate(dict.fromkeys(takes))}
     fixed = _Fixed(
         tasks=tuple(tasks),
         index=index,
+        needs=needs,
         dependents=tuple(map(tuple, dependents)),
         classes=tuple(classes),
-        class_of=tuple(classes[each] for each in takes),
-        rank=tuple(rank),
+        class_of=tuple(classes[resources] for resources in takes),
+        rank=tuple(rank[number] for number in range(len(tasks))),
         ranked=ranked,
+        slow=tuple(sorted(((s, place) for s, place in seconds if s is not None), reverse=True)),
         budget=budget,
         fail_fast=fail_fast,
         retries=retries or Retries(),
     )
-    rows = [_Row(TargetPhase.PENDING, len(wanted), 0) for wanted in needs]
-    chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
     return SchedulerState(
         fixed=fixed,
-        rows=tuple(map(tuple, chunks)),
-        ready=(None,) * len(classes),
-        late=(None,) * len(classes),
+        phases=bytes([TargetPhase.PENDING] * len(tasks)),
+        failures={},
+        ready=(0,) * len(classes),
         free=budget,
-        left=len(tasks),
     )
 
 
@@ -351,22 +343,22 @@ def _chain_lengths(
     index: Mapping[TargetId, int],
     dependents: Sequence[Sequence[int]],
 ) -> list[float]:
-    """Return, for each task, its cost and that of the longest chain that waits for it."""
-    lengths = [each.cost for each in tasks]
-    waiting = [len(each) for each in dependents]
+    """Return each task's cost plus the cost of the longest chain that waits for it."""
+    lengths = [task.cost for task in tasks]
+    waiting = [len(numbers) for numbers in dependents]
     ends = [number for number, count in enumerate(waiting) if not count]
     seen = 0
     while ends:
         number = ends.pop()
         seen += 1
-        for each in needs[number] & index.keys():
-            before = index[each]
+        for needed in needs[number] & index.keys():
+            before = index[needed]
             lengths[before] = max(lengths[before], tasks[before].cost + lengths[number])
             waiting[before] -= 1
             if not waiting[before]:
                 ends.append(before)
     if seen < len(tasks):
-        raise ValueError("tasks need each other in a circle")
+        raise ValueError("tasks depend on each other in a circle")
     return lengths
 
 
@@ -375,279 +367,203 @@ def step(state: SchedulerState, event: Event) -> tuple[SchedulerState, tuple[Ins
 
     Args:
         state: the state before.
-        event: what happened. What cannot have happened is ignored: the end of a target that does
-            not run, the end of a wait that nobody waits for.
+        event: what happened. An event that cannot have happened is ignored, such as the end of a
+            target that does not run.
 
     Returns:
         The state after, and what to do, in order.
     """
     draft = _Draft(state)
-    match event:
-        case RunStarted():
-            draft.begin()
-        case TargetEnded():
-            draft.end(event)
-        case RetryDue(target_id=target_id):
-            draft.due(target_id)
-        case TimeLeft(seconds=seconds):
-            draft.remaining(seconds)
-        case RunInterrupted():
-            draft.stop()
-    if not draft.changed:
+    if not draft.apply(event):
         return state, ()
-    draft.fill()
-    return draft.state(), tuple(draft.instructions)
+    draft.start_what_fits()
+    return draft.finish(), tuple(draft.instructions)
 
 
 class _Draft:
-    """The next state in the making: what differs from the last one, and the instructions."""
+    """The next state in the making, and the instructions. An event returns whether it counts."""
 
     def __init__(self, state: SchedulerState) -> None:
-        self._before = state
-        self._fixed = state.fixed
-        self._rows = state.rows
-        self._ready = state.ready
-        self._late = state.late
-        self._time = state.time
-        self._free = state.free
-        self._running = state.running
-        self._left = state.left
-        self._stopping = state.stopping
-        self._out_of_time = state.out_of_time
-        self._head = state.head
-        self._begun = state.begun
-        self.changed = False
+        self.fixed = state.fixed
+        self.phases = bytearray(state.phases)
+        self.failures = state.failures
+        self.ready = list(state.ready)
+        self.late = state.late
+        self.time = state.time
+        self.free = state.free
+        self.passed = state.passed
+        self.begun = state.begun
+        self.stopping = state.stopping
         self.instructions: list[Instruction] = []
 
-    def state(self) -> SchedulerState:
-        return replace(
-            self._before,
-            rows=self._rows,
-            ready=self._ready,
-            late=self._late,
-            time=self._time,
-            free=self._free,
-            running=self._running,
-            left=self._left,
-            stopping=self._stopping,
-            out_of_time=self._out_of_time,
-            head=self._head,
-            begun=self._begun,
+    def finish(self) -> SchedulerState:
+        return SchedulerState(
+            fixed=self.fixed,
+            phases=bytes(self.phases),
+            failures=self.failures,
+            ready=tuple(self.ready),
+            late=self.late,
+            time=self.time,
+            free=self.free,
+            passed=self.passed,
+            begun=self.begun,
+            stopping=self.stopping,
         )
 
-    # events
+    def apply(self, event: Event) -> bool:
+        match event:
+            case RunStarted():
+                return self.begin()
+            case TargetEnded():
+                return self.end(event)
+            case RetryDue(target_id=target_id):
+                return self.retry(target_id)
+            case TimeLeft(seconds=seconds):
+                return self.set_time(seconds)
+            case RunInterrupted():
+                return self.stop()
 
-    def begin(self) -> None:
-        """Make ready what needs nothing, and abandon what needs something that is not there."""
-        if self._begun:
-            return
-        self.changed = self._begun = True
-        missing = [
-            number
-            for number, row in enumerate(row for chunk in self._rows for row in chunk)
-            if row.phase is TargetPhase.PENDING and row.unmet and self._is_missing(number)
-        ]
-        self._lose(missing)
-        for number in range(len(self._fixed.tasks)):
-            row = self._row(number)
-            if row.phase is TargetPhase.PENDING and not row.unmet:
-                self._enqueue(number)
+    def begin(self) -> bool:
+        if self.begun:
+            return False
+        self.begun = True
+        needs, known = self.fixed.needs, self.fixed.index.keys()
+        self._skip(number for number, wanted in enumerate(needs) if not wanted <= known)
+        for number, wanted in enumerate(needs):
+            if not wanted:
+                self._make_ready(number)
+        return True
 
-    def end(self, event: TargetEnded) -> None:
-        number = self._of(event.target_id, TargetPhase.RUNNING)
+    def end(self, event: TargetEnded) -> bool:
+        number = self._number_in(TargetPhase.RUNNING, event.target_id)
         if number is None:
-            return
-        self.changed = True
-        self._running -= 1
-        takes = self._fixed.classes[self._fixed.class_of[number]]
-        self._free = Resources(*map(int.__add__, self._free, takes))
-        attempt = self._row(number).attempt
-        retries = self._fixed.retries
+            return False
+        takes = self.fixed.classes[self.fixed.class_of[number]]
+        self.free = Resources(*map(int.__add__, self.free, takes))
+        attempt = self.failures.get(number, 0) + 1
         if event.status is Status.OK:
-            self._change(number, TargetPhase.OK)
-            for each in self._fixed.dependents[number]:
-                self._met(each)
-        elif event.transient and attempt <= retries.limit and not self._stopping:
-            self._change(number, TargetPhase.RESTING)
-            self._left += 1
-            seconds = retries.wait(attempt, event.jitter)
+            self.phases[number] = TargetPhase.OK
+            for dependent in self.fixed.dependents[number]:
+                self._check_ready(dependent)
+        elif event.transient and attempt <= self.fixed.retries.limit and not self.stopping:
+            self.phases[number] = TargetPhase.WAITING
+            self.failures = {**self.failures, number: attempt}
+            seconds = self.fixed.retries.wait(attempt, event.jitter)
             self.instructions.append(RetryLater(target_id=event.target_id, seconds=seconds))
         else:
-            self._change(number, TargetPhase.FAILED)
-            if self._fixed.fail_fast:
+            self.phases[number] = TargetPhase.FAILED
+            if self.fixed.fail_fast:
                 self.stop()
             else:
-                self._lose(self._fixed.dependents[number])
+                self._skip(self.fixed.dependents[number])
+        return True
 
-    def due(self, target_id: TargetId) -> None:
-        number = self._of(target_id, TargetPhase.RESTING)
-        if number is not None:
-            self.changed = True
-            self._change(number, TargetPhase.PENDING)
-            self._enqueue(number)
+    def retry(self, target_id: TargetId) -> bool:
+        number = self._number_in(TargetPhase.WAITING, target_id)
+        if number is None:
+            return False
+        self.phases[number] = TargetPhase.PENDING
+        self._make_ready(number)
+        return True
 
-    def remaining(self, seconds: float) -> None:
-        if self._stopping or seconds >= self._time:
-            return
-        self.changed = True
-        self._time = seconds
+    def set_time(self, seconds: float) -> bool:
+        if self.stopping or seconds >= self.time:
+            return False
+        self.time = seconds
+        slow = self.fixed.slow
+        while (at := self.late.bit_count()) < len(slow) and slow[at][0] > seconds:
+            self.late |= 1 << slow[at][1]
         if seconds <= 0:
-            self._out_of_time = True
             self.stop()
+        return True
 
-    def stop(self) -> None:
-        if self._stopping:
-            return
-        self.changed = self._stopping = self._begun = True
-        if self._running:
+    def stop(self) -> bool:
+        if self.stopping:
+            return False
+        self.stopping = self.begun = True
+        if TargetPhase.RUNNING in self.phases:
             self.instructions.append(CancelRunning())
-        for number, task in enumerate(self._fixed.tasks):
-            if self._row(number).phase in {TargetPhase.PENDING, TargetPhase.RESTING}:
-                self._change(number, TargetPhase.ABANDONED)
+        for number, task in enumerate(self.fixed.tasks):
+            if self.phases[number] in {TargetPhase.PENDING, TargetPhase.WAITING}:
+                self.phases[number] = TargetPhase.SKIPPED
                 self.instructions.append(Skip(target_id=task.target_id))
-        self._left = 0
-        self._ready = self._late = (None,) * len(self._ready)
+        self.ready = [0] * len(self.ready)
+        return True
 
-    def fill(self) -> None:
-        """Start what fits."""
-        while self._free.slots > 0:
-            number = self._next()
-            if number is None:
-                return
-            self._start(number)
+    # what follows from them
 
-    # parts of them
+    def start_what_fits(self) -> None:
+        while self.free.slots > 0 and (rank := self._next_rank()) is not None:
+            number = self.fixed.ranked[rank]
+            kind = self.fixed.class_of[number]
+            self.ready[kind] ^= 1 << rank
+            self.free = Resources(*map(int.__sub__, self.free, self.fixed.classes[kind]))
+            self.phases[number] = TargetPhase.RUNNING
+            target_id = self.fixed.tasks[number].target_id
+            attempt = self.failures.get(number, 0) + 1
+            self.instructions.append(StartTarget(target_id=target_id, attempt=attempt))
 
-    def _next(self) -> int | None:
-        """Return the target that starts now, None for none."""
-        self._part()
-        # What runs until the limit would keep its room from all that could end before.
-        heaps = self._ready if any(self._ready) else self._late
-        head = fitting = -1
-        for heap, takes in zip(heaps, self._fixed.classes, strict=True):
-            # What waits for an emulation slot does not wait for what the others take.
-            if heap is None or takes.emulated > self._free.emulated:
+    def _next_rank(self) -> int | None:
+        """Return the rank of the target that starts now, None for none."""
+        ready = self.ready
+        if self.late:
+            # A target that runs until the limit would take its room from all that could end before.
+            in_time = [ranks & ~self.late for ranks in ready]
+            ready = in_time if any(in_time) else ready
+        first = fitting = -1
+        for ranks, takes in zip(ready, self.fixed.classes, strict=True):
+            # Waiting for an emulation slot does not keep back targets that need none.
+            if not ranks or takes.emulated > self.free.emulated:
                 continue
-            rank = heap.rank
-            if head < 0 or rank < head:
-                head = rank
-            if (fitting < 0 or rank < fitting) and _fits(takes, self._free):
+            rank = (ranks & -ranks).bit_length() - 1
+            if first < 0 or rank < first:
+                first = rank
+            if (fitting < 0 or rank < fitting) and _fits(takes, self.free):
                 fitting = rank
         if fitting < 0:
             return None
-        if fitting != head:
-            passed = self._head[1] if self._head[0] == head else 0
-            if passed >= self._fixed.budget.slots:
+        if fitting != first:
+            times = self.passed[1] if self.passed[0] == first else 0
+            if times >= self.fixed.budget.slots:
                 return None
-            self._head = (head, passed + 1)
-        return self._fixed.ranked[fitting]
+            self.passed = (first, times + 1)
+        return fitting
 
-    def _part(self) -> None:
-        """Set what would be next, but cannot end in time any more, apart."""
-        if self._time == math.inf:
-            return
-        for kind in range(len(self._ready)):
-            while (top := self._ready[kind]) is not None and self._is_late(top.rank):
-                self._ready = _without_top(self._ready, kind)
-                self._late = _with(self._late, kind, top.rank)
-
-    def _is_late(self, rank: int) -> bool:
-        seconds = self._fixed.tasks[self._fixed.ranked[rank]].seconds
-        return seconds is not None and seconds > self._time
-
-    def _start(self, number: int) -> None:
-        kind = self._fixed.class_of[number]
-        self._free = Resources(*map(int.__sub__, self._free, self._fixed.classes[kind]))
-        if any(self._ready):
-            self._ready = _without_top(self._ready, kind)
-        else:
-            self._late = _without_top(self._late, kind)
-        self._running += 1
-        self._left -= 1
-        attempt = self._row(number).attempt + 1
-        self._set(number, _Row(TargetPhase.RUNNING, 0, attempt))
-        target_id = self._fixed.tasks[number].target_id
-        self.instructions.append(StartTarget(target_id=target_id, attempt=attempt))
-
-    def _lose(self, numbers: Collection[int]) -> None:
-        """Abandon these, which need something that has no result, and what needs them in turn."""
+    def _skip(self, numbers: Iterable[int]) -> None:
+        """Skip these, which need a target that has no result, and all that need them in turn."""
         pending = list(numbers)
         heapq.heapify(pending)
         while pending:
             number = heapq.heappop(pending)
-            if self._row(number).phase is not TargetPhase.PENDING:
+            if self.phases[number] != TargetPhase.PENDING:
                 continue
-            task = self._fixed.tasks[number]
-            because = min(each for each in task.needs if self._is_lost(each))
-            self._change(number, TargetPhase.ABANDONED)
-            self._left -= 1
-            self.instructions.append(Skip(target_id=task.target_id, because=because))
-            for each in self._fixed.dependents[number]:
-                heapq.heappush(pending, each)
+            lost = {TargetPhase.FAILED, TargetPhase.SKIPPED}
+            because = min(each for each in self.fixed.needs[number] if self._phase(each) in lost)
+            self.phases[number] = TargetPhase.SKIPPED
+            target_id = self.fixed.tasks[number].target_id
+            self.instructions.append(Skip(target_id=target_id, because=because))
+            for dependent in self.fixed.dependents[number]:
+                heapq.heappush(pending, dependent)
 
-    def _is_missing(self, number: int) -> bool:
-        row = self._row(number)
-        known = sum(each in self._fixed.index for each in self._fixed.tasks[number].needs)
-        return known < row.unmet
+    def _check_ready(self, number: int) -> None:
+        if self.phases[number] == TargetPhase.PENDING and all(
+            self._phase(needed) == TargetPhase.OK for needed in self.fixed.needs[number]
+        ):
+            self._make_ready(number)
 
-    def _is_lost(self, target_id: TargetId) -> bool:
-        number = self._fixed.index.get(target_id)
-        return number is None or self._row(number).phase in _LOST
+    def _make_ready(self, number: int) -> None:
+        self.ready[self.fixed.class_of[number]] |= 1 << self.fixed.rank[number]
 
-    def _met(self, number: int) -> None:
-        row = self._row(number)
-        self._set(number, row._replace(unmet=row.unmet - 1))
-        if row.unmet == 1 and row.phase is TargetPhase.PENDING:
-            self._enqueue(number)
+    def _number_in(self, phase: TargetPhase, target_id: TargetId) -> int | None:
+        return self.fixed.index[target_id] if self._phase(target_id) == phase else None
 
-    def _enqueue(self, number: int) -> None:
-        kind = self._fixed.class_of[number]
-        self._ready = _with(self._ready, kind, self._fixed.rank[number])
-
-    def _of(self, target_id: TargetId, phase: TargetPhase) -> int | None:
-        number = self._fixed.index.get(target_id)
-        return number if number is not None and self._row(number).phase is phase else None
-
-    def _row(self, number: int) -> _Row:
-        return self._rows[number // _CHUNK][number % _CHUNK]
-
-    def _change(self, number: int, phase: TargetPhase) -> None:
-        self._set(number, self._row(number)._replace(phase=phase))
-
-    def _set(self, number: int, row: _Row) -> None:
-        chunk, place = divmod(number, _CHUNK)
-        old = self._rows[chunk]
-        new = (*old[:place], row, *old[place + 1 :])
-        self._rows = (*self._rows[:chunk], new, *self._rows[chunk + 1 :])
+    def _phase(self, target_id: TargetId) -> int:
+        """Return a target's phase; one that is not in this run counts as skipped."""
+        number = self.fixed.index.get(target_id)
+        return TargetPhase.SKIPPED if number is None else self.phases[number]
 
 
 def _fits(takes: Resources, room: Resources) -> bool:
     return (
         takes[0] <= room[0] and takes[1] <= room[1] and takes[2] <= room[2] and takes[3] <= room[3]
     )
-
-
-def _with(heaps: _Heaps, kind: int, rank: int) -> _Heaps:
-    """Return the heaps with one more rank in one of them."""
-    more = _merged(heaps[kind], _Heap(rank, 1, None, None))
-    return (*heaps[:kind], more, *heaps[kind + 1 :])
-
-
-def _without_top(heaps: _Heaps, kind: int) -> _Heaps:
-    """Return the heaps without the least rank of one of them."""
-    top = heaps[kind]
-    rest = None if top is None else _merged(top.left, top.right)
-    return (*heaps[:kind], rest, *heaps[kind + 1 :])
-
-
-def _merged(one: _Heap | None, other: _Heap | None) -> _Heap | None:
-    """Return a heap of all that two heaps hold."""
-    if one is None or other is None:
-        return one or other
-    if other.rank < one.rank:
-        one, other = other, one
-    left, right = one.left, _merged(one.right, other)
-    if left is None or (right is not None and left.height < right.height):
-        left, right = right, left
-    height = 1 if right is None else right.height + 1
-    return _Heap(one.rank, height, left, right)

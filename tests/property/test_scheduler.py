@@ -28,7 +28,7 @@ from orchestrator.run.scheduler import (
     TargetPhase,
     Task,
     TimeLeft,
-    prepared,
+    first_state,
     step,
 )
 
@@ -116,7 +116,7 @@ class Model(RuleBasedStateMachine):
         self.cancels = 0
         self.begun = False
         self.time = math.inf
-        self.state = prepared(tasks, budget, fail_fast=fail_fast, retries=Retries(limit=retries))
+        self.state = first_state(tasks, budget, fail_fast=fail_fast, retries=Retries(limit=retries))
         if time is not None:
             self.remain(time)
         if not early:
@@ -195,7 +195,7 @@ class Model(RuleBasedStateMachine):
         state = self.state
         assert sorted(self.running()) == sorted(state.targets(TargetPhase.RUNNING))
         assert len(self.running()) == state.running
-        assert state.left == len(state.targets(TargetPhase.PENDING, TargetPhase.RESTING))
+        assert state.left == len(state.targets(TargetPhase.PENDING, TargetPhase.WAITING))
         assert set(state.targets(TargetPhase.OK)) == self.well()
         assert state.over == all(each.settled for each in self.books.values())
 
@@ -203,7 +203,7 @@ class Model(RuleBasedStateMachine):
     def something_can_always_happen(self) -> None:
         if not hasattr(self, "books") or not self.begun or self.state.over:
             return
-        assert self.running() or self.state.targets(TargetPhase.RESTING)
+        assert self.running() or self.state.targets(TargetPhase.WAITING)
 
     def teardown(self) -> None:
         """From anywhere the run comes to its end, and every target to one outcome."""
@@ -331,7 +331,7 @@ def test_without_trouble_slots_are_never_idle(count: int, slots: int, data: st.D
     each = Resources(slots=1, millicpus=1000, memory=1, emulated=0)
     names = [TargetId(f"t{number:02}") for number in range(count)]
     whole = Resources(slots=slots, millicpus=1000 * slots, memory=slots, emulated=0)
-    state = prepared([Task(target_id=name, takes=each) for name in names], whole)
+    state = first_state([Task(target_id=name, takes=each) for name in names], whole)
     state, said = step(state, RunStarted())
     started = [one.target_id for one in said if isinstance(one, StartTarget)]
     running = list(started)

@@ -15,7 +15,7 @@ from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, TargetId
 from orchestrator.run.executors.local import LocalRun
-from orchestrator.run.scheduler import Resources, Retries, Task, prepared
+from orchestrator.run.scheduler import Resources, Retries, Task, first_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ class Stage:
         deadline: float | None = None,
     ) -> dict[TargetId, BuildResult]:
         each = Resources(slots=1, millicpus=1, memory=1, emulated=0)
-        state = prepared(
+        state = first_state(
             [Task(target_id=name, takes=each) for name in IDS[:count]],
             Resources(slots=slots, millicpus=slots, memory=slots, emulated=0),
             fail_fast=fail_fast,

@@ -25,7 +25,7 @@ from orchestrator.run.scheduler import (
     TargetPhase,
     Task,
     TimeLeft,
-    prepared,
+    first_state,
     step,
 )
 
@@ -59,7 +59,7 @@ def task(
 def state(
     *tasks: Task | str, slots: int = 2, fail_fast: bool = False, retries: Retries | None = None
 ) -> SchedulerState:
-    return prepared(
+    return first_state(
         [task(each) if isinstance(each, str) else each for each in tasks],
         amounts(slots=slots, cpus=64, memory=64 * GIB, emulated=slots),
         fail_fast=fail_fast,
@@ -301,7 +301,7 @@ def test_what_needs_something_outside_the_run_is_abandoned_at_once() -> None:
 
 def test_what_needs_something_that_is_done_already_need_not_wait() -> None:
     tasks = [task("b", needs="a"), task("c", needs="ab")]
-    first = prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB), done=[A])
+    first = first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB), done=[A])
 
     assert after(first, RunStarted())[1] == starts(B)
     assert after(first, RunStarted(), ok(B))[1] == starts(C)
@@ -375,7 +375,7 @@ def test_what_others_wait_for_counts_with_what_waits() -> None:
 )
 def test_no_more_runs_than_there_is_room_for(takes: Resources) -> None:
     tasks = [task("a", takes=takes), task("b", takes=takes), task("c")]
-    first = prepared(tasks, amounts(slots=3, cpus=5, memory=5 * GIB, emulated=1))
+    first = first_state(tasks, amounts(slots=3, cpus=5, memory=5 * GIB, emulated=1))
 
     now, said = after(first, RunStarted())
     assert said == starts(A, C)
@@ -386,7 +386,7 @@ def test_no_more_runs_than_there_is_room_for(takes: Resources) -> None:
 @pytest.mark.parametrize("takes", [amounts(cpus=9), amounts(memory=9 * GIB)])
 def test_what_is_larger_than_the_budget_runs_alone(takes: Resources) -> None:
     tasks = [task("a", takes=takes, cost=9), task("b"), task("c")]
-    first = prepared(tasks, amounts(slots=3, cpus=8, memory=8 * GIB))
+    first = first_state(tasks, amounts(slots=3, cpus=8, memory=8 * GIB))
 
     assert first.oversized == (A,)
     now, said = after(first, RunStarted())
@@ -396,7 +396,7 @@ def test_what_is_larger_than_the_budget_runs_alone(takes: Resources) -> None:
 
 def test_nothing_is_emulated_where_no_slot_is_for_it_but_alone() -> None:
     tasks = [task("a", takes=amounts(emulated=1)), task("b")]
-    first = prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=0))
+    first = first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=0))
 
     assert first.oversized == (A,)
     assert after(first, RunStarted())[1] == starts(A)
@@ -407,7 +407,7 @@ def big(name: str, *, needs: str = "") -> Task:
 
 
 def test_what_is_too_large_for_now_lets_others_pass() -> None:
-    first = prepared(
+    first = first_state(
         [task("a", cost=200), big("b"), task("c")], amounts(slots=3, cpus=2, memory=8 * GIB)
     )
 
@@ -417,7 +417,7 @@ def test_what_is_too_large_for_now_lets_others_pass() -> None:
 def test_but_not_for_ever() -> None:
     """b needs both CPUs; as many pass as there are slots, then one stays idle until b ran."""
     small = [task(f"s{number}") for number in range(6)]
-    first = prepared(
+    first = first_state(
         [task("a", cost=200), big("b"), *small], amounts(slots=2, cpus=2, memory=8 * GIB)
     )
 
@@ -435,7 +435,7 @@ def test_what_waits_for_emulation_holds_up_nobody_else() -> None:
     tasks = [task("a", takes=slow, cost=9), task("b", takes=slow, cost=9)]
     tasks += [task(f"s{number}") for number in range(6)]
     now, _ = after(
-        prepared(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=1)), RunStarted()
+        first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=1)), RunStarted()
     )
 
     for number in range(5):
@@ -622,7 +622,7 @@ def test_what_cannot_end_in_time_comes_after_all_that_can() -> None:
 def test_what_cannot_end_in_time_takes_no_room_from_what_waits_for_some() -> None:
     """c needs both CPUs; a would keep one of them until the limit."""
     tasks = [timed("a", 90), timed("b", 10), timed("c", 20, takes=amounts(cpus=2))]
-    first = prepared(tasks, amounts(slots=2, cpus=2, memory=8 * GIB))
+    first = first_state(tasks, amounts(slots=2, cpus=2, memory=8 * GIB))
 
     now, said = after(first, left(50), RunStarted())
     assert said == starts(C)
@@ -635,7 +635,7 @@ def test_time_that_passes_gives_way_to_what_was_held_up() -> None:
     small = [timed(f"s{number}", 1) for number in range(4)]
     tasks = [timed("a", 200), timed("b", 100, takes=amounts(cpus=2)), *small]
     now, _ = after(
-        prepared(tasks, amounts(slots=2, cpus=2, memory=8 * GIB)), left(300), RunStarted()
+        first_state(tasks, amounts(slots=2, cpus=2, memory=8 * GIB)), left(300), RunStarted()
     )
     now, said = after(now, ok(TargetId("s0")), ok(TargetId("s1")))
     assert said == ()

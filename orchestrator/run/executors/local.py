@@ -1,4 +1,4 @@
-"""The `local` executor: targets run in threads of this process, each with programs of its own."""
+"""The `local` executor: each target runs in a thread of this process, with its own programs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Listener(Protocol):
         """A target's step began."""
 
     def resting(self, result: BuildResult, seconds: float) -> None:
-        """An attempt failed, and the next one comes after so many seconds."""
+        """An attempt failed, and the next one starts after so many seconds."""
 
     def ended(self, result: BuildResult) -> None:
         """A target ended."""
@@ -43,23 +43,25 @@ class Listener(Protocol):
 
 
 class ExecutorCalls(Protocol):
-    """What the executor calls to have something done; see `LocalRun`."""
+    """What `LocalRun` calls."""
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         """Build one target, in a thread of its own; must not raise for a failed build."""
 
     def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
-        """Return the result of a target that will never start, given the one it needed."""
+        """Return the result of a target that is skipped, given the one it needed."""
 
     def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
         """Return the result of a target whose thread died of a bug."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
-    """A thread ended."""
+class _Attempt:
+    """A thread's work, and how it ended."""
 
     target_id: TargetId
+    number: int
+    slot: int
     outcome: BuildResult | BaseException
 
 
@@ -68,7 +70,7 @@ class _Stop:
 
 
 SOON = 0.2
-"""Seconds to wait at most: a wait without end does not let Ctrl-C through on every platform."""
+"""The longest wait in seconds: on some platforms Ctrl-C cannot interrupt an endless one."""
 
 
 class LocalRun:
@@ -91,8 +93,8 @@ class LocalRun:
             calls: builds targets.
             listener: hears of starts and ends.
             cancel: stops all programs of the workers.
-            deadline: when the run is stopped, by `time.monotonic`; None for never.
-            chance: says numbers between 0 and 1, for waits.
+            deadline: when the run stops, as `time.monotonic`; None for never.
+            chance: returns random numbers between 0 and 1, for waits.
         """
         self._state = state
         self._calls = calls
@@ -100,23 +102,23 @@ class LocalRun:
         self._cancel = cancel
         self._deadline = deadline
         self._chance = chance
-        self._events: queue.SimpleQueue[_Done | _Stop] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Attempt | _Stop] = queue.SimpleQueue()
         self._results: dict[TargetId, BuildResult] = {}
-        self._resting: dict[TargetId, BuildResult] = {}
+        self._failed: dict[TargetId, BuildResult] = {}
+        """The last result of the targets that wait for their next attempt."""
         self._timers: list[tuple[float, TargetId]] = []
-        self._slots: dict[TargetId, int] = {}
-        self._attempts: dict[TargetId, int] = {}
+        self._slots: set[int] = set()
         self._threads: dict[TargetId, threading.Thread] = {}
 
     def run(self) -> Mapping[TargetId, BuildResult]:
-        """Run to the end, an interrupted one included, and return every target's result.
+        """Run to the end, also after an interrupt, and return every target's result.
 
         Raises:
-            Exception: a bug of the executor, or of the listener; the workers are stopped first.
+            Exception: a bug of the executor or the listener; the workers are stopped first.
         """
         with self._signals():
             try:
-                self._look_at_the_clock()
+                self._check_time()
                 self._advance(scheduler.RunStarted())
                 while not self._state.over:
                     self._wait()
@@ -130,9 +132,9 @@ class LocalRun:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Make an event of what would be a KeyboardInterrupt.
+        """Turn KeyboardInterrupt into an event.
 
-        As an exception it could strike between two steps, and lose a result or a whole run.
+        An exception could strike between two steps and lose a result, or the whole run.
         """
         ours = threading.current_thread() is threading.main_thread()
         stops = [
@@ -150,8 +152,8 @@ class LocalRun:
                 signal.signal(each, signal.default_int_handler)
 
     def _wait(self) -> None:
-        """Wait for the next event, but not longer than until the next timer."""
-        self._look_at_the_clock()
+        """Wait for the next event, at most until the next timer."""
+        self._check_time()
         now = time.monotonic()
         if self._timers and self._timers[0][0] <= now:
             _, target_id = heapq.heappop(self._timers)
@@ -162,45 +164,42 @@ class LocalRun:
             event = self._events.get(timeout=patience)
         except queue.Empty:
             return
-        if isinstance(event, _Done):
-            self._done(event)
+        if isinstance(event, _Attempt):
+            self._finish(event)
         else:
             self._listener.stopping()
             self._advance(scheduler.RunInterrupted())
 
-    def _look_at_the_clock(self) -> None:
+    def _check_time(self) -> None:
         if self._deadline is None or self._state.stopping:
             return
         self._advance(scheduler.TimeLeft(seconds=self._deadline - time.monotonic()))
         if self._state.out_of_time and self._state.running:
             self._listener.stopping()
 
-    def _done(self, event: _Done) -> None:
-        target_id = event.target_id
+    def _finish(self, attempt: _Attempt) -> None:
+        target_id = attempt.target_id
         thread = self._threads.pop(target_id, None)
         if thread is not None:
             thread.join()
-        result = event.outcome
+        self._slots.remove(attempt.slot)
+        result = attempt.outcome
         if isinstance(result, BaseException):
             result = self._calls.crashed(target_id, result)
-        attempt = self._attempts[target_id]
-        result = replace(result, slot=self._slots.pop(target_id), attempts=attempt)
+        result = replace(result, slot=attempt.slot, attempts=attempt.number)
         if self._state.out_of_time and result.status is Status.CANCELLED:
             result = _out_of_time(result)
-        failure = result.failure
-        self._state, instructions = scheduler.step(
-            self._state,
-            scheduler.TargetEnded(
-                target_id=target_id,
-                status=result.status,
-                transient=failure is not None and failure.transient,
-                jitter=self._chance(),
-            ),
+        ended = scheduler.TargetEnded(
+            target_id=target_id,
+            status=result.status,
+            transient=result.failure is not None and result.failure.transient,
+            jitter=self._chance(),
         )
-        rests = [each for each in instructions if isinstance(each, scheduler.RetryLater)]
-        if rests:
-            self._resting[target_id] = result
-            self._listener.resting(result, rests[0].seconds)
+        self._state, instructions = scheduler.step(self._state, ended)
+        retry = next((i for i in instructions if isinstance(i, scheduler.RetryLater)), None)
+        if retry is not None:
+            self._failed[target_id] = result
+            self._listener.resting(result, retry.seconds)
         else:
             self._end(result)
         self._carry_out(instructions)
@@ -224,40 +223,42 @@ class LocalRun:
                 case scheduler.CancelRunning():
                     self._cancel.set()
                 case scheduler.Skip(target_id=target_id, because=because):
-                    last = self._resting.pop(target_id, None)
-                    result = (
-                        self._calls.abandon(target_id, because) if last is None else _cut_off(last)
-                    )
+                    last = self._failed.pop(target_id, None)
+                    result = _cut_off(last) if last else self._calls.abandon(target_id, because)
                     self._end(_out_of_time(result) if self._state.out_of_time else result)
 
-    def _start(self, target_id: TargetId, attempt: int) -> None:
-        self._resting.pop(target_id, None)
-        self._attempts[target_id] = attempt
-        taken = set(self._slots.values())
-        self._slots[target_id] = next(n for n in range(len(taken) + 1) if n not in taken)
+    def _start(self, target_id: TargetId, number: int) -> None:
+        self._failed.pop(target_id, None)
+        slot = next(n for n in range(len(self._slots) + 1) if n not in self._slots)
+        self._slots.add(slot)
         self._listener.started(target_id)
         thread = threading.Thread(
-            target=self._work, args=(target_id, attempt), name=f"target {target_id}"
+            target=self._work, args=(target_id, number, slot), name=f"target {target_id}"
         )
         try:
             thread.start()
         except RuntimeError as error:  # the system has no more threads for us
-            self._events.put(_Done(target_id=target_id, outcome=error))
+            self._report(target_id, number, slot, error)
         else:
             self._threads[target_id] = thread
 
-    def _work(self, target_id: TargetId, attempt: int) -> None:
-        """Build in this thread; whatever happens, its end is an event."""
+    def _work(self, target_id: TargetId, number: int, slot: int) -> None:
+        """Build in this thread; however it ends, it becomes an event."""
         outcome: BuildResult | BaseException
         try:
-            outcome = self._calls.execute(target_id, attempt)
+            outcome = self._calls.execute(target_id, number)
         except BaseException as error:  # noqa: BLE001 - otherwise the run would wait for ever
             outcome = error
-        self._events.put(_Done(target_id=target_id, outcome=outcome))
+        self._report(target_id, number, slot, outcome)
+
+    def _report(
+        self, target_id: TargetId, number: int, slot: int, outcome: BuildResult | BaseException
+    ) -> None:
+        self._events.put(_Attempt(target_id=target_id, number=number, slot=slot, outcome=outcome))
 
 
 def _out_of_time(result: BuildResult) -> BuildResult:
-    """Return the result of a target that the run's limit has stopped, or kept from starting."""
+    """Return the result of a target that the run's limit stopped, or kept from starting."""
     failure = result.failure
     failure = Failure(
         kind=FailureKind.OUT_OF_TIME,
@@ -269,7 +270,7 @@ def _out_of_time(result: BuildResult) -> BuildResult:
 
 
 def _cut_off(last: BuildResult) -> BuildResult:
-    """Return the result of a target whose next attempt will not come."""
+    """Return the result of a target whose next attempt was skipped."""
     why = last.failure.message if last.failure is not None else ""
     failure = Failure(
         kind=FailureKind.CANCELLED,
