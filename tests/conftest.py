@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.auditor import load_policies
 from tests.static import browser
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from orchestrator.wheel import Policies
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -135,3 +139,20 @@ def emulated(engine: str) -> str:
     if podman("run", "--rm", "--network=none", image, "/bin/true").code != 0:
         lacking(f"needs QEMU for aarch64 and the image {image}: run .ci/engine and .ci/images")
     return image
+
+
+@pytest.fixture(scope="session")
+def policies() -> Policies:
+    return load_policies()
+
+
+@pytest.fixture
+def extension() -> bytes:
+    """An extension that needs glibc 2.14, which is manylinux_2_17."""
+    versions = {"libc.so.6": {"GLIBC_2.2.5": ("malloc", "free"), "GLIBC_2.14": ("memcpy",)}}
+    return make_elf(ElfSpec(versions=versions, defined=("PyInit__ext",)))
+
+
+@pytest.fixture
+def spec(extension: bytes) -> WheelSpec:
+    return WheelSpec(members={"demo/__init__.py": b"", EXTENSION: extension})

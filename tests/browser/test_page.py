@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 from orchestrator.report import html_report
 from orchestrator.report.schemas import ResultsDocument
 from tests import reports
-from tests.unit.test_reports import hostile
+from tests.unit.report.test_reports import hostile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

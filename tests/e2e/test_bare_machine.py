@@ -95,7 +95,7 @@ def test_the_first_command_makes_wheels(clone: Path) -> None:
 def test_the_second_command_tests_and_says_what_it_could_not(clone: Path) -> None:
     # Tests that look at the machine; the others have nothing to find here that is not there, and
     # that it builds is what the first command shows.
-    some = "tests/e2e/test_engine.py tests/unit/test_cli.py"
+    some = "tests/e2e/test_engine.py tests/unit/cli/test_cli.py"
     chosen = f"--env=PYTEST_ADDOPTS={some}"
     said = on_the_bare_machine(readme_command("Run the tests"), clone, chosen)
     assert said.code == 0, said.all

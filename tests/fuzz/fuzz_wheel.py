@@ -48,7 +48,7 @@ def content_target() -> Callable[[bytes], None]:
     import zipfile
 
     from orchestrator.wheel import Policies, verify
-    from tests.unit.wheel.auditor import load_policies
+    from tests.auditor import load_policies
 
     policies: Policies = load_policies()
     path = _folder() / WHEEL

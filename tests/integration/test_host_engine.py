@@ -23,7 +23,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 from tests.conftest import lacking
-from tests.unit.test_cibuildwheel_options import backend, job
+from tests.unit.builders.test_cibuildwheel import backend, job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,14 +27,13 @@ from orchestrator.provision import toolchain_env, zig
 from orchestrator.provision.cache_dir import hold
 from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
 from orchestrator.wheel.elf import parse
-from tests.conftest import Said, orchestrator
+from tests.conftest import REPOSITORY, Said, orchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.index
 
-ROOT = Path(__file__).parents[2]
 
 UNREACHABLE = HostNetwork(index=(("PIP_INDEX_URL", "http://127.0.0.1:1/simple"),))
 
@@ -42,7 +41,7 @@ UNREACHABLE = HostNetwork(index=(("PIP_INDEX_URL", "http://127.0.0.1:1/simple"),
 def start(
     cache: Path, *arguments: str | Path, env: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    own = {"PYTHONPATH": str(ROOT), "ORCHESTRATOR_CACHE_DIR": str(cache)}
+    own = {"PYTHONPATH": str(REPOSITORY), "ORCHESTRATOR_CACHE_DIR": str(cache)}
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "toolchain", "sync", "--json", *map(str, arguments)],
         env=os.environ | own | (env or {}),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import orchestrator
 from tests.static import Server, served
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, orchestrator
 from tests.static import browse, served
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

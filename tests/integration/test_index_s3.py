@@ -15,7 +15,7 @@ from obstore.store import S3Store
 
 from orchestrator.publish import storage
 from tests.conftest import REPOSITORY, orchestrator
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import xmlschema
 from orchestrator.report import junit
 from orchestrator.report.schemas import ResultsDocument
 from tests import reports
-from tests.unit.test_reports import hostile
+from tests.unit.report.test_reports import hostile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,7 +31,7 @@ from orchestrator.report.schemas import json_schema
 from tests import publishing
 from tests.conftest import REPOSITORY
 from tests.publishing import GitHub, Line, Warehouse, running
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.plan.version import VersionContext, compose, merge
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from pathlib import Path

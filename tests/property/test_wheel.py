@@ -18,10 +18,9 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, verify, window
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, CompressedMember, Inflater, fastest
-from tests.unit.wheel.auditor import audited, load_policies
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.rawzip import Entry, deflated, write
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.auditor import audited, load_policies
+from tests.rawzip import Entry, deflated, write
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

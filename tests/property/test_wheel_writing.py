@@ -14,8 +14,7 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models.target import VerifyPolicy
 from orchestrator.wheel import compare, retag, verify
 from tests.property.test_wheel import POLICIES, SAMPLES, build_tags, versions
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.wheelmaker import WheelSpec
+from tests.wheelmaker import EXTENSION, WheelSpec
 
 DEMANDS = VerifyPolicy(size_budget=1, required=("*.so",), build_paths=("/project", "answer"))
 

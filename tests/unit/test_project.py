@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +12,8 @@ from packaging.utils import canonicalize_name
 
 import orchestrator
 from orchestrator.cli.workspace import builder_facts
+from tests.conftest import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 
 # Versions and dependencies
@@ -155,22 +152,6 @@ FORBIDDEN = {
 }
 
 
-def listed() -> list[Path]:
-    """Committed files, and those that would be with the next `git add`."""
-    if shutil.which("git") is None:
-        pytest.skip("needs git, which says what is committed")
-    said = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=False,
-    )
-    if said.returncode != 0:
-        pytest.skip("not a git checkout, so nothing says what is committed")
-    names = said.stdout.decode().split("\0")
-    return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
-
-
 def offences(text: str) -> list[str]:
     return [
         f"{number}: {what}: {match[0]}"
@@ -179,19 +160,6 @@ def offences(text: str) -> list[str]:
         for number, line in enumerate(text.splitlines(), 1)
         for match in re.finditer(pattern, line)
     ]
-
-
-def test_no_file_names_this_machine_or_a_registry() -> None:
-    found = []
-    for file in listed():
-        try:
-            text = file.read_text("utf-8")
-        except UnicodeDecodeError:
-            continue  # no text
-        if file != Path(__file__):
-            found += [f"{file.relative_to(REPOSITORY)}:{each}" for each in offences(text)]
-
-    assert found == []
 
 
 @pytest.mark.parametrize(

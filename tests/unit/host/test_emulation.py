@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,13 +14,10 @@ from orchestrator.host.emulation import (
     examine,
     host_arch,
     how,
-    installed_qemu,
     probe_program,
-    qemu_version,
     register,
 )
 from orchestrator.models.platforms import Arch
-from tests.conftest import lacking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,16 +74,6 @@ def test_registered(root: Path) -> None:
     assert status.interpreter.endswith("aarch64-binfmt-P")
 
 
-@pytest.mark.parametrize("arch", [arch for arch in Arch if arch is not Arch.AARCH64])
-def test_handler_takes_its_own_architecture_only(root: Path, arch: Arch) -> None:
-    (root / "qemu-aarch64").write_text(AARCH64.format(flags="F"))
-    status = binfmt(arch, root)
-    assert not status.registered
-    assert status.problem is not None
-    assert f"no QEMU is registered for {arch}" in status.problem.what
-    assert re.search("doctor --fix|--install", status.problem.hint), "what helps here"
-
-
 def test_big_endian_and_32_bits(root: Path) -> None:
     s390x = "7f454c4602020100000000000000000000020016"
     mask = "ffffffffffffff00fffffffffffffffffffeffff"
@@ -101,59 +86,12 @@ def test_big_endian_and_32_bits(root: Path) -> None:
     assert binfmt(Arch.ARMV7L, root).interpreter == "/a"
 
 
-def test_without_the_flag_that_containers_need(root: Path) -> None:
-    (root / "qemu-aarch64").write_text(AARCH64.format(flags="OC"))
-    status = binfmt(Arch.AARCH64, root)
-    assert status.registered
-    assert status.problem is not None
-    assert "without the F flag" in status.problem.what
-
-
-def test_disabled_entry_does_not_count(root: Path) -> None:
-    text = AARCH64.format(flags="F").replace("enabled", "disabled")
-    (root / "qemu-aarch64").write_text(text)
-    assert not binfmt(Arch.AARCH64, root).registered
-
-
 def test_switched_off(root: Path) -> None:
     (root / "status").write_text("disabled\n")
     problem = binfmt(Arch.AARCH64, root).problem
     assert problem is not None
     assert "switched off" in problem.what
     assert "echo 1" in problem.hint
-
-
-def test_not_mounted(tmp_path: Path) -> None:
-    problem = binfmt(Arch.AARCH64, tmp_path / "nothing").problem
-    assert problem is not None
-    assert "not mounted" in problem.what
-    assert "mount -t binfmt_misc" in problem.hint
-
-
-def count_arguments(*command: str | Path) -> int:
-    return subprocess.run([*command, "one", "two"], check=False, timeout=30).returncode
-
-
-def write_probe(folder: Path, arch: Arch) -> Path:
-    program = folder / f"probe-{arch}"
-    program.write_bytes(probe_program(arch))
-    program.chmod(0o755)
-    return program
-
-
-def test_the_probe_counts_its_arguments_on_this_machine(tmp_path: Path) -> None:
-    program = write_probe(tmp_path, host_arch())
-    assert count_arguments(program) == 3
-    assert program.stat().st_size < 140
-
-
-@pytest.mark.qemu
-@pytest.mark.parametrize("arch", Arch)
-def test_the_probe_counts_its_arguments_under_every_qemu(arch: Arch, tmp_path: Path) -> None:
-    qemu = installed_qemu(arch)
-    if qemu is None:
-        lacking(f"needs user-mode QEMU for {arch}: run .ci/engine as root")
-    assert count_arguments(str(qemu), write_probe(tmp_path, arch)) == 3
 
 
 def test_this_machine_runs_itself() -> None:
@@ -227,30 +165,6 @@ def test_what_may_go_wrong_is_a_warning() -> None:
     fatal, warnings = emulation._known_trouble(Arch.ARMV7L, "10.0")
     assert fatal is None
     assert ["EOVERFLOW" in each.what for each in warnings] == [True]
-
-
-def test_a_compatible_architecture_that_the_kernel_does_not_run_is_emulated(
-    monkeypatch: pytest.MonkeyPatch, root: Path
-) -> None:
-    monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
-    monkeypatch.setattr(emulation, "_run_probe", lambda _arch: 3)
-    assert examine(Arch.I686, root).execution is Execution.COMPATIBLE
-    monkeypatch.setattr(emulation, "_run_probe", lambda _arch: 126)
-    found = examine(Arch.I686, root)
-    assert found.execution is Execution.EMULATED
-    assert found.problem is not None
-
-
-def test_the_version_is_asked_of_the_program_itself_and_not_of_its_link(tmp_path: Path) -> None:
-    program = tmp_path / "qemu-aarch64-static"
-    program.write_text(
-        '#!/bin/sh\ncase $0 in *-P) exit 1;; esac\necho "qemu-aarch64 version 7.2.22 (Debian)"\n'
-    )
-    program.chmod(0o755)
-    link = tmp_path / "aarch64-binfmt-P"
-    link.symlink_to(program)
-    assert qemu_version(link) == "7.2.22"
-    assert qemu_version(tmp_path / "missing") == ""
 
 
 def test_our_own_registration_counts_before_an_older_one(root: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,13 @@ from orchestrator.plan.version import VersionContext
 from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.models.target import Plan, Target
     from tests.unit.matrices.ground import Cell
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.conftest import REPOSITORY
+
 EXAMPLES = REPOSITORY / "examples" / "matrices"
 FACTS = builder_facts()
 LINES = 40

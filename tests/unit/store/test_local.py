@@ -243,31 +243,6 @@ def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path
             assert [each.name for each in locks.iterdir()] == [address("held")]
 
 
-def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
-    order: list[str] = []
-    waits = threading.Event()
-
-    def waiting() -> bool:
-        waits.set()
-        return True
-
-    def second() -> None:
-        with LocalStore(local.root).turn(address("a"), waiting=waiting) as waited:
-            order.append(f"second {waited}")
-
-    with local.turn(address("a"), waiting=lambda: True) as waited:
-        order.append(f"first {waited}")
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert waits.wait(30)
-        order.append("first is done")
-    thread.join(30)
-
-    assert order == ["first False", "first is done", "second True"]
-    assert list((local.root / "locks").iterdir()) == []
-
-
 def test_whoever_gives_up_waiting_goes_on_without_the_lock(tmp_path: Path) -> None:
     local = LocalStore(tmp_path / "store")
     with (

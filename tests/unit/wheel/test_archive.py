@@ -15,7 +15,7 @@ from orchestrator.wheel.archive import WheelName
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.wheel.wheelmaker import WheelSpec
+    from tests.wheelmaker import WheelSpec
 
 
 def test_file_name_is_taken_apart() -> None:

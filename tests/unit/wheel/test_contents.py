@@ -21,8 +21,7 @@ from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import Policies, levelled, verify
 from orchestrator.wheel.archive import CHUNK
 from tests.conftest import REPOSITORY
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 INFO = "demo-1.0.dist-info"
 

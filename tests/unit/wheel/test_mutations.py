@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.wheel import Policies, verify
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.wheelmaker import WheelSpec, make_record, write_zip
+from tests.wheelmaker import EXTENSION, WheelSpec, make_record, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.wheel import Policies
-    from tests.unit.wheel.wheelmaker import WheelSpec
+    from tests.wheelmaker import WheelSpec
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.wheel import Policies, open_wheel, retag, verify, zipcopy
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.rawzip import Entry, write
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record
+from tests.rawzip import Entry, write
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf, make_record
 
 if TYPE_CHECKING:
     from pathlib import Path

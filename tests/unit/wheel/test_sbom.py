@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.wheel import open_wheel, retag, sbom
 from orchestrator.wheel.archive import WheelName
 from tests.unit.wheel.test_rewrite import bill
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,7 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Severity
 from orchestrator.wheel import Expected, Policies, verify
-from tests.unit.wheel.conftest import EXTENSION
-from tests.unit.wheel.wheelmaker import ElfSpec, WheelSpec, make_elf, make_record, write_zip
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf, make_record, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path

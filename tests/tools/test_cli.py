@@ -1,0 +1,346 @@
+"""Commands that ask git, an engine or a Python of their own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+import orchestrator.cli
+from orchestrator.errors import EnvironmentProblemError, ExitCode
+from orchestrator.report.schemas import json_schema
+from tests.conftest import REPOSITORY
+from tests.unit.cli.test_cli import CONTAINED, IDS, MATRIX, Cli, check_refused, python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """No toolchain, and nobody may make one."""
+
+    def sync(*_args: object, **_options: object) -> None:
+        raise EnvironmentProblemError.of("no toolchain here", hint="make one")
+
+    monkeypatch.setattr("orchestrator.provision.toolchain.sync", sync)
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    made = Cli(root=tmp_path, capture=capsys)
+    made.write(MATRIX)
+    return made
+
+
+def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy2(_source: Path, dest: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dest))
+
+    monkeypatch.setattr("orchestrator.source.stage.shutil.copy2", copy2)
+
+    assert cli("plan", "--format=json").code == 0
+    assert not (cli.root / ".orchestrator").exists()
+
+
+def test_plan_json_is_the_contract(cli: Cli) -> None:
+    said = cli("plan", "--format=json")
+    document = json.loads(said.out)
+
+    assert said.code == 0
+    assert said.err == ""
+    assert list(document) == [
+        *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
+    ]
+    assert document["schema"] == 1
+    assert document["matrix"] == "matrix.toml"
+    assert [each["id"] for each in document["targets"]] == list(IDS)
+    target = document["targets"][5]
+    key, host_key = target.pop("key"), target.pop("host_key")
+    assert re.fullmatch("[0-9a-f]{64}", host_key)
+    assert host_key != key
+    assert target == {
+        "id": "cp312-manylinux_s390x-cu130",
+        "python": "cp312",
+        "arch": "s390x",
+        "libc": "manylinux",
+        "variant": {"cuda": "13.0"},
+        "version": "1.0+cu130",
+        "build_tag": "1",
+        "image": "manylinux_2_28",
+        "runner": "ubuntu-24.04",
+        "emulated": True,
+        "cost": 8.0,
+        "abi3": "",
+        "baseline": "",
+        "derived": {},
+        "covers": [{"python": "cp312", "libc": "manylinux", "arch": "s390x", "cuda": "13.0"}],
+        "test_pythons": [],
+        "needs": [],
+        "library": None,
+        "publish": [],
+        "line": 18,
+        "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
+    }
+    assert len(key) == len(host_key) == 64
+    int(key, 16)
+    assert [each["targets"] for each in document["jobs"]] == [[each] for each in IDS]
+    assert document["jobs"][5] == {
+        "id": "06",
+        "name": "cp312-manylinux_s390x-cu130",
+        "runner": ["ubuntu-24.04"],
+        "emulated": ["s390x"],
+        "targets": ["cp312-manylinux_s390x-cu130"],
+        "cost": 8.0,
+    }
+    assert document["excluded"][0] == {
+        "cell": {"python": "cp311", "libc": "manylinux", "arch": "x86_64", "cuda": "13.0"},
+        "rule": "exclude[0]",
+        "reason": "no such torch",
+    }
+
+
+def keys(cli: Cli) -> dict[str, str]:
+    document = json.loads(cli("plan", "--format=json").out)
+    return {each["id"]: each["key"] for each in document["targets"]}
+
+
+def test_keys_follow_the_source_and_nothing_else(cli: Cli) -> None:
+    before = keys(cli)
+    assert len(set(before.values())) == len(IDS)
+
+    os.utime(cli.root / "src" / "pyproject.toml", (1e9, 1e9))
+    dated = keys(cli)  # without git, SOURCE_DATE_EPOCH is the newest file's time
+    assert keys(cli) == dated
+    (cli.root / "src" / "pyproject.toml").chmod(0o600)
+    (cli.root / "src" / "build").mkdir()
+    (cli.root / "src" / "build" / "temp.linux-x86_64").touch()
+    assert keys(cli) == dated
+
+    (cli.root / "src" / "a.c").touch()
+    os.utime(cli.root / "src" / "a.c", (1e9, 1e9))
+    changed = keys(cli)
+    assert not set(changed.values()) & set(dated.values())
+
+
+def test_plan_writes_nothing_but_what_the_source_was(cli: Cli) -> None:
+    cli("plan", "--format=json")
+
+    assert sorted(path.name for path in cli.root.iterdir()) == ["cache", "matrix.toml", "src"]
+    assert [path.name for path in (cli.root / "cache").iterdir()] == ["sources"]
+
+
+def test_what_a_build_leaves_behind_is_no_part_of_the_source(cli: Cli) -> None:
+    cli.write(MATRIX.replace('"src"', '"."'))
+    (cli.root / "pyproject.toml").write_text((cli.root / "src/pyproject.toml").read_text("utf-8"))
+    before = keys(cli)
+    for place in ("dist", ".orchestrator/logs"):
+        (cli.root / place).mkdir(parents=True)
+        (cli.root / place / "new").touch()
+    assert keys(cli) == before
+
+
+# explain
+
+
+def test_explain_says_everything_about_a_target_and_where_it_comes_from(cli: Cli) -> None:
+    said = cli("explain", IDS[3])
+
+    assert said.code == 0
+    assert said.err == ""
+    rows = {line.split("  ")[0].strip(): line for line in said.out.splitlines()}
+    for row, words in {
+        "target": IDS[3],
+        "axis cuda": "13.0 axes.cuda",
+        "version": "1.0+cu130",
+        "build tag": "1 version.build-tag",
+        "image": "manylinux_2_28 cibuildwheel",
+        "backend": "cibuildwheel",
+        "env A": "${LITERAL} env",
+        "env B (shell)": "$A/x matrix.toml:",
+        "env C": "13 override[0].env",
+        "env BUILD_VERSION": "1.0+cu130 version.inject",
+        "test": "as the project says",
+    }.items():
+        for word in words.split(" "):
+            assert word in rows[row]
+    assert keys(cli)[IDS[3]] in rows["key"]
+    assert "--only cp312-manylinux_x86_64" in said.out
+    assert "CIBW_ENVIRONMENT" in said.out
+
+
+FOREIGN = """
+[project]
+source = "src"
+[axes]
+python = ["cp312"]
+arch = ["{arch}"]
+[build]
+{build}
+"""
+
+
+def told(cli: Cli, arch: str, build: str) -> dict[str, str]:
+    """What `explain` says of compilers, and of what build systems are told."""
+    cli.write(FOREIGN.format(arch=arch, build=build))
+    said = cli("explain", "--json", f"cp312-manylinux_{arch}")
+    assert said.code == 0, said
+    document = json.loads(said.out)
+    jsonschema.validate(document, json_schema("explain"))
+    return {each["what"]: each["value"] for each in document["rows"]}
+
+
+@pytest.fixture
+def on_x86_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+def test_explain_says_what_a_cross_build_tells_build_systems(cli: Cli, on_x86_64: None) -> None:
+    rows = told(cli, "riscv64", 'emulation = "cross"')
+
+    assert rows["compiler"] == "zig, glibc 2.27"
+    assert rows["CC"] == "riscv64-linux-gnu-gcc"
+    assert rows["CMAKE_TOOLCHAIN_FILE"] == "SCRATCH/toolchain.cmake"
+    assert rows["_PYTHON_HOST_PLATFORM"] == "linux-riscv64"
+    table = cli("explain", "cp312-manylinux_riscv64").out
+    assert "zig cc -target riscv64-linux-gnu.2.27" in table
+    assert 'set(CMAKE_SYSTEM_PROCESSOR "riscv64")' in table
+    assert "cpu_family = 'riscv64'" in table
+
+
+def test_explain_says_where_an_emulated_build_finds_native_compilers(
+    cli: Cli, on_x86_64: None
+) -> None:
+    rows = told(cli, "aarch64", "")
+    assert "/opt/orchestrator-native/bin comes first: cc, gcc, c++, g++" in rows["PATH"]
+    assert "told nothing" in rows["CMake, Meson"]
+    for arch, build in (("aarch64", 'emulation = "full"'), ("x86_64", "")):
+        assert not {"PATH", "CC"} & told(cli, arch, build).keys()
+    assert told(cli, "x86_64", 'baseline = "2.17"')["CC"] == "x86_64-linux-gnu-gcc"
+
+
+HEAVY = ("pydantic", "rich", "packaging", "tomllib", "asyncio", "concurrent.futures", "subprocess")
+
+
+@pytest.mark.parametrize(
+    "argument", ["--help", "--version", *(f"{name} --help" for name in orchestrator.cli.COMMANDS)]
+)
+def test_help_loads_nothing_heavy(argument: str) -> None:
+    """What takes the time; a clock would tell more about the machine."""
+    code = (
+        "import sys, orchestrator.cli\n"
+        f"code = orchestrator.cli.run({argument.split()!r})\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+
+    done = python("-c", code)
+
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""
+    assert "orchestrator" in done.stdout
+
+
+def test_as_a_module(cli: Cli) -> None:
+    done = python("-m", "orchestrator", "plan", "--format=ids", cwd=cli.root)
+
+    assert done.returncode == 0
+    assert done.stdout.split() == list(IDS)
+    assert done.stderr == ""
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(cli: Cli) -> None:
+    """``orchestrator plan | head -1`` with a plan larger than a pipe."""
+    values = ", ".join(f'"v{number}"' for number in range(600))
+    text = MATRIX.replace("[version]", f"many = [{values}]\n[version]")
+    cli.write(text.replace('local = "', 'local = "{many}.'))
+    code = "import sys, orchestrator.cli; sys.exit(orchestrator.cli.run(['plan', '--format=ids']))"
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=cli.root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert said == b""
+    assert process.returncode == 0, "a reader that has seen enough is no error"
+
+
+CONTAINED_ID = "cp311-manylinux_x86_64-a"
+
+
+@pytest.fixture
+def contained(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """A version that only an image knows, and no engine to ask."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("DEMO_CUDA", raising=False)
+    cli.write(CONTAINED)
+    return cli
+
+
+def test_a_plan_without_an_engine_says_what_only_an_image_knows(contained: Cli) -> None:
+    table = contained("plan")
+    assert table.code == 0
+    assert "not known yet" in table.out
+    assert "2 targets, 0 cells excluded" in table.out
+    assert table.err.count("no version yet: ") == 2
+    assert "'cuda' is known only in image registry/a:1 (container-env:CUDA_VERSION)" in table.err
+    assert "podman is not installed" in table.err
+    assert "env:NAME" in table.err
+
+    ids = contained("plan", "--format=ids")
+    assert ids.out.split() == ["cp311-manylinux_x86_64-a", "cp311-manylinux_x86_64-b"]
+    assert ids.err == ""
+
+    document = json.loads(contained("plan", "--format=json").out)
+    assert document["targets"] == []
+    assert [each["id"] for each in document["undetermined"]] == ids.out.split()
+
+
+@pytest.mark.parametrize(
+    "command", [("build",), ("rebuild", CONTAINED_ID), ("explain", CONTAINED_ID)]
+)
+def test_what_needs_the_version_needs_the_engine(contained: Cli, command: tuple[str, ...]) -> None:
+    said = contained(*command)
+
+    check_refused(said, ExitCode.ENVIRONMENT, "is known only in image", "is not installed")
+
+
+def test_another_source_spares_the_engine(contained: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_CUDA", "13.0")
+    (contained.root / "src" / "VERSION").write_text("2.5\n", encoding="utf-8")
+    document = json.loads(contained("plan", "--format=json").out)
+
+    assert [each["version"] for each in document["targets"]] == ["2.5+cu130.a", "2.5+cu130.b"]
+    assert document["undetermined"] == []
+
+
+def test_explain_says_what_every_source_said(
+    contained: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_VERSION", "<unknown>")
+    monkeypatch.setenv("DEMO_CUDA", "13.0")
+    said = contained("explain", "cp311-manylinux_x86_64-a")
+    rows = [re.split(r"\s{2,}", line.strip()) for line in said.out.splitlines()]
+
+    found = {row[0]: row[1] for row in rows}
+    assert found["version"] == "1.0+cu130.a"
+    assert found["base"] == "1.0 (pyproject)"
+    assert ["env:DEMO_VERSION", "('<unknown>' is a placeholder)"] in rows
+    assert ["file:VERSION", "(VERSION: No such file or directory)"] in rows
+    assert found["cuda"] == "13.0 (env:DEMO_CUDA)"
+    assert ["container-env:CUDA_VERSION", "(not asked)"] in rows
+    assert found["local"] == "cu130.a (cu{cuda|nodot}.{kind})"

@@ -1,0 +1,391 @@
+"""What this machine is asked before a build, and what is said of it; the engine is made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import pytest
+
+from orchestrator.builders import backend_choice as choosing
+from orchestrator.builders.backend_choice import HostPython, Survey, choose
+from orchestrator.containers import engine as engines
+from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus, Limit
+from orchestrator.containers.images import ImageCheck
+from orchestrator.cross.native_gcc import NativeCompilers, TargetImage
+from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import CompileReport, ContainerInfo
+from orchestrator.models.target import (
+    BackendName,
+    CibuildwheelCatalog,
+    CompilePlan,
+    CompilerKind,
+    Digest,
+    EmulationMode,
+    TargetId,
+    TargetResources,
+)
+from orchestrator.provision.foreign_python import ForeignPython
+from orchestrator.provision.host import Host
+from orchestrator.provision.nvcc import Nvcc
+from orchestrator.provision.toolchain import Toolchain
+from orchestrator.provision.zig import Zig
+from tests.unit.builders.test_cibuildwheel import TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.models.target import Target
+    from orchestrator.provision.pythons import Interpreter
+
+IMAGE = "registry.example/x/y:1"
+STATUS = EngineStatus(
+    name=EngineName.PODMAN, version="5.0", usable=True, rootless=True, cgroup="v1", storage="vfs"
+)
+GOOD = ImageCheck(ok=True, id="sha256:abc", digest="registry.example/x/y@sha256:1")
+
+
+@pytest.fixture
+def target() -> Target:
+    return replace(TARGET, image=IMAGE)
+
+
+def refusing(what: str) -> Callable[..., NoReturn]:
+    """Return what raises an error whenever it is called."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise EnvironmentProblemError.of(what)
+
+    return refuse
+
+
+def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any) -> Survey:
+    root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\n")
+    host = Host(
+        toolchain=Toolchain(python=root, root=root, bin=root, digest=Digest("1" * 64)),
+        network=HostNetwork.detect(environ or {}),
+        env={"PATH": "/usr/bin"},
+        cache_dir=tmp_path,
+    )
+    facts = CibuildwheelCatalog(
+        version="4",
+        identifiers=frozenset({TARGET.build_identifier}),
+        aliases={},
+        default_images={},
+    )
+    given: dict[str, Any] = {"create_args": ("--network=host",), "pull": "missing", **changes}
+    return Survey(
+        host=host,
+        facts=facts,
+        engine_preference="auto",
+        log=lambda _line: None,
+        cancel=Cancel(),
+        find=lambda _python: HostPython(problem=Problem(what="no interpreter")),
+        find_here=lambda _python: None,
+        find_zig=refusing("no zig in this test"),
+        find_foreign=refusing("no QEMU in this test"),
+        **{
+            "accelerate": refusing("no native compiler"),
+            "find_nvcc": refusing("no nvcc in this test"),
+            **given,
+        },
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine was asked; what it answers can be changed there, too."""
+    said: dict[str, Any] = {"status": STATUS, "image": GOOD, "reaches": True, "places": []}
+
+    def check_image(*words: Any, **options: Any) -> ImageCheck:
+        said["args"], said["pull"] = words[3], options["pull"]
+        found: ImageCheck = said["image"]
+        return found
+
+    def reaches(*words: Any, **_: Any) -> bool:
+        said["places"].append(words[4])
+        return bool(said["reaches"])
+
+    def chosen(*_: Any, **__: Any) -> EngineChoice:
+        status = said["status"]
+        absent = EngineStatus(name=EngineName.PODMAN, problem=Problem(what="no engine here"))
+        return EngineChoice(chosen=status, tried=(status or absent,))
+
+    monkeypatch.setattr(engines, "choose", chosen)
+    monkeypatch.setattr(choosing, "check_image", check_image)
+    monkeypatch.setattr(choosing, "pythons_in", lambda *_, **__: None)
+    monkeypatch.setattr(engines, "reaches", reaches)
+    return said
+
+
+def test_what_a_container_is_made_of_is_part_of_the_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    here = survey(tmp_path, pull="always")
+    choice = choose([target], here, wanted=None)[target.id]
+    assert choice.backend is BackendName.CIBUILDWHEEL
+    assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
+    assert choice.container == ContainerInfo(
+        engine="podman",
+        version="5.0",
+        rootless=True,
+        cgroup="v1",
+        storage="vfs",
+        image=IMAGE,
+        image_id="sha256:abc",
+        digest="registry.example/x/y@sha256:1",
+    )
+    assert here.images == {(IMAGE, target.arch): "sha256:abc"}
+    assert asked["pull"] == "always"
+    assert asked["places"] == [], "nothing of this network runs on this machine"
+
+
+ACCELERATED = CompilePlan(emulation=EmulationMode.ACCELERATED)
+
+
+def foreign(target: Target, compiling: CompilePlan, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A target that this machine emulates, whatever it is."""
+    monkeypatch.setattr(choosing, "host_arch", lambda: Arch.X86_64)
+    return replace(target, arch=Arch.RISCV64, compiling=compiling)
+
+
+def test_native_compilers_are_made_once_for_an_image(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = []
+
+    def accelerate(image: TargetImage, planned: CompilePlan) -> NativeCompilers:
+        images.append((image.id, image.arch, planned))
+        return NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
+
+    first = foreign(target, ACCELERATED, monkeypatch)
+    second = replace(first, id=TargetId("other"), version="2.0")
+    here = survey(tmp_path, accelerate=accelerate)
+    choices = choose([first, second], here, wanted=BackendName.DIRECT)
+    assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
+    for choice in choices.values():
+        assert choice.native is not None
+        assert choice.compiled == CompileReport(
+            emulation=EmulationMode.ACCELERATED, compiler="native gcc"
+        )
+
+
+def test_a_native_nvcc_is_looked_for_once_for_each_version(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = []
+
+    def find_nvcc(version: str) -> Nvcc:
+        versions.append(version)
+        return Nvcc(folder=tmp_path, version=f"{version}.88", build="a/b_1", profile="")
+
+    native = NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
+    first = replace(
+        foreign(target, ACCELERATED, monkeypatch), arch=Arch.AARCH64, variant=(("cuda", "13.0"),)
+    )
+    second = replace(first, id=TargetId("other"))
+    plain = replace(first, id=TargetId("plain"), variant=(("cuda", "cpu"),))
+    here = survey(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
+    choices = choose([first, second, plain], here, wanted=BackendName.DIRECT)
+    assert versions == ["13.0"]
+    said = [each.compiled.cuda for each in choices.values() if each.compiled]
+    assert said == ["native nvcc 13.0.88", "native nvcc 13.0.88", ""]
+
+
+def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, ACCELERATED, monkeypatch)
+    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.backend is BackendName.DIRECT
+    assert choice.native is None
+    assert choice.compiled is not None
+    assert choice.compiled.emulation is EmulationMode.FULL
+    assert choice.compiled.why == "no native compiler"
+
+
+def test_without_zig_nothing_else_takes_its_place(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zig = replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27")
+    wanted = foreign(target, zig, monkeypatch)
+    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.backend is None
+    assert choice.reason == "no native compiler"
+
+
+def test_what_is_emulated_as_planned_asks_for_no_compiler(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accelerate(_image: TargetImage, _planned: CompilePlan) -> NativeCompilers:
+        pytest.fail("nobody wants one")
+
+    wanted = foreign(target, CompilePlan(why="cuda"), monkeypatch)
+    here = survey(tmp_path, accelerate=accelerate)
+    choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
+    assert choice.compiled is not None
+    assert choice.compiled.why == "cuda"
+
+
+PLANNED = replace(ACCELERATED, alone="2.27")
+
+
+def without_an_engine(
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Survey:
+    """A machine that has zig and an interpreter, and no engine."""
+    asked["status"] = None
+    monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
+    here = survey(tmp_path)
+    python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
+    here.find = lambda _python: HostPython(interpreter=python)
+    here.find_zig = lambda: Zig(
+        root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path
+    )
+    return here
+
+
+def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, PLANNED, monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert (choice.backend, choice.container) == (BackendName.DIRECT, None)
+    assert choice.zig is not None
+    assert choice.reason.startswith("no container engine answers: cross-compiled by zig 0.1")
+    assert choice.compiled is not None
+    assert choice.compiled.emulation is EmulationMode.CROSS
+    assert choice.compiled.not_run == "no engine here; no QEMU in this test"
+    assert choice.imported_by is None
+    built = choosing.on_this_host(wanted).compiling
+    assert (built.compiler, built.baseline) == (CompilerKind.ZIG, "2.27")
+
+
+FOREIGN = ForeignPython(argv=("qemu", "python"), glibc="2.36", what="a Python under QEMU")
+
+
+def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for = []
+
+    def find(python: str, arch: Arch) -> ForeignPython:
+        asked_for.append((python, arch))
+        return FOREIGN
+
+    wanted = foreign(target, PLANNED, monkeypatch)
+    tested = replace(wanted, steps=replace(wanted.steps, test_command="pytest"))
+    untried = replace(wanted, steps=replace(wanted.steps, smoke=False))
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    here.find_foreign = find
+
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.imported_by is FOREIGN
+    assert choice.reason.endswith("imported by a Python under QEMU")
+    assert choice.compiled is not None
+    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "")
+    choice = choose([tested], here, wanted=None)[wanted.id]
+    assert choice.imported_by is FOREIGN
+    assert choice.compiled is not None
+    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "no engine here")
+    assert asked_for == [(target.python, Arch.RISCV64)] * 2
+    choice = choose([untried], here, wanted=None)[wanted.id]
+    assert choice.imported_by is None
+    assert choice.reason.endswith("test.smoke is off")
+    assert len(asked_for) == 2, "nobody looks for what is not wanted"
+
+
+def test_a_glibc_that_is_older_than_the_wheel_may_need_imports_nothing(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, replace(PLANNED, alone="2.39"), monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    here.find_foreign = lambda _python, _arch: FOREIGN
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.imported_by is None
+    assert choice.compiled is not None
+    assert "has glibc 2.36, and the wheel may need 2.39" in choice.compiled.not_run
+
+
+def test_without_an_engine_nothing_else_is_replaced(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    for compiling, backend in (
+        (ACCELERATED, None),
+        (CompilePlan(), None),
+        (PLANNED, BackendName.CIBUILDWHEEL),
+    ):
+        wanted = foreign(target, compiling, monkeypatch)
+        choice = choose([wanted], here, wanted=backend)[wanted.id]
+        assert choice.backend is None
+        assert choice.failure is not None
+    here.find_zig = refusing("no network")
+    wanted = foreign(target, PLANNED, monkeypatch)
+    reason = choose([wanted], here, wanted=None)[wanted.id].reason
+    assert "no engine here; no network" in reason
+
+
+def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(
+    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = foreign(target, PLANNED, monkeypatch)
+    here = without_an_engine(tmp_path, asked, monkeypatch)
+    asked["status"] = STATUS
+    asked["image"] = ImageCheck(ok=False, problem=Problem(what="no QEMU", hint="install it"))
+    choice = choose([wanted], here, wanted=None)[wanted.id]
+    assert choice.backend is None
+    assert "no QEMU" in choice.reason
+
+
+def test_limits_that_will_not_hold_are_said(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
+    limited = replace(target, resources=TargetResources(cpus=2.0, memory="1g"))
+    reason = choose([limited], survey(tmp_path), wanted=None)[limited.id].reason
+    assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
+    asked: dict[str, Any], target: Target, tmp_path: Path, *, reaches: bool
+) -> None:
+    asked["reaches"] = reaches
+    here = survey(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
+    twin = replace(target, id=type(target.id)("twin"))
+    choices = choose([target, twin], here, wanted=None)
+    assert asked["places"] == [("127.0.0.1", 3128)]
+    for choice in choices.values():
+        assert ("https_proxy names 127.0.0.1:3128" in choice.reason) is not reaches
+        assert ("--network=host" in choice.reason) is not reaches
+        assert "hunter2" not in choice.reason
+
+
+def test_confined_containers_are_proved_as_they_will_be_made(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["status"] = replace(STATUS, selinux=True)
+    choose([target], survey(tmp_path), wanted=None)
+    assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
+
+
+def test_an_image_that_does_not_run_is_no_choice(
+    asked: dict[str, Any], target: Target, tmp_path: Path
+) -> None:
+    asked["image"] = ImageCheck(ok=False, problem=Problem(what="it is gone", hint="look"))
+    here = survey(tmp_path)
+    choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
+    assert (choice.backend, choice.container) == (None, None)
+    assert choice.failure is not None
+    assert (choice.failure.message, choice.failure.hint) == ("it is gone", "look")
+    assert here.images == {}

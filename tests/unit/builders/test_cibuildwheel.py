@@ -1,0 +1,758 @@
+"""What we tell cibuildwheel, read back with cibuildwheel's own parser; and what it tells us."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+import string
+import tomllib
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cibuildwheel import errors
+from cibuildwheel.options import CommandLineArguments, Options
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.builders.base import BuildContext
+from orchestrator.builders.cibuildwheel import (
+    _BY_CODE,
+    _BY_STEP,
+    REPAIR_SCRIPT,
+    STEPS,
+    Cibuildwheel,
+    _failure,
+    _only_wheel,
+    _Watch,
+    command,
+    environment_option,
+    options,
+    repair_command,
+)
+from orchestrator.containers.engine import EngineName, EngineStatus, Limit
+from orchestrator.containers.pinned_images import image_reference
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import (
+    BackendName,
+    BuildRequest,
+    Digest,
+    EnvVar,
+    OnMismatch,
+    OnRefusal,
+    Source,
+    Target,
+    TargetId,
+    TargetResources,
+    TargetSteps,
+)
+from orchestrator.plan.plan import make_request
+from orchestrator.provision.host import Host
+from orchestrator.provision.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cibuildwheel.options import BuildOptions
+
+EPOCH = 1_700_000_000
+TARGET = Target(
+    id=TargetId("cp312-manylinux_x86_64"),
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(),
+    version="1.0",
+    build_tag="",
+    on_mismatch=OnMismatch.FAIL,
+    image="localhost/mine:1",
+    env=(),
+    steps=TargetSteps(),
+    runner=(),
+    emulated=False,
+)
+EVERYTHING = TargetSteps(
+    before_all="echo 'all' && $(true)",
+    before_build="pip install {package}",
+    config_settings=(("cmake.define.A", "x y"), ("b", "'quoted'"), ("c", "a=b")),
+    repair="auditwheel",
+    external=("cuda",),
+    test_command="pytest {project}/tests -k 'a or b'",
+    test_requires=("pytest>=9", 'torch==2.8; python_version < "3.14"', "a[b]"),
+    timeout=5,
+)
+
+
+def request(target: Target = TARGET) -> BuildRequest:
+    return make_request(
+        target,
+        source=Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=EPOCH),
+        backend=BackendName.CIBUILDWHEEL,
+        toolchain=Digest("1" * 64),
+        builder="0",
+    )
+
+
+def literal(**values: str) -> tuple[EnvVar, ...]:
+    return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
+
+
+def shell(**values: str) -> tuple[EnvVar, ...]:
+    return tuple(replace(each, shell=True) for each in literal(**values))  # noqa: S604
+
+
+def understood(
+    target: Target, project: Path, extra: Mapping[str, str] | None = None
+) -> tuple[Options, BuildOptions]:
+    """What cibuildwheel makes of our options, for the identifier of the target."""
+    arguments = CommandLineArguments.defaults()
+    arguments.platform = "linux"
+    arguments.only = target.build_identifier
+    arguments.package_dir = project
+    found = Options(
+        "linux", arguments, env={**options(request(target)), **(extra or {})}, defaults=False
+    )
+    return found, found.build_options(target.build_identifier)
+
+
+def evaluated(
+    target: Target, project: Path, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    return understood(target, project)[1].environment.as_dictionary(
+        {"PATH": "/usr/bin:/bin", **(environ or {})}
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "demo"\nversion = "1.0"\n', encoding="utf-8"
+    )
+    return tmp_path
+
+
+# The environment
+
+HOSTILE = (
+    "plain",
+    "",
+    " ",
+    "two words",
+    "  leading and trailing  ",
+    "it's",
+    "'",
+    "''",
+    '"',
+    'say "hi"',
+    "'\"'\"'",
+    "$HOME",
+    "${HOME}",
+    "$",
+    "$$",
+    "$(touch x)",
+    "a$(touch x)b'c",
+    "`touch x`",
+    "back\\slash",
+    "trailing\\",
+    "\\$HOME",
+    '\\"',
+    "new\nline",
+    "\n",
+    "tab\there",
+    "a;touch x",
+    "a && b || c",
+    "a|b>c<d",
+    "<(touch x)",
+    ">(touch x)",
+    "a <(b) >(c)",
+    "$((1+1))",
+    "$[1+1]",
+    "$'a\\n'",
+    '$"a"',
+    "~",
+    "~/x",
+    "*?[a]",
+    "{a,b}",
+    "{project}",
+    "!history",
+    "# comment",
+    "a#b",
+    "a=b",
+    "=",
+    "-x",
+    "üñï→",
+    "a\rb",
+    "8.0;9.0+PTX",
+    "-DX='a b' -DY=\"$(c)\"",
+    "%s %(x)s",
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_literal_value_arrives_as_it_is(
+    project: Path, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    target = replace(TARGET, env=literal(BEFORE="b", VALUE=value, AFTER="a"))
+
+    found = evaluated(target, project, {"HOME": "/evaluated"})
+
+    assert found["VALUE"] == value
+    assert (found["BEFORE"], found["AFTER"]) == ("b", "a")
+    assert not (project / "x").exists(), "a command in a literal value was run"
+
+
+SPECIAL = st.text(string.ascii_letters + " \n\t'\"\\$`(){}[]<>|&;#*?~!=%^,:-+@", max_size=12)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(SPECIAL, min_size=1, max_size=3))
+@example(["'a' 'b'", "$(c)"])
+def test_any_literal_values_arrive_as_they_are(values: list[str]) -> None:
+    wanted = {f"V{number}": value for number, value in enumerate(values)}
+    target = replace(TARGET, env=literal(**wanted))
+
+    text = environment_option(target, epoch=EPOCH)
+
+    found = parsed(text).as_dictionary({}, executor=refuse)
+    assert found == {"SOURCE_DATE_EPOCH": str(EPOCH), **wanted}
+
+
+def parsed(text: str) -> Any:
+    from cibuildwheel.environment import parse_environment  # noqa: PLC0415 - long to load
+
+    return parse_environment(text)
+
+
+def refuse(words: list[str], _environ: dict[str, str]) -> str:
+    pytest.fail(f"a literal value was evaluated: {words}")
+
+
+def test_a_shell_value_sees_the_other_values(project: Path) -> None:
+    env = (*literal(ROOT="/cuda 13"), *shell(BIN="$ROOT/bin"), *shell(LATER="$BIN/x"))
+
+    found = evaluated(replace(TARGET, env=env), project)
+
+    assert found["BIN"] == "/cuda 13/bin"
+    assert found["LATER"] == "/cuda 13/bin/x"
+
+
+def test_source_date_epoch_is_set_and_the_user_may_set_another(project: Path) -> None:
+    assert evaluated(TARGET, project)["SOURCE_DATE_EPOCH"] == str(EPOCH)
+    target = replace(TARGET, env=literal(SOURCE_DATE_EPOCH="1"))
+    assert evaluated(target, project)["SOURCE_DATE_EPOCH"] == "1"
+
+
+OWN = """
+[project]
+name = "demo"
+version = "1.0"
+[tool.cibuildwheel]
+environment = { OWN = "own", BOTH = "own" }
+test-command = "own test"
+before-all = "own all"
+test-requires = ["own"]
+repair-wheel-command = "own repair"
+config-settings = { own = "1" }
+manylinux-x86_64-image = "own/image:1"
+[tool.cibuildwheel.linux]
+environment = { LINUX = "own" }
+inherit = { environment = "append" }
+[[tool.cibuildwheel.overrides]]
+select = "cp312-*"
+inherit.environment = "append"
+environment = { SELECTED = "own" }
+"""
+
+
+def test_the_project_s_own_settings_survive(project: Path) -> None:
+    (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
+    target = replace(
+        TARGET, env=literal(BOTH="ours", OURS="ours"), steps=TargetSteps(repair="command")
+    )
+
+    _, found = understood(target, project)
+
+    env = found.environment.as_dictionary({})
+    assert env == {
+        "OWN": "own",
+        "BOTH": "ours",
+        "LINUX": "own",
+        "SELECTED": "own",
+        "OURS": "ours",
+        "SOURCE_DATE_EPOCH": str(EPOCH),
+    }
+    assert found.before_all == "own all"
+    assert found.test_command == "own test"
+    assert found.test_requires == ["own"]
+    assert found.config_settings == "own=1"
+
+
+def test_what_the_matrix_says_wins(project: Path) -> None:
+    (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
+
+    _, found = understood(replace(TARGET, steps=EVERYTHING), project)
+
+    assert found.before_all == EVERYTHING.before_all
+    assert found.before_build == EVERYTHING.before_build
+    assert found.test_command == EVERYTHING.test_command
+    assert tuple(found.test_requires) == EVERYTHING.test_requires
+    assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --site-")
+    assert found.repair_command.endswith(" {wheel} {dest_dir}")
+    assert shlex.split(found.config_settings) == [
+        *("cmake.define.A=x y", "b='quoted'", "c=a=b"),
+    ]
+    assert found.manylinux_images is not None
+    assert found.manylinux_images["x86_64"] == "localhost/mine:1"
+
+
+def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
+    (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
+    steps = TargetSteps(before_all="", test_command="")
+
+    _, found = understood(replace(TARGET, steps=steps), project)
+
+    assert (found.before_all, found.test_command, found.repair_command) == ("", "", "")
+
+
+def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(project: Path) -> None:
+    own = replace(request().source, own_options=("repair-wheel-command",))
+    asked = replace(request(replace(TARGET, steps=TargetSteps())), source=own)
+    assert "CIBW_REPAIR_WHEEL_COMMAND" not in options(asked)
+    said = replace(request(replace(TARGET, steps=TargetSteps(repair="none"))), source=own)
+    assert options(said)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
+
+
+def test_nothing_is_repaired_and_nothing_audited_unless_asked(project: Path) -> None:
+    _, found = understood(TARGET, project)
+
+    assert found.repair_command == ""
+    assert found.audit_command == []
+
+
+# Every identifier
+
+
+@pytest.mark.parametrize(
+    ("python", "libc", "arch"),
+    [
+        ("cp312", Libc.MANYLINUX, Arch.X86_64),
+        ("cp39", Libc.MUSLLINUX, Arch.AARCH64),
+        ("cp314t", Libc.MANYLINUX, Arch.ARMV7L),
+        ("cp315", Libc.MANYLINUX, Arch.RISCV64),
+        ("pp311", Libc.MANYLINUX, Arch.X86_64),
+        ("pp39", Libc.MANYLINUX, Arch.AARCH64),
+    ],
+)
+def test_exactly_the_one_identifier_is_built_in_our_image(
+    project: Path, python: str, libc: Libc, arch: Arch
+) -> None:
+    from cibuildwheel.platforms import linux  # noqa: PLC0415 - long to load
+
+    target = replace(TARGET, python=python, libc=libc, arch=arch)
+
+    found, _ = understood(target, project)
+
+    chosen = linux.get_python_configurations(
+        found.globals.build_selector, found.globals.architectures
+    )
+    assert [each.identifier for each in chosen] == [target.build_identifier]
+    (step,) = linux.get_build_steps(found, chosen)
+    assert step.container_image == "localhost/mine:1"
+
+
+def test_the_command_names_one_identifier() -> None:
+    assert command(request(), "/out dir") == (
+        *("-m", "cibuildwheel", ".", "--only", "cp312-manylinux_x86_64"),
+        *("--output-dir", "/out dir"),
+    )
+
+
+# Names
+
+
+def known_names() -> set[str]:
+    """Every CIBW_* name that cibuildwheel reads: its options, and what its code asks for."""
+    defaults = tomllib.loads(
+        (files("cibuildwheel") / "resources" / "defaults.toml").read_text("utf-8")
+    )["tool"]["cibuildwheel"]
+    names = {f"CIBW_{each.upper().replace('-', '_')}" for each in (*defaults, *defaults["linux"])}
+    root = Path(inspect.getfile(errors)).parent
+    sources = (path.read_text("utf-8") for path in root.rglob("*.py"))
+    read = re.compile(r"""(?:environ|env)(?:\.get\(|\[)\s*["'](CIBW_[A-Z_]+)["']""")
+    return names | {name for source in sources for name in read.findall(source)}
+
+
+@pytest.mark.parametrize("arch", [a for a in Arch if a is not Arch.LOONGARCH64])
+@pytest.mark.parametrize("libc", Libc)
+def test_every_option_we_set_is_one_cibuildwheel_reads(libc: Libc, arch: Arch) -> None:
+    """It ignores others without a word."""
+    target = replace(TARGET, libc=libc, arch=arch, steps=EVERYTHING)
+
+    assert options(request(target)).keys() - known_names() == set()
+    assert "CIBW_CONTAINER_ENGINE" in known_names()
+    assert "CIBW_NONSENSE" not in known_names()
+
+
+def test_only_what_the_matrix_says_is_set() -> None:
+    assert options(request()).keys() == {
+        *("CIBW_ENVIRONMENT", "CIBW_INHERIT", "CIBW_MANYLINUX_X86_64_IMAGE"),
+        *("CIBW_REPAIR_WHEEL_COMMAND", "CIBW_AUDIT_COMMAND", "CIBW_LOG_FOLD_MODE"),
+    }
+
+
+# Repair
+
+
+def test_repair() -> None:
+    def repair(text: str, *external: str) -> str:
+        return repair_command(replace(TARGET, steps=TargetSteps(repair=text, external=external)))
+
+    assert repair("none", "cuda") == ""
+    assert repair("auditwheel") == (
+        "python -I -S /opt/orchestrator/repair.py --site-packages=/opt/orchestrator/site-packages "
+        "--patchelf=/opt/orchestrator/patchelf --refused=fail {wheel} {dest_dir}"
+    )
+    assert repair("mine {wheel} {dest_dir}") == "mine {wheel} {dest_dir}"
+    words = shlex.split(repair("auditwheel", "libfoo.so*", "torch", "it's.so*"))
+    assert words[6:8] == ["--refused=fail", "--exclude=libfoo.so*"]
+    assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
+    assert "--exclude=libtorch.so*" in words
+    kept = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+    assert "--refused=keep" in shlex.split(repair_command(replace(TARGET, steps=kept)))
+
+
+def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    plain = one._engine_option(replace(TARGET, steps=TargetSteps()))
+    repairing = one._engine_option(replace(TARGET, steps=TargetSteps(repair="auditwheel")))
+    assert "/opt/orchestrator" not in plain
+    assert repairing.count(":ro") - plain.count(":ro") == 3
+    assert f"{REPAIR_SCRIPT}:/opt/orchestrator/repair.py:ro" in repairing
+
+
+# The process
+
+
+def backend(
+    tmp_path: Path,
+    *create_args: str,
+    environ: Mapping[str, str] | None = None,
+    images: Mapping[tuple[str, Arch], str] | None = None,
+) -> Any:
+    root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\nmanylinux_2_28 = registry.example/m@sha256:1\n")
+    tools = Toolchain(python=root / "p", root=root, bin=root / "bin", digest=Digest("1" * 64))
+    host = Host(
+        toolchain=tools,
+        network=HostNetwork.detect(environ or {}),
+        env={"PATH": "/usr/bin", "HOME": "/house"},
+        cache_dir=tmp_path / "cache",
+    )
+    return Cibuildwheel(
+        host=host,
+        engine=EngineStatus(name=EngineName.PODMAN, usable=True),
+        images=images or {},
+        create_args=create_args,
+        label="orchestrator.run=1",
+    )
+
+
+def job(tmp_path: Path, target: Target = TARGET) -> BuildContext:
+    return BuildContext(
+        request=request(target),
+        source=tmp_path / "source",
+        scratch=tmp_path / "scratch",
+        log=lambda _line: None,
+        step=lambda _name: None,
+        cancel=Cancel(),
+    )
+
+
+def test_nothing_of_this_machine_reaches_cibuildwheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIBW_BUILD", "cp39-*")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/summary")
+    monkeypatch.setenv("CFLAGS", "-O0")
+
+    env = backend(tmp_path)._environment(job(tmp_path))
+
+    assert not {"CIBW_BUILD", "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "CFLAGS"} & env.keys()
+    assert env["PATH"] == f"{tmp_path}/scratch/client:{tmp_path}/toolchain/bin:/usr/bin"
+    assert env["TMPDIR"].startswith(str(tmp_path))
+    assert {name for name in env if name.startswith("CIBW_")} <= known_names()
+
+
+def test_the_image_that_was_proved_is_the_one_that_is_used(tmp_path: Path) -> None:
+    proved = {("registry.example/m@sha256:1", Arch.X86_64): "sha256:abc"}
+    (tmp_path / "scratch").mkdir()
+    target = replace(TARGET, image="manylinux_2_28")
+
+    env = backend(tmp_path, images=proved)._environment(job(tmp_path, target))
+
+    assert env["CIBW_MANYLINUX_X86_64_IMAGE"] == "sha256:abc"
+
+
+def test_containers_read_what_is_mounted_where_selinux_confines_them(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    confined = replace(one, engine=replace(one.engine, selinux=True))
+    assert "label=disable" not in one._engine_option(TARGET)
+    assert "--security-opt=label=disable" in confined._engine_option(TARGET)
+
+
+def test_limits_that_the_engine_cannot_set_are_not_asked_for(tmp_path: Path) -> None:
+    one = backend(tmp_path)
+    weak = replace(one, engine=replace(one.engine, limits=frozenset({Limit.CPUS})))
+    target = replace(TARGET, resources=TargetResources(cpus=2.0, memory="1g"))
+    assert "--cpus=2 --memory=1g" in one._engine_option(target)
+    assert "--cpus=2" in weak._engine_option(target)
+    assert "--memory" not in weak._engine_option(target)
+    assert weak.engine.unlimited(target.resources).endswith("cannot limit memory")
+    assert not weak.engine.unlimited(TargetResources(cpus=2.0))
+
+
+def test_the_engine_option_is_understood(tmp_path: Path) -> None:
+    from cibuildwheel.oci_container import OCIContainerEngineConfig  # noqa: PLC0415
+
+    bundle = tmp_path / "our ca.pem"
+    bundle.write_text("x", encoding="utf-8")
+    hostile = ("--network=host", "--env=A=b c", "--env=Q='\"; x: y", "--env=D=$(touch x)")
+    made = backend(tmp_path, *hostile, environ={"SSL_CERT_FILE": str(bundle)})
+
+    limits = TargetResources(cpus=1.5, memory="1024b")
+    target = replace(TARGET, resources=limits)
+    found = OCIContainerEngineConfig.from_config_string(made._engine_option(target))
+
+    assert found.name == "podman"
+    assert found.disable_host_mount
+    assert found.create_args[0] == "--label=orchestrator.run=1"
+    assert tuple(found.create_args[-4:]) == hostile
+    assert found.create_args[-6:-4] == ("--cpus=1.5", "--memory=1024b")
+    assert any(each.startswith(f"--volume={bundle}:") for each in found.create_args)
+
+
+# Exit codes
+
+
+def codes() -> dict[int, str]:
+    """Every exit code of cibuildwheel, from its own errors."""
+    found = {}
+    for name, kind in inspect.getmembers(errors, inspect.isclass):
+        if not issubclass(kind, errors.FatalError):
+            continue
+        arguments = [None] * (len(inspect.signature(kind.__init__).parameters) - 1)
+        # FatalError takes anything; the others take one message, list or name, or nothing.
+        takes_any = kind.__init__ is errors.FatalError.__init__
+        error = kind("x") if takes_any else kind(*("x" for _ in arguments))
+        found[error.return_code] = name
+    return found
+
+
+def test_we_know_all_exit_codes() -> None:
+    assert sorted(codes()) == [*range(1, 11)]
+    assert set(_BY_CODE) == set(codes()) - {1}
+
+
+MEANING = {
+    2: FailureKind.CONFIGURATION,
+    3: FailureKind.NO_IDENTIFIER,
+    4: FailureKind.CONFIGURATION,
+    5: FailureKind.PURE_WHEEL,
+    6: FailureKind.DUPLICATE_WHEEL,
+    7: FailureKind.ENGINE,
+    8: FailureKind.REPAIR,
+    9: FailureKind.AUDIT,
+    10: FailureKind.NO_WHEEL,
+}
+
+
+class Heard:
+    """Our follower of cibuildwheel's output, and the steps it has announced."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.steps: list[str] = []
+        self.watch = _Watch(replace(job(tmp_path), step=self.steps.append))
+
+    def hear(self, *lines: str) -> _Watch:
+        for line in lines:
+            self.watch(line)
+        return self.watch
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Heard:
+    return Heard(tmp_path)
+
+
+@pytest.mark.parametrize(("code", "kind"), MEANING.items())
+def test_an_exit_code_is_a_kind_of_failure(heard: Heard, code: int, kind: FailureKind) -> None:
+    watch = heard.hear("Building wheel...", "cibuildwheel: error: because of this")
+
+    failure = _failure(code, watch)
+
+    assert failure.kind is kind
+    assert failure.step == "build"
+    assert failure.message.endswith(f"(cibuildwheel exit {code}: because of this)")
+
+
+@pytest.mark.parametrize(
+    ("line", "step", "kind"),
+    [
+        ("", "", FailureKind.CONFIGURATION),
+        ("Starting container image x...", "start", FailureKind.IMAGE),
+        ("Copying project into container...", "copy", FailureKind.ENGINE),
+        ("Running before_all...", "before-all", FailureKind.SETUP),
+        ("Setting up build environment...", "setup", FailureKind.SETUP),
+        ("Running before_build...", "before-build", FailureKind.SETUP),
+        ("Building wheel...", "build", FailureKind.BUILD),
+        ("Repairing wheel...", "repair", FailureKind.REPAIR),
+        ("Testing wheel...", "test", FailureKind.TEST),
+        ("Copying wheels back to host...", "collect", FailureKind.ENGINE),
+    ],
+)
+@pytest.mark.parametrize("code", [1, 99, -9 + 1])
+def test_any_other_code_is_told_apart_by_step(
+    heard: Heard, line: str, step: str, kind: FailureKind, code: int
+) -> None:
+    failure = _failure(code, heard.hear(line))
+
+    assert (failure.kind, failure.step) == (kind, step)
+    assert f"cibuildwheel exit {code}" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "kind"),
+    [
+        (1, "g++: error: x.o: No space left on device", FailureKind.DISK),
+        (2, "OSError: [Errno 28] No space left on device", FailureKind.DISK),
+        (1, "Disk quota exceeded", FailureKind.DISK),
+        (137, "bye", FailureKind.BUILD),
+        (-9, "bye", FailureKind.BUILD),
+        (1, "g++: fatal error: Killed signal terminated program cc1plus", FailureKind.BUILD),
+    ],
+)
+def test_the_machine_s_trouble_is_not_the_project_s(
+    heard: Heard, code: int, line: str, kind: FailureKind
+) -> None:
+    failure = _failure(code, heard.hear("Building wheel...", line))
+
+    assert failure.kind is kind
+    assert failure.hint
+    assert failure.step == "build"
+
+
+# Steps
+
+
+def announced() -> set[str]:
+    """What cibuildwheel passes to ``log.step``, up to the first value that is filled in."""
+    root = Path(inspect.getfile(errors)).parent
+    found = set()
+    for source in (root / "platforms" / "linux.py", root / "audit.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "log.step":
+                (argument,) = node.args
+                parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+                first = parts[0]
+                assert isinstance(first, ast.Constant)
+                found.add(str(first.value).rstrip(". "))
+    return found
+
+
+def test_we_know_all_steps() -> None:
+    # Ours is the audit: CIBW_AUDIT_COMMAND is empty.
+    assert announced() - {"Auditing wheel"} == set(STEPS)
+    assert set(STEPS.values()) | {""} == set(_BY_STEP)
+
+
+def test_steps_are_recognised_in_colours_and_announced_once(heard: Heard) -> None:
+    watch = heard.hear(
+        "Build ID: cp312-manylinux_x86_64",
+        "\x1b[1mCopying project into container...\x1b[0m",
+        "",
+        "  Building wheel...  ",
+        "Building wheels for collected packages: demo",
+        "  running before_all of something",
+        "Building wheel for demo (pyproject.toml): started",
+    )
+
+    assert heard.steps == ["copy", "build"]
+    assert watch.step == "build"
+    assert list(watch.tail)[1] == "Copying project into container..."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Building wheel for demo (pyproject.toml): started",
+        "Repairing wheel tags is somebody else's business",
+        "Testing wheelhouse",
+    ],
+)
+def test_a_project_that_speaks_like_cibuildwheel_does_not_confuse_us(
+    heard: Heard, line: str
+) -> None:
+    heard.hear("Running before_all...", line)
+
+    assert heard.steps == ["before-all"]
+
+
+# What is left behind
+
+
+def test_no_wheel_with_exit_code_0_is_a_failure(tmp_path: Path) -> None:
+    found = _only_wheel(tmp_path / "nothing", TARGET)
+
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.NO_IDENTIFIER
+    assert "requires-python" in found.hint
+
+
+def test_one_wheel_is_the_outcome_and_two_are_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.whl").touch()
+    (tmp_path / "a.txt").touch()
+    assert _only_wheel(tmp_path, TARGET) == tmp_path / "a.whl"
+
+    (tmp_path / "b.whl").touch()
+    found = _only_wheel(tmp_path, TARGET)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.DUPLICATE_WHEEL
+    assert "a.whl, b.whl" in found.message
+
+
+def test_an_alias_is_pinned_as_the_locked_cibuildwheel_pins_it() -> None:
+    class Tools:
+        site_packages = Path(inspect.getfile(errors)).parents[1]
+
+    def reference(image: str, arch: Arch = Arch.X86_64) -> str:
+        return image_reference(image, arch, Tools())  # type: ignore[arg-type]
+
+    assert reference("mine:1") == "mine:1"
+    assert "manylinux_2_28_x86_64" in reference("manylinux_2_28")
+    assert "musllinux_1_2_aarch64" in reference("musllinux_1_2", Arch.AARCH64)
+    assert reference("manylinux_2_28", Arch.LOONGARCH64) == "manylinux_2_28"
+
+
+def test_an_abi3_wheel_is_built_once_and_tested_on_later_pythons() -> None:
+    # cibuildwheel tests a wheel that is there only where its name is not linux_*.
+    abi3 = replace(TARGET, python="cp39", abi3="cp39", test_pythons=("cp310", "cp312"))
+    whole = request(replace(abi3, steps=replace(TARGET.steps, repair="none")))
+    found = options(whole)
+    identifiers = [f"{python}-{abi3.platform}" for python in ("cp39", "cp310", "cp312")]
+    assert found["CIBW_BUILD"].split() == identifiers
+    assert "--only" not in command(whole, "out")
+    assert "sed s/-linux_/-manylinux_2_17_/" in found["CIBW_REPAIR_WHEEL_COMMAND"]
+    alone = request(replace(whole.target, test_pythons=()))
+    assert "CIBW_BUILD" not in options(alone)
+    assert options(alone)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
+    assert "--only" in command(alone, "out")

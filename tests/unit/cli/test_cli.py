@@ -1,0 +1,832 @@
+"""The doors: exit codes, what is data and what is talk, and the documents."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+import orchestrator.cli
+from orchestrator.doctor.check import Check, CheckLevel
+from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
+from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
+from orchestrator.models.wheel import Finding, Reason, Severity, WheelReport
+from orchestrator.report import results as results_file
+from orchestrator.report import serialize as documents
+from orchestrator.report import summary
+from tests.auditor import load_policies
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+from tests.conftest import REPOSITORY
+
+MATRIX = """
+[project]
+source = "src"
+[axes]
+python = ["cp311", "cp312"]
+arch = ["x86_64", "s390x"]
+cuda = { values = ["12.6", "13.0"], label = "cu{cuda|nodot}" }
+[version]
+local = "cu{cuda|nodot}"
+build-tag = "1"
+inject = { BUILD_VERSION = "{version}" }
+[env]
+B = { shell = "$A/x" }
+A = "${LITERAL}"
+[[exclude]]
+when = { cuda = "13.0", python = "cp311" }
+reason = "no such torch"
+[[override]]
+when = { cuda = "13.0" }
+env = { C = "13" }
+"""
+PYPROJECT = '[project]\nname = "demo"\nversion = "1.0"\n'
+IDS = (
+    "cp311-manylinux_x86_64-cu126",
+    "cp311-manylinux_s390x-cu126",
+    "cp312-manylinux_x86_64-cu126",
+    "cp312-manylinux_x86_64-cu130",
+    "cp312-manylinux_s390x-cu126",
+    "cp312-manylinux_s390x-cu130",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Cli:
+    """The command line in a directory of its own."""
+
+    root: Path
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> Said:
+        self.capture.readouterr()
+        code = orchestrator.cli.run(arguments)
+        said = self.capture.readouterr()
+        return Said(code=int(code), out=said.out, err=said.err)
+
+    def write(self, matrix: str | bytes, pyproject: str | None = PYPROJECT) -> None:
+        data = matrix if isinstance(matrix, bytes) else matrix.encode()
+        (self.root / "matrix.toml").write_bytes(data)
+        if pyproject is not None:
+            (self.root / "src").mkdir(exist_ok=True)
+            (self.root / "src" / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """No toolchain, and nobody may make one."""
+
+    def sync(*_args: object, **_options: object) -> None:
+        raise EnvironmentProblemError.of("no toolchain here", hint="make one")
+
+    monkeypatch.setattr("orchestrator.provision.toolchain.sync", sync)
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    made = Cli(root=tmp_path, capture=capsys)
+    made.write(MATRIX)
+    return made
+
+
+# Bad input: one clear message, the right exit code, nothing on stdout
+
+
+def check_refused(said: Said, code: ExitCode, *messages: str) -> None:
+    assert said.code == code, said
+    assert said.out == ""
+    for message in messages:
+        assert message in said.err
+    assert "Traceback" not in said.err
+    assert "bug" not in said.err
+
+
+COMMANDS = (("plan",), ("plan", "--format=json"), ("explain", "x"), ("build",), ("rebuild", "x"))
+
+BAD: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
+    "TOML": (b"[axes\n", ("error: matrix.toml: not valid TOML",)),
+    "bytes": (b"\xff", ("not valid TOML",)),
+    "key": (
+        MATRIX + "[projct]\n",
+        ("error: matrix.toml:21: projct: unknown key", "did you mean 'project'?"),
+    ),
+    "type": (MATRIX + "[build]\ntimeout = '1'\n", ("build.timeout: must be an integer",)),
+    "axis value": (MATRIX.replace("s390x", "s390"), ("axes.arch[1]", "did you mean 's390x'?")),
+    "python": (MATRIX.replace("cp312", "cp3.12"), ("axes.python[1]", "did you mean 'cp312'?")),
+    "exclude": (
+        MATRIX.replace('"13.0", python', '"13.1", python'),
+        ("exclude[0].when.cuda: matches nothing", "did you mean '13.0'?"),
+    ),
+    "template": (MATRIX.replace('"cu{cuda|nodot}"\nb', '"{cud}"\nb'), ("version.local", "'cud'")),
+    "image": (
+        MATRIX + '[images]\nmanylinux_s390x = "manylinux_2_99"\n',
+        ("images.manylinux_s390x", "neither an image reference nor an alias"),
+    ),
+    "missing image": (
+        MATRIX.replace("s390x", "loongarch64"),
+        ("images.manylinux_loongarch64: no image",),
+    ),
+    "version": (MATRIX.replace('build-tag = "1"', 'build-tag = "a"'), ("version.build-tag",)),
+    "preset": (
+        MATRIX + '[build]\nexternal = ["cudda"]\n',
+        ("build.external", "did you mean 'cuda'?"),
+    ),
+    "source": (
+        MATRIX.replace('"src"', '"gone/src"'),
+        ("project.source", "neither a directory, nor an sdist, nor a requirement"),
+    ),
+    "requirement": (MATRIX.replace('"src"', '"thing>=1"'), ("project.source", "not pinned")),
+    "sdist": (MATRIX.replace('"src"', '"x-1.0.tar.gz"'), ("project.source", "there is no file")),
+    "two things": (MATRIX + "[projct]\n[enviro]\n", ("projct: ", "enviro: ")),
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("matrix", "messages"), BAD.values(), ids=BAD)
+def test_a_bad_matrix(
+    cli: Cli, matrix: str | bytes, messages: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    cli.write(matrix)
+
+    check_refused(cli(*arguments), ExitCode.CONFIG, *messages)
+    assert not (cli.root / "dist").exists()
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "message"),
+    [
+        ("[tool.x]\n", "no build backend"),
+        ("[project\n", "not valid TOML"),
+        ('[project]\nname = "x"\ndynamic = ["version"]\n', "set version.base"),
+        ('[project]\nname = "x"\nversion = "latest"\n', "no PEP 440 version"),
+    ],
+)
+def test_a_bad_source(cli: Cli, pyproject: str, message: str) -> None:
+    cli.write(MATRIX, pyproject)
+
+    check_refused(cli("plan"), ExitCode.CONFIG, message)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_no_matrix(cli: Cli, arguments: tuple[str, ...]) -> None:
+    said = cli(*arguments, "--matrix", "gone.toml")
+
+    check_refused(said, ExitCode.CONFIG, "gone.toml: No such file", "say --matrix FILE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--nope",), "No such option"),
+        (("nope",), "No such command 'nope'"),
+        (("plan", "--format", "xml"), "'xml' is not one of"),
+        (("plan", "extra"), "unexpected extra argument"),
+        (("plan", "--matrix", "."), "is a directory"),
+        (("explain",), "Missing argument"),
+        (("build", "-j", "0"), "0 is not in the range"),
+        (("build", "-j", "two"), "not a valid integer"),
+        (("build", "--backend", "magic"), "'magic' is not one of"),
+        (("build", "--output-dir", "matrix.toml"), "is a file"),
+        (("inspect",), "Missing argument"),
+        (("verify", "gone.whl"), "does not exist"),
+    ],
+)
+def test_bad_arguments(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
+    check_refused(cli(*arguments), ExitCode.CONFIG, message)
+
+
+@pytest.mark.parametrize("command", [("plan",), ("plan", "--format=ids"), ("build",)])
+def test_nothing_selected(cli: Cli, command: tuple[str, ...]) -> None:
+    said = cli(*command, "--select", "cp310-*", "--select", "*-cu111")
+
+    check_refused(said, ExitCode.NOTHING_SELECTED, "no target matches 'cp310-*' or '*-cu111'")
+
+
+def test_everything_excluded(cli: Cli) -> None:
+    cli.write(
+        MATRIX.replace('when = { cuda = "13.0", python = "cp311" }', 'when = { cuda = "*" }').split(
+            "[[override]]"
+        )[0]
+    )
+
+    said = cli("plan", "--format=ids")
+    check_refused(said, ExitCode.NOTHING_SELECTED, "every cell of the matrix is excluded")
+
+
+def test_a_selection_that_is_no_expression(cli: Cli) -> None:
+    check_refused(
+        cli("plan", "--select", "cuda>=13 &"), ExitCode.CONFIG, "--select: ", "is not an expression"
+    )
+    check_refused(
+        cli("plan", "--select", "cud>=13"), ExitCode.CONFIG, "--select: ", "did you mean 'cuda'?"
+    )
+
+
+def test_a_selection_by_a_value_that_no_target_has(cli: Cli) -> None:
+    said = cli("plan", "--select", "arch=s390 & cuda>=12")
+
+    assert said.code == ExitCode.NOTHING_SELECTED
+    assert "arch: did you mean 's390x'?" in said.err
+
+
+def test_a_selection_by_axes(cli: Cli) -> None:
+    said = cli("plan", "--format=ids", "--select", "cuda>=13 & arch=s390x")
+
+    assert said.out.split() == [IDS[5]]
+
+
+@pytest.mark.parametrize("command", ["explain", "rebuild"])
+def test_an_unknown_target(cli: Cli, command: str) -> None:
+    said = cli(command, "cp312-manylinux_x86_64-cu13")
+
+    check_refused(
+        said,
+        ExitCode.CONFIG,
+        "there is no target 'cp312-manylinux_x86_64-cu13'",
+        "did you mean 'cp312-manylinux_x86_64-cu130'?",
+        "plan --excluded",
+    )
+
+
+@pytest.mark.parametrize("command", [("build",), ("rebuild", IDS[0])])
+def test_no_toolchain(cli: Cli, command: tuple[str, ...]) -> None:
+    said = cli(*command)
+
+    check_refused(said, ExitCode.ENVIRONMENT, "error: no toolchain here\n  hint: make one")
+    assert not (cli.root / "dist").exists()
+
+
+# What goes wrong otherwise
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def open_workspace(_matrix: Path, _channel: str = "") -> None:
+        raise error
+
+    monkeypatch.setattr("orchestrator.cli.workspace.open_workspace", open_workspace)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(kind.of("it is so"), kind.exit_code) for kind in OrchestratorError.__subclasses__()],
+    ids=lambda each: type(each).__name__,
+)
+def test_every_error_has_its_exit_code(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: OrchestratorError, code: ExitCode
+) -> None:
+    breaking(monkeypatch, error)
+
+    check_refused(cli("plan"), code, "error: it is so\n")
+
+
+def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(
+        monkeypatch,
+        EnvironmentProblemError(
+            Problem(what="one", where="here", hint="do this"), Problem(what="two")
+        ),
+    )
+
+    assert cli("plan").err == "error: here: one\n  hint: do this\nerror: two\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_machine_that_refuses_is_no_bug(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    breaking(monkeypatch, OSError(code, os.strerror(code), "/some/file"))
+
+    check_refused(cli("plan"), ExitCode.ENVIRONMENT, f"error: /some/file: {os.strerror(code)}\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("oh"), OSError(errno.EBADF, "bad"), KeyError()]
+)
+def test_a_bug_keeps_its_traceback(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    breaking(monkeypatch, error)
+
+    said = cli("plan")
+
+    assert said.code == ExitCode.BUG
+    assert said.out == ""
+    assert "Traceback" in said.err
+    assert type(error).__name__ in said.err
+    assert "this is a bug in orchestrator" in said.err
+
+
+def test_ctrl_c(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(monkeypatch, KeyboardInterrupt())
+
+    said = cli("plan")
+
+    assert said.code == ExitCode.INTERRUPTED
+    assert said.out == ""
+    assert said.err.strip() == "interrupted"
+
+
+# plan
+
+
+def test_plan_ids(cli: Cli) -> None:
+    said = cli("plan", "--format", "ids")
+
+    assert said == Said(code=0, out="".join(f"{each}\n" for each in IDS), err="")
+
+
+def test_plan_selects_in_the_order_of_the_plan(cli: Cli) -> None:
+    said = cli("plan", "--format=ids", "--select=*-cu130", "--select=cp311-*")
+
+    assert said.out.split() == [IDS[0], IDS[1], IDS[3], IDS[5]]
+
+
+def test_plan_elsewhere(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths in the file are relative to the file."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert cli("plan", "--format=ids", "--matrix=../matrix.toml").out.split() == list(IDS)
+
+
+def test_plan_as_a_table(cli: Cli) -> None:
+    said = cli("plan")
+
+    assert said.code == 0
+    assert said.err == ""
+    for each in IDS:
+        assert each in said.out
+    assert "1.0+cu130" in said.out
+    assert "ubuntu-24.04 (QEMU)" in said.out
+    assert "6 targets, 2 cells excluded" in said.out
+    assert "exclude[0]: 2 cells: no such torch" in said.out
+
+
+def test_plan_excluded(cli: Cli) -> None:
+    lines = cli("plan", "--excluded").out.splitlines()
+
+    text = "\n".join(lines)
+    assert "exclude[0]" in text
+    assert "no such torch" in text
+    assert "x86_64 s390x" in text
+    assert "13.0" in text
+
+
+@pytest.mark.parametrize("form", ["ids", "github", "markdown"])
+def test_a_format_without_exclusions_does_not_ignore_that_they_are_asked_for(
+    cli: Cli, form: str
+) -> None:
+    said = cli("plan", "--excluded", f"--format={form}")
+
+    assert said.code == ExitCode.CONFIG
+    assert "--excluded" in said.err
+    assert said.out == ""
+
+
+def test_a_requirement_needs_the_toolchain_for_its_key(cli: Cli) -> None:
+    cli.write(MATRIX.replace('"src"', '"thing==1.0"'))
+
+    assert cli("plan", "--format=ids").code == 0
+    check_refused(cli("plan", "--format=json"), ExitCode.ENVIRONMENT, "no toolchain here")
+
+
+def test_explain_has_json_or_says_why_something_is_built(cli: Cli) -> None:
+    check_refused(cli("explain", "--json", "--why-rebuild", IDS[0]), ExitCode.CONFIG, "has no JSON")
+
+
+# verify and inspect
+
+
+EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
+
+
+@pytest.fixture
+def wheels(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Makes a wheel in the current directory; the policies are the installed auditwheel's."""
+    monkeypatch.setattr("orchestrator.cli.inspect_wheels.policies", load_policies)
+    no_tools = (load_policies(), lambda *_: ())
+    monkeypatch.setattr("orchestrator.cli.verify._tools", lambda: no_tools)
+    versions = {"libc.so.6": {"GLIBC_2.17": ("secure_getenv",), "GLIBC_2.2.5": ("free",)}}
+
+    def make(**changes: Any) -> str:
+        members = {EXTENSION: make_elf(ElfSpec(versions=versions, defined=("PyInit__ext",)))}
+        spec = WheelSpec(**{"members": members, **changes})
+        return spec.write(cli.root).name
+
+    return make
+
+
+def test_verify(cli: Cli, wheels: Callable[..., str]) -> None:
+    good, bad = wheels(), wheels(version="2.0", platform="manylinux_2_5_x86_64")
+
+    assert cli("verify", good) == Said(code=0, out=f"{good}: ok\n", err="")
+    for order in ((good, bad), (bad, good)):
+        said = cli("verify", *order)
+        assert said.code == ExitCode.BAD_WHEEL
+        assert f"{good}: ok\n" in said.out
+        assert f"{bad}: not what it says\n  error: tag-too-low: " in said.out
+        assert said.err == ""
+
+
+def test_verify_what_is_no_wheel(cli: Cli) -> None:
+    name = "demo-1.0-cp312-cp312-linux_x86_64.whl"
+    (cli.root / name).write_bytes(b"no zip")
+
+    said = cli("verify", name)
+    assert said.code in {ExitCode.BAD_WHEEL, ExitCode.ENVIRONMENT}
+
+
+def test_inspect_json_is_the_contract(cli: Cli, wheels: Callable[..., str]) -> None:
+    name = wheels(platform="linux_x86_64")
+
+    said = cli("inspect", "--json", name)
+
+    assert said.code == 0
+    assert said.err == ""
+    document = json.loads(said.out)
+    assert document["schema"] == 1
+    (found,) = document["wheels"]
+    assert found.keys() >= {
+        *("path", "version", "declared_tags", "observed_tag", "reasons", "external_libs"),
+        *("isa", "problems"),
+    }
+    assert found["path"] == name
+    assert found["version"] == "1.0"
+    assert found["declared_tags"] == ["cp312-cp312-linux_x86_64"]
+    assert found["observed_tag"] == "manylinux_2_17_x86_64"
+    assert found["external_libs"] == {}
+    (reason,) = found["reasons"]
+    assert reason == {
+        "file": EXTENSION,
+        "library": "libc.so.6",
+        "symbol_version": "GLIBC_2.17",
+        "symbols": ["secure_getenv"],
+    }
+
+
+def test_inspect_says_which_symbol_of_which_file_forces_the_tag(
+    cli: Cli, wheels: Callable[..., str]
+) -> None:
+    out = cli("inspect", wheels()).out
+
+    assert "observed  manylinux_2_17_x86_64, manylinux2014_x86_64" in out
+    assert f"because   {EXTENSION} needs GLIBC_2.17 of libc.so.6 (secure_getenv)" in out
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_an_unknown_preset(cli: Cli, wheels: Callable[..., str], command: str) -> None:
+    said = cli(command, "--external", "cudda", wheels())
+
+    check_refused(said, ExitCode.CONFIG, "did you mean 'cuda'?")
+
+
+# doctor
+
+
+@pytest.mark.parametrize(
+    ("level", "code"),
+    [
+        (CheckLevel.OK, ExitCode.OK),
+        (CheckLevel.WARN, ExitCode.OK),
+        (CheckLevel.FAIL, ExitCode.ENVIRONMENT),
+    ],
+)
+def test_doctor(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, level: CheckLevel, code: ExitCode
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def examine(**options: Any) -> tuple[Check, ...]:
+        asked.update(options)
+        return (
+            Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix=""),
+            Check(name="engine", status=level, detail="gone", fix="install it"),
+        )
+
+    monkeypatch.setattr("orchestrator.doctor.examine.examine", examine)
+
+    said = cli("doctor", "--json")
+
+    assert said.code == code
+    assert json.loads(said.out) == {
+        "schema": 1,
+        "checks": [
+            {"name": "disk", "status": "ok", "detail": "9 GiB", "fix": ""},
+            {"name": "engine", "status": str(level), "detail": "gone", "fix": "install it"},
+        ],
+    }
+    targets = asked["targets"]
+    assert sorted({str(each.arch) for each in targets}) == ["s390x", "x86_64"]
+    assert sorted({each.python for each in targets}) == ["cp311", "cp312"]
+    assert "install it" in cli("doctor").out
+    cli("doctor", "--select", "arch=x86_64", "-j3")
+    assert {str(each.arch) for each in asked["targets"]} == {"x86_64"}
+    assert asked["jobs"] == 3
+    assert cli("doctor", "--matrix=gone.toml").code == code
+
+
+# The end of a run
+
+
+def result(
+    status: Status, kind: FailureKind | None = None, name: str = "t", **changes: Any
+) -> BuildResult:
+    failure = None if kind is None else Failure(kind=kind, message="m", hint="h", step="s")
+    made = BuildResult(
+        target_id=TargetId(name),
+        key="k",
+        status=status,
+        backend=BackendName.DIRECT,
+        backend_reason="r",
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=1.23456,
+        failure=failure,
+    )
+    return replace(made, **changes)
+
+
+OK = result(Status.OK)
+FAILED = result(Status.FAILED, FailureKind.BUILD)
+BAD_WHEEL = result(Status.FAILED, FailureKind.BAD_WHEEL)
+AUDIT = result(Status.FAILED, FailureKind.AUDIT)
+BUG = result(Status.FAILED, FailureKind.BUG)
+LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
+CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
+OUT_OF_TIME = result(Status.CANCELLED, FailureKind.OUT_OF_TIME)
+
+
+@pytest.mark.parametrize(
+    ("results", "fail_fast", "code"),
+    [
+        ((), False, ExitCode.OK),
+        ((OK, OK), False, ExitCode.OK),
+        ((OK, FAILED), False, ExitCode.TARGET_FAILED),
+        ((FAILED, BAD_WHEEL), False, ExitCode.BAD_WHEEL),
+        ((AUDIT, OK), False, ExitCode.BAD_WHEEL),
+        ((OK, LACKING), False, ExitCode.ENVIRONMENT),
+        ((FAILED, LACKING), False, ExitCode.TARGET_FAILED),
+        ((BUG, BAD_WHEEL), False, ExitCode.BUG),
+        ((OK, CANCELLED), False, ExitCode.INTERRUPTED),
+        ((FAILED, CANCELLED), False, ExitCode.INTERRUPTED),
+        # Not the user but the failure cancelled the others.
+        ((FAILED, CANCELLED), True, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, CANCELLED, OK), True, ExitCode.BAD_WHEEL),
+        ((OK, CANCELLED), True, ExitCode.INTERRUPTED),
+        ((OK, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((LACKING, OUT_OF_TIME), False, ExitCode.TARGET_FAILED),
+        ((BAD_WHEEL, OUT_OF_TIME), False, ExitCode.BAD_WHEEL),
+    ],
+)
+def test_the_exit_code_of_a_run(
+    results: tuple[BuildResult, ...], code: ExitCode, *, fail_fast: bool
+) -> None:
+    assert summary.exit_code(results, fail_fast=fail_fast) is code
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    output, work = tmp_path / "dist", tmp_path / "work"
+    output.mkdir()
+    work.mkdir()
+    return output, work
+
+
+def record(results: list[BuildResult], output: Path, work: Path) -> None:
+    made = [documents.result(each, root=output.parent) for each in results]
+    results_file.write(made, output=output, work=work)
+
+
+def written(output: Path) -> dict[str, Any]:
+    document = json.loads((output / "results.json").read_text("utf-8"))
+    assert document["schema"] == 1
+    return {each["id"]: each for each in document["results"]}
+
+
+REPORT = WheelReport(
+    filename="demo.whl",
+    sha256=Digest("0" * 64),
+    size=5,
+    version="1.0",
+    declared_tags=("a",),
+    observed_tag="b",
+    aliases=("c",),
+    reasons=(Reason(file="f", library="l", symbol_version="v", symbols=("s",)),),
+    external_libs=(("lib", ("f",)),),
+    isa="",
+    abi3=False,
+    problems=(Finding(rule="r", message="m", severity=Severity.WARNING),),
+)
+
+
+def test_results(places: tuple[Path, Path]) -> None:
+    output, work = places
+    good = replace(OK, wheel=REPORT, log=output.parent / "work" / "t.log")
+
+    record([good, replace(FAILED, target_id=TargetId("u"))], output, work)
+
+    found = written(output)
+    assert found["t"]["status"] == "ok"
+    assert found["t"]["log"] == "work/t.log"
+    assert found["t"]["duration"] == 1.235
+    assert found["t"]["failure"] is None
+    assert found["t"]["wheel"]["filename"] == "demo.whl"
+    assert found["t"]["wheel"]["external_libs"] == {"lib": ["f"]}
+    assert found["u"]["failure"] == {"kind": "build", "step": "s", "message": "m", "hint": "h"}
+    assert found["u"]["wheel"] is None
+
+
+def test_results_of_earlier_runs_stay_unless_the_target_ran_again(
+    places: tuple[Path, Path],
+) -> None:
+    output, work = places
+    one, two = (replace(FAILED, target_id=TargetId(each)) for each in "ba")
+    record([one, two], output, work)
+    record([replace(one, status=Status.OK, failure=None)], output, work)
+
+    found = written(output)
+    assert list(found) == ["a", "b"]
+    assert (found["a"]["status"], found["b"]["status"]) == ("failed", "ok")
+
+
+def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(
+    places: tuple[Path, Path],
+) -> None:
+    output, work = places
+    good = replace(OK, wheel=REPORT)
+    record([good], output, work)
+    record([replace(CANCELLED, target_id=good.target_id)], output, work)
+
+    assert written(output)[good.target_id]["status"] == "ok"
+
+
+def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Path]) -> None:
+    output, work = places
+    for name in ("old.whl", "changed.whl", "foreign.whl"):
+        (output / name).write_text(name)
+    digest = Digest(hashlib.sha256(b"old.whl").hexdigest())
+    old = replace(OK, wheel=replace(REPORT, filename="old.whl", sha256=digest))
+    changed = replace(REPORT, filename="changed.whl", sha256=digest)
+    other = replace(OK, target_id=TargetId("u"), wheel=changed)
+    record([old, other], output, work)
+
+    new = replace(OK, wheel=replace(REPORT, filename="new.whl"))
+    failed = replace(FAILED, target_id=TargetId("u"))
+    record([new, failed], output, work)
+
+    assert sorted(each.name for each in output.glob("*.whl")) == ["changed.whl", "foreign.whl"]
+    assert [each.name for each in (work / "superseded").iterdir()] == ["old.whl"]
+
+
+@pytest.mark.parametrize(
+    "earlier", ["", "[]", "null", "{", '{"schema": 99, "results": 3}', '{"a": 1}', "\xff"]
+)
+def test_a_results_file_of_somebody_else_is_no_crash(
+    places: tuple[Path, Path], earlier: str
+) -> None:
+    output, work = places
+    (output / "results.json").write_text(earlier, encoding="latin-1")
+
+    record([OK], output, work)
+
+    assert set(written(output)) == {"t"}
+
+
+def test_a_full_disk_leaves_the_earlier_results_and_no_part_of_new_ones(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, work = places
+    record([OK], output, work)
+    before = (output / "results.json").read_bytes()
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        record([FAILED], output, work)
+
+    assert [path.name for path in output.iterdir()] == ["results.json"]
+    assert (output / "results.json").read_bytes() == before
+
+
+# In a process of its own
+
+
+def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+        **options,
+    )
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    out = cli("--help").out
+
+    for name in orchestrator.cli.COMMANDS:
+        assert f"\n  {name} " in out
+        assert cli(name, "--help").code == 0
+    modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
+    commands = set(orchestrator.cli.COMMANDS) - {"inspect"} | {"inspect_wheels"}
+    assert modules - {"__init__", "workspace", "options", "planned"} == commands
+
+
+def test_no_arguments_is_help_and_an_error(cli: Cli) -> None:
+    said = cli()
+
+    assert said.code == ExitCode.CONFIG
+    assert "Usage: orchestrator" in said.err + said.out
+
+
+def test_targets_with_one_reason_share_a_block() -> None:
+    why = Failure(kind=FailureKind.UNAVAILABLE, message="no engine", hint="install one")
+    lost = replace(FAILED, status=Status.UNAVAILABLE, log=None, failure=why)
+    both = [replace(lost, target_id=TargetId(each)) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.failure_blocks([*both, OK]))
+
+    said = out.getvalue()
+    assert said.count("no engine") == 1
+    assert "one, two: no engine" in said
+
+
+def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+    made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.results_table([*made, OK]))
+
+    assert "NOT IMPORTED, nor tested: one, two: no engine" in out.getvalue()
+
+
+def test_wheels_that_were_only_imported_are_said_to_be_such() -> None:
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_tested="no engine")
+    made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
+    out = io.StringIO()
+
+    Console(width=80, file=out).print(summary.results_table([*made, OK]))
+
+    assert "imported, NOT TESTED: one, two: no engine" in out.getvalue()
+
+
+# Versions and their sources
+
+CONTAINED = """
+[project]
+source = "src"
+[axes]
+python = ["cp311"]
+arch = ["x86_64"]
+kind = ["a", "b"]
+[images]
+manylinux_x86_64 = "registry/{kind}:1"
+[version]
+base = ["env:DEMO_VERSION", "file:VERSION", "pyproject"]
+parts = { cuda = ["env:DEMO_CUDA", "container-env:CUDA_VERSION"] }
+local = "cu{cuda|nodot}.{kind}"
+"""
+
+
+@pytest.fixture
+def contained(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """A version that only an image knows, and no engine to ask."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("DEMO_CUDA", raising=False)
+    cli.write(CONTAINED)
+    return cli
+
+
+def test_a_part_that_nothing_knows_is_a_planning_error(contained: Cli) -> None:
+    contained.write(CONTAINED.replace(', "container-env:CUDA_VERSION"', ""))
+    said = contained("plan")
+
+    check_refused(said, ExitCode.CONFIG, "version.parts.cuda: no source knows 'cuda'", "not set")

@@ -1,0 +1,240 @@
+"""``orchestrator report`` and the reports of ``build``: what goes where, and what may go wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+import orchestrator.cli
+from orchestrator.cli import doctor
+from orchestrator.doctor.check import Check, CheckLevel
+from orchestrator.errors import ExitCode
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
+from orchestrator.report import serialize as builders
+from orchestrator.report.schemas import json_schema, read_results
+from tests import reports
+from tests.unit.cli.test_cli import REPORT
+from tests.unit.report.test_reports import BUILT, strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.models.result import BuildResult
+
+
+def run(*arguments: str | Path) -> int:
+    return orchestrator.cli.run([*map(str, arguments)])
+
+
+def save(path: Path, document: dict[str, Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return save(tmp_path / "dist" / "results.json", reports.large(30))
+
+
+def test_without_options_it_is_markdown(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("report", found) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("## demo: ")
+
+
+def test_a_directory_stands_for_the_file_in_it(found: Path, tmp_path: Path) -> None:
+    assert run("report", found.parent, "--html=a.html", "--junit=a.xml") == ExitCode.OK
+    assert (tmp_path / "a.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert (tmp_path / "a.xml").read_text("utf-8").startswith("<?xml")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.html", "a.xml", "dist"]
+
+
+def test_jobs_are_merged(found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = save(tmp_path / "job2.json", reports.document(reports.result("zz")))
+
+    assert run("report", found, other, "--json=-") == ExitCode.OK
+
+    merged = read_results(capsys.readouterr().out, where="stdout")
+    assert len(merged.results) == 31
+    assert merged.results[-1].id == "zz"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["gone.json"], ExitCode.CONFIG, "does not exist"),
+        (["bad.json"], ExitCode.CONFIG, "bad.json: not a JSON document"),
+        (["empty"], ExitCode.CONFIG, "empty/results.json: No such file"),
+        (["dist", "--html=no/r.html"], ExitCode.ENVIRONMENT, "there is no such directory"),
+        (["dist", "--html=r", "--junit=r"], ExitCode.CONFIG, "--html and --junit write to one"),
+    ],
+)
+@pytest.mark.usefixtures("found")
+def test_what_cannot_be_is_said(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: ExitCode,
+    message: str,
+) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "empty").mkdir()
+
+    assert run("report", *arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_report_is_there_whole_or_as_before(
+    found: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "r.html").write_text("before")
+    monkeypatch.setattr(os, "fsync", full)
+
+    assert run("report", found, "--html=r.html", "--markdown=-") == ExitCode.ENVIRONMENT
+
+    said = capsys.readouterr()
+    assert "r.html: the --html report cannot be written: No space left" in said.err
+    assert said.out.startswith("## "), "the other report is there"
+    assert (tmp_path / "r.html").read_text() == "before"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["dist", "r.html"]
+
+
+@pytest.mark.parametrize(
+    "name", ["plan", "inspect", "verify", "results", "doctor", "explain", "publish"]
+)
+def test_schema_prints_each_document_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema", name) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == json_schema(name)
+
+
+def test_schema_of_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema", "nonsense") == ExitCode.CONFIG
+    assert "results" in capsys.readouterr().err
+
+
+# The end of a build, played: what a machine does to it cannot be had otherwise
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Played:
+    """A session whose targets end as said, and which may then be struck by something."""
+
+    outcomes: tuple[BuildResult, ...] = ()
+    strike: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(self, *_inputs: object, **_options: object) -> None:
+        pass
+
+    def run(self, listener: Any, **_told: object) -> tuple[BuildResult, ...]:
+        for each in self.outcomes:
+            listener.ended(each)
+        self.strike()
+        return self.outcomes
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Played]:
+    class Own(Played):
+        pass
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.run.session.Session", Own)
+    monkeypatch.setattr("orchestrator.run.inputs.open_host", lambda *_: None)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1.0"\n')
+    (tmp_path / "dist").mkdir()
+    (tmp_path / ".orchestrator").mkdir()
+    (tmp_path / "matrix.toml").write_text(
+        '[project]\nsource = "src"\n[axes]\npython = ["cp312"]\narch = ["x86_64"]\n'
+    )
+    Own.outcomes = (replace(BUILT, status=Status.OK, failure=None, target_id=TargetId("t")),)
+    return Own
+
+
+def test_a_run_that_ends_with_an_exception_has_its_reports(
+    played: type[Played], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(played, "strike", staticmethod(interrupt))
+
+    assert run("build", "--html=r.html") == ExitCode.INTERRUPTED
+
+    assert "✓" in (tmp_path / "r.html").read_text("utf-8")
+    assert (tmp_path / "dist/results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(Status.OK, ExitCode.ENVIRONMENT), (Status.FAILED, 1)]
+)
+def test_a_report_that_cannot_be_written_makes_no_wheel_a_failure(
+    played: type[Played],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcome: Status,
+    code: int,
+) -> None:
+    failure = None if outcome is Status.OK else BUILT.failure
+    played.outcomes = (replace(BUILT, status=outcome, failure=failure),)
+    monkeypatch.setattr(
+        played, "strike", staticmethod(lambda: monkeypatch.setattr(os, "fsync", full))
+    )
+
+    assert run("build", "--html=r.html") == code
+
+    said = capsys.readouterr().err
+    assert "the --html report cannot be written: No space left on device" in said
+    document = json.loads(Path("dist/results.json").read_text("utf-8"))
+    assert document["results"][0]["status"] == outcome
+
+
+def test_results_that_cannot_be_written_are_said_in_the_end(
+    played: type[Played],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+
+    assert run("build", "--markdown=-") == ExitCode.ENVIRONMENT
+
+    said = capsys.readouterr()
+    assert "results.json cannot be written: No space left on device" in said.err
+    assert said.out.startswith("## demo: 1 ok"), "what goes to a pipe is not lost"
+
+
+def test_what_cannot_be_written_is_known_before_anything_is_built(played: type[Played]) -> None:
+    assert run("build", "--junit=gone/r.xml") == ExitCode.ENVIRONMENT
+
+
+def test_reports_on_wheels_follow_their_schemas() -> None:
+    path = Path("demo.whl")
+    inspected = builders.inspect_document([(path, REPORT)])
+    verified = builders.verify_document([(path, REPORT.problems, REPORT)])
+    unreadable = builders.verify_document([(path, REPORT.problems, None)])
+
+    for name, document in (("inspect", inspected), ("verify", verified), ("verify", unreadable)):
+        jsonschema.validate(json.loads(builders.dumps(document)), strict(json_schema(name)))
+
+
+def test_what_doctor_finds_follows_its_schema() -> None:
+    check = Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix="")
+
+    found = json.loads(json.dumps(doctor.document([check])))
+    jsonschema.validate(found, strict(json_schema("doctor")))

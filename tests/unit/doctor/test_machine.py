@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.doctor import machine
+from orchestrator.doctor.check import CheckLevel
+from orchestrator.doctor.machine import GIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_memory(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n")
+    assert machine.memory(1, meminfo, ()).status is CheckLevel.OK
+    two = machine.memory(2, meminfo, ())
+    assert (two.status, two.detail) == (
+        CheckLevel.WARN,
+        "5.0 GiB of 8.0 GiB available, 2.5 GiB for each of 2 jobs",
+    )
+    assert machine.memory(1, tmp_path / "none", ()).status is CheckLevel.WARN
+
+
+def test_memory_that_the_control_group_does_not_give(tmp_path: Path) -> None:
+    meminfo, group, other = tmp_path / "meminfo", tmp_path / "max", tmp_path / "v1"
+    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n")
+    group.write_text("max\n")
+    other.write_text(f"{2**63 - 4096}\n")
+    assert machine.memory(1, meminfo, (group, other)).status is CheckLevel.OK
+    group.write_text(f"{2 * GIB}\n")
+    check = machine.memory(1, meminfo, (group, other))
+    assert check.status is CheckLevel.WARN
+    assert check.detail == "5.0 GiB of 8.0 GiB available, at most 2.0 GiB for us"
+
+
+@pytest.mark.parametrize(
+    ("free", "status"),
+    [(GIB // 1024, CheckLevel.FAIL), (GIB // 2, CheckLevel.WARN), (99 * GIB, CheckLevel.OK)],
+)
+def test_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, status: CheckLevel
+) -> None:
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    environ = {"TMPDIR": str(tmp_path / "tmp")}
+    checks = machine.disks(
+        work=tmp_path, output=tmp_path / "o", cache=tmp_path, environ=environ, engine="/"
+    )
+    found = {check.name: check for check in checks}
+    assert found["disk: work"].status is status
+    assert found["disk: engine"].status is status
+    assert str(tmp_path / "tmp") in found["disk: tmp"].detail
+    assert bool(found["disk: tmp"].fix) is (status is not CheckLevel.OK)
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    """/proc takes no files, not even root's."""
+    assert machine.home({"HOME": str(tmp_path)}).status is CheckLevel.OK
+    check = machine.home({"HOME": "/proc"})
+    assert check.status is CheckLevel.WARN
+    assert "ORCHESTRATOR_CACHE_DIR" in check.fix
+    work = tmp_path.__class__("/proc/work")
+    first = next(machine.disks(work=work, output=tmp_path, cache=tmp_path, environ={}))
+    assert (first.status, first.name) == (CheckLevel.FAIL, "disk: work")
+    assert "cannot be written" in first.detail
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_clock(tmp_path: Path) -> None:
+    witness = tmp_path / "installed"
+    witness.touch()
+    assert machine.clock(witness=witness).status is CheckLevel.OK
+    assert machine.clock(time.time() - 10 * 24 * 3600, witness).status is CheckLevel.WARN
+    assert "1970-01-01" in machine.clock(0, witness).detail

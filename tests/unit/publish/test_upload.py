@@ -1,0 +1,405 @@
+"""What may go where, what an answer means, and how uploads go on when others fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.cli import run
+from orchestrator.errors import ConfigError, ExitCode
+from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
+from orchestrator.host.web import HttpRequest, ask
+from orchestrator.models.target import Digest
+from orchestrator.publish import upload
+from orchestrator.publish.attested import attestations, misattested
+from orchestrator.publish.indexes import UploadAddress, failure, simple_urls
+from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits, refused
+from orchestrator.publish.releases import ReleaseSettings
+from orchestrator.publish.upload import (
+    NameTakenError,
+    PermanentUploadError,
+    TransientUploadError,
+    UploadCancelledError,
+    UploadOutcome,
+    UploadResult,
+    send_all,
+    surveyed,
+)
+from orchestrator.wheel.archive import WheelName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
+
+
+def wheel(
+    name: str = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", **facts: Any
+) -> CandidateWheel:
+    known = {"path": Path(name), "name": WheelName.parse(name), "sha256": OURS, "size": 1, **facts}
+    return CandidateWheel(**known)
+
+
+# The gate
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "size", "why"),
+    [
+        ("pypi", "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", 100 << 20, ""),
+        ("pypi", "demo-1.0-py3-none-any.whl", 1, ""),
+        ("pypi", "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", 1, ""),
+        ("pypi", "demo-1.0-py3-none-any.whl", (100 << 20) + 1, "takes no file over 100 MiB"),
+        ("pypi", "demo-1.0+cu1-py3-none-any.whl", 1, "takes no local versions such as 1.0+cu1"),
+        ("pypi", "demo-1.0-cp312-cp312-linux_x86_64.whl", 1, "takes no linux_x86_64 wheels"),
+        (
+            "testpypi",
+            "demo-1.0-cp314-cp314-manylinux_2_38_loongarch64.whl",
+            1,
+            "testpypi takes no manylinux_*_loongarch64 wheels",
+        ),
+        ("github-release", "demo-1.0+cu1-cp312-cp312-linux_x86_64.whl", (2 << 30) - 1, ""),
+        ("github-release", "demo-1.0-py3-none-any.whl", 2 << 30, "takes no file over 2 GiB"),
+        ("github-release", "demo-1!2.0-py3-none-any.whl", 1, "would change the name"),
+        ("s3://bucket/whl", "demo-1!2.0+x-cp312-cp312-linux_loongarch64.whl", 5 << 30, ""),
+        ("https://index.example/", "demo-1.0+x-cp312-cp312-linux_x86_64.whl", 5 << 30, ""),
+    ],
+)
+def test_each_destination_has_rules_of_its_own(place: str, name: str, size: int, why: str) -> None:
+    found = refused(place, [wheel(name, size=size)], DestinationFiles(), GrantedLimits())
+
+    assert [each for reasons in found.values() for each in reasons if why not in each] == []
+    assert bool(found) is bool(why)
+
+
+def test_what_was_granted_counts_and_only_where_it_is_granted() -> None:
+    more = GrantedLimits(file_size=3 << 30, project_size=40 << 30)
+    large = wheel(size=(2 << 30) + 1)
+
+    assert refused("pypi", [large], DestinationFiles(sizes={"demo": 30 << 30}), more) == {}
+    assert refused("github-release", [large], DestinationFiles(), more)
+
+
+def test_all_that_is_wrong_is_said_and_only_of_the_wheel_it_is_wrong_with() -> None:
+    bad = wheel("demo-1.0+x-cp312-cp312-linux_x86_64.whl", wrong=("verify: record: differs",))
+    good = wheel("demo-1.0-cp313-cp313-manylinux_2_28_x86_64.whl")
+
+    found = refused(
+        "pypi", [bad, good], DestinationFiles(files={bad.filename: THEIRS}), GrantedLimits()
+    )
+
+    assert list(found) == [bad.filename]
+    assert len(found[bad.filename]) == 4
+
+
+def test_a_wheel_that_is_there_takes_no_more_room() -> None:
+    there, new = wheel(size=60 << 20), wheel("demo-1.1-py3-none-any.whl", size=60 << 20)
+    held = DestinationFiles(files={there.filename: OURS}, sizes={"demo": (10 << 30) - (80 << 20)})
+
+    assert refused("pypi", [there, new], held, GrantedLimits()) == {}
+    full = DestinationFiles(files=held.files, sizes={"demo": (10 << 30) - (50 << 20)})
+    (why,) = refused("pypi", [there, new], full, GrantedLimits())[new.filename]
+    assert "takes no more than 10 GiB; --max-project-size" in why
+
+
+def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
+    new = [wheel("demo-1.1-py3-none-any.whl"), wheel("demo-1.2-py3-none-any.whl")]
+
+    found = refused("github-release", new, DestinationFiles(count=999), GrantedLimits())
+
+    assert list(found) == [new[1].filename]
+    assert "takes no more than 1000" in found[new[1].filename][0]
+
+
+def test_another_file_is_refused_with_both_hashes() -> None:
+    one = wheel()
+    (why,) = refused(
+        "s3://b", [one], DestinationFiles(files={one.filename: THEIRS}), GrantedLimits()
+    )[one.filename]
+    assert THEIRS in why
+    assert OURS in why
+    unknown = refused("s3://b", [one], DestinationFiles(files={one.filename: ""}), GrantedLimits())
+    assert "its SHA-256 is not known" in unknown[one.filename][0]
+
+
+# Attestations
+
+
+def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "demo-1.0-py3-none-any.whl"
+    nonsense = tmp_path / f"{path.name}.publish.attestation"
+    for text in (
+        "",
+        "[]",
+        '{"envelope": {"statement": "x"}}',
+        '{"envelope": {"statement": "e30="}}',
+    ):
+        nonsense.write_text(text)
+        assert "is no attestation" in misattested(nonsense, OURS)
+    (tmp_path / "demo-1.0-py3-none-any.whl2.attestation").write_text("")
+    assert attestations(path) == (nonsense,)
+
+
+# What twine says
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "text"),
+    [
+        (
+            ["ERROR    HTTPError: 403 Forbidden from https://i/", "  no such user"],
+            PermanentUploadError,
+            "no such",
+        ),
+        (
+            ["ERROR    HTTPError: 502 Bad Gateway from https://i/", "  Bad"],
+            TransientUploadError,
+            "HTTP 502",
+        ),
+        (
+            ["ERROR    HTTPError: 429 Too Many Requests from https://i/"],
+            TransientUploadError,
+            "Too Many",
+        ),
+        (
+            ["requests.exceptions.ConnectionError: ('Connection aborted.', x)"],
+            TransientUploadError,
+            "aborted",
+        ),
+        (
+            ["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"],
+            PermanentUploadError,
+            "SSL",
+        ),
+        (
+            ["ERROR    NonInteractive: Credential not found for API token."],
+            PermanentUploadError,
+            "TWINE_PASS",
+        ),
+        ([], PermanentUploadError, "twine ended with 1"),
+    ],
+)
+def test_failures_that_pass_are_told_from_those_that_stay(
+    lines: Sequence[str], kind: type[Exception], text: str
+) -> None:
+    found = failure(lines, 1)
+
+    assert type(found) is kind
+    assert text in str(found)
+
+
+@pytest.mark.parametrize(
+    ("upload_url", "found"),
+    [
+        ("https://upload.x.example/legacy/", ("https://x.example/simple/",)),
+        ("https://x.example/legacy/", ("https://x.example/simple/",)),
+        ("https://x.example/simple", ("https://x.example/simple",)),
+        (
+            "http://x:3141/me/dev/",
+            ("http://x:3141/me/dev/simple/", "http://x:3141/me/dev/+simple/"),
+        ),
+    ],
+)
+def test_where_the_simple_api_is(upload_url: str, found: tuple[str, ...]) -> None:
+    assert simple_urls(upload_url) == found
+
+
+def test_an_address_does_not_show_its_password() -> None:
+    address = UploadAddress(name="x", url="https://x", user="u", password="s3cret")  # noqa: S106
+
+    assert "s3cret" not in repr(address)
+
+
+def test_a_token_goes_nowhere_in_the_open() -> None:
+    request = HttpRequest(url="http://index.example/", authorization="Bearer x", confidential=True)
+    with pytest.raises(ConfigError, match="everybody on the way"):
+        ask(request, HostNetwork())
+
+
+# Uploads; a destination that fails as wanted, which no real one does
+
+
+class Fails:
+    """A destination.
+
+    Attributes:
+        errors: what the next uploads of a wheel end with; None is success.
+        held: what it says it has.
+    """
+
+    name = "there"
+    attests = False
+
+    def __init__(self, *errors: Exception | None, held: DestinationFiles | None = None) -> None:
+        self.errors = list(errors)
+        self.held = held or DestinationFiles()
+        self.sent = 0
+
+    def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
+        return self.held
+
+    def send(self, wheel: CandidateWheel) -> None:
+        self.sent += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error:
+            raise error
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "PAUSES", (0.0, 0.0, 0.0, 0.0))
+
+
+def sent(place: Any, *wheels: CandidateWheel) -> tuple[UploadResult, ...]:
+    work = [(place, each) for each in wheels or (wheel(),)]
+    return send_all(work, jobs=2, cancel=Cancel(), on_result=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome", "attempts"),
+    [
+        ([], UploadOutcome.UPLOADED, 1),
+        ([TransientUploadError("503"), TransientUploadError("reset")], UploadOutcome.UPLOADED, 3),
+        ([TransientUploadError("503")] * 9, UploadOutcome.FAILED, 5),
+        ([PermanentUploadError("403")], UploadOutcome.FAILED, 1),
+        ([ConfigError.of("wrong")], UploadOutcome.FAILED, 1),
+        ([NameTakenError("another")], UploadOutcome.REFUSED, 1),
+        ([UploadCancelledError()], UploadOutcome.NOT_SENT, 1),
+    ],
+)
+def test_only_what_passes_is_tried_again(
+    errors: Sequence[Exception], outcome: UploadOutcome, attempts: int
+) -> None:
+    (found,) = sent(Fails(*errors))
+
+    assert (found.outcome, found.attempts) == (outcome, attempts)
+
+
+@pytest.mark.parametrize("error", [TransientUploadError("no answer"), PermanentUploadError("409")])
+def test_a_failure_after_which_the_wheel_is_there_is_none(error: Exception) -> None:
+    one = wheel()
+    (found,) = sent(Fails(error, held=DestinationFiles(files={one.filename: OURS})), one)
+    assert (found.outcome, found.attempts) == (UploadOutcome.THERE, 1)
+    (found,) = sent(Fails(error, held=DestinationFiles(files={one.filename: THEIRS})), one)
+    assert found.outcome is UploadOutcome.REFUSED
+    assert THEIRS in found.reasons[0]
+
+
+def test_one_that_fails_hides_no_other() -> None:
+    wheels = [wheel(f"demo-1.{number}-py3-none-any.whl") for number in range(9)]
+
+    found = sent(Fails(PermanentUploadError("400")), *wheels)
+
+    assert sorted(each.outcome for each in found) == [
+        UploadOutcome.FAILED,
+        *[UploadOutcome.UPLOADED] * 8,
+    ]
+
+
+def test_after_an_interrupt_nothing_is_begun() -> None:
+    cancel, place = Cancel(), Fails()
+    cancel.set()
+
+    (found,) = send_all([(place, wheel())], jobs=1, cancel=cancel, on_result=lambda _: None)
+
+    assert (found.outcome, place.sent) == (UploadOutcome.NOT_SENT, 0)
+
+
+def test_a_destination_that_cannot_be_asked_is_asked_again() -> None:
+    class Deaf(Fails):
+        def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
+            self.sent += 1
+            if self.sent < 3:
+                raise TransientUploadError("502")
+            return self.held
+
+    place = Deaf()
+    assert surveyed(place, [wheel()], Cancel()) is place.held
+    place.sent = -9
+    with pytest.raises(PermanentUploadError, match="502"):
+        surveyed(place, [wheel()], Cancel())
+
+
+# The command line
+
+
+def test_a_release_needs_to_be_told_which_all_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"--tag TAG .*GITHUB_REPOSITORY.*GITHUB_TOKEN"):
+        ReleaseSettings.detect({"GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch"}, "")
+    given = {"GITHUB_REPOSITORY": "o/r", "GH_TOKEN": "t0ken", "GITHUB_TOKEN": " "}
+    found = ReleaseSettings.detect(given, "v1")
+    assert found.token == "t0ken"  # noqa: S105
+    assert "t0ken" not in repr(found)
+    with pytest.raises(ConfigError):
+        ReleaseSettings.detect({**given, "GITHUB_REPOSITORY": "o/r/../../x"}, "v1")
+
+
+@pytest.fixture
+def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN", "GH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TWINE_PASSWORD", "pw-of-one-index")
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    (folder / "demo-1.0-py3-none-any.whl").write_bytes(b"no wheel")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), ExitCode.NOTHING_SELECTED, "no wheel has a destination"),
+        (("--to", "pipy"), ExitCode.CONFIG, "'pipy' is no destination"),
+        (("--to", "ftp://u:p4ssword@host/"), ExitCode.CONFIG, "is no destination"),
+        (("--to", "https://"), ExitCode.CONFIG, "is no destination"),
+        (("--to", "https://a/", "--to", "https://b/"), ExitCode.CONFIG, "belongs to one index"),
+        (("--to", "github-release"), ExitCode.CONFIG, "github-release: needs"),
+        (("--to", "pypi", "--max-file-size", "much"), ExitCode.CONFIG, "--max-file-size"),
+    ],
+)
+@pytest.mark.usefixtures("dist")
+def test_what_cannot_be_meant_is_said_before_anything_is_done(
+    options: tuple[str, ...],
+    code: ExitCode,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["publish", "dist", *options]) == code
+
+    said = capsys.readouterr().err
+    assert message in said
+    assert "p4ssword" not in said
+    assert "pw-of-one-index" not in said
+
+
+def test_two_files_of_one_name_are_an_error(dist: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = dist.parent / "other"
+    other.mkdir()
+    (other / "demo-1.0-py3-none-any.whl").write_bytes(b"other")
+    assert run(["publish", "dist", "other", "dist", "--to", "pypi"]) == ExitCode.CONFIG
+    assert "has the same name" in capsys.readouterr().err
+    (dist.parent / "empty").mkdir()
+    assert run(["publish", "empty", "--to", "pypi"]) == ExitCode.NOTHING_SELECTED
+
+
+HOSTILE = "demo-1.0-py3-none-any$(touch x)\n::set-output name=a::b\x1b[2J.whl"
+
+
+def test_a_hostile_name_is_refused_and_moves_no_cursor(
+    dist: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    (dist / HOSTILE).write_bytes(b"x")
+
+    code = run(["publish", str(dist / HOSTILE), "--to", "s3://bucket/x", "--dry-run", "--json"])
+
+    said = capsys.readouterr()
+    assert code == ExitCode.PUBLISH_REFUSED
+    assert json.loads(said.out)["results"][0]["wheel"] == HOSTILE
+    assert not [line for line in (said.out + said.err).splitlines() if line.startswith("::")]
+    assert "\x1b" not in said.err

@@ -1,0 +1,218 @@
+"""From assignments to a run: what becomes of crashes, needs and pulls that fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from orchestrator.builders.backend_choice import Choice, Survey
+from orchestrator.config.settings import RunSettings
+from orchestrator.host.capacity import Capacity
+from orchestrator.host.process import Cancel
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import BackendName, TargetId, TargetResources
+from orchestrator.run.dispatch import Pace, decided, dispatch
+from orchestrator.run.resources import GIB
+from orchestrator.run.scheduler import Retries
+from orchestrator.run.worker import Assignment, RunDirectories, Worker
+from tests.unit.run.test_resources import target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.models.target import Target
+
+A, B, C = TargetId("a"), TargetId("b"), TargetId("c")
+
+
+def result(target_id: TargetId, failure: Failure | None = None) -> BuildResult:
+    return BuildResult(
+        target_id=target_id,
+        key="",
+        status=Status.FAILED if failure else Status.OK,
+        backend=BackendName.DIRECT,
+        backend_reason="",
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=0.0,
+        failure=failure,
+    )
+
+
+class Deaf:
+    """A listener that does not listen."""
+
+    def started(self, target_id: TargetId) -> None: ...
+    def step(self, target_id: TargetId, name: str) -> None: ...
+    def resting(self, result: BuildResult, seconds: float) -> None: ...
+    def ended(self, result: BuildResult) -> None: ...
+    def stopping(self) -> None: ...
+
+
+@dataclass
+class Played:
+    """A worker, as far as `dispatch` knows one."""
+
+    places: RunDirectories
+    ends: Mapping[TargetId, Failure | BaseException]
+    done: list[tuple[TargetId, Mapping[str, str]]] = field(default_factory=list)
+
+    def execute(self, assignment: Assignment, attempt: int) -> BuildResult:
+        name = assignment.request.target.id
+        self.done.append((name, assignment.parallel))
+        end = self.ends.get(name)
+        if isinstance(end, BaseException):
+            raise end
+        return result(name, end)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request, as far as `dispatch` knows one."""
+
+    target: Target
+
+
+def without(target_id: TargetId, because: TargetId | None) -> BuildResult:
+    message = f"needs {because}" if because else "never started"
+    return result(target_id, Failure(kind=FailureKind.NEEDS, message=message))
+
+
+def run(
+    folder: Path,
+    *targets: Target,
+    ends: Mapping[TargetId, Failure | BaseException] | None = None,
+    **pace: Any,
+) -> tuple[Mapping[TargetId, BuildResult], Played, list[str]]:
+    places = RunDirectories(output=folder, run=folder, logs=folder, rejected=folder)
+    worker = Played(places=places, ends=ends or {})
+    said: list[str] = []
+    known = {
+        "machine": Capacity(cpus=8, memory=32 * GIB),
+        "jobs": 1,
+        "settings": RunSettings(retries=0),
+        "fail_fast": False,
+        "seconds": {},
+    }
+    found = dispatch(
+        {
+            each.id: Assignment(
+                request=cast("Any", Request(each)), backend=cast("Any", None), reason=""
+            )
+            for each in targets
+        },
+        cast("Worker", worker),
+        pace=Pace(**{**known, **pace}),
+        without=without,
+        listener=Deaf(),
+        cancel=Cancel(),
+        say=said.append,
+    )
+    return found, worker, said
+
+
+def test_a_bug_in_a_thread_is_in_the_log_with_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("what it was at\n", encoding="utf-8")
+    found, _, _ = run(tmp_path, target("a"), target("b"), ends={A: SystemExit("oops")})
+
+    assert found[B].status is Status.OK
+    failure = found[A].failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BUG
+    assert "SystemExit: oops" in failure.message
+    log = (tmp_path / "a.log").read_text(encoding="utf-8")
+    assert log.startswith("what it was at\nTraceback ")
+    assert "in execute" in log
+
+
+def test_a_bug_that_cannot_be_logged_is_reported_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.log").mkdir()
+    found, _, _ = run(tmp_path, target("a"), ends={A: RuntimeError("oops")})
+
+    failure = found[A].failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BUG
+
+
+def test_what_needs_a_failure_says_so_and_the_longest_comes_first(tmp_path: Path) -> None:
+    trouble = Failure(kind=FailureKind.BUILD, message="no")
+    found, worker, _ = run(
+        tmp_path,
+        target("a"),
+        target("b", needs=(A,)),
+        target("c"),
+        ends={A: trouble},
+        seconds={C: 100.0, A: 1.0},
+    )
+
+    assert [name for name, _ in worker.done] == [C, A]
+    failure = found[B].failure
+    assert failure is not None
+    assert failure.message == "needs a"
+
+
+def test_what_is_too_large_is_announced_and_runs(tmp_path: Path) -> None:
+    big = target("a", resources=TargetResources(cpus=99, memory_per_job=GIB))
+    found, worker, said = run(tmp_path, big, target("b"), jobs=2)
+
+    assert said == [
+        "up to 2 targets at once, together 8 CPUs and 32.0 GiB",
+        "a takes more than there is: it will run alone",
+    ]
+    assert {each.status for each in found.values()} == {Status.OK}
+    told = dict(worker.done)
+    assert (told[A]["MAX_JOBS"], told[B]["MAX_JOBS"]) == ("8", "4")
+
+
+def test_nothing_to_do_is_not_talked_about(tmp_path: Path) -> None:
+    found, _, said = run(tmp_path)
+
+    assert (dict(found), said) == ({}, [])
+
+
+# Pulls
+
+UNREACHABLE = "cannot pull image quay.example/x: dial tcp 192.0.2.1:443: i/o timeout"
+MISSING = "cannot pull image quay.example/x: manifest unknown"
+
+
+def choices(reason: str) -> dict[TargetId, Choice]:
+    return {A: Choice(backend=None, reason=reason), B: Choice(backend=None, reason=reason)}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "waits"),
+    [
+        (["all is well"], []),
+        ([UNREACHABLE, "all is well"], [5.0]),
+        ([f"{UNREACHABLE}; building with python of this host", "all is well"], [5.0]),
+        ([UNREACHABLE, UNREACHABLE, UNREACHABLE], [5.0, 10.0]),
+        ([MISSING], []),
+    ],
+)
+def test_an_image_that_could_not_be_pulled_for_the_moment_is_asked_for_again(
+    reasons: list[str], waits: list[float]
+) -> None:
+    survey = cast("Survey", object())
+    answers = iter(reasons)
+    waited: list[float] = []
+    said: list[str] = []
+
+    found = decided(
+        lambda: (survey, choices(next(answers))),
+        Retries(limit=2),
+        say=said.append,
+        pause=waited.append,
+        chance=lambda: 1.0,
+    )
+
+    assert found == (survey, choices(reasons[-1]))
+    assert next(answers, None) is None, "and no more often than that"
+    assert waited == waits
+    assert [each.rpartition("; ")[2] for each in said] == [
+        f"asking again in {wait:.0f} s" for wait in waits
+    ]

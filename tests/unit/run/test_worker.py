@@ -1,0 +1,886 @@
+"""One target's way to ``dist/``, with a backend that can be made to fail in every way.
+
+The wheels are real: built here byte by byte, and rewritten and verified by the real code.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import threading
+import time
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.process import Cancel
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import (
+    BackendName,
+    Digest,
+    EnvVar,
+    OnMismatch,
+    OnRefusal,
+    RuleLevel,
+    Source,
+    Target,
+    TargetId,
+    TargetSteps,
+    VerifyPolicy,
+    VersionAnswer,
+    VersionPart,
+)
+from orchestrator.models.wheel import Finding, Severity
+from orchestrator.plan.plan import make_request
+from orchestrator.run.finish import install
+from orchestrator.run.worker import Assignment, RunDirectories, Worker
+from orchestrator.source.stage import StagedSource
+from tests.auditor import load_policies
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.models.wheel import WheelReport
+    from orchestrator.wheel import Policies
+
+FINAL = "demo-1.0-cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
+EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
+GLIBC = {"libc.so.6": {"GLIBC_2.2.5": ("malloc",), "GLIBC_2.14": ("memcpy",)}}
+
+TARGET = Target(
+    id=TargetId("cp312-manylinux_x86_64-cpu"),
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(("device", "cpu"),),
+    version="1.0",
+    build_tag="",
+    on_mismatch=OnMismatch.FAIL,
+    image="manylinux_2_28",
+    env=(EnvVar(name="BUILD_VERSION", value="1.0", origin="version.inject"),),
+    steps=TargetSteps(),
+    runner=("ubuntu-24.04",),
+    emulated=False,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def elf(**changes: Any) -> bytes:
+    return make_elf(ElfSpec(**{"versions": GLIBC, "defined": ("PyInit__ext",), **changes}))
+
+
+def wheel(**changes: Any) -> WheelSpec:
+    """What a build leaves behind: an honest version, and a platform tag that says nothing."""
+    members = {"demo/__init__.py": b"", EXTENSION: elf()}
+    return WheelSpec(**{"platform": "linux_x86_64", "members": members, **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A backend whose build is a function."""
+
+    act: Callable[[BuildContext], Outcome]
+    name: BackendName = BackendName.DIRECT
+
+    def build(self, job: BuildContext) -> Outcome:
+        return self.act(job)
+
+
+def makes(spec: WheelSpec) -> Callable[[BuildContext], Outcome]:
+    def act(job: BuildContext) -> Outcome:
+        job.step("build")
+        job.log("compiling")
+        return spec.write(job.scratch / "out")
+
+    return act
+
+
+def raises(error: Exception) -> Callable[[BuildContext], Outcome]:
+    def act(job: BuildContext) -> Outcome:
+        raise error
+
+    return act
+
+
+@dataclass
+class Shop:
+    """A worker in a directory of its own."""
+
+    root: Path
+    policies: Policies
+    found: tuple[Finding, ...] = ()
+    checked: list[str] = field(default_factory=list)
+    steps: list[tuple[TargetId, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.places = RunDirectories(
+            output=self.root / "dist",
+            run=self.root / "work" / "runs" / "1",
+            logs=self.root / "work" / "logs",
+            rejected=self.root / "work" / "rejected",
+        )
+        staged = self.root / "staged"
+        (staged / "pkg").mkdir(parents=True)
+        (staged / "pkg" / "a.c").write_text("int a;", encoding="utf-8")
+        for folder in (self.places.run, self.places.logs, self.places.output):
+            folder.mkdir(parents=True)
+        self.source = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
+        self.worker = Worker(
+            staged=StagedSource(root=staged, source=self.source),
+            places=self.places,
+            policies=self.policies,
+            check=self.check,
+            step=lambda target, name: self.steps.append((target, name)),
+            cancel=Cancel(),
+        )
+
+    def check(
+        self, wheel: Path, report: WheelReport, demands: VerifyPolicy, log: Callable[[str], object]
+    ) -> tuple[Finding, ...]:
+        """Stand in for the tools of the toolchain."""
+        self.checked.append(wheel.name)
+        assert report.filename == wheel.name
+        return self.found
+
+    def execute(
+        self,
+        act: Callable[[BuildContext], Outcome] | WheelSpec,
+        target: Target = TARGET,
+        attempt: int = 1,
+        parallel: dict[str, str] | None = None,
+    ) -> BuildResult:
+        build = makes(act) if isinstance(act, WheelSpec) else act
+        request = make_request(
+            target,
+            source=self.source,
+            backend=BackendName.DIRECT,
+            toolchain=Digest("1" * 64),
+            builder="0",
+        )
+        assignment = Assignment(
+            request=request, backend=Backend(act=build), reason="a test", parallel=parallel or {}
+        )
+        return self.worker.execute(assignment, attempt)
+
+    @property
+    def dist(self) -> list[str]:
+        return names(self.places.output)
+
+    def log(self, target: Target = TARGET) -> str:
+        return (self.places.logs / f"{target.id}.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def known_policies() -> Policies:
+    return load_policies()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, known_policies: Policies) -> Shop:
+    return Shop(root=tmp_path, policies=known_policies)
+
+
+def kind(result: BuildResult) -> FailureKind:
+    assert result.failure is not None
+    return result.failure.kind
+
+
+def check_nothing_left(shop: Shop) -> None:
+    """No wheel, no part of one, and no private directory."""
+    assert shop.dist == []
+    check_tidy(shop)
+
+
+def check_tidy(shop: Shop) -> None:
+    assert list((shop.places.run / "targets").glob("*")) == []
+
+
+# Good wheels
+
+
+def test_a_good_wheel_is_retagged_verified_and_published(shop: Shop) -> None:
+    result = shop.execute(wheel())
+
+    assert result.status is Status.OK
+    assert shop.dist == [FINAL]
+    assert result.wheel is not None
+    assert result.wheel.filename == FINAL
+    assert result.wheel.observed_tag == "manylinux_2_17_x86_64"
+    assert result.wheel.problems == ()
+    assert (result.failure, result.rejected) == (None, None)
+    assert result.backend is BackendName.DIRECT
+    assert result.backend_reason == "a test"
+    assert len(result.key) == 64
+    assert [name for _, name in shop.steps] == ["stage", "build", "verify"]
+    check_tidy(shop)
+
+
+def test_the_log_says_what_was_built_how_and_why(shop: Shop) -> None:
+    shop.execute(wheel())
+
+    log = shop.log()
+    assert "target   cp312-manylinux_x86_64-cpu\n" in log
+    assert "backend  direct: a test\n" in log
+    assert "BUILD_VERSION=1.0  # version.inject\n" in log
+    assert "== build\ncompiling\n" in log
+
+
+def unreachable(job: BuildContext) -> Outcome:
+    job.step("setup")
+    job.log("ERROR: HTTP error 503 while getting https://files.example/setuptools.whl")
+    return Failure(kind=FailureKind.SETUP, message="pip exit 1", step="setup")
+
+
+def test_the_log_keeps_all_attempts_and_a_new_run_begins_a_new_one(shop: Shop) -> None:
+    first = shop.execute(unreachable)
+    second = shop.execute(wheel(), attempt=2)
+
+    assert first.failure is not None
+    assert first.failure.transient
+    assert second.status is Status.OK
+    before, after = shop.log().split("==== attempt 2\n")
+    assert "HTTP error 503" in before
+    assert "FAILED (setup): pip exit 1" in before
+    assert "compiling" in after
+
+    shop.execute(wheel())
+    assert "HTTP error 503" not in shop.log()
+
+
+def test_what_an_earlier_step_had_trouble_with_is_not_why_a_later_one_failed(shop: Shop) -> None:
+    def act(job: BuildContext) -> Outcome:
+        unreachable(job)
+        job.step("build")
+        job.log("it does not build")
+        return Failure(kind=FailureKind.BUILD, message="exit 1", step="build")
+
+    failure = shop.execute(act).failure
+
+    assert failure is not None
+    assert not failure.transient
+
+
+def test_a_result_says_when_it_began_and_how_long_each_step_took(shop: Shop) -> None:
+    before = time.time()
+    found = shop.execute(wheel())
+
+    assert found.started is not None
+    assert before <= found.started <= time.time()
+    assert [name for name, _ in found.steps] == ["stage", "build", "verify"]
+    assert all(seconds >= 0 for _, seconds in found.steps)
+    assert sum(seconds for _, seconds in found.steps) <= found.duration
+
+
+def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
+    told: list[dict[str, str]] = []
+
+    def act(job: BuildContext) -> Outcome:
+        told.append(dict(job.parallel))
+        return wheel().write(job.scratch / "out")
+
+    plain = shop.execute(act)
+    shared = shop.execute(act, parallel={"MAX_JOBS": "2"})
+
+    assert told == [{}, {"MAX_JOBS": "2"}]
+    assert plain.key == shared.key
+    assert plain.wheel is not None
+    assert shared.wheel is not None
+    assert plain.wheel.sha256 == shared.wheel.sha256
+
+
+def test_every_target_builds_in_a_copy_of_its_own(shop: Shop) -> None:
+    seen: list[Path] = []
+
+    def act(job: BuildContext) -> Outcome:
+        seen.append(job.source)
+        assert (job.source / "pkg" / "a.c").read_text("utf-8") == "int a;"
+        (job.source / "pkg" / "a.c").write_text("spoilt", encoding="utf-8")
+        (job.source / "leftover").touch()
+        return wheel().write(job.scratch / "out")
+
+    shop.execute(act)
+    shop.execute(act, replace(TARGET, id=TargetId("other"), build_tag="1"))
+
+    assert seen[0] != seen[1]
+    assert names(shop.worker.staged.root) == ["pkg"]
+
+
+def test_the_build_tag_is_put_on(shop: Shop) -> None:
+    shop.execute(wheel(), replace(TARGET, build_tag="7_nv"))
+
+    assert shop.dist == [FINAL.replace("-1.0-", "-1.0-7_nv-")]
+
+
+# Wheels that are not what the plan says
+
+
+WRONG: dict[str, tuple[WheelSpec, str]] = {
+    "version": (wheel(version="1.1"), "planned-version"),
+    "local version": (wheel(version="1.0+cu126"), "planned-version"),
+    "name": (wheel(name="other"), "planned-name"),
+    "python": (
+        wheel(python="cp311", abi="cp311", members={EXTENSION.replace("312", "311"): elf()}),
+        "planned-python",
+    ),
+    "extension": (wheel(members={EXTENSION.replace("312", "311"): elf()}), "python-abi"),
+    "architecture": (
+        wheel(members={EXTENSION.replace("x86_64", "aarch64"): elf(arch=Arch.AARCH64)}),
+        "planned",
+    ),
+    "a library": (
+        wheel(members={EXTENSION: elf(needed=("libc.so.6", "libfoo.so.1"))}),
+        "external-library",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "rule"), WRONG.values(), ids=WRONG)
+def test_a_wheel_that_is_not_what_was_planned_is_kept_aside(
+    shop: Shop, spec: WheelSpec, rule: str
+) -> None:
+    result = shop.execute(spec)
+
+    assert result.status is Status.FAILED
+    assert kind(result) is FailureKind.BAD_WHEEL
+    assert result.failure is not None
+    assert rule in result.failure.message
+    assert result.failure.step == "verify"
+    assert result.failure.hint
+    assert result.wheel is None
+    assert result.rejected is not None
+    assert result.rejected.parent == shop.places.rejected / TARGET.id
+    assert result.rejected.is_file()
+    assert "error: " in shop.log()
+    check_nothing_left(shop)
+
+
+def test_the_hint_names_the_variable_that_the_build_ignored(shop: Shop) -> None:
+    failure = shop.execute(wheel(version="1.1")).failure
+
+    assert failure is not None
+    assert "planned 1.0, got 1.1" in failure.message
+    assert "the build ignored BUILD_VERSION=1.0: " in failure.hint
+    assert 'on-mismatch = "rewrite"' in failure.hint
+
+
+def test_a_wheel_with_a_lie_in_record_is_kept_aside(shop: Shop) -> None:
+    spec = wheel()
+    lie = {**spec.files(), f"{spec.dist_info}/RECORD": b"demo/__init__.py,sha256=AAAA,0\n"}
+
+    result = shop.execute(lambda job: spec.write(job.scratch / "out", lie))
+
+    assert kind(result) is FailureKind.BAD_WHEEL
+    assert result.rejected is not None
+    check_nothing_left(shop)
+
+
+def test_what_is_no_wheel_at_all_is_kept_aside(shop: Shop) -> None:
+    def act(job: BuildContext) -> Outcome:
+        path = job.scratch / "demo-1.0-cp312-cp312-linux_x86_64.whl"
+        path.write_bytes(b"PK not a zip")
+        return path
+
+    result = shop.execute(act)
+
+    assert kind(result) is FailureKind.BAD_WHEEL
+    assert result.rejected is not None
+    assert result.rejected.read_bytes() == b"PK not a zip"
+    check_nothing_left(shop)
+
+
+def test_a_rejected_wheel_of_an_earlier_run_is_not_shown_again(shop: Shop) -> None:
+    assert shop.execute(wheel(version="1.1")).rejected is not None
+
+    assert shop.execute(wheel()).rejected is None
+    assert shop.dist == [FINAL]
+
+
+def test_rewrite_makes_another_version_the_planned_one(shop: Shop) -> None:
+    target = replace(TARGET, version="1.0+cu126", on_mismatch=OnMismatch.REWRITE, build_tag="2")
+
+    result = shop.execute(wheel(version="1.0", build="9"), target)
+
+    assert result.status is Status.OK, result.failure
+    assert shop.dist == [FINAL.replace("-1.0-", "-1.0+cu126-2-")]
+    assert result.wheel is not None
+    assert result.wheel.version == "1.0+cu126"
+
+
+def test_a_version_in_another_spelling_is_spelled_as_planned(shop: Shop) -> None:
+    target = replace(TARGET, version="1.0+nv26.04.cu132")
+
+    result = shop.execute(wheel(version="1.0+nv26.4.cu132"), target)
+
+    assert result.status is Status.OK, result.failure
+    assert shop.dist == [FINAL.replace("-1.0-", "-1.0+nv26.04.cu132-")]
+
+
+def test_pins_are_in_the_wheel(shop: Shop) -> None:
+    result = shop.execute(wheel(), replace(TARGET, pins=("torch==2.8.*",)))
+
+    assert result.status is Status.OK, result.failure
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        text = archive.read("demo-1.0.dist-info/METADATA").decode()
+    assert "\nRequires-Dist: torch==2.8.*\n" in text
+
+
+def test_where_the_version_came_from_is_in_the_log_and_the_result(shop: Shop) -> None:
+    said = (
+        VersionAnswer(source="env:A", value="", note="not set"),
+        VersionAnswer(source="env:B", value="7"),
+    )
+    part = VersionPart(name="nv", value="7", source="env:B", answers=said)
+
+    result = shop.execute(wheel(), replace(TARGET, parts=(part,)))
+
+    assert result.parts == (part,)
+    assert "  nv = 7  # from env:B\n    env:A: not set\n    env:B: '7'\n" in shop.log()
+
+
+def test_external_libraries_may_stay_outside_where_the_matrix_says_so(shop: Shop) -> None:
+    needs = elf(needed=("libc.so.6", "libcudart.so.13"))
+    target = replace(TARGET, steps=TargetSteps(external=("cuda",)))
+
+    result = shop.execute(wheel(members={EXTENSION: needs}), target)
+
+    assert result.status is Status.OK, result.failure
+    assert result.wheel is not None
+    assert result.wheel.external_libs == (("libcudart.so.13", (EXTENSION,)),)
+
+
+# abi3
+
+
+def abi3() -> WheelSpec:
+    return wheel(abi="abi3", members={"demo/_ext.abi3.so": elf()})
+
+
+def test_the_other_tools_see_the_final_wheel(shop: Shop) -> None:
+    result = shop.execute(abi3())
+
+    assert result.status is Status.OK, result.failure
+    assert shop.checked == shop.dist == [FINAL.replace("-cp312-m", "-abi3-m")]
+
+
+def test_an_abi3_wheel_that_fails_the_audit_is_kept_aside(shop: Shop) -> None:
+    shop.found = (Finding(rule="abi3audit", message="uses _PyObject_Foo"),)
+
+    result = shop.execute(abi3())
+
+    assert kind(result) is FailureKind.AUDIT
+    assert result.rejected is not None
+    assert "error: abi3audit: uses _PyObject_Foo" in shop.log()
+    check_nothing_left(shop)
+
+
+def test_the_matrix_says_how_much_a_rule_counts(shop: Shop) -> None:
+    shop.found = (Finding(rule="twine", message="no description"),)
+    levels = (("twine", RuleLevel.WARN), ("no-licence", RuleLevel.ERROR))
+    target = replace(TARGET, demands=VerifyPolicy(levels=levels))
+
+    good = shop.execute(wheel(), target)
+    bad = shop.execute(wheel(extra_info={}), target)
+
+    assert good.wheel is not None
+    assert [(each.rule, each.severity) for each in good.wheel.problems] == [("twine", "warning")]
+    assert bad.failure is not None
+    assert bad.failure.message.startswith("no-licence: ")
+
+
+def test_a_wheel_that_is_stopped_while_it_is_checked_is_cancelled(shop: Shop) -> None:
+    shop.worker.cancel.set()
+
+    assert kind(shop.execute(wheel())) is FailureKind.CANCELLED
+
+
+def test_demands_of_the_matrix_are_checked(shop: Shop) -> None:
+    demands = VerifyPolicy(size_budget=100, required=("demo/*.dat",), build_paths=("/project",))
+    members = {EXTENSION: elf(), "demo/note.txt": b"built in /project/x"}
+
+    result = shop.execute(wheel(members=members), replace(TARGET, demands=demands))
+
+    assert kind(result) is FailureKind.BAD_WHEEL
+    for rule in ("size-budget", "required-file", "build-path"):
+        assert f"error: {rule}: " in shop.log()
+
+
+# Repair and normalising
+
+
+def test_what_auditwheel_refused_is_kept_as_a_wheel_that_promises_nothing(shop: Shop) -> None:
+    needy = wheel(members={EXTENSION: elf(needed=("libc.so.6", "libfoo.so.1"))})
+    steps = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+
+    result = shop.execute(needy, replace(TARGET, steps=steps))
+
+    assert result.wheel is not None
+    assert shop.dist == ["demo-1.0-cp312-cp312-linux_x86_64.whl"]
+    (problem,) = result.wheel.problems
+    assert (problem.rule, problem.severity) == ("external-library", Severity.WARNING)
+
+
+def test_what_could_be_repaired_gets_its_tag_all_the_same(shop: Shop) -> None:
+    steps = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
+
+    shop.execute(wheel(), replace(TARGET, steps=steps))
+
+    assert shop.dist == [FINAL]
+
+
+def test_grafted_libraries_get_a_bill(shop: Shop) -> None:
+    library = elf(soname="libfoo-0123abcd.so.1", defined=("f",))
+    extension = elf(needed=("libc.so.6", "libfoo-0123abcd.so.1"), rpath="$ORIGIN/../demo.libs")
+    members = {EXTENSION: extension, "demo.libs/libfoo-0123abcd.so.1": library}
+
+    result = shop.execute(wheel(members=members))
+
+    assert result.status is Status.OK, result.failure
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        bill = json.loads(archive.read("demo-1.0.dist-info/sboms/orchestrator.cdx.json"))
+    assert [each["name"] for each in bill["components"]] == ["libfoo.so.1"]
+
+
+def test_a_wheel_is_normalised_where_the_matrix_says_so(shop: Shop) -> None:
+    shop.execute(wheel(), replace(TARGET, steps=TargetSteps(normalise=True)))
+
+    with zipfile.ZipFile(shop.places.output / FINAL) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+# Two targets, one name
+
+
+def test_the_second_wheel_of_a_name_is_kept_aside(shop: Shop) -> None:
+    other = replace(TARGET, id=TargetId("cp312-manylinux_x86_64-cu130"))
+    shop.execute(wheel())
+    first = (shop.places.output / FINAL).read_bytes()
+    extra = wheel(members={"demo/__init__.py": b"x = 1", EXTENSION: elf()})
+
+    result = shop.execute(extra, other)
+
+    assert kind(result) is FailureKind.DUPLICATE_WHEEL
+    assert result.failure is not None
+    assert TARGET.id in result.failure.message
+    assert "version.local" in result.failure.hint
+    assert result.rejected is not None
+    assert shop.dist == [FINAL]
+    assert (shop.places.output / FINAL).read_bytes() == first
+    check_tidy(shop)
+
+
+def test_of_many_threads_with_one_name_exactly_one_wins(shop: Shop) -> None:
+    meet = threading.Barrier(4)
+    results: list[BuildResult] = []
+
+    def build(number: int) -> None:
+        target = replace(TARGET, id=TargetId(f"t{number}"))
+
+        def act(job: BuildContext) -> Outcome:
+            path = wheel().write(job.scratch / "out")
+            meet.wait(20)
+            return path
+
+        results.append(shop.execute(act, target))
+
+    threads = [threading.Thread(target=build, args=(number,)) for number in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+
+    assert sorted(each.status for each in results) == ["failed"] * 3 + ["ok"]
+    assert shop.dist == [FINAL]
+
+
+def test_the_same_target_again_replaces_its_wheel(shop: Shop) -> None:
+    shop.execute(wheel())
+
+    assert shop.execute(wheel()).status is Status.OK
+    assert shop.dist == [FINAL]
+
+
+# Failures of a backend
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (FailureKind.BUILD, Status.FAILED),
+        (FailureKind.TEST, Status.FAILED),
+        (FailureKind.CANCELLED, Status.CANCELLED),
+    ],
+)
+def test_a_failure_of_the_backend_is_the_result(
+    shop: Shop, found: FailureKind, status: Status
+) -> None:
+    failure = Failure(kind=found, message="no", hint="yes", step="build")
+
+    result = shop.execute(lambda _job: failure)
+
+    assert result.failure == failure
+    assert result.status is status
+    assert result.wheel is None
+    assert result.log == shop.places.logs / f"{TARGET.id}.log"
+    assert f"FAILED ({found}): no" in shop.log()
+    check_nothing_left(shop)
+
+
+def test_a_broken_tool_is_a_failed_target(shop: Shop) -> None:
+    result = shop.execute(raises(EnvironmentProblemError.of("podman is gone")))
+
+    assert kind(result) is FailureKind.ENGINE
+    assert "podman is gone" in shop.log()
+    check_nothing_left(shop)
+
+
+def test_a_bug_is_a_failed_target_with_its_traceback_in_the_log(shop: Shop) -> None:
+    result = shop.execute(raises(ZeroDivisionError("oh")))
+
+    assert kind(result) is FailureKind.BUG
+    assert "ZeroDivisionError" in shop.log()
+    assert "Traceback" in shop.log()
+    check_nothing_left(shop)
+
+
+def test_directories_that_cannot_be_removed_do_not_hide_the_result(shop: Shop) -> None:
+    def act(job: BuildContext) -> Outcome:
+        locked = job.scratch / "locked"
+        locked.mkdir()
+        (locked / "file").touch()
+        locked.chmod(0o500)
+        return wheel().write(job.scratch / "out")
+
+    assert shop.execute(act).status is Status.OK
+    assert shop.dist == [FINAL]
+
+
+# A full disk
+
+
+def full(path: str | None = None) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def fill_while_installing(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """The disk takes so many bytes of a wheel that is being installed, and no more."""
+    really = shutil.copyfile
+
+    def copyfile(source: Path, dest: Path, **options: Any) -> object:
+        if not str(dest).endswith(".partial"):
+            return really(source, dest, **options)
+        Path(dest).write_bytes(Path(source).read_bytes()[:after])
+        raise full(str(dest))
+
+    monkeypatch.setattr("orchestrator.run.worker.shutil.copyfile", copyfile)
+
+
+def check_disk(result: BuildResult) -> None:
+    assert kind(result) is FailureKind.DISK, result.failure
+    assert result.failure is not None
+    assert "No space left on device" in result.failure.message
+    assert "--work-dir" in result.failure.hint
+    assert result.status is Status.FAILED
+    assert result.wheel is None
+
+
+def test_a_full_disk_while_building(shop: Shop) -> None:
+    check_disk(shop.execute(raises(full("/x"))))
+    check_nothing_left(shop)
+
+
+def test_a_full_disk_while_copying_the_source(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy_tree(_source: Path, _dest: Path) -> None:
+        raise full()
+
+    monkeypatch.setattr("orchestrator.run.worker.copy_tree", copy_tree)
+
+    check_disk(shop.execute(wheel()))
+    check_nothing_left(shop)
+
+
+def test_a_full_disk_while_rewriting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rewriter says so with an error of ours; it is the disk all the same."""
+
+    def mkstemp(*_args: object, **_options: object) -> tuple[int, str]:
+        raise full()
+
+    monkeypatch.setattr("orchestrator.wheel.zipcopy.tempfile.mkstemp", mkstemp)
+
+    check_disk(shop.execute(wheel()))
+    check_nothing_left(shop)
+
+
+@pytest.mark.parametrize("after", [0, 100])
+def test_a_full_disk_while_publishing_leaves_no_part_of_a_wheel(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    fill_while_installing(monkeypatch, after)
+
+    check_disk(shop.execute(wheel()))
+    check_nothing_left(shop)
+
+
+def test_a_disk_that_is_found_full_only_when_synced(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_descriptor: int) -> None:
+        raise full()
+
+    monkeypatch.setattr("orchestrator.run.worker.os.fsync", fsync)
+
+    check_disk(shop.execute(wheel()))
+    check_nothing_left(shop)
+
+
+def test_a_full_disk_leaves_the_wheel_that_was_there(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.execute(wheel())
+    before = (shop.places.output / FINAL).read_bytes()
+    fill_while_installing(monkeypatch, 100)
+
+    check_disk(shop.execute(wheel(extra_info={"NEW": b""})))
+
+    assert (shop.places.output / FINAL).read_bytes() == before
+    assert shop.dist == [FINAL]
+
+
+def test_a_log_that_cannot_be_written_from_the_start(shop: Shop) -> None:
+    # The kernel's own full disk.
+    (shop.places.run / "logs").mkdir()
+    (shop.places.run / "logs" / f"{TARGET.id}.log").symlink_to("/dev/full")
+
+    check_disk(shop.execute(lambda _job: pytest.fail("built without a log")))
+    check_nothing_left(shop)
+
+
+class Filling(io.RawIOBase):
+    """A file on a disk that becomes full."""
+
+    is_full = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.is_full:
+            raise full()
+        return len(data)
+
+
+@pytest.fixture
+def filling(monkeypatch: pytest.MonkeyPatch) -> Filling:
+    """What every log is written to."""
+    disk = Filling()
+    really = Path.open
+
+    def opened(path: Path, *args: Any, **options: Any) -> Any:
+        if path.suffix == ".log":
+            return io.TextIOWrapper(io.BufferedWriter(disk), encoding="utf-8")
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    return disk
+
+
+def test_a_log_that_cannot_be_written_any_more(shop: Shop, filling: Filling) -> None:
+    def act(job: BuildContext) -> Outcome:
+        filling.is_full = True
+        job.log("this line is one too many")
+        pytest.fail("went on")
+
+    check_disk(shop.execute(act))
+    check_nothing_left(shop)
+
+
+def test_a_bug_on_a_full_disk_is_no_crash(shop: Shop, filling: Filling) -> None:
+    def act(_job: BuildContext) -> Outcome:
+        filling.is_full = True
+        raise ZeroDivisionError
+
+    result = shop.execute(act)
+
+    assert result.status is Status.FAILED
+    check_nothing_left(shop)
+
+
+def test_a_wheel_that_is_out_stays_good_when_its_log_cannot_be_closed(
+    shop: Shop, filling: Filling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def published(path: Path, output: Path) -> None:
+        install(path, output)
+        filling.is_full = True
+
+    monkeypatch.setattr("orchestrator.run.finish.install", published)
+
+    result = shop.execute(wheel())
+
+    assert result.status is Status.OK, result.failure
+    assert shop.dist == [FINAL]
+
+
+def test_a_wheel_that_cannot_be_kept_aside_leaves_no_part_of_itself(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_while_installing(monkeypatch, 100)
+
+    result = shop.execute(wheel(version="1.1"))
+
+    check_disk(result)
+    assert result.rejected is None
+    check_nothing_left(shop)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_other_errors_of_the_system_are_no_full_disk(shop: Shop, code: int) -> None:
+    result = shop.execute(raises(OSError(code, os.strerror(code), "/somewhere")))
+
+    assert kind(result) is not FailureKind.DISK
+    assert result.failure is not None
+    assert os.strerror(code) in result.failure.message
+    assert "/somewhere" in result.failure.message
+    check_nothing_left(shop)
+
+
+# Installing
+
+
+def test_install_makes_the_directory(tmp_path: Path) -> None:
+    source = tmp_path / "a.whl"
+    source.write_bytes(b"x")
+
+    install(source, tmp_path / "new" / "dist")
+
+    assert names(tmp_path / "new" / "dist") == ["a.whl"]
+    assert source.exists()
+
+
+def test_install_removes_its_part_when_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.whl"
+    source.write_bytes(b"x")
+    really = shutil.copyfile
+
+    def copyfile(one: Path, two: Path) -> None:
+        really(one, two)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.run.worker.shutil.copyfile", copyfile)
+    with pytest.raises(KeyboardInterrupt):
+        install(source, tmp_path / "dist")
+
+    assert names(tmp_path / "dist") == []

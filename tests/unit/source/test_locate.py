@@ -1,0 +1,529 @@
+"""The source: found, unpacked, cleaned; and whether two of them are the same."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import ExitCode, SourceError
+from orchestrator.source.locate import SourceKind, locate
+from orchestrator.source.stage import EARLIEST_EPOCH, StagedSource, copy_tree, stage, tree_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+PYPROJECT = '[project]\nname = "Foo.Bar"\nversion = "1.0"\n'
+TIME = 1_000_000_000
+
+
+def write(root: Path, files: Mapping[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.utime(path, (TIME, TIME))
+    return root
+
+
+def tree(root: Path) -> list[str]:
+    """All files and links, relative."""
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    )
+
+
+class Stager:
+    """Stages into a fresh directory each time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.count = 0
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        skip: Iterable[Path] = (),
+        fetch: Callable[[str], Path] | None = None,
+    ) -> StagedSource:
+        self.count += 1
+        dest = self.root / "staged" / str(self.count)
+
+        def unexpected(requirement: str) -> Path:
+            pytest.fail(f"fetched {requirement}")
+
+        origin = locate(text, base=self.root)
+        return stage(origin, dest=dest, fetch=fetch or unexpected, skip=skip)
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Stager:
+    return Stager(tmp_path)
+
+
+def problem(call: Callable[[], object]) -> str:
+    with pytest.raises(SourceError) as caught:
+        call()
+    assert caught.value.exit_code is ExitCode.CONFIG
+    (found,) = caught.value.problems
+    assert found.where
+    return str(found)
+
+
+# Where it is
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    write(tmp_path / "src", {"pyproject.toml": PYPROJECT})
+
+    origin = locate("src", base=tmp_path)
+
+    assert origin.kind is SourceKind.DIRECTORY
+    assert origin.path == tmp_path / "src"
+    assert (origin.name, origin.version) == ("foo-bar", "1.0")
+
+
+@pytest.mark.parametrize("text", [".", "", "./", "../{name}"])
+def test_the_directory_of_the_matrix(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {"pyproject.toml": PYPROJECT})
+
+    assert locate(text.format(name=tmp_path.name), base=tmp_path).path == tmp_path
+
+
+IDENTITIES: dict[str, tuple[dict[str, str], str, str | None]] = {
+    "dynamic": ({"pyproject.toml": '[project]\nname = "a"\ndynamic = ["version"]'}, "a", None),
+    "no project": ({"pyproject.toml": "[build-system]\nrequires = []"}, "", None),
+    "setup.py": ({"setup.py": ""}, "", None),
+    "setup.cfg": ({"setup.cfg": ""}, "", None),
+    "number": ({"pyproject.toml": '[project]\nname = "a"\nversion = 1.5'}, "a", "1.5"),
+    "unpacked sdist": (
+        {"setup.py": "", "PKG-INFO": "Metadata-Version: 2.1\nName: A_b\nVersion: 2\n\nVersion: 3"},
+        "a-b",
+        "2",
+    ),
+    "dynamic in an unpacked sdist": (
+        {
+            "pyproject.toml": '[project]\nname = "a"\ndynamic = ["version"]',
+            "PKG-INFO": "Metadata-Version: 2.2\nName: a\nVersion: 4\n",
+        },
+        "a",
+        "4",
+    ),
+    "tools only, and setup.py": ({"pyproject.toml": "[tool.x]", "setup.py": ""}, "", None),
+}
+
+
+@pytest.mark.parametrize(("files", "name", "version"), IDENTITIES.values(), ids=IDENTITIES)
+def test_name_and_version_where_they_are_static(
+    tmp_path: Path, files: dict[str, str], name: str, version: str | None
+) -> None:
+    write(tmp_path, files)
+
+    origin = locate(".", base=tmp_path)
+
+    assert (origin.name, origin.version) == (name, version)
+
+
+def test_an_sdist(tmp_path: Path) -> None:
+    write(tmp_path, {"dist/My_Thing-1.0rc1.tar.gz": b"", "other-thing-2.0.zip": b""})
+
+    one = locate("dist/My_Thing-1.0rc1.tar.gz", base=tmp_path)
+    two = locate(str(tmp_path / "other-thing-2.0.zip"), base=tmp_path / "elsewhere")
+
+    assert (one.kind, one.name, one.version) == (SourceKind.SDIST, "my-thing", "1.0rc1")
+    assert (two.kind, two.name, two.version) == (SourceKind.SDIST, "other-thing", "2.0")
+
+
+@pytest.mark.parametrize("text", ["Thing_X==1.0", "thing-x == 1.0", "thing.x==1.0"])
+def test_a_requirement(tmp_path: Path, text: str) -> None:
+    origin = locate(text, base=tmp_path)
+
+    assert (origin.kind, origin.name, origin.version) == (SourceKind.REQUIREMENT, "thing-x", "1.0")
+    assert origin.path is None
+    assert origin.text == text
+
+
+def test_a_directory_wins_over_a_requirement_of_its_name(tmp_path: Path) -> None:
+    write(tmp_path, {"thing==1.0/setup.py": ""})
+
+    assert locate("thing==1.0", base=tmp_path).kind is SourceKind.DIRECTORY
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gone", "there is no directory 'gone'"),
+        ("thing>=1", "is not pinned to one version"),
+        ("thing==1.*", "is not pinned to one version"),
+        ("thing==1,!=2", "is not pinned to one version"),
+        ("thing===1", "is not pinned to one version"),
+        ("thing==one", "is neither a directory, nor an sdist, nor a requirement"),
+        ("gone/src", "is neither a directory, nor an sdist, nor a requirement"),
+        ("thing @ https://example.org/x", "is neither a directory, nor an sdist"),
+        ("git+https://example.org/x", "is neither a directory, nor an sdist"),
+        ("~nobody-of-this-name/x", "is neither a directory, nor an sdist"),
+        ("nul\0byte", "is neither a directory, nor an sdist"),
+        ("file", "is not pinned to one version"),
+        ("gone-1.0.tar.gz", "there is no file 'gone-1.0.tar.gz'"),
+        ("nameless.tar.gz", "is not named like an sdist"),
+        ("x" * 5000, "is not pinned to one version"),
+    ],
+)
+def test_what_is_no_source(tmp_path: Path, text: str, message: str) -> None:
+    write(tmp_path, {"file": "", "nameless.tar.gz": ""})
+
+    found = problem(lambda: locate(text, base=tmp_path))
+
+    assert found.startswith("project.source: ")
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"README": ""}, "neither pyproject.toml nor setup.py is there"),
+        ({"pyproject.toml": "[tool.x]"}, "has neither [build-system] nor [project]"),
+        ({"pyproject.toml": ""}, "has neither [build-system] nor [project]"),
+        ({"pyproject.toml": "[project"}, "not valid TOML"),
+        ({"pyproject.toml": b"\xff"}, "not valid TOML"),
+    ],
+)
+def test_no_build_backend(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
+    write(tmp_path, files)
+
+    assert message in problem(lambda: locate(".", base=tmp_path))
+
+
+# Links
+
+
+def linked(root: Path, links: Mapping[str, str]) -> Path:
+    for name, target in links.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(target)
+    return root
+
+
+# From sdists
+
+Member = tuple[str, bytes | str]
+"""Name, and content or the target of a link."""
+
+
+def tar(path: Path, *members: Member | tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as bundle:
+        for each in members:
+            if isinstance(each, tarfile.TarInfo):
+                bundle.addfile(each)
+                continue
+            name, content = each
+            info = tarfile.TarInfo(name)
+            info.mtime = TIME
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                bundle.addfile(info)
+            else:
+                info.size = len(content)
+                info.mode = 0o755 if name.endswith(".sh") else 0o644
+                bundle.addfile(info, io.BytesIO(content))
+    return path
+
+
+def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+ROOT: Member = ("foo-1.0/pyproject.toml", PYPROJECT.encode())
+
+
+def test_a_tar_file(tmp_path: Path, staged: Stager) -> None:
+    tar(
+        tmp_path / "foo-1.0.tar.gz",
+        *(ROOT, ("foo-1.0/run.sh", b"#!"), ("foo-1.0/pkg/a.c", b"a"), ("foo-1.0/l", "pkg/a.c")),
+    )
+
+    found = staged("foo-1.0.tar.gz")
+
+    assert tree(found.root) == ["l", "pkg/a.c", "pyproject.toml", "run.sh"]
+    assert (found.root / "run.sh").stat().st_mode & stat.S_IXUSR
+    assert (found.root / "l").readlink() == Path("pkg/a.c")
+    assert found.source.epoch == TIME
+    assert (found.source.name, found.source.version) == ("foo-bar", "1.0")
+    assert os.listdir(tmp_path / "staged") == ["1"]  # noqa: PTH208 - names
+
+
+def test_the_name_of_an_sdist_says_what_its_files_do_not(tmp_path: Path, staged: Stager) -> None:
+    tar(tmp_path / "Foo_x-1.5.tar.gz", ("foo-1.5/setup.py", b""))
+
+    assert staged("Foo_x-1.5.tar.gz").source.name == "foo-x"
+    assert staged("Foo_x-1.5.tar.gz").source.version == "1.5"
+
+
+def test_a_leading_dot_and_a_file_of_git_archive_do_not_matter(
+    tmp_path: Path, staged: Stager
+) -> None:
+    tar(tmp_path / "foo-1.0.tar.gz", ("pax_global_header", b"x"), (f"./{ROOT[0]}", ROOT[1]))
+
+    assert tree(staged("foo-1.0.tar.gz").root) == ["pyproject.toml"]
+
+
+HOSTILE: dict[str, tuple[tuple[Member | tarfile.TarInfo, ...], str]] = {
+    "path traversal": ((ROOT, ("../../evil", b"")), "outside the destination"),
+    "path traversal below the top": (
+        (ROOT, ("foo-1.0/../../../evil", b"")),
+        "outside the destination",
+    ),
+    "absolute path": ((ROOT, ("/evil", b"")), "does not hold a single directory"),
+    "absolute link": ((ROOT, ("foo-1.0/l", "/etc/passwd")), "link to an absolute path"),
+    "link outside": ((ROOT, ("foo-1.0/l", "../../../evil")), "outside the destination"),
+    "file through a link": (
+        (ROOT, ("foo-1.0/l", ".."), ("foo-1.0/l/../../../evil", b"")),
+        "outside the destination",
+    ),
+    "hard link outside": (
+        (ROOT, special("foo-1.0/h", tarfile.LNKTYPE, "../../../etc/passwd")),
+        "outside the destination",
+    ),
+    "hard link to nothing": (
+        (ROOT, special("foo-1.0/h", tarfile.LNKTYPE, "foo-1.0/nothing")),
+        "cannot be unpacked",
+    ),
+    "device": ((ROOT, special("foo-1.0/d", tarfile.CHRTYPE)), "is a special file"),
+    "pipe": ((ROOT, special("foo-1.0/p", tarfile.FIFOTYPE)), "is a special file"),
+    "two directories": ((ROOT, ("bar-1.0/x", b"")), "does not hold a single directory"),
+    "a file beside it": ((ROOT, ("x", b"")), "does not hold a single directory"),
+    "a file alone": ((("foo-1.0", b""),), "does not hold a single directory"),
+    "nothing": ((), "does not hold a single directory"),
+    "no build backend": ((("foo-1.0/README", b""),), "has no build backend"),
+}
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["filter", "no filter"])
+@pytest.mark.parametrize(("members", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_and_broken_tar_files(  # noqa: PLR0913 - a table of cases, done in two ways
+    tmp_path: Path,
+    staged: Stager,
+    monkeypatch: pytest.MonkeyPatch,
+    members: tuple[Member | tarfile.TarInfo, ...],
+    message: str,
+    *,
+    filters: bool,
+) -> None:
+    if not filters:  # as in Python 3.11.3 and before
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    tar(tmp_path / "foo-1.0.tar.gz", *members)
+
+    assert message in problem(lambda: staged("foo-1.0.tar.gz"))
+    check_nothing_outside(tmp_path)
+
+
+def check_nothing_outside(tmp_path: Path) -> None:
+    """Only below the directory that everything is unpacked into."""
+    found = [*tmp_path.rglob("evil"), *tmp_path.parent.glob("evil")]
+    assert [path for path in found if tmp_path / "staged" not in path.parents] == []
+    assert not list((tmp_path / "staged").glob("evil"))
+
+
+def damaged(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes(each ^ 0xFF for each in data[at : at + 50]) + data[at + 50 :]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _data: b"",
+    "no archive": lambda _data: b"<html>not found</html>",
+    "cut in half": lambda data: data[: len(data) // 2],
+    "last bytes missing": lambda data: data[:-4],
+    "changed in the middle": lambda data: damaged(data, len(data) // 2),
+    "changed at the front": lambda data: damaged(data, 0),
+    "changed checksum": lambda data: damaged(data, len(data) - 8),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_tar_file_is_never_taken_for_whole(
+    tmp_path: Path, staged: Stager, damage: Callable[[bytes], bytes]
+) -> None:
+    """Random content is stored as it is, so that nothing but the checksum tells."""
+    path = tar(tmp_path / "foo-1.0.tar.gz", ROOT, ("foo-1.0/data", os.urandom(50_000)))
+    path.write_bytes(damage(path.read_bytes()))
+
+    assert "cannot be unpacked" in problem(lambda: staged("foo-1.0.tar.gz"))
+
+
+def zipped(path: Path, *members: Member, date: tuple[int, ...] = (2001, 9, 9, 1, 46, 40)) -> Path:
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name, content in members:
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.date_time = date  # type: ignore[assignment]
+            bundle.writestr(info, content)
+    return path
+
+
+def test_a_zip_file(tmp_path: Path, staged: Stager) -> None:
+    zipped(tmp_path / "foo-1.0.zip", ("foo-1.0/", b""), ROOT, ("foo-1.0/pkg/a.c", b"a"))
+
+    found = staged("foo-1.0.zip")
+
+    assert tree(found.root) == ["pkg/a.c", "pyproject.toml"]
+    assert found.source.epoch == TIME
+    assert found.source == staged("foo-1.0.zip").source
+
+
+def test_a_zip_file_without_times(tmp_path: Path, staged: Stager) -> None:
+    path = zipped(tmp_path / "foo-1.0.zip", ROOT)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as bundle:
+        (info,) = bundle.infolist()
+    date = (((info.date_time[0] - 1980) << 9) | (9 << 5) | 9).to_bytes(2, "little")
+    assert data.count(date) >= 2
+    path.write_bytes(data.replace(date, b"\0\0"))
+
+    assert staged("foo-1.0.zip").source.epoch >= EARLIEST_EPOCH
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "foo-1.0/../../evil", "bar-1.0/x"])
+def test_hostile_zip_files(tmp_path: Path, staged: Stager, name: str) -> None:
+    zipped(tmp_path / "foo-1.0.zip", ROOT, (name, b""))
+
+    # zipfile strips what leads outside, so it lies beside or inside the one directory.
+    try:
+        found = staged("foo-1.0.zip").root
+    except SourceError as error:
+        assert "does not hold a single directory" in str(error)  # noqa: PT017
+    else:
+        assert "evil" in tree(found)
+    check_nothing_outside(tmp_path)
+
+
+def flagged(data: bytes, local: int, central: int, value: int) -> bytes:
+    """Set a byte of the first member, in its local header and in the directory."""
+    found = bytearray(data)
+    found[data.index(b"PK\x03\x04") + local] = value
+    found[data.index(b"PK\x01\x02") + central] = value
+    return bytes(found)
+
+
+BAD_ZIPS: dict[str, Callable[[bytes], bytes]] = {
+    "encrypted": lambda data: flagged(data, 6, 8, 1),
+    "unknown compression": lambda data: flagged(data, 8, 10, 99),
+    "no such date": lambda data: flagged(data, 12, 14, 0xFF),
+    "cut": lambda data: data[:-30],
+    "changed": lambda data: data.replace(b"Foo.Bar", b"Foo.Baz"),
+}
+
+
+@pytest.mark.parametrize("damage", BAD_ZIPS.values(), ids=BAD_ZIPS)
+def test_damaged_zip_files(
+    tmp_path: Path, staged: Stager, damage: Callable[[bytes], bytes]
+) -> None:
+    path = zipped(tmp_path / "foo-1.0.zip", ROOT, date=(2001, 15, 31, 0, 0, 0))
+    path.write_bytes(damage(path.read_bytes()))
+
+    assert "cannot be unpacked" in problem(lambda: staged("foo-1.0.zip"))
+
+
+def test_a_requirement_is_fetched(tmp_path: Path, staged: Stager) -> None:
+    sdist = tar(tmp_path / "Foo_Bar-2.0.tar.gz", ("foo-2.0/setup.py", b""))
+    asked: list[str] = []
+
+    def fetch(requirement: str) -> Path:
+        asked.append(requirement)
+        return sdist
+
+    found = staged("foo.bar==2.0", fetch=fetch)
+
+    assert asked == ["foo.bar==2.0"]
+    assert tree(found.root) == ["setup.py"]
+    assert (found.source.name, found.source.version) == ("foo-bar", "2.0")
+
+
+# The digest
+
+FILES = {"pyproject.toml": PYPROJECT, "pkg/a.c": "a", "pkg/b.c": "b"}
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Path:
+    root = write(tmp_path / "tree", FILES)
+    linked(root, {"link": "pkg/a.c"})
+    return root
+
+
+def set_times(root: Path) -> None:
+    for path in root.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+
+
+def test_the_digest_does_not_depend_on_times_place_or_order(tmp_path: Path, subject: Path) -> None:
+    before = tree_digest(subject)
+    set_times(subject)
+    assert tree_digest(subject) == before
+
+    other = linked(tmp_path / "other", {"link": "pkg/a.c"})
+    write(other, dict(reversed(FILES.items())))
+    assert tree_digest(other) == before
+    copy_tree(subject, tmp_path / "copy")
+    assert tree_digest(tmp_path / "copy") == before
+
+
+def test_the_digest_does_not_depend_on_bits_that_sdists_do_not_keep(subject: Path) -> None:
+    before = tree_digest(subject)
+    (subject / "pkg" / "a.c").chmod(0o640)
+
+    assert tree_digest(subject) == before
+
+
+def relink(root: Path, target: str | None) -> None:
+    (root / "link").unlink()
+    if target is None:
+        (root / "link").write_text("pkg/a.c", encoding="utf-8")
+    else:
+        (root / "link").symlink_to(target)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda root: (root / "pkg" / "a.c").write_text("A", encoding="utf-8"),
+    "executable bit": lambda root: (root / "pkg" / "a.c").chmod(0o755),
+    "name": lambda root: (root / "pkg" / "a.c").rename(root / "pkg" / "c.c"),
+    "place": lambda root: (root / "pkg" / "a.c").rename(root / "a.c"),
+    "new file": lambda root: (root / "pkg" / "new").touch(),
+    "file less": lambda root: (root / "pkg" / "a.c").unlink(),
+    "link": lambda root: relink(root, "pkg/b.c"),
+    "a file for a link": lambda root: relink(root, None),
+    "contents exchanged": lambda root: write(root, {"pkg/a.c": "b", "pkg/b.c": "a"}),
+    "name that no UTF-8 is": lambda root: Path(os.fsdecode(os.fsencode(root) + b"/\xff")).touch(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_digest_depends_on_all_else(subject: Path, change: Callable[[Path], object]) -> None:
+    before = tree_digest(subject)
+    change(subject)
+
+    assert tree_digest(subject) != before
+
+
+def test_where_one_name_ends_and_content_begins_is_part_of_the_digest(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", {"a": "b", "c": ""})
+    two = write(tmp_path / "two", {"a": "", "bc": ""})
+
+    assert tree_digest(one) != tree_digest(two)
+
+
+def test_no_epoch_is_older_than_a_zip_file_can_say(tmp_path: Path, staged: Stager) -> None:
+    info = tarfile.TarInfo("foo-1.0/setup.py")
+    info.mtime = 0
+    tar(tmp_path / "foo-1.0.tar.gz", info)
+
+    assert staged("foo-1.0.tar.gz").source.epoch == EARLIEST_EPOCH
