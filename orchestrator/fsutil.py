@@ -119,7 +119,7 @@ def _flock(descriptor: int, path: Path, how: int, *, wait: bool | Callable[[], b
 def replacing(
     path: Path, *, aside: Path | None = None, mode: int | None = None, durable: bool = True
 ) -> Iterator[Path]:
-    """Yield the name of an empty file that gets its final name when the block ends.
+    """Yield the name of an empty file that gets its final name when the block ends without error.
 
     Other processes see the old file or the whole new one. On an error nothing is left, and an
     error that names no other file names the destination.
@@ -136,13 +136,10 @@ def replacing(
     try:
         for each in {path.parent, folder}:
             each.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            if mode is not None:
-                os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield partial
+        if mode is not None:
+            partial.chmod(mode)
         if durable:
             _sync(partial)
         partial.replace(path)

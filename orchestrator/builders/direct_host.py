@@ -18,6 +18,7 @@ from packaging.version import Version
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import StoppedBuild
 from orchestrator.builders.steps import BuildSteps
+from orchestrator.fsutil import copy_file, copy_tree, remove_tree
 from orchestrator.models.target import BackendName
 from orchestrator.provision.pythons import with_headers, without_own_path
 
@@ -122,7 +123,7 @@ class HostSteps(BuildSteps):
     def tester(self, python: str) -> str:
         """See `BuildSteps.tester`."""
         # One place for all interpreters: the test's environment names it.
-        shutil.rmtree(self.job.scratch / "test-venv", ignore_errors=True)
+        remove_tree(self.job.scratch / "test-venv")
         return self._venv("test-venv", self._backend.interpreters[python])
 
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
@@ -163,7 +164,7 @@ class HostSteps(BuildSteps):
 
     def fresh(self, folder: str) -> None:
         """See `BuildSteps.fresh`."""
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(Path(folder))
         Path(folder).mkdir()
 
     def names(self, folder: str) -> list[str]:
@@ -175,9 +176,9 @@ class HostSteps(BuildSteps):
         target = Path(destination)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True)
+            copy_tree(source, target)
         else:
-            shutil.copy2(source, target)
+            copy_file(source, target, keep=True)
 
     def fetch(self, path: str) -> Path:
         """See `BuildSteps.fetch`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
 from orchestrator.containers.container import PROJECT, ContainerError, ContainerFactory
+from orchestrator.fsutil import copy_file
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName
 
@@ -112,7 +112,7 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
         for each in files:
             place = destination / each.relative_to(tree)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(each, place)
+            copy_file(each, place, keep=True)
     return None
 
 

@@ -6,24 +6,21 @@ runs say about one target the last word counts, if it is about what was planned:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.fsutil import copy_file, file_sha256, replacing
 from orchestrator.models.result import FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
 from orchestrator.report.results import NAME
 from orchestrator.report.schemas import Result, read_results
-from orchestrator.run.finish import PARTIAL
-from orchestrator.store.local import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,7 +136,6 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     table = _Table(plan=plan, rejected=rejected, output=output)
     output.mkdir(parents=True, exist_ok=True)
     results = list(table.settled(merged["results"], owner))
-    sync_folder(output)
     notes += table.others(results)
     libraries = {each.id for each in plan.targets if each.library is not None}
     return Collected(
@@ -232,8 +228,11 @@ class _Table:
                 f"{wheel['filename']} is not in {folder}, which says that it was built",
                 "upload the whole output directory of each job",
             )
-        problem = _install(source, self.output, wheel)
-        return result if problem is None else self._spoil(result, problem)
+        try:
+            _install(source, self.output / source.name, wheel["sha256"])
+        except BadWheelError as error:
+            return self._spoil(result, str(error))
+        return result
 
     def _spoil(self, result: _Raw, problem: str) -> _Raw:
         self.spoiled.append(TargetId(result["id"]))
@@ -266,28 +265,13 @@ def _is_name(name: str) -> bool:
     return Path(name).name == name
 
 
-def _install(source: Path, output: Path, wheel: Mapping[str, Any]) -> str | None:
-    """Put a wheel in place, written aside, checked, synced and renamed; say what is wrong with it.
-
-    What is checked is the copy: nothing can come between that and its name.
-    """
-    final = output / source.name
-    if final.is_file() and _digest(final) == wheel["sha256"]:
-        return None
-    partial = output / f".{source.name}.{os.getpid()}{PARTIAL}"
-    try:
-        shutil.copyfile(source, partial)
-        found = _digest(partial)
-        if found != wheel["sha256"]:
-            return f"its SHA-256 is {found}, and its result says {wheel['sha256']}"
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
-    return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _install(source: Path, place: Path, sha256: str) -> None:
+    """Put a wheel to its place; raises BadWheelError if it is not the one that was built."""
+    if place.is_file() and file_sha256(place) == sha256:
+        return
+    with replacing(place) as partial:
+        copy_file(source, partial)
+        # What is checked is the copy: nothing can come between that and its name.
+        found = file_sha256(partial)
+        if found != sha256:
+            raise BadWheelError.of(f"its SHA-256 is {found}, and its result says {sha256}")

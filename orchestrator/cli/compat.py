@@ -36,6 +36,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     import datetime as dt
 
     from orchestrator.cli.workspace import builtin_table
+    from orchestrator.fsutil import write_whole
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import file_names
     from orchestrator.plan.torch_table import load_table
@@ -58,6 +59,4 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    aside = output.with_name(f".{output.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(output)
+    write_whole(output, text)

@@ -57,7 +57,7 @@ def init(  # noqa: PLR0913 - the options of the command line
     """Write a workflow that calls the one of orchestrator: all wheels, for every tag or by hand."""
     from orchestrator.ci.caller import caller
     from orchestrator.cli.workspace import open_workspace
-    from orchestrator.report.results import write_whole
+    from orchestrator.fsutil import write_whole
 
     workspace = open_workspace(matrix, channel)  # a workflow for a wrong matrix helps nobody
     if matrix.is_absolute():

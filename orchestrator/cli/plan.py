@@ -184,7 +184,7 @@ def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix
 
 
 def _save(path: Path, text: str) -> None:
-    from orchestrator.report.results import write_whole
+    from orchestrator.fsutil import write_whole
 
     try:
         write_whole(path, text)

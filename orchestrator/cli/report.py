@@ -126,7 +126,7 @@ class ReportPaths:
         Args:
             document: a valid ``results.json``.
         """
-        from orchestrator.report.results import write_whole
+        from orchestrator.fsutil import write_whole
         from orchestrator.report.schemas import ResultsDocument
 
         seen = ResultsDocument.model_validate(document)

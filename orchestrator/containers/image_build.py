@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.fsutil import file_sha256, replacing
 from orchestrator.host import emulation, process
 from orchestrator.models.platforms import DEBIAN_ARCHES, OCI_PLATFORMS, Arch
 from orchestrator.provision.toolchain import lock_digest, lock_text
@@ -372,18 +373,13 @@ class _Maker:
             "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
             *("-cf", str(layer), "."),
         )
-        with layer.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = file_sha256(layer)
         libc = f"glibc-{self._glibc()}"
         tags = [_tag(each).partition("-")[0] for each in pythons]
         labels = {"libc": libc, "python": " ".join(tags), "recipe": self._recipe.digest}
         config = json.dumps(self._config(digest, labels), sort_keys=True).encode()
-        partial = output.with_name(f"{output.name}.part")
-        try:
+        with replacing(output) as partial:
             _write_archive(partial, self._recipe.tag, config, layer, digest)
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
         return BuiltImage(
             path=output,
             tag=self._recipe.tag,

@@ -14,13 +14,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
 from orchestrator.cross import driver, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import write_whole
 from orchestrator.host import process
 from orchestrator.models.platforms import OCI_PLATFORMS, TRIPLETS
 from orchestrator.models.target import CompilerKind
@@ -271,10 +271,7 @@ class NativeCompilerFactory:
             facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
         else:
             facts = native_uv.ask(uv, self.network, partial(_run, image))
-            with TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
-                made = Path(aside, known.name)
-                made.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-                made.replace(known)
+            write_whole(known, json.dumps(asdict(facts)), durable=False)
         return native_uv.make(uv, self.network, facts)
 
     def _folder(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> Path:

@@ -6,13 +6,14 @@ machine (headers and libraries of the system) is not looked at; `docs/store.md` 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from orchestrator.fsutil import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,8 +49,7 @@ def _tools(name: str, path: str) -> str:
 @cache
 def _digest(program: str, _changed: int) -> str:
     try:
-        with Path(program).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return file_sha256(Path(program))[:16]
     except OSError:
         return "unreadable"
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.fsutil import write_whole
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
@@ -272,11 +273,8 @@ def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) ->
     if signs is None:
         return
     document = {"candidates": signs, "interpreter": asdict(found)}
-    partial = memory.with_name(f".{memory.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(document, default=str), encoding="utf-8")
-        partial.replace(memory)
+        write_whole(memory, json.dumps(document, default=str), durable=False)
 
 
 def _signs(candidates: tuple[Path, ...]) -> list[list[str | int]] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
+from orchestrator.fsutil import write_whole
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Tail, run
 from orchestrator.provision import toolchain, wheelhouse
@@ -68,9 +69,7 @@ def resolve(  # noqa: PLR0913 - mostly keywords
             raise failed(f"could not resolve the tools{ending(done)}", tail.text)
         after = made.read_bytes()
     with machine_errors(target):
-        aside = target.with_name(f".{target.name}.partial")
-        aside.write_bytes(after)
-        aside.replace(target)
+        write_whole(target, after)
     return _changes(wheelhouse.parse(before.decode()), wheelhouse.parse(after.decode()))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.fsutil import copy_file, locked, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,12 +130,8 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """Wait for other updates to end."""
         self._root.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self._root):
             yield
-        finally:
-            os.close(handle)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """See `Storage`."""
@@ -156,7 +151,7 @@ class Folder:
         """Write a file unless it holds just this: who mirrors the site copies less."""
         there = self.read(name)
         if there is None or there[0] != data:
-            with self._aside(name) as partial:
+            with self._replacing(name) as partial:
                 partial.write_bytes(data)
 
     def add(self, name: str, source: Path | bytes, size: int) -> None:
@@ -164,11 +159,11 @@ class Folder:
         path = self._root / name
         if path.is_file() and path.stat().st_size == size:
             return
-        with self._aside(name) as partial:
+        with self._replacing(name) as partial:
             if isinstance(source, bytes):
                 partial.write_bytes(source)
             else:
-                shutil.copyfile(source, partial)
+                copy_file(source, partial)
 
     def remove(self, name: str) -> None:
         """Remove a file, and the directories that are empty then."""
@@ -178,16 +173,9 @@ class Folder:
             while (path := path.parent) != self._root:
                 path.rmdir()
 
-    @contextmanager
-    def _aside(self, name: str) -> Iterator[Path]:
-        path = self._root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            yield partial
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    def _replacing(self, name: str) -> AbstractContextManager[Path]:
+        # Not synced: a site has thousands of files, and the next update writes what is missing.
+        return replacing(self._root / name, durable=False)
 
 
 class BucketStorage:

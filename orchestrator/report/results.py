@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
-import os
 import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.fsutil import file_sha256, locked, write_whole
 from orchestrator.report import serialize as documents
 
 if TYPE_CHECKING:
@@ -142,33 +140,12 @@ def write(
         work: the work directory, for the lock.
     """
     path = output / NAME
-    with (work / "results.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(work / "results.lock"):
         earlier = _earlier(path)
         document = documents.results_document(results, runs, earlier=earlier)
         _move_superseded(earlier, document, output=output, aside=work / "superseded")
         write_whole(path, documents.dumps(document))
     return path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was before.
-
-    What is no regular file, such as a pipe or ``/dev/stdout``, is written to as it is.
-    """
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    real = path.resolve()  # a link stays one
-    partial = real.with_name(f".{real.name}.{os.getpid()}.{threading.get_ident():x}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(real)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -198,9 +175,7 @@ def _move_superseded(
         wheel = output / name
         if name in current or wheel.parent != output or not wheel.is_file():
             continue
-        with wheel.open("rb") as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == sha256
-        if same:
+        if file_sha256(wheel) == sha256:
             aside.mkdir(parents=True, exist_ok=True)
             shutil.move(wheel, aside / name)
 

@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.store.local import sync_folder
 from orchestrator.wheel import Expected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
-
-
-def install(wheel: Path, output: Path, *, name: str = "", link: bool = False) -> None:
-    """Put a wheel into ``output`` so that it is there whole or not at all.
-
-    Args:
-        wheel: the file.
-        output: the directory.
-        name: its name there, when it is another one.
-        link: whether it may be another name of the same file, where both are on one file system.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    place = output / (name or wheel.name)
-    if link and _linked(wheel, place):
-        return  # a name that nobody had: there was nothing to replace
-    with _removed_on_error(output / f".{place.name}.{os.getpid()}{PARTIAL}") as partial:
-        if not (link and _linked(wheel, partial)):
-            shutil.copyfile(wheel, partial)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-        partial.replace(place)
-    if not link:
-        sync_folder(output)
-
-
-def _linked(file: Path, place: Path) -> bool:
-    try:
-        os.link(file, place)
-    except OSError:
-        return False
-    return True
-
-
-PARTIAL = ".partial"
-"""How the name of a wheel ends while it is being written."""
-
-
-@contextmanager
-def _removed_on_error(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def expected(target: Target, name: str) -> Expected:

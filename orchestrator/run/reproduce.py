@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, SourceError
+from orchestrator.fsutil import file_sha256, install_file
 from orchestrator.store.result_record import Blob
 from orchestrator.wheel import compare
 
@@ -162,24 +160,12 @@ def _kept(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
         return PreviousWheel(claim=claim, wheel=None)
     own = None if claim.folder is None else claim.folder / claim.filename
     with contextlib.suppress(OSError):
-        if own is not None and own.is_file() and _sha256(own) == claim.sha256:
-            return PreviousWheel(claim=claim, wheel=_placed(own, place))
+        if own is not None and own.is_file() and file_sha256(own) == claim.sha256:
+            # Another name: what replaces the file later is renamed to its name.
+            install_file(own, place, link=True)
+            return PreviousWheel(claim=claim, wheel=place)
         found = store.fetch(Blob(sha256=claim.sha256, size=claim.size), folder)
         if found is not None:
-            return PreviousWheel(claim=claim, wheel=_placed(found, place))
+            install_file(found, place, link=True)
+            return PreviousWheel(claim=claim, wheel=place)
     return PreviousWheel(claim=claim, wheel=None)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _placed(file: Path, place: Path) -> Path:
-    # What replaces the file is renamed to its name, so that a link keeps the bytes.
-    place.unlink(missing_ok=True)
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copyfile(file, place)
-    return place

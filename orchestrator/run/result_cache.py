@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import json
-import os
-import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -20,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.fsutil import copy_file, install_file, link_or_copy, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import RuleLevel, TargetId
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.plan import digest
-from orchestrator.run.finish import demands_on, expected, install, not_what_it_says
+from orchestrator.run.finish import demands_on, expected, not_what_it_says
 from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict
 from orchestrator.wheel import levelled, verify
 
@@ -122,7 +121,7 @@ class ResultCache:
                 found = self.store.fetch(each.blob, place.parent)
                 if found is None:
                     return False
-                shutil.copyfile(found, place)
+                copy_file(found, place)
                 place.chmod(each.mode)
         except OSError as error:
             self.store.warn(f"store: {record.target_id} cannot be taken from it: {error}")
@@ -147,11 +146,11 @@ class ResultCache:
         if any(each.severity is Severity.ERROR for each in problems):
             failure = not_what_it_says(request.target, problems)
             aside = self.places.rejected / request.target.id
-            install(found, aside, name=report.filename)
+            install_file(found, aside / report.filename)
             return self._result(request, record, failure, rejected=aside / report.filename)
         final = self.places.output / report.filename
         if not _is_same(final, found):
-            install(found, self.places.output, name=report.filename, link=True)
+            install_file(found, final, link=True)
         said = replace(report, problems=problems) if problems != report.problems else report
         return self._result(request, record, None, wheel=said)
 
@@ -167,7 +166,7 @@ class ResultCache:
         if verdict is None or tools:
             scratch.mkdir(parents=True, exist_ok=True)
             wheel = scratch / name
-            _link_or_copy(found, wheel)
+            link_or_copy(found, wheel)
             record = self._asked_anew(request, record, wheel, demands)
             verdict = next(each for each in record.verdicts if each.demands == asked)
         said = levelled([each for each in record.said if _is_on(each.rule, demands)], demands)
@@ -229,7 +228,7 @@ class ResultCache:
             if found is None:
                 return None
             if not _is_same(path, found):
-                install(found, self.places.logs, name=path.name, link=True)
+                install_file(found, path, link=True)
             return path
         return None
 
@@ -370,8 +369,7 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        if path.exists():
-            shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)
 
 
 def _is_same(final: Path, found: Path) -> bool:
@@ -383,10 +381,3 @@ def _is_same(final: Path, found: Path) -> bool:
         return filecmp.cmp(final, found, shallow=False)
     except OSError:
         return False
-
-
-def _link_or_copy(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copyfile(source, place)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import copy_file, locked, remove_tree
 from orchestrator.host import process
-from orchestrator.run.finish import PARTIAL
 from orchestrator.run.worker import RunDirectories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from orchestrator.run.inputs import Options
 
@@ -87,16 +85,13 @@ def run_directory(runs: Path) -> Iterator[Path]:
     A run holds a lock on its directory; the kernel releases it when the process dies.
     """
     _make_writable(runs)
-    with _locked(runs):
-        run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
-        run.mkdir()
-        lock = (run / "lock").open("w", encoding="utf-8")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    with lock:
-        try:
-            yield run
-        finally:
-            shutil.rmtree(run, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        with locked(runs):  # so that the run is never seen without its own lock
+            run = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{threading.get_ident():x}"
+            run.mkdir()
+            stack.enter_context(locked(run / "lock"))
+        stack.callback(remove_tree, run, ignore_errors=True)
+        yield run
 
 
 def stale_runs(runs: Path) -> tuple[str, ...]:
@@ -104,23 +99,14 @@ def stale_runs(runs: Path) -> tuple[str, ...]:
     names = []
     if not runs.is_dir():
         return ()
-    with _locked(runs):
+    with locked(runs):
         for run in runs.iterdir():
-            with contextlib.suppress(OSError), (run / "lock").open("a", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(OSError), locked(run / "lock", wait=False):
                 # First what would go on writing there: compilers that nobody waits for.
                 process.kill_left(RUN_VARIABLE, str(run))
-                shutil.rmtree(run, ignore_errors=True)
+                remove_tree(run, ignore_errors=True)
                 names.append(run.name)
     return tuple(names)
-
-
-def remove_partial(output: Path) -> None:
-    """Remove wheels that were being written when their process was killed."""
-    for path in output.glob(f".*{PARTIAL}"):
-        pid = path.name.removesuffix(PARTIAL).rpartition(".")[2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -131,17 +117,6 @@ def lines(private: Path, public: Path) -> Iterator[Callable[[str], object]]:
         def write(line: str) -> None:
             stream.write(f"{line}\n")
             stream.flush()
-            shutil.copyfile(private, public)
+            copy_file(private, public)
 
         yield write
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a directory, so that a run is never seen without its own lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from orchestrator.builders.backend_choice import Choice, HostPython, Survey, cho
 from orchestrator.containers import engine as engines
 from orchestrator.cross import native_gcc
 from orchestrator.errors import EnvironmentProblemError, SourceError
+from orchestrator.fsutil import remove_partial
 from orchestrator.host import process
 from orchestrator.provision import nvcc, pythons, relocate, zig
 from orchestrator.provision.external_checks import ExternalChecks
@@ -34,7 +35,6 @@ from orchestrator.run.run_dir import (
     RUN_VARIABLE,
     lines,
     make_places,
-    remove_partial,
     run_directory,
     runs_directory,
     stale_runs,

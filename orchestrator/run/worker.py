@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import filecmp
-import os
 import shutil
 import threading
 import time
@@ -22,6 +21,7 @@ from orchestrator.builders.library import collect
 from orchestrator.containers.access import Access
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
+from orchestrator.fsutil import copy_file, copy_tree, install_file, remove_tree
 from orchestrator.host.redaction import masked
 from orchestrator.host.transient_errors import is_transient
 from orchestrator.models.result import (
@@ -42,10 +42,8 @@ from orchestrator.run.finish import (
     _unpromising,
     demands_on,
     expected,
-    install,
     not_what_it_says,
 )
-from orchestrator.source.stage import StagedSource, copy_tree
 from orchestrator.wheel import Policies, levelled, report, retag, verify
 
 if TYPE_CHECKING:
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Target
+    from orchestrator.source.stage import StagedSource
 
 _NOT_A_PLATFORM = {"any", "unknown"}
 
@@ -189,7 +188,7 @@ class Worker:
             made = outcome.elf_files if isinstance(outcome, WheelReport) else ()
             compiled = native_gcc.counted(assignment.compiled, scratch, cached, made)
             # Builds may leave directories without write permission; they are not worth a crash.
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_tree(scratch, ignore_errors=True)
         result = _result(
             assignment,
             outcome,
@@ -237,7 +236,7 @@ class Worker:
     ) -> WheelReport | Failure | None:
         """Build; None for a library, which has no wheel."""
         target = assignment.request.target
-        shutil.rmtree(self.places.rejected / target.id, ignore_errors=True)
+        remove_tree(self.places.rejected / target.id, ignore_errors=True)
         scratch.mkdir(parents=True)
 
         def step(name: str) -> None:
@@ -305,7 +304,7 @@ class Worker:
                         hint="give the outputs of the libraries different names",
                     )
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, place)
+                copy_file(file, place, keep=True)
                 log(f"received {name} of {need}")
 
     def _finish(
@@ -382,14 +381,14 @@ class Worker:
                 hint=_ABI3_HINT if checked.abi3 else _VARIANT_HINT,
             )
         try:
-            install(wheel, self.places.output)
+            install_file(wheel, self.places.output / wheel.name)
         except OSError as error:
             self._set_aside(wheel, target_id)  # a finished wheel is not lost
             return _system_failure(error, where=self.places.output)
         return checked
 
     def _set_aside(self, wheel: Path, target_id: TargetId) -> None:
-        install(wheel, self.places.rejected / target_id)
+        install_file(wheel, self.places.rejected / target_id / wheel.name)
 
     def _rejected_wheel(self, target_id: TargetId) -> Path | None:
         return next((self.places.rejected / target_id).glob("*.whl"), None)
@@ -410,16 +409,8 @@ def _own_log(private: Path, public: Path, attempt: int) -> Iterator[TextIO]:
 
 def _show(private: Path, public: Path) -> None:
     """Give a file another name; the one that had it keeps its contents for whoever reads it."""
-    partial = private.with_suffix(".shown")
     with suppress(OSError):  # a build does not fail for the name of its log
-        try:
-            os.link(private, partial)
-        except OSError:  # two file systems, or one without links
-            public.unlink(missing_ok=True)  # it may be a name of a file in the store
-            shutil.copyfile(private, public)
-        else:
-            partial.replace(public)
-        partial.unlink(missing_ok=True)  # both names were of one file already
+        install_file(private, public, link=True)
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.fsutil import write_whole
 from orchestrator.host.process import capture
 from orchestrator.models.target import Source
 from orchestrator.source.locate import SourceKind, SourceLocation
@@ -113,7 +114,8 @@ def identify(
         "watched": watched,
         "folders": folders,
     }
-    _write(file, json.dumps(document))
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
+        write_whole(file, json.dumps(document), durable=False)
     return identity
 
 
@@ -212,15 +214,6 @@ def _of_archive(origin: SourceLocation, archive: Path) -> SourceFingerprint:
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
         staged = stage(origin, dest=Path(scratch, "source"), fetch=lambda _: archive)
         return SourceFingerprint(source=staged.source, files=tree_files(staged.root))
-
-
-def _write(file: Path, text: str) -> None:
-    """Remember a snapshot; a cache that cannot be written is no reason to stop."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
 
 
 def _names(folder: Path, skip: Iterable[Path]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
+from orchestrator.fsutil import copy_file, file_sha256
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
 from orchestrator.source.locate import SourceKind, SourceLocation, directory_identity
@@ -175,11 +176,6 @@ def _own_options(root: Path) -> tuple[str, ...]:
     return tuple(sorted({key for table in tables if isinstance(table, dict) for key in table}))
 
 
-def copy_tree(staged: Path, dest: Path) -> None:
-    """Make a target's own copy of the staged tree."""
-    shutil.copytree(staged, dest, symlinks=True)
-
-
 def tree_digest(root: Path) -> Digest:
     """SHA-256 over paths, kinds, executable bits and contents; times do not count."""
     return files_digest(tree_files(root))
@@ -199,10 +195,8 @@ def source_file(member: StagedFile) -> SourceFile:
     if member.is_link:
         kind, sha256 = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
     else:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        kind = "exec" if mode & stat.S_IXUSR else "file"
+        sha256 = file_sha256(path)
+        kind = "exec" if path.stat().st_mode & stat.S_IXUSR else "file"
     return SourceFile(path=member.name.as_posix(), kind=kind, sha256=sha256)
 
 
@@ -304,7 +298,7 @@ def _copy(found: Iterable[StagedFile], dest: Path) -> None:
         if each.is_link:
             target.symlink_to(each.path.readlink())
         else:
-            shutil.copy2(each.path, target)
+            copy_file(each.path, target, keep=True)
 
 
 def _stays_inside(link: Path, root: Path) -> bool:

@@ -12,25 +12,20 @@ a lease; garbage collection keeps whatever was used since the oldest lease that 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.fsutil import copy_file, file_sha256, locked, replacing, take_lock
 from orchestrator.models.target import Digest
 from orchestrator.store.result_record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-LOOK_AGAIN = 0.2
-"""Seconds between two looks at a lock that another process holds."""
 
 ROOM = 0.9
 """How full garbage collection leaves the store, so that not every run has to collect again."""
@@ -85,8 +80,7 @@ class LocalStore:
         """Return the file with a blob's bytes, all of them read, and whether it is damaged."""
         path = self._blob(blob.sha256)
         try:
-            with path.open("rb") as stream:
-                whole = hashlib.file_digest(stream, "sha256").hexdigest() == blob.sha256
+            whole = file_sha256(path) == blob.sha256
         except FileNotFoundError:
             return None, False
         except OSError:
@@ -105,10 +99,8 @@ class LocalStore:
         Raises:
             OSError: the disk is full, or the store cannot be written.
         """
-        with source.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        blob = Blob(sha256=Digest(digest), size=source.stat().st_size)
-        self._put(self._blob(blob.sha256), lambda aside: shutil.copyfile(source, aside), blob.size)
+        blob = Blob(sha256=Digest(file_sha256(source)), size=source.stat().st_size)
+        self.adopt(source, blob)
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
@@ -117,10 +109,10 @@ class LocalStore:
         self._put(self._blob(blob.sha256), lambda aside: aside.write_bytes(data), blob.size)
         return blob
 
-    def adopt(self, aside: Path, blob: Blob) -> Path:
-        """Move a file in whose bytes are known to be those of a blob; raises OSError."""
+    def adopt(self, source: Path, blob: Blob) -> Path:
+        """Store a file whose bytes are known to be those of a blob; raises OSError."""
         place = self._blob(blob.sha256)
-        self._put(place, lambda name: shutil.copyfile(aside, name), blob.size)
+        self._put(place, lambda aside: copy_file(source, aside), blob.size)
         return place
 
     def put_record(self, record: Record) -> None:
@@ -140,22 +132,9 @@ class LocalStore:
             if size is not None and _size(place) == size:
                 _touch(place)
                 return
-            place.parent.mkdir(parents=True, exist_ok=True)
-            folder = self.root / "tmp"
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=folder)
-            aside = Path(name)
-            try:
-                os.fchmod(descriptor, 0o644)  # a directory may serve several users
+            # Where `_sweep` finds it; readable, as a directory may serve several users.
+            with replacing(place, aside=self.root / "tmp", mode=0o644) as aside:
                 fill(aside)
-                os.fsync(descriptor)
-                aside.replace(place)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(descriptor)
-            sync_folder(place.parent)
 
     # the last result of every target
 
@@ -171,7 +150,7 @@ class LocalStore:
         """Note the last results of some targets; raises OSError."""
         path = self._project(project)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             before = self.last(project)
             after = before | results
             if after != before:
@@ -183,16 +162,13 @@ class LocalStore:
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:
         """Keep garbage collection away from all that is used from now on."""
-        path: Path | None = None
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # read-only: nobody collects there either
                 folder = self.root / "leases"
                 folder.mkdir(parents=True, exist_ok=True)
-                descriptor, name = tempfile.mkstemp(dir=folder)
-                stack.callback(os.close, descriptor)
-                path = Path(name)
+                path = folder / f"{os.getpid()}-{os.urandom(8).hex()}"
+                stack.enter_context(locked(path))
                 stack.callback(_discard, path)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._sweep()
             yield
 
@@ -208,61 +184,46 @@ class LocalStore:
             Whether another process held it before.
         """
         waited = False
+
+        def wait() -> bool:
+            nonlocal waited
+            waited = True
+            return waiting()
+
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
-                folder = self.root / "locks"
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / address
-                while (descriptor := _try_lock(path)) is None:
-                    waited = True
-                    if not waiting():
-                        break
-                    time.sleep(LOOK_AGAIN)
-                if descriptor is not None:
-                    stack.callback(os.close, descriptor)
-                    # While it is locked: whoever opened it before sees that it is gone.
-                    stack.callback(_discard, path)
+                path = self.root / "locks" / address
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(path, wait=wait))
+                # While it is locked: whoever opened it before sees that it is gone.
+                stack.callback(_discard, path)
             yield waited
 
     @contextlib.contextmanager
     def _shared(self) -> Iterator[None]:
         """Keep files from being collected between two steps of one change."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with self._locked(self.root / "gc.lock", fcntl.LOCK_SH):
+        with locked(self.root / "gc.lock", shared=True):
             yield
-
-    @contextlib.contextmanager
-    def _locked(self, path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, how)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _oldest_lease(self) -> float:
         """Return the time from which on everything may be in use by a process that lives."""
         oldest = time.time()
         for path in _files(self.root / "leases"):
             with contextlib.suppress(OSError):
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                taken = path.stat().st_mtime
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()  # of a process that was killed
+                    with locked(path, create=False, wait=False):
+                        path.unlink()  # of a process that was killed
                 except BlockingIOError:
-                    oldest = min(oldest, os.fstat(descriptor).st_mtime)
-                finally:
-                    os.close(descriptor)
+                    oldest = min(oldest, taken)
         return oldest
 
     def _sweep(self) -> None:
         """Remove half-written files and the locks of processes that are dead."""
         for path in _files(self.root / "locks"):
-            with contextlib.suppress(OSError):
-                descriptor = _try_lock(path)
-                if descriptor is not None:
-                    path.unlink()
-                    os.close(descriptor)
+            with contextlib.suppress(OSError), locked(path, create=False, wait=False):
+                path.unlink()
         oldest = self._oldest_lease()
         for path in _files(self.root / "tmp"):
             with contextlib.suppress(OSError):
@@ -288,17 +249,15 @@ class LocalStore:
         """
         if not self.root.is_dir():
             return 0
-        with contextlib.ExitStack() as stack:
-            try:
-                descriptor = os.open(
-                    self.root / "collector.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-                )
-                stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return 0
+        try:
+            descriptor = take_lock(self.root / "collector.lock", wait=False)
+        except OSError:
+            return 0
+        try:
             self._sweep()
             return self._collect(limit)
+        finally:
+            os.close(descriptor)
 
     def _collect(self, limit: int) -> int:
         records = sorted(self._all("actions"), key=lambda each: each.used)
@@ -329,7 +288,7 @@ class LocalStore:
 
     def _remove(self, file: _File, oldest: float) -> int:
         """Remove a file unless somebody has used it in the meantime."""
-        with contextlib.suppress(OSError), self._locked(self.root / "gc.lock"):
+        with contextlib.suppress(OSError), locked(self.root / "gc.lock"):
             if file.path.stat().st_mtime < oldest:
                 file.path.unlink()
                 return file.size
@@ -354,35 +313,11 @@ class LocalStore:
         return self.root / "projects" / project
 
 
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a directory survive a crash of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _blobs_of(path: Path) -> tuple[Blob, ...]:
     with contextlib.suppress(OSError):
         record = unpack(path.read_bytes(), Digest(path.name))
         return record.blobs if record is not None else ()
     return ()
-
-
-def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock; None when another process has it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have removed the name while we opened it.
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        os.close(descriptor)
 
 
 def _touch(path: Path) -> None:

@@ -6,17 +6,15 @@ source alone (no clock, no umask), so the same input gives the same bytes.
 
 from __future__ import annotations
 
-import os
 import struct
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import replacing
 from orchestrator.wheel.archive import (
     EXTRA_UNICODE_PATH,
     FLAG_DESCRIPTOR,
@@ -28,6 +26,7 @@ from orchestrator.wheel.archive import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from orchestrator.wheel.archive import WheelArchive
 
@@ -94,32 +93,12 @@ def write_copy(archive: WheelArchive, edits: CopyEdits, target: Path) -> None:
         EnvironmentProblemError: the copy cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".wheel-", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                _copy(archive, edits, out)
-                out.flush()
-                os.fchmod(out.fileno(), archive.mode())
-                os.fsync(out.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        _sync(target.parent)
+        with replacing(target, mode=archive.mode()) as partial, partial.open("r+b") as out:
+            _copy(archive, edits, out)
     except OSError as error:
         raise EnvironmentProblemError.of(
             f"cannot be written: {error.strerror}", where=str(target)
         ) from error
-
-
-def _sync(directory: Path) -> None:
-    """Make the new name survive a crash as well."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _copy(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> None:

@@ -452,7 +452,7 @@ def test_every_room_that_shapes_wheels_says_so() -> None:
     builders = [name for name in MODULES if within(name, ["builders"]) and name not in PROGRAMS]
     shaping = {
         MODULES[name].room
-        for start in ("run.worker", *builders)
+        for start in ("run.worker", "source.stage", *builders)
         for name in reached(MODULES, start)
         if name
     }

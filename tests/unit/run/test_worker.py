@@ -9,7 +9,6 @@ import errno
 import io
 import json
 import os
-import shutil
 import threading
 import time
 import zipfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import install_file
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
@@ -40,7 +40,6 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.plan.plan import make_request
-from orchestrator.run.finish import install
 from orchestrator.run.worker import Assignment, RunDirectories, Worker
 from orchestrator.source.stage import StagedSource
 from tests.auditor import load_policies
@@ -676,15 +675,15 @@ def full(path: str | None = None) -> OSError:
 
 def fill_while_installing(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """The disk takes so many bytes of a wheel that is being installed, and no more."""
-    really = shutil.copyfile
+    really = os.copy_file_range
 
-    def copyfile(source: Path, dest: Path, **options: Any) -> object:
-        if not str(dest).endswith(".partial"):
-            return really(source, dest, **options)
-        Path(dest).write_bytes(Path(source).read_bytes()[:after])
-        raise full(str(dest))
+    def copy_file_range(source: int, dest: int, count: int) -> int:
+        if not str(Path(f"/proc/self/fd/{dest}").readlink()).endswith(".partial"):
+            return really(source, dest, count)
+        really(source, dest, after)
+        raise full()
 
-    monkeypatch.setattr("orchestrator.run.worker.shutil.copyfile", copyfile)
+    monkeypatch.setattr(os, "copy_file_range", copy_file_range)
 
 
 def check_disk(result: BuildResult) -> None:
@@ -714,10 +713,10 @@ def test_a_full_disk_while_copying_the_source(shop: Shop, monkeypatch: pytest.Mo
 def test_a_full_disk_while_rewriting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rewriter says so with an error of ours; it is the disk all the same."""
 
-    def mkstemp(*_args: object, **_options: object) -> tuple[int, str]:
+    def copy(*_args: object) -> None:
         raise full()
 
-    monkeypatch.setattr("orchestrator.wheel.zipcopy.tempfile.mkstemp", mkstemp)
+    monkeypatch.setattr("orchestrator.wheel.zipcopy._copy", copy)
 
     check_disk(shop.execute(wheel()))
     check_nothing_left(shop)
@@ -739,7 +738,7 @@ def test_a_disk_that_is_found_full_only_when_synced(
     def fsync(_descriptor: int) -> None:
         raise full()
 
-    monkeypatch.setattr("orchestrator.run.worker.os.fsync", fsync)
+    monkeypatch.setattr("os.fsync", fsync)
 
     check_disk(shop.execute(wheel()))
     check_nothing_left(shop)
@@ -820,11 +819,11 @@ def test_a_bug_on_a_full_disk_is_no_crash(shop: Shop, filling: Filling) -> None:
 def test_a_wheel_that_is_out_stays_good_when_its_log_cannot_be_closed(
     shop: Shop, filling: Filling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def published(path: Path, output: Path) -> None:
-        install(path, output)
-        filling.is_full = True
+    def published(path: Path, place: Path, *, link: bool = False) -> None:
+        install_file(path, place, link=link)
+        filling.is_full = filling.is_full or place.name == FINAL
 
-    monkeypatch.setattr("orchestrator.run.finish.install", published)
+    monkeypatch.setattr("orchestrator.run.worker.install_file", published)
 
     result = shop.execute(wheel())
 
@@ -853,34 +852,3 @@ def test_other_errors_of_the_system_are_no_full_disk(shop: Shop, code: int) -> N
     assert os.strerror(code) in result.failure.message
     assert "/somewhere" in result.failure.message
     check_nothing_left(shop)
-
-
-# Installing
-
-
-def test_install_makes_the_directory(tmp_path: Path) -> None:
-    source = tmp_path / "a.whl"
-    source.write_bytes(b"x")
-
-    install(source, tmp_path / "new" / "dist")
-
-    assert names(tmp_path / "new" / "dist") == ["a.whl"]
-    assert source.exists()
-
-
-def test_install_removes_its_part_when_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "a.whl"
-    source.write_bytes(b"x")
-    really = shutil.copyfile
-
-    def copyfile(one: Path, two: Path) -> None:
-        really(one, two)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("orchestrator.run.worker.shutil.copyfile", copyfile)
-    with pytest.raises(KeyboardInterrupt):
-        install(source, tmp_path / "dist")
-
-    assert names(tmp_path / "dist") == []

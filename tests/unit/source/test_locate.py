@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import ExitCode, SourceError
+from orchestrator.fsutil import copy_tree
 from orchestrator.source.locate import SourceKind, locate
-from orchestrator.source.stage import EARLIEST_EPOCH, StagedSource, copy_tree, stage, tree_digest
+from orchestrator.source.stage import EARLIEST_EPOCH, StagedSource, stage, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
