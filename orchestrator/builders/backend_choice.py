@@ -19,10 +19,10 @@ from orchestrator.cross import native_nvcc
 from orchestrator.cross.native_gcc import TargetImage
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem, remember
 from orchestrator.host.emulation import Execution, examine, host_arch, how
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import CROSSED, Arch, Libc
 from orchestrator.models.result import CompileReport, ContainerInfo, Failure, FailureKind
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, Target, TargetId
-from orchestrator.plan.compilers import CROSSED, cuda, without_engine
+from orchestrator.plan.compilers import cuda, without_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

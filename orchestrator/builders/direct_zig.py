@@ -20,9 +20,8 @@ from orchestrator.builders.direct_host import DirectOnHost, HostSteps
 from orchestrator.builders.steps import StepFailed
 from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
-from orchestrator.cross.toolchain_files import RUST, CrossBuild, compilers
+from orchestrator.cross.toolchain_files import CrossBuild, compilers
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platforms import TRIPLETS
 from orchestrator.models.result import FailureKind
 from orchestrator.provision.pythons import with_headers, without_own_path
 
@@ -201,7 +200,7 @@ class _ZigSteps(HostSteps):
             if not self._heard or ended.failure.kind is not FailureKind.BUILD:
                 raise
             reason, said = self._heard[-1]
-            words = {**said, "arch": self.target.arch, "rust": RUST.get(self.target.arch, "")}
+            words = {**said, "arch": self.target.arch, "rust": self.target.arch.facts.rust_target}
             what, hint = (text.format_map(words) for text in (reason.what, reason.hint))
             raise StepFailed(replace(ended.failure, message=what, hint=hint)) from None
 
@@ -209,7 +208,7 @@ class _ZigSteps(HostSteps):
         """Return the driver with what is to be found on this host."""
         # Debian's Python.h leads to <x86_64-linux-gnu/python3.11/pyconfig.h>; and libraries that
         # auditwheel grafts later are this host's too.
-        triplet = TRIPLETS[self.target.arch]
+        triplet = self.target.arch.facts.triplet
         headers = (each for folder in self.headers for each in ("-isystem", str(folder)))
         system = ("/usr/include", f"/usr/include/{triplet}")
         places = (f"/usr/lib/{triplet}", "/usr/lib64", "/usr/lib")
@@ -256,7 +255,7 @@ class _CrossSteps(_ZigSteps):
         """Derive the target's headers and settings of Python; make compilers for this machine."""
         place, named = self._place, compilers(self.target.arch)
         asked = {
-            "triplet": TRIPLETS[self.target.arch],
+            "triplet": self.target.arch.facts.triplet,
             "folder": str(place.python),
             "headers": list(map(str, self.headers)),
             "tools": {"cc": named["CC"], "c++": named["CXX"], "ar": named["AR"]},

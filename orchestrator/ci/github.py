@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platforms import OCI_PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +32,7 @@ def matrix(jobs: Iterable[Job]) -> str:
             "job": each.id,
             "name": each.name,
             "runner": list(each.runner),
-            "qemu": ",".join(OCI_PLATFORMS[arch] for arch in each.emulated),
+            "qemu": ",".join(arch.facts.oci for arch in each.emulated),
             "targets": len(each.targets),
             "cost": each.cost,
         }

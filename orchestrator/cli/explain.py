@@ -204,7 +204,6 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
     from orchestrator.cross import toolchain_files
     from orchestrator.cross.driver import zig_target
     from orchestrator.host.emulation import Execution, host_arch, how
-    from orchestrator.models.platforms import TRIPLETS
     from orchestrator.provision.cross_gcc import MOUNTED
 
     own, here, arch = target.compiling, host_arch(), target.arch
@@ -214,7 +213,7 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
         f"zig cc -target {zig_target(arch, own.baseline)}" if zig else "the image's gcc, native"
     )
     if foreign and own.emulation is EmulationMode.ACCELERATED:
-        names = f"cc, gcc, c++, g++, {TRIPLETS[arch]}-gcc, {TRIPLETS[arch]}-g++"
+        names = f"cc, gcc, c++, g++, {arch.facts.triplet}-gcc, {arch.facts.triplet}-g++"
         yield "  PATH", f"{MOUNTED.parent / 'bin'} comes first: {names}", compiled
         yield "  CMake, Meson", "are told nothing: they run there, and find these names", ""
         if arch is Arch.AARCH64 and (version := cuda(dict(target.variant))):
@@ -222,7 +221,7 @@ def _derived(target: Target, origin: str) -> Iterator[Row]:
     elif zig and (not foreign or own.emulation is EmulationMode.CROSS):
         for name, value in toolchain_files.compilers(arch).items():
             yield f"  {name}", value, compiled
-        if foreign and arch in toolchain_files.RUST:
+        if foreign and arch.facts.cross:
             settings = toolchain_files.CrossBuild(arch=arch, here=here, own=Path("SCRATCH"))
             yield from _crossing(settings, origin)
 

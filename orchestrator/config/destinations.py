@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -38,13 +40,20 @@ class Destination:
     updated: date
 
 
+def _linux(arch: Arch) -> str:
+    """Return what PyPI takes for an architecture that it knows."""
+    legacy = list(LEGACY_MANYLINUX)[len(LEGACY_MANYLINUX) - arch.facts.legacy :]
+    return "|".join(rf"{each}_{arch}" for each in (r"(many|musl)linux_\d+_\d+", *legacy))
+
+
 _PYPI = Destination(
-    platforms=r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+"
-    r"|manylinux(1|2010)_(x86_64|i686)"
-    r"|manylinux2014_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x)"
-    r"|manylinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64|ppc64le|s390x|riscv64)"
-    r"|musllinux_\d+_\d+_(x86_64|i686|aarch64|armv7l|ppc64le|s390x|riscv64)"
-    r"|linux_(armv6l|armv7l)",
+    platforms="|".join(
+        (
+            r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+",
+            r"linux_(armv6l|armv7l)|manylinux(2014|_\d+_\d+)_ppc64",
+            *map(_linux, (each for each in Arch if each.facts.pypi)),
+        )
+    ),
     local_versions=False,
     epochs=True,
     file_size=100 << 20,

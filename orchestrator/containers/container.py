@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host import process
-from orchestrator.models.platforms import OCI_PLATFORMS
 from orchestrator.models.result import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class ContainerFactory:
         made = process.capture(
             [
                 *(self.engine.name, "create", "--pull=never", f"--label={self.label}"),
-                f"--platform={OCI_PLATFORMS[target.arch]}",
+                f"--platform={target.arch.facts.oci}",
                 *self.host.network.container_args(),
                 *self.engine.mount_args(),
                 *self.engine.limit_args(target.resources),

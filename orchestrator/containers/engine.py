@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import Problem
 from orchestrator.host.process import NOT_FOUND, Captured, capture
-from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import TargetResources
 
 Preference = Literal["auto", "docker", "podman"]
@@ -199,8 +199,8 @@ def reaches(  # noqa: PLR0913 - mostly keywords
         env: environment of the engine's client.
     """
     script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
-    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
-    argv = ["run", "--rm", "--pull=never", f"--platform={native}", *create_args]
+    platform = arch.facts.wider_oci or arch.facts.oci
+    argv = ["run", "--rm", "--pull=never", f"--platform={platform}", *create_args]
     run_it = [engine, *argv, "--entrypoint=/bin/bash", image, "-c", script]
     return capture(run_it, env=env, timeout=60).ok
 

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.fsutil import file_sha256, replacing
 from orchestrator.host import emulation, process
-from orchestrator.models.platforms import DEBIAN_ARCHES, OCI_PLATFORMS, Arch
 from orchestrator.provision.toolchain import lock_digest, lock_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision.toolchain import Toolchain
 
 
@@ -220,9 +220,9 @@ class _Maker:
                 hint="check the suite's name, or name another mirror with --mirror",
             )
         release = HeaderParser().parsestr(file.read_text("utf-8"))
-        if DEBIAN_ARCHES[recipe.arch] not in release.get("Architectures", "").split():
+        if recipe.arch.facts.debian not in release.get("Architectures", "").split():
             raise EnvironmentProblemError.of(
-                f"{recipe.suite} has no {DEBIAN_ARCHES[recipe.arch]}",
+                f"{recipe.suite} has no {recipe.arch.facts.debian}",
                 hint=f"it has {release.get('Architectures', 'nothing')}",
             )
         date = parsedate_to_datetime(release["Date"])
@@ -257,7 +257,7 @@ class _Maker:
         hooks = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
         self._run(
             "mmdebstrap",
-            *("--variant=minbase", f"--architectures={DEBIAN_ARCHES[recipe.arch]}"),
+            *("--variant=minbase", f"--architectures={recipe.arch.facts.debian}"),
             f"--aptopt={self._scratch}/apt.conf",
             f"--include={','.join(packages)}",
             "--skip=check/qemu",  # asked by us already, and for more architectures than it knows
@@ -396,7 +396,7 @@ class _Maker:
     def _config(self, layer: str, labels: Mapping[str, str]) -> dict[str, object]:
         """The image's configuration (OCI image specification, config.md)."""
         created = datetime.fromtimestamp(self._epoch, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        system, machine, *variant = OCI_PLATFORMS[self._recipe.arch].split("/")
+        system, machine, *variant = self._recipe.arch.facts.oci.split("/")
         return {
             "architecture": machine,
             "os": system,

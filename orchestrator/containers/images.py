@@ -24,10 +24,11 @@ from orchestrator.host.process import (
     capture,
     run,
 )
-from orchestrator.models.platforms import OCI_PLATFORMS, Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from orchestrator.models.platforms import Arch
 
 
 class ImageFault(StrEnum):
@@ -135,7 +136,7 @@ def programs_in(
 
 def _platform(arch: Arch) -> str:
     """An i686 image may be run as the x86_64 image it often is."""
-    return OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
+    return arch.facts.wider_oci or arch.facts.oci
 
 
 def image_env(
@@ -165,8 +166,7 @@ def image_file(
         path: the file, absolute.
         env: environment of the engine's client.
     """
-    native = OCI_PLATFORMS[Arch.X86_64 if arch is Arch.I686 else arch]
-    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={native}"]
+    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
     return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
 
 
@@ -327,7 +327,7 @@ class _ImageChecker:
 
     @property
     def _platform(self) -> str:
-        return OCI_PLATFORMS[self.arch]
+        return self.arch.facts.oci
 
     def _inspect(self) -> _Local | None:
         answer = capture(
@@ -353,7 +353,7 @@ class _ImageChecker:
         if self._platform in local.platforms:
             return True
         # cibuildwheel runs i686 builds in an x86_64 image as well, with `linux32`.
-        return self.arch is Arch.I686 and OCI_PLATFORMS[Arch.X86_64] in local.platforms
+        return self.arch.facts.wider_oci in local.platforms
 
     def _lacks_variant(self, local: _Local) -> bool:
         """Whether it fits but for the variant (``v7``), which podman 4 does not tell."""
@@ -406,8 +406,8 @@ class _ImageChecker:
 
     def _run(self, local: _Local, create_args: tuple[str, ...]) -> ImageCheck:
         """Prove that the image can be executed, with the options of the build's container."""
-        is_32_in_64 = self._platform not in local.platforms and self.arch is Arch.I686
-        platform = OCI_PLATFORMS[Arch.X86_64] if is_32_in_64 else self._platform
+        fits = self._platform in local.platforms
+        platform = self._platform if fits else self.arch.facts.wider_oci or self._platform
         # With the network the build will have: setting it up is what fails most without root.
         done, tail = self.session.run(
             *("run", "--rm", "--pull=never", f"--platform={platform}"),

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
-from orchestrator.models.platforms import Arch
 from orchestrator.models.result import CompilerCacheStats
 from orchestrator.provision.cache_dir import make_once
 
@@ -38,9 +37,6 @@ _NAMES = ("cc", "c++", "gcc", "g++", "clang", "clang++")
 """Names that build systems look for. Not nvcc: tools find the CUDA toolkit from where nvcc is."""
 
 _NVCC = "nvcc"
-
-_MACHINES = {Arch.PPC64LE: "powerpc64le"}
-"""How GNU triplets call an architecture that has another name in wheels."""
 
 _OWN_LAUNCHER = re.compile(
     r"(?:\b|-D)(CMAKE_\w+_COMPILER_LAUNCHER|PYTORCH_NVCC|CCACHE_[A-Z]+|SCCACHE_[A-Z]+"
@@ -159,11 +155,16 @@ class CompilerCache:
 
 def compiler_names(target: Target) -> tuple[str, ...]:
     """Return the names under which a build of ``target`` may call a compiler."""
-    machine = _MACHINES.get(target.arch, target.arch)
     named = {each.name: each.value.split() for each in target.env if not each.shell}
+    triplets = (target.arch.facts.triplet, f"{target.arch}-linux-gnu")
     # CC=clang-18 is asked for by name; a path goes past every link.
     own = (words[0] for name in ("CC", "CXX") if (words := named.get(name)))
-    names = (*_NAMES, _NVCC, *(f"{machine}-linux-gnu-{name}" for name in ("gcc", "g++")), *own)
+    names = (
+        *_NAMES,
+        _NVCC,
+        *(f"{each}-{name}" for each in triplets for name in ("gcc", "g++")),
+        *own,
+    )
     return tuple(dict.fromkeys(name for name in names if re.fullmatch(r"[\w.+-]+", name)))
 
 

@@ -19,25 +19,17 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platforms import TRIPLETS, Arch
 from orchestrator.models.target import CompilerKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision.zig import Zig
 
 SOURCE = Path(__file__).parent / "driver_src" / "main.c"
 
 PROGRAM, CONFIGURATION = "compiler", "compiler.conf"
-
-
-_ZIG_ARCHES: Mapping[Arch, str] = {
-    Arch.I686: "x86",
-    Arch.ARMV7L: "arm",
-    Arch.PPC64LE: "powerpc64le",
-}
-"""Architectures that zig calls otherwise."""
 
 _COMPILERS = {"cc": ("cc", "gcc"), "c++": ("c++", "g++")}
 """Tool -> its names."""
@@ -117,7 +109,7 @@ class Driver:
 
 def _names(arch: Arch, tools: Iterable[str]) -> tuple[str, ...]:
     plain = [name for tool in tools for name in _COMPILERS.get(tool, (tool,))]
-    return (*plain, *(f"{TRIPLETS[arch]}-{name}" for name in plain))
+    return (*plain, *(f"{arch.facts.triplet}-{name}" for name in plain))
 
 
 def zig_names(arch: Arch) -> tuple[str, ...]:
@@ -127,8 +119,7 @@ def zig_names(arch: Arch) -> tuple[str, ...]:
 
 def zig_target(arch: Arch, glibc: str) -> str:
     """Return zig's name of an architecture with a glibc: ``aarch64-linux-gnu.2.17``."""
-    abi = "gnueabihf" if arch is Arch.ARMV7L else "gnu"
-    return f"{_ZIG_ARCHES.get(arch, arch)}-linux-{abi}.{glibc}"
+    return f"{arch.facts.zig}-linux-{arch.facts.abi}.{glibc}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +164,7 @@ def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False
             ("ZIG_GLOBAL_CACHE_DIR", str(places.cache)),
             ("ZIG_LOCAL_CACHE_DIR", str(places.scratch)),
         ),
-        answers=tuple((each, TRIPLETS[arch]) for each in ("-dumpmachine", "-print-multiarch")),
+        answers=tuple((each, arch.facts.triplet) for each in ("-dumpmachine", "-print-multiarch")),
         native=native,
     )
 
@@ -203,7 +194,7 @@ def program(zig: Zig, cache_dir: Path) -> Path:
         # No libc: nothing has to be built for it first, and nothing of it can be missing.
         flags = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-s"]
         flags += ["-fno-sanitize=undefined", "-fno-stack-protector"]
-        target = f"{_ZIG_ARCHES.get(host_arch(), host_arch())}-linux-none"
+        target = f"{host_arch().facts.zig}-linux-none"
         argv = [str(zig.program), "cc", "-target", target, *flags, str(SOURCE), "-o", str(made)]
         said = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
         if not said.ok:

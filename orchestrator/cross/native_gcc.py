@@ -22,7 +22,6 @@ from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
-from orchestrator.models.platforms import OCI_PLATFORMS, TRIPLETS
 from orchestrator.models.target import CompilerKind
 from orchestrator.provision import cross_gcc
 from orchestrator.provision.cache_dir import make_once
@@ -248,8 +247,6 @@ class NativeCompilerFactory:
         Raises:
             EnvironmentProblemError: there are none; the image has to do without.
         """
-        if image.arch not in TRIPLETS:
-            raise EnvironmentProblemError.of(f"no native compiler is known for {image.arch}")
         zig = self.zig()
         program = driver.program(zig, self.cache_dir)
         folder = self._folder(image, planned, zig)
@@ -284,7 +281,7 @@ class NativeCompilerFactory:
             _QUESTIONS,
             _PROOF,
         )
-        parts = [image.id, image.arch, planned.compiler, planned.baseline, zig.digest]
+        parts = [image.id, repr(image.arch.facts), planned.compiler, planned.baseline, zig.digest]
         parts += [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
         digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
         return self.cache_dir.absolute() / "native" / digest[:24]
@@ -310,7 +307,7 @@ class NativeCompilerFactory:
             self.say(f"asking the compiler of {image.reference} what it uses")
             facts = _ask(image)
         wanted = cross_gcc.ImageCompiler(
-            triplet=TRIPLETS[image.arch],
+            triplet=image.arch.facts.triplet,
             major=facts.gcc.partition(".")[0],
             suite=facts.suite,
         )
@@ -346,7 +343,7 @@ class NativeCompilerFactory:
 
 
 def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
-    platform = OCI_PLATFORMS[image.arch]
+    platform = image.arch.facts.oci
     argv = [image.engine, "run", "--rm", "--pull=never", f"--platform={platform}", *image.args]
     return process.capture(
         [*argv, *args, "--entrypoint=/bin/sh", image.id or image.reference, "-c", script],
@@ -422,7 +419,7 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
         glibc: the glibc that the results need at most.
     """
     plain = driver.zig_driver(arch, glibc, _ZIG)
-    triplet = TRIPLETS[arch]
+    triplet = arch.facts.triplet
     headers = ("/usr/local/include", f"/usr/include/{triplet}", "/usr/include")
     libraries = ("/usr/local/lib", f"/usr/lib/{triplet}", "/usr/lib64")
     return replace(

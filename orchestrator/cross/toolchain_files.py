@@ -9,24 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.models.platforms import TRIPLETS, Arch
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-RUST: Mapping[Arch, str] = {
-    Arch.X86_64: "x86_64-unknown-linux-gnu",
-    Arch.AARCH64: "aarch64-unknown-linux-gnu",
-    Arch.RISCV64: "riscv64gc-unknown-linux-gnu",
-    Arch.LOONGARCH64: "loongarch64-unknown-linux-gnu",
-}
-"""Rust's names of the architectures that cross builds are there for."""
+    from orchestrator.models.platforms import Arch
 
 
 def tool(arch: Arch, name: str) -> str:
     """Return the name of a driver that says which architecture it is for."""
-    return f"{TRIPLETS[arch]}-{name}"
+    return f"{arch.facts.triplet}-{name}"
 
 
 def compilers(arch: Arch) -> dict[str, str]:
@@ -106,7 +98,7 @@ class CrossBuild:
 
     def _rust(self, here: Mapping[str, str]) -> dict[str, str]:
         """Variables of cargo, of the crate `cc`, and of PyO3."""
-        target, host = RUST[self.arch], RUST[self.here]
+        target, host = self.arch.facts.rust_target, self.here.facts.rust_target
         linker = "CARGO_TARGET_{}_LINKER"
         return {
             "CARGO_BUILD_TARGET": target,
@@ -172,7 +164,7 @@ class CrossBuild:
             "--cflags": includes,
             # No extension module links a library of Python.
             "--libs|--ldflags|--embed|--help": "",
-            "--configdir": str(self.python / f"lib/{TRIPLETS[self.arch]}"),
+            "--configdir": str(self.python / f"lib/{self.arch.facts.triplet}"),
             "--prefix|--exec-prefix": str(self.python),
         }
         cases = "".join(f"  {asked}) echo '{text}' ;;\n" for asked, text in said.items())

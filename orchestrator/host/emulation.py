@@ -11,7 +11,7 @@ import platform
 import re
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,121 +21,21 @@ from orchestrator.host.process import capture
 from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from orchestrator.models.platforms import Elf
 
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
-
-_MACHINES: Mapping[str, Arch] = {
-    **{str(arch): arch for arch in Arch},
-    "amd64": Arch.X86_64,
-    "i386": Arch.I686,
-    "i486": Arch.I686,
-    "i586": Arch.I686,
-    "arm64": Arch.AARCH64,
-    "armv8l": Arch.ARMV7L,  # a 32-bit process on a 64-bit kernel
-}
-"""What uname(2) says, and what others call the same."""
-
-_COMPATIBLE = frozenset({(Arch.X86_64, Arch.I686), (Arch.AARCH64, Arch.ARMV7L)})
-"""(host, architecture) that the host's kernel runs at native speed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Elf:
-    """How an architecture's programs look (System V ABI and its processor supplements).
-
-    Attributes:
-        bits: 32 or 64.
-        order: byte order, as `struct` spells it.
-        machine: ``e_machine``.
-        flags: ``e_flags``, where programs need any.
-        code: machine code of ``exit(argc)``, with argc where the kernel puts it: on the stack.
-    """
-
-    bits: int
-    machine: int
-    code: str
-    order: str = "<"
-    flags: int = 0
-
-
-_ELF: Mapping[Arch, _Elf] = {
-    # mov (%rsp),%edi; mov $60,%eax; syscall
-    Arch.X86_64: _Elf(bits=64, machine=62, code="8b3c24 b83c000000 0f05"),
-    # mov (%esp),%ebx; xor %eax,%eax; inc %eax; int $0x80
-    Arch.I686: _Elf(bits=32, machine=3, code="8b1c24 31c0 40 cd80"),
-    # ldr w0,[sp]; mov x8,#93; svc #0
-    Arch.AARCH64: _Elf(bits=64, machine=183, code="e00340b9 a80b80d2 010000d4"),
-    # ldr r0,[sp]; mov r7,#1; svc #0 (EABI version 5)
-    Arch.ARMV7L: _Elf(bits=32, machine=40, code="00009de5 0170a0e3 000000ef", flags=0x5000000),
-    # ld r3,0(r1); li r0,1; sc (ELFv2)
-    Arch.PPC64LE: _Elf(bits=64, machine=21, code="000061e8 01000038 02000044", flags=2),
-    # lg %r2,0(%r15); svc 1
-    Arch.S390X: _Elf(bits=64, machine=22, code="e320f0000004 0a01", order=">"),
-    # ld a0,0(sp); li a7,93; ecall
-    Arch.RISCV64: _Elf(bits=64, machine=243, code="03350100 9308d005 73000000"),
-    # ld.d $a0,$sp,0; ori $a7,$zero,93; syscall 0 (LP64D, object ABI 1)
-    Arch.LOONGARCH64: _Elf(bits=64, machine=258, code="6400c028 0b748103 00002b00", flags=0x43),
-}
 
 _ARGUMENTS = ("one", "two")
 _ARGC = 1 + len(_ARGUMENTS)
 
-QEMU_NAMES: Mapping[Arch, str] = {
-    **{arch: str(arch) for arch in Arch},
-    Arch.I686: "i386",
-    Arch.ARMV7L: "arm",
-}
-"""QEMU's name of an architecture, as in ``qemu-arm-static``."""
-
-_BINFMT_IMAGE_NAMES: Mapping[Arch, str] = {
-    **QEMU_NAMES,
-    Arch.X86_64: "amd64",
-    Arch.I686: "386",
-    Arch.AARCH64: "arm64",
-    Arch.LOONGARCH64: "loong64",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fact:
-    """What is known to go wrong with QEMU's user mode.
-
-    Attributes:
-        text: what happens.
-        cure: what to do about it.
-        below: the first version without it; None where there is none yet.
-        fatal: whether nothing works with it.
-    """
-
-    text: str
-    cure: str
-    below: tuple[int, ...] | None = None
-    fatal: bool = False
-
-
-_READDIR = _Fact(
-    text="32-bit programs may not see files in large directories: readdir fails with EOVERFLOW "
+_READDIR = Problem(
+    what="32-bit programs may not see files in large directories: readdir fails with EOVERFLOW "
     "on ext4 (QEMU issue 263)",
-    cure="build on a file system without hashed directory offsets (tmpfs, xfs), or on a machine "
+    hint="build on a file system without hashed directory offsets (tmpfs, xfs), or on a machine "
     "that runs it natively",
 )
-
-_FACTS: Mapping[Arch, tuple[_Fact, ...]] = {
-    # Measured with Debian forky (glibc 2.43): 7.2 kills every program, 10.0 builds wheels.
-    Arch.LOONGARCH64: (
-        _Fact(
-            text="has no LSX instructions, which every program of a current distribution uses: "
-            "they die of SIGILL",
-            cure="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
-            "qemu-user-static`)",
-            below=(8, 1),
-            fatal=True,
-        ),
-    ),
-    Arch.ARMV7L: (_READDIR,),
-    Arch.I686: (_READDIR,),
-}
 
 
 class Execution(StrEnum):
@@ -243,19 +143,18 @@ def _verdict(status: BinfmtStatus, code: int | None) -> Problem | None:
 
 
 def _known_trouble(arch: Arch, version: str) -> tuple[Problem | None, tuple[Problem, ...]]:
-    """What is known of a QEMU: why nothing can work with it, and what may not."""
-    numbers = tuple(map(int, version.split("."))) if version else None
-    applying = [
-        fact
-        for fact in _FACTS.get(arch, ())
-        if fact.below is None or (numbers is not None and numbers < fact.below)
-    ]
+    """Return why nothing can work with a QEMU, and what is known to go wrong with it."""
     name = f"QEMU {version} for {arch}" if version else f"QEMU for {arch}"
-    problems = [
-        (each.fatal, Problem(what=f"{name}: {each.text}", hint=each.cure)) for each in applying
-    ]
-    fatal = next((problem for is_fatal, problem in problems if is_fatal), None)
-    return fatal, tuple(problem for is_fatal, problem in problems if not is_fatal)
+    first, missing = arch.facts.first_qemu
+    fatal = None
+    if version and tuple(map(int, version.split("."))) < first:
+        fatal = Problem(
+            what=f"{name}: has no {missing}: they die of SIGILL",
+            hint="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
+            "qemu-user-static`)",
+        )
+    narrow = arch.facts.elf.bits == 32  # noqa: PLR2004
+    return fatal, (replace(_READDIR, what=f"{name}: {_READDIR.what}"),) if narrow else ()
 
 
 def check_qemu(arch: Arch, qemu: Path) -> None:
@@ -284,7 +183,7 @@ def qemu_version(program: Path) -> str:
 
 def probe_program(arch: Arch) -> bytes:
     """Return a static program that ends with the number of its arguments, its name included."""
-    elf = _ELF[arch]
+    elf = arch.facts.elf
     code = bytes.fromhex(elf.code)
     wide = elf.bits == 64  # noqa: PLR2004 - ELFCLASS64
     header, entry = (64, 56) if wide else (52, 32)
@@ -368,7 +267,7 @@ def _write_binfmt(root: Path, name: str, arch: Arch, qemu: Path, flags: str) -> 
     mask = bytearray(b"\xff" * 20)
     mask[7] = 0  # EI_OSABI: Linux or none
     # ET_EXEC or ET_DYN, which differ in the last bit
-    mask[16 if _ELF[arch].order == "<" else 17] = 0xFE
+    mask[16 if arch.facts.elf.order == "<" else 17] = 0xFE
     words = ("".join(f"\\x{byte:02x}" for byte in each) for each in (magic, bytes(mask)))
     line = f":{name}:M::{':'.join(words)}:{qemu}:{flags}"
     (root / "register").write_text(line, encoding="ascii")
@@ -376,7 +275,7 @@ def _write_binfmt(root: Path, name: str, arch: Arch, qemu: Path, flags: str) -> 
 
 def installed_qemu(arch: Arch) -> Path | None:
     """Return the newest user-mode QEMU for an architecture on PATH, statically linked or not."""
-    names = (f"qemu-{QEMU_NAMES[arch]}-static", f"qemu-{QEMU_NAMES[arch]}")
+    names = (f"qemu-{arch.facts.qemu}-static", f"qemu-{arch.facts.qemu}")
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     found = [Path(folder, name) for folder in folders for name in names]
     versions = {each: qemu_version(each) for each in found if each.is_file()}
@@ -397,20 +296,19 @@ def host_arch(machine: str | None = None) -> Arch:
         EnvironmentProblemError: it is not one that Linux wheels exist for.
     """
     name = platform.machine() if machine is None else machine
-    try:
-        return _MACHINES[name.lower()]
-    except KeyError:
-        known = ", ".join(Arch)
-        raise EnvironmentProblemError(
-            Problem(what=f"unknown host architecture {name!r}", hint=f"known are {known}")
-        ) from None
+    arch = next((each for each in Arch if name.lower() in (each, *each.facts.aliases)), None)
+    if arch is None:
+        raise EnvironmentProblemError.of(
+            f"unknown host architecture {name!r}", hint=f"known are {', '.join(Arch)}"
+        )
+    return arch
 
 
 def how(host: Arch, arch: Arch) -> Execution:
     """Return how a host runs programs of `arch`."""
     if host is arch:
         return Execution.NATIVE
-    return Execution.COMPATIBLE if (host, arch) in _COMPATIBLE else Execution.EMULATED
+    return Execution.COMPATIBLE if arch.facts.runs_on == host else Execution.EMULATED
 
 
 def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> BinfmtStatus:
@@ -465,7 +363,7 @@ def _registration(arch: Arch) -> str:
 def _installation(arch: Arch) -> str:
     return (
         "`apt-get install qemu-user-static binfmt-support` (Debian, Ubuntu), or `docker run "
-        f"--privileged --rm tonistiigi/binfmt --install {_BINFMT_IMAGE_NAMES[arch]}`"
+        f"--privileged --rm tonistiigi/binfmt --install {arch.facts.goarch}`"
     )
 
 
@@ -512,7 +410,7 @@ def _elf_header(arch: Arch) -> bytes:
     return probe_program(arch)[:52]
 
 
-def _ident(elf: _Elf) -> bytes:
+def _ident(elf: Elf) -> bytes:
     """``e_ident``: magic, class, byte order, version."""
     return b"\x7fELF" + bytes([elf.bits // 32, 1 if elf.order == "<" else 2, 1]) + bytes(9)
 

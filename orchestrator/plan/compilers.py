@@ -31,12 +31,6 @@ _CUDA = re.compile(r"(?:cu(?:da)?)?(?:(?P<major>\d+)\.(?P<minor>\d+)(?:\.\d+)*|(
 _INSTEAD = ('build.compiler = "gcc"', 'build.emulation = "accelerated"')
 """What to say instead of zig, and of a cross build."""
 
-CROSSED = frozenset({Arch.X86_64, Arch.AARCH64, Arch.RISCV64, Arch.LOONGARCH64})
-"""Architectures whose Python settings are derived from another one's, and proved to be right."""
-
-_FIRST_GLIBC: Mapping[Arch, str] = {Arch.RISCV64: "2.27", Arch.LOONGARCH64: "2.36"}
-"""The first glibc of an architecture that is younger than 2.17."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileSettings:
@@ -153,7 +147,9 @@ def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
 def _needs_image(asked: CompileSettings, libc: Libc, axes: Mapping[str, str]) -> bool:
     """Whether a target must not be built without its image unless the matrix says so."""
     chosen = asked.emulation is not None or asked.compiler is CompilerKind.GCC
-    known = axes.get("python", "cp").startswith(("cp", "abi3-cp")) and Arch(axes["arch"]) in CROSSED
+    known = (
+        axes.get("python", "cp").startswith(("cp", "abi3-cp")) and Arch(axes["arch"]).facts.cross
+    )
     return chosen or not known or bool(_no_zig(libc, axes))
 
 
@@ -207,7 +203,7 @@ def _glibc(asked: CompileSettings, arch: Arch, baseline: str, where: Callable[[s
             where=where("baseline"),
             hint="leave it out: the target's own baseline counts then",
         )
-    return max(wanted, _FIRST_GLIBC.get(arch, wanted), key=_number)
+    return max(wanted, arch.facts.first_glibc or wanted, key=_number)
 
 
 def _number(version: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 from orchestrator.models.target import (
     EnvVar,
     LibraryStep,
@@ -52,16 +52,12 @@ if TYPE_CHECKING:
     from orchestrator.plan.torch_table import TorchSupport
     from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
 
-_X86 = frozenset({Arch.X86_64, Arch.I686})
-_ARM = frozenset({Arch.AARCH64, Arch.ARMV7L})
-
-_HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(-arm)?")
+_HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(|-arm)")
 """Labels of GitHub's own Linux runners, which run on two architectures."""
 
-_RUNNER = ("ubuntu-24.04",)
-_ARM_RUNNER = ("ubuntu-24.04-arm",)
+_RUNNER = "ubuntu-24.04"
 
-_LEGACY = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2010"}
+_LEGACY = {f"manylinux_{major}_{minor}": name for name, (major, minor) in LEGACY_MANYLINUX.items()}
 """The older names of some baselines (PEP 600)."""
 
 EMULATED_COST = 8.0
@@ -325,14 +321,14 @@ def minor(python: str) -> int:
 
 def _runner(arch: Arch) -> tuple[str, ...]:
     """Return the hosted runner for an architecture; the faster one where both emulate it."""
-    return _ARM_RUNNER if arch in _ARM else _RUNNER
+    return (arch.facts.runner or _RUNNER,)
 
 
 def _native(arch: Arch, runner: Sequence[str]) -> bool:
     """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
     for label in runner:
         if hosted := _HOSTED.fullmatch(label):
-            return arch in (_ARM if hosted[1] else _X86)
+            return arch.facts.runner == _RUNNER + hosted[1]
     return True
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
-from orchestrator.models.platforms import DEBIAN_ARCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -135,7 +134,7 @@ def of_suite(
         arch: the architecture of the packages; None for this machine's.
     """
     mirror = _mirror(env)
-    plain, name = own(scratch, env), None if arch is None else DEBIAN_ARCHES[arch]
+    plain, name = own(scratch, env), None if arch is None else arch.facts.debian
     place = scratch / f"{suite}-{name or 'here'}"
     place.mkdir()
     keys = (Path("/usr/share/keyrings", each) for each in _KEYRINGS)

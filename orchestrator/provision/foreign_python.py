@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
 from orchestrator.host import emulation, process
-from orchestrator.host.emulation import QEMU_NAMES, host_arch
+from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.models.platforms import DEBIAN_ARCHES, Arch
-from orchestrator.plan.compilers import CROSSED
+from orchestrator.models import platforms
+from orchestrator.models.platforms import CROSSED
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
 from orchestrator.provision.cache_dir import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.host.process import Cancel
+    from orchestrator.models.platforms import Arch
     from orchestrator.provision.apt import Archive
     from orchestrator.provision.cache_dir import CacheLock
     from orchestrator.provision.toolchain_env import Toolchain
@@ -47,16 +48,10 @@ _SUITES: Mapping[int, Sequence[str]] = {
 }
 """Minor version of Python -> Debian's suites that have it; uv is asked for the others."""
 
-_FIRST: Mapping[Arch, str] = {Arch.RISCV64: "trixie", Arch.LOONGARCH64: "forky"}
-"""Debian's first suite of an architecture that was not always there."""
-
 _AGE = ("bullseye", "bookworm", "trixie", "forky", "sid")
 
 _QEMU_SUITE = "trixie"
 """The suite whose QEMU knows all architectures of ours, and is one static program."""
-
-_FOR_UV: Mapping[Arch, str] = {Arch.RISCV64: "riscv64gc"}
-"""uv's name of an architecture, where it is another one."""
 
 _UNWANTED = ("etc", "var", "sbin", "usr/share", "usr/sbin", "usr/libexec", "usr/lib/python3")
 
@@ -241,7 +236,7 @@ class ForeignPythons:
     def _by_uv(self, tag: PythonTag, arch: Arch, made: Path) -> _Root:
         """Have uv fetch one, and take the C and C++ library from the cross compilers' packages."""
         threads = "+freethreaded" if tag.free_threaded else ""
-        request = f"cpython-{tag.version}{threads}-linux-{_FOR_UV.get(arch, arch)}-gnu"
+        request = f"cpython-{tag.version}{threads}-linux-{arch.facts.rust}-gnu"
         pythons = made / "pythons"
         pythons.mkdir()
         interpreters.download(
@@ -275,7 +270,7 @@ class ForeignPythons:
         )
 
     def _fetch_libraries(self, arch: Arch, made: Path) -> None:
-        debian = DEBIAN_ARCHES[arch]
+        debian = arch.facts.debian
         names = [f"{each}-{debian}-cross" for each in ("libc6", "libgcc-s1", "libstdc++6")]
         debs = made.parent / "libraries"
         apt.fetch(
@@ -352,20 +347,20 @@ def _is_current(name: str) -> bool:
 
 def _recipe() -> str:
     """A digest of how they are made: another program makes other ones."""
-    files = (Path(__file__), Path(apt.__file__))
+    files = (Path(__file__), Path(apt.__file__), Path(platforms.__file__))
     return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 def _suites(minor: int, arch: Arch) -> Iterator[str]:
     """Debian's suites that may have a Python for an architecture."""
-    first = _AGE.index(_FIRST.get(arch, _AGE[0]))
+    first = _AGE.index(arch.facts.first_suite or _AGE[0])
     yield from (each for each in _SUITES.get(minor, ()) if _AGE.index(each) >= first)
 
 
 def _unpack_qemu(made: Path) -> None:
     """Unpack the emulators of our architectures, under one name whatever the package calls them."""
     for archive in sorted((made.parent / "qemu").glob("*.deb")):
-        names = [f"usr/bin/qemu-{QEMU_NAMES[each]}{end}" for each in CROSSED for end in _ENDS]
+        names = [f"usr/bin/qemu-{each.facts.qemu}{end}" for each in CROSSED for end in _ENDS]
         apt.unpack_some(archive, made, names)
     for arch in sorted(CROSSED - {host_arch()}):
         if not _program(made, arch).is_file():
@@ -378,7 +373,7 @@ _ENDS = ("-static", "")
 
 def _program(folder: Path, arch: Arch) -> Path:
     """Return the emulator in an unpacked package."""
-    places = [folder / f"usr/bin/qemu-{QEMU_NAMES[arch]}{end}" for end in _ENDS]
+    places = [folder / f"usr/bin/qemu-{arch.facts.qemu}{end}" for end in _ENDS]
     return next((each for each in places if each.is_file()), places[0])
 
 

@@ -167,7 +167,7 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
     except (ValueError, LookupError, TypeError, EnvironmentProblemError):
         return None
     if said["bits"] == 32:  # noqa: PLR2004 - uname(2) tells a 32-bit process about the kernel
-        arch = {Arch.X86_64: Arch.I686, Arch.AARCH64: Arch.ARMV7L}.get(arch, arch)
+        arch = next((each for each in Arch if each.facts.runs_on == arch), arch)
     return Interpreter(
         path=Path(said["path"]),
         version=said["version"],

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, Problem
 from orchestrator.host.process import capture
+from orchestrator.models.platforms import LEGACY_MANYLINUX
 from orchestrator.wheel.archive import WheelName, open_wheel
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ GLIBC = 28
 """`toolchain download` fetches wheels for glibc 2.28 (RHEL 8, Debian 10) and later."""
 
 _OLDEST_GLIBC = 5
-_LEGACY = {17: "2014", 12: "2010", 5: "1"}
-"""PEP 600: what manylinux_2_17 and its elders were called before."""
 
 _PIP_TIMEOUT = 60.0
 _CHUNK = 1 << 20
@@ -84,8 +83,8 @@ class Platform:
         tags = []
         for glibc in range(GLIBC, _OLDEST_GLIBC - 1, -1):
             tags.append(f"manylinux_2_{glibc}_{arch}")
-            if glibc in _LEGACY:
-                tags.append(f"manylinux{_LEGACY[glibc]}_{arch}")
+            older = (name for name, version in LEGACY_MANYLINUX.items() if version == (2, glibc))
+            tags += [f"{name}_{arch}" for name in older]
         return cls(minor=minor, arch=arch, tags=(*tags, f"linux_{arch}"))
 
     @property

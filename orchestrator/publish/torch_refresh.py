@@ -13,13 +13,14 @@ from packaging.version import Version
 
 from orchestrator.config.settings import TorchRelease, TorchTable
 from orchestrator.errors import ConfigError
+from orchestrator.models.platforms import Arch
 from orchestrator.plan.torch_table import normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
 
-_LINUX = re.compile(r"(?:many)?linux\w*?_(x86_64|aarch64|ppc64le|s390x|riscv64|loongarch64)")
+_LINUX = re.compile(rf"(?:many)?linux\w*?_({'|'.join(Arch)})")
 _CUDA = re.compile(r"cu(\d+)(\d)")
 _ROCM = re.compile(r"rocm(\d+(?:\.\d+)+)")
 _PYTHON = re.compile(r"cp3(\d+)(t?)")

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
 
     from orchestrator.models.target import Cell, Plan
 
-LETTERS = {
-    Arch.X86_64: "x",
-    Arch.I686: "i",
-    Arch.AARCH64: "a",
-    Arch.ARMV7L: "7",
-    Arch.PPC64LE: "p",
-    Arch.S390X: "s",
-    Arch.RISCV64: "r",
-    Arch.LOONGARCH64: "l",
-}
-"""Architecture -> its letter; upper case is musllinux."""
-
 NONE = "·"
 """No wheel here."""
 
@@ -71,7 +59,7 @@ def _letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]
     plain = {
         each: letter.upper() if each[0].startswith(Libc.MUSLLINUX) else letter
         for each in platforms
-        for letter in [LETTERS[Arch(each[1])]]
+        for letter in [Arch(each[1]).facts.letter]
     }
     if len(set(plain.values())) == len(plain):
         return plain

@@ -43,23 +43,12 @@ _STT_FUNC = 2
 _NT_GNU_PROPERTY_TYPE_0 = 5
 _X86_ISA_1_NEEDED = 0xC0008002
 
-_EM_386, _EM_S390, _EM_ARM, _EM_X86_64 = 3, 22, 40, 62
-_ARM_EABI_MASK, _ARM_EABI_5, _ARM_HARD_FLOAT = 0xFF000000, 0x05000000, 0x400
+_EM_S390 = 22
 
-_ARCHES: dict[tuple[int, int, bool], Arch] = {
-    (_EM_386, 32, True): Arch.I686,
-    (_EM_X86_64, 64, True): Arch.X86_64,
-    (21, 64, True): Arch.PPC64LE,
-    (_EM_S390, 64, False): Arch.S390X,
-    (_EM_ARM, 32, True): Arch.ARMV7L,
-    (183, 64, True): Arch.AARCH64,
-    (243, 64, True): Arch.RISCV64,
-    (258, 64, True): Arch.LOONGARCH64,
+_ARCHES = {
+    (each.facts.elf.machine, each.facts.elf.bits, each.facts.elf.order): each for each in Arch
 }
-"""(e_machine, class, little endian) of the architectures that platform tags name."""
-
-_FLOATS = {Arch.RISCV64: (6, 4), Arch.LOONGARCH64: (7, 3)}
-"""(mask, value) of e_flags where floating point numbers are passed in registers, as doubles."""
+"""(e_machine, class, byte order) of the architectures that platform tags name."""
 
 # A version index has 15 bits (LSB 10.7), so no honest file has more entries.
 _MAX_VERSIONS = 1 << 15
@@ -659,14 +648,9 @@ def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:
 
 
 def _arch(image: _Image, header: _Header) -> Arch | None:
-    arch = _ARCHES.get((header.machine, image.bits, image.little_endian))
-    if arch is Arch.ARMV7L:
-        hard = header.flags & _ARM_HARD_FLOAT
-        return arch if header.flags & _ARM_EABI_MASK == _ARM_EABI_5 and hard else None
-    wanted = _FLOATS.get(arch) if arch is not None else None
-    if wanted is not None and header.flags & wanted[0] != wanted[1]:
-        return None
-    return arch
+    arch = _ARCHES.get((header.machine, image.bits, image.order))
+    mask, promised = arch.facts.elf.abi if arch else (0, 0)
+    return arch if header.flags & mask == promised else None
 
 
 def _split_path(path: str) -> tuple[str, ...]:

@@ -13,18 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NAME = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)")
 _TAG = re.compile(r"(?:(manylinux|musllinux)_(\d+)_(\d+)|(manylinux1|manylinux20\d\d)|linux)_(.+)")
-# PEP 600: the names from before it.
-_LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
-
-# musl's own names of architectures, where they are not those of platform tags.
-_MUSL_ARCH = {Arch.I686: "x86", Arch.ARMV7L: "armv7"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +75,7 @@ class PlatformTag:
             return None
         libc, major, minor, legacy, arch = match.groups()
         if legacy is not None:
-            return cls(libc=Libc.MANYLINUX, version=_LEGACY.get(legacy), arch=arch)
+            return cls(libc=Libc.MANYLINUX, version=LEGACY_MANYLINUX.get(legacy), arch=arch)
         if libc is None:
             return cls(libc=None, version=None, arch=arch)
         return cls(libc=Libc(libc), version=(int(major), int(minor)), arch=arch)
@@ -147,7 +142,7 @@ def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:
             whitelist = frozenset(entry["lib_whitelist"])
             if libc is Libc.MUSLLINUX:
                 # Its own soname; "libc.so", in the list, is itself to musl's loader as well.
-                whitelist |= {f"libc.musl-{_MUSL_ARCH.get(arch, arch)}.so.1"}
+                whitelist |= {f"libc.musl-{arch.facts.musl}.so.1"}
             yield (
                 arch,
                 Policy(

@@ -39,8 +39,7 @@ ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "s
 # A file name of 255 characters holds fewer; WHEEL has room for 10 to the power of 15.
 _MOST_TAGS = 100_000
 _INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
-# First part of the triplet in an extension's suffix, where it is not the platform tag's name.
-_TRIPLET_ARCH = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le"}
+_BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
 def dist_info_files(subject: CheckedWheel) -> Iterator[Finding]:
@@ -215,19 +214,15 @@ def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
 def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
     """Files can be loaded whatever page size the kernel was built with."""
     tags = filter(None, map(PlatformTag.parse, subject.platforms))
-    arches = {tag.arch for tag in tags} & _PAGES.keys()
+    arches = {tag.arch for tag in tags}
     for elf in subject.found.elves:
-        pages = _PAGES[elf.info.arch] if elf.info.arch in arches else None
-        if pages is not None and 0 < elf.info.align < pages:
+        pages = elf.info.arch.facts.pages if elf.info.arch in arches else 0
+        if 0 < elf.info.align < pages:
             message = (
                 f"{elf.name} has a segment aligned to {elf.info.align} bytes; kernels of "
                 f"{elf.info.arch} may have pages of {pages}"
             )
             yield found("page-alignment", message)
-
-
-_PAGES = {Arch.AARCH64: 1 << 16, Arch.PPC64LE: 1 << 16, Arch.LOONGARCH64: 1 << 14}
-"""The largest pages of an architecture's usual kernels, in bytes, where there is a choice."""
 
 
 def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
@@ -305,7 +300,7 @@ def python_abi(subject: CheckedWheel) -> Iterator[Finding]:
     for module in subject.modules:
         variants.setdefault(module.name, []).append(module)
         arch = module.triplet.partition("-")[0]
-        if arches and arch and _TRIPLET_ARCH.get(arch, arch) not in arches:
+        if arches and arch and _BY_TRIPLET.get(arch, arch) not in arches:
             message = f"{module.name}: suffix says {module.triplet}, the tag {_listed(arches)}"
             yield found("python-abi", message)
     for interpreter, abi in sorted({(tag.interpreter, tag.abi) for tag in name.tags}):

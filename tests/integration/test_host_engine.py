@@ -21,7 +21,7 @@ from orchestrator.containers.images import ImageFault, check_image, pullable
 from orchestrator.host.emulation import Execution, _elf_header, binfmt, host_arch, how
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
-from orchestrator.models.platforms import OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
 from tests.unit.builders.test_cibuildwheel import backend, job
 
@@ -74,7 +74,7 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
     with tarfile.open(root, "w") as archive:
         archive.add(tmp_path / "bin", "bin")
     name = f"localhost/orchestrator-test-{uuid.uuid4()}:1"
-    machine = OCI_PLATFORMS[arch].split("/")[1]
+    machine = arch.facts.goarch
     made = capture([engine, "import", f"--arch={machine}", str(root), name], env=ENV)
     if not made.ok:
         pytest.skip(f"{engine} cannot import for a platform: {made.last_line}")

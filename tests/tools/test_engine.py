@@ -17,7 +17,7 @@ from orchestrator.containers.engine import (
     remove_containers,
 )
 from orchestrator.containers.images import ImageFault, check_image, pullable
-from orchestrator.models.platforms import OCI_PLATFORMS, Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,10 +91,6 @@ def check(  # noqa: PLR0913
     result = check_image(name, image, arch, args, env=env, timeout=timeout, log=log.append)
     calls = Path(env["PATH"].split(":")[0]).parent / "calls"
     return result.ok, result.fault, str(result.problem), calls.read_text().splitlines()
-
-
-def test_every_architecture_has_a_platform() -> None:
-    assert set(OCI_PLATFORMS) == set(Arch)
 
 
 def test_docker_works(fake: Fake) -> None:

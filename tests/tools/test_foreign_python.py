@@ -71,7 +71,7 @@ class Machine:
 
     def qemu(self, version: str = "10.0.0", answer: str = "exit 132", arch: Arch = AWAY) -> None:
         text = QEMU.format(log=self.log, version=version, answer=answer)
-        self.program(f"qemu-{emulation.QEMU_NAMES[arch]}", text)
+        self.program(f"qemu-{arch.facts.qemu}", text)
 
     def calls(self, program: str) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []

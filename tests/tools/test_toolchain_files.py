@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator.builders import direct_zig
-from orchestrator.cross.toolchain_files import RUST, CrossBuild
-from orchestrator.models.platforms import Arch
-from orchestrator.plan.compilers import CROSSED
+from orchestrator.cross.toolchain_files import CrossBuild
+from orchestrator.models.platforms import CROSSED, Arch
 
 SCRIPTS = Path(direct_zig.__file__).parent / "scripts"
 
@@ -33,8 +32,8 @@ def test_every_build_system_is_told_of_every_architecture(arch: Arch) -> None:
     assert file["host_machine"]["cpu_family"] == f"'{arch}'"
     assert f'set(CMAKE_SYSTEM_PROCESSOR "{arch}")' in told.cmake()
     variables = told.variables()
-    assert variables["CARGO_BUILD_TARGET"] == RUST[arch]
-    linker = f"CARGO_TARGET_{RUST[arch].upper().replace('-', '_')}_LINKER"
+    assert variables["CARGO_BUILD_TARGET"] == arch.facts.rust_target
+    linker = f"CARGO_TARGET_{arch.facts.rust_target.upper().replace('-', '_')}_LINKER"
     here = variables["CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"]
     assert here == "/own/here/cc"
     assert (variables[linker] == here) == (arch is Arch.X86_64)

@@ -432,7 +432,7 @@ def test_the_walker_hears_speech(source: str) -> None:
 # What enters a cache key
 
 
-INPUTS = {"errors", "fsutil", "models", "config", "plan", "store"}
+INPUTS = {"errors", "fsutil", "config", "plan", "store"}
 """Rooms that builds reach and whose sources are no part of a key: a request holds what they say."""
 
 
