@@ -174,6 +174,7 @@ def test_engine_image_and_packages(
     monkeypatch.setattr(images, "capture", capture)
     images.pythons_in("podman", "localhost/sw64:1", arch, env={})
     assert "--platform=linux/sw64" in asked
+    monkeypatch.setattr(apt, "_mirror", lambda _: "http://mirror.example/debian")
     monkeypatch.setattr(apt.Archive, "update", lambda self, _: self)
     archive = apt.of_suite("sid", tmp_path, {}, arch=arch)
     assert any("sw64" in option for option in archive.options)
