@@ -41,6 +41,7 @@ class ErrorKind(StrEnum):
     UNREACHABLE = "unreachable"
     WRONG_ARCH = "wrong-arch"
     NOT_EXECUTABLE = "not-executable"
+    CANNOT_RUN = "cannot-run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

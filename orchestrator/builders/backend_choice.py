@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import (
     ImageCheck,
-    ImageFault,
     check_image,
     programs_in,
     pythons_in,
@@ -17,7 +16,13 @@ from orchestrator.containers.images import (
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.cross import native_nvcc
 from orchestrator.cross.native_gcc import TargetImage
-from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem, remember
+from orchestrator.errors import (
+    EnvironmentProblemError,
+    ErrorKind,
+    OrchestratorError,
+    Problem,
+    remember,
+)
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models.platforms import CROSSED, Arch, Libc
 from orchestrator.models.result import CompileReport, ContainerInfo, Failure, FailureKind
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.provision.pythons import Interpreter
     from orchestrator.provision.zig import Zig
 
-_NOT_EXECUTED = {ImageFault.NO_BINFMT, ImageFault.CANNOT_RUN}
+_NOT_EXECUTED = {ErrorKind.NOT_EXECUTABLE, ErrorKind.CANNOT_RUN}
 
 PULL_TIMEOUT = 1800.0
 """Seconds an image may take to arrive; manylinux images are about 400 MB."""
@@ -90,6 +95,19 @@ class HostPython:
     problem: Problem | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which engine is taken, and why none is.
+
+    Attributes:
+        chosen: the first usable one; None when there is none.
+        problems: why there is none.
+    """
+
+    chosen: engines.EngineStatus | None
+    problems: tuple[Problem, ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Survey:
     """Asks this machine each question once.
@@ -124,8 +142,8 @@ class Survey:
     find_nvcc: Callable[[str], Nvcc]
     find_foreign: Callable[[str, Arch], ForeignPython]
     pythons: dict[str, HostPython] = field(default_factory=dict)
-    _engine: engines.EngineChoice | None = None
-    _images: dict[tuple[str, Arch], ImageCheck] = field(default_factory=dict)
+    _engine: EngineChoice | None = None
+    _images: dict[tuple[str, Arch], ImageCheck | OrchestratorError] = field(default_factory=dict)
     _unreached: dict[tuple[str, Arch], str] = field(default_factory=dict)
     _pythons: dict[tuple[str, Arch], frozenset[str] | None] = field(default_factory=dict)
     _programs: dict[tuple[str, Arch, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
@@ -143,13 +161,22 @@ class Survey:
     @property
     def images(self) -> Mapping[tuple[str, Arch], str]:
         """The engine's ID of every image that was found good: what was proved is what is used."""
-        return {key: each.id for key, each in self._images.items() if each.ok and each.id}
+        return {
+            key: each.id
+            for key, each in self._images.items()
+            if isinstance(each, ImageCheck) and each.id
+        }
 
     @property
-    def engine(self) -> engines.EngineChoice:
+    def engine(self) -> EngineChoice:
         """The engine that answers."""
         if self._engine is None:
-            self._engine = engines.choose(self.engine_preference, env=self.env)
+            try:
+                self._engine = EngineChoice(
+                    chosen=engines.choose(self.engine_preference, env=self.env)
+                )
+            except EnvironmentProblemError as error:
+                self._engine = EngineChoice(chosen=None, problems=error.problems)
         return self._engine
 
     @property
@@ -184,11 +211,17 @@ class Survey:
         chosen = self.engine.chosen
         if chosen is None:
             return _joined(self.engine.problems)
-        key = self._key(target)
-        if key not in self._images:
-            found = check_image(
+        try:
+            remember(self._images, self._key(target), lambda: self._check(chosen, target))
+        except EnvironmentProblemError as error:
+            return error.problems[0]
+        return None
+
+    def _check(self, chosen: engines.EngineStatus, target: Target) -> ImageCheck:
+        try:
+            return check_image(
                 chosen.name,
-                *key,
+                *self._key(target),
                 self._args(chosen),
                 env=self.env,
                 timeout=PULL_TIMEOUT,
@@ -196,11 +229,12 @@ class Survey:
                 pull=self.pull,
                 cancel=self.cancel,
             )
-            if found.fault in _NOT_EXECUTED:
-                # An engine sees that a program died; what is wrong with QEMU says more.
-                found = replace(found, problem=examine(target.arch).problem or found.problem)
-            self._images[key] = found
-        return self._images[key].problem
+        except EnvironmentProblemError as error:
+            # An engine sees that a program died; what is wrong with QEMU says more.
+            problem = examine(target.arch).problem if error.kind in _NOT_EXECUTED else None
+            if problem is None:
+                raise
+            raise EnvironmentProblemError(problem, kind=error.kind) from None
 
     def _key(self, target: Target) -> tuple[str, Arch]:
         return image_reference(target.image, target.arch, self.host.toolchain), target.arch
@@ -215,7 +249,7 @@ class Survey:
         if chosen is None:
             return None
         image, arch = self._key(target)
-        check = self._images[image, arch]
+        check = self._checked(image, arch)
         return ContainerInfo(
             engine=chosen.name,
             version=chosen.version,
@@ -226,6 +260,10 @@ class Survey:
             image_id=check.id,
             digest=check.digest,
         )
+
+    def _checked(self, image: str, arch: Arch) -> ImageCheck:
+        checked = self._images[image, arch]
+        return checked if isinstance(checked, ImageCheck) else ImageCheck()
 
     def native(self, target: Target) -> NativeCompilers:
         """Native compilers for a target's container, once `no_container` found none wanting.
@@ -240,7 +278,7 @@ class Survey:
             engine=chosen.name,
             args=self._args(chosen),
             reference=key[0],
-            id=self._images[key].id,
+            id=self._checked(*key).id,
             arch=target.arch,
             env=self.env,
         )

@@ -105,12 +105,8 @@ def _make_and_load(
     from tempfile import TemporaryDirectory
 
     from orchestrator.containers import engine, image_build
-    from orchestrator.errors import EnvironmentProblemError
 
-    choice = engine.choose(preference, env=env)
-    if choice.chosen is None:
-        raise EnvironmentProblemError(*choice.problems)
-    name = choice.chosen.name
+    name = engine.choose(preference, env=env).name
     if reuse and image_build.has_been_built(recipe, name, env=env):
         click.echo(f"{recipe.tag}: up to date", err=True)
         return

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
 from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, EnvironmentProblemError, NothingSelectedError, Problem
+from orchestrator.errors import (
+    ConfigError,
+    EnvironmentProblemError,
+    NothingSelectedError,
+    OrchestratorError,
+    Problem,
+)
 from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import layered
@@ -61,7 +67,7 @@ class Workspace:
     table: TorchTable | None
     outside: VersionContext
     plan: Plan
-    unasked: dict[str, Problem] = field(default_factory=dict)
+    unasked: dict[str, OrchestratorError] = field(default_factory=dict)
     beside: tuple[Path, ...] = ()
 
     def inputs(self, plan: Plan) -> Inputs:
@@ -237,7 +243,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
         for question in each.questions
         if question.image not in workspace.unasked
     ]:
-        answers, problems = images.answers(each for each in questions if each.image)
+        answers, errors = images.answers(each for each in questions if each.image)
         for each in questions:
             if not each.image:
                 answers[each] = _sources(workspace.origin).scm(each.source, _open_host())
@@ -251,7 +257,7 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
             table=workspace.table,
         )
         workspace = replace(
-            workspace, outside=outside, plan=plan, unasked={**workspace.unasked, **problems}
+            workspace, outside=outside, plan=plan, unasked={**workspace.unasked, **errors}
         )
     return workspace
 

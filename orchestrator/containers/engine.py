@@ -10,10 +10,11 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import NOT_FOUND, Captured, capture
+from orchestrator.host.transient_errors import may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,12 +51,11 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
-    """What one engine said about itself.
+    """What an engine that works said about itself.
 
     Attributes:
         name: which engine.
         version: of the engine; empty when it did not say.
-        usable: whether containers can be asked of it.
         rootless: whether it runs without root.
         remapped: whether root in a container is another user outside although the engine is root.
         remote: whether it runs on another machine, which sees none of our files.
@@ -65,12 +65,10 @@ class EngineStatus:
         selinux: whether it confines containers with SELinux, so that they cannot read what is
             mounted into them.
         limits: what it can limit.
-        problem: why it is not usable.
     """
 
     name: EngineName
     version: str = ""
-    usable: bool = False
     rootless: bool = False
     remapped: bool = False
     remote: bool = False
@@ -79,7 +77,6 @@ class EngineStatus:
     storage_root: str = ""
     selinux: bool = False
     limits: frozenset[Limit] = frozenset(Limit)
-    problem: Problem | None = None
 
     @property
     def summary(self) -> str:
@@ -130,24 +127,6 @@ class EngineStatus:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineChoice:
-    """Which engine is taken, and why not another.
-
-    Attributes:
-        chosen: the first usable one; None when there is none.
-        tried: all that were asked, in order.
-    """
-
-    chosen: EngineStatus | None
-    tried: tuple[EngineStatus, ...]
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Why the others were not taken."""
-        return tuple(status.problem for status in self.tried if status.problem is not None)
-
-
 def probe(name: EngineName, *, env: Mapping[str, str], timeout: float = 20.0) -> EngineStatus:
     """Ask an engine whether it works.
 
@@ -155,28 +134,34 @@ def probe(name: EngineName, *, env: Mapping[str, str], timeout: float = 20.0) ->
         name: which one.
         env: environment of its client (`network.base_env` and `HostNetwork.child_env`).
         timeout: seconds it may take; a daemon that hangs is a problem too.
+
+    Raises:
+        EnvironmentProblemError: it does not.
     """
     ask = _probe_docker if name is EngineName.DOCKER else _probe_podman
     return ask(env, timeout)
 
 
-def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineChoice:
+def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
     """Return the engine to use: the preferred one, or with ``auto`` the first that works.
 
-    Both are asked with ``auto``, docker first, as it is the one most images are tested with.
+    With ``auto`` docker is asked first, as it is the one most images are tested with.
 
     Args:
         preference: an engine's name, or ``auto``.
         env: environment of the engines' clients.
+
+    Raises:
+        EnvironmentProblemError: none works; says why of each.
     """
-    names = list(EngineName) if preference == "auto" else [EngineName(preference)]
-    tried: list[EngineStatus] = []
-    for name in names:
-        status = probe(name, env=env)
-        tried.append(status)
-        if status.usable:
-            return EngineChoice(chosen=status, tried=tuple(tried))
-    return EngineChoice(chosen=None, tried=tuple(tried))
+    errors: list[EnvironmentProblemError] = []
+    for name in EngineName if preference == "auto" else [EngineName(preference)]:
+        try:
+            return probe(name, env=env)
+        except EnvironmentProblemError as error:
+            errors.append(error)
+    problems = (problem for error in errors for problem in error.problems)
+    raise EnvironmentProblemError(*problems, transient=any(e.transient for e in errors))
 
 
 def reaches(  # noqa: PLR0913 - mostly keywords
@@ -199,8 +184,8 @@ def reaches(  # noqa: PLR0913 - mostly keywords
         env: environment of the engine's client.
     """
     script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
-    platform = arch.facts.wider_oci or arch.facts.oci
-    argv = ["run", "--rm", "--pull=never", f"--platform={platform}", *create_args]
+    native = arch.facts.wider_oci or arch.facts.oci
+    argv = ["run", "--rm", "--pull=never", f"--platform={native}", *create_args]
     run_it = [engine, *argv, "--entrypoint=/bin/bash", image, "-c", script]
     return capture(run_it, env=env, timeout=60).ok
 
@@ -238,13 +223,13 @@ def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
     said = _json(answer.stdout)
     client, server = said.get("Client") or {}, said.get("Server") or {}
     if answer.ok and not server and "APIVersion" in client:
-        return _unusable(name, "docker is podman under another name here", "choose podman")
+        _refuse("docker is podman under another name here", "choose podman")
     if not answer.ok or not server:
-        return _no_docker(answer)
+        _refuse_docker(answer)
     version = str(server.get("Version", ""))
     api = min(_version(client.get("ApiVersion")), _version(server.get("ApiVersion")))
     if api < _MINIMUM[name]:
-        return _too_old(name, version, "docker 20.10 (API 1.41)")
+        _refuse_version(name, version, "docker 20.10 (API 1.41)")
     info = capture([name, "info", "--format", "{{json .}}"], env=env, timeout=timeout)
     about = _json(info.stdout)
     options = " ".join(map(str, about.get("SecurityOptions") or ()))
@@ -257,7 +242,6 @@ def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
     return EngineStatus(
         name=name,
         version=version,
-        usable=True,
         rootless="name=rootless" in options,
         remapped="name=userns" in options,
         remote=_is_remote(env.get("DOCKER_HOST", "")),
@@ -273,35 +257,35 @@ def _is_remote(address: str) -> bool:
     return "://" in address and not address.startswith("unix://")
 
 
-def _no_docker(answer: Captured) -> EngineStatus:
-    name, said = EngineName.DOCKER, answer.stderr
+def _refuse_docker(answer: Captured) -> NoReturn:
+    said = answer.stderr
+    passing = may_pass(said.splitlines())
     if answer.returncode == NOT_FOUND:
-        return _unusable(name, "docker is not installed", "install docker or podman")
+        _refuse("docker is not installed", "install docker or podman", ErrorKind.NOT_FOUND)
     if "permission denied" in said.lower():
         hint = "add yourself to the docker group (`usermod -aG docker $USER`, then log in again)"
-        return _unusable(name, "no permission to talk to the docker daemon", hint)
+        _refuse("no permission to talk to the docker daemon", hint)
     if "Cannot connect" in said or "no such file" in said or "connection refused" in said:
         hint = "`systemctl start docker`, set DOCKER_HOST, or use podman"
-        return _unusable(name, "the docker daemon is not running", hint)
-    return _unusable(name, f"docker does not answer: {answer.last_line}", "see `docker info`")
+        _refuse("the docker daemon is not running", hint)
+    _refuse(f"docker does not answer: {answer.last_line}", "see `docker info`", transient=passing)
 
 
 def _probe_podman(env: Mapping[str, str], timeout: float) -> EngineStatus:
     name = EngineName.PODMAN
     answer = capture([name, "info", "--format", "json"], env=env, timeout=timeout)
     if not answer.ok:
-        return _no_podman(answer)
+        _refuse_podman(answer)
     said = _json(answer.stdout)
     version = str((said.get("version") or {}).get("Version", ""))
     if _version(version) < _MINIMUM[name]:
-        return _too_old(name, version, "podman 3")
+        _refuse_version(name, version, "podman 3")
     host, store = said.get("host") or {}, said.get("store") or {}
     security = host.get("security") or {}
     rootless = bool(security.get("rootless"))
     return EngineStatus(
         name=name,
         version=version,
-        usable=True,
         rootless=rootless,
         remote=bool(host.get("serviceIsRemote")),
         cgroup=str(host.get("cgroupVersion") or ""),
@@ -323,32 +307,32 @@ def _podman_limits(host: Mapping[str, Any]) -> frozenset[Limit]:
     return frozenset(limit for limit, name in names.items() if name in delegated)
 
 
-def _no_podman(answer: Captured) -> EngineStatus:
-    name, said = EngineName.PODMAN, answer.stderr
+def _refuse_podman(answer: Captured) -> NoReturn:
+    said = answer.stderr
+    passing = may_pass(said.splitlines())
     if answer.returncode == NOT_FOUND:
         hint = "install podman or docker (Debian: `apt-get install podman`)"
-        return _unusable(name, "podman is not installed", hint)
+        _refuse("podman is not installed", hint, ErrorKind.NOT_FOUND)
     if re.search(r"newuidmap|newgidmap|subuid|subgid|user namespace", said):
         hint = "install uidmap, and `usermod --add-subuids 100000-165535 "
         hint += "--add-subgids 100000-165535 $USER`"
-        return _unusable(name, f"podman cannot run rootless: {_last(answer)}", hint)
+        _refuse(f"podman cannot run rootless: {_last(answer)}", hint)
     if "connect" in said and ("podman.sock" in said or "Podman" in said):
         hint = "`podman machine start`, or check CONTAINER_HOST"
-        return _unusable(name, f"podman's service is not running: {_last(answer)}", hint)
-    return _unusable(name, f"podman does not work: {_last(answer)}", "see `podman info --debug`")
+        _refuse(f"podman's service is not running: {_last(answer)}", hint, transient=passing)
+    hint = "see `podman info --debug`"
+    _refuse(f"podman does not work: {_last(answer)}", hint, transient=passing)
 
 
-def _unusable(name: EngineName, what: str, hint: str, version: str = "") -> EngineStatus:
-    return EngineStatus(name=name, version=version, problem=Problem(what=what, hint=hint))
+def _refuse(
+    what: str, hint: str, kind: ErrorKind = ErrorKind.OTHER, *, transient: bool = False
+) -> NoReturn:
+    raise EnvironmentProblemError.of(what, hint=hint, kind=kind, transient=transient)
 
 
-def _too_old(name: EngineName, version: str, minimum: str) -> EngineStatus:
-    return _unusable(
-        name,
-        f"{name} {version} is too old: {minimum} or later is needed",
-        f"upgrade {name}",
-        version,
-    )
+def _refuse_version(name: EngineName, version: str, minimum: str) -> NoReturn:
+    what = f"{name} {version} is too old: {minimum} or later is needed"
+    _refuse(what, f"upgrade {name}")
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -380,6 +364,3 @@ def _message(line: str) -> str:
 def _cause(message: str) -> str:
     """The innermost cause; engines wrap it in one layer after another, the image in each."""
     return ": ".join(message.split(": ")[-2:])
-
-
-# --- images --------------------------------------------------------------------------------------

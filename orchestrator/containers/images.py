@@ -8,22 +8,13 @@ import resource
 import shlex
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.containers.engine import EngineName, Pull, _cause, _last, _message
-from orchestrator.errors import Problem
-from orchestrator.host.process import (
-    Cancel,
-    Captured,
-    Finished,
-    LineCallback,
-    Tail,
-    TextSink,
-    capture,
-    run,
-)
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, TextSink, capture, run
+from orchestrator.host.transient_errors import pull_may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,34 +22,17 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
 
 
-class ImageFault(StrEnum):
-    """Why an image cannot be used."""
-
-    NOT_FOUND = "not-found"
-    UNREACHABLE = "unreachable"
-    WRONG_ARCH = "wrong-arch"
-    NO_BINFMT = "no-binfmt"
-    CANNOT_RUN = "cannot-run"
-    STOPPED = "stopped"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCheck:
-    """Whether a container of an image really runs here.
+    """An image whose containers run here.
 
     Attributes:
-        ok: it does.
         id: the engine's image ID (of the image's configuration), empty when it has none.
         digest: ``name@sha256:...`` in its registry, empty for a local image.
-        fault: the kind of problem.
-        problem: why not.
     """
 
-    ok: bool
     id: str = ""
     digest: str = ""
-    fault: ImageFault | None = None
-    problem: Problem | None = None
 
 
 def check_image(  # noqa: PLR0913 - mostly keywords
@@ -86,9 +60,43 @@ def check_image(  # noqa: PLR0913 - mostly keywords
         log: gets what the engine says.
         pull: when to pull it; a ``localhost/`` image of podman never is.
         cancel: stops it.
+
+    Raises:
+        EnvironmentProblemError: it cannot be used; the kind says why.
     """
-    session = _Session(engine, env, time.monotonic() + timeout, log, cancel)
-    return _ImageChecker(session, image, arch).check(tuple(create_args), pull)
+    session = _Session(engine, image, env, time.monotonic() + timeout, log, cancel)
+    wanted = _Image(engine, image, arch, env)
+    local = _bring_here(wanted, session, pull)
+    # Docker's containerd store holds several platforms under one name, and `inspect` shows
+    # any of them: there only running it can tell.
+    if engine is EngineName.PODMAN and not (wanted.fits(local) or wanted.lacks_variant(local)):
+        wanted.refuse_platform(local)
+    is_32_in_64 = arch.facts.wider_oci and wanted.platform not in local.platforms
+    platform = arch.facts.wider_oci if is_32_in_64 else wanted.platform
+    # With the network the build will have: setting it up is what fails most without root.
+    options = ("--rm", "--pull=never", f"--platform={platform}", *create_args)
+    code, tail = session.run("starting", "run", *options, "--entrypoint=/bin/true", image)
+    if code != 0:
+        wanted.refuse_start(tail)
+    return ImageCheck(id=local.id, digest=local.digest)
+
+
+def _bring_here(wanted: _Image, session: _Session, pull: Pull) -> _Local:
+    """Return what the engine has of an image; pull it if need be."""
+    local = wanted.inspect()
+    here = local is not None and (wanted.fits(local) or wanted.may_fit(local))
+    if not here or (pull == "always" and not wanted.is_local):
+        if pull == "never" or wanted.is_local:
+            wanted.refuse_missing(local)
+        argv = ("pull", f"--platform={wanted.platform}", wanted.name)
+        code, tail = session.run("pulling", *argv)
+        if code != 0:
+            wanted.refuse_pull(local, tail)
+        local = wanted.inspect()
+    if local is None:
+        what = f"image {wanted.name} was pulled but is not here"
+        raise EnvironmentProblemError.of(what, kind=ErrorKind.NOT_FOUND)
+    return local
 
 
 def pythons_in(
@@ -107,10 +115,7 @@ def pythons_in(
         (``manylinux-interpreters``), or does not say.
     """
     script = "command -v manylinux-interpreters && exit 3; cd /opt/python && ls -d */bin/python"
-    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
-    said = capture(
-        [engine, *argv, "--entrypoint=/bin/sh", image, "-c", script], env=env, timeout=60
-    )
+    said = _ask(engine, image, arch, "/bin/sh", "-c", script, env=env)
     return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
 
 
@@ -127,31 +132,7 @@ def programs_in(
         env: environment of the engine's client.
     """
     script = f"for name in {shlex.join(names)}; do command -v $name >/dev/null && echo $name; done"
-    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
-    said = capture(
-        [engine, *argv, "--entrypoint=/bin/sh", image, "-c", script], env=env, timeout=60
-    )
-    return frozenset(said.stdout.split())
-
-
-def _platform(arch: Arch) -> str:
-    """An i686 image may be run as the x86_64 image it often is."""
-    return arch.facts.wider_oci or arch.facts.oci
-
-
-def image_env(
-    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
-) -> dict[str, str] | None:
-    """Return the environment that an image gives its containers; None when it is not here.
-
-    Args:
-        engine: a usable engine.
-        image: the image.
-        arch: the architecture it must be for.
-        env: environment of the engine's client.
-    """
-    session = _Session(engine, env, time.monotonic(), lambda _line: None, None)
-    return _ImageChecker(session, image, arch).environment()
+    return frozenset(_ask(engine, image, arch, "/bin/sh", "-c", script, env=env).stdout.split())
 
 
 def image_file(
@@ -166,8 +147,37 @@ def image_file(
         path: the file, absolute.
         env: environment of the engine's client.
     """
-    argv = ["run", "--rm", "--pull=never", "--network=none", f"--platform={_platform(arch)}"]
-    return capture([engine, *argv, "--entrypoint=/bin/cat", image, "--", path], env=env, timeout=60)
+    return _ask(engine, image, arch, "/bin/cat", "--", path, env=env)
+
+
+def _ask(
+    engine: EngineName, image: str, arch: Arch, program: str, *words: str, env: Mapping[str, str]
+) -> Captured:
+    # An i686 image may be run as the x86_64 image it often is.
+    platform = arch.facts.wider_oci or arch.facts.oci
+    argv = [engine, "run", "--rm", "--pull=never", "--network=none", f"--platform={platform}"]
+    return capture([*argv, f"--entrypoint={program}", image, *words], env=env, timeout=60)
+
+
+def image_env(
+    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
+) -> dict[str, str] | None:
+    """Return the environment that an image gives its containers; None when it is not here.
+
+    Args:
+        engine: a usable engine.
+        image: the image.
+        arch: the architecture it must be for.
+        env: environment of the engine's client.
+    """
+    wanted = _Image(engine, image, arch, env)
+    local = wanted.inspect()
+    # As in `check_image`: docker shows any platform of an image that has several.
+    docker = engine is EngineName.DOCKER
+    if local is None or not (docker or wanted.fits(local) or wanted.lacks_variant(local)):
+        return None
+    pairs = (pair.partition("=") for pair in local.env)
+    return {name: value for name, _, value in pairs}
 
 
 def image_id(engine: EngineName, image: str, *, env: Mapping[str, str]) -> str:
@@ -183,9 +193,9 @@ def image_id(engine: EngineName, image: str, *, env: Mapping[str, str]) -> str:
     return said.stdout.strip().removeprefix("sha256:") if said.ok else ""
 
 
-def pullable(
+def check_pullable(
     engine: EngineName, image: str, *, env: Mapping[str, str], timeout: float = 20.0
-) -> Problem | None:
+) -> None:
     """Ask the registry, through the engine with its mirrors and credentials, for an image.
 
     Nothing is pulled.
@@ -196,17 +206,18 @@ def pullable(
         env: environment of the engine's client.
         timeout: seconds it may take.
 
-    Returns:
-        Why it cannot be pulled; None when it can.
+    Raises:
+        EnvironmentProblemError: it cannot be pulled.
     """
     said = capture([engine, "manifest", "inspect", image], env=env, timeout=timeout)
-    if said.ok or _ONE_PLATFORM.search(said.stderr):
-        return None
-    return Problem(
-        what=f"image {image.partition('@')[0]} is not here, and its registry does not give it: "
-        f"{_cause(_last(said))}",
-        hint=f"check the network and `{engine} login`, or load the image (`{engine} load`)",
-    )
+    if not said.ok and not _ONE_PLATFORM.search(said.stderr):
+        raise EnvironmentProblemError.of(
+            f"image {image.partition('@')[0]} is not here, and its registry does not give it: "
+            f"{_cause(_last(said))}",
+            hint=f"check the network and `{engine} login`, or load the image (`{engine} load`)",
+            kind=ErrorKind.NOT_FOUND,
+            transient=pull_may_pass(said.stderr.splitlines()),
+        )
 
 
 _ONE_PLATFORM = re.compile(r"manifest lists? is not implemented|a list type (is )?required")
@@ -246,6 +257,24 @@ _RUN_HINTS = (
 )
 """What engines say when a container does not start, and what to do; the first match counts."""
 
+_PULL_HINTS = (
+    (
+        r"x509|certificate",
+        ErrorKind.UNREACHABLE,
+        "the engine does not trust the registry's certificate",
+    ),
+    (
+        r"no such host|dial tcp|connection refused|timeout|timed out|TLS handshake|EOF",
+        ErrorKind.UNREACHABLE,
+        (
+            "the registry cannot be reached from here: check the network, or load the image "
+            "(`{engine} load`)"
+        ),
+    ),
+    ("no space left", ErrorKind.CANNOT_RUN, "make room: `{engine} system prune`"),
+)
+"""What engines say when a pull fails, its kind, and what to do; the first match counts."""
+
 
 def _filled(hint: str) -> str:
     """Fill in the limits that containers may have here."""
@@ -259,15 +288,17 @@ def _filled(hint: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """One engine, and what all its commands of one check have in common."""
+    """What the engine's commands of one check have in common."""
 
     engine: EngineName
+    image: str
     env: Mapping[str, str]
     end: float
     log: TextSink | LineCallback
     cancel: Cancel | None
 
-    def run(self, *argv: str) -> tuple[Finished, Tail]:
+    def run(self, doing: str, *argv: str) -> tuple[int, Tail]:
+        """Return a command's exit status, and the last of what it said."""
         tail = Tail()
         done = run(
             [self.engine, *argv],
@@ -278,7 +309,13 @@ class _Session:
             timeout=max(1.0, self.end - time.monotonic()),
             cancel=self.cancel,
         )
-        return done, tail
+        if done.cancelled:
+            what = f"{doing} image {self.image}: cancelled"
+            raise EnvironmentProblemError.of(what, kind=ErrorKind.CANCELLED)
+        if done.timed_out:
+            what = f"{doing} image {self.image}: not done after {done.duration:.0f} s"
+            raise EnvironmentProblemError.of(what, kind=ErrorKind.TIMED_OUT)
+        return done.returncode, tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,47 +329,25 @@ class _Local:
 
 
 @dataclass(frozen=True, slots=True)
-class _ImageChecker:
-    session: _Session
-    image: str
+class _Image:
+    """An image that is wanted, and why it cannot be used."""
+
+    engine: EngineName
+    name: str
     arch: Arch
-
-    def check(self, create_args: tuple[str, ...], pull: Pull) -> ImageCheck:
-        local = self._inspect()
-        here = local is not None and (self._fits(local) or self._may_fit(local))
-        if not here and pull == "never":
-            return self._not_here(local)
-        if not here or (pull == "always" and not self._is_local):
-            refused = self._pull(local)
-            if refused is not None:
-                return refused
-            local = self._inspect()
-        if local is None:
-            return self._bad(ImageFault.NOT_FOUND, f"image {self.image} was pulled but is not here")
-        # Docker's containerd store holds several platforms under one name, and `inspect` shows
-        # any of them: there only running it can tell.
-        fits = self._fits(local) or self._lacks_variant(local)
-        if self.session.engine is EngineName.PODMAN and not fits:
-            return self._wrong_arch(local)
-        return self._run(local, create_args)
-
-    def environment(self) -> dict[str, str] | None:
-        local = self._inspect()
-        # As in `check`: docker shows any platform of an image that has several.
-        docker = self.session.engine is EngineName.DOCKER
-        if local is None or not (docker or self._fits(local) or self._lacks_variant(local)):
-            return None
-        pairs = (each.partition("=") for each in local.env)
-        return {name: value for name, _, value in pairs}
+    env: Mapping[str, str]
 
     @property
-    def _platform(self) -> str:
+    def platform(self) -> str:
         return self.arch.facts.oci
 
-    def _inspect(self) -> _Local | None:
-        answer = capture(
-            [self.session.engine, "image", "inspect", self.image], env=self.session.env
-        )
+    @property
+    def is_local(self) -> bool:
+        """Whether it is in podman's namespace of images that were built here."""
+        return self.engine is EngineName.PODMAN and self.name.startswith("localhost/")
+
+    def inspect(self) -> _Local | None:
+        answer = capture([self.engine, "image", "inspect", self.name], env=self.env)
         try:
             said = json.loads(answer.stdout)[0] if answer.ok else None
         except (ValueError, LookupError):
@@ -349,125 +364,88 @@ class _ImageChecker:
             env=tuple((said.get("Config") or {}).get("Env") or ()),
         )
 
-    def _fits(self, local: _Local) -> bool:
-        if self._platform in local.platforms:
+    def fits(self, local: _Local) -> bool:
+        if self.platform in local.platforms:
             return True
         # cibuildwheel runs i686 builds in an x86_64 image as well, with `linux32`.
         return self.arch.facts.wider_oci in local.platforms
 
-    def _lacks_variant(self, local: _Local) -> bool:
+    def lacks_variant(self, local: _Local) -> bool:
         """Whether it fits but for the variant (``v7``), which podman 4 does not tell."""
         short, full = local.platforms
-        return full.endswith("/") and self._platform.startswith(full) and short != self._platform
+        return full.endswith("/") and self.platform.startswith(full) and short != self.platform
 
-    def _may_fit(self, local: _Local) -> bool:
+    def may_fit(self, local: _Local) -> bool:
         """Whether it is one no registry has, so that pulling cannot make sure of its variant."""
-        return self._is_local and self._lacks_variant(local)
+        return self.is_local and self.lacks_variant(local)
 
-    @property
-    def _is_local(self) -> bool:
-        """Whether it is in podman's namespace of images that were built here."""
-        return self.session.engine is EngineName.PODMAN and self.image.startswith("localhost/")
+    def refuse_missing(self, local: _Local | None) -> NoReturn:
+        """Refuse an image that is not here and is not pulled."""
+        if self.is_local and local is not None:
+            self.refuse_platform(local)
+        if self.is_local:
+            raise EnvironmentProblemError.of(
+                f"there is no local image {self.name}",
+                hint="build or load it first (`podman images` lists what is here)",
+                kind=ErrorKind.NOT_FOUND,
+            )
+        raise EnvironmentProblemError.of(
+            f"image {self._short} is not here{_had(local)}, and must not be pulled",
+            hint=f"`{self.engine} pull --platform={self.platform} {self.name}`, or "
+            'engine.pull = "missing"',
+            kind=ErrorKind.NOT_FOUND,
+        )
 
-    def _pull(self, local: _Local | None) -> ImageCheck | None:
-        """Pull the image; return why that did not work."""
-        if self._is_local:
-            return self._missing_local() if local is None else self._wrong_arch(local)
-        done, tail = self.session.run("pull", f"--platform={self._platform}", self.image)
-        if done.cancelled or done.timed_out:
-            return self._stopped(done, "pulling")
-        if done.returncode == 0:
-            return None
+    def refuse_platform(self, local: _Local) -> NoReturn:
+        self._refuse_arch(f"is for {local.platforms[0]}, not for {self.platform}")
+
+    def _refuse_arch(self, why: str) -> NoReturn:
+        raise EnvironmentProblemError.of(
+            f"image {self.name} {why}",
+            hint=f"name an image that has {self.arch}",
+            kind=ErrorKind.WRONG_ARCH,
+        )
+
+    def refuse_pull(self, local: _Local | None, tail: Tail) -> NoReturn:
+        """Say why the image could not be pulled."""
         said, last = tail.text, _message(tail.last)
         if re.search(r"no (image found|matching manifest|match for platform)", said):
-            return self._bad(
-                ImageFault.WRONG_ARCH,
-                f"image {self.image} does not exist for {self._platform}: {last}",
-                f"name an image that has {self.arch}",
-            )
-        if re.search(r"x509|certificate", said):
-            fault, hint = (
-                ImageFault.UNREACHABLE,
-                "the engine does not trust the registry's certificate",
-            )
-        elif re.search(
-            r"no such host|dial tcp|connection refused|timeout|timed out|TLS handshake|EOF", said
-        ):
-            fault, hint = ImageFault.UNREACHABLE, "the registry cannot be reached from here: "
-            hint += f"check the network, or load the image (`{self.session.engine} load`)"
-        elif "no space left" in said:
-            fault, hint = ImageFault.CANNOT_RUN, f"make room: `{self.session.engine} system prune`"
-        else:
-            fault = ImageFault.NOT_FOUND
-            hint = f"check the reference and `{self.session.engine} login`"
-        had = "" if local is None else f" (the local one is for {local.platforms[0]})"
-        name = self.image.partition("@")[0]  # a digest is 64 digits that nobody reads
-        return self._bad(fault, f"cannot pull image {name}{had}: {_cause(last)}", hint)
-
-    def _run(self, local: _Local, create_args: tuple[str, ...]) -> ImageCheck:
-        """Prove that the image can be executed, with the options of the build's container."""
-        fits = self._platform in local.platforms
-        platform = self._platform if fits else self.arch.facts.wider_oci or self._platform
-        # With the network the build will have: setting it up is what fails most without root.
-        done, tail = self.session.run(
-            *("run", "--rm", "--pull=never", f"--platform={platform}"),
-            *create_args,
-            "--entrypoint=/bin/true",
-            self.image,
+            self._refuse_arch(f"does not exist for {self.platform}: {last}")
+        kind, hint = ErrorKind.NOT_FOUND, f"check the reference and `{self.engine} login`"
+        for sign, its_kind, its_hint in _PULL_HINTS:
+            if re.search(sign, said):
+                kind, hint = its_kind, its_hint.format(engine=self.engine)
+                break
+        raise EnvironmentProblemError.of(
+            f"cannot pull image {self._short}{_had(local)}: {_cause(last)}",
+            hint=hint,
+            kind=kind,
+            transient=pull_may_pass(said.splitlines()),
         )
-        if done.cancelled or done.timed_out:
-            return self._stopped(done, "starting")
-        if done.returncode == 0:
-            return ImageCheck(ok=True, id=local.id, digest=local.digest)
+
+    def refuse_start(self, tail: Tail) -> NoReturn:
+        """Say why the container did not start."""
         said, last = tail.text, _message(tail.last)
         if re.search(r"exec format error", said, re.IGNORECASE):
-            return self._bad(
-                ImageFault.NO_BINFMT,
-                f"this machine cannot execute {self.arch} programs (image {self.image}): {last}",
-                f"register QEMU for it: `orchestrator doctor` says how for {self.arch}",
+            raise EnvironmentProblemError.of(
+                f"this machine cannot execute {self.arch} programs (image {self.name}): {last}",
+                hint=f"register QEMU for it: `orchestrator doctor` says how for {self.arch}",
+                kind=ErrorKind.NOT_EXECUTABLE,
             )
         if "does not match the specified platform" in said or "platform" in last:
-            return self._bad(
-                ImageFault.WRONG_ARCH,
-                f"image {self.image} is not for {self._platform}: {last}",
-                f"name an image that has {self.arch}",
-            )
+            self._refuse_arch(f"is not for {self.platform}: {last}")
         hints = (_filled(hint) for sign, hint in _RUN_HINTS if re.search(sign, said))
-        own = f"try `{self.session.engine} run --rm --entrypoint=/bin/true {self.image}`"
-        return self._bad(
-            ImageFault.CANNOT_RUN,
-            f"{self.session.engine} cannot run a container of {self.image}: {last}",
-            next(hints, f"{own}, and see docs/hosts.md"),
+        own = f"try `{self.engine} run --rm --entrypoint=/bin/true {self.name}`"
+        raise EnvironmentProblemError.of(
+            f"{self.engine} cannot run a container of {self.name}: {last}",
+            hint=next(hints, f"{own}, and see docs/hosts.md"),
+            kind=ErrorKind.CANNOT_RUN,
         )
 
-    def _stopped(self, done: Finished, doing: str) -> ImageCheck:
-        why = "cancelled" if done.cancelled else f"not done after {done.duration:.0f} s"
-        return self._bad(ImageFault.STOPPED, f"{doing} image {self.image}: {why}")
+    @property
+    def _short(self) -> str:
+        return self.name.partition("@")[0]  # a digest is 64 digits that nobody reads
 
-    def _not_here(self, local: _Local | None) -> ImageCheck:
-        if self._is_local:
-            return self._missing_local() if local is None else self._wrong_arch(local)
-        had = "" if local is None else f" (the local one is for {local.platforms[0]})"
-        return self._bad(
-            ImageFault.NOT_FOUND,
-            f"image {self.image.partition('@')[0]} is not here{had}, and must not be pulled",
-            f"`{self.session.engine} pull --platform={self._platform} {self.image}`, or "
-            'engine.pull = "missing"',
-        )
 
-    def _missing_local(self) -> ImageCheck:
-        return self._bad(
-            ImageFault.NOT_FOUND,
-            f"there is no local image {self.image}",
-            "build or load it first (`podman images` lists what is here)",
-        )
-
-    def _wrong_arch(self, local: _Local) -> ImageCheck:
-        return self._bad(
-            ImageFault.WRONG_ARCH,
-            f"image {self.image} is for {local.platforms[0]}, not for {self._platform}",
-            f"name an image that has {self.arch}",
-        )
-
-    def _bad(self, fault: ImageFault, what: str, hint: str = "") -> ImageCheck:
-        return ImageCheck(ok=False, fault=fault, problem=Problem(what=what, hint=hint))
+def _had(local: _Local | None) -> str:
+    return "" if local is None else f" (the local one is for {local.platforms[0]})"

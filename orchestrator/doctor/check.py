@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.errors import Problem
+    from orchestrator.errors import OrchestratorError, Problem
 
 
 class CheckLevel(StrEnum):
@@ -42,7 +42,7 @@ class Check:
 def failed(
     name: str,
     status: CheckLevel,
-    problem: Problem,
+    problem: Problem | OrchestratorError,
     mend: Callable[[], object] | None = None,
 ) -> Check:
     """Return the check that found a problem.

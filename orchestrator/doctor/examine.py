@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers import engine
-from orchestrator.containers.images import ImageFault, check_image, pullable
+from orchestrator.containers.images import check_image, check_pullable
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failed
-from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.provision import pythons, toolchain
@@ -155,13 +155,14 @@ class _Examination:
         arches = dict.fromkeys(each.arch for each in self._targets) or (emulation.host_arch(),)
         pythons = dict.fromkeys(each.python for each in self._targets if each.python)
         with ThreadPoolExecutor(LOOKS) as pool:
-            probes = [pool.submit(engine.probe, name, env=self._env) for name in names]
+            probes = {name: pool.submit(engine.probe, name, env=self._env) for name in names}
             runs = [pool.submit(_emulation, arch) for arch in arches]
             found = [pool.submit(self._interpreter, python) for python in pythons]
             network = pool.submit(self._reach)
             builders = pool.submit(lambda: tuple(machine.compilers(self._env)))
-            statuses = [each.result() for each in probes]
-            chosen = next((each for each in statuses if each.usable), None)
+            statuses = {name: _settle(probe) for name, probe in probes.items()}
+            usable = (s for s in statuses.values() if isinstance(s, engine.EngineStatus))
+            chosen = next(usable, None)
             images = dict(
                 zip(
                     self._images,
@@ -174,7 +175,7 @@ class _Examination:
             verdict = self._verdict(chosen, images, emulations)
             lost = frozenset(verdict)
             return (
-                *self._engines(statuses, lost),
+                *self._engines(statuses, lost, chosen),
                 *self._needed(images, lost),
                 *self._emulations(emulations, lost),
                 *(self._level_of_python(each, chosen) for each in here.values()),
@@ -197,25 +198,27 @@ class _Examination:
         return tuple(dict.fromkeys((each.image, each.arch) for each in wanted))
 
     def _engines(
-        self, statuses: Sequence[engine.EngineStatus], lost: frozenset[str]
+        self,
+        statuses: Mapping[engine.EngineName, engine.EngineStatus | OrchestratorError],
+        lost: frozenset[str],
+        chosen: engine.EngineStatus | None,
     ) -> Iterator[Check]:
         """One check an engine; only where something cannot be built without is that a failure."""
-        usable = any(status.usable for status in statuses)
         needed = bool(lost) or not self._targets
-        missing = CheckLevel.FAIL if needed and not usable else CheckLevel.WARN
-        for status in statuses:
-            if status.problem is not None:
-                yield failed(status.name, missing, status.problem)
+        missing = CheckLevel.FAIL if needed and chosen is None else CheckLevel.WARN
+        for name, status in statuses.items():
+            if isinstance(status, OrchestratorError):
+                yield failed(name, missing, status)
             elif status.remote:
                 yield Check(
-                    name=status.name,
+                    name=name,
                     status=CheckLevel.WARN,
                     detail=status.summary,
                     fix="the other machine does not see the CA bundle and the tools that are "
                     "mounted into containers: use an engine of this machine",
                 )
             else:
-                yield Check(name=status.name, status=CheckLevel.OK, detail=status.summary)
+                yield Check(name=name, status=CheckLevel.OK, detail=status.summary)
 
     def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
         """Does a container of the image run here, with the build's options; else, can it be had?"""
@@ -230,27 +233,28 @@ class _Examination:
             *chosen.mount_args(),
             *self._containers.create_args,
         )
-        found = check_image(
-            *(chosen.name, image, arch, args),
-            env=self._env,
-            timeout=RUN_TIMEOUT,
-            log=lambda _line: None,
-            pull="never",
-        )
-        if found.ok:
+        try:
+            image_id = check_image(
+                *(chosen.name, image, arch, args),
+                env=self._env,
+                timeout=RUN_TIMEOUT,
+                log=lambda _line: None,
+                pull="never",
+            ).id
+        except EnvironmentProblemError as error:
+            absent = error.kind is ErrorKind.NOT_FOUND and not image.startswith("localhost/")
+            if not absent or self._containers.pull == "never":
+                return failed(name, CheckLevel.FAIL, error)
+        else:
+            detail = f"runs, ID {_short(image_id)}"
             lost = self._unreached(chosen, asked, args)
-            return lost or Check(
-                name=name, status=CheckLevel.OK, detail=f"runs, ID {_short(found.id)}"
-            )
-        problem = found.problem or Problem(what="does not run")
-        absent = found.fault is ImageFault.NOT_FOUND and not image.startswith("localhost/")
-        if not absent or self._containers.pull == "never":
-            return failed(name, CheckLevel.FAIL, problem)
-        refused = pullable(chosen.name, image, env=self._env)
-        if refused is None:
-            detail = "not here yet; its registry has it, and the build pulls it"
-            return Check(name=name, status=CheckLevel.OK, detail=detail)
-        return failed(name, CheckLevel.FAIL, refused)
+            return lost or Check(name=name, status=CheckLevel.OK, detail=detail)
+        try:
+            check_pullable(chosen.name, image, env=self._env)
+        except EnvironmentProblemError as error:
+            return failed(name, CheckLevel.FAIL, error)
+        detail = "not here yet; its registry has it, and the build pulls it"
+        return Check(name=name, status=CheckLevel.OK, detail=detail)
 
     def _unreached(
         self, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
@@ -300,7 +304,7 @@ class _Examination:
         try:
             found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
         except EnvironmentProblemError as error:
-            return failed(name, CheckLevel.WARN, error.problems[0])
+            return failed(name, CheckLevel.WARN, error)
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
@@ -405,6 +409,13 @@ class _Examination:
             f"{' and others' if len(lost) > 1 else ''}: {reason}",
             fix="mend the rows that fail, or leave them out with --select",
         )
+
+
+def _settle(probe: Future[engine.EngineStatus]) -> engine.EngineStatus | OrchestratorError:
+    try:
+        return probe.result()
+    except OrchestratorError as error:
+        return error
 
 
 def _emulation(arch: Arch) -> tuple[Check, ...]:

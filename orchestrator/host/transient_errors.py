@@ -89,7 +89,6 @@ _PATTERNS = (
         rf'"https?://).*(?:{_PASSING})'
     ),
     rf"Error response from daemon: .*(?:{_PASSING})",
-    rf"cannot pull image .*(?:{_PASSING})",  # ours, of either
     r"\btoomanyrequests: ",
     r"error pulling image configuration: download failed after attempts=",
     # an engine, or its container, that went away
@@ -140,6 +139,16 @@ def may_pass(lines: Iterable[str]) -> bool:
     if any(VERDICT.search(each) for each in map(str.strip, said)):
         return False
     return any(map(TRANSIENT.search, said)) or _lost_its_container(said)
+
+
+def pull_may_pass(lines: Iterable[str]) -> bool:
+    """Whether a pull, or a question to a registry, that failed may succeed a little later.
+
+    Args:
+        lines: what the engine said, and nothing else.
+    """
+    said = tuple(lines)
+    return may_pass(said) or any(re.search(_PASSING, line) for line in said)
 
 
 def _unwrapped(lines: Iterable[str]) -> Iterator[str]:

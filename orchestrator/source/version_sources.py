@@ -14,7 +14,7 @@ from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
-from orchestrator.errors import Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
 from orchestrator.host import process
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 
@@ -162,50 +162,48 @@ class ImageSources:
 
     def answers(
         self, questions: Iterable[VersionQuestion]
-    ) -> tuple[dict[VersionQuestion, VersionAnswer], dict[str, Problem]]:
+    ) -> tuple[dict[VersionQuestion, VersionAnswer], dict[str, OrchestratorError]]:
         """Ask images; each is looked at once.
 
         Returns:
             The answers, and for each image that could not be asked the reason.
         """
         found: dict[VersionQuestion, VersionAnswer] = {}
-        problems: dict[str, Problem] = {}
+        errors: dict[str, OrchestratorError] = {}
         places: defaultdict[tuple[str, Arch], list[VersionQuestion]] = defaultdict(list)
         for question in dict.fromkeys(questions):
             if question.arch is not None:
                 places[question.image, question.arch].append(question)
-        choice = engines.choose(self.preference, env=self.env) if places else None
+        engine: dict[None, engines.EngineStatus | OrchestratorError] = {}
         for (image, arch), asked in places.items():
-            if choice is None or choice.chosen is None:
-                problems[image] = _no_engine(choice.problems if choice else ())
-                continue
-            said = self._image(choice.chosen.name, image, arch, asked)
-            if isinstance(said, Problem):
-                problems[image] = said
-            else:
-                found |= said
-        return found, problems
+            try:
+                chosen = remember(
+                    engine, None, lambda: engines.choose(self.preference, env=self.env)
+                )
+                found |= self._image(chosen.name, image, arch, asked)
+            except EnvironmentProblemError as error:
+                errors[image] = error
+        return found, errors
 
     def _image(
         self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[VersionQuestion]
-    ) -> dict[VersionQuestion, VersionAnswer] | Problem:
+    ) -> dict[VersionQuestion, VersionAnswer]:
         reference = image
         if not any(mark in image for mark in "/:@"):
             reference = image_reference(image, arch, self.host().toolchain)
         if self.pull:
-            check = check_image(
+            check_image(
                 *(engine, reference, arch, self.create_args),
                 env=self.env,
                 timeout=PULL_TIMEOUT,
                 log=self.log,
             )
-            if check.problem is not None:
-                return check.problem
         environ = image_env(engine, reference, arch, env=self.env)
         if environ is None:
-            return Problem(
-                what=f"image {image} for {arch} is not on this machine",
+            raise EnvironmentProblemError.of(
+                f"image {image} for {arch} is not on this machine",
                 hint=f"`{engine} pull {reference}`, or build, which pulls it",
+                kind=ErrorKind.NOT_FOUND,
             )
         said: dict[VersionQuestion, VersionAnswer] = {}
         for question in asked:
@@ -225,10 +223,3 @@ class ImageSources:
         if not said.ok:
             return VersionAnswer(source=text, value="", note=f"in image {image}: {said.last_line}")
         return _content(text, source, said.stdout)
-
-
-def _no_engine(problems: Sequence[Problem]) -> Problem:
-    return Problem(
-        what="; ".join(each.what for each in problems) or "no container engine answers",
-        hint="; ".join(each.hint for each in problems if each.hint),
-    )

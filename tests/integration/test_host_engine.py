@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.containers.engine import EngineName, choose, remove_containers
-from orchestrator.containers.images import ImageFault, check_image, pullable
+from orchestrator.containers.images import check_image, check_pullable
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import Execution, _elf_header, binfmt, host_arch, how
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
@@ -38,26 +39,27 @@ IMAGE = f"localhost/orchestrator-baseline:bookworm-{host_arch()}"
 
 @pytest.fixture(scope="module")
 def engine() -> EngineName:
-    choice = choose("auto", env=ENV)
-    if choice.chosen is None:
+    try:
+        chosen = choose("auto", env=ENV)
+    except EnvironmentProblemError:
         lacking("needs podman or docker: run .ci/engine as root")
-    assert choice.chosen is not None
-    assert choice.chosen.version
-    return choice.chosen.name
+        raise
+    assert chosen.version
+    return chosen.name
 
 
 def test_image_runs_with_the_network_options(engine: EngineName) -> None:
     log: list[str] = []
     args = ("--network=host", *NETWORK.container_args())
     result = check_image(engine, IMAGE, host_arch(), args, env=ENV, timeout=120, log=log.append)
-    assert result.ok, (result.problem, log)
-    assert result.id
+    assert result.id, log
 
 
 def test_image_of_another_architecture(engine: EngineName) -> None:
     other = Arch.S390X
-    result = check_image(engine, IMAGE, other, env=ENV, timeout=60, log=lambda _: None)
-    assert result.fault is ImageFault.WRONG_ARCH
+    with pytest.raises(EnvironmentProblemError) as refused:
+        check_image(engine, IMAGE, other, env=ENV, timeout=60, log=lambda _: None)
+    assert refused.value.kind is ErrorKind.WRONG_ARCH
 
 
 def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> None:
@@ -79,17 +81,18 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
     if not made.ok:
         pytest.skip(f"{engine} cannot import for a platform: {made.last_line}")
     try:
-        result = check_image(engine, name, arch, env=ENV, timeout=60, log=lambda _: None)
+        with pytest.raises(EnvironmentProblemError) as refused:
+            check_image(engine, name, arch, env=ENV, timeout=60, log=lambda _: None)
     finally:
         capture([engine, "rmi", "--force", name], env=ENV)
-    assert result.fault is ImageFault.NO_BINFMT, result.problem
+    assert refused.value.kind is ErrorKind.NOT_EXECUTABLE, refused.value
 
 
 def test_option_that_the_engine_refuses(engine: EngineName) -> None:
     args = ("--volume=/no/such/directory:/x:ro",)
-    result = check_image(engine, IMAGE, host_arch(), args, env=ENV, timeout=60, log=lambda _: None)
-    assert result.fault is ImageFault.CANNOT_RUN
-    assert "/no/such/directory" in str(result.problem)
+    with pytest.raises(EnvironmentProblemError, match="/no/such/directory") as refused:
+        check_image(engine, IMAGE, host_arch(), args, env=ENV, timeout=60, log=lambda _: None)
+    assert refused.value.kind is ErrorKind.CANNOT_RUN
 
 
 def test_containers_with_the_label_are_removed(engine: EngineName) -> None:
@@ -203,17 +206,23 @@ def test_an_image_of_a_registry_is_recorded_by_its_digest(
     tagged = registry.image
     name = tagged.removesuffix(":1")
     with registry.down:
-        assert check(registry.image, pull="never").fault is ImageFault.NOT_FOUND
-        assert pullable(engine, registry.image, env=registry.env) is None
+        with pytest.raises(EnvironmentProblemError) as refused:
+            check(registry.image, pull="never")
+        assert refused.value.kind is ErrorKind.NOT_FOUND
+        check_pullable(engine, registry.image, env=registry.env)
         found = check(registry.image)
-        assert found.ok, (found.problem, log)
         assert found.digest.startswith(f"{name}@sha256:")
-        assert check(registry.image, pull="always").ok
-    assert pullable(engine, registry.image, env=registry.env) is not None
-    assert check(registry.image).ok, "what is here needs no registry"
-    assert check(found.digest, pull="never").ok, "nor by its digest"
-    assert check(found.id, pull="never").ok, "nor by its ID"
-    assert check(registry.image, pull="always").fault is ImageFault.UNREACHABLE
+        check(registry.image, pull="always")
+    with pytest.raises(EnvironmentProblemError):
+        check_pullable(engine, registry.image, env=registry.env)
+    # What is here needs no registry, nor by its digest, nor by its ID.
+    check(registry.image)
+    check(found.digest, pull="never")
+    check(found.id, pull="never")
+    with pytest.raises(EnvironmentProblemError) as refused:
+        check(registry.image, pull="always")
+    assert refused.value.kind is ErrorKind.UNREACHABLE
+    assert refused.value.transient
 
 
 PULLS = """\

@@ -8,11 +8,11 @@ import pytest
 
 from orchestrator.containers import engine
 from orchestrator.containers.engine import EngineName, EngineStatus
-from orchestrator.containers.images import ImageCheck, ImageFault
+from orchestrator.containers.images import ImageCheck
 from orchestrator.doctor import examine, machine
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.doctor.examine import Containers, RunPaths, TargetNeeds, preflight
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host import emulation
 from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.network import HostNetwork
@@ -67,27 +67,35 @@ def test_whole_examination_of_this_machine(tmp_path: Path, places: RunPaths) -> 
     assert all(check.fix for check in checks if check.status is not CheckLevel.OK)
 
 
+def answer(said: object) -> object:
+    """Return what is said, or raise it."""
+    if isinstance(said, EnvironmentProblemError):
+        raise said
+    return said
+
+
 class Machine:
     """A machine whose engine, image and emulation are what a test says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.engines = {EngineName.PODMAN: EngineStatus(name=EngineName.PODMAN, usable=True)}
-        self.image = ImageCheck(ok=True, id="sha256:0123456789abcdef")
-        self.pullable: Problem | None = None
+        self.engines = {EngineName.PODMAN: EngineStatus(name=EngineName.PODMAN)}
+        self.image: ImageCheck | EnvironmentProblemError = ImageCheck(id="sha256:0123456789abcdef")
+        self.pullable: EnvironmentProblemError | None = None
         self.reaches = True
         self.problem: Problem | None = None
         self.registered: list[Arch] = []
         monkeypatch.setattr(engine, "probe", self.probe)
-        monkeypatch.setattr(examine, "check_image", lambda *_, **__: self.image)
-        monkeypatch.setattr(examine, "pullable", lambda *_, **__: self.pullable)
+        monkeypatch.setattr(examine, "check_image", lambda *_, **__: answer(self.image))
+        monkeypatch.setattr(examine, "check_pullable", lambda *_, **__: answer(self.pullable))
         monkeypatch.setattr(engine, "reaches", lambda *_, **__: self.reaches)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
         monkeypatch.setattr(emulation, "examine", self.examine)
         monkeypatch.setattr(emulation, "register", self.register)
 
     def probe(self, name: EngineName, *, env: Mapping[str, str]) -> EngineStatus:
-        absent = EngineStatus(name=name, problem=Problem(what="is not here", hint="install it"))
-        return self.engines.get(name, absent)
+        if name not in self.engines:
+            raise EnvironmentProblemError.of("is not here", hint="install it")
+        return self.engines[name]
 
     def examine(self, arch: Arch) -> Emulation:
         warnings = (Problem(what="may fail", hint="tmpfs"),) if arch is Arch.ARMV7L else ()
@@ -153,7 +161,7 @@ def test_what_is_cross_compiled_needs_neither_engine_nor_emulation(
     a_machine.engines.clear()
     found = look(places, wanted("foreign", crossed=True))
     assert levels(found, *ROWS) == ["warn", "warn", "warn", "ok"]
-    a_machine.engines[EngineName.PODMAN] = EngineStatus(name=EngineName.PODMAN, usable=True)
+    a_machine.engines[EngineName.PODMAN] = EngineStatus(name=EngineName.PODMAN)
     found = look(places, wanted("foreign", crossed=True))
     assert levels(found, "emulation aarch64", "targets") == ["fail", "fail"], "it is not replaced"
     found = look(places, wanted("asked for", on_host=True))
@@ -161,16 +169,14 @@ def test_what_is_cross_compiled_needs_neither_engine_nor_emulation(
 
 
 def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: RunPaths) -> None:
-    a_machine.image = ImageCheck(
-        ok=False, fault=ImageFault.NOT_FOUND, problem=Problem(what="gone", hint="pull it")
-    )
+    a_machine.image = EnvironmentProblemError.of("gone", hint="pull it", kind=ErrorKind.NOT_FOUND)
     found = look(places, wanted("a"))
     assert levels(found, *ROWS) == ["ok"] * 4
     assert "the build pulls it" in found["image y:1 aarch64"].detail
     found = look(places, wanted("a"), containers=Containers(pull="never"))
     assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
     assert found["targets"].detail.endswith("a: gone")
-    a_machine.pullable = Problem(what="unauthorized", hint="log in")
+    a_machine.pullable = EnvironmentProblemError.of("unauthorized", hint="log in")
     found = look(places, wanted("a"), wanted("b", Arch.X86_64, image="registry.example/z"))
     assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
     assert found["image z x86_64"].status is CheckLevel.WARN, "this machine builds b without it"
@@ -211,7 +217,7 @@ def test_a_proxy_of_this_host_that_containers_do_not_reach(
 
 
 def test_an_engine_on_another_machine(a_machine: Machine, places: RunPaths) -> None:
-    remote = EngineStatus(name=EngineName.PODMAN, usable=True, remote=True, storage_root="/far")
+    remote = EngineStatus(name=EngineName.PODMAN, remote=True, storage_root="/far")
     a_machine.engines[EngineName.PODMAN] = remote
     found = look(places, wanted("a"))
     assert found["podman"].status is CheckLevel.WARN

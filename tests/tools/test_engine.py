@@ -16,7 +16,8 @@ from orchestrator.containers.engine import (
     probe,
     remove_containers,
 )
-from orchestrator.containers.images import ImageFault, check_image, pullable
+from orchestrator.containers.images import check_image, check_pullable
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
@@ -85,12 +86,16 @@ def check(  # noqa: PLR0913
     image: str = "registry.example/x/y:1",
     args: tuple[str, ...] = (),
     timeout: float = 20,
-) -> tuple[bool, ImageFault | None, str, list[str]]:
+) -> tuple[bool, ErrorKind | None, str, list[str]]:
     log: list[str] = []
     env = fake(name, script)
-    result = check_image(name, image, arch, args, env=env, timeout=timeout, log=log.append)
+    kind, said = None, ""
+    try:
+        check_image(name, image, arch, args, env=env, timeout=timeout, log=log.append)
+    except EnvironmentProblemError as error:
+        kind, said = error.kind, str(error)
     calls = Path(env["PATH"].split(":")[0]).parent / "calls"
-    return result.ok, result.fault, str(result.problem), calls.read_text().splitlines()
+    return kind is None, kind, said, calls.read_text().splitlines()
 
 
 def test_docker_works(fake: Fake) -> None:
@@ -106,7 +111,6 @@ def test_docker_works(fake: Fake) -> None:
     assert status == EngineStatus(
         name=DOCKER,
         version="27.3.1+azure-1",
-        usable=True,
         remapped=True,
         cgroup="v1",
         storage="overlay2",
@@ -151,22 +155,19 @@ def test_rootless_docker_on_another_machine(fake: Fake) -> None:
     ],
 )
 def test_docker_does_not_work(fake: Fake, script: str, what: str) -> None:
-    status = probe(DOCKER, env=fake("docker", script))
-    assert not status.usable
-    assert status.problem is not None
-    assert what in status.problem.what
-    assert status.problem.hint
+    with pytest.raises(EnvironmentProblemError, match=what) as refused:
+        probe(DOCKER, env=fake("docker", script))
+    assert refused.value.hint
 
 
 def test_engine_that_hangs(fake: Fake) -> None:
-    status = probe(DOCKER, env=fake("docker", "sleep 30"), timeout=0.3)
-    assert status.problem is not None
-    assert "no answer within 0.3 s" in status.problem.what
+    with pytest.raises(EnvironmentProblemError, match=r"no answer within 0\.3 s"):
+        probe(DOCKER, env=fake("docker", "sleep 30"), timeout=0.3)
 
 
 def test_podman_works(fake: Fake) -> None:
     status = probe(PODMAN, env=fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'"))
-    assert (status.usable, status.version, status.rootless) == (True, "4.9.4-rhel", True)
+    assert (status.version, status.rootless) == ("4.9.4-rhel", True)
     assert status.limits == frozenset(Limit), "an old podman does not tell"
 
 
@@ -214,30 +215,27 @@ def test_what_podman_can_limit(
     ],
 )
 def test_podman_does_not_work(fake: Fake, script: str, what: str) -> None:
-    status = probe(PODMAN, env=fake("podman", script))
-    assert not status.usable
-    assert what in str(status.problem)
+    with pytest.raises(EnvironmentProblemError, match=what):
+        probe(PODMAN, env=fake("podman", script))
 
 
 def test_nothing_installed(tmp_path: Path) -> None:
-    choice = choose("auto", env={"PATH": str(tmp_path)})
-    assert choice.chosen is None
-    assert [problem.what for problem in choice.problems] == [
+    with pytest.raises(EnvironmentProblemError) as refused:
+        choose("auto", env={"PATH": str(tmp_path)})
+    assert [problem.what for problem in refused.value.problems] == [
         "docker is not installed",
         "podman is not installed",
     ]
 
 
-def test_auto_takes_the_first_that_works_and_says_why(
+def test_auto_takes_the_first_that_works(
     fake: Fake,
 ) -> None:
     fake("docker", docker({}, 1, "Cannot connect to the Docker daemon"))
     env = fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'")
-    choice = choose("auto", env=env)
-    assert choice.chosen is not None
-    assert choice.chosen.name is PODMAN
-    assert [problem.what for problem in choice.problems] == ["the docker daemon is not running"]
-    assert choose("docker", env=env).chosen is None
+    assert choose("auto", env=env).name is PODMAN
+    with pytest.raises(EnvironmentProblemError, match="the docker daemon is not running"):
+        choose("docker", env=env)
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="no docker client")
@@ -248,9 +246,8 @@ def test_real_docker_client_without_a_daemon(tmp_path: Path) -> None:
         "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
         "HOME": str(tmp_path),
     }
-    problem = probe(DOCKER, env=env).problem
-    assert problem is not None
-    assert problem.what == "the docker daemon is not running"
+    with pytest.raises(EnvironmentProblemError, match="the docker daemon is not running"):
+        probe(DOCKER, env=env)
 
 
 def test_local_image_is_not_pulled(fake: Fake) -> None:
@@ -290,7 +287,6 @@ def test_pulls_what_is_missing(fake: Fake) -> None:
     log: list[str] = []
     name = "registry.example/x/y"
     result = check_image(PODMAN, name, Arch.AARCH64, env=env, timeout=9, log=log.append)
-    assert result.ok
     assert (result.id, result.digest) == ("sha256:abc", "registry.example/x/y@sha256:1")
     assert log == ["Trying"]
 
@@ -312,53 +308,57 @@ def test_images_are_pulled_as_the_matrix_says(
         (tmp_path / "pulled").touch()
     inspect = f"[ -e pulled ] && echo '{image('arm64')}' || exit 1"
     env = fake("podman", engine(inspect, pull=": > pulled"))
-    result = check_image(
-        *(PODMAN, "registry.example/x", Arch.AARCH64),
-        env=env,
-        timeout=9,
-        log=lambda _: None,
-        pull=pull,
-    )
+    refused: EnvironmentProblemError | None = None
+    try:
+        check_image(
+            *(PODMAN, "registry.example/x", Arch.AARCH64),
+            env=env,
+            timeout=9,
+            log=lambda _: None,
+            pull=pull,
+        )
+    except EnvironmentProblemError as error:
+        refused = error
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert result.ok is (here or pulls == 1)
+    assert (refused is None) is (here or pulls == 1)
     assert sum(each.startswith("pull ") for each in calls) == pulls
-    if not result.ok:
-        assert result.fault is ImageFault.NOT_FOUND
-        assert "must not be pulled" in str(result.problem)
+    if refused is not None:
+        assert refused.kind is ErrorKind.NOT_FOUND
+        assert "must not be pulled" in refused.what
 
 
 def test_a_local_image_is_never_pulled(fake: Fake, tmp_path: Path) -> None:
     env = fake("podman", engine(f"echo '{image('arm64')}'"))
-    result = check_image(
+    check_image(
         *(PODMAN, "localhost/x", Arch.AARCH64),
         env=env,
         timeout=9,
         log=lambda _: None,
         pull="always",
     )
-    assert result.ok
     assert "\npull" not in (tmp_path / "calls").read_text()
 
 
 def test_whether_a_registry_has_an_image(fake: Fake) -> None:
     env = fake("podman", 'test "$3" = good && exit 0; echo "Error: x: unauthorized" >&2; exit 125')
-    assert pullable(PODMAN, "good", env=env) is None
-    problem = pullable(PODMAN, "registry.example/bad@sha256:1", env=env)
-    assert "image registry.example/bad is not here" in str(problem)
-    assert "unauthorized" in str(problem)
+    check_pullable(PODMAN, "good", env=env)
+    with pytest.raises(
+        EnvironmentProblemError, match=r"registry\.example/bad is not here.*unauthorized"
+    ):
+        check_pullable(PODMAN, "registry.example/bad@sha256:1", env=env)
 
 
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
-        ("Error: dial tcp: lookup registry.example: no such host", ImageFault.UNREACHABLE),
-        ("Error: x509: certificate signed by unknown authority", ImageFault.UNREACHABLE),
-        ("Error: reading manifest 1: manifest unknown", ImageFault.NOT_FOUND),
-        ("no matching manifest for linux/arm64 in the manifest list", ImageFault.WRONG_ARCH),
-        ("write /x: no space left on device", ImageFault.CANNOT_RUN),
+        ("Error: dial tcp: lookup registry.example: no such host", ErrorKind.UNREACHABLE),
+        ("Error: x509: certificate signed by unknown authority", ErrorKind.UNREACHABLE),
+        ("Error: reading manifest 1: manifest unknown", ErrorKind.NOT_FOUND),
+        ("no matching manifest for linux/arm64 in the manifest list", ErrorKind.WRONG_ARCH),
+        ("write /x: no space left on device", ErrorKind.CANNOT_RUN),
     ],
 )
-def test_pull_fails(fake: Fake, said: str, fault: ImageFault) -> None:
+def test_pull_fails(fake: Fake, said: str, fault: ErrorKind) -> None:
     script = engine("exit 1", pull=f"echo '{said}' >&2; exit 1")
     ok, got, problem, _ = check(fake, script)
     assert (ok, got) == (False, fault)
@@ -369,14 +369,14 @@ def test_no_registry_is_asked_for_a_local_image(
     fake: Fake,
 ) -> None:
     ok, fault, problem, calls = check(fake, engine("exit 1"), image="localhost/x:1")
-    assert (ok, fault) == (False, ImageFault.NOT_FOUND)
+    assert (ok, fault) == (False, ErrorKind.NOT_FOUND)
     assert "there is no local image localhost/x:1" in problem
     assert not [call for call in calls if call.startswith("pull")]
 
 
 def test_wrong_architecture_after_the_pull(fake: Fake) -> None:
     ok, fault, problem, _ = check(fake, engine(f"echo '{image('amd64')}'", pull="exit 0"))
-    assert (ok, fault) == (False, ImageFault.WRONG_ARCH)
+    assert (ok, fault) == (False, ErrorKind.WRONG_ARCH)
     assert "is for linux/amd64, not for linux/arm64" in problem
 
 
@@ -397,13 +397,13 @@ def test_docker_decides_itself_about_a_multi_platform_image(
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
-        ("exec /bin/true: exec format error", ImageFault.NO_BINFMT),
-        ("Error: runc: exec user process caused: Exec format error", ImageFault.NO_BINFMT),
-        ("image was found but does not match the specified platform", ImageFault.WRONG_ARCH),
-        ("Error: crun: setrlimit: Operation not permitted", ImageFault.CANNOT_RUN),
+        ("exec /bin/true: exec format error", ErrorKind.NOT_EXECUTABLE),
+        ("Error: runc: exec user process caused: Exec format error", ErrorKind.NOT_EXECUTABLE),
+        ("image was found but does not match the specified platform", ErrorKind.WRONG_ARCH),
+        ("Error: crun: setrlimit: Operation not permitted", ErrorKind.CANNOT_RUN),
     ],
 )
-def test_container_does_not_start(fake: Fake, said: str, fault: ImageFault) -> None:
+def test_container_does_not_start(fake: Fake, said: str, fault: ErrorKind) -> None:
     script = engine(f"echo '{image('arm64')}'", run=f"echo '{said}' >&2; exit 126")
     ok, got, problem, _ = check(fake, script)
     assert (ok, got) == (False, fault)
@@ -424,7 +424,7 @@ def test_what_a_restricted_host_refuses_comes_with_its_cure(
 ) -> None:
     script = engine(f"echo '{image('arm64')}'", run=f"echo '{said}' >&2; exit 126")
     _, fault, problem, _ = check(fake, script)
-    assert fault is ImageFault.CANNOT_RUN
+    assert fault is ErrorKind.CANNOT_RUN
     assert cure in problem
     assert "{" not in problem
 
@@ -432,7 +432,7 @@ def test_what_a_restricted_host_refuses_comes_with_its_cure(
 def test_pull_that_takes_too_long(fake: Fake) -> None:
     script = engine("exit 1", pull="sleep 30")
     ok, fault, problem, _ = check(fake, script, timeout=1)
-    assert (ok, fault) == (False, ImageFault.STOPPED)
+    assert (ok, fault) == (False, ErrorKind.TIMED_OUT)
     assert "not done after" in problem
 
 

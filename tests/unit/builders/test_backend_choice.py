@@ -11,7 +11,7 @@ import pytest
 from orchestrator.builders import backend_choice as choosing
 from orchestrator.builders.backend_choice import HostPython, Survey, choose
 from orchestrator.containers import engine as engines
-from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus, Limit
+from orchestrator.containers.engine import EngineName, EngineStatus, Limit
 from orchestrator.containers.images import ImageCheck
 from orchestrator.cross.native_gcc import NativeCompilers, TargetImage
 from orchestrator.errors import EnvironmentProblemError, Problem
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 IMAGE = "registry.example/x/y:1"
 STATUS = EngineStatus(
-    name=EngineName.PODMAN, version="5.0", usable=True, rootless=True, cgroup="v1", storage="vfs"
+    name=EngineName.PODMAN, version="5.0", rootless=True, cgroup="v1", storage="vfs"
 )
-GOOD = ImageCheck(ok=True, id="sha256:abc", digest="registry.example/x/y@sha256:1")
+GOOD = ImageCheck(id="sha256:abc", digest="registry.example/x/y@sha256:1")
 
 
 @pytest.fixture
@@ -107,6 +107,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def check_image(*words: Any, **options: Any) -> ImageCheck:
         said["args"], said["pull"] = words[3], options["pull"]
+        if isinstance(said["image"], EnvironmentProblemError):
+            raise said["image"]
         found: ImageCheck = said["image"]
         return found
 
@@ -114,10 +116,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         said["places"].append(words[4])
         return bool(said["reaches"])
 
-    def chosen(*_: Any, **__: Any) -> EngineChoice:
-        status = said["status"]
-        absent = EngineStatus(name=EngineName.PODMAN, problem=Problem(what="no engine here"))
-        return EngineChoice(chosen=status, tried=(status or absent,))
+    def chosen(*_: Any, **__: Any) -> EngineStatus:
+        status: EngineStatus | None = said["status"]
+        if status is None:
+            raise EnvironmentProblemError.of("no engine here")
+        return status
 
     monkeypatch.setattr(engines, "choose", chosen)
     monkeypatch.setattr(choosing, "check_image", check_image)
@@ -341,7 +344,7 @@ def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(
     wanted = foreign(target, PLANNED, monkeypatch)
     here = without_an_engine(tmp_path, asked, monkeypatch)
     asked["status"] = STATUS
-    asked["image"] = ImageCheck(ok=False, problem=Problem(what="no QEMU", hint="install it"))
+    asked["image"] = EnvironmentProblemError.of("no QEMU", hint="install it")
     choice = choose([wanted], here, wanted=None)[wanted.id]
     assert choice.backend is None
     assert "no QEMU" in choice.reason
@@ -382,7 +385,7 @@ def test_confined_containers_are_proved_as_they_will_be_made(
 def test_an_image_that_does_not_run_is_no_choice(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:
-    asked["image"] = ImageCheck(ok=False, problem=Problem(what="it is gone", hint="look"))
+    asked["image"] = EnvironmentProblemError.of("it is gone", hint="look")
     here = survey(tmp_path)
     choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
     assert (choice.backend, choice.container) == (None, None)

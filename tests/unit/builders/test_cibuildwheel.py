@@ -460,7 +460,7 @@ def backend(
     )
     return Cibuildwheel(
         host=host,
-        engine=EngineStatus(name=EngineName.PODMAN, usable=True),
+        engine=EngineStatus(name=EngineName.PODMAN),
         images=images or {},
         create_args=create_args,
         label="orchestrator.run=1",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from orchestrator.builders.backend_choice import Choice, HostPython, Survey, choose
+from orchestrator.builders.backend_choice import Choice, EngineChoice, HostPython, Survey, choose
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
-from orchestrator.containers.engine import EngineChoice, EngineName, EngineStatus
+from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
@@ -52,7 +52,7 @@ class Machine:
     pythons: Mapping[str, HostPython] = field(default_factory=lambda: {"cp314": HostPython()})
     engine: EngineChoice = field(
         default_factory=lambda: EngineChoice(
-            chosen=EngineStatus(name=EngineName.PODMAN, version="5.0", usable=True), tried=()
+            chosen=EngineStatus(name=EngineName.PODMAN, version="5.0")
         )
     )
 
