@@ -65,6 +65,7 @@ class Choice:
             container; None where there is one, or none is wanted or can be had.
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
+        trouble: what keeps the target from its image and may pass soon; empty for nothing.
         installs: has uv install what the build requires on this host; None where pip does.
     """
 
@@ -77,6 +78,7 @@ class Choice:
     imported_by: ForeignPython | None = None
     native: NativeCompilers | None = None
     compiled: CompileReport | None = None
+    trouble: str = ""
     installs: Callable[[Path], Access] | None = None
 
 
@@ -102,10 +104,12 @@ class EngineChoice:
     Attributes:
         chosen: the first usable one; None when there is none.
         problems: why there is none.
+        trouble: why there is none for the moment.
     """
 
     chosen: engines.EngineStatus | None
     problems: tuple[Problem, ...] = ()
+    trouble: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +180,8 @@ class Survey:
                     chosen=engines.choose(self.engine_preference, env=self.env)
                 )
             except EnvironmentProblemError as error:
-                self._engine = EngineChoice(chosen=None, problems=error.problems)
+                trouble = error.what if error.transient else ""
+                self._engine = EngineChoice(chosen=None, problems=error.problems, trouble=trouble)
         return self._engine
 
     @property
@@ -216,6 +221,13 @@ class Survey:
         except EnvironmentProblemError as error:
             return error.problems[0]
         return None
+
+    def trouble(self, target: Target) -> str:
+        """What keeps a target from its image and may pass soon, of what was asked; else empty."""
+        if self._engine is None or self._engine.chosen is None:
+            return "" if self._engine is None else self._engine.trouble
+        error = self._images.get(self._key(target))
+        return error.what if isinstance(error, OrchestratorError) and error.transient else ""
 
     def _check(self, chosen: engines.EngineStatus, target: Target) -> ImageCheck:
         try:
@@ -470,7 +482,8 @@ def choose(
         lacking = next((each for each in target.needs if choices[each].backend is None), None)
         if lacking is None:
             choice = decide(target, survey=survey, wanted=wanted)
-            choices[target.id] = _compiled(choice, target, survey)
+            choice = _compiled(choice, target, survey)
+            choices[target.id] = replace(choice, trouble=survey.trouble(target))
         else:
             choices[target.id] = _unavailable(
                 Problem(what=f"it needs {lacking}, which cannot be built here")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.host.emulation import Execution, host_arch, how
-from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.plan.resolve import EMULATED_COST, in_bytes
 from orchestrator.run import resources, scheduler
@@ -101,18 +100,13 @@ def decided(
     attempt = 1
     while True:
         survey, choices = ask()
-        troubles = dict.fromkeys(filter(None, map(_trouble, choices.values())))
+        troubles = dict.fromkeys(each.trouble for each in choices.values() if each.trouble)
         if not troubles or attempt > retries.limit:
             return survey, choices
         seconds = retries.wait(attempt, chance())
         say(f"{'; '.join(troubles)}; asking again in {seconds:.0f} s")
         pause(seconds)
         attempt += 1
-
-
-def _trouble(choice: Choice) -> str:
-    """What kept a target from its image and may have passed; empty for nothing."""
-    return choice.reason if may_pass([choice.reason]) else ""
 
 
 def dispatch(  # noqa: PLR0913 - keyword-only

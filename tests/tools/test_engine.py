@@ -365,6 +365,27 @@ def test_pull_fails(fake: Fake, said: str, fault: ErrorKind) -> None:
     assert said.rpartition(": ")[2] in problem, "the innermost cause is told"
 
 
+@pytest.mark.parametrize(
+    ("said", "transient"),
+    [
+        ("Error: pinging container registry x: Get https://x: dial tcp: i/o timeout", True),
+        ("Error: unexpected HTTP status: 503 Service Unavailable", True),
+        ("Error: x509: certificate signed by unknown authority", False),
+        ("Error: reading manifest 1: manifest unknown", False),
+    ],
+)
+def test_a_pull_that_may_pass_says_so(fake: Fake, said: str, *, transient: bool) -> None:
+    env = fake(PODMAN, engine("exit 1", pull=f"echo '{said}' >&2; exit 1"))
+    with pytest.raises(EnvironmentProblemError) as refused:
+        check_image(
+            *(PODMAN, "registry.example/x", Arch.AARCH64),
+            env=env,
+            timeout=9,
+            log=lambda _: None,
+        )
+    assert refused.value.transient is transient
+
+
 def test_no_registry_is_asked_for_a_local_image(
     fake: Fake,
 ) -> None:

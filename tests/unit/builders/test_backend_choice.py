@@ -382,6 +382,16 @@ def test_confined_containers_are_proved_as_they_will_be_made(
     assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
 
 
+@pytest.mark.parametrize("transient", [True, False])
+def test_what_may_pass_is_told_from_what_does_not(
+    asked: dict[str, Any], target: Target, tmp_path: Path, *, transient: bool
+) -> None:
+    asked["image"] = EnvironmentProblemError.of("cannot pull it", transient=transient)
+    choice = choose([target], survey(tmp_path), wanted=None)[target.id]
+    assert choice.trouble == ("cannot pull it" if transient else "")
+    assert not choose([target], survey(tmp_path), wanted=BackendName.DIRECT)[target.id].trouble
+
+
 def test_an_image_that_does_not_run_is_no_choice(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:

@@ -67,6 +67,9 @@ class Machine:
     def no_direct(self, target: Target) -> Problem | None:
         return self.host if self.is_local(target) else Problem(what="not for this machine")
 
+    def trouble(self, target: Target) -> str:
+        return ""
+
     def container(self, target: Target) -> ContainerInfo | None:
         return CONTAINER
 
