@@ -6,12 +6,13 @@ to change. A failed *build* is not an error but a value: see `orchestrator.model
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Collection, MutableMapping
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -76,6 +77,20 @@ def clipped(text: str) -> str:
         return text
     half = LONGEST // 2
     return f"{text[:half]} ... ({len(text) - 2 * half} more characters) ... {text[-half:]}"
+
+
+MANY = 20
+"""Known words that a hint lists before it stops."""
+
+
+def closest(word: str, known: Collection[str]) -> str:
+    """Return a hint: the known word that a wrong one was meant to be, or all of them."""
+    match = difflib.get_close_matches(word, known, n=1)
+    if match:
+        return f"did you mean '{match[0]}'?"
+    first = sorted(known)[:MANY]
+    more = f", ... ({len(known)} in all)" if len(known) > MANY else ""
+    return f"known: {', '.join(first)}{more}"
 
 
 class OrchestratorError(Exception):

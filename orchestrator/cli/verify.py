@@ -204,8 +204,8 @@ def verdict_on(
 
 def level_of(text: str) -> tuple[str, RuleLevel]:
     """Read a ``--rule``: the rule, and how much it counts."""
-    from orchestrator.config.spelling import closest
     from orchestrator.config.verify_rules import RULES
+    from orchestrator.errors import closest
 
     rule, _, level = text.partition("=")
     if rule not in RULES:

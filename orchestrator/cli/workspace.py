@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
-from orchestrator.config.spelling import closest
 from orchestrator.errors import (
     ConfigError,
     EnvironmentProblemError,
     NothingSelectedError,
     OrchestratorError,
     Problem,
+    closest,
 )
 from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
 from orchestrator.plan.expand import expand

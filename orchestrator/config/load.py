@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.check import check
-from orchestrator.config.rest import PartialToml
-from orchestrator.config.settings import Settings
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.config.settings import Settings, models_in
+from orchestrator.errors import ConfigError, Problem, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
-    from orchestrator.config.rest import Location
     from orchestrator.models.target import CibuildwheelCatalog
+
+Location = tuple[int | str, ...]
+"""A place in a tree of tables and arrays, as pydantic names it."""
+
+ROUNDS = 5
+"""How often wrong parts are taken out; each time a table around them may become wrong."""
+
+_DECIDING = frozenset({"axes", "rows", "include", "exclude", "override", "channel", "library"})
+"""Tables that decide which cells there are, and what they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +34,9 @@ class Loaded:
     """What could be read of matrix.toml.
 
     Attributes:
-        settings: the settings, what is wrong left out; None when too little is left.
+        settings: the settings without the wrong parts; None when too little is left.
         problems: everything that is wrong.
-        whole: whether nothing that decides about cells had to be left out, so that what a plan
-            of the rest says is true as well.
+        whole: whether all parts that decide about cells are there, so that a plan is true.
     """
 
     settings: Settings | None
@@ -50,7 +55,7 @@ def load(data: bytes, *, facts: CibuildwheelCatalog) -> Settings:
         The settings, still templated.
 
     Raises:
-        ConfigError: with every problem found, each with its dotted path.
+        ConfigError: with every problem, each with its dotted path.
     """
     loaded = examine(data, facts=facts)
     if loaded.problems or loaded.settings is None:
@@ -59,12 +64,12 @@ def load(data: bytes, *, facts: CibuildwheelCatalog) -> Settings:
 
 
 def examine(data: bytes, *, facts: CibuildwheelCatalog) -> Loaded:
-    """Parse and check matrix.toml, and go on after the first problem as far as that makes sense.
+    """Parse and check matrix.toml, and go on after the first problem.
 
-    Wrong keys and types are left out, so that the values of the others are checked too.
+    Wrong keys and types are left out, so that the other values are checked too.
 
     Raises:
-        ConfigError: it is no TOML at all.
+        ConfigError: it is not TOML at all.
     """
     try:
         tree = tomllib.loads(data.decode("utf-8"))
@@ -73,66 +78,110 @@ def examine(data: bytes, *, facts: CibuildwheelCatalog) -> Loaded:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        return _rest_of(tree, error, facts)
-    checked = tuple(check(settings, facts))
-    return Loaded(settings=settings, problems=checked, whole=not checked)
+        return _examine_rest(tree, error.errors(), facts)
+    problems = tuple(check(settings, facts))
+    return Loaded(settings=settings, problems=problems, whole=not problems)
 
 
-def _rest_of(tree: Mapping[str, Any], error: ValidationError, facts: CibuildwheelCatalog) -> Loaded:
-    """Check what is left of a file without the keys and values that the model refuses."""
-    problems = [problem_of(each, Settings) for each in error.errors() if not _said(each)]
-    rest = PartialToml(tree)
-    left_out: list[Location] = []
-    settings = None
+def _examine_rest(
+    tree: dict[str, Any], errors: Sequence[ErrorDetails], facts: CibuildwheelCatalog
+) -> Loaded:
+    """Report the errors, and check what is left of a file without the wrong parts."""
+    problems = [problem_of(error, Settings) for error in errors if not _is_consequence(error)]
+    axes = frozenset(_axis_names(tree))
+    removed: set[int | str] = set()
     for _ in range(ROUNDS):
-        left_out += [tuple(each["loc"]) for each in error.errors()]
-        rest.without(tuple(each["loc"]) for each in error.errors())
+        removed |= {part for error in errors for part in error["loc"][:1] or ("axes",)}
+        _remove(tree, [error["loc"] for error in errors])
         try:
-            settings = Settings.model_validate(rest.values())
-        except ValidationError as another:  # without its wrong parts a table may lack something
-            error = another
-        else:
-            break
-    if settings is None:
-        return Loaded(settings=None, problems=tuple(problems), whole=False)
-    checked = [
-        replace(each, where=rest.original(each.where))
-        for each in check(settings, facts, besides=_axis_names(tree))
-    ]
-    whole = not checked and not any(loc[:1] == () or loc[0] in _DECIDING for loc in left_out)
-    return Loaded(settings=settings, problems=(*problems, *checked), whole=whole)
+            settings = Settings.model_validate(_without_gaps(tree))
+        except ValidationError as error:
+            errors = error.errors()
+            continue
+        moved = dict(_moved(tree))
+        checked = [
+            replace(problem, where=_original(problem.where, moved))
+            for problem in check(settings, facts, besides=axes)
+        ]
+        whole = not checked and not removed & _DECIDING
+        return Loaded(settings=settings, problems=(*problems, *checked), whole=whole)
+    return Loaded(settings=None, problems=tuple(problems), whole=False)
 
 
-def _said(error: ErrorDetails) -> bool:
-    """An array of wrong values counts as empty too; its values have been reported already."""
+def _is_consequence(error: ErrorDetails) -> bool:
+    """Whether an array is only too short because its wrong values, reported too, do not count."""
     return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
-ROUNDS = 5
-"""How often wrong parts are taken out; each time a table further out may be what is wrong."""
-
-_DECIDING = frozenset({"axes", "rows", "include", "exclude", "override", "channel", "library"})
-"""Tables that decide which cells there are, and what they are."""
-
-
-def _axis_names(tree: Any) -> frozenset[str]:
-    """Every name that the file gives an axis, right or wrong: none of them is unknown."""
-    found: set[str] = set()
-    tables = [tree] if isinstance(tree, dict) else []
-    for group in ("channel", "library"):
-        below = tree.get(group)
-        tables += (
-            [each for each in below.values() if isinstance(each, dict)]
-            if isinstance(below, dict)
-            else []
-        )
+def _axis_names(tree: dict[str, Any]) -> Iterator[str]:
+    """Yield every name that the file gives an axis, right or wrong: none of them is unknown."""
+    groups = [tree.get(group) for group in ("channel", "library")]
+    tables = [
+        tree,
+        *(part for group in groups if isinstance(group, dict) for part in group.values()),
+    ]
     for table in tables:
+        if not isinstance(table, dict):
+            continue
         axes, rows = table.get("axes"), table.get("rows")
-        found.update(axes if isinstance(axes, dict) else ())
-        for each in rows if isinstance(rows, list) else ():
-            names = each.get("axes") if isinstance(each, dict) else None
-            found.update(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
-    return frozenset(found)
+        yield from axes if isinstance(axes, dict) else ()
+        for row in rows if isinstance(rows, list) else ():
+            names = row.get("axes") if isinstance(row, dict) else None
+            yield from (n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+
+
+# A removed value becomes None, which TOML does not have, so that array items keep their numbers.
+
+
+def _remove(tree: dict[str, Any], locations: Iterable[Location]) -> None:
+    """Remove the values at these places, or the nearest values around them."""
+    for parent, key in [_nearest(tree, location) for location in locations]:
+        if parent is not None:
+            parent[key] = None
+
+
+def _nearest(tree: dict[str, Any], location: Location) -> tuple[Any, Any]:
+    node: Any = tree
+    nearest: tuple[Any, Any] = (None, None)
+    for part in location:
+        items = dict(_items(node))
+        # Else the tag of a union, a key that is missing, the long form of a short one.
+        if part in items:
+            key, value = items[part]
+            nearest = (node, key)
+            node = value
+    return nearest
+
+
+def _items(node: Any) -> Iterator[tuple[int | str, tuple[int | str, Any]]]:
+    """Yield the key of each value that is left, without the gaps, and with them, and the value."""
+    if isinstance(node, dict):
+        yield from ((key, (key, value)) for key, value in node.items() if value is not None)
+    elif isinstance(node, list):
+        yield from enumerate((n, value) for n, value in enumerate(node) if value is not None)
+
+
+def _without_gaps(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_gaps(value) for key, (_, value) in _items(node)}
+    if isinstance(node, list):
+        return [_without_gaps(value) for _, (_, value) in _items(node)]
+    return node
+
+
+def _moved(node: Any, now: Location = (), before: Location = ()) -> Iterator[tuple[str, str]]:
+    """Yield each dotted path without the gaps, and the same in the file."""
+    yield dotted(now), dotted(before)
+    for key, (original, value) in _items(node):
+        yield from _moved(value, (*now, key), (*before, original))
+
+
+def _original(path: str, moved: Mapping[str, str]) -> str:
+    """Return a dotted path in what is left as a dotted path in the file."""
+    known = path
+    while known and known not in moved:
+        known = known[: max(known.rfind("."), known.rfind("["), 0)]
+    return moved.get(known, "") + path[len(known) :]
 
 
 def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:
@@ -140,7 +189,7 @@ def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:
     path = dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
-        known = sorted(_keys_at(error["loc"][:-1], model))
+        known = _keys_at(error["loc"][:-1], model)
         return Problem(what=f"unknown key {key!r}", where=path, hint=closest(key, known))
     if error["type"] == "missing":
         *parent, name = error["loc"]
@@ -159,7 +208,7 @@ _IN_TOML = {
     "int_type": "must be an integer",
     "too_short": "must not be empty",
 }
-"""What pydantic says in Python's words -> the same in TOML's."""
+"""Type of a pydantic error -> its message in TOML's words."""
 
 
 def dotted(loc: Sequence[int | str]) -> str:
@@ -176,18 +225,10 @@ def dotted(loc: Sequence[int | str]) -> str:
 
 
 def _keys_at(loc: Sequence[int | str], top: type[BaseModel]) -> set[str]:
-    """The keys the model knows at ``loc``."""
-    model: type[BaseModel] | None = top
+    """Return the keys the model knows at ``loc``."""
+    model = top
     for part in loc:
-        if model is None or isinstance(part, int):
-            continue
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        model = _model_in(fields[part].annotation) if part in fields else model
-    return {f.alias or n for n, f in model.model_fields.items()} if model else set()
-
-
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = (_model_in(argument) for argument in get_args(annotation))
-    return next((model for model in inner if model), None)
+        field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
+        if field is not None:
+            model = next(models_in(field.annotation), BaseModel)
+    return {field.alias or name for name, field in model.model_fields.items()}

@@ -7,14 +7,14 @@ import inspect
 import sys
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-from orchestrator.config.settings import Model, Settings
+from orchestrator.config.settings import Model, Settings, models_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pydantic import BaseModel
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The version that TOML editors (taplo, Even Better TOML) read."""
@@ -29,7 +29,7 @@ def json_schema() -> dict[str, Any]:
         by_alias=True, mode="validation", ref_template="#/definitions/{model}"
     )
     definitions = schema.pop("$defs")
-    for model in _models(Settings):
+    for _, model in _tables():
         target = schema if model is Settings else definitions.get(model.__name__)
         if target is not None:
             _describe(target, model)
@@ -92,28 +92,7 @@ def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
             many = str(field.annotation).startswith("tuple")
             key = f"{key}.NAME" if str(field.annotation).startswith("dict") else key
             heading = f"`[[{key}]]`" if many else f"`[{key}]`"
-            waiting += [(key, heading, each) for each in _inside(field.annotation)]
-
-
-def _models(top: type[BaseModel]) -> tuple[type[BaseModel], ...]:
-    return tuple(dict.fromkeys(_walk(top, set())))
-
-
-def _walk(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    if model in seen:
-        return
-    seen.add(model)
-    yield model
-    for field in model.model_fields.values():
-        for inner in _inside(field.annotation):
-            yield from _walk(inner, seen)
-
-
-def _inside(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _inside(argument)
+            waiting += [(key, heading, each) for each in models_in(field.annotation)]
 
 
 def _summary(model: type[BaseModel]) -> str:

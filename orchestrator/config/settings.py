@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +29,7 @@ from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import CompilerKind, EmulationMode, OnMismatch, OnRefusal, RuleLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 DERIVED = ("cxx11abi", "gpu_archs")
 """Properties that the torch table gives a cell; rules and templates may name them like axes."""
@@ -77,8 +77,8 @@ def _bytes(value: Any) -> Any:
 def _rule(value: str) -> str:
     if value not in RULES:
         close = get_close_matches(value, RULES, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "; docs/verify.md lists them"
-        raise PydanticCustomError("rule", f"unknown rule {value!r}{hint}")
+        hint = f"did you mean '{close[0]}'?" if close else "docs/verify.md lists them"
+        raise PydanticCustomError("rule", f"unknown rule {value!r}; {hint}")
     return value
 
 
@@ -400,31 +400,36 @@ class VersionParts(Model):
     """What to do with a wheel that carries another version: fail (the default) or rewrite."""
 
 
-class Override(Model):
+class CellSettings(Model):
+    """Settings of targets; the file, its channels and its overrides have them."""
+
+    env: Env = Field(default_factory=dict)
+    """Environment variables of the build; an override adds to those of ``[env]``."""
+    resources: ResourceSettings = ResourceSettings()
+    """What one target may use."""
+    build: Build = Build()
+    """How wheels are built."""
+    test: TestSettings = TestSettings()
+    """How wheels are tested."""
+    version: VersionParts = VersionParts()
+    """How versions are composed."""
+    verify: Verify = Verify()
+    """What wheels must satisfy."""
+    publish: Publish = Publish()
+    """Where wheels are meant to go."""
+
+
+class Override(CellSettings):
     """Settings for some cells; later overrides win over earlier ones."""
 
     when: When
     """Which cells: axis -> exact value, glob, version range or presence; or an expression."""
     optional: bool = False
     """Whether it may match nothing."""
-    env: Env = Field(default_factory=dict)
-    """Environment variables, added to those of ``[env]``."""
     image: str | None = None
     """Container image."""
     runner: Runner | None = None
     """Label of the CI runner, or several that it must all have."""
-    resources: ResourceSettings = ResourceSettings()
-    """As ``[resources]``."""
-    build: Build = Build()
-    """As ``[build]``."""
-    test: TestSettings = TestSettings()
-    """As ``[test]``."""
-    version: VersionParts = VersionParts()
-    """As ``[version]``."""
-    verify: Verify = Verify()
-    """As ``[verify]``."""
-    publish: Publish = Publish()
-    """As ``[publish]``."""
 
 
 class EngineSettings(Model):
@@ -547,9 +552,11 @@ class LibrarySettings(Model):
     """Seconds it may take."""
 
 
-class Matrix(Model):
+class Matrix(CellSettings):
     """What a channel may change, and everything else that decides about cells and settings."""
 
+    axes: dict[str, AxisField] = Field(default_factory=dict)
+    """The dimensions. A channel's are narrower, wider, or new."""
     rows: Annotated[tuple[Rows, ...], Field(strict=False)] = ()
     """Axes that move together."""
     include: Annotated[tuple[Include, ...], Field(strict=False)] = ()
@@ -558,29 +565,12 @@ class Matrix(Model):
     """Cells that are not built."""
     override: Annotated[tuple[Override, ...], Field(strict=False)] = ()
     """Settings for some cells."""
-    env: Env = Field(default_factory=dict)
-    """Environment variables of every build."""
     images: dict[str, str] = Field(default_factory=dict)
     """``<libc>_<arch>`` -> image reference, or an alias such as manylinux_2_28."""
-    resources: ResourceSettings = ResourceSettings()
-    """What one target may use."""
-    build: Build = Build()
-    """How wheels are built."""
-    test: TestSettings = TestSettings()
-    """How wheels are tested."""
-    version: VersionParts = VersionParts()
-    """How versions are composed."""
-    verify: Verify = Verify()
-    """What wheels must satisfy."""
-    publish: Publish = Publish()
-    """Where wheels are meant to go."""
 
 
 class Channel(Matrix):
     """A way to build the same matrix: nightly, test, release. Laid over the rest of the file."""
-
-    axes: dict[str, AxisField] = Field(default_factory=dict)
-    """Axes that are narrower, wider, or new in this channel."""
 
 
 class Settings(Matrix):
@@ -639,3 +629,11 @@ def axis_value_ok(value: str) -> bool:
 def env_name_ok(name: str) -> bool:
     """Whether ``name`` is a POSIX environment variable name."""
     return _ENV_NAME.fullmatch(name) is not None
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field's annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)

@@ -7,12 +7,11 @@ may hold Python or JSON.
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -27,19 +26,15 @@ PASS_THROUGH = frozenset({"project", "package", "wheel", "dest_dir"})
 
 
 CACHED = 1024
-"""Different templates of one matrix file; each cell asks about the same ones."""
+"""Templates of one matrix file; every cell asks about the same ones."""
 
 SHORT = 9
 """Digits of an abbreviated git hash; what setuptools-scm and vLLM take."""
 
 
-def _majmin(value: str) -> str:
-    return ".".join(value.split(".")[:2])
-
-
 FILTERS: Mapping[str, Callable[[str], str]] = {
     "nodot": lambda value: value.replace(".", ""),
-    "majmin": _majmin,
+    "majmin": lambda value: ".".join(value.split(".")[:2]),
     "major": lambda value: value.split(".", maxsplit=1)[0],
     "short": lambda value: value[:SHORT],
 }
@@ -72,13 +67,13 @@ def check(template: str, *, known: Collection[str], where: str) -> None:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which is not an axis",
                 where=where,
-                hint=_suggest(name, known) + f"; write {{{{{match['field']}}}}} for literal braces",
+                hint=closest(name, known) + f"; write {{{{{match['field']}}}}} for literal braces",
             )
         for unknown in (f for f in filters if f not in FILTERS):
             raise ConfigError.of(
                 f"template {template!r} uses the unknown filter {unknown!r}",
                 where=where,
-                hint=_suggest(unknown, FILTERS),
+                hint=closest(unknown, FILTERS),
             )
 
 
@@ -112,13 +107,8 @@ def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
                 where=where,
                 hint=f"say it in an [[override]] with when = {{ {name} = true }}",
             ) from None
-        for each in filters:
-            value = FILTERS[each](value)
+        for name in filters:
+            value = FILTERS[name](value)
         return value
 
     return _TOKEN.sub(fill, template)
-
-
-def _suggest(word: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"

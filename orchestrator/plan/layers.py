@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.config.settings import Axis, Channel, Exclude, Rows, Settings
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

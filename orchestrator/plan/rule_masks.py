@@ -12,8 +12,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from orchestrator.config import condition
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError, Problem, closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

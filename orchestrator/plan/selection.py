@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.config import condition
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, NothingSelectedError
+from orchestrator.errors import ConfigError, NothingSelectedError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from orchestrator.config.load import problem_of
 from orchestrator.config.settings import TorchTable
-from orchestrator.config.spelling import closest
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError, Problem, closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

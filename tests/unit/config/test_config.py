@@ -8,8 +8,7 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import template
 from orchestrator.config.load import dotted, load
 from orchestrator.config.settings import EnvValue, Settings
-from orchestrator.config.spelling import MANY, closest
-from orchestrator.errors import ConfigError, ExitCode, Problem
+from orchestrator.errors import MANY, ConfigError, ExitCode, Problem, closest
 from orchestrator.models.target import OnMismatch
 
 FACTS = builder_facts()
@@ -234,14 +233,14 @@ WRONG = {
         "no effect",
         "",
     ),
-    "variable's name": ('[env]\n"A-B" = "x"', "env.A-B", "no environment variable name", ""),
+    "variable's name": ('[env]\n"A-B" = "x"', "env.A-B", "not an environment variable name", ""),
     # choices
     "engine": ('[engine]\nname = "dockr"', "engine.name", "'auto', 'docker' or 'podman'", ""),
     "mismatch": ('[version]\non-mismatch = "x"', "version.on-mismatch", "'fail' or 'rewrite'", ""),
     "platform": (
         '[images]\nmanylinux_x86 = "x"',
         "images.manylinux_x86",
-        "is no platform",
+        "is not a platform",
         "'manylinux_x86_64'",
     ),
     "repair": (
