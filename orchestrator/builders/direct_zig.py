@@ -74,7 +74,7 @@ _TRANSLATED = (
 _EMULATE = 'build.emulation = "accelerated" for this target runs it under QEMU'
 
 _REFUSED = LogReason(
-    # The driver's own words (driver_src/main.c).
+    # The driver's own words (driver_src).
     pattern=re.compile(
         r"(?:cc|\+\+|gcc): error: (?P<said>\S+: (?:is for |needs |this machine's ).+)"
     ),

@@ -1,7 +1,7 @@
 """Compiler drivers: the names that a build calls, and what they stand for.
 
 A build finds compilers by names on PATH. Here a directory of such names is made for one target:
-links to one small native program (`driver_src/main.c`), which reads a configuration beside itself,
+links to one small native program (`driver_src/*.c`), which reads a configuration beside itself,
 puts the target's arguments in front, translates what the real compiler refuses, and becomes it.
 The directory may be mounted into a container: the configuration's paths are those of where it runs.
 """
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.zig import Zig
 
-SOURCE = Path(__file__).parent / "driver_src" / "main.c"
+SOURCE_DIR = Path(__file__).parent / "driver_src"
+SOURCES = tuple(sorted(SOURCE_DIR.glob("*.c")))
+"""What the program is compiled from."""
 
 PROGRAM, CONFIGURATION = "compiler", "compiler.conf"
 
@@ -172,6 +174,12 @@ def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False
 _ZIG_TOOLS = {"cc": "cc", "c++": "c++", "ar": "ar", "ranlib": "ranlib", "ld": "ld.lld"}
 
 
+def source_digest() -> str:
+    """Return a digest of the program's source, the header included."""
+    files = sorted(SOURCE_DIR.glob("*.[ch]"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def program(zig: Zig, cache_dir: Path) -> Path:
     """Return the driver's program for this machine, compiled once for each version of it.
 
@@ -182,8 +190,7 @@ def program(zig: Zig, cache_dir: Path) -> Path:
     Raises:
         EnvironmentProblemError: zig does not compile it.
     """
-    content = SOURCE.read_bytes()
-    digest = hashlib.sha256(content + zig.digest.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{source_digest()}{zig.digest}".encode()).hexdigest()[:16]
     place = cache_dir.absolute() / "drivers" / f"{digest}-{host_arch()}"
     if place.is_file():
         return place
@@ -195,7 +202,8 @@ def program(zig: Zig, cache_dir: Path) -> Path:
         flags = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-s"]
         flags += ["-fno-sanitize=undefined", "-fno-stack-protector"]
         target = f"{host_arch().facts.zig}-linux-none"
-        argv = [str(zig.program), "cc", "-target", target, *flags, str(SOURCE), "-o", str(made)]
+        argv = [str(zig.program), "cc", "-target", target, *flags, "-o", str(made)]
+        argv += map(str, SOURCES)
         said = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
         if not said.ok:
             raise EnvironmentProblemError.of(

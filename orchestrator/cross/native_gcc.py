@@ -20,7 +20,7 @@ from orchestrator.containers.access import Access
 from orchestrator.cross import driver, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import write_whole
+from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.host import process
 from orchestrator.models.target import CompilerKind
 from orchestrator.provision import cross_gcc
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 _THERE = Path("/opt/orchestrator-native")
 """Where a container finds the links, what they stand for, and the log of calls."""
 
-_QUESTIONS = Path(__file__).parent / "driver_src" / "questions.sh"
-_PROOF = Path(__file__).parent / "driver_src" / "proof.cpp"
+_QUESTIONS = driver.SOURCE_DIR / "questions.sh"
+_PROOF = driver.SOURCE_DIR / "proof.cpp"
 
 _ASK_TIMEOUT = 300.0
 
@@ -277,12 +277,11 @@ class NativeCompilerFactory:
             Path(__file__),
             Path(driver.__file__),
             Path(native_uv.__file__),
-            driver.SOURCE,
             _QUESTIONS,
             _PROOF,
         )
         parts = [image.id, repr(image.arch.facts), planned.compiler, planned.baseline, zig.digest]
-        parts += [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
+        parts += [driver.source_digest(), *map(file_sha256, files)]
         digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
         return self.cache_dir.absolute() / "native" / digest[:24]
 

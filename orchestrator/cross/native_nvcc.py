@@ -1,6 +1,6 @@
 """nvcc in an emulated container: a native one of the very same version, wherever a build finds it.
 
-One small native program (`driver_src/main.c`) stands for nvcc. It finds the toolkit that the build
+One small native program (`driver_src`) stands for nvcc. It finds the toolkit that the build
 means, and becomes a native nvcc if that toolkit is of the same build, else the toolkit's own. It is
 put over the nvcc of an image, so that every way to it leads there; a toolkit that only comes while
 the build runs cannot be covered, and then variables that build systems read name the program.

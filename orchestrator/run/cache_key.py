@@ -37,7 +37,7 @@ Place = dict[str, Any]
 SHAPES_WHEELS = "SHAPES_WHEELS = True"
 """The line by which a room declares that its sources are a part of every address."""
 
-_SOURCES = frozenset({".py", ".c", ".cpp", ".sh"})
+_SOURCES = frozenset({".py", ".c", ".h", ".cpp", ".sh"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cross.driver import SOURCE, Driver, make
+from orchestrator.cross.driver import SOURCES, Driver, make
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
 from tests.conftest import lacking
@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lacking("needs gcc and g++")
     made = tmp_path_factory.mktemp("driver") / "compiler"
     flags = ["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-stack-protector"]
-    subprocess.run(["gcc", *flags, str(SOURCE), "-o", str(made)], check=True)
+    subprocess.run(["gcc", *flags, *SOURCES, "-o", made], check=True)
     return made
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.containers.access import Access
-from orchestrator.cross.driver import SOURCE
+from orchestrator.cross.driver import SOURCES
 from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
@@ -143,7 +143,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lacking("needs gcc")
     made = tmp_path_factory.mktemp("driver") / "compiler"
     flags = ["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-stack-protector"]
-    subprocess.run(["gcc", *flags, str(SOURCE), "-o", str(made)], check=True)
+    subprocess.run(["gcc", *flags, *SOURCES, "-o", made], check=True)
     return made
 
 

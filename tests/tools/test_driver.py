@@ -31,9 +31,9 @@ FLAGS = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-fno-stack-protector"
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("driver") / "compiler"
-    argv = ["cc", "-Wall", "-Wextra", "-Werror", *FLAGS, str(driver.SOURCE), "-o", str(place)]
+    argv = ["cc", "-Wall", "-Wextra", "-Werror", *FLAGS, *map(str, driver.SOURCES)]
     try:
-        subprocess.run(argv, check=True)
+        subprocess.run([*argv, "-o", str(place)], check=True)
     except FileNotFoundError:
         lacking("needs a C compiler")
     return place
