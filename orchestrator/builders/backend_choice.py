@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from orchestrator.errors import (
 )
 from orchestrator.host.emulation import Execution, examine, host_arch, how
 from orchestrator.models.platforms import CROSSED, Arch, Libc
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import CompileReport, ContainerInfo, Failure, FailureKind
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, Target, TargetId
 from orchestrator.plan.compilers import cuda, without_engine
@@ -408,9 +410,10 @@ class Survey:
         if choice.container is not None or choice.tested_in is not None:
             key = (image_reference(target.image, target.arch, self.host.toolchain), target.arch)
             there = self._pythons.get(key)
-            later = (p for p in target.test_pythons if _minor(p) > _minor(target.python))
+            own = PythonTag.parse(target.python)
+            later = (tag for tag in map(PythonTag.parse, target.test_pythons) if tag > own)
             # The wheel is built with the lowest, and tested on the others.
-            return tuple(p for p in later if there is None or f"{p}-{p}" in there)
+            return tuple(str(p) for p in later if there is None or p.image_directory in there)
         found = []
         for python in target.test_pythons:
             interpreter = self.find_here(python)
@@ -450,15 +453,10 @@ def _glibc(version: str) -> int:
     return int(version.split(".")[1])
 
 
-def _minor(python: str) -> int:
-    return int(python.removeprefix("cp3"))
-
-
 def _no_python(target: Target, found: frozenset[str] | None) -> Problem | None:
     """Why an image cannot build for a target's Python, None when it can."""
-    tag = target.python
-    wanted = f"{tag.rstrip('t')}-{tag}" if tag.startswith("cp") else f"{tag}-"
-    if found is None or any(name == wanted or name.startswith(f"{tag}-pypy") for name in found):
+    tag = PythonTag.parse(target.python)
+    if found is None or fnmatch.filter(found, tag.image_directory):
         return None
     return Problem(
         what=f"image {target.image} has no {tag}",

@@ -18,6 +18,7 @@ from orchestrator.builders.steps import BuildSteps, StepFailed
 from orchestrator.containers import engine as engines
 from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
 from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 
@@ -255,7 +256,7 @@ class _ContainerSteps(BuildSteps):
 
     def _programs(self, python: str) -> str:
         """Return the directory of an image's Python; manylinux images can make some first."""
-        name = f"{python.rstrip('t')}-{python}" if python.startswith("cp") else f"{python}-*"
+        name = PythonTag.parse(python).image_directory
         script = (
             "command -v manylinux-interpreters >/dev/null && manylinux-interpreters ensure $0 >&2; "
             "ls -d /opt/python/$0/bin"

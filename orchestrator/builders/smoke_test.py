@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.builders import shell
 from orchestrator.builders.direct_container import IDLE
 from orchestrator.containers.container import ContainerError
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -157,6 +158,5 @@ class UnderQemu:
 
 def _python(container: Container, job: BuildContext) -> str:
     """Return the interpreter that a wheel is for; the backend has used it already."""
-    python = job.request.target.python
-    name = f"{python.rstrip('t')}-{python}" if python.startswith("cp") else f"{python}-*"
+    name = PythonTag.parse(job.request.target.python).image_directory
     return container.ask("sh", "-c", f"ls -d /opt/python/{name}/bin/python").stdout.split()[0]

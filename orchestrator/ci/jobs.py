@@ -250,8 +250,8 @@ def _name(wheels: Sequence[Target]) -> str:
         return _short(wheels[0].id)
     axes: dict[str, dict[str, None]] = {}
     for each in wheels:
-        own = (("python", f"abi3-{each.abi3}" if each.abi3 else each.python),)
-        for axis, value in (*own, ("platform", each.platform), *each.variant):
+        own = (("python", each.python_value), ("platform", each.platform))
+        for axis, value in (*own, *each.variant):
             axes.setdefault(axis, {})[value] = None
     parts = [
         " ".join(values) if len(values) <= LISTED else f"{len(values)} x {axis}"

@@ -46,8 +46,8 @@ def _paths(target: Target, values: Mapping[tuple[str, str], str]) -> Iterator[st
     set_by = [*(path for _, path in target.origins), *(each.origin for each in target.env)]
     overrides = {match[0] for each in set_by if (match := _OVERRIDE.match(each))}
     yield from sorted(overrides, key=_precedence, reverse=True)
-    python = f"abi3-{target.abi3}" if target.abi3 else target.python
-    for axis, value in (*target.variant, ("python", python), ("python", target.python)):
+    pythons = (("python", target.python_value), ("python", target.python))
+    for axis, value in (*target.variant, *pythons):
         path = values.get((axis, value))
         if path is not None:
             yield path

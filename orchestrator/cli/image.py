@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,6 +134,7 @@ def _check_word(text: str) -> None:
 
 
 def _check_python(tag: str) -> str:
-    if not re.fullmatch(r"cp3\d+", tag):
+    python = PythonTag.match(tag)
+    if python is None or not python.stable_abi:
         raise click.BadParameter(f"{tag!r} is no Python of a Debian suite", param_hint="--python")
     return tag

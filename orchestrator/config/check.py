@@ -23,6 +23,7 @@ from orchestrator.config.settings import (
 )
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import ABI3, PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ def check(
         besides: other axes of the file, which were wrong and left out.
     """
     pythons = facts.pythons | OLDER
-    abi3 = {f"abi3-{python}" for python in pythons if re.fullmatch(r"cp3\d+", python)}
+    abi3 = {f"{ABI3}{python}" for python in pythons if PythonTag.parse(python).stable_abi}
     checker = _Checker(settings, {**known_values(), "python": pythons | abi3})
     checker.check_file(besides)
     for name, channel in settings.channel.items():

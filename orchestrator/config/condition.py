@@ -22,12 +22,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import ConfigError
+from orchestrator.models.python_tag import ABI3, PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _RANGE = re.compile(r"\s*(<|>|=|!|~)")
-_PYTHON = re.compile(r"(?:abi3-)?(?:cp|pp)(\d)(\d+)t?")
 _TOKEN = re.compile(
     r"\s*(?:(?P<operator>[<>!=~]=|[<>=])|(?P<mark>[&|!(),])|(?P<word>(?:\[!?[^\]]*\]|[^\s&|!(),<>=~])+))"
 )
@@ -244,8 +244,8 @@ def _specifiers(pattern: str) -> SpecifierSet | None:
 
 @lru_cache(maxsize=4096)
 def _version(value: str) -> Version | None:
-    tag = _PYTHON.fullmatch(value)
-    return _plain(f"{tag[1]}.{tag[2]}" if tag else value)
+    tag = PythonTag.match(value.removeprefix(ABI3))
+    return _plain(tag.version if tag else value)
 
 
 def _plain(value: str) -> Version | None:

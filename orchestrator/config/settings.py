@@ -25,6 +25,7 @@ from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import ABI3_FLOOR
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import CompilerKind, EmulationMode, OnMismatch, OnRefusal, RuleLevel
 
@@ -281,9 +282,9 @@ class Build(Model):
     """PEP 517 config settings."""
     repair: str | None = None
     """``none`` (the default), ``auditwheel``, or a command with {wheel} and {dest_dir}."""
-    abi3: Annotated[str, Field(pattern=r"^cp3[0-9]+$")] | None = None
+    abi3: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
     """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
-    abi3_python: Annotated[str, Field(pattern=r"^cp3[0-9]+$")] | None = None
+    abi3_python: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
     """Python that builds such a wheel; when unset the lowest there is."""
     repair_refused: OnRefusal | None = None
     """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""

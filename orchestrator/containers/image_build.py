@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.fsutil import file_sha256, replacing
 from orchestrator.host import emulation, process
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision.toolchain import lock_digest, lock_text
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ class _Maker:
 
     def _bootstrap(self, foreign: Path) -> None:
         recipe = self._recipe
-        versions = [f"python3.{each.removeprefix('cp3')}" for each in recipe.pythons] or ["python3"]
+        versions = [PythonTag.parse(each).programs[0] for each in recipe.pythons] or ["python3"]
         packages = [f"{each}-{part}" for each in versions for part in ("dev", "venv")]
         packages += ["python3", *COMPILERS, *recipe.packages]
         packages += [] if (foreign / "patchelf" / "bin").exists() else ["patchelf"]
@@ -269,7 +270,7 @@ class _Maker:
     def _pythons(self) -> tuple[str, ...]:
         """The versions asked for (``3.14``), the suite's own first."""
         own = (self.root / "usr/bin/python3").readlink().name.removeprefix("python")
-        wanted = [f"3.{each.removeprefix('cp3')}" for each in self._recipe.pythons] or [own]
+        wanted = [PythonTag.parse(each).version for each in self._recipe.pythons] or [own]
         return tuple(sorted(wanted, key=lambda each: each != own))
 
     # what is put into it
@@ -375,7 +376,7 @@ class _Maker:
         )
         digest = file_sha256(layer)
         libc = f"glibc-{self._glibc()}"
-        tags = [_tag(each).partition("-")[0] for each in pythons]
+        tags = [str(PythonTag.of_version(each)) for each in pythons]
         labels = {"libc": libc, "python": " ".join(tags), "recipe": self._recipe.digest}
         config = json.dumps(self._config(digest, labels), sort_keys=True).encode()
         with replacing(output) as partial:
@@ -465,5 +466,4 @@ def _locked(name: str) -> str:
 
 def _tag(python: str) -> str:
     """``3.14`` -> ``cp314-cp314``."""
-    tag = f"cp{python.replace('.', '')}"
-    return f"{tag}-{tag}"
+    return PythonTag.of_version(python).image_directory

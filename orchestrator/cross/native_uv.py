@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision.relocate import MOUNTED
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class Installer:
         """
         because = _asked_for(request, told)
         tested = request.target.steps.test_command or "test-command" in request.source.own_options
-        python = request.target.python
-        if tested and not because and f"{python.rstrip('t')}-{python}" not in self.pythons:
+        python = PythonTag.parse(request.target.python)
+        if tested and not because and python.image_directory not in self.pythons:
             least = ".".join(map(str, _LEAST_BUILD))
             because = f"the image has no build {least} or newer for {python}"
         if because:

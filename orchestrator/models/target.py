@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NewType
 
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import ABI3
 
 TargetId = NewType("TargetId", str)
 """Stable, readable, unique: ``cp312-manylinux_x86_64-cu126-torch2.8``."""
@@ -319,6 +320,11 @@ class Target:
     def build_identifier(self) -> str:
         """The build identifier of cibuildwheel: ``cp312-manylinux_x86_64``; empty for a library."""
         return f"{self.python}-{self.platform}" if self.python else ""
+
+    @property
+    def python_value(self) -> str:
+        """The value of the axis ``python`` that its wheel is for: ``cp312``, ``abi3-cp39``."""
+        return f"{ABI3}{self.abi3}" if self.abi3 else self.python
 
     @property
     def platform(self) -> str:

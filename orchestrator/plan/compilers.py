@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
 
 if TYPE_CHECKING:
@@ -147,9 +148,8 @@ def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
 def _needs_image(asked: CompileSettings, libc: Libc, axes: Mapping[str, str]) -> bool:
     """Whether a target must not be built without its image unless the matrix says so."""
     chosen = asked.emulation is not None or asked.compiler is CompilerKind.GCC
-    known = (
-        axes.get("python", "cp").startswith(("cp", "abi3-cp")) and Arch(axes["arch"]).facts.cross
-    )
+    tag = PythonTag.match(axes.get("python", "").removeprefix(ABI3))
+    known = (tag is None or tag.implementation == "cpython") and Arch(axes["arch"]).facts.cross
     return chosen or not known or bool(_no_zig(libc, axes))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import condition
 from orchestrator.config.destinations import refusals
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -25,7 +26,7 @@ from orchestrator.models.target import (
 from orchestrator.plan.axes import circle
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import layered, of_library
-from orchestrator.plan.resolve import Resolver, minor
+from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.torch_table import TorchSupport
 
 if TYPE_CHECKING:
@@ -446,7 +447,7 @@ def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Targe
     """Return the one target of a group: built with the lowest of its cells' Pythons."""
     if len(group) == 1 and not group[0].abi3:
         return group[0]
-    first = min(group, key=lambda target: minor(target.python))
+    first = min(group, key=lambda target: PythonTag.parse(target.python))
     cells = [_built_as(each) for each in group]
     common = tuple(pair for pair in cells[0] if all(pair in other for other in cells[1:]))
     covered = dict.fromkeys(each.python for each in group)
@@ -470,8 +471,7 @@ def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Targe
 
 def _built_as(target: Target) -> Pairs:
     """A cell's values with the Python that its wheel is for."""
-    python = f"abi3-{target.abi3}" if target.abi3 else target.python
-    return (("python", python), *target.covers[0][1:])
+    return (("python", target.python_value), *target.covers[0][1:])
 
 
 def _named(common: Pairs, name: Callable[[Pairs], TargetId]) -> TargetId | None:

@@ -15,6 +15,7 @@ from orchestrator.config import template
 from orchestrator.config.settings import EnvValue, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
+from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import (
     EnvVar,
     LibraryStep,
@@ -147,7 +148,7 @@ class Resolver:
             derived=cell.derived,
             covers=(cell.values,),
             aliases=(cell.id,),
-            test_pythons=self._later(values) if cell.values[0][1].startswith("abi3-") else (),
+            test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
             origins=(*merged.origins, ("image", image_origin)),
         )
 
@@ -255,15 +256,15 @@ class Resolver:
         value, floor = values["python"], merged.build.abi3
         where = dict(merged.origins).get("build.abi3-python", "build.abi3-python")
         own = merged.build.abi3_python
-        if value.startswith("abi3-"):
-            floor = value.removeprefix("abi3-")
+        if value.startswith(ABI3):
+            floor = value.removeprefix(ABI3)
             built_with = own or self._lowest(values, floor)
         elif floor is None:
             return value, ""
         else:
             built_with = own or value
-        for each, path in ((value.removeprefix("abi3-"), "build.abi3"), (built_with, where)):
-            if minor(each) < minor(floor):
+        for each, path in ((value.removeprefix(ABI3), "build.abi3"), (built_with, where)):
+            if not PythonTag.parse(each).serves_abi3(floor):
                 raise ConfigError.of(
                     f"a {floor}-abi3 wheel has nothing to do with {each} ({cell.id})",
                     where=dict(merged.origins).get(path, path),
@@ -274,22 +275,21 @@ class Resolver:
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
         """The lowest Python from ``floor`` on that can build: the builder and torch have it."""
-        fit = (each for each in self._fit(values) if minor(each) >= minor(floor))
-        return next(fit, floor)
+        return next((str(each) for each in self._fit(values) if each.serves_abi3(floor)), floor)
 
     def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The Pythons later than the one that builds."""
-        first = minor(values["python"])
-        return tuple(each for each in self._fit(values) if minor(each) > first)
+        first = PythonTag.parse(values["python"])
+        return tuple(str(each) for each in self._fit(values) if each > first)
 
-    def _fit(self, values: Mapping[str, str]) -> list[str]:
+    def _fit(self, values: Mapping[str, str]) -> list[PythonTag]:
         """The CPythons that the builder has for a platform, and torch as well; lowest first."""
         torch = self._table.pythons(values) if self._table is not None else None
         platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
         known = self._facts.identifiers
         built = (each for each in self._facts.pythons if f"{each}-{platform}" in known)
-        fit = (each for each in built if torch is None or each in torch)
-        return sorted((each for each in fit if minor(each) > 0), key=minor)
+        fit = (PythonTag.parse(each) for each in built if torch is None or each in torch)
+        return sorted(each for each in fit if each.stable_abi)
 
     def _merged(self, overrides: tuple[int, ...]) -> _Merged:
         found = self._known.get(overrides)
@@ -303,7 +303,7 @@ def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
     values = dict(cell.values)
     return UnresolvedVersion(
         id=cell.id,
-        python=values["python"].removeprefix("abi3-"),
+        python=values["python"].removeprefix(ABI3),
         arch=Arch(values["arch"]),
         part=missing.part,
         questions=missing.questions,
@@ -311,12 +311,6 @@ def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
         covers=(cell.values,),
         aliases=(cell.id,),
     )
-
-
-def minor(python: str) -> int:
-    """``cp312`` -> 12; -1 for what no stable ABI is for: PyPy and free-threaded builds."""
-    found = re.fullmatch(r"cp3(\d+)", python)
-    return int(found[1]) if found else -1
 
 
 def _runner(arch: Arch) -> tuple[str, ...]:

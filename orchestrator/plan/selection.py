@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.config import condition
 from orchestrator.errors import ConfigError, NothingSelectedError, closest
+from orchestrator.models.python_tag import ABI3
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -162,7 +163,7 @@ def _axes(target: Target | UnresolvedVersion) -> Iterable[str]:
 def _means(node: condition.Node, target: Target | UnresolvedVersion) -> bool:
     ids = (target.id, *target.aliases)
     derived = dict(target.derived)
-    built = {"python": f"abi3-{target.abi3}"} if target.abi3 else {}
+    built = {"python": f"{ABI3}{target.abi3}"} if target.abi3 else {}
     cells = [{**dict(cell), **derived} for cell in target.covers]
     return any(condition.holds(node, cell, ids=ids) for cell in cells) or bool(
         built and condition.holds(node, {**cells[0], **built}, ids=ids)

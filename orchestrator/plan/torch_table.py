@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from orchestrator.config.load import problem_of
 from orchestrator.config.settings import TorchTable
 from orchestrator.errors import ConfigError, Problem, closest
+from orchestrator.models.python_tag import ABI3, PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,6 @@ NONE = frozenset({"cpu", "none"})
 
 _COMPACT = re.compile(r"(?:cu|rocm)(\d+)(\d)")
 _RELEASE = re.compile(r"(\d+)\.(\d+)")
-_PYTHON = re.compile(r"cp3(\d+)(t?)")
 _TRUE = frozenset({"1", "true", "TRUE", "True", "on"})
 
 
@@ -225,10 +225,7 @@ def _serves(published: Sequence[str], python: str) -> bool:
     A wheel for the stable ABI (``abi3-cp39``) is used on every later Python too, so it is enough
     that torch has one of those.
     """
-    if not python.startswith("abi3-"):
+    if not python.startswith(ABI3):
         return python in published
-    lowest = _PYTHON.fullmatch(python.removeprefix("abi3-"))
-    found = (_PYTHON.fullmatch(each) for each in published)
-    return lowest is not None and any(
-        each and not each[2] and int(each[1]) >= int(lowest[1]) for each in found
-    )
+    tags = filter(None, map(PythonTag.match, published))
+    return any(each.serves_abi3(python.removeprefix(ABI3)) for each in tags)

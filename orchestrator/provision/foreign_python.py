@@ -20,6 +20,7 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models import platforms
 from orchestrator.models.platforms import CROSSED
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
 from orchestrator.provision.cache_dir import (
@@ -28,7 +29,6 @@ from orchestrator.provision.cache_dir import (
     provide_entry,
     prune_entries,
 )
-from orchestrator.provision.pythons import PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,7 +132,7 @@ class ForeignPythons:
         return remember(self._known, (python, arch), lambda: self._provide(python, arch))
 
     def _provide(self, python: str, arch: Arch) -> ForeignPython:
-        tag = PythonTag.parse(python)
+        tag = PythonTag.match(python)
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
         refused = EnvironmentProblemError.of(f"no QEMU for {arch}")
@@ -187,12 +187,11 @@ class ForeignPythons:
     # The Python
 
     def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry:
-        threads = "t" if tag.free_threaded else ""
-        folder = store(self.cache_dir) / f"python{tag.version}{threads}-{arch}-{_recipe()}"
+        folder = store(self.cache_dir) / f"{tag.programs[0]}-{arch}-{_recipe()}"
         return self._make(folder, lambda made: self._fetch_python(tag, arch, made))
 
     def _fetch_python(self, tag: PythonTag, arch: Arch, made: Path) -> None:
-        refused = f"Debian has no {tag} for {arch}"
+        refused = f"Debian has no {tag.words} for {arch}"
         root: _Root | None = None
         for suite in () if tag.free_threaded else _suites(tag.minor, arch):
             try:
@@ -204,14 +203,16 @@ class ForeignPythons:
             try:
                 root = self._by_uv(tag, arch, made)
             except EnvironmentProblemError as error:
-                what = f"no {tag} for {arch}: {refused}; {error.what}"
+                what = f"no {tag.words} for {arch}: {refused}; {error.what}"
                 raise EnvironmentProblemError.of(what, transient=error.transient) from None
         (made / "facts.json").write_text(json.dumps(asdict(root)), encoding="utf-8")
 
     def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> _Root:
         """Unpack Debian's, with the libraries that its standard library needs, and C++'s."""
         name, debs = f"python{tag.version}", made.parent / suite
-        words = f"fetching {tag} for {arch} of Debian {suite} (not installed, kept in the cache)"
+        words = (
+            f"fetching {tag.words} for {arch} of Debian {suite} (not installed, kept in the cache)"
+        )
         packages = apt.fetch(
             [lambda: apt.of_suite(suite, made.parent, self._env, arch=arch)],
             [name, "libstdc++6"],
@@ -315,8 +316,7 @@ class ForeignPythons:
             suffix, glibc = json.loads(done.stdout) if done.ok else ("", "")
         except ValueError:
             suffix = glibc = ""
-        threads = "t" if tag.free_threaded else ""
-        if not suffix.startswith(f".cpython-3{tag.minor}{threads}-{arch}-"):
+        if not suffix.startswith(f".{tag.soabi}-{arch}-"):
             why = done.last_line or f"exit {done.returncode}"
             raise EnvironmentProblemError.of(f"{what} does not run: {why}")
         holds = (root.hold, None if isinstance(emulator, Path) else emulator.hold)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT = 20.0
 DOWNLOAD_TIMEOUT = 900.0
-
-_TAG = re.compile(r"(?P<implementation>cp|pp)(?P<major>3)(?P<minor>\d+)(?P<threads>t?)")
 
 # Runs under any Python 3, so no syntax newer than 3.4.
 _PROBE = r"""
@@ -55,57 +54,6 @@ print(json.dumps({
     "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
 }))
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PythonTag:
-    """A Python as cibuildwheel's identifiers spell it: ``cp312``, ``cp314t``, ``pp311``.
-
-    Attributes:
-        implementation: ``cpython`` or ``pypy``.
-        minor: the 12 of Python 3.12.
-        free_threaded: whether it is the build without the GIL (PEP 703).
-    """
-
-    implementation: str
-    minor: int
-    free_threaded: bool
-
-    @classmethod
-    def parse(cls, text: str) -> PythonTag | None:
-        """Return the parsed tag, or None for anything else."""
-        match = _TAG.fullmatch(text)
-        if match is None or (match["implementation"] == "pp" and match["threads"]):
-            return None
-        return cls(
-            implementation="cpython" if match["implementation"] == "cp" else "pypy",
-            minor=int(match["minor"]),
-            free_threaded=bool(match["threads"]),
-        )
-
-    @property
-    def version(self) -> str:
-        """``3.12``."""
-        return f"3.{self.minor}"
-
-    @property
-    def uv_request(self) -> str:
-        """How `uv python install` is asked for it."""
-        if self.implementation == "pypy":
-            return f"pypy@{self.version}"
-        return f"cpython@{self.version}{'t' if self.free_threaded else ''}"
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """Names its executable may have, the most specific first."""
-        if self.implementation == "pypy":
-            return (f"pypy{self.version}", "pypy3", f"python{self.version}")
-        plain = f"python{self.version}"
-        return (f"{plain}t", plain) if self.free_threaded else (plain,)
-
-    def __str__(self) -> str:
-        name = "CPython" if self.implementation == "cpython" else "PyPy"
-        return f"{name} {self.version}{' (free-threaded)' if self.free_threaded else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +91,9 @@ class Interpreter:
     @property
     def tag(self) -> PythonTag:
         """The tag it is for."""
-        return PythonTag(
+        return replace(
+            PythonTag.of_version(self.version),
             implementation=self.implementation,
-            minor=int(self.version.split(".")[1]),
             free_threaded=self.free_threaded,
         )
 
@@ -200,13 +148,10 @@ def find(
         cache_dir: where `provide` puts those it fetched.
 
     Raises:
+        ConfigError: it is no tag.
         EnvironmentProblemError: there is none.
     """
     tag = PythonTag.parse(python)
-    if tag is None:
-        raise EnvironmentProblemError.of(
-            f"{python!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
-        )
     wanted = arch or host_arch()
     candidates = tuple(_candidates(tag, environ, cache_dir))
     memory = None if cache_dir is None else _memory(cache_dir, tag, wanted)
@@ -224,7 +169,7 @@ def find(
             _remember(memory, candidates, best)
         return best
     raise EnvironmentProblemError.of(
-        f"no {tag} for {wanted} on this machine",
+        f"no {tag.words} for {wanted} on this machine",
         hint=f"install it (`uv python install {tag.uv_request}`, pyenv, or the distribution's "
         f"python{tag.version}), or build {python} in a container (--backend cibuildwheel)",
         kind=ErrorKind.NOT_FOUND,
@@ -235,7 +180,7 @@ def known(
     python: str, *, environ: Mapping[str, str], cache_dir: Path, arch: Arch | None = None
 ) -> Interpreter | None:
     """Return what `find` would, if it found that before and nothing has changed; starts nothing."""
-    tag = PythonTag.parse(python)
+    tag = PythonTag.match(python)
     if tag is None:
         return None
     memory = _memory(cache_dir, tag, arch or host_arch())
@@ -350,16 +295,12 @@ def provide(  # noqa: PLR0913 - mostly keywords
     try:
         return find(python, environ=environ, cache_dir=cache_dir)
     except EnvironmentProblemError as error:
-        tag = PythonTag.parse(python)
-        if tag is None:
-            raise
         missing = error
     store = cache_dir / "pythons"
     store.mkdir(parents=True, exist_ok=True)
+    request = PythonTag.parse(python).uv_request
     try:
-        download(
-            tag.uv_request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel
-        )
+        download(request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel)
     except EnvironmentProblemError as error:
         what = f"{missing.what}, and {error.what}"
         raise EnvironmentProblemError.of(

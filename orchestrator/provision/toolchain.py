@@ -25,6 +25,7 @@ from orchestrator.errors import EnvironmentProblemError, OrchestratorError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, capture, run
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import pythons, toolchain_env, wheelhouse
 from orchestrator.provision.cache_dir import (
@@ -106,16 +107,15 @@ def _open(root: Path, environ: Mapping[str, str] | None) -> Toolchain | None:
     if not base.is_the_same():
         # Upgraded in place, or a machine that shares this home: good where it is the same version.
         now = pythons.inspect(base.path, os.environ if environ is None else environ)
-        if now is None or (now.tag.version, now.soabi) != (_minor(base.version), base.soabi):
+        if now is None or (now.tag.version, now.soabi) != (
+            PythonTag.of_version(base.version).version,
+            base.soabi,
+        ):
             return None
         with contextlib.suppress(OSError):
             stamp = toolchain_env.stamp_of(base.path)
             toolchain_env.write_marker(root, replace(base, version=now.version, stamp=stamp), files)
     return replace(_at(root), hold=held)
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
 
 
 def _at(root: Path) -> Toolchain:
@@ -127,7 +127,7 @@ def damage(tools: Toolchain, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return all that is wrong with an environment; reads every file of it and runs its tools."""
     env = base_env(environ)
     try:
-        minor = int(tools.base.version.split(".")[1])
+        minor = PythonTag.of_version(tools.base.version).minor
         wanted = {
             canonicalize_name(each.requirement.name): str(each.requirement.specifier)[2:]
             for each in locked()
@@ -155,12 +155,12 @@ def choose(environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpr
     fixed = {**environ, "PATH": _PATH}
     own = pythons.inspect(Path(_own_python()), fixed)
     for minor in reversed(wheelhouse.SUPPORTED):
-        python = f"cp3{minor}"
+        tag = PythonTag(minor=minor)
         with contextlib.suppress(EnvironmentProblemError):
-            found = pythons.find(python, environ=fixed, cache_dir=cache_dir)
-            if _suits(found, python, own, fixed):
+            found = pythons.find(str(tag), environ=fixed, cache_dir=cache_dir)
+            if _suits(found, tag, own, fixed):
                 return found
-        if own is not None and _suits(own, python, own, fixed):
+        if own is not None and _suits(own, tag, own, fixed):
             return own
     return None
 
@@ -170,10 +170,9 @@ def _own_python() -> str:
 
 
 def _suits(
-    found: Interpreter, python: str, own: Interpreter | None, environ: Mapping[str, str]
+    found: Interpreter, tag: PythonTag, own: Interpreter | None, environ: Mapping[str, str]
 ) -> bool:
     """Whether the lock's wheels can be installed with it, and the tools find what they import."""
-    tag = pythons.PythonTag.parse(python)
     # The last part of cpython-313-x86_64-linux-gnu is the libc; ours is the one that we know.
     same_libc = own is None or found.soabi.split("-")[-1:] == own.soabi.split("-")[-1:]
     if found.tag != tag or not same_libc:
@@ -428,7 +427,7 @@ class _Maker:
             )
         )
         path = hashlib.sha256(os.fsencode(interpreter.path)).hexdigest()[:8]
-        name = f"{_prefix()}{interpreter.arch}-cp3{interpreter.tag.minor}-{path}"
+        name = f"{_prefix()}{interpreter.arch}-{interpreter.tag}-{path}"
         place = store(self.cache_dir) / name
         if place.exists():
             _remove(place)

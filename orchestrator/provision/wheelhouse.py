@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, Problem
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import LEGACY_MANYLINUX
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.wheel.archive import WheelName, open_wheel
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Platform:
     def supported(self) -> frozenset[Tag]:
         """The tags of wheels that can be installed there."""
         version = (3, self.minor)
-        interpreter = f"cp3{self.minor}"
+        interpreter = str(PythonTag(minor=self.minor))
         return frozenset(cpython_tags(version, platforms=self.tags)) | frozenset(
             compatible_tags(version, interpreter, self.tags)
         )

@@ -23,6 +23,7 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, run
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse
 from orchestrator.provision.cache_dir import (
@@ -262,7 +263,7 @@ class _Fetch:
         wheels = self.scratch / "wheels"
         env = self._env | self.network.child_env() | toolchain.PIP_ENV
         pip = wheelhouse.find_pip((self.tools.python,), env=env, scratch=self.scratch)
-        minor = int(self.tools.base.version.split(".")[1])
+        minor = PythonTag.of_version(self.tools.base.version).minor
         arguments = wheelhouse.download_arguments(
             wheelhouse.parse(lock_text()),
             Platform.here(minor, host_arch()),

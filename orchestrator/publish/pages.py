@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from packaging.version import Version
 
 from orchestrator.errors import ConfigError
+from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.publish.index_site import default_variant, meant, natural
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
@@ -230,14 +231,12 @@ def _titles(axes: dict[str, list[str]]) -> dict[str, str]:
 
 def python_title(python: str) -> str:
     """Return ``3.14t`` for cp314t, ``3.9 or newer`` for abi3-cp39, ``PyPy 3.11`` for pp311."""
-    abi3 = python.startswith("abi3-")
-    tag = python.removeprefix("abi3-")
-    kind, digits = tag[:2], tag[2:].removesuffix("t")
-    if kind not in {"cp", "pp", "py"} or not digits.isdigit():
-        return python
-    version = f"{digits[0]}.{digits[1:]}" if digits[1:] else f"{digits[0]}, any"
-    prefix = "PyPy " if kind == "pp" else ""
-    return f"{prefix}{version}{'t' * tag.endswith('t')}{' or newer' * abi3}"
+    tag = PythonTag.match(python.removeprefix(ABI3))
+    if tag is None:
+        return "3, any" if python == "py3" else python
+    newer = " or newer" if python.startswith(ABI3) else ""
+    name = "PyPy " if tag.implementation == "pypy" else ""
+    return f"{name}{tag.version}{'t' * tag.free_threaded}{newer}"
 
 
 def _rows(offers: Sequence[dict[str, Any]], site: Site) -> list[dict[str, Any]]:

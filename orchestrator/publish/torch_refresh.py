@@ -14,6 +14,7 @@ from packaging.version import Version
 from orchestrator.config.settings import TorchRelease, TorchTable
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.plan.torch_table import normal
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _LINUX = re.compile(rf"(?:many)?linux\w*?_({'|'.join(Arch)})")
 _CUDA = re.compile(r"cu(\d+)(\d)")
 _ROCM = re.compile(r"rocm(\d+(?:\.\d+)+)")
-_PYTHON = re.compile(r"cp3(\d+)(t?)")
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ def refreshed(names: Iterable[str], known: TorchTable, *, updated: date, source:
             releases.append(_merged(series, found.get(series), before[series]))
         elif found[series].says_device:
             like = _nearest(series, before)
-            python = tuple(_pythons(found[series].python))
+            python = _pythons(found[series].python)
             fresh = TorchRelease(torch=(series,), python=python, abi=like.abi if like else "1")
             releases.append(_merged(series, found[series], fresh))
     return TorchTable(updated=updated, source=source, releases=tuple(releases))
@@ -93,8 +93,7 @@ def _read(names: Iterable[str]) -> dict[str, _Found]:
             continue
         for tag in tags:
             linux = _LINUX.fullmatch(tag.platform)
-            python = _PYTHON.fullmatch(tag.abi)
-            if linux and python:
+            if linux and PythonTag.match(tag.abi):
                 of = found.setdefault(normal(version.public), _Found())
                 _note(of, tag.abi, linux[1], version.local or "")
     return found
@@ -117,7 +116,7 @@ def _note(of: _Found, python: str, arch: str, local: str) -> None:
 def _merged(series: str, found: _Found | None, old: TorchRelease) -> TorchRelease:
     changes: dict[str, object] = {"torch": (series,)}
     if found is not None:
-        changes["python"] = tuple(_pythons(found.python))
+        changes["python"] = _pythons(found.python)
     if found is not None and found.says_device:
         changes["cpu"] = tuple(sorted(found.cpu))
         changes["cuda"] = _by_arch(found.cuda)
@@ -125,12 +124,8 @@ def _merged(series: str, found: _Found | None, old: TorchRelease) -> TorchReleas
     return old.model_copy(update=changes)
 
 
-def _pythons(tags: Iterable[str]) -> list[str]:
-    def key(tag: str) -> tuple[bool, int]:
-        found = _PYTHON.fullmatch(tag)
-        return (bool(found and found[2]), int(found[1]) if found else 0)
-
-    return sorted(tags, key=key)
+def _pythons(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(str, sorted(map(PythonTag.parse, tags))))
 
 
 def _by_arch(found: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import ABI3
 from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.index_site import SubIndex, path_ok
 
@@ -126,7 +127,7 @@ def pythons_of(name: WheelName) -> tuple[str, ...]:
     found = set()
     for tag in name.tags:
         if tag.abi == "abi3":
-            found.add(f"abi3-{tag.interpreter}")
+            found.add(f"{ABI3}{tag.interpreter}")
         elif tag.abi == f"{tag.interpreter}t":
             found.add(tag.abi)
         else:

@@ -7,7 +7,6 @@ in the wheel, what was expected and what was found.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.checked_wheel import found
@@ -38,7 +38,6 @@ ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "s
 
 # A file name of 255 characters holds fewer; WHEEL has room for 10 to the power of 15.
 _MOST_TAGS = 100_000
-_INTERPRETER = re.compile(r"cp(\d)(\d+)(t?)")
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
@@ -318,10 +317,9 @@ def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
     if abi in {"abi3", "abi3t"}:
         # PEP 803: a Python with the GIL loads .abi3t.so as well, not the other way round.
         return "abi3t" in soabis or abi in soabis
-    cpython = _INTERPRETER.fullmatch(interpreter)
     if abi == "none":
-        if cpython:
-            return bool(soabis & {f"cpython-{cpython[1]}{cpython[2]}", "abi3"})
+        if (python := PythonTag.match(interpreter)) and python.stable_abi:
+            return bool(soabis & {python.soabi, "abi3"})
         # py3: one version's suffix alone cannot serve every Python 3.
         return len(soabis) > 1 or "abi3" in soabis
     if abi.startswith("cp"):
@@ -417,10 +415,10 @@ def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding
 
 def serves(tag: Tag, python: str) -> bool:
     """Whether a wheel with this tag serves this Python, the platform apart."""
-    match = _INTERPRETER.fullmatch(python)
-    if match is None:
+    own = PythonTag.match(python)
+    if own is None or own.implementation != "cpython":
         return tag.interpreter == python or (tag.interpreter, tag.abi) == ("py3", "none")
-    version = int(match[1]), int(match[2])
+    version = (3, own.minor)
     # The platform is judged elsewhere: any placeholder does.
     wanted = {*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"])}
     return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in wanted}

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import pythons
 from orchestrator.provision.pythons import (
     Interpreter,
-    PythonTag,
     find,
     headers,
     inspect,
@@ -96,25 +96,10 @@ def found(python: str, environ: dict[str, str], **options: object) -> Path | str
         return error.what
 
 
-@pytest.mark.parametrize(
-    ("text", "programs", "uv"),
-    [
-        ("cp312", ("python3.12",), "cpython@3.12"),
-        ("cp314t", ("python3.14t", "python3.14"), "cpython@3.14t"),
-        ("pp311", ("pypy3.11", "pypy3", "python3.11"), "pypy@3.11"),
-    ],
-)
-def test_tag(text: str, programs: tuple[str, ...], uv: str) -> None:
-    tag = PythonTag.parse(text)
-    assert tag is not None
-    assert (tag.programs, tag.uv_request) == (programs, uv)
-
-
-@pytest.mark.parametrize("text", ["cp27", "py3", "cp312-cp312", "pp311t", "3.12", ""])
-def test_no_tag(text: str) -> None:
-    assert PythonTag.parse(text) is None
-    with pytest.raises(EnvironmentProblemError, match="is not a Python tag"):
-        find(text, environ={})
+def test_no_tag() -> None:
+    with pytest.raises(ConfigError, match=r"'3\.12' is not a Python tag"):
+        find("3.12", environ={})
+    assert known("3.12", environ={}, cache_dir=Path("/nonexistent")) is None
 
 
 def test_own_interpreter_is_inspected() -> None:
@@ -124,7 +109,7 @@ def test_own_interpreter_is_inspected() -> None:
     assert it.version.split("+")[0] == ".".join(map(str, sys.version_info[:3]))
     assert it.arch is host_arch()
     assert it.soabi
-    assert str(it.tag) == f"CPython 3.{sys.version_info[1]}"
+    assert it.tag.words == f"CPython 3.{sys.version_info[1]}"
 
 
 def test_real_interpreter_is_found() -> None:

@@ -1,0 +1,112 @@
+"""A Python, as cibuildwheel's identifiers and the axis ``python`` spell it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
+
+from orchestrator.errors import ConfigError
+
+_TAG = re.compile(r"(cp|pp)3(\d+)(t?)")
+
+ABI3 = "abi3-"
+"""What a value of the axis begins with that stands for the stable ABI: ``abi3-cp39``."""
+
+ABI3_FLOOR = r"^cp3[0-9]+$"
+"""The tags of Pythons that have the stable ABI, for schemas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PythonTag:
+    """A Python 3: ``cp312``, ``cp314t``, ``pp311``. Sorts CPython, without the GIL, then PyPy.
+
+    Attributes:
+        implementation: ``cpython`` or ``pypy``.
+        free_threaded: whether it is the build without the GIL (PEP 703).
+        minor: the 12 of Python 3.12.
+    """
+
+    implementation: str = "cpython"
+    free_threaded: bool = False
+    minor: int
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def match(cls, text: str) -> Self | None:
+        """Return the tag; None for anything else."""
+        match = _TAG.fullmatch(text)
+        if match is None or match[1] + match[3] == "ppt":
+            return None
+        implementation = "cpython" if match[1] == "cp" else "pypy"
+        return cls(
+            implementation=implementation, minor=int(match[2]), free_threaded=match[3] == "t"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the tag.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        tag = cls.match(text)
+        if tag is None:
+            raise ConfigError.of(
+                f"{text!r} is not a Python tag", hint="such as cp312, cp314t or pp311"
+            )
+        return tag
+
+    @classmethod
+    def of_version(cls, version: str) -> Self:
+        """Return CPython's tag for a version: ``3.12``, ``3.12.1``."""
+        return cls(minor=int(version.split(".")[1]))
+
+    def __str__(self) -> str:
+        kind = "cp" if self.implementation == "cpython" else "pp"
+        return f"{kind}3{self.minor}{'t' * self.free_threaded}"
+
+    @property
+    def words(self) -> str:
+        """What people call it: ``CPython 3.14 (free-threaded)``."""
+        name = "CPython" if self.implementation == "cpython" else "PyPy"
+        return f"{name} {self.version}{' (free-threaded)' * self.free_threaded}"
+
+    @property
+    def version(self) -> str:
+        """``3.12``."""
+        return f"3.{self.minor}"
+
+    @property
+    def soabi(self) -> str:
+        """How CPython's suffix of extension modules begins: ``cpython-314t``."""
+        return f"cpython-3{self.minor}{'t' * self.free_threaded}"
+
+    @property
+    def stable_abi(self) -> bool:
+        """Whether it loads wheels for the stable ABI (PEP 384): CPython with the GIL."""
+        return self.implementation == "cpython" and not self.free_threaded
+
+    def serves_abi3(self, floor: str) -> bool:
+        """Whether it loads wheels for the stable ABI from a Python on: ``cp39``."""
+        return self.stable_abi and self.minor >= self.parse(floor).minor
+
+    @property
+    def image_directory(self) -> str:
+        """The name below ``/opt/python`` in an image; a pattern for PyPy."""
+        plain = str(self).removesuffix("t")
+        return f"{plain}-{self}" if self.implementation == "cpython" else f"{self}-*"
+
+    @property
+    def uv_request(self) -> str:
+        """How ``uv python install`` is asked for it."""
+        return f"{self.implementation}@{self.version}{'t' * self.free_threaded}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names that its executable may have, the most specific first."""
+        if self.implementation == "pypy":
+            return (f"pypy{self.version}", "pypy3", f"python{self.version}")
+        plain = f"python{self.version}"
+        return (f"{plain}t", plain) if self.free_threaded else (plain,)

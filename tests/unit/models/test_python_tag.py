@@ -1,0 +1,69 @@
+"""Python tags are read and written in one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cli.workspace import builder_facts
+from orchestrator.config.check import OLDER
+from orchestrator.errors import ConfigError
+from orchestrator.models.python_tag import PythonTag
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "programs", "uv", "directory"),
+    [
+        ("cp312", "CPython 3.12", ("python3.12",), "cpython@3.12", "cp312-cp312"),
+        (
+            "cp314t",
+            "CPython 3.14 (free-threaded)",
+            ("python3.14t", "python3.14"),
+            "cpython@3.14t",
+            "cp314-cp314t",
+        ),
+        ("pp311", "PyPy 3.11", ("pypy3.11", "pypy3", "python3.11"), "pypy@3.11", "pp311-*"),
+    ],
+)
+def test_names(text: str, words: str, programs: tuple[str, ...], uv: str, directory: str) -> None:
+    tag = PythonTag.parse(text)
+    assert str(tag) == text
+    assert (tag.words, tag.programs, tag.uv_request) == (words, programs, uv)
+    assert tag.image_directory == directory
+
+
+@pytest.mark.parametrize(
+    "text", ["cp27", "py3", "cp312-cp312", "pp311t", "3.12", "cp3", "", "CP312"]
+)
+def test_everything_else_is_no_tag(text: str) -> None:
+    assert PythonTag.match(text) is None
+    with pytest.raises(ConfigError, match="is not a Python tag") as raised:
+        PythonTag.parse(text)
+    (hint,) = (each.hint for each in raised.value.problems)
+    for word in hint.replace(",", "").split():
+        assert word in {"such", "as", "or"} or PythonTag.match(word)
+
+
+def test_every_python_of_the_builder_is_a_tag() -> None:
+    for text in builder_facts().pythons | OLDER:
+        assert str(PythonTag.parse(text)) == text
+
+
+def test_the_order() -> None:
+    tags = ["pp310", "cp314t", "cp310", "cp313t", "cp314", "cp39"]
+    ordered = ["cp39", "cp310", "cp314", "cp313t", "cp314t", "pp310"]
+    assert sorted(tags, key=PythonTag.parse) == ordered
+
+
+def test_versions() -> None:
+    assert PythonTag.of_version("3.14.0a2") == PythonTag.parse("cp314")
+    assert PythonTag.parse("pp311").version == "3.11"
+    assert PythonTag.parse("cp314t").soabi == "cpython-314t"
+
+
+def test_the_stable_abi() -> None:
+    served = [
+        each
+        for each in ("cp38", "cp39", "cp310", "cp314t", "pp311")
+        if PythonTag.parse(each).serves_abi3("cp39")
+    ]
+    assert served == ["cp39", "cp310"]
