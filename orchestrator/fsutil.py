@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ LOOK_AGAIN = 0.2
 
 PARTIAL = ".partial"
 """The last part of a file's name while the file is being written."""
+
+NEW = ".new-"
+"""The first part of a directory's name while it is made, or removed."""
 
 _NO_REFERENCES = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
@@ -155,6 +159,25 @@ def replacing(
             partial.unlink()
     if durable:
         _sync(path.parent)
+
+
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """Yield an empty directory that gets its final name when the block ends without error.
+
+    Its parent may hold anything else, and is removed afterwards. If another process has made the
+    same directory meanwhile, that one stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=NEW, dir=folder.parent) as scratch:
+        made = Path(scratch, "made")
+        made.mkdir()
+        yield made
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
 
 
 def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> None:

@@ -119,14 +119,11 @@ def download(folder: Path, arches: Sequence[str]) -> None:
 
 @command.command("prune")
 def prune() -> None:
-    """Remove the environments, zigs and the like of other locks that no process uses."""
-    from orchestrator.provision import foreign_python, relocate, toolchain, zig
-    from orchestrator.provision.cache_dir import default_cache_dir
+    """Remove tools and compilers that other versions of orchestrator fetched, unless in use."""
+    from orchestrator.provision import cache_dir
 
-    cache = default_cache_dir(os.environ)
-    for room in (toolchain, zig, relocate, foreign_python):
-        for each in room.prune(cache, _say):
-            click.echo(str(each))
+    for removed in cache_dir.prune(cache_dir.default_cache_dir(os.environ), _say):
+        click.echo(str(removed))
 
 
 @command.command("lock")

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
+from orchestrator.fsutil import making
 from orchestrator.models.result import CompilerCacheStats
-from orchestrator.provision.cache_dir import make_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,13 +143,11 @@ class CompilerCache:
         """Return a directory of links to ``program``, named like compilers; made once."""
         wanted = {name: f"cuda/{name}" if name == _NVCC else name for name in sorted(names)}
         folder = self.home / "links" / _short(f"{program} {' '.join(wanted)}")
-
-        def make(made: Path) -> None:
-            (made / "cuda").mkdir()
-            for place in wanted.values():
-                (made / place).symlink_to(program)
-
-        make_once(folder, make)
+        if not folder.is_dir():
+            with making(folder) as made:
+                (made / "cuda").mkdir()
+                for place in wanted.values():
+                    (made / place).symlink_to(program)
         return folder
 
 

@@ -8,10 +8,8 @@ The directory may be mounted into a container: the configuration's paths are tho
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import CompilerKind
+from orchestrator.provision.cache_dir import DRIVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -174,12 +173,6 @@ def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False
 _ZIG_TOOLS = {"cc": "cc", "c++": "c++", "ar": "ar", "ranlib": "ranlib", "ld": "ld.lld"}
 
 
-def source_digest() -> str:
-    """Return a digest of the program's source, the header included."""
-    files = sorted(SOURCE_DIR.glob("*.[ch]"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def program(zig: Zig, cache_dir: Path) -> Path:
     """Return the driver's program for this machine, compiled once for each version of it.
 
@@ -190,28 +183,25 @@ def program(zig: Zig, cache_dir: Path) -> Path:
     Raises:
         EnvironmentProblemError: zig does not compile it.
     """
-    digest = hashlib.sha256(f"{source_digest()}{zig.digest}".encode()).hexdigest()[:16]
-    place = cache_dir.absolute() / "drivers" / f"{digest}-{host_arch()}"
-    if place.is_file():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent) as aside:
-        made = Path(aside, PROGRAM)
-        own = {"ZIG_GLOBAL_CACHE_DIR": str(zig.cache), "ZIG_LOCAL_CACHE_DIR": aside, "HOME": aside}
-        # No libc: nothing has to be built for it first, and nothing of it can be missing.
-        flags = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-s"]
-        flags += ["-fno-sanitize=undefined", "-fno-stack-protector"]
-        target = f"{host_arch().facts.zig}-linux-none"
-        argv = [str(zig.program), "cc", "-target", target, *flags, "-o", str(made)]
-        argv += map(str, SOURCES)
-        said = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
-        if not said.ok:
-            raise EnvironmentProblemError.of(
-                f"the compiler driver cannot be compiled: {said.last_line}",
-                hint="is the cache directory complete? `rm -r` its zig, and it is fetched again",
-            )
-        made.replace(place)
-    return place
+    entry = DRIVERS.provide(cache_dir, host_arch(), lambda made: _compile(zig, made))
+    return entry.folder / PROGRAM
+
+
+def _compile(zig: Zig, folder: Path) -> None:
+    made, aside = folder / PROGRAM, str(folder.parent)
+    own = {"ZIG_GLOBAL_CACHE_DIR": str(zig.cache), "ZIG_LOCAL_CACHE_DIR": aside, "HOME": aside}
+    # No libc: nothing has to be built for it first, and nothing of it can be missing.
+    flags = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-s"]
+    flags += ["-fno-sanitize=undefined", "-fno-stack-protector"]
+    target = f"{host_arch().facts.zig}-linux-none"
+    argv = [str(zig.program), "cc", "-target", target, *flags, "-o", str(made)]
+    argv += map(str, SOURCES)
+    said = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
+    if not said.ok:
+        raise EnvironmentProblemError.of(
+            f"the compiler driver cannot be compiled: {said.last_line}",
+            hint="is the cache directory complete? `rm -r` its zig, and it is fetched again",
+        )
 
 
 def make(folder: Path, driver: Driver, compiled: Path) -> Path:

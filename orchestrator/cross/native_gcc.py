@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,11 @@ from orchestrator.containers.access import Access
 from orchestrator.cross import driver, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import file_sha256, write_whole
+from orchestrator.fsutil import write_whole
 from orchestrator.host import process
 from orchestrator.models.target import CompilerKind
 from orchestrator.provision import cross_gcc
-from orchestrator.provision.cache_dir import make_once
+from orchestrator.provision.cache_dir import NATIVE, CacheEntry, CacheLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,6 +81,7 @@ class NativeCompilers:
         pip_because: why pip does; empty otherwise.
         toolkits: CUDA's toolkits of the image.
         kernels: what compiles CUDA's kernels; None where nobody expects any.
+        holds: keep the files from being pruned.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class NativeCompilers:
     pip_because: str = "no native uv was looked for"
     toolkits: tuple[Toolkit, ...] = ()
     kernels: NativeNvcc | None = None
+    holds: tuple[CacheLock | None, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def identity(self) -> str:
@@ -249,14 +251,14 @@ class NativeCompilerFactory:
         """
         zig = self.zig()
         program = driver.program(zig, self.cache_dir)
-        folder = self._folder(image, planned, zig)
+        name = self._name(image, planned, zig)
         if planned.compiler is CompilerKind.ZIG:
             compilers = zig_driver(image.arch, planned.baseline)
-            native = self._zig(image, zig, compilers, program, folder)
+            native = self._zig(image, zig, compilers, program, name)
         else:
-            native = self._gcc(image, program, folder)
+            native = self._gcc(image, program, name)
         try:
-            return replace(native, installer=self._installer(image, folder), pip_because="")
+            return replace(native, installer=self._installer(image, native.folder), pip_because="")
         except EnvironmentProblemError as error:
             return replace(native, pip_because=error.what)
 
@@ -271,37 +273,29 @@ class NativeCompilerFactory:
             write_whole(known, json.dumps(asdict(facts)), durable=False)
         return native_uv.make(uv, self.network, facts)
 
-    def _folder(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> Path:
-        """Return where the links are, or will be: for all that decides about them."""
-        files = (
-            Path(__file__),
-            Path(driver.__file__),
-            Path(native_uv.__file__),
-            _QUESTIONS,
-            _PROOF,
-        )
+    def _name(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> str:
+        """Return the name of the links in the cache: a digest of all that decides about them."""
         parts = [image.id, repr(image.arch.facts), planned.compiler, planned.baseline, zig.digest]
-        parts += [driver.source_digest(), *map(file_sha256, files)]
-        digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        return self.cache_dir.absolute() / "native" / digest[:24]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
     def _zig(
-        self, image: TargetImage, zig: Zig, compilers: driver.Driver, program: Path, folder: Path
+        self, image: TargetImage, zig: Zig, compilers: driver.Driver, program: Path, name: str
     ) -> NativeCompilers:
         zig.cache.mkdir(parents=True, exist_ok=True)
         mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
-        native = NativeCompilers(folder=folder, what=f"zig {zig.version}", mounts=mounts)
+        native = NativeCompilers(folder=Path(), what=f"zig {zig.version}", mounts=mounts)
 
         def write(made: Path) -> NativeCompilers:
             driver.make(made / "bin", compilers, program)
             return replace(native, folder=made)
 
-        self._make_proved(image, folder, write)
-        return native
+        entry = self._provide(image, name, write)
+        return replace(native, folder=entry.folder, holds=(zig.hold, entry.hold))
 
-    def _gcc(self, image: TargetImage, program: Path, folder: Path) -> NativeCompilers:
-        if folder.is_dir():
-            facts = _Facts(**json.loads((folder / "facts.json").read_text("utf-8")))
+    def _gcc(self, image: TargetImage, program: Path, name: str) -> NativeCompilers:
+        known = NATIVE.folder(self.cache_dir, name) / "facts.json"
+        if known.is_file():
+            facts = _Facts(**json.loads(known.read_text("utf-8")))
         else:
             self.say(f"asking the compiler of {image.reference} what it uses")
             facts = _ask(image)
@@ -330,15 +324,18 @@ class NativeCompilerFactory:
             _write(made, facts, gcc, program, image.arch)
             return native(made)
 
-        self._make_proved(image, folder, write)
-        return native(folder)
+        entry = self._provide(image, name, write)
+        return replace(native(entry.folder), holds=(gcc.hold, entry.hold))
 
-    @staticmethod
-    def _make_proved(
-        image: TargetImage, folder: Path, write: Callable[[Path], NativeCompilers]
-    ) -> None:
-        """Write links aside, prove them, and put them in their place; once."""
-        make_once(folder, lambda made: _prove(image, write(made), made.parent))
+    def _provide(
+        self, image: TargetImage, name: str, write: Callable[[Path], NativeCompilers]
+    ) -> CacheEntry:
+        """Return links; write and prove them if they are missing."""
+
+        def make(made: Path) -> None:
+            _prove(image, write(made), made.parent)
+
+        return NATIVE.provide(self.cache_dir, name, make, say=self.say)
 
 
 def _run(image: TargetImage, script: str, *args: str) -> process.Captured:

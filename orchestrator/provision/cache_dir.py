@@ -1,35 +1,55 @@
-"""Directories of the user's cache that are made once, and used by many processes.
+"""The cache: what is in it, how a directory gets there, who uses it, and what is removed again.
 
-Each is made aside and put in its place by a rename: it is there as a whole, or not at all. Who uses
-one holds a shared lock on it, as on an environment of the toolchain.
+Below the user's cache directory there is one directory for each area of `AREAS`. An entry of an
+area is made aside and gets its name by a rename: it is there whole, or not at all. Its name begins
+with a digest of the files of this program that it depends on: another version of the program makes
+other entries. A process holds a shared lock on each entry that it uses; nobody removes those.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import os
-import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.fsutil import NEW, NoLocksError, locked, making, remove_tree, take_lock
 from orchestrator.host.process import Cancel
 from orchestrator.provision.failures import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MAKING = ".making-"
+Progress = Callable[[str], object]
+"""Told what is being done, a line for each step."""
 
-_ABANDONED = 24 * 3600.0
-"""Seconds after which nobody is making any more what is half-made: apt and uv get less."""
+IN_USE = "in-use"
+"""Every process that uses an entry holds a shared lock on this file of it."""
+
+KEEP = 30 * 24 * 3600.0
+"""Seconds that an entry of another version stays unused before a new entry takes its place."""
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+class CacheLock:
+    """A shared lock on an entry: nobody prunes it while this object lives."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self, descriptor: int) -> None:
+        weakref.finalize(self, os.close, descriptor)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Another process has to take its own."""
+        return type(None), ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,115 +65,221 @@ class CacheEntry:
     hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
-def make_once(folder: Path, make: Callable[[Path], object]) -> None:
-    """Make a directory unless it is there. Any number of processes may do this at once.
+@dataclass(frozen=True, slots=True)
+class CacheArea:
+    """A directory of the cache, with one entry for each thing of a kind.
 
-    Args:
-        folder: the directory.
-        make: fills an empty directory, whose parent is a place for everything else and removed
-            afterwards; if it raises, nothing is left.
-    """
-    if folder.is_dir():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=_MAKING) as aside:
-        made = Path(aside, "made")
-        made.mkdir()
-        make(made)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process made the same at the same time
-                raise
-
-
-def provide_entry(
-    folder: Path, make: Callable[[Path], object], *, current: Callable[[str], bool]
-) -> CacheEntry:
-    """Return a directory that is not pruned while the answer lives; make it if it is missing.
-
-    Making one prunes those of other versions that nobody used for long.
-
-    Args:
-        folder: the directory.
-        make: as for `make_once`.
-        current: as for `prune_entries`.
+    Attributes:
+        name: of the directory.
+        what: what its entries are, for people.
+        recipe: patterns of the files of this program that decide what is in an entry; none for an
+            area that `prune` leaves alone.
     """
 
-    def make_lockable(made: Path) -> None:
-        make(made)
-        (made / IN_USE).touch()
+    name: str
+    what: str
+    recipe: tuple[str, ...] = ()
 
-    while True:
-        is_new = not folder.is_dir()
-        make_once(folder, make_lockable)
-        if is_new:
-            with contextlib.suppress(EnvironmentProblemError):  # no locks here: then by hand
-                prune_entries(folder.parent, current, _silent, unused_for=KEEP)
-        try:
-            return CacheEntry(folder=folder, hold=hold(folder))
-        except BlockingIOError:
-            continue  # it is being removed
-        except OSError:
-            if folder.is_dir():  # a cache that others made, without what is locked
-                return CacheEntry(folder=folder)
+    def place(self, cache_dir: Path) -> Path:
+        """Return the directory."""
+        return cache_dir.absolute() / self.name
+
+    def folder(self, cache_dir: Path, name: str) -> Path:
+        """Return the directory of this version's entry of a name, whether it is there or not."""
+        return self.place(cache_dir) / (f"{self.version}-{name}" if self.recipe else name)
+
+    @property
+    def version(self) -> str:
+        """What the names of this program's entries have in common."""
+        files = [path for pattern in self.recipe for path in sorted(_PACKAGE.glob(pattern))]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+    def is_current(self, name: str) -> bool:
+        """Whether an entry is one of this version of the program, perhaps for another machine."""
+        return self.version in name.split("-")
+
+    def provide(
+        self,
+        cache_dir: Path,
+        name: str,
+        make: Callable[[Path], object],
+        *,
+        say: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> CacheEntry:
+        """Return an entry that nobody prunes while the answer lives; make it if it is missing.
+
+        If several processes want it at once, one makes it, and the others wait. Making one prunes
+        those of other versions that nobody used for long.
+
+        Args:
+            cache_dir: the user's cache directory.
+            name: what the entry is.
+            make: fills an empty directory, whose parent is removed afterwards and may hold
+                anything else; if it raises, nothing is left.
+            say: told which process is waited for.
+            cancel: ends the waiting.
+
+        Raises:
+            EnvironmentProblemError: the cache cannot be written, or `make` says so.
+        """
+        folder = self.folder(cache_dir, name)
+        while True:
+            if entry := existing_entry(folder):
+                return entry
+            with self.locked(cache_dir, say or _silent, cancel or Cancel()) as lock:
+                if not folder.is_dir():
+                    self.prune_unused(cache_dir, lock, unused_for=KEEP)
+                    with making(folder) as made:
+                        make(made)
+                        (made / IN_USE).touch()
+
+    @contextlib.contextmanager
+    def locked(self, cache_dir: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
+        """Be the only process that makes or removes entries.
+
+        Args:
+            cache_dir: the user's cache directory.
+            say: told which process is waited for.
+            cancel: ends the waiting.
+
+        Yields:
+            The lock's descriptor: a child that inherits it keeps the lock until it ends. Negative
+            where the file system has no locks.
+
+        Raises:
+            EnvironmentProblemError: cancelled; or the operating system refuses what is done.
+        """
+        place = self.place(cache_dir)
+        told = False
+
+        def wait() -> bool:
+            nonlocal told
+            if not told:
+                holder = (place / "lock").read_text("utf-8", errors="replace").strip()
+                say(f"waiting for {holder or 'another process'}, which has {place}")
+                told = True
+            return not cancel.is_set()
+
+        with machine_errors(place), contextlib.ExitStack() as stack:
+            place.mkdir(parents=True, exist_ok=True)
+            lock = -1
+            try:
+                lock = stack.enter_context(locked(place / "lock", wait=wait))
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+            except NoLocksError:
+                pass  # then several processes may make the same
+            except BlockingIOError:
+                raise EnvironmentProblemError.of("cancelled", kind=ErrorKind.CANCELLED) from None
+            yield lock
+
+    def prune(self, cache_dir: Path, say: Progress) -> tuple[Path, ...]:
+        """Remove the entries of other versions that no process uses, and return them.
+
+        Args:
+            cache_dir: the user's cache directory.
+            say: told which process is waited for.
+        """
+        if not self.recipe or not self.place(cache_dir).is_dir():
+            return ()
+        with self.locked(cache_dir, say, Cancel()) as lock:
+            if lock < 0:
+                raise EnvironmentProblemError.of(
+                    "file locks do not work here, so nobody knows what is in use",
+                    where=str(self.place(cache_dir)),
+                    hint="remove the directory while no build runs",
+                )
+            return self.prune_unused(cache_dir, lock, unused_for=0.0)
+
+    def prune_unused(self, cache_dir: Path, lock: int, *, unused_for: float) -> tuple[Path, ...]:
+        """Remove entries of other versions, and what killed processes left; return what is removed.
+
+        Args:
+            cache_dir: the user's cache directory.
+            lock: from `locked`; without locks nobody knows what is used, and all stays.
+            unused_for: seconds that entries must have been unused.
+        """
+        removed = []
+        for root in sorted(self.place(cache_dir).iterdir()) if lock >= 0 else ():
+            if not root.is_dir() or self.is_current(root.name):
+                continue
+            # Only the holder of the lock makes such directories.
+            is_litter = root.name.startswith((NEW, ".old-"))
+            with unused(root) as free:
+                if free and (is_litter or _age(root) >= unused_for):
+                    remove_entry(root)
+                    removed.append(root)
+        return tuple(removed)
 
 
-def prune_entries(
-    place: Path,
-    current: Callable[[str], bool],
-    say: Progress,
-    *,
-    unused_for: float = 0.0,
-) -> tuple[Path, ...]:
-    """Remove the directories in a directory that no process uses, and what was half-made.
+TOOLCHAIN = CacheArea(
+    "toolchain", "environments of the locked tools", ("provision/toolchain.lock",)
+)
+ZIG = CacheArea("zig", "zig, and the C libraries it has built", ("provision/zig.lock",))
+PORTABLE = CacheArea(
+    "portable", "uv for containers", ("provision/toolchain.lock", "provision/relocate.py")
+)
+CROSS_GCC = CacheArea(
+    "cross-gcc",
+    "Debian's gcc for images of another architecture",
+    ("provision/apt.py", "provision/cross_gcc.py", "provision/relocate.py"),
+)
+NVCC = CacheArea(
+    "nvcc",
+    "nvcc for images of another architecture",
+    ("provision/nvcc.py", "provision/relocate.py"),
+)
+FOREIGN_PYTHONS = CacheArea(
+    "foreign-pythons",
+    "QEMU, and Pythons of other architectures",
+    ("models/platforms.py", "provision/apt.py", "provision/foreign_python.py"),
+)
+DRIVERS = CacheArea(
+    "drivers",
+    "the program that native compilers are links to",
+    ("cross/driver.py", "cross/driver_src/*", "provision/zig.lock"),
+)
+NATIVE = CacheArea(
+    "native",
+    "links with the names of an image's compilers",
+    ("cross/driver.py", "cross/driver_src/*", "cross/native_gcc.py", "cross/native_uv.py"),
+)
+HEADERS = CacheArea("headers", "C headers of Debian's Pythons")
+AREAS = (
+    *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, FOREIGN_PYTHONS, DRIVERS, NATIVE, HEADERS),
+    CacheArea("pythons", "Pythons that uv fetched: environments are links to them"),
+    CacheArea("interpreters", "which Python was found for which tag"),
+    CacheArea("sdists", "sdists that are built instead of a directory"),
+    CacheArea("sources", "digests of source trees"),
+    CacheArea("ccache", "objects that compilers made; ccache keeps to its own limit"),
+    CacheArea("store", "results of builds; see `orchestrator cache`"),
+    CacheArea("runs", "builds whose work directory has a name that commands stumble over"),
+)
+"""All that is below the cache directory. `toolchain prune` prunes those with a recipe."""
 
-    Args:
-        place: the directory.
-        current: says by its name whether one is of this version of the program; those stay.
-        say: told when another process has to be waited for.
-        unused_for: seconds that the others must have been unused.
 
-    Returns:
-        What was removed.
-    """
-    if not place.is_dir():
-        return ()
-    with machine_errors(place), locked_folder(place, say, Cancel()):
-        litter = remove_unused(
-            place, lambda root: not root.name.startswith(_MAKING), unused_for=_ABANDONED
-        )
-        others = remove_unused(
-            place,
-            lambda root: root.name.startswith(_MAKING) or current(root.name),
-            unused_for=unused_for,
-        )
-    return (*litter, *others)
+def prune(cache_dir: Path, say: Progress) -> tuple[Path, ...]:
+    """Remove what other versions of this program have made and no process uses; return it."""
+    return tuple(root for area in AREAS for root in area.prune(cache_dir, say))
 
 
-def _silent(_line: str) -> None:
-    """Take a line and do nothing with it."""
-
-
-IN_USE = "in-use"
-"""Every process that uses the environment holds a shared lock on this file."""
-
-
-class CacheLock:
-    """A shared lock on an environment: while this object lives, nobody prunes it."""
-
-    __slots__ = ("__weakref__",)
-
-    def __init__(self, descriptor: int) -> None:
-        weakref.finalize(self, os.close, descriptor)
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Another process has to take its own."""
-        return type(None), ()
+def existing_entry(folder: Path) -> CacheEntry | None:
+    """Return an entry, held, or None where it is missing or being removed."""
+    if not folder.is_dir():
+        return None
+    with contextlib.suppress(OSError):  # of an earlier version of this program
+        (folder / IN_USE).touch()
+    try:
+        return CacheEntry(folder=folder, hold=hold(folder))
+    except BlockingIOError:
+        return None
+    except OSError:  # a cache that others made, and only they may write
+        return CacheEntry(folder=folder) if folder.is_dir() else None
 
 
 def hold(root: Path) -> CacheLock | None:
-    """Take the shared lock of an environment and note that it was used.
+    """Take the shared lock of an entry, and note that it was used.
 
     Returns:
         None where the file system has no locks.
@@ -162,51 +288,42 @@ def hold(root: Path) -> CacheLock | None:
         BlockingIOError: it is being removed.
         OSError: it is gone.
     """
-    path = root / IN_USE
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    held = CacheLock(descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # some network file systems
+        descriptor = take_lock(root / IN_USE, shared=True, create=False, wait=False)
+    except NoLocksError:
         return None
-    if not os.path.samestat(os.fstat(descriptor), path.stat()):
-        raise BlockingIOError(path)
     with contextlib.suppress(OSError):  # a cache that others made, and only they may write
         os.utime(descriptor)
-    return held
+    return CacheLock(descriptor)
 
 
 @contextlib.contextmanager
 def unused(root: Path) -> Iterator[bool]:
-    """Say whether nobody uses an environment, and keep everybody out for the while."""
-    try:
-        descriptor = os.open(root / IN_USE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # half-made, or of an earlier version of this program
-        yield True
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Say whether nobody uses an entry, and keep everybody out for the while."""
+    with contextlib.ExitStack() as stack:
         free = True
-    except OSError:
-        free = False
-    try:
+        try:
+            stack.enter_context(locked(root / IN_USE, create=False, wait=False))
+        except FileNotFoundError:  # of an earlier version of this program
+            pass
+        except OSError:
+            free = False
         yield free
-    finally:
-        os.close(descriptor)
 
 
-KEEP = 30 * 24 * 3600.0
-"""Seconds after which a new environment takes the place of unused ones of other locks."""
+def remove_entry(root: Path) -> None:
+    """Take a directory out of sight at once, then remove it; for the holder of the area's lock."""
+    remove_tree(root.rename(tempfile.mkdtemp(prefix=NEW, dir=root.parent)))
 
 
-Progress = Callable[[str], object]
-"""Told what is being done, a line for each step."""
+def _age(root: Path) -> float:
+    """Seconds since it was used."""
+    used = root / IN_USE
+    return time.time() - (used if used.exists() else root).stat().st_mtime
 
 
-_NEW, _OLD = ".new-", ".old-"
-"""What directories are called that are half-made, or half removed."""
+def _silent(_line: str) -> None:
+    """Take a line and do nothing with it."""
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
@@ -218,77 +335,6 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
     if Path(shared).is_absolute():
         return Path(shared, "orchestrator")
     return Path(environ.get("HOME") or Path.home(), ".cache", "orchestrator")
-
-
-def remove_unused(
-    place: Path, keep: Callable[[Path], bool], *, unused_for: float
-) -> tuple[Path, ...]:
-    """Remove the directories in a directory that no process uses; whoever asks holds its lock.
-
-    Args:
-        place: the directory.
-        keep: says which of them stay all the same; asked in the order of their names.
-        unused_for: seconds that the others must have been unused.
-
-    Returns:
-        What was removed.
-    """
-    removed = []
-    for root in sorted(place.iterdir()):
-        if not root.is_dir():
-            continue
-        with unused(root) as free:
-            if free and not (keep(root) or _age(root) < unused_for):
-                _remove(root)
-                removed.append(root)
-    return tuple(removed)
-
-
-def clear(place: Path) -> None:
-    """Remove what a killed process left half-made; only the lock's holder makes such things."""
-    for litter in [*place.glob(f"{_NEW}*"), *place.glob(f"{_OLD}*")]:
-        shutil.rmtree(litter)
-
-
-def _age(root: Path) -> float:
-    """Seconds since it was used."""
-    used = root / IN_USE
-    return time.time() - (used if used.exists() else root).stat().st_mtime
-
-
-def _remove(root: Path) -> None:
-    """Take it out of sight at once, then remove it."""
-    if not root.name.startswith("."):
-        root = root.rename(tempfile.mkdtemp(prefix=_OLD, dir=root.parent))
-    shutil.rmtree(root)
-
-
-@contextlib.contextmanager
-def locked_folder(place: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
-    """Hold a directory's file lock; the kernel releases it when all who have it open are gone."""
-    place.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        if not _try_lock(descriptor):
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            say(f"waiting for {holder or 'another process'}, which has {place}")
-            while not _try_lock(descriptor):
-                if cancel.is_set():
-                    raise failed("cancelled", "")
-                time.sleep(0.2)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.provision import apt, relocate
-from orchestrator.provision.cache_dir import make_once
+from orchestrator.provision.cache_dir import CROSS_GCC, CacheLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +62,7 @@ class CrossGcc:
         gxx: the C++ driver there.
         version: the package and its version.
         identity: digest of all packages in it.
+        hold: keeps it from being pruned.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class CrossGcc:
     gxx: Path
     version: str
     identity: str
+    hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
 def provide(
@@ -88,25 +90,23 @@ def provide(
         env: environment of apt, with what it needs to reach the network.
         say: told that something is fetched.
     """
-    own = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}-{_recipe()}"
-    folder = cache_dir.absolute() / "cross-gcc" / own
-    make_once(folder, lambda made: _Maker(wanted, made, patchelf, env, say).make())
-    fetched = (folder / "packages").read_text("utf-8")
+    entry = CROSS_GCC.provide(
+        cache_dir,
+        f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}",
+        lambda made: _Maker(wanted, made, patchelf, env, say).make(),
+        say=say,
+    )
+    fetched = (entry.folder / "packages").read_text("utf-8")
     version = next(line for line in fetched.splitlines() if line.startswith(wanted.package))
     names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
     return CrossGcc(
-        folder=folder,
+        folder=entry.folder,
+        hold=entry.hold,
         gcc=MOUNTED / "usr/bin" / names[0],
         gxx=MOUNTED / "usr/bin" / names[1],
         version=version.replace("=", " "),
         identity=hashlib.sha256(fetched.encode()).hexdigest(),
     )
-
-
-def _recipe() -> str:
-    """A digest of how it is made: another program makes another one."""
-    files = (Path(__file__), Path(apt.__file__), Path(relocate.__file__))
-    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 class _Maker:

@@ -7,7 +7,6 @@ it runs below a directory of ours first (``-L``); an import needs no more.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -18,17 +17,11 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind, Orchestrator
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.models import platforms
 from orchestrator.models.platforms import CROSSED
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
-from orchestrator.provision.cache_dir import (
-    CacheEntry,
-    machine_errors,
-    provide_entry,
-    prune_entries,
-)
+from orchestrator.provision.cache_dir import FOREIGN_PYTHONS, CacheEntry, machine_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,7 +129,7 @@ class ForeignPythons:
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
         refused = EnvironmentProblemError.of(f"no QEMU for {arch}")
-        with machine_errors(store(self.cache_dir)):
+        with machine_errors(FOREIGN_PYTHONS.place(self.cache_dir)):
             for emulator in (self._installed, self._fetched):
                 try:
                     qemu = emulator(arch)
@@ -164,8 +157,8 @@ class ForeignPythons:
         return installed
 
     def _fetched(self, _arch: Arch) -> CacheEntry:
-        folder = store(self.cache_dir) / f"qemu-on-{host_arch()}-{_recipe()}"
-        return remember(self._qemu, None, lambda: self._make(folder, self._fetch_qemu))
+        name = f"qemu-on-{host_arch()}"
+        return remember(self._qemu, None, lambda: self._make(name, self._fetch_qemu))
 
     def _fetch_qemu(self, made: Path) -> None:
         """Unpack the programs for all architectures, as the package has them all."""
@@ -187,8 +180,8 @@ class ForeignPythons:
     # The Python
 
     def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry:
-        folder = store(self.cache_dir) / f"{tag.programs[0]}-{arch}-{_recipe()}"
-        return self._make(folder, lambda made: self._fetch_python(tag, arch, made))
+        name = f"{tag.programs[0]}-{arch}"
+        return self._make(name, lambda made: self._fetch_python(tag, arch, made))
 
     def _fetch_python(self, tag: PythonTag, arch: Arch, made: Path) -> None:
         refused = f"Debian has no {tag.words} for {arch}"
@@ -292,10 +285,10 @@ class ForeignPythons:
 
     # helpers
 
-    def _make(self, folder: Path, make: Callable[[Path], object]) -> CacheEntry:
+    def _make(self, name: str, make: Callable[[Path], object]) -> CacheEntry:
         if self.cancel.is_set():
             raise EnvironmentProblemError.of("cancelled", kind=ErrorKind.CANCELLED)
-        return provide_entry(folder, make, current=_is_current)
+        return FOREIGN_PYTHONS.provide(self.cache_dir, name, make, say=self.say, cancel=self.cancel)
 
     def _prove(
         self, tag: PythonTag, arch: Arch, emulator: CacheEntry | Path, root: CacheEntry
@@ -321,34 +314,6 @@ class ForeignPythons:
             raise EnvironmentProblemError.of(f"{what} does not run: {why}")
         holds = (root.hold, None if isinstance(emulator, Path) else emulator.hold)
         return ForeignPython(argv=argv, glibc=glibc, what=what, holds=holds)
-
-
-def prune(cache_dir: Path, on_progress: Callable[[str], object]) -> tuple[Path, ...]:
-    """Remove what another version of this program fetched and no process uses.
-
-    Args:
-        cache_dir: the user's cache directory.
-        on_progress: told when another process has to be waited for.
-
-    Returns:
-        What was removed.
-    """
-    return prune_entries(store(cache_dir), _is_current, on_progress)
-
-
-def store(cache_dir: Path) -> Path:
-    """Return the directory of all of them, and of QEMU."""
-    return cache_dir.absolute() / "foreign-pythons"
-
-
-def _is_current(name: str) -> bool:
-    return name.endswith(f"-{_recipe()}")
-
-
-def _recipe() -> str:
-    """A digest of how they are made: another program makes other ones."""
-    files = (Path(__file__), Path(apt.__file__), Path(platforms.__file__))
-    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 def _suites(minor: int, arch: Arch) -> Iterator[str]:

@@ -14,19 +14,20 @@ import json
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import write_whole
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import relocate, toolchain
-from orchestrator.provision.cache_dir import make_once
+from orchestrator.provision.cache_dir import NVCC, CacheLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,12 +69,14 @@ class Nvcc:
         version: of nvcc: ``13.0.88``.
         build: what each program says that it was built from, on every architecture.
         profile: SHA-256 of nvcc's settings as a toolkit has them.
+        hold: keeps it from being pruned.
     """
 
     folder: Path
     version: str
     build: str
     profile: str
+    hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
     @property
     def there(self) -> Path:
@@ -104,18 +107,17 @@ def provide(  # noqa: PLR0913 - mostly keywords
     if host_arch() is not Arch.X86_64:
         what = f"nvcc on {host_arch()} compiles for no other architecture"
         raise EnvironmentProblemError.of(what)
-    place = cache_dir.absolute() / "nvcc"
-    place.mkdir(parents=True, exist_ok=True)
+    place = NVCC.place(cache_dir)
     index = _Index(place=place, tools=tools, network=network, environ=environ)
     version = wanted if _is_exact(wanted) else _newest(wanted, index, environ)
-    folder = place / f"{version}-on-{host_arch()}-{_recipe()}"
 
     def make(made: Path) -> None:
         root = _own(version, environ).get(version) or index.fetch(version, made.parent, say)
         _make(root, version, made, tools)
 
-    make_once(folder, make)
-    return Nvcc(folder=folder, **json.loads((folder / "facts.json").read_text("utf-8")))
+    entry = NVCC.provide(cache_dir, f"{version}-on-{host_arch()}", make, say=say)
+    facts = json.loads((entry.folder / "facts.json").read_text("utf-8"))
+    return Nvcc(folder=entry.folder, hold=entry.hold, **facts)
 
 
 def _newest(wanted: str, index: _Index, environ: Mapping[str, str]) -> str:
@@ -135,12 +137,6 @@ def _is_exact(version: str) -> bool:
 
 def _number(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
-
-
-def _recipe() -> str:
-    """A digest of how it is made: another program makes another one."""
-    files = (Path(__file__), Path(relocate.__file__))
-    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,32 +189,31 @@ class _Index:
         known = self.place / f"newest-{minor}"
         if known.is_file() and time.time() - known.stat().st_mtime < _DAY:
             return known.read_text("utf-8")
-        with TemporaryDirectory(dir=self.place, prefix=".making-") as aside:
-            made = Path(aside, known.name)
-            made.write_text(f"{_WHEELS[0]}=={minor}.*\n", "utf-8")
-            asked = ("--quiet", "--no-header", "--no-annotate", str(made))
+        with TemporaryDirectory(prefix="orchestrator-") as scratch:
+            asked = Path(scratch, "requirements.in")
+            asked.write_text(f"{_WHEELS[0]}=={minor}.*\n", "utf-8")
+            options = ("--quiet", "--no-header", "--no-annotate", str(asked))
             try:
-                said = self._uv("compile", *asked, minor=minor)
+                said = self._uv("compile", *options, minor=minor, scratch=Path(scratch))
             except EnvironmentProblemError:
                 if known.is_file():
                     return known.read_text("utf-8")
                 raise
-            version = said.strip().rpartition("==")[2]
-            made.write_text(version, "utf-8")
-            made.replace(known)
+        version = said.strip().rpartition("==")[2]
+        write_whole(known, version, durable=False)
         return version
 
     def fetch(self, version: str, scratch: Path, say: Callable[[str], object]) -> Path:
         """Return the root of a toolkit of this host's architecture."""
-        say(f"fetching nvcc {version} for this machine, some 100 MB (make_once, into the cache)")
+        say(f"fetching nvcc {version} for this machine, some 100 MB (once, into the cache)")
         unpacked = scratch / "unpacked"
         pins = (f"{name}=={version}" for name in _WHEELS)
-        self._uv("install", f"--target={unpacked}", *pins, minor=version)
+        self._uv("install", f"--target={unpacked}", *pins, minor=version, scratch=scratch)
         for nvcc in unpacked.glob("nvidia/*/bin/nvcc"):
             return nvcc.parents[1]
         raise EnvironmentProblemError.of(f"no wheel of {version} has an nvcc")
 
-    def _uv(self, command: str, *arguments: str, minor: str) -> str:
+    def _uv(self, command: str, *arguments: str, minor: str, scratch: Path) -> str:
         """Run ``uv pip``; return what it prints."""
         if int(minor.partition(".")[0]) < _FIRST_MAJOR:
             what = f"wheels of CUDA {minor} have no nvcc, and this host has no toolkit of it"
@@ -235,13 +230,13 @@ class _Index:
         )
         python = f"--python={self.tools.python}"
         common = ("--no-config", "--no-deps", "--only-binary=:all:", "--no-progress", python)
-        with TemporaryDirectory(dir=self.place, prefix=".making-") as cache:
-            env = base_env(self.environ) | self.network.child_env() | dict(public) | dict(private)
-            said = process.capture(
-                [str(self.tools.bin / "uv"), "pip", command, *common, *where, *arguments],
-                env=env | {"UV_CACHE_DIR": cache, "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"},
-                timeout=_FETCH_TIMEOUT,
-            )
+        env = base_env(self.environ) | self.network.child_env() | dict(public) | dict(private)
+        own = {"UV_CACHE_DIR": str(scratch / "uv"), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
+        said = process.capture(
+            [str(self.tools.bin / "uv"), "pip", command, *common, *where, *arguments],
+            env=env | own,
+            timeout=_FETCH_TIMEOUT,
+        )
         if said.ok:
             return said.stdout
         why = said.last_line.removeprefix("cause: ")

@@ -7,7 +7,6 @@ are its loader and its libraries. A copy of it is told to find them where a cont
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
-from orchestrator.provision import toolchain
-from orchestrator.provision.cache_dir import provide_entry, prune_entries
+from orchestrator.provision.cache_dir import PORTABLE
 
 if TYPE_CHECKING:
-    from orchestrator.provision.cache_dir import CacheEntry, Progress
+    from orchestrator.provision.cache_dir import CacheEntry
     from orchestrator.provision.toolchain_env import Toolchain
 
 MOUNTED = Path("/opt/orchestrator-native/tools")
@@ -40,37 +38,11 @@ def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> CacheEntry:
         tools: the toolchain; its patchelf changes the copy.
         cache_dir: our directory in the user's cache.
     """
-    folder = store(cache_dir) / f"{name}-{tools.digest[:16]}-{host_arch()}-{_recipe()}"
-    return provide_entry(
-        folder,
+    return PORTABLE.provide(
+        cache_dir,
+        f"{name}-{host_arch()}",
         lambda made: _make(tools.bin / name, made, tools.bin / "patchelf"),
-        current=_is_current,
     )
-
-
-def store(cache_dir: Path) -> Path:
-    """Return the directory of all copies."""
-    return cache_dir.absolute() / "portable"
-
-
-def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
-    """Remove the copies of other locks' programs that no process uses; return what was removed.
-
-    Args:
-        cache_dir: the user's cache directory.
-        on_progress: told when another process has to be waited for.
-    """
-    return prune_entries(store(cache_dir), _is_current, on_progress)
-
-
-def _is_current(name: str) -> bool:
-    # Those of our lock may be for another machine that shares this directory.
-    return f"-{toolchain.lock_digest()[:16]}-" in name and name.endswith(_recipe())
-
-
-def _recipe() -> str:
-    """A digest of how it is made: another program makes another one."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 
 
 def _make(program: Path, made: Path, patchelf: Path) -> None:

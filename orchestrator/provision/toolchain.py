@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError
+from orchestrator.fsutil import NEW
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, capture, run
@@ -29,15 +30,12 @@ from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import pythons, toolchain_env, wheelhouse
 from orchestrator.provision.cache_dir import (
-    _NEW,
     KEEP,
+    TOOLCHAIN,
     Progress,
-    _remove,
-    clear,
     hold,
-    locked_folder,
     machine_errors,
-    remove_unused,
+    remove_entry,
 )
 from orchestrator.provision.failures import ending, failed
 from orchestrator.provision.toolchain_env import BaseInterpreter, Toolchain
@@ -71,11 +69,6 @@ def lock_digest() -> Digest:
     return Digest(hashlib.sha256(lock_text()).hexdigest())
 
 
-def store(cache_dir: Path) -> Path:
-    """Return the directory of all environments."""
-    return cache_dir.absolute() / "toolchain"
-
-
 def existing(cache_dir: Path, environ: Mapping[str, str] | None = None) -> Toolchain | None:
     """Return the environment if it is complete; costs some twenty stats.
 
@@ -86,7 +79,7 @@ def existing(cache_dir: Path, environ: Mapping[str, str] | None = None) -> Toolc
     # The architecture too: one home directory may serve machines of several.
     mine = f"{_prefix()}{host_arch()}-"
     with contextlib.suppress(OSError):
-        for root in sorted(store(cache_dir).iterdir(), reverse=True):
+        for root in sorted(TOOLCHAIN.place(cache_dir).iterdir(), reverse=True):
             if root.name.startswith(mine) and (found := _open(root, environ)):
                 return found
     return None
@@ -224,18 +217,18 @@ def sync(  # noqa: PLR0913 - mostly keywords
         say=say,
         cancel=cancel or Cancel(),
     )
-    with machine_errors(store(cache_dir)), locked_store(cache_dir, say, maker.cancel) as lock:
+    with TOOLCHAIN.locked(cache_dir, say, maker.cancel) as lock:
         # Whoever held the lock before us may have done the work.
         now = existing(cache_dir, environ)
         if now and not (found and wrong and found.made_at == now.made_at):
             return now
         if wrong:
             say(f"making it anew: {wrong[0]}")
+        TOOLCHAIN.prune_unused(cache_dir, lock, unused_for=KEEP)
         maker.make(lock)
-        _prune(cache_dir, unused_for=KEEP)
     if found := existing(cache_dir, environ):
         return found
-    raise failed(f"{store(cache_dir)} holds no complete environment", "")
+    raise failed(f"{TOOLCHAIN.place(cache_dir)} holds no complete environment", "")
 
 
 def download(  # noqa: PLR0913 - mostly keywords
@@ -281,35 +274,10 @@ def download(  # noqa: PLR0913 - mostly keywords
         for platform in platforms:
             have = wheelhouse.intact(folder, lock).values()
             if missing := wheelhouse.lacking(lock, platform, have):
-                with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as scratch:
+                with tempfile.TemporaryDirectory(prefix=NEW, dir=folder) as scratch:
                     maker.fetch(platform, missing, Path(scratch), Path(scratch))
                     wheelhouse.adopt(Path(scratch), folder, lock)
     return len(wheelhouse.intact(folder, lock))
-
-
-def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
-    """Remove the environments of other locks that no process uses, and what was half-made.
-
-    Args:
-        cache_dir: the user's cache directory.
-        on_progress: told when another process has to be waited for.
-
-    Returns:
-        What was removed.
-    """
-    if not store(cache_dir).is_dir():
-        return ()
-    with machine_errors(store(cache_dir)), locked_store(cache_dir, on_progress, Cancel()):
-        return _prune(cache_dir, unused_for=0.0)
-
-
-def _prune(cache_dir: Path, *, unused_for: float) -> tuple[Path, ...]:
-    # Those of our lock may be for another machine that shares this directory.
-    return remove_unused(store(cache_dir), _is_current, unused_for=unused_for)
-
-
-def _is_current(root: Path) -> bool:
-    return root.name.startswith(_prefix()) and (root / toolchain_env.MARKER).exists()
 
 
 def asked_for(tools: Toolchain) -> dict[str, str]:
@@ -338,10 +306,10 @@ class _Maker:
     cancel: Cancel
 
     def make(self, lock: int) -> None:
-        """Make it; `lock` is the descriptor that `locked_store` gave."""
-        place = store(self.cache_dir)
-        clear(place)
-        with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
+        """Make it; `lock` is the descriptor of the area's lock."""
+        with tempfile.TemporaryDirectory(
+            prefix=NEW, dir=TOOLCHAIN.place(self.cache_dir)
+        ) as scratch:
             aside = Path(scratch)
             interpreter = self._interpreter(aside, lock)
             wheels = self.wheels or aside / "wheels"
@@ -428,9 +396,9 @@ class _Maker:
         )
         path = hashlib.sha256(os.fsencode(interpreter.path)).hexdigest()[:8]
         name = f"{_prefix()}{interpreter.arch}-{interpreter.tag}-{path}"
-        place = store(self.cache_dir) / name
+        place = TOOLCHAIN.place(self.cache_dir) / name
         if place.exists():
-            _remove(place)
+            remove_entry(place)
         made.root.rename(place)
 
     def _child_env(self, scratch: Path) -> dict[str, str]:
@@ -461,13 +429,6 @@ PIP_ENV = {
     "PIP_USER": "0",
     "PIP_NO_COLOR": "1",
 }
-
-
-def locked_store(
-    cache_dir: Path, say: Progress, cancel: Cancel
-) -> contextlib.AbstractContextManager[int]:
-    """Hold the file lock of all environments."""
-    return locked_folder(store(cache_dir), say, cancel)
 
 
 def _silent(_line: str) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.fsutil import write_whole
 from orchestrator.host.process import capture
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
 
@@ -273,9 +274,7 @@ def write_marker(root: Path, base: BaseInterpreter, files: Mapping[str, int]) ->
         "stamp": base.stamp,
         "files": files,
     }
-    aside = root / f".{MARKER}.{os.getpid()}"
-    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    aside.replace(root / MARKER)
+    write_whole(root / MARKER, json.dumps(content, indent=1))
 
 
 def is_whole(root: Path, files: Mapping[str, int]) -> bool:

@@ -7,10 +7,7 @@ fetched when the first such build starts, unpacked aside, and put in its place b
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import remove_tree
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel, Tail, run
@@ -26,17 +24,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse
-from orchestrator.provision.cache_dir import (
-    IN_USE,
-    KEEP,
-    CacheLock,
-    Progress,
-    clear,
-    hold,
-    locked_folder,
-    machine_errors,
-    remove_unused,
-)
+from orchestrator.provision.cache_dir import ZIG, CacheEntry, CacheLock, Progress, existing_entry
 from orchestrator.provision.failures import ending, failed
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
@@ -53,11 +41,6 @@ _FOR_OTHERS = (
     *("libc/include/*windows*", "libc/include/*darwin*", "libc/include/*bsd*"),
     *("libc/mingw", "libc/wasi", "libc/darwin"),
 )
-
-_NEW = ".new-"
-
-_LIBRARIES = "libraries-"
-"""What zig has built, for all architectures of hosts that share the directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,42 +93,16 @@ def locked_version() -> str:
     return str(entry.requirement.specifier).removeprefix("==")
 
 
-def store(cache_dir: Path) -> Path:
-    """Return the directory of all versions."""
-    return cache_dir.absolute() / "zig"
-
-
-def _root(cache_dir: Path) -> Path:
-    return store(cache_dir) / f"{lock_digest()[:16]}-{host_arch()}"
-
-
 def existing(cache_dir: Path) -> Zig | None:
     """Return the zig of the lock if it is there; a handful of stats."""
-    root, digest = _root(cache_dir), lock_digest()
-    if not (root / "zig").is_file():
-        return None
-    try:
-        held = _held(root)
-    except BlockingIOError:  # it is being removed
-        return None
-    cache = store(cache_dir) / f"{_LIBRARIES}{digest[:16]}"
-    return Zig(root=root, version=locked_version(), digest=digest, cache=cache, hold=held)
+    entry = existing_entry(ZIG.folder(cache_dir, host_arch()))
+    return None if entry is None else _unpacked(entry)
 
 
-def _held(root: Path) -> CacheLock | None:
-    """Take the shared lock of a zig, also of one that an earlier version of this program put there.
-
-    Raises:
-        BlockingIOError: it is being removed.
-    """
-    with contextlib.suppress(OSError):
-        (root / IN_USE).touch()
-    try:
-        return hold(root)
-    except BlockingIOError:
-        raise
-    except OSError:  # a cache that others made, and only they may write
-        return None
+def _unpacked(entry: CacheEntry) -> Zig:
+    root = entry.folder
+    version, cache = locked_version(), root / "libraries"
+    return Zig(root=root, version=version, digest=lock_digest(), cache=cache, hold=entry.hold)
 
 
 def provide(  # noqa: PLR0913 - mostly keywords
@@ -177,53 +134,15 @@ def provide(  # noqa: PLR0913 - mostly keywords
             f"zig compiles nothing on {host_arch()}: there is no compiler driver for it",
             hint=f"it does on {' and '.join(HOSTS)}",
         )
-    place, stop = store(cache_dir), cancel or Cancel()
-    with (
-        machine_errors(place),
-        locked_folder(place, on_progress, stop) as lock,
-    ):
-        if found := existing(cache_dir):  # whoever held the lock before us has done the work
-            return found
-        clear(place)
-        with tempfile.TemporaryDirectory(prefix=_NEW, dir=place) as scratch:
-            _Fetch(tools, network, on_progress, environ, stop, Path(scratch), lock).into(
-                _root(cache_dir)
-            )
-        _prune(place, unused_for=KEEP)
-    if found := existing(cache_dir):
-        return found
-    raise failed(f"zig is not in {place} although it was put there", "")
-
-
-def prune(cache_dir: Path, on_progress: Progress) -> tuple[Path, ...]:
-    """Remove the zigs of other locks that no process uses, with all that they have built.
-
-    Args:
-        cache_dir: the user's cache directory.
-        on_progress: told when another process has to be waited for.
-
-    Returns:
-        What was removed.
-    """
-    place = store(cache_dir)
-    if not place.is_dir():
-        return ()
-    with (
-        machine_errors(place),
-        locked_folder(place, on_progress, Cancel()),
-    ):
-        return _prune(place, unused_for=0.0)
-
-
-def _prune(place: Path, *, unused_for: float) -> tuple[Path, ...]:
-    def keep(root: Path) -> bool:
-        digest = root.name.removeprefix(_LIBRARIES)[:16]
-        if root.name.startswith(_LIBRARIES) and any(place.glob(f"{digest}-*")):
-            return True  # its zig is in use
-        # Those of our lock may be for another machine that shares this directory.
-        return digest == lock_digest()[:16]
-
-    return remove_unused(place, keep, unused_for=unused_for)
+    stop = cancel or Cancel()
+    entry = ZIG.provide(
+        cache_dir,
+        host_arch(),
+        lambda made: _Fetch(tools, network, on_progress, environ, stop, made.parent).into(made),
+        say=on_progress,
+        cancel=stop,
+    )
+    return _unpacked(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +155,8 @@ class _Fetch:
     environ: Mapping[str, str]
     cancel: Cancel
     scratch: Path
-    lock: int
 
-    def into(self, root: Path) -> None:
+    def into(self, made: Path) -> None:
         given = self.environ.get(toolchain.WHEELS, "")
         wheels = Path(given).expanduser().absolute() if given else self._download()
         requirements = self.scratch / "zig.lock"
@@ -250,13 +168,12 @@ class _Fetch:
         argv += [f"--target={unpacked}", f"--requirement={requirements}"]
         own = {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
         self._step("unpack zig", argv, self._env | own)
-        made = unpacked / "ziglang"
+        made.rmdir()
+        (unpacked / "ziglang").rename(made)
         for pattern in _FOR_OTHERS:
             for each in (made / "lib").glob(pattern):
-                shutil.rmtree(each)
+                remove_tree(each)
         self._step("start zig", [str(made / "zig"), "version"], self._env)
-        (made / IN_USE).touch()
-        made.rename(root)
 
     def _download(self) -> Path:
         """Have pip download the wheel: it knows the user's index, proxy and certificates."""
@@ -287,7 +204,6 @@ class _Fetch:
             log=tail,
             timeout=toolchain.STEP_TIMEOUT,
             cancel=self.cancel,
-            pass_fds=(self.lock,),
         )
         if done.returncode != 0 or done.cancelled or done.timed_out:
             raise failed(f"could not {what}{ending(done)}", tail.text)

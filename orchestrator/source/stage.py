@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
-from orchestrator.fsutil import copy_file, file_sha256
+from orchestrator.fsutil import copy_file, file_sha256, making
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
 from orchestrator.source.locate import SourceKind, SourceLocation, directory_identity
@@ -406,17 +406,13 @@ def fetch_sdist(requirement: str, *, host: Host) -> Path:
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     if found:
         return found[0]
-    partial = folder.with_name(f"{identity}.{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
-    argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(partial)]
-    said = process.capture(argv, env=env, timeout=600.0)
-    if not said.ok:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise SourceError.of(
-            said.last_line or f"could not download {requirement}",
-            where="project.source",
-            hint="is the version spelled as on the index, and does it have an sdist?",
-        )
-    if not folder.exists():
-        partial.rename(folder)
+    with making(folder) as made:
+        argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(made)]
+        said = process.capture(argv, env=env, timeout=600.0)
+        if not said.ok:
+            raise SourceError.of(
+                said.last_line or f"could not download {requirement}",
+                where="project.source",
+                hint="is the version spelled as on the index, and does it have an sdist?",
+            )
     return folder / Path(said.stdout.strip()).name

@@ -24,8 +24,8 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import capture
 from orchestrator.provision import toolchain_env, zig
-from orchestrator.provision.cache_dir import hold
-from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, prune, store, sync
+from orchestrator.provision.cache_dir import TOOLCHAIN, ZIG, hold
+from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, sync
 from orchestrator.wheel.elf import parse
 from tests.conftest import REPOSITORY, Said, orchestrator
 
@@ -65,7 +65,7 @@ def made(cache: Path) -> Toolchain:
 
 def litter(cache: Path) -> list[str]:
     """What is beside the environment and the lock file."""
-    return [path.name for path in store(cache).iterdir() if path.name.startswith(".")]
+    return [path.name for path in TOOLCHAIN.place(cache).iterdir() if path.name.startswith(".")]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,10 @@ def copy(cache: Path, tmp_path: Path) -> Path:
 
 
 def test_ten_at_once_make_one(cache: Path) -> None:
-    assert sorted(path.name for path in store(cache).iterdir()) == [made(cache).root.name, "lock"]
+    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == [
+        made(cache).root.name,
+        "lock",
+    ]
 
 
 def test_tools_work(cache: Path) -> None:
@@ -214,7 +217,7 @@ def test_zig_comes_out_of_the_same_directory(cache: Path, wheels: Path, tmp_path
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert parse((tmp_path / "f.o").read_bytes()).arch == "loongarch64"
-    assert [path.name for path in zig.store(own).iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in ZIG.place(own).iterdir() if path.name.startswith(".")] == []
     answer = said(own, "prune")
     assert (answer.code, answer.stdout) == (0, ""), answer.all
 
@@ -401,14 +404,19 @@ def test_killed_at_any_moment_the_next_one_succeeds(wheels: Path, tmp_path: Path
         worker.communicate()
     tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels)
     assert damage(tools, os.environ) == ()
-    assert sorted(path.name for path in store(cache).iterdir()) == [tools.root.name, "lock"]
+    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == [
+        tools.root.name,
+        "lock",
+    ]
 
 
 def test_killed_while_it_installs(wheels: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     worker = start(cache, "--wheels", wheels)
     end = time.monotonic() + 120
-    while time.monotonic() < end and not list(store(cache).glob(".new-*/environment/lib/*/*/pip")):
+    while time.monotonic() < end and not list(
+        TOOLCHAIN.place(cache).glob(".new-*/environment/lib/*/*/pip")
+    ):
         time.sleep(0.01)
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
@@ -423,13 +431,13 @@ def test_killed_while_it_installs(wheels: Path, tmp_path: Path) -> None:
 def test_interrupted_it_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     worker = start(cache, "--wheels", wheels)
-    while not litter(cache) if store(cache).exists() else worker.poll() is None:
+    while not litter(cache) if TOOLCHAIN.place(cache).exists() else worker.poll() is None:
         time.sleep(0.01)
     worker.send_signal(signal.SIGINT)
     _, err = worker.communicate(timeout=60)
     assert worker.returncode == 130, err
     assert err.rstrip().endswith("interrupted")
-    assert sorted(path.name for path in store(cache).iterdir()) == ["lock"]
+    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == ["lock"]
 
 
 # Earlier locks
@@ -437,12 +445,12 @@ def test_interrupted_it_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
 
 def test_prune_keeps_the_current_one_and_those_in_use(copy: Path) -> None:
     tools = made(copy)
-    old = store(copy) / f"0123456789abcdef-{tools.root.name.partition('-')[2]}"
+    old = TOOLCHAIN.place(copy) / f"0123456789abcdef-{tools.root.name.partition('-')[2]}"
     shutil.copytree(tools.root, old, symlinks=True)
-    half_made = store(copy) / ".new-ruins"
+    half_made = TOOLCHAIN.place(copy) / ".new-ruins"
     half_made.mkdir()
     held = hold(old)
-    assert prune(copy, print) == (half_made,)
+    assert TOOLCHAIN.prune(copy, print) == (half_made,)
     assert old.is_dir(), "a process uses it"
     del held
     answer = said(copy, "prune")

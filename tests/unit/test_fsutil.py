@@ -21,6 +21,7 @@ from orchestrator.fsutil import (
     install_file,
     link_or_copy,
     locked,
+    making,
     remove_partial,
     remove_tree,
     replacing,
@@ -262,6 +263,34 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
         install_file(tmp_path / "missing", tmp_path / "file")
     assert caught.value.filename in {str(tmp_path / "missing"), tmp_path / "missing"}
     assert names(tmp_path) == []
+
+
+def test_a_directory_is_whole_or_not_there(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with making(tmp_path / "a" / "b") as made:
+            (made / "file").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names(tmp_path / "a") == []
+    with making(tmp_path / "a" / "b") as made:
+        (made / "file").touch()
+        (made.parent / "scratch").touch()
+        assert not (tmp_path / "a" / "b").exists()
+    assert names(tmp_path / "a") == ["b"]
+    assert names(tmp_path / "a" / "b") == ["file"]
+
+
+def test_a_directory_that_another_process_has_made_stays(tmp_path: Path) -> None:
+    with making(tmp_path / "a") as slow:
+        (slow / "slow").touch()
+        with making(tmp_path / "a") as fast:
+            (fast / "fast").touch()
+    assert names(tmp_path / "a") == ["fast"]
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), making(tmp_path / "file"):
+        pass
 
 
 def test_names_may_be_as_long_as_file_systems_allow(tmp_path: Path) -> None:

@@ -1,135 +1,209 @@
-"""Directories of the cache: whole or not there, held by who uses them, pruned when nobody does."""
+"""The cache: entries are whole or not there, held by who uses them, pruned when nobody does."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import EnvironmentProblemError
-from orchestrator.provision import cache_dir, foreign_python, relocate, toolchain
+import orchestrator
+from orchestrator import fsutil
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.host.process import Cancel
+from orchestrator.provision import cache_dir, toolchain, zig
 from orchestrator.provision.cache_dir import (
+    AREAS,
+    FOREIGN_PYTHONS,
     IN_USE,
+    NVCC,
+    TOOLCHAIN,
+    ZIG,
     CacheEntry,
-    make_once,
-    provide_entry,
-    prune_entries,
+    existing_entry,
+    prune,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+PACKAGE = Path(orchestrator.__file__).parent
+DOCS = PACKAGE.parent / "docs"
 
 
-def filled(made: Path) -> None:
+def fill(made: Path) -> None:
     (made / "file").write_text("1")
     (made.parent / "scratch").write_text("2")
 
 
-def names(place: Path) -> list[str]:
-    return sorted(each.name for each in place.iterdir() if each.name != "lock")
+def provided(cache: Path, name: str, make: Callable[[Path], object] = fill) -> CacheEntry:
+    return NVCC.provide(cache, name, make)
 
 
-def test_one_is_made_once_and_nothing_else_stays(tmp_path: Path) -> None:
-    folder = tmp_path / "store" / "one"
-    make_once(folder, filled)
-    make_once(folder, lambda _made: pytest.fail("it is there"))
-    assert names(folder.parent) == ["one"]
-    assert names(folder) == ["file"]
+def of_another_version(cache: Path, name: str) -> Path:
+    """Make an entry as another version of this program does."""
+    entry = provided(cache, name)
+    return entry.folder.rename(NVCC.place(cache) / f"0123456789abcdef-{name}")
+
+
+def names(cache: Path) -> list[str]:
+    found = (each.name.partition("-")[2] for each in NVCC.place(cache).iterdir())
+    return sorted(filter(None, found))
+
+
+def test_an_entry_is_made_once_and_nothing_else_stays(tmp_path: Path) -> None:
+    made = provided(tmp_path, "one")
+    assert provided(tmp_path, "one", lambda _made: pytest.fail("it is there")) == made
+    assert made.folder == NVCC.folder(tmp_path, "one")
+    assert sorted(each.name for each in made.folder.iterdir()) == ["file", IN_USE]
+    assert names(tmp_path) == ["one"]
 
 
 def test_nothing_is_left_of_one_that_cannot_be_made(tmp_path: Path) -> None:
-    folder = tmp_path / "store" / "one"
-
-    def fails(made: Path) -> None:
-        filled(made)
+    def fail(made: Path) -> None:
+        fill(made)
         raise EnvironmentProblemError.of("no network")
 
     with pytest.raises(EnvironmentProblemError, match="no network"):
-        make_once(folder, fails)
-    assert names(folder.parent) == []
+        provided(tmp_path, "one", fail)
+    assert names(tmp_path) == []
 
 
-def test_another_process_may_have_been_faster(tmp_path: Path) -> None:
-    folder = tmp_path / "store" / "one"
+def test_of_several_at_once_one_makes_it_and_the_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsutil, "LOOK_AGAIN", 0)
+    told, made = threading.Event(), []
+    lines: list[str] = []
 
-    def slow(made: Path) -> None:
-        filled(made)
-        make_once(folder, filled)
+    def say(line: str) -> None:
+        lines.append(line)
+        told.set()
 
-    make_once(folder, slow)
-    assert names(folder.parent) == ["one"]
-    assert (folder / "file").read_text() == "1"
+    def slow(folder: Path) -> None:
+        made.append(folder)
+        waiter.start()
+        assert told.wait(60)
+
+    waiter = threading.Thread(target=lambda: NVCC.provide(tmp_path, "one", made.append, say=say))
+    provided(tmp_path, "one", slow)
+    waiter.join()
+    assert len(made) == 1
+    assert lines == [
+        f"waiting for process {os.getpid()} on {os.uname().nodename}, which has {tmp_path / 'nvcc'}"
+    ]
+
+
+def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
+    cancel = Cancel()
+    with (
+        NVCC.locked(tmp_path, print, Cancel()),
+        pytest.raises(EnvironmentProblemError, match="cancelled") as caught,
+    ):
+        NVCC.provide(tmp_path, "one", fill, say=lambda _: cancel.set(), cancel=cancel)
+    assert caught.value.kind is ErrorKind.CANCELLED
 
 
 def test_a_place_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
-    folder = tmp_path / "one"
-    folder.write_text("a file")
-    with pytest.raises(OSError, match="one"):
-        make_once(folder, filled)
-
-
-def provided(folder: Path) -> CacheEntry:
-    found = provide_entry(folder, filled, current=lambda name: name.endswith("new"))
-    assert isinstance(found, CacheEntry)
-    return found
+    NVCC.place(tmp_path).write_text("a file")
+    with pytest.raises(EnvironmentProblemError, match="nvcc"):
+        provided(tmp_path, "one")
 
 
 def test_what_is_used_or_of_this_version_is_not_pruned(tmp_path: Path) -> None:
-    def current(name: str) -> bool:
-        return name.endswith("new")
-
-    used, _unused, new = (tmp_path / "store" / each for each in ("used", "unused", "a-new"))
-    held = provided(used)
-    provided(tmp_path / "store" / "unused")
-    provided(new)
-    being_made = tmp_path / "store" / ".making-x"
-    being_made.mkdir()
-    removed = prune_entries(tmp_path / "store", current, print)
-    assert [each.name for each in removed] == ["unused"]
-    assert held.folder == used
+    used, unused = (of_another_version(tmp_path, each) for each in ("used", "unused"))
+    held = existing_entry(used)
+    provided(tmp_path, "new")
+    killed = NVCC.place(tmp_path) / ".new-x"
+    killed.mkdir()
+    (NVCC.place(tmp_path) / "newest-13.0").write_text("no entry")
+    assert NVCC.prune(tmp_path, print) == (killed, unused)
+    assert used.is_dir()
+    assert held is not None
     del held
-    os.utime(being_made, (1e9, 1e9))
-    removed = prune_entries(tmp_path / "store", current, print)
-    assert [each.name for each in removed] == [".making-x", "used"], "whoever made it is gone"
-    assert names(tmp_path / "store") == ["a-new"]
-    assert prune_entries(tmp_path / "nothing", current, print) == ()
+    assert NVCC.prune(tmp_path, print) == (used,)
+    assert names(tmp_path) == ["13.0", "new"]
+    assert NVCC.prune(tmp_path / "nothing", print) == ()
 
 
 def test_a_new_one_takes_the_place_of_what_was_not_used_for_long(tmp_path: Path) -> None:
-    place = tmp_path / "store"
-    for each in ("recent", "stale"):
-        provided(place / each)
-    os.utime(place / "stale" / IN_USE, (1e9, 1e9))
-    provided(place / "a-new")
-    assert names(place) == ["a-new", "recent"]
+    _recent, stale = (of_another_version(tmp_path, each) for each in ("recent", "stale"))
+    os.utime(stale / IN_USE, (1e9, 1e9))
+    provided(tmp_path, "new")
+    assert names(tmp_path) == ["new", "recent"]
 
 
-def test_where_nothing_can_be_pruned_it_is_used_all_the_same(
+def test_where_there_are_no_locks_it_is_used_all_the_same_and_nothing_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_locks(*_: object) -> bool:
+    def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(cache_dir, "_try_lock", no_locks)
-    assert provided(tmp_path / "store" / "one").folder.is_dir()
+    old = of_another_version(tmp_path, "old")
+    os.utime(old / IN_USE, (1e9, 1e9))
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    def slow(made: Path) -> None:
+        fill(made)
+        provided(tmp_path, "one")  # another process is faster
+
+    assert provided(tmp_path, "one", slow).hold is None
+    assert names(tmp_path) == ["old", "one"]
+    with pytest.raises(EnvironmentProblemError, match="nobody knows what is in use"):
+        NVCC.prune(tmp_path, print)
 
 
-def test_one_that_somebody_else_keeps_for_all_is_used_as_it_is(tmp_path: Path) -> None:
-    provided(tmp_path / "store" / "one")
-    (tmp_path / "store/one" / IN_USE).unlink()
-    assert provided(tmp_path / "store" / "one").hold is None
+def test_one_that_somebody_else_keeps_for_all_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(_path: Path) -> None:
+        raise PermissionError
+
+    entry = provided(tmp_path, "one")
+    (entry.folder / IN_USE).unlink()
+    monkeypatch.setattr(Path, "touch", read_only)
+    assert provided(tmp_path, "one").hold is None
 
 
-def test_old_copies_of_programs_and_old_pythons_are_pruned(tmp_path: Path) -> None:
-    ours = f"uv-{toolchain.lock_digest()[:16]}-x86_64-{relocate._recipe()}"
-    for name in (ours, "uv-1111111111111111-x86_64-11111111"):
-        (relocate.store(tmp_path) / name).mkdir(parents=True)
-    assert [each.name[:4] for each in relocate.prune(tmp_path, print)] == ["uv-1"]
-    assert names(relocate.store(tmp_path)) == [ours]
-    python = f"python3.13-riscv64-{foreign_python._recipe()}"
-    for name in (python, "python3.13-riscv64-11111111"):
-        (foreign_python.store(tmp_path) / name).mkdir(parents=True)
-    assert len(foreign_python.prune(tmp_path, print)) == 1
-    assert names(foreign_python.store(tmp_path)) == [python]
+def test_the_areas_of_other_versions_are_all_pruned(tmp_path: Path) -> None:
+    old = [area.place(tmp_path) / "0123456789abcdef-x" for area in AREAS]
+    new = [area.folder(tmp_path, "x") for area in AREAS]
+    for each in (*old, *new):
+        each.mkdir(parents=True)
+    removed = prune(tmp_path, print)
+    assert list(removed) == [old[i] for i, area in enumerate(AREAS) if area.recipe]
+    assert all(each.is_dir() for each in new)
+    assert {"nvcc", "cross-gcc", "foreign-pythons", "portable", "native"} <= {
+        each.parent.name for each in removed
+    }
+
+
+def test_entries_depend_on_the_files_that_decide_about_them() -> None:
+    assert TOOLCHAIN.version == toolchain.lock_digest()[:16]
+    assert ZIG.version == zig.lock_digest()[:16]
+    for area in AREAS:
+        for pattern in area.recipe:
+            assert list(PACKAGE.glob(pattern)), f"{area.name}: no {pattern}"
+    assert len({area.version for area in AREAS if area.recipe}) == len(
+        [area for area in AREAS if area.recipe]
+    )
+    assert FOREIGN_PYTHONS.is_current(FOREIGN_PYTHONS.folder(Path("/"), "python3.13-x").name)
+
+
+def test_all_that_is_in_the_cache_is_in_the_table_and_in_the_docs() -> None:
+    text = (DOCS / "toolchain.md").read_text("utf-8")
+    missing = [area.name for area in AREAS if f"`{area.name}/`" not in text]
+    assert missing == []
+    known = {area.name for area in AREAS}
+    used = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r'cache_dir(?:\.absolute\(\))? / "([\w-]+)"', path.read_text())
+    }
+    assert used <= known
+    assert cache_dir.default_cache_dir({"HOME": "/h"}) == Path("/h/.cache/orchestrator")

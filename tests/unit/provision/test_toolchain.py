@@ -14,9 +14,16 @@ from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import relock, toolchain, toolchain_env, wheelhouse
-from orchestrator.provision.cache_dir import IN_USE, KEEP, default_cache_dir, hold, unused
+from orchestrator.provision.cache_dir import (
+    IN_USE,
+    KEEP,
+    TOOLCHAIN,
+    default_cache_dir,
+    hold,
+    unused,
+)
 from orchestrator.provision.failures import failed
-from orchestrator.provision.toolchain import existing, lock_digest, lock_text, prune, store, sync
+from orchestrator.provision.toolchain import existing, lock_digest, lock_text, sync
 from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import Platform
 from orchestrator.wheel.archive import WheelName
@@ -54,7 +61,7 @@ def test_lock_holds_what_is_asked_for() -> None:
 
 def fake(cache: Path, name: str = "cp313-0", lock: str = "") -> Toolchain:
     """Make what looks complete: no tool in it works."""
-    root = store(cache) / f"{(lock or lock_digest())[:16]}-{host_arch()}-{name}"
+    root = TOOLCHAIN.place(cache) / f"{(lock or lock_digest())[:16]}-{host_arch()}-{name}"
     site = root / "lib" / "python3.13" / "site-packages"
     (site / "auditwheel" / "policy").mkdir(parents=True)
     for libc in ("manylinux", "musllinux"):
@@ -129,21 +136,23 @@ def test_a_toolchain_travels_to_another_process_without_its_hold(tmp_path: Path)
 
 def test_one_in_use_is_kept_and_the_rest_of_other_locks_removed(tmp_path: Path) -> None:
     current, used, unused = (fake(tmp_path, lock=lock * 64) for lock in ("", "1", "2"))
-    (store(tmp_path) / ".old-x").mkdir()
+    place = TOOLCHAIN.place(tmp_path)
+    (place / ".old-x").mkdir()
     held = hold(used.root)
     assert held is not None
-    assert set(prune(tmp_path, print)) == {unused.root, store(tmp_path) / ".old-x"}
+    assert set(TOOLCHAIN.prune(tmp_path, print)) == {unused.root, place / ".old-x"}
     assert current.root.is_dir()
     assert used.root.is_dir()
     del held
-    assert prune(tmp_path, print) == (used.root,)
-    assert sorted(each.name for each in store(tmp_path).iterdir()) == [current.root.name, "lock"]
+    assert TOOLCHAIN.prune(tmp_path, print) == (used.root,)
+    assert sorted(each.name for each in place.iterdir()) == [current.root.name, "lock"]
 
 
 def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
     recent, stale = (fake(tmp_path, lock=lock * 64) for lock in ("1", "2"))
     os.utime(stale.root / IN_USE, (1e9, 1e9))
-    assert toolchain._prune(tmp_path, unused_for=KEEP) == (stale.root,)
+    with TOOLCHAIN.locked(tmp_path, print, Cancel()) as lock:
+        assert TOOLCHAIN.prune_unused(tmp_path, lock, unused_for=KEEP) == (stale.root,)
     assert recent.root.is_dir()
 
 
@@ -161,8 +170,8 @@ def test_what_is_being_removed_is_not_used(tmp_path: Path) -> None:
     del found
 
 
-def test_no_store_nothing_to_prune(tmp_path: Path) -> None:
-    assert prune(tmp_path / "none", print) == ()
+def test_no_toolchain_nothing_to_prune(tmp_path: Path) -> None:
+    assert TOOLCHAIN.prune(tmp_path / "none", print) == ()
     assert not (tmp_path / "none").exists()
 
 
@@ -275,7 +284,7 @@ def test_cancelled_while_another_process_works(tmp_path: Path) -> None:
         cancel.set()
 
     with (
-        toolchain.locked_store(tmp_path, print, Cancel()),
+        TOOLCHAIN.locked(tmp_path, print, Cancel()),
         pytest.raises(EnvironmentProblemError, match="cancelled"),
     ):
         sync(tmp_path, HostNetwork(), progress, cancel=cancel)

@@ -8,10 +8,11 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
+from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse, zig
-from orchestrator.provision.cache_dir import IN_USE, KEEP, hold, unused
+from orchestrator.provision.cache_dir import IN_USE, KEEP, ZIG, hold, unused
 from orchestrator.provision.wheelhouse import Platform
 
 if TYPE_CHECKING:
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 def fake(cache: Path, lock: str = "", arch: str = "") -> Path:
     """Make what looks like an unpacked zig, with something that it has built."""
     digest = (lock or zig.lock_digest())[:16]
-    root = zig.store(cache) / f"{digest}-{arch or host_arch()}"
+    root = ZIG.place(cache) / f"{digest}-{arch or host_arch()}"
     root.mkdir(parents=True)
     (root / "zig").touch()
     (root / IN_USE).touch()
-    (zig.store(cache) / f"libraries-{digest}" / "o").mkdir(parents=True, exist_ok=True)
+    (root / "libraries" / "o").mkdir(parents=True)
     return root
 
 
 def names(cache: Path) -> list[str]:
-    return sorted(each.name for each in zig.store(cache).iterdir() if each.name != "lock")
+    return sorted(each.name for each in ZIG.place(cache).iterdir() if each.name != "lock")
 
 
 def test_what_no_process_uses_of_other_locks_is_pruned_with_all_that_it_built(
@@ -40,22 +41,18 @@ def test_what_no_process_uses_of_other_locks_is_pruned_with_all_that_it_built(
     elsewhere = fake(tmp_path, arch="riscv64")
     held = hold(used)
     assert held is not None
-    removed = zig.prune(tmp_path, print)
-    assert [each.name for each in removed] == [unused.name, f"libraries-{'2' * 16}"]
+    assert ZIG.prune(tmp_path, print) == (unused,)
     assert elsewhere.is_dir(), "another machine may share this directory"
     del held
-    assert zig.prune(tmp_path, print)[0] == used
-    own = f"libraries-{zig.lock_digest()[:16]}"
-    assert names(tmp_path) == sorted((current.name, elsewhere.name, own))
+    assert ZIG.prune(tmp_path, print) == (used,)
+    assert names(tmp_path) == sorted((current.name, elsewhere.name))
 
 
 def test_a_new_one_takes_the_place_of_those_long_unused(tmp_path: Path) -> None:
     recent, stale = (fake(tmp_path, lock * 64) for lock in ("1", "2"))
-    libraries = zig.store(tmp_path) / f"libraries-{'2' * 16}"
-    for path in (stale / IN_USE, libraries):
-        os.utime(path, (1e9, 1e9))
-    removed = zig._prune(zig.store(tmp_path), unused_for=KEEP)
-    assert removed == (stale, libraries)
+    os.utime(stale / IN_USE, (1e9, 1e9))
+    with ZIG.locked(tmp_path, print, Cancel()) as lock:
+        assert ZIG.prune_unused(tmp_path, lock, unused_for=KEEP) == (stale,)
     assert recent.is_dir()
 
 
@@ -74,8 +71,8 @@ def test_one_that_is_used_is_kept_and_one_that_is_being_removed_is_not_used(tmp_
 
 
 def test_no_zig_nothing_to_prune(tmp_path: Path) -> None:
-    assert zig.prune(tmp_path, print) == ()
-    assert not zig.store(tmp_path).exists()
+    assert ZIG.prune(tmp_path, print) == ()
+    assert not ZIG.place(tmp_path).exists()
 
 
 @pytest.mark.parametrize(
