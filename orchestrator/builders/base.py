@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.host import process
-from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.result import Failure, FailureKind, StepTime
 from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ class StepTimer:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
 
     @property
-    def steps(self) -> tuple[tuple[str, float], ...]:
-        """(step, seconds) of each, the last one up to now."""
+    def steps(self) -> tuple[StepTime, ...]:
+        """How long each step took, the last one up to now."""
         ends = [since for _, since in self._steps[1:]] + [time.monotonic()]
         pairs = zip(self._steps, ends, strict=False)
-        return tuple((name, end - since) for (name, since), end in pairs)
+        return tuple(StepTime(name=name, seconds=end - since) for (name, since), end in pairs)
 
     def deadline(self) -> float | None:
         """Return the `time.monotonic` at which the target or its step must end; None for never."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.report import serialize as documents
+from orchestrator.report.schemas import to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orchestrator.models.target import BuildRequest
-    from orchestrator.report.schemas import PlanDocument, PlannedJob
+    from orchestrator.models.target import BuildRequest, Job
+    from orchestrator.report.schemas import PlanDocument, PlannedTarget
 
-PRESENTATION = frozenset({"runner", "emulated", "cost", "covers", "publish", "variant"})
+PRESENTATION = frozenset(
+    {"runner", "emulated", "cost", "covers", "publish", "variant", "line"}
+    | {"key", "host_key", "env"}  # which other facts explain, or which are told one by one
+)
 """Facts of a target that do not change what is built."""
 
 FEW = 3
@@ -37,7 +41,7 @@ _INPUTS = {
 """What all targets share: its name in words, and what to do where it differs."""
 
 
-def job_of(document: PlanDocument, job_id: str, *, where: str) -> PlannedJob:
+def job_of(document: PlanDocument, job_id: str, *, where: str) -> Job:
     """Return one job of a plan.
 
     Args:
@@ -73,7 +77,7 @@ def differences(
     shared = tuple(_shared(document, differing[0], where))
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for each in differing:
-        for line in _own(planned[each.target.id].model_dump(mode="json"), each):
+        for line in _own(planned[each.target.id], documents.planned_target(each)):
             groups[line].append(each.target.id)
     if not shared and not groups:
         line = "a command, a pin or another setting of matrix.toml is not the one in the plan"
@@ -92,21 +96,20 @@ def differences(
 def _shared(document: PlanDocument, request: BuildRequest, where: str) -> Iterator[Problem]:
     if document.inputs is None:
         return
-    there, here = document.inputs.model_dump(), documents.plan_inputs(request)
+    inputs = documents.plan_inputs(request)
     for name, (words, hint) in _INPUTS.items():
-        if there[name] != here[name]:
-            what = f"{words} is {here[name]!r} here, and {there[name]!r} in the plan"
+        there, here = getattr(document.inputs, name), getattr(inputs, name)
+        if there != here:
+            what = f"{words} is {here!r} here, and {there!r} in the plan"
             yield Problem(what=what, where=where, hint=hint)
 
 
-def _own(planned: dict[str, Any], request: BuildRequest) -> Iterator[str]:
-    here = json.loads(documents.dumps(documents.planned_target(request)))
-    for name, value in here.items():
-        if name == "env":
-            for variable in sorted({*value, *planned["env"]}):
-                yield from _pair(variable, value.get(variable), planned["env"].get(variable))
-        elif name not in PRESENTATION | {"key", "host_key"}:
-            yield from _pair(name, value, planned[name])
+def _own(planned: PlannedTarget, wanted: PlannedTarget) -> Iterator[str]:
+    there, here = to_json_value(planned), to_json_value(wanted)
+    for variable in sorted({*here["env"], *there["env"]}):
+        yield from _pair(variable, here["env"].get(variable), there["env"].get(variable))
+    for name in sorted({*here} - PRESENTATION):
+        yield from _pair(name, here[name], there[name])
 
 
 def _pair(name: str, here: object, there: object) -> Iterator[str]:

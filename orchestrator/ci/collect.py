@@ -16,11 +16,11 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.fsutil import copy_file, file_sha256, replacing
-from orchestrator.models.result import FailureKind, Status
+from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
 from orchestrator.report.results import NAME
-from orchestrator.report.schemas import Result, read_results
+from orchestrator.report.schemas import Result, read_results, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,7 +175,7 @@ class _Table:
             result = known.pop(target.id, None)
             if result is None:
                 if target.library is None:
-                    yield self._missing(target.id, _facts(target))
+                    yield self._missing(target.id, target)
                 continue
             yield self._taken(result, owner[id(result)], claims)
         for each in self.plan.undetermined:
@@ -195,7 +195,7 @@ class _Table:
                 claims.setdefault(wheel["filename"], {}).setdefault(wheel["sha256"], each["id"])
         return claims
 
-    def _missing(self, target_id: str, facts: _Raw | None) -> _Raw:
+    def _missing(self, target_id: TargetId, planned: PlannedTarget | None) -> _Raw:
         job = next((each for each in self.plan.jobs if target_id in each.targets), None)
         where = f"job {job.id} ({job.name})" if job is not None else "the job that builds it"
         other = self.rejected.get(target_id)
@@ -204,10 +204,20 @@ class _Table:
         if other is not None:
             message = f"no job has it as planned; {other}"
             hint = f"run {where} again, with the source and the orchestrator of the plan"
-        failure = _failure(FailureKind.MISSING, message, hint)
-        nothing = {"key": "", "backend": None, "backend_reason": "", "duration": 0.0, "log": None}
-        result = Result.model_validate({"id": target_id, **nothing, "target": facts, **failure})
-        return result.model_dump(mode="json")
+        result = Result(
+            target_id=target_id,
+            key="",
+            status=Status.FAILED,
+            backend=None,
+            backend_reason="",
+            wheel=None,
+            log=None,
+            duration=0.0,
+            failure=Failure(kind=FailureKind.MISSING, message=message, hint=hint),
+            target=planned,
+        )
+        document: _Raw = to_json_value(result)
+        return document
 
     def _taken(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
         """Put a result's wheel in place; without it, the result is a failure."""
@@ -248,12 +258,8 @@ class _Table:
 
 
 def _failure(kind: FailureKind, message: str, hint: str) -> _Raw:
-    failure = {"kind": kind, "step": "", "message": message, "hint": hint}
+    failure = to_json_value(Failure(kind=kind, message=message, hint=hint))
     return {"status": Status.FAILED, "wheel": None, "failure": failure}
-
-
-def _facts(target: PlannedTarget) -> _Raw:
-    return target.model_dump(mode="json", exclude={"id", "env", "key", "host_key", "line"})
 
 
 def _is_name(name: str) -> bool:

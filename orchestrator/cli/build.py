@@ -340,7 +340,7 @@ def earlier_seconds(output: Path) -> dict[TargetId, float]:
     from orchestrator.models.result import Status
     from orchestrator.models.target import TargetId
     from orchestrator.report.results import NAME
-    from orchestrator.report.serialize import SCHEMA
+    from orchestrator.report.schemas import SCHEMA
 
     try:
         found = json.loads((output / NAME).read_text(encoding="utf-8"))

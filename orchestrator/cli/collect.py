@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.ci.collect import Collected
     from orchestrator.ci.commands import Annotation
+    from orchestrator.models.target import TargetId
     from orchestrator.report.schemas import PlanDocument, Result, ResultsDocument
 
 STEP_LIMIT = 1 << 20
@@ -57,12 +58,12 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     from orchestrator.ci.collect import artefacts as find
     from orchestrator.ci.collect import collect
     from orchestrator.ci.commands import in_actions
-    from orchestrator.report.schemas import ResultsDocument
+    from orchestrator.report.schemas import ResultsDocument, parse
 
     plan = _plan(planned)
     found, notes = find(artefacts, output=output)
     collected = collect(plan, found, output)
-    seen = ResultsDocument.model_validate(collected.document)
+    seen = parse(ResultsDocument, collected.document)
     problems = _write(collected, output)
     _say(plan, collected, seen, notes=[*notes, *collected.notes], output=output)
     if in_actions(os.environ):
@@ -115,8 +116,8 @@ def _say(
     for each in notes:
         click.echo(f"note: {one_line(each)}", err=True)
     for result in seen.results:
-        if result.id in lacking:
-            click.echo(f"{one_line(result.id)}: {_why(result)}", err=True)
+        if result.target_id in lacking:
+            click.echo(f"{one_line(result.target_id)}: {_why(result)}", err=True)
     libraries = sum(each.library is not None for each in plan.targets)
     wheels = len(plan.targets) + len(plan.undetermined) - libraries
     click.echo(f"{wheels - len(lacking)} of {wheels} planned wheels are in {output}", err=True)
@@ -167,16 +168,16 @@ def _annotate(plan: PlanDocument, seen: ResultsDocument) -> None:
 
 
 def _annotations(
-    seen: ResultsDocument, file: str, lines: Mapping[str, int | None]
+    seen: ResultsDocument, file: str, lines: Mapping[TargetId, int | None]
 ) -> Iterator[Annotation]:
     from orchestrator.ci.commands import Annotation
     from orchestrator.report.view import ResultsView
 
     for each in ResultsView(document=seen).failures:
-        line = lines.get(each.id)
+        line = lines.get(each.target_id)
         parts = (_why(each), _first_error(each))
         yield Annotation(
-            title=each.id,
+            title=each.target_id,
             message="\n".join(filter(None, parts)),
             file=file if line else "",
             line=line,

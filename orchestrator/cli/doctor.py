@@ -139,8 +139,10 @@ def _mended(checks: Sequence[Check]) -> bool:
 
 def document(checks: Sequence[Check]) -> dict[str, object]:
     """Return ``doctor --json``; docs/hosts.md describes it."""
-    rows = [{"name": c.name, "status": c.status, "detail": c.detail, "fix": c.fix} for c in checks]
-    return {"schema": 1, "checks": rows}
+    from orchestrator.report.schemas import DoctorDocument, to_json_value
+
+    found: dict[str, object] = to_json_value(DoctorDocument(checks=tuple(checks)))
+    return found
 
 
 def _table(checks: Sequence[Check]) -> RenderableType:

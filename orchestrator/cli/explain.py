@@ -69,21 +69,20 @@ Row = tuple[str, str, str]
 def _document(target: str, rows: Iterable[tuple[str, str, str, int | None]]) -> dict[str, Any]:
     """Return ``explain --json``; ``docs/explain.schema.json`` describes it."""
     from orchestrator.host.redaction import masked
+    from orchestrator.report.schemas import ExplainDocument, Explained, to_json_value
 
-    return {
-        "schema": 1,
-        "id": target,
-        "rows": [
-            {
-                "what": what.strip(),
-                "level": (len(what) - len(what.lstrip())) // 2,
-                "value": masked(value),
-                "origin": origin,
-                "line": line,
-            }
-            for what, value, origin, line in rows
-        ],
-    }
+    explained = tuple(
+        Explained(
+            what=what.strip(),
+            level=(len(what) - len(what.lstrip())) // 2,
+            value=masked(value),
+            origin=origin,
+            line=line,
+        )
+        for what, value, origin, line in rows
+    )
+    document: dict[str, Any] = to_json_value(ExplainDocument(id=target, rows=explained))
+    return document
 
 
 def _table(rows: Iterable[tuple[str, str, str, int | None]], matrix: Path) -> Table:

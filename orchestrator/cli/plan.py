@@ -154,7 +154,6 @@ def _say_unknown(workspace: Workspace, plan: Plan) -> None:
 def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     """Return how long targets took; what was not there or failed took nothing that counts."""
     from orchestrator.models.result import Status
-    from orchestrator.models.target import TargetId
     from orchestrator.report.schemas import read_results
 
     found: dict[TargetId, float] = {}
@@ -164,7 +163,7 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
         except OSError as error:
             raise ConfigError.of(error.strerror or str(error), where=str(path)) from None
         found |= {
-            TargetId(each.id): each.duration
+            each.target_id: each.duration
             for each in document.results
             if each.status is Status.OK and each.duration
         }

@@ -331,7 +331,8 @@ class _Run:
 
     def results(self) -> tuple[UploadResult, ...]:
         """Return what became of each wheel at each destination, in the order of both."""
-        from orchestrator.publish.upload import UploadOutcome, send_all
+        from orchestrator.models.result import UploadOutcome
+        from orchestrator.publish.upload import send_all
 
         ends: dict[tuple[str, str], UploadResult] = {}
         todo: list[tuple[UploadDestination, CandidateWheel]] = []
@@ -359,7 +360,8 @@ class _Run:
     def _unsent(
         self, place: UploadDestination, wheel: CandidateWheel, *, refused: bool
     ) -> UploadResult:
-        from orchestrator.publish.upload import UploadOutcome, UploadResult
+        from orchestrator.models.result import UploadOutcome
+        from orchestrator.publish.upload import UploadResult
 
         if self.dry_run:
             return UploadResult(place=place.name, wheel=wheel, outcome=UploadOutcome.WOULD)
@@ -372,11 +374,11 @@ class _Run:
         self, to: str, place: UploadDestination, wheels: Sequence[CandidateWheel]
     ) -> list[UploadResult | None]:
         """Return the end of each wheel that is not to be sent; None for those that are."""
+        from orchestrator.models.result import UploadOutcome
         from orchestrator.publish import preflight
         from orchestrator.publish.upload import (
             PermanentUploadError,
             UploadCancelledError,
-            UploadOutcome,
             UploadResult,
         )
         from orchestrator.publish.upload import surveyed as survey
@@ -426,7 +428,7 @@ def _clean(line: str) -> str:
 
 
 def _report(results: Sequence[UploadResult], *, as_json: bool, interrupted: bool) -> int:
-    from orchestrator.publish.upload import UploadOutcome
+    from orchestrator.models.result import UploadOutcome
     from orchestrator.report.serialize import dumps
 
     if as_json:
@@ -445,22 +447,23 @@ def _report(results: Sequence[UploadResult], *, as_json: bool, interrupted: bool
 
 
 def _document(results: Sequence[UploadResult]) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "results": [
-            {
-                "wheel": each.wheel.filename,
-                "sha256": each.wheel.sha256,
-                "size": each.wheel.size,
-                "target": each.wheel.target_id,
-                "destination": each.place,
-                "outcome": str(each.outcome),
-                "reasons": [_clean(reason) for reason in each.reasons],
-                "attempts": each.attempts,
-            }
-            for each in results
-        ],
-    }
+    from orchestrator.report.schemas import PublishDocument, Published, to_json_value
+
+    published = tuple(
+        Published(
+            wheel=each.wheel.filename,
+            sha256=each.wheel.sha256,
+            size=each.wheel.size,
+            target=each.wheel.target_id,
+            destination=each.place,
+            outcome=each.outcome,
+            reasons=tuple(map(_clean, each.reasons)),
+            attempts=each.attempts,
+        )
+        for each in results
+    )
+    document: dict[str, object] = to_json_value(PublishDocument(results=published))
+    return document
 
 
 def _table(results: Sequence[UploadResult]) -> None:

@@ -132,7 +132,6 @@ def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
 
 
 def _claim(result: Result, file: Path) -> RecordedWheel | None:
-    from orchestrator.models.target import Digest
     from orchestrator.run.reproduce import RecordedWheel
 
     wheel = result.wheel
@@ -140,7 +139,7 @@ def _claim(result: Result, file: Path) -> RecordedWheel | None:
         return None
     return RecordedWheel(
         filename=wheel.filename,
-        sha256=Digest(wheel.sha256),
+        sha256=wheel.sha256,
         size=wheel.size,
         origin=str(file),
         folder=file.absolute().parent,
@@ -150,7 +149,6 @@ def _claim(result: Result, file: Path) -> RecordedWheel | None:
 def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, RebuildRequest, Result]:
     """Return the plan as a results.json has it; say what is taken from it and what is not."""
     from orchestrator.cli.workspace import stderr
-    from orchestrator.models.target import Digest
     from orchestrator.report import from_results
     from orchestrator.run.reproduce import RebuildRequest
 
@@ -168,7 +166,7 @@ def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, RebuildRequest, Resul
         target_id=target.id,
         claim=_claim(result, there.file),
         strict=True,
-        digest=Digest(request.source.digest),
+        digest=request.source.digest,
         epoch=request.source.epoch,
     )
     return replace(plan, targets=found.targets), again, result

@@ -127,9 +127,9 @@ class ReportPaths:
             document: a valid ``results.json``.
         """
         from orchestrator.fsutil import write_whole
-        from orchestrator.report.schemas import ResultsDocument
+        from orchestrator.report.schemas import ResultsDocument, parse
 
-        seen = ResultsDocument.model_validate(document)
+        seen = parse(ResultsDocument, document)
         problems = []
         for name, place in self._places():
             text = _text(name, document, seen)

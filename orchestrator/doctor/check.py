@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable  # noqa: TC003 - pydantic reads these
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orchestrator.errors import OrchestratorError, Problem
 
 
@@ -36,7 +35,9 @@ class Check:
     status: CheckLevel
     detail: str
     fix: str = ""
-    mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    mend: Callable[[], object] | None = field(
+        default=None, compare=False, repr=False, metadata={"exclude": True}
+    )
 
 
 def failed(

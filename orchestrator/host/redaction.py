@@ -11,6 +11,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from orchestrator.models.json_form import HIDDEN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -24,8 +26,6 @@ _SHORTEST = 4
 
 _SHORTEST_TOKEN = 16
 """Characters of a user name that must be a token; ``git`` in ``ssh://git@host`` is none."""
-
-HIDDEN = "****"
 
 
 def masked(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+from orchestrator.models.json_form import Limits
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -13,7 +15,13 @@ from orchestrator.models.target import (
     TargetId,
     VersionPart,
 )
-from orchestrator.models.wheel import WheelReport
+from orchestrator.models.wheel import WheelFacts, WheelReport
+
+Instant = Annotated[float, Limits(le=253_402_300_799, digits=3)]
+"""Seconds since the epoch, up to the year 9999."""
+
+Seconds = Annotated[float, Limits(le=1e9, digits=3)]
+"""A time that something took."""
 
 
 class FailureKind(StrEnum):
@@ -59,7 +67,7 @@ class Failure:
     message: str
     hint: str = ""
     step: str = ""
-    transient: bool = False
+    transient: bool = field(default=False, metadata={"exclude": True})
 
 
 class Status(StrEnum):
@@ -148,8 +156,21 @@ class ContainerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
-    """How one target ended.
+class StepTime:
+    """How long one step of a build took.
+
+    Attributes:
+        name: ``stage``, ``build``, ``test``, ...
+        seconds: wall-clock time.
+    """
+
+    name: str
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFacts:
+    """How one target ended, as ``results.json`` has it.
 
     Attributes:
         target_id: the target.
@@ -157,9 +178,10 @@ class BuildResult:
         status: how it ended.
         backend: what built it; None when nothing could.
         backend_reason: why that backend.
-        wheel: report on the wheel in ``dist/``; None when there is none.
+        wheel: the wheel in ``dist/``; None when there is none.
         rejected: where a wheel that is not what it says was kept aside.
-        log: the target's log file.
+        log: the target's log file; in documents relative to the parent of their own directory
+            where it lies below that.
         duration: wall-clock seconds.
         failure: why it failed, when it did.
         parts: the parts of its planned version, with where each one came from.
@@ -167,32 +189,80 @@ class BuildResult:
         compiler_cache: what the compiler cache did; None where the build had none.
         compiled: how it was compiled for a foreign architecture; None for this machine's own.
         started: when the last attempt started, in seconds since the epoch; None if it never did.
-        steps: (name, wall-clock seconds) of each step of the last attempt, in order.
+        steps: the steps of the last attempt, in order.
         slot: the place among the targets that ran at once, from 0; None when it never ran.
         cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
         attempts: how often it was started.
         cached: whether the wheel came from the store.
-        request: what was built; None when no request could be made.
     """
 
-    target_id: TargetId
+    target_id: TargetId = field(metadata={"alias": "id"})
     key: str
     status: Status
     backend: BackendName | None
     backend_reason: str
-    wheel: WheelReport | None
-    rejected: Path | None
+    wheel: WheelFacts | None
+    rejected: Path | None = None
     log: Path | None
-    duration: float
+    duration: Seconds
     failure: Failure | None
-    parts: tuple[VersionPart, ...] = ()
+    parts: tuple[VersionPart, ...] = field(default=(), metadata={"alias": "version_parts"})
     container: ContainerInfo | None = None
     compiler_cache: CompilerCacheStats | None = None
     compiled: CompileReport | None = None
-    started: float | None = None
-    steps: tuple[tuple[str, float], ...] = ()
-    slot: int | None = None
-    cpu_seconds: float | None = None
+    started: Instant | None = None
+    steps: tuple[StepTime, ...] = ()
+    slot: Annotated[int, Limits()] | None = None
+    cpu_seconds: Annotated[float, Limits(le=1e12, digits=3)] | None = None
     attempts: int = 0
     cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """Consecutive lines of a log.
+
+    Attributes:
+        line: number of the first one, from 1.
+        text: the lines, plain.
+    """
+
+    line: int
+    text: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """What of a log says why a target failed.
+
+    Attributes:
+        error: number of the line with the first error, from 1; None where none was recognised.
+        excerpts: parts of the log, in order; the last one is its end.
+    """
+
+    error: int | None
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult(ResultFacts):
+    """How one target ended.
+
+    Attributes:
+        wheel: report on the wheel in ``dist/``; None when there is none.
+        request: what was built; None when no request could be made.
+    """
+
+    wheel: WheelReport | None
     request: BuildRequest | None = None
+
+
+class UploadOutcome(StrEnum):
+    """What became of a wheel at a destination; ``not sent``: the run ended before that."""
+
+    UPLOADED = "uploaded"
+    THERE = "already there"
+    WOULD = "would be uploaded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    NOT_SENT = "not sent"

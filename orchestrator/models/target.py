@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Annotated, NewType
 
+from orchestrator.models.json_form import JOINED, NULL_FOR_EMPTY, NULL_FOR_HIDDEN, TABLE, JsonForm
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3
 
@@ -91,7 +92,7 @@ class EnvVar:
     """
 
     name: str
-    value: str
+    value: Annotated[str, NULL_FOR_HIDDEN]
     origin: str
     shell: bool = False
 
@@ -144,8 +145,8 @@ class VersionPart:
 
     name: str
     value: str
-    source: str
-    answers: tuple[VersionAnswer, ...] = ()
+    source: Annotated[str, NULL_FOR_EMPTY]
+    answers: tuple[VersionAnswer, ...] = field(default=(), metadata={"alias": "sources"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +201,8 @@ class CompilePlan:
     emulation: EmulationMode = EmulationMode.FULL
     compiler: CompilerKind = CompilerKind.GCC
     baseline: str = ""
-    alone: str = field(default="", compare=False)
-    why: str = field(default="", compare=False)
+    alone: str = field(default="", compare=False, metadata={"exclude": True})
+    why: str = field(default="", compare=False, metadata={"exclude": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,75 +246,91 @@ Cell = tuple[tuple[str, str], ...]
 """(axis, value) of every axis that a cell of the matrix has."""
 
 
+def _named_library(value: object) -> object:
+    return LibraryStep(name=value, command="", outputs=()) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One fully resolved cell of the matrix, or several that build the same.
+class TargetFacts:
+    """What plans and results say about a target.
 
     Attributes:
-        id: the target's ID.
         python: PEP 425 python tag and ABI shorthand as cibuildwheel spells it: ``cp312``,
             ``cp314t``, ``pp311``; the one that builds. Empty for a library.
-        abi3: the lowest Python that a wheel for the stable ABI serves (``cp39``); else empty.
-        libc: manylinux or musllinux.
-        baseline: the libc version that the wheel may need at most (``2.28``); empty: any.
         arch: CPU architecture.
+        libc: manylinux or musllinux.
         variant: (axis, value) of every user-named axis that all covered cells share, in the
             order of target IDs.
         version: the PEP 440 version the wheel must carry, canonical.
         build_tag: the PEP 427 build tag, empty for none.
-        on_mismatch: what to do when the built wheel carries another version.
         image: the container image: a reference as the engine understands it, or an alias such as
             ``manylinux_2_28``, which the locked toolchain pins by digest.
+        runner: the labels of the CI runner; it must have all of them.
+        emulated: whether that runner needs QEMU for this architecture.
+        cost: how long it takes compared with other targets, emulation included.
+        abi3: the lowest Python that a wheel for the stable ABI serves (``cp39``); else empty.
+        baseline: the libc version that the wheel may need at most (``2.28``); empty: any.
+        derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
+        covers: the cells it stands for.
+        test_pythons: other Pythons that an abi3 wheel is tested on.
+        needs: libraries whose outputs go into its source.
+        publish: where the wheel is meant to go.
+        library: what a library runs, which documents name only; None for a wheel.
+    """
+
+    python: str
+    arch: Arch
+    libc: Libc
+    variant: Annotated[Cell, TABLE]
+    version: str
+    build_tag: str
+    image: str
+    runner: Annotated[tuple[str, ...], JOINED]
+    emulated: bool
+    cost: float = 1.0
+    abi3: str = ""
+    baseline: str = ""
+    derived: Annotated[Cell, TABLE] = ()
+    covers: tuple[Annotated[Cell, TABLE], ...] = ()
+    test_pythons: tuple[str, ...] = ()
+    needs: tuple[TargetId, ...] = ()
+    publish: tuple[str, ...] = ()
+    library: Annotated[
+        LibraryStep | None,
+        JsonForm(str | None, lambda step: None if step is None else step.name, _named_library),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(TargetFacts):
+    """One fully resolved cell of the matrix, or several that build the same.
+
+    Attributes:
+        id: the target's ID.
+        on_mismatch: what to do when the built wheel carries another version.
         env: the build's environment, last entry wins; names are unique.
         steps: the commands.
         resources: what it may use.
-        cost: how long it takes compared with other targets, emulation included.
-        runner: the labels of the CI runner; it must have all of them.
-        emulated: whether that runner needs QEMU for this architecture.
-        derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
-        covers: the cells it stands for.
-        aliases: the IDs these cells would have by themselves.
-        test_pythons: other Pythons that an abi3 wheel is tested on.
-        needs: libraries whose outputs go into its source.
-        library: what a library runs; None for a wheel.
+        aliases: the IDs that the covered cells would have by themselves.
         origins: setting (``build.repair``) -> dotted path of what set it.
         release: whether it is for a public index, without local part and build tag.
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
-        publish: where the wheel is meant to go.
         compiling: what compiles it.
     """
 
     id: TargetId
-    python: str
-    libc: Libc
-    arch: Arch
-    variant: Cell
-    version: str
-    build_tag: str
     on_mismatch: OnMismatch
-    image: str
     env: tuple[EnvVar, ...]
     steps: TargetSteps
-    runner: tuple[str, ...]
-    emulated: bool
-    abi3: str = ""
-    baseline: str = ""
     resources: TargetResources = TargetResources()
-    cost: float = 1.0
-    derived: Cell = ()
-    covers: tuple[Cell, ...] = ()
     aliases: tuple[TargetId, ...] = ()
-    test_pythons: tuple[str, ...] = ()
-    needs: tuple[TargetId, ...] = ()
-    library: LibraryStep | None = None
     origins: tuple[tuple[str, str], ...] = ()
     release: bool = False
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: VerifyPolicy = VerifyPolicy()
-    publish: tuple[str, ...] = ()
     compiling: CompilePlan = CompilePlan()
 
     @property
@@ -342,7 +359,7 @@ class Exclusion:
         reason: the rule's reason, or the rule itself in words.
     """
 
-    cell: Cell
+    cell: Annotated[Cell, TABLE]
     rule: str
     reason: str
 
@@ -450,7 +467,7 @@ class Source:
     version: str | None
     digest: Digest
     epoch: int
-    own_options: tuple[str, ...] = ()
+    own_options: tuple[str, ...] = field(default=(), metadata={"exclude": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

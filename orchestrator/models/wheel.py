@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
+from orchestrator.models.json_form import LIST_TABLE
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import Digest
 
@@ -90,8 +92,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WheelReport:
-    """The truth about one wheel file.
+class WheelFacts:
+    """What the results of a whole matrix say about a wheel file.
 
     Attributes:
         filename: the file's name.
@@ -102,10 +104,7 @@ class WheelReport:
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
             ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
             that tags name, ``unknown`` when all that may be one cannot be read).
-        aliases: other names of that platform tag (``manylinux2014_x86_64``).
         reasons: what stands in the way of the next lower tag.
-        steps: the same for each lower tag, with what would remove it; the next lower one first.
-        elf_files: the ELF files in it, in the order of the archive.
         external_libs: library outside wheel and policy -> members that need it.
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
         abi3: whether every extension module uses the stable ABI's file suffix.
@@ -118,11 +117,23 @@ class WheelReport:
     version: str
     declared_tags: tuple[str, ...]
     observed_tag: str
-    aliases: tuple[str, ...]
     reasons: tuple[Reason, ...]
-    steps: tuple[TagStep, ...] = ()
-    elf_files: tuple[ElfFile, ...] = ()
-    external_libs: tuple[tuple[str, tuple[str, ...]], ...]
+    external_libs: Annotated[tuple[tuple[str, tuple[str, ...]], ...], LIST_TABLE]
     isa: str
     abi3: bool
     problems: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelReport(WheelFacts):
+    """The truth about one wheel file.
+
+    Attributes:
+        aliases: other names of the observed tag (``manylinux2014_x86_64``).
+        steps: what keeps it from each lower tag; the next lower one first.
+        elf_files: the ELF files in it, in the order of the archive.
+    """
+
+    aliases: tuple[str, ...] = ()
+    steps: tuple[TagStep, ...] = ()
+    elf_files: tuple[ElfFile, ...] = ()

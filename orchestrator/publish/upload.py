@@ -11,11 +11,11 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.models.result import UploadOutcome
 from orchestrator.publish.preflight import DestinationFiles, another
 
 if TYPE_CHECKING:
@@ -32,17 +32,6 @@ GRACE = 5.0
 
 _TICK = 0.05
 _LOOK = 0.5
-
-
-class UploadOutcome(StrEnum):
-    """What became of a wheel at a destination."""
-
-    UPLOADED = "uploaded"
-    THERE = "already there"
-    WOULD = "would be uploaded"
-    REFUSED = "refused"
-    FAILED = "failed"
-    NOT_SENT = "not sent"
 
 
 class TransientUploadError(Exception):

@@ -10,31 +10,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ConfigError
-from orchestrator.host.redaction import HIDDEN
-from orchestrator.models.target import (
-    BackendName,
-    CompilePlan,
-    CompilerKind,
-    EmulationMode,
-    EnvVar,
-    LibraryStep,
-    OnMismatch,
-    OnRefusal,
-    TargetSteps,
-    VersionAnswer,
-    VersionPart,
-)
+from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.target import BackendName, TargetSteps
 from orchestrator.report.results import NAME
-from orchestrator.report.schemas import read_results
+from orchestrator.report.schemas import Result, parse, read_results, to_json_value
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.models.target import Target
-    from orchestrator.report import schemas
-    from orchestrator.report.schemas import Commands, Request, Result, Variable
+    from orchestrator.models.target import EnvVar, Target
+    from orchestrator.report.schemas import Request
 
 _T = TypeVar("_T")
 
@@ -68,7 +55,7 @@ def read(place: Path) -> dict[str, Result]:
         data = file.read_bytes()
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
-    return {each.id: each for each in read_results(data, where=str(file)).results}
+    return {each.target_id: each for each in read_results(data, where=str(file)).results}
 
 
 def request_of(results: Mapping[str, Result], target_id: str, *, where: str) -> Request:
@@ -119,7 +106,7 @@ def as_recorded(
         where: the file, for messages.
 
     Raises:
-        ConfigError: an ID stands for something else there, or the file names what is not known.
+        ConfigError: an ID stands for something else there.
     """
     made: list[Target] = []
     taken: list[str] = []
@@ -144,7 +131,7 @@ def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]
         before: the one.
         now: the other, as `orchestrator.report.serialize.result` gives it.
     """
-    after = type(before).model_validate(now)
+    after = parse(Result, now)
     return (*flat(_facts(before), _facts(after)), *_variables(_values(before), _values(after)))
 
 
@@ -163,43 +150,39 @@ def _as_recorded(
             hint="plan with the matrix.toml of that run",
         )
     notes: list[str] = []
-    try:
-        steps = _steps(target.steps, request.commands, notes)
-        compiling = _compiling(target.compiling, request.compiling)
-        on_mismatch = OnMismatch(request.on_mismatch)
-    except ValueError as error:
-        raise ConfigError.of(f"{target.id}: {error}", where=where) from None
     image = facts.image
     if result.container is not None:
         image = result.container.digest or result.container.image or image
-    resources = replace(target.resources, cpus=request.cpus, memory=request.memory)
     found = replace(
         target,
         version=facts.version,
         build_tag=facts.build_tag,
-        parts=tuple(map(_part, result.version_parts)) or target.parts,
+        parts=result.parts or target.parts,
         image=image,
         abi3=facts.abi3,
         baseline=facts.baseline,
         test_pythons=facts.test_pythons,
         env=_env(target, request.env, notes),
-        steps=steps,
-        compiling=compiling,
+        steps=_steps(target.steps, request.commands, notes),
+        compiling=target.compiling
+        if request.compiling is None
+        else replace(request.compiling, why="as recorded"),
         pins=request.pins,
-        on_mismatch=on_mismatch,
-        resources=resources,
-        library=_library(target, request, notes),
+        on_mismatch=request.on_mismatch,
+        resources=replace(target.resources, cpus=request.cpus, memory=request.memory),
+        library=target.library
+        if request.library is None or target.library is None
+        else _open(target.library, request.library, "library", notes),
     )
     return found, notes
 
 
-def _env(target: Target, recorded: Sequence[Variable], notes: list[str]) -> tuple[EnvVar, ...]:
+def _env(target: Target, recorded: Sequence[EnvVar], notes: list[str]) -> tuple[EnvVar, ...]:
     mine = {each.name: each for each in target.env}
     found = []
     for each in recorded:
-        if each.value is not None and HIDDEN not in each.value:
-            origin, shell = each.origin, each.shell
-            found.append(EnvVar(name=each.name, value=each.value, origin=origin, shell=shell))
+        if HIDDEN not in each.value:
+            found.append(each)
         elif each.name in mine:
             notes.append(f"{each.name} is secret there, and as planned here")
             found.append(mine[each.name])
@@ -208,34 +191,13 @@ def _env(target: Target, recorded: Sequence[Variable], notes: list[str]) -> tupl
     return tuple(found)
 
 
-def _steps(mine: TargetSteps, recorded: Commands, notes: list[str]) -> TargetSteps:
-    given = recorded.model_dump() | {"repair_refused": OnRefusal(recorded.repair_refused)}
+def _steps(mine: TargetSteps, recorded: TargetSteps, notes: list[str]) -> TargetSteps:
     # A limit changes nothing in the wheel, and another machine may be slower.
-    given |= {"timeout": mine.timeout, "timeouts": mine.timeouts}
+    recorded = replace(recorded, timeout=mine.timeout, timeouts=mine.timeouts)
+    names = [each.name for each in fields(TargetSteps)]
     return TargetSteps(
-        **{
-            each.name: _open(getattr(mine, each.name), given[each.name], each.name, notes)
-            for each in fields(TargetSteps)
-        }
+        **{n: _open(getattr(mine, n), getattr(recorded, n), n, notes) for n in names}
     )
-
-
-def _compiling(mine: CompilePlan, recorded: schemas.Compiling | None) -> CompilePlan:
-    if recorded is None:
-        return mine
-    return CompilePlan(
-        emulation=EmulationMode(recorded.emulation),
-        compiler=CompilerKind(recorded.compiler),
-        baseline=recorded.baseline,
-        why="as recorded",
-    )
-
-
-def _library(target: Target, request: Request, notes: list[str]) -> LibraryStep | None:
-    if request.library is None or target.library is None:
-        return target.library
-    theirs = LibraryStep(**request.library.model_dump())
-    return _open(target.library, theirs, "library", notes)
 
 
 def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
@@ -244,11 +206,6 @@ def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
         notes.append(f"{what} has a secret in it there, and is as planned here")
         return mine
     return theirs
-
-
-def _part(part: Any) -> VersionPart:
-    answers = tuple(VersionAnswer(**each.model_dump()) for each in part.sources)
-    return VersionPart(name=part.name, value=part.value, source=part.source or "", answers=answers)
 
 
 _COMPARED = ("version", "build_tag", "image", "abi3", "baseline", "pins", "on_mismatch")
@@ -260,9 +217,7 @@ def _changed(planned: Target, found: Target) -> Iterator[InputChange]:
     yield from _variables(*({v.name: v.value for v in each.env} for each in (planned, found)))
 
 
-def _variables(
-    old: Mapping[str, str | None], new: Mapping[str, str | None]
-) -> Iterator[InputChange]:
+def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[InputChange]:
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
             before, now = (each.get(name) or ABSENT for each in (old, new))
@@ -285,25 +240,24 @@ def _arrow(change: InputChange) -> str:
     return f"{change.what}: {change.before} -> {change.now}"
 
 
-def _values(result: Result) -> dict[str, str | None]:
+def _values(result: Result) -> dict[str, str]:
     return {each.name: each.value for each in result.request.env} if result.request else {}
 
 
-_WHEEL_FACTS = {"filename", "size", "version", "declared_tags", "observed_tag", "isa", "abi3"}
+_WHEEL_FACTS = ("filename", "size", "version", "declared_tags", "observed_tag", "isa", "abi3")
+_REQUEST_FACTS = ("source", "commands", "pins", "on_mismatch", "toolchain", "builder")
 
 
 def _facts(result: Result) -> dict[str, Any]:
     """Return what may explain that two wheels differ, and how they do."""
-    request, wheel, planned = result.request, result.wheel, result.target
-    asked: dict[str, Any] = {}
-    if request is not None:
-        asked = request.model_dump(mode="json", include={"source", "commands", "pins"})
-        asked |= request.model_dump(mode="json", include={"on_mismatch", "toolchain", "builder"})
-        asked["commands"] = {k: v for k, v in asked["commands"].items() if "timeout" not in k}
-    return {
-        "backend": result.backend,
-        "container": None if result.container is None else result.container.model_dump(),
-        "planned": {"version": planned.version, "build_tag": planned.build_tag} if planned else {},
-        **asked,
-        "wheel": {} if wheel is None else wheel.model_dump(mode="json", include=_WHEEL_FACTS),
+    document = to_json_value(result)
+    planned, request = document["target"] or {}, document["request"] or {}
+    facts = {
+        "backend": document["backend"],
+        "container": document["container"],
+        "planned": {name: planned.get(name) for name in ("version", "build_tag")},
+        **{name: request.get(name) for name in _REQUEST_FACTS},
+        "wheel": {name: (document["wheel"] or {}).get(name) for name in _WHEEL_FACTS},
     }
+    commands = facts["commands"] or {}
+    return facts | {"commands": {k: v for k, v in commands.items() if "timeout" not in k}}

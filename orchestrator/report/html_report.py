@@ -7,6 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
@@ -20,7 +21,8 @@ from orchestrator.report.view import SYMBOLS, ResultsView
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from orchestrator.report.schemas import LogEnd, Result, ResultsDocument
+    from orchestrator.models.result import LogEnd
+    from orchestrator.report.schemas import Result, ResultsDocument
 
 LOGS = 2_000_000
 """Characters that the ends of all logs may have together."""
@@ -87,7 +89,9 @@ def _template() -> Template:
 
 def _finalize(value: object) -> object:
     """Spell out, in everything that is put in, what nobody would see."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, Markup):
+        return value
+    return visible(str(value)) if isinstance(value, str | PurePath) else value
 
 
 def _when(seconds: float) -> str:
@@ -109,9 +113,9 @@ def _label(result: Result) -> str:
 
 def _haystack(result: Result) -> str:
     """Return what the filter looks in."""
-    words = [result.id, _label(result), result.backend or ""]
+    words = [result.target_id, _label(result), result.backend or ""]
     if result.target is not None:
-        words += [result.target.version, result.target.runner]
+        words += [result.target.version, *result.target.runner]
     if result.wheel is not None:
         words += [result.wheel.filename, result.wheel.observed_tag]
     words += ["cached"] if result.cached else []

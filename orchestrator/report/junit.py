@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from orchestrator.models.result import FailureKind, Status
+from orchestrator.models.result import FailureKind, LogEnd, Status
 from orchestrator.report.text import visible
 from orchestrator.report.view import ResultsView, natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.report.schemas import LogEnd, Result, ResultsDocument
+    from orchestrator.report.schemas import Result, ResultsDocument
 
 _MACHINE = {
     FailureKind.BUG,
@@ -84,7 +84,7 @@ def _case(platform: str, result: Result) -> Element:
     case = Element("testcase")
     case.attrib |= {
         "classname": visible(platform),
-        "name": visible(result.id),
+        "name": visible(result.target_id),
         "time": f"{result.duration:.3f}",
     }
     failure = result.failure

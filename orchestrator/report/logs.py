@@ -7,9 +7,9 @@ ninja, setuptools, pip and cibuildwheel each noticed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.models.result import Excerpt, LogEnd
 from orchestrator.report.text import plain
 
 if TYPE_CHECKING:
@@ -62,32 +62,6 @@ _SUMMARY = re.compile(
     r"| - Failed$|\b0 (?:errors?|failed)\b"
 )
 """Lines which only repeat that something failed, or that something was not there to be found."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excerpt:
-    """Consecutive lines of a log.
-
-    Attributes:
-        line: number of the first one, from 1.
-        text: the lines, plain.
-    """
-
-    line: int
-    text: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEnd:
-    """What of a log says why a target failed.
-
-    Attributes:
-        error: number of the line with the first error, from 1; None where none was recognised.
-        excerpts: parts of the log, in order; the last one is its end.
-    """
-
-    error: int | None
-    excerpts: tuple[Excerpt, ...]
 
 
 def log_end(log: Path, step: str = "") -> LogEnd | None:

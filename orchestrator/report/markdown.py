@@ -123,7 +123,7 @@ def _failure(result: Result) -> Iterator[str]:
     message = "" if failure is None else f": {failure.message}"
     yield "<details>"
     yield (
-        f"<summary>{SYMBOLS[result.status]} <code>{_html(result.id)}</code>{_html(message)}"
+        f"<summary>{SYMBOLS[result.status]} <code>{_html(result.target_id)}</code>{_html(message)}"
         "</summary>"
     )
     yield ""
@@ -180,7 +180,7 @@ def _cells(result: Result) -> tuple[str, ...]:
     wheel = result.wheel
     cpu = result.cpu_seconds
     return (
-        code(result.id),
+        code(result.target_id),
         f"{SYMBOLS[result.status]} {'from the store' if result.cached else result.status.value}",
         code(wheel.observed_tag) if wheel else "",
         size(wheel.size) if wheel else "",

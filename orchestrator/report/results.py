@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.fsutil import file_sha256, locked, write_whole
 from orchestrator.report import serialize as documents
+from orchestrator.report.schemas import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,7 +154,7 @@ def _earlier(path: Path) -> dict[str, Any]:
     found: Any = None
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or found.get("schema") != documents.SCHEMA:
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         return {}
     rows = [found.get("results"), found.get("runs", [])]
     for each in rows:

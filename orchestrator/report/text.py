@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.host.redaction import HIDDEN, masked
+from orchestrator.host.redaction import masked
+from orchestrator.models.json_form import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +74,7 @@ def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
         }
     if isinstance(value, list | tuple):
         return [each if each.__class__ in _PLAIN else cleaned(each, secrets) for each in value]
-    return value
+    return cleaned(str(value), secrets) if isinstance(value, PurePath) else value
 
 
 def plain(line: str) -> str:

@@ -235,7 +235,7 @@ def charts(document: ResultsDocument) -> tuple[Timeline, ...]:
     """Return what ran when: one chart for runs that overlap or nearly do, the latest first."""
     ran = sorted(
         (each for each in document.results if each.started is not None),
-        key=lambda each: (each.started or 0.0, each.id),
+        key=lambda each: (each.started or 0.0, each.target_id),
     )
     groups: list[list[Result]] = []
     end = 0.0

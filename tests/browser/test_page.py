@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import sync_playwright
 
 from orchestrator.report import html_report
-from orchestrator.report.schemas import ResultsDocument
+from orchestrator.report.schemas import ResultsDocument, parse
 from tests import reports
 from tests.unit.report.test_reports import hostile
 
@@ -43,9 +43,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
     def show(document: dict[str, Any], width: int = DESK, scheme: Any = "light") -> Page:
         file = tmp_path / "report.html"
-        file.write_text(
-            html_report.render(ResultsDocument.model_validate(document)), encoding="utf-8"
-        )
+        file.write_text(html_report.render(parse(ResultsDocument, document)), encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()

@@ -7,12 +7,9 @@ import threading
 import pytest
 
 from orchestrator.host.process import Cancel
+from orchestrator.models.result import UploadOutcome
 from orchestrator.publish import upload
-from orchestrator.publish.upload import (
-    TransientUploadError,
-    UploadOutcome,
-    send_all,
-)
+from orchestrator.publish.upload import TransientUploadError, send_all
 from tests.unit.publish.test_upload import Fails, wheel
 
 

@@ -100,7 +100,9 @@ def collect(*places: str | Path) -> int:
 def collected(place: Path) -> dict[str, Any]:
     """Return what is in ``dist/``: target -> result; wheels are what their results say."""
     data = (place / "dist" / "results.json").read_bytes()
-    found = {each.id: each for each in read_results(data, where="dist").results}
+    found: dict[str, Any] = {
+        each.target_id: each for each in read_results(data, where="dist").results
+    }
     for each in found.values():
         if each.wheel is not None:
             wheel = (place / "dist" / each.wheel.filename).read_bytes()

@@ -65,7 +65,7 @@ def test_jobs_are_merged(found: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
     merged = read_results(capsys.readouterr().out, where="stdout")
     assert len(merged.results) == 31
-    assert merged.results[-1].id == "zz"
+    assert merged.results[-1].target_id == "zz"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.web import HttpRequest, ask
+from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.publish import upload
 from orchestrator.publish.attested import attestations, misattested
@@ -24,7 +25,6 @@ from orchestrator.publish.upload import (
     PermanentUploadError,
     TransientUploadError,
     UploadCancelledError,
-    UploadOutcome,
     UploadResult,
     send_all,
     surveyed,

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.report.logs import TAIL, WIDTH, WINDOW, LogEnd, log_end
+from orchestrator.report.logs import TAIL, WIDTH, WINDOW, log_end
 from orchestrator.report.text import cleaned, is_secret, plain, redacted, secrets_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from orchestrator.models.result import LogEnd
 
 
 @pytest.mark.parametrize(

@@ -278,9 +278,9 @@ def test_a_result_says_when_it_began_and_how_long_each_step_took(shop: Shop) -> 
 
     assert found.started is not None
     assert before <= found.started <= time.time()
-    assert [name for name, _ in found.steps] == ["stage", "build", "verify"]
-    assert all(seconds >= 0 for _, seconds in found.steps)
-    assert sum(seconds for _, seconds in found.steps) <= found.duration
+    assert [each.name for each in found.steps] == ["stage", "build", "verify"]
+    assert all(each.seconds >= 0 for each in found.steps)
+    assert sum(each.seconds for each in found.steps) <= found.duration
 
 
 def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
