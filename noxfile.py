@@ -20,10 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import orchestrator.nox
 
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+PARALLEL = ("--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder")
+"""In as many processes as there are cores, a file in one of them, in the order of collection."""
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -48,22 +50,22 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session
-def tests(session: nox.Session) -> None:
-    """Lint, types, and all tests this machine can run; it says which ones it cannot and why."""
+@nox.session(reuse_venv=True)
+def fast(session: nox.Session) -> None:
+    """Format, lint, unit and property tests, in two minutes: what to run before a commit."""
     session.install("-e", ".", *_group("lint"), *_group("types"), *_group("tests"))
+    session.run("ruff", "format")
     session.run("ruff", "check")
-    session.run("ruff", "format", "--check")
-    session.run("mypy")
-    # In as many processes as there are cores, a file in one of them, in the order of collection.
-    parallel = ("--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder")
-    session.run(
-        "pytest",
-        *parallel,
-        "--durations=25",
-        *session.posargs,
-        env={"CI": os.environ.get("CI", "")},
-    )
+    fewer = "--hypothesis-profile=fast"
+    session.run("pytest", *PARALLEL, fewer, "tests/unit", "tests/property", *session.posargs)
+
+
+@nox.session(requires=["lint", "types"])
+def tests(session: nox.Session) -> None:
+    """All tests this machine can run, after lint and types; it says what it leaves out and why."""
+    session.install("-e", ".", *_group("types"), *_group("tests"))
+    env = {"CI": os.environ.get("CI", "")}
+    session.run("pytest", *PARALLEL, "--durations=25", *session.posargs, env=env)
 
 
 @nox.session

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("default"), max_examples=20)
 settings.load_profile("default")
+
+
+def examples(number: int) -> settings:
+    """Run so many examples where the default profile runs 100, and fewer with fewer."""
+    return settings(max_examples=max(5, number * settings().max_examples // 100))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
+from packaging.version import InvalidVersion, Version
 
 from orchestrator.config.settings import Settings, axis_value_ok
 
@@ -29,31 +30,48 @@ ARCHES = st.lists(st.sampled_from(["x86_64", "aarch64"]), min_size=1, max_size=2
 LIBCS = st.lists(st.sampled_from(["manylinux", "musllinux"]), min_size=1, max_size=2, unique=True)
 
 
+def is_version(value: str) -> bool:
+    try:
+        Version(value)
+    except InvalidVersion:
+        return value[:3] in {"cp3", "pp3"}
+    return True
+
+
 @st.composite
-def patterns(draw: st.DrawFn, values: list[str]) -> list[str]:
-    """What may match some of an axis' values: they themselves, globs, ranges."""
-    any_of = st.one_of(
+def patterns(draw: st.DrawFn, values: list[str], *, mistakes: bool) -> list[str]:
+    """Match some of an axis' values: by name, by globs, and by ranges if all are versions."""
+    any_of = [
         st.sampled_from(values),
         st.sampled_from(values).map(lambda value: value[:1] + "*"),
-        st.sampled_from([">=12.6", "<13", ">=2.9,<2.12", "!=12.4", "~=2.9", "*", "cp31*t"]),
-    )
-    return draw(st.lists(any_of, min_size=1, max_size=2))
+        st.sampled_from(["*", "cp31*t"]),
+    ]
+    if mistakes or all(map(is_version, values)):
+        any_of.append(st.sampled_from([">=12.6", "<13", ">=2.9,<2.12", "!=12.4", "~=2.9"]))
+    return draw(st.lists(st.one_of(any_of), min_size=1, max_size=2))
 
 
 @st.composite
-def whens(draw: st.DrawFn, domain: dict[str, list[str]]) -> dict[str, Any]:
+def whens(
+    draw: st.DrawFn, domain: dict[str, list[str]], *, mistakes: bool = False
+) -> dict[str, Any]:
     """A rule's ``when`` as a table."""
     chosen = draw(st.lists(st.sampled_from(sorted(domain)), min_size=1, max_size=3, unique=True))
     found: dict[str, Any] = {}
     for axis in chosen:
         presence = axis in USER and draw(st.integers(0, 4)) == 0
-        found[axis] = draw(st.booleans()) if presence else draw(patterns(domain[axis]))
+        found[axis] = (
+            draw(st.booleans()) if presence else draw(patterns(domain[axis], mistakes=mistakes))
+        )
     return found
 
 
 @st.composite
-def matrices(draw: st.DrawFn) -> Tree:
-    """A whole matrix: axes of some cells only, rows, includes, excludes, overrides."""
+def matrices(draw: st.DrawFn, *, mistakes: bool = False) -> Tree:
+    """Make a matrix: axes of some cells only, rows, includes, excludes, overrides.
+
+    With `mistakes` it may also have ranges where they cannot apply.
+    """
     axes: Tree = {"python": draw(PYTHONS), "arch": draw(ARCHES), "libc": draw(LIBCS)}
     names = draw(st.lists(st.sampled_from(USER), max_size=4, unique=True))
     moving = draw(st.booleans()) and len(names) >= 2
@@ -72,11 +90,11 @@ def matrices(draw: st.DrawFn) -> Tree:
     for position, name in enumerate(single):
         earlier = {key: domain[key] for key in (*axes.keys() - set(single), *single[:position])}
         if draw(st.integers(0, 2)) == 0:
-            axes[name] = {"values": axes[name], "when": draw(whens(earlier))}
+            axes[name] = {"values": axes[name], "when": draw(whens(earlier, mistakes=mistakes))}
     if draw(st.booleans()):
         tree["include"] = draw(st.lists(includes(domain), min_size=1, max_size=2))
     for kind, more in (("exclude", {}), ("override", {"runner": "x"})):
-        found = draw(st.lists(whens(domain), max_size=3))
+        found = draw(st.lists(whens(domain, mistakes=mistakes), max_size=3))
         tree[kind] = [{"when": when, "optional": True, **more} for when in found]
     return tree
 

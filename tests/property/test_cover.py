@@ -6,11 +6,12 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.plan.cover import expression
 from orchestrator.plan.selection import select, with_needs
+from tests.conftest import examples
 from tests.property.test_plan import planned, projects
 from tests.unit.matrices.test_examples import EXAMPLES, plan
 
@@ -52,7 +53,7 @@ def test_nothing_is_said_of_nothing() -> None:
     assert expression((), plan("vllm").everything) == ""
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(projects(), st.data())
 def test_any_part_of_any_matrix_is_said_exactly(tree: Tree, data: st.DataObject) -> None:
     found = planned(tree)

@@ -109,7 +109,7 @@ def with_conditional(cell: Cell, axes: Mapping[str, Any]) -> Iterator[Cell]:
 
 @given(st.data())
 def test_the_order_of_keys_means_nothing(data: st.DataObject) -> None:
-    tree = data.draw(matrices())
+    tree = data.draw(matrices(mistakes=True))
 
     assert facts(outcome(tree)) == facts(outcome(shuffled(data.draw, tree)))
 
@@ -196,7 +196,7 @@ def test_ids_are_unique_and_begin_with_the_platform(tree: Tree) -> None:
         assert found.name(cell.values) == cell.id
 
 
-@given(matrices(), st.text(string.printable, max_size=8))
+@given(matrices(mistakes=True), st.text(string.printable, max_size=8))
 def test_any_label_gives_good_ids_or_an_error(tree: Tree, label: str) -> None:
     text = label.replace("{", "").replace("}", "")
     tree["axes"]["b"] = {"values": ["1", "2"], "label": text + "{b}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.cli.workspace import builder_facts
@@ -15,6 +15,7 @@ from orchestrator.plan.layers import layered
 from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.selection import select, shard
 from orchestrator.plan.version import VersionContext
+from tests.conftest import examples
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def closure(target: Target, plan: Plan) -> set[TargetId]:
     return found
 
 
-slow = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
-)
+slow = examples(40)
 
 
 @slow

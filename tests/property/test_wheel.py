@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.version import Version
 
@@ -19,6 +19,7 @@ from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, 
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, CompressedMember, Inflater, fastest
 from tests.auditor import audited, load_policies
+from tests.conftest import examples
 from tests.rawzip import Entry, deflated, write
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
@@ -65,7 +66,7 @@ versions = st.builds(
 build_tags = st.one_of(st.just(""), st.from_regex(r"[0-9][A-Za-z0-9_.]{0,8}", fullmatch=True))
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(st.lists(st.text("ab./\\\0\nC:ä", max_size=6), max_size=4))
 @example([":"])
 def test_names_that_look_plain_together_are_sound_each(names: list[str]) -> None:
@@ -98,7 +99,7 @@ def test_random_bytes_are_refused_in_one_way(data: bytes) -> None:
     parse(b"\x7fELF\1\2\1" + data)
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(
     st.sampled_from(SAMPLES),
     st.lists(st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=8)), max_size=12),
@@ -123,7 +124,7 @@ def sample_wheel(directory: Path) -> Path:
     return spec.write(directory)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.tuples(st.integers(0, 8000), st.binary(min_size=1, max_size=4)), max_size=6))
 def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -145,7 +146,7 @@ def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) 
             assert not list(Path(directory).glob("new/*"))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(version=versions, build_tag=build_tags, many=st.booleans())
 def test_there_and_back(version: Version, build_tag: str, *, many: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -221,7 +222,7 @@ def elf_spec(need: set[tuple[str, str]], arch: Arch, name: str, *, ext: bool) ->
     return ElfSpec(arch=arch, versions=by_library, defined=(f"PyInit_{name}",) if ext else ())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.sampled_from([Arch.X86_64, Arch.AARCH64, Arch.I686, Arch.RISCV64]),
     st.lists(needs, max_size=3),
@@ -341,7 +342,7 @@ entries = st.builds(
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(
     st.lists(entries.map(completed), max_size=4, unique_by=lambda entry: entry.name),
     st.sampled_from([{}, {}, {"before": b"x"}, {"between": b"PK\3\4"}, {"comment": b"PK\5\6"}]),

@@ -6,13 +6,14 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.target import VerifyPolicy
 from orchestrator.wheel import compare, retag, verify
+from tests.conftest import examples
 from tests.property.test_wheel import POLICIES, SAMPLES, build_tags, versions
 from tests.wheelmaker import EXTENSION, WheelSpec
 
@@ -33,7 +34,7 @@ def sample(directory: Path) -> Path:
     return WheelSpec(members=members, extra_info=info).write(directory)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.tuples(st.integers(0, 12000), st.binary(min_size=1, max_size=4)), max_size=6))
 def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -53,7 +54,7 @@ def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) 
             assert not list(home.glob("new/*"))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(version=versions, build_tag=build_tags, epoch=st.integers(-(10**10), 10**12))
 def test_order_of_normalising_and_renaming_does_not_matter(
     version: Version, build_tag: str, epoch: int

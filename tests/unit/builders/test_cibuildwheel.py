@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cibuildwheel import errors
 from cibuildwheel.options import CommandLineArguments, Options
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.builders.base import BuildContext
@@ -56,6 +56,7 @@ from orchestrator.models.target import (
 from orchestrator.plan.plan import make_request
 from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain import Toolchain
+from tests.conftest import examples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,7 +213,7 @@ def test_a_literal_value_arrives_as_it_is(
 SPECIAL = st.text(string.ascii_letters + " \n\t'\"\\$`(){}[]<>|&;#*?~!=%^,:-+@", max_size=12)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.lists(SPECIAL, min_size=1, max_size=3))
 @example(["'a' 'b'", "$(c)"])
 def test_any_literal_values_arrive_as_they_are(values: list[str]) -> None:
