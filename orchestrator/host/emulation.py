@@ -114,47 +114,47 @@ def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
     status = binfmt(arch, root)
     version = qemu_version(Path(status.interpreter)) if status.registered else ""
     fatal, warnings = _known_trouble(arch, version)
+    problems = (status.problem, *_judge(status, code), *fatal)
     return Emulation(
         arch=arch,
         execution=Execution.EMULATED,
         interpreter=status.interpreter,
         flags=status.flags,
         version=version,
-        problem=status.problem or _verdict(status, code) or fatal,
+        problem=next(filter(None, problems), None),
         warnings=warnings,
     )
 
 
-def _verdict(status: BinfmtStatus, code: int | None) -> Problem | None:
-    """What a program's exit status means: it counts its arguments."""
-    if code in {None, _ARGC}:
-        return None
+def _judge(status: BinfmtStatus, code: int | None) -> Iterator[Problem]:
+    """Say what is wrong if a program ends with a status; it counts its arguments."""
     if code == _ARGC + 1:
         # Kernels before 5.12 do not tell QEMU of the flag, nor do old QEMUs ask (before 6.0).
-        return Problem(
+        yield Problem(
             what=f"{status.interpreter} is registered for {status.arch} with the P flag, which it "
             "does not understand: programs get one argument too many",
             hint="register it without P: `orchestrator doctor --fix` as root",
         )
-    return Problem(
-        what=f"{status.interpreter} is registered for {status.arch}, but cannot run a program",
-        hint=f"{_registration(status.arch)}; a QEMU for containers must be statically linked",
-    )
+    elif code not in {None, _ARGC}:
+        yield Problem(
+            what=f"{status.interpreter} is registered for {status.arch}, but cannot run a program",
+            hint=f"{_registration(status.arch)}; a QEMU for containers must be statically linked",
+        )
 
 
-def _known_trouble(arch: Arch, version: str) -> tuple[Problem | None, tuple[Problem, ...]]:
+def _known_trouble(arch: Arch, version: str) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Return why nothing can work with a QEMU, and what is known to go wrong with it."""
     name = f"QEMU {version} for {arch}" if version else f"QEMU for {arch}"
     first, missing = arch.facts.first_qemu
-    fatal = None
-    if version and tuple(map(int, version.split("."))) < first:
-        fatal = Problem(
-            what=f"{name}: has no {missing}: they die of SIGILL",
-            hint="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
-            "qemu-user-static`)",
-        )
+    too_old = Problem(
+        what=f"{name}: has no {missing}: they die of SIGILL",
+        hint="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
+        "qemu-user-static`)",
+    )
+    is_old = bool(version) and tuple(map(int, version.split("."))) < first
     narrow = arch.facts.elf.bits == 32  # noqa: PLR2004
-    return fatal, (replace(_READDIR, what=f"{name}: {_READDIR.what}"),) if narrow else ()
+    warning = replace(_READDIR, what=f"{name}: {_READDIR.what}")
+    return (too_old,) if is_old else (), (warning,) if narrow else ()
 
 
 def check_qemu(arch: Arch, qemu: Path) -> None:
@@ -165,8 +165,8 @@ def check_qemu(arch: Arch, qemu: Path) -> None:
         qemu: the program.
     """
     fatal, _ = _known_trouble(arch, qemu_version(qemu))
-    if fatal is not None:
-        raise EnvironmentProblemError(fatal, kind=ErrorKind.NOT_EXECUTABLE)
+    if fatal:
+        raise EnvironmentProblemError(*fatal, kind=ErrorKind.NOT_EXECUTABLE)
 
 
 def qemu_version(program: Path) -> str:

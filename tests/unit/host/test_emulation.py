@@ -163,7 +163,7 @@ def test_loongarch64_needs_a_qemu_with_vector_instructions(
 
 def test_what_may_go_wrong_is_a_warning() -> None:
     fatal, warnings = emulation._known_trouble(Arch.ARMV7L, "10.0")
-    assert fatal is None
+    assert fatal == ()
     assert ["EOVERFLOW" in each.what for each in warnings] == [True]
 
 
@@ -202,7 +202,7 @@ def test_without_the_p_flag_where_it_does_harm(
     def look(arch: Arch, root: Path) -> emulation.Emulation:
         flags = (root / "register").read_text().rpartition(":")[2]
         status = BinfmtStatus(arch=arch, registered=True, flags=flags)
-        problem = emulation._verdict(status, 4 if "P" in flags else 3)
+        problem = next(emulation._judge(status, 4 if "P" in flags else 3), None)
         return emulation.Emulation(arch=arch, execution=Execution.EMULATED, problem=problem)
 
     monkeypatch.setattr(emulation, "examine", look)
