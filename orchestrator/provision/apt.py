@@ -77,13 +77,16 @@ class Archive:
             raise EnvironmentProblemError.of(what)
         return [Package(name=name, version=version, arch=arch) for name, version, arch in found]
 
-    def fetch(self, packages: Sequence[Package], folder: Path) -> None:
-        """Download packages into a new directory; remove it again if that fails."""
+    def fetch(self, packages: Sequence[str], folder: Path) -> None:
+        """Download packages (``name`` or ``name=version``) into a new directory.
+
+        It is removed again if that fails.
+        """
         folder.mkdir()
-        done = self._apt("download", *(package.exact for package in packages), cwd=folder)
+        done = self._apt("download", *packages, cwd=folder)
         if not done.ok:
             shutil.rmtree(folder)
-        done.check(f"apt cannot fetch {packages[0].exact}")
+        done.check(f"apt cannot fetch {packages[0]}")
 
     def update(self, what: str) -> Archive:
         """Read the lists anew; return itself.
@@ -211,7 +214,7 @@ def fetch(
             archive = opened()
             chosen = [package for package in archive.resolve(*names) if wanted(package)]
             say()
-            archive.fetch(chosen, folder)
+            archive.fetch([package.exact for package in chosen], folder)
         except EnvironmentProblemError as error:
             refused = error
         else:
@@ -219,10 +222,10 @@ def fetch(
     raise refused
 
 
-def unpack(folder: Path, root: Path) -> None:
+def unpack(folder: Path, root: Path, *, env: Mapping[str, str] | None = None) -> None:
     """Unpack all packages of a directory."""
     for archive in sorted(folder.glob("*.deb")):
-        done = process.capture(["dpkg-deb", "-x", str(archive), str(root)], timeout=120)
+        done = process.capture(["dpkg-deb", "-x", str(archive), str(root)], env=env, timeout=120)
         done.check(f"{archive.name} cannot be unpacked")
 
 

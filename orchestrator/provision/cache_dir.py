@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import NEW, NoLocksError, locked, making, remove_tree, take_lock
 from orchestrator.host.process import Cancel
-from orchestrator.provision.failures import failed
+from orchestrator.provision.failures import machine_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -343,5 +343,4 @@ def machine_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{error.filename or place}: {error.strerror or error}"
-        raise failed(what, what) from error
+        raise machine_error(error, place) from error

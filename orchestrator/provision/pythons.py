@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capt
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.provision import apt
+from orchestrator.provision.cache_dir import HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -367,14 +368,12 @@ def _reason(text: str) -> str:
     return causes[-1].strip() if causes else text.strip().rpartition("\n")[2].strip()
 
 
-def headers(  # noqa: PLR0913 - mostly keywords
+def headers(
     interpreter: Interpreter,
     cache_dir: Path,
     network: HostNetwork,
     *,
     environ: Mapping[str, str],
-    log: TextSink | LineCallback | None = None,
-    cancel: Cancel | None = None,
 ) -> tuple[Path, ...]:
     """Return the include directories an interpreter lacks, for `with_headers`.
 
@@ -386,8 +385,6 @@ def headers(  # noqa: PLR0913 - mostly keywords
         cache_dir: the user's cache directory; they go to ``headers`` in it.
         network: how to reach the distribution's archive.
         environ: only `base_env` of it is used.
-        log: gets what apt says.
-        cancel: stops it.
 
     Raises:
         EnvironmentProblemError: there are none, and none to fetch.
@@ -396,29 +393,61 @@ def headers(  # noqa: PLR0913 - mostly keywords
         return ()
     version = interpreter.tag.version
     what = f"the C headers of {interpreter.path} ({interpreter.version}) are missing"
-    if (
-        interpreter.path.resolve().parent != Path("/usr/bin")
-        or interpreter.implementation != "cpython"
-    ):
+    of_debian = interpreter.path.resolve().parent == Path("/usr/bin")
+    if not of_debian or interpreter.implementation != "cpython":
         hint = "reinstall this Python with its headers, or use another one"
         raise EnvironmentProblemError.of(what, hint=hint)
     env = base_env(environ) | network.child_env()
     if not all(shutil.which(tool, path=env["PATH"]) for tool in ("apt-get", "dpkg-deb")):
         hint = f"install them, such as with `dnf install python{version}-devel`"
         raise EnvironmentProblemError.of(what, hint=hint)
-    package = _Package(
-        name=f"libpython{version}-dev",
-        version=_installed_version(f"libpython{version}-stdlib", env),
-        python=f"python{version}",
-    )
-    fetcher = _Fetcher(package, cache_dir / "headers", env, log or _silent, cancel)
-    said = fetcher.fetch()
-    if said is None:
-        return fetcher.include_dirs
-    raise EnvironmentProblemError.of(
-        f"{what}, and {package.name} could not be fetched: {said}",
-        hint=f"`apt-get install python{version}-dev` as root",
-    )
+    package = f"libpython{version}-dev"
+    installed = _installed_version(f"libpython{version}-stdlib", env)
+    name = f"{package}_{installed or 'any'}_{host_arch()}".replace(":", "%3a")
+    # Another revision of the same minor version has the same ABI.
+    names = (*([f"{package}={installed}"] if installed else []), package)
+    try:
+        folder = HEADERS.provide(
+            cache_dir, name, lambda made: _fetch_headers(names, version, made, env)
+        ).folder
+    except EnvironmentProblemError as error:
+        raise EnvironmentProblemError.of(
+            f"{what}, and {package} could not be fetched: {error.what}",
+            hint=f"`apt-get install python{version}-dev` as root",
+            transient=error.transient,
+        ) from None
+    # Python.h is in the first; Debian's pyconfig.h there includes
+    # <x86_64-linux-gnu/python3.11/pyconfig.h>, which the second one resolves.
+    return (folder / f"python{version}", folder)
+
+
+def _fetch_headers(names: Sequence[str], version: str, made: Path, env: Mapping[str, str]) -> None:
+    """Unpack the first of some packages that there is: by this machine's own lists, or by new ones.
+
+    Args:
+        names: as apt is asked for them, the best first.
+        version: ``3.11``.
+        made: gets what is below their ``usr/include``.
+        env: environment of apt.
+    """
+    debs, root = made.parent / "debs", made.parent / "root"
+    refused = EnvironmentProblemError.of("no apt here")
+    for opened in (apt.own, apt.own_anew):
+        archive = opened(made.parent, env)
+        for name in names:
+            try:
+                archive.fetch([name], debs)
+            except EnvironmentProblemError as error:
+                refused = error
+                continue
+            apt.unpack(debs, root, env=env)
+            include = root / "usr/include"
+            if not (include / f"python{version}/Python.h").is_file():
+                what = f"{name} holds no python{version}/Python.h"
+                raise EnvironmentProblemError.of(what)
+            include.replace(made)
+            return
+    raise refused
 
 
 def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[str, str]:
@@ -465,113 +494,6 @@ def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[s
 def _installed_version(package: str, env: Mapping[str, str]) -> str:
     answer = capture(["dpkg-query", "--show", "--showformat=${Version}", package], env=env)
     return answer.stdout.strip() if answer.ok else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Package:
-    """The package with the headers.
-
-    Attributes:
-        name: its name.
-        version: that of the installed interpreter, empty when unknown.
-        python: ``python3.11``, the directory of the headers.
-    """
-
-    name: str
-    version: str
-    python: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetcher:
-    """Downloads one package with apt and keeps what is below its ``usr/include``."""
-
-    package: _Package
-    store: Path
-    env: Mapping[str, str]
-    log: TextSink | LineCallback
-    cancel: Cancel | None
-
-    @property
-    def _target(self) -> Path:
-        name = f"{self.package.name}_{self.package.version or 'any'}_{host_arch()}"
-        return self.store / name.replace(":", "%3a")
-
-    @property
-    def include_dirs(self) -> tuple[Path, ...]:
-        # Python.h is in the first; Debian's pyconfig.h there includes
-        # <x86_64-linux-gnu/python3.11/pyconfig.h>, which the second one resolves.
-        return (self._target / self.package.python, self._target)
-
-    def fetch(self) -> str | None:
-        """Make the target directory complete; return why that did not work."""
-        if self._target.is_dir():
-            return None
-        try:
-            self.store.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".new-", dir=self.store) as scratch:
-                return self._fetch(Path(scratch))
-        except OSError as error:
-            return str(error)
-
-    def _fetch(self, scratch: Path) -> str | None:
-        archive, said = self._download(scratch)
-        if archive is None:
-            return said
-        tail = Tail()
-        if not self._run(["dpkg-deb", "--extract", str(archive), "root"], scratch, tail):
-            return tail.last or "dpkg-deb failed"
-        include = scratch / "root" / "usr" / "include"
-        if not (include / self.package.python / "Python.h").is_file():
-            return f"{archive.name} holds no {self.package.python}/Python.h"
-        # Appears as a whole or not at all; another process may have been faster.
-        with contextlib.suppress(OSError):
-            include.rename(self._target)
-        return None if self._target.is_dir() else f"cannot create {self._target}"
-
-    def _download(self, scratch: Path) -> tuple[Path | None, str]:
-        """Try the machine's own package lists, then fresh ones in a directory of ours."""
-        said = ""
-        for private in (False, True):
-            options = self._apt_options(scratch, private=private)
-            tail = Tail()
-            if private and not self._run(["apt-get", *options, "update"], scratch, tail):
-                return None, tail.last or "apt-get update failed"
-            exact = [f"{self.package.name}={self.package.version}"] if self.package.version else []
-            # Another revision of the same minor version has the same ABI.
-            for wanted in (*exact, self.package.name):
-                tail = Tail()
-                self._run(["apt-get", *options, "download", wanted], scratch, tail)
-                archives = sorted(scratch.glob("*.deb"))
-                if archives:
-                    return archives[0], ""
-                said = tail.last
-        return None, said
-
-    def _apt_options(self, scratch: Path, *, private: bool) -> list[str]:
-        cache = scratch / "apt" / "cache"
-        lists = scratch / "apt" / "lists"
-        for folder in (cache / "archives" / "partial", lists / "partial"):
-            folder.mkdir(parents=True, exist_ok=True)
-        options = ["-q", f"-oDir::Cache={cache}", "-oAcquire::Languages=none"]
-        if private:
-            options += [f"-oDir::State::Lists={lists}", "-oAcquire::Retries=2"]
-        if os.geteuid() == 0:
-            # Root's apt drops to a user that cannot write into our directory.
-            options.append("-oAPT::Sandbox::User=root")
-        return options
-
-    def _run(self, argv: list[str], cwd: Path, tail: Tail) -> bool:
-        done = run(
-            argv,
-            env=self.env,
-            cwd=cwd,
-            log=self.log,
-            on_line=tail,
-            timeout=DOWNLOAD_TIMEOUT,
-            cancel=self.cancel,
-        )
-        return done.returncode == 0
 
 
 def _silent(_line: str) -> None:

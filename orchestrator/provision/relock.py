@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import Tail, run
 from orchestrator.provision import toolchain, wheelhouse
 from orchestrator.provision.cache_dir import Progress, machine_errors
-from orchestrator.provision.failures import ending, failed
+from orchestrator.provision.failures import run_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,10 +62,7 @@ def resolve(  # noqa: PLR0913 - mostly keywords
         argv += [f"--python-version=3.{wheelhouse.SUPPORTED[0]}", f"--python={tools.python}"]
         argv += ["--upgrade"] if upgrade else []
         env = base_env(environ) | network.child_env() | {"NO_COLOR": "1"}
-        tail = Tail()
-        done = run(argv, env=env, cwd=made.parent, log=tail, timeout=toolchain.STEP_TIMEOUT)
-        if done.returncode != 0:
-            raise failed(f"could not resolve the tools{ending(done)}", tail.text)
+        run_step("resolve the tools", argv, env=env, cwd=made.parent)
         after = made.read_bytes()
     with machine_errors(target):
         write_whole(target, after)

@@ -25,7 +25,7 @@ from orchestrator.errors import EnvironmentProblemError, OrchestratorError
 from orchestrator.fsutil import NEW
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import Cancel, Tail, capture, run
+from orchestrator.host.process import Cancel, capture
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import pythons, toolchain_env, wheelhouse
@@ -37,7 +37,7 @@ from orchestrator.provision.cache_dir import (
     machine_errors,
     remove_entry,
 )
-from orchestrator.provision.failures import ending, failed
+from orchestrator.provision.failures import run_step, step_error
 from orchestrator.provision.toolchain_env import BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
@@ -53,7 +53,6 @@ WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
 """Variable that names a directory of wheels to install from, without network."""
 
 
-STEP_TIMEOUT = 1800.0
 _PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin"))
 _MODULES = "ctypes, sqlite3, ssl, zlib"
 """What the tools need of the standard library and an interpreter may have been built without."""
@@ -228,7 +227,7 @@ def sync(  # noqa: PLR0913 - mostly keywords
         maker.make(lock)
     if found := existing(cache_dir, environ):
         return found
-    raise failed(f"{TOOLCHAIN.place(cache_dir)} holds no complete environment", "")
+    raise step_error(f"{TOOLCHAIN.place(cache_dir)} holds no complete environment")
 
 
 def download(  # noqa: PLR0913 - mostly keywords
@@ -365,8 +364,7 @@ class _Maker:
         """Make the environment, out of the wheels alone."""
         self.say(f"installing with Python {interpreter.version} ({interpreter.path})")
         uv = str(wheelhouse.unpack_program("uv", wheels, locked(), aside))
-        for failure in toolchain_env.run_failures([uv, "--version"], env=self._child_env(aside)):
-            raise failed(failure, failure)
+        toolchain_env.check_runs([uv, "--version"], env=self._child_env(aside))
         made = _at(aside / "environment")
         # No variable of the user's, and no setting of pip or uv: there is nothing to look up.
         env = self._child_env(aside) | {"UV_CACHE_DIR": str(aside / "cache"), "NO_COLOR": "1"}
@@ -384,8 +382,7 @@ class _Maker:
 
     def _publish(self, made: Toolchain, interpreter: Interpreter) -> None:
         """Mark it complete, if it works, and move it to its place."""
-        for failure in made.failures(self._child_env(made.root.parent)):
-            raise failed(failure, failure)
+        made.check(self._child_env(made.root.parent))
         made.mark(
             BaseInterpreter(
                 path=interpreter.path,
@@ -408,19 +405,9 @@ class _Maker:
     def _step(
         self, what: str, argv: list[str], cwd: Path, env: Mapping[str, str], lock: int
     ) -> None:
-        tail = Tail()
-        done = run(
-            argv,
-            env=env,
-            cwd=cwd,
-            log=tail,
-            timeout=STEP_TIMEOUT,
-            cancel=self.cancel,
-            # If we are killed, it goes on: nobody else may clean up until it ends.
-            pass_fds=() if lock < 0 else (lock,),
-        )
-        if done.returncode != 0 or done.cancelled or done.timed_out:
-            raise failed(f"could not {what}{ending(done)}", tail.text)
+        # If we are killed, it goes on: nobody else may clean up until it ends.
+        fds = () if lock < 0 else (lock,)
+        run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel, pass_fds=fds)
 
 
 PIP_ENV = {

@@ -23,6 +23,7 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.fsutil import write_whole
 from orchestrator.host.process import capture
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
+from orchestrator.provision.failures import NOEXEC_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -178,19 +179,24 @@ class Toolchain:
             yield from _differences(site, info / "RECORD")
         for path in self._unowned(site):
             yield f"{path} belongs to no package"
-        yield from self.failures(env, _IMPORTS)
+        for command in self._commands(_IMPORTS):
+            try:
+                check_runs(command, env=env)
+            except EnvironmentProblemError as error:
+                yield error.what
 
-    def failures(self, env: Mapping[str, str], modules: str = "auditwheel.main") -> Iterator[str]:
-        """Run the interpreter with some of its packages, and the programs that are no Python.
+    def check(self, env: Mapping[str, str]) -> None:
+        """Run the interpreter with a package, and the programs that are no Python.
 
-        Args:
-            env: what they get.
-            modules: what to import; each second that this takes, the first build has to wait.
+        Each second that this takes, the first build has to wait.
         """
-        commands = [[str(self.python), "-I", "-c", f"import {modules}"]]
-        commands += [[str(self.bin / name), "--version"] for name in _NATIVE]
-        for command in commands:
-            yield from run_failures(command, env=env)
+        for command in self._commands("auditwheel.main"):
+            check_runs(command, env=env)
+
+    def _commands(self, modules: str) -> Iterator[list[str]]:
+        yield [str(self.python), "-I", "-c", f"import {modules}"]
+        for name in _NATIVE:
+            yield [str(self.bin / name), "--version"]
 
     def _unowned(self, site: Path) -> list[Path]:
         """Files beside the packages, byte code excepted, that no RECORD names."""
@@ -208,12 +214,10 @@ class Toolchain:
         ]
 
 
-def run_failures(command: Sequence[str], *, env: Mapping[str, str]) -> Iterator[str]:
-    """Run a program that should answer at once; say why it does not."""
+def check_runs(command: Sequence[str], *, env: Mapping[str, str]) -> None:
+    """Run a program that should answer at once; raise an error if it does not."""
     answer = capture(command, env=env, timeout=_START_TIMEOUT)
-    if not answer.ok:
-        said = (answer.stderr or answer.stdout).strip().rpartition("\n")[2]
-        yield f"{command[0]} does not run: {said or f'exit status {answer.returncode}'}"
+    answer.check(f"toolchain: {command[0]} does not run", hint=NOEXEC_HINT)
 
 
 def _rows(record: Path) -> list[list[str]]:

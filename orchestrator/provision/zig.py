@@ -19,13 +19,13 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import remove_tree
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import Cancel, Tail, run
+from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
 from orchestrator.provision import toolchain, wheelhouse
 from orchestrator.provision.cache_dir import ZIG, CacheEntry, CacheLock, Progress, existing_entry
-from orchestrator.provision.failures import ending, failed
+from orchestrator.provision.failures import run_step
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
 if TYPE_CHECKING:
@@ -196,14 +196,4 @@ class _Fetch:
         return base_env(self.environ) | {"TMPDIR": str(self.scratch)}
 
     def _step(self, what: str, argv: list[str], env: Mapping[str, str]) -> None:
-        tail = Tail()
-        done = run(
-            argv,
-            env=env,
-            cwd=self.scratch,
-            log=tail,
-            timeout=toolchain.STEP_TIMEOUT,
-            cancel=self.cancel,
-        )
-        if done.returncode != 0 or done.cancelled or done.timed_out:
-            raise failed(f"could not {what}{ending(done)}", tail.text)
+        run_step(what, argv, env=env, cwd=self.scratch, cancel=self.cancel)

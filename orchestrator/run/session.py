@@ -442,9 +442,7 @@ class Session:
                 environ=self._environ,
                 cancel=self.cancel,
             )
-            folders = pythons.headers(
-                found, host.cache_dir, host.network, environ=self._environ, cancel=self.cancel
-            )
+            folders = pythons.headers(found, host.cache_dir, host.network, environ=self._environ)
         except EnvironmentProblemError as error:
             return HostPython(problem=error.problems[0])
         return HostPython(interpreter=found, include_dirs=folders)

@@ -78,7 +78,7 @@ def is_of_this_host(package: Package) -> bool:
 def download(archive: Archive, folder: Path, *names: str, alone: bool = False) -> None:
     """Download packages with what they need, or without."""
     chosen = [
-        package
+        package.exact
         for package in archive.resolve(*names)
         if (package.name in names if alone else not is_of_this_host(package))
     ]

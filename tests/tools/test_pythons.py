@@ -264,8 +264,8 @@ def apt(tmp_path: Path, get: str, extract: str = ":") -> dict[str, str]:
 
 
 UNPACK = """
-mkdir -p root/usr/include/python3.11 root/usr/include/x86_64-linux-gnu/python3.11
-: > root/usr/include/python3.11/Python.h
+mkdir -p "$3/usr/include/python3.11" "$3/usr/include/x86_64-linux-gnu/python3.11"
+: > "$3/usr/include/python3.11/Python.h"
 """
 
 
@@ -284,7 +284,7 @@ def test_headers_come_from_the_package(tmp_path: Path, debian: Interpreter) -> N
         assert isinstance(dirs, tuple)
         assert (dirs[0] / "Python.h").is_file()
         assert (dirs[1] / "x86_64-linux-gnu" / "python3.11").is_dir()
-    assert [folder.name for folder in store.iterdir()] == [
+    assert [entry.name for entry in store.iterdir() if entry.is_dir()] == [
         f"libpython3.11-dev_1%3a3.11.2-6_{host_arch()}"
     ]
     calls = (tmp_path / "apt").read_text().splitlines()
@@ -295,8 +295,8 @@ def test_headers_come_from_the_package(tmp_path: Path, debian: Interpreter) -> N
 def test_other_revision_then_fresh_lists(tmp_path: Path, debian: Interpreter) -> None:
     get = """
     case "$*" in
-    *Dir::State::Lists*download*-dev) : > x.deb;;
-    *Dir::State::Lists*update) ;;
+    *Dir::State::lists*download*-dev) : > x.deb;;
+    *Dir::State::lists*update) ;;
     *) echo 'E: no' >&2; exit 100;;
     esac"""
     environ = apt(tmp_path, get, UNPACK)
@@ -326,7 +326,7 @@ def test_headers_that_cannot_be_had(
     with pytest.raises(EnvironmentProblemError, match=what) as refused:
         headers(debian, tmp_path / "c", HostNetwork(), environ=environ)
     assert refused.value.hint == "`apt-get install python3.11-dev` as root"
-    assert list((tmp_path / "c" / "headers").iterdir()) == []
+    assert not [entry for entry in (tmp_path / "c" / "headers").iterdir() if entry.is_dir()]
 
 
 def test_headers_of_another_system(tmp_path: Path, debian: Interpreter) -> None:

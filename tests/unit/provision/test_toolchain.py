@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -22,7 +23,7 @@ from orchestrator.provision.cache_dir import (
     hold,
     unused,
 )
-from orchestrator.provision.failures import failed
+from orchestrator.provision.failures import machine_error, step_error
 from orchestrator.provision.toolchain import existing, lock_digest, lock_text, sync
 from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import Platform
@@ -254,19 +255,32 @@ def test_changes_of_a_lock_are_said() -> None:
         ("Failed to establish a new connection: Name or service not known", "PIP_INDEX_URL"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "refused"),
         ("Hash mismatch for `twine==7`", "toolchain download"),
-        ("x does not run: Permission denied", "noexec"),
+        ("error: failed to start x: Permission denied (os error 13)", "noexec"),
         ("/x: Read-only file system", "XDG_CACHE_HOME"),
         ("ERROR: No matching distribution found for x", "for this platform"),
         ("boom", ""),
     ],
 )
 def test_failure_says_why_and_what_to_do(said: str, hint: str) -> None:
-    error = failed("could not do it", f"first\n{said}\n")
+    error = step_error("could not do it", f"first\n{said}\n")
     (problem,) = error.problems
     assert problem.what == f"toolchain: could not do it\n  first\n  {said}"
     assert hint in problem.hint
     assert bool(problem.hint) is bool(hint)
     assert error.exit_code is ExitCode.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [(errno.ENOSPC, "make room"), (errno.EROFS, "XDG_CACHE_HOME"), (errno.EIO, "")],
+)
+def test_what_the_system_refuses_says_where_and_what_to_do(
+    tmp_path: Path, code: int, hint: str
+) -> None:
+    error = machine_error(OSError(code, os.strerror(code)), tmp_path)
+    assert error.what == f"{tmp_path}: {os.strerror(code)}"
+    assert hint in error.hint
+    assert bool(error.hint) is bool(hint)
 
 
 def test_cache_that_is_a_file(tmp_path: Path) -> None:
