@@ -35,9 +35,6 @@ _TOKEN = re.compile(
 _LISTS = frozenset({"=", "==", "!="})
 """Operators that take a list of values."""
 
-MAX_CLAUSES = 256
-"""Alternatives an expression may have once it is multiplied out."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisTest:
@@ -83,8 +80,6 @@ class Any:
 
 
 Node = AxisTest | AxisPresent | IdGlob | Not | All | Any
-Clause = dict[str, frozenset[str | None]]
-"""Axis -> the values that will do, None for a cell without the axis; all of them must hold."""
 
 
 def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> Node:
@@ -167,20 +162,6 @@ def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> 
             return any(fnmatchcase(each, pattern) for each in ids)
 
 
-def clauses(node: Node, domain: Mapping[str, Sequence[str]]) -> tuple[Clause, ...]:
-    """Multiply a condition out against the axes' values, so that a cell costs a few look-ups.
-
-    Args:
-        node: the condition, without globs.
-        domain: axis -> all its values.
-
-    Returns:
-        Alternatives (disjunctive normal form), those that can never hold left out.
-    """
-    found = _alternatives(node, domain, positive=True)
-    return tuple(each for each in found if all(each.values()))
-
-
 def values_matching(
     patterns: Sequence[str], values: Iterable[str], *, where: str
 ) -> frozenset[str]:
@@ -198,7 +179,7 @@ def values_matching(
     known = tuple(values)
     for pattern in patterns:
         check_pattern(pattern, known, where=where)
-    return _matching(tuple(patterns), known)
+    return matching(tuple(patterns), known)
 
 
 def check_pattern(pattern: str, values: Sequence[str], *, where: str) -> None:
@@ -222,7 +203,8 @@ def check_pattern(pattern: str, values: Sequence[str], *, where: str) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _matching(patterns: tuple[str, ...], values: tuple[str, ...]) -> frozenset[str]:
+def matching(patterns: tuple[str, ...], values: tuple[str, ...]) -> frozenset[str]:
+    """Return the values that one of ``patterns`` matches, which have been checked."""
     return frozenset(v for v in values if any(_fits(v, pattern) for pattern in patterns))
 
 
@@ -253,50 +235,6 @@ def _plain(value: str) -> Version | None:
         return Version(value.removesuffix(".*"))
     except InvalidVersion:
         return None
-
-
-def _alternatives(
-    node: Node, domain: Mapping[str, Sequence[str]], *, positive: bool
-) -> tuple[Clause, ...]:
-    match node:
-        case Not(inner=inner):
-            return _alternatives(inner, domain, positive=not positive)
-        case All(parts=parts) | Any(parts=parts):
-            each = [_alternatives(part, domain, positive=positive) for part in parts]
-            # De Morgan: what must all hold, negated, is any that does not.
-            return _every(each) if isinstance(node, All) is positive else _some(each)
-        case AxisPresent(axis=axis):
-            values: frozenset[str | None] = frozenset(domain[axis])
-            return ({axis: values if positive else frozenset({None})},)
-        case AxisTest(axis=axis, patterns=patterns):
-            known = tuple(domain[axis])
-            wanted: frozenset[str | None] = _matching(patterns, known)
-            return ({axis: wanted if positive else frozenset({*known, None}) - wanted},)
-        case IdGlob():  # pragma: no cover - from_when refuses them
-            raise AssertionError(node)
-
-
-def _some(alternatives: Sequence[tuple[Clause, ...]]) -> tuple[Clause, ...]:
-    return tuple(clause for each in alternatives for clause in each)
-
-
-def _every(alternatives: Sequence[tuple[Clause, ...]]) -> tuple[Clause, ...]:
-    found: tuple[Clause, ...] = ({},)
-    for each in alternatives:
-        found = tuple(_both(one, two) for one in found for two in each)
-        if len(found) > MAX_CLAUSES:
-            raise ConfigError.of(
-                f"an expression has more than {MAX_CLAUSES} alternatives",
-                hint="make several rules of it",
-            )
-    return found
-
-
-def _both(one: Clause, two: Clause) -> Clause:
-    merged = dict(one)
-    for axis, values in two.items():
-        merged[axis] = merged[axis] & values if axis in merged else values
-    return merged
 
 
 class _Parser:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.plan.cell_sets import CellSets
 from orchestrator.plan.selection import select, with_needs
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def expression(wanted: Collection[TargetId], targets: Sequence[Target | Unresolv
     if len(wanted) == 1:
         return next(iter(wanted))
     own = [each for each in targets if each.id in wanted]
-    others = _Cells(cell for each in targets if each.id not in meant for cell in each.covers)
+    others = _Others(cell for each in targets if each.id not in meant for cell in each.covers)
     axes = _domain(cell for each in targets for cell in each.covers)
     values = _domain(cell for each in own for cell in each.covers)
     domain = {axis: values.get(axis, {}) for axis in axes}
@@ -60,32 +63,16 @@ def _selects(text: str, targets: Sequence[Target | UnresolvedVersion]) -> set[Ta
         return set()
 
 
-class _Cells:
-    """Cells as bits, so that a block is compared with all of them at once."""
+class _Others:
+    """The cells that a block must not mean."""
 
     def __init__(self, cells: Iterable[Cell]) -> None:
-        self._bits: dict[tuple[str, str | None], int] = {}
-        self._having: dict[str, int] = {}
-        self._all = 0
-        for number, cell in enumerate(cells):
-            bit = 1 << number
-            self._all |= bit
-            for axis, value in cell:
-                self._bits[axis, value] = self._bits.get((axis, value), 0) | bit
-                self._having[axis] = self._having.get(axis, 0) | bit
+        self._sets = CellSets(cells)
 
     def met(self, block: Block) -> bool:
         """Whether a block means one of them."""
-        left = self._all
-        for axis, values in block.items():
-            found = 0
-            for value in values:
-                if value is None:
-                    found |= self._all & ~self._having.get(axis, 0)
-                else:
-                    found |= self._bits.get((axis, value), 0)
-            left &= found
-        return bool(left)
+        sets = (self._sets.having(axis, values) for axis, values in block.items())
+        return bool(reduce(and_, sets, self._sets.all))
 
 
 def _domain(cells: Iterable[Cell]) -> dict[str, dict[str, None]]:
@@ -97,7 +84,7 @@ def _domain(cells: Iterable[Cell]) -> dict[str, dict[str, None]]:
 
 
 def _grown(
-    cell: Mapping[str, str], domain: Mapping[str, Mapping[str, None]], others: _Cells
+    cell: Mapping[str, str], domain: Mapping[str, Mapping[str, None]], others: _Others
 ) -> Block:
     block: Block = {axis: {cell.get(axis): None} for axis in domain}
     for axis in domain:

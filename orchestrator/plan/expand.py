@@ -1,31 +1,31 @@
-"""Axes, rows, includes and rules to cells, in one deterministic order."""
+"""Expand axes, rows, includes and rules to cells, in one deterministic order."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.config import template
+from orchestrator.config import condition, template
 from orchestrator.config.settings import axis_value_ok
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.target import Exclusion, TargetId
 from orchestrator.plan.axes import Axes
-from orchestrator.plan.rule_masks import RuleSet
+from orchestrator.plan.cell_sets import CellSets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.config.settings import Exclude, Include, Override
+    from orchestrator.config.settings import Exclude, Include, Override, When
     from orchestrator.plan.layers import MatrixGrid
     from orchestrator.plan.torch_table import TorchSupport, TorchVerdict
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One cell of the matrix: a choice of values, and the rules that speak about it.
+class Cell(NamedTuple):
+    """One cell of the matrix: a choice of values, and the overrides that apply to it.
 
     Attributes:
         id: the target ID.
@@ -74,130 +74,189 @@ def expand(grid: MatrixGrid, *, table: TorchSupport | None = None, prefix: str =
     """
     axes = Axes(grid)
     derived = table.derived(axes.domain) if table is not None else {}
-    rules = RuleSet(grid, {**axes.domain, **derived})
-    dimensions = [
-        _Dimension(
-            options=axes.options(group),
-            axes=group,
-            needs=None if when is None else rules.presence(*when),
-        )
-        for group, when in axes.groups
-    ]
-    problems = [*rules.problems, *(table.problems(axes) if table is not None else ())]
-    if problems:
-        raise ConfigError(*problems)
+    rules = _Rules(grid, {**axes.domain, **derived})
+    combinations = rules.combinations(axes)
+    rules.problems += table.problems(axes) if table is not None else ()
+    if rules.problems:
+        raise ConfigError(*rules.problems)
     sorter = _Sorter(grid, axes, rules, table, prefix)
-    for mask, pairs in _choices(dimensions, rules):
-        sorter.add(mask, pairs if axes.in_order else axes.sorted(pairs))
+    sorter.sort(combinations)
     sorter.include()
     sorter.check()
     return Expansion(cells=tuple(sorter.cells), exclusions=sorter.excluded(), name=sorter.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dimension:
-    """An axis, or axes that move together.
+class _Rules:
+    """The conditions of a grid: those of its axes, excludes and overrides."""
 
-    Attributes:
-        options: the choices.
-        axes: the axes' names.
-        needs: the mask of which a bit must be left for a cell to have these axes; None: always.
-    """
+    def __init__(self, grid: MatrixGrid, domain: Mapping[str, Sequence[str]]) -> None:
+        self.problems: list[Problem] = []
+        self._grid = grid
+        self._domain = domain
+        self.excludes = [(path, rule, self._rule(path, rule)) for path, rule in grid.exclude]
+        self.overrides = [self._rule(path, rule) for path, rule in grid.override]
 
-    options: tuple[Pairs, ...]
-    axes: tuple[str, ...]
-    needs: int | None
+    def combinations(self, axes: Axes) -> list[Pairs]:
+        """Return every combination of the axes' values, excluded ones as well."""
+        found: list[Pairs] = [()]
+        for group, when in axes.groups:
+            options = axes.options(group)
+            if when is None:
+                found = [pairs + option for pairs in found for option in options]
+                continue
+            flags = self._presence(found, *when)
+            absent: tuple[Pairs, ...] = ((),)
+            found = [
+                pairs + option
+                for pairs, has in zip(found, flags, strict=True)
+                for option in (options if has else absent)
+            ]
+        return found if axes.in_order else list(map(axes.sorted, found))
 
+    def _presence(self, cells: Sequence[Pairs], when: When, path: str) -> bytes:
+        """Return for each cell whether it has an axis; `path` is the axis'."""
+        strict = path not in self._grid.lenient
+        node = self._condition(when, f"{path}.when", strict=strict)
+        if node is None:
+            return bytes(len(cells))
+        sets = CellSets(cells)
+        having = sets.meant(node)
+        if not having and strict:
+            self.check_contradiction(node, f"{path}.when")
+        return sets.flags(having)
 
-def _choices(dimensions: Iterable[_Dimension], rules: RuleSet) -> list[tuple[int, Pairs]]:
-    """Return every combination with its mask.
+    def check_contradiction(self, node: condition.Node, where: str) -> None:
+        """Report a condition that no values at all can meet; it met none of the cells."""
+        axes = sorted(condition.axes_of(node))
+        choices = product(*((*self._domain[axis], None) for axis in axes))
+        cells = (dict(zip(axes, choice, strict=True)) for choice in choices)
+        if not any(condition.holds(node, {k: v for k, v in c.items() if v}) for c in cells):
+            what = "contradicts itself: no cell can match"
+            self.problems.append(Problem(what=what, where=where))
 
-    Level by level instead of cell by cell, so that what the first axes say is worked out once.
-    """
-    found: list[tuple[int, Pairs]] = [(rules.everything, ())]
-    for each in dimensions:
-        options = [(rules.bits(dict(pairs), each.axes), pairs) for pairs in each.options]
-        needs = each.needs
-        if needs is None:
-            found = [(m & mask, p + pairs) for m, p in found for mask, pairs in options]
-            continue
-        absent = [(rules.bits({}, each.axes), ())]
-        found = [
-            (m & mask, p + pairs)
-            for m, p in found
-            for mask, pairs in (options if m & needs else absent)
-        ]
-    return found
+    def _rule(self, path: str, rule: Exclude | Override) -> condition.Node | None:
+        strict = not rule.optional and path not in self._grid.lenient
+        return self._condition(rule.when, f"{path}.when", strict=strict)
+
+    def _condition(self, when: When, where: str, *, strict: bool) -> condition.Node | None:
+        """Read a condition; report what it says that no value can ever satisfy."""
+        try:
+            node = condition.from_when(when, where=where)
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+        before = len(self.problems)
+        for atom in condition.atoms(node):
+            if isinstance(atom, condition.AxisTest):
+                # The parts of a table have paths of their own, those of an expression have not.
+                place = where if isinstance(when, str) else f"{where}.{atom.axis}"
+                self._check_test(atom, place, strict=strict)
+        return node if len(self.problems) == before else None
+
+    def _check_test(self, test: condition.AxisTest, where: str, *, strict: bool) -> None:
+        values = self._domain[test.axis]
+        try:
+            matching = condition.values_matching(test.patterns, values, where=where)
+        except ConfigError as error:
+            self.problems += error.problems
+            return
+        if strict and not matching:
+            words = " or ".join(map(repr, test.patterns))
+            what = f"matches nothing: no value of {test.axis!r} is {words}"
+            hint = closest(test.patterns[0], values)
+            self.problems.append(Problem(what=what, where=where, hint=hint))
 
 
 class _Sorter:
     """Decides for every combination whether it is a cell, and gives it its name."""
 
     def __init__(
-        self, grid: MatrixGrid, axes: Axes, rules: RuleSet, table: TorchSupport | None, prefix: str
+        self, grid: MatrixGrid, axes: Axes, rules: _Rules, table: TorchSupport | None, prefix: str
     ) -> None:
         self.cells: list[Cell] = []
         self.exclusions: list[Exclusion] = []
+        self.name = _namer(grid, axes, prefix)
         self._grid = grid
         self._axes = axes
         self._rules = rules
         self._table = table
-        self.name = _namer(grid, axes, prefix)
-        self._properties: dict[Pairs, int] = {}
-        self._included: list[Problem] = []
+        self._problems: list[Problem] = []
 
-    def add(self, mask: int, pairs: Pairs) -> None:
-        """Sort one combination in."""
-        verdict = self._judge(pairs)
-        mask &= self._mask_of(verdict)
-        rule = self._rules.exclude(mask)
-        if rule is not None:
-            self.exclusions.append(Exclusion(cell=pairs, rule=rule.path, reason=rule.reason))
-        elif verdict is not None and verdict.reason:
-            self.exclusions.append(Exclusion(cell=pairs, rule=verdict.rule, reason=verdict.reason))
-        else:
-            self._keep(mask, pairs, verdict)
+    def sort(self, combinations: Sequence[Pairs]) -> None:
+        """Keep or exclude every combination.
+
+        Raises:
+            ConfigError: a rule contradicts itself.
+        """
+        verdicts = list(map(self._judge, combinations))
+        sets = _sets(combinations, verdicts)
+        excluded: dict[int, tuple[str, str]] = {}
+        for path, rule, node in self._rules.excludes:
+            for number in self._meant(sets, path, rule, node):
+                excluded.setdefault(number, (path, _reason(rule)))
+        overrides = self._overrides(sets)
+        if self._rules.problems:
+            raise ConfigError(*self._rules.problems)
+        for number, (pairs, verdict) in enumerate(zip(combinations, verdicts, strict=True)):
+            if number in excluded:
+                path, reason = excluded[number]
+                self.exclusions.append(Exclusion(cell=pairs, rule=path, reason=reason))
+            elif verdict is not None and verdict.reason:
+                self.exclusions.append(
+                    Exclusion(cell=pairs, rule=verdict.rule, reason=verdict.reason)
+                )
+            else:
+                self._keep(pairs, verdict, overrides.get(number, ()))
+
+    def include(self) -> None:
+        """Add the included cells; excludes do not apply to them, what torch lacks does."""
+        there = {cell.values for cell in self.cells} if self._grid.include else set()
+        added: list[Pairs] = []
+        verdicts: list[TorchVerdict | None] = []
+        for path, include in self._grid.include:
+            for pairs in product(*self._columns(path, include)):
+                verdict = self._judge(pairs)
+                if pairs in there:
+                    self._problems.append(_not_new(path, pairs))
+                    continue
+                there.add(pairs)
+                if verdict is not None and verdict.reason:
+                    what = f"adds {_words(pairs)}, which cannot be: {verdict.reason}"
+                    hint = "correct it, or extend [compat]"
+                    self._problems.append(Problem(what=what, where=path, hint=hint))
+                else:
+                    added.append(pairs)
+                    verdicts.append(verdict)
+        overrides = self._overrides(_sets(added, verdicts)) if added else {}
+        for number, (pairs, verdict) in enumerate(zip(added, verdicts, strict=True)):
+            self._keep(pairs, verdict, overrides.get(number, ()))
 
     def _judge(self, pairs: Pairs) -> TorchVerdict | None:
         return None if self._table is None else self._table.judge(pairs)
 
-    def _mask_of(self, verdict: TorchVerdict | None) -> int:
-        """What a cell's derived properties leave of the rules."""
-        if self._table is None:
-            return -1
+    def _overrides(self, sets: CellSets) -> dict[int, tuple[int, ...]]:
+        """Return for each cell's number the indices of the overrides that apply to it."""
+        found: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
+        rules = zip(self._grid.override, self._rules.overrides, strict=True)
+        for index, ((path, rule), node) in enumerate(rules):
+            for number in self._meant(sets, path, rule, node):
+                found[number] += (index,)
+        return found
+
+    def _meant(
+        self, sets: CellSets, path: str, rule: Exclude | Override, node: condition.Node | None
+    ) -> Iterator[int]:
+        cells = 0 if node is None else sets.meant(node)
+        if node is not None and not cells and not rule.optional and path not in self._grid.lenient:
+            self._rules.check_contradiction(node, f"{path}.when")
+        return sets.numbers(cells)
+
+    def _keep(self, pairs: Pairs, verdict: TorchVerdict | None, overrides: tuple[int, ...]) -> None:
         derived = () if verdict is None else verdict.derived
-        if derived not in self._properties:
-            own = self._table.derived(self._axes.domain)
-            self._properties[derived] = self._rules.bits(dict(derived), own)
-        return self._properties[derived]
-
-    def _keep(self, mask: int, pairs: Pairs, verdict: TorchVerdict | None) -> None:
-        self.cells.append(
-            Cell(
-                id=self.name(pairs),
-                values=pairs,
-                derived=() if verdict is None else verdict.derived,
-                overrides=self._rules.overriding(mask),
-            )
-        )
-
-    def include(self) -> None:
-        """Add the included cells; excludes do not apply to them, but impossible stays impossible.
-
-        Raises:
-            ConfigError: one is there already, or can never be.
-        """
-        there = {cell.values for cell in self.cells} if self._grid.include else set()
-        for path, include in self._grid.include:
-            for pairs in product(*self._columns(path, include)):
-                if pairs in there:
-                    self._included.append(_not_new(path, pairs))
-                    continue
-                there.add(pairs)
-                self._include_one(path, pairs)
+        self.cells.append(Cell(self.name(pairs), pairs, derived, overrides))
 
     def _columns(self, path: str, include: Include) -> list[list[tuple[str, str]]]:
-        """Every axis that the included cells have; a built-in one may go without saying."""
+        """Return the axes of included cells; a built-in one may be left out if it has one value."""
         columns = []
         for axis in self._axes.order:
             values = include.get(axis)
@@ -207,25 +266,11 @@ class _Sorter:
                 if values is None or len(values) > 1:
                     what = f"does not say which {axis}"
                     hint = "name a value, or several"
-                    self._included.append(Problem(what=what, where=path, hint=hint))
+                    self._problems.append(Problem(what=what, where=path, hint=hint))
                     return [[]]
             if values is not None:
                 columns.append([(axis, value) for value in values])
         return columns
-
-    def _include_one(self, path: str, pairs: Pairs) -> None:
-        verdict = self._judge(pairs)
-        if verdict is not None and verdict.reason:
-            self._included.append(
-                Problem(
-                    what=f"adds {_words(pairs)}, which cannot be: {verdict.reason}",
-                    where=path,
-                    hint="correct it, or extend [compat]",
-                )
-            )
-            return
-        mask = self._rules.bits(dict(pairs), self._axes.order) & self._mask_of(verdict)
-        self._keep(mask, pairs, verdict)
 
     def excluded(self) -> tuple[Exclusion, ...]:
         """Return what is not built: what an include brings back is."""
@@ -240,12 +285,12 @@ class _Sorter:
         Raises:
             ConfigError: IDs collide, a rule's cells are all gone, an include adds nothing.
         """
-        problems = [*self._included, *_same_ids(self.cells), *self._unused()]
+        problems = [*self._problems, *_same_ids(self.cells), *self._unused()]
         if problems:
             raise ConfigError(*problems)
 
     def _unused(self) -> Iterator[Problem]:
-        """A rule whose cells are all gone already is as wrong as one that matches no value."""
+        """Report rules whose cells are all gone: as wrong as rules that match no value."""
         used = {exclusion.rule for exclusion in self.exclusions}
         indices = {index for applied in {c.overrides for c in self.cells} for index in applied}
         used |= {self._grid.override[index][0] for index in indices}
@@ -259,9 +304,28 @@ class _Sorter:
                 )
 
 
+def _sets(cells: Iterable[Pairs], verdicts: Iterable[TorchVerdict | None]) -> CellSets:
+    """Return the sets of some cells, whose derived properties count as axes."""
+    pairs = zip(cells, verdicts, strict=True)
+    return CellSets(cell if verdict is None else cell + verdict.derived for cell, verdict in pairs)
+
+
+def _reason(rule: Exclude) -> str:
+    """Return why a rule excludes cells: its reason, or the rule itself in words."""
+    if rule.reason or isinstance(rule.when, str):
+        return rule.reason or str(rule.when)
+    parts = []
+    for axis, match in sorted(rule.when.items()):
+        if isinstance(match, bool):
+            parts.append(f"{'has' if match else 'has no'} {axis}")
+        else:
+            parts.append(f"{axis} is {' or '.join(match)}")
+    return ", ".join(parts)
+
+
 def _not_new(path: str, pairs: Pairs) -> Problem:
     return Problem(
-        what=f"adds nothing: {_words(pairs)} is in the matrix already",
+        what=f"redundant: {_words(pairs)} is already in the matrix",
         where=path,
         hint="remove it; [[override]] changes the settings of a cell",
     )

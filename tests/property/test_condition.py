@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from orchestrator.config import condition
 from orchestrator.config.condition import All, Any, AxisPresent, IdGlob, Node, Not
 from orchestrator.errors import ConfigError
+from orchestrator.plan.cell_sets import CellSets
 
 DOMAIN = {
     "cuda": ("12.4", "12.6", "13.0", "cpu"),
@@ -72,17 +73,15 @@ def printed(node: Node) -> str:
             return axis + patterns[0] if is_range else f"{axis}={','.join(patterns)}"
 
 
-@given(NODES, CELLS)
-def test_clauses_say_what_the_condition_says(node: Node, cell: dict[str, str]) -> None:
-    try:
-        clauses = condition.clauses(node, DOMAIN)
-    except ConfigError as error:
-        assert "alternatives" in str(error)  # noqa: PT017 - a limit, and the only one
-        return
+@given(NODES, st.lists(CELLS, max_size=8))
+def test_sets_hold_the_cells_that_the_condition_means(
+    node: Node, cells: list[dict[str, str]]
+) -> None:
+    sets = CellSets(tuple(cell.items()) for cell in cells)
 
-    assert condition.holds(node, cell) == any(
-        all(cell.get(axis) in values for axis, values in clause.items()) for clause in clauses
-    )
+    numbers = list(sets.numbers(sets.meant(node)))
+
+    assert numbers == [n for n, cell in enumerate(cells) if condition.holds(node, cell)]
 
 
 @given(NODES, CELLS)

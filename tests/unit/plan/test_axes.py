@@ -230,11 +230,11 @@ def test_excludes_do_not_apply_to_includes_but_overrides_do() -> None:
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
-        ('[[include]]\ncuda = "13.0"', "include[0]", "adds nothing: cp312 manylinux x86_64 13.0"),
+        ('[[include]]\ncuda = "13.0"', "include[0]", "redundant: cp312 manylinux x86_64 13.0"),
         (
             '[[include]]\ncuda = "14.0"\n[[include]]\ncuda = ["14.0", "15.0"]',
             "include[1]",
-            "adds nothing: cp312 manylinux x86_64 14.0",
+            "redundant: cp312 manylinux x86_64 14.0",
         ),
         ('[[include]]\ncud = "14.0"', "include[0].cud", "unknown axis 'cud'"),
         ('[[include]]\narch = "x86"', "include[0].arch[0]", "unknown arch 'x86'"),
