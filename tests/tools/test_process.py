@@ -18,6 +18,8 @@ from orchestrator.host.process import MAX_LINE, Cancel, Grace, Tail, capture, ru
 
 ENV = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 QUICK = Grace(interrupt=0.3, terminate=0.3)
+PATIENCE = 60.0
+"""Seconds after which a test gives up; nothing takes that long."""
 
 
 def py(code: str) -> list[str]:
@@ -37,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for(path: Path) -> str:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if path.exists() and (text := path.read_text().strip()):
             return text
@@ -46,7 +48,7 @@ def wait_for(path: Path) -> str:
 
 
 def gone(pid: int) -> bool:
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and is_alive(pid):
         time.sleep(0.01)
     return not is_alive(pid)
@@ -68,14 +70,15 @@ def test_streams_both_outputs_in_order_to_file_and_callback(tmp_path: Path) -> N
 
 
 def test_lines_arrive_while_the_program_runs(tmp_path: Path) -> None:
-    times: list[float] = []
-    run(
-        sh("echo a; sleep 0.5; echo b"),
+    go = tmp_path / "go"
+    done = run(
+        sh("echo a; while [ ! -e go ]; do sleep 0.05; done"),
         env=ENV,
         cwd=tmp_path,
-        log=lambda _: times.append(time.monotonic()),
+        log=lambda _: go.touch(),
+        timeout=60,
     )
-    assert times[1] - times[0] > 0.3
+    assert not done.timed_out
 
 
 def test_bytes_split_inside_a_character_and_invalid_ones(tmp_path: Path) -> None:
@@ -168,7 +171,6 @@ def test_stubborn_program_is_killed(tmp_path: Path) -> None:
     done = run(py(code), env=ENV, cwd=tmp_path, log=log, timeout=0.5, grace=QUICK)
     assert (done.returncode, done.timed_out) == (-signal.SIGKILL, True)
     assert "TERM ignored" in log.getvalue()
-    assert done.duration < 5
 
 
 def test_stubborn_grandchildren_are_killed_whatever_group_they_are_in(tmp_path: Path) -> None:
@@ -196,17 +198,16 @@ def test_stubborn_grandchildren_are_killed_whatever_group_they_are_in(tmp_path: 
 
 def test_grandchild_that_holds_the_pipe_does_not_hang_us(tmp_path: Path) -> None:
     seen: list[str] = []
-    begin = time.monotonic()
     done = run(
-        sh("(trap '' INT TERM; sleep 60) & echo $! > pid; echo bye; exit 4"),
+        sh("(trap '' INT TERM; sleep 60; touch slept) & echo $! > pid; echo bye; exit 4"),
         env=ENV,
         cwd=tmp_path,
         log=seen.append,
     )
     assert done.returncode == 4
     assert seen == ["bye"]
-    assert time.monotonic() - begin < process.DRAIN + 3
     assert gone(int(wait_for(tmp_path / "pid")))
+    assert not (tmp_path / "slept").exists()
 
 
 def test_daemon_that_writes_for_ever_does_not_hang_us(tmp_path: Path) -> None:
@@ -214,10 +215,8 @@ def test_daemon_that_writes_for_ever_does_not_hang_us(tmp_path: Path) -> None:
     script = (
         "setsid sh -c 'echo $$ > pid; while echo x; do :; done' & while [ ! -s pid ]; do :; done"
     )
-    begin = time.monotonic()
     done = run(sh(script), env=ENV, cwd=tmp_path, log=lambda _: None)
     assert done.returncode == 0
-    assert time.monotonic() - begin < process.DRAIN + 4
     pid = int(wait_for(tmp_path / "pid"))
     if is_alive(pid):
         os.kill(pid, signal.SIGKILL)
@@ -231,37 +230,33 @@ def test_late_output_of_a_grandchild_is_read(tmp_path: Path) -> None:
 
 def test_cancel_from_another_thread_stops_all(tmp_path: Path) -> None:
     cancel = Cancel()
+    everybody = threading.Barrier(6)
+    seen: list[str] = []
     results: list[process.Finished] = []
 
+    def log(line: str) -> None:
+        seen.append(line)
+        everybody.wait(PATIENCE)
+
     def work() -> None:
-        results.append(
-            run(
-                sh("sleep 60"),
-                env=ENV,
-                cwd=tmp_path,
-                log=io.StringIO(),
-                cancel=cancel,
-                timeout=60,
-                grace=QUICK,
-            )
-        )
+        sleeper = sh("echo ready; sleep 60; echo slept")
+        results.append(run(sleeper, env=ENV, cwd=tmp_path, log=log, cancel=cancel, grace=QUICK))
 
     threads = [threading.Thread(target=work) for _ in range(5)]
     for thread in threads:
         thread.start()
-    time.sleep(0.4)
-    begin = time.monotonic()
+    everybody.wait(PATIENCE)
     cancel.set()
     for thread in threads:
-        thread.join(10)
-    assert time.monotonic() - begin < 3
+        thread.join(PATIENCE)
+    assert seen == ["ready"] * 5
     assert [(r.cancelled, r.timed_out) for r in results] == [(True, False)] * 5
     assert not cancel._trees
 
 
 def test_cancel_reaches_a_program_whose_reader_is_busy(tmp_path: Path) -> None:
     cancel = Cancel()
-    done_at: list[float] = []
+    stopped_in_time: list[bool] = []
     code = (
         "import signal, sys, time\n"
         "def stop(*a):\n"
@@ -273,11 +268,10 @@ def test_cancel_reaches_a_program_whose_reader_is_busy(tmp_path: Path) -> None:
     def busy(line: str) -> None:
         if line == "ready":
             cancel.set()
-            assert wait_for(tmp_path / "stopped") == "yes"
-            done_at.append(time.monotonic())
+            stopped_in_time.append(wait_for(tmp_path / "stopped") == "yes")
 
     done = run(py(code), env=ENV, cwd=tmp_path, log=busy, cancel=cancel)
-    assert done_at
+    assert stopped_in_time == [True]
     assert (done.returncode, done.cancelled) == (0, True)
 
 
@@ -357,7 +351,6 @@ def test_capture_of_a_missing_program() -> None:
 
 
 def test_capture_gives_up_with_the_whole_tree(tmp_path: Path) -> None:
-    begin = time.monotonic()
     answer = capture(
         sh("trap '' INT TERM; sleep 60 & echo $! > pid; echo partly; wait"),
         env=ENV,
@@ -367,15 +360,16 @@ def test_capture_gives_up_with_the_whole_tree(tmp_path: Path) -> None:
     assert answer.returncode == 124
     assert answer.stdout == "partly\n"
     assert "no answer within 0.5 s" in answer.last_line
-    assert time.monotonic() - begin < 5
     assert gone(int(wait_for(tmp_path / "pid")))
 
 
 def test_capture_does_not_wait_for_daemons(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    answer = capture(sh("setsid sleep 3 & echo ok"), env=ENV, cwd=tmp_path)
+    daemon = "setsid sh -c 'echo $$ > pid; exec sleep 60' & while [ ! -s pid ]; do :; done; echo ok"
+    answer = capture(sh(daemon), env=ENV, cwd=tmp_path)
     assert answer.stdout == "ok\n"
-    assert time.monotonic() - begin < 2
+    pid = int(wait_for(tmp_path / "pid"))
+    assert is_alive(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_tail_keeps_the_last_lines_with_text() -> None:
