@@ -8,13 +8,13 @@ in a directory of ours.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import remove_tree
 from orchestrator.host import process
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Archive:
         folder.mkdir()
         done = self._apt("download", *packages, cwd=folder)
         if not done.ok:
-            shutil.rmtree(folder)
+            remove_tree(folder)
         done.check(f"apt cannot fetch {packages[0]}")
 
     def update(self, what: str) -> Archive:

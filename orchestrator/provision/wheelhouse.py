@@ -6,9 +6,7 @@ decides nothing, because the lock names every file by its hash.
 
 from __future__ import annotations
 
-import hashlib
 import sys
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, Problem
+from orchestrator.fsutil import file_sha256
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import LEGACY_MANYLINUX
 from orchestrator.models.python_tag import PythonTag
@@ -37,7 +36,6 @@ GLIBC = 28
 _OLDEST_GLIBC = 5
 
 _PIP_TIMEOUT = 60.0
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,17 +186,14 @@ def download_arguments(
         scratch: where the requirements file goes.
         into: where the wheels go.
     """
-    lines = [each.line for each in lock]
-    with tempfile.NamedTemporaryFile(
-        "w", dir=scratch, suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write("\n".join(lines) + "\n")
+    requirements = scratch / "requirements.txt"
+    requirements.write_text("".join(f"{each.line}\n" for each in lock), encoding="utf-8")
     return [
         *("download", "--no-deps", "--require-hashes", "--only-binary=:all:"),
         *("--progress-bar=off", "--no-python-version-warning"),
         *(f"--python-version=3.{platform.minor}", "--implementation=cp"),
         *(f"--platform={tag}" for tag in platform.tags),
-        *(f"--dest={into}", f"--requirement={file.name}"),
+        *(f"--dest={into}", f"--requirement={requirements}"),
     ]
 
 
@@ -222,7 +217,9 @@ def hashes_of(lock: Sequence[LockEntry]) -> frozenset[str]:
 
 def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
     """Return the wheels of the lock that a directory holds, every byte as it should be."""
-    return {path: name for path, name in _named(folder, lock) if sha256(path) in hashes_of(lock)}
+    return {
+        path: name for path, name in _named(folder, lock) if file_sha256(path) in hashes_of(lock)
+    }
 
 
 def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, WheelName]]:
@@ -277,15 +274,6 @@ FILL_HINT = (
     "fill it with `orchestrator toolchain download DIR` of the same version of orchestrator, on a "
     "machine with network"
 )
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            state.update(block)
-    return state.hexdigest()
 
 
 def adopt(downloaded: Path, folder: Path, lock: Sequence[LockEntry]) -> None:
