@@ -73,11 +73,9 @@ _TRANSLATED = (
 
 _EMULATE = 'build.emulation = "accelerated" for this target runs it under QEMU'
 
-_REFUSED = LogReason(
-    # The driver's own words (driver_src).
-    pattern=re.compile(
-        r"(?:cc|\+\+|gcc): error: (?P<said>\S+: (?:is for |needs |this machine's ).+)"
-    ),
+REFUSED = LogReason(
+    # The driver marks what it refuses (driver_src/runtime.c).
+    pattern=re.compile(r": error: (?P<said>\S.*) \[refused\]$"),
     what="the compiler refused {said}",
     hint="have the project leave the flag out where it builds for this target",
 )
@@ -182,7 +180,7 @@ class _ZigSteps(HostSteps):
     @property
     def reasons(self) -> tuple[LogReason, ...]:
         """What is known to make builds like this one fail."""
-        return (_REFUSED,)
+        return (REFUSED,)
 
     def hear(self, line: str) -> None:
         super().hear(line)

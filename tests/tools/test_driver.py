@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.builders import direct_zig
 from orchestrator.cross import driver
 from orchestrator.cross.driver import Driver, ZigPaths, zig_driver, zig_target
 from orchestrator.models.platforms import Arch
@@ -130,17 +131,34 @@ def test_processors_are_spelled_as_zig_spells_them(
         ("-mavx2", "is for x86, and this builds for aarch64"),
         ("-mno-sse4.1", "is for x86"),
         ("-march=x86-64-v3", "is for x86"),
+    ],
+)
+def test_what_this_target_cannot_have_is_marked_for_the_one_who_reads_the_log(
+    call: Callable[..., subprocess.CompletedProcess[str]], given: str, why: str
+) -> None:
+    said = call(given, "-c", "x.c")
+    assert said.returncode == 1
+    found = direct_zig.REFUSED.pattern.search(said.stderr.strip())
+    assert found is not None
+    assert found["said"].startswith(f"{given}: ")
+    assert why in found["said"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
         ("-l:libnone.so.1", "no directory that -L names has this file"),
         ("--target=x86_64-linux-gnu", "this builds for aarch64"),
         ("-Wl,-rpath", "its value is missing"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_reason(
+def test_what_cannot_work_fails_with_a_reason(
     call: Callable[..., subprocess.CompletedProcess[str]], given: str, why: str
 ) -> None:
     said = call(given, "-c", "x.c")
     assert said.returncode == 1
     assert why in said.stderr
+    assert "[refused]" not in said.stderr
 
 
 @pytest.fixture

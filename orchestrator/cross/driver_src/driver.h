@@ -11,6 +11,8 @@ extern const char *own_name; /* the name that this program was called by */
 
 _Noreturn void leave(int status);
 _Noreturn void fail(const char *before, const char *what, const char *why);
+/* The same for what this target cannot have; the mark at its end is read by direct_zig.py. */
+_Noreturn void refuse(const char *before, const char *what, const char *why);
 void print(int fd, const char *text);
 
 void *memset(void *to, int value, size n);

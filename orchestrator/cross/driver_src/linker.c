@@ -237,7 +237,7 @@ void check_openmp(const List *in)
     for (size i = 0; i < in->n; i++) {
         const char *text = in->at[i];
         if (*text != '-' && (is_source(text) || file_mentions(text, is_openmp_symbol)))
-            fail("", text, "needs OpenMP, and zig has no runtime for it; build.compiler = \"gcc\" has");
+            refuse("", text, "needs OpenMP, and zig has no runtime for it; build.compiler = \"gcc\" has");
         if (takes_value(text)) i++;
     }
 }

@@ -80,11 +80,21 @@ void print(int fd, const char *text)
     }
 }
 
-_Noreturn void fail(const char *before, const char *what, const char *why)
+static _Noreturn void end(const char *before, const char *what, const char *why, const char *mark)
 {
-    const char *const parts[] = {own_name, ": error: ", before, what, ": ", why, "\n"};
+    const char *const parts[] = {own_name, ": error: ", before, what, ": ", why, mark, "\n"};
     for (size i = 0; i < sizeof parts / sizeof *parts; i++) print(2, parts[i]);
     leave(1);
+}
+
+_Noreturn void fail(const char *before, const char *what, const char *why)
+{
+    end(before, what, why, "");
+}
+
+_Noreturn void refuse(const char *before, const char *what, const char *why)
+{
+    end(before, what, why, " [refused]");
 }
 
 /* ---- memory and text */

@@ -49,10 +49,10 @@ static void processor(Command *c, const char *option, const char *value)
 {
     static Words of_x86 = {"x86", "haswell", "skylake", 0};
     if (equal(value, "native") && !config.native)
-        fail(option, value, "this machine's CPU is not the one that is built for; name one, or none");
+        refuse(option, value, "this machine's CPU is not the one that is built for; name one, or none");
     char *cpu;
     if (equal(config.machine, "aarch64")) {
-        if (begins_with_any(value, of_x86)) fail(option, value, "is for x86, and this builds for aarch64");
+        if (begins_with_any(value, of_x86)) refuse(option, value, "is for x86, and this builds for aarch64");
         cpu = arm_processor(value);
     } else if (equal(config.machine, "riscv64")) cpu = riscv_processor(value);
     else if (equal(value, "loongarch64") || equal(value, "generic")) return; /* the default */
@@ -71,7 +71,7 @@ static void refuse_x86_option(const char *option)
     const char *rest = after(option, "-mno-");
     if (!rest) rest = after(option, "-m");
     if (rest && !is_x86() && begins_with_any(rest, x86_options))
-        fail("", option, join("is for x86, and this builds for ", config.machine));
+        refuse("", option, join("is for x86, and this builds for ", config.machine));
 }
 
 /* ---- options that are not handed on as they are */
