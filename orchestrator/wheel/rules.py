@@ -192,14 +192,14 @@ def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
     arches = {tag.arch for tag in tags}
     if not arches:
         return
-    fits = any(elf.info.arch in arches for elf in subject.found.elves)
+    fits = any(elf.arch in arches for elf in subject.found.elves)
     for elf in subject.found.elves:
-        machine = elf.info.arch or f"machine {elf.info.machine}"
+        machine = elf.arch or f"machine {elf.info.machine}"
         if machine in arches:
             continue
         # Firmware, GPU code and other people's tools are data; what Python loads is not.
         loaded = extension_module(elf) is not None
-        if elf.info.arch is None and not loaded:
+        if elf.arch is None and not loaded:
             continue
         message = f"{elf.name} is for {machine}, the tag says {_listed(arches)}"
         severity = Severity.ERROR if loaded or not fits else Severity.WARNING
@@ -215,11 +215,11 @@ def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
     tags = filter(None, map(PlatformTag.parse, subject.platforms))
     arches = {tag.arch for tag in tags}
     for elf in subject.found.elves:
-        pages = elf.info.arch.facts.pages if elf.info.arch in arches else 0
+        pages = elf.arch.facts.pages if elf.arch in arches else 0
         if 0 < elf.info.align < pages:
             message = (
                 f"{elf.name} has a segment aligned to {elf.info.align} bytes; kernels of "
-                f"{elf.info.arch} may have pages of {pages}"
+                f"{elf.arch} may have pages of {pages}"
             )
             yield found("page-alignment", message)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
 from orchestrator.wheel.inflate import DamagedError
 from orchestrator.wheel.window import MemberWindow
@@ -22,11 +23,33 @@ _THREADS = 2
 _LARGE = 1 << 18
 
 
+_ARCHES = {
+    (arch.facts.elf.machine, arch.facts.elf.bits, arch.facts.elf.order == "<"): arch
+    for arch in Arch
+}
+
+
+def arch_of(info: elf.ElfInfo) -> Arch | None:
+    """Return the architecture that platform tags name.
+
+    None where no tag names it, and where the file breaks what a tag promises: armv7l EABI 5 and
+    hard float, and the like for RISC-V and LoongArch.
+    """
+    arch = _ARCHES.get((info.machine, info.bits, info.little_endian))
+    mask, promised = arch.facts.elf.abi if arch else (0, 0)
+    return arch if info.flags & mask == promised else None
+
+
 class ElfMember(NamedTuple):
     """An ELF file in a wheel."""
 
     name: str
     info: elf.ElfInfo
+
+    @property
+    def arch(self) -> Arch | None:
+        """See `arch_of`."""
+        return arch_of(self.info)
 
 
 class UnreadableMember(NamedTuple):

@@ -226,11 +226,11 @@ def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch
         microcontroller is data here.
     """
     declared = [tag for tag in map(PlatformTag.parse, name.platforms) if tag]
-    arches = [elf.info.arch for elf in elves if elf.info.arch]
+    arches = [elf.arch for elf in elves if elf.arch]
     if not arches:
         return None
     arch = next((a for a in arches if any(tag.arch == a for tag in declared)), arches[0])
-    same = [elf for elf in elves if elf.info.arch is arch]
+    same = [elf for elf in elves if elf.arch is arch]
     libcs = [libc for libc in map(libc_of, same) if libc]
     by_name = [tag.libc for tag in declared if tag.libc]
     if named := next((libc for libc in libcs if libc in by_name), None):
@@ -289,7 +289,7 @@ def _summary(elf: ElfMember) -> ElfFile:
     module = extension_module(elf)
     return ElfFile(
         file=elf.name,
-        arch=elf.info.arch,
+        arch=elf.arch,
         libc=libc_of(elf),
         soname=elf.info.soname,
         needed=elf.info.needed,
@@ -300,7 +300,7 @@ def _summary(elf: ElfMember) -> ElfFile:
 
 
 def _belongs(elf: ElfMember, libc: Libc, arch: Arch) -> bool:
-    return elf.info.arch is arch and libc_of(elf) in {None, libc}
+    return elf.arch is arch and libc_of(elf) in {None, libc}
 
 
 def _damage(found: Scan) -> Iterator[Finding]:

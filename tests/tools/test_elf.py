@@ -14,6 +14,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
+from orchestrator.wheel.scan import arch_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,4 +61,4 @@ def test_separate_debug_files_need_nothing(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-o", made, source], check=True)
     subprocess.run(["objcopy", "--only-keep-debug", made, debug], check=True)
     info = elf.parse(debug.read_bytes())
-    assert (info.arch, info.needed, info.undefined) == (Arch.X86_64, (), ())
+    assert (arch_of(info), info.needed, info.undefined) == (Arch.X86_64, (), ())

@@ -6,6 +6,7 @@ it, and of tools that are not what they should be.
 
 from __future__ import annotations
 
+import ast
 import runpy
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import auditwheel  # type: ignore[import-untyped]
 import pytest
 
-from orchestrator.builders.cibuildwheel import REPAIR_SCRIPT, REPAIRS, repair_verdict
+from orchestrator.builders.cibuildwheel import ELF_READER, REPAIR_SCRIPT, REPAIRS, repair_verdict
 from orchestrator.models.platforms import Arch
+from orchestrator.wheel import elf
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class Script:
     def __call__(self, wheel: Path, *options: str, site: Path = SITE) -> tuple[int, str]:
         """Return the exit code and the verdict; auditwheel finds no libraries of this machine."""
         self.dest.mkdir(exist_ok=True)
-        tools = (f"--site-packages={site}", f"--patchelf={self.patchelf}")
+        tools = [f"--site-packages={site}", f"--patchelf={self.patchelf}"]
+        tools += [f"--elf-reader={ELF_READER}", "--arch=x86_64"]
         asked = () if any(each.startswith("--refused") for each in options) else ("--refused=fail",)
         done = subprocess.run(
             [sys.executable, REPAIR_SCRIPT, *tools, *asked, *options, wheel, self.dest],
@@ -225,14 +228,14 @@ def policy_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     python.write_bytes(make_elf(ElfSpec(arch=Arch.AARCH64)))
     monkeypatch.setattr(sys, "executable", str(python))
 
-    def found(purelib: str = "false", **changes: Any) -> str:
-        elf = make_elf(ElfSpec(**{"arch": Arch.AARCH64, **changes}))
+    def found(purelib: str = "false", target: str = "aarch64", cut: int = 0, **changes: Any) -> str:
+        spec = ElfSpec(**{"arch": Arch.AARCH64, **changes})
         text = f"Wheel-Version: 1.0\nRoot-Is-Purelib: {purelib}\n"
         path = tmp_path / "demo-1.0-cp312-cp312-linux_aarch64.whl"
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(EXTENSION, elf)
+            archive.writestr(EXTENSION, make_elf(spec)[: -cut or None])
             archive.writestr("demo-1.0.dist-info/WHEEL", text)
-        return str(module["allowing"](path, SITE))
+        return str(module["allowing"](path, target, elf, SITE))
 
     return found
 
@@ -256,4 +259,14 @@ def test_a_wheel_that_needs_nothing_is_known_without_auditwheel_where_it_would_b
 def test_on_x86_auditwheel_looks_at_more_than_names(policy_of: Callable[..., str]) -> None:
     x86 = make_elf(ElfSpec(arch=Arch.X86_64))
     Path(sys.executable).write_bytes(x86)
-    assert policy_of(arch=Arch.X86_64) == ""
+    assert policy_of(target="x86_64", arch=Arch.X86_64) == ""
+
+
+def test_a_file_that_cannot_be_read_is_left_to_auditwheel(policy_of: Callable[..., str]) -> None:
+    assert policy_of() == "manylinux_2_17_aarch64"
+    assert policy_of(cut=100) == ""
+
+
+@pytest.mark.parametrize("path", [REPAIR_SCRIPT, ELF_READER])
+def test_it_needs_no_python_newer_than_the_oldest_in_images(path: Path) -> None:
+    ast.parse(path.read_text("utf-8"), feature_version=(3, 8))

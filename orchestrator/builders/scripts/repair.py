@@ -7,7 +7,8 @@ knows patterns in --exclude: the image's digest locks it as well.
 
 auditwheel takes long where it is emulated, and most wheels need nothing from outside: whether one
 names only libraries and versions of symbols that one of its policies allows is looked up first.
-Not on x86, where nobody emulates much and auditwheel also looks at instruction sets.
+Not on x86, where nobody emulates much and auditwheel also looks at instruction sets. The reader of
+ELF files is the one of `wheel/`, mounted as well.
 
 It says one line that begins with ``orchestrator: repair:``, which the backends show. Exit 0: a
 wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
@@ -16,19 +17,23 @@ wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refu
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-TYPE_CHECKING = False  # `typing` takes long to import where this is emulated
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import ModuleType
+
+    from orchestrator.wheel.elf import ElfInfo
+
+    Machine = tuple[int, int, bool]
 
 NEEDED_PATCHELF = (0, 14, 5)
 """What auditwheel asks for; older ones break libraries."""
@@ -60,6 +65,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--site-packages", required=True)
     parser.add_argument("--patchelf", required=True)
+    parser.add_argument("--elf-reader", type=Path, required=True)
+    parser.add_argument("--arch", required=True)
     parser.add_argument("--refused", choices=("fail", "keep"), required=True)
     parser.add_argument("--exclude", action="append", default=[])
     parser.add_argument("wheel", type=Path)
@@ -67,7 +74,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         check_patchelf(options.patchelf)
-        policy = allowing(options.wheel, Path(options.site_packages))
+        elf = load(options.elf_reader)
+        policy = allowing(options.wheel, options.arch, elf, Path(options.site_packages))
         if policy:
             take(options, policy)
             return 0
@@ -98,48 +106,44 @@ def check_patchelf(path: str) -> None:
         raise Trouble(3, f"{said or 'patchelf'} found, auditwheel needs patchelf {wanted} or newer")
 
 
-MACHINES = {
-    21: ("ppc64", "ppc64le"),
-    22: ("s390x", ""),
-    40: ("", "armv7l"),
-    183: ("", "aarch64"),
-    243: ("", "riscv64"),
-    258: ("", "loongarch64"),
-}
-"""ELF machine -> what auditwheel calls it with the high byte first, and with the low one."""
-
+X86 = ("x86_64", "i686")
 LOADERS = ("ld-linux", "ld64.so")
-HEADER = 64
-LOAD, DYNAMIC = 1, 2
-NEEDED, STRINGS, RPATH, RUNPATH, VERSIONS, HOW_MANY = 1, 5, 15, 29, 0x6FFFFFFE, 0x6FFFFFFF
 
 
 class Unclear(Exception):  # noqa: N818 - auditwheel finds out
     """A file is not as simple as that."""
 
 
-def allowing(wheel: Path, site_packages: Path) -> str:
+def load(reader: Path) -> ModuleType:
+    """Import the reader of ELF files, which imports nothing but the standard library."""
+    sys.path.append(str(reader.parent))
+    return importlib.import_module(reader.stem)
+
+
+def allowing(wheel: Path, arch: str, elf: ModuleType, site_packages: Path) -> str:
     """Return the oldest policy that allows all that a wheel needs; empty where that is unclear."""
+    if arch in X86:
+        return ""
     try:
-        machine, libraries, versions = needs(wheel)
-        own = machine_of(Path(sys.executable).read_bytes()[:HEADER])
-        if not machine or machine != own:
+        machines, libraries, versions = needs(wheel, elf)
+        own = machine_of(elf.parse(Path(sys.executable).read_bytes(), symbols=False))
+        if machines != {own}:
             return ""
         file = site_packages / "auditwheel" / "policy" / "manylinux-policy.json"
         policies = json.loads(file.read_text("utf-8"))
-    except (Unclear, OSError, ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile):
+    except (Unclear, OSError, ValueError, zipfile.BadZipFile):
         return ""
     for policy in sorted(policies, key=lambda each: -each["priority"]):
         known = {
             prefix + "_" + number
-            for prefix, numbers in policy["symbol_versions"].get(machine, {}).items()
+            for prefix, numbers in policy["symbol_versions"].get(arch, {}).items()
             for number in numbers
         }
         # All policies refuse zlib's private symbols. What they refuse of the C library's raises the
         # tag, and that is detected afterwards, whatever the name says.
         allowed = set(policy["lib_whitelist"]) - {"libz.so.1"}
         if known and libraries <= allowed and versions <= known:
-            return str(policy["name"]) + "_" + machine
+            return str(policy["name"]) + "_" + arch
     return ""
 
 
@@ -151,9 +155,9 @@ def take(options: argparse.Namespace, policy: str) -> None:
     shutil.copy2(str(options.wheel), str(options.dest_dir / name))
 
 
-def needs(wheel: Path) -> tuple[str, set[str], set[str]]:
-    """Return machine, libraries and versions of symbols of all ELF files in a wheel."""
-    machines: set[str] = set()
+def needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], set[str]]:
+    """Return machines, libraries and versions of symbols of all ELF files in a wheel."""
+    machines: set[Machine] = set()
     libraries: set[str] = set()
     versions: set[str] = set()
     with zipfile.ZipFile(str(wheel)) as archive:
@@ -161,80 +165,20 @@ def needs(wheel: Path) -> tuple[str, set[str], set[str]]:
             content = archive.read(member)
             if member.endswith(".dist-info/WHEEL") and b"Root-Is-Purelib: true" in content:
                 raise Unclear
-            if content[:4] == b"\x7fELF":
-                if "/purelib/" in member:
+            if elf.is_elf(content):
+                info = elf.parse(content, symbols=False)
+                if "/purelib/" in member or info.rpath or info.runpath:
                     raise Unclear
-                machines.add(machine_of(content))
-                for kind, name in named(content):
-                    (libraries if kind == NEEDED else versions).add(name)
-    if len(machines) != 1:
-        raise Unclear
-    loaders = {each for each in libraries if each.startswith(LOADERS)}
-    return machines.pop(), libraries - loaders, versions
+                machines.add(machine_of(info))
+                libraries.update(info.needed)
+                for library, some in info.versions:
+                    versions.update(() if library.startswith(LOADERS) else some)
+    return machines, {name for name in libraries if not name.startswith(LOADERS)}, versions
 
 
-def order_of(content: bytes) -> str:
-    """Return how numbers are written in an ELF file, as `struct` calls it."""
-    return "<" if content[5] == 1 else ">"
-
-
-def machine_of(content: bytes) -> str:
-    """Return what auditwheel calls the machine of an ELF file."""
-    (number,) = struct.unpack_from(order_of(content) + "H", content, 18)
-    return MACHINES.get(number, ("", ""))[content[5] == 1]
-
-
-def named(content: bytes) -> Iterator[tuple[int, str]]:
-    """Yield (NEEDED, library) and (VERSIONS, version of symbols) of an ELF file."""
-    order = order_of(content)
-    loads, entries = segments(content)
-    single = dict(entries)
-    if RPATH in single or RUNPATH in single:
-        raise Unclear
-    if not entries:
-        return
-    strings = offset_of(single[STRINGS], loads)
-
-    def text(number: int) -> str:
-        start = strings + number
-        return content[start : content.index(b"\0", start)].decode("ascii")
-
-    yield from ((NEEDED, text(value)) for kind, value in entries if kind == NEEDED)
-    place = offset_of(single[VERSIONS], loads) if VERSIONS in single else 0
-    for _ in range(single.get(HOW_MANY, 0)):
-        _, count, library, first, following = struct.unpack_from(order + "HHIII", content, place)
-        here = place + first
-        for _ in range(count):
-            name, further = struct.unpack_from(order + "II", content, here + 8)
-            if not text(library).startswith(LOADERS):
-                yield VERSIONS, text(name)
-            here += further
-        place += following
-
-
-def segments(content: bytes) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]:
-    """Return (address, end, offset - address) of what is loaded, and the dynamic section."""
-    order, wide = order_of(content), content[4] == 2  # noqa: PLR2004 - ELFCLASS64
-    at = struct.unpack_from(order + ("Q" if wide else "I"), content, 32 if wide else 28)[0]
-    size, count = struct.unpack_from(order + "HH", content, 54 if wide else 42)
-    # Type, offset, address and length; flags stand elsewhere in the two classes.
-    one, pair = ("I4xQQ8xQ", "QQ") if wide else ("III4xI", "II")
-    loads, entries = [], []
-    for place in range(at, at + size * count, size):
-        kind, offset, address, length = struct.unpack_from(order + one, content, place)
-        if kind == LOAD:
-            loads.append((address, address + length, offset - address))
-        elif kind == DYNAMIC:
-            entries = list(struct.iter_unpack(order + pair, content[offset : offset + length]))
-    return loads, entries
-
-
-def offset_of(address: int, loads: list[tuple[int, int, int]]) -> int:
-    """Return where in the file an address is."""
-    for start, end, shift in loads:
-        if start <= address < end:
-            return address + shift
-    raise Unclear
+def machine_of(info: ElfInfo) -> Machine:
+    """Return what tells the programs of an architecture from others."""
+    return info.machine, info.bits, info.little_endian
 
 
 def version(text: str) -> tuple[int, ...]:

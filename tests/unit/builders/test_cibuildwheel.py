@@ -23,6 +23,7 @@ from orchestrator.builders.base import BuildContext
 from orchestrator.builders.cibuildwheel import (
     _BY_CODE,
     _BY_STEP,
+    ELF_READER,
     REPAIR_SCRIPT,
     STEPS,
     Cibuildwheel,
@@ -305,7 +306,7 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
     assert found.before_build == EVERYTHING.before_build
     assert found.test_command == EVERYTHING.test_command
     assert tuple(found.test_requires) == EVERYTHING.test_requires
-    assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --site-")
+    assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --elf-")
     assert found.repair_command.endswith(" {wheel} {dest_dir}")
     assert shlex.split(found.config_settings) == [
         *("cmake.define.A=x y", "b='quoted'", "c=a=b"),
@@ -418,12 +419,13 @@ def test_repair() -> None:
 
     assert repair("none", "cuda") == ""
     assert repair("auditwheel") == (
-        "python -I -S /opt/orchestrator/repair.py --site-packages=/opt/orchestrator/site-packages "
-        "--patchelf=/opt/orchestrator/patchelf --refused=fail {wheel} {dest_dir}"
+        "python -I -S /opt/orchestrator/repair.py --elf-reader=/opt/orchestrator/elf.py "
+        "--site-packages=/opt/orchestrator/site-packages --patchelf=/opt/orchestrator/patchelf "
+        "--arch=x86_64 --refused=fail {wheel} {dest_dir}"
     )
     assert repair("mine {wheel} {dest_dir}") == "mine {wheel} {dest_dir}"
     words = shlex.split(repair("auditwheel", "libfoo.so*", "torch", "it's.so*"))
-    assert words[6:8] == ["--refused=fail", "--exclude=libfoo.so*"]
+    assert words[8:10] == ["--refused=fail", "--exclude=libfoo.so*"]
     assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
     assert "--exclude=libtorch.so*" in words
     kept = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
@@ -435,8 +437,9 @@ def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) 
     plain = one._engine_option(replace(TARGET, steps=TargetSteps()))
     repairing = one._engine_option(replace(TARGET, steps=TargetSteps(repair="auditwheel")))
     assert "/opt/orchestrator" not in plain
-    assert repairing.count(":ro") - plain.count(":ro") == 3
+    assert repairing.count(":ro") - plain.count(":ro") == 4
     assert f"{REPAIR_SCRIPT}:/opt/orchestrator/repair.py:ro" in repairing
+    assert f"{ELF_READER}:/opt/orchestrator/elf.py:ro" in repairing
 
 
 # The process

@@ -110,7 +110,7 @@ def test_its_programs_are_read_and_started(
     emulation = module("host.emulation")
     arch = emulation.host_arch("sunway")
     program = emulation.probe_program(arch)
-    assert module("wheel.elf").parse(program).arch is arch
+    assert module("wheel.scan").arch_of(module("wheel.elf").parse(program)) is arch
     (tmp_path / "qemu-shenwei-static").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(emulation, "qemu_version", lambda _: "9.1")

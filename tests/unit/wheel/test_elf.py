@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
+from orchestrator.wheel.scan import arch_of
 from tests.wheelmaker import ISA, MACHINES, ElfSpec, make_elf
 
 VERSIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -32,7 +33,7 @@ def test_reads_everything_on_every_architecture(arch: Arch, table: str, *, secti
         hash=table,
     )
     info = elf.parse(make_elf(spec))
-    assert info.arch is arch
+    assert arch_of(info) is arch
     assert (info.machine, info.bits, "<" if info.little_endian else ">") == MACHINES[arch][:3]
     assert info.needed == ("libm.so.6", "libc.so.6", "libstdc++.so.6")
     assert info.soname == "libdemo.so.1"
@@ -79,17 +80,17 @@ def test_isa_level_of_the_baseline_and_of_the_unknown() -> None:
 def test_a_tag_promises_that_doubles_are_passed_in_registers(
     machine: int, flags: int, arch: Arch | None
 ) -> None:
-    assert elf.parse(make_elf(ElfSpec(machine=(machine, 64, "<", flags)))).arch is arch
+    assert arch_of(elf.parse(make_elf(ElfSpec(machine=(machine, 64, "<", flags))))) is arch
 
 
 @pytest.mark.parametrize("flags", [0x05000200, 0x04000400, 0])
 def test_arm_without_hard_float_or_eabi5_is_not_armv7l(flags: int) -> None:
-    assert elf.parse(make_elf(ElfSpec(machine=(40, 32, "<", flags)))).arch is None
+    assert arch_of(elf.parse(make_elf(ElfSpec(machine=(40, 32, "<", flags))))) is None
 
 
 @pytest.mark.parametrize("machine", [(190, 64, "<", 0), (21, 64, ">", 0), (62, 32, "<", 0)])
 def test_machines_no_tag_names(machine: tuple[int, int, str, int]) -> None:
-    assert elf.parse(make_elf(ElfSpec(machine=machine))).arch is None
+    assert arch_of(elf.parse(make_elf(ElfSpec(machine=machine)))) is None
 
 
 def test_interpreter() -> None:
@@ -191,4 +192,4 @@ def test_header_only_and_relocatable_files_need_nothing() -> None:
     data = _patched(data, 40, bytes(8))
     data = _patched(data, 56, bytes(2))
     info = elf.parse(data)
-    assert (info.arch, info.needed, info.versions) == (Arch.X86_64, (), ())
+    assert (arch_of(info), info.needed, info.versions) == (Arch.X86_64, (), ())
