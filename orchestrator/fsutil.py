@@ -236,14 +236,28 @@ def _copy(source: Path, place: Path) -> None:
         return
     with source.open("rb") as old, place.open("wb") as new:
         try:
-            while os.copy_file_range(old.fileno(), new.fileno(), 1 << 30):
-                pass
+            old.seek(copy_range(old.fileno(), new.fileno(), 0, os.fstat(old.fileno()).st_size))
         except OSError as error:
-            if error.errno not in _NO_REFERENCES:
-                error.filename, error.filename2 = str(source), str(place)
-                raise
-        # From where it stopped: everything, the rest, or nothing.
+            error.filename, error.filename2 = str(source), str(place)
+            raise
         shutil.copyfileobj(old, new)
+
+
+def copy_range(source: int, dest: int, begin: int, end: int) -> int:
+    """Append bytes of an open file to another, if the kernel can; return where it stopped.
+
+    btrfs, XFS and NFS 4.2 copy a reference instead of the bytes.
+    """
+    try:
+        while begin < end and hasattr(os, "copy_file_range"):
+            count = os.copy_file_range(source, dest, end - begin, begin)
+            if not count:
+                break
+            begin += count
+    except OSError as error:
+        if error.errno not in _NO_REFERENCES:
+            raise
+    return begin
 
 
 def copy_tree(source: Path, place: Path) -> None:

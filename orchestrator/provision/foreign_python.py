@@ -8,12 +8,12 @@ it runs below a directory of ours first (``-L``); an import needs no more.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
+from orchestrator.fsutil import remove_tree
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
@@ -216,7 +216,7 @@ class ForeignPythons:
         try:
             apt.unpack(debs, made)
         except EnvironmentProblemError:
-            shutil.rmtree(made)
+            remove_tree(made)
             made.mkdir()
             raise
         version = next(package.version for package in packages if package.name == name)
@@ -345,7 +345,7 @@ def _program(folder: Path, arch: Arch) -> Path:
 def _arrange(root: Path, tag: PythonTag) -> None:
     """Remove what no import needs, and keep those files of this host out that it would look for."""
     for each in _UNWANTED:
-        shutil.rmtree(root / each, ignore_errors=True)
+        remove_tree(root / each)
     # A package of Debian's base has these links; older suites have directories there.
     for name in ("lib", "lib64"):
         if not (root / name).exists() and (root / "usr" / name).is_dir():

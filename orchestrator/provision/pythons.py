@@ -445,7 +445,7 @@ def _fetch_headers(names: Sequence[str], version: str, made: Path, env: Mapping[
             if not (include / f"python{version}/Python.h").is_file():
                 what = f"{name} holds no python{version}/Python.h"
                 raise EnvironmentProblemError.of(what)
-            include.replace(made)
+            include.rename(made)
             return
     raise refused
 

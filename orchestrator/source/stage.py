@@ -6,7 +6,6 @@ import calendar
 import hashlib
 import os
 import re
-import shutil
 import stat
 import tarfile
 import tomllib
@@ -311,22 +310,19 @@ def _stays_inside(link: Path, root: Path) -> bool:
 
 def _unpack(archive: Path, dest: Path) -> None:
     """Unpack an sdist (PEP 517, PEP 625), refusing members that would land outside."""
-    holder = dest.with_name(f"{dest.name}.unpacking")
-    holder.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, holder)
-        else:
-            _untar(archive, holder)
-        tops = [each for each in holder.iterdir() if each.name != "pax_global_header"]
-    except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
-        raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
-    if len(tops) != 1 or not tops[0].is_dir():
-        raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
-    tops[0].rename(dest)
-    shutil.rmtree(holder)
+    with making(dest) as made:
+        try:
+            unpack = _unzip if zipfile.is_zipfile(archive) else _untar
+            unpack(archive, made)
+            tops = [each for each in made.iterdir() if each.name != "pax_global_header"]
+        except _DAMAGE as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
+        if len(tops) != 1 or not tops[0].is_dir():
+            raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
+        holder = made.rename(made.with_name("holder"))
+        (holder / tops[0].name).rename(made)
 
 
 _DAMAGE = (

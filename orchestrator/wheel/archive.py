@@ -7,7 +7,6 @@ is refused, and neither memory nor time depends on what a file only claims.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
 
 from orchestrator.errors import BadWheelError, Problem, clipped
+from orchestrator.fsutil import copy_range
 from orchestrator.models.target import Digest
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
@@ -64,10 +64,6 @@ _DEFLATE_RATIO = 1032
 # Real wheels unpack to at most some ten times their size; small ones may hold a lot of zeros.
 _BOMB_SIZE = 1 << 30
 _BOMB_RATIO = 100
-
-_NO_KERNEL_COPY = frozenset(
-    {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
-)
 
 # What a broken zip makes zipfile raise.
 _ZIP_ERRORS = (
@@ -353,24 +349,12 @@ class WheelArchive:
 
     def copy(self, begin: int, end: int, out: BinaryIO) -> None:
         """Append bytes of the wheel file to another file, by the kernel alone where it can."""
-        if end - begin >= CHUNK and hasattr(os, "copy_file_range"):
+        if end - begin >= CHUNK:
             out.flush()
-            begin = self._copy_in_kernel(begin, end, out)
+            begin = copy_range(self._file.fileno(), out.fileno(), begin, end)
+            # A file object that writes finds its place by itself only after a seek.
+            out.seek(0, os.SEEK_END)
         out.writelines(self.raw(at, min(CHUNK, end - at)) for at in range(begin, end, CHUNK))
-
-    def _copy_in_kernel(self, begin: int, end: int, out: BinaryIO) -> int:
-        """Return how far it came; not far on file systems that do not go together."""
-        try:
-            while begin < end and (
-                count := os.copy_file_range(self._file.fileno(), out.fileno(), end - begin, begin)
-            ):
-                begin += count
-        except OSError as error:
-            if error.errno not in _NO_KERNEL_COPY:
-                raise
-        # A file object that writes finds its place by itself only after a seek.
-        out.seek(0, os.SEEK_END)
-        return begin
 
     @contextmanager
     def _reading(self, member: str = "") -> Iterator[None]:

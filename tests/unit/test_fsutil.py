@@ -347,10 +347,10 @@ def test_bytes_are_copied_where_references_cannot_be(
     (tmp_path / "source").write_bytes(b"12345")
     really, calls = os.copy_file_range, 0
 
-    def some(old: int, new: int, _count: int) -> int:
+    def some(old: int, new: int, _count: int, begin: int) -> int:
         nonlocal calls
         calls += 1
-        return really(old, new, 2) if calls == 1 else failing(code)()  # type: ignore[return-value]
+        return really(old, new, 2, begin) if calls == 1 else failing(code)()  # type: ignore[return-value]
 
     monkeypatch.setattr(os, "copy_file_range", some)
     copy_file(tmp_path / "source", tmp_path / "copy")

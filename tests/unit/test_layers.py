@@ -366,6 +366,41 @@ def test_the_doors_are_opened_by_nobody_inside() -> None:
     assert importers == set()
 
 
+FILE_MECHANICS = frozenset(
+    {"os.replace", "os.rename", "os.link", "os.fsync", "os.fdatasync", "os.copy_file_range"}
+    | {"tempfile.mkstemp", "tempfile.NamedTemporaryFile", "shutil.copyfile", "shutil.rmtree"}
+)
+"""What `fsutil` does, once for all: locks, whole files, links, copies, removal of trees."""
+
+OWN_MECHANICS = {
+    # Wheels that pip has written aside, and whose hashes are checked: nothing is left to be done.
+    "provision.wheelhouse: path.replace",
+}
+
+
+def mechanics(module: Module) -> Iterator[str]:
+    """The file mechanics that a module does itself; directories may be renamed."""
+    for each in module.imports:
+        if each.module.split(".")[0] == "fcntl":
+            yield f"{module.name}: fcntl"
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Attribute() if ast.unparse(node) in FILE_MECHANICS:
+                yield f"{module.name}: {ast.unparse(node)}"
+            # Of a string it takes two arguments, of a date keywords.
+            case ast.Call(
+                func=ast.Attribute(attr="replace" | "hardlink_to") as called, args=[_], keywords=[]
+            ):
+                yield f"{module.name}: {ast.unparse(called)}"
+
+
+def test_only_fsutil_locks_replaces_links_and_syncs_files() -> None:
+    others = [each for each in MODULES.values() if each.name not in {"fsutil", *PROGRAMS}]
+    found = {line for module in others for line in mechanics(module)}
+
+    assert found == OWN_MECHANICS
+
+
 # The walker itself: each rule must be able to fail.
 
 
@@ -432,6 +467,31 @@ def test_the_walker_hears_speech(source: str) -> None:
     (module,) = house(run__worker=source).values()
 
     assert len(list(speech(module))) >= 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import fcntl",
+        "def f():\n    from fcntl import flock",
+        "import os\nos.fsync(1)",
+        "import os\nf(os.link)",
+        "import tempfile\nwith tempfile.NamedTemporaryFile() as x:\n    pass",
+        "Path('a').replace(Path('b'))",
+        "Path('a').hardlink_to('b')",
+    ],
+)
+def test_the_walker_sees_file_mechanics(source: str) -> None:
+    (module,) = house(run__worker=source).values()
+
+    assert len(list(mechanics(module))) == 1
+
+
+def test_the_walker_knows_other_replaces() -> None:
+    source = "'a'.replace('b', 'c')\nreplace(value, a=1)\ntoday.replace(day=1)\nroot.rename(x)"
+    (module,) = house(run__worker=source).values()
+
+    assert list(mechanics(module)) == []
 
 
 # What enters a cache key

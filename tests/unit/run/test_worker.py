@@ -677,10 +677,10 @@ def fill_while_installing(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """The disk takes so many bytes of a wheel that is being installed, and no more."""
     really = os.copy_file_range
 
-    def copy_file_range(source: int, dest: int, count: int) -> int:
+    def copy_file_range(source: int, dest: int, count: int, begin: int) -> int:
         if not str(Path(f"/proc/self/fd/{dest}").readlink()).endswith(".partial"):
-            return really(source, dest, count)
-        really(source, dest, after)
+            return really(source, dest, count, begin)
+        really(source, dest, after, begin)
         raise full()
 
     monkeypatch.setattr(os, "copy_file_range", copy_file_range)
