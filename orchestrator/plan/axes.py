@@ -1,4 +1,4 @@
-"""The axes of a grid: their order, which of them move together, and all their values."""
+"""The axes of a matrix: their order, which of them move together, and all their values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import condition
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.plan.ordering import CircularDependency, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from orchestrator.config.settings import Rows, When
     from orchestrator.plan.layers import MatrixGrid
@@ -34,7 +34,7 @@ class Axes:
         """Work out order and values.
 
         Raises:
-            ConfigError: rows contradict axes or each other, or axes need each other in a circle.
+            ConfigError: rows contradict axes or each other, or axes depend on each other.
         """
         problems = list(_contradictions(grid))
         if problems:
@@ -178,48 +178,23 @@ def _shared(row: Sequence[Sequence[str]], other: Sequence[Sequence[str]]) -> lis
 def _ordered(
     groups: Sequence[Group], whens: Mapping[Group, tuple[When, str]], built_in: Sequence[str]
 ) -> list[Group]:
-    """Order groups: built-in axes, then each after the axes that its ``when`` names, by name.
-
-    Raises:
-        ConfigError: they need each other in a circle.
-    """
+    """Order groups: built-in axes, then each after the axes that its ``when`` names, by name."""
+    group_of = {axis: group for group in groups for axis in group}
+    needs: dict[Group, set[Group]] = {group: set() for group in groups}
+    for group, (when, path) in whens.items():
+        axes = condition.axes_of(condition.from_when(when, where=path))
+        needs[group] = {group_of[axis] for axis in axes} - {group}
     place = {name: index for index, name in enumerate(built_in)}
-    waiting: dict[Group, frozenset[str]] = {
-        group: condition.axes_of(condition.from_when(whens[group][0], where=whens[group][1]))
-        - set(group)
-        if group in whens
-        else frozenset[str]()
-        for group in groups
-    }
-    done: list[Group] = []
-    known: set[str] = set()
-    while waiting:
-        ready = [group for group, needs in waiting.items() if needs <= known]
-        if not ready:
-            found = circle(waiting)
-            path = whens[found[0]][1]
-            names = ", ".join(" with ".join(group) for group in found)
-            raise ConfigError.of(
-                f"axes need each other in a circle: {names}",
-                where=f"{path}.when",
-                hint="the cells that have an axis can depend on axes that do not depend on it",
-            )
-        first = min(
-            ready, key=lambda group: (min(place.get(axis, len(place)) for axis in group), group)
-        )
-        done.append(first)
-        known.update(first)
-        del waiting[first]
-    return done
 
+    def key(group: Group) -> tuple[int, Group]:
+        return min(place.get(axis, len(place)) for axis in group), group
 
-def circle(waiting: Mapping[Group, AbstractSet[str]]) -> list[Group]:
-    """Return the groups that need each other, without those that only wait for them; in order."""
-    left = dict(waiting)
-    while True:
-        needed = frozenset[str]().union(*left.values())
-        outside = [group for group in left if not needed & set(group)]
-        if not outside:
-            return sorted(left)
-        for group in outside:
-            del left[group]
+    try:
+        return in_order(needs, key)
+    except CircularDependency as error:
+        names = ", ".join(" with ".join(group) for group in error.members)
+        raise ConfigError.of(
+            f"circular dependency of axes: {names}",
+            where=f"{whens[error.members[0]][1]}.when",
+            hint="the cells that have an axis can depend on axes that do not depend on it",
+        ) from None

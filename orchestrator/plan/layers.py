@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.config.settings import Axis, Channel, Exclude, Rows, Settings
+from orchestrator.config.settings import Axis, Channel, Exclude, Model, Rows, Settings
 from orchestrator.errors import ConfigError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from orchestrator.config.settings import Include, Matrix, Override
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Model)
 
 BUILT_IN = ("python", "libc", "arch")
 
@@ -143,6 +144,32 @@ def _check_replaced(
                 where=f"{prefix}rows",
                 hint=f"give {lost[0]} here too, or in [{prefix}axes]",
             )
+
+
+def overlay(tables: Sequence[tuple[str, M]], *, by_name: bool = False) -> tuple[M, dict[str, str]]:
+    """Lay tables over each other: what a later one sets wins.
+
+    Args:
+        tables: dotted path and table, the strongest last.
+        by_name: whether tables inside of them are merged by name, and not replaced.
+
+    Returns:
+        The outcome, and the dotted path that set each key (``parts.nv``).
+    """
+    values: dict[str, object] = {}
+    where: dict[str, str] = {}
+    for path, table in tables:
+        for name in sorted(table.model_fields_set):
+            value = getattr(table, name)
+            key = type(table).model_fields[name].alias or name
+            if by_name and isinstance(value, dict):
+                where |= {f"{key}.{entry}": f"{path}.{key}.{entry}" for entry in value}
+                before = values.get(name)
+                values[name] = {**before, **value} if isinstance(before, dict) else value
+            else:
+                where[key] = f"{path}.{key}"
+                values[name] = value
+    return tables[0][1].model_copy(update=values), where
 
 
 def of_library(name: str, file: ChannelMatrix) -> MatrixGrid:

@@ -23,9 +23,9 @@ from orchestrator.models.target import (
     TargetId,
     UnresolvedVersion,
 )
-from orchestrator.plan.axes import circle
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import layered, of_library
+from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.torch_table import TorchSupport
 
@@ -52,8 +52,8 @@ def make_plan(
 ) -> Plan:
     """Resolve the whole matrix.
 
-    A cell whose version only its image or setuptools-scm knows becomes no target but an
-    `UnresolvedVersion`; once `outside` has the answers to its questions it becomes one.
+    A cell whose version only its image or setuptools-scm knows becomes an `UnresolvedVersion`;
+    with the answers to its questions in `outside` it becomes a target.
 
     Args:
         settings: the validated file.
@@ -63,19 +63,18 @@ def make_plan(
         table: what torch was published for; None leaves that out.
 
     Raises:
-        ConfigError: a rule matches nothing, IDs collide, a version cannot be, an image is missing.
+        ConfigError: a rule matches nothing, IDs collide, a version is invalid, an image is missing.
     """
     file = layered(settings, channel)
-    compat = (
-        TorchSupport(table, settings.compat) if table is not None and _has_torch(file) else None
-    )
-    expansion = expand(file.grid, table=compat)
-    resolver = Resolver(file, outside, facts, compat)
+    has_torch = table is not None and settings.compat.torch and "torch" in _axes(file)
+    torch = TorchSupport(table, settings.compat) if table is not None and has_torch else None
+    expansion = expand(file.grid, table=torch)
+    resolver = Resolver(file, outside, facts, torch)
     libraries = _libraries(file, resolver)
-    made = [libraries.fed(resolver.target(cell), cell) for cell in expansion.cells]
+    resolved = [libraries.feed(resolver.target(cell), cell) for cell in expansion.cells]
     libraries.check()
-    every = _collapsed([each for each in made if isinstance(each, Target)], expansion.name)
-    undetermined = [each for each in made if isinstance(each, UnresolvedVersion)]
+    every = _collapse([each for each in resolved if isinstance(each, Target)], expansion.name)
+    undetermined = [each for each in resolved if isinstance(each, UnresolvedVersion)]
     targets = []
     for target in every:
         missing = next(filter(None, map(resolver.unanswered.get, target.aliases)), None)
@@ -111,32 +110,28 @@ def _undetermined(target: Target, missing: UnansweredSource) -> UnresolvedVersio
     )
 
 
-def _has_torch(file: ChannelMatrix) -> bool:
-    rows = (axis for _, each in file.grid.rows for axis in each.axes)
-    return file.settings.compat.torch and "torch" in {*file.grid.axes, *rows}
+def _axes(file: ChannelMatrix) -> set[str]:
+    return {*file.grid.axes, *(axis for _, rows in file.grid.rows for axis in rows.axes)}
 
 
 def _check_distinct(targets: Iterable[Target]) -> None:
-    """Two wheels of one name would overwrite each other; variants must differ in the file name."""
+    """Refuse two wheels of one name, which would overwrite each other."""
     seen: dict[tuple[str, ...], Target] = {}
     problems = []
     for target in targets:
         python = f"{target.abi3}-abi3" if target.abi3 else target.python
         name = (python, target.platform, target.version, target.build_tag)
         first = seen.setdefault(name, target)
-        if first is not target:
-            other = dict(first.variant)
-            axes = [axis for axis, value in target.variant if other.get(axis) != value] or ["axis"]
-            problems.append(
-                Problem(
-                    what=f"{first.id} and {target.id} would make wheels of one name: both are "
-                    f"{target.version} for {python}-{target.platform}",
-                    where="version.release" if target.release else "version.local",
-                    hint=_DROPPED
-                    if target.release
-                    else f'name the variant, for instance local = "{{{axes[0]}}}"',
-                )
-            )
+        if first is target:
+            continue
+        what = f"{first.id} and {target.id} would make wheels of one name: both are "
+        what += f"{target.version} for {python}-{target.platform}"
+        if target.release:
+            problems.append(Problem(what=what, where="version.release", hint=_DROPPED))
+        else:
+            axes = (axis for axis, value in target.variant if (axis, value) not in first.variant)
+            hint = f'name the variant, for instance local = "{{{next(axes, "axis")}}}"'
+            problems.append(Problem(what=what, where="version.local", hint=hint))
     if problems:
         raise ConfigError(*problems[:MANY])
 
@@ -148,29 +143,20 @@ _DROPPED = (
 
 
 def _check_destinations(targets: Iterable[Target]) -> None:
-    """Say now what an upload would say hours later.
-
-    Raises:
-        ConfigError: a destination would refuse a wheel that is meant for it.
-    """
-    found: dict[tuple[str, str], list[Target]] = {}
+    """Refuse now what an upload would refuse hours later."""
+    refused: dict[tuple[str, str], list[Target]] = {}
     for target in targets:
         for name in target.publish:
             for tag, hint in _tags(target):
                 for why in refusals(name, tag=tag, version=target.version):
-                    found.setdefault((why, hint), []).append(target)
-    if found:
-        raise ConfigError(
-            *(
-                Problem(
-                    what=f"{why}: {group[0].id}"
-                    + (f" and {len(group) - 1} more" if len(group) > 1 else ""),
-                    where=dict(group[0].origins).get("publish.to", "publish.to"),
-                    hint=hint,
-                )
-                for (why, hint), group in tuple(found.items())[:MANY]
-            )
-        )
+                    refused.setdefault((why, hint), []).append(target)
+    problems = []
+    for (why, hint), group in tuple(refused.items())[:MANY]:
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        where = dict(group[0].origins).get("publish.to", "publish.to")
+        problems.append(Problem(what=f"{why}: {group[0].id}{more}", where=where, hint=hint))
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _tags(target: Target) -> Iterator[tuple[str, str]]:
@@ -185,15 +171,14 @@ def _tags(target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _check_ids(targets: Iterable[Target]) -> None:
-    """Expansion sees to this for one matrix; a library may be called like another, or a Python."""
+    """Refuse equal IDs of different matrices: a library may be named like another, or a Python."""
     seen: dict[TargetId, Target] = {}
     for target in targets:
         first = seen.setdefault(target.id, target)
         if first is not target:
-            library = first.library or target.library
             raise ConfigError.of(
                 f"two targets have the ID {target.id!r}",
-                where=f"library.{library.name}" if library else "axes",
+                where=_place(first if first.library else target),
                 hint="give the library another name",
             )
 
@@ -208,10 +193,9 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
     needs: Sequence[Digest] = (),
     in_container: bool = True,
 ) -> BuildRequest:
-    """Freeze everything that can influence the wheel's bytes, with its digest.
+    """Freeze everything that can influence the wheel's bytes, and compute its key.
 
-    Presentation (ID, variant, runner, where a variable came from) does not enter the key: two
-    targets that would be built by identical requests have identical keys.
+    Presentation (ID, variant, runner, where a variable came from) is not part of the key.
 
     Args:
         target: the resolved cell.
@@ -305,7 +289,7 @@ class _Libraries:
         }
         self._needed: set[TargetId] = set()
 
-    def fed(self, target: Target | UnresolvedVersion, cell: Cell) -> Target | UnresolvedVersion:
+    def feed(self, target: Target | UnresolvedVersion, cell: Cell) -> Target | UnresolvedVersion:
         """Return a cell's target with those whose outputs go into its source."""
         values = as_mapping(cell) if self.targets else {}
         needs = tuple(each.id for each in self.targets if self._feeds(each, values))
@@ -320,34 +304,30 @@ class _Libraries:
         return _agree(dict(target.covers[0]), values)
 
     def check(self) -> None:
-        """Refuse what would be built for nothing; leave it out where a channel is narrower.
-
-        Raises:
-            ConfigError: without a channel, a library's target feeds no wheel.
-        """
+        """Refuse what would be built for nothing; a channel, which may be narrower, excludes it."""
         needed = set(self._needed)
         for target in reversed(self.targets):  # what is needed comes before what needs it
             needed.update(target.needs if target.id in needed else ())
-        unused = [each for each in self.targets if each.id not in needed]
+        unused = [target for target in self.targets if target.id not in needed]
         if self._file.channel:
-            self.targets = [each for each in self.targets if each.id in needed]
-            self.exclusions += map(_for_nothing, unused)
+            self.targets = [target for target in self.targets if target.id in needed]
+            reason = "feeds no wheel of this channel"
+            self.exclusions += (
+                Exclusion(cell=target.covers[0], rule=_place(target), reason=reason)
+                for target in unused
+            )
         elif unused:
+            hint = "exclude it, or give the wheels an axis with its values"
             raise ConfigError(
                 *(
-                    Problem(
-                        what=f"{each.id} feeds no wheel",
-                        where=f"library.{each.library.name}" if each.library else "library",
-                        hint="exclude it, or give the wheels an axis with its values",
-                    )
-                    for each in unused[:MANY]
+                    Problem(what=f"{target.id} feeds no wheel", where=_place(target), hint=hint)
+                    for target in unused[:MANY]
                 )
             )
 
 
-def _for_nothing(target: Target) -> Exclusion:
-    rule = f"library.{target.library.name}" if target.library else "library"
-    return Exclusion(cell=target.covers[0], rule=rule, reason="feeds no wheel of this channel")
+def _place(target: Target) -> str:
+    return f"library.{target.library.name}" if target.library else "axes"
 
 
 def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -378,26 +358,19 @@ def _libraries(file: ChannelMatrix, resolver: Resolver) -> _Libraries:
 
 
 def _in_dependency_order(libraries: Mapping[str, LibrarySettings]) -> list[str]:
-    """Raise ConfigError where libraries need each other in a circle."""
-    waiting = {name: set(each.needs) for name, each in libraries.items()}
-    ordered: list[str] = []
-    while waiting:
-        ready = sorted(name for name, needs in waiting.items() if needs <= set(ordered))
-        if not ready:
-            names = [name for (name,) in circle({(name,): waiting[name] for name in waiting})]
-            raise ConfigError.of(
-                f"libraries need each other in a circle: {', '.join(names)}",
-                where=f"library.{names[0]}.needs",
-            )
-        ordered.append(ready[0])
-        del waiting[ready[0]]
-    return ordered
+    try:
+        return in_order({name: set(library.needs) for name, library in libraries.items()})
+    except CircularDependency as error:
+        raise ConfigError.of(
+            f"circular dependency of libraries: {', '.join(error.members)}",
+            where=f"library.{error.members[0]}.needs",
+        ) from None
 
 
 # Collapse
 
 
-def _collapsed(found: Iterable[Target], name: Callable[[Pairs], TargetId]) -> tuple[Target, ...]:
+def _collapse(found: Iterable[Target], name: Callable[[Pairs], TargetId]) -> tuple[Target, ...]:
     """Make one target of the cells that would build the same; it names all it covers."""
     groups: dict[Any, list[Target]] = {}
     for target in found:

@@ -30,6 +30,8 @@ from orchestrator.models.target import (
 )
 from orchestrator.plan.compilers import CompileSettings, compiling
 from orchestrator.plan.expand import as_mapping
+from orchestrator.plan.layers import overlay
+from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.version import UnansweredSource, compose, injected, merge, pins
 
 if TYPE_CHECKING:
@@ -37,10 +39,9 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import (
         Build,
+        CellSettings,
         Env,
         LibrarySettings,
-        Matrix,
-        Model,
         Override,
         Publish,
         ResourceSettings,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.expand import Cell
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
-    from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
+    from orchestrator.plan.version import MergedVersionSettings, VersionContext
 
 _HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(|-arm)")
 """Labels of GitHub's own Linux runners, which run on two architectures."""
@@ -113,98 +114,91 @@ class Resolver:
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
         values = {**values, "python": python}
-        libc, baseline = _libc(values["libc"])
-        arch = Arch(values["arch"])
-        image, image_origin = self.image(values, merged.image)
-        composed = self._composed(cell, merged, values, image, outside)
-        names = composed.names
-        runner = merged.runner[1] if merged.runner else _runner(arch)
-        emulated = not _native(arch, runner)
-        resources = _resources(merged.resources)
+        common, image_origin = self._common(
+            cell, values, merged.resources, merged.image, merged.runner
+        )
+        try:
+            composed = compose(
+                merged.version,
+                axes=values,
+                outside=outside,
+                image=common["image"],
+                arch=common["arch"],
+            )
+            compiling = _compiling(merged, cell, common["libc"], common["baseline"])
+        except ConfigError as error:
+            raise _of_cell(error, cell) from None
+        told = injected(merged.version, composed, self._outside.project)
         return Target(
-            id=cell.id,
+            **common,
+            origins=(*merged.origins, ("image", image_origin)),
             python=python,
             abi3=abi3,
-            libc=libc,
-            baseline=baseline,
-            arch=arch,
             variant=cell.values[3:],
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            image=image,
-            env=_env(merged.env, names, injected(merged.version, composed, self._outside.project)),
-            steps=_steps(merged, names),
-            compiling=_compiling(merged, cell, libc, baseline),
-            resources=resources,
-            cost=(resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=runner,
-            emulated=emulated,
+            env=_env(merged.env, composed.names, told),
+            steps=_steps(merged, composed.names),
+            compiling=compiling,
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
             release=composed.release,
             pins=pins(merged.version, composed),
             parts=composed.parts,
-            derived=cell.derived,
-            covers=(cell.values,),
-            aliases=(cell.id,),
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
-            origins=(*merged.origins, ("image", image_origin)),
         )
-
-    def _composed(
-        self,
-        cell: Cell,
-        merged: _Merged,
-        values: Mapping[str, str],
-        image: str,
-        outside: VersionContext,
-    ) -> ComposedVersion:
-        try:
-            return compose(
-                merged.version,
-                axes=values,
-                outside=outside,
-                image=image,
-                arch=Arch(values["arch"]),
-            )
-        except ConfigError as error:
-            raise _of_cell(error, cell) from None
 
     def library(self, name: str, library: LibrarySettings, cell: Cell) -> Target:
         """Resolve one cell of a library."""
         values = as_mapping(cell)
         where = f"library.{name}"
-        libc, baseline = _libc(values["libc"])
-        arch = Arch(values["arch"])
-        own = (f"{where}.image", library.image) if library.image else None
-        image, image_origin = self.image(values, own)
-        runner = _runner(arch)
-        emulated = not _native(arch, runner)
+        image = (f"{where}.image", library.image) if library.image else None
         command = template.render(library.command, values, where=f"{where}.command")
+        common, image_origin = self._common(cell, values, library.resources, image)
         return Target(
-            id=cell.id,
+            **common,
+            origins=(("image", image_origin),),
             python="",
-            libc=libc,
-            baseline=baseline,
-            arch=arch,
             variant=cell.values[2:],
             version="",
             build_tag="",
             on_mismatch=OnMismatch.FAIL,
-            image=image,
             env=_env([(where, f"{where}.env", library.env)], values, ()),
             steps=TargetSteps(timeout=library.timeout),
-            resources=_resources(library.resources),
-            cost=(library.resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
-            runner=runner,
-            emulated=emulated,
-            derived=cell.derived,
-            covers=(cell.values,),
-            aliases=(cell.id,),
-            origins=(("image", image_origin),),
             library=LibraryStep(name=name, command=command, outputs=library.outputs),
         )
+
+    def _common(
+        self,
+        cell: Cell,
+        values: Mapping[str, str],
+        settings: ResourceSettings,
+        own_image: tuple[str, str] | None,
+        own_runner: tuple[str, ...] | None = None,
+    ) -> tuple[dict[str, Any], str]:
+        """Return the fields that wheels and libraries have in common, and what named the image."""
+        libc, baseline = _libc(values["libc"])
+        arch = Arch(values["arch"])
+        image, image_origin = self.image(values, own_image)
+        runner = own_runner or (arch.facts.runner or _RUNNER,)
+        emulated = not _native(arch, runner)
+        resources = _resources(settings)
+        fields = {
+            "id": cell.id,
+            "libc": libc,
+            "baseline": baseline,
+            "arch": arch,
+            "image": image,
+            "resources": resources,
+            "cost": (resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
+            "runner": runner,
+            "emulated": emulated,
+            "derived": cell.derived,
+            "covers": (cell.values,),
+            "aliases": (cell.id,),
+        }
+        return fields, image_origin
 
     def image(self, values: Mapping[str, str], own: tuple[str, str] | None) -> tuple[str, str]:
         """Return the image for a platform, and what named it.
@@ -313,11 +307,6 @@ def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
     )
 
 
-def _runner(arch: Arch) -> tuple[str, ...]:
-    """Return the hosted runner for an architecture; the faster one where both emulate it."""
-    return (arch.facts.runner or _RUNNER,)
-
-
 def _native(arch: Arch, runner: Sequence[str]) -> bool:
     """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
     for label in runner:
@@ -336,27 +325,23 @@ class _Merged:
     """All layers over each other, for the cells with the same overrides.
 
     Attributes:
-        build: how to build.
-        test: how to test.
-        version: the ``[version]`` tables.
-        resources: what a target may use.
-        publish: where the wheel is meant to go.
+        build, test, version, resources, publish: the tables.
         demands: what the wheel must satisfy.
         env: (path of the version table beside it, origin, variables) in order.
         image: (origin, template) of an override's image.
-        runner: (origin, labels) of an override's runner.
+        runner: labels of an override's runner.
         origins: setting -> dotted path of what set it.
     """
 
     build: Build
     test: TestSettings
     version: MergedVersionSettings
-    resources: Any
+    resources: ResourceSettings
     publish: Publish
     demands: VerifyPolicy
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
-    runner: tuple[str, tuple[str, ...]] | None
+    runner: tuple[str, ...] | None
     origins: tuple[tuple[str, str], ...]
 
 
@@ -364,44 +349,37 @@ _SECTIONS = ("build", "test", "resources", "verify", "publish")
 
 
 def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merged:
-    layers: list[tuple[str, Matrix | Override]] = [
+    layers: list[tuple[str, CellSettings]] = [
         *file.layers,
         *((f"{path}.", rule) for path, rule in rules),
     ]
     origins: dict[str, str] = {}
     sections: dict[str, Any] = {}
     for name in _SECTIONS:
-        parts = [(f"{prefix}{name}", getattr(part, name)) for prefix, part in layers]
-        sections[name] = _over(parts, name, origins)
+        sections[name], where = overlay(
+            [(f"{at}{name}", getattr(part, name)) for at, part in layers]
+        )
+        origins |= {f"{name}.{key}": path for key, path in where.items()}
     version = merge(tuple((f"{prefix}version", part.version) for prefix, part in layers))
-    env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
-    image = [(f"{path}.image", rule.image) for path, rule in rules if rule.image is not None]
-    runner = [(f"{path}.runner", rule.runner) for path, rule in rules if rule.runner is not None]
-    if runner:
-        origins["runner"] = runner[-1][0]
     origins |= {f"version.{key}": path for key, path in version.where.items()}
+    env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
+    image, runner = None, None
+    for path, rule in rules:
+        if rule.image is not None:
+            image = f"{path}.image", rule.image
+        if rule.runner is not None:
+            runner = rule.runner
+            origins["runner"] = f"{path}.runner"
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     return _Merged(
         demands=_demands(sections.pop("verify"), levels),
         **sections,
         version=version,
         env=env,
-        image=image[-1] if image else None,
-        runner=runner[-1] if runner else None,
+        image=image,
+        runner=runner,
         origins=tuple(sorted(origins.items())),
     )
-
-
-def _over(parts: Sequence[tuple[str, Model]], name: str, origins: dict[str, str]) -> Model:
-    """Lay tables over each other: what a later one sets wins. Say in ``origins`` which it was."""
-    merged = parts[0][1]
-    for path, part in parts:
-        changes = {field: getattr(part, field) for field in sorted(part.model_fields_set)}
-        merged = merged.model_copy(update=changes)
-        for field in changes:
-            key = type(part).model_fields[field].alias or field
-            origins[f"{name}.{key}"] = f"{path}.{key}"
-    return merged
 
 
 def _demands(verify: Verify, levels: Mapping[str, RuleLevel]) -> VerifyPolicy:
@@ -466,32 +444,24 @@ def _variable(
     return EnvVar(name=name, value=value, origin=origin, shell=isinstance(written, EnvValue))
 
 
-def _in_order(found: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
+def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
     """Order variables so that each shell value comes after those it names; else by name.
 
     The order of keys in the file must not matter, and the build evaluates one after the other.
-
-    Raises:
-        ConfigError: values name each other in a circle.
     """
-    names = {
-        each.name: {match[1] for match in _NAMED.finditer(each.value)} & found.keys() - {each.name}
-        if each.shell
-        else set()
-        for each in found.values()
-    }
-    ordered: list[EnvVar] = []
-    while names:
-        ready = sorted(name for name, needs in names.items() if not needs & names.keys())
-        if not ready:
-            circle = min(names)
-            raise ConfigError.of(
-                f"shell values name each other in a circle: {', '.join(sorted(names))}",
-                where=f"{found[circle].origin}.{circle}",
-            )
-        ordered.append(found[ready[0]])
-        del names[ready[0]]
-    return tuple(ordered)
+    needs: dict[str, set[str]] = {name: set() for name in variables}
+    for name, variable in variables.items():
+        if variable.shell:
+            named = {match[1] for match in _NAMED.finditer(variable.value)}
+            needs[name] = (named & variables.keys()) - {name}
+    try:
+        return tuple(variables[name] for name in in_order(needs))
+    except CircularDependency as error:
+        first = error.members[0]
+        raise ConfigError.of(
+            f"circular dependency of shell values: {', '.join(error.members)}",
+            where=f"{variables[first].origin}.{first}",
+        ) from None
 
 
 def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> CompilePlan:

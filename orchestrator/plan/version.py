@@ -8,20 +8,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.config import template
 from orchestrator.config.presets import PRESETS
-from orchestrator.config.settings import VersionParts
 from orchestrator.config.sources import VersionSourceKind, parse, placeholder
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import VersionAnswer, VersionPart, VersionQuestion
+from orchestrator.plan.layers import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.config.settings import VersionParts
     from orchestrator.models.platforms import Arch
 
 # PEP 427: a build number "must start with a digit"; a dash would end it in a file name.
@@ -35,7 +36,7 @@ _PRE = re.compile(r"[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*", re.IGN
 OWN = ("base", "pre", "post", "dev", "release")
 """Parts with a meaning of their own; all others are the user's."""
 
-Layers = tuple[tuple[str, VersionParts], ...]
+Layers: TypeAlias = "tuple[tuple[str, VersionParts], ...]"
 """Dotted path and content of every ``[version]`` that speaks about a cell, the strongest last."""
 
 _YES = frozenset({"true", "1", "yes", "on"})
@@ -107,20 +108,8 @@ class MergedVersionSettings:
 
 def merge(layers: Layers) -> MergedVersionSettings:
     """Lay the layers over each other: what a later one sets wins, tables key by key."""
-    values: dict[str, Any] = {}
-    where: dict[str, str] = {}
-    for path, parts in layers:
-        for name in parts.model_fields_set:
-            value, key = getattr(parts, name), name.replace("_", "-")
-            if isinstance(value, dict):
-                values[name] = {**values.get(name, {}), **value}
-                where |= {f"{key}.{each}": f"{path}.{key}.{each}" for each in value}
-            else:
-                values[name] = value
-                where[key] = f"{path}.{key}"
-    return MergedVersionSettings(
-        parts=layers[0][1].model_copy(update=values), where=where, layers=layers
-    )
+    parts, where = overlay(layers, by_name=True)
+    return MergedVersionSettings(parts=parts, where=where, layers=layers)
 
 
 def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
@@ -152,7 +141,7 @@ def compose(
         ConfigError: the outcome could never be a wheel's version or build tag.
         Unanswered: it needs what only setuptools-scm or the image knows.
     """
-    return _Composer(tables, axes, outside, (image, arch)).composed()
+    return _Composer(tables, axes, outside, (image, arch)).compose()
 
 
 class _Composer:
@@ -171,7 +160,7 @@ class _Composer:
         self._parts = self._resolve_all()
         self._names = _Names(axes, self._parts, self._where)
 
-    def composed(self) -> ComposedVersion:
+    def compose(self) -> ComposedVersion:
         release = self._release()
         base, public = self._public()
         names, text = self._names, str(public)
@@ -179,7 +168,8 @@ class _Composer:
         version = f"{text}+{local}" if local else text
         names |= {"version": version, "local": local, "public": text, "base": base.public}
         names |= {"pre": "".join(map(str, public.pre or ()))}
-        names |= {"post": _text(public.post), "dev": _text(public.dev)}
+        for name, number in (("post", public.post), ("dev", public.dev)):
+            names[name] = "" if number is None else str(number)
         names["build_tag"] = "" if release else self._build_tag()
         return ComposedVersion(
             version=version,
@@ -195,9 +185,8 @@ class _Composer:
 
     def _resolve_all(self) -> dict[str, VersionPart | tuple[VersionQuestion, ...]]:
         declared: dict[str, tuple[str, ...]] = {"base": (str(VersionSourceKind.PYPROJECT),)}
-        for name in OWN:
-            if (ranking := getattr(self._settings, name)) is not None:
-                declared[name] = ranking
+        own = ((name, getattr(self._settings, name)) for name in OWN)
+        declared |= {name: ranking for name, ranking in own if ranking is not None}
         declared |= self._settings.parts
         return {name: self._resolve(name, ranking) for name, ranking in declared.items()}
 
@@ -211,45 +200,40 @@ class _Composer:
             answer = self._ask(source)
             if answer is None and not winner:
                 asked = self._question(source)
-                rest = (self._question(each) for each in ranking[index:] if _costly(each))
-                return tuple(each for each in rest if each.image == asked.image)
-            answers.append(answer or VersionAnswer(source=source, value="", note="not asked"))
-            if (
-                not winner
-                and answer
-                and (answer.value or parse(source).kind is VersionSourceKind.CONST)
-            ):
+                rest = [self._question(s) for s in ranking[index:] if parse(s).kind.costly]
+                return tuple(question for question in rest if question.image == asked.image)
+            answer = answer or VersionAnswer(source=source, value="", note="not asked")
+            answers.append(answer)
+            is_const = parse(source).kind is VersionSourceKind.CONST
+            if not winner and (answer.value or is_const):
                 value, winner = answer.value, source
         return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
 
     def _ask(self, source: str) -> VersionAnswer | None:
         """Return what a source said; None when it takes long to ask, and nobody has yet."""
-        found = parse(source)
-        if found.kind is VersionSourceKind.CONST:
-            return VersionAnswer(source=source, value=found.argument)
-        if found.kind is VersionSourceKind.PYPROJECT:
+        kind, argument = parse(source).kind, parse(source).argument
+        if kind is VersionSourceKind.CONST:
+            return VersionAnswer(source=source, value=argument)
+        if kind is VersionSourceKind.PYPROJECT:
             note = "" if self._outside.version else "the project's version is dynamic"
             return VersionAnswer(source=source, value=self._outside.version or "", note=note)
         answer = self._outside.answers.get(self._question(source))
         if answer is None:
-            return (
-                None
-                if found.kind.costly
-                else VersionAnswer(source=source, value="", note="not asked")
-            )
+            not_asked = VersionAnswer(source=source, value="", note="not asked")
+            return None if kind.costly else not_asked
         if placeholder(answer.value):
             note = f"{answer.value!r} is a placeholder"
             return VersionAnswer(source=source, value="", note=note)
         return answer
 
     def _question(self, source: str) -> VersionQuestion:
-        image, arch = self._place if _contained(source) else ("", None)
+        image, arch = self._place if parse(source).kind.in_container else ("", None)
         return VersionQuestion(source=source, image=image, arch=arch)
 
     def _value(self, name: str) -> str | None:
         """Return a declared part's value, None for one that is not declared."""
-        found = self._parts.get(name)
-        return None if found is None else _known(name, found, self._where)
+        part = self._parts.get(name)
+        return None if part is None else _known(name, part, self._where)
 
     # the version
 
@@ -369,10 +353,6 @@ class _Names(dict[str, str]):
         return found.source if isinstance(found, VersionPart) else ""
 
 
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
 def _known(
     name: str, found: VersionPart | tuple[VersionQuestion, ...], where: Mapping[str, str]
 ) -> str:
@@ -390,14 +370,6 @@ def _unset(part: VersionPart, where: str) -> NoReturn:
     if part.name == "base":
         hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
     raise ConfigError.of(f"no source knows {part.name!r}: {said}", where=where, hint=hint)
-
-
-def _contained(source: str) -> bool:
-    return parse(source).kind.in_container
-
-
-def _costly(source: str) -> bool:
-    return parse(source).kind.costly
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few
@@ -446,27 +418,27 @@ def injected(
         composed: its version.
         project: the project's name; empty when it is not known.
     """
+    dist = re.sub(r"[-_.]+", "_", project).upper()
     for name in tables.parts.presets or ():
-        known = {
-            variable.replace("{DIST}", re.sub(r"[-_.]+", "_", project).upper())
-            if project
-            else variable.removesuffix("_FOR_{DIST}"): text
-            for variable, text in PRESETS[name].items()
-            if _nameable(text, composed)
-        }
-        yield f"{tables.where['presets']} ({name})", _rendered(known, composed)
+        known: dict[str, str] = {}
+        for variable, text in PRESETS[name].items():
+            if _nameable(text, composed):
+                own = variable.replace("{DIST}", dist)
+                known[own if project else variable.removesuffix("_FOR_{DIST}")] = text
+        yield f"{tables.where['presets']} ({name})", _render_all(known, composed)
     for path, parts in tables.layers:
-        yield f"{path}.inject", _rendered(parts.inject, composed)
+        yield f"{path}.inject", _render_all(parts.inject, composed)
 
 
 def _nameable(text: str, composed: ComposedVersion) -> bool:
+    """Whether a template names only what the cell has; a value may be empty."""
     try:
         return all(composed.names[name] is not None for name in template.names_in(text))
     except KeyError:
         return False
 
 
-def _rendered(templates: Mapping[str, str], composed: ComposedVersion) -> dict[str, str]:
+def _render_all(templates: Mapping[str, str], composed: ComposedVersion) -> dict[str, str]:
     return {name: render_or_nothing(text, composed.names) for name, text in templates.items()}
 
 

@@ -187,7 +187,7 @@ def test_axes_that_need_each_other_in_a_circle_are_named() -> None:
         'a = { values = ["1"], when = { b = true } }\nb = { values = ["1"], when = { c = true } }\n'
         'c = { values = ["1"], when = { b = true } }\n'
     )
-    assert problem(text) == ("axes.b.when", "axes need each other in a circle: b, c")
+    assert problem(text) == ("axes.b.when", "circular dependency of axes: b, c")
 
 
 def test_an_axis_that_no_cell_can_have_is_an_error() -> None:

@@ -138,13 +138,13 @@ def test_circles_are_named() -> None:
     circle = CHAIN + '[library.more]\ncommand = "x"\noutputs = ["y"]\nneeds = ["all", "more"]\n'
     assert problem(circle) == (
         "library.more.needs",
-        "libraries need each other in a circle: more",
+        "circular dependency of libraries: more",
     )
     circle = CHAIN.replace('["base.a"]', '["base.a"]\nneeds = ["all"]')
     circle += '[library.aaa]\ncommand = "x"\noutputs = ["y"]\nneeds = ["all"]\n'
     assert problem(circle) == (
         "library.all.needs",
-        "libraries need each other in a circle: all, base",
+        "circular dependency of libraries: all, base",
     )
 
 
