@@ -12,9 +12,8 @@ import pytest
 from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.host.process import Cancel, Finished
 from orchestrator.models.result import FailureKind
-from orchestrator.models.target import BackendName, Digest, Source, TargetSteps
-from orchestrator.plan.plan import make_request
-from tests.unit.run.test_worker import TARGET
+from orchestrator.models.target import BackendName, TargetSteps
+from tests import factories
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +22,8 @@ ENV = {"PATH": os.environ["PATH"]}
 
 
 def job(folder: Path, steps: TargetSteps, cancel: Cancel | None = None) -> BuildContext:
-    request = make_request(
-        TARGET,
-        source=Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1),
-        backend=BackendName.DIRECT,
-        toolchain=Digest("1" * 64),
-        builder="0",
-    )
     return BuildContext(
-        request=request,
+        request=factories.request(backend=BackendName.DIRECT),
         source=folder,
         scratch=folder,
         log=lambda _line: None,

@@ -42,21 +42,17 @@ from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import (
-    BackendName,
     BuildRequest,
     Digest,
     EnvVar,
-    OnMismatch,
     OnRefusal,
-    Source,
     Target,
-    TargetId,
     TargetResources,
     TargetSteps,
 )
-from orchestrator.plan.plan import make_request
 from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain import Toolchain
+from tests import factories
 from tests.conftest import examples
 
 if TYPE_CHECKING:
@@ -64,22 +60,8 @@ if TYPE_CHECKING:
 
     from cibuildwheel.options import BuildOptions
 
-EPOCH = 1_700_000_000
-TARGET = Target(
-    id=TargetId("cp312-manylinux_x86_64"),
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
-    variant=(),
-    version="1.0",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="localhost/mine:1",
-    env=(),
-    steps=TargetSteps(),
-    runner=(),
-    emulated=False,
-)
+EPOCH = factories.SOURCE.epoch
+TARGET = factories.target(image="localhost/mine:1")
 EVERYTHING = TargetSteps(
     before_all="echo 'all' && $(true)",
     before_build="pip install {package}",
@@ -93,21 +75,11 @@ EVERYTHING = TargetSteps(
 
 
 def request(target: Target = TARGET) -> BuildRequest:
-    return make_request(
-        target,
-        source=Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=EPOCH),
-        backend=BackendName.CIBUILDWHEEL,
-        toolchain=Digest("1" * 64),
-        builder="0",
-    )
-
-
-def literal(**values: str) -> tuple[EnvVar, ...]:
-    return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
+    return factories.request(target)
 
 
 def shell(**values: str) -> tuple[EnvVar, ...]:
-    return tuple(replace(each, shell=True) for each in literal(**values))  # noqa: S604
+    return tuple(replace(each, shell=True) for each in factories.env(**values))  # noqa: S604
 
 
 def understood(
@@ -202,7 +174,7 @@ def test_a_literal_value_arrives_as_it_is(
     project: Path, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    target = replace(TARGET, env=literal(BEFORE="b", VALUE=value, AFTER="a"))
+    target = replace(TARGET, env=factories.env(BEFORE="b", VALUE=value, AFTER="a"))
 
     found = evaluated(target, project, {"HOME": "/evaluated"})
 
@@ -219,7 +191,7 @@ SPECIAL = st.text(string.ascii_letters + " \n\t'\"\\$`(){}[]<>|&;#*?~!=%^,:-+@",
 @example(["'a' 'b'", "$(c)"])
 def test_any_literal_values_arrive_as_they_are(values: list[str]) -> None:
     wanted = {f"V{number}": value for number, value in enumerate(values)}
-    target = replace(TARGET, env=literal(**wanted))
+    target = replace(TARGET, env=factories.env(**wanted))
 
     text = environment_option(target, epoch=EPOCH)
 
@@ -238,7 +210,7 @@ def refuse(words: list[str], _environ: dict[str, str]) -> str:
 
 
 def test_a_shell_value_sees_the_other_values(project: Path) -> None:
-    env = (*literal(ROOT="/cuda 13"), *shell(BIN="$ROOT/bin"), *shell(LATER="$BIN/x"))
+    env = (*factories.env(ROOT="/cuda 13"), *shell(BIN="$ROOT/bin"), *shell(LATER="$BIN/x"))
 
     found = evaluated(replace(TARGET, env=env), project)
 
@@ -248,7 +220,7 @@ def test_a_shell_value_sees_the_other_values(project: Path) -> None:
 
 def test_source_date_epoch_is_set_and_the_user_may_set_another(project: Path) -> None:
     assert evaluated(TARGET, project)["SOURCE_DATE_EPOCH"] == str(EPOCH)
-    target = replace(TARGET, env=literal(SOURCE_DATE_EPOCH="1"))
+    target = replace(TARGET, env=factories.env(SOURCE_DATE_EPOCH="1"))
     assert evaluated(target, project)["SOURCE_DATE_EPOCH"] == "1"
 
 
@@ -277,7 +249,7 @@ environment = { SELECTED = "own" }
 def test_the_project_s_own_settings_survive(project: Path) -> None:
     (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
     target = replace(
-        TARGET, env=literal(BOTH="ours", OURS="ours"), steps=TargetSteps(repair="command")
+        TARGET, env=factories.env(BOTH="ours", OURS="ours"), steps=TargetSteps(repair="command")
     )
 
     _, found = understood(target, project)

@@ -20,8 +20,8 @@ import orchestrator.cli
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
 from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
-from orchestrator.models.wheel import Finding, Reason, Severity, WheelReport
+from orchestrator.models.target import Digest, EmulationMode, TargetId
+from orchestrator.models.wheel import Finding, Reason, Severity
 from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
 from orchestrator.report import summary
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 from tests.conftest import REPOSITORY
+from tests.factories import WHEEL, result
 
 MATRIX = """
 [project]
@@ -549,33 +550,14 @@ def test_doctor(
 # The end of a run
 
 
-def result(
-    status: Status, kind: FailureKind | None = None, name: str = "t", **changes: Any
-) -> BuildResult:
-    failure = None if kind is None else Failure(kind=kind, message="m", hint="h", step="s")
-    made = BuildResult(
-        target_id=TargetId(name),
-        key="k",
-        status=status,
-        backend=BackendName.DIRECT,
-        backend_reason="r",
-        wheel=None,
-        rejected=None,
-        log=None,
-        duration=1.23456,
-        failure=failure,
-    )
-    return replace(made, **changes)
-
-
-OK = result(Status.OK)
-FAILED = result(Status.FAILED, FailureKind.BUILD)
-BAD_WHEEL = result(Status.FAILED, FailureKind.BAD_WHEEL)
-AUDIT = result(Status.FAILED, FailureKind.AUDIT)
-BUG = result(Status.FAILED, FailureKind.BUG)
-LACKING = result(Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
-CANCELLED = result(Status.CANCELLED, FailureKind.CANCELLED)
-OUT_OF_TIME = result(Status.CANCELLED, FailureKind.OUT_OF_TIME)
+OK = result("t", key="k", duration=1.23456)
+FAILED = result("t", Status.FAILED, FailureKind.BUILD)
+BAD_WHEEL = result("t", Status.FAILED, FailureKind.BAD_WHEEL)
+AUDIT = result("t", Status.FAILED, FailureKind.AUDIT)
+BUG = result("t", Status.FAILED, FailureKind.BUG)
+LACKING = result("t", Status.UNAVAILABLE, FailureKind.UNAVAILABLE)
+CANCELLED = result("t", Status.CANCELLED, FailureKind.CANCELLED)
+OUT_OF_TIME = result("t", Status.CANCELLED, FailureKind.OUT_OF_TIME)
 
 
 @pytest.mark.parametrize(
@@ -625,18 +607,14 @@ def written(output: Path) -> dict[str, Any]:
     return {each["id"]: each for each in document["results"]}
 
 
-REPORT = WheelReport(
+REPORT = replace(
+    WHEEL,
     filename="demo.whl",
-    sha256=Digest("0" * 64),
-    size=5,
-    version="1.0",
     declared_tags=("a",),
     observed_tag="b",
     aliases=("c",),
     reasons=(Reason(file="f", library="l", symbol_version="v", symbols=("s",)),),
     external_libs=(("lib", ("f",)),),
-    isa="",
-    abi3=False,
     problems=(Finding(rule="r", message="m", severity=Severity.WARNING),),
 )
 

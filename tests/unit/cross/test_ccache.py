@@ -10,33 +10,20 @@ import pytest
 
 from orchestrator.builders.cibuildwheel import environment_option
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher, stats
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import CompilerCacheStats
-from orchestrator.models.target import EnvVar, OnMismatch, Target, TargetId, TargetSteps
+from tests import factories
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TARGET = Target(
-    id=TargetId("cp312-manylinux_x86_64"),
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
-    variant=(),
-    version="1.0",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="localhost/mine:1",
-    env=(),
-    steps=TargetSteps(),
-    runner=(),
-    emulated=False,
-)
+    from orchestrator.models.target import Target
+
+TARGET = factories.target(image="localhost/mine:1")
 
 
 def with_env(**values: str) -> Target:
-    env = tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
-    return replace(TARGET, env=env)
+    return replace(TARGET, env=factories.env(**values))
 
 
 @pytest.fixture

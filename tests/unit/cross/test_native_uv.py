@@ -14,9 +14,9 @@ from orchestrator.cross.native_uv import ALONE, FRONTEND, ImageFacts, Installer
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Captured
-from orchestrator.models.target import BackendName, Digest, EnvVar, Source, TargetSteps
-from orchestrator.plan.plan import make_request
+from orchestrator.models.target import EnvVar, TargetSteps
 from orchestrator.provision.relocate import MOUNTED
+from tests import factories
 from tests.unit.cross.test_ccache import TARGET
 
 if TYPE_CHECKING:
@@ -96,15 +96,8 @@ def test_a_build_finds_it_behind_the_compilers_and_looks_where_pip_looks(there: 
 
 
 def request(own: tuple[str, ...] = (), **changes: Any) -> BuildRequest:
-    digest = Digest("0" * 64)
-    source = Source(name="demo", version="1.0", digest=digest, epoch=0, own_options=own)
-    return make_request(
-        replace(TARGET, **changes),
-        source=source,
-        backend=BackendName.CIBUILDWHEEL,
-        toolchain=Digest("1" * 64),
-        builder="0",
-    )
+    source = replace(factories.SOURCE, own_options=own)
+    return factories.request(replace(TARGET, **changes), source=source)
 
 
 def variable(name: str, value: str = "1") -> tuple[EnvVar, ...]:

@@ -10,11 +10,11 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.target import OnMismatch, Target, TargetId, TargetSteps
+from orchestrator.models.target import Target, TargetId
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import layered
 from orchestrator.plan.selection import select
+from tests.factories import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -288,24 +288,8 @@ def test_a_range_does_not_match_what_is_no_version() -> None:
 # What the user selects
 
 
-def bare(target_id: str) -> Target:
-    return Target(
-        id=TargetId(target_id),
-        python="cp312",
-        libc=Libc.MANYLINUX,
-        arch=Arch.X86_64,
-        variant=(),
-        version="1",
-        build_tag="",
-        on_mismatch=OnMismatch.FAIL,
-        image="",
-        env=(),
-        steps=TargetSteps(),
-        runner=(),
-        emulated=False,
-        covers=((("a", "1"),),),
-        aliases=(TargetId(target_id),),
-    )
+def bare(name: str) -> Target:
+    return target(name, covers=((("a", "1"),),), aliases=(TargetId(name),))
 
 
 def selected(expressions: Sequence[str]) -> tuple[str, ...]:

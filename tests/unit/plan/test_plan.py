@@ -37,6 +37,7 @@ from orchestrator.models.target import (
 )
 from orchestrator.plan.plan import digest, make_plan, make_request, planned_backend
 from orchestrator.plan.version import VersionContext
+from tests import factories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -542,25 +543,18 @@ def test_a_runner_of_the_user_is_taken_to_be_native() -> None:
 
 # Requests
 
-TARGET = Target(
-    id=TargetId("cp312-manylinux_x86_64-13.0"),
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
+TARGET = factories.target(
+    "cp312-manylinux_x86_64-13.0",
     variant=(("cuda", "13.0"),),
     version="1.0+cu130",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="manylinux_2_28",
-    env=(EnvVar(name="A", value="1", origin="env"), EnvVar(name="B", value="2", origin="env")),
+    env=factories.env(A="1", B="2"),
     steps=TargetSteps(before_all="x", config_settings=(("a", "1"), ("b", "2"))),
     runner=("ubuntu-24.04",),
-    emulated=False,
 )
 LIBRARY = replace(
     TARGET, python="", library=LibraryStep(name="gpu", command="make", outputs=("*.so",))
 )
-SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
+SOURCE = factories.SOURCE
 
 
 def request(  # noqa: PLR0913 - as make_request

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.result import BuildResult, ContainerInfo, Status
+from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -29,24 +28,17 @@ from orchestrator.models.target import (
 )
 from orchestrator.report import from_results
 from orchestrator.report.serialize import result
-from tests import reports
+from tests import factories, reports
 
 ID = TargetId("cp312-manylinux_x86_64-a")
 
-PLANNED = Target(
-    id=ID,
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
+PLANNED = factories.target(
+    ID,
     variant=(("kind", "a"),),
     version="2.0",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="manylinux_2_28",
     env=(EnvVar(name="MY_TOKEN", value="ours-of-today", origin="env"),),
     steps=TargetSteps(timeout=60),
     runner=("ubuntu-24.04",),
-    emulated=False,
     needs=(TargetId("core"),),
 )
 
@@ -106,17 +98,10 @@ def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
         builder_version="0.1.0",
         key=Digest("k" * 64),
     )
-    outcome = BuildResult(
-        target_id=target.id,
+    outcome = factories.result(
+        target.id,
         key=request.key,
-        status=Status.OK,
         backend=BackendName.CIBUILDWHEEL,
-        backend_reason="a test",
-        wheel=None,
-        rejected=None,
-        log=None,
-        duration=1.0,
-        failure=None,
         parts=target.parts,
         container=CONTAINER,
         request=request,

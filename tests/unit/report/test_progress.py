@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, TargetId
+from orchestrator.models.target import TargetId
 from orchestrator.report import progress
 from orchestrator.report.progress import (
     LiveProgress,
@@ -24,6 +24,7 @@ from orchestrator.report.progress import (
     harmless,
     log_end,
 )
+from tests import factories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,18 +42,9 @@ def result(
     attempts: int = 1,
 ) -> BuildResult:
     failed = status in {Status.FAILED, Status.CANCELLED}
-    return BuildResult(
-        target_id=target,
-        key="",
-        status=status,
-        backend=BackendName.DIRECT,
-        backend_reason="",
-        wheel=None,
-        rejected=None,
-        log=log,
-        duration=75.0,
-        failure=Failure(kind=kind, message="it did not build") if failed else None,
-        attempts=attempts,
+    failure = Failure(kind=kind, message="it did not build") if failed else None
+    return factories.result(
+        target, status, failure=failure, log=log, duration=75.0, attempts=attempts
     )
 
 

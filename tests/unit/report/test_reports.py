@@ -16,16 +16,11 @@ import jsonschema
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.result import BuildResult, Failure, FailureKind, Status, StepTime
+from orchestrator.models.result import Failure, FailureKind, Status, StepTime
 from orchestrator.models.target import (
     BackendName,
-    BuildRequest,
     Digest,
     EnvVar,
-    OnMismatch,
-    Source,
-    Target,
     TargetId,
     TargetSteps,
 )
@@ -40,7 +35,7 @@ from orchestrator.report.schemas import (
     read_results,
 )
 from orchestrator.report.view import ResultsView, natural
-from tests import reports
+from tests import factories, reports
 from tests.conftest import REPOSITORY
 from tests.unit.ci.test_commands import obeyed
 
@@ -52,42 +47,28 @@ def seen(document: dict[str, Any]) -> ResultsDocument:
     return parse(ResultsDocument, document)
 
 
-TARGET = Target(
-    id=TargetId("cp312-manylinux_x86_64-cu130"),
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
+TARGET = factories.target(
+    "cp312-manylinux_x86_64-cu130",
     variant=(("cuda", "cu130"),),
     version="1.0+cu130",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="manylinux_2_28",
     env=(
         EnvVar(name="API_TOKEN", value="s3cr3t-value", origin="env"),
         EnvVar(name="INDEX", value="https://me:pw@host/simple", origin="env"),
     ),
     steps=TargetSteps(before_build="curl -H s3cr3t-value https://me:pw@host", timeout=60),
     runner=("ubuntu-24.04",),
-    emulated=False,
     covers=((("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "cu130")),),
 )
-REQUEST = BuildRequest(
-    target=TARGET,
-    source=Source(name="demo", version=None, digest=Digest("1" * 64), epoch=1),
-    backend=BackendName.DIRECT,
-    toolchain_digest=Digest("2" * 64),
-    builder_version="0.1.0",
-    key=Digest("3" * 64),
+REQUEST = factories.request(
+    TARGET,
+    BackendName.DIRECT,
+    source=replace(factories.SOURCE, version=None),
+    toolchain=Digest("2" * 64),
 )
-BUILT = BuildResult(
-    target_id=TARGET.id,
+BUILT = factories.result(
+    TARGET.id,
+    Status.FAILED,
     key=REQUEST.key,
-    status=Status.FAILED,
-    backend=BackendName.DIRECT,
-    backend_reason="r",
-    wheel=None,
-    rejected=None,
-    log=None,
     duration=1.5,
     failure=Failure(kind=FailureKind.BUILD, message="sent s3cr3t-value", step="build"),
     started=reports.BEGAN,
@@ -137,7 +118,7 @@ def test_results_hold_what_a_rebuild_needs(tmp_path: Path) -> None:
 
     assert made["target"]["image"] == "manylinux_2_28"
     assert made["target"]["version"] == "1.0+cu130"
-    assert made["request"]["source"]["digest"] == "1" * 64
+    assert made["request"]["source"]["digest"] == "0" * 64
     assert made["request"]["toolchain"] == "2" * 64
     assert made["request"]["commands"]["timeout"] == 60
     assert [each["name"] for each in made["request"]["env"]] == ["API_TOKEN", "INDEX"]

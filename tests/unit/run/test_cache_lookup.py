@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, CompileReport, FailureKind, Status
 from orchestrator.models.target import (
     BackendName,
@@ -19,13 +18,9 @@ from orchestrator.models.target import (
     Digest,
     EmulationMode,
     LibraryStep,
-    OnMismatch,
-    Source,
     Target,
     TargetId,
-    TargetSteps,
 )
-from orchestrator.plan.plan import make_request
 from orchestrator.run.cache_key import BuildPlaces, make_action
 from orchestrator.run.cache_lookup import LARGE, Ways, actions_of, recall
 from orchestrator.run.result_cache import ResultCache
@@ -33,37 +28,25 @@ from orchestrator.run.worker import RunDirectories
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Record
+from tests import factories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.models.target import BuildRequest
-    from orchestrator.models.wheel import WheelReport
     from orchestrator.run.cache_key import Action, Place
     from orchestrator.source.fingerprint import SourceFingerprint
 
-SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
-
 
 def target(name: str, *needs: str, library: bool = False) -> Target:
-    step = LibraryStep(name=name, command="make", outputs=("*.so",)) if library else None
-    return Target(
-        id=TargetId(name),
+    return factories.target(
+        name,
         python="" if library else "cp312",
-        libc=Libc.MANYLINUX,
-        arch=Arch.X86_64,
         variant=(("name", name),),
         version=f"1.0+{name}",
-        build_tag="",
-        on_mismatch=OnMismatch.FAIL,
-        image="manylinux_2_28",
-        env=(),
-        steps=TargetSteps(),
-        runner=(),
-        emulated=False,
         needs=tuple(map(TargetId, needs)),
-        library=step,
+        library=LibraryStep(name=name, command="make", outputs=("*.so",)) if library else None,
     )
 
 
@@ -79,15 +62,8 @@ PLAN = (
 def request(
     what: Target, way: tuple[BackendName, bool], made: Mapping[TargetId, BuildRequest]
 ) -> BuildRequest:
-    return make_request(
-        what,
-        source=SOURCE,
-        backend=way[0],
-        in_container=way[1],
-        toolchain=Digest("1" * 64),
-        builder="0",
-        needs=[made[each].key for each in what.needs],
-    )
+    needs = [made[each].key for each in what.needs]
+    return factories.request(what, way[0], in_container=way[1], needs=needs)
 
 
 class Machine:
@@ -121,19 +97,8 @@ class Shelf:
         if what.id not in self.there:
             return None
         size = self.sizes.get(what.id)
-        return BuildResult(
-            target_id=what.id,
-            key=action.request.key,
-            status=Status.OK,
-            backend=BackendName.DIRECT,
-            backend_reason="",
-            wheel=None if size is None else cast("WheelReport", SimpleNamespace(size=size)),
-            rejected=None,
-            log=None,
-            duration=1.0,
-            failure=None,
-            cached=True,
-        )
+        wheel = None if size is None else replace(factories.WHEEL, size=size)
+        return factories.result(what.id, key=action.request.key, wheel=wheel, cached=True)
 
     def bring(self, action: Action) -> bool:
         self.brought.append(action.request.target.id)

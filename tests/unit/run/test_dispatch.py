@@ -12,11 +12,12 @@ from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, TargetId, TargetResources
+from orchestrator.models.target import TargetId, TargetResources
 from orchestrator.run.dispatch import Pace, decided, dispatch
 from orchestrator.run.resources import GIB
 from orchestrator.run.scheduler import Retries
 from orchestrator.run.worker import Assignment, RunDirectories, Worker
+from tests import factories
 from tests.unit.run.test_resources import target
 
 if TYPE_CHECKING:
@@ -29,18 +30,8 @@ A, B, C = TargetId("a"), TargetId("b"), TargetId("c")
 
 
 def result(target_id: TargetId, failure: Failure | None = None) -> BuildResult:
-    return BuildResult(
-        target_id=target_id,
-        key="",
-        status=Status.FAILED if failure else Status.OK,
-        backend=BackendName.DIRECT,
-        backend_reason="",
-        wheel=None,
-        rejected=None,
-        log=None,
-        duration=0.0,
-        failure=failure,
-    )
+    status = Status.FAILED if failure else Status.OK
+    return factories.result(target_id, status, failure=failure)
 
 
 class Deaf:

@@ -13,9 +13,10 @@ import pytest
 
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, TargetId
+from orchestrator.models.target import TargetId
 from orchestrator.run.executors.local import LocalRun
 from orchestrator.run.scheduler import Resources, Retries, Task, first_state
+from tests import factories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,20 +30,8 @@ IDS = tuple(TargetId(f"t{number}") for number in range(8))
 def result(
     target_id: TargetId, status: Status = Status.OK, *, transient: bool = False
 ) -> BuildResult:
-    return BuildResult(
-        target_id=target_id,
-        key="",
-        status=status,
-        backend=BackendName.DIRECT,
-        backend_reason="",
-        wheel=None,
-        rejected=None,
-        log=None,
-        duration=0.0,
-        failure=None
-        if status is Status.OK
-        else Failure(kind=FailureKind.CANCELLED, message="played", transient=transient),
-    )
+    failure = Failure(kind=FailureKind.CANCELLED, message="played", transient=transient)
+    return factories.result(target_id, status, failure=None if status is Status.OK else failure)
 
 
 @dataclass

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import SourceError
 from orchestrator.models.target import BackendName, Digest, Source, TargetId
-from orchestrator.models.wheel import WheelReport
 from orchestrator.run.reproduce import (
     PreviousWheel,
     RebuildRequest,
@@ -20,9 +20,12 @@ from orchestrator.run.reproduce import (
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Record
+from tests.factories import WHEEL
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.models.wheel import WheelReport
 
 ID = TargetId("t")
 NAME = "demo-1.0-cp312-cp312-linux_x86_64.whl"
@@ -33,20 +36,7 @@ def sha256(data: bytes) -> Digest:
 
 
 def wheel(data: bytes) -> WheelReport:
-    return WheelReport(
-        filename=NAME,
-        sha256=sha256(data),
-        size=len(data),
-        version="1.0",
-        declared_tags=(),
-        observed_tag="linux_x86_64",
-        aliases=(),
-        reasons=(),
-        external_libs=(),
-        isa="",
-        abi3=False,
-        problems=(),
-    )
+    return replace(WHEEL, filename=NAME, sha256=sha256(data), size=len(data))
 
 
 def claim(data: bytes, folder: Path | None, name: str = NAME) -> RecordedWheel:

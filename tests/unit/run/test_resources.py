@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import (
-    EnvVar,
-    OnMismatch,
     Target,
     TargetId,
     TargetResources,
-    TargetSteps,
 )
 from orchestrator.run.dispatch import Pace, described, estimates, parallel
 from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
+from tests import factories
+from tests.factories import env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,27 +29,8 @@ if TYPE_CHECKING:
 FOREIGN = Arch.S390X if host_arch() is not Arch.S390X else Arch.AARCH64
 
 
-def env(**values: str) -> tuple[EnvVar, ...]:
-    return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
-
-
 def target(name: str = "t", **changes: Any) -> Target:
-    first = Target(
-        id=TargetId(name),
-        python="cp312",
-        libc=Libc.MANYLINUX,
-        arch=host_arch(),
-        variant=(),
-        version="1.0",
-        build_tag="",
-        on_mismatch=OnMismatch.FAIL,
-        image="manylinux_2_28",
-        env=(),
-        steps=TargetSteps(),
-        runner=(),
-        emulated=False,
-    )
-    return replace(first, **changes)
+    return factories.target(name, **{"arch": host_arch(), **changes})
 
 
 @pytest.mark.parametrize(

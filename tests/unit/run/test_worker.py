@@ -21,7 +21,7 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import install_file
 from orchestrator.host.process import Cancel
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (
     BackendName,
@@ -42,6 +42,7 @@ from orchestrator.models.wheel import Finding, Severity
 from orchestrator.plan.plan import make_request
 from orchestrator.run.worker import Assignment, RunDirectories, Worker
 from orchestrator.source.stage import StagedSource
+from tests import factories
 from tests.auditor import load_policies
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -56,20 +57,11 @@ FINAL = "demo-1.0-cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
 EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
 GLIBC = {"libc.so.6": {"GLIBC_2.2.5": ("malloc",), "GLIBC_2.14": ("memcpy",)}}
 
-TARGET = Target(
-    id=TargetId("cp312-manylinux_x86_64-cpu"),
-    python="cp312",
-    libc=Libc.MANYLINUX,
-    arch=Arch.X86_64,
+TARGET = factories.target(
+    "cp312-manylinux_x86_64-cpu",
     variant=(("device", "cpu"),),
-    version="1.0",
-    build_tag="",
-    on_mismatch=OnMismatch.FAIL,
-    image="manylinux_2_28",
     env=(EnvVar(name="BUILD_VERSION", value="1.0", origin="version.inject"),),
-    steps=TargetSteps(),
     runner=("ubuntu-24.04",),
-    emulated=False,
 )
 
 

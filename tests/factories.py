@@ -1,0 +1,96 @@
+"""Targets, requests, results and wheels: plain ones, of which a test says what matters to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import (
+    BackendName,
+    BuildRequest,
+    Digest,
+    EnvVar,
+    OnMismatch,
+    Source,
+    Target,
+    TargetId,
+    TargetSteps,
+)
+from orchestrator.models.wheel import WheelReport
+from orchestrator.plan.plan import make_request
+
+SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
+TARGET = Target(
+    id=TargetId("cp312-manylinux_x86_64"),
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(),
+    version="1.0",
+    build_tag="",
+    on_mismatch=OnMismatch.FAIL,
+    image="manylinux_2_28",
+    env=(),
+    steps=TargetSteps(),
+    runner=(),
+    emulated=False,
+)
+RESULT = BuildResult(
+    target_id=TARGET.id,
+    key="",
+    status=Status.OK,
+    backend=BackendName.DIRECT,
+    backend_reason="r",
+    wheel=None,
+    rejected=None,
+    log=None,
+    duration=1.0,
+    failure=None,
+)
+WHEEL = WheelReport(
+    filename="demo-1.0-cp312-cp312-linux_x86_64.whl",
+    sha256=Digest("0" * 64),
+    size=5,
+    version="1.0",
+    declared_tags=(),
+    observed_tag="linux_x86_64",
+    aliases=(),
+    reasons=(),
+    external_libs=(),
+    isa="",
+    abi3=False,
+    problems=(),
+)
+
+
+def target(name: str = TARGET.id, **changes: Any) -> Target:
+    return replace(TARGET, id=TargetId(name), **changes)
+
+
+def result(
+    name: str = RESULT.target_id,
+    status: Status = Status.OK,
+    kind: FailureKind | None = None,
+    **changes: Any,
+) -> BuildResult:
+    failure = None if kind is None else Failure(kind=kind, message="m", hint="h", step="s")
+    first = replace(RESULT, target_id=TargetId(name), status=status, failure=failure)
+    return replace(first, **changes)
+
+
+def request(
+    what: Target = TARGET,
+    backend: BackendName = BackendName.CIBUILDWHEEL,
+    *,
+    source: Source = SOURCE,
+    **more: Any,
+) -> BuildRequest:
+    """Make a request; `more` is for `make_request`."""
+    given = {"toolchain": Digest("1" * 64), "builder": "0", **more}
+    return make_request(what, source=source, backend=backend, **given)
+
+
+def env(**values: str) -> tuple[EnvVar, ...]:
+    return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
