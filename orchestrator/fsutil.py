@@ -269,16 +269,6 @@ def copy_tree(source: Path, place: Path) -> None:
     shutil.copytree(source, place, symlinks=True, copy_function=copy)
 
 
-def link_or_copy(source: Path, place: Path) -> None:
-    """Give a file a second name that was not there, or copy it where links do not work."""
-    try:
-        os.link(source, place)
-    except FileExistsError:
-        raise
-    except OSError:  # two file systems, one without links, or a file of another user
-        _copy(source, place)
-
-
 def install_file(source: Path, place: Path, *, link: bool = False) -> None:
     """Put a file to its place, whole or not at all; raises OSError.
 
@@ -287,6 +277,10 @@ def install_file(source: Path, place: Path, *, link: bool = False) -> None:
         place: where it shall be; a file that is there is replaced, and never written into.
         link: whether it may be another name of the same file, which is on the disk already.
     """
+    if link:
+        with contextlib.suppress(OSError):
+            os.link(source, place)
+            return  # a name that nobody had: there was nothing to replace
     with replacing(place, durable=not link) as partial:
         if link:
             partial.unlink()

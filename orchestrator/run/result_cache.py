@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
-from orchestrator.fsutil import copy_file, install_file, link_or_copy, remove_tree
+from orchestrator.fsutil import copy_file, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import RuleLevel, TargetId
 from orchestrator.models.wheel import Severity
@@ -166,7 +166,7 @@ class ResultCache:
         if verdict is None or tools:
             scratch.mkdir(parents=True, exist_ok=True)
             wheel = scratch / name
-            link_or_copy(found, wheel)
+            install_file(found, wheel, link=True)
             record = self._asked_anew(request, record, wheel, demands)
             verdict = next(each for each in record.verdicts if each.demands == asked)
         said = levelled([each for each in record.said if _is_on(each.rule, demands)], demands)

@@ -19,7 +19,6 @@ from orchestrator.fsutil import (
     copy_tree,
     file_sha256,
     install_file,
-    link_or_copy,
     locked,
     making,
     remove_partial,
@@ -408,10 +407,8 @@ def test_a_tree_keeps_modes_times_and_links(tmp_path: Path) -> None:
 
 def test_a_link_is_another_name_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"1")
-    link_or_copy(tmp_path / "source", tmp_path / "link")
-    assert (tmp_path / "link").samefile(tmp_path / "source")
-    with pytest.raises(FileExistsError):
-        link_or_copy(tmp_path / "source", tmp_path / "link")
+    install_file(tmp_path / "source", tmp_path / "new" / "link", link=True)
+    assert (tmp_path / "new" / "link").samefile(tmp_path / "source")
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -420,12 +417,10 @@ def test_where_links_do_not_work_it_is_a_copy(
 ) -> None:
     monkeypatch.setattr(os, "link", failing(code))
     (tmp_path / "source").write_bytes(b"1")
-    link_or_copy(tmp_path / "source", tmp_path / "one")
-    install_file(tmp_path / "source", tmp_path / "two", link=True)
-    for name in ("one", "two"):
-        assert (tmp_path / name).read_bytes() == b"1"
-        assert not (tmp_path / name).samefile(tmp_path / "source")
-    assert names(tmp_path) == ["one", "source", "two"]
+    install_file(tmp_path / "source", tmp_path / "copy", link=True)
+    assert (tmp_path / "copy").read_bytes() == b"1"
+    assert not (tmp_path / "copy").samefile(tmp_path / "source")
+    assert names(tmp_path) == ["copy", "source"]
 
 
 @pytest.mark.parametrize("link", [True, False])
