@@ -6,7 +6,6 @@ runs say about one target the last word counts, if it is about what was planned:
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,8 @@ from orchestrator.fsutil import copy_file, file_sha256, replacing
 from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
-from orchestrator.report.results import NAME
-from orchestrator.report.schemas import Result, read_results, to_json_value
+from orchestrator.report.results import NAME, read_raw
+from orchestrator.report.schemas import Result, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,14 +79,10 @@ def artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], 
         if not folders:
             notes.append(f"{place}: no {NAME} in it: its job ended before it had any result")
         for folder in folders:
-            file = folder / NAME
             try:
-                data = file.read_bytes()
-                read_results(data, where=str(file))
-            except (OSError, ConfigError) as error:
+                found.append(Artefact(folder=folder, document=read_raw(folder)))
+            except ConfigError as error:
                 notes.append(f"left out: {error}")
-            else:
-                found.append(Artefact(folder=folder, document=json.loads(data)))
     return found, notes
 
 

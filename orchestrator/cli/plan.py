@@ -154,20 +154,14 @@ def _say_unknown(workspace: Workspace, plan: Plan) -> None:
 def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     """Return how long targets took; what was not there or failed took nothing that counts."""
     from orchestrator.models.result import Status
-    from orchestrator.report.schemas import read_results
+    from orchestrator.report.results import read
 
-    found: dict[TargetId, float] = {}
-    for path in results:
-        try:
-            document = read_results(path.read_bytes(), where=str(path))
-        except OSError as error:
-            raise ConfigError.of(error.strerror or str(error), where=str(path)) from None
-        found |= {
-            each.target_id: each.duration
-            for each in document.results
-            if each.status is Status.OK and each.duration
-        }
-    return found
+    return {
+        each.target_id: each.duration
+        for path in results
+        for each in read(path).results
+        if each.status is Status.OK and each.duration
+    }
 
 
 def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:

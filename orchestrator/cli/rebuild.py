@@ -106,7 +106,7 @@ class _There:
     """A results.json of another run."""
 
     file: Path
-    results: Mapping[str, Result]
+    results: Mapping[TargetId, Result]
 
 
 def _read(origin: Path) -> _There:

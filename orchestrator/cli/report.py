@@ -48,18 +48,9 @@ def command(
     Where several know a target, what was started last counts. Without options: Markdown.
     """
     from orchestrator.report import serialize as documents
-    from orchestrator.report.schemas import read_results
+    from orchestrator.report.results import read_raw
 
-    found = []
-    for path in results:
-        file = path / "results.json" if path.is_dir() else path
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
-        read_results(data, where=str(file))
-        found.append(_raw(data))
-    document = documents.merged(found)
+    document = documents.merged(map(read_raw, results))
     wanted = ReportPaths(html=html, junit=junit, markdown=markdown, json=merged)
     if wanted.nothing:
         wanted = ReportPaths(markdown=STDOUT)
@@ -67,14 +58,6 @@ def command(
     problems = wanted.write(document)
     if problems:
         raise EnvironmentProblemError(*problems)
-
-
-def _raw(data: bytes) -> Mapping[str, Any]:
-    """Return the document with what a later version may have added to it."""
-    import json
-
-    document: Mapping[str, Any] = json.loads(data)
-    return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

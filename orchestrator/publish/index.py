@@ -7,7 +7,7 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from packaging.version import InvalidVersion, Version
@@ -16,8 +16,9 @@ from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemEr
 from orchestrator.models.result import Status
 from orchestrator.publish.index_site import File, Site, changed, dumps, loads
 from orchestrator.publish.pages import FILES, pages
-from orchestrator.publish.variants import RecordedVariant, VariantCatalog
+from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
+from orchestrator.report.results import read
 from orchestrator.wheel import open_wheel
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.models.target import Cell, Plan
     from orchestrator.publish.index_site import SiteChange, SubIndex
     from orchestrator.publish.storage import Storage
+    from orchestrator.report.schemas import Result
     from orchestrator.wheel.archive import WheelName
 
 STATE = "site.json"
@@ -60,7 +62,7 @@ class IndexedWheel:
     metadata: bytes
     signature: bytes | None
     provenance: bytes | None
-    made: RecordedVariant | None
+    made: Result | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,41 +113,22 @@ def scan(folder: Path) -> tuple[IndexedWheel, ...]:
     return tuple(_read(path, made_by) for path in paths)
 
 
-def targets_in(folder: Path) -> dict[tuple[str, str], RecordedVariant]:
+def targets_in(folder: Path) -> dict[tuple[str, str], Result]:
     """Return (file name, SHA-256) -> what a directory's ``results.json`` says of this wheel.
 
     Raises:
-        EnvironmentProblemError: the file cannot be read.
+        ConfigError: the file cannot be read, or is none.
     """
-    path = folder / RESULTS
-    try:
-        document: Any = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not (folder / RESULTS).exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise EnvironmentProblemError.of(f"cannot be read: {error}", where=str(path)) from None
-    try:
-        return {
-            (str(each["wheel"]["filename"]), str(each["wheel"]["sha256"])): _made(each)
-            for each in document["results"]
-            if each["status"] == Status.OK and each.get("wheel")
-        }
-    except (LookupError, TypeError, AttributeError):
-        raise EnvironmentProblemError.of("no results of a run", where=str(path)) from None
+    return {
+        (each.wheel.filename, each.wheel.sha256): each
+        for each in read(folder).results
+        if each.status is Status.OK and each.wheel is not None
+    }
 
 
-def _made(result: dict[str, Any]) -> RecordedVariant:
-    planned = result.get("target") or {}  # files of earlier versions have none
-    return RecordedVariant(
-        target_id=str(result["id"]),
-        cells=tuple(
-            tuple((str(axis), str(value)) for axis, value in cell.items())
-            for cell in planned.get("covers", ())
-        ),
-    )
-
-
-def _read(path: Path, made_by: dict[tuple[str, str], RecordedVariant]) -> IndexedWheel:
+def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
     with open_wheel(path) as archive:
         sha256, size = archive.digest()
         metadata = archive.read(f"{archive.dist_info}/METADATA")

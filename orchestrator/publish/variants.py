@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from orchestrator.models.target import Cell, Plan, Target, UnresolvedVersion
+    from orchestrator.report.schemas import Result
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
@@ -27,19 +27,6 @@ PLACE = frozenset({"python", "libc", "arch"})
 _ID = re.compile(rf"-(?:many|musl)linux(?:_\d+_\d+)?_(?:{'|'.join(Arch)})(?:-(.+))?")
 _NO_VARIANT = re.compile(r"g[0-9a-f]{7,40}|d\d{8}")
 """Parts of a local version that name a commit or a day (setuptools-scm)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedVariant:
-    """What ``results.json`` says of a wheel.
-
-    Attributes:
-        target_id: the target that made it.
-        cells: the cells it covers, with all their axes; empty where nobody wrote them down.
-    """
-
-    target_id: str
-    cells: tuple[Cell, ...] = ()
 
 
 class VariantCatalog:
@@ -66,7 +53,7 @@ class VariantCatalog:
         self._known = {each.path: each for each in known}
         self._known |= {path: SubIndex(path=path, values=own) for own, path in paths.items()}
 
-    def of(self, name: WheelName, made: RecordedVariant | None) -> tuple[tuple[str, SubIndex], ...]:
+    def of(self, name: WheelName, made: Result | None) -> tuple[tuple[str, SubIndex], ...]:
         """Return (python, variant) of every cell that a wheel serves.
 
         Args:
@@ -85,7 +72,7 @@ class VariantCatalog:
         path = (match[1] or "").replace("-", "/") if match else path_of_local(name.version.local)
         if path and not path_ok(path):
             raise BadWheelError.of(f"{path!r} cannot be the path of a sub-index", where=str(name))
-        covered = made.cells if made is not None else ()
+        covered = () if made is None or made.target is None else made.target.covers
         variant = self._variant(path, covered)
         pythons = {value: None for cell in covered for axis, value in cell if axis == "python"}
         return tuple((python, variant) for python in pythons or pythons_of(name))

@@ -6,21 +6,21 @@ back: there the plan of this machine counts, and it is said.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.target import BackendName, TargetSteps
-from orchestrator.report.results import NAME
-from orchestrator.report.schemas import Result, parse, read_results, to_json_value
+from orchestrator.report import results
+from orchestrator.report.schemas import Result, parse, to_json_value
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.models.target import EnvVar, Target
+    from orchestrator.models.target import EnvVar, Target, TargetId
     from orchestrator.report.schemas import Request
 
 _T = TypeVar("_T")
@@ -41,35 +41,23 @@ class RecordedRun:
     notes: tuple[str, ...]
 
 
-def read(place: Path) -> dict[str, Result]:
-    """Read a ``results.json``: target ID -> result.
-
-    Args:
-        place: the file, or a directory that has it.
-
-    Raises:
-        ConfigError: it cannot be read, or is none.
-    """
-    file = place / NAME if place.is_dir() else place
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
-    return {each.target_id: each for each in read_results(data, where=str(file)).results}
+def read(place: Path) -> dict[TargetId, Result]:
+    """Return target ID -> result of a ``results.json``; see `orchestrator.report.results.read`."""
+    return {each.target_id: each for each in results.read(place).results}
 
 
-def request_of(results: Mapping[str, Result], target_id: str, *, where: str) -> Request:
+def request_of(recorded: Mapping[TargetId, Result], target_id: TargetId, *, where: str) -> Request:
     """Return what was built.
 
     Args:
-        results: from `read`.
+        recorded: from `read`.
         target_id: the target.
         where: the file, for messages.
 
     Raises:
         ConfigError: the file does not say it.
     """
-    result = results.get(target_id)
+    result = recorded.get(target_id)
     if result is None:
         raise ConfigError.of(
             f"it has no target {target_id!r}",
@@ -96,13 +84,13 @@ def backend_of(result: Result) -> BackendName | None:
 
 
 def as_recorded(
-    targets: Iterable[Target], results: Mapping[str, Result], *, where: str
+    targets: Iterable[Target], recorded: Mapping[TargetId, Result], *, where: str
 ) -> RecordedRun:
     """Return targets as a ``results.json`` says that they were built.
 
     Args:
         targets: as planned here, the libraries first.
-        results: from `read`; must have the last target's request (`request_of`).
+        recorded: from `read`; must have the last target's request (`request_of`).
         where: the file, for messages.
 
     Raises:
@@ -112,14 +100,14 @@ def as_recorded(
     taken: list[str] = []
     notes: list[str] = []
     for target in targets:
-        result = results.get(target.id)
+        result = recorded.get(target.id)
         if result is None or result.request is None:
             notes.append(f"{target.id}: not in {where}, built as planned here")
             made.append(target)
             continue
         found, kept = _as_recorded(target, result, result.request, where=where)
         notes += [f"{target.id}: {each}" for each in kept]
-        taken += [f"{target.id}: {_arrow(each)}" for each in _changed(target, found)]
+        taken += [f"{target.id}: {each}" for each in _changed(target, found)]
         made.append(found)
     return RecordedRun(targets=tuple(made), taken=tuple(taken), notes=tuple(notes))
 
@@ -132,7 +120,8 @@ def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]
         now: the other, as `orchestrator.report.serialize.result` gives it.
     """
     after = parse(Result, now)
-    return (*flat(_facts(before), _facts(after)), *_variables(_values(before), _values(after)))
+    envs = (() if each.request is None else each.request.env for each in (before, after))
+    return (*flat(_facts(before), _facts(after)), *_variables(*envs))
 
 
 def _as_recorded(
@@ -208,56 +197,41 @@ def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
     return theirs
 
 
-_COMPARED = ("version", "build_tag", "image", "abi3", "baseline", "pins", "on_mismatch")
+_COMPARED = ("version", "build_tag", "image", "abi3", "baseline")
+_REQUEST_FACTS = ("source", "commands", "pins", "on_mismatch", "toolchain", "builder")
+_WHEEL_FACTS = ("filename", "size", "version", "declared_tags", "observed_tag", "isa", "abi3")
 
 
-def _changed(planned: Target, found: Target) -> Iterator[InputChange]:
-    """Return what of a target is not as planned."""
-    yield from flat(_shown(planned), _shown(found))
-    yield from _variables(*({v.name: v.value for v in each.env} for each in (planned, found)))
-
-
-def _variables(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[InputChange]:
-    for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            before, now = (each.get(name) or ABSENT for each in (old, new))
-            yield InputChange(what=f"env {name}", before=before, now=now)
+def _changed(planned: Target, found: Target) -> Iterator[str]:
+    """Say what of a target is not as planned."""
+    changes = (*flat(_shown(planned), _shown(found)), *_variables(planned.env, found.env))
+    return (f"{each.what}: {each.before} -> {each.now}" for each in changes)
 
 
 def _shown(target: Target) -> dict[str, Any]:
-    return {
-        **{name: _listed(getattr(target, name)) for name in _COMPARED},
-        **{name: _listed(value) for name, value in asdict(target.steps).items()},
-        **{name: value for name, value in asdict(target.compiling).items() if name != "why"},
-    }
+    facts = {name: getattr(target, name) for name in _COMPARED}
+    parts = (target.steps, replace(target.compiling, why=""))
+    more = {"pins": list(target.pins), "on_mismatch": target.on_mismatch}
+    return facts | more | {k: v for each in parts for k, v in to_json_value(each).items()}
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _arrow(change: InputChange) -> str:
-    return f"{change.what}: {change.before} -> {change.now}"
-
-
-def _values(result: Result) -> dict[str, str]:
-    return {each.name: each.value for each in result.request.env} if result.request else {}
-
-
-_WHEEL_FACTS = ("filename", "size", "version", "declared_tags", "observed_tag", "isa", "abi3")
-_REQUEST_FACTS = ("source", "commands", "pins", "on_mismatch", "toolchain", "builder")
+def _variables(old: Iterable[EnvVar], new: Iterable[EnvVar]) -> Iterator[InputChange]:
+    before, now = ({each.name: each.value for each in env} for env in (old, new))
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            then, today = (each.get(name) or ABSENT for each in (before, now))
+            yield InputChange(what=f"env {name}", before=then, now=today)
 
 
 def _facts(result: Result) -> dict[str, Any]:
     """Return what may explain that two wheels differ, and how they do."""
     document = to_json_value(result)
     planned, request = document["target"] or {}, document["request"] or {}
-    facts = {
-        "backend": document["backend"],
-        "container": document["container"],
+    commands = request.get("commands", {})
+    return {
+        **{name: document[name] for name in ("backend", "container")},
         "planned": {name: planned.get(name) for name in ("version", "build_tag")},
         **{name: request.get(name) for name in _REQUEST_FACTS},
+        "commands": {k: v for k, v in commands.items() if "timeout" not in k},
         "wheel": {name: (document["wheel"] or {}).get(name) for name in _WHEEL_FACTS},
     }
-    commands = facts["commands"] or {}
-    return facts | {"commands": {k: v for k, v in commands.items() if "timeout" not in k}}

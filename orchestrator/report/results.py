@@ -9,9 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import ConfigError
 from orchestrator.fsutil import file_sha256, locked, write_whole
 from orchestrator.report import serialize as documents
-from orchestrator.report.schemas import SCHEMA
+from orchestrator.report.schemas import SCHEMA, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,11 +22,38 @@ if TYPE_CHECKING:
 
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Target, TargetId
+    from orchestrator.report.schemas import ResultsDocument
 
 NAME = "results.json"
 
 SHARE = 20
 """Writing takes at most one part in this many of a run's time."""
+
+
+def read(place: Path) -> ResultsDocument:
+    """Read a ``results.json``, or the one in a directory.
+
+    Raises:
+        ConfigError: it cannot be read, is none, or is one of a later version of the schema.
+    """
+    file, data = _contents(place)
+    return read_results(data, where=str(file))
+
+
+def read_raw(place: Path) -> dict[str, Any]:
+    """Return the same with what a later version may have added to it."""
+    file, data = _contents(place)
+    read_results(data, where=str(file))
+    document: dict[str, Any] = json.loads(data)
+    return document
+
+
+def _contents(place: Path) -> tuple[Path, bytes]:
+    file = place / NAME if place.is_dir() else place
+    try:
+        return file, file.read_bytes()
+    except OSError as error:
+        raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
 
 
 class ResultsWriter:

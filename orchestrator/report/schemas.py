@@ -465,8 +465,8 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
 
 
 def to_json_value(value: object) -> Any:
-    """Return a value of a document as dictionaries and tuples."""
-    return _adapter(type(value)).dump_python(value, by_alias=True)
+    """Return a value of a document as JSON has it, in dictionaries and lists."""
+    return _adapter(type(value)).dump_python(value, by_alias=True, mode="json")
 
 
 def parse(kind: type[T], data: Any) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.redaction import masked
@@ -74,7 +73,7 @@ def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
         }
     if isinstance(value, list | tuple):
         return [each if each.__class__ in _PLAIN else cleaned(each, secrets) for each in value]
-    return cleaned(str(value), secrets) if isinstance(value, PurePath) else value
+    return value
 
 
 def plain(line: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 from orchestrator.publish.index_site import File, Site, SubIndex, natural
 from orchestrator.publish.pages import pages, python_title
 from orchestrator.publish.variants import path_of_local
+from tests import reports
 from tests.conftest import REPOSITORY, Said, orchestrator
 from tests.wheelmaker import WheelSpec
 
@@ -240,9 +241,9 @@ def test_provenance_beside_a_wheel_is_published_if_it_is_about_it(tmp_path: Path
 def test_what_results_json_says_of_a_wheel_decides_about_its_variant(tmp_path: Path) -> None:
     path = wheel(tmp_path / "dist", "1.0")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    result = {"id": "cp312-manylinux_x86_64-cu126-torch2.8", "status": "ok"}
-    result |= {"wheel": {"filename": path.name, "sha256": digest}}  # type: ignore[dict-item]
-    (tmp_path / "dist/results.json").write_text(json.dumps({"schema": 1, "results": [result]}))
+    made = reports.wheel(path.name) | {"sha256": digest}
+    result = reports.result("cp312-manylinux_x86_64-cu126-torch2.8", wheel=made)
+    (tmp_path / "dist/results.json").write_text(json.dumps(reports.document(result)))
     index("dist", "--output", "without", cwd=tmp_path)
     assert names(tmp_path / "without", "cu126/torch2.8/demo") == [path.name]
     (tmp_path / "matrix.toml").write_text(MATRIX)
@@ -257,23 +258,22 @@ def test_without_a_matrix_results_json_knows_the_axes(tmp_path: Path) -> None:
     for cuda in ("12.6", "13.0"):
         local = f"cu{cuda.replace('.', '')}.torch2.8"
         path = wheel(tmp_path / "dist", f"1.0+{local}", python="cp39", abi="abi3")
-        cell = {"libc": "manylinux", "arch": "x86_64", "cuda": cuda, "torch": "2.8"}
-        covers = [{"python": python, **cell} for python in ("cp312", "cp313")]
+        facts = reports.facts("cp39", "manylinux", "x86_64", cuda=cuda, torch="2.8")
+        covers = [facts["covers"][0] | {"python": python} for python in ("cp312", "cp313")]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         results.append(
-            {
-                "id": f"abi3-cp39-manylinux_x86_64-{local.replace('.', '-', 1)}",
-                "status": "ok",
-                "wheel": {"filename": path.name, "sha256": digest},
-                "target": {"covers": covers},
-            }
+            reports.result(
+                f"abi3-cp39-manylinux_x86_64-{local.replace('.', '-', 1)}",
+                wheel=reports.wheel(path.name) | {"sha256": digest},
+                target=facts | {"covers": covers},
+            )
         )
     # A site of an earlier update, which knew no more than the local version.
     index("dist", "--output", "site", cwd=tmp_path)
     before = json.loads((tmp_path / "site/site.json").read_text())["variants"]
     assert before[0]["values"] == [["variant", "cu126-torch2.8"]]
 
-    (tmp_path / "dist/results.json").write_text(json.dumps({"schema": 1, "results": results}))
+    (tmp_path / "dist/results.json").write_text(json.dumps(reports.document(*results)))
     index("dist", "--output", "site", "--default", "cuda>=13", cwd=tmp_path)
 
     site = json.loads((tmp_path / "site/site.json").read_text())
@@ -287,14 +287,13 @@ def test_without_a_matrix_results_json_knows_the_axes(tmp_path: Path) -> None:
 
 def test_a_wheel_of_several_variants_has_none_of_their_values(tmp_path: Path) -> None:
     path = wheel(tmp_path / "dist", "1.0")
-    covers = [
-        {"python": "cp312", "libc": "manylinux", "arch": "x86_64", "cuda": cuda}
-        for cuda in ("12.6", "13.0")
-    ]
+    facts = reports.facts("cp312", "manylinux", "x86_64")
+    covers = [facts["covers"][0] | {"cuda": cuda} for cuda in ("12.6", "13.0")]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    result = {"id": "cp312-manylinux_x86_64", "status": "ok", "target": {"covers": covers}}
-    result["wheel"] = {"filename": path.name, "sha256": digest}
-    (tmp_path / "dist/results.json").write_text(json.dumps({"schema": 1, "results": [result]}))
+    made = reports.wheel(path.name) | {"sha256": digest}
+    facts["covers"] = covers
+    result = reports.result("cp312-manylinux_x86_64", target=facts, wheel=made)
+    (tmp_path / "dist/results.json").write_text(json.dumps(reports.document(result)))
 
     index("dist", "--output", "site", cwd=tmp_path)
 

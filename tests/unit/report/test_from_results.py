@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,9 @@ from orchestrator.models.target import (
 from orchestrator.report import from_results
 from orchestrator.report.serialize import result
 from tests import factories, reports
+
+if TYPE_CHECKING:
+    from orchestrator.report.schemas import Result
 
 ID = TargetId("cp312-manylinux_x86_64-a")
 
@@ -109,7 +112,7 @@ def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
     return result(replace(outcome, **changes), root=Path("/"))
 
 
-def read(folder: Path, *results: dict[str, Any]) -> dict[str, Any]:
+def read(folder: Path, *results: dict[str, Any]) -> dict[TargetId, Result]:
     (folder / "results.json").write_text(json.dumps(reports.document(*results)))
     return from_results.read(folder)
 
