@@ -189,10 +189,7 @@ def _first_error(result: Result) -> str:
     end = result.log_end
     if end is None or end.error is None or result.status is not Status.FAILED:
         return ""
-    for each in end.excerpts:
-        if each.line <= end.error < each.line + len(each.text):
-            return each.text[end.error - each.line]
-    return ""
+    return dict(end.lines).get(end.error, "")
 
 
 def _in_repository(matrix: str, environ: Mapping[str, str]) -> str:

@@ -243,6 +243,15 @@ class LogEnd:
     error: int | None
     excerpts: tuple[Excerpt, ...]
 
+    @property
+    def lines(self) -> tuple[tuple[int | None, str], ...]:
+        """All lines with their numbers; None and no text stands for those in between."""
+        found: list[tuple[int | None, str]] = []
+        for excerpt in self.excerpts:
+            found += [(None, "")] if found else []
+            found += enumerate(excerpt.text, excerpt.line)
+        return tuple(found)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult(ResultFacts):

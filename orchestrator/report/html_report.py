@@ -129,19 +129,13 @@ def _log_lines(end: LogEnd, room: int) -> list[tuple[str, str]]:
         end: the useful end.
         room: characters there is room for; the line of the error always stays.
     """
-    lines = [("", "")][:0]
-    for number, excerpt in enumerate(end.excerpts):
-        if number:
-            lines.append(("gap", "⋯"))
-        lines += [
-            ("error" if excerpt.line + at == end.error else "", text)
-            for at, text in enumerate(excerpt.text)
-        ]
+    gap = ("gap", "⋯")
     kept: list[tuple[str, str]] = []
-    for kind, text in reversed(lines):
+    for number, text in reversed(end.lines):
+        is_error = number is not None and number == end.error
         room -= len(text) + 1
-        if room >= 0 or kind == "error":
-            kept.append((kind, text))
-        elif not kept or kept[-1][0] != "gap":
-            kept.append(("gap", "⋯"))
+        if number is not None and (room >= 0 or is_error):
+            kept.append(("error" if is_error else "", text))
+        elif kept[-1:] != [gap]:
+            kept.append(gap)
     return kept[::-1]

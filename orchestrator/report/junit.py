@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from orchestrator.models.result import FailureKind, LogEnd, Status
+from orchestrator.models.result import FailureKind, Status
 from orchestrator.report.text import visible
 from orchestrator.report.view import ResultsView, natural
 
@@ -81,12 +81,8 @@ def _by_machine(result: Result) -> bool:
 
 
 def _case(platform: str, result: Result) -> Element:
-    case = Element("testcase")
-    case.attrib |= {
-        "classname": visible(platform),
-        "name": visible(result.target_id),
-        "time": f"{result.duration:.3f}",
-    }
+    name, time = visible(result.target_id), f"{result.duration:.3f}"
+    case = Element("testcase", {"classname": visible(platform), "name": name, "time": time})
     failure = result.failure
     message = result.status.value if failure is None else failure.message
     if result.status is Status.FAILED:
@@ -97,7 +93,8 @@ def _case(platform: str, result: Result) -> Element:
     elif result.status is not Status.OK:
         SubElement(case, "skipped", message=visible(message))
     if result.log_end is not None:
-        SubElement(case, "system-out").text = visible("\n".join(_lines(result.log_end)))
+        lines = ["[...]" if n is None else text for n, text in result.log_end.lines]
+        SubElement(case, "system-out").text = visible("\n".join(lines))
     return case
 
 
@@ -105,15 +102,5 @@ def _why(result: Result) -> list[str]:
     failure = result.failure
     if failure is None:
         return []
-    step = [f"step: {failure.step}"] if failure.step else []
-    hint = [f"hint: {failure.hint}"] if failure.hint else []
-    log = [f"log: {result.log}"] if result.log else []
-    return [failure.message, *step, *hint, *log]
-
-
-def _lines(end: LogEnd) -> list[str]:
-    lines: list[str] = []
-    for number, excerpt in enumerate(end.excerpts):
-        lines += ["[...]"] if number else []
-        lines += excerpt.text
-    return lines
+    more = {"step": failure.step, "hint": failure.hint, "log": result.log}
+    return [failure.message, *(f"{name}: {value}" for name, value in more.items() if value)]

@@ -131,11 +131,8 @@ def _failure(result: Result) -> Iterator[str]:
         yield f"Hint: {escape(failure.hint)}"
         yield ""
     if result.log_end is not None:
-        text = [
-            no_command(visible(line))
-            for number, each in enumerate(result.log_end.excerpts)
-            for line in (*(["[...]"] if number else []), *each.text)
-        ]
+        lines = ("[...]" if n is None else line for n, line in result.log_end.lines)
+        text = [no_command(visible(line)) for line in lines]
         fence = _fence(text)
         yield f"{fence}text"
         yield from text

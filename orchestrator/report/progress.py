@@ -22,7 +22,6 @@ from orchestrator.models.result import BuildResult, FailureKind, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from rich.console import Console, RenderableType
@@ -259,7 +258,56 @@ def log_end(result: BuildResult, *, grouped: bool) -> str:
     return "\n".join(block)
 
 
-class PlainProgress:
+def again_line(result: BuildResult, seconds: float) -> str:
+    """One line that says that a target is tried again."""
+    why = result.failure.message if result.failure is not None else result.status
+    return (
+        f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
+    )
+
+
+class _Progress:
+    """A `Listener` that keeps account in a tracker; what is shown, and how, is a subclass's."""
+
+    def __init__(self, console: Console, books: ProgressTracker) -> None:
+        self._console = console
+        self._books = books
+
+    def started(self, target_id: TargetId) -> None:
+        """See `Listener`."""
+        self._books.started(target_id)
+
+    def step(self, target_id: TargetId, name: str) -> None:
+        """See `Listener`."""
+        self._books.step(target_id, name)
+
+    def resting(self, result: BuildResult, seconds: float) -> None:
+        """See `Listener`."""
+        self._books.resting(result.target_id)
+        self._tell(Text(again_line(result, seconds), style="yellow"))
+
+    def ended(self, result: BuildResult) -> None:
+        """See `Listener`."""
+        self._books.ended(result)
+
+    def recalled(self, results: Sequence[BuildResult]) -> None:
+        """Take all that came from the store at once; where that is much, in one line."""
+        told = self._books.recalled(results)
+        if told:
+            self._tell(Text(told))
+            results = [each for each in results if each.failure is not None]
+        for each in results:
+            self.ended(each)
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+        self._books.stopping()
+
+    def _tell(self, text: Text) -> None:
+        self._console.print(text)
+
+
+class PlainProgress(_Progress):
     """A line when a target starts and when it ends, and now and then a sign of life."""
 
     def __init__(
@@ -281,9 +329,8 @@ class PlainProgress:
             hushed: whether the console belongs to somebody else for the moment, who wants no signs
                 of life on it.
         """
+        super().__init__(console, books)
         self._hushed = hushed
-        self._console = console
-        self._books = books
         self._grouped = grouped
         self._quiet = quiet
         self._over = threading.Event()
@@ -301,23 +348,14 @@ class PlainProgress:
 
     def started(self, target_id: TargetId) -> None:
         """See `Listener`."""
-        self._books.started(target_id)
+        super().started(target_id)
         seconds = self._books.expected.get(target_id)
         about = "" if seconds is None else f" (about {duration(seconds)})"
-        self._tell(f"{target_id}: started{about}")
-
-    def step(self, target_id: TargetId, name: str) -> None:
-        """See `Listener`."""
-        self._books.step(target_id, name)
-
-    def resting(self, result: BuildResult, seconds: float) -> None:
-        """See `Listener`."""
-        self._books.resting(result.target_id)
-        self._tell(again_line(result, seconds))
+        self._tell(Text(f"{target_id}: started{about}"))
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
-        self._books.ended(result)
+        super().ended(result)
         if self._quiet and result.status is not Status.FAILED:
             return
         view = self._books.view()
@@ -325,18 +363,9 @@ class PlainProgress:
         line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
         self._say("\n".join(filter(None, (line, log_end(result, grouped=self._grouped)))))
 
-    def recalled(self, results: Sequence[BuildResult]) -> None:
-        """Take all that came from the store at once; where that is much, in one line."""
-        told = self._books.recalled(results)
-        if told:
-            self._tell(told)
-            results = [each for each in results if each.failure is not None]
-        for each in results:
-            self.ended(each)
-
     def stopping(self) -> None:
         """See `Listener`."""
-        self._books.stopping()
+        super().stopping()
         self._console.print("stopping: waiting for programs and containers to end", style="magenta")
 
     def beat(self) -> None:
@@ -348,95 +377,52 @@ class PlainProgress:
         ]
         more = len(view.running) - len(names)
         names += [f"{more} more"] if more else []
-        self._tell(f"{view.summary}; running: {', '.join(names) or 'nothing'}")
+        self._tell(Text(f"{view.summary}; running: {', '.join(names) or 'nothing'}"))
 
     def _beats(self) -> None:
         while not self._over.wait(HEARTBEAT):
             if not self._hushed():
                 self.beat()
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: Text) -> None:
         if not self._quiet:
-            self._say(text)
+            self._say(text.plain)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def again_line(result: BuildResult, seconds: float) -> str:
-    """One line that says that a target is tried again."""
-    why = result.failure.message if result.failure is not None else result.status
-    return (
-        f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
-    )
-
-
-class LiveProgress:
+class LiveProgress(_Progress):
     """A table of what runs now, redrawn in place; what targets end with scrolls by above it."""
 
     def __init__(self, console: Console, books: ProgressTracker) -> None:
         """Draw on ``console`` how it stands in ``books``."""
-        self._console = console
-        self._books = books
+        super().__init__(console, books)
         # Transient: the table at the end of the run takes its place.
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
         )
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.__exit__(kind, error, trace)
-
-    def started(self, target_id: TargetId) -> None:
-        """See `Listener`."""
-        self._books.started(target_id)
-
-    def step(self, target_id: TargetId, name: str) -> None:
-        """See `Listener`."""
-        self._books.step(target_id, name)
-
-    def resting(self, result: BuildResult, seconds: float) -> None:
-        """See `Listener`."""
-        self._books.resting(result.target_id)
-        self._console.print(Text(again_line(result, seconds), style="yellow"))
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
-        self._books.ended(result)
-        line = Text(f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})")
-        line.stylize(STYLES[result.status])
+        super().ended(result)
+        text = f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})"
+        line = Text(text, style=STYLES[result.status])
         block = log_end(result, grouped=False)
         # One call, so that nothing comes in between.
         self._console.print(Group(line, Text(block, style="dim")) if block else line)
 
-    def recalled(self, results: Sequence[BuildResult]) -> None:
-        """Take all that came from the store at once; where that is much, in one line."""
-        told = self._books.recalled(results)
-        if told:
-            self._console.print(Text(told))
-            results = [each for each in results if each.failure is not None]
-        for each in results:
-            self.ended(each)
-
-    def stopping(self) -> None:
-        """See `Listener`."""
-        self._books.stopping()
-
     def _draw(self) -> RenderableType:
-        return drawing(
-            self._books.view(),
-            self._books.expected,
-            width=self._console.width,
-            height=self._console.height,
-        )
+        console = self._console
+        view, expected = self._books.view(), self._books.expected
+        return drawing(view, expected, width=console.width, height=console.height)
 
 
 _COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
@@ -446,30 +432,24 @@ _COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 
 def drawing(
     view: RunView, expected: Mapping[TargetId, float], *, width: int, height: int
 ) -> RenderableType:
-    """Return the table, no larger than the terminal: what is drawn above its edge stays there.
-
-    Args:
-        view: how the run stands.
-        expected: how long targets take.
-        width: columns of the terminal.
-        height: its lines.
-    """
+    """Return the table, no larger than the terminal: what is drawn above its edge stays there."""
     known = any(each.target_id in expected for each in view.running)
     names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
     lines = [Text(view.summary, style="bold")]
     # The summary, the table's head, the line for the rest, and the one the cursor is in.
     rows = view.running[: max(height - 4, 0)]
     if rows:
-        head = _line("target", {name: name for name in names}, names, width)
-        lines.append(Text(head, style="dim"))
-    lines += [
-        Text(_line(each.target_id, _times(each, view.now, expected), names, width)) for each in rows
-    ]
+        lines.append(
+            Text(_line("target", dict(zip(names, names, strict=True)), width), style="dim")
+        )
+    for each in rows:
+        times = _times(each, view.now, expected)
+        lines.append(Text(_line(each.target_id, {name: times[name] for name in names}, width)))
     more = len(view.running) - len(rows)
     if more and rows:
         lines.append(Text(f"... and {more} more", style="dim"))
-    for each in lines:
-        each.no_wrap, each.overflow = True, "ellipsis"
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines)
 
 
@@ -492,8 +472,8 @@ def _shortened(target: str, room: int) -> str:
     return f"{target[:head]}…{target[head + 1 - room :]}"[:room]
 
 
-def _line(target: str, cells: Mapping[str, str], names: Sequence[str], width: int) -> str:
-    widths = {name: size for name, size, _ in _COLUMNS if name in names}
+def _line(target: str, cells: Mapping[str, str], width: int) -> str:
+    widths = {name: size for name, size, _ in _COLUMNS if name in cells}
     room = max(width - 1 - sum(size + 2 for size in widths.values()), 1)
     columns = [_shortened(target, room).ljust(room)]
     for name, size in widths.items():

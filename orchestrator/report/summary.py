@@ -51,36 +51,28 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
             size(wheel.size) if wheel else "",
             last,
         )
-    return Group(table, *_fallen_back(results), *_not_run(results))
-
-
-def _fallen_back(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
-    """Say which targets were emulated more than was planned, and why."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    notes: dict[tuple[str, str], list[str]] = {}
     for each in results:
-        planned = each.request.target.compiling.emulation if each.request is not None else None
-        if each.compiled is not None and each.compiled.emulation is not planned:
-            reasons.setdefault(("all", each.compiled.why), []).append(each.target_id)
-        elif planned is EmulationMode.ACCELERATED and each.compiled and each.compiled.why:
-            reasons.setdefault(("a part", each.compiled.why), []).append(each.target_id)
-    for (much, why), targets in reasons.items():
-        text = f"\n{much} of it under QEMU: {', '.join(targets)}: {why}"
-        yield Text(text, style=STYLES[Status.UNAVAILABLE])
+        for note in _notes(each):
+            notes.setdefault(note, []).append(each.target_id)
+    lines = (f"\n{what}: {', '.join(ids)}: {why}" for (what, why), ids in notes.items())
+    return Group(table, *(Text(line, style=STYLES[Status.UNAVAILABLE]) for line in lines))
 
 
-def _not_run(results: Sequence[BuildResult]) -> Iterator[RenderableType]:
-    """Say which wheels nobody has imported or tested, and why."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for each in results:
-        if each.failure is not None or each.compiled is None:
-            continue
-        if why := each.compiled.not_run:
-            reasons.setdefault(("NOT IMPORTED, nor tested", why), []).append(each.target_id)
-        elif why := each.compiled.not_tested:
-            reasons.setdefault(("imported, NOT TESTED", why), []).append(each.target_id)
-    for (what, why), targets in reasons.items():
-        text = f"\n{what}: {', '.join(targets)}: {why}"
-        yield Text(text, style=STYLES[Status.UNAVAILABLE])
+def _notes(result: BuildResult) -> Iterator[tuple[str, str]]:
+    """Say, with the reason, what was emulated more than was planned, and what nobody has tested."""
+    done = result.compiled
+    planned = None if result.request is None else result.request.target.compiling.emulation
+    if done is None:
+        return
+    if done.emulation is not planned:
+        yield "all of it under QEMU", done.why
+    elif planned is EmulationMode.ACCELERATED and done.why:
+        yield "a part of it under QEMU", done.why
+    if result.failure is None and done.not_run:
+        yield "NOT IMPORTED, nor tested", done.not_run
+    elif result.failure is None and done.not_tested:
+        yield "imported, NOT TESTED", done.not_tested
 
 
 def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> RenderableType:

@@ -32,19 +32,6 @@ APART = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GridHeading:
-    """A heading of the grid that spans columns.
-
-    Attributes:
-        label: a value of an axis, empty where these columns have none.
-        span: columns.
-    """
-
-    label: str
-    span: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageRow:
     """One Python on one platform.
 
@@ -65,14 +52,14 @@ class CoverageGrid:
 
     Attributes:
         axes: the axes of the variants, from top to bottom.
-        heads: for each axis its headings.
+        heads: for each axis its headings: (label, columns that it spans).
         columns: for each column the values of the axes, as one label.
         rows: one for each Python on each platform.
         unplaced: wheels of which nobody wrote down what cells they cover.
     """
 
     axes: tuple[str, ...]
-    heads: tuple[tuple[GridHeading, ...], ...]
+    heads: tuple[tuple[tuple[str, int], ...], ...]
     columns: tuple[str, ...]
     rows: tuple[CoverageRow, ...]
     unplaced: tuple[Result, ...]
@@ -168,13 +155,13 @@ class ResultsView:
 
     @cached_property
     def grid(self) -> CoverageGrid:
-        """Coverage by variant."""
-        return grid(self.wheels)
+        """Coverage by variant; every covered cell counts."""
+        return _grid(self.wheels)
 
     @cached_property
     def charts(self) -> tuple[Timeline, ...]:
-        """What ran when; the latest runs first."""
-        return charts(self.document)
+        """What ran when: one chart for runs that overlap or nearly do, the latest first."""
+        return _charts(self.document.results)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -186,55 +173,47 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 # The grid
 
 
-def grid(results: Sequence[Result]) -> CoverageGrid:
-    """Return the coverage grid of some results; every covered cell counts."""
-    axes: dict[str, None] = {}
-    found: dict[tuple[str, str], dict[tuple[str, ...], list[Result]]] = {}
+def _grid(results: Sequence[Result]) -> CoverageGrid:
     cells = [(each, dict(cell)) for each in results if each.target for cell in each.target.covers]
-    for _, cell in cells:
-        axes |= dict.fromkeys(axis for axis in cell if axis not in PLACE)
+    axes = tuple(dict.fromkeys(axis for _, cell in cells for axis in cell if axis not in PLACE))
+    found: dict[tuple[str, str], dict[tuple[str, ...], list[Result]]] = {}
     for each, cell in cells:
         python, libc, arch = (cell.get(axis, "") for axis in PLACE)
-        column = tuple(cell.get(axis, "") for axis in axes)
-        place = found.setdefault((python, f"{libc}_{arch}"), {})
-        place.setdefault(column, []).append(each)
-    columns = sorted(
-        {column for row in found.values() for column in row},
-        key=lambda column: tuple(map(natural, column)),
-    )
+        row = found.setdefault((python, f"{libc}_{arch}"), {})
+        row.setdefault(tuple(cell.get(axis, "") for axis in axes), []).append(each)
+    columns = sorted({column for row in found.values() for column in row}, key=_natural)
     return CoverageGrid(
-        axes=tuple(axes),
-        heads=tuple(_heads(columns, level) for level in range(len(axes))),
+        axes=axes,
+        heads=tuple(tuple(_heads(columns, level)) for level in range(1, len(axes) + 1)),
         columns=tuple(" ".join(filter(None, each)) or "all" for each in columns),
         rows=tuple(
             CoverageRow(
                 python=python,
                 platform=platform,
-                cells=tuple(tuple(row.get(column, ())) for column in columns),
+                cells=tuple(tuple(found[python, platform].get(each, ())) for each in columns),
             )
-            for (python, platform), row in sorted(
-                found.items(), key=lambda item: tuple(map(natural, item[0]))
-            )
+            for python, platform in sorted(found, key=_natural)
         ),
         unplaced=tuple(each for each in results if each.target is None or not each.target.covers),
     )
 
 
-def _heads(columns: Sequence[tuple[str, ...]], level: int) -> tuple[GridHeading, ...]:
+def _natural(texts: Iterable[str]) -> tuple[object, ...]:
+    return tuple(map(natural, texts))
+
+
+def _heads(columns: Sequence[tuple[str, ...]], level: int) -> Iterator[tuple[str, int]]:
     """Join neighbours that are the same down to this level."""
-    return tuple(
-        GridHeading(label=prefix[-1], span=len(list(group)))
-        for prefix, group in groupby(columns, key=lambda column: column[: level + 1])
-    )
+    for prefix, group in groupby(columns, key=lambda column: column[:level]):
+        yield prefix[-1], len(list(group))
 
 
 # The timeline
 
 
-def charts(document: ResultsDocument) -> tuple[Timeline, ...]:
-    """Return what ran when: one chart for runs that overlap or nearly do, the latest first."""
+def _charts(results: Iterable[Result]) -> tuple[Timeline, ...]:
     ran = sorted(
-        (each for each in document.results if each.started is not None),
+        (each for each in results if each.started is not None),
         key=lambda each: (each.started or 0.0, each.target_id),
     )
     groups: list[list[Result]] = []

@@ -286,7 +286,7 @@ def test_every_covered_cell_is_in_the_grid_once() -> None:
     assert len(view.grid.rows) == 12
     assert len(view.grid.columns) == 72
     assert all(
-        sum(head.span for head in heads) == len(view.grid.columns) for heads in view.grid.heads
+        sum(span for _, span in heads) == len(view.grid.columns) for heads in view.grid.heads
     )
 
 
