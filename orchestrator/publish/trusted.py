@@ -49,8 +49,8 @@ def exchanged(upload_url: str, host: Host, environ: Mapping[str, str], *, public
         public: whether the index is one of `KNOWN`.
 
     Raises:
-        PassingError: the index does not answer.
-        LastingError: the CI system gives no token, or the index does not take it.
+        TransientUploadError: the index does not answer.
+        PermanentUploadError: the CI system gives no token, or the index does not take it.
     """
     audience = _audience(upload_url, host, public=public)
     if not audience:

@@ -84,18 +84,18 @@ class UploadDestination(Protocol):
         """Return what it has of some wheels, and how much in all.
 
         Raises:
-            PassingError: it cannot be asked now.
-            LastingError: it cannot be asked.
+            TransientUploadError: it cannot be asked now.
+            PermanentUploadError: it cannot be asked.
         """
 
     def send(self, wheel: CandidateWheel) -> None:
         """Send a wheel that was not there.
 
         Raises:
-            PassingError: the next attempt may end otherwise.
-            LastingError: the next attempt would end the same.
-            TakenError: another file has its name.
-            StoppedError: the run was interrupted.
+            TransientUploadError: the next attempt may end otherwise.
+            PermanentUploadError: the next attempt would end the same.
+            NameTakenError: another file has its name.
+            UploadCancelledError: the run was interrupted.
         """
 
 
@@ -105,8 +105,8 @@ def surveyed(
     """Ask a destination what it has, again where that may help.
 
     Raises:
-        LastingError: it cannot be asked.
-        StoppedError: the run was interrupted.
+        PermanentUploadError: it cannot be asked.
+        UploadCancelledError: the run was interrupted.
     """
     for pause in PAUSES[:-1]:
         try:
@@ -269,7 +269,7 @@ class UploadBody:
         """Read as from the file.
 
         Raises:
-            StoppedError: the run was interrupted.
+            UploadCancelledError: the run was interrupted.
         """
         if self._cancel.is_set():
             raise UploadCancelledError
