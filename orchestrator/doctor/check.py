@@ -35,23 +35,24 @@ class Check:
     status: CheckLevel
     detail: str
     fix: str = ""
-    mend: Callable[[], object] | None = field(
-        default=None, compare=False, repr=False, metadata={"exclude": True}
-    )
+    mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
 
 
-def failed(
-    name: str,
-    status: CheckLevel,
-    problem: Problem | OrchestratorError,
-    mend: Callable[[], object] | None = None,
-) -> Check:
-    """Return the check that found a problem.
+def passed(name: str, detail: str) -> Check:
+    """Return a check that found nothing wrong."""
+    return Check(name=name, status=CheckLevel.OK, detail=detail)
 
-    Args:
-        name: what was looked at.
-        status: how much the problem counts.
-        problem: what is wrong, and what to do about it.
-        mend: does it.
-    """
-    return Check(name=name, status=status, detail=problem.what, fix=problem.hint, mend=mend)
+
+def warning(name: str, detail: str, fix: str) -> Check:
+    """Return a check that found what may do harm."""
+    return Check(name=name, status=CheckLevel.WARN, detail=detail, fix=fix)
+
+
+def failure(name: str, detail: str, fix: str) -> Check:
+    """Return a check that found what makes builds fail."""
+    return Check(name=name, status=CheckLevel.FAIL, detail=detail, fix=fix)
+
+
+def problem(name: str, status: CheckLevel, found: Problem | OrchestratorError) -> Check:
+    """Return a check that found a problem; `status` says how much that counts."""
+    return Check(name=name, status=status, detail=found.what, fix=found.hint)

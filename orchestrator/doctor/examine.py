@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.containers import engine
 from orchestrator.containers.images import check_image, check_pullable
 from orchestrator.doctor import machine, network
-from orchestrator.doctor.check import Check, CheckLevel, failed
+from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
@@ -208,26 +208,20 @@ class _Examination:
         missing = CheckLevel.FAIL if needed and chosen is None else CheckLevel.WARN
         for name, status in statuses.items():
             if isinstance(status, OrchestratorError):
-                yield failed(name, missing, status)
+                yield problem(name, missing, status)
             elif status.remote:
-                yield Check(
-                    name=name,
-                    status=CheckLevel.WARN,
-                    detail=status.summary,
-                    fix="the other machine does not see the CA bundle and the tools that are "
-                    "mounted into containers: use an engine of this machine",
-                )
+                fix = "the other machine does not see the CA bundle and the tools that are "
+                fix += "mounted into containers: use an engine of this machine"
+                yield warning(name, status.summary, fix)
             else:
-                yield Check(name=name, status=CheckLevel.OK, detail=status.summary)
+                yield passed(name, status.summary)
 
     def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
         """Does a container of the image run here, with the build's options; else, can it be had?"""
         image, arch = asked
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
-            return Check(
-                name=name, status=CheckLevel.FAIL, detail="no engine", fix="install podman"
-            )
+            return failure(name, "no engine", "install podman")
         args = (
             *self._network.container_args(),
             *chosen.mount_args(),
@@ -244,33 +238,27 @@ class _Examination:
         except EnvironmentProblemError as error:
             absent = error.kind is ErrorKind.NOT_FOUND and not image.startswith("localhost/")
             if not absent or self._containers.pull == "never":
-                return failed(name, CheckLevel.FAIL, error)
+                return problem(name, CheckLevel.FAIL, error)
         else:
-            detail = f"runs, ID {_short(image_id)}"
-            lost = self._unreached(chosen, asked, args)
-            return lost or Check(name=name, status=CheckLevel.OK, detail=detail)
+            detail = f"runs, ID {image_id.removeprefix('sha256:')[:12]}"
+            return self._unreached(name, chosen, asked, args) or passed(name, detail)
         try:
             check_pullable(chosen.name, image, env=self._env)
         except EnvironmentProblemError as error:
-            return failed(name, CheckLevel.FAIL, error)
-        detail = "not here yet; its registry has it, and the build pulls it"
-        return Check(name=name, status=CheckLevel.OK, detail=detail)
+            return problem(name, CheckLevel.FAIL, error)
+        return passed(name, "not here yet; its registry has it, and the build pulls it")
 
     def _unreached(
-        self, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
+        self, name: str, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
     ) -> Check | None:
         """Return the warning for a proxy or index of this host that the container cannot reach."""
         for each in self._network.loopbacks():
             place = (each.host, each.port)
             if not engine.reaches(*(chosen.name, *asked, args, place), env=self._env):
-                return Check(
-                    name=f"image {asked[0].rpartition('/')[2].partition('@')[0]} {asked[1]}",
-                    status=CheckLevel.WARN,
-                    detail=f"{each.variable} names {each.host}:{each.port}, which is the container "
-                    "itself in there",
-                    fix='engine.create-args = ["--network=host"], or name the host as containers '
-                    "know it (podman: host.containers.internal)",
-                )
+                detail = f"{each.variable} names {each.host}:{each.port}, which is the container "
+                fix = 'engine.create-args = ["--network=host"], or name the host as containers '
+                fix += "know it (podman: host.containers.internal)"
+                return warning(name, f"{detail}itself in there", fix)
         return None
 
     def _needed(
@@ -279,12 +267,7 @@ class _Examination:
         """An image that fails is a warning where its targets can be built without it."""
         for asked, check in images.items():
             users = {each.id for each in self._targets if (each.image, each.arch) == asked}
-            harmless = check.status is CheckLevel.FAIL and not users & lost
-            yield (
-                Check(name=check.name, status=CheckLevel.WARN, detail=check.detail, fix=check.fix)
-                if harmless
-                else check
-            )
+            yield check if users & lost else _as_warning(check)
 
     def _emulations(
         self, found: Mapping[Arch, Sequence[Check]], lost: frozenset[str]
@@ -293,9 +276,7 @@ class _Examination:
         for arch, checks in found.items():
             users = {each.id for each in self._targets if each.arch is arch}
             harmless = bool(users) and not users & lost
-            for check in checks:
-                fails = check.status is CheckLevel.FAIL
-                yield replace(check, status=CheckLevel.WARN) if harmless and fails else check
+            yield from map(_as_warning, checks) if harmless else checks
 
     # the rest
 
@@ -304,43 +285,34 @@ class _Examination:
         try:
             found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
         except EnvironmentProblemError as error:
-            return failed(name, CheckLevel.WARN, error)
+            return problem(name, CheckLevel.WARN, error)
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
         ]
         detail = f"{found.version} at {found.path}"
+        if not lacks:
+            return passed(name, detail)
         fix = f"`apt-get install python{found.tag.version}-dev python{found.tag.version}-venv`"
-        return Check(
-            name=name,
-            status=CheckLevel.WARN if lacks else CheckLevel.OK,
-            detail=f"{detail}, without {' and '.join(lacks)}" if lacks else detail,
-            fix=fix if lacks else "",
-        )
+        return warning(name, f"{detail}, without {' and '.join(lacks)}", fix)
 
     @staticmethod
     def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
         """Containers bring their own: with an engine, one that lacks here is no worry."""
         if check.status is CheckLevel.OK or chosen is None:
             return check
-        detail = f"{check.detail} (containers bring their own)"
-        return Check(name=check.name, status=CheckLevel.OK, detail=detail)
+        return passed(check.name, f"{check.detail} (containers bring their own)")
 
     def _toolchain(self) -> Check:
         if self._tools is not None:
             base = self._tools.base
-            detail = f"{self._tools.root} (Python {base.version}, {base.path})"
-            return Check(name="toolchain", status=CheckLevel.OK, detail=detail)
-        return Check(
-            name="toolchain",
-            status=CheckLevel.WARN,
-            detail="not made yet (the first build does it)",
-            fix="nothing: the next build makes it",
-            mend=self._make_toolchain,
-        )
+            return passed("toolchain", f"{self._tools.root} (Python {base.version}, {base.path})")
+        detail, fix = "not made yet (the first build does it)", "nothing: the next build makes it"
 
-    def _make_toolchain(self) -> None:
-        toolchain.sync(self._places.cache, self._network, environ=self._environ)
+        def make() -> None:
+            toolchain.sync(self._places.cache, self._network, environ=self._environ)
+
+        return replace(warning("toolchain", detail, fix), mend=make)
 
     def _reach(self) -> tuple[Check, ...]:
         python = self._tools.python if self._tools else Path(sys.executable)
@@ -397,18 +369,12 @@ class _Examination:
             return
         total = len(self._targets)
         if not lost:
-            yield Check(
-                name="targets", status=CheckLevel.OK, detail=f"all {total} can be built here"
-            )
+            yield passed("targets", f"all {total} can be built here")
             return
         first, reason = next(iter(lost.items()))
-        yield Check(
-            name="targets",
-            status=CheckLevel.FAIL,
-            detail=f"{len(lost)} of {total} cannot be built here: {first}"
-            f"{' and others' if len(lost) > 1 else ''}: {reason}",
-            fix="mend the rows that fail, or leave them out with --select",
-        )
+        others = " and others" if len(lost) > 1 else ""
+        detail = f"{len(lost)} of {total} cannot be built here: {first}{others}: {reason}"
+        yield failure("targets", detail, "mend the rows that fail, or leave them out with --select")
 
 
 def _settle(probe: Future[engine.EngineStatus]) -> engine.EngineStatus | OrchestratorError:
@@ -422,11 +388,15 @@ def _emulation(arch: Arch) -> tuple[Check, ...]:
     """Does this machine run programs of an architecture? One is run."""
     name = f"emulation {arch}"
     found = emulation.examine(arch)
-    warnings = (failed(name, CheckLevel.WARN, each) for each in found.warnings)
-    if found.problem is not None:
-        register = partial(emulation.register, arch)
-        return (failed(name, CheckLevel.FAIL, found.problem, register), *warnings)
-    return (Check(name=name, status=CheckLevel.OK, detail=found.detail), *warnings)
+    warnings = (problem(name, CheckLevel.WARN, each) for each in found.warnings)
+    if found.problem is None:
+        return (passed(name, found.detail), *warnings)
+    check = problem(name, CheckLevel.FAIL, found.problem)
+    return (replace(check, mend=partial(emulation.register, arch)), *warnings)
+
+
+def _as_warning(check: Check) -> Check:
+    return replace(check, status=CheckLevel.WARN) if check.status is CheckLevel.FAIL else check
 
 
 def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, OrchestratorError | None]]:
@@ -446,7 +416,3 @@ def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, OrchestratorError | N
                 yield check, error
             else:
                 yield check, None
-
-
-def _short(image_id: str) -> str:
-    return image_id.removeprefix("sha256:")[:12]

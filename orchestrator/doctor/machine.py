@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.doctor.check import Check, CheckLevel
+from orchestrator.doctor.check import Check, failure, passed, warning
 from orchestrator.host.process import capture
 
 if TYPE_CHECKING:
@@ -70,18 +71,11 @@ def _disk(  # noqa: PLR0913 - the columns of a table
         if writable:
             _write_into(place)
     except OSError as error:
-        detail = f"{place} cannot be written: {error.strerror}"
-        return Check(name=name, status=CheckLevel.FAIL, detail=detail, fix=fix)
-    status = (
-        CheckLevel.FAIL if free < needed else CheckLevel.WARN if free < wanted else CheckLevel.OK
-    )
-    lacks = f"not enough space, {_gib(needed)} needed: " if status is CheckLevel.FAIL else ""
-    return Check(
-        name=name,
-        status=status,
-        detail=f"{lacks}{_gib(free)} free in {folder}",
-        fix="" if status is CheckLevel.OK else fix,
-    )
+        return failure(name, f"{place} cannot be written: {error.strerror}", fix)
+    detail = f"{_gib(free)} free in {folder}"
+    if free < needed:
+        return failure(name, f"not enough space, {_gib(needed)} needed: {detail}", fix)
+    return warning(name, detail, fix) if free < wanted else passed(name, detail)
 
 
 def _existing_parent(folder: Path) -> Path:
@@ -100,14 +94,13 @@ def home(environ: Mapping[str, str]) -> Check:
     try:
         _write_into(place)
     except OSError as error:
-        return Check(
-            name="home",
-            status=CheckLevel.WARN,
-            detail=f"{place} cannot be written: {error.strerror}",
-            fix="set ORCHESTRATOR_CACHE_DIR, and HOME or XDG_DATA_HOME for an engine without root, "
+        return warning(
+            "home",
+            f"{place} cannot be written: {error.strerror}",
+            "set ORCHESTRATOR_CACHE_DIR, and HOME or XDG_DATA_HOME for an engine without root, "
             "to directories that can be written",
         )
-    return Check(name="home", status=CheckLevel.OK, detail=str(place))
+    return passed("home", str(place))
 
 
 def memory(
@@ -121,44 +114,30 @@ def memory(
         groups: files that may hold a limit, in bytes.
     """
     try:
-        sizes = dict(_meminfo(meminfo.read_text(encoding="ascii").splitlines()))
-        total, available = sizes["MemTotal"], sizes["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        return Check(name="memory", status=CheckLevel.WARN, detail="unknown", fix="keep -j low")
+        lines = (line.split() for line in meminfo.read_text(encoding="ascii").splitlines())
+        sizes = {words[0]: int(words[1]) * 1024 for words in lines}
+        total, available = sizes["MemTotal:"], sizes["MemAvailable:"]
+    except (OSError, LookupError, ValueError):
+        return warning("memory", "unknown", "keep -j low")
     limit = min((total, *_limits(groups)))
-    each = min(available, limit) / jobs
-    enough = each >= WANTED_MEMORY
+    share = min(available, limit) / jobs
     less = f", at most {_gib(limit)} for us" if limit < total else ""
-    count = f", {_gib(int(each))} for each of {jobs} jobs" if jobs > 1 else ""
-    return Check(
-        name="memory",
-        status=CheckLevel.OK if enough else CheckLevel.WARN,
-        detail=f"{_gib(available)} of {_gib(total)} available{less}{count}",
-        fix="" if enough else "build fewer targets at once (-j) and set MAX_JOBS low",
-    )
+    count = f", {_gib(int(share))} for each of {jobs} jobs" if jobs > 1 else ""
+    detail = f"{_gib(available)} of {_gib(total)} available{less}{count}"
+    if share >= WANTED_MEMORY:
+        return passed("memory", detail)
+    return warning("memory", detail, "build fewer targets at once (-j) and set MAX_JOBS low")
 
 
 def _limits(groups: Iterable[Path]) -> Iterator[int]:
     for file in groups:
-        try:
+        with contextlib.suppress(OSError, ValueError):  # "max"
             yield int(file.read_text(encoding="ascii"))
-        except (OSError, ValueError):  # "max"
-            continue
-
-
-def _meminfo(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for line in lines:
-        name, _, rest = line.partition(":")
-        yield name, int(rest.split()[0]) * 1024
 
 
 def cpus() -> Check:
     """How many processors may we use?"""
-    return Check(
-        name="CPUs",
-        status=CheckLevel.OK,
-        detail=f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}",
-    )
+    return passed("CPUs", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}")
 
 
 def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
@@ -173,8 +152,8 @@ def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
     day = 24 * 3600
     if seconds + day < witness.stat().st_mtime:
         detail = f"{shown} is before this program was installed"
-        return Check(name="clock", status=CheckLevel.WARN, detail=detail, fix="set the clock (NTP)")
-    return Check(name="clock", status=CheckLevel.OK, detail=shown)
+        return warning("clock", detail, "set the clock (NTP)")
+    return passed("clock", shown)
 
 
 def compilers(env: Mapping[str, str]) -> Iterator[Check]:
@@ -183,15 +162,10 @@ def compilers(env: Mapping[str, str]) -> Iterator[Check]:
         answers = (capture([program, "--version"], env=env) for program in programs)
         found = next((answer for answer in answers if answer.ok), None)
         if found is None:
-            yield Check(
-                name=name,
-                status=CheckLevel.WARN,
-                detail=f"neither {' nor '.join(programs)} works",
-                fix="`apt-get install g++`, or build in containers",
-            )
+            detail = f"neither {' nor '.join(programs)} works"
+            yield warning(name, detail, "`apt-get install g++`, or build in containers")
         else:
-            first = found.stdout.strip().partition("\n")[0]
-            yield Check(name=name, status=CheckLevel.OK, detail=first)
+            yield passed(name, found.stdout.strip().partition("\n")[0])
 
 
 def _gib(size: int) -> str:

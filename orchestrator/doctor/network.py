@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator.doctor.check import Check, CheckLevel
+from orchestrator.doctor.check import Check, passed, warning
 from orchestrator.host.process import capture
 from orchestrator.host.redaction import masked
 
@@ -42,12 +42,11 @@ _SIGNS = (
 def certificates(network: HostNetwork) -> Check:
     """Which certificate authorities does this machine trust?"""
     if network.ca_bundle is not None:
-        return Check(name="CA bundle", status=CheckLevel.OK, detail=str(network.ca_bundle))
-    return Check(
-        name="CA bundle",
-        status=CheckLevel.WARN,
-        detail="none found: only the certificate authorities that tools bring along are trusted",
-        fix="`apt-get install ca-certificates`, or set SSL_CERT_FILE",
+        return passed("CA bundle", str(network.ca_bundle))
+    return warning(
+        "CA bundle",
+        "none found: only the certificate authorities that tools bring along are trusted",
+        "`apt-get install ca-certificates`, or set SSL_CERT_FILE",
     )
 
 
@@ -63,14 +62,10 @@ def proxies(network: HostNetwork) -> Iterator[Check]:
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT).close()
         except (OSError, ValueError) as error:
-            yield Check(
-                name=f"proxy {name}",
-                status=CheckLevel.WARN,
-                detail=f"{masked(value)} does not answer: {error}",
-                fix=f"correct {name}, or unset it",
-            )
+            detail = f"{masked(value)} does not answer: {error}"
+            yield warning(f"proxy {name}", detail, f"correct {name}, or unset it")
         else:
-            yield Check(name=f"proxy {name}", status=CheckLevel.OK, detail=masked(value))
+            yield passed(f"proxy {name}", masked(value))
 
 
 def index(python: Path, env: Mapping[str, str]) -> Check:
@@ -83,27 +78,19 @@ def index(python: Path, env: Mapping[str, str]) -> Check:
     if env.get("PIP_NO_INDEX"):
         where = env.get("PIP_FIND_LINKS", "nowhere")
         detail = f"not used (PIP_NO_INDEX); wheels come from {masked(where)}"
-        return Check(name="package index", status=CheckLevel.OK, detail=detail)
+        return passed("package index", detail)
     asked = ["-m", "pip", "index", "versions", "pip", "--retries=1", "--timeout=10"]
     said = capture([str(python), "-I", *asked], env=env, timeout=30)
     shown = masked(env.get("PIP_INDEX_URL") or "pip's own index")
     if said.ok:
-        return Check(name="package index", status=CheckLevel.OK, detail=f"{shown} answers")
+        return passed("package index", f"{shown} answers")
     text = f"{said.stdout}\n{said.stderr}"
     if "No module named pip" in text:
-        return Check(
-            name="package index",
-            status=CheckLevel.WARN,
-            detail="not asked: there is no pip yet",
-            fix="nothing: the toolchain brings one",
-        )
+        fix = "nothing: the toolchain brings one"
+        return warning("package index", "not asked: there is no pip yet", fix)
     found = (hint for sign, hint in _SIGNS if re.search(sign, text))
-    return Check(
-        name="package index",
-        status=CheckLevel.WARN,
-        detail=f"{shown} does not answer: {_reason(text)}",
-        fix=next(found, "check the network, HTTPS_PROXY and PIP_INDEX_URL"),
-    )
+    fix = next(found, "check the network, HTTPS_PROXY and PIP_INDEX_URL")
+    return warning("package index", f"{shown} does not answer: {_reason(text)}", fix)
 
 
 def _reason(text: str) -> str:
