@@ -39,36 +39,18 @@ _CA_PATHS = (
 )
 
 _CA_CONSUMERS = (
-    "SSL_CERT_FILE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "CARGO_HTTP_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
+    *("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
+    *("CARGO_HTTP_CAINFO", "NODE_EXTRA_CA_CERTS"),
 )
 """OpenSSL and uv, pip, requests, curl, git, cargo, node: each one reads its own variable."""
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
 _INDEX = (
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_TRUSTED_HOST",
-    "PIP_DEFAULT_TIMEOUT",
-    "PIP_RETRIES",
-    "PIP_PROXY",
-    "PIP_NO_INDEX",
-    "UV_DEFAULT_INDEX",
-    "UV_INDEX",
-    "UV_INDEX_URL",
-    "UV_EXTRA_INDEX_URL",
-    "UV_INDEX_STRATEGY",
-    "UV_INSECURE_HOST",
-    "UV_HTTP_TIMEOUT",
-    "UV_HTTP_RETRIES",
-    "UV_NO_INDEX",
-    "UV_OFFLINE",
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"),
+    *("PIP_RETRIES", "PIP_PROXY", "PIP_NO_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL"),
+    *("UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT"),
+    *("UV_HTTP_RETRIES", "UV_NO_INDEX", "UV_OFFLINE"),
 )
 
 _IN_UV = {
@@ -86,17 +68,9 @@ _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 
 _HOST_ONLY = (
     # Paths, which mean nothing in a container, and what only makes sense together with them.
-    "PIP_CONFIG_FILE",
-    "PIP_FIND_LINKS",
-    "PIP_CLIENT_CERT",
-    "PIP_KEYRING_PROVIDER",
-    "NETRC",
-    "SSL_CERT_DIR",
-    "UV_CONFIG_FILE",
-    "UV_FIND_LINKS",
-    "UV_PYTHON_INSTALL_MIRROR",
-    "UV_PYPY_INSTALL_MIRROR",
-    "UV_PYTHON_DOWNLOADS_JSON_URL",
+    *("PIP_CONFIG_FILE", "PIP_FIND_LINKS", "PIP_CLIENT_CERT", "PIP_KEYRING_PROVIDER", "NETRC"),
+    *("SSL_CERT_DIR", "UV_CONFIG_FILE", "UV_FIND_LINKS", "UV_PYTHON_INSTALL_MIRROR"),
+    *("UV_PYPY_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
 )
 
 _PIP_OPTIONS = (
@@ -110,54 +84,27 @@ _PIP_OPTIONS = (
 )
 """What a pip configuration file may say that a container has to know too."""
 
-_PIP_OWN = frozenset(
-    {"cert", "find-links", "cache-dir", "no-cache-dir", "no-color", "no-input", "progress-bar"}
-    | {
-        "quiet",
-        "verbose",
-        "disable-pip-version-check",
-        "root-user-action",
-        "log",
-        "no-python-version",
-    }
-    | {"break-system-packages", "require-virtualenv", "no-warn-script-location", "no-compile"}
-)
+_PIP_OWN = {
+    *("cert", "find-links", "cache-dir", "no-cache-dir", "no-color", "no-input", "progress-bar"),
+    *("quiet", "verbose", "disable-pip-version-check", "root-user-action", "log"),
+    *("no-python-version", "break-system-packages", "require-virtualenv"),
+    *("no-warn-script-location", "no-compile"),
+}
 """Further options that are passed on in another way, or change nothing about what is installed."""
 
 _PIP_SYSTEM = Path("/etc/pip.conf")
 _UV_SYSTEM = Path("/etc/uv/uv.toml")
 
 _BASE = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_DIRS",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS"),
+    *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
     "DBUS_SESSION_BUS_ADDRESS",  # rootless podman asks systemd for a cgroup
-    "DOCKER_API_VERSION",
-    "DOCKER_CERT_PATH",
-    "DOCKER_CONFIG",
-    "DOCKER_CONTEXT",
-    "DOCKER_HOST",
-    "DOCKER_TLS_VERIFY",
-    "BUILDAH_ISOLATION",
-    "CONTAINERS_CONF",
-    "CONTAINERS_CONF_OVERRIDE",
-    "CONTAINERS_REGISTRIES_CONF",
-    "CONTAINERS_STORAGE_CONF",
-    "CONTAINER_CONNECTION",
-    "CONTAINER_HOST",
-    "CONTAINER_SSHKEY",
-    "REGISTRY_AUTH_FILE",
+    *("DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),
+    *("DOCKER_TLS_VERIFY", "BUILDAH_ISOLATION", "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"),
+    *("CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINER_CONNECTION"),
+    *("CONTAINER_HOST", "CONTAINER_SSHKEY", "REGISTRY_AUTH_FILE"),
     "SSH_AUTH_SOCK",  # a remote engine is reached through ssh
-    "STORAGE_DRIVER",
-    "STORAGE_OPTS",
+    *("STORAGE_DRIVER", "STORAGE_OPTS"),
 )
 
 _Pairs = tuple[tuple[str, str], ...]
@@ -252,16 +199,13 @@ class HostNetwork:
         if self.ca_bundle is not None:
             args.append(f"--volume={self.ca_bundle}:{CONTAINER_CA}:ro")
             args += [f"--env={name}={CONTAINER_CA}" for name in _CA_CONSUMERS]
-        args += self._link_args()
+        # The directories of wheels, and where pip and uv find them then.
+        args += [f"--volume={folder}:{place}:ro" for folder, place in self._mounted().items()]
+        for name, places in self._inside().items():
+            args.append(f"--env={name}={(',' if name.startswith('UV_') else ' ').join(places)}")
         args += [f"--env={name}={value}" for name, value in _QUIET.items()]
         args += [f"--env={name}" for name in self.container_client_env()]
         return tuple(args)
-
-    def _link_args(self) -> Iterator[str]:
-        """Mount the directories of wheels, and tell pip and uv where they are then."""
-        yield from (f"--volume={folder}:{place}:ro" for folder, place in self._mounted().items())
-        for name, places in self._inside():
-            yield f"--env={name}={(',' if name.startswith('UV_') else ' ').join(places)}"
 
     def _mounted(self) -> dict[Path, str]:
         """Directory of wheels on this host -> where a container has it."""
@@ -271,11 +215,13 @@ class HostNetwork:
             for number, folder in enumerate(dict.fromkeys(places))
         }
 
-    def _inside(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(variable, where a container finds wheels) of each tool."""
+    def _inside(self) -> dict[str, tuple[str, ...]]:
+        """The variable of each tool -> where a container finds wheels."""
         there = self._mounted()
-        for name, wanted in self.links:
-            yield name, tuple(there[each] if isinstance(each, Path) else each for each in wanted)
+        return {
+            name: tuple(there[each] if isinstance(each, Path) else each for each in wanted)
+            for name, wanted in self.links
+        }
 
     @property
     def pip_names(self) -> frozenset[str]:
@@ -301,8 +247,8 @@ class HostNetwork:
 
         uv's own settings for the same are replaced: it stands in for pip.
         """
-        links = dict(self._inside())
-        return _uv_links(links.get("PIP_FIND_LINKS", ())), _uv_index(self.index)
+        links = self._inside().get("PIP_FIND_LINKS", ())
+        return _uv_links(links), _uv_index(self.index)
 
     def uv_like_pip_here(self) -> tuple[_Pairs, _Pairs]:
         """Return the same for a program on this host."""

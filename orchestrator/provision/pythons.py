@@ -19,7 +19,7 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import write_whole
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork, base_env
-from orchestrator.host.process import Cancel, LineCallback, Tail, TextSink, capture, run
+from orchestrator.host.process import Cancel, Tail, capture, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
@@ -156,8 +156,7 @@ def find(
     wanted = arch or host_arch()
     candidates = tuple(_candidates(tag, environ, cache_dir))
     memory = None if cache_dir is None else _memory(cache_dir, tag, wanted)
-    recalled = None if memory is None else _recall(memory, candidates)
-    if recalled is not None:
+    if memory is not None and (recalled := _recall(memory, candidates)):
         return recalled
     found: dict[Path, Interpreter] = {}
     for candidate in candidates:
@@ -199,8 +198,7 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
     """
     try:
         read = json.loads(memory.read_bytes())
-        signs = _signs(candidates)
-        if signs is None or read["candidates"] != signs:
+        if read["candidates"] != _signs(candidates):
             return None
         said = read["interpreter"]
         if said.keys() != {each.name for each in fields(Interpreter)}:
@@ -276,7 +274,6 @@ def provide(  # noqa: PLR0913 - mostly keywords
     *,
     cache_dir: Path,
     environ: Mapping[str, str],
-    log: TextSink | LineCallback | None = None,
     cancel: Cancel | None = None,
 ) -> Interpreter:
     """Return an interpreter for a tag; fetch one with the locked uv when there is none.
@@ -287,7 +284,6 @@ def provide(  # noqa: PLR0913 - mostly keywords
         network: how to reach what uv downloads.
         cache_dir: the user's cache directory; the interpreter goes to ``pythons`` in it.
         environ: as for `find`.
-        log: gets what uv says.
         cancel: stops it.
 
     Raises:
@@ -301,7 +297,7 @@ def provide(  # noqa: PLR0913 - mostly keywords
     store.mkdir(parents=True, exist_ok=True)
     request = PythonTag.parse(python).uv_request
     try:
-        download(request, toolchain, network, store=store, environ=environ, log=log, cancel=cancel)
+        download(request, toolchain, network, store=store, environ=environ, cancel=cancel)
     except EnvironmentProblemError as error:
         what = f"{missing.what}, and {error.what}"
         raise EnvironmentProblemError.of(
@@ -317,7 +313,6 @@ def download(  # noqa: PLR0913 - mostly keywords
     *,
     store: Path,
     environ: Mapping[str, str],
-    log: TextSink | LineCallback | None = None,
     cancel: Cancel | None = None,
     timeout: float = DOWNLOAD_TIMEOUT,
     retries: int = 3,
@@ -330,7 +325,6 @@ def download(  # noqa: PLR0913 - mostly keywords
         network: how to reach what uv downloads.
         store: the directory.
         environ: only `base_env` of it is used.
-        log: gets what uv says.
         cancel: stops it.
         timeout: seconds it may take.
         retries: how often uv asks again, where the user has not said it.
@@ -346,8 +340,7 @@ def download(  # noqa: PLR0913 - mostly keywords
         | network.child_env()
         | {"UV_PYTHON_INSTALL_DIR": str(store), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
         cwd=store,
-        log=log or _silent,
-        on_line=tail,
+        log=tail,
         timeout=timeout,
         cancel=cancel,
     )
@@ -494,7 +487,3 @@ def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[s
 def _installed_version(package: str, env: Mapping[str, str]) -> str:
     answer = capture(["dpkg-query", "--show", "--showformat=${Version}", package], env=env)
     return answer.stdout.strip() if answer.ok else ""
-
-
-def _silent(_line: str) -> None:
-    """Take a line and do nothing with it."""
