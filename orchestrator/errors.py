@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     WRONG_ARCH = "wrong-arch"
     NOT_EXECUTABLE = "not-executable"
     CANNOT_RUN = "cannot-run"
+    NAME_TAKEN = "name-taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

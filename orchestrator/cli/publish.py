@@ -377,8 +377,7 @@ class _Run:
         from orchestrator.models.result import UploadOutcome
         from orchestrator.publish import preflight
         from orchestrator.publish.upload import (
-            PermanentUploadError,
-            UploadCancelledError,
+            UploadError,
             UploadResult,
         )
         from orchestrator.publish.upload import surveyed as survey
@@ -393,8 +392,8 @@ class _Run:
             held: DestinationFiles = (
                 survey(place, known, self.cancel) if known else preflight.DestinationFiles()
             )
-        except (PermanentUploadError, UploadCancelledError) as error:
-            held, why = preflight.DestinationFiles(), f"cannot be asked what it has: {error}"
+        except UploadError as error:
+            held, why = preflight.DestinationFiles(), f"cannot be asked what it has: {error.what}"
         refusals = preflight.refused(to, wheels, held, self.granted)
         ends: list[UploadResult | None] = []
         for wheel in wheels:

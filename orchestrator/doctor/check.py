@@ -35,7 +35,9 @@ class Check:
     status: CheckLevel
     detail: str
     fix: str = ""
-    mend: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    mend: Callable[[], object] | None = field(
+        default=None, compare=False, repr=False, metadata={"exclude": True}
+    )
 
 
 def passed(name: str, detail: str) -> Check:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, OrchestratorError
 from orchestrator.host import web
 
 if TYPE_CHECKING:
@@ -84,9 +84,13 @@ def listing(
         )
     try:
         answer = web.ask(request, network, limit=web.LIMIT + 1)
-    except web.UnreachableError as error:
+    except EnvironmentProblemError as error:
         raise EnvironmentProblemError.of(
-            f"cannot be reached: {error}", where=shown, hint="check address, proxy and certificate"
+            f"cannot be reached: {error.what}",
+            where=shown,
+            hint="check address, proxy and certificate",
+            kind=error.kind,
+            transient=error.transient,
         ) from None
     if answer.status in _NOT_THERE:
         return None
@@ -119,8 +123,10 @@ def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
     request = web.HttpRequest(url=file.url, authorization=login if same else "")
     try:
         return web.sha256_of(request, network)
-    except (web.UnreachableError, ConfigError) as error:
-        raise EnvironmentProblemError.of(f"cannot be had: {error}", where=file.name) from None
+    except OrchestratorError as error:
+        raise EnvironmentProblemError.of(
+            f"cannot be had: {error}", where=file.name, transient=error.transient
+        ) from None
 
 
 def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
@@ -33,21 +33,6 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be another one a moment later."""
 
 _HERE = re.compile(r"localhost|::1|127(\.\d+){3}")
-
-
-class UnreachableError(Exception):
-    """There was no answer: no such host, a reset connection, a timeout, a wrong certificate.
-
-    Attributes:
-        passing: whether the next attempt may end otherwise.
-    """
-
-    def __init__(self, reason: str, *, passing: bool) -> None:
-        super().__init__(reason, passing)
-        self.passing = passing
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +92,7 @@ def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> Ht
 
     Raises:
         ConfigError: the address is none, or a credential would go over it in the open.
-        UnreachableError: there was no answer.
+        EnvironmentProblemError: there was no answer; kind `ErrorKind.UNREACHABLE`.
     """
     with _asked(request, network) as stream:
         return HttpResponse(
@@ -124,7 +109,7 @@ def sha256_of(request: HttpRequest, network: HostNetwork) -> str | None:
 
     Raises:
         ConfigError: as `ask`.
-        UnreachableError: as `ask`.
+        EnvironmentProblemError: as `ask`.
     """
     digest = hashlib.sha256()
     with _asked(request, network) as stream:
@@ -158,7 +143,9 @@ def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         passing = not isinstance(reason, ssl.SSLCertVerificationError)
-        raise UnreachableError(masked(str(reason) or repr(reason)), passing=passing) from None
+        raise EnvironmentProblemError.of(
+            masked(str(reason) or repr(reason)), kind=ErrorKind.UNREACHABLE, transient=passing
+        ) from None
 
 
 def _checked(request: HttpRequest) -> str:

@@ -7,14 +7,12 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import ErrorKind
 from orchestrator.publish.preflight import DestinationFiles, another, begun
 from orchestrator.publish.storage import connected, described
 from orchestrator.publish.upload import (
-    NameTakenError,
-    PermanentUploadError,
-    TransientUploadError,
     UploadBody,
-    UploadCancelledError,
+    UploadError,
 )
 from orchestrator.store.remote import said, shown
 from orchestrator.wheel import open_wheel
@@ -108,7 +106,7 @@ class BucketDestination:
                 return
             arrived = self._size(wheel.filename) is not None
             refusal = another if arrived else begun
-            raise NameTakenError(refusal(wheel, theirs)) from None
+            raise UploadError.of(refusal(wheel, theirs), kind=ErrorKind.NAME_TAKEN) from None
 
     def _put(self, name: str, content: Any) -> None:
         self._obstore.put(
@@ -145,8 +143,8 @@ class BucketDestination:
         try:
             yield
         except lasting as error:
-            raise PermanentUploadError(f"the bucket answers: {said(error)}") from None
+            raise UploadError.of(f"the bucket answers: {said(error)}") from None
         except (self._errors.BaseError, OSError) as error:
             if self._cancel.is_set():
-                raise UploadCancelledError from None
-            raise TransientUploadError(f"the bucket answers: {said(error)}") from None
+                raise UploadError.cancelled() from None
+            raise UploadError.of(f"the bucket answers: {said(error)}", transient=True) from None

@@ -17,9 +17,7 @@ from orchestrator.host.redaction import masked, redactor
 from orchestrator.publish import trusted
 from orchestrator.publish.preflight import DestinationFiles
 from orchestrator.publish.upload import (
-    PermanentUploadError,
-    TransientUploadError,
-    UploadCancelledError,
+    UploadError,
 )
 
 if TYPE_CHECKING:
@@ -193,14 +191,16 @@ class IndexDestination:
         except EnvironmentProblemError as error:
             hint = "; --simple-url says where its simple API is, if not there"
             what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise TransientUploadError(what + ("" if self._address.repository else hint)) from None
+            raise UploadError.of(
+                what + ("" if self._address.repository else hint), transient=True
+            ) from None
 
     def _hash(self, file: simple_index.IndexFile, index: str) -> str:
         try:
             return simple_index.sha256_of(file, index, self._host.network) or ""
         except EnvironmentProblemError as error:
             what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise TransientUploadError(what) from None
+            raise UploadError.of(what, transient=True) from None
 
     def send(self, wheel: CandidateWheel) -> None:
         """Run twine."""
@@ -223,9 +223,9 @@ class IndexDestination:
             cancel=self._cancel,
         )
         if end.cancelled:
-            raise UploadCancelledError
+            raise UploadError.cancelled()
         if end.timed_out:
-            raise TransientUploadError("the index took too long")
+            raise UploadError.of("the index took too long", transient=True)
         if end.returncode != 0:
             hide = redactor(env)
             raise failure([hide(line) for line in lines], end.returncode)
@@ -294,7 +294,7 @@ class IndexDestination:
         return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
-def failure(lines: Iterable[str], returncode: int) -> TransientUploadError | PermanentUploadError:
+def failure(lines: Iterable[str], returncode: int) -> UploadError:
     """Return what went wrong with an upload, from what twine says.
 
     Args:
@@ -309,13 +309,13 @@ def failure(lines: Iterable[str], returncode: int) -> TransientUploadError | Per
             words = " ".join(texts[number + 1 : number + 2]) or found[2].strip()
             text = f"HTTP {status}: {words}"
             passing = status >= _SERVER or status in _PASSING_STATUS
-            return TransientUploadError(text) if passing else PermanentUploadError(text)
+            return UploadError.of(text, transient=passing)
     last = texts[-1] if texts else f"twine ended with {returncode}"
     if _PASSING.search(last) and not _CERTIFICATE.search(last):
-        return TransientUploadError(last)
+        return UploadError.of(last, transient=True)
     if "Credential not found" in last or "could not determine credentials" in last:
-        return PermanentUploadError(
+        return UploadError.of(
             "no user and password for it: set TWINE_USERNAME and TWINE_PASSWORD, or see "
             "docs/publishing.md"
         )
-    return PermanentUploadError(last)
+    return UploadError.of(last)

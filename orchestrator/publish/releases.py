@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
 from orchestrator.publish.preflight import DestinationFiles, another
 from orchestrator.publish.upload import (
-    NameTakenError,
-    PermanentUploadError,
-    TransientUploadError,
     UploadBody,
-    UploadCancelledError,
+    UploadError,
 )
 
 if TYPE_CHECKING:
@@ -154,9 +151,9 @@ class ReleaseDestination:
             raise self._failed("the upload", answer)
         there = _asset(said)
         if there.name != wheel.filename:
-            raise PermanentUploadError(f"GitHub has called it {there.name!r}")
+            raise UploadError.of(f"GitHub has called it {there.name!r}")
         if there.sha256 and there.sha256 != wheel.sha256:
-            raise NameTakenError(another(wheel, there.sha256))
+            raise UploadError.of(another(wheel, there.sha256), kind=ErrorKind.NAME_TAKEN)
 
     def _found(self) -> dict[str, Any] | None:
         """Return the release of the tag, drafts included."""
@@ -201,8 +198,8 @@ class ReleaseDestination:
         )
         try:
             return web.sha256_of(request, self._network) or ""
-        except web.UnreachableError as error:
-            raise TransientUploadError(f"GitHub: {error}") from None
+        except EnvironmentProblemError as error:
+            raise UploadError.of(f"GitHub: {error.what}", transient=True) from None
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         for page in range(1, _PAGES + 1):
@@ -231,12 +228,11 @@ class ReleaseDestination:
 
     def _answer(self, request: web.HttpRequest) -> web.HttpResponse:
         if self._cancel.is_set():
-            raise UploadCancelledError
+            raise UploadError.cancelled()
         try:
             return web.ask(request, self._network)
-        except web.UnreachableError as error:
-            kind = TransientUploadError if error.passing else PermanentUploadError
-            raise kind(f"GitHub: {error}") from None
+        except EnvironmentProblemError as error:
+            raise UploadError.of(f"GitHub: {error.what}", transient=error.transient) from None
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -251,18 +247,14 @@ class ReleaseDestination:
     def _url(self, path: str) -> str:
         return f"{self._settings.api}/repos/{self._settings.repository}/{path}"
 
-    def _failed(
-        self, what: str, answer: web.HttpResponse
-    ) -> TransientUploadError | PermanentUploadError:
+    def _failed(self, what: str, answer: web.HttpResponse) -> UploadError:
         said = _document(answer)
         text = f"GitHub, {what}: HTTP {answer.status} {said.get('message') or answer.reason}"
         codes = [each for each in said.get("errors") or () if isinstance(each, dict)]
         text += "".join(f" ({each.get('code') or each.get('message')})" for each in codes)
         text = text.replace(self._settings.token, "****")
         limited = answer.status in _FORBIDDEN and "rate limit" in text.lower()
-        return (
-            TransientUploadError(text) if answer.passing or limited else PermanentUploadError(text)
-        )
+        return UploadError.of(text, transient=answer.passing or limited)
 
 
 def _document(answer: web.HttpResponse) -> dict[str, Any]:
@@ -279,13 +271,13 @@ def _entries(answer: web.HttpResponse) -> list[dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise TransientUploadError("GitHub answers with something else than a list")
+        raise UploadError.of("GitHub answers with something else than a list", transient=True)
     return [each for each in found if isinstance(each, dict)]
 
 
 def _release(said: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(said.get("id"), int) or not isinstance(said.get("upload_url"), str):
-        raise TransientUploadError("GitHub answers with something else than a release")
+        raise UploadError.of("GitHub answers with something else than a release", transient=True)
     return said
 
 

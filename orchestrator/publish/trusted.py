@@ -11,10 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import web
 from orchestrator.host.process import capture
 from orchestrator.host.redaction import redactor
-from orchestrator.publish.upload import PermanentUploadError, TransientUploadError
+from orchestrator.publish.upload import UploadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +50,8 @@ def exchanged(upload_url: str, host: Host, environ: Mapping[str, str], *, public
         public: whether the index is one of `KNOWN`.
 
     Raises:
-        TransientUploadError: the index does not answer.
-        PermanentUploadError: the CI system gives no token, or the index does not take it.
+        UploadError: the index does not answer; the CI system gives no token, or the index does not
+            take it.
     """
     audience = _audience(upload_url, host, public=public)
     if not audience:
@@ -70,25 +71,27 @@ def exchanged(upload_url: str, host: Host, environ: Mapping[str, str], *, public
     if answer.status < _MORE and isinstance(token, str) and token:
         return token
     if answer.passing:
-        raise TransientUploadError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
+        what = f"trusted publishing: HTTP {answer.status} {answer.reason}"
+        raise UploadError.of(what, transient=True)
     reasons = [
         f"{each.get('code')}: {each.get('description')}"
         for each in said.get("errors") or ()
         if isinstance(each, dict)
     ]
     text = "; ".join(reasons) or f"HTTP {answer.status} {answer.reason}"
-    raise PermanentUploadError(f"trusted publishing: {text.replace(identity, '****')}")
+    raise UploadError.of(f"trusted publishing: {text.replace(identity, '****')}")
 
 
 def _audience(upload_url: str, host: Host, *, public: bool) -> str:
     answer = _asked(web.HttpRequest(url=_beside(upload_url, "audience")), host)
     if answer.passing:
-        raise TransientUploadError(f"trusted publishing: HTTP {answer.status} {answer.reason}")
+        what = f"trusted publishing: HTTP {answer.status} {answer.reason}"
+        raise UploadError.of(what, transient=True)
     audience = _document(answer).get("audience")
     if answer.status != _OK or not isinstance(audience, str) or not audience.strip():
         return ""
     if audience in KNOWN and not public:
-        raise PermanentUploadError(
+        raise UploadError.of(
             f"trusted publishing: the index asks for a token for {audience}; "
             f"if it is {audience}, say --to {audience}"
         )
@@ -105,7 +108,7 @@ def _identity(audience: str, host: Host, environ: Mapping[str, str]) -> str:
     if said.ok and token and token != "None":  # noqa: S105 - what it prints without one
         return token
     why = redactor(env)(said.last_line) if not said.ok else "it has none for this job"
-    raise PermanentUploadError(f"trusted publishing: no token of the CI system: {why}")
+    raise UploadError.of(f"trusted publishing: no token of the CI system: {why}")
 
 
 def _beside(upload_url: str, name: str) -> str:
@@ -116,9 +119,9 @@ def _beside(upload_url: str, name: str) -> str:
 def _asked(request: web.HttpRequest, host: Host) -> web.HttpResponse:
     try:
         return web.ask(request, host.network, limit=_SMALL)
-    except web.UnreachableError as error:
-        kind = TransientUploadError if error.passing else PermanentUploadError
-        raise kind(f"trusted publishing: {error}") from None
+    except EnvironmentProblemError as error:
+        what = f"trusted publishing: {error.what}"
+        raise UploadError.of(what, transient=error.transient) from None
 
 
 def _document(answer: web.HttpResponse) -> dict[str, Any]:

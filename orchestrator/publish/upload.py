@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ErrorKind, OrchestratorError
 from orchestrator.models.result import UploadOutcome
 from orchestrator.publish.preflight import DestinationFiles, another
 
@@ -34,20 +34,17 @@ _TICK = 0.05
 _LOOK = 0.5
 
 
-class TransientUploadError(Exception):
-    """A wheel could not be sent, and the next attempt may end otherwise."""
+class UploadError(OrchestratorError):
+    """A wheel was not sent.
 
+    It is sent again if the error is transient. Other kinds that count are `ErrorKind.NAME_TAKEN`,
+    if the wheel's name belongs to another file, and `ErrorKind.CANCELLED`.
+    """
 
-class PermanentUploadError(Exception):
-    """A wheel could not be sent, and the next attempt would end the same."""
-
-
-class UploadCancelledError(Exception):
-    """The run was interrupted."""
-
-
-class NameTakenError(Exception):
-    """The wheel's name belongs to another file; the argument says so."""
+    @classmethod
+    def cancelled(cls) -> Self:
+        """Return the error of an upload that the run was interrupted in."""
+        return cls.of("interrupted", kind=ErrorKind.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +81,14 @@ class UploadDestination(Protocol):
         """Return what it has of some wheels, and how much in all.
 
         Raises:
-            TransientUploadError: it cannot be asked now.
-            PermanentUploadError: it cannot be asked.
+            UploadError: it cannot be asked.
         """
 
     def send(self, wheel: CandidateWheel) -> None:
         """Send a wheel that was not there.
 
         Raises:
-            TransientUploadError: the next attempt may end otherwise.
-            PermanentUploadError: the next attempt would end the same.
-            NameTakenError: another file has its name.
-            UploadCancelledError: the run was interrupted.
+            UploadError: it was not sent.
         """
 
 
@@ -105,18 +98,16 @@ def surveyed(
     """Ask a destination what it has, again where that may help.
 
     Raises:
-        PermanentUploadError: it cannot be asked.
-        UploadCancelledError: the run was interrupted.
+        UploadError: it cannot be asked, or the run was interrupted.
     """
     for pause in PAUSES[:-1]:
         try:
             return place.survey(wheels)
-        except TransientUploadError:
+        except UploadError as error:
+            if not error.transient:
+                raise
             _pause(pause, cancel)
-    try:
-        return place.survey(wheels)
-    except TransientUploadError as error:
-        raise PermanentUploadError(str(error)) from None
+    return place.survey(wheels)
 
 
 def send_all(
@@ -191,7 +182,7 @@ def _sent(place: UploadDestination, wheel: CandidateWheel, cancel: Cancel) -> Up
     for pause in (0.0, *PAUSES):
         try:
             _pause(pause, cancel)
-        except UploadCancelledError:
+        except UploadError:
             break
         attempts += 1
         end = _attempt(place, wheel)
@@ -217,18 +208,13 @@ class _End:
 def _attempt(place: UploadDestination, wheel: CandidateWheel) -> _End:
     try:
         place.send(wheel)
-    except UploadCancelledError:
-        return _End(outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",))
-    except NameTakenError as error:
-        return _End(outcome=UploadOutcome.REFUSED, reasons=(str(error),))
-    except TransientUploadError as error:
-        failed = _End(outcome=UploadOutcome.FAILED, reasons=(str(error),), again=True)
-    except PermanentUploadError as error:
-        failed = _End(outcome=UploadOutcome.FAILED, reasons=(str(error),))
     except OrchestratorError as error:
-        failed = _End(
-            outcome=UploadOutcome.FAILED, reasons=tuple(each.what for each in error.problems)
-        )
+        reasons = tuple(problem.what for problem in error.problems)
+        if error.kind is ErrorKind.CANCELLED:
+            return _End(outcome=UploadOutcome.NOT_SENT, reasons=reasons)
+        if error.kind is ErrorKind.NAME_TAKEN:
+            return _End(outcome=UploadOutcome.REFUSED, reasons=reasons)
+        failed = _End(outcome=UploadOutcome.FAILED, reasons=reasons, again=error.transient)
     else:
         return _End(outcome=UploadOutcome.UPLOADED)
     # The answer may be all that was lost, or another run may have been faster.
@@ -243,7 +229,7 @@ def _attempt(place: UploadDestination, wheel: CandidateWheel) -> _End:
 def _there(place: UploadDestination, wheel: CandidateWheel) -> str | None:
     try:
         return place.survey([wheel]).files.get(wheel.filename)
-    except (TransientUploadError, PermanentUploadError, OrchestratorError):
+    except OrchestratorError:
         return None
 
 
@@ -254,7 +240,7 @@ def _pause(seconds: float, cancel: Cancel) -> None:
         if left <= 0:
             return
         time.sleep(min(_TICK, left))
-    raise UploadCancelledError
+    raise UploadError.cancelled()
 
 
 class UploadBody:
@@ -269,10 +255,10 @@ class UploadBody:
         """Read as from the file.
 
         Raises:
-            UploadCancelledError: the run was interrupted.
+            UploadError: the run was interrupted.
         """
         if self._cancel.is_set():
-            raise UploadCancelledError
+            raise UploadError.cancelled()
         return self._stream.read(size)
 
     def __getattr__(self, name: str) -> Any:

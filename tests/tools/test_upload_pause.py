@@ -9,7 +9,7 @@ import pytest
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import UploadOutcome
 from orchestrator.publish import upload
-from orchestrator.publish.upload import TransientUploadError, send_all
+from orchestrator.publish.upload import UploadError, send_all
 from tests.unit.publish.test_upload import Fails, wheel
 
 
@@ -24,7 +24,7 @@ def test_a_pause_ends_with_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None
     threading.Timer(0.1, cancel.set).start()
 
     (found,) = send_all(
-        [(Fails(TransientUploadError("503")), wheel())],
+        [(Fails(UploadError.of("503", transient=True)), wheel())],
         jobs=1,
         cancel=cancel,
         on_result=lambda _: None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.cli import run
-from orchestrator.errors import ConfigError, ExitCode
+from orchestrator.errors import ConfigError, ErrorKind, ExitCode
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.web import HttpRequest, ask
@@ -21,10 +21,7 @@ from orchestrator.publish.indexes import UploadAddress, failure, simple_urls
 from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits, refused
 from orchestrator.publish.releases import ReleaseSettings
 from orchestrator.publish.upload import (
-    NameTakenError,
-    PermanentUploadError,
-    TransientUploadError,
-    UploadCancelledError,
+    UploadError,
     UploadResult,
     send_all,
     surveyed,
@@ -148,47 +145,47 @@ def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "kind", "text"),
+    ("lines", "transient", "text"),
     [
         (
             ["ERROR    HTTPError: 403 Forbidden from https://i/", "  no such user"],
-            PermanentUploadError,
+            False,
             "no such",
         ),
         (
             ["ERROR    HTTPError: 502 Bad Gateway from https://i/", "  Bad"],
-            TransientUploadError,
+            True,
             "HTTP 502",
         ),
         (
             ["ERROR    HTTPError: 429 Too Many Requests from https://i/"],
-            TransientUploadError,
+            True,
             "Too Many",
         ),
         (
             ["requests.exceptions.ConnectionError: ('Connection aborted.', x)"],
-            TransientUploadError,
+            True,
             "aborted",
         ),
         (
             ["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"],
-            PermanentUploadError,
+            False,
             "SSL",
         ),
         (
             ["ERROR    NonInteractive: Credential not found for API token."],
-            PermanentUploadError,
+            False,
             "TWINE_PASS",
         ),
-        ([], PermanentUploadError, "twine ended with 1"),
+        ([], False, "twine ended with 1"),
     ],
 )
 def test_failures_that_pass_are_told_from_those_that_stay(
-    lines: Sequence[str], kind: type[Exception], text: str
+    lines: Sequence[str], *, transient: bool, text: str
 ) -> None:
     found = failure(lines, 1)
 
-    assert type(found) is kind
+    assert found.transient is transient
     assert text in str(found)
 
 
@@ -259,16 +256,19 @@ def sent(place: Any, *wheels: CandidateWheel) -> tuple[UploadResult, ...]:
     return send_all(work, jobs=2, cancel=Cancel(), on_result=lambda _: None)
 
 
+BUSY = UploadError.of("503", transient=True)
+
+
 @pytest.mark.parametrize(
     ("errors", "outcome", "attempts"),
     [
         ([], UploadOutcome.UPLOADED, 1),
-        ([TransientUploadError("503"), TransientUploadError("reset")], UploadOutcome.UPLOADED, 3),
-        ([TransientUploadError("503")] * 9, UploadOutcome.FAILED, 5),
-        ([PermanentUploadError("403")], UploadOutcome.FAILED, 1),
+        ([BUSY, BUSY], UploadOutcome.UPLOADED, 3),
+        ([BUSY] * 9, UploadOutcome.FAILED, 5),
+        ([UploadError.of("403")], UploadOutcome.FAILED, 1),
         ([ConfigError.of("wrong")], UploadOutcome.FAILED, 1),
-        ([NameTakenError("another")], UploadOutcome.REFUSED, 1),
-        ([UploadCancelledError()], UploadOutcome.NOT_SENT, 1),
+        ([UploadError.of("another", kind=ErrorKind.NAME_TAKEN)], UploadOutcome.REFUSED, 1),
+        ([UploadError.cancelled()], UploadOutcome.NOT_SENT, 1),
     ],
 )
 def test_only_what_passes_is_tried_again(
@@ -279,7 +279,9 @@ def test_only_what_passes_is_tried_again(
     assert (found.outcome, found.attempts) == (outcome, attempts)
 
 
-@pytest.mark.parametrize("error", [TransientUploadError("no answer"), PermanentUploadError("409")])
+@pytest.mark.parametrize(
+    "error", [UploadError.of("no answer", transient=True), UploadError.of("409")]
+)
 def test_a_failure_after_which_the_wheel_is_there_is_none(error: Exception) -> None:
     one = wheel()
     (found,) = sent(Fails(error, held=DestinationFiles(files={one.filename: OURS})), one)
@@ -292,7 +294,7 @@ def test_a_failure_after_which_the_wheel_is_there_is_none(error: Exception) -> N
 def test_one_that_fails_hides_no_other() -> None:
     wheels = [wheel(f"demo-1.{number}-py3-none-any.whl") for number in range(9)]
 
-    found = sent(Fails(PermanentUploadError("400")), *wheels)
+    found = sent(Fails(UploadError.of("400")), *wheels)
 
     assert sorted(each.outcome for each in found) == [
         UploadOutcome.FAILED,
@@ -314,13 +316,13 @@ def test_a_destination_that_cannot_be_asked_is_asked_again() -> None:
         def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
             self.sent += 1
             if self.sent < 3:
-                raise TransientUploadError("502")
+                raise UploadError.of("502", transient=True)
             return self.held
 
     place = Deaf()
     assert surveyed(place, [wheel()], Cancel()) is place.held
     place.sent = -9
-    with pytest.raises(PermanentUploadError, match="502"):
+    with pytest.raises(UploadError, match="502"):
         surveyed(place, [wheel()], Cancel())
 
 
