@@ -1,11 +1,11 @@
-"""The compiler cache: what was compiled for one Python is not compiled again for the next.
+"""The compiler cache: objects that were compiled for one Python are reused for the next.
 
-ccache stands in front of the compilers: a directory of links with their names comes first on PATH.
-That reaches every build system, and a project that names a launcher of its own is left alone. The
-toolchain's ccache is one static program for this machine, so that it runs in any container, also in
-an emulated one: there it is native, and only the compiler it calls is emulated.
+A directory of links with the names of compilers comes first on PATH, and leads to ccache. That
+works for every build system; a project that names its own launcher is left alone. The toolchain's
+ccache is one static program for this machine. It runs in any container, without emulation in
+emulated ones too: only the compiler that it calls is emulated.
 
-Nothing here enters a cache key of ours: ccache returns what the compiler would have made.
+Nothing here is part of a cache key: ccache returns what the compiler would have made.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from orchestrator.models.target import Target
 
 REMOTE = "CCACHE_REMOTE_STORAGE"
-"""ccache's own variable for a storage that other machines use too."""
+"""ccache's variable for a storage that is shared with other machines."""
 
 _THERE = Path("/opt/orchestrator-ccache")
-"""Where a container finds ccache, its links, its entries and its log."""
+"""ccache, its links, its entries and its log, in a container."""
 
 _NAMES = ("cc", "c++", "gcc", "g++", "clang", "clang++")
-"""Names that build systems look for. Not nvcc: tools find the CUDA toolkit from where nvcc is."""
+"""Names that build systems look for. Not nvcc: its directory leads tools to the CUDA toolkit."""
 
 _NVCC = "nvcc"
 
@@ -44,7 +44,7 @@ _OWN_LAUNCHER = re.compile(
 )
 
 _NOT_CODE = "-Wno-unused-result -Wsign-compare -Wunreachable-code"
-"""Warnings in CPython's own CFLAGS of one version that those of the next lack."""
+"""Warnings in the CFLAGS of some versions of CPython only; they do not change the code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,11 @@ class CompilerCache:
     """ccache, and where its entries are.
 
     Attributes:
-        program: the static ccache of the toolchain.
-        home: directory of ours in the user's cache.
-        size: bytes that the entries of one kind may take.
-        remote: address of a storage that other machines use too, as ccache spells it; may hold a
-            password. Empty for none.
+        program: the toolchain's static ccache.
+        home: directory of the entries and links, in the user's cache.
+        size: the limit of the entries of each kind, in bytes.
+        remote: address of a storage that is shared with other machines, as ccache spells it; may
+            contain a password. Empty for none.
     """
 
     program: Path
@@ -70,14 +70,14 @@ class CompilerCache:
         """Prepare the cache for a build on this host.
 
         Args:
-            target: what is built.
+            target: the target to build.
             scratch: its private directory.
             found: the compilers (`compiler_names`) that are on PATH.
-            compiler: says what compiles, where the programs of these names do not tell.
+            compiler: identifies the compiler, if the programs of these names do not.
         """
         names = frozenset(found)
         env = self._env(self._entries("host"), _log_folder(scratch), program=self.program)
-        # Every target has a directory of its own, which must not tell its objects apart.
+        # Targets have different directories, but shall share objects.
         namespace = f"{target.arch}-{_short(compiler)}" if compiler else str(target.arch)
         env |= {"CCACHE_BASEDIR": str(scratch), "CCACHE_NAMESPACE": namespace}
         return self._access(env, self._links(names, self.program), names)
@@ -88,10 +88,10 @@ class CompilerCache:
         """Prepare the cache for a build in a container.
 
         Args:
-            target: what is built.
+            target: the target to build.
             scratch: its private directory.
             found: the compilers (`compiler_names`) that are on PATH.
-            compiler: digest of what compiles, where that is not what the image has.
+            compiler: digest of the compiler, if it is not the image's own.
         """
         names, program = frozenset(found), _THERE / "ccache"
         mounts = (
@@ -101,9 +101,9 @@ class CompilerCache:
             (_log_folder(scratch), _THERE / "log", True),
         )
         env = self._env(_THERE / "entries", _THERE / "log", program=program)
-        # Another image of the same architecture has another compiler, or another assembler.
+        # Images of one architecture have different compilers, or different assemblers.
         env["CCACHE_NAMESPACE"] = f"{target.arch}-{_short(target.image + compiler)}"
-        # Whoever a container runs as, this user can remove what it wrote.
+        # This user can remove the entries, whatever user the container runs as.
         env["CCACHE_UMASK"] = "000"
         return self._access(env, _THERE / "bin", names, mounts)
 
@@ -122,7 +122,7 @@ class CompilerCache:
     def _env(self, entries: Path, log: Path, *, program: Path) -> dict[str, str]:
         return {
             "CCACHE_DIR": str(entries),
-            "CCACHE_CONFIGPATH": os.devnull,  # a user's own settings are for the user's own builds
+            "CCACHE_CONFIGPATH": os.devnull,  # the user's settings are for other builds
             "CCACHE_MAXSIZE": f"{self.size // 1000}k",
             "CCACHE_COMPILERCHECK": "content",
             "CCACHE_NOHASHDIR": "1",
@@ -132,7 +132,7 @@ class CompilerCache:
         }
 
     def _entries(self, kind: str) -> Path:
-        """Return a directory for entries; only this user gets there, whatever the modes below."""
+        """Return a directory of entries, which only this user can reach."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         folder = self.home / kind
@@ -152,55 +152,52 @@ class CompilerCache:
 
 
 def compiler_names(target: Target) -> tuple[str, ...]:
-    """Return the names under which a build of ``target`` may call a compiler."""
-    named = {each.name: each.value.split() for each in target.env if not each.shell}
+    """Return the names under which a build of a target may call a compiler."""
+    named = {variable.name: variable.value.split() for variable in target.env if not variable.shell}
     triplets = (target.arch.facts.triplet, f"{target.arch}-linux-gnu")
-    # CC=clang-18 is asked for by name; a path goes past every link.
+    # CC=clang-18 is looked up on PATH; a path bypasses the links.
     own = (words[0] for name in ("CC", "CXX") if (words := named.get(name)))
     names = (
         *_NAMES,
         _NVCC,
-        *(f"{each}-{name}" for each in triplets for name in ("gcc", "g++")),
+        *(f"{triplet}-{name}" for triplet in triplets for name in ("gcc", "g++")),
         *own,
     )
     return tuple(dict.fromkeys(name for name in names if re.fullmatch(r"[\w.+-]+", name)))
 
 
 def own_launcher(target: Target, pyproject: str) -> str | None:
-    """Return what says that the project brings a compiler cache of its own, None for nothing.
+    """Return the setting with which the project uses its own compiler cache; None without one.
 
     Args:
-        target: what is built, with its environment.
+        target: the target with its environment.
         pyproject: the text of the project's pyproject.toml, whose ``[tool.cibuildwheel]`` or
             build backend may set a launcher.
     """
-    lines = (f"{each.name}={each.value}" for each in target.env)
-    found = next(filter(None, map(_OWN_LAUNCHER.search, (*lines, pyproject))), None)
-    return found[1] if found else None
+    lines = (f"{variable.name}={variable.value}" for variable in target.env)
+    setting = next(filter(None, map(_OWN_LAUNCHER.search, (*lines, pyproject))), None)
+    return setting[1] if setting else None
 
 
 def stats(scratch: Path) -> CompilerCacheStats | None:
-    """Return what the cache did for the build in ``scratch``; None where it had none."""
-    folder = scratch / _FOLDER
+    """Return the hits and misses of the build in `scratch`; None if it had no cache."""
+    folder = scratch / _LOG_DIR
     if not folder.is_dir():
         return None
-    try:
-        lines = (folder / _LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        lines = []  # no compiler was called
-    counts = Counter(lines)
+    log = folder / _LOG  # missing if no compiler was called
+    counts = Counter(log.read_text("utf-8", errors="replace").splitlines() if log.exists() else ())
     return CompilerCacheStats(
         hits=counts["direct_cache_hit"] + counts["preprocessed_cache_hit"],
         misses=counts["cache_miss"],
     )
 
 
-_FOLDER, _LOG = "ccache", "log"
-"""Where ccache says what it did, one word a line, in a target's private directory."""
+_LOG_DIR, _LOG = "ccache", "log"
+"""ccache's log in a target's private directory: a line of one word for each event."""
 
 
 def _log_folder(scratch: Path) -> Path:
-    folder = scratch / _FOLDER
+    folder = scratch / _LOG_DIR
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,9 +1,10 @@
-"""Compiler drivers: the names that a build calls, and what they stand for.
+"""Compiler drivers: the names that a build calls, and the programs behind them.
 
-A build finds compilers by names on PATH. Here a directory of such names is made for one target:
-links to one small native program (`driver_src/*.c`), which reads a configuration beside itself,
-puts the target's arguments in front, translates what the real compiler refuses, and becomes it.
-The directory may be mounted into a container: the configuration's paths are those of where it runs.
+A build finds compilers by their names on PATH. This module makes a directory of such names for one
+target. All of them are links to one small native program (`driver_src/*.c`): it reads the
+configuration beside it, adds the target's arguments, translates what the real compiler refuses,
+and becomes the real compiler. The directory may be mounted into a container: the paths in the
+configuration are those of the place where it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from orchestrator.models.target import CompilerKind
 from orchestrator.provision.cache_dir import DRIVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.zig import Zig
@@ -43,21 +44,21 @@ class Driver:
     """What the names in a directory stand for.
 
     Attributes:
-        compiler: ``gcc`` hands arguments on as they are, ``zig`` translates them.
-        arch: what is compiled for.
+        compiler: ``gcc`` passes arguments on unchanged, ``zig`` translates them.
+        arch: the architecture to compile for.
         tools: (``cc``, ``c++``, ``ar``, ``ranlib``, ``ld``, ...; its program and first arguments).
         first: arguments of every compilation and link, before all others.
         last: the same, after all others.
-        link: arguments of links alone, after all others.
-        drop_below: directories whose headers and libraries are another machine's.
-        libraries: directories where ``-l:FILE`` and ``-print-file-name`` look.
+        link: arguments of links only, after all others.
+        drop_below: directories of headers and libraries for another machine; they are left out.
+        libraries: directories that ``-l:FILE`` and ``-print-file-name`` search.
         env: variables of the real program.
-        answers: (question of a configure step, what is answered).
-        native: whether code for this very CPU may be asked for.
-        headers: (variable, the directories of one language's headers that it names).
-        own: (name, program of that name that is not ours): the names, where they are not those of
-            the tools; what is no compilation of C or C++ is left to these programs.
-        log: gets a line for each call; empty for none.
+        answers: (question of a configure step, answer).
+        native: whether ``-march=native`` is allowed.
+        headers: (variable, the directories of one language's headers).
+        own: (name, the image's program of that name), where the names are not those of `tools`.
+            These programs do everything but compile C and C++.
+        log: file that gets a line for each call; empty for none.
     """
 
     compiler: CompilerKind
@@ -77,28 +78,20 @@ class Driver:
 
     @property
     def text(self) -> str:
-        """The configuration as the program reads it."""
-        return "".join(f"{key} {value}".rstrip(" ") + "\n" for key, value in self._lines())
-
-    def _lines(self) -> Iterator[tuple[str, str]]:
-        yield "mode", self.compiler
-        yield "machine", self.arch
-        if self.native:
-            yield "native", ""
-        if self.log:
-            yield "log", self.log
-        yield from (("own", f"{name} {path}") for name, path in self.own)
-        yield from (("headers", f"{name}={places}") for name, places in self.headers)
+        """The configuration as the program reads it; `driver_src/main.c` describes it."""
+        lines = [f"mode {self.compiler}", f"machine {self.arch}"]
+        lines += ["native"] if self.native else []
+        lines += [f"log {self.log}"] if self.log else []
+        lines += [f"own {name} {path}" for name, path in self.own]
+        lines += [f"headers {name}={paths}" for name, paths in self.headers]
         for name, argv in self.tools:
-            yield "tool", name
-            yield from (("exec", each) for each in argv)
-        yield from (("first", each) for each in self.first)
-        yield from (("last", each) for each in self.last)
-        yield from (("link", each) for each in self.link)
-        yield from (("drop-below", each) for each in self.drop_below)
-        yield from (("library", each) for each in self.libraries)
-        yield from (("env", f"{name}={value}") for name, value in self.env)
-        yield from (("answer", f"{question} {said}") for question, said in self.answers)
+            lines += [f"tool {name}", *(f"exec {word}" for word in argv)]
+        repeated = {"first": self.first, "last": self.last, "link": self.link}
+        repeated |= {"drop-below": self.drop_below, "library": self.libraries}
+        lines += [f"{key} {value}" for key, values in repeated.items() for value in values]
+        lines += [f"env {name}={value}" for name, value in self.env]
+        lines += [f"answer {question} {answer}" for question, answer in self.answers]
+        return "".join(f"{line}\n" for line in lines)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,12 +118,12 @@ def zig_target(arch: Arch, glibc: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZigPaths:
-    """Where zig is, and where it writes, as paths of where the driver runs.
+    """zig's directories, as paths of the place where the driver runs.
 
     Attributes:
-        root: zig's directory.
-        cache: where it keeps the C libraries that it has built.
-        scratch: where it keeps what it compiles; worth nothing afterwards.
+        root: zig itself.
+        cache: the C libraries that it builds.
+        scratch: intermediate files, useless after the build.
     """
 
     root: Path
@@ -138,20 +131,20 @@ class ZigPaths:
     scratch: Path
 
 
-def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False) -> Driver:
+def zig_driver(arch: Arch, glibc: str, paths: ZigPaths, *, native: bool = False) -> Driver:
     """Return the driver that compiles with zig.
 
     Args:
-        arch: what is compiled for.
-        glibc: the glibc that the results need at most (``2.17``).
-        places: where zig is.
+        arch: the architecture to compile for.
+        glibc: the newest glibc that the results may need (``2.17``).
+        paths: zig's directories.
         native: whether the target is this machine's architecture.
     """
-    zig = str(places.root / "zig")
+    zig = str(paths.root / "zig")
     first = ["-target", zig_target(arch, glibc)]
-    # On by default in zig, and its runtime is in no Python.
+    # zig's default; no Python has its runtime.
     first += ["-fno-sanitize=undefined"]
-    # gcc is silent about what it does not know in the negative, and so are these.
+    # gcc ignores unknown -Wno- options and unused arguments silently.
     first += ["-Wno-unknown-warning-option", "-Wno-unused-command-line-argument"]
     first += ["-Wno-ignored-optimization-argument"]
     return Driver(
@@ -162,10 +155,10 @@ def zig_driver(arch: Arch, glibc: str, places: ZigPaths, *, native: bool = False
         # The debug information of zig's own libraries names directories of this machine.
         link=("-Wl,-S",),
         env=(
-            ("ZIG_GLOBAL_CACHE_DIR", str(places.cache)),
-            ("ZIG_LOCAL_CACHE_DIR", str(places.scratch)),
+            ("ZIG_GLOBAL_CACHE_DIR", str(paths.cache)),
+            ("ZIG_LOCAL_CACHE_DIR", str(paths.scratch)),
         ),
-        answers=tuple((each, arch.facts.triplet) for each in ("-dumpmachine", "-print-multiarch")),
+        answers=tuple((q, arch.facts.triplet) for q in ("-dumpmachine", "-print-multiarch")),
         native=native,
     )
 
@@ -174,14 +167,10 @@ _ZIG_TOOLS = {"cc": "cc", "c++": "c++", "ar": "ar", "ranlib": "ranlib", "ld": "l
 
 
 def program(zig: Zig, cache_dir: Path) -> Path:
-    """Return the driver's program for this machine, compiled once for each version of it.
-
-    Args:
-        zig: compiles it.
-        cache_dir: the user's cache directory.
+    """Return the driver's program for this machine; each version of it is compiled once.
 
     Raises:
-        EnvironmentProblemError: zig does not compile it.
+        EnvironmentProblemError: zig cannot compile it.
     """
     entry = DRIVERS.provide(cache_dir, host_arch(), lambda made: _compile(zig, made))
     return entry.folder / PROGRAM
@@ -190,28 +179,22 @@ def program(zig: Zig, cache_dir: Path) -> Path:
 def _compile(zig: Zig, folder: Path) -> None:
     made, aside = folder / PROGRAM, str(folder.parent)
     own = {"ZIG_GLOBAL_CACHE_DIR": str(zig.cache), "ZIG_LOCAL_CACHE_DIR": aside, "HOME": aside}
-    # No libc: nothing has to be built for it first, and nothing of it can be missing.
+    # Without a libc: zig would have to build one first.
     flags = ["-ffreestanding", "-nostdlib", "-static", "-O2", "-s"]
     flags += ["-fno-sanitize=undefined", "-fno-stack-protector"]
     target = f"{host_arch().facts.zig}-linux-none"
     argv = [str(zig.program), "cc", "-target", target, *flags, "-o", str(made)]
     argv += map(str, SOURCES)
-    said = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
-    if not said.ok:
+    done = process.capture(argv, env={"PATH": os.defpath} | own, timeout=_TIMEOUT)
+    if not done.ok:
         raise EnvironmentProblemError.of(
-            f"the compiler driver cannot be compiled: {said.last_line}",
-            hint="is the cache directory complete? `rm -r` its zig, and it is fetched again",
+            f"the compiler driver cannot be compiled: {done.last_line}",
+            hint=f"the cached zig may be damaged: `rm -r {zig.root}`, and it is fetched again",
         )
 
 
 def make(folder: Path, driver: Driver, compiled: Path) -> Path:
-    """Make the directory of names; return it.
-
-    Args:
-        folder: the directory; must not exist.
-        driver: what the names stand for.
-        compiled: from `program`.
-    """
+    """Make the directory of names, which must not exist; `compiled` is from `program`."""
     folder.mkdir(parents=True)
     shutil.copy(compiled, folder / PROGRAM)
     (folder / CONFIGURATION).write_text(driver.text, encoding="utf-8")

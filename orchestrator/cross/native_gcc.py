@@ -1,16 +1,16 @@
-"""Native compilers inside an emulated container: the same gcc, but not emulated; or zig.
+"""Native compilers inside an emulated container: the image's gcc without emulation, or zig.
 
-The image's own compiler is asked once what it would use: headers, start files, libraries. A native
-gcc of the same version is then given just those. Its links come on PATH before the image's own
-programs, so that every build system finds it; what is no compilation (`gcc -dumpmachine`), or no C
-or C++, is still the image's own affair.
+The image's own compiler is asked once which headers, start files and libraries it uses. A native
+gcc of the same version then uses these. Its links come first on PATH, so that every build system
+finds it. The image's own compiler still answers questions (`gcc -dumpmachine`), and compiles
+everything but C and C++.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.provision.zig import Zig
 
 _THERE = Path("/opt/orchestrator-native")
-"""Where a container finds the links, what they stand for, and the log of calls."""
+"""The links, the compilers behind them and the log of calls, in a container."""
 
 _QUESTIONS = driver.SOURCE_DIR / "questions.sh"
 _PROOF = driver.SOURCE_DIR / "proof.cpp"
@@ -54,7 +54,7 @@ class TargetImage:
 
     Attributes:
         engine: docker or podman.
-        args: what all containers of a run are created with.
+        args: arguments of all containers of a run.
         reference: the image.
         id: the engine's ID of it.
         arch: its architecture.
@@ -75,12 +75,12 @@ class NativeCompilers:
 
     Attributes:
         folder: links and configuration, on this host.
-        what: the compiler, in a few words.
+        what: the compiler in words.
         mounts: (path on this host, path in the container, whether the build may write there).
-        installer: what installs there in place of pip; None where pip does.
-        pip_because: why pip does; empty otherwise.
-        toolkits: CUDA's toolkits of the image.
-        kernels: what compiles CUDA's kernels; None where nobody expects any.
+        installer: installs instead of pip; None if pip installs.
+        pip_because: why pip installs; empty otherwise.
+        toolkits: the image's CUDA toolkits.
+        kernels: compiles CUDA kernels; None if the target uses no CUDA.
         holds: keep the files from being pruned.
     """
 
@@ -99,31 +99,31 @@ class NativeCompilers:
         return self.folder.name
 
     def access(self, scratch: Path) -> Access:
-        """Return how a build finds the compilers; the log of calls is in ``scratch``."""
-        log = scratch / _FOLDER
+        """Return how a build finds the compilers; the log of calls is in `scratch`."""
+        log = scratch / _LOG_DIR
         log.mkdir(parents=True, exist_ok=True)
         log.chmod(0o777)
         mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
         plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
         if self.kernels is not None:
             program = self.folder / "bin" / driver.PROGRAM
-            plain = self.kernels.added_to(plain, program, scratch, _CALLS)
-        return plain if self.installer is None else self.installer.added_to(plain)
+            plain = self.kernels.add_to(plain, program, scratch, _CALLS)
+        return plain if self.installer is None else self.installer.add_to(plain)
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> NativeCompilers:
-        """Return what one target gets: its project may tell pip what uv does not know.
+    def for_target(self, request: BuildRequest, told: Iterable[str]) -> NativeCompilers:
+        """Return the compilers for one target, whose project may have settings for pip and nvcc.
 
         Args:
             request: what is built.
-            told: see `Installer.settled`.
+            told: see `Installer.for_target`.
         """
         told = tuple(told)
-        kernels = None if self.kernels is None else self.kernels.settled(request, told)
+        kernels = None if self.kernels is None else self.kernels.for_target(request, told)
         native = replace(self, kernels=kernels)
         if self.installer is None:
             return native
         try:
-            return replace(native, installer=self.installer.settled(request, told))
+            return replace(native, installer=self.installer.for_target(request, told))
         except EnvironmentProblemError as error:
             return replace(native, installer=None, pip_because=error.what)
 
@@ -135,40 +135,36 @@ class NativeCompilers:
         return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
 
 
-_FOLDER, _LOG = "native", "calls"
-"""Where the links say what they did, one word a line, in a target's private directory."""
+_LOG_DIR, _LOG = "native", "calls"
+"""The log of calls in a target's private directory; each call adds a line of one word."""
 
 _CALLS = str(_THERE / "log" / _LOG)
 
-
 _OTHERS = ("Rust", "Fortran", "CUDA")
-"""Languages whose compilers call ours, for their host code or to link."""
+"""Languages whose emulated compilers call ours, for host code or to link."""
 
 
-def counted(
+def count_calls(
     compiled: CompileReport | None,
     scratch: Path,
     cached: CompilerCacheStats | None,
     files: Iterable[ElfFile],
 ) -> CompileReport | None:
-    """Add to how a target was compiled what the links in its build counted.
+    """Add the calls that a build's links logged to the report of how it was compiled.
 
     Args:
-        compiled: how that was planned.
+        compiled: the report as planned.
         scratch: the target's private directory.
-        cached: what the compiler cache did, which calls no compiler for what it has.
-        files: what is in the wheel.
+        cached: statistics of the compiler cache, whose hits call no compiler.
+        files: the ELF files of the wheel.
     """
-    folder = scratch / _FOLDER
+    folder = scratch / _LOG_DIR
     if compiled is None or not folder.is_dir():
         return compiled
-    try:
-        words = (folder / _LOG).read_text("utf-8", errors="replace").split()
-    except FileNotFoundError:
-        words = []  # no compiler was called
-    counts = Counter(words)
-    # What gfortran compiles and links itself calls none of ours, but needs its library.
-    if any("libgfortran" in name for each in files if each.python_abi for name in each.needed):
+    log = folder / _LOG  # missing if no compiler was called
+    counts = Counter(log.read_text("utf-8", errors="replace").split() if log.exists() else ())
+    # gfortran calls none of our links, but what it links needs its library.
+    if any("libgfortran" in name for file in files if file.python_abi for name in file.needed):
         counts["Fortran"] += 1
     why = compiled.why
     if others := [name for name in _OTHERS if counts[name]]:
@@ -187,16 +183,16 @@ def counted(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the image's own compiler says.
+    """Answers of the image's own compiler (`driver_src/questions.sh`).
 
     Attributes:
         gcc: its full version.
         suite: the image's Debian suite; empty for another distribution.
-        names: name -> program of the image, of everything that is this compiler.
-        c: where it looks for headers of C.
+        names: all names of this compiler -> program of the image.
+        c: its directories of headers for C.
         cxx: the same for C++.
-        folders: where it looks for libraries.
-        files: the files that it brings itself: start files, its libraries.
+        folders: its directories of libraries.
+        files: its own files: start files and libraries.
         nvcc: (version, digest of its settings, file) of each nvcc.
     """
 
@@ -211,7 +207,7 @@ class _Facts:
 
     @property
     def toolkits(self) -> tuple[Toolkit, ...]:
-        """CUDA's toolkits."""
+        """The image's CUDA toolkits."""
         return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
 
 
@@ -349,31 +345,31 @@ def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
 
 
 def _ask(image: TargetImage) -> _Facts:
-    said = _run(image, _QUESTIONS.read_text("utf-8"))
-    found: dict[str, list[str]] = {}
-    for line in said.stdout.splitlines():
+    done = _run(image, _QUESTIONS.read_text("utf-8"))
+    answers: dict[str, dict[str, None]] = defaultdict(dict)  # in their order, each of them once
+    for line in done.stdout.splitlines():
         key, _, value = line.partition(" ")
-        found.setdefault(key, []).append(value)
-    if not said.ok or not found.get("gcc") or not found.get("cxx"):
-        why = said.stderr.strip().splitlines()
+        answers[key][value] = None
+    if not done.ok or not answers["gcc"] or not answers["cxx"]:
+        why = done.stderr.strip().splitlines()
         raise EnvironmentProblemError.of(
             f"{image.reference} has no gcc and g++ that say what they use"
             + (f" ({why[-1]})" if why else "")
         )
     return _Facts(
-        gcc=found["gcc"][0],
-        suite=next(iter(found.get("suite", ())), ""),
-        names={name: path for name, _, path in (e.partition(" ") for e in found.get("name", ()))},
-        c=tuple(found.get("c", ())),
-        cxx=tuple(found["cxx"]),
-        folders=tuple(dict.fromkeys(found.get("folder", ()))),
-        files=tuple(dict.fromkeys(found.get("file", ()))),
-        nvcc=tuple((v, p, n) for v, p, n in (e.split(" ", 2) for e in found.get("nvcc", ()))),
+        gcc=next(iter(answers["gcc"])),
+        suite=next(iter(answers["suite"]), ""),
+        names=dict(answer.split(" ", 1) for answer in answers["name"]),
+        c=tuple(answers["c"]),
+        cxx=tuple(answers["cxx"]),
+        folders=tuple(answers["folder"]),
+        files=tuple(answers["file"]),
+        nvcc=tuple((v, p, n) for v, p, n in (line.split(" ", 2) for line in answers["nvcc"])),
     )
 
 
 def _write(made: Path, facts: _Facts, gcc: cross_gcc.CrossGcc, program: Path, arch: Arch) -> None:
-    """Write what containers see: links to the driver, its configuration, the image's own files."""
+    """Write the directory: links to the driver, its configuration, links to the image's files."""
     driver.make(made / "bin", _driver(facts, gcc, arch), program)
     (made / "image").mkdir()
     for file in facts.files:
@@ -388,7 +384,7 @@ def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Driver
         tools=(("cc", (str(gcc.gcc),)), ("c++", (str(gcc.gxx),))),
         first=("-nostdinc", f"-B{_THERE / 'image'}/"),
         link=tuple(f"-L{each}" for each in facts.folders),
-        # By variables, because only these tell C from C++.
+        # As variables: only these distinguish C from C++.
         headers=(
             ("C_INCLUDE_PATH", ":".join(facts.c)),
             ("CPLUS_INCLUDE_PATH", ":".join(facts.cxx)),
@@ -408,11 +404,11 @@ _ZIG = driver.ZigPaths(
 def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
     """Return the driver that compiles with zig in a container of the architecture.
 
-    zig's own headers and libraries of the C library come before the image's.
+    zig's own C library comes before the image's headers and libraries.
 
     Args:
         arch: the architecture.
-        glibc: the glibc that the results need at most.
+        glibc: the newest glibc that the results may need (``2.17``).
     """
     plain = driver.zig_driver(arch, glibc, _ZIG)
     triplet = arch.facts.triplet
@@ -428,7 +424,7 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
 
 
 def _prove(image: TargetImage, native: NativeCompilers, scratch: Path) -> None:
-    """Compile, link and run a program in the image before any build has to rely on it."""
+    """Compile, link and run a program in the image before any build relies on the compilers."""
     access = native.access(scratch)
     compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
     text = _PROOF.read_text("utf-8")

@@ -1,9 +1,9 @@
-"""nvcc in an emulated container: a native one of the very same version, wherever a build finds it.
+"""Native nvcc in emulated containers, of the same version as the build's own nvcc.
 
-One small native program (`driver_src`) stands for nvcc. It finds the toolkit that the build
-means, and becomes a native nvcc if that toolkit is of the same build, else the toolkit's own. It is
-put over the nvcc of an image, so that every way to it leads there; a toolkit that only comes while
-the build runs cannot be covered, and then variables that build systems read name the program.
+One small native program (`driver_src/nvcc.c`) stands for nvcc. It finds the toolkit that the build
+means. If a native nvcc of the same build exists, the program becomes that one, else the toolkit's
+own. It is mounted over the nvcc of an image, so that every path to nvcc leads to it. A toolkit that
+is installed during the build cannot be covered: variables of the build systems name the program.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cross.driver import CONFIGURATION
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.nvcc import MOUNTED
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from orchestrator.provision.nvcc import Nvcc
 
 _THERE = MOUNTED.parent / "nvcc"
-"""Where a container has the program and what it is told."""
+"""The program and its configuration, in a container."""
 
 VARIABLES = ("CUDACXX", "NVCC", "PYTORCH_NVCC")
-"""What names an nvcc: to CMake, to makefiles, to torch's extensions."""
+"""Variables that name nvcc for CMake, for makefiles, and for torch's extensions."""
 
 _NO_CACHE = ("CMAKE_CUDA_COMPILER_LAUNCHER", "")
-"""ccache knows a compiler by its file; this one stands for whatever toolkit the build brings."""
+"""ccache identifies a compiler by its file, and this file stands for any toolkit of the build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class Toolkit:
     Attributes:
         version: of its nvcc and its cicc: ``13.0.88``.
         profile: SHA-256 of nvcc's settings.
-        nvcc: the file, no link.
+        nvcc: the file, with all links resolved.
     """
 
     version: str
@@ -50,73 +51,72 @@ class Toolkit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeNvcc:
-    """What compiles CUDA's kernels natively in a target's container.
+    """Native nvccs for a target's container.
 
     Attributes:
-        natives: native nvccs, of different versions.
-        covers: files of the image that our program stands in front of.
-        variables: those that name it.
-        lacking: which version is not there, and why; empty where nothing is missing.
+        natives: the nvccs, of different versions.
+        covers: files of the image that our program is mounted over.
+        variables: the variables that name our program.
+        missing: the versions that are missing, and why; empty if none is.
     """
 
     natives: tuple[Nvcc, ...]
     covers: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
-    lacking: str = ""
+    missing: str = ""
 
     @property
     def what(self) -> str:
-        """What compiles, in words."""
-        found = ", ".join(f"native nvcc {each.version}" for each in self.natives)
-        return "; ".join(filter(None, (found, self.lacking)))
+        """The nvccs in words, and what is missing."""
+        natives = ", ".join(f"native nvcc {nvcc.version}" for nvcc in self.natives)
+        return "; ".join(filter(None, (natives, self.missing)))
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> NativeNvcc:
-        """Return what one target gets: its project may choose, or change, its nvcc itself.
+    def for_target(self, request: BuildRequest, told: Iterable[str]) -> NativeNvcc:
+        """Return what one target gets: its project may choose or replace nvcc itself.
 
         Args:
             request: what is built.
-            told: the text of the project's pyproject.toml with its ``[tool.cibuildwheel]``,
-                arguments of containers.
+            told: see `Installer.for_target`.
         """
-        steps, own = request.target.steps, request.source.own_options
-        settled = self
-        if self.covers and (steps.before_all or "before-all" in own):
-            # It may install another toolkit there, and what is mounted cannot be replaced.
-            settled = replace(self, covers=(), variables=VARIABLES)
-        chosen = {each.name for each in request.target.env}
+        covers, variables = self.covers, self.variables
+        if covers and (
+            request.target.steps.before_all or "before-all" in request.source.own_options
+        ):
+            # That step may install another toolkit there, and a mounted file cannot be replaced.
+            covers, variables = (), VARIABLES
+        chosen = {variable.name for variable in request.target.env}
         chosen |= {word for text in told for word in re.findall(r"\b[A-Z_]+\b", text)}
-        return replace(
-            settled, variables=tuple(each for each in settled.variables if each not in chosen)
-        )
+        variables = tuple(name for name in variables if name not in chosen)
+        return replace(self, covers=covers, variables=variables)
 
-    def added_to(self, access: Access, program: Path, scratch: Path, log: str) -> Access:
-        """Return what a build gets, with a native nvcc.
+    def add_to(self, access: Access, program: Path, scratch: Path, log: str) -> Access:
+        """Return an access that also has the native nvccs.
 
         Args:
-            access: the other compilers.
-            program: the program that stands for all of them.
+            access: that of the other compilers.
+            program: the program that stands for nvcc.
             scratch: the target's private directory.
-            log: where calls are counted, in the container.
+            log: the file in the container that gets a line for each call.
         """
         if not self.natives:
             return access
-        here = scratch / "nvcc"
-        here.mkdir(parents=True, exist_ok=True)
-        stands = here / "nvcc"
-        builds = "".join(f"nvcc {each.build} {each.there}\n" for each in self.natives)
-        # ccache tells compilers apart by what is in their files.
-        stands.write_bytes(program.read_bytes() + builds.encode())
-        stands.chmod(0o755)
-        (here / "compiler.conf").write_text(f"log {log}\n{builds}", encoding="utf-8")
-        named = tuple((each, str(_THERE / "nvcc")) for each in self.variables)
+        folder = scratch / "nvcc"
+        folder.mkdir(parents=True, exist_ok=True)
+        stand_in = folder / "nvcc"
+        builds = "".join(f"nvcc {nvcc.build} {nvcc.there}\n" for nvcc in self.natives)
+        # ccache tells compilers apart by the contents of their files.
+        stand_in.write_bytes(program.read_bytes() + builds.encode())
+        stand_in.chmod(0o755)
+        (folder / CONFIGURATION).write_text(f"log {log}\n{builds}", encoding="utf-8")
+        named = tuple((name, str(_THERE / "nvcc")) for name in self.variables)
         return replace(
             access,
             env=(*access.env, *named, *((_NO_CACHE,) if named else ())),
             mounts=(
                 *access.mounts,
-                *((each.folder, each.there, False) for each in self.natives),
-                (here, _THERE, False),
-                *((stands, Path(each), False) for each in self.covers),
+                *((nvcc.folder, nvcc.there, False) for nvcc in self.natives),
+                (folder, _THERE, False),
+                *((stand_in, Path(file), False) for file in self.covers),
             ),
         )
 
@@ -124,34 +124,35 @@ class NativeNvcc:
 def find(
     toolkits: Iterable[Toolkit], cuda: str, provide: Callable[[str], Nvcc]
 ) -> NativeNvcc | None:
-    """Return what compiles kernels natively; None where nobody expects any.
+    """Return native nvccs for a target; None if it uses no CUDA.
 
     Args:
         toolkits: those of the image.
-        cuda: the version of CUDA that the target is for (``13.0``); empty for none.
+        cuda: the target's version of CUDA (``13.0``); empty for none.
         provide: finds or fetches a native nvcc.
     """
-    there = tuple(toolkits)
-    versions = [each.version for each in there]
-    brought = bool(cuda) and not any(each.startswith(f"{cuda}.") for each in versions)
+    toolkits = tuple(toolkits)
+    versions = [toolkit.version for toolkit in toolkits]
+    # The build installs a toolkit of its own.
+    brought = bool(cuda) and not any(version.startswith(f"{cuda}.") for version in versions)
     wanted = dict.fromkeys((*versions, cuda) if brought else versions)
     if not wanted:
         return None
     found: dict[str, Nvcc] = {}
-    lacking: list[str] = []
+    missing: list[str] = []
     for version in wanted:
         try:
             nvcc = provide(version)
             found[nvcc.version] = nvcc
         except EnvironmentProblemError as error:
-            lacking.append(f"no native nvcc {version}: {error.what}")
+            missing.append(f"no native nvcc {version}: {error.what}")
     return NativeNvcc(
         natives=tuple(found.values()),
         covers=tuple(
-            each.nvcc
-            for each in there
-            if (native := found.get(each.version)) and native.profile == each.profile
+            toolkit.nvcc
+            for toolkit in toolkits
+            if (native := found.get(toolkit.version)) and native.profile == toolkit.profile
         ),
         variables=VARIABLES if brought and found else (),
-        lacking="; ".join(lacking),
+        missing="; ".join(missing),
     )

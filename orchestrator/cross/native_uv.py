@@ -1,10 +1,10 @@
-"""What installs the requirements of a build in an emulated container: a native uv for pip.
+"""A native uv installs the requirements of a build in an emulated container, instead of pip.
 
-pip takes longer to start under QEMU than many a project takes to compile. The toolchain's uv is
-native, also in there: it builds with the same emulated Python, which it asks. Where a target has
-tests, only the requirements of the build are its affair, and `build` is the frontend, as it is with
-cibuildwheel unless it is told otherwise: environments of tests have pip in them, and uv's have not.
-Where pip is told something that uv could not be told likewise, pip remains.
+Under QEMU pip takes longer to start than many projects take to compile. The toolchain's uv is a
+native program in the container too, and builds with the same emulated Python. If a target has
+tests, uv installs only the requirements of the build, and `build` is the frontend, which is
+cibuildwheel's default: environments of tests need pip, and those that uv makes have none. If pip
+has settings that uv does not know, pip installs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from orchestrator.models.target import BuildRequest
 
 FRONTEND = "build; args: --installer=uv"
-"""cibuildwheel's own default frontend, told what installs."""
+"""cibuildwheel's default frontend, with uv as its installer."""
 
 ALONE = "uv"
-"""The same without another emulated Python in between."""
+"""uv as the frontend: no emulated Python in between."""
 
 _LEAST_BUILD = (1, 2)
-"""The first `build` that knows uv."""
+"""The first `build` that can use uv."""
 
 _QUESTIONS = f"""\
 {MOUNTED}/uv --version || exit
@@ -53,7 +53,7 @@ _HARMLESS = frozenset(
         *("NO_COMPILE", "NO_INPUT", "NO_WARN_SCRIPT_LOCATION", "PROGRESS_BAR", "ROOT_USER_ACTION"),
     )
 )
-"""What changes nothing about what is installed."""
+"""Settings of pip that do not change what is installed."""
 
 _TOLD = re.compile(r"\bPIP_[A-Z_]+\b|\bpip3? config\b|\bpip\.conf\b")
 
@@ -63,12 +63,12 @@ class Installer:
     """A native uv for the containers of one image.
 
     Attributes:
-        folder: uv, and what it needs, on this host.
+        folder: uv with its loader and libraries, on this host.
         version: ``uv 0.13.8``.
         pythons: the directories of ``/opt/python`` whose `build` can use it.
-        env: variables that make it install what pip would.
-        private: the same, where nobody may see the values.
-        frontend: cibuildwheel's name of what calls it.
+        env: variables that make it install what pip would install.
+        private: such variables whose values are secret.
+        frontend: cibuildwheel's ``build-frontend``.
     """
 
     folder: Path
@@ -78,8 +78,8 @@ class Installer:
     private: tuple[tuple[str, str], ...] = field(repr=False)
     frontend: str = FRONTEND
 
-    def added_to(self, access: Access) -> Access:
-        """Return what a build gets, with uv on PATH and told where to look."""
+    def add_to(self, access: Access) -> Access:
+        """Return an access that also has uv on PATH, and its settings."""
         return replace(
             access,
             links=(*access.links, MOUNTED),
@@ -89,18 +89,18 @@ class Installer:
             frontend=self.frontend,
         )
 
-    def settled(self, request: BuildRequest, told: Iterable[str]) -> Installer:
-        """Return what one target gets.
+    def for_target(self, request: BuildRequest, told: Iterable[str]) -> Installer:
+        """Return the installer for one target.
 
         Args:
             request: what is built.
-            told: where else pip may be told something: the text of the project's pyproject.toml
-                with its ``[tool.cibuildwheel]``, arguments of containers.
+            told: other texts with settings of pip: the project's pyproject.toml with its
+                ``[tool.cibuildwheel]``, and arguments of containers.
 
         Raises:
-            EnvironmentProblemError: pip has to install for it; says why.
+            EnvironmentProblemError: pip has to install; says why.
         """
-        because = _asked_for(request, told)
+        because = _why_pip(request, told)
         tested = request.target.steps.test_command or "test-command" in request.source.own_options
         python = PythonTag.parse(request.target.python)
         if tested and not because and python.image_directory not in self.pythons:
@@ -113,11 +113,11 @@ class Installer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What an image says, once uv has run there.
+    """What uv needs to know of an image.
 
     Attributes:
-        version: uv's.
-        told: what the image itself tells pip: names of variables and files.
+        version: uv's version, as it says in the image.
+        told: the image's own settings of pip: names of variables and files.
         pythons: the directories of ``/opt/python`` whose `build` can use uv.
     """
 
@@ -127,23 +127,26 @@ class ImageFacts:
 
 
 def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured]) -> ImageFacts:
-    """Start uv in an image, and ask what else counts.
+    """Start uv in an image, and look for settings of pip and for `build`.
 
     Args:
         folder: uv for containers, from `orchestrator.provision.relocate`.
-        network: what it gives containers is not the image's own.
-        run: runs a script in a container of the image, made with an argument for the engine.
+        network: its settings of pip in containers are not the image's own.
+        run: runs a script in a container of the image, with an argument for the engine.
+
+    Raises:
+        EnvironmentProblemError: uv does not run there.
     """
-    said = run(_QUESTIONS, f"--volume={folder}:{MOUNTED}:ro")
-    version = re.match(r"uv \S+", said.stdout)
+    answer = run(_QUESTIONS, f"--volume={folder}:{MOUNTED}:ro")
+    version = re.match(r"uv \S+", answer.stdout)
     if version is None:
-        raise EnvironmentProblemError.of(f"uv does not run in the image: {said.last_line}")
+        raise EnvironmentProblemError.of(f"uv does not run in the image: {answer.last_line}")
     given = _HARMLESS | network.pip_names
-    builds = ((name, (int(a), int(b))) for name, a, b in _BUILD.findall(said.stdout))
+    builds = ((name, (int(a), int(b))) for name, a, b in _BUILD.findall(answer.stdout))
     return ImageFacts(
         version=version[0],
         told=tuple(
-            each for each in re.findall(r"(?m)^pip (\S+)$", said.stdout) if each not in given
+            name for name in re.findall(r"(?m)^pip (\S+)$", answer.stdout) if name not in given
         ),
         pythons=tuple(sorted(name for name, number in builds if number >= _LEAST_BUILD)),
     )
@@ -155,15 +158,15 @@ def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer:
     Args:
         folder: uv for containers, from `orchestrator.provision.relocate`.
         network: how the host's pip finds packages.
-        facts: what the image said.
+        facts: from `ask`.
 
     Raises:
-        EnvironmentProblemError: pip has to remain; says why.
+        EnvironmentProblemError: pip has to install; says why.
     """
     if network.only_pip:
         raise EnvironmentProblemError.of(f"uv does not know {', '.join(network.only_pip)}")
     if facts.told:
-        what = f"the image tells pip something of its own: {', '.join(facts.told)}"
+        what = f"the image has settings for pip: {', '.join(facts.told)}"
         raise EnvironmentProblemError.of(what)
     public, private = network.uv_like_pip()
     return Installer(
@@ -176,50 +179,44 @@ def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer:
 
 
 _ALWAYS = (
-    # pip reads neither uv's files nor [tool.uv], and looks into all indexes for the best version.
+    # pip reads neither uv's files nor [tool.uv], and takes the best version of all indexes.
     ("UV_NO_CONFIG", "1"),
     ("UV_NO_SOURCES", "1"),
     ("UV_INDEX_STRATEGY", "unsafe-best-match"),
     ("UV_PYTHON_DOWNLOADS", "never"),
     ("UV_NO_PROGRESS", "1"),
-    # Without a home directory it would be in the project.
+    # Its default without a home directory is the project.
     ("UV_CACHE_DIR", "/tmp/uv-cache"),  # noqa: S108 - in a container that is ours alone
 )
 
 
-def _asked_for(request: BuildRequest, told: Iterable[str]) -> str:
-    """Return what of a target's matrix and project needs pip."""
+def _why_pip(request: BuildRequest, told: Iterable[str]) -> str:
+    """Return why a target's matrix or project needs pip; empty if they do not."""
     if "build-frontend" in request.source.own_options:
         return "the project chooses its frontend"
     target, steps = request.target, request.target.steps
     commands = (steps.before_all or "", steps.before_build or "")
-    variables = (text for each in target.env for text in (each.name, each.value))
+    variables = (text for variable in target.env for text in (variable.name, variable.value))
     words = (word for text in (*told, *commands, *variables) for word in _TOLD.findall(text))
-    found = next((each for each in words if each not in _HARMLESS), None)
-    return f"uv does not know {found}" if found else ""
+    setting = next((word for word in words if word not in _HARMLESS), None)
+    return f"uv does not know {setting}" if setting else ""
 
 
 def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable[str]) -> str:
-    """Return why pip installs on this host; empty where uv may, which every host has.
-
-    Args:
-        network: how the host's pip finds packages.
-        request: what is built.
-        told: see `Installer.settled`.
-    """
+    """Return why pip installs on this host, empty if uv does; see `Installer.for_target`."""
     if network.only_pip_here:
         return f"uv does not know {', '.join(network.only_pip_here)}"
-    return _asked_for(request, told)
+    return _why_pip(request, told)
 
 
 def here(network: HostNetwork, scratch: Path) -> Access:
-    """Return what has the toolchain's uv install on this host, for one target.
+    """Return the access to the toolchain's uv for one target on this host.
 
     Args:
         network: how the host's pip finds packages.
         scratch: the target's private directory.
     """
     public, private = network.uv_like_pip_here()
-    # What it builds on the way is for this target alone: its compilers may be for another machine.
+    # A cache of its own: wheels that uv builds on the way may be for the target's machine.
     own = {**dict(_ALWAYS), **dict(public), "UV_CACHE_DIR": str(scratch / "uv")}
     return Access(links=(), env=tuple(own.items()), private=private, mounts=(), frontend=FRONTEND)

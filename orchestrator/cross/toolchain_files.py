@@ -1,7 +1,7 @@
-"""What build systems are told of a machine that is not this one: variables, and text of files.
+"""Variables and files that tell build systems to build for another machine.
 
-Every build system has a way of its own to hear that what it makes runs elsewhere. All of them are
-told the same here, and whatever they look for without being told is the target's as well.
+Every build system has its own way to learn that. All of them get the same settings here, and
+whatever they look for on their own is the target's as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tool(arch: Arch, name: str) -> str:
-    """Return the name of a driver that says which architecture it is for."""
+    """Return a driver's name with the architecture in it: ``aarch64-linux-gnu-gcc``."""
     return f"{arch.facts.triplet}-{name}"
 
 
@@ -38,9 +38,9 @@ class CrossBuild:
     """A build on one machine for another one.
 
     Attributes:
-        arch: what is built for.
+        arch: the target's architecture.
         here: this machine's architecture.
-        own: a directory of the build's own, which has everything that is named.
+        own: the build's private directory, which has all these files.
     """
 
     arch: Arch
@@ -54,7 +54,7 @@ class CrossBuild:
 
     @property
     def programs_here(self) -> Path:
-        """The drivers of compilers for this machine: what is compiled to run in the build."""
+        """The drivers of compilers for this machine, for programs that run during the build."""
         return self.own / "here"
 
     @property
@@ -64,32 +64,32 @@ class CrossBuild:
 
     @property
     def toolchain_file(self) -> Path:
-        """CMake's."""
+        """CMake's toolchain file."""
         return self.own / "toolchain.cmake"
 
     @property
     def python_config(self) -> Path:
-        """What build systems ask that do not ask an interpreter."""
+        """For build systems that run no interpreter."""
         return self.programs / "python3-config"
 
     @property
     def cross_file(self) -> Path:
-        """Meson's."""
+        """Meson's cross file."""
         return self.own / "cross.ini"
 
     @property
     def no_packages(self) -> Path:
-        """An empty directory for pkg-config: libraries of this host are another machine's."""
+        """An empty directory for pkg-config: the host's libraries are for another machine."""
         return self.own / "pkgconfig"
 
     def variables(self) -> dict[str, str]:
-        """Return the variables of the whole build, those of `compilers` not among them."""
+        """Return the variables of the whole build, without those of `compilers`."""
         here = {name: str(self.programs_here / name) for name in ("cc", "c++", "ar")}
         return {
             "CMAKE_TOOLCHAIN_FILE": str(self.toolchain_file),
             "PKG_CONFIG_LIBDIR": str(self.no_packages),
             "PKG_CONFIG_PATH": "",
-            # Autoconf's and Meson's names of compilers whose programs run in the build.
+            # Autoconf's and Meson's compilers for programs that run during the build.
             "CC_FOR_BUILD": here["cc"],
             "CXX_FOR_BUILD": here["c++"],
             "AR_FOR_BUILD": here["ar"],
@@ -102,9 +102,9 @@ class CrossBuild:
         linker = "CARGO_TARGET_{}_LINKER"
         return {
             "CARGO_BUILD_TARGET": target,
-            linker.format(_shouted(target)): tool(self.arch, "gcc"),
+            linker.format(_upper(target)): tool(self.arch, "gcc"),
             # Build scripts run here.
-            linker.format(_shouted(host)): here["cc"],
+            linker.format(_upper(host)): here["cc"],
             "HOST_CC": here["cc"],
             "HOST_CXX": here["c++"],
             "HOST_AR": here["ar"],
@@ -112,11 +112,11 @@ class CrossBuild:
         }
 
     def hooks(self, module: str, suffix: str) -> dict[str, str]:
-        """Return the variables that tell Python itself, in the hooks of the build backend alone.
+        """Return the variables for Python itself; only the hooks of the build backend get them.
 
         Args:
             module: the name of the module with the target's settings (see `sysconfig`).
-            suffix: of its extension modules (``.cpython-312-aarch64-linux-gnu.so``).
+            suffix: the suffix of its extension modules (``.cpython-312-aarch64-linux-gnu.so``).
         """
         return {
             "_PYTHON_HOST_PLATFORM": f"linux-{self.arch}",
@@ -137,15 +137,15 @@ class CrossBuild:
             "CMAKE_FIND_ROOT_PATH_MODE_PROGRAM": "NEVER",
             "CMAKE_FIND_ROOT_PATH_MODE_LIBRARY": "ONLY",
             "CMAKE_FIND_ROOT_PATH_MODE_INCLUDE": "ONLY",
-            # Build requirements bring CMake packages that are headers: pybind11, nanobind.
+            # Some build requirements are header-only CMake packages: pybind11, nanobind.
             "CMAKE_FIND_ROOT_PATH_MODE_PACKAGE": "BOTH",
         }
         lines = [f'set({name} "{value}")\n' for name, value in own.items()]
         for name in ("Python", "Python3"):
-            # Who calls CMake may name this host's headers.
+            # The caller of CMake may have set the host's headers.
             where = f'"{self.python / "include"}" CACHE PATH "" FORCE'
             lines.append(f"set({name}_INCLUDE_DIR {where})\n")
-            # For the suffix, older ones than CMake 4 ask no interpreter in a cross build, but this.
+            # In a cross build, CMake before 4 gets the suffix from this and no interpreter.
             lines.append(f'set(_{name}_CONFIG "{self.python_config}" CACHE INTERNAL "")\n')
         return "".join(lines)
 
@@ -153,11 +153,11 @@ class CrossBuild:
         """Return the ``python3-config``, a shell script.
 
         Args:
-            suffix: of the target's extension modules (``.cpython-312-aarch64-linux-gnu.so``).
+            suffix: suffix of the target's modules (``.cpython-312-aarch64-linux-gnu.so``).
             flags: the target's ABI flags; ``t`` without the GIL.
         """
         includes = f"-I{self.python / 'include'}"
-        said = {
+        answers = {
             "--extension-suffix": suffix,
             "--abiflags": flags,
             "--includes": includes,
@@ -167,7 +167,7 @@ class CrossBuild:
             "--configdir": str(self.python / f"lib/{self.arch.facts.triplet}"),
             "--prefix|--exec-prefix": str(self.python),
         }
-        cases = "".join(f"  {asked}) echo '{text}' ;;\n" for asked, text in said.items())
+        cases = "".join(f"  {question}) echo '{text}' ;;\n" for question, text in answers.items())
         return f'#!/bin/sh\nfor each; do case "$each" in\n{cases}  *) exit 1 ;;\nesac; done\n'
 
     def meson(self) -> str:
@@ -177,11 +177,11 @@ class CrossBuild:
         machine = {"system": "linux", "cpu_family": self.arch, "cpu": self.arch}
         machine |= {"endian": "little"}
         host = "".join(f"{name} = {str(value)!r}\n" for name, value in machine.items())
-        # Even where QEMU would run them: whether it does must not change what is built.
+        # Even if QEMU could run the programs: that must not change what is built.
         return (
             f"[binaries]\n{binaries}[host_machine]\n{host}[properties]\nneeds_exe_wrapper = true\n"
         )
 
 
-def _shouted(triple: str) -> str:
+def _upper(triple: str) -> str:
     return triple.upper().replace("-", "_")

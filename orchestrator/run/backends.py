@@ -65,7 +65,7 @@ class BackendFactory:
             return choice
         told = (pyproject, *self.inputs.engine.create_args)
         if choice.native is not None:
-            native = choice.native.settled(request, told)
+            native = choice.native.for_target(request, told)
             compiled = replace(compiled, installer=native.installs)
             return replace(choice, native=native, compiled=compiled)
         if compiled.emulation is not EmulationMode.CROSS:

@@ -186,7 +186,7 @@ class Worker:
         finally:
             cached = ccache.stats(scratch)
             made = outcome.elf_files if isinstance(outcome, WheelReport) else ()
-            compiled = native_gcc.counted(assignment.compiled, scratch, cached, made)
+            compiled = native_gcc.count_calls(assignment.compiled, scratch, cached, made)
             # Builds may leave directories without write permission; they are not worth a crash.
             remove_tree(scratch, ignore_errors=True)
         result = _result(

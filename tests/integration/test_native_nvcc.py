@@ -152,7 +152,7 @@ def stand(native: nvcc.Nvcc, program: Path, tmp_path: Path) -> Stand:
     log = tmp_path / "log"
     nothing = Access(links=(), env=(), private=(), mounts=())
     kernels = NativeNvcc(natives=(native,), variables=VARIABLES)
-    access = kernels.added_to(nothing, program, tmp_path / "scratch", str(log))
+    access = kernels.add_to(nothing, program, tmp_path / "scratch", str(log))
     assert dict(access.env)["CUDACXX"] == "/opt/orchestrator-native/nvcc/nvcc"
     return Stand(path=tmp_path / "scratch/nvcc/nvcc", log=log)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cross.native_gcc import counted
+from orchestrator.cross.native_gcc import count_calls
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompilerCacheStats, CompileReport
 from orchestrator.models.target import EmulationMode
@@ -40,7 +40,7 @@ def test_what_was_not_compiled_natively_is_said(
     (tmp_path / "native").mkdir()
     if calls is not None:
         (tmp_path / "native" / "calls").write_text(calls)
-    found = counted(PLANNED, tmp_path, None, ())
+    found = count_calls(PLANNED, tmp_path, None, ())
     assert found is not None
     assert (found.native, found.emulated, found.why) == (native, emulated, why)
 
@@ -57,14 +57,14 @@ def test_kernels_that_a_native_nvcc_compiled_are_counted(
 ) -> None:
     (tmp_path / "native").mkdir()
     (tmp_path / "native" / "calls").write_text(calls)
-    found = counted(replace(PLANNED, cuda="native nvcc 13.0.88"), tmp_path, None, ())
+    found = count_calls(replace(PLANNED, cuda="native nvcc 13.0.88"), tmp_path, None, ())
     assert found is not None
     assert (found.nvcc, found.native, found.why) == (1, 2, why)
 
 
 def test_what_the_compiler_cache_had_needs_no_compiler(tmp_path: Path) -> None:
     (tmp_path / "native").mkdir()
-    found = counted(PLANNED, tmp_path, CompilerCacheStats(hits=3, misses=0), ())
+    found = count_calls(PLANNED, tmp_path, CompilerCacheStats(hits=3, misses=0), ())
     assert found is not None
     assert found.why == ""
 
@@ -92,11 +92,11 @@ def test_fortran_that_links_itself_is_known_by_its_library(
         python_abi=file[1],
         isa="",
     )
-    found = counted(PLANNED, tmp_path, None, (module,))
+    found = count_calls(PLANNED, tmp_path, None, (module,))
     assert found is not None
     assert found.why == why
 
 
 def test_a_build_without_links_is_left_as_it_was_planned(tmp_path: Path) -> None:
-    assert counted(PLANNED, tmp_path, None, ()) is PLANNED
-    assert counted(None, tmp_path, None, ()) is None
+    assert count_calls(PLANNED, tmp_path, None, ()) is PLANNED
+    assert count_calls(None, tmp_path, None, ()) is None

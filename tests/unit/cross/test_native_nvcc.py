@@ -86,7 +86,7 @@ def test_where_there_is_none_the_build_is_left_as_it_was(tmp_path: Path) -> None
     assert made is not None
     assert made.what == "no native nvcc 12.8: no wheels"
     access = Access(links=(), env=(), private=(), mounts=())
-    assert made.added_to(access, tmp_path / "program", tmp_path, "/log") is access
+    assert made.add_to(access, tmp_path / "program", tmp_path, "/log") is access
 
 
 def test_nothing_is_fetched_for_a_target_without_cuda() -> None:
@@ -98,16 +98,16 @@ def test_what_a_build_may_replace_is_not_covered() -> None:
     assert made is not None
     prepared = TargetSteps(before_all="dnf install cuda")
     for each in (request(steps=prepared), request(own=("before-all",))):
-        settled = made.settled(each, ())
+        settled = made.for_target(each, ())
         assert (settled.covers, settled.variables) == ((), VARIABLES)
-    assert made.settled(request(steps=TargetSteps(before_build="make")), ()) == made
+    assert made.for_target(request(steps=TargetSteps(before_build="make")), ()) == made
 
 
 def test_what_the_project_chooses_itself_is_left_to_it() -> None:
     made = find([], "13.0", provide)
     assert made is not None
     own = EnvVar(name="CUDACXX", value="clang++", shell=False, origin="")
-    settled = made.settled(request(env=(own,)), ("environment = { PYTORCH_NVCC = 'x' }",))
+    settled = made.for_target(request(env=(own,)), ("environment = { PYTORCH_NVCC = 'x' }",))
     assert settled.variables == ("NVCC",)
 
 
@@ -119,7 +119,7 @@ def test_a_container_gets_the_programs_and_what_stands_for_them(tmp_path: Path) 
         natives=(native,), covers=("/usr/local/cuda/bin/nvcc",), variables=("NVCC",)
     )
     plain = Access(links=(), env=(), private=(), mounts=())
-    own = kernels.added_to(plain, tmp_path / "program", tmp_path / "scratch", "/log")
+    own = kernels.add_to(plain, tmp_path / "program", tmp_path / "scratch", "/log")
 
     here = tmp_path / "scratch/nvcc"
     assert own.mounts == (
@@ -144,6 +144,6 @@ def test_another_version_is_another_compiler_to_ccache(tmp_path: Path) -> None:
     for version in ("13.0", "13.2.51"):
         kernels = find([toolkit(version)], "", provide)
         assert kernels is not None
-        kernels.added_to(plain, tmp_path / "program", tmp_path / version, "/log")
+        kernels.add_to(plain, tmp_path / "program", tmp_path / version, "/log")
         files.add((tmp_path / version / "nvcc/nvcc").read_bytes())
     assert len(files) == 2

@@ -80,7 +80,7 @@ def there(tmp_path: Path) -> Installer:
 
 def test_a_build_finds_it_behind_the_compilers_and_looks_where_pip_looks(there: Installer) -> None:
     plain = Access(links=(MOUNTED.parent / "bin",), env=(), private=(), mounts=())
-    access = there.added_to(plain)
+    access = there.add_to(plain)
 
     assert access.path == f"{MOUNTED.parent}/bin:{MOUNTED}"
     env = dict(access.env)
@@ -131,7 +131,7 @@ def test_pip_remains_where_it_is_told_what_uv_does_not_know(
     there: Installer, asks: BuildRequest, told: str, because: str
 ) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
-        there.settled(asks, (told,))
+        there.for_target(asks, (told,))
     assert refused.value.what == because
 
 
@@ -149,9 +149,9 @@ def test_environments_of_tests_are_made_by_pip(
     there: Installer, asks: BuildRequest, frontend: str
 ) -> None:
     told = '[tool.cibuildwheel]\nbefore-build = "pip install cmake"'
-    settled = there.settled(asks, (told,))
+    settled = there.for_target(asks, (told,))
     assert isinstance(settled, Installer)
-    access = settled.added_to(Access(links=(), env=(), private=(), mounts=()))
+    access = settled.add_to(Access(links=(), env=(), private=(), mounts=()))
     assert options(asks, compilers=access)["CIBW_BUILD_FRONTEND"] == frontend
 
 
