@@ -47,6 +47,9 @@ arch = ["sw_64"]
 [version]
 base = "1.0"
 
+[build]
+repair = "auditwheel"
+
 [images]
 manylinux_sw_64 = "localhost/sw64:1"
 """
@@ -179,7 +182,9 @@ def test_engine_image_and_packages(
     archive = apt.of_suite("sid", tmp_path, {}, arch=arch)
     assert any("sw64" in option for option in archive.options)
     (target,) = make_plan(module).targets
-    assert module("builders.cibuildwheel")._image_name(target) == "CIBW_MANYLINUX_SW_64_IMAGE"
+    cibuildwheel = module("builders.cibuildwheel")
+    assert cibuildwheel._image_name(target) == "CIBW_MANYLINUX_SW_64_IMAGE"
+    assert f"--machine=sw_64:{0x9916}:<" in cibuildwheel.repair_command(target)
     assert module("cross.driver").zig_target(arch, "2.28") == "sw64-linux-gnu.2.28"
     assert list(module("provision.foreign_python")._suites(15, arch)) == ["sid"]
 
