@@ -184,7 +184,7 @@ def test_engine_image_and_packages(
     (target,) = make_plan(module).targets
     cibuildwheel = module("builders.cibuildwheel")
     assert cibuildwheel._image_name(target) == "CIBW_MANYLINUX_SW_64_IMAGE"
-    assert f"--machine=sw_64:{0x9916}:<" in cibuildwheel.repair_command(target)
+    assert " --arch=sw_64 " in cibuildwheel.repair_command(target)
     assert module("cross.driver").zig_target(arch, "2.28") == "sw64-linux-gnu.2.28"
     assert list(module("provision.foreign_python")._suites(15, arch)) == ["sid"]
 
