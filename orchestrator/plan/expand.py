@@ -72,188 +72,176 @@ def expand(grid: MatrixGrid, *, table: TorchSupport | None = None, prefix: str =
         ConfigError: a rule matches nothing, two cells would have one ID, axes depend on each
             other in a circle, rows contradict the axes, an include adds nothing.
     """
-    axes = Axes(grid)
-    derived = table.derived(axes.domain) if table is not None else {}
-    rules = _Rules(grid, {**axes.domain, **derived})
-    combinations = rules.combinations(axes)
-    rules.problems += table.problems(axes) if table is not None else ()
-    if rules.problems:
-        raise ConfigError(*rules.problems)
-    sorter = _Sorter(grid, axes, rules, table, prefix)
-    sorter.sort(combinations)
-    sorter.include()
-    sorter.check()
-    return Expansion(cells=tuple(sorter.cells), exclusions=sorter.excluded(), name=sorter.name)
+    expander = _Expander(grid, table, prefix)
+    expander.run()
+    return Expansion(
+        cells=tuple(expander.cells), exclusions=expander.excluded(), name=expander.name
+    )
 
 
-class _Rules:
-    """The conditions of a grid: those of its axes, excludes and overrides."""
+class _Expander:
+    """Expands one matrix."""
 
-    def __init__(self, grid: MatrixGrid, domain: Mapping[str, Sequence[str]]) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, grid: MatrixGrid, table: TorchSupport | None, prefix: str) -> None:
+        self.cells: list[Cell] = []
+        self.exclusions: list[Exclusion] = []
+        self._problems: list[Problem] = []
         self._grid = grid
-        self._domain = domain
-        self.excludes = [(path, rule, self._rule(path, rule)) for path, rule in grid.exclude]
-        self.overrides = [self._rule(path, rule) for path, rule in grid.override]
+        self._table = table
+        self._axes = Axes(grid)
+        derived = table.derived(self._axes.domain) if table is not None else {}
+        self._domain = {**self._axes.domain, **derived}
+        self.name = _namer(grid, self._axes, prefix)
 
-    def combinations(self, axes: Axes) -> list[Pairs]:
-        """Return every combination of the axes' values, excluded ones as well."""
-        found: list[Pairs] = [()]
-        for group, when in axes.groups:
-            options = axes.options(group)
-            if when is None:
-                found = [pairs + option for pairs in found for option in options]
-                continue
-            flags = self._presence(found, *when)
-            absent: tuple[Pairs, ...] = ((),)
-            found = [
-                pairs + option
-                for pairs, has in zip(found, flags, strict=True)
-                for option in (options if has else absent)
-            ]
-        return found if axes.in_order else list(map(axes.sorted, found))
+    def run(self) -> None:
+        rules: list[tuple[str, Exclude | Override]] = [*self._grid.exclude, *self._grid.override]
+        strict = {
+            path: not rule.optional and path not in self._grid.lenient for path, rule in rules
+        }
+        nodes = {
+            path: self._condition(rule.when, f"{path}.when", strict=strict[path])
+            for path, rule in rules
+        }
+        combinations = self._combinations()
+        self._problems += self._table.problems(self._axes) if self._table is not None else ()
+        self._raise_problems()
+        verdicts = list(map(self._judge, combinations))
+        sets = _sets(combinations, verdicts)
+        meant = {path: sets.meant(node) for path, node in nodes.items() if node is not None}
+        for path, cells in meant.items():
+            if not cells and strict[path]:
+                self._check_contradiction(nodes[path], f"{path}.when")
+        self._raise_problems()
+        self._sort(combinations, verdicts, sets, meant)
+        self._include(nodes)
+        self._problems += _same_ids(self.cells)
+        self._problems += self._unused(path for path, is_strict in strict.items() if is_strict)
+        self._raise_problems()
 
-    def _presence(self, cells: Sequence[Pairs], when: When, path: str) -> bytes:
-        """Return for each cell whether it has an axis; `path` is the axis'."""
-        strict = path not in self._grid.lenient
-        node = self._condition(when, f"{path}.when", strict=strict)
-        if node is None:
-            return bytes(len(cells))
-        sets = CellSets(cells)
-        having = sets.meant(node)
-        if not having and strict:
-            self.check_contradiction(node, f"{path}.when")
-        return sets.flags(having)
+    def _raise_problems(self) -> None:
+        if self._problems:
+            raise ConfigError(*self._problems)
 
-    def check_contradiction(self, node: condition.Node, where: str) -> None:
-        """Report a condition that no values at all can meet; it met none of the cells."""
-        axes = sorted(condition.axes_of(node))
-        choices = product(*((*self._domain[axis], None) for axis in axes))
-        cells = (dict(zip(axes, choice, strict=True)) for choice in choices)
-        if not any(condition.holds(node, {k: v for k, v in c.items() if v}) for c in cells):
-            what = "contradicts itself: no cell can match"
-            self.problems.append(Problem(what=what, where=where))
-
-    def _rule(self, path: str, rule: Exclude | Override) -> condition.Node | None:
-        strict = not rule.optional and path not in self._grid.lenient
-        return self._condition(rule.when, f"{path}.when", strict=strict)
+    # conditions
 
     def _condition(self, when: When, where: str, *, strict: bool) -> condition.Node | None:
         """Read a condition; report what it says that no value can ever satisfy."""
+        before = len(self._problems)
         try:
             node = condition.from_when(when, where=where)
         except ConfigError as error:
-            self.problems += error.problems
+            self._problems += error.problems
             return None
-        before = len(self.problems)
-        for atom in condition.atoms(node):
-            if isinstance(atom, condition.AxisTest):
+        for test in condition.atoms(node):
+            if isinstance(test, condition.AxisTest):
                 # The parts of a table have paths of their own, those of an expression have not.
-                place = where if isinstance(when, str) else f"{where}.{atom.axis}"
-                self._check_test(atom, place, strict=strict)
-        return node if len(self.problems) == before else None
-
-    def _check_test(self, test: condition.AxisTest, where: str, *, strict: bool) -> None:
-        values = self._domain[test.axis]
-        try:
-            matching = condition.values_matching(test.patterns, values, where=where)
-        except ConfigError as error:
-            self.problems += error.problems
-            return
-        if strict and not matching:
-            words = " or ".join(map(repr, test.patterns))
-            what = f"matches nothing: no value of {test.axis!r} is {words}"
-            hint = closest(test.patterns[0], values)
-            self.problems.append(Problem(what=what, where=where, hint=hint))
-
-
-class _Sorter:
-    """Decides for every combination whether it is a cell, and gives it its name."""
-
-    def __init__(
-        self, grid: MatrixGrid, axes: Axes, rules: _Rules, table: TorchSupport | None, prefix: str
-    ) -> None:
-        self.cells: list[Cell] = []
-        self.exclusions: list[Exclusion] = []
-        self.name = _namer(grid, axes, prefix)
-        self._grid = grid
-        self._axes = axes
-        self._rules = rules
-        self._table = table
-        self._problems: list[Problem] = []
-
-    def sort(self, combinations: Sequence[Pairs]) -> None:
-        """Keep or exclude every combination.
-
-        Raises:
-            ConfigError: a rule contradicts itself.
-        """
-        verdicts = list(map(self._judge, combinations))
-        sets = _sets(combinations, verdicts)
-        excluded: dict[int, tuple[str, str]] = {}
-        for path, rule, node in self._rules.excludes:
-            for number in self._meant(sets, path, rule, node):
-                excluded.setdefault(number, (path, _reason(rule)))
-        overrides = self._overrides(sets)
-        if self._rules.problems:
-            raise ConfigError(*self._rules.problems)
-        for number, (pairs, verdict) in enumerate(zip(combinations, verdicts, strict=True)):
-            if number in excluded:
-                path, reason = excluded[number]
-                self.exclusions.append(Exclusion(cell=pairs, rule=path, reason=reason))
-            elif verdict is not None and verdict.reason:
-                self.exclusions.append(
-                    Exclusion(cell=pairs, rule=verdict.rule, reason=verdict.reason)
+                place = where if isinstance(when, str) else f"{where}.{test.axis}"
+                self._problems += _test_problems(
+                    test, self._domain[test.axis], place, strict=strict
                 )
-            else:
-                self._keep(pairs, verdict, overrides.get(number, ()))
+        return node if len(self._problems) == before else None
 
-    def include(self) -> None:
-        """Add the included cells; excludes do not apply to them, what torch lacks does."""
-        there = {cell.values for cell in self.cells} if self._grid.include else set()
-        added: list[Pairs] = []
-        verdicts: list[TorchVerdict | None] = []
-        for path, include in self._grid.include:
-            for pairs in product(*self._columns(path, include)):
-                verdict = self._judge(pairs)
-                if pairs in there:
-                    self._problems.append(_not_new(path, pairs))
-                    continue
-                there.add(pairs)
-                if verdict is not None and verdict.reason:
-                    what = f"adds {_words(pairs)}, which cannot be: {verdict.reason}"
-                    hint = "correct it, or extend [compat]"
-                    self._problems.append(Problem(what=what, where=path, hint=hint))
-                else:
-                    added.append(pairs)
-                    verdicts.append(verdict)
-        overrides = self._overrides(_sets(added, verdicts)) if added else {}
-        for number, (pairs, verdict) in enumerate(zip(added, verdicts, strict=True)):
-            self._keep(pairs, verdict, overrides.get(number, ()))
+    def _check_contradiction(self, node: condition.Node | None, where: str) -> None:
+        """Report a condition that matched no cell if no values at all can match it."""
+        axes = sorted(condition.axes_of(node)) if node is not None else []
+        for choice in product(*((*self._domain[axis], None) for axis in axes)):
+            pairs = zip(axes, choice, strict=True)
+            values = {axis: value for axis, value in pairs if value is not None}
+            if node is None or condition.holds(node, values):
+                return
+        what = "contradicts itself: no cell can match"
+        self._problems.append(Problem(what=what, where=where))
+
+    # cells
+
+    def _combinations(self) -> list[Pairs]:
+        """Return every combination of the axes' values, excluded ones as well."""
+        found: list[Pairs] = [()]
+        absent: tuple[Pairs, ...] = ((),)
+        for group, when in self._axes.groups:
+            options = self._axes.options(group)
+            if when is None:
+                found = [pairs + option for pairs in found for option in options]
+                continue
+            found = [
+                pairs + option
+                for pairs, has in zip(found, self._presence(found, *when), strict=True)
+                for option in (options if has else absent)
+            ]
+        return found if self._axes.in_order else list(map(self._axes.sorted, found))
+
+    def _presence(self, cells: Sequence[Pairs], when: When, path: str) -> bytes:
+        """Return for each cell whether it has the axis at a path."""
+        strict = path not in self._grid.lenient
+        node = self._condition(when, f"{path}.when", strict=strict)
+        sets = CellSets(cells)
+        having = 0 if node is None else sets.meant(node)
+        if strict and not having:
+            self._check_contradiction(node, f"{path}.when")
+        return sets.flags(having)
 
     def _judge(self, pairs: Pairs) -> TorchVerdict | None:
         return None if self._table is None else self._table.judge(pairs)
 
-    def _overrides(self, sets: CellSets) -> dict[int, tuple[int, ...]]:
+    def _sort(
+        self,
+        combinations: Sequence[Pairs],
+        verdicts: Sequence[TorchVerdict | None],
+        sets: CellSets,
+        meant: Mapping[str, int],
+    ) -> None:
+        """Keep or exclude every combination; the first exclude that matches counts."""
+        excluded: dict[int, tuple[str, str]] = {}
+        for path, rule in self._grid.exclude:
+            why = path, _reason(rule)
+            for number in sets.numbers(meant[path]):
+                excluded.setdefault(number, why)
+        overrides = self._overrides(sets, meant)
+        for number, (pairs, verdict) in enumerate(zip(combinations, verdicts, strict=True)):
+            why = excluded.get(number, ("", ""))
+            if not why[0] and verdict is not None and verdict.reason:
+                why = verdict.rule, verdict.reason
+            if why[0]:
+                self.exclusions.append(Exclusion(cell=pairs, rule=why[0], reason=why[1]))
+            else:
+                self._keep(pairs, verdict, overrides.get(number, ()))
+
+    def _overrides(self, sets: CellSets, meant: Mapping[str, int]) -> dict[int, tuple[int, ...]]:
         """Return for each cell's number the indices of the overrides that apply to it."""
         found: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
-        rules = zip(self._grid.override, self._rules.overrides, strict=True)
-        for index, ((path, rule), node) in enumerate(rules):
-            for number in self._meant(sets, path, rule, node):
+        for index, (path, _) in enumerate(self._grid.override):
+            for number in sets.numbers(meant[path]):
                 found[number] += (index,)
         return found
-
-    def _meant(
-        self, sets: CellSets, path: str, rule: Exclude | Override, node: condition.Node | None
-    ) -> Iterator[int]:
-        cells = 0 if node is None else sets.meant(node)
-        if node is not None and not cells and not rule.optional and path not in self._grid.lenient:
-            self._rules.check_contradiction(node, f"{path}.when")
-        return sets.numbers(cells)
 
     def _keep(self, pairs: Pairs, verdict: TorchVerdict | None, overrides: tuple[int, ...]) -> None:
         derived = () if verdict is None else verdict.derived
         self.cells.append(Cell(self.name(pairs), pairs, derived, overrides))
+
+    def _include(self, nodes: Mapping[str, condition.Node | None]) -> None:
+        """Add the included cells; excludes do not apply to them, what torch lacks does."""
+        there = {cell.values for cell in self.cells} if self._grid.include else set()
+        added: list[Pairs] = []
+        for path, include in self._grid.include:
+            for pairs in product(*self._columns(path, include)):
+                verdict = self._judge(pairs)
+                what, hint = "", "remove it; [[override]] changes the settings of a cell"
+                if pairs in there:
+                    what = f"redundant: {_words(pairs)} is already in the matrix"
+                elif verdict is not None and verdict.reason:
+                    what = f"adds {_words(pairs)}, which cannot be: {verdict.reason}"
+                    hint = "correct it, or extend [compat]"
+                if what:
+                    self._problems.append(Problem(what=what, where=path, hint=hint))
+                else:
+                    added.append(pairs)
+                there.add(pairs)
+        verdicts = list(map(self._judge, added))
+        sets = _sets(added, verdicts)
+        meant = {path: sets.meant(node) for path, node in nodes.items() if node is not None}
+        overrides = self._overrides(sets, meant)
+        for number, (pairs, verdict) in enumerate(zip(added, verdicts, strict=True)):
+            self._keep(pairs, verdict, overrides.get(number, ()))
 
     def _columns(self, path: str, include: Include) -> list[list[tuple[str, str]]]:
         """Return the axes of included cells; a built-in one may be left out if it has one value."""
@@ -264,8 +252,7 @@ class _Sorter:
                 own = self._grid.axes.get(axis)
                 values = own[1].values if own is not None else None
                 if values is None or len(values) > 1:
-                    what = f"does not say which {axis}"
-                    hint = "name a value, or several"
+                    what, hint = f"does not say which {axis}", "name a value, or several"
                     self._problems.append(Problem(what=what, where=path, hint=hint))
                     return [[]]
             if values is not None:
@@ -273,35 +260,36 @@ class _Sorter:
         return columns
 
     def excluded(self) -> tuple[Exclusion, ...]:
-        """Return what is not built: what an include brings back is."""
-        if not self._grid.include:
-            return tuple(self.exclusions)
-        there = {cell.values for cell in self.cells}
+        """Return what is not built, without what an include brings back."""
+        there = {cell.values for cell in self.cells} if self._grid.include else set()
         return tuple(each for each in self.exclusions if each.cell not in there)
 
-    def check(self) -> None:
-        """Report what only the whole expansion shows.
-
-        Raises:
-            ConfigError: IDs collide, a rule's cells are all gone, an include adds nothing.
-        """
-        problems = [*self._problems, *_same_ids(self.cells), *self._unused()]
-        if problems:
-            raise ConfigError(*problems)
-
-    def _unused(self) -> Iterator[Problem]:
+    def _unused(self, strict: Iterable[str]) -> Iterator[Problem]:
         """Report rules whose cells are all gone: as wrong as rules that match no value."""
         used = {exclusion.rule for exclusion in self.exclusions}
-        indices = {index for applied in {c.overrides for c in self.cells} for index in applied}
-        used |= {self._grid.override[index][0] for index in indices}
-        rules: list[tuple[str, Exclude | Override]] = [*self._grid.exclude, *self._grid.override]
-        for path, rule in rules:
-            if path not in used and not rule.optional and path not in self._grid.lenient:
+        applied = {index for overrides in {c.overrides for c in self.cells} for index in overrides}
+        used |= {self._grid.override[index][0] for index in applied}
+        for path in strict:
+            if path not in used:
                 yield Problem(
                     what="matches nothing: every cell it means is excluded already or never was",
                     where=path,
                     hint="remove it, move it up, or say optional = true",
                 )
+
+
+def _test_problems(
+    test: condition.AxisTest, values: Sequence[str], where: str, *, strict: bool
+) -> Iterator[Problem]:
+    try:
+        matching = condition.values_matching(test.patterns, values, where=where)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if strict and not matching:
+        words = " or ".join(map(repr, test.patterns))
+        what = f"matches nothing: no value of {test.axis!r} is {words}"
+        yield Problem(what=what, where=where, hint=closest(test.patterns[0], values))
 
 
 def _sets(cells: Iterable[Pairs], verdicts: Iterable[TorchVerdict | None]) -> CellSets:
@@ -321,14 +309,6 @@ def _reason(rule: Exclude) -> str:
         else:
             parts.append(f"{axis} is {' or '.join(match)}")
     return ", ".join(parts)
-
-
-def _not_new(path: str, pairs: Pairs) -> Problem:
-    return Problem(
-        what=f"redundant: {_words(pairs)} is already in the matrix",
-        where=path,
-        hint="remove it; [[override]] changes the settings of a cell",
-    )
 
 
 def _words(pairs: Pairs) -> str:
