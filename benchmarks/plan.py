@@ -24,7 +24,7 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import condition
 from orchestrator.config.load import load
 from orchestrator.plan.expand import expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -89,7 +89,7 @@ def measure(cells: int, way: str) -> None:
     """Expand once in this process, and print what it took as JSON."""
     settings = load(matrix(cells).encode(), facts=builder_facts())
     before = time.perf_counter()
-    built = plain(settings) if way == "plain" else len(expand(layered(settings).grid).cells)
+    built = plain(settings) if way == "plain" else len(expand(channel_matrix(settings).grid).cells)
     seconds = time.perf_counter() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"cells": cells, "built": built, "seconds": seconds, "peak": peak}))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Job, TargetId
-from orchestrator.run.resources import estimated
+from orchestrator.plan.selection import balance, closure
+from orchestrator.run.resources import estimate_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +107,7 @@ def _costs(
     targets: Iterable[Target], seconds: Mapping[TargetId, float]
 ) -> Mapping[TargetId, float]:
     costs = {each.id: each.cost for each in targets}
-    took = estimated(costs, seconds)
+    took = estimate_seconds(costs, seconds)
     known = [each for each in costs if each in seconds]
     scale = sum(costs[each] for each in known) / (sum(took[each] for each in known) or 1.0)
     return {each: took[each] * scale for each in costs} if known else costs
@@ -141,7 +142,7 @@ def _units(
     place = {each.id: number for number, each in enumerate(targets)}
 
     def unit(group: Sequence[Target]) -> _Unit:
-        found = _with_needs((each.id for each in group), needs)
+        found = closure((each.id for each in group), needs)
         cost = math.fsum(costs[each] for each in sorted(found))
         return _Unit(targets=found, cost=cost, first=place[group[0].id])
 
@@ -153,26 +154,13 @@ def _units(
     return sorted(found, key=lambda each: (-each.cost, each.first))
 
 
-def _with_needs(
-    wanted: Iterable[TargetId], needs: Mapping[TargetId, Sequence[TargetId]]
-) -> frozenset[TargetId]:
-    found: set[TargetId] = set()
-    waiting = list(wanted)
-    while waiting:
-        each = waiting.pop()
-        if each not in found:
-            found.add(each)
-            waiting += needs[each]
-    return frozenset(found)
-
-
 def _sharing(
     wheels: Sequence[Target], needs: Mapping[TargetId, Sequence[TargetId]]
 ) -> list[list[Target]]:
     """Return wheels that need the same libraries as one group, the others each as its own."""
     groups: dict[frozenset[TargetId] | TargetId, list[Target]] = {}
     for each in wheels:
-        libraries = _with_needs(each.needs, needs)
+        libraries = closure(each.needs, needs)
         groups.setdefault(libraries or each.id, []).append(each)
     return list(groups.values())
 
@@ -220,14 +208,8 @@ def _fits(units: Sequence[_Unit], count: int, limit: float) -> bool:
 
 
 def _balanced(units: Sequence[_Unit], count: int) -> list[list[_Unit]]:
-    """Share out units, dearest first, each to the bin that has least."""
-    bins: list[list[_Unit]] = [[] for _ in range(count)]
-    heap = [(0.0, number) for number in range(count)]
-    for each in units:
-        load, number = heap[0]
-        bins[number].append(each)
-        heapq.heapreplace(heap, (load + each.cost, number))
-    return [each for each in bins if each]
+    parts = balance([unit.cost for unit in units], count)
+    return [[units[number] for number in part] for part in parts if part]
 
 
 def _job(

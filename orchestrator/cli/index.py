@@ -135,9 +135,9 @@ def _knowledge(matrix: Path | None, channel: str) -> VariantRules:
 def variant_paths(workspace: Workspace) -> dict[Cell, str]:
     """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
     from orchestrator.config import template
-    from orchestrator.plan.layers import layered
+    from orchestrator.plan.layers import channel_matrix
 
-    axes = layered(workspace.settings, workspace.plan.channel).grid.axes
+    axes = channel_matrix(workspace.settings, workspace.plan.channel).grid.axes
     found: dict[Cell, str] = {}
     for target in workspace.plan.everything:
         for cell in target.covers if target.python else ():

@@ -22,7 +22,7 @@ from orchestrator.errors import (
 )
 from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
 from orchestrator.plan.expand import expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
 from orchestrator.plan.torch_table import TorchSupport, load_table
@@ -102,9 +102,9 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     try:
         return _planned(matrix, data, channel)
     except ConfigError as error:
-        from orchestrator.config.lines import located
+        from orchestrator.config.lines import with_lines
 
-        raise located(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
+        raise with_lines(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
 
 
 def read(path: Path, *, hint: str) -> bytes:
@@ -151,7 +151,7 @@ def _sources(origin: SourceLocation) -> HostSources:
 
 def _outside(settings: Settings, channel: str, origin: SourceLocation) -> VersionContext:
     """Ask the sources of the version that take no more than a look."""
-    file = layered(settings, channel)
+    file = channel_matrix(settings, channel)
     tables = [part.version for _, part in file.layers]
     tables += [rule.version for _, rule in file.grid.override]
     rankings_of = (ranking for table in tables for ranking in rankings(table))
@@ -177,7 +177,7 @@ def _problems_of_cells(
 ) -> tuple[Problem, ...]:
     """What is wrong with the cells of a file that has wrong settings elsewhere."""
     try:
-        file = layered(settings, channel)
+        file = channel_matrix(settings, channel)
         expand(file.grid, table=None if table is None else TorchSupport(table, settings.compat))
     except ConfigError as error:
         return error.problems

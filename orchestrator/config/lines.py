@@ -43,7 +43,7 @@ def line_numbers(text: str) -> Mapping[str, int]:
     return _Reader(text).read()
 
 
-def located(error: ConfigError, text: str, *, file: str) -> ConfigError:
+def with_lines(error: ConfigError, text: str, *, file: str) -> ConfigError:
     """Return the error with file and line before each dotted path that the file has.
 
     Args:

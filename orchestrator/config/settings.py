@@ -103,7 +103,7 @@ Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT)]
 Texts = Annotated[
     tuple[Text, ...],
     BeforeValidator(_texts),
-    Field(min_length=1, strict=False),
+    Field(min_length=1),
     WithJsonSchema(_TEXTS),
 ]
 Command = Annotated[
@@ -111,7 +111,7 @@ Command = Annotated[
     BeforeValidator(_command),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
+Strings = tuple[str, ...]
 Size = Annotated[
     int,
     BeforeValidator(_bytes),
@@ -121,7 +121,7 @@ Size = Annotated[
 Runner = Annotated[
     tuple[Annotated[str, AfterValidator(_label)], ...],
     BeforeValidator(_texts),
-    Field(min_length=1, strict=False),
+    Field(min_length=1),
     WithJsonSchema(
         {
             "anyOf": [
@@ -180,7 +180,7 @@ When = Annotated[
 class Axis(Model):
     """One dimension of the matrix."""
 
-    values: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] | None = None
+    values: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """The values, in the order in which they are built; unset when `[[rows]]` give them."""
     label: str | None = None
     """Template of this axis' part of the target ID; the value itself when unset."""
@@ -209,11 +209,11 @@ AxisField = Annotated[Axis, BeforeValidator(_axis), _AxisSchema]
 class Rows(Model):
     """Axes that move together, row by row, instead of being multiplied."""
 
-    axes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)]
+    axes: Annotated[tuple[str, ...], Field(min_length=2)]
     """The axes' names: the columns."""
     values: Annotated[
-        tuple[Annotated[tuple[Texts, ...], Field(strict=False)], ...],
-        Field(min_length=1, strict=False),
+        tuple[tuple[Texts, ...], ...],
+        Field(min_length=1),
     ]
     """The rows; a list inside a row stands for each of its values."""
     when: When | None = None
@@ -331,7 +331,7 @@ class Verify(Model):
 class Publish(Model):
     """Where wheels are meant to go."""
 
-    to: Annotated[tuple[DestinationName, ...], Field(strict=False)] | None = None
+    to: tuple[DestinationName, ...] | None = None
     """``pypi``, ``testpypi``, ``github-release`` or URLs; what one would refuse is an error."""
 
 
@@ -358,7 +358,7 @@ def _source(text: str) -> str:
 Ranking = Annotated[
     tuple[Annotated[Text, AfterValidator(_source)], ...],
     BeforeValidator(_ranking),
-    Field(min_length=1, strict=False),
+    Field(min_length=1),
     WithJsonSchema(_TEXTS),
 ]
 """Sources of one part of the version, the strongest first; see `orchestrator.config.sources`."""
@@ -490,9 +490,9 @@ class TorchRelease(Model):
     """Python tags with a wheel."""
     cpu: Strings = ()
     """Architectures with a CPU wheel."""
-    cuda: dict[str, Annotated[tuple[Text, ...], Field(strict=False)]] = Field(default_factory=dict)
+    cuda: dict[str, tuple[Text, ...]] = Field(default_factory=dict)
     """Architecture -> CUDA versions, as major.minor."""
-    rocm: dict[str, Annotated[tuple[Text, ...], Field(strict=False)]] = Field(default_factory=dict)
+    rocm: dict[str, tuple[Text, ...]] = Field(default_factory=dict)
     """Architecture -> ROCm versions."""
     abi: Text | dict[str, Text] = "1"
     """C++ ABI (_GLIBCXX_USE_CXX11_ABI), or CUDA version -> C++ ABI; ``*`` is every other."""
@@ -507,7 +507,7 @@ class TorchTable(Model):
     """When it was last compared with what torch published."""
     source: str = ""
     """Where its facts come from."""
-    releases: Annotated[tuple[TorchRelease, ...], Field(strict=False)] = ()
+    releases: tuple[TorchRelease, ...] = ()
     """The releases; a later entry for a version replaces an earlier one."""
 
 
@@ -518,7 +518,7 @@ class Compat(Model):
     """Whether the torch table excludes what torch never published (with an axis ``torch``)."""
     file: str | None = None
     """A table instead of the built-in one, relative to matrix.toml (`compat refresh` writes it)."""
-    releases: Annotated[tuple[TorchRelease, ...], Field(strict=False)] = ()
+    releases: tuple[TorchRelease, ...] = ()
     """Releases laid over the table."""
     allow: Strings = ()
     """Versions that may be missing in the table: ``torch 2.15``, ``cuda 13.4``, ``rocm 8.0``."""
@@ -529,15 +529,15 @@ class LibrarySettings(Model):
 
     axes: dict[str, AxisField] = Field(default_factory=dict)
     """Its own dimensions; an axis of this name in ``[axes]`` is shared by value."""
-    rows: Annotated[tuple[Rows, ...], Field(strict=False)] = ()
+    rows: tuple[Rows, ...] = ()
     """As ``[[rows]]``."""
-    include: Annotated[tuple[Include, ...], Field(strict=False)] = ()
+    include: tuple[Include, ...] = ()
     """As ``[[include]]``."""
-    exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+    exclude: tuple[Exclude, ...] = ()
     """As ``[[exclude]]``."""
     command: Command
     """Shell command run in the source; it must leave the outputs there."""
-    outputs: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Globs, relative to the source, of the files that go into the wheels' source."""
     needs: Strings = ()
     """Other libraries whose outputs this one gets."""
@@ -558,13 +558,13 @@ class Matrix(CellSettings):
 
     axes: dict[str, AxisField] = Field(default_factory=dict)
     """The dimensions. A channel's are narrower, wider, or new."""
-    rows: Annotated[tuple[Rows, ...], Field(strict=False)] = ()
+    rows: tuple[Rows, ...] = ()
     """Axes that move together."""
-    include: Annotated[tuple[Include, ...], Field(strict=False)] = ()
+    include: tuple[Include, ...] = ()
     """Cells that are added: axis -> value or values; excludes do not apply to them."""
-    exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+    exclude: tuple[Exclude, ...] = ()
     """Cells that are not built."""
-    override: Annotated[tuple[Override, ...], Field(strict=False)] = ()
+    override: tuple[Override, ...] = ()
     """Settings for some cells."""
     images: dict[str, str] = Field(default_factory=dict)
     """``<libc>_<arch>`` -> image reference, or an alias such as manylinux_2_28."""

@@ -5,11 +5,12 @@ A source is only named here; `orchestrator.source.version_sources` asks it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from orchestrator.errors import closest
 
 
 class VersionSourceKind(StrEnum):
@@ -90,9 +91,8 @@ def parse(text: str) -> VersionSource:
     """
     word, colon, argument = text.partition(":")
     if word not in _KINDS:
-        close = difflib.get_close_matches(word, _KINDS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(_KINDS)}"
-        raise ValueError(f"{text!r} is no source ({hint}); a fixed text is 'const:{text}'")
+        hint = closest(word, _KINDS)
+        raise ValueError(f"{text!r} is not a source ({hint}); a fixed text is 'const:{text}'")
     kind = VersionSourceKind(word)
     if kind in {VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE}:
         argument, _, fragment = argument.partition("#")
@@ -100,7 +100,7 @@ def parse(text: str) -> VersionSource:
     else:
         keys = ()
     if not _argument_ok(kind, argument, colon):
-        raise ValueError(f"{text!r} is no source (write {_EXAMPLES.get(kind, kind)})")
+        raise ValueError(f"{text!r} is not a source (write {_EXAMPLES.get(kind, kind)})")
     return VersionSource(kind=kind, argument=argument, keys=keys)
 
 

@@ -48,7 +48,7 @@ class CompileSettings:
     baseline: str | None = None
 
 
-def compiling(  # noqa: PLR0913 - keyword-only but for one
+def compile_plan(  # noqa: PLR0913 - keyword-only but for one
     asked: CompileSettings,
     *,
     libc: Libc,
@@ -112,7 +112,7 @@ def without_engine(planned: CompilePlan) -> CompilePlan | None:
     """Return what compiles a foreign target where no engine runs its image; None where nothing may.
 
     Args:
-        planned: from `compiling`.
+        planned: from `compile_plan`.
     """
     if not planned.alone:
         return None

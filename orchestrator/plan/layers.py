@@ -60,7 +60,7 @@ class ChannelMatrix:
     layers: tuple[tuple[str, Matrix], ...]
 
 
-def layered(settings: Settings, channel: str = "") -> ChannelMatrix:
+def channel_matrix(settings: Settings, channel: str = "") -> ChannelMatrix:
     """Lay a channel over the file.
 
     A channel's axis replaces the values of the file's axis of that name; its rows replace the
@@ -95,7 +95,7 @@ def layered(settings: Settings, channel: str = "") -> ChannelMatrix:
 
 def _in_channel(settings: Settings, name: str, channel: Channel) -> ChannelMatrix:
     prefix = f"channel.{name}."
-    base = layered(settings).grid
+    base = channel_matrix(settings).grid
     rows = _numbered(f"{prefix}rows", channel.rows)
     moved = {axis for _, each in rows for axis in each.axes}
     kept = tuple((path, each) for path, each in base.rows if not moved & set(each.axes))

@@ -24,7 +24,7 @@ from orchestrator.models.target import (
     UnresolvedVersion,
 )
 from orchestrator.plan.expand import as_mapping, expand
-from orchestrator.plan.layers import layered, of_library
+from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.torch_table import TorchSupport
@@ -65,7 +65,7 @@ def make_plan(
     Raises:
         ConfigError: a rule matches nothing, IDs collide, a version is invalid, an image is missing.
     """
-    file = layered(settings, channel)
+    file = channel_matrix(settings, channel)
     has_torch = table is not None and settings.compat.torch and "torch" in _axes(file)
     torch = TorchSupport(table, settings.compat) if table is not None and has_torch else None
     expansion = expand(file.grid, table=torch)

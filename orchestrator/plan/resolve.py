@@ -28,11 +28,11 @@ from orchestrator.models.target import (
     VerifyPolicy,
     VersionAnswer,
 )
-from orchestrator.plan.compilers import CompileSettings, compiling
+from orchestrator.plan.compilers import CompileSettings, compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
-from orchestrator.plan.version import UnansweredSource, compose, injected, merge, pins
+from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -128,7 +128,7 @@ class Resolver:
             compiling = _compiling(merged, cell, common["libc"], common["baseline"])
         except ConfigError as error:
             raise _of_cell(error, cell) from None
-        told = injected(merged.version, composed, self._outside.project)
+        told = version_variables(merged.version, composed, self._outside.project)
         return Target(
             **common,
             origins=(*merged.origins, ("image", image_origin)),
@@ -467,7 +467,7 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
 def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> CompilePlan:
     own, origins = merged.build, dict(merged.origins)
     try:
-        return compiling(
+        return compile_plan(
             CompileSettings(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
             libc=libc,
             baseline=baseline,

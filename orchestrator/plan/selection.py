@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +11,7 @@ from orchestrator.errors import ConfigError, NothingSelectedError, closest
 from orchestrator.models.python_tag import ABI3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.models.target import Exclusion, Target, TargetId, UnresolvedVersion
 
@@ -88,15 +89,33 @@ def select_exclusions(
 
 def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:
     """Return the chosen targets and everything they need, in plan order."""
-    needs = {each.id: each.needs for each in targets}
+    ids = closure(chosen, {target.id: target.needs for target in targets})
+    return tuple(target for target in targets if target.id in ids)
+
+
+def closure(
+    chosen: Iterable[TargetId], needs: Mapping[TargetId, Sequence[TargetId]]
+) -> frozenset[TargetId]:
+    """Return some targets and everything they need, directly or not."""
     found: set[TargetId] = set()
     waiting = list(chosen)
     while waiting:
-        each = waiting.pop()
-        if each not in found:
-            found.add(each)
-            waiting += needs[each]
-    return tuple(each for each in targets if each.id in found)
+        target_id = waiting.pop()
+        if target_id not in found:
+            found.add(target_id)
+            waiting += needs[target_id]
+    return frozenset(found)
+
+
+def balance(costs: Sequence[float], count: int) -> list[list[int]]:
+    """Share out numbered things, in their order, each to the part that has least to do."""
+    parts: list[list[int]] = [[] for _ in range(count)]
+    heap = [(0.0, part) for part in range(count)]
+    for number, cost in enumerate(costs):
+        load, part = heap[0]
+        parts[part].append(number)
+        heapq.heapreplace(heap, (load + cost, part))
+    return parts
 
 
 def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
@@ -117,17 +136,14 @@ def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
     found = _SHARD.fullmatch(text)
     if found is None or int(found[1]) > int(found[2]):
         raise ConfigError.of(
-            f"{text!r} is no shard", where="--shard", hint="for instance 2/5: the second of five"
+            f"{text!r} is not a shard", where="--shard", hint="for instance 2/5: the second of five"
         )
     number, count = int(found[1]), int(found[2])
-    loads = [0.0] * count
-    parts: list[set[TargetId]] = [set() for _ in range(count)]
-    groups = [(sum(each.cost for each in group), group) for group in _together(targets)]
-    for cost, group in sorted(groups, key=lambda each: (-each[0], each[1][0].id)):
-        least = loads.index(min(loads))
-        loads[least] += cost
-        parts[least].update(each.id for each in group)
-    chosen = tuple(each for each in targets if each.id in parts[number - 1])
+    groups = [(sum(target.cost for target in group), group) for group in _together(targets)]
+    groups.sort(key=lambda pair: (-pair[0], pair[1][0].id))
+    part = balance([cost for cost, _ in groups], count)[number - 1]
+    ids = {target.id for index in part for target in groups[index][1]}
+    chosen = tuple(target for target in targets if target.id in ids)
     if not chosen:
         raise NothingSelectedError.of(
             f"shard {text} has nothing to do: there are {len(groups)} groups of targets",

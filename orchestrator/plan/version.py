@@ -406,7 +406,7 @@ def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
 # what the build and the wheel are told
 
 
-def injected(
+def version_variables(
     tables: MergedVersionSettings, composed: ComposedVersion, project: str
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Return what tells the build its version, layer by layer: origin, and variable -> value.

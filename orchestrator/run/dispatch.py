@@ -181,12 +181,12 @@ def described(budget: Resources) -> str:
 def estimates(
     targets: Mapping[TargetId, Target], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
-    """Return how long each target takes on this machine; see `resources.estimated`."""
+    """Return how long each target takes on this machine; see `resources.estimate_seconds`."""
     costs = {
         each: (target.resources.cost or 1.0) * (EMULATED_COST if is_emulated(target) else 1.0)
         for each, target in targets.items()
     }
-    return resources.estimated(costs, seconds)
+    return resources.estimate_seconds(costs, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

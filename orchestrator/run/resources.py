@@ -98,7 +98,7 @@ def compilers(resources: TargetResources, share: Resources, whole: Resources) ->
     return max(min(cpus, memory // (resources.memory_per_job or MEMORY_PER_JOB)), 1)
 
 
-def estimated(
+def estimate_seconds(
     costs: Mapping[TargetId, float], seconds: Mapping[TargetId, float]
 ) -> dict[TargetId, float]:
     """Return how long each target takes: as long as last time, else estimated from its cost.

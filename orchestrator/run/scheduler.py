@@ -309,9 +309,8 @@ def first_state(
         for needed in wanted & index.keys():
             dependents[index[needed]].append(number)
     lengths = _chain_lengths(tasks, needs, index, dependents)
-    ranked = tuple(sorted(range(len(tasks)), key=lambda number: (-lengths[number], number)))
-    rank = {number: place for place, number in enumerate(ranked)}
-    seconds = [(task.seconds, rank[number]) for number, task in enumerate(tasks)]
+    ranked = sorted(range(len(tasks)), key=lambda number: (-lengths[number], number))
+    timed = ((tasks[number].seconds, rank) for rank, number in enumerate(ranked))
     takes = [task.takes if _fits(task.takes, budget) else budget for task in tasks]
     classes = {resources: number for number, resources in enumerate(dict.fromkeys(takes))}
     fixed = _Fixed(
@@ -321,20 +320,16 @@ def first_state(
         dependents=tuple(map(tuple, dependents)),
         classes=tuple(classes),
         class_of=tuple(classes[resources] for resources in takes),
-        rank=tuple(rank[number] for number in range(len(tasks))),
-        ranked=ranked,
-        slow=tuple(sorted(((s, place) for s, place in seconds if s is not None), reverse=True)),
+        rank=tuple(sorted(range(len(ranked)), key=ranked.__getitem__)),
+        ranked=tuple(ranked),
+        slow=tuple(sorted(((s, rank) for s, rank in timed if s is not None), reverse=True)),
         budget=budget,
         fail_fast=fail_fast,
         retries=retries or Retries(),
     )
-    return SchedulerState(
-        fixed=fixed,
-        phases=bytes([TargetPhase.PENDING] * len(tasks)),
-        failures={},
-        ready=(0,) * len(classes),
-        free=budget,
-    )
+    phases = bytes([TargetPhase.PENDING] * len(tasks))
+    ready = (0,) * len(classes)
+    return SchedulerState(fixed=fixed, phases=phases, failures={}, ready=ready, free=budget)
 
 
 def _chain_lengths(

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from orchestrator.config.settings import axis_value_ok
 from orchestrator.errors import ConfigError
 from orchestrator.plan.expand import Expansion, expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 from tests.property.matrices import Tree, made, matrices, shuffled
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Cell = frozenset[tuple[str, str]]
 
 def outcome(tree: Tree) -> Expansion | tuple[str, ...]:
     try:
-        return expand(layered(made(tree)).grid)
+        return expand(channel_matrix(made(tree)).grid)
     except ConfigError as error:
         return tuple(sorted(map(str, error.problems)))
 

@@ -11,7 +11,7 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.models.target import BackendName, Digest, Source
 from orchestrator.plan.expand import expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.selection import select, shard
 from orchestrator.plan.version import VersionContext
@@ -99,7 +99,9 @@ def test_every_id_is_unique_and_selects_its_target_and_what_that_needs(tree: Tre
 @given(projects())
 def test_collapse_covers_every_cell_exactly_once(tree: Tree) -> None:
     plan = planned(tree)
-    cells = {each.values: each.id for each in expand(layered(made(tree), CHANNEL).grid).cells}
+    cells = {
+        each.values: each.id for each in expand(channel_matrix(made(tree), CHANNEL).grid).cells
+    }
     covered = [cell for target in wheels(plan) for cell in target.covers]
     aliases = [alias for target in wheels(plan) for alias in target.aliases]
 

@@ -511,7 +511,7 @@ def test_check_refuses_what_render_could_not_do(text: str) -> None:
         ('base = ["container-file:v.json"]', "version.base[0]", "write container-file:/usr"),
         ("base = []", "version.base", "must not be empty"),
         ('dev = ["pyproject", "files:x"]', "version.dev[1]", "did you mean 'file'?"),
-        ('parts = { nv = ["env:1"] }', "version.parts.nv[0]", "is no source"),
+        ('parts = { nv = ["env:1"] }', "version.parts.nv[0]", "is not a source"),
         ('parts = { cuda = "1" }', "version.parts.cuda", "an axis has that name"),
         ('parts = { local = "1" }', "version.parts.local", "reserved"),
         ('parts = { "A-b" = "1" }', "version.parts.A-b", "cannot name a part"),

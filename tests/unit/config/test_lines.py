@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.workspace import open_workspace
-from orchestrator.config.lines import line_numbers, line_of, located
+from orchestrator.config.lines import line_numbers, line_of, with_lines
 from orchestrator.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_where_a_problem_is_without_a_line() -> None:
         Problem(what="f", where="env.A"),
     )
 
-    found = located(error, "[env]\nA = 1", file="m.toml")
+    found = with_lines(error, "[env]\nA = 1", file="m.toml")
 
     assert [each.where for each in found.problems] == [
         *("m.toml: axes", "--channel", "m.toml", "m.toml", "/some/compat.toml: torch.x"),

@@ -8,14 +8,14 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.plan.expand import Expansion, expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 
 FACTS = builder_facts()
 BASE = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n'
 
 
 def expanded(text: str, *, axes: str = BASE) -> Expansion:
-    return expand(layered(load((axes + text).encode(), facts=FACTS)).grid)
+    return expand(channel_matrix(load((axes + text).encode(), facts=FACTS)).grid)
 
 
 def ids(text: str, *, axes: str = BASE) -> list[str]:

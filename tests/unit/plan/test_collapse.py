@@ -248,7 +248,7 @@ def test_shards_are_balanced_by_cost() -> None:
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2", "01/2"])
 def test_what_is_no_shard(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no shard"):
+    with pytest.raises(ConfigError, match="is not a shard"):
         shard(plan(ONE).targets, text)
 
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Libc
 from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
-from orchestrator.plan.compilers import CompileSettings, compiling, without_engine
+from orchestrator.plan.compilers import CompileSettings, compile_plan, without_engine
 
 
 def chosen(
@@ -17,7 +17,7 @@ def chosen(
     libc: Libc = Libc.MANYLINUX,
     baseline: str = "",
 ) -> CompilePlan:
-    return compiling(
+    return compile_plan(
         asked or CompileSettings(),
         libc=libc,
         baseline=baseline,
@@ -94,7 +94,7 @@ def test_what_needs_its_image_stays_with_it(
 
 
 def test_an_image_that_is_prepared_first_is_needed() -> None:
-    planned = compiling(
+    planned = compile_plan(
         CompileSettings(),
         libc=Libc.MANYLINUX,
         baseline="",

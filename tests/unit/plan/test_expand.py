@@ -12,7 +12,7 @@ from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.models.target import Target, TargetId
 from orchestrator.plan.expand import Expansion, expand
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.selection import select
 from tests.factories import target
 
@@ -30,7 +30,7 @@ def settings(axes: str, rules: str = "") -> Settings:
 
 
 def expanded(axes: str, rules: str = "") -> Expansion:
-    return expand(layered(settings(axes, rules)).grid)
+    return expand(channel_matrix(settings(axes, rules)).grid)
 
 
 def ids(expansion: Expansion) -> list[str]:

@@ -18,11 +18,11 @@ from orchestrator.plan.version import (
     UnansweredSource,
     VersionContext,
     compose,
-    injected,
     merge,
     origins,
     pins,
     rankings,
+    version_variables,
 )
 from tests.conftest import REPOSITORY
 
@@ -359,7 +359,7 @@ def test_the_default_variant_has_no_suffix(cuda: str, version: str) -> None:
     found = made(table, axes={**VALUES, "cuda": cuda})
 
     assert found.version == version
-    assert dict(injected(merge(layered(table)), found, ""))["version.inject"]["CU"]
+    assert dict(version_variables(merge(layered(table)), found, ""))["version.inject"]["CU"]
 
 
 @pytest.mark.parametrize("release", [True, "true", "const:1", ["env:PYPI_RELEASE"]])
@@ -408,7 +408,7 @@ def test_all_rankings_of_a_table() -> None:
 
 def told(*tables: Mapping[str, Any], project: str = "my.Proj-x", **how: Any) -> dict[str, str]:
     found: dict[str, str] = {}
-    for _, layer in injected(merge(layered(*tables)), made(*tables, **how), project):
+    for _, layer in version_variables(merge(layered(*tables)), made(*tables, **how), project):
         found |= layer
     return {name: value for name, value in found.items() if value}
 

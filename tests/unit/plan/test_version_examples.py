@@ -17,7 +17,7 @@ from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan, VersionAnswer, VersionQuestion
-from orchestrator.plan.layers import layered
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext, rankings
 from orchestrator.wheel import retag
@@ -73,7 +73,7 @@ def planned(row: Row) -> Plan:
     settings = load((EXAMPLES / row.example / "matrix.toml").read_bytes(), facts=FACTS)
     given = dict(row.inputs)
     channel = given.pop("--channel", "")
-    file = layered(settings, channel)
+    file = channel_matrix(settings, channel)
     tables = [part.version for _, part in file.layers]
     tables += [rule.version for _, rule in file.grid.override]
     declared = {source for table in tables for ranking in rankings(table) for source in ranking}
