@@ -551,7 +551,7 @@ class _Dynamic:
             sections = self._image.column(block, "H", section_at, size // 2)
             infos = block[info_at::size].tolist()
             some = indices[start * 2 : (start + len(names)) * 2]
-            numbers = self._image.column(some, "H", 0, 1) if indices else array("H")
+            numbers = self._image.column(some, "H", 0, 1)
             places = [i for i, section in enumerate(sections) if not section and names[i]]
             if len(undefined) + len(places) > _MAX_UNDEFINED:
                 raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")

@@ -161,6 +161,14 @@ def test_what_cannot_work_fails_with_a_reason(
     assert "[refused]" not in said.stderr
 
 
+def test_an_option_at_the_end_without_its_value_is_refused(
+    call: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    said = call("x.c", "-Xlinker")
+    assert said.returncode == 1
+    assert "-Xlinker: its value is missing" in said.stderr
+
+
 @pytest.fixture
 def objects(tmp_path: Path) -> None:
     """An object, and an archive that defines one of its functions too."""

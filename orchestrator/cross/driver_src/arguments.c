@@ -1,4 +1,4 @@
-/* What the arguments of a compiler are, whoever it is: response files, values, languages. */
+/* What all compilers' arguments have in common: response files, values, languages. */
 #include "driver.h"
 
 /* ---- response files */
@@ -36,7 +36,7 @@ static void expand_nested(List *out, char *const *arguments, int depth)
 }
 void expand(List *out, char *const *arguments) { expand_nested(out, arguments, 0); }
 
-/* More than a kernel passes on goes into a file without a name, but for the first `keep`. */
+/* Move all but the first `keep` into a response file, if the kernel may refuse so many. */
 void shorten(List *arguments, size keep)
 {
     size total = 0;
@@ -59,7 +59,7 @@ void shorten(List *arguments, size keep)
     add(arguments, join("@", path));
 }
 
-/* ---- options that every part of the driver has to know */
+/* ---- options */
 
 enum { VALUE = 1 /* in the next argument, if it is not joined */, FOLDER = 2, NO_LINK = 4 };
 
@@ -123,7 +123,7 @@ int is_fortran(const char *file)
     return ends_with_any(file, suffixes);
 }
 
-/* gcc compiles C++ whatever it is called; zig finds C++'s headers as `c++` only. */
+/* gcc compiles C++ under any name; zig finds the headers of C++ only as `c++`. */
 int has_cxx(const List *in)
 {
     for (size i = 0; i < in->n; i++) {

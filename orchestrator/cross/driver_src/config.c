@@ -13,7 +13,7 @@ static const struct {
     {"cpp", "cpp"},
 };
 
-/* The tool that a name stands for, without a triplet in front or a version behind. */
+/* The tool that a name stands for, without triplet and version. */
 const char *tool_of(const char *name)
 {
     size n = strlen(name);
@@ -26,7 +26,7 @@ const char *tool_of(const char *name)
     return plain;
 }
 
-/* Settings of which the last one counts, and settings of which all do. */
+/* Settings whose last value counts, and settings whose values all count. */
 static const struct {
     const char *name, **last;
     List *all;

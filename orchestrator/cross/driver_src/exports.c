@@ -1,7 +1,7 @@
-/* --exclude-libs, which zig does not hand to its linker: a version script says the same. */
+/* --exclude-libs: zig does not pass it to its linker, so a version script replaces it. */
 #include "driver.h"
 
-/* A number in a file, of the byte order that the file has. */
+/* Read a number in the byte order of the file. */
 static size number(const byte *at, int width, int big)
 {
     size n = 0;
@@ -9,7 +9,7 @@ static size number(const byte *at, int width, int big)
     return n;
 }
 
-/* The archive that -l stands for; 0 where it is a shared library, or zig's own affair. */
+/* The archive that -l stands for; 0 for a shared library or one of zig's own. */
 static const char *archive_of(const Command *c, const char *library)
 {
     static Words of_zig = {"c", "m", "dl", "rt", "util", "pthread", "resolv", "gcc", "gcc_s",
@@ -18,12 +18,12 @@ static const char *archive_of(const Command *c, const char *library)
     return find_library(c, join("lib", library + 1), ".a", *library == 's' ? 0 : ".so");
 }
 
-/* What an archive defines for others: its index says so. */
+/* Add the symbols in an archive's index. */
 static void add_symbols(Set *set, const char *path)
 {
     long fd = open_file(path);
     char head[69] = {0};
-    if (fd < 0) return; /* the linker says it */
+    if (fd < 0) return; /* the linker reports it */
     size got = read_bytes(fd, head, 68);
     int is_archive = after(head, "!<arch>\n") || after(head, "!<thin>\n");
     if (got == 8 && is_archive) return; /* empty */
@@ -42,7 +42,7 @@ static void add_symbols(Set *set, const char *path)
     }
 }
 
-/* Where the fields of ELF's headers are, in files of 32 bits and of 64. */
+/* Offsets of fields in ELF files of 32 and 64 bits. */
 typedef struct {
     int word, sections, section_size, section_count;           /* in the file's header */
     int offset, length, link;                                  /* in a section's */
@@ -51,7 +51,7 @@ typedef struct {
 static const Layout narrow = {4, 32, 46, 48, 16, 20, 24, 16, 12, 14};
 static const Layout wide = {8, 40, 58, 60, 24, 32, 40, 24, 4, 6};
 
-/* What an object defines itself; nothing where it is no ELF file (of LTO, for one). */
+/* Add the symbols that an object defines; none if it is no ELF file (LTO). */
 static void add_defined(Set *set, const char *path)
 {
     size n = 0;
@@ -64,21 +64,23 @@ static void add_defined(Set *set, const char *path)
     if (sections > n || step * count > n - sections) return;
     for (size i = 0; i < count; i++) {
         byte *head = file + sections + i * step;
-        if (number(head + 4, 4, big) != 2) continue; /* the table of symbols */
-        size start = number(head + at->offset, at->word, big), left = number(head + at->length, at->word, big);
+        if (number(head + 4, 4, big) != 2) continue; /* the symbol table */
+        size start = number(head + at->offset, at->word, big);
+        size left = number(head + at->length, at->word, big);
         size link = number(head + at->link, 4, big);
         if (link >= count || start > n || left > n - start) return;
         size names = number(file + sections + link * step + at->offset, at->word, big);
         for (byte *symbol = file + start; left >= (size)at->symbol_size;
              symbol += at->symbol_size, left -= (size)at->symbol_size) {
             size name = names + number(symbol, 4, big);
-            int is_local = !(symbol[at->symbol_info] >> 4);
-            if (!is_local && number(symbol + at->symbol_section, 2, big) && name < n) put(set, (char *)file + name);
+            int is_global = symbol[at->symbol_info] >> 4;
+            int is_defined = number(symbol + at->symbol_section, 2, big) != 0;
+            if (is_global && is_defined && name < n) put(set, (char *)file + name);
         }
     }
 }
 
-/* Whether a pattern of a version script may mean one of some symbols. */
+/* Whether a pattern of a version script may match one of these symbols. */
 static int may_mean(const char *pattern, const Set *symbols)
 {
     size n = strlen(pattern) - 1;
@@ -91,7 +93,7 @@ static int may_mean(const char *pattern, const Set *symbols)
     return 0;
 }
 
-/* The next word of a version script, and where the text goes on; 0 at the end. */
+/* Return the next word of a version script and move on; 0 at the end. */
 static char *next_word(const char **text)
 {
     static const char blanks[] = " \t\r\n;{}:\"";
@@ -111,7 +113,7 @@ static char *next_word(const char **text)
     return *start ? copy(start, (size)(p - start)) : 0;
 }
 
-/* A version script of the project's own: it must not name, nor leave open, what is to be hidden. */
+/* The project's own version script must not export what --exclude-libs hides. */
 static void check_version_script(const char *path, const Set *hidden)
 {
     static const char both[] = "says what is exported, and so does --exclude-libs; zig takes one";
@@ -125,7 +127,7 @@ static void check_version_script(const char *path, const Set *hidden)
     if (!closed) fail("", path, both);
 }
 
-/* What the linker takes from excluded archives is not exported. */
+/* Export nothing that the linker takes from excluded archives. */
 void hide_symbols(Command *c)
 {
     Set hidden = {0}, own = {0};
@@ -150,5 +152,5 @@ void hide_symbols(Command *c)
         if (hidden.at[i] && !in_set(&own, hidden.at[i])) print(fd, join3("\"", hidden.at[i], "\";\n"));
     print(fd, "};\n");
     linker_option(c, "--version-script", path);
-    linker_option(c, "--undefined-version", 0); /* not every member is taken */
+    linker_option(c, "--undefined-version", 0); /* not every member is linked */
 }

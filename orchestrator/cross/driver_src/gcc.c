@@ -1,9 +1,9 @@
-/* gcc's mode: the same compiler as the image's, but a native one. */
+/* gcc's mode: a native compiler of the same version as the image's. */
 #include "driver.h"
 
 const char toolkit_variable[] = "ORCHESTRATOR_CUDA";
 
-/* What a native nvcc has compiled that lies beside itself is the toolkit's: debug information names it. */
+/* Debug information names files: replace those beside a native nvcc by the toolkit's. */
 void name_toolkit_files(List *in, char **environment)
 {
     const char *bin = variable(environment, toolkit_variable);
@@ -14,8 +14,8 @@ void name_toolkit_files(List *in, char **environment)
     }
 }
 
-/* Other compilers come here for their host code, or to link: then they have run emulated, unless it
- * is the nvcc that we started. */
+/* Other compilers call this one for host code or to link. They run emulated, except for an nvcc
+ * that we started. */
 void log_other_compilers(const List *in, char **environment)
 {
     int native = variable(environment, toolkit_variable) != 0;
@@ -30,12 +30,12 @@ void log_other_compilers(const List *in, char **environment)
     }
 }
 
-/* Whether the image's own compiler has to say, or do, it. */
+/* Whether the image's own compiler must answer or compile. */
 static int is_for_own(const List *in)
 {
     static Words asked = {"-print-", "--print-", "-dump", "--version", "--help", "--target-help",
                           "-fplugin=", 0};
-    /* What is this very CPU? Emulated, the image's own compiler finds one that is emulated too. */
+    /* Only the image's compiler knows the CPU that QEMU emulates. */
     static Words native = {"-march=native", "-mcpu=native", "-mtune=native", 0};
     static Words others = {".d", ".go", ".adb", ".ads", ".m", ".mm", ".M", ".mi", ".mii", 0};
     static Words languages = {"c", "c-header", "cpp-output", "c++", "c++-header",
@@ -59,14 +59,14 @@ static int is_for_own(const List *in)
     return !files; /* `gcc -v` */
 }
 
-/* Tell the compiler where its headers are, behind what the caller names so himself. */
+/* Set the variables of the header directories; those that the caller set come first. */
 static void name_headers(const List *in, char **environment)
 {
     int none = has_word(in, "-nostdinc"), none_cxx = has_word(in, "-nostdinc++");
     for (size i = 0; i < config.headers.n && !none; i++) {
         char *setting = config.headers.at[i], *value = find_char(setting, '=') + 1;
         char *name = copy(setting, (size)(value - setting));
-        if (none_cxx && after(setting, "CPLUS")) /* those of C are left */
+        if (none_cxx && after(setting, "CPLUS")) /* only those of C remain */
             for (size j = 0; j < config.headers.n; j++)
                 if (after(config.headers.at[j], "C_")) value = find_char(config.headers.at[j], '=') + 1;
         for (char **given = environment; *given; given++) {

@@ -1,4 +1,4 @@
-/* The linker's options as zig knows them, and which of zig's own libraries a link needs. */
+/* The linker's options for zig, and which of zig's own libraries a link needs. */
 #include "driver.h"
 
 void linker_option(Command *c, const char *option, const char *value)
@@ -7,8 +7,8 @@ void linker_option(Command *c, const char *option, const char *value)
     add(&c->out, value ? join3(text, ",", value) : text);
 }
 
-/* The path of lib<name> in a directory of -L, or else of the configuration, with this suffix; 0
- * where there is none, or one that ends with `rather` is as near. */
+/* Find a file in the directories of -L, then of the configuration. 0 if there is none, or if a file
+ * with the suffix `rather` comes first. */
 char *find_library(const Command *c, const char *name, const char *suffix, const char *rather)
 {
     const List *places[] = {&c->folders, &config.library};
@@ -21,7 +21,7 @@ char *find_library(const Command *c, const char *name, const char *suffix, const
     return 0;
 }
 
-/* ---- options that are not handed on as they are */
+/* ---- options */
 
 enum { VALUE = 1 /* in the next token, if no `=` joins it */, PREFIX = 2 };
 enum { HAND_ON, DROP, EXCLUDE_LIBS, VERSION_SCRIPT, DYNAMIC_LIST, BIND_EARLY, PUSH_STATE, POP_STATE, Z };
@@ -29,12 +29,12 @@ enum { HAND_ON, DROP, EXCLUDE_LIBS, VERSION_SCRIPT, DYNAMIC_LIST, BIND_EARLY, PU
 typedef struct {
     const char *name;
     int how, action;
-    const char *spelled; /* for zig, where it is something else */
-    int state, on;       /* what it sets */
+    const char *spelled; /* zig's spelling, if it differs */
+    int state, on;       /* the state it sets */
 } LinkerOption;
 
-/* What is dropped changes speed, size, or what the linker prints; never what a program does that
- * links. */
+/* Dropped options change speed, size, or what the linker prints, never the behaviour of a program
+ * that links. */
 static const LinkerOption options[] = {
     {"Bstatic", .state = STATIC, .on = 1}, {"static", .state = STATIC, .on = 1},
     {"dn", .state = STATIC, .on = 1}, {"Bdynamic", .state = STATIC}, {"dy", .state = STATIC},
@@ -67,7 +67,7 @@ static const LinkerOption options[] = {
     {0},
 };
 
-/* The row of an option, whose name has no dashes in front; the empty row for any other. */
+/* The row of an option, by its name without dashes; the empty row for an unknown one. */
 static const LinkerOption *find_option(const char *name)
 {
     const LinkerOption *row = options;
@@ -77,7 +77,7 @@ static const LinkerOption *find_option(const char *name)
 
 static const char *without_dashes(const char *option) { return option + 1 + (option[1] == '-'); }
 
-/* `liba.a:libb.a`; also with commas, where the shell's -Wl left them. */
+/* liba.a:libb.a, or with commas. */
 static void exclude_libs(Command *c, const char *names)
 {
     while (names && *names) {
@@ -127,8 +127,8 @@ void linker_pair(Command *c, const char *option, const char *value)
                  "outside; a version script says what is exported");
         /* fall through */
     case BIND_EARLY:
-        /* These lists say of a library only which references bind early. A program's are what it
-           exports: zig has all of it or nothing, and nothing may be missing. */
+        /* For a library, these lists only bind references early. For a program they are its
+           exports: zig exports everything or nothing, and nothing may be missing. */
         if (!c->shared) linker_option(c, "--export-dynamic", 0);
         return;
     case Z:
@@ -154,7 +154,7 @@ void linker_token(Command *c, const char *token)
     }
     const char *name = without_dashes(token), *equals = find_char(name, '=');
     if (find_option(name)->how & VALUE) c->waiting = token;
-    else if (after(token, "-O")) return; /* -O1: of no effect on code */
+    else if (after(token, "-O")) return; /* no effect on code */
     else if (after(token, "-z")) linker_pair(c, "-z", name + 1);
     else if (equals) linker_pair(c, copy(token, (size)(equals - token)), equals + 1);
     else linker_pair(c, token, 0);
@@ -162,8 +162,8 @@ void linker_token(Command *c, const char *token)
 
 /* ---- which of zig's own libraries a link needs
  *
- * zig makes these libraries when it first links one for a target: its C++ library takes minutes of
- * CPU time, and its runtime several seconds. Many a module uses neither, and is the same without. */
+ * zig builds these libraries when it first links one for a target: the C++ library takes minutes of
+ * CPU time, the runtime several seconds. Many modules use neither, and are identical without. */
 
 static int is_openmp_symbol(const char *text, size left, char before)
 {
@@ -171,7 +171,7 @@ static int is_openmp_symbol(const char *text, size left, char before)
     return starts(text, left, "__kmpc_");
 }
 
-/* Whether a symbol may be of the C++ library, or of what C++ needs when it runs: rather too often. */
+/* Whether a symbol may belong to the C++ library or its runtime; in doubt, yes. */
 static int is_cxx_symbol(const char *text, size left, char before)
 {
     static Words plain = {"__cxa_", "__gxx_", "__dynamic_cast", "_Unwind_", 0};
@@ -189,7 +189,7 @@ static int is_cxx_symbol(const char *text, size left, char before)
     return starts(text, left, "St");
 }
 
-/* The same of the functions that a compiler calls where a processor lacks an instruction. */
+/* Whether a symbol may be a function that compilers call for missing instructions. */
 static int is_runtime_symbol(const char *text, size left, char before)
 {
     return !before && starts(text, left, "__") && left > 2 && text[2] >= 'a' && text[2] <= 'z';
@@ -202,7 +202,7 @@ static int is_elf(const char *path)
     return fd >= 0 && read_bytes(fd, head, 4) == 4 && equal(head, "\177ELF");
 }
 
-/* Whether something with such symbols may be linked, or nobody can tell. */
+/* Whether something with such symbols may be linked; in doubt, yes. */
 static int may_need(const List *in, Matcher *matches)
 {
     static Words of_c = {"c", "m", "pthread", "dl", "rt", "util", "atomic", 0};
@@ -231,7 +231,7 @@ void leave_out_libraries(Command *c, const List *in, int as_cxx)
     if (c->shared && !cxx && !may_need(in, is_runtime_symbol)) add(&c->out, "-rtlib=none");
 }
 
-/* Many projects ask for OpenMP and use none of it: what calls its runtime is refused, not the flag. */
+/* Many projects pass -fopenmp and do not use it: only calls of its runtime are refused. */
 void check_openmp(const List *in)
 {
     for (size i = 0; i < in->n; i++) {

@@ -37,8 +37,8 @@
  */
 #include "driver.h"
 
+/* The settings if this program is mounted over the nvcc of an image, and has none beside it. */
 static const char nvcc_settings[] = "/opt/orchestrator-native/nvcc/compiler.conf";
-/* Where the settings are when this program covers the nvcc of an image, and has none beside it. */
 
 static _Noreturn void answer_with(const char *text)
 {
@@ -95,7 +95,8 @@ __attribute__((used)) _Noreturn void begin(long *stack)
 {
     static char self[4096]; /* the directory of this program, with a slash */
     char **given = (char **)(stack + 1), **environment = given + *stack + 1;
-    if (!*stack || !own_path(self, sizeof self)) fail("cannot find ", "compiler.conf", "/proc is not mounted");
+    if (!*stack || !own_path(self, sizeof self))
+        fail("cannot find ", "compiler.conf", "/proc is not mounted");
     *(char *)last_part(self) = 0;
     own_name = last_part(given[0]);
     const char *tool = tool_of(own_name), *settings = join(self, "compiler.conf");

@@ -1,9 +1,9 @@
-/* nvcc: the same version as the build's, but a native one. */
+/* nvcc: a native one of the same build as the toolkit's. */
 #include "driver.h"
 
 static char *with_nvcc(char *folder) { return exists(join(folder, "/nvcc")) ? folder : 0; }
 
-/* The first directory on PATH that has an nvcc, but for our own, whose name ends with a slash. */
+/* The first directory on PATH with an nvcc, except `self`, which ends with a slash. */
 static char *find_on_path(char **environment, const char *self)
 {
     const char *path = variable(environment, "PATH");
@@ -14,14 +14,14 @@ static char *find_on_path(char **environment, const char *self)
     return 0;
 }
 
-/* The directory of the nvcc that the build means, spelled as that nvcc would spell it. */
+/* The directory of the nvcc that the build calls, as that nvcc would spell it. */
 static char *find_toolkit(const char *called, char **environment, const char *self, int covers)
 {
     static Words variables = {"CUDA_HOME", "CUDA_PATH", 0};
     char *found = 0;
     if (covers) {
         found = find_char(called, '/') ? folder_of(called) : find_on_path(environment, "");
-        /* Through a link nvcc would find nothing that it needs; it can still say its version. */
+        /* Called through a link, nvcc finds none of its files; it only prints its version. */
         return found && exists(join(found, "/nvcc.profile")) ? found : folder_of(self);
     }
     for (const char *const *name = variables; *name && !found; name++) {
@@ -47,8 +47,8 @@ static int is_build_symbol(const char *text, size left, char before)
     return starts(text, left, build_symbol);
 }
 
-/* Both halves of the compiler are asked, as they may come in two packages. What covers an nvcc
- * cannot ask that; the image was, before. */
+/* Both halves of the compiler are compared: they may come from two packages. The nvcc that this
+ * program covers is not readable here; it was compared before. */
 static int is_build(const char *bin, const char *build, const char *folder, int covers)
 {
     build_symbol = find_char(build, '_');
@@ -65,7 +65,7 @@ _Noreturn void run_nvcc(char **given, char **environment, const char *self, int 
     for (size i = 0; i < config.nvcc.n && !out.n; i++) {
         const char *folder = config.nvcc.at[i], *build = next_part(&folder, ' ');
         if (!is_build(bin, build, folder, covers)) continue;
-        /* nvcc looks for such a directory where it is itself. */
+        /* nvcc looks for this directory beside its own. */
         int targets = exists(join(bin, "/../targets/sbsa-linux"));
         add(&out, join(folder, targets ? "/sbsa/bin/nvcc" : "/bin/nvcc"));
         add(&config.env, join3(toolkit_variable, "=", bin));

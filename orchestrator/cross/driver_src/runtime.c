@@ -43,7 +43,7 @@ __asm__(".globl _start\n_start:\n mov x0, sp\n bl begin\n");
 #error "this host has no compiler driver yet: its system calls are missing here"
 #endif
 
-/* Compilers make calls of these on their own. */
+/* Compilers insert calls of these. */
 void *memset(void *to, int value, size n)
 {
     for (byte *p = to; n--;) *p++ = (byte)value;
@@ -235,7 +235,7 @@ int has_word(const List *list, const char *text)
     return 0;
 }
 
-/* Where a text is in a set, or would be. */
+/* The place of a text in a set, whether it is there or not. */
 static const char **place(const Set *set, const char *text)
 {
     size hash = 5381;
@@ -342,7 +342,7 @@ int file_mentions(const char *path, Matcher *matches)
         size n = kept + (got > 0 ? (size)got : 0);
         for (size i = next; i + (got > 0 ? LONGEST : 1) <= n; i++)
             if (block[i] == '_' && matches(block + i, n - i, i ? block[i - 1] : 0)) return 1;
-        next = n >= LONGEST; /* the first one that is kept has been looked at */
+        next = n >= LONGEST; /* the first byte that is kept has been checked */
         kept = next ? LONGEST : n;
         for (size i = 0; i < kept; i++) block[i] = block[n - kept + i];
     }

@@ -3,7 +3,7 @@
 
 static int is_x86(void) { return equal(config.machine, "x86_64") || equal(config.machine, "i686"); }
 
-/* ---- processors: zig has one option for -march= and -mcpu=, with names of its own */
+/* ---- processors: zig has one option for -march= and -mcpu=, and its own names */
 
 static const struct {
     const char *gcc, *llvm;
@@ -60,7 +60,7 @@ static void processor(Command *c, const char *option, const char *value)
     add(&c->out, join("-mcpu=", cpu));
 }
 
-/* How the options go on after -m or -mno- that x86 alone has. */
+/* Options of x86 only, without -m or -mno-. */
 static Words x86_options = {
     "sse", "ssse", "avx", "mmx", "fma", "bmi", "f16c", "popcnt", "lzcnt", "aes", "pclmul", "sha",
     "xsave", "rdrnd", "rdseed", "adx", "abm", "3dnow", "fpmath", "32", "x32", "movbe", "prfchw",
@@ -74,9 +74,9 @@ static void refuse_x86_option(const char *option)
         refuse("", option, join("is for x86, and this builds for ", config.machine));
 }
 
-/* ---- options that are not handed on as they are */
+/* ---- options */
 
-/* What becomes of an option. HAND_ON and what cannot be translated goes on to zig as it is. */
+/* What becomes of an option. HAND_ON passes it to zig unchanged. */
 enum { DROP, HAND_ON, LTO, FOLDER, LIBRARY, LANGUAGE, TARGET, OPENMP, PROCESSOR, PREPROCESSOR,
        LINKER_LIST, LINKER_TOKEN, LINKER_PAIR };
 enum { PREFIX, EXACT };
@@ -84,10 +84,11 @@ enum { PREFIX, EXACT };
 typedef struct {
     const char *option;
     int action, how;
-    const char *machine; /* the only one that the row is for; `!x86` for all but x86 */
+    const char *machine; /* the only one the row is for; `!x86`: all but x86 */
 } Row;
 
-/* The first row counts. What is dropped, clang lacks, and it changes neither ABI nor meaning. */
+/* The first row that matches counts. clang does not know the options that are dropped, and they change
+ * neither ABI nor meaning. */
 static const Row rows[] = {
     {"-L", FOLDER}, {"-l", LIBRARY}, {"-x", LANGUAGE, EXACT},
     {"-Wl,", LINKER_LIST}, {"-Xlinker", LINKER_TOKEN, EXACT}, {"-z", LINKER_PAIR, EXACT},
@@ -123,7 +124,6 @@ static int is_for(const Row *row, const char *text)
     return row->how == EXACT ? equal(text, row->option) : after(text, row->option) != 0;
 }
 
-/* Hand it on as it is. */
 static void hand_on(Command *c, const char *text, const char *value)
 {
     refuse_x86_option(text);
@@ -152,7 +152,7 @@ static void library(Command *c, const char *text, const char *value)
     add(&c->libraries, join(c->state[STATIC] ? "s" : "d", name));
     if (*name == ':') library_file(c, name + 1);
     else if (equal(text, "-lgomp")) use_openmp(c);
-    else if (!equal(text, "-latomic")) hand_on(c, text, value); /* zig's own runtime has these */
+    else if (!equal(text, "-latomic")) hand_on(c, text, value); /* zig's runtime has it */
 }
 
 static void preprocessor(Command *c, const char *text)
@@ -163,7 +163,7 @@ static void preprocessor(Command *c, const char *text)
     else while (list) add(&c->out, next_part(&list, ','));
 }
 
-/* The target is among the first arguments already, as zig spells it. */
+/* The configured first arguments name the target already, as zig spells it. */
 static void check_target(const char *target)
 {
     if (!after(target, config.machine)) fail("--target=", target, join("this builds for ", config.machine));
@@ -232,7 +232,7 @@ void translate(Command *c, const List *in, int as_cxx)
             add(&c->out, text);
             if (value) add(&c->out, value);
         } else if (as_cxx && *text != '-' && ends_with(text, ".c") && !c->language) {
-            /* g++ reads .c as C++; zig goes by the name of the file. */
+            /* g++ compiles .c as C++; zig goes by the suffix. */
             static const char *const words[] = {"-x", "c++", 0, "-x", "none"};
             for (int j = 0; j < 5; j++) add(&c->out, words[j] ? words[j] : text);
         } else translate_argument(c, text, value);
