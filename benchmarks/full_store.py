@@ -36,18 +36,21 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.builders.backend_choice import HostPython, Survey
+from orchestrator.builders.library import LibraryBuilder
 from orchestrator.cli.workspace import open_workspace
+from orchestrator.containers.container import ContainerFactory
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.provision.external_checks import ExternalChecks
+from orchestrator.provision.tools import Tools
+from orchestrator.run.assignment import Assignment
 from orchestrator.run.finish import demands_on, expected
 from orchestrator.run.inputs import open_host, open_store
 from orchestrator.run.planned import planned_actions
 from orchestrator.run.result_cache import ResultCache
-from orchestrator.run.worker import RunDirectories
+from orchestrator.run.run_dir import RunDirectories
 from orchestrator.source.fingerprint import identify
 from orchestrator.wheel import Policies, verify
 
@@ -152,28 +155,21 @@ def fill(checkout: Checkout) -> int:
         environ=environ,
     )
     cancel = Cancel()
-    survey = Survey(
-        host=host,
-        facts=inputs.facts,
-        engine_preference=inputs.engine.name,
-        create_args=(),
-        pull="never",
-        log=print,
-        cancel=cancel,
-        find=lambda _: HostPython(),
-        find_here=lambda _: None,
-        find_zig=_refuse,
-        accelerate=_refuse,
-        find_nvcc=_refuse,
-        find_foreign=_refuse,
+    actions = planned_actions(
+        inputs,
+        identity.source,
+        tools=Tools(host=host, environ=environ, cancel=cancel, say=print),
+        containers=ContainerFactory(
+            host=host, settings=inputs.engine, label="", log=print, cancel=cancel
+        ),
+        wanted=None,
     )
-    actions = planned_actions(inputs, identity.source, survey, wanted=None, environ=environ)
     scratch = checkout.root / "scratch"
     scratch.mkdir()
     places = RunDirectories(output=scratch, run=scratch, logs=scratch, rejected=scratch)
     policies = Policies.from_json(*host.toolchain.policy_texts())
     checker = ExternalChecks(toolchain=host.toolchain, env=host.env, cancel=cancel)
-    keeper = ResultCache(
+    cache = ResultCache(
         store=open_store(inputs.store, environ=environ, warn=print),
         places=places,
         identity=identity,
@@ -200,8 +196,13 @@ def fill(checkout: Checkout) -> int:
         )
         if report.problems:
             raise SystemExit(f"{wheel.name}: {report.problems}")
-        keeper.expect(action, "filled")
-        keeper.keep_wheel(action.request, wheel, report, demands=demands, said=(), log=log)
+        filled = Assignment(
+            request=action.request,
+            backend=LibraryBuilder(host=host, containers=None),
+            reason="filled",
+            action=action,
+        )
+        cache.store_wheel(*(filled, wheel, report), demands=demands, said=(), log=log, seconds=1.0)
         size += report.size
     shutil.rmtree(scratch)
     return size

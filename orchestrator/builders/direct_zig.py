@@ -123,13 +123,13 @@ class DirectByZig:
     Attributes:
         direct: the backend without it.
         zig: compiles.
-        shop: makes containers to test in what this host cannot run; None where there is no engine.
+        containers: makes containers to test in what this host cannot run; None without an engine.
         imported: whether what is built is imported afterwards where there is none.
     """
 
     direct: DirectOnHost
     zig: Zig
-    shop: ContainerFactory | None
+    containers: ContainerFactory | None
     imported: bool = False
 
     @property
@@ -244,7 +244,7 @@ class _CrossSteps(_ZigSteps):
 
     def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
         super().__init__(backend, job)
-        self._shop = backend.shop
+        self._containers = backend.containers
         self._imported = backend.imported
         self._facts: dict[str, str] = {}
         self._staged = frozenset(each.name for each in job.source.iterdir())
@@ -316,13 +316,13 @@ class _CrossSteps(_ZigSteps):
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
         """Test it where its architecture is emulated, if there is such a place."""
         wanted = options["test"] and options["tested"]
-        if self._shop is None and not self._imported:
+        if self._containers is None and not self._imported:
             self.job.log(f"NOT IMPORTED: nothing here runs programs of {self.target.arch}")
-        elif self._shop is None and wanted:
+        elif self._containers is None and wanted:
             self.job.log("NOT TESTED: a test takes a container engine and the target's image")
-        elif self._shop is not None and wanted:
+        elif self._containers is not None and wanted:
             self._put_aside()
-            prove_elsewhere(self._shop, self.job, Path(wheel))
+            prove_elsewhere(self._containers, self.job, Path(wheel))
 
     def _put_aside(self) -> None:
         """Move what the build has made out of the source: none of it is for the test's container.

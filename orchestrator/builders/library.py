@@ -27,12 +27,12 @@ class LibraryBuilder:
 
     Attributes:
         host: tools, network, environment.
-        shop: makes containers; None to run on this host.
+        containers: makes containers; None to run on this host.
         name: the backend's name.
     """
 
     host: Host
-    shop: ContainerFactory | None
+    containers: ContainerFactory | None
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
@@ -43,10 +43,10 @@ class LibraryBuilder:
         """
         job.step("library")
         tail: deque[str] = deque(maxlen=30)
-        if self.shop is None:
+        if self.containers is None:
             failure = self._on_host(job, tail)
             return failure or job.source
-        return self._in_container(self.shop, job, tail)
+        return self._in_container(self.containers, job, tail)
 
     def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
         script = _script(job, str(job.source), in_container=False)
@@ -54,16 +54,18 @@ class LibraryBuilder:
         env = {**self.host.env, **self.host.network.child_env(), **private}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
-    def _in_container(self, shop: ContainerFactory, job: BuildContext, tail: deque[str]) -> Outcome:
+    def _in_container(
+        self, containers: ContainerFactory, job: BuildContext, tail: deque[str]
+    ) -> Outcome:
         script = _script(job, PROJECT, in_container=True)
         try:
             command, access = ("sh", "-ec", script), job.compilers
-            with shop.container(
+            with containers.container(
                 job.request.target, command, step="library", access=access
             ) as container:
                 container.put(f"{job.source}/.", PROJECT)
-                argv = [shop.engine.name, "start", "--attach", container.id]
-                failed = self._run(argv, job, tail, env=shop.env)
+                argv = [containers.engine.name, "start", "--attach", container.id]
+                failed = self._run(argv, job, tail, env=containers.env)
                 if failed is not None:
                     return failed
                 back = job.scratch / "built"
@@ -75,7 +77,7 @@ class LibraryBuilder:
     def _run(
         self, argv: Sequence[str], job: BuildContext, tail: deque[str], *, env: dict[str, str]
     ) -> Failure | None:
-        client = self.shop is not None
+        client = self.containers is not None
         end = job.run(argv, env=env, on_line=tail.append, is_client=client)
         stopped = job.ended_early(end, step="library")
         if stopped is not None or end.returncode == 0:

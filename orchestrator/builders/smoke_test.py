@@ -100,10 +100,10 @@ class InContainer:
     """Imports in a new container of the target's image.
 
     Attributes:
-        shop: makes the containers.
+        containers: makes the containers.
     """
 
-    shop: ContainerFactory
+    containers: ContainerFactory
 
     @property
     def hint(self) -> str:
@@ -113,15 +113,15 @@ class InContainer:
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         """See `Importer.run`."""
         target, access = job.request.target, job.compilers
-        with self.shop.container(target, IDLE, step=_STEP, access=access) as container:
+        with self.containers.container(target, IDLE, step=_STEP, access=access) as container:
             container.start()
             for file in (SMOKE_SCRIPT, wheel):
                 container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
-            argv = [self.shop.engine.name, "exec", "--workdir=/tmp", container.id]
+            argv = [self.containers.engine.name, "exec", "--workdir=/tmp", container.id]
             argv += [_python(container, job), "-I", f"/tmp/{SMOKE_SCRIPT.name}"]  # noqa: S108
             end = job.run(
                 [*argv, f"/tmp/{wheel.name}"],  # noqa: S108
-                env=self.shop.env,
+                env=self.containers.env,
                 on_line=on_line,
                 is_client=True,
             )

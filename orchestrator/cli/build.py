@@ -227,7 +227,7 @@ def _run(  # noqa: PLR0913 - the parts of one run
 ) -> int:
     from orchestrator.report import summary
     from orchestrator.report.results import ResultsWriter
-    from orchestrator.run.inputs import open_host
+    from orchestrator.run.inputs import RunObservers, open_host
     from orchestrator.run.session import Session
 
     def doing(what: str) -> None:
@@ -235,14 +235,6 @@ def _run(  # noqa: PLR0913 - the parts of one run
             console.print(what, style="dim", markup=False)
 
     host = open_host(os.environ, doing)
-    session = Session(
-        workspace.inputs(plan),
-        options,
-        host=host,
-        environ=os.environ,
-        stopped=None if once_more is None else once_more.stopped,
-        compared=None if once_more is None else once_more.compared,
-    )
     recorder = ResultsWriter(
         plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
     )
@@ -251,12 +243,16 @@ def _run(  # noqa: PLR0913 - the parts of one run
         shown = _progress(console, plan, options.seconds, quiet=quiet, hushed=hushed)
         with recorder, shown as progress:
             listener = _Recorder(progress, recorder)
-            results = session.run(
-                listener,
+            observers = RunObservers(
+                listener=listener,
+                say=doing,
                 announce=lambda choices: None if quiet else _announce(console, choices),
-                doing=doing,
-                recalled=listener.recalled,
+                restored=listener.restored,
+                stopped=None if once_more is None else once_more.stopped,
+                compared=None if once_more is None else once_more.compared,
             )
+            inputs, environ = workspace.inputs(plan), os.environ
+            results = Session(inputs, options, observers, host=host, environ=environ).run()
         wheels = sum(each.library is None for each in plan.targets)
         _conclude(console, results, options.output, wheels, quiet=quiet)
         if once_more is not None:
@@ -329,7 +325,7 @@ class _Recorder:
         self._recorder.ended(result)
         self._progress.ended(result)
 
-    def recalled(self, results: Sequence[BuildResult]) -> None:
+    def restored(self, results: Sequence[BuildResult]) -> None:
         """Take many results at once: those that came from the store."""
         self._recorder.ended(*results)
         self._progress.recalled(results)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.workspace import Workspace
     from orchestrator.cross.toolchain_files import CrossBuild
     from orchestrator.models.target import BuildRequest, Plan, Target, VerifyPolicy
-    from orchestrator.run.session import Comparison
+    from orchestrator.run.last_result import Comparison
 
 
 @click.command("explain")
@@ -110,20 +110,17 @@ def _why(workspace: Workspace, plan: Plan) -> None:
     from rich.text import Text
 
     from orchestrator.cli.workspace import stderr, stdout
-    from orchestrator.run.inputs import Options, open_host
-    from orchestrator.run.session import Session
+    from orchestrator.run.inputs import open_host
+    from orchestrator.run.last_result import compare_with_last
 
     say, out = stderr().print, stdout()
-    options = Options(
-        jobs=1,
-        backend=None,
-        fail_fast=False,
-        output=workspace.root / "dist",
-        work=workspace.root / WORK_DIR,
+    compared = compare_with_last(
+        workspace.inputs(plan),
+        (workspace.root / "dist", workspace.root / WORK_DIR),
+        host=open_host(os.environ, say),
+        environ=os.environ,
+        warn=say,
     )
-    host = open_host(os.environ, say)
-    session = Session(workspace.inputs(plan), options, host=host, environ=os.environ)
-    compared = session.compare(say)
     out.print(_verdict(plan.targets[-1].id, compared), markup=False)
     if compared.changes:
         table = Table(box=None, pad_edge=False)
@@ -242,13 +239,13 @@ def _crossing(settings: CrossBuild, origin: str) -> Iterator[Row]:
 def _shares(target: Target, workspace: Workspace) -> Iterator[Row]:
     """What tells the build how many programs it may run at once: no part of the key."""
     from orchestrator.host.capacity import capacity
-    from orchestrator.run.dispatch import Pace, described, parallel
+    from orchestrator.run.dispatch import Pace, describe_budget, parallel
 
     pace = Pace(
         machine=capacity(), jobs=None, settings=workspace.settings.run, fail_fast=False, seconds={}
     )
     budget = pace.budget(len(workspace.plan.everything))
-    yield "here", described(budget), "this machine, [run] and -j"
+    yield "here", describe_budget(budget), "this machine, [run] and -j"
     for name, value in parallel(target, budget).items():
         yield f"env {name}", value, PARALLEL_RULE
 

@@ -183,7 +183,7 @@ def verdict_on(
     path: Path, asked: VerifyOptions, known: Policies, checker: ExternalChecks
 ) -> WheelVerdict:
     """Check a wheel."""
-    from orchestrator.wheel import levelled, verify
+    from orchestrator.wheel import apply_levels, verify
 
     external, demands = asked.of(path)
     expected = None
@@ -198,7 +198,7 @@ def verdict_on(
         findings = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
         return WheelVerdict(path=path, findings=findings, report=None)
     more = checker(path.absolute(), report, demands, lambda _line: None)
-    findings = (*report.problems, *levelled(more, demands))
+    findings = (*report.problems, *apply_levels(more, demands))
     return WheelVerdict(path=path, findings=findings, report=report)
 
 

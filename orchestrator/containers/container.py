@@ -1,19 +1,34 @@
-"""A container of ours: made, filled, emptied, and in any case removed."""
+"""The containers of a run: checked, made, filled, emptied, and in any case removed."""
 
 from __future__ import annotations
 
+import fnmatch
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.containers import engine as engines
+from orchestrator.containers.engine import EngineStatus
+from orchestrator.containers.images import (
+    ImageCheck,
+    check_image,
+    image_id,
+    programs_in,
+    pythons_in,
+)
 from orchestrator.containers.pinned_images import image_reference
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
 from orchestrator.host import process
-from orchestrator.models.result import Failure, FailureKind
+from orchestrator.host.emulation import examine
+from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.result import ContainerInfo, Failure, FailureKind
+from orchestrator.provision.tools import Answers, once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from orchestrator.containers import engine as engines
+    from orchestrator.config.settings import EngineSettings
     from orchestrator.containers.access import Access
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Target
@@ -34,28 +49,175 @@ class ContainerError(Exception):
         self.failure = failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerFactory:
-    """What all containers of a run have in common.
+PULL_TIMEOUT = 1800.0
+"""Seconds an image may take to arrive; manylinux images are about 400 MB."""
+
+_NOT_EXECUTED = {ErrorKind.NOT_EXECUTABLE, ErrorKind.CANNOT_RUN}
+
+
+@dataclass(kw_only=True, eq=False)
+class ContainerFactory(Answers):
+    """Makes the containers of a run; checks an engine, and an image, before it is used first.
+
+    What cannot be had raises `EnvironmentProblemError`.
 
     Attributes:
         host: tools, network, environment.
-        engine: docker or podman, and what it can do.
-        images: (image, architecture) -> the engine's ID of what was found good.
-        create_args: the matrix' own arguments for the engine.
+        settings: ``[engine]`` of the matrix.
         label: put on every container, so that none can be left behind.
+        log: takes what engines say while they pull.
+        cancel: stops a pull.
     """
 
     host: Host
-    engine: engines.EngineStatus
-    images: Mapping[tuple[str, Arch], str]
-    create_args: tuple[str, ...]
+    settings: EngineSettings
     label: str
+    log: Callable[[str], object]
+    cancel: process.Cancel
 
     @property
     def env(self) -> dict[str, str]:
         """The environment of the engine's client."""
         return {**self.host.env, **self.host.network.child_env()}
+
+    @property
+    @once
+    def installed(self) -> bool:
+        """Whether an engine is installed, whatever its state; nothing is started."""
+        named = self.settings.name
+        names = tuple(engines.EngineName) if named == "auto" else (named,)
+        return any(shutil.which(name, path=self.env["PATH"]) for name in names)
+
+    @property
+    @once
+    def engine(self) -> EngineStatus:
+        """The engine that answers."""
+        return engines.choose(self.settings.name, env=self.env)
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """What all containers of a run are created with."""
+        network = self.host.network.container_args()
+        return (*network, *self.engine.mount_args(), *self.settings.create_args)
+
+    def reference(self, target: Target) -> str:
+        """Return the reference of a target's image."""
+        return image_reference(target.image, target.arch, self.host.toolchain)
+
+    def check(self, target: Target) -> ImageCheck:
+        """Make sure that containers of a target's image run; the image is pulled if need be."""
+        return self._check(self.reference(target), target.arch)
+
+    @once
+    def _check(self, image: str, arch: Arch) -> ImageCheck:
+        try:
+            return check_image(
+                *(self.engine.name, image, arch, self.args),
+                env=self.env,
+                timeout=PULL_TIMEOUT,
+                log=self.log,
+                pull=self.settings.pull,
+                cancel=self.cancel,
+            )
+        except EnvironmentProblemError as error:
+            # An engine sees that a program died; what is wrong with QEMU says more.
+            problem = examine(arch).problem if error.kind in _NOT_EXECUTED else None
+            if problem is None:
+                raise
+            raise EnvironmentProblemError(problem, kind=error.kind) from None
+
+    def trouble(self, target: Target) -> str:
+        """Return what keeps a target from its image and may pass soon; empty for nothing."""
+        for question in (("engine",), ("_check", self.reference(target), target.arch)):
+            error = self._answers.get(question)
+            if isinstance(error, OrchestratorError) and error.transient:
+                return error.what
+        return ""
+
+    def checked_id(self, target: Target) -> str:
+        """Return the engine's ID of a target's image; empty if it was not checked, or has none.
+
+        What was checked is what is used: nobody can move an ID to another image.
+        """
+        checked = self.answered("_check", self.reference(target), target.arch)
+        return checked.id if isinstance(checked, ImageCheck) else ""
+
+    def check_python(self, target: Target) -> None:
+        """Make sure that a target's image runs, and has the target's Python."""
+        self.check(target)
+        found = self.pythons(target)
+        tag = PythonTag.parse(target.python)
+        if found is None or fnmatch.filter(found, tag.image_directory):
+            return
+        names = ", ".join(sorted(found)) or "nothing in /opt/python"
+        raise EnvironmentProblemError.of(
+            f"image {target.image} has no {tag}", hint=f"it has {names}; name another image"
+        )
+
+    def pythons(self, target: Target) -> frozenset[str] | None:
+        """Return the directories of ``/opt/python`` in a checked image; see `pythons_in`."""
+        return self._pythons(self.reference(target), target.arch)
+
+    @once
+    def _pythons(self, image: str, arch: Arch) -> frozenset[str] | None:
+        return pythons_in(self.engine.name, image, arch, env=self.env)
+
+    def programs(self, target: Target, names: Iterable[str]) -> frozenset[str]:
+        """Return which of some programs a checked image has on PATH."""
+        return self._programs(self.reference(target), target.arch, tuple(names))
+
+    @once
+    def _programs(self, image: str, arch: Arch, names: tuple[str, ...]) -> frozenset[str]:
+        return programs_in(self.engine.name, image, arch, names, env=self.env)
+
+    @once
+    def image_id(self, reference: str) -> str:
+        """Return the engine's ID of an image by any name; empty if it has none of that name."""
+        if not self.installed:
+            return ""
+        try:
+            return image_id(self.engine.name, reference, env=self.env)
+        except EnvironmentProblemError:  # no engine answers
+            return ""
+
+    def info(self, target: Target) -> ContainerInfo:
+        """Return what a target's container is made by and of."""
+        engine, checked = self.engine, self.check(target)
+        return ContainerInfo(
+            engine=engine.name,
+            version=engine.version,
+            rootless=engine.rootless,
+            cgroup=engine.cgroup,
+            storage=engine.storage,
+            image=self.reference(target),
+            image_id=checked.id,
+            digest=checked.digest,
+        )
+
+    def reservations(self, target: Target) -> tuple[str, ...]:
+        """Return what will not be as asked for in a target's container although it runs."""
+        unlimited = self.engine.unlimited(target.resources)
+        unreachable = self._unreachable(self.reference(target), target.arch)
+        return tuple(filter(None, (unlimited, unreachable)))
+
+    @once
+    def _unreachable(self, image: str, arch: Arch) -> str:
+        """Name the services of this host, proxies mostly, that a container does not reach."""
+        lost = [
+            f"{each.variable} names {each.host}:{each.port}, which a container does not reach"
+            for each in self.host.network.loopbacks()
+            if not engines.reaches(
+                *(self.engine.name, image, arch, self.args, (each.host, each.port)), env=self.env
+            )
+        ]
+        cure = 'engine.create-args = ["--network=host"] gives it this host\'s network'
+        return "; ".join([*lost, cure]) if lost else ""
+
+    def remove_left(self, label: str) -> None:
+        """Remove the containers with a label, which a killed cibuildwheel may have left behind."""
+        engine = self.answered("engine")
+        if isinstance(engine, EngineStatus):
+            engines.remove_containers(engine.name, label, env=self.env)
 
     @contextmanager
     def container(
@@ -79,8 +241,7 @@ class ContainerFactory:
         Raises:
             ContainerError: the engine refuses.
         """
-        image = image_reference(target.image, target.arch, self.host.toolchain)
-        image = self.images.get((image, target.arch), image)
+        image = self.checked_id(target) or self.reference(target)
         made = process.capture(
             [
                 *(self.engine.name, "create", "--pull=never", f"--label={self.label}"),
@@ -90,7 +251,7 @@ class ContainerFactory:
                 *self.engine.limit_args(target.resources),
                 *mounts,
                 *(access.container_args() if access is not None else ()),
-                *self.create_args,
+                *self.settings.create_args,
                 *("--entrypoint=", image, *command),
             ],
             env={**self.env, **dict(access.private if access is not None else ())},
@@ -98,7 +259,7 @@ class ContainerFactory:
         )
         if not made.ok:
             raise ContainerError(_failure("the container could not be made", made, step))
-        container = Container(shop=self, id=made.stdout.split()[-1], step=step)
+        container = Container(factory=self, id=made.stdout.split()[-1], step=step)
         try:
             yield container
         finally:
@@ -112,12 +273,12 @@ class Container:
     """One container.
 
     Attributes:
-        shop: its engine.
+        factory: made it.
         id: its ID.
         step: the step that fails when the engine refuses.
     """
 
-    shop: ContainerFactory
+    factory: ContainerFactory
     id: str
     step: str
 
@@ -148,12 +309,14 @@ class Container:
     def ask(self, *argv: str) -> process.Captured:
         """Run a short command in it, once it is started, and return what it says."""
         return process.capture(
-            [self.shop.engine.name, "exec", self.id, *argv], env=self.shop.env, timeout=COPY_TIMEOUT
+            [self.factory.engine.name, "exec", self.id, *argv],
+            env=self.factory.env,
+            timeout=COPY_TIMEOUT,
         )
 
     def _engine(self, failed: str, *argv: str) -> None:
         done = process.capture(
-            [self.shop.engine.name, *argv], env=self.shop.env, timeout=COPY_TIMEOUT
+            [self.factory.engine.name, *argv], env=self.factory.env, timeout=COPY_TIMEOUT
         )
         if not done.ok:
             raise ContainerError(_failure(failed, done, self.step))

@@ -17,26 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
-from orchestrator.cross import driver, native_uv
+from orchestrator.cross import driver, native_nvcc, native_uv
 from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
+from orchestrator.plan.compilers import cuda
 from orchestrator.provision import cross_gcc
 from orchestrator.provision.cache_dir import NATIVE, CacheEntry, CacheLock
+from orchestrator.provision.tools import Answers, once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
 
     from orchestrator.containers import engine
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.cross.native_nvcc import NativeNvcc
     from orchestrator.cross.native_uv import Installer
-    from orchestrator.host.network import HostNetwork
-    from orchestrator.models.platforms import Arch
     from orchestrator.models.result import CompilerCacheStats, CompileReport
-    from orchestrator.models.target import BuildRequest, CompilePlan
+    from orchestrator.models.target import BuildRequest, CompilePlan, Target
     from orchestrator.models.wheel import ElfFile
+    from orchestrator.provision.tools import Tools
     from orchestrator.provision.zig import Zig
 
 _THERE = Path("/opt/orchestrator-native")
@@ -62,11 +65,11 @@ class TargetImage:
     """
 
     engine: engine.EngineName
-    args: Sequence[str]
+    args: tuple[str, ...]
     reference: str
     id: str
     arch: Arch
-    env: Mapping[str, str]
+    env: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,42 +214,47 @@ class _Facts:
         return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NativeCompilerFactory:
-    """Makes native compilers for images.
+@dataclass(kw_only=True, eq=False)
+class NativeCompilerFactory(Answers):
+    """Makes native compilers for the containers of targets that this machine emulates.
 
     Attributes:
-        cache_dir: our directory in the user's cache.
-        patchelf: the toolchain's.
-        zig: finds or fetches zig, which also compiles the program that all links stand for.
-        uv: returns uv for containers.
-        network: what containers are told of it.
-        env: environment of programs that reach the network.
-        say: told what takes a while.
+        tools: zig, which also compiles the program that all links stand for, uv and nvcc.
+        containers: the images.
     """
 
-    cache_dir: Path
-    patchelf: Path
-    zig: Callable[[], Zig]
-    uv: Callable[[], Path]
-    network: HostNetwork
-    env: Mapping[str, str]
-    say: Callable[[str], object]
+    tools: Tools
+    containers: ContainerFactory
 
-    def make(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
-        """Return native compilers for an image.
+    def compilers(self, target: Target) -> NativeCompilers:
+        """Return native compilers for a target's container.
 
         What was made once is only looked up: no container is started for it.
 
-        Args:
-            image: the image.
-            planned: which compiler, and for which glibc.
-
         Raises:
-            EnvironmentProblemError: there are none; the image has to do without.
+            EnvironmentProblemError: there are none, or the image cannot be used.
         """
-        zig = self.zig()
-        program = driver.program(zig, self.cache_dir)
+        native = self._compilers(self._image(target), target.compiling)
+        if target.arch is not Arch.AARCH64:
+            return native
+        version = cuda(dict(target.variant))
+        return replace(native, kernels=native_nvcc.find(native.toolkits, version, self.tools.nvcc))
+
+    def _image(self, target: Target) -> TargetImage:
+        containers = self.containers
+        return TargetImage(
+            engine=containers.engine.name,
+            args=containers.args,
+            reference=containers.reference(target),
+            id=containers.check(target).id,
+            arch=target.arch,
+            env=tuple(containers.env.items()),
+        )
+
+    @once
+    def _compilers(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
+        zig = self.tools.zig
+        program = driver.program(zig, self.tools.host.cache_dir)
         name = self._name(image, planned, zig)
         if planned.compiler is CompilerKind.ZIG:
             compilers = zig_driver(image.arch, planned.baseline)
@@ -260,14 +268,14 @@ class NativeCompilerFactory:
 
     def _installer(self, image: TargetImage, folder: Path) -> Installer:
         """Return what installs in place of pip; an image is asked once for each uv."""
-        uv = self.uv()
+        uv = self.tools.portable_uv.folder
         known = folder / f"{uv.name}.json"
         if known.is_file():
             facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
         else:
-            facts = native_uv.ask(uv, self.network, partial(_run, image))
+            facts = native_uv.ask(uv, self.tools.host.network, partial(_run, image))
             write_whole(known, json.dumps(asdict(facts)), durable=False)
-        return native_uv.make(uv, self.network, facts)
+        return native_uv.make(uv, self.tools.host.network, facts)
 
     def _name(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> str:
         """Return the name of the links in the cache: a digest of all that decides about them."""
@@ -289,11 +297,11 @@ class NativeCompilerFactory:
         return replace(native, folder=entry.folder, holds=(zig.hold, entry.hold))
 
     def _gcc(self, image: TargetImage, program: Path, name: str) -> NativeCompilers:
-        known = NATIVE.folder(self.cache_dir, name) / "facts.json"
+        known = NATIVE.folder(self.tools.host.cache_dir, name) / "facts.json"
         if known.is_file():
             facts = _Facts(**json.loads(known.read_text("utf-8")))
         else:
-            self.say(f"asking the compiler of {image.reference} what it uses")
+            self.tools.say(f"asking the compiler of {image.reference} what it uses")
             facts = _ask(image)
         wanted = cross_gcc.ImageCompiler(
             triplet=image.arch.facts.triplet,
@@ -302,10 +310,10 @@ class NativeCompilerFactory:
         )
         gcc = cross_gcc.provide(
             wanted,
-            cache_dir=self.cache_dir,
-            patchelf=self.patchelf,
-            env=self.env,
-            say=self.say,
+            cache_dir=self.tools.host.cache_dir,
+            patchelf=self.tools.host.toolchain.bin / "patchelf",
+            env=self.tools.env,
+            say=self.tools.say,
         )
 
         def native(place: Path) -> NativeCompilers:
@@ -331,7 +339,7 @@ class NativeCompilerFactory:
         def make(made: Path) -> None:
             _prove(image, write(made), made.parent)
 
-        return NATIVE.provide(self.cache_dir, name, make, say=self.say)
+        return NATIVE.provide(self.tools.host.cache_dir, name, make, say=self.tools.say)
 
 
 def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
@@ -339,7 +347,7 @@ def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
     argv = [image.engine, "run", "--rm", "--pull=never", f"--platform={platform}", *image.args]
     return process.capture(
         [*argv, *args, "--entrypoint=/bin/sh", image.id or image.reference, "-c", script],
-        env=image.env,
+        env=dict(image.env),
         timeout=_ASK_TIMEOUT,
     )
 

@@ -12,83 +12,92 @@ from orchestrator.builders.direct_host import DirectOnHost
 from orchestrator.builders.direct_zig import DirectByZig
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.smoke_test import InContainer, SmokeTested, UnderQemu
-from orchestrator.containers.container import ContainerFactory
 from orchestrator.cross import native_uv
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher
 from orchestrator.cross.driver import zig_names
 from orchestrator.host import process
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import BackendName, EmulationMode
-from orchestrator.run.run_dir import LABEL
+from orchestrator.run.assignment import Assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.builders.backend_choice import Choice, Survey
+    from orchestrator.builders.backend_choice import Choice
     from orchestrator.builders.base import Backend
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest
-    from orchestrator.provision.host import Host
+    from orchestrator.provision.tools import Tools
+    from orchestrator.run.assignment import Compilers
+    from orchestrator.run.cache_key import Action
     from orchestrator.run.inputs import Inputs
-    from orchestrator.run.worker import Compilers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendFactory:
-    """What the builds of one run have in common.
+    """Makes what was chosen: everything that builds a target.
 
     Attributes:
         inputs: what is built.
-        host: toolchain, network and environment.
-        survey: engine, images and interpreters, as `choose` has found them.
-        environ: this process's environment.
-        run: the run's ID; its containers carry it.
+        tools: interpreters of this host, toolchain, network and environment.
+        containers: makes containers.
+        pyproject: text of the source's ``pyproject.toml``.
         shows: whether somebody wants to look where a build failed.
     """
 
     inputs: Inputs
-    host: Host
-    survey: Survey
-    environ: Mapping[str, str]
-    run: str
+    tools: Tools
+    containers: ContainerFactory
+    pyproject: str
     shows: bool
 
-    def settled(self, choice: Choice, request: BuildRequest, pyproject: str) -> Choice:
-        """Decide what installs the requirements of a build for a foreign architecture.
+    def assign(self, request: BuildRequest, choice: Choice, action: Action | None) -> Assignment:
+        """Return what a worker needs to build a request.
 
         Args:
-            choice: of `choose`.
-            request: what is asked of the backend.
-            pyproject: text of the source's ``pyproject.toml``.
+            request: what to build.
+            choice: what builds it.
+            action: where its result will lie; None if that cannot be told.
         """
-        compiled, host = choice.compiled, self.host
+        choice = self._with_installer(choice, request)
+        return Assignment(
+            request=request,
+            backend=self._backend(request, choice),
+            reason=choice.reason,
+            action=action,
+            container=choice.container,
+            compiled=choice.compiled,
+            compilers=self._compilers(request, choice),
+        )
+
+    def _with_installer(self, choice: Choice, request: BuildRequest) -> Choice:
+        """Add what installs the requirements of a build for a foreign architecture."""
+        compiled, network = choice.compiled, self.tools.host.network
         if compiled is None or request.target.library is not None:
             return choice
-        told = (pyproject, *self.inputs.engine.create_args)
+        texts = (self.pyproject, *self.inputs.engine.create_args)
         if choice.native is not None:
-            native = choice.native.for_target(request, told)
+            native = choice.native.for_target(request, texts)
             compiled = replace(compiled, installer=native.installs)
             return replace(choice, native=native, compiled=compiled)
         if compiled.emulation is not EmulationMode.CROSS:
             return choice
-        because = native_uv.pip_here_because(host.network, request, told)
+        because = native_uv.pip_here_because(network, request, texts)
         if because:
             return replace(choice, compiled=replace(compiled, installer=f"pip: {because}"))
-        uv = partial(native_uv.here, host.network)
+        uv = partial(native_uv.here, network)
         return replace(choice, installs=uv, compiled=replace(compiled, installer="uv"))
 
-    def compilers(self, request: BuildRequest, choice: Choice, pyproject: str) -> Compilers | None:
+    def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
         """Return what opens cache and native compilers for a target's build, None for neither.
 
-        A project that brings a compiler cache of its own gets none of ours. The arguments are
-        those of `settled`.
+        A project that brings a compiler cache of its own gets none of ours.
         """
         target, native, uv = request.target, choice.native, choice.installs
-        cache = self._cache()
-        if cache is None or own_launcher(target, pyproject):
+        cache = self._compiler_cache()
+        if cache is None or own_launcher(target, self.pyproject):
             return uv if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
-            found = self.survey.programs(target, names)
+            found = self.containers.programs(target, names)
             if native is None:
                 return partial(cache.in_container, target, found=found)
             own = partial(cache.in_container, target, found=found, compiler=native.identity)
@@ -97,71 +106,52 @@ class BackendFactory:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
             own = partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
             return own if uv is None else lambda scratch: own(scratch).in_front_of(uv(scratch))
-        found = process.on_path(names, self.survey.env["PATH"])
+        found = process.on_path(names, self.tools.env["PATH"])
         return partial(cache.on_host, target, found=found)
 
-    def _cache(self) -> CompilerCache | None:
-        settings, program = self.inputs.compiler_cache, self.host.toolchain.bin / "ccache"
+    def _compiler_cache(self) -> CompilerCache | None:
+        settings, host = self.inputs.compiler_cache, self.tools.host
+        program = host.toolchain.bin / "ccache"
         if settings.use is CompilerCacheUse.OFF or not program.exists():
             return None
         remote = settings.use is CompilerCacheUse.REMOTE
         return CompilerCache(
             program=program,
-            home=self.host.cache_dir / "ccache",
+            home=host.cache_dir / "ccache",
             size=settings.size,
-            remote=self.environ.get(REMOTE, "") if remote else "",
+            remote=self.tools.environ.get(REMOTE, "") if remote else "",
         )
 
-    def backend(self, request: BuildRequest, choice: Choice) -> Backend:
-        """Return what builds a target, as `choose` decided."""
-        shop = self._shop() if choice.container or choice.tested_in else None
+    def _backend(self, request: BuildRequest, choice: Choice) -> Backend:
+        contained = choice.container is not None or choice.tested_in is not None
+        containers = self.containers if contained else None
         if request.target.library is not None:
-            return LibraryBuilder(host=self.host, shop=shop)
-        builds = self._wheel_builder(choice, shop)
-        foreign = choice.native is not None or choice.tested_in is not None
+            return LibraryBuilder(host=self.tools.host, containers=containers)
+        backend = self._wheel_backend(request, choice, containers)
         if not request.target.steps.smoke:
-            return builds
+            return backend
         if choice.imported_by is not None:
-            python = UnderQemu(python=choice.imported_by, env=self.host.env)
-            return SmokeTested(backend=builds, importer=python)
-        if foreign and shop is not None:
-            return SmokeTested(backend=builds, importer=InContainer(shop=shop))
-        return builds
+            python = UnderQemu(python=choice.imported_by, env=self.tools.host.env)
+            return SmokeTested(backend=backend, importer=python)
+        foreign = choice.native is not None or choice.tested_in is not None
+        if foreign and containers is not None:
+            return SmokeTested(backend=backend, importer=InContainer(containers=containers))
+        return backend
 
-    def _shop(self) -> ContainerFactory | None:
-        engine = self.survey.known_engine
-        if engine is None:
-            return None
-        return ContainerFactory(
-            host=self.host,
-            engine=engine,
-            images=self.survey.images,
-            create_args=self.inputs.engine.create_args,
-            label=f"{LABEL}={self.run}",
-        )
-
-    def _wheel_builder(self, choice: Choice, shop: ContainerFactory | None) -> Backend:
-        engine = self.survey.known_engine
-        if choice.backend is BackendName.CIBUILDWHEEL and engine is not None:
-            return Cibuildwheel(
-                show=partial(show_left, shop) if shop is not None and self.shows else None,
-                host=self.host,
-                engine=engine,
-                images=self.survey.images,
-                create_args=self.inputs.engine.create_args,
-                label=f"{LABEL}={self.run}",
-            )
-        if shop is not None and choice.zig is None:
-            return DirectInContainer(shop=shop)
-        found = self.survey.pythons
-        direct = DirectOnHost(
-            host=self.host,
-            interpreters={
-                tag: each.interpreter for tag, each in found.items() if each.interpreter is not None
-            },
-            include_dirs={tag: each.include_dirs for tag, each in found.items()},
-        )
+    def _wheel_backend(
+        self, request: BuildRequest, choice: Choice, containers: ContainerFactory | None
+    ) -> Backend:
+        if choice.backend is BackendName.CIBUILDWHEEL and containers is not None:
+            show = partial(show_left, containers) if self.shows else None
+            return Cibuildwheel(containers=containers, show=show)
+        if containers is not None and choice.zig is None:
+            return DirectInContainer(containers=containers)
+        python, testers = request.target.python, request.target.test_pythons
+        pythons = {python: self.tools.python(python)}
+        if containers is None:  # otherwise it is tested there
+            pythons |= {tester: self.tools.installed_python(tester) for tester in testers}
+        direct = DirectOnHost(host=self.tools.host, pythons=pythons)
         if choice.zig is None:
             return direct
         imported = choice.imported_by is not None
-        return DirectByZig(direct=direct, zig=choice.zig, shop=shop, imported=imported)
+        return DirectByZig(direct=direct, zig=choice.zig, containers=containers, imported=imported)

@@ -9,13 +9,12 @@ that is not pinned stands for.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orchestrator
-from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host import identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind
@@ -24,12 +23,11 @@ from orchestrator.provision import zig
 from orchestrator.store.result_record import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from orchestrator.models.platforms import Arch
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, Digest, Target
-    from orchestrator.provision.host import Host
-    from orchestrator.provision.pythons import Interpreter
+    from orchestrator.provision.tools import Tools
 
 Place = dict[str, Any]
 """Where a build runs, as far as that can change its result."""
@@ -62,7 +60,7 @@ def make_action(
 
     Args:
         request: what to build.
-        place: from `BuildPlaces`.
+        place: from `build_place`.
         scope: salt that keeps results apart.
         needs: the addresses of the libraries that go into its source.
     """
@@ -100,71 +98,58 @@ def builder() -> str:
     return f"{orchestrator.__version__}+{total.hexdigest()[:16]}"
 
 
-@dataclass(slots=True, kw_only=True)
-class BuildPlaces:
-    """Where builds would run on this machine.
+class BuildWay(NamedTuple):
+    """How a target may be built.
 
     Attributes:
-        host: tools and environment.
-        create_args: the matrix' own arguments for the engine.
-        image_id: asks the engine for the ID of an image; empty when it has none.
-        interpreter: finds the interpreter of a python tag; None when none is known.
-        has_engine: whether an engine is installed, so that what was made for another architecture
-            may have been tried.
+        backend: what would build it.
+        in_container: whether that is in a container of the target's image.
     """
 
-    host: Host
-    create_args: tuple[str, ...]
-    image_id: Callable[[str], str]
-    interpreter: Callable[[str], Interpreter | None]
-    has_engine: bool = False
-    _images: dict[tuple[str, Arch], Place | None] = field(default_factory=dict)
-    _pythons: dict[str, Interpreter | None] = field(default_factory=dict)
+    backend: BackendName
+    in_container: bool
 
-    def of(self, target: Target, backend: BackendName, *, in_container: bool) -> Place | None:
-        """Return where a target would be built; None where that cannot be told.
 
-        Args:
-            target: the target.
-            backend: what would build it.
-            in_container: for a library, whether its command would run in a container.
-        """
-        if in_container or backend is BackendName.CIBUILDWHEEL:
-            return self._container(target)
-        return self._here(target)
+def build_place(
+    target: Target, way: BuildWay, *, tools: Tools, containers: ContainerFactory
+) -> Place | None:
+    """Return where a target would be built; None if that cannot be told without building it."""
+    if way.in_container:
+        place = _container_place(target, containers)
+    elif target.library is not None:
+        return _host_place(target, tools)
+    else:
+        place = _interpreter_place(target, tools)
+        if place is not None and target.arch is not host_arch():
+            # With an engine, what is made for another architecture may have been tried.
+            place |= {"engine": containers.installed}
+    if place is not None and target.compiling.compiler is CompilerKind.ZIG:
+        place |= {"zig": zig.lock_digest()}
+    return place
 
-    def _container(self, target: Target) -> Place | None:
-        key = (target.image, target.arch)
-        if key not in self._images:
-            reference = image_reference(target.image, target.arch, self.host.toolchain)
-            _, _, pinned = reference.partition("@sha256:")
-            found = pinned or self.image_id(reference)
-            place = {"image": found, "arguments": list(self.create_args)}
-            self._images[key] = place if found else None
-        here = self._images[key]
-        if here is not None and target.compiling.compiler is CompilerKind.ZIG:
-            return here | {"zig": zig.lock_digest()}
-        return here
 
-    def _here(self, target: Target) -> Place | None:
-        env = [(each.name, each.value) for each in target.env]
-        place: Place = {"host": identity.describe(self.host.env["PATH"], env)}
-        if target.library is not None:
-            return place
-        if target.python not in self._pythons:
-            self._pythons[target.python] = self.interpreter(target.python)
-        found = self._pythons[target.python]
-        if found is None:
-            return None
-        if target.compiling.compiler is CompilerKind.ZIG:
-            place |= {"zig": zig.lock_digest()}
-        if target.arch is not host_arch():
-            place |= {"engine": self.has_engine}
-        return place | {
-            "python": {
-                "version": found.version,
-                "implementation": found.implementation,
-                "soabi": found.soabi,
-                "linker": found.linker,
-            }
-        }
+def _container_place(target: Target, containers: ContainerFactory) -> Place | None:
+    reference = containers.reference(target)
+    _, _, pinned = reference.partition("@sha256:")
+    checked = containers.checked_id(target).removeprefix("sha256:")
+    image = pinned or checked or containers.image_id(reference)
+    arguments = list(containers.settings.create_args)
+    return {"image": image, "arguments": arguments} if image else None
+
+
+def _host_place(target: Target, tools: Tools) -> Place:
+    env = [(variable.name, variable.value) for variable in target.env]
+    return {"host": identity.describe(tools.host.env["PATH"], env)}
+
+
+def _interpreter_place(target: Target, tools: Tools) -> Place | None:
+    python = tools.known_python(target.python)
+    if python is None:
+        return None
+    facts = {
+        "version": python.version,
+        "implementation": python.implementation,
+        "soabi": python.soabi,
+        "linker": python.linker,
+    }
+    return _host_place(target, tools) | {"python": facts}

@@ -10,22 +10,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.host.emulation import Execution, host_arch, how
-from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.plan.resolve import EMULATED_COST, in_bytes
 from orchestrator.run import resources, scheduler
 from orchestrator.run.executors.local import LocalRun
+from orchestrator.run.finish import result_without_build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.builders.backend_choice import Choice, Survey
+    from orchestrator.builders.backend_choice import BackendChooser, Choice
     from orchestrator.config.settings import RunSettings
     from orchestrator.host.capacity import Capacity
     from orchestrator.host.process import Cancel
+    from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Target, TargetId
+    from orchestrator.run.assignment import Assignment
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.scheduler import Resources
-    from orchestrator.run.worker import Assignment, Worker
+    from orchestrator.run.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,35 +80,38 @@ def is_emulated(target: Target) -> bool:
     return how(host_arch(), target.arch) is Execution.EMULATED
 
 
-def decided(
-    ask: Callable[[], tuple[Survey, Mapping[TargetId, Choice]]],
+def choose_patiently(  # noqa: PLR0913 - mostly keywords
+    chooser: BackendChooser,
+    targets: Sequence[Target],
     retries: scheduler.Retries,
     *,
     say: Callable[[str], object],
     pause: Callable[[float], object] = time.sleep,
     chance: Callable[[], float] = random.random,
-) -> tuple[Survey, Mapping[TargetId, Choice]]:
-    """Decide what builds each target; ask again where an image could not be pulled for the moment.
+) -> Mapping[TargetId, Choice]:
+    """Choose what builds each target; try again if an image could not be pulled for the moment.
 
     Otherwise a registry that does not answer for a second would leave targets out, or have them
     built without their image.
 
     Args:
-        ask: asks this machine everything anew.
+        chooser: chooses.
+        targets: in plan order.
         retries: how often, and how soon.
         say: told why it takes longer.
         pause: waits for so many seconds.
-        chance: says numbers between 0 and 1.
+        chance: returns numbers between 0 and 1.
     """
     attempt = 1
     while True:
-        survey, choices = ask()
-        troubles = dict.fromkeys(each.trouble for each in choices.values() if each.trouble)
+        choices = chooser.choose(targets)
+        troubles = dict.fromkeys(filter(None, (each.trouble for each in choices.values())))
         if not troubles or attempt > retries.limit:
-            return survey, choices
+            return choices
         seconds = retries.wait(attempt, chance())
         say(f"{'; '.join(troubles)}; asking again in {seconds:.0f} s")
         pause(seconds)
+        chooser.forget_errors()
         attempt += 1
 
 
@@ -114,7 +120,6 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     worker: Worker,
     *,
     pace: Pace,
-    without: Callable[[TargetId, TargetId | None], BuildResult],
     listener: Listener,
     cancel: Cancel,
     say: Callable[[str], object],
@@ -125,7 +130,6 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         assignments: what is to be built, in plan order.
         worker: builds it.
         pace: how.
-        without: makes the result of a target that never starts, given the one that it needed.
         listener: hears what happens.
         cancel: stops all programs.
         say: told how the machine is shared out.
@@ -154,7 +158,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         retries=pace.retries,
     )
     if targets:
-        say(described(budget))
+        say(describe_budget(budget))
     for each in state.oversized:
         say(f"{each} takes more than there is: it will run alone")
     calls = _Calls(
@@ -163,14 +167,13 @@ def dispatch(  # noqa: PLR0913 - keyword-only
             each: replace(found, parallel=parallel(targets[each], budget))
             for each, found in assignments.items()
         },
-        without=without,
     )
     run = LocalRun(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
     return run.run()
 
 
-def described(budget: Resources) -> str:
-    """Return a budget in words."""
+def describe_budget(budget: Resources) -> str:
+    """Say in words what all targets take together."""
     many = f"up to {budget.slots} targets at once, " if budget.slots > 1 else "one target at a time"
     cpus = f"{budget.millicpus / 1000:g} CPUs"
     if budget.slots == 1:
@@ -195,16 +198,20 @@ class _Calls:
 
     worker: Worker
     assignments: Mapping[TargetId, Assignment]
-    without: Callable[[TargetId, TargetId | None], BuildResult]
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         return self.worker.execute(self.assignments[target_id], attempt)
 
     def abandon(self, target_id: TargetId, because: TargetId | None) -> BuildResult:
-        return self.without(target_id, because)
+        if because is None:
+            failure = Failure(kind=FailureKind.CANCELLED, message="the run ended before it started")
+            return self._without_build(target_id, Status.CANCELLED, failure)
+        message = f"it needs {because}, which has no result"
+        failure = Failure(kind=FailureKind.NEEDS, message=message)
+        return self._without_build(target_id, Status.FAILED, failure)
 
     def crashed(self, target_id: TargetId, error: BaseException) -> BuildResult:
-        log = self.worker.places.logs / f"{target_id}.log"
+        log = self.worker.places.log(target_id)
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
             stream.writelines(traceback.format_exception(error))
         failure = Failure(
@@ -212,5 +219,14 @@ class _Calls:
             message=f"a bug in orchestrator: {type(error).__name__}: {error}",
             hint="please report it; the traceback is in the log",
         )
-        result = self.without(target_id, None)
-        return replace(result, status=Status.FAILED, failure=failure, log=log)
+        return replace(self._without_build(target_id, Status.FAILED, failure), log=log)
+
+    def _without_build(self, target_id: TargetId, status: Status, failure: Failure) -> BuildResult:
+        assignment = self.assignments[target_id]
+        return result_without_build(
+            assignment.target,
+            status,
+            backend=assignment.backend.name,
+            reason=assignment.reason,
+            failure=failure,
+        )

@@ -1,11 +1,11 @@
-"""Move a built wheel to its place, or say why it may not go there."""
+"""How a target ends: what its wheel must be, why it is refused, and what has no build."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import Expected
@@ -13,6 +13,8 @@ from orchestrator.wheel import Expected
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from orchestrator.models.target import BackendName, TargetId
 
 
 def expected(target: Target, name: str) -> Expected:
@@ -35,12 +37,13 @@ def expected(target: Target, name: str) -> Expected:
     )
 
 
-def _unpromising(target: Target) -> str:
+def plain_platform_tag(target: Target) -> str:
     """Return the platform tag that promises nothing but the architecture."""
     return f"linux_{target.arch}"
 
 
-def _needs_outside(findings: Iterable[Finding]) -> bool:
+def needs_external_libraries(findings: Iterable[Finding]) -> bool:
+    """Whether a wheel needs libraries that neither it nor its policy has."""
     return any(each.rule == "external-library" for each in findings)
 
 
@@ -51,7 +54,7 @@ def demands_on(final: Path, target: Target) -> VerifyPolicy:
         # What another compiler linked is held to more than what the image's own would have.
         demands = replace(demands, levels=(("page-alignment", RuleLevel.ERROR), *demands.levels))
     kept = target.steps.repair_refused is OnRefusal.KEEP
-    if kept and final.stem.rpartition("-")[2] == _unpromising(target):
+    if kept and final.stem.rpartition("-")[2] == plain_platform_tag(target):
         # First, so that what the matrix says of the rule wins.
         levels = (("external-library", RuleLevel.WARN), *demands.levels)
         return replace(demands, levels=levels)
@@ -93,7 +96,41 @@ def _mismatch_hint(target: Target, rules: list[str]) -> str:
     return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
 
 
-_ABI3_HINT = "an abi3 wheel serves every later Python too: keep only the lowest one in axes.python"
+def duplicate_name(name: str, owner: TargetId, *, abi3: bool) -> Failure:
+    """Return the failure of a wheel whose name another target's wheel has."""
+    hint = "give the variants different local versions (version.local) or build tags"
+    if abi3:
+        hint = "an abi3 wheel serves every later Python too: keep only the lowest one in "
+        hint += "axes.python"
+    return Failure(
+        kind=FailureKind.DUPLICATE_WHEEL,
+        step="verify",
+        message=f"{owner} made a wheel of the same name, {name}",
+        hint=hint,
+    )
 
 
-_VARIANT_HINT = "give the variants different local versions (version.local) or build tags"
+def result_without_build(  # noqa: PLR0913 - mostly keywords
+    target: Target,
+    status: Status,
+    *,
+    backend: BackendName | None,
+    reason: str,
+    failure: Failure | None = None,
+    cached: bool = False,
+) -> BuildResult:
+    """Return the result of a target that was not built in this run, and has no wheel."""
+    return BuildResult(
+        target_id=target.id,
+        key="",
+        status=status,
+        backend=backend,
+        backend_reason=reason,
+        wheel=None,
+        rejected=None,
+        log=None,
+        duration=0.0,
+        failure=failure,
+        parts=target.parts,
+        cached=cached,
+    )

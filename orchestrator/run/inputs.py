@@ -1,16 +1,14 @@
-"""What a run gets: options, the matrix' part in it, this machine, and its store."""
+"""What a run gets: the matrix' part in it, options, observers, this machine, and its store."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.containers import engine as engines
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
@@ -20,22 +18,24 @@ from orchestrator.store.local import LocalStore
 from orchestrator.store.remote import RemoteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.builders.backend_choice import Survey
+    from orchestrator.builders.backend_choice import Choice
+    from orchestrator.builders.base import StoppedBuild
     from orchestrator.config.settings import (
         CompilerCacheSettings,
         EngineSettings,
         RunSettings,
         StoreSettings,
     )
+    from orchestrator.host.process import Cancel
+    from orchestrator.models.result import BuildResult
     from orchestrator.models.target import BackendName, CibuildwheelCatalog, Target, TargetId
-    from orchestrator.run.reproduce import RebuildRequest
+    from orchestrator.run.executors.local import Listener
+    from orchestrator.run.reproduce import RebuildReport, RebuildRequest
     from orchestrator.source.locate import SourceLocation
 
 READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
-
-
 STORE_DIR = "ORCHESTRATOR_STORE_DIR"
 
 
@@ -101,6 +101,28 @@ class Inputs:
         return hashlib.sha256(os.fsencode(self.matrix)).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunObservers:
+    """Who hears what a run does.
+
+    Attributes:
+        listener: what happens to targets.
+        say: what the preparation is at, and what is wrong with a store.
+        announce: the backend of every target that is not restored, before the first build starts.
+        restored: the results that came from the store before anything is built.
+        stopped: where a build failed, before anything there is removed, and what ends the run; then
+            nothing is tried twice. None if nobody wants to look.
+        compared: how the wheel of `Options.again` compares with the one before.
+    """
+
+    listener: Listener
+    say: Callable[[str], object]
+    announce: Callable[[Mapping[TargetId, Choice]], object]
+    restored: Callable[[Sequence[BuildResult]], object]
+    stopped: Callable[[StoppedBuild, Cancel], object] | None = None
+    compared: Callable[[RebuildReport], object] | None = None
+
+
 def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     """Return what backends need of this machine, the toolchain made first if it is missing.
 
@@ -155,10 +177,3 @@ def caches(environ: Mapping[str, str]) -> tuple[Path, Path]:
     """Return our cache and the local store, which CI systems keep below the source."""
     cache, own = default_cache_dir(environ), environ.get(STORE_DIR)
     return cache, Path(own).expanduser().absolute() if own else cache / "store"
-
-
-def has_engine(inputs: Inputs, survey: Survey) -> bool:
-    """Whether a container engine is installed, whatever its state: nothing is started."""
-    named = inputs.engine.name
-    names = tuple(engines.EngineName) if named == "auto" else (named,)
-    return any(shutil.which(each, path=survey.env["PATH"]) for each in names)

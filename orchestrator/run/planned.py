@@ -1,4 +1,4 @@
-"""What would be built, and where its result would lie, as far as that needs no engine."""
+"""What would be built, and where its result would lie, as far as that needs no build."""
 
 from __future__ import annotations
 
@@ -7,59 +7,50 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.backend_choice import on_this_host
-from orchestrator.containers.images import image_id
 from orchestrator.plan.plan import make_request, planned_backend
-from orchestrator.provision import pythons, toolchain
-from orchestrator.provision.cache_dir import default_cache_dir
-from orchestrator.run.cache_key import BuildPlaces, builder
-from orchestrator.run.cache_lookup import Ways, actions_of
-from orchestrator.run.inputs import caches, has_engine, open_host
-from orchestrator.source.fingerprint import identify
-from orchestrator.source.stage import fetch_sdist
+from orchestrator.provision import toolchain
+from orchestrator.run.cache_key import BuildWay, build_place, builder, make_action
+from orchestrator.run.cache_lookup import possible_ways
+from orchestrator.run.inputs import open_host
+from orchestrator.run.run_source import RunSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.builders.backend_choice import Survey
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BackendName, BuildRequest, Source, Target, TargetId
-    from orchestrator.run.cache_key import Action
-    from orchestrator.run.cache_lookup import Way
+    from orchestrator.provision.tools import Tools
+    from orchestrator.run.cache_key import Action, Place
     from orchestrator.run.inputs import Inputs
 
 _lock_digest = cache(toolchain.lock_digest)
 
 
 def request_for(
-    target: Target,
-    source: Source,
-    backend: BackendName,
-    made: Mapping[TargetId, BuildRequest],
-    *,
-    in_container: bool,
+    target: Target, source: Source, way: BuildWay, made: Mapping[TargetId, BuildRequest]
 ) -> BuildRequest:
     """Return the request of a target, with its key.
 
     Args:
         target: what to build.
         source: the source.
-        backend: what builds it.
+        way: how.
         made: the requests of the targets it needs.
-        in_container: whether that is in a container of the target's image.
     """
     return make_request(
-        target,
+        target if way.in_container else on_this_host(target),
         source=source,
-        backend=backend,
+        backend=way.backend,
         toolchain=_lock_digest(),
         builder=builder(),
-        needs=[made[each].key for each in target.needs],
-        in_container=in_container,
+        needs=[made[need].key for need in target.needs],
+        in_container=way.in_container,
     )
 
 
-def tested(target: Target, source: Source) -> Target:
-    """Return a target that is tested on other Pythons only where there is a test."""
+def without_idle_testers(target: Target, source: Source) -> Target:
+    """Return a target that names other Pythons to test on only if there is a test."""
     own_test = "test-command" in source.own_options
     has_test = own_test or target.steps.test_command is not None
     return target if has_test or not target.test_pythons else replace(target, test_pythons=())
@@ -82,31 +73,23 @@ def planned_requests(
         environ: this process's environment.
         say: told when the toolchain has to be made first.
     """
-
-    def fetch(requirement: str) -> Path:
-        return fetch_sdist(requirement, host=open_host(environ, say))
-
-    source = identify(
-        inputs.origin,
-        fetch=fetch,
-        skip=(*skip, inputs.matrix, *inputs.beside, *caches(environ)),
-        cache_dir=default_cache_dir(environ),
-        environ=environ,
-    ).source
+    host = partial(open_host, environ, say)
+    run_source = RunSource(inputs=inputs, written=skip, environ=environ, host=host)
+    source = run_source.identify().source
     made: dict[TargetId, BuildRequest] = {}
-    for each in inputs.targets:  # in plan order: what is needed comes first
-        backend = planned_backend(each, inputs.facts)
-        made[each.id] = request_for(each, source, backend, made, in_container=True)
+    for target in inputs.targets:  # in plan order: what is needed comes first
+        way = BuildWay(planned_backend(target, inputs.facts), in_container=True)
+        made[target.id] = request_for(target, source, way, made)
     return tuple(made.values())
 
 
 def planned_actions(
     inputs: Inputs,
     source: Source,
-    survey: Survey,
     *,
+    tools: Tools,
+    containers: ContainerFactory,
     wanted: BackendName | None,
-    environ: Mapping[str, str],
 ) -> dict[TargetId, tuple[Action, ...]]:
     """Return where the results of targets would lie, without asking this machine what it can do.
 
@@ -115,54 +98,66 @@ def planned_actions(
     Args:
         inputs: what to build.
         source: the source.
-        survey: knows the engine.
+        tools: interpreters that are known already.
+        containers: names of images.
         wanted: the backend of ``--backend``; None for auto.
-        environ: this process's environment.
     """
-    find = partial(pythons.known, environ=environ, cache_dir=survey.host.cache_dir)
-    ways = Ways(facts=inputs.facts, wanted=wanted, has_engine=has_engine(inputs, survey))
-    return actions_of(
-        inputs.targets,
-        ways.of,
-        surroundings(inputs, survey, find),
-        request=partial(request_of, source),
+    has_engine = containers.installed
+    return make_actions(
+        [without_idle_testers(target, source) for target in inputs.targets],
+        lambda each: possible_ways(each, inputs.facts, wanted=wanted, has_engine=has_engine),
+        source=source,
+        place=partial(build_place, tools=tools, containers=containers),
         scope=inputs.store.scope,
     )
 
 
-def request_of(
+def make_actions(  # noqa: PLR0913 - mostly keywords
+    targets: Iterable[Target],
+    ways: Callable[[Target], Iterable[BuildWay]],
+    *,
     source: Source,
-    target: Target,
-    way: Way,
-    made: Mapping[TargetId, BuildRequest],
-) -> BuildRequest:
-    """Return the request of a target that is built in some way; see `request_for`."""
-    backend, contained = way
-    built = target if contained else on_this_host(target)
-    return request_for(built, source, backend, made, in_container=contained)
-
-
-def surroundings(
-    inputs: Inputs,
-    survey: Survey,
-    interpreter: Callable[[str], pythons.Interpreter | None],
-) -> BuildPlaces:
-    """Return where builds would run; the engine is asked for names of images, where one is there.
+    place: Callable[[Target, BuildWay], Place | None],
+    scope: str,
+    known: Mapping[TargetId, Action] | None = None,
+) -> dict[TargetId, tuple[Action, ...]]:
+    """Return the actions that would make each target, the preferred one first.
 
     Args:
-        inputs: what to build.
-        survey: knows the engine.
-        interpreter: finds the interpreter of a python tag; None when none is known.
+        targets: in plan order: what is needed comes first.
+        ways: how a target may be built.
+        source: the source.
+        place: says where that would be; None if it cannot be told.
+        scope: the store's salt.
+        known: actions of libraries that the targets may need as well.
     """
+    found: dict[TargetId, tuple[Action, ...]] = {k: (v,) for k, v in (known or {}).items()}
+    for target in targets:
+        needs = [found[need][0] for need in target.needs if found.get(need)]
+        if len(needs) < len(target.needs):
+            found[target.id] = ()
+            continue
+        made = {need.request.target.id: need.request for need in needs}
+        addresses = [need.address for need in needs]
+        requests = [(way, request_for(target, source, way, made)) for way in ways(target)]
+        places = [(request, place(request.target, way)) for way, request in requests]
+        found[target.id] = tuple(
+            make_action(request, where, scope=scope, needs=addresses)
+            for request, where in places
+            if where is not None
+        )
+    return found
 
-    def identify_image(reference: str) -> str:
-        chosen = survey.engine.chosen if has_engine(inputs, survey) else None
-        return "" if chosen is None else image_id(chosen.name, reference, env=survey.env)
 
-    return BuildPlaces(
-        host=survey.host,
-        create_args=inputs.engine.create_args,
-        image_id=identify_image,
-        interpreter=interpreter,
-        has_engine=has_engine(inputs, survey),
-    )
+def make_requests(
+    targets: Iterable[Target],
+    ways: Callable[[Target], BuildWay],
+    source: Source,
+    actions: Mapping[TargetId, Sequence[Action]],
+) -> dict[TargetId, BuildRequest]:
+    """Return the request of each target, also of one that has no action."""
+    made = {each: found[0].request for each, found in actions.items() if found}
+    for target in targets:  # in plan order
+        if target.id not in made:
+            made[target.id] = request_for(target, source, ways(target), made)
+    return made

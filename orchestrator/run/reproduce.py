@@ -102,10 +102,10 @@ class RebuildReport:
     differences: tuple[Difference, ...] | None
 
 
-def remember(
+def save_previous(
     again: RebuildRequest, store: Store, addresses: Iterable[Digest], folder: Path
 ) -> PreviousWheel | None:
-    """Keep the earlier wheel of a target where its next build does not replace it.
+    """Save the earlier wheel of a target before its next build replaces it.
 
     Args:
         again: the target.
@@ -114,10 +114,10 @@ def remember(
         folder: a private directory for the file, on the file system of the wheels where possible.
 
     Returns:
-        The wheel; None where nobody knows of one.
+        The wheel; None if nobody knows of one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    first = None if again.claim is None else _kept(again.claim, store, folder)
+    first = None if again.claim is None else _find_bytes(again.claim, store, folder)
     if again.strict or (first is not None and first.wheel is not None):
         return first
     for address in addresses:
@@ -130,17 +130,17 @@ def remember(
                 size=wheel.size,
                 origin="the store",
             )
-            found = _kept(claim, store, folder)
+            found = _find_bytes(claim, store, folder)
             if first is None or found.wheel is not None:
                 return found
     return first
 
 
-def against(earlier: PreviousWheel | None, wheel: WheelReport, output: Path) -> RebuildReport:
+def compare_with(earlier: PreviousWheel | None, wheel: WheelReport, output: Path) -> RebuildReport:
     """Compare a wheel with the one before.
 
     Args:
-        earlier: from `remember`.
+        earlier: from `save_previous`.
         wheel: what was built.
         output: the directory it is in.
     """
@@ -153,7 +153,7 @@ def against(earlier: PreviousWheel | None, wheel: WheelReport, output: Path) -> 
     return RebuildReport(earlier=earlier, wheel=wheel, differences=differences)
 
 
-def _kept(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
+def _find_bytes(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
     """Find a wheel's bytes, and give them a name in a private directory."""
     place = folder / Path(claim.filename).name
     if place.name != claim.filename:  # a name that leads out of the directory is none of ours

@@ -10,17 +10,18 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import copy_file, locked, remove_tree
 from orchestrator.host import process
-from orchestrator.run.worker import RunDirectories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from orchestrator.models.target import TargetId
     from orchestrator.run.inputs import Options
 
 RUN_VARIABLE = "ORCHESTRATOR_RUN"
@@ -31,7 +32,36 @@ LABEL = "orchestrator.run"
 """Container label whose value is the run's ID."""
 
 
-def make_places(options: Options, run: Path) -> RunDirectories:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDirectories:
+    """Directories of a run.
+
+    Attributes:
+        output: finished wheels, ``dist/``.
+        run: private to this run, removed at its end.
+        logs: one log file a target.
+        rejected: wheels that are not what they say.
+    """
+
+    output: Path
+    run: Path
+    logs: Path
+    rejected: Path
+
+    def log(self, target_id: TargetId) -> Path:
+        """Return where users find a target's log."""
+        return self.logs / f"{target_id}.log"
+
+    def private_log(self, target_id: TargetId) -> Path:
+        """Return where this run writes a target's log: another run of the target has its own."""
+        return self.run / "logs" / f"{target_id}.log"
+
+    def outputs(self, target_id: TargetId) -> Path:
+        """Return where the outputs of a library are."""
+        return self.run / "outputs" / target_id
+
+
+def make_directories(options: Options, run: Path) -> RunDirectories:
     """Make the directories that a run writes to.
 
     Raises:

@@ -8,123 +8,48 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from packaging.version import Version
 
-from orchestrator.builders.base import Backend, BuildContext, StepTimer, StoppedBuild
+from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.builders.library import collect
-from orchestrator.containers.access import Access
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
 from orchestrator.fsutil import copy_file, copy_tree, install_file, remove_tree
 from orchestrator.host.redaction import masked
 from orchestrator.host.transient_errors import is_transient
-from orchestrator.models.result import (
-    BuildResult,
-    CompileReport,
-    ContainerInfo,
-    Failure,
-    FailureKind,
-    Status,
-)
-from orchestrator.models.target import BuildRequest, OnMismatch, OnRefusal, TargetId, VerifyPolicy
-from orchestrator.models.wheel import Finding, Severity, WheelReport
+from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.target import OnMismatch, OnRefusal
+from orchestrator.models.wheel import Severity, WheelReport
 from orchestrator.plan.version import origins
 from orchestrator.run.finish import (
-    _ABI3_HINT,
-    _VARIANT_HINT,
-    _needs_outside,
-    _unpromising,
     demands_on,
+    duplicate_name,
     expected,
+    needs_external_libraries,
     not_what_it_says,
+    plain_platform_tag,
 )
-from orchestrator.wheel import Policies, levelled, report, retag, verify
+from orchestrator.wheel import apply_levels, report, retag, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from orchestrator.builders.base import StoppedBuild
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import Target
+    from orchestrator.models.result import CompileReport
+    from orchestrator.models.target import BuildRequest, Target, TargetId
+    from orchestrator.run.assignment import Assignment, Check
+    from orchestrator.run.result_cache import ResultCache
+    from orchestrator.run.run_dir import RunDirectories
     from orchestrator.source.stage import StagedSource
+    from orchestrator.wheel import Policies
 
 _NOT_A_PLATFORM = {"any", "unknown"}
-
-Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
-"""What other tools say about a finished wheel: see `provision.external_checks.Checker`."""
-
-
-Compilers = Callable[[Path], Access]
-"""Opens the compiler cache and native compilers for a build, given its private directory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """A target with the backend that will build it.
-
-    Attributes:
-        request: what to build.
-        backend: what builds it.
-        reason: why this backend.
-        container: what its container is made by and of; None without one.
-        compilers: opens the compiler cache and native compilers for it, given its private
-            directory; None for a build without.
-        compiled: how it is compiled for a foreign architecture; None for this machine's own.
-        parallel: variables that say how many programs it may run at once.
-    """
-
-    request: BuildRequest
-    backend: Backend
-    reason: str
-    container: ContainerInfo | None = None
-    compilers: Compilers | None = None
-    compiled: CompileReport | None = None
-    parallel: Mapping[str, str] = field(default_factory=dict)
-
-
-class ResultSink(Protocol):
-    """Keeps what is finished; see `orchestrator.run.result_cache`."""
-
-    def turn(self, assignment: Assignment) -> AbstractContextManager[BuildResult | None]:
-        """Hold a target while it is built; gives its result where another run has made it."""
-
-    def keep_wheel(  # noqa: PLR0913 - mostly keywords
-        self,
-        request: BuildRequest,
-        wheel: Path,
-        report: WheelReport,
-        *,
-        demands: VerifyPolicy,
-        said: tuple[Finding, ...],
-        log: Path,
-    ) -> None:
-        """Keep a finished wheel."""
-
-    def keep_outputs(self, request: BuildRequest, folder: Path, *, log: Path) -> None:
-        """Keep the outputs of a library."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDirectories:
-    """Directories of a run.
-
-    Attributes:
-        output: finished wheels, ``dist/``.
-        run: private to this run, removed at its end.
-        logs: one log file a target.
-        rejected: wheels that are not what they say.
-    """
-
-    output: Path
-    run: Path
-    logs: Path
-    rejected: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +63,7 @@ class Worker:
         check: what other tools find in a wheel.
         step: told (target ID, step name).
         cancel: stops all programs.
-        keeper: keeps what is finished; None to forget it.
+        cache: keeps what is finished; None to forget it.
         published: name of a wheel -> the target it is of.
         stopped: told where a build failed, before anything there is removed; None where nobody
             wants to look.
@@ -150,7 +75,7 @@ class Worker:
     check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
-    keeper: ResultSink | None = None
+    cache: ResultCache | None = None
     published: dict[str, TargetId] = field(default_factory=dict)
     stopped: Callable[[StoppedBuild], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -162,24 +87,23 @@ class Worker:
             assignment: the target, and what builds it.
             attempt: which attempt it is; the log keeps those before.
         """
-        if self.keeper is None:
+        if self.cache is None:
             return self._execute(assignment, attempt)
-        with self.keeper.turn(assignment) as kept:
-            return kept or self._execute(assignment, attempt)
+        with self.cache.claim(assignment) as restored:
+            return restored or self._execute(assignment, attempt)
 
     def _execute(self, assignment: Assignment, attempt: int) -> BuildResult:
-        target = assignment.request.target
-        started, began = time.monotonic(), time.time()
-        course = StepTimer(target.steps)
-        log_file = self.places.logs / f"{target.id}.log"
+        target = assignment.target
+        began, timer = time.time(), StepTimer(target.steps)
+        log_file, private_log = self.places.log(target.id), self.places.private_log(target.id)
         scratch = self.places.run / "targets" / target.id
         outcome: WheelReport | Failure | None = None
         try:
-            with _own_log(self._private_log(target.id), log_file, attempt) as log:
+            with _own_log(private_log, log_file, attempt) as log:
                 if attempt > 1:
                     log.write(f"\n==== attempt {attempt}\n\n")
                 _write_header(log, assignment)
-                outcome = self._attempt(assignment, scratch, log, course)
+                outcome = self._attempt(assignment, scratch, log, timer)
         except OSError as error:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
@@ -189,32 +113,34 @@ class Worker:
             compiled = native_gcc.count_calls(assignment.compiled, scratch, cached, made)
             # Builds may leave directories without write permission; they are not worth a crash.
             remove_tree(scratch, ignore_errors=True)
-        result = _result(
-            assignment,
-            outcome,
+        failure = outcome if isinstance(outcome, Failure) else None
+        return BuildResult(
+            target_id=target.id,
+            key=assignment.request.key,
+            status=_status(failure),
+            backend=assignment.backend.name,
+            backend_reason=assignment.reason,
+            wheel=outcome if isinstance(outcome, WheelReport) else None,
+            rejected=next((self.places.rejected / target.id).glob("*.whl"), None),
             log=log_file,
-            duration=time.monotonic() - started,
-            rejected=self._rejected_wheel(target.id),
-        )
-        return replace(
-            result,
+            duration=timer.seconds,
+            failure=failure,
+            parts=target.parts,
+            request=assignment.request,
+            container=assignment.container,
             started=began,
-            steps=course.steps,
-            cpu_seconds=course.cpu_seconds,
+            steps=timer.steps,
+            cpu_seconds=timer.cpu_seconds,
             compiler_cache=cached,
             compiled=compiled,
         )
 
-    def _private_log(self, target_id: TargetId) -> Path:
-        """Where this run writes a target's log: another run of the target has its own."""
-        return self.places.run / "logs" / f"{target_id}.log"
-
     def _attempt(
-        self, assignment: Assignment, scratch: Path, log: TextIO, course: StepTimer
+        self, assignment: Assignment, scratch: Path, log: TextIO, timer: StepTimer
     ) -> WheelReport | Failure | None:
         outcome: WheelReport | Failure | None
         try:
-            outcome = self._make(assignment, scratch, log, course)
+            outcome = self._make(assignment, scratch, log, timer)
         except OSError as error:
             outcome = _system_failure(error)
         except OrchestratorError as error:
@@ -227,12 +153,12 @@ class Worker:
                 hint="please report it; the traceback is in the log",
             )
         if isinstance(outcome, Failure):
-            outcome = replace(outcome, transient=is_transient(outcome, course.tail))
+            outcome = replace(outcome, transient=is_transient(outcome, timer.tail))
             log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
         return outcome
 
     def _make(
-        self, assignment: Assignment, scratch: Path, log: TextIO, course: StepTimer
+        self, assignment: Assignment, scratch: Path, log: TextIO, timer: StepTimer
     ) -> WheelReport | Failure | None:
         """Build; None for a library, which has no wheel."""
         target = assignment.request.target
@@ -240,12 +166,12 @@ class Worker:
         scratch.mkdir(parents=True)
 
         def step(name: str) -> None:
-            course.enter(name)
+            timer.enter(name)
             log.write(f"\n== {name}\n")
             self.step(target.id, name)
 
         def write(line: str) -> None:
-            course.tail.append(line)
+            timer.tail.append(line)
             log.write(f"{line}\n")
             log.flush()
 
@@ -260,7 +186,7 @@ class Worker:
             step=step,
             cancel=self.cancel,
             compilers=None if assignment.compilers is None else assignment.compilers(scratch),
-            course=course,
+            course=timer,
             parallel=assignment.parallel,
             stopped=self.stopped,
         )
@@ -268,22 +194,19 @@ class Worker:
         if isinstance(made, Failure):
             return made
         if target.library is not None:
-            return self._collect(made, assignment.request)
+            return self._collect(made, assignment, timer)
         step("verify")
-        return self._finish(made, assignment.request, scratch, write)
+        return self._finish(made, assignment, job)
 
-    def _collect(self, tree: Path, request: BuildRequest) -> Failure | None:
+    def _collect(self, tree: Path, assignment: Assignment, timer: StepTimer) -> Failure | None:
         """Take a library's outputs out of the tree it was built in."""
-        target = request.target
+        target = assignment.target
         outputs = target.library.outputs if target.library is not None else ()
-        failure = collect(tree, outputs, self._outputs(target.id))
-        if failure is None and self.keeper is not None:
-            log = self._private_log(target.id)
-            self.keeper.keep_outputs(request, self._outputs(target.id), log=log)
+        folder, log = self.places.outputs(target.id), self.places.private_log(target.id)
+        failure = collect(tree, outputs, folder)
+        if failure is None and self.cache is not None:
+            self.cache.store_outputs(assignment, folder, log=log, seconds=timer.seconds)
         return failure
-
-    def _outputs(self, target_id: TargetId) -> Path:
-        return self.places.run / "outputs" / target_id
 
     def _receive(self, target: Target, source: Path, log: Callable[[str], object]) -> None:
         """Copy the outputs of the libraries a target needs into its source.
@@ -293,7 +216,7 @@ class Worker:
         """
         came_from: dict[Path, TargetId] = {}
         for need in target.needs:
-            folder = self._outputs(need)
+            folder = self.places.outputs(need)
             for file in sorted(each for each in folder.rglob("*") if each.is_file()):
                 name = file.relative_to(folder)
                 place = source / name
@@ -308,39 +231,40 @@ class Worker:
                 log(f"received {name} of {need}")
 
     def _finish(
-        self, wheel: Path, request: BuildRequest, scratch: Path, log: Callable[[str], object]
+        self, wheel: Path, assignment: Assignment, job: BuildContext
     ) -> WheelReport | Failure:
-        """Detect, rewrite, verify; a wheel that is wrong is kept aside."""
-        target = request.target
-        external = target.steps.external
+        """Detect, rewrite, verify, store, publish; a wheel that is wrong is kept aside."""
+        target, request = assignment.target, assignment.request
         try:
-            final = self._rewrite(wheel, request, scratch / "final")
+            final = self._rewrite(wheel, request, job.scratch / "final")
             demands = demands_on(final, target)
-            checked = verify(
+            verified = verify(
                 final,
                 self.policies,
-                external=external,
-                expected=expected(request.target, request.source.name),
+                external=target.steps.external,
+                expected=expected(target, request.source.name),
                 demands=demands,
             )
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
-        verified, said = checked, self.check(final, checked, demands, log)
-        checked = replace(checked, problems=(*checked.problems, *levelled(said, demands)))
+        said = self.check(final, verified, demands, job.log)
+        problems = (*verified.problems, *apply_levels(said, demands))
         if self.cancel.is_set():
             return Failure(
                 kind=FailureKind.CANCELLED, step="verify", message="stopped before it was done"
             )
-        for finding in checked.problems:
-            log(f"{finding.severity}: {finding.rule}: {finding.message}")
-        if any(each.severity is Severity.ERROR for each in checked.problems):
+        for finding in problems:
+            job.log(f"{finding.severity}: {finding.rule}: {finding.message}")
+        if any(finding.severity is Severity.ERROR for finding in problems):
             self._set_aside(final, target.id)
-            return not_what_it_says(target, checked.problems)
-        if self.keeper is not None:
-            place = self._private_log(target.id)
-            self.keeper.keep_wheel(request, final, verified, demands=demands, said=said, log=place)
-        return self._publish(final, target.id, checked)
+            return not_what_it_says(target, problems)
+        if self.cache is not None:
+            log, seconds = self.places.private_log(target.id), job.course.seconds
+            self.cache.store_wheel(
+                *(assignment, final, verified), demands=demands, said=said, log=log, seconds=seconds
+            )
+        return self._publish(final, target.id, replace(verified, problems=problems))
 
     def _rewrite(self, wheel: Path, request: BuildRequest, dest: Path) -> Path:
         target, steps = request.target, request.target.steps
@@ -350,9 +274,9 @@ class Worker:
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
         if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
-        elif steps.repair_refused is OnRefusal.KEEP and _needs_outside(seen.problems):
+        elif steps.repair_refused is OnRefusal.KEEP and needs_external_libraries(seen.problems):
             # A tag with a policy would promise that what is missing is on every machine.
-            tags = (_unpromising(target),)
+            tags = (plain_platform_tag(target),)
         # The same version in another spelling is no mismatch: it is spelled as planned.
         respell = Version(seen.version) == Version(target.version)
         return retag(
@@ -374,12 +298,7 @@ class Worker:
             owner = self.published.setdefault(wheel.name, target_id)
         if owner != target_id:
             self._set_aside(wheel, target_id)
-            return Failure(
-                kind=FailureKind.DUPLICATE_WHEEL,
-                step="verify",
-                message=f"{owner} made a wheel of the same name, {wheel.name}",
-                hint=_ABI3_HINT if checked.abi3 else _VARIANT_HINT,
-            )
+            return duplicate_name(wheel.name, owner, abi3=bool(checked.abi3))
         try:
             install_file(wheel, self.places.output / wheel.name)
         except OSError as error:
@@ -389,9 +308,6 @@ class Worker:
 
     def _set_aside(self, wheel: Path, target_id: TargetId) -> None:
         install_file(wheel, self.places.rejected / target_id / wheel.name)
-
-    def _rejected_wheel(self, target_id: TargetId) -> Path | None:
-        return next((self.places.rejected / target_id).glob("*.whl"), None)
 
 
 @contextmanager
@@ -440,38 +356,14 @@ def _system_failure(error: OSError, *, where: Path | None = None) -> Failure:
     )
 
 
-def _result(
-    assignment: Assignment,
-    outcome: WheelReport | Failure | None,
-    *,
-    log: Path,
-    duration: float,
-    rejected: Path | None,
-) -> BuildResult:
-    failure = outcome if isinstance(outcome, Failure) else None
-    status = Status.OK
-    if failure is not None:
-        cancelled = failure.kind is FailureKind.CANCELLED
-        status = Status.CANCELLED if cancelled else Status.FAILED
-    return BuildResult(
-        target_id=assignment.request.target.id,
-        key=assignment.request.key,
-        status=status,
-        backend=assignment.backend.name,
-        backend_reason=assignment.reason,
-        wheel=outcome if isinstance(outcome, WheelReport) else None,
-        rejected=rejected,
-        log=log,
-        duration=duration,
-        failure=failure,
-        parts=assignment.request.target.parts,
-        request=assignment.request,
-        container=assignment.container,
-    )
+def _status(failure: Failure | None) -> Status:
+    if failure is None:
+        return Status.OK
+    return Status.CANCELLED if failure.kind is FailureKind.CANCELLED else Status.FAILED
 
 
-def described(compiled: CompileReport) -> str:
-    """Return how a target is compiled, in one line."""
+def describe_compilers(compiled: CompileReport) -> str:
+    """Say how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
     installer = f"; installed by {compiled.installer}" if compiled.installer else ""
     kernels = f"; CUDA: {compiled.cuda}" if compiled.cuda else ""
@@ -486,7 +378,7 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
     if assignment.compiled is not None:
-        log.write(f"emulation {described(assignment.compiled)}\n")
+        log.write(f"emulation {describe_compilers(assignment.compiled)}\n")
     if assignment.container is not None:
         used = assignment.container
         log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")

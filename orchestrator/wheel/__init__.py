@@ -10,7 +10,7 @@ from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, com
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
 from orchestrator.wheel.tags import report
-from orchestrator.wheel.verify import Expected, levelled, verify
+from orchestrator.wheel.verify import Expected, apply_levels, verify
 
 __all__ = [
     "HARMLESS",
@@ -19,8 +19,8 @@ __all__ = [
     "Expected",
     "Policies",
     "WheelArchive",
+    "apply_levels",
     "compare",
-    "levelled",
     "open_wheel",
     "report",
     "retag",

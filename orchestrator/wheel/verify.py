@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.policy import Policies
 
-__all__ = ["Expected", "levelled", "verify"]
+__all__ = ["Expected", "apply_levels", "verify"]
 
 _T = TypeVar("_T")
 
@@ -80,10 +80,10 @@ def verify(
         every = (*rules.RULES, *contents.RULES)
         findings = [finding for rule in every for finding in rule(subject)]
     short = (replace(each, message=clipped(each.message)) for each in findings)
-    return replace(report, problems=levelled((*report.problems, *short), asked))
+    return replace(report, problems=apply_levels((*report.problems, *short), asked))
 
 
-def levelled(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Finding, ...]:
+def apply_levels(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Finding, ...]:
     """Return findings at the levels that were asked for, without those of rules that are off."""
     levels = dict(demands.levels)
     kept = []

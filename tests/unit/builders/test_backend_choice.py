@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
 from orchestrator.builders import backend_choice as choosing
-from orchestrator.builders.backend_choice import HostPython, Survey, choose
+from orchestrator.builders.backend_choice import BackendChooser, Choice
+from orchestrator.config.settings import EngineSettings
+from orchestrator.containers import container as containers
 from orchestrator.containers import engine as engines
+from orchestrator.containers.container import ContainerFactory
 from orchestrator.containers.engine import EngineName, EngineStatus, Limit
 from orchestrator.containers.images import ImageCheck
-from orchestrator.cross.native_gcc import NativeCompilers, TargetImage
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.cross.native_gcc import NativeCompilerFactory, NativeCompilers, TargetImage
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
@@ -33,11 +36,12 @@ from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.host import Host
 from orchestrator.provision.nvcc import Nvcc
 from orchestrator.provision.toolchain import Toolchain
+from orchestrator.provision.tools import HostPython, Tools, once
 from orchestrator.provision.zig import Zig
 from tests.unit.builders.test_cibuildwheel import TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from orchestrator.models.target import Target
@@ -64,7 +68,58 @@ def refusing(what: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any) -> Survey:
+NO_PYTHON = refusing("no interpreter")
+NO_ZIG = refusing("no zig in this test")
+NO_NVCC = refusing("no nvcc in this test")
+NO_QEMU = refusing("no QEMU in this test")
+NO_COMPILER = refusing("no native compiler")
+
+
+@dataclass(kw_only=True, eq=False)
+class FewTools(Tools):
+    """A machine that has no tool but those that a test gives it."""
+
+    find_python: Callable[[str], HostPython] = NO_PYTHON
+    find_zig: Callable[[], Zig] = NO_ZIG
+    find_nvcc: Callable[[str], Nvcc] = NO_NVCC
+    find_foreign: Callable[[str, Arch], ForeignPython] = NO_QEMU
+
+    @once
+    def python(self, tag: str) -> HostPython:
+        return self.find_python(tag)
+
+    @property
+    def zig(self) -> Zig:
+        return self.find_zig()
+
+    @once
+    def nvcc(self, version: str) -> Nvcc:
+        return self.find_nvcc(version)
+
+    @once
+    def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:
+        return self.find_foreign(tag, arch)
+
+
+@dataclass(kw_only=True, eq=False)
+class FewCompilers(NativeCompilerFactory):
+    """The same for native compilers."""
+
+    accelerate: Callable[[TargetImage, CompilePlan], NativeCompilers]
+
+    @once
+    def _compilers(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
+        return self.accelerate(image, planned)
+
+
+def machine(
+    tmp_path: Path,
+    environ: dict[str, str] | None = None,
+    *,
+    pull: Any = "missing",
+    accelerate: Callable[..., NativeCompilers] = NO_COMPILER,
+    **found: Any,
+) -> BackendChooser:
     root = tmp_path / "toolchain"
     pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
     pins.parent.mkdir(parents=True, exist_ok=True)
@@ -75,29 +130,32 @@ def survey(tmp_path: Path, environ: dict[str, str] | None = None, **changes: Any
         env={"PATH": "/usr/bin"},
         cache_dir=tmp_path,
     )
-    facts = CibuildwheelCatalog(
-        version="4",
-        identifiers=frozenset({TARGET.build_identifier}),
-        aliases={},
-        default_images={},
-    )
-    given: dict[str, Any] = {"create_args": ("--network=host",), "pull": "missing", **changes}
-    return Survey(
+    tools = FewTools(host=host, environ={}, cancel=Cancel(), say=lambda _line: None, **found)
+    factory = ContainerFactory(
         host=host,
-        facts=facts,
-        engine_preference="auto",
+        settings=EngineSettings.model_validate({"create-args": ["--network=host"], "pull": pull}),
+        label="",
         log=lambda _line: None,
-        cancel=Cancel(),
-        find=lambda _python: HostPython(problem=Problem(what="no interpreter")),
-        find_here=lambda _python: None,
-        find_zig=refusing("no zig in this test"),
-        find_foreign=refusing("no QEMU in this test"),
-        **{
-            "accelerate": refusing("no native compiler"),
-            "find_nvcc": refusing("no nvcc in this test"),
-            **given,
-        },
+        cancel=tools.cancel,
     )
+    return BackendChooser(
+        facts=CibuildwheelCatalog(
+            version="4",
+            identifiers=frozenset({TARGET.build_identifier}),
+            aliases={},
+            default_images={},
+        ),
+        wanted=None,
+        tools=tools,
+        containers=factory,
+        native=FewCompilers(tools=tools, containers=factory, accelerate=accelerate),
+    )
+
+
+def choose(
+    targets: list[Target], here: BackendChooser, *, wanted: BackendName | None
+) -> Mapping[TargetId, Choice]:
+    return replace(here, wanted=wanted).choose(targets)
 
 
 @pytest.fixture
@@ -123,8 +181,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return status
 
     monkeypatch.setattr(engines, "choose", chosen)
-    monkeypatch.setattr(choosing, "check_image", check_image)
-    monkeypatch.setattr(choosing, "pythons_in", lambda *_, **__: None)
+    monkeypatch.setattr(containers, "check_image", check_image)
+    monkeypatch.setattr(containers, "pythons_in", lambda *_, **__: None)
     monkeypatch.setattr(engines, "reaches", reaches)
     return said
 
@@ -132,7 +190,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_what_a_container_is_made_of_is_part_of_the_choice(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:
-    here = survey(tmp_path, pull="always")
+    here = machine(tmp_path, pull="always")
     choice = choose([target], here, wanted=None)[target.id]
     assert choice.backend is BackendName.CIBUILDWHEEL
     assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
@@ -146,7 +204,7 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
         image_id="sha256:abc",
         digest="registry.example/x/y@sha256:1",
     )
-    assert here.images == {(IMAGE, target.arch): "sha256:abc"}
+    assert here.containers.checked_id(target) == "sha256:abc"
     assert asked["pull"] == "always"
     assert asked["places"] == [], "nothing of this network runs on this machine"
 
@@ -171,7 +229,7 @@ def test_native_compilers_are_made_once_for_an_image(
 
     first = foreign(target, ACCELERATED, monkeypatch)
     second = replace(first, id=TargetId("other"), version="2.0")
-    here = survey(tmp_path, accelerate=accelerate)
+    here = machine(tmp_path, accelerate=accelerate)
     choices = choose([first, second], here, wanted=BackendName.DIRECT)
     assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
     for choice in choices.values():
@@ -196,7 +254,7 @@ def test_a_native_nvcc_is_looked_for_once_for_each_version(
     )
     second = replace(first, id=TargetId("other"))
     plain = replace(first, id=TargetId("plain"), variant=(("cuda", "cpu"),))
-    here = survey(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
+    here = machine(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
     choices = choose([first, second, plain], here, wanted=BackendName.DIRECT)
     assert versions == ["13.0"]
     said = [each.compiled.cuda for each in choices.values() if each.compiled]
@@ -207,7 +265,7 @@ def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(
     asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = foreign(target, ACCELERATED, monkeypatch)
-    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    choice = choose([wanted], machine(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
     assert choice.backend is BackendName.DIRECT
     assert choice.native is None
     assert choice.compiled is not None
@@ -220,7 +278,7 @@ def test_without_zig_nothing_else_takes_its_place(
 ) -> None:
     zig = replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27")
     wanted = foreign(target, zig, monkeypatch)
-    choice = choose([wanted], survey(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+    choice = choose([wanted], machine(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
     assert choice.backend is None
     assert choice.reason == "no native compiler"
 
@@ -232,7 +290,7 @@ def test_what_is_emulated_as_planned_asks_for_no_compiler(
         pytest.fail("nobody wants one")
 
     wanted = foreign(target, CompilePlan(why="cuda"), monkeypatch)
-    here = survey(tmp_path, accelerate=accelerate)
+    here = machine(tmp_path, accelerate=accelerate)
     choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
     assert choice.compiled is not None
     assert choice.compiled.why == "cuda"
@@ -242,18 +300,18 @@ PLANNED = replace(ACCELERATED, alone="2.27")
 
 
 def without_an_engine(
-    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Survey:
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **found: Any
+) -> BackendChooser:
     """A machine that has zig and an interpreter, and no engine."""
     asked["status"] = None
     monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
-    here = survey(tmp_path)
     python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
-    here.find = lambda _python: HostPython(interpreter=python)
-    here.find_zig = lambda: Zig(
-        root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path
-    )
-    return here
+    zig = Zig(root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path)
+    usual: dict[str, Any] = {
+        "find_python": lambda _python: HostPython(interpreter=python),
+        "find_zig": lambda: zig,
+    }
+    return machine(tmp_path, **(usual | found))
 
 
 def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
@@ -288,8 +346,7 @@ def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
     wanted = foreign(target, PLANNED, monkeypatch)
     tested = replace(wanted, steps=replace(wanted.steps, test_command="pytest"))
     untried = replace(wanted, steps=replace(wanted.steps, smoke=False))
-    here = without_an_engine(tmp_path, asked, monkeypatch)
-    here.find_foreign = find
+    here = without_an_engine(tmp_path, asked, monkeypatch, find_foreign=find)
 
     choice = choose([wanted], here, wanted=None)[wanted.id]
     assert choice.imported_by is FOREIGN
@@ -300,19 +357,21 @@ def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
     assert choice.imported_by is FOREIGN
     assert choice.compiled is not None
     assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "no engine here")
-    assert asked_for == [(target.python, Arch.RISCV64)] * 2
+    assert asked_for == [(target.python, Arch.RISCV64)], "once for all targets"
     choice = choose([untried], here, wanted=None)[wanted.id]
     assert choice.imported_by is None
     assert choice.reason.endswith("test.smoke is off")
-    assert len(asked_for) == 2, "nobody looks for what is not wanted"
+    untried = replace(untried, python="cp313")
+    assert choose([untried], here, wanted=None)[wanted.id].imported_by is None
+    assert len(asked_for) == 1, "nobody looks for what is not wanted"
 
 
 def test_a_glibc_that_is_older_than_the_wheel_may_need_imports_nothing(
     asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = foreign(target, replace(PLANNED, alone="2.39"), monkeypatch)
-    here = without_an_engine(tmp_path, asked, monkeypatch)
-    here.find_foreign = lambda _python, _arch: FOREIGN
+    found = {"find_foreign": lambda _python, _arch: FOREIGN}
+    here = without_an_engine(tmp_path, asked, monkeypatch, **found)
     choice = choose([wanted], here, wanted=None)[wanted.id]
     assert choice.imported_by is None
     assert choice.compiled is not None
@@ -332,7 +391,7 @@ def test_without_an_engine_nothing_else_is_replaced(
         choice = choose([wanted], here, wanted=backend)[wanted.id]
         assert choice.backend is None
         assert choice.failure is not None
-    here.find_zig = refusing("no network")
+    here = without_an_engine(tmp_path, asked, monkeypatch, find_zig=refusing("no network"))
     wanted = foreign(target, PLANNED, monkeypatch)
     reason = choose([wanted], here, wanted=None)[wanted.id].reason
     assert "no engine here; no network" in reason
@@ -355,7 +414,7 @@ def test_limits_that_will_not_hold_are_said(
 ) -> None:
     asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
     limited = replace(target, resources=TargetResources(cpus=2.0, memory="1g"))
-    reason = choose([limited], survey(tmp_path), wanted=None)[limited.id].reason
+    reason = choose([limited], machine(tmp_path), wanted=None)[limited.id].reason
     assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
 
 
@@ -364,7 +423,7 @@ def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
     asked: dict[str, Any], target: Target, tmp_path: Path, *, reaches: bool
 ) -> None:
     asked["reaches"] = reaches
-    here = survey(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
+    here = machine(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
     twin = replace(target, id=type(target.id)("twin"))
     choices = choose([target, twin], here, wanted=None)
     assert asked["places"] == [("127.0.0.1", 3128)]
@@ -378,7 +437,7 @@ def test_confined_containers_are_proved_as_they_will_be_made(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:
     asked["status"] = replace(STATUS, selinux=True)
-    choose([target], survey(tmp_path), wanted=None)
+    choose([target], machine(tmp_path), wanted=None)
     assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
 
 
@@ -387,18 +446,18 @@ def test_what_may_pass_is_told_from_what_does_not(
     asked: dict[str, Any], target: Target, tmp_path: Path, *, transient: bool
 ) -> None:
     asked["image"] = EnvironmentProblemError.of("cannot pull it", transient=transient)
-    choice = choose([target], survey(tmp_path), wanted=None)[target.id]
+    choice = choose([target], machine(tmp_path), wanted=None)[target.id]
     assert choice.trouble == ("cannot pull it" if transient else "")
-    assert not choose([target], survey(tmp_path), wanted=BackendName.DIRECT)[target.id].trouble
+    assert not choose([target], machine(tmp_path), wanted=BackendName.DIRECT)[target.id].trouble
 
 
 def test_an_image_that_does_not_run_is_no_choice(
     asked: dict[str, Any], target: Target, tmp_path: Path
 ) -> None:
     asked["image"] = EnvironmentProblemError.of("it is gone", hint="look")
-    here = survey(tmp_path)
+    here = machine(tmp_path)
     choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
     assert (choice.backend, choice.container) == (None, None)
     assert choice.failure is not None
     assert (choice.failure.message, choice.failure.hint) == ("it is gone", "look")
-    assert here.images == {}
+    assert here.containers.checked_id(target) == ""

@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ from orchestrator.builders.cibuildwheel import (
     options,
     repair_command,
 )
+from orchestrator.config.settings import EngineSettings
+from orchestrator.containers.container import ContainerFactory
 from orchestrator.containers.engine import EngineName, EngineStatus, Limit
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.host.network import HostNetwork
@@ -417,11 +419,27 @@ def test_the_locked_tools_are_mounted_where_wheels_are_repaired(tmp_path: Path) 
 # The process
 
 
+@dataclass(kw_only=True, eq=False)
+class Podman(ContainerFactory):
+    """An engine that is there, with some images that were checked."""
+
+    images: Mapping[tuple[str, Arch], str]
+    status: EngineStatus
+
+    @property
+    def engine(self) -> EngineStatus:
+        return self.status
+
+    def checked_id(self, target: Target) -> str:
+        return self.images.get((self.reference(target), target.arch), "")
+
+
 def backend(
     tmp_path: Path,
     *create_args: str,
     environ: Mapping[str, str] | None = None,
     images: Mapping[tuple[str, Arch], str] | None = None,
+    **status: Any,
 ) -> Any:
     root = tmp_path / "toolchain"
     pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
@@ -435,11 +453,15 @@ def backend(
         cache_dir=tmp_path / "cache",
     )
     return Cibuildwheel(
-        host=host,
-        engine=EngineStatus(name=EngineName.PODMAN),
-        images=images or {},
-        create_args=create_args,
-        label="orchestrator.run=1",
+        containers=Podman(
+            host=host,
+            settings=EngineSettings.model_validate({"create-args": create_args}),
+            label="orchestrator.run=1",
+            log=lambda _line: None,
+            cancel=Cancel(),
+            images=images or {},
+            status=EngineStatus(name=EngineName.PODMAN, **status),
+        )
     )
 
 
@@ -481,20 +503,20 @@ def test_the_image_that_was_proved_is_the_one_that_is_used(tmp_path: Path) -> No
 
 def test_containers_read_what_is_mounted_where_selinux_confines_them(tmp_path: Path) -> None:
     one = backend(tmp_path)
-    confined = replace(one, engine=replace(one.engine, selinux=True))
+    confined = backend(tmp_path, selinux=True)
     assert "label=disable" not in one._engine_option(TARGET)
     assert "--security-opt=label=disable" in confined._engine_option(TARGET)
 
 
 def test_limits_that_the_engine_cannot_set_are_not_asked_for(tmp_path: Path) -> None:
     one = backend(tmp_path)
-    weak = replace(one, engine=replace(one.engine, limits=frozenset({Limit.CPUS})))
+    weak = backend(tmp_path, limits=frozenset({Limit.CPUS}))
     target = replace(TARGET, resources=TargetResources(cpus=2.0, memory="1g"))
     assert "--cpus=2 --memory=1g" in one._engine_option(target)
     assert "--cpus=2" in weak._engine_option(target)
     assert "--memory" not in weak._engine_option(target)
-    assert weak.engine.unlimited(target.resources).endswith("cannot limit memory")
-    assert not weak.engine.unlimited(TargetResources(cpus=2.0))
+    assert weak.containers.engine.unlimited(target.resources).endswith("cannot limit memory")
+    assert not weak.containers.engine.unlimited(TargetResources(cpus=2.0))
 
 
 def test_the_engine_option_is_understood(tmp_path: Path) -> None:

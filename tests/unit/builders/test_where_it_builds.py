@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.builders.backend_choice import Choice, EngineChoice, HostPython, Survey, choose
+import pytest
+
+from orchestrator.builders import backend_choice
+from orchestrator.builders.backend_choice import BackendChooser, Choice
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.containers.engine import EngineName, EngineStatus
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
+from orchestrator.provision.tools import HostPython
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from orchestrator.provision.pythons import Interpreter
 
 FACTS = builder_facts()
 MATRIX = """
@@ -42,52 +48,54 @@ CONTAINER = ContainerInfo(
 )
 
 
+PODMAN = EngineStatus(name=EngineName.PODMAN, version="5.0")
+
+
 @dataclass(kw_only=True)
 class Machine:
-    """What `choose` asks, with answers given."""
+    """What `BackendChooser` asks of the engine and the host's tools, with answers given."""
 
-    unusable: Problem | None = None
-    host: Problem | None = None
-    facts: CibuildwheelCatalog = FACTS
-    pythons: Mapping[str, HostPython] = field(default_factory=lambda: {"cp314": HostPython()})
-    engine: EngineChoice = field(
-        default_factory=lambda: EngineChoice(
-            chosen=EngineStatus(name=EngineName.PODMAN, version="5.0")
-        )
-    )
+    unusable: EnvironmentProblemError | None = None
+    engine: EngineStatus = PODMAN
 
-    def no_cibuildwheel(self, target: Target) -> Problem | None:
-        if target.build_identifier not in self.facts.identifiers:
-            return Problem(what=f"cibuildwheel has no identifier {target.build_identifier}")
-        return self.unusable
+    def check_python(self, _target: Target) -> None:
+        if self.unusable is not None:
+            raise self.unusable
 
-    def no_python_in_container(self, target: Target) -> Problem | None:
-        return self.unusable
-
-    def no_direct(self, target: Target) -> Problem | None:
-        return self.host if self.is_local(target) else Problem(what="not for this machine")
-
-    def trouble(self, target: Target) -> str:
+    def trouble(self, _target: Target) -> str:
         return ""
 
-    def container(self, target: Target) -> ContainerInfo | None:
+    def info(self, _target: Target) -> ContainerInfo:
         return CONTAINER
 
-    def native(self, target: Target) -> None:
-        raise EnvironmentProblemError.of("no cross compiler")
-
-    def reservations(self, target: Target) -> tuple[str, ...]:
+    def reservations(self, _target: Target) -> tuple[str, ...]:
         return ()
 
-    def is_local(self, target: Target) -> bool:
-        return target.arch == "x86_64"
+    def compilers(self, _target: Target) -> None:
+        raise EnvironmentProblemError.of("no cross compiler")
+
+    def python(self, _tag: str) -> HostPython:
+        return HostPython(interpreter=cast("Interpreter", SimpleNamespace(path="/usr/bin/python")))
 
 
-def chosen(machine: Machine, wanted: BackendName | None = None) -> dict[str, Choice]:
+def chosen(
+    machine: Machine,
+    wanted: BackendName | None = None,
+    facts: CibuildwheelCatalog = FACTS,
+) -> dict[str, Choice]:
     settings = load(MATRIX.encode(), facts=FACTS)
     targets = make_plan(settings, outside=VersionContext(), facts=FACTS).targets
-    found = choose(targets, cast("Survey", machine), wanted=wanted)
+    here = cast("Any", machine)
+    chooser = BackendChooser(facts=facts, wanted=wanted, tools=here, containers=here, native=here)
+    found = chooser.choose(targets)
     return {each.arch: found[each.id] for each in targets}
+
+
+@pytest.fixture(autouse=True)
+def this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tests run on an x86_64 host with glibc, whatever it is."""
+    monkeypatch.setattr(backend_choice, "host_arch", lambda: Arch.X86_64)
+    monkeypatch.setattr(backend_choice, "host_libc", lambda: Libc.MANYLINUX)
 
 
 def test_what_cibuildwheel_has_no_name_for_is_built_directly_in_its_image() -> None:
@@ -120,7 +128,8 @@ def test_cibuildwheel_asked_for_by_name_gets_no_substitute() -> None:
 
 
 def test_an_image_that_does_not_run_falls_back_to_this_host_or_says_why_not() -> None:
-    found = chosen(Machine(unusable=Problem(what="QEMU is too old", hint="a newer one")))
+    error = EnvironmentProblemError.of("QEMU is too old", hint="a newer one")
+    found = chosen(Machine(unusable=error))
 
     assert (found["x86_64"].backend, found["x86_64"].container) == (BackendName.DIRECT, None)
     failure = found["loongarch64"].failure

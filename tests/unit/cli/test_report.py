@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.models.result import BuildResult
+    from orchestrator.run.inputs import RunObservers
 
 
 def run(*arguments: str | Path) -> int:
@@ -137,12 +138,14 @@ class Played:
     outcomes: tuple[BuildResult, ...] = ()
     strike: Callable[[], object] = staticmethod(lambda: None)
 
-    def __init__(self, *_inputs: object, **_options: object) -> None:
-        pass
+    def __init__(
+        self, _inputs: object, _options: object, observers: RunObservers, **_machine: object
+    ) -> None:
+        self.observers = observers
 
-    def run(self, listener: Any, **_told: object) -> tuple[BuildResult, ...]:
+    def run(self) -> tuple[BuildResult, ...]:
         for each in self.outcomes:
-            listener.ended(each)
+            self.observers.listener.ended(each)
         self.strike()
         return self.outcomes
 

@@ -21,10 +21,11 @@ from orchestrator.models.target import (
     Target,
     TargetId,
 )
-from orchestrator.run.cache_key import BuildPlaces, make_action
-from orchestrator.run.cache_lookup import LARGE, Ways, actions_of, recall
+from orchestrator.run.cache_key import BuildWay, make_action
+from orchestrator.run.cache_lookup import LARGE, possible_ways, restore_results
+from orchestrator.run.planned import make_actions, request_for
 from orchestrator.run.result_cache import ResultCache
-from orchestrator.run.worker import RunDirectories
+from orchestrator.run.run_dir import RunDirectories
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Record
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.models.target import BuildRequest
     from orchestrator.run.cache_key import Action, Place
     from orchestrator.source.fingerprint import SourceFingerprint
+
+CONTAINER = BuildWay(BackendName.CIBUILDWHEEL, in_container=True)
+HOST = BuildWay(BackendName.DIRECT, in_container=False)
 
 
 def target(name: str, *needs: str, library: bool = False) -> Target:
@@ -59,25 +62,18 @@ PLAN = (
 )
 
 
-def request(
-    what: Target, way: tuple[BackendName, bool], made: Mapping[TargetId, BuildRequest]
-) -> BuildRequest:
-    needs = [made[each].key for each in what.needs]
-    return factories.request(what, way[0], in_container=way[1], needs=needs)
-
-
 class Machine:
     """Where everything would be built in one and the same place, but for what is not known."""
 
     def __init__(self, *unknown: str) -> None:
         self.unknown = unknown
 
-    def of(self, what: Target, backend: BackendName, *, in_container: bool) -> Place | None:
+    def place(self, what: Target, _way: BuildWay) -> Place | None:
         return None if what.id in self.unknown else {"image": "abc"}
 
 
 class Shelf:
-    """A keeper with some results."""
+    """A result cache with some results."""
 
     def __init__(
         self, *there: str, lost: tuple[str, ...] = (), sizes: Mapping[str, int] | None = None
@@ -88,9 +84,9 @@ class Shelf:
         self.readers: dict[str, str] = {}
         self.asked: list[str] = []
         self.brought: list[str] = []
-        self.recalled: dict[TargetId, Action] = {}
+        self.restored: dict[TargetId, Action] = {}
 
-    def recall(self, action: Action) -> BuildResult | None:
+    def restore(self, action: Action) -> BuildResult | None:
         what = action.request.target
         self.asked.append(what.id)
         self.readers[what.id] = threading.current_thread().name
@@ -100,19 +96,19 @@ class Shelf:
         wheel = None if size is None else replace(factories.WHEEL, size=size)
         return factories.result(what.id, key=action.request.key, wheel=wheel, cached=True)
 
-    def bring(self, action: Action) -> bool:
+    def restore_outputs(self, action: Action) -> bool:
         self.brought.append(action.request.target.id)
         return action.request.target.id not in self.lost
 
 
 def actions(machine: Machine, plan: tuple[Target, ...] = PLAN) -> dict[TargetId, Any]:
-    surroundings = cast("BuildPlaces", machine)
-    way = ((BackendName.CIBUILDWHEEL, True),)
-    return dict(actions_of(plan, lambda _: way, surroundings, request=request, scope=""))
+    return make_actions(
+        plan, lambda _: (CONTAINER,), source=factories.SOURCE, place=machine.place, scope=""
+    )
 
 
 def found(shelf: Shelf, plan: tuple[Target, ...] = PLAN) -> set[str]:
-    results = recall(plan, actions(Machine(), plan), cast("ResultCache", shelf))
+    results = restore_results(plan, actions(Machine(), plan), cast("ResultCache", shelf))
     assert all(each.cached for each in results.values())
     return set(results)
 
@@ -163,7 +159,7 @@ def test_what_cannot_be_told_here_has_no_action_nor_has_what_needs_it() -> None:
 
 
 def test_an_address_changes_with_place_scope_and_libraries_and_a_key_does_not() -> None:
-    made = request(PLAN[4], CONTAINER, {})
+    made = request_for(PLAN[4], factories.SOURCE, CONTAINER, {})
     some = [
         make_action(made, {"image": "abc"}, scope="", needs=()),
         make_action(made, {"image": "def"}, scope="", needs=()),
@@ -178,7 +174,6 @@ def test_an_address_changes_with_place_scope_and_libraries_and_a_key_does_not() 
 KNOWN = CibuildwheelCatalog(
     version="4", identifiers=frozenset({"cp312-manylinux_x86_64"}), aliases={}, default_images={}
 )
-CONTAINER, HOST = (BackendName.CIBUILDWHEEL, True), (BackendName.DIRECT, False)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +188,9 @@ CONTAINER, HOST = (BackendName.CIBUILDWHEEL, True), (BackendName.DIRECT, False)
 def test_results_of_the_host_are_not_taken_where_an_engine_may_do_it(
     wanted: BackendName | None, *, has_engine: bool, expected: list[Any]
 ) -> None:
-    ways = Ways(facts=KNOWN, wanted=wanted, has_engine=has_engine)
+    ways = possible_ways(PLAN[4], KNOWN, wanted=wanted, has_engine=has_engine)
 
-    assert list(ways.of(PLAN[4])) == expected
+    assert list(ways) == expected
 
 
 def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_it() -> None:
@@ -203,8 +198,8 @@ def test_a_foreign_target_asked_of_direct_is_looked_for_where_an_engine_builds_i
     away = replace(PLAN[4], arch=arch)
 
     for has_engine, expected in ((True, [(BackendName.DIRECT, True)]), (False, [HOST])):
-        ways = Ways(facts=KNOWN, wanted=BackendName.DIRECT, has_engine=has_engine)
-        assert list(ways.of(away)) == expected
+        ways = possible_ways(away, KNOWN, wanted=BackendName.DIRECT, has_engine=has_engine)
+        assert list(ways) == expected
 
 
 CROSSED = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
@@ -213,7 +208,7 @@ CROSSED = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="
 class Interrupted(ResultCache):
     """A tool that has to look at the stored wheel anew gets killed."""
 
-    def _wheel(self, *_: object) -> BuildResult | None:
+    def _restore_wheel(self, *_: object) -> BuildResult | None:
         raise EnvironmentProblemError.of("twine was killed by signal 9")
 
 
@@ -232,7 +227,7 @@ def kept(folder: Path) -> tuple[Action, Record, ResultCache]:
         compiled=CROSSED,
     )
     store.put(record, ())
-    keeper = Interrupted(
+    cache = Interrupted(
         store=store,
         places=RunDirectories(output=folder, run=folder, logs=folder, rejected=folder),
         identity=cast("SourceFingerprint", None),
@@ -242,24 +237,24 @@ def kept(folder: Path) -> tuple[Action, Record, ResultCache]:
         step=lambda *_: None,
         is_cancelled=lambda: False,
     )
-    return action, record, keeper
+    return action, record, cache
 
 
 def test_a_tool_killed_over_a_stored_wheel_fails_the_target_and_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    action, record, keeper = kept(tmp_path)
-    result = keeper.recall(action)
+    action, record, cache = kept(tmp_path)
+    result = cache.restore(action)
     assert result is not None
     assert result.failure is not None
     assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.ENGINE)
     assert result.compiled == CROSSED, "how it was made is known from the store, too"
-    assert keeper.store.find(action.address) == record
+    assert cache.store.find(action.address) == record
 
 
 def test_how_long_the_last_build_took_is_known_whatever_it_was_of(tmp_path: Path) -> None:
-    action, record, keeper = kept(tmp_path)
+    action, record, cache = kept(tmp_path)
     last = {record.target_id: action.address, TargetId("gone"): Digest("0" * 64)}
-    keeper.remember(last)
+    cache.note_last(last)
 
-    assert keeper.took([*last, TargetId("never built")]) == {record.target_id: 1.0}
+    assert cache.durations([*last, TargetId("never built")]) == {record.target_id: 1.0}

@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from orchestrator.builders.backend_choice import Choice, Survey
+from orchestrator.builders.backend_choice import BackendChooser, Choice
 from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import TargetId, TargetResources
-from orchestrator.run.dispatch import Pace, decided, dispatch
+from orchestrator.models.target import BackendName, TargetId, TargetResources
+from orchestrator.run.assignment import Assignment
+from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
 from orchestrator.run.resources import GIB
+from orchestrator.run.run_dir import RunDirectories
 from orchestrator.run.scheduler import Retries
-from orchestrator.run.worker import Assignment, RunDirectories, Worker
 from tests import factories
 from tests.unit.run.test_resources import target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.models.target import Target
+    from orchestrator.run.worker import Worker
 
 A, B, C = TargetId("a"), TargetId("b"), TargetId("c")
 
@@ -68,9 +70,11 @@ class Request:
     target: Target
 
 
-def without(target_id: TargetId, because: TargetId | None) -> BuildResult:
-    message = f"needs {because}" if because else "never started"
-    return result(target_id, Failure(kind=FailureKind.NEEDS, message=message))
+@dataclass(frozen=True)
+class Backend:
+    """A backend, as far as `dispatch` knows one."""
+
+    name: BackendName = BackendName.DIRECT
 
 
 def run(
@@ -92,13 +96,12 @@ def run(
     found = dispatch(
         {
             each.id: Assignment(
-                request=cast("Any", Request(each)), backend=cast("Any", None), reason=""
+                request=cast("Any", Request(each)), backend=cast("Any", Backend()), reason=""
             )
             for each in targets
         },
         cast("Worker", worker),
         pace=Pace(**{**known, **pace}),
-        without=without,
         listener=Deaf(),
         cancel=Cancel(),
         say=said.append,
@@ -143,7 +146,7 @@ def test_what_needs_a_failure_says_so_and_the_longest_comes_first(tmp_path: Path
     assert [name for name, _ in worker.done] == [C, A]
     failure = found[B].failure
     assert failure is not None
-    assert failure.message == "needs a"
+    assert failure.message == "it needs a, which has no result"
 
 
 def test_what_is_too_large_is_announced_and_runs(tmp_path: Path) -> None:
@@ -175,6 +178,20 @@ def choices(trouble: str) -> dict[TargetId, Choice]:
     return {A: choice, B: choice}
 
 
+@dataclass
+class Chooser:
+    """A chooser, as far as `choose_patiently` knows one."""
+
+    answers: Iterator[str]
+    forgot: int = 0
+
+    def choose(self, _targets: object) -> dict[TargetId, Choice]:
+        return choices(next(self.answers))
+
+    def forget_errors(self) -> None:
+        self.forgot += 1
+
+
 @pytest.mark.parametrize(
     ("reasons", "waits"),
     [
@@ -186,21 +203,22 @@ def choices(trouble: str) -> dict[TargetId, Choice]:
 def test_an_image_that_could_not_be_pulled_for_the_moment_is_asked_for_again(
     reasons: list[str], waits: list[float]
 ) -> None:
-    survey = cast("Survey", object())
-    answers = iter(reasons)
+    chooser = Chooser(answers=iter(reasons))
     waited: list[float] = []
     said: list[str] = []
 
-    found = decided(
-        lambda: (survey, choices(next(answers))),
+    found = choose_patiently(
+        cast("BackendChooser", chooser),
+        (),
         Retries(limit=2),
         say=said.append,
         pause=waited.append,
         chance=lambda: 1.0,
     )
 
-    assert found == (survey, choices(reasons[-1]))
-    assert next(answers, None) is None, "and no more often than that"
+    assert found == choices(reasons[-1])
+    assert next(chooser.answers, None) is None, "and no more often than that"
+    assert chooser.forgot == len(waits), "what could not be had is looked for again"
     assert waited == waits
     assert [each.rpartition("; ")[2] for each in said] == [
         f"asking again in {wait:.0f} s" for wait in waits

@@ -14,8 +14,8 @@ from orchestrator.run.reproduce import (
     PreviousWheel,
     RebuildRequest,
     RecordedWheel,
-    against,
-    remember,
+    compare_with,
+    save_previous,
 )
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
@@ -66,7 +66,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def found(again: RebuildRequest, store: Store, folder: Path) -> tuple[str, bytes | None] | None:
-    earlier = remember(again, store, [sha256(b"unknown"), sha256(b"address")], folder / "run")
+    earlier = save_previous(again, store, [sha256(b"unknown"), sha256(b"address")], folder / "run")
     if earlier is None:
         return None
     return earlier.claim.origin, None if earlier.wheel is None else earlier.wheel.read_bytes()
@@ -112,7 +112,7 @@ def test_a_name_that_leads_elsewhere_is_not_looked_for(
 def test_what_is_kept_outlives_what_replaces_it(store: Store, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"before")
     again = RebuildRequest(target_id=ID, claim=claim(b"before", tmp_path))
-    earlier = remember(again, store, [], tmp_path / "run")
+    earlier = save_previous(again, store, [], tmp_path / "run")
     aside = tmp_path / "aside"
     aside.write_bytes(b"after")
     aside.replace(tmp_path / NAME)
@@ -125,16 +125,16 @@ def test_what_is_kept_outlives_what_replaces_it(store: Store, tmp_path: Path) ->
 def test_equal_hashes_need_no_files(tmp_path: Path) -> None:
     earlier = PreviousWheel(claim=claim(b"same", None), wheel=None)
 
-    assert against(earlier, wheel(b"same"), tmp_path).differences == ()
-    assert against(earlier, wheel(b"other"), tmp_path).differences is None
-    assert against(None, wheel(b"other"), tmp_path).differences is None
+    assert compare_with(earlier, wheel(b"same"), tmp_path).differences == ()
+    assert compare_with(earlier, wheel(b"other"), tmp_path).differences is None
+    assert compare_with(None, wheel(b"other"), tmp_path).differences is None
 
 
 def test_what_is_no_wheel_is_not_compared(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"no wheel")
     earlier = PreviousWheel(claim=claim(b"other", None), wheel=tmp_path / NAME)
 
-    assert against(earlier, wheel(b"no wheel"), tmp_path).differences is None
+    assert compare_with(earlier, wheel(b"no wheel"), tmp_path).differences is None
 
 
 def test_the_source_must_be_the_same_and_gets_that_epoch() -> None:

@@ -18,7 +18,7 @@ from orchestrator.models.target import (
     TargetId,
     TargetResources,
 )
-from orchestrator.run.dispatch import Pace, described, estimates, parallel
+from orchestrator.run.dispatch import Pace, describe_budget, estimates, parallel
 from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
 from tests import factories
 from tests.factories import env
@@ -145,8 +145,8 @@ def test_the_matrix_limits_a_run() -> None:
     pace = replace(PACE, settings=RunSettings(cpus=4, memory="8 GiB", emulated=1))
 
     assert pace.budget(9) == (2, 4000, 8 * GIB, 1)
-    assert described(pace.budget(9)) == "up to 2 targets at once, together 4 CPUs and 8.0 GiB"
-    assert described(pace.budget(1)) == "one target at a time, with 4 CPUs and 8.0 GiB"
+    assert describe_budget(pace.budget(9)) == "up to 2 targets at once, together 4 CPUs and 8.0 GiB"
+    assert describe_budget(pace.budget(1)) == "one target at a time, with 4 CPUs and 8.0 GiB"
 
 
 def test_a_target_is_told_its_share() -> None:

@@ -40,7 +40,9 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.plan.plan import make_request
-from orchestrator.run.worker import Assignment, RunDirectories, Worker
+from orchestrator.run.assignment import Assignment
+from orchestrator.run.run_dir import RunDirectories
+from orchestrator.run.worker import Worker
 from orchestrator.source.stage import StagedSource
 from tests import factories
 from tests.auditor import load_policies

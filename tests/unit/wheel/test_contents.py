@@ -18,7 +18,7 @@ import orchestrator
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel import Policies, levelled, verify
+from orchestrator.wheel import Policies, apply_levels, verify
 from orchestrator.wheel.archive import CHUNK
 from tests.conftest import REPOSITORY
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
@@ -105,12 +105,12 @@ def test_a_rule_is_turned_by_name(
 def test_rules_that_are_not_named_keep_the_level_they_found() -> None:
     mild = Finding(rule="elf-machine", message="m", severity=Severity.WARNING)
     hard = Finding(rule="elf-machine", message="m")
-    assert levelled([mild, hard], VerifyPolicy()) == (mild, hard)
-    assert levelled([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.ERROR),))) == (
+    assert apply_levels([mild, hard], VerifyPolicy()) == (mild, hard)
+    assert apply_levels([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.ERROR),))) == (
         hard,
         hard,
     )
-    assert levelled([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.OFF),))) == ()
+    assert apply_levels([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.OFF),))) == ()
 
 
 # Members

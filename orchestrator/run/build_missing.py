@@ -1,0 +1,209 @@
+"""The build path of a run: choose what builds each target, and build what the store has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.builders.backend_choice import BackendChooser
+from orchestrator.cross.native_gcc import NativeCompilerFactory
+from orchestrator.host.capacity import capacity
+from orchestrator.models.result import Status
+from orchestrator.models.target import BackendName
+from orchestrator.run.backends import BackendFactory
+from orchestrator.run.cache_key import BuildWay, build_place
+from orchestrator.run.cache_lookup import restore_results
+from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
+from orchestrator.run.finish import result_without_build
+from orchestrator.run.planned import make_actions, make_requests, without_idle_testers
+from orchestrator.run.reproduce import compare_with, save_previous
+from orchestrator.run.scheduler import Retries
+from orchestrator.run.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.builders.backend_choice import Choice
+    from orchestrator.containers.container import ContainerFactory
+    from orchestrator.models.result import BuildResult
+    from orchestrator.models.target import Target, TargetId
+    from orchestrator.provision.tools import Tools
+    from orchestrator.run.assignment import Assignment
+    from orchestrator.run.cache_key import Action
+    from orchestrator.run.inputs import Inputs, Options, RunObservers
+    from orchestrator.run.reproduce import PreviousWheel
+    from orchestrator.run.result_cache import ResultCache
+    from orchestrator.run.run_source import RunSource
+    from orchestrator.source.stage import StagedSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingBuilder:
+    """Builds what the store has no result of.
+
+    Attributes:
+        inputs: what to build.
+        options: how.
+        observers: hear of it.
+        source: makes the one copy of the source that everything is built from.
+        tools: interpreters and compilers of this host.
+        containers: makes containers.
+        cache: restores and stores results.
+    """
+
+    inputs: Inputs
+    options: Options
+    observers: RunObservers
+    source: RunSource
+    tools: Tools
+    containers: ContainerFactory
+    cache: ResultCache
+
+    def build(self, targets: Sequence[Target]) -> dict[TargetId, BuildResult]:
+        """Return the results of targets.
+
+        The store may still have one, now that it is known what builds the target.
+
+        Args:
+            targets: those that have no result, in plan order.
+        """
+        choices = self._choose(targets)
+        self.observers.announce(choices)
+        results: dict[TargetId, BuildResult] = {}
+        able: list[Target] = []
+        for target in targets:
+            choice = choices[target.id]
+            if choice.backend is None:
+                results[target.id] = result_without_build(
+                    target,
+                    Status.UNAVAILABLE,
+                    backend=None,
+                    reason=choice.reason,
+                    failure=choice.failure,
+                )
+            else:
+                able.append(replace(target, test_pythons=choice.test_pythons))
+        actions = self._actions(able, choices)
+        results |= restore_results(able, actions, self.cache)
+        for result in results.values():
+            self.observers.listener.ended(result)
+        missing = [target for target in able if target.id not in results]
+        if missing:
+            previous = self._save_previous(actions)
+            results |= self._build(missing, choices, actions)
+            self._compare(previous, results)
+        return results
+
+    def _choose(self, targets: Sequence[Target]) -> Mapping[TargetId, Choice]:
+        self.observers.say("looking for engine, images and interpreters")
+        source, ids = self.cache.identity.source, {target.id for target in targets}
+        chooser = BackendChooser(
+            facts=self.inputs.facts,
+            wanted=self.options.backend,
+            tools=self.tools,
+            containers=self.containers,
+            native=NativeCompilerFactory(tools=self.tools, containers=self.containers),
+        )
+        waiting = [
+            # The outputs of the other libraries are in the store.
+            replace(target, needs=tuple(need for need in target.needs if need in ids))
+            for target in (without_idle_testers(target, source) for target in targets)
+        ]
+        retries = Retries(limit=self.inputs.run.retries)
+        return choose_patiently(chooser, waiting, retries, say=self.observers.say)
+
+    def _actions(
+        self, targets: Sequence[Target], choices: Mapping[TargetId, Choice]
+    ) -> dict[TargetId, tuple[Action, ...]]:
+        """Return the one action of each target, now that it is known what builds it where."""
+        return make_actions(
+            targets,
+            lambda target: (_way(choices[target.id]),),
+            source=self.cache.identity.source,
+            place=partial(build_place, tools=self.tools, containers=self.containers),
+            scope=self.inputs.store.scope,
+            known=self.cache.restored,
+        )
+
+    def _build(
+        self,
+        targets: Sequence[Target],
+        choices: Mapping[TargetId, Choice],
+        actions: Mapping[TargetId, Sequence[Action]],
+    ) -> Mapping[TargetId, BuildResult]:
+        """Stage the source once, and build everything from it."""
+        self.observers.say("staging the source")
+        source = self.cache.identity.source
+        staged = self.source.stage(self.cache.places.run / "source", source)
+        factory = BackendFactory(
+            inputs=self.inputs,
+            tools=self.tools,
+            containers=self.containers,
+            pyproject=staged.pyproject,
+            shows=self.observers.stopped is not None,
+        )
+        requests = make_requests(targets, lambda target: _way(choices[target.id]), source, actions)
+        assignments: dict[TargetId, Assignment] = {}
+        for target in targets:
+            action = next(iter(actions[target.id]), None)
+            choice = choices[target.id]
+            assignments[target.id] = factory.assign(requests[target.id], choice, action)
+        return dispatch(
+            assignments,
+            self._worker(staged),
+            pace=self._pace([target.id for target in targets]),
+            listener=self.observers.listener,
+            cancel=self.tools.cancel,
+            say=self.observers.say,
+        )
+
+    def _worker(self, staged: StagedSource) -> Worker:
+        cache, stopped, cancel = self.cache, self.observers.stopped, self.tools.cancel
+        return Worker(
+            staged=staged,
+            places=cache.places,
+            policies=cache.policies(),
+            check=cache.check,
+            step=self.observers.listener.step,
+            cancel=cancel,
+            cache=cache,
+            published=cache.published,
+            stopped=None if stopped is None else lambda stop: stopped(stop, cancel),
+        )
+
+    def _pace(self, targets: Sequence[TargetId]) -> Pace:
+        options, settings = self.options, self.inputs.run
+        if self.observers.stopped is not None:  # somebody looks at the first failure
+            settings = settings.model_copy(update={"retries": 0})
+        return Pace(
+            machine=capacity(),
+            jobs=options.jobs,
+            settings=settings,
+            fail_fast=options.fail_fast,
+            seconds={**self.cache.durations(targets), **options.seconds},
+            deadline=options.deadline,
+        )
+
+    def _save_previous(self, actions: Mapping[TargetId, Sequence[Action]]) -> PreviousWheel | None:
+        """Save the wheel that the next one is compared with, before that one replaces it."""
+        again, cache = self.options.again, self.cache
+        if again is None:
+            return None
+        addresses = [action.address for action in actions.get(again.target_id, ())]
+        last = cache.store.local.last(cache.project).get(again.target_id)
+        addresses += [] if last is None else [last]
+        return save_previous(again, cache.store, addresses, cache.places.run / "earlier")
+
+    def _compare(
+        self, previous: PreviousWheel | None, results: Mapping[TargetId, BuildResult]
+    ) -> None:
+        again, compared = self.options.again, self.observers.compared
+        wheel = None if again is None else results[again.target_id].wheel
+        if wheel is not None and compared is not None:
+            compared(compare_with(previous, wheel, self.cache.places.output))
+
+
+def _way(choice: Choice) -> BuildWay:
+    in_container = choice.container is not None
+    return BuildWay(choice.backend or BackendName.DIRECT, in_container=in_container)

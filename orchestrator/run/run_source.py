@@ -1,0 +1,80 @@
+"""How a run reads its source: for its digest, and for the copy that everything is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import SourceError
+from orchestrator.run.inputs import caches
+from orchestrator.source.fingerprint import identify
+from orchestrator.source.stage import fetch_sdist, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from orchestrator.models.target import Source
+    from orchestrator.provision.host import Host
+    from orchestrator.run.inputs import Inputs
+    from orchestrator.run.reproduce import RebuildRequest
+    from orchestrator.source.fingerprint import SourceFingerprint
+    from orchestrator.source.stage import StagedSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSource:
+    """The source of a run.
+
+    Attributes:
+        inputs: what is built.
+        written: the directories that a build writes to; they may lie inside the source.
+        environ: this process's environment.
+        host: has what fetches a requirement; called for nothing else.
+        again: demands an earlier source; None for an ordinary run.
+    """
+
+    inputs: Inputs
+    written: tuple[Path, ...]
+    environ: Mapping[str, str]
+    host: Callable[[], Host]
+    again: RebuildRequest | None = None
+
+    @property
+    def _skip(self) -> tuple[Path, ...]:
+        """What may lie inside the source without being a part of it."""
+        inputs = self.inputs
+        return (*self.written, inputs.matrix, *inputs.beside, *caches(self.environ))
+
+    def _fetch(self, requirement: str) -> Path:
+        return fetch_sdist(requirement, host=self.host())
+
+    def _as_demanded(self, source: Source) -> Source:
+        return source if self.again is None else self.again.source(source)
+
+    def identify(self) -> SourceFingerprint:
+        """Return what the source is, and its files; nothing is copied."""
+        cache_dir, _ = caches(self.environ)
+        found = identify(
+            self.inputs.origin,
+            fetch=self._fetch,
+            skip=self._skip,
+            cache_dir=cache_dir,
+            environ=self.environ,
+        )
+        return replace(found, source=self._as_demanded(found.source))
+
+    def stage(self, dest: Path, source: Source) -> StagedSource:
+        """Copy the source.
+
+        Raises:
+            SourceError: it is not what `identify` found any more, as all keys have it.
+        """
+        staged = stage(self.inputs.origin, dest=dest, fetch=self._fetch, skip=self._skip)
+        if self._as_demanded(staged.source) != source:
+            raise SourceError.of(
+                "the source changed while this run began",
+                where="project.source",
+                hint="run the same command again; what is finished is kept",
+            )
+        return staged
