@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch
+from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,18 +40,13 @@ class Destination:
     updated: date
 
 
-def _linux(arch: Arch) -> str:
-    """Return what PyPI takes for an architecture that it knows."""
-    legacy = list(LEGACY_MANYLINUX)[len(LEGACY_MANYLINUX) - arch.facts.legacy :]
-    return "|".join(rf"{each}_{arch}" for each in (r"(many|musl)linux_\d+_\d+", *legacy))
-
-
 _PYPI = Destination(
     platforms="|".join(
         (
             r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+",
             r"linux_(armv6l|armv7l)|manylinux(2014|_\d+_\d+)_ppc64",
-            *map(_linux, (each for each in Arch if each.facts.pypi)),
+            *(rf"(many|musl)linux_\d+_\d+_{each}" for each in Arch if each.facts.pypi),
+            *(f"{legacy}_{each}" for each in Arch for legacy in each.facts.legacy),
         )
     ),
     local_versions=False,

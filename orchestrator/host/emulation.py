@@ -363,7 +363,7 @@ def _registration(arch: Arch) -> str:
 def _installation(arch: Arch) -> str:
     return (
         "`apt-get install qemu-user-static binfmt-support` (Debian, Ubuntu), or `docker run "
-        f"--privileged --rm tonistiigi/binfmt --install {arch.facts.goarch}`"
+        f"--privileged --rm tonistiigi/binfmt --install {arch.facts.oci.split('/')[1]}`"
     )
 
 

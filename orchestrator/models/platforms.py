@@ -1,11 +1,11 @@
 """Architectures and C libraries: the one table of what is known about them.
 
-An architecture is one row of `Arch`. All other modules look facts up there.
+An architecture is one row of `Arch`, which says what is not usual. All other modules look facts up
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -62,8 +62,8 @@ class Architecture:
         runs_on: the 64-bit architecture whose kernels run its programs at native speed.
         runner: GitHub's runner that runs its programs without QEMU; empty for none.
         letter: its letter in the coverage grid.
-        legacy: how many of the names of `LEGACY_MANYLINUX` it has, the latest ones.
-        pypi: whether PyPI takes its wheels.
+        legacy: the names of `LEGACY_MANYLINUX` that it has.
+        pypi: whether PyPI takes its wheels, as it does where they have such a name.
         first_glibc: its first glibc, where that is later than 2.17.
         first_suite: Debian's first suite, where it was not always there.
         first_qemu: the first QEMU that runs its programs, and what older ones lack.
@@ -72,9 +72,9 @@ class Architecture:
 
     name: str
     aliases: tuple[str, ...] = ()
-    triplet: str
-    debian: str
-    oci: str
+    triplet: str = ""
+    debian: str = ""
+    oci: str = ""
     wider_oci: str = ""
     qemu: str = ""
     musl: str = ""
@@ -84,8 +84,8 @@ class Architecture:
     pages: int = 0
     runs_on: str = ""
     runner: str = ""
-    letter: str
-    legacy: int = 0
+    letter: str = ""
+    legacy: tuple[str, ...] = ()
     pypi: bool = False
     first_glibc: str = ""
     first_suite: str = ""
@@ -94,9 +94,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         """Fill in the usual names."""
-        usual = {"qemu": self.name, "musl": self.name, "rust": self.name, "zig": self.gnu}
-        for field, name in usual.items():
-            object.__setattr__(self, field, getattr(self, field) or name)
+        triplet = self.triplet or f"{self.name}-linux-gnu"
+        usual = dict.fromkeys(("debian", "qemu", "musl", "rust"), self.name)
+        usual |= {"triplet": triplet, "zig": triplet.partition("-")[0]}
+        usual |= {"oci": f"linux/{self.name}", "letter": self.name[0]}
+        for field, value in (*usual.items(), ("pypi", bool(self.legacy))):
+            object.__setattr__(self, field, getattr(self, field) or value)
 
     @property
     def gnu(self) -> str:
@@ -112,11 +115,6 @@ class Architecture:
     def rust_target(self) -> str:
         """Rust's name of its Linux with glibc."""
         return f"{self.rust}-unknown-linux-{self.abi}"
-
-    @property
-    def goarch(self) -> str:
-        """What Go calls it."""
-        return self.oci.split("/")[1]
 
 
 class Arch(StrEnum):
@@ -141,15 +139,12 @@ class Arch(StrEnum):
     X86_64 = Architecture(
         name="x86_64",
         aliases=("amd64",),
-        triplet="x86_64-linux-gnu",
         debian="amd64",
         oci="linux/amd64",
         # mov (%rsp),%edi; mov $60,%eax; syscall
         elf=Elf(machine=62, code="8b3c24 b83c000000 0f05"),
         runner="ubuntu-24.04",
-        letter="x",
-        legacy=3,
-        pypi=True,
+        legacy=tuple(LEGACY_MANYLINUX),
         cross=True,
     )
     I686 = Architecture(
@@ -166,23 +161,18 @@ class Arch(StrEnum):
         elf=Elf(machine=3, bits=32, code="8b1c24 31c0 40 cd80"),
         runs_on="x86_64",
         runner="ubuntu-24.04",
-        letter="i",
-        legacy=3,
-        pypi=True,
+        legacy=tuple(LEGACY_MANYLINUX),
     )
     AARCH64 = Architecture(
         name="aarch64",
         aliases=("arm64",),
-        triplet="aarch64-linux-gnu",
         debian="arm64",
         oci="linux/arm64",
         # ldr w0,[sp]; mov x8,#93; svc #0
         elf=Elf(machine=183, code="e00340b9 a80b80d2 010000d4"),
         pages=1 << 16,
         runner="ubuntu-24.04-arm",
-        letter="a",
-        legacy=1,
-        pypi=True,
+        legacy=("manylinux2014",),
         cross=True,
     )
     ARMV7L = Architecture(
@@ -205,42 +195,29 @@ class Arch(StrEnum):
         runs_on="aarch64",
         runner="ubuntu-24.04-arm",
         letter="7",
-        legacy=1,
-        pypi=True,
+        legacy=("manylinux2014",),
     )
     PPC64LE = Architecture(
         name="ppc64le",
         triplet="powerpc64le-linux-gnu",
         debian="ppc64el",
-        oci="linux/ppc64le",
         rust="powerpc64le",
         # ld r3,0(r1); li r0,1; sc (ELFv2)
         elf=Elf(machine=21, flags=2, code="000061e8 01000038 02000044"),
         pages=1 << 16,
-        letter="p",
-        legacy=1,
-        pypi=True,
+        legacy=("manylinux2014",),
     )
     S390X = Architecture(
         name="s390x",
-        triplet="s390x-linux-gnu",
-        debian="s390x",
-        oci="linux/s390x",
         # lg %r2,0(%r15); svc 1
         elf=Elf(machine=22, order=">", code="e320f0000004 0a01"),
-        letter="s",
-        legacy=1,
-        pypi=True,
+        legacy=("manylinux2014",),
     )
     RISCV64 = Architecture(
         name="riscv64",
-        triplet="riscv64-linux-gnu",
-        debian="riscv64",
-        oci="linux/riscv64",
         rust="riscv64gc",
         # ld a0,0(sp); li a7,93; ecall (tags promise that doubles are passed in registers)
         elf=Elf(machine=243, abi=(6, 4), code="03350100 9308d005 73000000"),
-        letter="r",
         pypi=True,
         first_glibc="2.27",
         first_suite="trixie",
@@ -248,13 +225,11 @@ class Arch(StrEnum):
     )
     LOONGARCH64 = Architecture(
         name="loongarch64",
-        triplet="loongarch64-linux-gnu",
         debian="loong64",
         oci="linux/loong64",
         # ld.d $a0,$sp,0; ori $a7,$zero,93; syscall 0 (LP64D, object ABI 1)
         elf=Elf(machine=258, flags=0x43, abi=(7, 3), code="6400c028 0b748103 00002b00"),
         pages=1 << 14,
-        letter="l",
         first_glibc="2.36",
         first_suite="forky",
         # Measured with Debian forky (glibc 2.43): 7.2 kills every program, 10.0 builds wheels.

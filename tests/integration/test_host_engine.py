@@ -76,7 +76,7 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
     with tarfile.open(root, "w") as archive:
         archive.add(tmp_path / "bin", "bin")
     name = f"localhost/orchestrator-test-{uuid.uuid4()}:1"
-    machine = arch.facts.goarch
+    machine = arch.facts.oci.split("/")[1]
     made = capture([engine, "import", f"--arch={machine}", str(root), name], env=ENV)
     if not made.ok:
         pytest.skip(f"{engine} cannot import for a platform: {made.last_line}")
