@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.models.platforms import Arch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,21 +93,15 @@ def path(tool: str | None) -> None:
     "arches",
     multiple=True,
     metavar="ARCH",
+    type=click.Choice([each.value for each in Arch]),
     help="Architecture of the machines; may be given more than once.  [default: this one's]",
 )
 def download(folder: Path, arches: Sequence[str]) -> None:
     """Fill DIR with the wheels of the tools, and of zig, for machines without network."""
-    from orchestrator.errors import ConfigError, closest
     from orchestrator.host.emulation import host_arch
     from orchestrator.host.network import HostNetwork
-    from orchestrator.models.platforms import Arch
     from orchestrator.provision import toolchain, zig
 
-    known = tuple(str(each) for each in Arch)
-    for each in arches:
-        if each not in known:
-            hint = closest(each, known)
-            raise ConfigError.of(f"unknown architecture {each!r}", where="--arch", hint=hint)
     count = toolchain.download(
         folder.absolute(),
         HostNetwork.detect(os.environ),

@@ -23,8 +23,6 @@ from orchestrator.models.platforms import Arch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.models.platforms import Elf
-
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
 
 _ARGUMENTS = ("one", "two")
@@ -192,7 +190,7 @@ def probe_program(arch: Arch) -> bytes:
     words = "QQQ" if wide else "III"
     head = struct.pack(
         f"{elf.order}16sHHI{words}IHHHHHH",
-        _ident(elf),
+        b"\x7fELF" + bytes([elf.bits // 32, 1 if elf.order == "<" else 2, 1]),
         *(2, elf.machine, 1, base + start, header, 0, elf.flags),
         *(header, entry, 1, 0, 0, 0),
     )
@@ -263,7 +261,7 @@ def _write_binfmt(root: Path, name: str, arch: Arch, qemu: Path, flags: str) -> 
     (root / "status").write_text("1", encoding="ascii")
     if (root / name).exists():
         (root / name).write_text("-1", encoding="ascii")
-    magic = _elf_header(arch)[:20]
+    magic = probe_program(arch)[:20]
     mask = bytearray(b"\xff" * 20)
     mask[7] = 0  # EI_OSABI: Linux or none
     # ET_EXEC or ET_DYN, which differ in the last bit
@@ -329,7 +327,7 @@ def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> BinfmtStatus:
     if _read(root / "status").strip() != "enabled":
         hint = f"`echo 1 > {root}/status` as root"
         return _refuse(arch, "binfmt_misc is switched off", hint)
-    found = [entry for entry in _handlers(root) if entry.takes(_elf_header(arch))]
+    found = [entry for entry in _handlers(root) if entry.takes(probe_program(arch))]
     if not found:
         return _refuse(arch, f"no QEMU is registered for {arch}", _registration(arch))
     # The kernel asks the newest one first, but does not tell which that is: prefer a good one.
@@ -403,16 +401,6 @@ def _handlers(root: Path) -> Iterator[_Handler]:
                 magic=magic,
                 mask=bytes.fromhex(values.get("mask", "")),
             )
-
-
-def _elf_header(arch: Arch) -> bytes:
-    """The start of an executable's ELF header (System V ABI, `Elf64_Ehdr`)."""
-    return probe_program(arch)[:52]
-
-
-def _ident(elf: Elf) -> bytes:
-    """``e_ident``: magic, class, byte order, version."""
-    return b"\x7fELF" + bytes([elf.bits // 32, 1 if elf.order == "<" else 2, 1]) + bytes(9)
 
 
 def _read(path: Path) -> str:

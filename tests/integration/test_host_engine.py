@@ -19,7 +19,7 @@ import pytest
 from orchestrator.containers.engine import EngineName, choose, remove_containers
 from orchestrator.containers.images import check_image, check_pullable
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
-from orchestrator.host.emulation import Execution, _elf_header, binfmt, host_arch, how
+from orchestrator.host.emulation import Execution, binfmt, host_arch, how, probe_program
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import Arch
@@ -70,7 +70,7 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
     if arch is None:
         pytest.skip("all architectures are registered here")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "true").write_bytes(_elf_header(arch))
+    (tmp_path / "bin" / "true").write_bytes(probe_program(arch)[:52])
     (tmp_path / "bin" / "true").chmod(0o755)
     root = tmp_path / "root.tar"
     with tarfile.open(root, "w") as archive:

@@ -192,6 +192,8 @@ def test_engine_image_and_packages(
 def test_commands_know_it(module: Callable[[str], Any]) -> None:
     said = CliRunner().invoke(module("cli.image").command, ["build", "--help"])
     assert "sw_64" in said.output
+    asked = ["download", "DIR", "--arch", "vax"]
+    assert "sw_64" in CliRunner().invoke(module("cli.toolchain").command, asked).output
 
 
 def test_names_are_unique() -> None:
