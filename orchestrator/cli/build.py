@@ -267,16 +267,19 @@ def _run(  # noqa: PLR0913 - the parts of one run
 def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
     """Describe this run as results.json has it."""
     from orchestrator import __version__
+    from orchestrator.report.schemas import RunFacts, to_json_value
 
     began = time.time()
-    return {
-        "id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
-        "began": round(began, 3),
-        "channel": plan.channel,
-        "jobs": jobs,
-        "cpus": len(os.sched_getaffinity(0)),
-        "orchestrator": __version__,
-    }
+    run = RunFacts(
+        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
+        began=began,
+        channel=plan.channel,
+        jobs=jobs,
+        cpus=len(os.sched_getaffinity(0)),
+        orchestrator=__version__,
+    )
+    document: dict[str, Any] = to_json_value(run)
+    return document
 
 
 def _write_reports(console: Console, recorder: ResultsWriter, wanted: ReportPaths) -> bool:
@@ -400,7 +403,7 @@ def _conclude(
         # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
         table = summary.results_table(results)
         console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
-    console.print(summary.failure_blocks(results, tails=False))
+    console.print(summary.failure_blocks(results))
     late = [
         each.target_id
         for each in results

@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.report.coverage import coverage
+from orchestrator.report.text import aligned, markdown_table
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
@@ -140,7 +141,7 @@ def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
     """Return what an index has and lacks as text, with the command that builds the rest."""
     lines = [_summary(held), ""]
     for title, each in _grids(held, plan):
-        lines += [f"{title}:", *_aligned(each), ""]
+        lines += [f"{title}:", *(f"  {line}" for line in aligned(each)), ""]
     for title, names in _lists(held):
         lines += [f"{title}:", *(f"  {name}" for name in names), ""]
     if expression:
@@ -151,9 +152,8 @@ def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
 def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
     """Return the same for a job summary or an issue."""
     lines = ["### What the index has", "", _summary(held), ""]
-    for title, (header, *rows) in _grids(held, plan):
-        lines += [f"**{title}**", "", _row(header), f"|{'---|' * len(header)}"]
-        lines += [*map(_row, rows), ""]
+    for title, rows in _grids(held, plan):
+        lines += [f"**{title}**", "", *markdown_table(rows), ""]
     for title, names in _lists(held):
         lines += [f"<details><summary>{title}: {len(names)}</summary>", ""]
         lines += [*(f"- `{_plain(name)}`" for name in names), "", "</details>", ""]
@@ -177,9 +177,7 @@ def _grids(held: IndexCoverage, plan: Plan) -> Iterator[tuple[str, list[tuple[st
     for title, targets in (("has", has), ("lacks", held.lacks)):
         if targets:
             grid = coverage(replace(plan, targets=targets, undetermined=()))
-            header = ("variant", *grid.pythons)
-            rows = [(variant, *entries) for variant, entries in grid.rows]
-            yield f"{title} ({grid.legend})", [header, *rows]
+            yield f"{title} ({grid.legend})", grid.table
 
 
 def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
@@ -201,14 +199,3 @@ def _command(expression: str, plan: Plan) -> str:
 def _plain(text: str) -> str:
     """A file name from somebody's index, without what Markdown or a terminal would act on."""
     return "".join(each if each.isprintable() and each not in "`<>" else "?" for each in text)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(each.replace('|', '/') for each in cells)} |"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()

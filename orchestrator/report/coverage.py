@@ -30,6 +30,11 @@ class PlanGrid:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     legend: str
 
+    @property
+    def table(self) -> list[tuple[str, ...]]:
+        """The rows, below a heading."""
+        return [("variant", *self.pythons), *((name, *entries) for name, entries in self.rows)]
+
 
 def coverage(plan: Plan) -> PlanGrid:
     """Return the grid of a plan's wheels, every cell that a target covers counted."""

@@ -49,13 +49,8 @@ def read(place: Path) -> dict[TargetId, Result]:
 def request_of(recorded: Mapping[TargetId, Result], target_id: TargetId, *, where: str) -> Request:
     """Return what was built.
 
-    Args:
-        recorded: from `read`.
-        target_id: the target.
-        where: the file, for messages.
-
     Raises:
-        ConfigError: the file does not say it.
+        ConfigError: the file, ``where``, does not say it.
     """
     result = recorded.get(target_id)
     if result is None:
@@ -113,12 +108,7 @@ def as_recorded(
 
 
 def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]:
-    """Return the facts about two builds that differ.
-
-    Args:
-        before: the one.
-        now: the other, as `orchestrator.report.serialize.result` gives it.
-    """
+    """Return the facts about two builds that differ, one of them as JSON data."""
     after = parse(Result, now)
     envs = (() if each.request is None else each.request.env for each in (before, after))
     return (*flat(_facts(before), _facts(after)), *_variables(*envs))
@@ -127,12 +117,8 @@ def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]
 def _as_recorded(
     target: Target, result: Result, request: Request, *, where: str
 ) -> tuple[Target, list[str]]:
-    facts = result.target
-    if facts is None or (facts.python, facts.arch, facts.libc) != (
-        target.python,
-        target.arch,
-        target.libc,
-    ):
+    facts, place = result.target, (target.python, target.arch, target.libc)
+    if facts is None or (facts.python, facts.arch, facts.libc) != place:
         raise ConfigError.of(
             f"{target.id} is for another Python or platform there",
             where=where,

@@ -121,25 +121,16 @@ def _failures(view: ResultsView) -> Iterator[str]:
 def _failure(result: Result) -> Iterator[str]:
     failure = result.failure
     message = "" if failure is None else f": {failure.message}"
-    yield "<details>"
-    yield (
-        f"<summary>{SYMBOLS[result.status]} <code>{_html(result.target_id)}</code>{_html(message)}"
-        "</summary>"
-    )
-    yield ""
+    name = f"{SYMBOLS[result.status]} <code>{_html(result.target_id)}</code>"
+    yield from ("<details>", f"<summary>{name}{_html(message)}</summary>", "")
     if failure is not None and failure.hint:
-        yield f"Hint: {escape(failure.hint)}"
-        yield ""
+        yield from (f"Hint: {escape(failure.hint)}", "")
     if result.log_end is not None:
         lines = ("[...]" if n is None else line for n, line in result.log_end.lines)
         text = [no_command(visible(line)) for line in lines]
         fence = _fence(text)
-        yield f"{fence}text"
-        yield from text
-        yield fence
-        yield ""
-    yield "</details>"
-    yield ""
+        yield from (f"{fence}text", *text, fence, "")
+    yield from ("</details>", "")
 
 
 def _html(text: str) -> str:
@@ -162,15 +153,9 @@ def _table(view: ResultsView, room: int) -> str:
         _row(("target", "status", "tag", "size", "time", "CPU", "wheel")),
         "|---|---|---|--:|--:|--:|---|",
     ]
-    rows = []
-    for number, each in enumerate(results):
-        row = _row(_cells(each)) + "\n"
-        room -= len(row.encode())
-        if room < 0:
-            rows.append(f"\n{len(results) - number} more do not fit here.\n")
-            break
-        rows.append(row)
-    return _lines(head) + "".join(rows) + "\n</details>\n"
+    rest = "\n{} more do not fit here."
+    rows = _fitting([_row(_cells(each)) + "\n" for each in results], room, rest)
+    return f"{_lines(head)}{rows}\n</details>\n"
 
 
 def _cells(result: Result) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.report.coverage import coverage
-from orchestrator.report.text import no_command, one_line
+from orchestrator.report.text import aligned, markdown_table, no_command, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,25 +22,13 @@ FEW = 12
 
 def table(plan: Plan) -> str:
     """Return the plan as text: targets, coverage, and what is excluded by which rule."""
-    header: tuple[str, ...] = ("target", "version", "image", "runner")
-    rows: list[tuple[str, ...]] = [
-        (
-            each.id,
-            each.version or "-",
-            each.image,
-            _runner(each),
-        )
-        for each in plan.targets
-    ]
+    rows = [_HEADER, *map(_row, plan.targets)]
+    rows += [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
     if any(each.publish for each in plan.targets):
-        header = (*header, "publish to")
-        rows = [
-            (*row, ", ".join(each.publish) or "nowhere")
-            for row, each in zip(rows, plan.targets, strict=True)
-        ]
-    more = ("",) * (len(header) - 3)
-    rows += [(e.id, "not known yet", e.questions[0].image, *more) for e in plan.undetermined]
-    return _lines((*_aligned([header, *rows]), "", *_grid(plan), *summary(plan)))
+        to = [", ".join(each.publish) or "nowhere" for each in plan.targets]
+        more = ["publish to", *to, *[""] * len(plan.undetermined)]
+        rows = [(*row, place) for row, place in zip(rows, more, strict=True)]
+    return _lines((*aligned(rows), "", *_grid(plan), *summary(plan)))
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -48,14 +36,18 @@ def _lines(lines: Iterable[str]) -> str:
     return "\n".join(no_command(one_line(line)) for line in lines)
 
 
-def _runner(target: Target) -> str:
-    return ", ".join(target.runner) + (" (QEMU)" if target.emulated else "")
+_HEADER: tuple[str, ...] = ("target", "version", "image", "runner")
+
+
+def _row(target: Target) -> tuple[str, ...]:
+    runner = ", ".join(target.runner) + (" (QEMU)" if target.emulated else "")
+    return target.id, target.version or "-", target.image, runner
 
 
 def _grid(plan: Plan) -> Iterator[str]:
     grid = coverage(plan)
     if len(grid.rows) * len(grid.pythons) > 1:
-        yield from _aligned([("variant", *grid.pythons), *((v, *e) for v, e in grid.rows)])
+        yield from aligned(grid.table)
         yield grid.legend
         yield ""
 
@@ -109,37 +101,12 @@ def _few(values: Sequence[str]) -> str:
 def markdown(plan: Plan) -> str:
     """Return the plan for a job summary or a pull request: the grid, then every target."""
     grid = coverage(plan)
-    lines = ["### Coverage", ""]
-    lines += _markdown([("variant", *grid.pythons), *((v, *e) for v, e in grid.rows)])
-    lines += [
-        "",
-        grid.legend,
-        "",
-        *(f"{'- ' * ln.startswith(' ')}{ln.strip()}" for ln in summary(plan)),
-    ]
-    lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
-    header = ("target", "version", "image", "runner")
     shown = plan.targets[:LISTED]
-    rows = [(each.id, each.version or "-", each.image, _runner(each)) for each in shown]
     more = len(plan.targets) - len(shown)
-    end = ("", f"and {more} more: `plan --format ids` has them all") if more else ()
-    lines += [*_markdown([header, *rows]), *end, "", "</details>"]
+    lines = ["### Coverage", "", *markdown_table(grid.table), "", grid.legend, ""]
+    lines += [f"{'- ' * line.startswith(' ')}{line.strip()}" for line in summary(plan)]
+    lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
+    lines += markdown_table([_HEADER, *map(_row, shown)])
+    lines += ["", f"and {more} more: `plan --format ids` has them all"] if more else []
+    lines += ["", "</details>"]
     return _lines(lines)
-
-
-def _markdown(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    first, *others = (f"| {' | '.join(_cell(each) for each in row)} |" for row in rows)
-    yield first
-    yield f"|{'---|' * len(rows[0])}"
-    yield from others
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()

@@ -17,7 +17,6 @@ from orchestrator.report.schemas import SCHEMA, read_results
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from orchestrator.models.result import BuildResult
@@ -66,12 +65,7 @@ class ResultsWriter:
     """
 
     def __init__(
-        self,
-        targets: Sequence[Target],
-        run: Mapping[str, Any],
-        *,
-        output: Path,
-        work: Path,
+        self, targets: Sequence[Target], run: Mapping[str, Any], *, output: Path, work: Path
     ) -> None:
         """Prepare; nothing is written yet.
 
@@ -102,12 +96,7 @@ class ResultsWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -115,13 +104,9 @@ class ResultsWriter:
 
     def ended(self, *outcomes: BuildResult) -> None:
         """Take the results of targets that ended."""
-        root = self._output.absolute().parent
-        made = [
-            documents.result(
-                each, self._targets.get(each.target_id), root=root, run=self._run["id"]
-            )
-            for each in outcomes
-        ]
+        root, run = self._output.absolute().parent, self._run["id"]
+        planned = self._targets.get
+        made = [documents.result(e, planned(e.target_id), root=root, run=run) for e in outcomes]
         with self._lock:
             self._done += made
             self._waiting += made
@@ -184,11 +169,9 @@ def _earlier(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         return {}
-    rows = [found.get("results"), found.get("runs", [])]
-    for each in rows:
-        if not isinstance(each, list) or not all(isinstance(row, dict) for row in each):
-            return {}
-    return found
+    tables = [found.get("results"), found.get("runs", [])]
+    ours = all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables)
+    return found if ours else {}
 
 
 def _move_superseded(

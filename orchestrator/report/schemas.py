@@ -396,22 +396,15 @@ DOCUMENTS: Mapping[str, type[Document]] = {
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a document, as this program writes it.
-
-    Args:
-        name: a key of `DOCUMENTS`.
-    """
+    """Return the JSON Schema (2020-12) of one of `DOCUMENTS`, as this program writes it."""
     schema = _adapter(DOCUMENTS[name]).json_schema(
         by_alias=True, mode="serialization", schema_generator=_SchemaGenerator
     )
     for each in (schema, *schema.get("$defs", {}).values()):
         each.pop("title", None)  # the name of a class of ours
         each["description"] = _plain(each["description"].splitlines()[0])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"orchestrator {name}",
-        **schema,
-    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, "title": f"orchestrator {name}", **schema}
 
 
 class _SchemaGenerator(GenerateJsonSchema):
@@ -470,56 +463,36 @@ def to_json_value(value: object) -> Any:
 
 
 def parse(kind: type[T], data: Any) -> T:
-    """Return the value that a part of a document stands for.
-
-    Args:
-        kind: a class of this module.
-        data: valid JSON data of it.
-    """
+    """Return the value that a document, or a part of one, stands for; it must be valid."""
     return _adapter(kind).validate_python(data)
 
 
 def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
-    """Read a ``results.json``.
-
-    Args:
-        text: the file's contents.
-        where: its name, for messages.
-
-    Raises:
-        ConfigError: it is none, or one of a later version of the schema.
-    """
+    """Read a ``results.json``; errors are those of `_read`."""
     made = "`orchestrator build` writes one beside the wheels"
     return _read(ResultsDocument, "a results.json", text, where=where, made=made)
 
 
 def read_plan(text: str | bytes, *, where: str) -> PlanDocument:
-    """Read what ``orchestrator plan --save`` wrote.
-
-    Args:
-        text: the file's contents.
-        where: its name, for messages.
-
-    Raises:
-        ConfigError: it is none, or one of a later version of the schema.
-    """
+    """Read what ``orchestrator plan --save`` wrote; errors are those of `_read`."""
     made = "`orchestrator plan --save FILE` writes one"
     return _read(PlanDocument, "a plan", text, where=where, made=made)
 
 
 def _read(kind: type[T], name: str, text: str | bytes, *, where: str, made: str) -> T:
+    """Read a document.
+
+    Raises:
+        ConfigError: it is none, or one of a later version of the schema.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA:
-        raise ConfigError.of(
-            f"not {name} of schema {SCHEMA}"
-            + (f" but of schema {version!r}" if version is not None else ""),
-            where=where,
-            hint=made,
-        )
+        other = f" but of schema {version!r}" if version is not None else ""
+        raise ConfigError.of(f"not {name} of schema {SCHEMA}{other}", where=where, hint=made)
     try:
         return parse(kind, data)
     except ValidationError as error:

@@ -63,18 +63,14 @@ def plan_document(
         matrix: the matrix file, as it was named.
         lines: target ID -> the line of that file that says most about it.
     """
+    known = lines or {}
+    unknown = schemas.UndeterminedTarget
     document: dict[str, Any] = to_json_value(
         schemas.PlanDocument(
             channel=plan.channel,
             matrix=matrix,
-            targets=tuple(
-                replace(planned_target(each), line=(lines or {}).get(each.target.id))
-                for each in requests
-            ),
-            undetermined=tuple(
-                schemas.UndeterminedTarget(id=each.id, reason=each.reason)
-                for each in plan.undetermined
-            ),
+            targets=tuple(planned_target(each, known.get(each.target.id)) for each in requests),
+            undetermined=tuple(unknown(id=e.id, reason=e.reason) for e in plan.undetermined),
             excluded=plan.exclusions,
             jobs=tuple(jobs),
             inputs=plan_inputs(requests[0]) if requests else None,
@@ -83,14 +79,15 @@ def plan_document(
     return document
 
 
-def planned_target(request: BuildRequest) -> schemas.PlannedTarget:
-    """Return one target of a plan."""
+def planned_target(request: BuildRequest, line: int | None = None) -> schemas.PlannedTarget:
+    """Return one target of a plan, and the line of the matrix file that says most about it."""
     return _extend(
         schemas.PlannedTarget,
         request.target,
         env=tuple((each.name, masked(each.value)) for each in request.target.env),
         key=request.key,
         host_key=on_host(request).key,
+        line=line,
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.errors import ExitCode
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import EmulationMode
-from orchestrator.report.progress import STYLES, duration, tail
+from orchestrator.report.progress import STYLES, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,14 +75,10 @@ def _notes(result: BuildResult) -> Iterator[tuple[str, str]]:
         yield "imported, NOT TESTED", done.not_tested
 
 
-def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> RenderableType:
-    """Return, for each target without a wheel, why, what to do, and where its log ends.
+def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
+    """Return, for each target without a wheel, why, what to do, and where its log is.
 
     Targets that cannot be built here for one and the same reason share a block.
-
-    Args:
-        results: how every target ended.
-        tails: whether the logs' last lines are among it; the progress has shown them already.
     """
     groups: dict[tuple[Failure, Path | None], list[BuildResult]] = {}
     for each in results:
@@ -98,8 +94,6 @@ def failure_blocks(results: Sequence[BuildResult], *, tails: bool = True) -> Ren
             text.append(f"  kept aside: {rejected}\n", style="default")
         if log is not None:
             text.append(f"  log: {log}\n", style="default")
-            if tails and failure.kind is not FailureKind.BAD_WHEEL:
-                text.append("".join(f"  | {line}\n" for line in tail(log)), style="dim")
         blocks.append(text)
     return Group(*blocks)
 

@@ -9,7 +9,7 @@ from orchestrator.host.redaction import masked
 from orchestrator.models.json_form import HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
 _QUERY = re.compile(
     r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
@@ -117,3 +117,20 @@ def visible(text: str) -> str:
     return "".join(
         each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
     )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a table, its columns padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a Markdown table whose first row is its head."""
+    for number, row in enumerate(rows):
+        cells = (c.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for c in row)
+        yield f"| {' | '.join(cells)} |"
+        if number == 0:
+            yield f"|{'---|' * len(row)}"

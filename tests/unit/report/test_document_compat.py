@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -53,6 +54,7 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.wheel import ElfFile, Finding, Reason, Severity, TagStep, WheelReport
 from orchestrator.report import schemas, serialize
+from orchestrator.store.result_record import Record, pack, unpack
 from tests import reports
 
 if TYPE_CHECKING:
@@ -382,6 +384,25 @@ def test_doctor_explain_and_publish_fit_their_old_schemas() -> None:
         text = serialize.dumps(document)
         jsonschema.validate(json.loads(text), SCHEMAS[name])
         jsonschema.validate(json.loads(text), schemas.json_schema(name))
+
+
+def test_a_record_of_the_store_of_the_commit_before_is_found() -> None:
+    record = Record(
+        address=Digest("a" * 64),
+        target_id=TARGET.id,
+        document={},
+        sources=None,
+        backend=BackendName.DIRECT,
+        reason="",
+        duration=1.0,
+        wheel=WHEEL,
+    )
+    body = json.loads(pack(record).partition(b"\n")[2])
+    body["wheel"]["external_libs"] = [["libcudart.so.13", ["demo/_C.so"]]]  # as it was written
+    text = json.dumps(body).encode()
+    old = hashlib.sha256(text).hexdigest().encode() + b"\n" + text
+
+    assert unpack(old, record.address) == unpack(pack(record), record.address) == record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
