@@ -1,4 +1,4 @@
-"""The plan as a file between jobs, and what it says against what a job would build."""
+"""Compare the plan, a file between jobs, with what a job would build."""
 
 from __future__ import annotations
 
@@ -42,20 +42,15 @@ _INPUTS = {
 
 
 def job_of(document: PlanDocument, job_id: str, *, where: str) -> Job:
-    """Return one job of a plan.
-
-    Args:
-        document: the plan.
-        job_id: its number there.
-        where: the plan's file, for messages.
+    """Return one job of a plan; ``where`` is the plan's file, for messages.
 
     Raises:
         ConfigError: it has no such job.
     """
-    for each in document.jobs:
-        if each.id == job_id:
-            return each
-    known = [each.id for each in document.jobs]
+    for job in document.jobs:
+        if job.id == job_id:
+            return job
+    known = [job.id for job in document.jobs]
     what = f"there is no job {job_id!r} in {where}, which has {len(known)}"
     raise ConfigError.of(what, where="--job", hint=closest(job_id, known) if known else "")
 
@@ -63,13 +58,7 @@ def job_of(document: PlanDocument, job_id: str, *, where: str) -> Job:
 def differences(
     document: PlanDocument, requests: Sequence[BuildRequest], *, where: str
 ) -> tuple[Problem, ...]:
-    """Say what would be built otherwise here than the plan says; nothing where all keys agree.
-
-    Args:
-        document: the plan.
-        requests: what would be built here, targets of the plan.
-        where: the plan's file, for messages.
-    """
+    """Return what would be built here otherwise than planned; nothing if all keys agree."""
     planned = {each.id: each for each in document.targets}
     differing = [each for each in requests if each.key != planned[each.target.id].key]
     if not differing:
@@ -100,7 +89,7 @@ def _shared(document: PlanDocument, request: BuildRequest, where: str) -> Iterat
     for name, (words, hint) in _INPUTS.items():
         there, here = getattr(document.inputs, name), getattr(inputs, name)
         if there != here:
-            what = f"{words} is {here!r} here, and {there!r} in the plan"
+            what = f"{words} differs: {there!r} in the plan, {here!r} here"
             yield Problem(what=what, where=where, hint=hint)
 
 
@@ -114,7 +103,7 @@ def _own(planned: PlannedTarget, wanted: PlannedTarget) -> Iterator[str]:
 
 def _pair(name: str, here: object, there: object) -> Iterator[str]:
     if here != there:
-        yield f"{name} is {_value(here)} here, and {_value(there)} in the plan"
+        yield f"{name} differs: {_value(there)} in the plan, {_value(here)} here"
 
 
 def _value(value: object) -> str:

@@ -1,7 +1,7 @@
-"""What many jobs built, as one: every planned wheel once, byte for byte what its job made.
+"""Collect what many jobs built: every planned wheel once, byte for byte as its job made it.
 
-A job hands on a directory with ``results.json`` and the wheels that it speaks of. Of what several
-runs say about one target the last word counts, if it is about what was planned: see `collect`.
+A job hands on a directory with ``results.json`` and its wheels. If several runs have a result of
+one target, the last one that matches the plan counts: see `collect`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ _Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """What one job handed on.
-
-    Attributes:
-        folder: where its ``results.json`` and its wheels lie.
-        document: the former.
-    """
+    """What one job handed on: a directory with wheels, and its ``results.json``."""
 
     folder: Path
     document: _Raw
@@ -70,8 +65,8 @@ def artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], 
         output: where wheels are collected; what an earlier `collect` left there is no job's.
 
     Returns:
-        The artefacts in a stable order, and what is wrong with others: that one job's file is
-        damaged must not keep back what the others have.
+        The artefacts in a stable order, and what is wrong with the others: one job's damaged file
+        must not keep back the other jobs' wheels.
     """
     found, notes = [], []
     for place in places:
@@ -98,10 +93,10 @@ def _folders(place: Path, output: Path) -> Iterator[Path]:
 def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Collected:
     """Put all good wheels into one directory, and say what is missing.
 
-    A result counts if its key is that of the plan, or if it has none because its target was
-    never asked for. Of those, the one that was started last is taken; for one from the store, its
-    run's beginning stands for that; one of a run that never got to the target is taken only where
-    there is no good one. So a re-run replaces a failure, and what was built twice is there once.
+    A result counts if its key is the plan's, or if it has none because its run never got to the
+    target. Of several, the one that started last is taken; a result from the store counts as
+    started with its run, and one without a key is taken only if there is no other. So a re-run
+    replaces a failure, and a wheel that was built twice is there once.
 
     Args:
         plan: what was planned.
@@ -130,7 +125,7 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     merged = documents.merged(of_plan)
     table = _Table(plan=plan, rejected=rejected, output=output)
     output.mkdir(parents=True, exist_ok=True)
-    results = list(table.settled(merged["results"], owner))
+    results = list(table.settle(merged["results"], owner))
     notes += table.others(results)
     libraries = {each.id for each in plan.targets if each.library is not None}
     return Collected(
@@ -162,23 +157,19 @@ class _Table:
     output: Path
     spoiled: list[TargetId] = field(default_factory=list)
 
-    def settled(self, results: Iterable[_Raw], owner: Mapping[int, Path]) -> Iterator[_Raw]:
+    def settle(self, results: Iterable[_Raw], owner: Mapping[int, Path]) -> Iterator[_Raw]:
         """Yield the result of every target, its wheel in place."""
         known = {each["id"]: each for each in results}
         claims = self._claims(known.values())
-        for target in self.plan.targets:
-            result = known.pop(target.id, None)
-            if result is None:
-                if target.library is None:
-                    yield self._missing(target.id, target)
-                continue
-            yield self._taken(result, owner[id(result)], claims)
-        for each in self.plan.undetermined:
-            result = known.pop(each.id, None)
-            if result is None:
-                yield self._missing(each.id, None)
-            else:
-                yield self._taken(result, owner[id(result)], claims)
+        planned: list[tuple[TargetId, PlannedTarget | None]]
+        planned = [(target.id, target) for target in self.plan.targets]
+        planned += [(target.id, None) for target in self.plan.undetermined]
+        for target_id, target in planned:
+            result = known.get(target_id)
+            if result is not None:
+                yield self._take(result, owner[id(result)], claims)
+            elif target is None or target.library is None:
+                yield self._missing(target_id, target)
 
     @staticmethod
     def _claims(results: Iterable[_Raw]) -> dict[str, dict[str, str]]:
@@ -214,7 +205,7 @@ class _Table:
         document: _Raw = to_json_value(result)
         return document
 
-    def _taken(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
+    def _take(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
         """Put a result's wheel in place; without it, the result is a failure."""
         wheel = result["wheel"]
         if wheel is None:

@@ -171,7 +171,7 @@ def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix
 
     requests = requests_of(workspace, plan)
     text = workspace.matrix.read_text(encoding="utf-8")
-    lines = target_lines(plan.targets, text, plan.channel)
+    lines = target_lines(plan.targets, workspace.settings, text, plan.channel)
     document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
     return documents.dumps(document)
 

@@ -75,14 +75,14 @@ def test_the_saved_plan_is_the_json_one_wherever_it_lies(cli: Cli, saved: Path) 
         (
             lambda place: (place / "pyproject.toml").write_text(f"{PROJECT}# more\n"),
             {},
-            ["plan.json: the source is '", "in the plan", "hint: check out the same commit"],
+            ["plan.json: the source differs: '", "in the plan", "hint: check out the same commit"],
         ),
         (
             None,
             {"DEMO_VERSION": "2.0"},
             [
-                'cp312-manylinux_x86_64: version is "2.0" here, and "1.0" in the plan',
-                'cp312-manylinux_x86_64: V is "2.0" here, and "1.0" in the plan',
+                'cp312-manylinux_x86_64: version differs: "1.0" in the plan, "2.0" here',
+                'cp312-manylinux_x86_64: V differs: "1.0" in the plan, "2.0" here',
             ],
         ),
         (
@@ -124,7 +124,7 @@ def test_what_differs_for_many_is_said_once(
 
     both = "cp311-manylinux_x86_64, cp312-manylinux_x86_64"
     assert found.stderr.count("error: ") == 2
-    assert f'{both}: version is "2.0" here' in found.stderr
+    assert f'{both}: version differs: "1.0" in the plan, "2.0" here' in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ def matrix(tmp_path: Path) -> Path:
 
 
 def lines(matrix: Path, channel: str = "") -> dict[tuple[str, ...], int]:
-    plan = open_workspace(matrix, channel).plan
-    found = target_lines(plan.targets, matrix.read_text(), channel)
+    workspace = open_workspace(matrix, channel)
+    plan = workspace.plan
+    found = target_lines(plan.targets, workspace.settings, matrix.read_text(), channel)
     return {
         (each.python, *(value for _, value in each.variant)): found[each.id]
         for each in plan.targets
