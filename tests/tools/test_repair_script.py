@@ -202,8 +202,8 @@ def test_a_python_that_is_too_old_for_auditwheel(
     code, verdict = script(wheel(script.root), site=too_new)
     assert code == 3
     assert verdict == (
-        "the locked auditwheel needs Python 3.99, which the image has not, and its own auditwheel "
-        f"({said}) is not 6.2 or newer: install one of the two in the image"
+        "the locked auditwheel needs Python 3.99, which the image does not have, and the image's "
+        f"own auditwheel ({said}) is not 6.2 or newer: install one of the two in the image"
     )
 
 
@@ -235,7 +235,7 @@ def policy_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(EXTENSION, make_elf(spec)[: -cut or None])
             archive.writestr("demo-1.0.dist-info/WHEEL", text)
-        return str(module["allowing"](path, target, elf, SITE))
+        return str(module["find_policy"](path, target, elf, SITE))
 
     return found
 

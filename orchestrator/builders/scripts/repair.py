@@ -1,17 +1,17 @@
-"""Graft what a wheel needs from outside, with the locked auditwheel, where the libraries are.
+"""Graft libraries that a wheel needs into it, with the locked auditwheel, where they are installed.
 
-Run by the Python of the build: in a container that of the target, whatever its version, with the
-toolchain's auditwheel (pure Python) and patchelf (one static program) mounted beside this file.
-Where no Python there is new enough for that auditwheel, the image's own does it, if it is one that
-knows patterns in --exclude: the image's digest locks it as well.
+The Python of the build runs this; in a container, whatever its version, that is the target's. The
+toolchain's auditwheel (pure Python) and patchelf (one static program), and the reader of ELF files
+(`wheel/elf.py`) are mounted beside this file. If no Python there is new enough for that auditwheel,
+the image's own auditwheel repairs, provided that it knows patterns in --exclude. The image's digest
+locks it, too.
 
-auditwheel takes long where it is emulated, and most wheels need nothing from outside: whether one
-names only libraries and versions of symbols that one of its policies allows is looked up first.
-Not on x86, where nobody emulates much and auditwheel also looks at instruction sets. The reader of
-ELF files is the one of `wheel/`, mounted as well.
+auditwheel is slow under emulation, and most wheels need no library from outside. Such a wheel names
+only libraries and symbol versions that one of auditwheel's policies allows, and that is looked up
+first. Not on x86: it is seldom emulated, and auditwheel looks at instruction sets as well.
 
-It says one line that begins with ``orchestrator: repair:``, which the backends show. Exit 0: a
-wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
+The line that begins with ``orchestrator: repair:`` is the result, which the backends show. Exit 0:
+a wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     Machine = tuple[int, int, bool]
 
 NEEDED_PATCHELF = (0, 14, 5)
-"""What auditwheel asks for; older ones break libraries."""
+"""auditwheel requires it: older ones break libraries."""
 
 NEEDED_AUDITWHEEL = (6, 2)
-"""The first that knows patterns in --exclude; to older ones they exclude nothing."""
+"""The first that knows patterns in --exclude; older ones ignore them."""
 
 START = (
     "import sys; sys.path.append(sys.argv.pop(1)); sys.argv[0] = 'auditwheel'; "
     "from auditwheel.main import main; sys.exit(main())"
 )
-"""Runs without site-packages (-S): an auditwheel of the image's own must not come first."""
+"""Run with -S: without site-packages, the image's own auditwheel cannot come first."""
 
 NO_ELF = "does not look like a platform wheel"
 REFUSED = "cannot repair"
-"""What auditwheel says; that all ELF files are for another machine it says in other words."""
+"""auditwheel's words; ELF files that are all for another machine get other ones."""
 
 
 class Trouble(Exception):  # noqa: N818 - says why and with which exit code
@@ -75,12 +75,12 @@ def main() -> int:
     try:
         check_patchelf(options.patchelf)
         elf = load(options.elf_reader)
-        policy = allowing(options.wheel, options.arch, elf, Path(options.site_packages))
+        policy = find_policy(options.wheel, options.arch, elf, Path(options.site_packages))
         if policy:
             take(options, policy)
             return 0
-        code, lines = audit(auditwheel(options.site_packages), options)
-        conclude(code, lines, options)
+        code, lines = run_auditwheel(auditwheel_command(options.site_packages), options)
+        check_result(code, lines, options)
     except Trouble as trouble:
         say(str(trouble))
         return trouble.code
@@ -88,13 +88,13 @@ def main() -> int:
 
 
 def say(text: str) -> None:
-    """Say what the backends look for."""
+    """Print the line that the backends look for."""
     sys.stdout.write("orchestrator: repair: %s\n" % text)  # noqa: UP031 - old Pythons run this
     sys.stdout.flush()
 
 
 def check_patchelf(path: str) -> None:
-    """Check that patchelf runs here, and is what auditwheel needs."""
+    """Check that patchelf runs here, and is new enough for auditwheel."""
     try:
         done = subprocess.run([path, "--version"], stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -110,8 +110,8 @@ X86 = ("x86_64", "i686")
 LOADERS = ("ld-linux", "ld64.so")
 
 
-class Unclear(Exception):  # noqa: N818 - auditwheel finds out
-    """A file is not as simple as that."""
+class Unclear(Exception):  # noqa: N818 - not an error
+    """auditwheel has to look at the wheel."""
 
 
 def load(reader: Path) -> ModuleType:
@@ -120,12 +120,12 @@ def load(reader: Path) -> ModuleType:
     return importlib.import_module(reader.stem)
 
 
-def allowing(wheel: Path, arch: str, elf: ModuleType, site_packages: Path) -> str:
-    """Return the oldest policy that allows all that a wheel needs; empty where that is unclear."""
+def find_policy(wheel: Path, arch: str, elf: ModuleType, site_packages: Path) -> str:
+    """Return the oldest policy that allows all a wheel needs; empty if auditwheel must look."""
     if arch in X86:
         return ""
     try:
-        machines, libraries, versions = needs(wheel, elf)
+        machines, libraries, versions = read_needs(wheel, elf)
         own = machine_of(elf.parse(Path(sys.executable).read_bytes(), symbols=False))
         if machines != {own}:
             return ""
@@ -148,15 +148,13 @@ def allowing(wheel: Path, arch: str, elf: ModuleType, site_packages: Path) -> st
 
 
 def take(options: argparse.Namespace, policy: str) -> None:
-    """Let the wheel be as it is, under the name that says where it may be installed."""
+    """Copy the wheel under the name that the policy gives it."""
     sys.stdout.write("nothing to graft: all that it needs is in %s\n" % policy)  # noqa: UP031
-    options.dest_dir.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"-linux_\w+\.whl$", "-" + policy + ".whl", options.wheel.name)
-    shutil.copy2(str(options.wheel), str(options.dest_dir / name))
+    copy(options, re.sub(r"-linux_\w+\.whl$", "-" + policy + ".whl", options.wheel.name))
 
 
-def needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], set[str]]:
-    """Return machines, libraries and versions of symbols of all ELF files in a wheel."""
+def read_needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], set[str]]:
+    """Return machines, needed libraries and symbol versions of all ELF files in a wheel."""
     machines: set[Machine] = set()
     libraries: set[str] = set()
     versions: set[str] = set()
@@ -177,7 +175,7 @@ def needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], set[str
 
 
 def machine_of(info: ElfInfo) -> Machine:
-    """Return what tells the programs of an architecture from others."""
+    """Return what distinguishes the programs of architectures."""
     return info.machine, info.bits, info.little_endian
 
 
@@ -187,56 +185,56 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def needed_python(site_packages: Path) -> tuple[int, ...]:
-    """Return the lowest Python that auditwheel runs on, as its metadata say."""
+    """Return the oldest Python that auditwheel runs on, from its metadata."""
     metadata = next(site_packages.glob("auditwheel-*.dist-info/METADATA")).read_text("utf-8")
     match = re.search(r"^Requires-Python: >=(\d+\.\d+)", metadata, re.MULTILINE)
     return version(match.group(1)) if match else (3, 0)
 
 
-def auditwheel(site_packages: str) -> list[str]:
-    """Return the words that start an auditwheel: the locked one, or else the image's own."""
+def auditwheel_command(site_packages: str) -> list[str]:
+    """Return the command of the locked auditwheel, or else of the image's own."""
     needed = needed_python(Path(site_packages))
     python = suitable_python(needed)
     if python:
         return [python, "-I", "-S", "-c", START, site_packages]
     wanted = "the locked auditwheel needs Python " + ".".join(map(str, needed))
     path = shutil.which("auditwheel")
-    said = " ".join(asked([path, "--version"]).split()) if path else ""
+    said = " ".join(output_of([path, "--version"]).split()) if path else ""
     match = re.match(r"auditwheel\s+(\d+(?:\.\d+)*)", said)
     if path is None or match is None or version(match.group(1)) < NEEDED_AUDITWHEEL:
         own = said.split(" installed", 1)[0] or "none"
         lowest = ".".join(map(str, NEEDED_AUDITWHEEL))
         raise Trouble(
             3,
-            f"{wanted}, which the image has not, and its own auditwheel ({own}) is not {lowest} or "
-            "newer: install one of the two in the image",
+            f"{wanted}, which the image does not have, and the image's own auditwheel ({own}) is "
+            f"not {lowest} or newer: install one of the two in the image",
         )
     sys.stdout.write(f"{wanted}: the image's own repairs instead: {said}\n")
     return [path]
 
 
 def suitable_python(needed: tuple[int, ...]) -> str:
-    """Return an interpreter that auditwheel runs on: this one, another of the image's, or none."""
+    """Return an interpreter for auditwheel: this one, another one of the image, or nothing."""
     if sys.version_info[:2] >= needed and sys.implementation.name == "cpython":
         return sys.executable
     found = {}
     for path in Path("/opt/python").glob("cp3*-cp3*/bin/python"):
         match = re.match(r"cp3(\d+)-cp3\d+$", path.parent.parent.name)
-        # What is called cp39 there need not be 3.9, so it is asked.
-        if match and asked_version(str(path)) >= needed:
+        # The directory cp39 need not have a Python 3.9: ask it.
+        if match and version_of(str(path)) >= needed:
             found[int(match.group(1))] = str(path)
     return found[min(found)] if found else ""
 
 
-def asked_version(python: str) -> tuple[int, ...]:
-    """Return the version an interpreter says it has."""
+def version_of(python: str) -> tuple[int, ...]:
+    """Return the version that an interpreter reports."""
     script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    said = asked([python, "-I", "-c", script])
+    said = output_of([python, "-I", "-c", script])
     return version(said) if said else ()
 
 
-def asked(argv: list[str]) -> str:
-    """Return what a program says, or nothing where it does not run."""
+def output_of(argv: list[str]) -> str:
+    """Return what a program prints; nothing if it does not run."""
     try:
         done = subprocess.run(argv, stdout=subprocess.PIPE, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -244,8 +242,8 @@ def asked(argv: list[str]) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def audit(command: list[str], options: argparse.Namespace) -> tuple[int, list[str]]:
-    """Run ``auditwheel repair``; return its exit code and what it said."""
+def run_auditwheel(command: list[str], options: argparse.Namespace) -> tuple[int, list[str]]:
+    """Run ``auditwheel repair``; return its exit code and its lines."""
     argv = [*command, "repair", "-w", str(options.dest_dir)]
     argv += ["--exclude=" + pattern for pattern in options.exclude]
     folder = str(Path(options.patchelf).parent)
@@ -265,8 +263,8 @@ def audit(command: list[str], options: argparse.Namespace) -> tuple[int, list[st
     return child.returncode, [line for line in lines if line]
 
 
-def conclude(code: int, lines: list[str], options: argparse.Namespace) -> None:
-    """Make sure that exactly the right wheel is in the destination, or say why there is none."""
+def check_result(code: int, lines: list[str], options: argparse.Namespace) -> None:
+    """Leave exactly the right wheel in the destination, or raise why there is none."""
     made = list(options.dest_dir.glob("*.whl"))
     if code == 0:
         if not made:
@@ -287,10 +285,15 @@ def conclude(code: int, lines: list[str], options: argparse.Namespace) -> None:
 
 
 def keep(options: argparse.Namespace, why: str) -> None:
-    """Let the wheel be as it is."""
+    """Copy the wheel unchanged, and print why."""
     say(why)
+    copy(options, options.wheel.name)
+
+
+def copy(options: argparse.Namespace, name: str) -> None:
+    """Copy the wheel to the destination under a name."""
     options.dest_dir.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(str(options.wheel), str(options.dest_dir))
+    shutil.copy2(str(options.wheel), str(options.dest_dir / name))
 
 
 if __name__ == "__main__":
