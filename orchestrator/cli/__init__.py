@@ -117,7 +117,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 GARBAGE = 50_000
 """Objects after which Python looks for garbage that refers to itself; its own default is 700."""
 
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS),  # a file system without locks
+}
 """What an operating system says when the user and not a programmer has to act."""
 
 

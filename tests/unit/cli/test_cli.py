@@ -312,7 +312,9 @@ def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     assert cli("plan").err == "error: here: one\n  hint: do this\nerror: two\n"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOLCK]
+)
 def test_a_machine_that_refuses_is_no_bug(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
