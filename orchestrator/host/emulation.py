@@ -45,26 +45,6 @@ class Execution(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BinfmtStatus:
-    """What the kernel does with a program of a foreign architecture.
-
-    Attributes:
-        arch: the architecture.
-        registered: whether an enabled handler takes its ELF files.
-        flags: the handler's flags (``F``: the interpreter is opened at registration, so that it
-            works in containers, whose file systems do not have it).
-        interpreter: the handler's program.
-        problem: why containers of that architecture would not run.
-    """
-
-    arch: Arch
-    registered: bool
-    flags: str = ""
-    interpreter: str = ""
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
     """Whether programs of an architecture really run here, and how.
 
@@ -72,7 +52,8 @@ class Emulation:
         arch: the architecture.
         execution: natively, with the kernel's help, or with QEMU.
         interpreter: the registered QEMU; empty without.
-        flags: its flags in binfmt_misc.
+        flags: its flags in binfmt_misc (``F``: the kernel opens QEMU at registration, so that it
+            works in containers, whose file systems do not have it).
         version: what that QEMU says (``7.2.22``); empty where it cannot be asked.
         problem: why containers of that architecture would not work.
         warnings: what is known to go wrong with it.
@@ -109,34 +90,26 @@ def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
     # A 64-bit kernel may be built without 32-bit programs, and a CPU may have given them up.
     if execution is Execution.COMPATIBLE and code == _ARGC:
         return Emulation(arch=arch, execution=execution)
-    status = binfmt(arch, root)
-    version = qemu_version(Path(status.interpreter)) if status.registered else ""
+    found = binfmt(arch, root)
+    version = qemu_version(Path(found.interpreter)) if found.interpreter else ""
     fatal, warnings = _known_trouble(arch, version)
-    problems = (status.problem, *_judge(status, code), *fatal)
-    return Emulation(
-        arch=arch,
-        execution=Execution.EMULATED,
-        interpreter=status.interpreter,
-        flags=status.flags,
-        version=version,
-        problem=next(filter(None, problems), None),
-        warnings=warnings,
-    )
+    problem = next(filter(None, (found.problem, *_judge(found, code), *fatal)), None)
+    return replace(found, version=version, problem=problem, warnings=warnings)
 
 
-def _judge(status: BinfmtStatus, code: int | None) -> Iterator[Problem]:
+def _judge(found: Emulation, code: int | None) -> Iterator[Problem]:
     """Say what is wrong if a program ends with a status; it counts its arguments."""
     if code == _ARGC + 1:
         # Kernels before 5.12 do not tell QEMU of the flag, nor do old QEMUs ask (before 6.0).
         yield Problem(
-            what=f"{status.interpreter} is registered for {status.arch} with the P flag, which it "
+            what=f"{found.interpreter} is registered for {found.arch} with the P flag, which it "
             "does not understand: programs get one argument too many",
             hint="register it without P: `orchestrator doctor --fix` as root",
         )
     elif code not in {None, _ARGC}:
         yield Problem(
-            what=f"{status.interpreter} is registered for {status.arch}, but cannot run a program",
-            hint=f"{_registration(status.arch)}; a QEMU for containers must be statically linked",
+            what=f"{found.interpreter} is registered for {found.arch}, but cannot run a program",
+            hint=f"{_registration(found.arch)}; a QEMU for containers must be statically linked",
         )
 
 
@@ -309,7 +282,7 @@ def how(host: Arch, arch: Arch) -> Execution:
     return Execution.COMPATIBLE if arch.facts.runs_on == host else Execution.EMULATED
 
 
-def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> BinfmtStatus:
+def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
     """Return what the kernel's binfmt_misc does with programs of `arch`.
 
     Handlers are found by the ELF header they match, as their names are a matter of taste.
@@ -339,17 +312,18 @@ def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> BinfmtStatus:
             "so containers cannot see it",
             hint=_registration(arch),
         )
-    return BinfmtStatus(
+    return Emulation(
         arch=arch,
-        registered=True,
-        flags=best.flags,
+        execution=Execution.EMULATED,
         interpreter=best.interpreter,
+        flags=best.flags,
         problem=problem,
     )
 
 
-def _refuse(arch: Arch, what: str, hint: str) -> BinfmtStatus:
-    return BinfmtStatus(arch=arch, registered=False, problem=Problem(what=what, hint=hint))
+def _refuse(arch: Arch, what: str, hint: str) -> Emulation:
+    problem = Problem(what=what, hint=hint)
+    return Emulation(arch=arch, execution=Execution.EMULATED, problem=problem)
 
 
 def _registration(arch: Arch) -> str:

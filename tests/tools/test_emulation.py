@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 def test_handler_takes_its_own_architecture_only(root: Path, arch: Arch) -> None:
     (root / "qemu-aarch64").write_text(AARCH64.format(flags="F"))
     status = binfmt(arch, root)
-    assert not status.registered
+    assert not status.interpreter
     assert status.problem is not None
     assert f"no QEMU is registered for {arch}" in status.problem.what
     assert re.search("doctor --fix|--install", status.problem.hint), "what helps here"
@@ -48,7 +48,7 @@ def test_handler_takes_its_own_architecture_only(root: Path, arch: Arch) -> None
 def test_without_the_flag_that_containers_need(root: Path) -> None:
     (root / "qemu-aarch64").write_text(AARCH64.format(flags="OC"))
     status = binfmt(Arch.AARCH64, root)
-    assert status.registered
+    assert status.interpreter
     assert status.problem is not None
     assert "without the F flag" in status.problem.what
 
@@ -56,7 +56,7 @@ def test_without_the_flag_that_containers_need(root: Path) -> None:
 def test_disabled_entry_does_not_count(root: Path) -> None:
     text = AARCH64.format(flags="F").replace("enabled", "disabled")
     (root / "qemu-aarch64").write_text(text)
-    assert not binfmt(Arch.AARCH64, root).registered
+    assert not binfmt(Arch.AARCH64, root).interpreter
 
 
 def test_not_mounted(tmp_path: Path) -> None:

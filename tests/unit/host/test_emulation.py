@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import emulation
 from orchestrator.host.emulation import (
-    BinfmtStatus,
     Execution,
     binfmt,
     examine,
@@ -68,7 +68,7 @@ def test_how() -> None:
 def test_registered(root: Path) -> None:
     (root / "whatever-name").write_text(AARCH64.format(flags="POCF"))
     status = binfmt(Arch.AARCH64, root)
-    assert status.registered
+    assert status.interpreter
     assert status.problem is None
     assert status.flags == "POCF"
     assert status.interpreter.endswith("aarch64-binfmt-P")
@@ -201,9 +201,9 @@ def test_without_the_p_flag_where_it_does_harm(
 ) -> None:
     def look(arch: Arch, root: Path) -> emulation.Emulation:
         flags = (root / "register").read_text().rpartition(":")[2]
-        status = BinfmtStatus(arch=arch, registered=True, flags=flags)
-        problem = next(emulation._judge(status, 4 if "P" in flags else 3), None)
-        return emulation.Emulation(arch=arch, execution=Execution.EMULATED, problem=problem)
+        found = emulation.Emulation(arch=arch, execution=Execution.EMULATED, flags=flags)
+        problem = next(emulation._judge(found, 4 if "P" in flags else 3), None)
+        return replace(found, problem=problem)
 
     monkeypatch.setattr(emulation, "examine", look)
     register(Arch.RISCV64, as_root)
