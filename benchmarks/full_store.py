@@ -158,7 +158,7 @@ def fill(checkout: Checkout) -> int:
     actions = planned_actions(
         inputs,
         identity.source,
-        tools=Tools(host=host, environ=environ, cancel=cancel, say=print),
+        tools=Tools(host=host, cancel=cancel, say=print),
         containers=ContainerFactory(
             host=host, settings=inputs.engine, label="", log=print, cancel=cancel
         ),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (
@@ -20,6 +21,12 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.wheel import WheelReport
 from orchestrator.plan.plan import make_request
+from orchestrator.provision.host import Host
+from orchestrator.provision.toolchain_env import Toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
 TARGET = Target(
@@ -94,3 +101,21 @@ def request(
 
 def env(**values: str) -> tuple[EnvVar, ...]:
     return tuple(EnvVar(name=name, value=value, origin="env") for name, value in values.items())
+
+
+def host(
+    cache_dir: Path,
+    tools: Toolchain | None = None,
+    environ: Mapping[str, str] | None = None,
+    network: HostNetwork | None = None,
+) -> Host:
+    """Return a machine with a toolchain, perhaps one without any program."""
+    none = Toolchain(python=cache_dir, root=cache_dir, bin=cache_dir, digest=Digest("0" * 64))
+    environ = environ or {}
+    return Host(
+        toolchain=tools or none,
+        network=network or HostNetwork(),
+        env=base_env(environ),
+        cache_dir=cache_dir,
+        environ=environ,
+    )

@@ -51,7 +51,7 @@ class LibraryBuilder:
     def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
         script = _script(job, str(job.source), in_container=False)
         private = dict(job.compilers.private if job.compilers is not None else ())
-        env = {**self.host.env, **self.host.network.child_env(), **private}
+        env = {**self.host.net_env, **private}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
     def _in_container(

@@ -218,7 +218,7 @@ class BuildSteps(ABC):
         asked_for = cibuildwheel.options(
             self.job.request, repair_with=self.repair_with, compilers=self.job.compilers
         )
-        env = {**self.host.env, **self.host.network.child_env(), **asked_for}
+        env = {**self.host.net_env, **asked_for}
         script = ["-I", str(OPTIONS_SCRIPT), str(question), str(answer)]
         argv = [str(self.host.toolchain.python), *script]
         if self.attempt(argv, argv, env, self.job.source) != 0:

@@ -174,7 +174,7 @@ def checking_tools(host: Host, cancel: Cancel | None = None) -> tuple[Policies, 
     from orchestrator.provision.external_checks import ExternalChecks
     from orchestrator.wheel import Policies
 
-    env = {**host.env, **host.network.child_env()}
+    env = host.net_env
     checker = ExternalChecks(toolchain=host.toolchain, env=env, cancel=cancel or Cancel())
     return Policies.from_json(*host.toolchain.policy_texts()), checker
 

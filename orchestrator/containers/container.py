@@ -78,7 +78,7 @@ class ContainerFactory(Answers):
     @property
     def env(self) -> dict[str, str]:
         """The environment of the engine's client."""
-        return {**self.host.env, **self.host.network.child_env()}
+        return self.host.net_env
 
     @property
     @once

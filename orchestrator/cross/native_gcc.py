@@ -308,13 +308,7 @@ class NativeCompilerFactory(Answers):
             major=facts.gcc.partition(".")[0],
             suite=facts.suite,
         )
-        gcc = cross_gcc.provide(
-            wanted,
-            cache_dir=self.tools.host.cache_dir,
-            patchelf=self.tools.host.toolchain.bin / "patchelf",
-            env=self.tools.env,
-            say=self.tools.say,
-        )
+        gcc = cross_gcc.provide(wanted, self.tools.host, say=self.tools.say)
 
         def native(place: Path) -> NativeCompilers:
             mounts = (

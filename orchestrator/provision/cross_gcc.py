@@ -21,9 +21,10 @@ from orchestrator.provision import apt, relocate
 from orchestrator.provision.cache_dir import CROSS_GCC, CacheLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from orchestrator.provision.apt import Archive, Package
+    from orchestrator.provision.host import Host
 
 MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
@@ -73,27 +74,18 @@ class CrossGcc:
     hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
-def provide(
-    wanted: ImageCompiler,
-    *,
-    cache_dir: Path,
-    patchelf: Path,
-    env: Mapping[str, str],
-    say: Callable[[str], object],
-) -> CrossGcc:
+def provide(wanted: ImageCompiler, host: Host, *, say: Callable[[str], object]) -> CrossGcc:
     """Return a native gcc; fetch it where it is not in the cache yet.
 
     Args:
         wanted: which.
-        cache_dir: our directory in the user's cache.
-        patchelf: the toolchain's.
-        env: environment of apt, with what it needs to reach the network.
+        host: its patchelf changes the programs; its cache gets them.
         say: told that something is fetched.
     """
     entry = CROSS_GCC.provide(
-        cache_dir,
+        host.cache_dir,
         f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}",
-        lambda made: _Maker(wanted, made, patchelf, env, say).make(),
+        lambda made: _Maker(wanted, made, host, say).make(),
         say=say,
     )
     fetched = (entry.folder / "packages").read_text("utf-8")
@@ -109,46 +101,36 @@ def provide(
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Maker:
     """One compiler on its way."""
 
-    def __init__(
-        self,
-        wanted: ImageCompiler,
-        made: Path,
-        patchelf: Path,
-        env: Mapping[str, str],
-        say: Callable[[str], object],
-    ) -> None:
-        self._wanted = wanted
-        self._made = made
-        self._scratch = made.parent
-        self._patchelf = patchelf
-        self._env = dict(env)
-        self._say = say
-        self._triplet = wanted.triplet
+    wanted: ImageCompiler
+    made: Path
+    host: Host
+    say: Callable[[str], object]
 
     def make(self) -> None:
         fetched = self._fetch()
-        root, made = self._scratch / "root", self._made
-        apt.unpack(self._scratch / "debs", root)
+        root, made = self.made.parent / "root", self.made
+        apt.unpack(self.made.parent / "debs", root)
         self._arrange(root, made)
         names = "".join(f"{package.exact}\n" for package in fetched)
         (made / "packages").write_text(names, encoding="utf-8")
         for program in _programs(made):
-            relocate.redirect(program, MOUNTED / "lib", self._patchelf)
+            relocate.redirect(program, MOUNTED / "lib", self.host.toolchain.bin / "patchelf")
 
     def _fetch(self) -> list[Package]:
         """Download what is needed; return it."""
-        package = self._wanted.package
+        package = self.wanted.package
         try:
             return apt.fetch(
                 self._archives(),
                 [package],
-                self._scratch / "debs",
+                self.made.parent / "debs",
                 # Not the target's own files, which the image has.
                 wanted=lambda each: each.arch != "all",
-                say=lambda: self._say(f"fetching {package} (not installed, kept in the cache)"),
+                say=lambda: self.say(f"fetching {package} (not installed, kept in the cache)"),
             )
         except EnvironmentProblemError as error:
             raise EnvironmentProblemError.of(
@@ -159,22 +141,22 @@ class _Maker:
 
     def _archives(self) -> Iterator[Callable[[], Archive]]:
         """The image's own suite first, as only that has exactly the same gcc."""
-        suite = self._wanted.suite
+        suite = self.wanted.suite
         if suite and suite != apt.own_suite():
-            yield lambda: apt.of_suite(suite, self._scratch, self._env)
-        yield lambda: apt.own(self._scratch, self._env)
+            yield lambda: apt.of_suite(suite, self.made.parent, self.host.net_env)
+        yield lambda: apt.own(self.made.parent, self.host.net_env)
 
     def _arrange(self, root: Path, made: Path) -> None:
         """Put the programs where they find each other, and all libraries into one directory."""
-        programs = {f"{self._triplet}-{name}" for name in _KEPT}
-        programs |= {f"{self._triplet}-{name}-{self._wanted.major}" for name in _KEPT}
+        programs = {f"{self.wanted.triplet}-{name}" for name in _KEPT}
+        programs |= {f"{self.wanted.triplet}-{name}-{self.wanted.major}" for name in _KEPT}
         shutil.copytree(
             root / "usr/bin",
             made / "usr/bin",
             symlinks=True,
             ignore=lambda _, names: [each for each in names if each not in programs],
         )
-        own = f"usr/{self._triplet}/bin"
+        own = f"usr/{self.wanted.triplet}/bin"
         shutil.copytree(root / own, made / own, symlinks=True)
         for place in ("usr/lib/gcc-cross", "usr/libexec/gcc-cross"):
             if (root / place).is_dir():

@@ -16,7 +16,6 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind, Orchestrator
 from orchestrator.fsutil import remove_tree
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.platforms import CROSSED
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision import apt
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.apt import Archive
     from orchestrator.provision.cache_dir import CacheLock
-    from orchestrator.provision.toolchain_env import Toolchain
+    from orchestrator.provision.host import Host
 
 _SUITES: Mapping[int, Sequence[str]] = {
     9: ("bullseye",),
@@ -98,18 +97,12 @@ class ForeignPythons:
     """Finds or fetches them; asks for each once, whether it can be had or not.
 
     Attributes:
-        toolchain: holds uv.
-        network: how to reach what is fetched.
-        cache_dir: the user's cache directory.
-        environ: only `base_env` of it is used.
+        host: its uv and network; its cache gets them.
         say: told that something is fetched.
         cancel: stops uv; nothing is begun once it is set.
     """
 
-    toolchain: Toolchain
-    network: HostNetwork
-    cache_dir: Path
-    environ: Mapping[str, str]
+    host: Host
     say: Callable[[str], object]
     cancel: Cancel
     _known: dict[tuple[str, Arch], ForeignPython | OrchestratorError] = field(default_factory=dict)
@@ -129,7 +122,7 @@ class ForeignPythons:
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
         refused = EnvironmentProblemError.of(f"no QEMU for {arch}")
-        with machine_errors(FOREIGN_PYTHONS.place(self.cache_dir)):
+        with machine_errors(FOREIGN_PYTHONS.place(self.host.cache_dir)):
             for emulator in (self._installed, self._fetched):
                 try:
                     qemu = emulator(arch)
@@ -142,10 +135,6 @@ class ForeignPythons:
                 except EnvironmentProblemError as error:
                     refused = error
         raise refused
-
-    @property
-    def _env(self) -> dict[str, str]:
-        return base_env(self.environ) | self.network.child_env()
 
     # The emulator
 
@@ -207,7 +196,7 @@ class ForeignPythons:
             f"fetching {tag.words} for {arch} of Debian {suite} (not installed, kept in the cache)"
         )
         packages = apt.fetch(
-            [lambda: apt.of_suite(suite, made.parent, self._env, arch=arch)],
+            [lambda: apt.of_suite(suite, made.parent, self.host.net_env, arch=arch)],
             [name, "libstdc++6"],
             debs,
             wanted=lambda package: package.arch != "all",
@@ -235,10 +224,8 @@ class ForeignPythons:
         pythons.mkdir()
         interpreters.download(
             request,
-            self.toolchain,
-            self.network,
+            self.host,
             store=pythons,
-            environ=self.environ,
             cancel=self.cancel,
             timeout=_UV_TIMEOUT,
             retries=1,
@@ -279,16 +266,18 @@ class ForeignPythons:
     def _archives(self, scratch: Path, suite: str) -> Iterator[Callable[[], Archive]]:
         """A suite of Debian, if one is named; this machine's own lists; the same, new ones."""
         if suite:
-            yield lambda: apt.of_suite(suite, scratch, self._env)
-        yield lambda: apt.own(scratch, self._env)
-        yield lambda: apt.own_anew(scratch, self._env)
+            yield lambda: apt.of_suite(suite, scratch, self.host.net_env)
+        yield lambda: apt.own(scratch, self.host.net_env)
+        yield lambda: apt.own_anew(scratch, self.host.net_env)
 
     # helpers
 
     def _make(self, name: str, make: Callable[[Path], object]) -> CacheEntry:
         if self.cancel.is_set():
             raise EnvironmentProblemError.of("cancelled", kind=ErrorKind.CANCELLED)
-        return FOREIGN_PYTHONS.provide(self.cache_dir, name, make, say=self.say, cancel=self.cancel)
+        return FOREIGN_PYTHONS.provide(
+            self.host.cache_dir, name, make, say=self.say, cancel=self.cancel
+        )
 
     def _prove(
         self, tag: PythonTag, arch: Arch, emulator: CacheEntry | Path, root: CacheEntry
@@ -303,7 +292,7 @@ class ForeignPythons:
         version = emulation.qemu_version(qemu)
         what = f"{facts.origin} under QEMU {version}"
         done = process.capture(
-            [*argv, "-I", "-c", _PROBE], env=base_env(self.environ), timeout=_START_TIMEOUT
+            [*argv, "-I", "-c", _PROBE], env=self.host.env, timeout=_START_TIMEOUT
         )
         try:
             suffix, glibc = json.loads(done.stdout) if done.ok else ("", "")

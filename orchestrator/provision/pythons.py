@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import write_whole
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.host.network import base_env
 from orchestrator.host.process import Cancel, Tail, capture, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
@@ -29,7 +29,7 @@ from orchestrator.provision.cache_dir import HEADERS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.provision.toolchain_env import Toolchain
+    from orchestrator.provision.host import Host
 
 PROBE_TIMEOUT = 20.0
 DOWNLOAD_TIMEOUT = 900.0
@@ -267,52 +267,38 @@ def _candidates(
                 yield folder / name
 
 
-def provide(  # noqa: PLR0913 - mostly keywords
-    python: str,
-    toolchain: Toolchain,
-    network: HostNetwork,
-    *,
-    cache_dir: Path,
-    environ: Mapping[str, str],
-    cancel: Cancel | None = None,
-) -> Interpreter:
+def provide(python: str, host: Host, *, cancel: Cancel | None = None) -> Interpreter:
     """Return an interpreter for a tag; fetch one with the locked uv when there is none.
 
     Args:
         python: ``cp312``, ``cp314t``, ``pp311``.
-        toolchain: holds uv.
-        network: how to reach what uv downloads.
-        cache_dir: the user's cache directory; the interpreter goes to ``pythons`` in it.
-        environ: as for `find`.
-        cancel: stops it.
+        host: where to look; the interpreter goes to ``pythons`` in its cache.
+        cancel: stops uv.
 
     Raises:
         EnvironmentProblemError: there is none, and none to fetch.
     """
     try:
-        return find(python, environ=environ, cache_dir=cache_dir)
+        return find(python, environ=host.environ, cache_dir=host.cache_dir)
     except EnvironmentProblemError as error:
         missing = error
-    store = cache_dir / "pythons"
+    store = host.cache_dir / "pythons"
     store.mkdir(parents=True, exist_ok=True)
-    request = PythonTag.parse(python).uv_request
     try:
-        download(request, toolchain, network, store=store, environ=environ, cancel=cancel)
+        download(PythonTag.parse(python).uv_request, host, store=store, cancel=cancel)
     except EnvironmentProblemError as error:
         what = f"{missing.what}, and {error.what}"
         raise EnvironmentProblemError.of(
             what, hint=missing.hint, kind=error.kind, transient=error.transient
         ) from None
-    return find(python, environ=environ, cache_dir=cache_dir)
+    return find(python, environ=host.environ, cache_dir=host.cache_dir)
 
 
 def download(  # noqa: PLR0913 - mostly keywords
     request: str,
-    toolchain: Toolchain,
-    network: HostNetwork,
+    host: Host,
     *,
     store: Path,
-    environ: Mapping[str, str],
     cancel: Cancel | None = None,
     timeout: float = DOWNLOAD_TIMEOUT,
     retries: int = 3,
@@ -321,11 +307,9 @@ def download(  # noqa: PLR0913 - mostly keywords
 
     Args:
         request: what uv is asked for: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
-        toolchain: holds uv.
-        network: how to reach what uv downloads.
+        host: its toolchain and network.
         store: the directory.
-        environ: only `base_env` of it is used.
-        cancel: stops it.
+        cancel: stops uv.
         timeout: seconds it may take.
         retries: how often uv asks again, where the user has not said it.
 
@@ -333,12 +317,11 @@ def download(  # noqa: PLR0913 - mostly keywords
         EnvironmentProblemError: uv cannot fetch it.
     """
     tail = Tail()
+    uv = str(host.toolchain.bin / "uv")
+    own = {"UV_PYTHON_INSTALL_DIR": str(store), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     done = run(
-        [str(toolchain.bin / "uv"), "python", "install", "--no-bin", "--no-config", request],
-        env=base_env(environ)
-        | {"UV_HTTP_RETRIES": str(retries)}
-        | network.child_env()
-        | {"UV_PYTHON_INSTALL_DIR": str(store), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+        [uv, "python", "install", "--no-bin", "--no-config", request],
+        env={"UV_HTTP_RETRIES": str(retries), **host.net_env, **own},
         cwd=store,
         log=tail,
         timeout=timeout,
@@ -361,23 +344,11 @@ def _reason(text: str) -> str:
     return causes[-1].strip() if causes else text.strip().rpartition("\n")[2].strip()
 
 
-def headers(
-    interpreter: Interpreter,
-    cache_dir: Path,
-    network: HostNetwork,
-    *,
-    environ: Mapping[str, str],
-) -> tuple[Path, ...]:
+def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
     """Return the include directories an interpreter lacks, for `with_headers`.
 
     None when it has its headers. Otherwise, on Debian and its kin, the package that holds them is
     downloaded into the cache and unpacked there: no root, and nothing of the system changes.
-
-    Args:
-        interpreter: from `find`.
-        cache_dir: the user's cache directory; they go to ``headers`` in it.
-        network: how to reach the distribution's archive.
-        environ: only `base_env` of it is used.
 
     Raises:
         EnvironmentProblemError: there are none, and none to fetch.
@@ -390,7 +361,7 @@ def headers(
     if not of_debian or interpreter.implementation != "cpython":
         hint = "reinstall this Python with its headers, or use another one"
         raise EnvironmentProblemError.of(what, hint=hint)
-    env = base_env(environ) | network.child_env()
+    env = host.net_env
     if not all(shutil.which(tool, path=env["PATH"]) for tool in ("apt-get", "dpkg-deb")):
         hint = f"install them, such as with `dnf install python{version}-devel`"
         raise EnvironmentProblemError.of(what, hint=hint)
@@ -401,7 +372,7 @@ def headers(
     names = (*([f"{package}={installed}"] if installed else []), package)
     try:
         folder = HEADERS.provide(
-            cache_dir, name, lambda made: _fetch_headers(names, version, made, env)
+            host.cache_dir, name, lambda made: _fetch_headers(names, version, made, env)
         ).folder
     except EnvironmentProblemError as error:
         raise EnvironmentProblemError.of(

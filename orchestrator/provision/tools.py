@@ -12,7 +12,7 @@ from orchestrator.provision import nvcc, pythons, relocate, zig
 from orchestrator.provision.foreign_python import ForeignPythons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.host.process import Cancel
@@ -81,40 +81,24 @@ class Tools(Answers):
 
     Attributes:
         host: the locked tools, network and environment.
-        environ: this process's environment.
         cancel: stops downloads.
         say: told what takes a while.
     """
 
     host: Host
-    environ: Mapping[str, str]
     cancel: Cancel
     say: Callable[[str], object]
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The environment of programs that reach the network."""
-        return {**self.host.env, **self.host.network.child_env()}
 
     @once
     def python(self, tag: str) -> HostPython:
         """Find or fetch an interpreter, and its headers if it came without."""
-        host, environ, cancel = self.host, self.environ, self.cancel
-        found = pythons.provide(
-            tag,
-            host.toolchain,
-            host.network,
-            cache_dir=host.cache_dir,
-            environ=environ,
-            cancel=cancel,
-        )
-        include_dirs = pythons.headers(found, host.cache_dir, host.network, environ=environ)
-        return HostPython(interpreter=found, include_dirs=include_dirs)
+        found = pythons.provide(tag, self.host, cancel=self.cancel)
+        return HostPython(interpreter=found, include_dirs=pythons.headers(found, self.host))
 
     @once
     def installed_python(self, tag: str) -> HostPython:
         """Find an interpreter; none is fetched."""
-        found = pythons.find(tag, environ=self.environ, cache_dir=self.host.cache_dir)
+        found = pythons.find(tag, environ=self.host.environ, cache_dir=self.host.cache_dir)
         return HostPython(interpreter=found)
 
     def known_python(self, tag: str) -> pythons.Interpreter | None:
@@ -124,54 +108,29 @@ class Tools(Answers):
 
     @once
     def _known_python(self, tag: str) -> pythons.Interpreter | None:
-        return pythons.known(tag, environ=self.environ, cache_dir=self.host.cache_dir)
+        return pythons.known(tag, environ=self.host.environ, cache_dir=self.host.cache_dir)
 
     @property
     @once
     def zig(self) -> zig.Zig:
         """The locked zig; nobody prunes it while this run goes on."""
-        host = self.host
-        return zig.provide(
-            host.cache_dir,
-            host.toolchain,
-            host.network,
-            self.say,
-            environ=self.environ,
-            cancel=self.cancel,
-        )
+        return zig.provide(self.host, self.say, self.cancel)
 
     @property
     @once
     def portable_uv(self) -> CacheEntry:
         """A directory with a uv that runs in any container; nobody prunes it either."""
-        host = self.host
-        return relocate.provide("uv", host.toolchain, cache_dir=host.cache_dir)
+        return relocate.provide("uv", self.host)
 
     @once
     def nvcc(self, version: str) -> nvcc.Nvcc:
         """Find or fetch a native nvcc of a version, or the newest of a CUDA version."""
-        host = self.host
-        return nvcc.provide(
-            version,
-            cache_dir=host.cache_dir,
-            tools=host.toolchain,
-            network=host.network,
-            environ=self.environ,
-            say=self.say,
-        )
+        return nvcc.provide(version, self.host, say=self.say)
 
     @property
     @once
     def _foreign_pythons(self) -> ForeignPythons:
-        host = self.host
-        return ForeignPythons(
-            toolchain=host.toolchain,
-            network=host.network,
-            cache_dir=host.cache_dir,
-            environ=self.environ,
-            say=self.say,
-            cancel=self.cancel,
-        )
+        return ForeignPythons(host=self.host, say=self.say, cancel=self.cancel)
 
     @once
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:

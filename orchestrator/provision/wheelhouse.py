@@ -35,6 +35,13 @@ GLIBC = 28
 
 _OLDEST_GLIBC = 5
 
+PIP_ENV = {
+    # A user's pip.conf may hold options that make no sense here.
+    "PIP_REQUIRE_VIRTUALENV": "0",
+    "PIP_USER": "0",
+    "PIP_NO_COLOR": "1",
+}
+
 _PIP_TIMEOUT = 60.0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -18,20 +17,20 @@ from packaging.requirements import Requirement
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import remove_tree
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
-from orchestrator.provision import toolchain, wheelhouse
+from orchestrator.provision import wheelhouse
 from orchestrator.provision.cache_dir import ZIG, CacheEntry, CacheLock, Progress, existing_entry
 from orchestrator.provision.failures import run_step
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from orchestrator.provision.toolchain_env import Toolchain
+    from orchestrator.provision.host import Host
 
 HOSTS = (Arch.X86_64, Arch.AARCH64)
 """Machines that our compiler driver runs on; zig itself runs on more."""
@@ -105,29 +104,18 @@ def _unpacked(entry: CacheEntry) -> Zig:
     return Zig(root=root, version=version, digest=lock_digest(), cache=cache, hold=entry.hold)
 
 
-def provide(  # noqa: PLR0913 - mostly keywords
-    cache_dir: Path,
-    tools: Toolchain,
-    network: HostNetwork,
-    on_progress: Progress,
-    *,
-    environ: Mapping[str, str],
-    cancel: Cancel | None = None,
-) -> Zig:
+def provide(host: Host, say: Progress, cancel: Cancel | None = None) -> Zig:
     """Return zig; fetch it if it is missing. Any number of processes may do this at once.
 
     Args:
-        cache_dir: the user's cache directory.
-        tools: its uv unpacks the wheel.
-        network: how to reach the package index.
-        on_progress: told what is being done.
-        environ: `base_env` of it, and `toolchain.WHEELS`, a directory of wheels to take it from.
+        host: its uv unpacks the wheel; its cache gets it.
+        say: told what is being done.
         cancel: stops it.
 
     Raises:
         EnvironmentProblemError: it cannot be had here; says why and what to do.
     """
-    if found := existing(cache_dir):
+    if found := existing(host.cache_dir):
         return found
     if host_arch() not in HOSTS:
         raise EnvironmentProblemError.of(
@@ -136,10 +124,10 @@ def provide(  # noqa: PLR0913 - mostly keywords
         )
     stop = cancel or Cancel()
     entry = ZIG.provide(
-        cache_dir,
+        host.cache_dir,
         host_arch(),
-        lambda made: _Fetch(tools, network, on_progress, environ, stop, made.parent).into(made),
-        say=on_progress,
+        lambda made: _Fetch(host, say, stop, made.parent).into(made),
+        say=say,
         cancel=stop,
     )
     return _unpacked(entry)
@@ -149,22 +137,19 @@ def provide(  # noqa: PLR0913 - mostly keywords
 class _Fetch:
     """Gets one zig."""
 
-    tools: Toolchain
-    network: HostNetwork
+    host: Host
     say: Progress
-    environ: Mapping[str, str]
     cancel: Cancel
     scratch: Path
 
     def into(self, made: Path) -> None:
-        given = self.environ.get(toolchain.WHEELS, "")
-        wheels = Path(given).expanduser().absolute() if given else self._download()
+        wheels, tools = self.host.wheels or self._download(), self.host.toolchain
         requirements = self.scratch / "zig.lock"
         requirements.write_text(lock_text(), encoding="utf-8")
         unpacked = self.scratch / "unpacked"
-        argv = [str(self.tools.bin / "uv"), "pip", "install", "--offline", "--no-config"]
+        argv = [str(tools.bin / "uv"), "pip", "install", "--offline", "--no-config"]
         argv += ["--no-progress", "--no-index", f"--find-links={wheels}", "--require-hashes"]
-        argv += ["--no-deps", "--only-binary=:all:", f"--python={self.tools.python}"]
+        argv += ["--no-deps", "--only-binary=:all:", f"--python={tools.python}"]
         argv += [f"--target={unpacked}", f"--requirement={requirements}"]
         own = {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
         self._step("unpack zig", argv, self._env | own)
@@ -178,9 +163,10 @@ class _Fetch:
     def _download(self) -> Path:
         """Have pip download the wheel: it knows the user's index, proxy and certificates."""
         wheels = self.scratch / "wheels"
-        env = self._env | self.network.child_env() | toolchain.PIP_ENV
-        pip = wheelhouse.find_pip((self.tools.python,), env=env, scratch=self.scratch)
-        minor = PythonTag.of_version(self.tools.base.version).minor
+        tools = self.host.toolchain
+        env = self._env | self.host.network.child_env() | wheelhouse.PIP_ENV
+        pip = wheelhouse.find_pip((tools.python,), env=env, scratch=self.scratch)
+        minor = PythonTag.of_version(tools.base.version).minor
         arguments = wheelhouse.download_arguments(
             wheelhouse.parse(lock_text()),
             Platform.here(minor, host_arch()),
@@ -193,7 +179,7 @@ class _Fetch:
 
     @property
     def _env(self) -> dict[str, str]:
-        return base_env(self.environ) | {"TMPDIR": str(self.scratch)}
+        return {**self.host.env, "TMPDIR": str(self.scratch)}
 
     def _step(self, what: str, argv: list[str], env: Mapping[str, str]) -> None:
         run_step(what, argv, env=env, cwd=self.scratch, cancel=self.cancel)

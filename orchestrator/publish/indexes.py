@@ -205,7 +205,7 @@ class IndexDestination:
     def send(self, wheel: CandidateWheel) -> None:
         """Run twine."""
         login = self._login()
-        env = {**self._host.env, **self._host.network.child_env(), **_WIDE, **login}
+        env = {**self._host.net_env, **_WIDE, **login}
         if "TWINE_CERT" in self._environ:
             env["TWINE_CERT"] = self._environ["TWINE_CERT"]
         attested = wheel.attestations if self._minted and self.attests else ()

@@ -99,7 +99,7 @@ def _audience(upload_url: str, host: Host, *, public: bool) -> str:
 
 
 def _identity(audience: str, host: Host, environ: Mapping[str, str]) -> str:
-    env = {**host.env, **host.network.child_env()}
+    env = host.net_env
     env |= {name: value for name, value in environ.items() if _TAKEN.fullmatch(name)}
     # An audience that begins with a dash would be an option.
     argv = [str(host.toolchain.python), "-I", "-m", "id", "--", audience]

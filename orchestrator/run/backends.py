@@ -106,7 +106,7 @@ class BackendFactory:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
             own = partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
             return own if uv is None else lambda scratch: own(scratch).in_front_of(uv(scratch))
-        found = process.on_path(names, self.tools.env["PATH"])
+        found = process.on_path(names, self.tools.host.env["PATH"])
         return partial(cache.on_host, target, found=found)
 
     def _compiler_cache(self) -> CompilerCache | None:
@@ -119,7 +119,7 @@ class BackendFactory:
             program=program,
             home=host.cache_dir / "ccache",
             size=settings.size,
-            remote=self.tools.environ.get(REMOTE, "") if remote else "",
+            remote=host.environ.get(REMOTE, "") if remote else "",
         )
 
     def _backend(self, request: BuildRequest, choice: Choice) -> Backend:

@@ -139,7 +139,13 @@ def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     if tools is None:
         say("preparing the locked toolchain (once for each lock, in the cache)")
         tools = toolchain.sync(cache, network, say, environ=environ)
-    return Host(toolchain=tools, network=network, env=base_env(environ), cache_dir=cache)
+    return Host(
+        toolchain=tools,
+        network=network,
+        env=base_env(environ),
+        cache_dir=cache,
+        environ=environ,
+    )
 
 
 def open_store(

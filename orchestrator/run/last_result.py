@@ -74,7 +74,7 @@ def compare_with_last(
     actions = planned_actions(
         inputs,
         identity.source,
-        tools=Tools(host=host, environ=environ, cancel=cancel, say=_ignore),
+        tools=Tools(host=host, cancel=cancel, say=_ignore),
         containers=ContainerFactory(
             host=host, settings=inputs.engine, label="", log=_ignore, cancel=cancel
         ),

@@ -102,7 +102,7 @@ class Session:
         places = make_directories(options, directory)
         log = stack.enter_context(lines(directory / "images.log", places.logs / "images.log"))
         host = replace(self._host, env={**self._host.env, RUN_VARIABLE: str(directory)})
-        tools = Tools(host=host, environ=self._environ, cancel=self._cancel, say=log)
+        tools = Tools(host=host, cancel=self._cancel, say=log)
         containers = ContainerFactory(
             host=host,
             settings=self._inputs.engine,
@@ -154,7 +154,7 @@ class Session:
             identity=identity,
             project=self._inputs.project,
             policies=lambda: Policies.from_json(*toolchain.policy_texts()),
-            check=ExternalChecks(toolchain=toolchain, env=tools.env, cancel=self._cancel),
+            check=ExternalChecks(toolchain=toolchain, env=tools.host.net_env, cancel=self._cancel),
             step=self._observers.listener.step,
             is_cancelled=self._cancel.is_set,
             look_up=self._options.cache,

@@ -395,7 +395,7 @@ def fetch_sdist(requirement: str, *, host: Host) -> Path:
     Raises:
         SourceError: the index has no such sdist, or cannot be reached.
     """
-    env = {**host.env, **host.network.child_env()}
+    env = host.net_env
     # The same requirement may be another file on another index.
     identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
     folder = host.cache_dir / "sdists" / identity

@@ -29,6 +29,7 @@ from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
 from tests.conftest import REPOSITORY, Said, orchestrator
+from tests.factories import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,7 +212,7 @@ def test_offline_from_a_directory(wheels: Path, tmp_path: Path) -> None:
 
 def test_zig_comes_out_of_the_same_directory(cache: Path, wheels: Path, tmp_path: Path) -> None:
     own = tmp_path / "cache"
-    made_here = zig.provide(own, made(cache), UNREACHABLE, print, environ={WHEELS: str(wheels)})
+    made_here = zig.provide(host(own, made(cache), {WHEELS: str(wheels)}, UNREACHABLE), print)
     (tmp_path / "f.c").write_text("int f(void) { return 1; }")
     argv = [str(made_here.program), "cc", "-c", "-target", "loongarch64-linux-gnu.2.36", "f.c"]
     env = {"ZIG_GLOBAL_CACHE_DIR": str(made_here.cache), "PATH": os.defpath}

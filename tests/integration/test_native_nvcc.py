@@ -21,6 +21,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.provision import nvcc, toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import lacking
+from tests.factories import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +79,9 @@ def native(
 def provided(
     wanted: str, tools: toolchain.Toolchain, cache: Path, environ: dict[str, str]
 ) -> nvcc.Nvcc:
+    network = HostNetwork.detect(os.environ)
     return nvcc.provide(
-        wanted,
-        cache_dir=cache,
-        tools=tools,
-        network=HostNetwork.detect(os.environ),
-        environ={**os.environ, **environ},
-        say=lambda _: None,
+        wanted, host(cache, tools, {**os.environ, **environ}, network), say=lambda _: None
     )
 
 

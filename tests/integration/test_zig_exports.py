@@ -15,6 +15,7 @@ from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain, zig
 from orchestrator.provision.cache_dir import default_cache_dir
+from tests.factories import host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compilers for another architecture, an object and an archive made by them."""
     cache, network = default_cache_dir(os.environ), HostNetwork.detect(os.environ)
     tools = toolchain.sync(cache, network, environ=os.environ)
-    found = zig.provide(cache, tools, network, print, environ=os.environ)
+    found = zig.provide(host(cache, tools, os.environ, network), print)
     folder = tmp_path_factory.mktemp("zig")
     places = driver.ZigPaths(root=found.root, cache=found.cache, scratch=folder / "scratch")
     made = driver.zig_driver(Arch.AARCH64, "2.17", places)

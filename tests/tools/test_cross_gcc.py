@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.cross_gcc import ImageCompiler, provide
+from tests.factories import host
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APT = """\
 #!/bin/sh
@@ -29,9 +33,7 @@ def provided(tmp_path: Path, path: str) -> EnvironmentProblemError:
     with pytest.raises(EnvironmentProblemError) as refused:
         provide(
             ImageCompiler(triplet="aarch64-linux-gnu", major="12"),
-            cache_dir=tmp_path / "cache",
-            patchelf=Path("patchelf"),
-            env={"PATH": path},
+            host(tmp_path / "cache", environ={"PATH": path}),
             say=lambda _line: None,
         )
     assert not any(each.is_dir() for each in (tmp_path / "cache/cross-gcc").iterdir())

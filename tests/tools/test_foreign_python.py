@@ -13,12 +13,12 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import emulation
-from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision.foreign_python import ForeignPythons, _suites
 from orchestrator.provision.toolchain import Toolchain
+from tests.factories import host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,10 +55,11 @@ class Machine:
         monkeypatch.setenv("PATH", str(self.bin))
         self.cancel = Cancel()
         self.pythons = ForeignPythons(
-            toolchain=Toolchain(python=folder, root=folder, bin=self.bin, digest=Digest("1" * 64)),
-            network=HostNetwork.detect({}),
-            cache_dir=self.cache,
-            environ={"PATH": path},
+            host=host(
+                self.cache,
+                Toolchain(python=folder, root=folder, bin=self.bin, digest=Digest("1" * 64)),
+                {"PATH": path},
+            ),
             say=lambda _line: None,
             cancel=self.cancel,
         )

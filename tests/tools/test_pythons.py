@@ -13,7 +13,6 @@ import pytest
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.target import Digest
@@ -29,6 +28,7 @@ from orchestrator.provision.pythons import (
     without_own_path,
 )
 from orchestrator.provision.toolchain import Toolchain
+from tests.factories import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,7 +217,7 @@ def toolchain(tmp_path: Path, uv: str) -> Toolchain:
 def test_provide_takes_what_is_there(tmp_path: Path, environ: dict[str, str]) -> None:
     own = answer(tmp_path / "bin" / "python3.12")
     tools = toolchain(tmp_path, "exit 1")
-    it = provide("cp312", tools, HostNetwork(), cache_dir=tmp_path / "cache", environ=environ)
+    it = provide("cp312", host(tmp_path / "cache", tools, environ))
     assert isinstance(it, Interpreter)
     assert it.path == own
     assert not (tmp_path / "cache").exists()
@@ -230,7 +230,7 @@ def test_provide_asks_the_locked_uv(tmp_path: Path, environ: dict[str, str]) -> 
         f'echo "$@" > "{tmp_path}/asked"; mkdir -p "$UV_PYTHON_INSTALL_DIR/x/bin"; '
         f'cp "{prepared}" "$UV_PYTHON_INSTALL_DIR/x/bin/python3.12"',
     )
-    it = provide("cp312", tools, HostNetwork(), cache_dir=tmp_path / "cache", environ=environ)
+    it = provide("cp312", host(tmp_path / "cache", tools, environ))
     assert isinstance(it, Interpreter)
     asked = (tmp_path / "asked").read_text()
     assert asked == "python install --no-bin --no-config cpython@3.12\n"
@@ -240,7 +240,7 @@ def test_provide_says_why_not(tmp_path: Path, environ: dict[str, str]) -> None:
     text = "error: Failed to install x\n  cause: dns error\n  cause: Name or service not known"
     tools = toolchain(tmp_path, f"cat >&2 <<END\n{text}\nEND\nexit 1")
     with pytest.raises(EnvironmentProblemError) as refused:
-        provide("cp399", tools, HostNetwork(), cache_dir=tmp_path / "c", environ=environ)
+        provide("cp399", host(tmp_path / "c", tools, environ))
     assert refused.value.what.endswith("uv could not fetch one: Name or service not known")
     assert "cibuildwheel" in refused.value.hint
     assert refused.value.transient
@@ -273,14 +273,14 @@ def test_nothing_to_do_with_headers(tmp_path: Path) -> None:
     own = inspect(Path(sys.executable), os.environ)
     assert own is not None
     own = dataclasses.replace(own, has_headers=True)
-    assert headers(own, tmp_path, HostNetwork(), environ={}) == ()
+    assert headers(own, host(tmp_path)) == ()
 
 
 def test_headers_come_from_the_package(tmp_path: Path, debian: Interpreter) -> None:
     environ = apt(tmp_path, ": > libpython3.11-dev.deb", UNPACK)
     store = tmp_path / "cache" / "headers"
     for _ in range(2):  # the second time nothing is asked
-        dirs = headers(debian, tmp_path / "cache", HostNetwork(), environ=environ)
+        dirs = headers(debian, host(tmp_path / "cache", environ=environ))
         assert isinstance(dirs, tuple)
         assert (dirs[0] / "Python.h").is_file()
         assert (dirs[1] / "x86_64-linux-gnu" / "python3.11").is_dir()
@@ -300,7 +300,7 @@ def test_other_revision_then_fresh_lists(tmp_path: Path, debian: Interpreter) ->
     *) echo 'E: no' >&2; exit 100;;
     esac"""
     environ = apt(tmp_path, get, UNPACK)
-    assert isinstance(headers(debian, tmp_path / "c", HostNetwork(), environ=environ), tuple)
+    assert isinstance(headers(debian, host(tmp_path / "c", environ=environ)), tuple)
     words = [line.split()[-1] for line in (tmp_path / "apt").read_text().splitlines()]
     assert words == [
         "libpython3.11-dev=1:3.11.2-6",
@@ -324,18 +324,18 @@ def test_headers_that_cannot_be_had(
 ) -> None:
     environ = apt(tmp_path, get, extract)
     with pytest.raises(EnvironmentProblemError, match=what) as refused:
-        headers(debian, tmp_path / "c", HostNetwork(), environ=environ)
+        headers(debian, host(tmp_path / "c", environ=environ))
     assert refused.value.hint == "`apt-get install python3.11-dev` as root"
     assert not [entry for entry in (tmp_path / "c" / "headers").iterdir() if entry.is_dir()]
 
 
 def test_headers_of_another_system(tmp_path: Path, debian: Interpreter) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
-        headers(debian, tmp_path, HostNetwork(), environ={"PATH": str(tmp_path)})
+        headers(debian, host(tmp_path, environ={"PATH": str(tmp_path)}))
     assert "devel" in refused.value.hint
     own = dataclasses.replace(debian, path=Path("/opt/x/bin/python3.11"))
     with pytest.raises(EnvironmentProblemError, match="are missing"):
-        headers(own, tmp_path, HostNetwork(), environ={})
+        headers(own, host(tmp_path))
 
 
 def test_environment_with_headers() -> None:

@@ -130,7 +130,7 @@ def machine(
         env={"PATH": "/usr/bin"},
         cache_dir=tmp_path,
     )
-    tools = FewTools(host=host, environ={}, cancel=Cancel(), say=lambda _line: None, **found)
+    tools = FewTools(host=host, cancel=Cancel(), say=lambda _line: None, **found)
     factory = ContainerFactory(
         host=host,
         settings=EngineSettings.model_validate({"create-args": ["--network=host"], "pull": pull}),

@@ -7,13 +7,12 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
-from orchestrator.models.target import Digest
-from orchestrator.provision import toolchain, wheelhouse, zig
+from orchestrator.provision import wheelhouse, zig
 from orchestrator.provision.cache_dir import IN_USE, KEEP, ZIG, hold, unused
 from orchestrator.provision.wheelhouse import Platform
+from tests.factories import host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,8 +86,5 @@ def test_where_it_cannot_be_used_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zig, "host_arch", lambda: Arch.S390X)
-    tools = toolchain.Toolchain(
-        python=tmp_path, root=tmp_path, bin=tmp_path, digest=Digest("0" * 64)
-    )
     with pytest.raises(EnvironmentProblemError, match="zig compiles nothing on s390x"):
-        zig.provide(tmp_path, tools, HostNetwork(), print, environ={})
+        zig.provide(host(tmp_path), print)
