@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +20,6 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.report import ReportPaths
 from orchestrator.errors import ConfigError, ExitCode
-from orchestrator.models.result import FailureKind
 from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
@@ -29,22 +27,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from orchestrator.builders.backend_choice import Choice
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Plan, TargetId
-    from orchestrator.report.progress import LiveProgress, PlainProgress
     from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import Options
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
-
-
-RESULTS_WIDTH = 400
-
-FEW = 4
-"""Targets that are named one by one in a line."""
 
 
 def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -225,28 +214,26 @@ def _run(  # noqa: PLR0913 - the parts of one run
     quiet: bool,
     once_more: RebuildHooks | None,
 ) -> int:
+    from orchestrator.cli.build_output import BuildOutput
     from orchestrator.report import summary
+    from orchestrator.report.listener import TargetListener
     from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import RunObservers, open_host
     from orchestrator.run.session import Session
 
-    def doing(what: str) -> None:
-        if not quiet:
-            console.print(what, style="dim", markup=False)
-
-    host = open_host(os.environ, doing)
+    output = BuildOutput(console=console, quiet=quiet)
+    host = open_host(os.environ, output.say)
     recorder = ResultsWriter(
         plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
     )
     try:
         hushed = None if once_more is None else once_more.hushed
-        shown = _progress(console, plan, options.seconds, quiet=quiet, hushed=hushed)
-        with recorder, shown as progress:
-            listener = _Recorder(progress, recorder)
+        with recorder, output.progress(plan, options.seconds, hushed) as progress:
+            listener = TargetListener(progress, recorder)
             observers = RunObservers(
                 listener=listener,
-                say=doing,
-                announce=lambda choices: None if quiet else _announce(console, choices),
+                say=output.say,
+                announce=output.announce,
                 restored=listener.restored,
                 stopped=None if once_more is None else once_more.stopped,
                 compared=None if once_more is None else once_more.compared,
@@ -254,7 +241,7 @@ def _run(  # noqa: PLR0913 - the parts of one run
             inputs, environ = workspace.inputs(plan), os.environ
             results = Session(inputs, options, observers, host=host, environ=environ).run()
         wheels = sum(each.library is None for each in plan.targets)
-        _conclude(console, results, options.output, wheels, quiet=quiet)
+        output.conclude(results, options.output, wheels)
         if once_more is not None:
             once_more.conclude(console, recorder.document)
     finally:
@@ -313,27 +300,6 @@ def _preflight(console: Console, options: Options) -> None:
         console.print(said, style="yellow", markup=False, highlight=False)
 
 
-class _Recorder:
-    """Writes results.json as targets end, so that whatever happens next loses nothing."""
-
-    def __init__(self, progress: PlainProgress | LiveProgress, recorder: ResultsWriter) -> None:
-        self._progress = progress
-        self._recorder = recorder
-        self.started = progress.started
-        self.step = progress.step
-        self.resting = progress.resting
-        self.stopping = progress.stopping
-
-    def ended(self, result: BuildResult) -> None:
-        self._recorder.ended(result)
-        self._progress.ended(result)
-
-    def restored(self, results: Sequence[BuildResult]) -> None:
-        """Take many results at once: those that came from the store."""
-        self._recorder.ended(*results)
-        self._progress.recalled(results)
-
-
 def earlier_seconds(output: Path) -> dict[TargetId, float]:
     """Return how long targets took in earlier runs, as ``results.json`` says."""
     from orchestrator.models.result import Status
@@ -353,67 +319,3 @@ def earlier_seconds(output: Path) -> dict[TargetId, float]:
         }
     except (OSError, ValueError, LookupError, TypeError):
         return {}  # missing, or not ours: it only helps to order
-
-
-def _progress(
-    console: Console,
-    plan: Plan,
-    seconds: Mapping[TargetId, float],
-    *,
-    quiet: bool,
-    hushed: Callable[[], bool] | None,
-) -> Any:
-    from orchestrator.report.progress import LiveProgress, PlainProgress, ProgressTracker
-    from orchestrator.run.dispatch import estimates
-
-    targets = {each.id: each for each in plan.targets}
-    known = any(each in seconds for each in targets)
-    books = ProgressTracker(len(targets), estimates(targets, seconds) if known else {})
-    if hushed is not None:  # a table that moves would write over what is typed
-        return PlainProgress(console, books, quiet=quiet, hushed=hushed)
-    if console.is_terminal and not console.is_dumb_terminal and not quiet:
-        return LiveProgress(console, books)
-    grouped = os.environ.get("GITHUB_ACTIONS") == "true"
-    return PlainProgress(console, books, grouped=grouped, quiet=quiet)
-
-
-def _announce(console: Console, choices: Mapping[TargetId, Choice]) -> None:
-    """Say which backend builds what, and why; targets with the same reason share a line."""
-    groups: defaultdict[tuple[str, str], list[TargetId]] = defaultdict(list)
-    for target_id, choice in choices.items():
-        groups[choice.backend or "cannot be built here", choice.reason].append(target_id)
-    for (backend, reason), targets in groups.items():
-        names = ", ".join(targets) if len(targets) <= FEW else f"{len(targets)} targets"
-        console.print(f"{backend}: {names}: {reason}", markup=False, highlight=False)
-
-
-def _conclude(
-    console: Console, results: Sequence[BuildResult], output: Path, wheels: int, *, quiet: bool
-) -> None:
-    from orchestrator.report import summary
-    from orchestrator.report.progress import MANY_CACHED, from_the_store
-
-    good = sum(each.wheel is not None for each in results)
-    cached = [each for each in results if each.cached and each.failure is None]
-    if len(cached) > MANY_CACHED:
-        results = [each for each in results if not each.cached or each.failure is not None]
-        console.print(from_the_store(len(cached)), highlight=False)
-    if results and not quiet:
-        console.print()
-        # Longer than the terminal is wide rather than folded: names must stay whole to be copied.
-        table = summary.results_table(results)
-        console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
-    console.print(summary.failure_blocks(results))
-    late = [
-        each.target_id
-        for each in results
-        if each.failure is not None and each.failure.kind is FailureKind.OUT_OF_TIME
-    ]
-    if late:
-        names = ", ".join(late) if len(late) <= FEW else f"{len(late)} targets"
-        console.print(
-            f"{names}: not finished before --stop-after; run it again: it goes on from the store",
-            markup=False,
-            highlight=False,
-        )
-    console.print(f"{good} of {wheels} targets have their wheel in {output}", highlight=False)

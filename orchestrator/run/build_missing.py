@@ -90,8 +90,9 @@ class MissingBuilder:
             self.observers.listener.ended(result)
         missing = [target for target in able if target.id not in results]
         if missing:
+            pace = self._pace([target.id for target in missing])
             previous = self._save_previous(actions)
-            results |= self._build(missing, choices, actions)
+            results |= self._build(missing, choices, actions, pace)
             self._compare(previous, results)
         return results
 
@@ -131,6 +132,7 @@ class MissingBuilder:
         targets: Sequence[Target],
         choices: Mapping[TargetId, Choice],
         actions: Mapping[TargetId, Sequence[Action]],
+        pace: Pace,
     ) -> Mapping[TargetId, BuildResult]:
         """Stage the source once, and build everything from it."""
         self.observers.say("staging the source")
@@ -152,7 +154,7 @@ class MissingBuilder:
         return dispatch(
             assignments,
             self._worker(staged),
-            pace=self._pace([target.id for target in targets]),
+            pace=pace,
             listener=self.observers.listener,
             cancel=self.tools.cancel,
             say=self.observers.say,
