@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 MATRIX = "matrix"
-NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "publish")
+NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "coverage", "publish")
 
 
 @click.command("schema")
@@ -15,7 +15,7 @@ def command(name: str) -> None:
 
     NAME is `matrix` for matrix.toml, which is the default and which editors read (`#:schema
     matrix.schema.json`), or one of the JSON documents: `plan`, `inspect`, `verify`,
-    `results`, `doctor`, `explain`, `publish`.
+    `results`, `doctor`, `explain`, `coverage`, `publish`.
     """
     import json
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
+from orchestrator.report import schemas
 from orchestrator.report.coverage import coverage
 from orchestrator.report.text import aligned, markdown_table
 from orchestrator.wheel.archive import WheelName
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.models.target import Plan, Target
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +120,22 @@ def _name(filename: str) -> WheelName | None:
 
 def document(held: IndexCoverage, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
     """Return ``coverage --format json``; ``docs/coverage.schema.json`` describes it."""
-    return {
-        "schema": SCHEMA,
-        "indexes": list(indexes),
-        "has": [{"id": each.id, "files": list(files)} for each, files in held.has],
-        "lacks": [
-            {"id": each.id, "version": each.version, "cells": [dict(cell) for cell in each.covers]}
-            for each in held.lacks
-        ],
-        "unknown": list(held.unknown),
-        "beyond": list(held.beyond),
-        "yanked": list(held.yanked),
-        "other_versions": held.others,
-        "select": expression or None,
-    }
+    found: dict[str, Any] = schemas.to_json_value(
+        schemas.CoverageDocument(
+            indexes=tuple(indexes),
+            has=tuple(schemas.HeldTarget(id=each.id, files=files) for each, files in held.has),
+            lacks=tuple(
+                schemas.LackingTarget(id=each.id, version=each.version, cells=each.covers)
+                for each in held.lacks
+            ),
+            unknown=held.unknown,
+            beyond=held.beyond,
+            yanked=held.yanked,
+            other_versions=held.others,
+            select=expression or None,
+        )
+    )
+    return found
 
 
 def table(held: IndexCoverage, plan: Plan, expression: str) -> str:

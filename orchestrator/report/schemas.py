@@ -341,6 +341,62 @@ class ResultsDocument(Document):
     results: tuple[Result, ...]
 
 
+# coverage --format json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTarget:
+    """A planned wheel that an index has.
+
+    Attributes:
+        id: the target.
+        files: its files there; several where there are several builds of it.
+    """
+
+    id: TargetId
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LackingTarget:
+    """A planned wheel that an index lacks.
+
+    Attributes:
+        id: the target.
+        version: the version that it would have.
+        cells: the cells of the matrix that it would serve.
+    """
+
+    id: TargetId
+    version: str
+    cells: tuple[Annotated[Cell, TABLE], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageDocument(Document):
+    """``orchestrator coverage --format json``.
+
+    Attributes:
+        indexes: the addresses, as given.
+        has: planned wheels that the index has.
+        lacks: planned wheels that it does not have, or only yanked ones.
+        unknown: targets whose version nobody here knows.
+        beyond: files of a planned version that no target makes.
+        yanked: yanked files of planned wheels.
+        other_versions: how many files are of versions that are not planned.
+        select: what ``--select`` takes to build just what is lacking; None when nothing is.
+    """
+
+    indexes: tuple[str, ...]
+    has: tuple[HeldTarget, ...]
+    lacks: tuple[LackingTarget, ...]
+    unknown: tuple[str, ...]
+    beyond: tuple[str, ...]
+    yanked: tuple[str, ...]
+    other_versions: int
+    select: str | None
+
+
 # publish --json
 
 
@@ -387,6 +443,7 @@ DOCUMENTS: Mapping[str, type[Document]] = {
     "results": ResultsDocument,
     "doctor": DoctorDocument,
     "explain": ExplainDocument,
+    "coverage": CoverageDocument,
     "publish": PublishDocument,
 }
 """Name for `orchestrator schema` -> document."""

@@ -95,7 +95,7 @@ class Timeline:
         bars: in order of their start.
         ticks: (percent from the left, seconds since `began`).
         load: (percent from the left, mean CPUs in use from there on); empty where nobody measured.
-        most: the largest of these.
+        most: the largest number of CPUs in use.
     """
 
     began: float

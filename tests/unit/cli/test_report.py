@@ -113,7 +113,7 @@ def test_a_report_is_there_whole_or_as_before(
 
 
 @pytest.mark.parametrize(
-    "name", ["plan", "inspect", "verify", "results", "doctor", "explain", "publish"]
+    "name", ["plan", "inspect", "verify", "results", "doctor", "explain", "coverage", "publish"]
 )
 def test_schema_prints_each_document_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == ExitCode.OK

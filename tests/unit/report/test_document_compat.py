@@ -53,6 +53,7 @@ from orchestrator.models.target import (
     VersionQuestion,
 )
 from orchestrator.models.wheel import ElfFile, Finding, Reason, Severity, TagStep, WheelReport
+from orchestrator.publish import index_coverage
 from orchestrator.report import schemas, serialize
 from orchestrator.store.result_record import Record, pack, unpack
 from tests import reports
@@ -362,7 +363,7 @@ def test_what_is_read_is_what_was_written() -> None:
     assert found.request.compiling == TARGET.compiling
 
 
-def test_doctor_explain_and_publish_fit_their_old_schemas() -> None:
+def test_the_other_documents_fit_their_old_schemas() -> None:
     check = Check(name="podman", status=CheckLevel.WARN, detail="old", mend=lambda: None)
     row = schemas.Explained(what="image", level=1, value="x", origin="", line=None)
     published = schemas.Published(
@@ -375,10 +376,19 @@ def test_doctor_explain_and_publish_fit_their_old_schemas() -> None:
         reasons=("no",),
         attempts=0,
     )
+    held = index_coverage.IndexCoverage(
+        has=((TARGET, ("a.whl",)),),
+        lacks=(TARGET,),
+        unknown=(TargetId("u"),),
+        beyond=("b.whl",),
+        yanked=(),
+        others=2,
+    )
     documents: dict[str, Any] = {
         "doctor": doctor.document([check]),
         "explain": schemas.to_json_value(schemas.ExplainDocument(id="t", rows=(row,))),
         "publish": schemas.to_json_value(schemas.PublishDocument(results=(published,))),
+        "coverage": index_coverage.document(held, indexes=["https://x"], expression=""),
     }
     for name, document in documents.items():
         text = serialize.dumps(document)
