@@ -72,28 +72,9 @@ def compile_plan(  # noqa: PLR0913 - keyword-only but for one
     """
     kind, why = _compiler(asked)
     if kind is CompilerKind.ZIG:
-        problem = _no_zig(libc, axes)
-        if problem:
-            instead = _INSTEAD[why == "emulation"]
-            raise ConfigError.of(problem, where=where(why), hint=f"{instead} for these targets")
-        if asked.emulation is EmulationMode.FULL:
-            raise ConfigError.of(
-                "zig is never emulated",
-                where=where("emulation"),
-                hint='build.emulation = "accelerated", or build.compiler = "gcc"',
-            )
-    elif asked.baseline is not None:
-        raise ConfigError.of(
-            "gcc builds for the image's glibc, and no other",
-            where=where("baseline"),
-            hint='build.compiler = "zig" builds for any; or name an older image',
-        )
-    elif asked.emulation is EmulationMode.CROSS:
-        raise ConfigError.of(
-            "gcc cross-compiles with an image's headers and libraries, and so in it only",
-            where=where("compiler"),
-            hint='build.emulation = "accelerated", or leave the compiler out: zig needs no image',
-        )
+        _check_zig(asked, libc, axes, why, where)
+    else:
+        _check_gcc(asked, where)
     floor = _glibc(asked, Arch(axes["arch"]), baseline, where)
     emulation, reason = _emulation(asked, libc, axes)
     alone = "" if prepared or _needs_image(asked, libc, axes) else floor
@@ -106,6 +87,36 @@ def compile_plan(  # noqa: PLR0913 - keyword-only but for one
         alone=alone,
         why=reason,
     )
+
+
+def _check_zig(
+    asked: CompileSettings,
+    libc: Libc,
+    axes: Mapping[str, str],
+    why: str,
+    where: Callable[[str], str],
+) -> None:
+    if problem := _no_zig(libc, axes):
+        hint = f"{_INSTEAD[why == 'emulation']} for these targets"
+        raise ConfigError.of(problem, where=where(why), hint=hint)
+    if asked.emulation is EmulationMode.FULL:
+        hint = 'build.emulation = "accelerated", or build.compiler = "gcc"'
+        raise ConfigError.of("zig is never emulated", where=where("emulation"), hint=hint)
+
+
+def _check_gcc(asked: CompileSettings, where: Callable[[str], str]) -> None:
+    if asked.baseline is not None:
+        raise ConfigError.of(
+            "gcc builds for the image's glibc only",
+            where=where("baseline"),
+            hint='build.compiler = "zig" builds for any; or name an older image',
+        )
+    if asked.emulation is EmulationMode.CROSS:
+        raise ConfigError.of(
+            "gcc cross-compiles with an image's headers and libraries, and so only in an image",
+            where=where("compiler"),
+            hint='build.emulation = "accelerated", or leave the compiler out: zig needs no image',
+        )
 
 
 def without_engine(planned: CompilePlan) -> CompilePlan | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.version import InvalidVersion, Version
 
@@ -232,8 +232,7 @@ class _Composer:
 
     def _value(self, name: str) -> str | None:
         """Return a declared part's value, None for one that is not declared."""
-        part = self._parts.get(name)
-        return None if part is None else _known(name, part, self._where)
+        return self._names[name] if name in self._parts else None
 
     # the version
 
@@ -253,20 +252,21 @@ class _Composer:
     def _public(self) -> tuple[Version, Version]:
         """Return the base, and the public version that the other parts make of it."""
         where = self._where.get("base", "version.base")
-        base = _version(_known("base", self._parts["base"], self._where), where=where)
-        if base.local and self._names.source_of("base") == VersionSourceKind.SCM:
+        base = _version(self._names["base"], where=where)
+        part = self._parts["base"]
+        if base.local and isinstance(part, VersionPart) and part.source == VersionSourceKind.SCM:
             base = Version(base.public)  # the hash and the date of setuptools-scm
         text = f"{base.epoch}!" if base.epoch else ""
         text += ".".join(map(str, base.release))
         pre = self._value("pre")
         if pre and not _PRE.fullmatch(pre):
-            raise ConfigError.of(f"{pre!r} is no pre-release part", where=self._where["pre"])
+            raise ConfigError.of(f"{pre!r} is not a pre-release part", where=self._where["pre"])
         text += pre if pre is not None else "".join(map(str, base.pre or ()))
         for name, own in (("post", base.post), ("dev", base.dev)):
             declared = self._value(name)
             number = declared if declared is not None else "" if own is None else str(own)
             if declared and not _NUMBER.fullmatch(declared):
-                raise ConfigError.of(f"{declared!r} is no number", where=self._where[name])
+                raise ConfigError.of(f"{declared!r} is not a number", where=self._where[name])
             text += f".{name}{number}" if number else ""
         return base, _version(text, where=where)
 
@@ -276,7 +276,7 @@ class _Composer:
         if not written:
             return base.local or ""
         segments = _SEPARATOR.split(written)
-        local = ".".join(filter(None, map(self._filled, segments))).lower()
+        local = ".".join(filter(None, map(self._fill, segments))).lower()
         local = re.sub("[-_]", ".", local)
         if local and base.local:
             raise ConfigError.of(
@@ -288,34 +288,32 @@ class _Composer:
             return base.local or ""
         if "" in segments or not _LOCAL.fullmatch(local):
             raise ConfigError.of(
-                f"{local!r} is no local part of a PEP 440 version",
+                f"{local!r} is not a local part of a PEP 440 version",
                 where=where,
                 hint="letters and digits, separated by dots",
             )
         return local if self._settings.keep_zeros else _canonical(local)
 
     def _build_tag(self) -> str:
-        tag = self._filled(self._settings.build_tag) if self._settings.build_tag else ""
+        tag = self._fill(self._settings.build_tag) if self._settings.build_tag else ""
         if tag and not _BUILD_TAG.fullmatch(tag):
             raise ConfigError.of(
-                f"{tag!r} is no build tag",
+                f"{tag!r} is not a build tag",
                 where=self._where["build-tag"],
                 hint="PEP 427: it starts with a digit and has no dash",
             )
         return tag
 
-    def _filled(self, text: str) -> str:
+    def _fill(self, text: str) -> str:
         """Fill in a piece of a template; nothing where something it names is empty or omitted."""
-        for name, values in self._settings.omit.items():
-            if name in template.names_in(text) and self._omitted(name, values):
-                return ""
-        return render_or_nothing(text, self._names)
-
-    def _omitted(self, name: str, values: Sequence[str]) -> bool:
+        omit = self._settings.omit
         try:
-            return self._names[name] in values
+            names = (name for name in template.names_in(text) if name in omit)
+            if any(self._names[name] in omit[name] for name in names):
+                return ""
         except KeyError:  # an axis that this cell does not have
-            return False
+            return ""
+        return render_or_nothing(text, self._names)
 
     def _record(self, names: Mapping[str, str]) -> tuple[VersionPart, ...]:
         made = {"local": self._settings.local, "build-tag": self._settings.build_tag}
@@ -343,33 +341,17 @@ class _Names(dict[str, str]):
         self._where = where
 
     def __missing__(self, name: str) -> str:
-        if name not in self._parts:
-            raise KeyError(name)
-        return _known(name, self._parts[name], self._where)
-
-    def source_of(self, name: str) -> str:
-        """Return the source that won a part."""
-        found = self._parts[name]
-        return found.source if isinstance(found, VersionPart) else ""
-
-
-def _known(
-    name: str, found: VersionPart | tuple[VersionQuestion, ...], where: Mapping[str, str]
-) -> str:
-    """Return the value of a part that somebody needs."""
-    if not isinstance(found, VersionPart):
-        raise UnansweredSource(name, found)
-    if not found.value and (name == "base" or not found.source):
-        _unset(found, where.get(name) or where.get(f"parts.{name}") or f"version.{name}")
-    return found.value
-
-
-def _unset(part: VersionPart, where: str) -> NoReturn:
-    said = "; ".join(map(str, part.answers))
-    hint = 'add "const:" at the end of its sources if it may be empty'
-    if part.name == "base":
-        hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
-    raise ConfigError.of(f"no source knows {part.name!r}: {said}", where=where, hint=hint)
+        part = self._parts[name]
+        if not isinstance(part, VersionPart):
+            raise UnansweredSource(name, part)
+        if part.value or (part.source and name != "base"):
+            return part.value
+        where = self._where.get(name) or self._where.get(f"parts.{name}") or f"version.{name}"
+        hint = 'add "const:" at the end of its sources if it may be empty'
+        if name == "base":
+            hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
+        answers = "; ".join(map(str, part.answers))
+        raise ConfigError.of(f"no source knows {name!r}: {answers}", where=where, hint=hint)
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few
@@ -378,7 +360,7 @@ def _version(text: str, *, where: str) -> Version:
         return Version(text)
     except InvalidVersion:
         raise ConfigError.of(
-            f"{text!r} is no PEP 440 version",
+            f"{text!r} is not a PEP 440 version",
             where=where,
             hint="for instance 1.2.3, 2.0rc1 or 1!1.0.post1.dev3",
         ) from None
@@ -390,10 +372,9 @@ def _canonical(local: str) -> str:
 
 
 def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
-    """Fill in a template; nothing at all where something that it names is empty or not there.
+    """Fill in a template; return nothing if something that it names is empty or not there.
 
-    That is what keeps ``+{local}`` from becoming ``+``, and an empty value out of a container
-    whose image has a better one.
+    So ``+{local}`` never becomes ``+``, and no empty value replaces a better one of the image.
     """
     try:
         if not all(names[name] for name in template.names_in(text)):
@@ -463,7 +444,7 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
             requirement = None
         if requirement is None or not requirement.specifier or requirement.url:
             raise ConfigError.of(
-                f"{project + specifier!r} is no pinned requirement (PEP 508)",
+                f"{project + specifier!r} is not a pinned requirement (PEP 508)",
                 where=tables.where[f"pins.{project}"],
                 hint='for instance "=={torch|majmin}.*"',
             )

@@ -176,7 +176,7 @@ def test_what_is_no_build_tag(tag: str) -> None:
     problem = refused({"base": "1.0", "build-tag": tag})
 
     assert problem.where == "version.build-tag"
-    assert "is no build tag" in problem.what
+    assert "is not a build tag" in problem.what
 
 
 @pytest.mark.parametrize(
@@ -184,15 +184,15 @@ def test_what_is_no_build_tag(tag: str) -> None:
     [
         ({}, "version.base", "the project's version is dynamic"),
         ({"base": ""}, "version.base", "no source knows 'base'"),
-        ({"base": "latest"}, "version.base", "'latest' is no PEP 440 version"),
-        ({"base": "1.0", "local": "cu-"}, "version.local", "'cu' is no local part"),
-        ({"base": "1.0", "local": "+cu124"}, "version.local", "'+cu124' is no local part"),
-        ({"base": "1.0", "local": "cu 124"}, "version.local", "is no local part"),
+        ({"base": "latest"}, "version.base", "'latest' is not a PEP 440 version"),
+        ({"base": "1.0", "local": "cu-"}, "version.local", "'cu' is not a local part"),
+        ({"base": "1.0", "local": "+cu124"}, "version.local", "'+cu124' is not a local part"),
+        ({"base": "1.0", "local": "cu 124"}, "version.local", "is not a local part"),
         ({"base": "1.0+a", "local": "b"}, "version.base", "has a local part already"),
-        ({"base": "1.0", "dev": "now"}, "version.dev", "'now' is no number"),
-        ({"base": "1.0", "post": "1a"}, "version.post", "'1a' is no number"),
-        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'gamma' is no pre-release part"),
-        ({"base": "1.0", "pre": "rc1+x"}, "version.pre", "'rc1+x' is no pre-release part"),
+        ({"base": "1.0", "dev": "now"}, "version.dev", "'now' is not a number"),
+        ({"base": "1.0", "post": "1a"}, "version.post", "'1a' is not a number"),
+        ({"base": "1.0", "pre": "gamma"}, "version.pre", "'gamma' is not a pre-release part"),
+        ({"base": "1.0", "pre": "rc1+x"}, "version.pre", "'rc1+x' is not a pre-release part"),
         (
             {"base": "1", "release": "soon"},
             "version.release",
@@ -469,7 +469,7 @@ def test_pins_are_requirements() -> None:
 @pytest.mark.parametrize("text", ["{torch}", "== 1; python_version>'3'!", "@ file:///x", "=>1"])
 def test_what_is_no_pin(text: str) -> None:
     table = {"base": "1", "pins": {"torch": text}}
-    with pytest.raises(ConfigError, match=r"^version\.pins\.torch: .* is no pinned requirement"):
+    with pytest.raises(ConfigError, match=r"^version\.pins\.torch: .* is not a pinned requirement"):
         pins(merge(layered(table)), made(table))
 
 
