@@ -19,7 +19,6 @@ from orchestrator.config.settings import (
     axis_value_ok,
     baseline_of,
     env_name_ok,
-    known_values,
 )
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.platforms import Arch, Libc
@@ -68,7 +67,8 @@ def check(
     """
     pythons = facts.pythons | OLDER
     abi3 = {f"{ABI3}{python}" for python in pythons if PythonTag.parse(python).stable_abi}
-    checker = _Checker(settings, {**known_values(), "python": pythons | abi3})
+    known = {"python": pythons | abi3, "arch": frozenset(Arch), "libc": frozenset(Libc)}
+    checker = _Checker(settings, known)
     checker.check_file(besides)
     for name, channel in settings.channel.items():
         checker.check_channel(name, channel, besides)

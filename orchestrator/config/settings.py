@@ -24,13 +24,13 @@ from orchestrator.config import sources
 from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.config.verify_rules import RULES, parse_size
-from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3_FLOOR
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import CompilerKind, EmulationMode, OnMismatch, OnRefusal, RuleLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 DERIVED = ("cxx11abi", "gpu_archs")
 """Properties that the torch table gives a cell; rules and templates may name them like axes."""
@@ -604,11 +604,6 @@ class Settings(Matrix):
         if isinstance(axes, dict):
             return {**data, "axes": {"libc": [Libc.MANYLINUX.value], **axes}}
         return data
-
-
-def known_values() -> Mapping[str, frozenset[str]]:
-    """The closed lists of values of the built-in axes other than python."""
-    return {"arch": frozenset(Arch), "libc": frozenset(Libc)}
 
 
 def baseline_of(libc: str) -> tuple[Libc, str] | None:

@@ -20,7 +20,7 @@ Group = tuple[str, ...]
 
 
 class Axes:
-    """What there is to choose from.
+    """The axes of a matrix and their values.
 
     Attributes:
         order: the axes in the order of target IDs.
@@ -101,7 +101,7 @@ def _groups(grid: MatrixGrid) -> list[Group]:
 
 
 def _whens(grid: MatrixGrid) -> dict[Group, tuple[When, str]]:
-    """Axes that only some cells have."""
+    """Return the conditions of the axes that only some cells have."""
     found: dict[Group, tuple[When, str]] = {}
     for path, rows in grid.rows:
         if rows.when is not None:
@@ -146,33 +146,17 @@ def _contradictions(grid: MatrixGrid) -> Iterator[Problem]:
 
 
 def _repeated(path: str, rows: Rows) -> Iterator[Problem]:
-    """Rows that give the same choice twice; rows may overlap in some axes, not in all."""
-    single: dict[tuple[tuple[str, ...], ...], int] = {}
-    several: list[int] = []  # rows that lists make several of; the only ones that can overlap
+    """Report rows that give the same choice twice; they may overlap in some axes, not in all."""
+    first: dict[tuple[str, ...], int] = {}
     for number, row in enumerate(rows.values):
-        is_single = all(len(column) == 1 for column in row)
-        before = several if is_single else range(number)
-        others = ([single[row]] if row in single else []) + list(before)
-        for other in others:
-            shared = _shared(row, rows.values[other])
-            if all(shared):
+        for choice in product(*row):
+            other = first.setdefault(choice, number)
+            if other != number:
                 yield Problem(
-                    what=f"gives {' '.join(shared)} once more: {path}.values[{other}] has it",
+                    what=f"gives {' '.join(choice)} once more: {path}.values[{other}] has it",
                     where=f"{path}.values[{number}]",
                 )
                 break
-        if is_single:
-            single.setdefault(row, number)
-        else:
-            several.append(number)
-
-
-def _shared(row: Sequence[Sequence[str]], other: Sequence[Sequence[str]]) -> list[str]:
-    """For each column a value that both rows have, empty where they have none in common."""
-    return [
-        next((value for value in mine if value in theirs), "")
-        for mine, theirs in zip(row, other, strict=True)
-    ]
 
 
 def _ordered(

@@ -1,7 +1,7 @@
-"""What compiles a target, and how much of its build is emulated. Pure.
+"""Choose what compiles a target, and how much of its build is emulated. Pure.
 
-What the matrix asks for, or else what is safe for such a target: a part of the cache key, and the
-same on every machine. What one machine can do of that is found out there, before the build.
+That is what the matrix asks for, else what is safe for such a target. It is a part of the cache key
+and the same on every machine; a machine checks before the build whether it can do it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one matrix consists of, with the dotted path of every part: the input of `expand`."""
+"""Lay a channel over the file: axes and rules with their dotted paths, the input of `expand`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MatrixGrid:
         include: cells that are added.
         exclude: cells that are not built.
         override: settings for some cells; here only for which.
-        lenient: paths of rules and axes that may be for no cell, beside rules that say so.
+        lenient: paths of rules and axes that may match no cell, as if they were optional.
         built_in: the axes of every cell; a library's do not have python.
     """
 
@@ -68,7 +68,7 @@ def channel_matrix(settings: Settings, channel: str = "") -> ChannelMatrix:
     may match nothing then: without a channel they are judged.
 
     Raises:
-        ConfigError: there is no such channel, or its axes contradict the file's rows.
+        ConfigError: the channel does not exist, or its axes contradict the file's rows.
     """
     if not channel:
         return ChannelMatrix(
@@ -86,7 +86,7 @@ def channel_matrix(settings: Settings, channel: str = "") -> ChannelMatrix:
     if channel not in settings.channel:
         known = sorted(settings.channel)
         raise ConfigError.of(
-            f"there is no channel {channel!r}",
+            f"unknown channel {channel!r}",
             where="--channel",
             hint=closest(channel, known) if known else "matrix.toml has no [channel.NAME] table",
         )
@@ -191,7 +191,7 @@ def of_library(name: str, file: ChannelMatrix) -> MatrixGrid:
 
 
 def _of_wheels(axis: str, grid: MatrixGrid) -> tuple[str, Axis]:
-    """An axis with all values that the wheels have of it, those of rows and includes as well."""
+    """Return an axis with all values that the wheels have of it, also from rows and includes."""
     path, own = grid.axes.get(axis, (f"axes.{axis}", Axis()))
     found = dict.fromkeys(own.values or ())
     for _, rows in grid.rows:

@@ -1,4 +1,4 @@
-"""One cell to one target: every layer laid over the others, every template filled in. Pure.
+"""Resolve one cell to one target: lay all layers over each other, fill in every template. Pure.
 
 Order of precedence, for every setting: built-in default < the file's top-level table < the
 channel's table < the file's overrides in their order < the channel's overrides in their order.
@@ -87,10 +87,11 @@ class Resolver:
         self.unanswered: dict[TargetId, UnansweredSource] = {}
 
     def target(self, cell: Cell) -> Target | UnresolvedVersion:
-        """Resolve one cell, as far as nobody need be asked for its version first.
+        """Resolve one cell.
 
-        Where somebody must be, the target is made with supposed answers and noted in `unanswered`:
-        what they will say does not change which cells are the same, and so not the IDs.
+        If a source of its version has not been asked yet, the target is made with supposed answers
+        and noted in `unanswered`: the real answers do not change which cells are equal, and so not
+        the IDs.
         """
         outside, first = self._outside, None
         while True:
@@ -103,7 +104,7 @@ class Resolver:
             except ConfigError:
                 if first is None:
                     raise
-                return _alone(cell, first)  # a supposed answer is none that could be
+                return _alone(cell, first)  # a supposed answer is not possible here
             else:
                 if first is not None:
                     self.unanswered[cell.id] = first
@@ -204,7 +205,7 @@ class Resolver:
         """Return the image for a platform, and what named it.
 
         Raises:
-            ConfigError: there is none, or it is a word that is no alias.
+            ConfigError: there is none, or it is a word that is not an alias.
         """
         libc, arch = values["libc"], values["arch"]
         plain = _libc(libc)[0]
@@ -268,16 +269,16 @@ class Resolver:
         return built_with, floor
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
-        """The lowest Python from ``floor`` on that can build: the builder and torch have it."""
+        """Return the lowest Python from ``floor`` on that the builder and torch have."""
         return next((str(each) for each in self._fit(values) if each.serves_abi3(floor)), floor)
 
     def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
-        """The Pythons later than the one that builds."""
+        """Return the Pythons later than the one that builds."""
         first = PythonTag.parse(values["python"])
         return tuple(str(each) for each in self._fit(values) if each > first)
 
     def _fit(self, values: Mapping[str, str]) -> list[PythonTag]:
-        """The CPythons that the builder has for a platform, and torch as well; lowest first."""
+        """Return the CPythons that the builder has for a platform, and torch too; lowest first."""
         torch = self._table.pythons(values) if self._table is not None else None
         platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
         known = self._facts.identifiers
@@ -308,7 +309,7 @@ def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
 
 
 def _native(arch: Arch, runner: Sequence[str]) -> bool:
-    """Whether a runner needs no QEMU; of a runner of the user's own that is taken for granted."""
+    """Whether a runner needs no QEMU; the user's own runners are taken to be native."""
     for label in runner:
         if hosted := _HOSTED.fullmatch(label):
             return arch.facts.runner == _RUNNER + hosted[1]
@@ -412,11 +413,11 @@ def _env(
     names: Mapping[str, str],
     versions: Iterable[tuple[str, dict[str, str]]],
 ) -> tuple[EnvVar, ...]:
-    """Lay ``[env]`` and the overrides' over what tells the build its version.
+    """Lay ``[env]`` and the overrides' variables over those that tell the build its version.
 
-    An empty value is left out, so that it cannot erase one that the image has; one that is
-    written empty in the file is meant. Only what counts in the end is rendered: an override may
-    replace what names an axis that this cell does not have.
+    A value that renders to nothing is left out, so that it cannot erase one of the image; a value
+    that is empty in the file is kept. Only the last value is rendered: an override may replace a
+    template that names an axis this cell does not have.
     """
     own = {beside: (origin, env) for beside, origin, env in layers}
     last: dict[str, tuple[str, EnvValue | str, bool]] = {}
@@ -480,7 +481,7 @@ def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> Compil
 
 
 def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
-    """One cell of many: without its name nobody knows which value is to blame."""
+    """Name the cell in an error, so that the user knows which value is to blame."""
     return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
 
 

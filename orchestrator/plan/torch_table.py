@@ -1,4 +1,4 @@
-"""What torch was published for: cells that can never work are excluded with that reason.
+"""Know what torch was published for: cells that can never work are excluded with that reason.
 
 The facts are data (``torch_table.toml``), which matrix.toml extends or replaces.
 """
@@ -103,7 +103,7 @@ class TorchSupport:
         return {} if "cxx11abi" in domain else {"cxx11abi": ("0", "1")}
 
     def problems(self, axes: Axes) -> Iterator[Problem]:
-        """Return what the table has never heard of: a typing error, or a table that is too old."""
+        """Return versions that the table does not know: typing errors, or the table is too old."""
         known = {
             "torch": set(self._releases),
             "cuda": set(_versions(each.cuda for each in self._releases.values())),

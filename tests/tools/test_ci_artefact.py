@@ -188,7 +188,7 @@ def test_github_init_writes_a_caller_and_overwrites_nothing_unasked(cli: Cli, sa
     [
         ((), "was not installed from a commit on GitHub"),
         (("--uses", "owner/orchestrator@v1"), "--uses: 'owner/orchestrator@v1' is not OWNER"),
-        (("--uses", f"o/r@{'a' * 40}", "--channel", "x"), "there is no channel 'x'"),
+        (("--uses", f"o/r@{'a' * 40}", "--channel", "x"), "unknown channel 'x'"),
         (("--uses", f"o/r@{'a' * 40}", "--matrix", "gone.toml"), "gone.toml: No such file"),
     ],
 )

@@ -265,7 +265,7 @@ def test_an_axis_of_some_cells_may_be_for_none_in_a_channel() -> None:
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
-        ("", "--channel", "there is no channel 'c'"),
+        ("", "--channel", "unknown channel 'c'"),
         ('["channel"."a b"]', "channel.a b", "'a b' cannot name a channel"),
         ("[channel.c]\nproject = {}", "channel.c.project", "unknown key 'project'"),
         ('[channel.c.axes]\narch = ["x86"]', "channel.c.axes.arch[0]", "unknown arch 'x86'"),
