@@ -26,11 +26,11 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision import cross_gcc
-from orchestrator.provision.cache_dir import NATIVE, CacheEntry, CacheLock
+from orchestrator.provision.cache_dir import NATIVE, CacheLock
 from orchestrator.provision.tools import Answers, once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from orchestrator.containers import engine
     from orchestrator.containers.container import ContainerFactory
@@ -106,8 +106,9 @@ class NativeCompilers:
         log = scratch / _LOG_DIR
         log.mkdir(parents=True, exist_ok=True)
         log.chmod(0o777)
-        mounts = ((self.folder / "bin", _THERE / "bin", False), (log, _THERE / "log", True))
-        plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=(*self.mounts, *mounts))
+        own = ((self.folder / name, _THERE / name, False) for name in ("bin", "image"))
+        mounts = (*self.mounts, *own, (log, _THERE / "log", True))
+        plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=mounts)
         if self.kernels is not None:
             program = self.folder / "bin" / driver.PROGRAM
             plain = self.kernels.add_to(plain, program, scratch, _CALLS)
@@ -137,6 +138,8 @@ class NativeCompilers:
             return f"pip under QEMU: {self.pip_because}"
         return f"native {self.installer.version} ({self.installer.frontend.partition(';')[0]})"
 
+
+_FACTS = "facts.json"
 
 _LOG_DIR, _LOG = "native", "calls"
 """The log of calls in a target's private directory; each call adds a line of one word."""
@@ -253,14 +256,24 @@ class NativeCompilerFactory(Answers):
 
     @once
     def _compilers(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
-        zig = self.tools.zig
-        program = driver.program(zig, self.tools.host.cache_dir)
-        name = self._name(image, planned, zig)
+        cache_dir, zig, facts = self.tools.host.cache_dir, self.tools.zig, None
+        # All that decides about the links.
+        parts = [image.id, repr(image.arch.facts), planned.compiler, planned.baseline, zig.digest]
+        name = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
         if planned.compiler is CompilerKind.ZIG:
-            compilers = zig_driver(image.arch, planned.baseline)
-            native = self._zig(image, zig, compilers, program, name)
+            native, compilers = _zig(zig), zig_driver(image.arch, planned.baseline)
         else:
-            native = self._gcc(image, program, name)
+            facts = self._facts(image, NATIVE.folder(cache_dir, name) / _FACTS)
+            native, compilers = self._gcc(image, facts)
+        program = driver.program(zig, cache_dir)
+
+        def make(made: Path) -> None:
+            driver.make(made / "bin", compilers, program)
+            _write_files(made, facts)
+            _prove(image, replace(native, folder=made), made.parent)
+
+        entry = NATIVE.provide(cache_dir, name, make, say=self.tools.say)
+        native = replace(native, folder=entry.folder, holds=(*native.holds, entry.hold))
         try:
             return replace(native, installer=self._installer(image, native.folder), pip_because="")
         except EnvironmentProblemError as error:
@@ -277,63 +290,36 @@ class NativeCompilerFactory(Answers):
             write_whole(known, json.dumps(asdict(facts)), durable=False)
         return native_uv.make(uv, self.tools.host.network, facts)
 
-    def _name(self, image: TargetImage, planned: CompilePlan, zig: Zig) -> str:
-        """Return the name of the links in the cache: a digest of all that decides about them."""
-        parts = [image.id, repr(image.arch.facts), planned.compiler, planned.baseline, zig.digest]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
-
-    def _zig(
-        self, image: TargetImage, zig: Zig, compilers: driver.Driver, program: Path, name: str
-    ) -> NativeCompilers:
-        zig.cache.mkdir(parents=True, exist_ok=True)
-        mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
-        native = NativeCompilers(folder=Path(), what=f"zig {zig.version}", mounts=mounts)
-
-        def write(made: Path) -> NativeCompilers:
-            driver.make(made / "bin", compilers, program)
-            return replace(native, folder=made)
-
-        entry = self._provide(image, name, write)
-        return replace(native, folder=entry.folder, holds=(zig.hold, entry.hold))
-
-    def _gcc(self, image: TargetImage, program: Path, name: str) -> NativeCompilers:
-        known = NATIVE.folder(self.tools.host.cache_dir, name) / "facts.json"
+    def _facts(self, image: TargetImage, known: Path) -> _Facts:
+        """Return the answers of the image's compiler; it is asked once."""
         if known.is_file():
-            facts = _Facts(**json.loads(known.read_text("utf-8")))
-        else:
-            self.tools.say(f"asking the compiler of {image.reference} what it uses")
-            facts = _ask(image)
+            return _Facts(**json.loads(known.read_text("utf-8")))
+        self.tools.say(f"asking the compiler of {image.reference} what it uses")
+        return _ask(image)
+
+    def _gcc(self, image: TargetImage, facts: _Facts) -> tuple[NativeCompilers, driver.Driver]:
         wanted = cross_gcc.ImageCompiler(
             triplet=image.arch.facts.triplet,
             major=facts.gcc.partition(".")[0],
             suite=facts.suite,
         )
         gcc = cross_gcc.provide(wanted, self.tools.host, say=self.tools.say)
+        native = NativeCompilers(
+            folder=Path(),
+            what=f"native {gcc.version}",
+            mounts=((gcc.folder, cross_gcc.MOUNTED, False),),
+            toolkits=facts.toolkits,
+            holds=(gcc.hold,),
+        )
+        return native, _gcc_driver(facts, gcc, image.arch)
 
-        def native(place: Path) -> NativeCompilers:
-            mounts = (
-                (gcc.folder, cross_gcc.MOUNTED, False),
-                (place / "image", _THERE / "image", False),
-            )
-            what = f"native {gcc.version}"
-            return NativeCompilers(folder=place, what=what, mounts=mounts, toolkits=facts.toolkits)
 
-        def write(made: Path) -> NativeCompilers:
-            _write(made, facts, gcc, program, image.arch)
-            return native(made)
-
-        entry = self._provide(image, name, write)
-        return replace(native(entry.folder), holds=(gcc.hold, entry.hold))
-
-    def _provide(
-        self, image: TargetImage, name: str, write: Callable[[Path], NativeCompilers]
-    ) -> CacheEntry:
-        """Return links; write and prove them if they are missing."""
-
-        def make(made: Path) -> None:
-            _prove(image, write(made), made.parent)
-
-        return NATIVE.provide(self.tools.host.cache_dir, name, make, say=self.tools.say)
+def _zig(zig: Zig) -> NativeCompilers:
+    zig.cache.mkdir(parents=True, exist_ok=True)
+    mounts = ((zig.root, _ZIG.root, False), (zig.cache, _ZIG.cache, True))
+    return NativeCompilers(
+        folder=Path(), what=f"zig {zig.version}", mounts=mounts, holds=(zig.hold,)
+    )
 
 
 def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
@@ -370,16 +356,17 @@ def _ask(image: TargetImage) -> _Facts:
     )
 
 
-def _write(made: Path, facts: _Facts, gcc: cross_gcc.CrossGcc, program: Path, arch: Arch) -> None:
-    """Write the directory: links to the driver, its configuration, links to the image's files."""
-    driver.make(made / "bin", _driver(facts, gcc, arch), program)
+def _write_files(made: Path, facts: _Facts | None) -> None:
+    """Write the answers of the image's gcc, and links to its own files."""
     (made / "image").mkdir()
+    if facts is None:  # it is not used
+        return
     for file in facts.files:
         (made / "image" / Path(file).name).symlink_to(file)
-    (made / "facts.json").write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
+    (made / _FACTS).write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
 
 
-def _driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Driver:
+def _gcc_driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Driver:
     return driver.Driver(
         compiler=CompilerKind.GCC,
         arch=arch,
