@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.host.process import Captured
     from orchestrator.provision.host import Host
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
@@ -151,7 +152,7 @@ class _ContainerSteps(BuildSteps):
         """The environment that the image, the engine and the host's network give."""
         said = self._container.ask(f"{self.builder()}/python", "-I", "-c", _ENVIRONMENT)
         if not said.ok:
-            raise self._unusable(f"the image's Python does not run: {said.last_line}")
+            raise self._unusable(f"the image's Python does not run: {said.last_line}", said)
         given: dict[str, str] = json.loads(said.stdout)
         return given
 
@@ -239,7 +240,7 @@ class _ContainerSteps(BuildSteps):
     def fresh(self, folder: str) -> None:
         done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
         if not done.ok:
-            raise self._unusable(f"{folder} cannot be made: {done.last_line}")
+            raise self._unusable(f"{folder} cannot be made: {done.last_line}", done)
 
     def names(self, folder: str) -> list[str]:
         return sorted(self._container.ask("ls", folder).stdout.splitlines())
@@ -265,10 +266,10 @@ class _ContainerSteps(BuildSteps):
         )
         said = self._container.ask("sh", "-c", script, name)
         if not said.ok:
-            raise self._unusable(f"image {self.target.image} has no /opt/python/{name}")
+            raise self._unusable(f"image {self.target.image} has no /opt/python/{name}", said)
         return said.stdout.split()[0]
 
-    def _unusable(self, what: str) -> StepFailed:
+    def _unusable(self, what: str, said: Captured) -> StepFailed:
         return StepFailed(
             Failure(
                 kind=FailureKind.SETUP,
@@ -276,5 +277,6 @@ class _ContainerSteps(BuildSteps):
                 message=what,
                 hint="an image needs /opt/python/<tag>/bin/python with pip and build: "
                 "`orchestrator image build` makes one",
+                transient=said.may_pass,
             )
         )

@@ -328,4 +328,5 @@ def _failure(what: str, answer: process.Captured, step: str) -> Failure:
         step=step,
         message=f"{what}: {answer.last_line}",
         hint="`orchestrator doctor` says what is wrong with the engine",
+        transient=answer.may_pass,
     )

@@ -121,6 +121,11 @@ class Captured:
                 return masked(lines[-1].strip())
         return ""
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the program failed for a reason that may pass, by its own words."""
+        return not self.ok and may_pass(self.stderr.splitlines())
+
     def check(self, what: str, hint: str = "") -> None:
         """Do nothing if the program succeeded.
 
@@ -133,8 +138,7 @@ class Captured:
         """
         if not self.ok:
             why = self.last_line or f"exit status {self.returncode}"
-            passing = may_pass(self.stderr.splitlines())
-            raise EnvironmentProblemError.of(f"{what}: {why}", hint=hint, transient=passing)
+            raise EnvironmentProblemError.of(f"{what}: {why}", hint=hint, transient=self.may_pass)
 
 
 class Cancel:

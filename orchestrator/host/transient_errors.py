@@ -14,7 +14,6 @@ from orchestrator.models.result import FailureKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchestrator.models.result import Failure
 
 _KINDS = frozenset(
     {
@@ -121,16 +120,14 @@ VERDICT = re.compile("|".join(f"(?:{each})" for each in _VERDICTS))
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def is_transient(failure: Failure, lines: Iterable[str]) -> bool:
+def is_transient(kind: FailureKind, lines: Iterable[str]) -> bool:
     """Whether the same build may well succeed a little later.
 
     Args:
-        failure: what came of it.
+        kind: of its failure.
         lines: the last lines of the step that failed.
     """
-    if failure.kind not in _KINDS:
-        return False
-    return may_pass((*lines, failure.message))
+    return kind in _KINDS and may_pass(lines)
 
 
 def may_pass(lines: Iterable[str]) -> bool:

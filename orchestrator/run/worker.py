@@ -153,7 +153,8 @@ class Worker:
                 hint="please report it; the traceback is in the log",
             )
         if isinstance(outcome, Failure):
-            outcome = replace(outcome, transient=is_transient(outcome, timer.tail))
+            transient = outcome.transient or is_transient(outcome.kind, timer.tail)
+            outcome = replace(outcome, transient=transient)
             log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
         return outcome
 
@@ -336,7 +337,7 @@ def _tool_failure(error: OrchestratorError) -> Failure:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in _FULL:
         return _system_failure(cause)
-    return Failure(kind=FailureKind.ENGINE, message=str(error))
+    return Failure(kind=FailureKind.ENGINE, message=str(error), transient=error.transient)
 
 
 def _system_failure(error: OSError, *, where: Path | None = None) -> Failure:
