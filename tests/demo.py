@@ -5,84 +5,23 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tests.factories import project_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 FLOOR = f"0x{sys.version_info.major:02x}{sys.version_info.minor:02x}0000"
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "fanin"
-version = "1.0"
-[tool.setuptools]
-packages = ["fanin"]
-[tool.setuptools.package-data]
-fanin = ["*.so"]
-"""
+PYPROJECT = project_file("fanin/pyproject.toml")
 
-SETUP = """\
-import os
-from setuptools import Extension, setup
-floor = os.environ["ABI3_FLOOR"]
-setup(
-    ext_modules=[
-        Extension(
-            "fanin._ext", ["ext.c"],
-            define_macros=[("Py_LIMITED_API", floor)],
-            py_limited_api=True,
-        )
-    ],
-    options={"bdist_wheel": {"py_limited_api": os.environ["ABI3_TAG"]}},
-)
-"""
+SETUP = project_file("fanin/setup.py")
 
-EXTENSION = """\
-#include <Python.h>
-static PyModuleDef def = {PyModuleDef_HEAD_INIT, "_ext", NULL, -1, NULL};
-PyMODINIT_FUNC PyInit__ext(void) { return PyModule_Create(&def); }
-"""
+EXTENSION = project_file("fanin/ext.c")
 
-CHECK = """\
-import ctypes, pathlib, sys
-import fanin, fanin._ext
-home = pathlib.Path(fanin.__file__).parent
-found = sorted(path.name for path in home.glob("lib*.so"))
-answers = [ctypes.CDLL(home / name).answer() for name in found]
-print("tested with", sys.version_info[:2], dict(zip(found, answers)))
-assert answers == [1, 2], answers
-"""
+CHECK = project_file("fanin/check.py")
 
-MATRIX = """\
-[project]
-source = "project"
-
-[axes]
-python = ["abi3-{tag}"]
-arch = ["{arch}"]
-
-[images]
-manylinux_{arch} = "localhost/orchestrator-baseline:bookworm-{arch}"
-
-[engine]
-name = "podman"
-create-args = ["--label=orchestrator.test={root}"]
-
-[env]
-ABI3_FLOOR = "{floor}"
-ABI3_TAG = "{tag}"
-
-[library.core]
-axes.number = ["1", "2"]
-command = "cc -shared -fPIC -DNUMBER={{number}} -o fanin/lib{{number}}.so core.c"
-outputs = ["fanin/lib*.so"]
-
-[test]
-command = "python {{project}}/checks/check.py"
-"""
+MATRIX = project_file("fanin/matrix.toml")
 
 
 def write(folder: Path, *, arch: str, tag: str = TAG, floor: str = FLOOR) -> None:

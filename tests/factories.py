@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.network import HostNetwork, base_env
@@ -26,7 +27,6 @@ from orchestrator.provision.toolchain_env import Toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
 TARGET = Target(
@@ -119,3 +119,18 @@ def host(
         cache_dir=cache_dir,
         environ=environ,
     )
+
+
+PROJECTS = Path(__file__).parent / "projects"
+
+
+def project_file(path: str) -> str:
+    """Read a file of tests/projects."""
+    return (PROJECTS / path).read_text(encoding="utf-8")
+
+
+def project_files(name: str) -> dict[str, str]:
+    """Read a source tree of tests/projects: path in it -> its text."""
+    folder = PROJECTS / name
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}

@@ -9,74 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import IMAGES, Said, containers, lacking, orchestrator, podman, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
-SETUP = """\
-import os, pathlib
-from setuptools import Extension, setup
-print("SEEN", os.environ["HOSTILE"], os.environ["EVALUATED"])
-pathlib.Path("c_part.c").write_text('''
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "c_part"};
-PyMODINIT_FUNC PyInit_c_part(void) { return PyModule_Create(&m); }
-''')
-pathlib.Path("cxx_part.cpp").write_text('''
-#include <Python.h>
-#include <string>
-static PyObject *word(PyObject *, PyObject *) {
-  std::string text = "made of " + std::to_string(2);
-  return PyUnicode_FromString(text.c_str());
-}
-static PyMethodDef methods[] = {{"word", word, METH_NOARGS, nullptr}, {nullptr}};
-static PyModuleDef m = {PyModuleDef_HEAD_INIT, "cxx_part", nullptr, -1, methods};
-PyMODINIT_FUNC PyInit_cxx_part() { return PyModule_Create(&m); }
-''')
-setup(name="two", version="1.0",
-      ext_modules=[Extension("c_part", ["c_part.c"]), Extension("cxx_part", ["cxx_part.cpp"])])
-"""
+SETUP = project_file("architectures/setup.py")
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
+PYPROJECT = project_file("architectures/pyproject.toml")
 
-[tool.cibuildwheel]
-test-sources = ["check.py"]
-"""
-
-MATRIX = """\
-[project]
-source = "two"
-
-[axes]
-python = ["{python}"]
-arch = ["{arch}"]
-
-[version]
-base = "1.0"
-
-[images]
-manylinux_{arch} = "{images}:{suite}-{arch}"
-
-[engine]
-name = "podman"
-create-args = ["--label=orchestrator.test={root}"]
-
-[env]
-HOSTILE = '''a "b" $(touch /project/pwned) c'''
-EVALUATED = {{ shell = "$(uname -m)" }}
-
-[build]
-before-build = "test ! -e /project/pwned"
-repair = "auditwheel"
-
-[test]
-command = "python check.py"
-"""
+MATRIX = project_file("architectures/matrix.toml")
 
 CHECK = "import c_part, cxx_part, platform; print('TESTED', platform.machine(), cxx_part.word())\n"
 

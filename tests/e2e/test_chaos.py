@@ -28,6 +28,7 @@ import pytest
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.run.inputs import open_host
 from tests.conftest import IMAGES, REPOSITORY, lacking, podman
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,75 +41,11 @@ VARIANTS = ("a", "b", "c")
 PATIENCE = 180
 
 # A build backend of its own: what takes time is the compiler, and not fetching another backend.
-BACKEND = """\
-import base64, hashlib, os, pathlib, subprocess, sys, sysconfig, zipfile
-
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    version, kind = os.environ["CHAOS_VERSION"], os.environ["CHAOS_KIND"]
-    with open(os.path.join(os.environ["CHAOS_COUNT"], kind), "a") as count:
-        count.write("built\\n")
-    include = sysconfig.get_path("include")
-    cc = ["cc", "-O2", "-shared", "-fPIC", f"-I{include}", "chaos.c", "-o", "module"]
-    subprocess.run(cc, check=True)
-    tag = "-".join(["cp{0}{1}".format(*sys.version_info)] * 2)
-    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-    name = f"chaos-{version}-{tag}-{platform}.whl"
-    info = f"chaos-{version}.dist-info"
-    members = {
-        "chaos" + sysconfig.get_config_var("EXT_SUFFIX"): pathlib.Path("module").read_bytes(),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\\nName: chaos\\nVersion: {version}\\n".encode(),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\\nGenerator: chaos\\nRoot-Is-Purelib: false\\n"
-                         f"Tag: {tag}-{platform}\\n".encode(),
-    }
-    record = ""
-    for member, data in members.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        record += f"{member},sha256={digest},{len(data)}\\n"
-    members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\\n").encode()
-    with zipfile.ZipFile(os.path.join(folder, name), "w") as archive:
-        for member, data in members.items():
-            archive.writestr(zipfile.ZipInfo(member), data)
-    return name
-"""
-SOURCE = """\
-#include <Python.h>
-__attribute__((used)) static const char round_of_this[] = "{mark}";
-static struct PyModuleDef m = {{PyModuleDef_HEAD_INIT, "chaos"}};
-PyMODINIT_FUNC PyInit_chaos(void) {{ return PyModule_Create(&m); }}
-"""
-PYPROJECT = """\
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-[tool.cibuildwheel]
-build-frontend = { name = "build", args = ["--no-isolation"] }
-"""
-MATRIX = """\
-[project]
-source = "chaos"
-[axes]
-python = ["{tag}"]
-arch = ["{machine}"]
-kind = [{kinds}]
-[version]
-base = "1.0"
-local = "{{kind}}"
-inject = {{ CHAOS_VERSION = "{{version}}" }}
-[env]
-CHAOS_KIND = "{{kind}}"
-CHAOS_COUNT = "{count}"
-[verify]
-rules = {{ twine = "off" }}
-{more}
-"""
-ENGINE = """\
-[images]
-manylinux_x86_64 = "{images}:bookworm-x86_64"
-[engine]
-name = "podman"
-create-args = ["--volume={root}/count:/count", "--label={label}"]
-"""
+BACKEND = project_file("chaos/backend.py")
+SOURCE = project_file("chaos/source.c")
+PYPROJECT = project_file("chaos/pyproject.toml")
+MATRIX = project_file("chaos/matrix.toml")
+ENGINE = project_file("chaos/engine.toml")
 
 
 def mark(number: int) -> str:
@@ -539,42 +476,7 @@ def test_a_flipped_bit_anywhere_in_the_store_never_gives_a_wrong_wheel(
 
 # A clock that jumps
 
-CLOCK = """\
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/time.h>
-#include <time.h>
-
-/* The wall clock goes as many seconds wrong as a file says; every other clock is right. */
-static long jump(void) {
-    long seconds = 0;
-    FILE *file = fopen(getenv("CHAOS_CLOCK"), "re");
-    if (file) { if (fscanf(file, "%ld", &seconds) != 1) seconds = 0; fclose(file); }
-    return seconds;
-}
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*right)(clockid_t, struct timespec *);
-    if (!right) right = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int failed = right(clock, now);
-    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += jump();
-    return failed;
-}
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    struct timespec exact;
-    int failed = clock_gettime(CLOCK_REALTIME, &exact);
-    now->tv_sec = exact.tv_sec;
-    now->tv_usec = exact.tv_nsec / 1000;
-    return failed;
-}
-time_t time(time_t *now) {
-    struct timespec exact;
-    clock_gettime(CLOCK_REALTIME, &exact);
-    if (now) *now = exact.tv_sec;
-    return exact.tv_sec;
-}
-"""
+CLOCK = project_file("chaos/clock.c")
 YEAR = 365 * 24 * 3600
 
 

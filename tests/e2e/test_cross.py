@@ -17,6 +17,7 @@ import pytest
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
 from tests.conftest import orchestrator, results
+from tests.factories import project_file, project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,45 +28,9 @@ IMAGE = "localhost/orchestrator-baseline:bookworm-{arch}"
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
-FILES = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-""",
-    "setup.py": """\
-from setuptools import Extension, setup
-flags = ["-Wl,-Bsymbolic-functions", "-Wl,-z,separate-code"]
-setup(name="root", version="1.0",
-      ext_modules=[Extension("root", ["root.c"], libraries=["m"], extra_link_args=flags)])
-""",
-    "root.c": """\
-#include <Python.h>
-#include <math.h>
-static PyObject *root(PyObject *self, PyObject *x) {
-  return PyFloat_FromDouble(sqrt(PyFloat_AsDouble(x)) + 0 * pow(PyFloat_AsDouble(x), 0.3));
-}
-static PyMethodDef methods[] = {{"root", root, METH_O, ""}, {0}};
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "root", "", -1, methods};
-PyMODINIT_FUNC PyInit_root(void) { return PyModule_Create(&m); }
-""",
-}
+FILES = project_files("root")
 
-MATRIX = """\
-[project]
-source = "project"
-[axes]
-python = ["{python}"]
-arch = ["{arch}"]
-[images]
-manylinux_{arch} = "{image}"
-[version]
-base = "1.0"
-[build]
-{build}
-[test]
-command = "python -c 'import root; assert root.root(9.0) == 3'"
-"""
+MATRIX = project_file("root.toml")
 
 
 MATH = "#include <math.h>"

@@ -17,6 +17,7 @@ import pytest
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
 from tests.conftest import IMAGES, REPOSITORY, orchestrator, podman, results
+from tests.factories import project_file, project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,22 +38,7 @@ LOWEST = {"aarch64": 17, "riscv64": 31, "loongarch64": 36}
 PAGES = {"aarch64": 0x10000, "riscv64": 0x1000, "loongarch64": 0x4000}
 """Architecture -> the largest pages that its kernels are configured with by distributions."""
 
-MATRIX = """\
-[project]
-source = "{source}"
-[axes]
-python = ["{python}"]
-arch = {arch}
-{axes}
-[images]
-{images}
-[engine]
-name = "podman"
-[compiler-cache]
-use = "off"
-[build]
-{build}
-"""
+MATRIX = project_file("cross.toml")
 
 
 def write(  # noqa: PLR0913 - mostly keywords
@@ -128,67 +114,8 @@ def imported(wheel: Path, arch: str) -> str:
     return said.stdout
 
 
-MODULE = """\
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#if !defined({define})
-#error "the compiler is not for what the build believes to build for"
-#endif
-_Static_assert(sizeof(long) == SIZEOF_LONG && sizeof(void *) == SIZEOF_VOID_P, "pyconfig.h");
-static PyObject *arch(PyObject *self, PyObject *none) {{ return PyUnicode_FromString("{arch}"); }}
-static PyMethodDef methods[] = {{{{"arch", arch, METH_NOARGS, ""}}, {{0}}}};
-static struct PyModuleDef m = {{PyModuleDef_HEAD_INIT, "native", "", -1, methods}};
-PyMODINIT_FUNC PyInit_native(void) {{
-  PyObject *made = PyModule_Create(&m), *said = made ? arch(made, NULL) : NULL;
-  if (!said || PyUnicode_CompareWithASCIIString(said, "{arch}")) return NULL;
-  Py_DECREF(said);
-  return made;
-}}
-"""
-
-
-def pyproject(backend: str, *requires: str) -> str:
-    """Return the `pyproject.toml` of a project whose extension module is `native`."""
-    system = f'requires = {json.dumps(requires)}\nbuild-backend = "{backend}"\n'
-    return f'[build-system]\n{system}[project]\nname = "native"\nversion = "1.0"\n'
-
-
-SETUPTOOLS = pyproject("setuptools.build_meta", "setuptools")
-
-ASKS = {
-    "pyproject.toml": SETUPTOOLS,
-    # Everything that a setup.py asks about the machine it runs on.
-    "setup.py": """\
-import os, platform, struct, subprocess, sys, sysconfig
-from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
-
-class asking(build_ext):
-    def run(self):
-        arch = sysconfig.get_platform().removeprefix("linux-")
-        assert arch in {"aarch64", "riscv64", "loongarch64"}, arch
-        script = "import platform; print(platform.machine())"
-        child = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
-        said = {platform.machine(), platform.uname().machine, os.uname()[4], child}
-        assert said == {arch}, said
-        assert struct.calcsize("P") == 8 and sys.byteorder == "little"
-        assert sysconfig.get_config_var("MULTIARCH") == f"{arch}-linux-gnu"
-        assert sysconfig.get_config_var("EXT_SUFFIX").endswith(f"-{arch}-linux-gnu.so")
-        (extension,) = self.extensions
-        define = {"riscv64": "__riscv", "loongarch64": "__loongarch64"}[arch]
-        with open("native.c.in") as stream, open("native.c", "w") as made:
-            made.write(stream.read().format(arch=platform.machine(), define=define))
-        super().run()
-
-api = [("Py_LIMITED_API", "0x030b0000")]
-setup(
-    ext_modules=[Extension("native", ["native.c"], define_macros=api, py_limited_api=True)],
-    cmdclass={"build_ext": asking},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
-""",
-    "native.c.in": MODULE.replace("_Static_assert", "// _Static_assert"),
-}
+ASKS = project_files("asking")
+"""It asks everything that a setup.py asks about the machine it runs on."""
 
 
 def test_setuptools_believes_to_be_on_machines_that_this_host_has_no_python_for(
@@ -208,55 +135,9 @@ def test_setuptools_believes_to_be_on_machines_that_this_host_has_no_python_for(
         assert "importing native" in imported(wheel, arch)
 
 
-CMAKE = {
-    "pyproject.toml": pyproject("scikit_build_core.build", "scikit-build-core"),
-    "CMakeLists.txt": """\
-cmake_minimum_required(VERSION 3.18...3.31)
-project(native LANGUAGES C)
-if(NOT CMAKE_CROSSCOMPILING OR NOT CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
-  message(FATAL_ERROR "built for ${CMAKE_SYSTEM_PROCESSOR}")
-endif()
-include(CheckTypeSize)
-check_type_size("void *" POINTER)
-if(NOT POINTER EQUAL 8)
-  message(FATAL_ERROR "pointers of ${POINTER} bytes")
-endif()
-find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
-set(arch ${CMAKE_SYSTEM_PROCESSOR})
-set(define __${CMAKE_SYSTEM_PROCESSOR}__)
-configure_file(native.c.in native.c @ONLY)
-Python_add_library(native MODULE WITH_SOABI ${CMAKE_CURRENT_BINARY_DIR}/native.c)
-install(TARGETS native DESTINATION .)
-""",
-    "native.c.in": MODULE.replace("{{", "{")
-    .replace("}}", "}")
-    .replace("{arch}", "@arch@")
-    .replace("{define}", "@define@"),
-}
+CMAKE = project_files("cmake")
 
-MESON = {
-    "pyproject.toml": pyproject("mesonpy", "meson-python"),
-    "meson.build": """\
-project('native', 'c', version: '1.0')
-assert(meson.is_cross_build() and host_machine.cpu_family() == 'aarch64')
-assert(meson.get_compiler('c').sizeof('void *') == 8)
-py = import('python').find_installation(pure: false)
-# A program that the build itself runs.
-writer = executable('writer', 'writer.c', native: true)
-made = custom_target(output: 'native.c', input: 'native.c.in', capture: true,
-                     command: [writer, host_machine.cpu_family(), '@INPUT@'])
-py.extension_module('native', made, install: true)
-""",
-    "writer.c": """\
-#include <stdio.h>
-int main(int count, char **words) {
-  FILE *file = fopen(words[2], "r");
-  for (int c; (c = getc(file)) != EOF;) c == '@' ? fputs(words[1], stdout) : putchar(c);
-  return 0;
-}
-""",
-    "native.c.in": CMAKE["native.c.in"].replace("@define@", "__@__").replace("@arch@", "@"),
-}
+MESON = project_files("meson")
 
 
 @pytest.mark.parametrize("files", [CMAKE, MESON], ids=["scikit-build-core", "meson-python"])
@@ -270,43 +151,7 @@ def test_a_build_system_hears_of_the_machine(
     assert "importing native" in log_of(tmp_path, "cp311-manylinux_aarch64")
 
 
-CASES = {
-    "pyproject.toml": SETUPTOOLS,
-    "setup.py": """\
-import os, subprocess
-from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
-case, flags, libraries = os.environ["CASE"], [], []
-
-class helped(build_ext):
-    def run(self):
-        compilers = {"runs": os.environ["CC"], "helped": os.environ["CC_FOR_BUILD"]}
-        if case in compilers:
-            subprocess.check_call([*compilers[case].split(), "helper.c", "-o", "helper"])
-            with open("native.c", "w") as made:
-                made.write(subprocess.check_output(["./helper"], text=True))
-        super().run()
-
-flags += {"march": ["-march=native"], "avx": ["-mavx2"]}.get(case, [])
-libraries += {"links": ["bz2"]}.get(case, [])
-made = Extension("native", ["native.c"], extra_compile_args=flags, libraries=libraries)
-setup(ext_modules=[made], cmdclass={"build_ext": helped})
-""",
-    "helper.c": """\
-#include <stdio.h>
-int main(void) {
-  puts("#include <Python.h>\\n"
-       "static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, \\"native\\"};\\n"
-       "PyMODINIT_FUNC PyInit_native(void) { return PyModule_Create(&m); }");
-  return 0;
-}
-""",
-    "native.c": """\
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "native"};
-PyMODINIT_FUNC PyInit_native(void) { return PyModule_Create(&m); }
-""",
-}
+CASES = project_files("refused")
 
 REFUSED = {
     "helped": "",  # a program for this machine, compiled by a compiler for this machine
@@ -341,32 +186,7 @@ def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
 # Nightly: projects of the package index, and C++
 
 
-PYBIND11 = {
-    "pyproject.toml": pyproject("scikit_build_core.build", "scikit-build-core", "{binding}"),
-    "CMakeLists.txt": """\
-cmake_minimum_required(VERSION 3.18...3.31)
-project(native LANGUAGES CXX)
-find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
-find_package({binding} CONFIG REQUIRED)
-{binding}_add_module(native native.cpp)
-install(TARGETS native DESTINATION .)
-""",
-    "native.cpp": """\
-#include <{header}>
-#include <filesystem>
-#include <sstream>
-#include <stdexcept>
-#include <string>
-{macro}(native, m) {{
-  m.def("half", [](int n) {{
-    if (n % 2) throw std::out_of_range("odd");
-    std::ostringstream text;
-    text << n / 2 << std::filesystem::path("/a/b").filename();
-    return text.str().size();
-  }});
-}}
-""",
-}
+PYBIND11 = project_files("bound")
 
 BINDINGS = {
     "pybind11": {"header": "pybind11/pybind11.h", "macro": "PYBIND11_MODULE"},
@@ -461,46 +281,8 @@ def test_a_project_of_the_index_is_cross_compiled_for_loongarch64(
 @pytest.mark.nightly
 def test_cxx_of_an_old_glibc_runs_on_this_very_machine(tmp_path: Path) -> None:
     machine = os.uname().machine
-    files = {
-        "pyproject.toml": SETUPTOOLS,
-        # It runs what it has compiled: the target is this machine.
-        "setup.py": """\
-import os, subprocess
-from setuptools import Extension, setup
-cxx = os.environ["CXX"].split()
-subprocess.check_call([*cxx, "helper.cpp", "-o", "helper"])
-with open("number.h", "w") as made:
-    made.write(subprocess.check_output(["./helper"], text=True))
-setup(ext_modules=[Extension("native", ["native.cpp"], include_dirs=["."])])
-""",
-        "helper.cpp": """\
-#include <iostream>
-#include <stdexcept>
-int main() {
-  try { throw std::runtime_error("42"); }
-  catch (const std::exception &e) { std::cout << "#define NUMBER " << e.what() << std::endl; }
-}
-""",
-        "native.cpp": """\
-#include <Python.h>
-#include <iostream>
-#include <sstream>
-#include <stdexcept>
-#include "number.h"
-static PyObject *number(PyObject *, PyObject *) {
-  try { throw std::out_of_range(std::to_string(NUMBER)); }
-  catch (const std::out_of_range &error) {
-    std::ostringstream text;
-    text << error.what() << '!';
-    std::cout << "said " << text.str() << std::endl;
-    return PyUnicode_FromString(text.str().c_str());
-  }
-}
-static PyMethodDef methods[] = {{"number", number, METH_NOARGS, ""}, {}};
-static PyModuleDef m = {PyModuleDef_HEAD_INIT, "native", "", -1, methods};
-PyMODINIT_FUNC PyInit_native() { return PyModule_Create(&m); }
-""",
-    }
+    # It runs what it has compiled: the target is this machine.
+    files = project_files("old_glibc")
     test = quoted("import native; assert native.number() == '42!'")
     write(tmp_path, files=files, python=TAG, build='baseline = "2.17"', more=test)
     text = (tmp_path / "matrix.toml").read_text().replace("arch = []", f'arch = ["{machine}"]')

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import apt
 from tests.conftest import lacking
-from tests.e2e.test_cross_projects import built, log_of, pyproject, quoted, write
+from tests.e2e.test_cross_projects import built, log_of, quoted, write
+from tests.factories import project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,40 +23,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu, pytest.ma
 SUITE = "bookworm"
 """Its crate pyo3 knows CPython up to 3.11, and its Rust compiles that."""
 
-FILES = {
-    # Later ones want a later cargo.
-    "pyproject.toml": pyproject("maturin", "maturin==1.4.0"),
-    "Cargo.toml": """\
-[package]
-name = "native"
-version = "1.0.0"
-edition = "2021"
-[lib]
-crate-type = ["cdylib"]
-[dependencies]
-pyo3 = { version = "0.17", features = ["extension-module"] }
-""",
-    "src/lib.rs": """\
-use pyo3::{exceptions::PyValueError, prelude::*};
-#[pyfunction]
-fn half(n: u64) -> PyResult<u64> {
-    if n % 2 == 1 { Err(PyValueError::new_err("odd")) } else { Ok(n / 2) }
-}
-#[pymodule]
-fn native(_py: Python<'_>, m: &PyModule) -> PyResult<()> {
-    m.add("arch", std::env::consts::ARCH)?;
-    m.add_function(wrap_pyfunction!(half, m)?)
-}
-""",
-    ".cargo/config.toml": """\
-[net]
-offline = true
-[source.crates-io]
-replace-with = "debian"
-[source.debian]
-directory = "{rust}/usr/share/cargo/registry"
-""",
-}
+FILES = project_files("maturin")
+"""It has maturin 1.4.0, as later ones want a later cargo."""
 
 ANSWERS = """\
 import native

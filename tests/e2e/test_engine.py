@@ -15,6 +15,7 @@ from packaging.utils import parse_wheel_filename
 
 from tests import demo
 from tests.conftest import IMAGES, REPOSITORY, Said, containers, orchestrator, podman, results
+from tests.factories import project_file
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
@@ -29,20 +30,7 @@ PROJECTS = {
     "kiwisolver": ("kiwisolver==1.4.7", "kiwisolver._cext"),
 }
 
-MATRIX = """\
-[project]
-source = "{source}"
-
-[axes]
-python = [{pythons}]
-arch = ["{arch}"]
-
-[images]
-manylinux_{arch} = "{images}:bookworm-{arch}"
-
-[engine]
-name = "podman"
-"""
+MATRIX = project_file("engine/matrix.toml")
 
 BY_SUITE = """
 [[override]]
@@ -153,66 +141,11 @@ def test_saxpy_on_a_foreign_architecture(emulated: str, tmp_path: Path) -> None:
     assert imported.code == 0, imported.all
 
 
-TINY_SETUP = """\
-import os, pathlib
-from setuptools import Extension, setup
-print("SEEN", {name: os.environ.get(name) for name in
-      ("FROM_PROJECT", "FROM_MATRIX", "HOSTILE", "EVALUATED", "LEAKED", "CFLAGS")})
-pathlib.Path("src").mkdir(exist_ok=True)
-code = '#include <Python.h>\\nstatic struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};\\n'
-code += "PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }\\n"
-pathlib.Path("tiny.c").write_text(code)
-setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
-"""
+TINY_SETUP = project_file("engine/setup.py")
 
-TINY_PROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
+TINY_PROJECT = project_file("engine/pyproject.toml")
 
-[tool.cibuildwheel]
-before-build = "echo project-before-build > before.txt"
-
-[tool.cibuildwheel.linux.environment]
-FROM_PROJECT = "kept"
-FROM_MATRIX = "project"
-"""
-
-TINY_MATRIX = """\
-[project]
-source = "tiny"
-
-[axes]
-python = ["cp311"]
-arch = ["x86_64"]
-kind = ["good", "broken", "unsupported"]
-
-[version]
-base = "1.0"
-local = "{{kind}}"
-on-mismatch = "rewrite"
-
-[images]
-manylinux_x86_64 = "{images}:bookworm-x86_64"
-
-[engine]
-create-args = ["--label=orchestrator.test={root}"]
-
-[env]
-FROM_MATRIX = "matrix"
-HOSTILE = '''a "b" 'c' $(touch /project/pwned) `id` ; d'''
-EVALUATED = {{ shell = "$(uname -s)-$FROM_MATRIX" }}
-
-[build]
-before-build = "test -f /project/pwned && exit 9; exit 0"
-
-[test]
-command = "python -c 'import tiny'"
-
-[[override]]
-when = {{ kind = "broken" }}
-build = {{ before-build = "echo it broke here; exit 3" }}
-"""
+TINY_MATRIX = project_file("engine/tiny.toml")
 
 
 @pytest.fixture
@@ -370,22 +303,7 @@ def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path)
     assert containers(tmp_path) == []
 
 
-THREE = """\
-#define _GNU_SOURCE
-#include <Python.h>
-#include <pthread.h>
-#include <stdlib.h>
-static void *nothing(void *x) { return x; }
-static PyObject *run(PyObject *self, PyObject *args) {
-    pthread_t thread; /* in libc since glibc 2.34 */
-    if (pthread_create(&thread, NULL, nothing, NULL)) return PyErr_NoMemory();
-    pthread_join(thread, NULL);
-    return PyLong_FromLong(strtol("42", NULL, 10)); /* C23's since glibc 2.38 */
-}
-static PyMethodDef methods[] = {{"run", run, METH_NOARGS, ""}, {NULL, NULL, 0, NULL}};
-static PyModuleDef def = {PyModuleDef_HEAD_INIT, "three", NULL, -1, methods};
-PyMODINIT_FUNC PyInit_three(void) { return PyModule_Create(&def); }
-"""
+THREE = project_file("engine/three.c")
 
 
 def test_one_source_on_three_baselines_gets_three_true_tags(engine: str, tmp_path: Path) -> None:

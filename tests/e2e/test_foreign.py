@@ -17,6 +17,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from orchestrator.wheel.elf import parse
 from tests.conftest import orchestrator, results
+from tests.factories import project_file, project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,23 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 
-MATRIX = """\
-[project]
-source = "project"
-[axes]
-python = ["cp311"]
-arch = ["aarch64"]
-{axes}
-[version]
-base = "1.0"
-{version}
-[images]
-manylinux_aarch64 = "{image}"
-[engine]
-name = "podman"
-[compiler-cache]
-use = "{cache}"
-"""
+MATRIX = project_file("foreign.toml")
 
 
 def write(folder: Path, image: str, files: dict[str, str], more: str = "", **parts: str) -> None:
@@ -98,47 +83,7 @@ def log_of(folder: Path, target: str) -> str:
     return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
 
 
-TWO = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "two"
-dynamic = ["version"]
-""",
-    "setup.py": """\
-import os
-from setuptools import Extension, setup
-setup(version=os.environ["VERSION"],
-      ext_modules=[Extension("c_part", ["c_part.c"]), Extension("cxx_part", ["cxx_part.cpp"])])
-""",
-    "c_part.c": """\
-#include <Python.h>
-#include <math.h>
-static PyObject *power(PyObject *self, PyObject *args) {
-  double a, b;
-  return PyArg_ParseTuple(args, "dd", &a, &b) ? PyFloat_FromDouble(pow(a, b)) : NULL;
-}
-static PyMethodDef methods[] = {{"power", power, METH_VARARGS, ""}, {0}};
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "c_part", "", -1, methods};
-PyMODINIT_FUNC PyInit_c_part(void) { return PyModule_Create(&m); }
-""",
-    "cxx_part.cpp": """\
-#include <Python.h>
-#include <map>
-#include <stdexcept>
-#include <string>
-static thread_local std::map<std::string, int> seen;
-static PyObject *count(PyObject *, PyObject *) {
-  try { return PyLong_FromLong(++seen.at("word")); }
-  catch (const std::out_of_range &) { return PyLong_FromLong(seen["word"] = 1); }
-}
-static PyMethodDef methods[] = {{"count", count, METH_NOARGS, ""}, {}};
-static PyModuleDef m = {PyModuleDef_HEAD_INIT, "cxx_part", "", -1, methods};
-PyMODINIT_FUNC PyInit_cxx_part() { return PyModule_Create(&m); }
-""",
-}
+TWO = project_files("two")
 
 BOTH = """
 [env]
@@ -194,117 +139,7 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
         assert not [each for each in archive.namelist() if b"orchestrator-" in archive.read(each)]
 
 
-ODD = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["setuptools", "pybind11"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "odd"
-version = "1.0"
-""",
-    "setup.py": """\
-import os, pathlib, subprocess
-from pybind11.setup_helpers import Pybind11Extension
-from setuptools import Extension, setup
-
-def call(*argv):
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    print("CALL", done.returncode, " ".join(argv), "|", done.stdout.strip(), flush=True)
-    return done.returncode
-
-assert call("cc", "-c", "sum.S", "-o", "sum.o") == 0
-pathlib.Path("flags.rsp").write_text('-DANSWER=42 "-DWORDS=\\\\"two words\\\\"" -fPIC\\n')
-assert call("cc", "@flags.rsp", "-c", "with spaces/answer.c", "-o", "with spaces/answer.o") == 0
-for flag in ("-march=haswell", "-msse4.2", "-m64"):
-    assert call("cc", flag, "-c", "with spaces/answer.c", "-o", "never.o") != 0
-assert call("cc", "-c", "broken.c") == 1
-assert call("cc", "-march=native", "-DANSWER=1", '-DWORDS="x"', "-c", "with spaces/answer.c") == 0
-assert call("gcc", "-dumpmachine") == call("c++", "--version") == 0
-assert call("cc", "-print-file-name=libstdc++.so") == 0
-
-setup(ext_modules=[
-    Pybind11Extension("thrower", ["thrower.cpp"], cxx_std=17),
-    Pybind11Extension("catcher", ["catcher.cpp"], cxx_std=17, extra_compile_args=["-O1"]),
-    Extension("plain", ["plain.c", "lto.c"], extra_compile_args=["-flto", "-fvisibility=hidden"],
-              extra_link_args=["-flto"], extra_objects=["sum.o", "with spaces/answer.o"]),
-])
-""",
-    "sum.S": """\
-#include "sum.h"
-.text
-.global SUM
-.type SUM, %function
-SUM: add x0, x0, x1
-     ret
-.section .note.GNU-stack,"",%progbits
-""",
-    "sum.h": "#define SUM sum_of_two\n",
-    "broken.c": "int f(void) { return undeclared_name; }\n",
-    "with spaces/answer.c": """\
-const char *answer_words(void) { return WORDS; }
-int answer(void) { return ANSWER; }
-const char *answer_file(void) { return __FILE__; }
-""",
-    "lto.c": "int inlined(int n) { return n + 1; }\n",
-    "plain.c": """\
-#include <Python.h>
-#include <float.h>
-long sum_of_two(long, long);
-const char *answer_words(void);
-const char *answer_file(void);
-int answer(void);
-int inlined(int);
-__attribute__((visibility("default"))) int shown(void) { return 1; }
-int hidden(void) { return 2; }
-static _Thread_local int mine = 5;
-static PyObject *all(PyObject *self, PyObject *none) {
-  volatile unsigned __int128 big = (unsigned __int128)1 << 100;
-  volatile long double third = 1.0L / 3;
-  return Py_BuildValue("(lissiiii)", sum_of_two(2, 3), answer(), answer_words(), answer_file(),
-                       inlined(6), mine, (int)(big >> 98), (int)LDBL_MANT_DIG + (third == 1));
-}
-static PyMethodDef methods[] = {{"all", all, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "plain", "", -1, methods};
-PyMODINIT_FUNC PyInit_plain(void) { return PyModule_Create(&m); }
-""",
-    "shared.h": """\
-#pragma once
-#include <stdexcept>
-struct __attribute__((visibility("default"))) Shared : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-using Function = void (*)();
-""",
-    "thrower.cpp": """\
-#include "shared.h"
-#include <filesystem>
-#include <pybind11/pybind11.h>
-static void throws() {
-  throw Shared(std::filesystem::path("/a/thrown").filename().string());
-}
-PYBIND11_MODULE(thrower, m) {
-  pybind11::register_exception<Shared>(m, "Shared");
-  m.attr("function") = pybind11::capsule(reinterpret_cast<void *>(&throws), "function");
-}
-""",
-    "catcher.cpp": """\
-#include "shared.h"
-#include <pybind11/pybind11.h>
-#include <string>
-static thread_local int calls = 0;
-PYBIND11_MODULE(catcher, m) {
-  m.def("catch_it", [](pybind11::capsule given) -> std::string {
-    try { reinterpret_cast<Function>(given.get_pointer())(); }
-    catch (const Shared &error) { return error.what() + std::to_string(++calls); }
-    return "not thrown";
-  });
-  m.def("pass_it", [](pybind11::capsule given) {
-    reinterpret_cast<Function>(given.get_pointer())();
-  });
-}
-""",
-}
+ODD = project_files("odd")
 
 CHECK = """
 [test]

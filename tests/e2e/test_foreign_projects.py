@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 from orchestrator.wheel.scan import arch_of
 from tests.conftest import REPOSITORY, podman
 from tests.e2e.test_foreign import ODD, built, exported, log_of, modules
+from tests.factories import project_file, project_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +31,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 
 TARGET = "cp311-manylinux_aarch64"
 
-MATRIX = """\
-[project]
-source = "{source}"
-[axes]
-python = ["cp311"]
-arch = ["aarch64"]
-[images]
-manylinux_aarch64 = "{image}"
-[engine]
-name = "podman"
-create-args = {arguments}
-[compiler-cache]
-use = "off"
-[run]
-retries = 0
-"""
+MATRIX = project_file("foreign_projects.toml")
 
 
 def write(folder: Path, image: str, source: str, more: str = "", *arguments: str) -> None:
@@ -173,42 +159,7 @@ def test_a_project_s_own_tests_and_symbols_are_those_of_the_fully_emulated_wheel
         assert info.needed == before[name].needed
 
 
-MESON = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["meson-python"]
-build-backend = "mesonpy"
-[project]
-name = "mixed"
-version = "1.0"
-""",
-    "meson.build": """\
-project('mixed', 'c', {languages}version: '1.0')
-py = import('python').find_installation()
-py.extension_module('mixed', 'mixed.c', {sources}install: true)
-""",
-    "mixed.c": """\
-#include <Python.h>
-#ifdef WITH_FORTRAN
-double squared_(double *);
-#else
-static double squared_(double *x) { return *x * *x; }
-#endif
-static PyObject *square(PyObject *self, PyObject *x) {
-  double value = PyFloat_AsDouble(x);
-  return PyFloat_FromDouble(squared_(&value));
-}
-static PyMethodDef methods[] = {{"square", square, METH_O, ""}, {0}};
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "mixed", "", -1, methods};
-PyMODINIT_FUNC PyInit_mixed(void) { return PyModule_Create(&m); }
-""",
-    "squared.f90": """\
-double precision function squared(x)
-  double precision :: x
-  squared = x * x
-end function
-""",
-}
+MESON = project_files("mixed")
 
 SQUARE = """
 [test]
@@ -296,59 +247,7 @@ def test_fortran_is_compiled_under_qemu_and_that_is_said(emulated: str, tmp_path
     assert compiled["why"] == "Fortran compiled under QEMU"
 
 
-RUST = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["setuptools", "setuptools-rust"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "rusty"
-version = "1.0"
-[[tool.setuptools-rust.ext-modules]]
-target = "rusty"
-binding = "NoBinding"
-""",
-    "Cargo.toml": """\
-[package]
-name = "rusty"
-version = "1.0.0"
-edition = "2021"
-[lib]
-crate-type = ["cdylib"]
-""",
-    "Cargo.lock": """\
-version = 3
-[[package]]
-name = "rusty"
-version = "1.0.0"
-""",
-    "src/lib.rs": """\
-use std::os::raw::{c_char, c_int, c_void};
-type Object = *mut c_void;
-type Function = extern "C" fn(Object, Object) -> Object;
-#[repr(C)]
-pub struct Method(*const c_char, Option<Function>, c_int, *const c_char);
-#[repr(C)]
-pub struct Module([usize; 5], *const c_char, *const c_char, isize, *mut Method, [usize; 4]);
-extern "C" {
-    fn PyModule_Create2(module: *mut Module, version: c_int) -> Object;
-    fn PyLong_FromLong(value: i64) -> Object;
-}
-extern "C" fn answer(_: Object, _: Object) -> Object {
-    unsafe { PyLong_FromLong((1..=6).map(|x| x * 2).sum()) }
-}
-macro_rules! text { ($text:literal) => { concat!($text, "\\0").as_ptr() as *const c_char } }
-#[no_mangle]
-pub extern "C" fn PyInit_rusty() -> Object {
-    let none = Method(std::ptr::null(), None, 0, std::ptr::null());
-    let methods = vec![Method(text!("answer"), Some(answer), 4, text!("")), none];
-    let methods = Box::leak(methods.into_boxed_slice()).as_mut_ptr();
-    let head = [1, 0, 0, 0, 0];
-    let module = Module(head, text!("rusty"), text!(""), -1, methods, [0; 4]);
-    unsafe { PyModule_Create2(Box::leak(Box::new(module)), 1013) }
-}
-""",
-}
+RUST = project_files("rust")
 
 
 @pytest.mark.nightly
@@ -368,21 +267,7 @@ command = "python -c 'import rusty; assert rusty.answer() == 42'"
     assert compiled["why"] == "Rust compiled under QEMU"
 
 
-SAXPY = """
-[axes.device]
-values = ["cu130"]
-[version]
-base = "1.0.0"
-local = "{device}"
-inject = { BUILD_VERSION = "{version}" }
-[env]
-SAXPY_CUDA = "13.0"
-SAXPY_CUDA_ARCHS = "90"
-[test]
-command = "python {project}/tests/check.py {version}"
-[build]
-external = ["cuda"]
-"""
+SAXPY = project_file("saxpy.toml")
 
 
 def parts(folder: Path, result: dict[str, Any], name: str = "") -> dict[str, bytes]:
@@ -432,43 +317,7 @@ def test_kernels_that_a_native_nvcc_compiles_are_the_same_bytes(
     assert list(kernels["full"]) == ["saxpy/_cuda.cpython-311-aarch64-linux-gnu.so"]
 
 
-KERNEL = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "kernel"
-version = "1.0"
-""",
-    # By name, by the path that a makefile has, and through a link: all are the same file. What is
-    # linked for the device has debug information that names a file of the toolkit.
-    "setup.py": """\
-import subprocess
-from setuptools import Extension, setup
-places = "nvcc", "/usr/local/cuda-13.0/bin/nvcc", "/usr/local/cuda/bin/nvcc"
-flags = ["-arch=sm_90", "-Xcompiler=-fPIC,-g"]
-for number, nvcc in enumerate(places):
-    command = [nvcc, *flags, "-rdc=true", "-c", "kernel.cu", "-o", f"{number}.o"]
-    subprocess.run(command, check=True)
-subprocess.run(["nvcc", *flags, "-dlink", "0.o", "-o", "link.o"], check=True)
-libraries = [f"/usr/local/cuda/lib64/libcuda{each}.a" for each in ("devrt", "rt_static")]
-static = ["0.o", "link.o", *libraries]
-setup(ext_modules=[Extension("kernel", ["module.c"], extra_objects=static, libraries=["stdc++"])])
-""",
-    "kernel.cu": """\
-__global__ void twice(float *x) { x[threadIdx.x] *= 2; }
-extern "C" void start(float *x) { twice<<<1, 32>>>(x); }
-""",
-    "module.c": """\
-#include <Python.h>
-void start(float *x);
-static PyObject *call(PyObject *self, PyObject *none) { start(0); Py_RETURN_NONE; }
-static PyMethodDef methods[] = {{"start", call, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "kernel", "", -1, methods};
-PyMODINIT_FUNC PyInit_kernel(void) { return PyModule_Create(&m); }
-""",
-}
+KERNEL = project_files("kernel")
 
 WITH_TOOLKIT = """\
 FROM {image}

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.host.network import HostNetwork, base_env
 from tests import corp, engines
 from tests.conftest import IMAGES, REPOSITORY, lacking, orchestrator, podman, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,44 +27,11 @@ IMAGE = f"{IMAGES}:bookworm-x86_64"
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 """The Python that runs the tests is on this host for certain."""
 
-SETUP = """\
-import pathlib
-from setuptools import Extension, setup
-pathlib.Path("tiny.c").write_text('''
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
-PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
-''')
-setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
-"""
+SETUP = project_file("hosts/setup.py")
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-"""
+PYPROJECT = project_file("hosts/pyproject.toml")
 
-MATRIX = """\
-[project]
-source = "tiny"
-
-[axes]
-python = ["{python}"]
-arch = ["x86_64"]
-
-[version]
-base = "1.0"
-
-[images]
-manylinux_x86_64 = "{image}"
-
-[engine]
-name = "{engine}"
-create-args = ["--network={network}"]
-
-[test]
-command = "python -c 'import tiny'"
-"""
+MATRIX = project_file("hosts/matrix.toml")
 
 
 def write(place: Path, more: str = "", **changes: str) -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.provision.toolchain_env import TOOLS
 from tests.conftest import IMAGES, orchestrator, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,42 +22,9 @@ TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 MACHINE = os.uname().machine
 
 # libgomp is grafted: auditwheel and patchelf have something to do.
-SETUP = """\
-import pathlib
-from setuptools import Extension, setup
-pathlib.Path("teams.c").write_text('''
-#include <Python.h>
-#include <omp.h>
-int teams(void) { return omp_get_max_threads(); }
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "teams"};
-PyMODINIT_FUNC PyInit_teams(void) { return PyModule_Create(&m); }
-''')
-flags = ["-fopenmp", "-g0"]
-setup(name="teams", version="1.0", ext_modules=[
-    Extension("teams", ["teams.c"], extra_compile_args=flags, extra_link_args=flags)])
-"""
+SETUP = project_file("teams/setup.py")
 
-MATRIX = """\
-[project]
-source = "teams"
-
-[axes]
-python = ["{python}"]
-arch = ["{machine}"]
-
-[images]
-manylinux_{machine} = "{images}:bookworm-{machine}"
-
-[engine]
-name = "podman"
-
-[version]
-base = "1.0"
-
-[build]
-repair = "auditwheel"
-normalise = true
-"""
+MATRIX = project_file("teams/matrix.toml")
 
 NAMES = (*TOOLS, "abi3audit", "build", "pip3", "python3", f"python3.{sys.version_info[1]}")
 

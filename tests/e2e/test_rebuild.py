@@ -9,6 +9,7 @@ import pytest
 
 from tests import demo
 from tests.conftest import IMAGES, podman, results
+from tests.factories import project_file
 from tests.terminal import in_terminal
 
 if TYPE_CHECKING:
@@ -16,27 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-MATRIX = """\
-[project]
-source = "project"
-
-[axes]
-python = ["cp311"]
-arch = ["x86_64"]
-
-[images]
-manylinux_x86_64 = "{images}:bookworm-x86_64"
-
-[engine]
-name = "podman"
-
-[env]
-ABI3_FLOOR = {{ shell = "$(printf 0x%s 030b0000)" }}
-MY_DEPTH = "one two"
-
-[build]
-before-build = "test -e /flag"
-"""
+MATRIX = project_file("rebuild.toml")
 
 
 def test_a_shell_opens_in_the_container_of_the_failed_step(engine: str, tmp_path: Path) -> None:

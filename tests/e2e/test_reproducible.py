@@ -8,41 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import IMAGES, orchestrator
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
-SETUP = """\
-import pathlib
-from setuptools import Extension, setup
-code = '#include <Python.h>\\nstatic struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};\\n'
-code += "PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }\\n"
-pathlib.Path("tiny.c").write_text(code)
-setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])], py_modules=["pure"])
-"""
+SETUP = project_file("reproducible/setup.py")
 
-MATRIX = """\
-[project]
-source = "tiny"
-
-[axes]
-python = ["cp311"]
-arch = ["x86_64"]
-
-[images]
-manylinux_x86_64 = "{images}:bookworm-x86_64"
-
-[engine]
-name = "podman"
-
-[version]
-base = "1.0"
-
-[build]
-normalise = {normalise}
-"""
+MATRIX = project_file("reproducible/matrix.toml")
 
 
 def built(folder: Path, *, normalise: bool, mode: int) -> Path:

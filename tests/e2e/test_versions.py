@@ -23,6 +23,7 @@ from orchestrator.host.network import HostNetwork
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import IMAGES, Said, orchestrator, podman, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,12 +36,7 @@ PYTHON = "cp311"
 
 C_CODE = "void *PyInit_ext(void) { return 0; }\n"
 
-SETUP = """\
-import os
-from setuptools import Extension, setup
-print("SEEN", {name: os.environ.get(name) for name in ("VERSION", "CUDA_VERSION", "EMPTY")})
-setup(ext_modules=[Extension("ext", ["ext.c"])]%s)
-"""
+SETUP = project_file("versions/setup.py")
 
 SETUPTOOLS = """\
 [build-system]
@@ -52,58 +48,11 @@ name = "%s"
 %s
 """
 
-HATCH = """\
-[build-system]
-requires = ["hatchling", "hatch-vcs"]
-build-backend = "hatchling.build"
+HATCH = project_file("versions/hatch.toml")
 
-[project]
-name = "demo-hatch"
-dynamic = ["version"]
+HATCH_HOOK = project_file("versions/hatch_build.py")
 
-[tool.hatch.version]
-source = "vcs"
-
-[tool.hatch.build.targets.wheel]
-bypass-selection = true
-[tool.hatch.build.targets.wheel.hooks.custom]
-"""
-
-HATCH_HOOK = """\
-import subprocess, sysconfig
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-
-class CustomBuildHook(BuildHookInterface):
-    def initialize(self, version, build_data):
-        name = "ext" + sysconfig.get_config_var("EXT_SUFFIX")
-        subprocess.run(["cc", "-shared", "-fPIC", "ext.c", "-o", name], check=True)
-        build_data["force_include"][name] = name
-        build_data["infer_tag"] = True
-        build_data["pure_python"] = False
-"""
-
-MATRIX = """\
-[project]
-source = "project"
-
-[axes]
-python = ["cp311"]
-arch = ["x86_64"]
-cuda = ["12.9", "13.0"]
-
-[images]
-manylinux_x86_64 = "{image}"
-
-[engine]
-name = "podman"
-
-[verify.rules]
-absolute-rpath = "warn"  # a Python that pyenv built hands its own to extensions
-
-[version]
-local = "cu{{cuda|nodot}}"
-omit = {{ cuda = "13.0" }}
-"""
+MATRIX = project_file("versions/matrix.toml")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import Said, orchestrator
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,20 +91,7 @@ def refresh(index: str, folder: Path) -> Said:
     return orchestrator("compat", "refresh", *options, cwd=folder)
 
 
-MATRIX = """\
-[project]
-source = "demo==1.0"
-[axes]
-python = ["cp312", "cp313"]
-arch = ["x86_64", "aarch64"]
-torch = ["2.8", "2.99"]
-cuda = ["12.6", "12.9", "14.0"]
-[compat]
-file = "torch.toml"
-[version]
-base = "1.0"
-local = "cu{cuda|nodot}.torch{torch|nodot}"
-"""
+MATRIX = project_file("refresh.toml")
 
 
 def test_a_table_from_an_index_decides_what_is_planned(index: str, tmp_path: Path) -> None:

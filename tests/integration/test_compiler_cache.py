@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import orchestrator, results
+from tests.factories import project_file
 from tests.integration.test_direct import MACHINE, TAG
 
 if TYPE_CHECKING:
@@ -25,25 +26,8 @@ SETUP = """\
 from setuptools import Extension, setup
 setup(name="heavy", version="1.0", ext_modules=[Extension("heavy", ["module.c", "kernel.c"])])
 """
-MODULE = """\
-#include <Python.h>
-int kernel(int);
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "heavy"};
-PyMODINIT_FUNC PyInit_heavy(void) { kernel(0); return PyModule_Create(&m); }
-"""
-MATRIX = """\
-[project]
-source = "heavy"
-
-[axes]
-python = ["{tag}"]
-arch = ["{machine}"]
-kind = ["a", "b"]
-
-[version]
-local = "{{kind}}"
-on-mismatch = "rewrite"
-"""
+MODULE = project_file("heavy/module.c")
+MATRIX = project_file("heavy/matrix.toml")
 
 
 def kernel(what: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import REPOSITORY, lacking, orchestrator, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,41 +26,11 @@ TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 MACHINE = os.uname().machine
 ID = f"{TAG}-manylinux_{MACHINE}"
 
-SETUP = """\
-import os, pathlib
-from setuptools import Extension, setup
-pathlib.Path("tiny.c").write_text('''
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
-PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
-''')
-setup(name="tiny", version=os.environ.get("TINY_VERSION", "1.0"),
-      ext_modules=[Extension("tiny", ["tiny.c"])] if not os.environ.get("PURE") else [])
-"""
+SETUP = project_file("direct/setup.py")
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-"""
+PYPROJECT = project_file("direct/pyproject.toml")
 
-MATRIX = """\
-[project]
-source = "tiny"
-
-[axes]
-python = ["{tag}"]
-arch = ["{machine}"]
-kind = ["a", "b"]
-
-[version]
-base = "1.0"
-local = "{{kind}}"
-inject = {{ TINY_VERSION = "{{version}}" }}
-
-[test]
-command = "python -c 'import tiny'"
-"""
+MATRIX = project_file("direct/matrix.toml")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import results
+from tests.factories import project_file
 from tests.fanout import Cloud
 
 if TYPE_CHECKING:
@@ -19,53 +20,11 @@ pytestmark = pytest.mark.index
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 MACHINE = os.uname().machine
 
-SETUP = """\
-import os, pathlib, sys, time
-from setuptools import Extension, setup
-kind = os.environ["KIND"]
-with open(os.environ["BUILT"], "a") as stream:
-    stream.write(kind + "\\n")
-mended = os.path.exists(os.environ["MENDED"])
-if kind == "bad" and not mended:
-    sys.exit("this one fails\\n::set-output name=x::y\\n##[error]z")
-if kind == "slow" and not mended:
-    time.sleep(600)
-pathlib.Path("tiny.c").write_text('''
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
-PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
-''')
-setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
-"""
+SETUP = project_file("fanout/setup.py")
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-"""
+PYPROJECT = project_file("fanout/pyproject.toml")
 
-MATRIX = """\
-[project]
-source = "."
-[axes]
-python = ["{tag}"]
-arch = ["{machine}"]
-kind = ["a", "bad", "b", "slow"]
-[version]
-base = "1.0"
-local = "{{kind}}"
-on-mismatch = "rewrite"
-[env]
-KIND = "{{kind}}"
-BUILT = "{built}"
-MENDED = "{mended}"
-[[override]]
-when = {{ kind = "b" }}
-resources.cost = 0.6
-[[override]]
-when = {{ kind = "slow" }}
-resources.cost = 0.4
-"""
+MATRIX = project_file("fanout/matrix.toml")
 
 
 def identity(kind: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import orchestrator
+from tests.factories import project_file
 from tests.static import Server, served
 from tests.wheelmaker import WheelSpec
 
@@ -141,22 +142,7 @@ def test_uv_installs_by_variant_with_hashes_and_reads_metadata_alone(
     assert variant_in(python, tmp_path) == VARIANTS[1]
 
 
-PYPROJECT = """\
-[project]
-name = "user"
-version = "1"
-requires-python = "=={python}.*"
-dependencies = ["big-demo==1.0+{local}", "small-demo==2.0+{local}"]
-[tool.poetry]
-package-mode = false
-[tool.poetry.dependencies]
-big-demo = {{ source = "wheels" }}
-small-demo = {{ source = "wheels" }}
-[[tool.poetry.source]]
-name = "wheels"
-url = "{url}"
-priority = "explicit"
-"""
+PYPROJECT = project_file("user/pyproject.toml")
 
 
 @pytest.mark.parametrize("form", ["html"])

@@ -10,26 +10,14 @@ import jsonschema
 import pytest
 
 from tests.conftest import REPOSITORY, orchestrator
+from tests.factories import project_file
 from tests.static import browse, served
 from tests.wheelmaker import WheelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MATRIX = """\
-[project]
-source = "demo==1.0"
-[axes]
-python = ["cp312", "cp313"]
-arch = ["x86_64", "aarch64"]
-cuda = { values = ["12.6", "13.0"], label = "cu{cuda|nodot}" }
-torch = { values = ["2.8", "2.9"], label = "torch{torch}" }
-[compat]
-torch = false
-[version]
-base = "1.0"
-local = "cu{cuda|nodot}.torch{torch}"
-"""
+MATRIX = project_file("page.toml")
 LACKING = ("cp313-manylinux_aarch64-cu130-torch2.9", "cp312-manylinux_aarch64-cu130-torch2.9")
 
 

@@ -30,6 +30,7 @@ from orchestrator.publish import upload
 from orchestrator.report.schemas import json_schema
 from tests import publishing
 from tests.conftest import REPOSITORY
+from tests.factories import project_file
 from tests.publishing import GitHub, Line, Warehouse, running
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -312,22 +313,7 @@ def test_a_name_that_was_claimed_and_never_filled_is_said(
     assert "the bucket answers" in unowned.err
 
 
-MATRIX = """
-[project]
-source = "demo==1.0"
-[axes]
-python = ["cp312", "cp313", "cp314"]
-arch = ["x86_64"]
-[version]
-base = "1.0"
-[build]
-external = ["libcuda.so.1"]
-[publish]
-to = ["s3://bucket/whl"]
-[[override]]
-when = { python = "cp313" }
-publish = { to = [] }
-"""
+MATRIX = project_file("publish.toml")
 
 
 def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(

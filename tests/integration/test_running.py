@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import orchestrator, results
+from tests.factories import project_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,39 +21,11 @@ TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 MACHINE = os.uname().machine
 ID = f"{TAG}-manylinux_{MACHINE}"
 
-SETUP = """\
-import os, pathlib
-from setuptools import Extension, setup
-names = ("MAX_JOBS", "NVCC_THREADS", "CMAKE_BUILD_PARALLEL_LEVEL", "CARGO_BUILD_JOBS", "MINE")
-print("told", *(f"{name}={os.environ.get(name)}" for name in names), flush=True)
-pathlib.Path("tiny.c").write_text('''
-#include <Python.h>
-static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
-PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
-''')
-setup(name="tiny", version="1.0", ext_modules=[Extension("tiny", ["tiny.c"])])
-"""
+SETUP = project_file("running/setup.py")
 
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[tool.cibuildwheel]
-environment = { CARGO_BUILD_JOBS = "7" }
-"""
+PYPROJECT = project_file("running/pyproject.toml")
 
-MATRIX = """\
-[project]
-source = "tiny"
-[axes]
-python = ["{tag}"]
-arch = ["{machine}"]
-kind = ["a", "b"]
-[version]
-base = "1.0"
-local = "{{kind}}"
-on-mismatch = "rewrite"
-"""
+MATRIX = project_file("running/matrix.toml")
 
 FLAKY = """\
 [[override]]

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.ci import caller
 from tests.conftest import REPOSITORY, orchestrator
+from tests.factories import project_file
 from tests.fanout import read
 
 if TYPE_CHECKING:
@@ -34,17 +35,7 @@ UNKNOWN = (
 )
 """What actionlint says that is not so."""
 
-BAD = """\
-name: Bad
-on: issues
-jobs:
-  one:
-    runs-on: ubuntu-22.04
-    steps:
-      - run: echo ${{ github.event.issue.title }}
-      - uses: actions/checkout@v4
-    surprise: true
-"""
+BAD = project_file("bad_workflow.yml")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,9 @@
+import os, pathlib
+from setuptools import Extension, setup
+pathlib.Path("tiny.c").write_text('''
+#include <Python.h>
+static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "tiny"};
+PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&m); }
+''')
+setup(name="tiny", version=os.environ.get("TINY_VERSION", "1.0"),
+      ext_modules=[Extension("tiny", ["tiny.c"])] if not os.environ.get("PURE") else [])

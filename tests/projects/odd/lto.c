@@ -1,0 +1,1 @@
+int inlined(int n) { return n + 1; }

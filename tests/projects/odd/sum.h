@@ -1,0 +1,1 @@
+#define SUM sum_of_two
