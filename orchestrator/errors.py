@@ -9,13 +9,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, MutableMapping
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
+    from collections.abc import Collection
 
 
 class ExitCode(IntEnum):
@@ -139,29 +136,6 @@ class OrchestratorError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
-
-
-def remember(
-    known: MutableMapping[_Key, _Value | OrchestratorError],
-    key: _Key,
-    ask: Callable[[], _Value],
-) -> _Value:
-    """Return what `ask` returned, or raise what it raised, when first asked for a key.
-
-    Args:
-        known: the answers so far; `ask` is called only for a key that is not there.
-        key: the question.
-        ask: answers it.
-    """
-    if key not in known:
-        try:
-            known[key] = ask()
-        except OrchestratorError as error:
-            known[key] = error
-    answer = known[key]
-    if isinstance(answer, OrchestratorError):
-        raise answer.with_traceback(None)
-    return answer
 
 
 class ConfigError(OrchestratorError):

@@ -23,7 +23,7 @@ from orchestrator.host import process
 from orchestrator.host.emulation import examine
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import ContainerInfo, Failure, FailureKind
-from orchestrator.provision.tools import Answers, once
+from orchestrator.provision.answers import Answers, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -26,8 +26,8 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision import cross_gcc
+from orchestrator.provision.answers import Answers, once
 from orchestrator.provision.cache_dir import NATIVE, CacheLock
-from orchestrator.provision.tools import Answers, once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import remove_tree
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
@@ -20,6 +20,7 @@ from orchestrator.models.platforms import CROSSED
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
+from orchestrator.provision.answers import Answers, once
 from orchestrator.provision.cache_dir import FOREIGN_PYTHONS, CacheEntry, machine_errors
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class _Root:
     origin: str
 
 
-@dataclass(slots=True, kw_only=True)
-class ForeignPythons:
+@dataclass(kw_only=True, eq=False)
+class ForeignPythons(Answers):
     """Finds or fetches them; asks for each once, whether it can be had or not.
 
     Attributes:
@@ -105,9 +106,8 @@ class ForeignPythons:
     host: Host
     say: Callable[[str], object]
     cancel: Cancel
-    _known: dict[tuple[str, Arch], ForeignPython | OrchestratorError] = field(default_factory=dict)
-    _qemu: dict[None, CacheEntry | OrchestratorError] = field(default_factory=dict)
 
+    @once
     def provide(self, python: str, arch: Arch) -> ForeignPython:
         """Return a Python; each is looked for once, also in vain.
 
@@ -115,9 +115,6 @@ class ForeignPythons:
             python: its tag: ``cp312``, ``cp313t``.
             arch: its architecture, another one than this machine's.
         """
-        return remember(self._known, (python, arch), lambda: self._provide(python, arch))
-
-    def _provide(self, python: str, arch: Arch) -> ForeignPython:
         tag = PythonTag.match(python)
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
@@ -146,8 +143,12 @@ class ForeignPythons:
         return installed
 
     def _fetched(self, _arch: Arch) -> CacheEntry:
-        name = f"qemu-on-{host_arch()}"
-        return remember(self._qemu, None, lambda: self._make(name, self._fetch_qemu))
+        return self._qemu
+
+    @property
+    @once
+    def _qemu(self) -> CacheEntry:
+        return self._make(f"qemu-on-{host_arch()}", self._fetch_qemu)
 
     def _fetch_qemu(self, made: Path) -> None:
         """Unpack the programs for all architectures, as the package has them all."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError, remember
 from orchestrator.provision import nvcc, pythons, relocate, zig
+from orchestrator.provision.answers import Answers, once
 from orchestrator.provision.foreign_python import ForeignPythons
 
 if TYPE_CHECKING:
@@ -20,46 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.provision.cache_dir import CacheEntry
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.host import Host
-
-_Owner = TypeVar("_Owner", bound="Answers")
-_Question = ParamSpec("_Question")
-_Answer = TypeVar("_Answer")
-
-
-@dataclass(kw_only=True, eq=False)
-class Answers:
-    """Remembers what its `once` methods returned or raised; threads wait for one another."""
-
-    _answers: dict[tuple[object, ...], object] = field(default_factory=dict, init=False, repr=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
-
-    def forget_errors(self) -> None:
-        """Ask again what could not be had; what was found stays."""
-        with self._lock:
-            errors = [key for key, v in self._answers.items() if isinstance(v, OrchestratorError)]
-            for key in errors:
-                del self._answers[key]
-
-    def answered(self, method: str, *question: object) -> object | None:
-        """Return what a `once` method has returned; None if it was not asked, or raised."""
-        with self._lock:
-            answer = self._answers.get((method, *question))
-        return None if isinstance(answer, OrchestratorError) else answer
-
-
-def once(
-    ask: Callable[Concatenate[_Owner, _Question], _Answer],
-) -> Callable[Concatenate[_Owner, _Question], _Answer]:
-    """Have a method of `Answers` look for each answer once, whether or not there is one."""
-
-    @wraps(ask)
-    def answer(self: _Owner, /, *question: _Question.args, **named: _Question.kwargs) -> _Answer:
-        key = (ask.__name__, *question)
-        with self._lock:
-            found = remember(self._answers, key, lambda: ask(self, *question, **named))
-        return cast("_Answer", found)
-
-    return answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +90,6 @@ class Tools(Answers):
     def _foreign_pythons(self) -> ForeignPythons:
         return ForeignPythons(host=self.host, say=self.say, cancel=self.cancel)
 
-    @once
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:
         """Find or fetch a Python of another architecture that runs here without a container."""
         return self._foreign_pythons.provide(tag, arch)

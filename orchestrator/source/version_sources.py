@@ -14,9 +14,10 @@ from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, remember
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
 from orchestrator.host import process
 from orchestrator.models.target import VersionAnswer, VersionQuestion
+from orchestrator.provision.answers import Answers, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,8 +141,8 @@ def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
     return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSources:
+@dataclass(kw_only=True, eq=False)
+class ImageSources(Answers):
     """Sources inside images.
 
     Attributes:
@@ -174,16 +175,17 @@ class ImageSources:
         for question in dict.fromkeys(questions):
             if question.arch is not None:
                 places[question.image, question.arch].append(question)
-        engine: dict[None, engines.EngineStatus | OrchestratorError] = {}
         for (image, arch), asked in places.items():
             try:
-                chosen = remember(
-                    engine, None, lambda: engines.choose(self.preference, env=self.env)
-                )
-                found |= self._image(chosen.name, image, arch, asked)
+                found |= self._image(self._engine.name, image, arch, asked)
             except EnvironmentProblemError as error:
                 errors[image] = error
         return found, errors
+
+    @property
+    @once
+    def _engine(self) -> engines.EngineStatus:
+        return engines.choose(self.preference, env=self.env)
 
     def _image(
         self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[VersionQuestion]

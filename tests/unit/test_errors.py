@@ -15,7 +15,6 @@ from orchestrator.errors import (
     ErrorKind,
     OrchestratorError,
     Problem,
-    remember,
 )
 
 PACKAGE = Path(orchestrator.__file__).parent
@@ -68,20 +67,3 @@ def test_several_problems_are_told_once_each() -> None:
     one, two = Problem(what="a", hint="do x"), Problem(what="b", hint="do x")
     error = EnvironmentProblemError(one, two, one)
     assert (error.what, error.hint) == ("a; b", "do x")
-
-
-def test_an_answer_is_remembered_and_so_is_an_error() -> None:
-    known: dict[str, str | OrchestratorError] = {}
-    asked = []
-
-    def ask(key: str) -> str:
-        asked.append(key)
-        if key == "bad":
-            raise EnvironmentProblemError.of("no network")
-        return key.upper()
-
-    for _ in range(2):
-        assert remember(known, "good", lambda: ask("good")) == "GOOD"
-        with pytest.raises(EnvironmentProblemError, match="no network"):
-            remember(known, "bad", lambda: ask("bad"))
-    assert asked == ["good", "bad"]

@@ -32,11 +32,12 @@ from orchestrator.models.target import (
     TargetId,
     TargetResources,
 )
+from orchestrator.provision.answers import once
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.host import Host
 from orchestrator.provision.nvcc import Nvcc
 from orchestrator.provision.toolchain import Toolchain
-from orchestrator.provision.tools import HostPython, Tools, once
+from orchestrator.provision.tools import HostPython, Tools
 from orchestrator.provision.zig import Zig
 from tests.unit.builders.test_cibuildwheel import TARGET
 

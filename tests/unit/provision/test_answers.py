@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.provision.tools import Answers, once
+from orchestrator.provision.answers import Answers, once
 
 
 @dataclass(kw_only=True, eq=False)
