@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,3 +135,8 @@ def project_files(name: str) -> dict[str, str]:
     folder = PROJECTS / name
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def cases(beside: str, name: str) -> dict[str, dict[str, str]]:
+    """Read a table of cases beside a test file: name of the case -> its values."""
+    return tomllib.loads(Path(beside).with_name(name).read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from orchestrator.config.load import dotted, load
 from orchestrator.config.settings import EnvValue, Settings
 from orchestrator.errors import MANY, ConfigError, ExitCode, Problem, closest
 from orchestrator.models.target import OnMismatch
+from tests.factories import cases
 
 FACTS = builder_facts()
 AXES = """
@@ -73,205 +74,16 @@ def test_short_and_long_forms() -> None:
 
 # One thing wrong
 
-WRONG = {
-    # keys
-    "top-level key": ('[projct]\nsource = "."', "projct", "unknown key 'projct'", "'project'"),
-    "key": ('[build]\nbefor-all = "x"', "build.befor-all", "unknown key", "'before-all'"),
-    "underscore": ('[build]\nbefore_all = "x"', "build.before_all", "unknown key", "'before-all'"),
-    "key of no likeness": ("[project]\nzzz = 1", "project.zzz", "unknown key", "known: source"),
-    "key like a type": ("[project]\nstrict = 1", "project.strict", "unknown key", ""),
-    "key in a rule": (
-        '[[override]]\nwhen = { cuda = "13.0" }\nimages = "x"',
-        "override[0].images",
-        "unknown key",
-        "'image'",
-    ),
-    "key in a table of a rule": (
-        '[[override]]\nwhen = { cuda = "13.0" }\ntest = { comand = "x" }',
-        "override[0].test.comand",
-        "unknown key",
-        "'command'",
-    ),
-    "key of an axis": (
-        'rocm = { values = ["6"], lable = "x" }',
-        "axes.rocm.lable",
-        "unknown key",
-        "'label'",
-    ),
-    "key of a variable": (
-        '[env]\nA = { shell = "x", shel = "y" }',
-        "env.A.shel",
-        "unknown key",
-        "'shell'",
-    ),
-    # types
-    "type of a table": ("[[project]]", "project", "must be a table", ""),
-    "type of a string": ("[project]\nsource = 3", "project.source", "must be a string", ""),
-    "type of an array": ('[build]\nexternal = "cuda"', "build.external", "must be an array", ""),
-    "type of a rule": ('[exclude]\nwhen = { cuda = "13.0" }', "exclude", "must be an array", ""),
-    "type of a number": ('[build]\ntimeout = "60"', "build.timeout", "must be an integer", ""),
-    "boolean number": ("[build]\ntimeout = true", "build.timeout", "must be an integer", ""),
-    "no step": (
-        "[build]\ntimeouts = { tset = 5 }",
-        "build.timeouts.tset",
-        "'repair' or 'test'",
-        "",
-    ),
-    "no time for a step": ("[build]\ntimeouts = { test = 0 }", "build.timeouts.test", "0", ""),
-    "too many attempts": ("[run]\nretries = 11", "run.retries", "10", ""),
-    "memory of a run": ('[run]\nmemory = "much"', "run.memory", "should match", ""),
-    "number too small": ("[build]\ntimeout = 0", "build.timeout", "greater than 0", ""),
-    "type of an axis": ('rocm = "6.4"', "axes.rocm", "must be an array", ""),
-    "type of a variable": ("[env]\nA = [1]", "env.A", "must be a string, got list", ""),
-    "boolean variable": ("[env]\nA = true", "env.A", "must be a string, got bool", ""),
-    "type of a shell value": ("[env]\nA = { shell = 1 }", "env.A.shell", "must be a string", ""),
-    "type of a command": ('[test]\ncommand = ["a", 1]', "test.command", "must be a string", ""),
-    # floats
-    "float axis": ("rocm = [6.10]", "axes.rocm[0]", "quote it: TOML reads 2.10 as", ""),
-    "float axis of a long form": ("rocm = { values = [6.1] }", "axes.rocm[0]", "quote it", ""),
-    "float axis named like a type": ("stream = [6.1]", "axes.stream[0]", "quote it", ""),
-    "float variable": ("[env]\nA = 12.4", "env.A", "quote it", ""),
-    "float variable named like a type": ("[env]\nstr = 12.4", "env.str", "quote it", ""),
-    "float base": ("[version]\nbase = 1.10", "version.base", "quote it", ""),
-    "float in when": (
-        "[[exclude]]\nwhen = { cuda = 12.4 }",
-        "exclude[0].when.cuda[0]",
-        "quote it",
-        "",
-    ),
-    "float setting": (
-        "[build]\nconfig-settings = { opt = 1.5 }",
-        "build.config-settings.opt",
-        "quote it",
-        "",
-    ),
-    # axes
-    "no axes": ("", "axes", "is missing", ""),
-    "empty axis": ("rocm = []", "axes.rocm", "must not be empty", ""),
-    "circle of an axis with itself": (
-        'rocm = { values = ["6"], when = { rocm = "6" } }',
-        "axes.rocm.when.rocm",
-        "unknown axis 'rocm'",
-        "",
-    ),
-    "unknown axis in the when of an axis": (
-        'rocm = { values = ["6"], when = { cud = true } }',
-        "axes.rocm.when.cud",
-        "unknown axis 'cud'",
-        "'cuda'",
-    ),
-    "when of a built-in axis": (
-        'libc = { values = ["manylinux"], when = { cuda = true } }',
-        "axes.libc.when",
-        "every cell has libc",
-        "",
-    ),
-    "expression": (
-        '[[exclude]]\nwhen = "cuda >"',
-        "exclude[0].when",
-        "expected a value after cuda>, got the end",
-        "for instance",
-    ),
-    "glob in an expression": (
-        '[[exclude]]\nwhen = "cp312-*"',
-        "exclude[0].when",
-        "neither a comparison nor an axis",
-        "",
-    ),
-    "unknown axis in an expression": (
-        '[[exclude]]\nwhen = "cuda=13.0 & cud>=3"',
-        "exclude[0].when",
-        "unknown axis 'cud'",
-        "",
-    ),
-    "value twice": ('rocm = ["a", "b", "a"]', "axes.rocm[2]", "'a' is there twice", ""),
-    "value with a space": ('rocm = ["a b"]', "axes.rocm[0]", "cannot be an axis value", "letters"),
-    "value like an option": ('rocm = ["-x"]', "axes.rocm[0]", "cannot be an axis value", ""),
-    "value like a path": ('rocm = ["a/../b"]', "axes.rocm[0]", "cannot be an axis value", ""),
-    "empty value": ('rocm = [""]', "axes.rocm[0]", "cannot be an axis value", ""),
-    "axis in capitals": ('Rocm = ["a"]', "axes.Rocm", "cannot name an axis", "lower-case"),
-    "axis with a dash": ('cxx-abi = ["1"]', "axes.cxx-abi", "cannot name an axis", "underscores"),
-    "reserved axis": ('version = ["1"]', "axes.version", "(reserved)", ""),
-    "axis like a pass-through": ('wheel = ["1"]', "axes.wheel", "(reserved)", ""),
-    # rules
-    "no when": ('[[exclude]]\nreason = "x"', "exclude[0].when", "is missing", ""),
-    "empty when": ("[[exclude]]\nwhen = {}", "exclude[0].when", "must not be empty", ""),
-    "empty list in when": (
-        "[[exclude]]\nwhen = { cuda = [] }",
-        "exclude[0].when.cuda",
-        "must not be empty",
-        "",
-    ),
-    "unknown axis in an exclude": (
-        '[[exclude]]\nwhen = { cud = "12.4" }',
-        "exclude[0].when.cud",
-        "unknown axis 'cud'",
-        "did you mean 'cuda'?",
-    ),
-    "unknown axis in an override": (
-        '[[override]]\nwhen = { cuda = "12.4" }\n[[override]]\nwhen = { zz = "2" }',
-        "override[1].when.zz",
-        "unknown axis 'zz'",
-        "known: arch, cuda, libc, python",
-    ),
-    # variables
-    "variable of cibuildwheel": (
-        '[env]\nCIBW_BUILD = "x"',
-        "env.CIBW_BUILD",
-        "no effect",
-        "[tool.cibuildwheel]",
-    ),
-    "variable of cibuildwheel in a rule": (
-        '[[override]]\nwhen = { cuda = "13.0" }\nenv = { CIBW_SKIP = "x" }',
-        "override[0].env.CIBW_SKIP",
-        "no effect",
-        "",
-    ),
-    "variable of cibuildwheel for the version": (
-        '[version]\ninject = { CIBW_X = "{version}" }',
-        "version.inject.CIBW_X",
-        "no effect",
-        "",
-    ),
-    "variable's name": ('[env]\n"A-B" = "x"', "env.A-B", "not an environment variable name", ""),
-    # choices
-    "engine": ('[engine]\nname = "dockr"', "engine.name", "'auto', 'docker' or 'podman'", ""),
-    "mismatch": ('[version]\non-mismatch = "x"', "version.on-mismatch", "'fail' or 'rewrite'", ""),
-    "platform": (
-        '[images]\nmanylinux_x86 = "x"',
-        "images.manylinux_x86",
-        "is not a platform",
-        "'manylinux_x86_64'",
-    ),
-    "repair": (
-        '[build]\nrepair = "auditwheal"',
-        "build.repair",
-        "unknown repair 'auditwheal'",
-        "did you mean 'auditwheel'?",
-    ),
-    "repair without a place": (
-        '[build]\nrepair = "cp {wheel} /tmp"',
-        "build.repair",
-        "needs {wheel} and {dest_dir}",
-        "auditwheel repair",
-    ),
-    "empty repair": ('[build]\nrepair = ""', "build.repair", "needs {wheel} and {dest_dir}", ""),
-    "repair in a rule": (
-        '[[override]]\nwhen = { cuda = "13.0" }\nbuild = { repair = "nun" }',
-        "override[0].build.repair",
-        "unknown repair",
-        "",
-    ),
-}
+WRONG = cases(__file__, "wrong.toml")
 
 
-@pytest.mark.parametrize(("text", "where", "what", "hint"), WRONG.values(), ids=WRONG)
-def test_one_wrong_thing_is_one_problem(text: str, where: str, what: str, hint: str) -> None:
-    found = problem(text, axes="" if where == "axes" else AXES)
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_one_wrong_thing_is_one_problem(case: dict[str, str]) -> None:
+    found = problem(case["toml"], axes="" if case["where"] == "axes" else AXES)
 
-    assert found.where == where
-    assert what in found.what
-    assert hint in found.hint
+    assert found.where == case["where"]
+    assert case["what"] in found.what
+    assert case.get("hint", "") in found.hint
 
 
 TEMPLATES = {
