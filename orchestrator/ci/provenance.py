@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from orchestrator.config.lines import line_numbers, line_of
@@ -15,15 +14,13 @@ if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.models.target import Target, TargetId
 
-_OVERRIDE = re.compile(r"(?:channel\.[^.\[]+\.)?override\[\d+\]")
-
 
 def target_lines(
     targets: Iterable[Target], settings: Settings, text: str, channel: str
 ) -> dict[TargetId, int]:
     """Return the line that says most about each target.
 
-    That is the last override that sets anything for it; else the value of the first of the user's
+    That is the last override that holds for it; else the value of the first of the user's
     axes that it has, else its Python's. For a library it is the library's table.
 
     Args:
@@ -47,16 +44,9 @@ def _paths(target: Target, axes: Axes) -> Iterator[str]:
     if target.library is not None:
         yield f"library.{target.library.name}"
         return
-    set_by = [*(path for _, path in target.origins), *(each.origin for each in target.env)]
-    overrides = {match[0] for each in set_by if (match := _OVERRIDE.match(each))}
-    yield from sorted(overrides, key=_precedence, reverse=True)
+    yield from reversed(target.overrides)
     pythons = (("python", target.python_value), ("python", target.python))
     for axis, value in (*target.variant, *pythons):
         if value in axes.domain.get(axis, ()):
             yield axes.place(axis, value)
     yield "axes"
-
-
-def _precedence(path: str) -> tuple[bool, int]:
-    """A channel's overrides come after those of the file."""
-    return path.startswith("channel."), int(path.rpartition("[")[2].rstrip("]"))

@@ -313,6 +313,7 @@ class Target(TargetFacts):
         resources: what it may use.
         aliases: the IDs that the covered cells would have by themselves.
         origins: setting (``build.repair``) -> dotted path of what set it.
+        overrides: dotted paths of the overrides that hold for it; the last one wins.
         release: whether it is for a public index, without local part and build tag.
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         parts: the parts of the version, with where each one came from.
@@ -327,6 +328,7 @@ class Target(TargetFacts):
     resources: TargetResources = TargetResources()
     aliases: tuple[TargetId, ...] = ()
     origins: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[str, ...] = ()
     release: bool = False
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()

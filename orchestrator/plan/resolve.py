@@ -133,6 +133,7 @@ class Resolver:
         return Target(
             **common,
             origins=(*merged.origins, ("image", image_origin)),
+            overrides=merged.overrides,
             python=python,
             abi3=abi3,
             variant=cell.values[3:],
@@ -332,6 +333,7 @@ class _Merged:
         image: (origin, template) of an override's image.
         runner: labels of an override's runner.
         origins: setting -> dotted path of what set it.
+        overrides: dotted paths of the overrides.
     """
 
     build: Build
@@ -344,6 +346,7 @@ class _Merged:
     image: tuple[str, str] | None
     runner: tuple[str, ...] | None
     origins: tuple[tuple[str, str], ...]
+    overrides: tuple[str, ...]
 
 
 _SECTIONS = ("build", "test", "resources", "verify", "publish")
@@ -380,6 +383,7 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
         image=image,
         runner=runner,
         origins=tuple(sorted(origins.items())),
+        overrides=tuple(path for path, _ in rules),
     )
 
 
