@@ -55,25 +55,25 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
 
 
-_PLAIN = frozenset({bool, float, int, type(None)})
-
-
-def cleaned(value: Any, secrets: Iterable[str] = ()) -> Any:
+def cleaned(value: Any, secrets: Sequence[str] = ()) -> Any:
     """Return a JSON value in which every string is redacted and can be encoded as UTF-8."""
     if isinstance(value, str):
         text = redacted(value, secrets) if secrets or "://" in value else value
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    # A large results.json has a hundred thousand values; of most there is nothing to clean.
     if isinstance(value, dict):
         return {
-            # Most keys are ours: a large results.json has a hundred thousand of them.
-            key
-            if key.__class__ is str and key.isidentifier() and key.isascii()
-            else str(cleaned(key)): each if each.__class__ in _PLAIN else cleaned(each, secrets)
+            key if key.isascii() and "://" not in key else cleaned(key): each
+            if each.__class__ in _PLAIN
+            else cleaned(each, secrets)
             for key, each in value.items()
         }
     if isinstance(value, list | tuple):
         return [each if each.__class__ in _PLAIN else cleaned(each, secrets) for each in value]
     return value
+
+
+_PLAIN = frozenset({bool, float, int, type(None)})
 
 
 def plain(line: str) -> str:
