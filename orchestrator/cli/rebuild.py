@@ -182,7 +182,7 @@ def _other_tools(request: Request) -> list[str]:
         ("the toolchain", request.toolchain, toolchain.lock_digest()),
     )
     return [
-        f"{what} is another one: {theirs} there, {ours} here"
+        f"{what} differs: recorded {theirs}, current {ours}"
         for what, theirs, ours in pairs
         if theirs != ours
     ]

@@ -21,7 +21,7 @@ class CheckLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """One check of this machine.
 
     Attributes:
         name: what (``podman``, ``emulation aarch64``, ``python cp312``).

@@ -60,7 +60,7 @@ class Failure:
         message: what happened, in one line.
         hint: what to do about it.
         step: the step that failed (``build``, ``test``, ...); empty before the first.
-        transient: whether the same build may well succeed a little later.
+        transient: whether a retry may succeed.
     """
 
     kind: FailureKind
@@ -92,8 +92,8 @@ class CompilerCacheStats:
     """What the compiler cache did for one target.
 
     Attributes:
-        hits: compilations whose result was there already.
-        misses: compilations that had to be done.
+        hits: compilations whose result was cached.
+        misses: compilations that were run.
     """
 
     hits: int
@@ -102,20 +102,19 @@ class CompilerCacheStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileReport:
-    """How a target was compiled whose architecture is not this machine's.
+    """How a target for a foreign architecture was compiled.
 
     Attributes:
         emulation: how much was emulated.
         compiler: what compiled, in words.
-        why: why all of it, or more than was planned, was emulated; else empty.
-        native: compilations and links that a native compiler did; None where nobody counted.
-        not_run: why what was built ran nowhere, and was neither imported nor tested; else empty.
-        emulated: calls of it that were left to the image's own compiler; None where nobody counted.
-        installer: what installed the requirements of an accelerated build, in words; else empty.
-        cuda: what native nvcc there was, or why there was none, in words; empty where nobody
-            expected one.
-        nvcc: calls of nvcc that a native one did; None where nobody counted.
-        not_tested: why what was built was imported, but its test not run; else empty.
+        why: why more than planned was emulated; empty if nothing was.
+        native: compilations and links by a native compiler; None if not counted.
+        not_run: why the result was neither imported nor tested; empty if it was imported.
+        emulated: its calls that the image's own compiler did; None if not counted.
+        installer: what installed the build requirements, in words; empty for a full emulation.
+        cuda: which native nvcc was used, or why none, in words; empty if none was expected.
+        nvcc: calls of nvcc by a native one; None if not counted.
+        not_tested: why the result was imported, but not tested; else empty.
     """
 
     emulation: EmulationMode
@@ -132,16 +131,16 @@ class CompileReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInfo:
-    """What a target's container is made by, and of.
+    """The engine and the image of a target's container.
 
     Attributes:
         engine: ``docker`` or ``podman``.
         version: the engine's version.
         rootless: whether it runs without root.
-        cgroup: version of the control groups (``v2``), empty when it did not say.
-        storage: its storage driver, empty when it did not say.
-        image: the reference that was asked for.
-        image_id: the engine's ID of what that was.
+        cgroup: version of the control groups (``v2``); empty if unknown.
+        storage: its storage driver; empty if unknown.
+        image: the requested reference.
+        image_id: the engine's ID of that image.
         digest: ``name@sha256:...`` in the registry; empty for a local image.
     """
 
@@ -174,25 +173,25 @@ class ResultFacts:
 
     Attributes:
         target_id: the target.
-        key: the request's cache key; empty when no request could be made.
+        key: the request's cache key; empty if there was no request.
         status: how it ended.
-        backend: what built it; None when nothing could.
+        backend: what built it; None if nothing could.
         backend_reason: why that backend.
-        wheel: the wheel in ``dist/``; None when there is none.
-        rejected: where a wheel that is not what it says was kept aside.
-        log: the target's log file; in documents relative to the parent of their own directory
-            where it lies below that.
+        wheel: the wheel in ``dist/``; None if there is none.
+        rejected: where a wheel was put that failed `verify`.
+        log: the target's log file; in ``results.json`` relative to the parent of its directory, if
+            it is below that.
         duration: wall-clock seconds.
-        failure: why it failed, when it did.
-        parts: the parts of its planned version, with where each one came from.
-        container: what its container was made by and of; None without one.
-        compiler_cache: what the compiler cache did; None where the build had none.
-        compiled: how it was compiled for a foreign architecture; None for this machine's own.
-        started: when the last attempt started, in seconds since the epoch; None if it never did.
+        failure: why there is no wheel; None if there is nothing to explain.
+        parts: the parts of its planned version, each with its source.
+        container: its container; None without one.
+        compiler_cache: what the compiler cache did; None without one.
+        compiled: how it was compiled for a foreign architecture; None for the machine's own.
+        started: start of the last attempt, in seconds since the epoch; None if there was none.
         steps: the steps of the last attempt, in order.
-        slot: the place among the targets that ran at once, from 0; None when it never ran.
-        cpu_seconds: CPU time of its programs, user and system; None when nobody measured it.
-        attempts: how often it was started.
+        slot: its number among concurrent targets, from 0; None if it never ran.
+        cpu_seconds: CPU time of its programs, user and system; None if not measured.
+        attempts: number of attempts.
         cached: whether the wheel came from the store.
     """
 
@@ -224,7 +223,7 @@ class Excerpt:
 
     Attributes:
         line: number of the first one, from 1.
-        text: the lines, plain.
+        text: the lines, without escape sequences.
     """
 
     line: int
@@ -233,10 +232,10 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEnd:
-    """What of a log says why a target failed.
+    """The parts of a log that say why a target failed.
 
     Attributes:
-        error: number of the line with the first error, from 1; None where none was recognised.
+        error: number of the line with the first error, from 1; None if none was recognised.
         excerpts: parts of the log, in order; the last one is its end.
     """
 
@@ -258,8 +257,8 @@ class BuildResult(ResultFacts):
     """How one target ended.
 
     Attributes:
-        wheel: report on the wheel in ``dist/``; None when there is none.
-        request: what was built; None when no request could be made.
+        wheel: report on the wheel in ``dist/``; None if there is none.
+        request: what was built; None if there was no request.
     """
 
     wheel: WheelReport | None

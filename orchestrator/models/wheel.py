@@ -13,13 +13,13 @@ from orchestrator.models.target import Digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a wheel cannot have a lower tag: one versioned symbol set of one file.
+    """Why a wheel cannot have a lower tag: a set of versioned symbols of one file.
 
     Attributes:
         file: member of the wheel.
         library: the library the symbols come from (``libc.so.6``).
-        symbol_version: the version reference that rules (``GLIBC_2.28``).
-        symbols: the symbols that need it, sorted; may be empty when the file does not say.
+        symbol_version: the required version (``GLIBC_2.28``).
+        symbols: the symbols that need it, sorted; empty if unknown.
     """
 
     file: str
@@ -34,8 +34,8 @@ class TagStep:
 
     Attributes:
         tag: the lower tag (``manylinux_2_17_x86_64``).
-        reasons: what stands in its way and not in that of the tags above it.
-        remedies: what would remove the reasons, each said once.
+        reasons: what prevents this tag, but not the tags above it.
+        remedies: what would remove the reasons.
     """
 
     tag: str
@@ -45,17 +45,17 @@ class TagStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElfFile:
-    """What matters of one ELF file in a wheel.
+    """An ELF file in a wheel.
 
     Attributes:
         file: member of the wheel.
-        arch: the architecture a platform tag names; None when no tag names it.
-        libc: the C library it uses; None when it does not say.
+        arch: its architecture; None if no platform tag names it.
+        libc: the C library it uses; None if unknown.
         soname: its DT_SONAME, or empty.
         needed: its DT_NEEDED, in order.
         rpath: its DT_RUNPATH, or else its DT_RPATH, split at colons.
         python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain
-            ``.so``; None when it is none.
+            ``.so``; None if it is none.
         isa: x86-64 micro-architecture level it asks for, or empty.
     """
 
@@ -104,8 +104,8 @@ class WheelFacts:
         observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
             ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
             that tags name, ``unknown`` when all that may be one cannot be read).
-        reasons: what stands in the way of the next lower tag.
-        external_libs: library outside wheel and policy -> members that need it.
+        reasons: what prevents the next lower tag.
+        external_libs: library outside of wheel and policy -> members that need it.
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
         abi3: whether every extension module uses the stable ABI's file suffix.
         problems: what is wrong with it.

@@ -37,7 +37,7 @@ class PlanGrid:
 
 
 def coverage(plan: Plan) -> PlanGrid:
-    """Return the grid of a plan's wheels, every cell that a target covers counted."""
+    """Return the grid of a plan's wheels; every covered cell counts."""
     wheels = (each for each in plan.everything if each.python)
     cells = [cell for each in wheels for cell in each.covers]
     pythons = tuple(dict.fromkeys(cell[0][1] for cell in cells))
@@ -60,7 +60,7 @@ def _variant(cell: Cell) -> str:
 
 
 def _letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """One letter a platform; several baselines of one libc get numbers instead."""
+    """Return a letter for each platform, with numbers if several have the same letter."""
     plain = {
         each: letter.upper() if each[0].startswith(Libc.MUSLLINUX) else letter
         for each in platforms

@@ -1,7 +1,6 @@
-"""A build request read back out of ``results.json``: what another machine built, to build it here.
+"""Plan targets as another machine built them, from its ``results.json``.
 
-The reverse of `orchestrator.report.serialize.result`. What that file hides, secrets, cannot be read
-back: there the plan of this machine counts, and it is said.
+That file hides secrets. For those the plan of this machine counts, and a note says so.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class RecordedRun:
 
     Attributes:
         targets: what to build.
-        taken: what is not as the plan here says: ``version 1.0 -> 1.1``.
-        notes: what of the file could not be used, and what counts instead.
+        taken: what differs from the plan here: ``version 1.0 -> 1.1``.
+        notes: what could not be used of the file, and what counts instead.
     """
 
     targets: tuple[Target, ...]
@@ -70,7 +69,7 @@ def request_of(recorded: Mapping[TargetId, Result], target_id: TargetId, *, wher
 
 
 def backend_of(result: Result) -> BackendName | None:
-    """Return the backend to ask for, so that a target is built where it was built; None for any."""
+    """Return the backend that built a result; None if that is unknown."""
     if result.backend == BackendName.CIBUILDWHEEL:
         return BackendName.CIBUILDWHEEL
     # One from the store does not say whether it was built in a container.
@@ -81,7 +80,7 @@ def backend_of(result: Result) -> BackendName | None:
 def as_recorded(
     targets: Iterable[Target], recorded: Mapping[TargetId, Result], *, where: str
 ) -> RecordedRun:
-    """Return targets as a ``results.json`` says that they were built.
+    """Return targets as a ``results.json`` recorded them.
 
     Args:
         targets: as planned here, the libraries first.
@@ -108,7 +107,7 @@ def as_recorded(
 
 
 def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]:
-    """Return the facts about two builds that differ, one of them as JSON data."""
+    """Return what differs between two builds, the second of them given as JSON data."""
     after = parse(Result, now)
     envs = (() if each.request is None else each.request.env for each in (before, after))
     return (*flat(_facts(before), _facts(after)), *_variables(*envs))
@@ -176,7 +175,7 @@ def _steps(mine: TargetSteps, recorded: TargetSteps, notes: list[str]) -> Target
 
 
 def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
-    """Return what the file says, but for what it hides."""
+    """Return the recorded value, or ours if the recorded one hides a secret."""
     if HIDDEN in repr(theirs):
         notes.append(f"{what} has a secret in it there, and is as planned here")
         return mine
@@ -189,7 +188,7 @@ _WHEEL_FACTS = ("filename", "size", "version", "declared_tags", "observed_tag", 
 
 
 def _changed(planned: Target, found: Target) -> Iterator[str]:
-    """Say what of a target is not as planned."""
+    """Say how a target differs from the planned one."""
     changes = (*flat(_shown(planned), _shown(found)), *_variables(planned.env, found.env))
     return (f"{each.what}: {each.before} -> {each.now}" for each in changes)
 
@@ -210,7 +209,7 @@ def _variables(old: Iterable[EnvVar], new: Iterable[EnvVar]) -> Iterator[InputCh
 
 
 def _facts(result: Result) -> dict[str, Any]:
-    """Return what may explain that two wheels differ, and how they do."""
+    """Return facts that may explain why two wheels differ."""
     document = to_json_value(result)
     planned, request = document["target"] or {}, document["request"] or {}
     commands = request.get("commands", {})

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no request leaves it, and nothing in it runs but its own script."""
+"""One self-contained HTML page: it makes no requests and runs only its own script."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from orchestrator.report.schemas import Result, ResultsDocument
 
 LOGS = 2_000_000
-"""Characters that the ends of all logs may have together."""
+"""Limit for the ends of all logs together, in characters."""
 
 SHORTEST = 600
-"""Characters that the end of a log has in any case."""
+"""Characters that the end of each log always gets."""
 
 
 def render(document: ResultsDocument) -> str:
     """Return the page.
 
     Args:
-        document: any valid one; whatever it holds, it is shown and never run.
+        document: any valid document; its contents are shown and never run.
     """
     view = ResultsView(document=document)
     with_log = sum(each.log_end is not None for each in view.failures)
@@ -88,7 +88,7 @@ def _template() -> Template:
 
 
 def _finalize(value: object) -> object:
-    """Spell out, in everything that is put in, what nobody would see."""
+    """Spell out invisible characters in every inserted value."""
     if isinstance(value, Markup):
         return value
     return visible(str(value)) if isinstance(value, str | PurePath) else value
@@ -112,7 +112,7 @@ def _label(result: Result) -> str:
 
 
 def _haystack(result: Result) -> str:
-    """Return what the filter looks in."""
+    """Return the text that the page's filter searches."""
     words = [result.target_id, _label(result), result.backend or ""]
     if result.target is not None:
         words += [result.target.version, *result.target.runner]
@@ -123,11 +123,11 @@ def _haystack(result: Result) -> str:
 
 
 def _log_lines(end: LogEnd, room: int) -> list[tuple[str, str]]:
-    """Return (class, line) of a log's end, what stands before its last lines cut first.
+    """Return (class, line) of a log's end; what does not fit is cut from its start.
 
     Args:
         end: the useful end.
-        room: characters there is room for; the line of the error always stays.
+        room: characters that fit; the line of the error always stays.
     """
     gap = ("gap", "⋯")
     kept: list[tuple[str, str]] = []

@@ -22,7 +22,7 @@ _MACHINE = {
     FailureKind.IMAGE,
     FailureKind.MISSING,
 }
-"""Errors in JUnit's sense: nobody found out whether the wheel can be built."""
+"""Errors in JUnit's sense: it is unknown whether the wheel can be built."""
 
 
 def render(document: ResultsDocument) -> str:
@@ -43,7 +43,7 @@ def render(document: ResultsDocument) -> str:
 
 
 def _platform(result: Result) -> str:
-    """Return what a viewer groups by; it takes a full stop for the end of a package's name."""
+    """Return the group of a result. No full stops: viewers split package names there."""
     if result.target is None or not result.target.arch:
         return "unknown"
     return f"{result.target.libc}_{result.target.arch}".replace(".", "_")

@@ -1,4 +1,4 @@
-"""A run as Markdown, for a job's summary or a comment: short where all is well."""
+"""A run as Markdown, for a job's summary or a comment; short if all is well."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 1_000_000
 """Bytes; GitHub refuses a step's summary of more than 1 MiB."""
 
 LEAST = 10_000
-"""Bytes that a summary takes at least."""
+"""The smallest limit that a summary can keep, in bytes."""
 
 SYMBOLS = {
     Status.OK: "✅",
@@ -32,7 +32,7 @@ SYMBOLS = {
 NONE = "·"
 
 _NOBODY = "@&#8203;"
-"""An @ that is no mention: a backslash before it would be gone before GitHub looks for names."""
+"""An @ that mentions nobody. GitHub drops a backslash before it looks for names."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
@@ -42,7 +42,7 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
 
     Args:
         document: how targets ended.
-        limit: bytes it may have, at least `LEAST`; what does not fit is counted in it.
+        limit: bytes it may have, at least `LEAST`; the summary counts what does not fit.
     """
     view = ResultsView(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
@@ -55,13 +55,13 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, also in a table, and that calls nobody."""
+    """Escape a text so that Markdown shows it unchanged, also in a table, and mentions nobody."""
     escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
     return escaped.replace("\\@", _NOBODY)
 
 
 def code(text: str) -> str:
-    """Return a name as code; as text where it would not stay in it."""
+    """Return a name as code, or as escaped text if it would break out of the code."""
     shown = visible(text)
     stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
     return f"`{shown}`" if stays else escape(text)
@@ -72,7 +72,7 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _fitting(parts: Sequence[str], room: int, otherwise: str) -> str:
-    """Join the parts that there is room for; say how many there was none for."""
+    """Join the parts that fit, and count the others."""
     kept = []
     for number, each in enumerate(parts):
         room -= len(each.encode())
@@ -91,7 +91,7 @@ def _counts(view: ResultsView) -> str:
 
 
 def _coverage(grid: CoverageGrid) -> str:
-    """Return the grid; whichever there are more of, variants or Pythons, goes down the page."""
+    """Return the grid; the longer of its two dimensions goes down the page."""
     if not grid.rows:
         return ""
     places = [f"{each.python} {each.platform}" for each in grid.rows]

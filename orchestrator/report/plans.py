@@ -32,7 +32,7 @@ def table(plan: Plan) -> str:
 
 
 def _lines(lines: Iterable[str]) -> str:
-    """Return a text of which nothing that the matrix says ends a line, or is a workflow command."""
+    """Join lines so that no text of the matrix ends a line or is a workflow command."""
     return "\n".join(no_command(one_line(line)) for line in lines)
 
 
@@ -81,7 +81,7 @@ def by_rule(exclusions: Iterable[Exclusion]) -> list[tuple[str, str, list[Exclus
 
 
 def excluded(plan: Plan) -> str:
-    """Return the exclusions by rule, with the values of the cells that each one removes."""
+    """Return the exclusions by rule, with the values of the excluded cells."""
     lines = [f"{len(plan.exclusions)} cells excluded"]
     for rule, reason, found in by_rule(plan.exclusions):
         lines.append(f"{rule}: {len(found)} cells: {reason}")

@@ -1,8 +1,7 @@
-"""What a person sees while targets build: a live table in a terminal, plain lines elsewhere.
+"""Progress of a run: a live table in a terminal, plain lines elsewhere.
 
-Whatever is said of a target is one write: lines of targets that run at once cannot mix. What
-targets print themselves goes to a log file each; only the end of a failed one's is shown, in one
-block.
+Each message about a target is one write, so that lines of concurrent targets do not mix. The output
+of a target goes to its log file; if the target fails, the end of its log is shown in one block.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ STYLES = {
 }
 
 HEARTBEAT = 180.0
-"""Seconds between two signs of life where nobody looks; CI systems end jobs that are silent."""
+"""Seconds between two signs of life in plain output; CI systems end silent jobs."""
 
 TAIL = 15
 """Lines of a failed target's log that are shown."""
 
 MANY_CACHED = 20
-"""Results from the store that are still named one by one."""
+"""More results from the store than this share one line."""
 
 NAMED = 4
-"""Running targets that a sign of life names."""
+"""Number of running targets that a sign of life names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTarget:
-    """One target that runs.
+    """A running target.
 
     Attributes:
         target_id: the target.
@@ -67,7 +66,7 @@ class RunningTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """How the run stands.
+    """The state of a run.
 
     Attributes:
         now: when.
@@ -75,7 +74,7 @@ class RunView:
         total: targets in all.
         counts: how many have ended how.
         resting: targets that wait for their next attempt.
-        left: seconds until the run is over, as far as earlier ones tell; None for unknown.
+        left: estimated seconds until the run ends; None if unknown.
         elapsed: seconds so far.
         stopping: whether it is being stopped.
     """
@@ -91,7 +90,7 @@ class RunView:
 
     @property
     def summary(self) -> str:
-        """All of it in one line, without what runs."""
+        """The state in one line, without the running targets."""
         ended = sum(self.counts.values())
         parts = [f"{n} {status}" for status, n in self.counts.items() if n]
         parts += [f"{self.resting} waiting to be tried again"] if self.resting else []
@@ -103,14 +102,14 @@ class RunView:
 
 
 class ProgressTracker:
-    """Keeps account of a run; any thread may tell it something."""
+    """Track the state of a run; safe in any thread."""
 
     def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
         """Begin now.
 
         Args:
             total: targets in all.
-            expected: how long each target takes, in seconds; empty where nobody knows.
+            expected: seconds that each target takes; empty if unknown.
         """
         self._total = total
         self.expected = expected
@@ -156,7 +155,7 @@ class ProgressTracker:
             self._counts[result.status] += 1
 
     def recalled(self, results: Sequence[BuildResult]) -> str:
-        """Take what came from the store whole, if it is much, and return a line on it."""
+        """Take many successful results of the store, and return one line about them."""
         whole = [each for each in results if each.failure is None]
         if len(whole) <= MANY_CACHED:
             return ""
@@ -169,7 +168,7 @@ class ProgressTracker:
         self._stopping = True
 
     def view(self) -> RunView:
-        """Return how the run stands now."""
+        """Return the current state."""
         now = time.monotonic()
         with self._lock:
             return RunView(
@@ -184,7 +183,7 @@ class ProgressTracker:
             )
 
     def _left(self, now: float) -> float | None:
-        """Seconds left: no less than the longest target needs, nor than all need together."""
+        """Estimate the seconds left: at least the longest target, and all shared by the slots."""
         if not self._open:
             return None
         rest = []
@@ -207,7 +206,7 @@ def duration(seconds: float) -> str:
 
 
 def outcome_line(result: BuildResult) -> str:
-    """One line that says how a target ended."""
+    """Return one line that says how a target ended."""
     status = f"{result.status} (cached)" if result.cached else str(result.status)
     if result.wheel is not None:
         return f"{status}  {result.wheel.filename}"
@@ -235,12 +234,12 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def harmless(line: str) -> str:
-    """A line of a log without what a terminal would obey (ECMA-48)."""
+    """Remove escape sequences and controls from a line (ECMA-48)."""
     return _CONTROLS.sub("", _ESCAPES.sub("", line))
 
 
 def log_end(result: BuildResult, *, grouped: bool) -> str:
-    """Return the end of a failed target's log as one block; nothing where that tells nothing.
+    """Return the end of a failed target's log as one block; empty if it would not help.
 
     Args:
         result: how it ended.
@@ -259,7 +258,7 @@ def log_end(result: BuildResult, *, grouped: bool) -> str:
 
 
 def again_line(result: BuildResult, seconds: float) -> str:
-    """One line that says that a target is tried again."""
+    """Return one line that says that a target is retried."""
     why = result.failure.message if result.failure is not None else result.status
     return (
         f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
@@ -267,7 +266,7 @@ def again_line(result: BuildResult, seconds: float) -> str:
 
 
 class _Progress:
-    """A `Listener` that keeps account in a tracker; what is shown, and how, is a subclass's."""
+    """A `Listener` that updates a tracker; subclasses decide what is shown."""
 
     def __init__(self, console: Console, books: ProgressTracker) -> None:
         self._console = console
@@ -291,7 +290,7 @@ class _Progress:
         self._books.ended(result)
 
     def recalled(self, results: Sequence[BuildResult]) -> None:
-        """Take all that came from the store at once; where that is much, in one line."""
+        """Show all results from the store; many successful ones share one line."""
         told = self._books.recalled(results)
         if told:
             self._tell(Text(told))
@@ -308,7 +307,7 @@ class _Progress:
 
 
 class PlainProgress(_Progress):
-    """A line when a target starts and when it ends, and now and then a sign of life."""
+    """Print a line when a target starts or ends, and a sign of life from time to time."""
 
     def __init__(
         self,
@@ -324,10 +323,9 @@ class PlainProgress(_Progress):
         Args:
             console: where to.
             books: the run's.
-            grouped: whether GitHub Actions shall fold logs.
-            quiet: whether only failures are told.
-            hushed: whether the console belongs to somebody else for the moment, who wants no signs
-                of life on it.
+            grouped: whether GitHub Actions folds logs.
+            quiet: whether only failures are shown.
+            hushed: whether signs of life would disturb, because a shell has the console.
         """
         super().__init__(console, books)
         self._hushed = hushed
@@ -369,7 +367,7 @@ class PlainProgress(_Progress):
         self._console.print("stopping: waiting for programs and containers to end", style="magenta")
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Print a sign of life."""
         view = self._books.view()
         names = [
             f"{each.target_id} ({each.step} {duration(view.now - each.step_since)})"
@@ -393,10 +391,10 @@ class PlainProgress(_Progress):
 
 
 class LiveProgress(_Progress):
-    """A table of what runs now, redrawn in place; what targets end with scrolls by above it."""
+    """Draw a table of the running targets in place; results scroll by above it."""
 
     def __init__(self, console: Console, books: ProgressTracker) -> None:
-        """Draw on ``console`` how it stands in ``books``."""
+        """Draw the state of ``books`` on ``console``."""
         super().__init__(console, books)
         # Transient: the table at the end of the run takes its place.
         self._live = Live(
@@ -426,13 +424,13 @@ class LiveProgress(_Progress):
 
 
 _COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
-"""Name, width, and the columns that a terminal must have for it; the target always has one."""
+"""Name, width, and the terminal width from which on a column is shown."""
 
 
 def drawing(
     view: RunView, expected: Mapping[TargetId, float], *, width: int, height: int
 ) -> RenderableType:
-    """Return the table, no larger than the terminal: what is drawn above its edge stays there."""
+    """Return the table, no larger than the terminal, which could not erase the rest."""
     known = any(each.target_id in expected for each in view.running)
     names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
     lines = [Text(view.summary, style="bold")]
@@ -465,7 +463,7 @@ def _times(each: RunningTarget, now: float, expected: Mapping[TargetId, float]) 
 
 
 def _shortened(target: str, room: int) -> str:
-    """Leave out the platform in the middle: python and variant tell targets apart."""
+    """Shorten an ID in its middle, because Python and variant tell targets apart."""
     if len(target) <= room:
         return target
     head = 5 if room > 2 * 5 else 0

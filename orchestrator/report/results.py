@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "results.json"
 
 SHARE = 20
-"""Writing takes at most one part in this many of a run's time."""
+"""Writing takes at most 1/SHARE of a run's time."""
 
 
 def read(place: Path) -> ResultsDocument:
@@ -40,7 +40,7 @@ def read(place: Path) -> ResultsDocument:
 
 
 def read_raw(place: Path) -> dict[str, Any]:
-    """Return the same with what a later version may have added to it."""
+    """Return the same as JSON data, including fields that only a later version knows."""
     file, data = _contents(place)
     read_results(data, where=str(file))
     document: dict[str, Any] = json.loads(data)
@@ -56,12 +56,11 @@ def _contents(place: Path) -> tuple[Path, bytes]:
 
 
 class ResultsWriter:
-    """Keeps ``results.json`` up to date while targets end, in any thread.
+    """Keep ``results.json`` up to date while targets end; safe in any thread.
 
-    A result is written when its target ends. Only where targets end faster than a large file can
-    be written again and again, as those do that come from the store, some wait for the next time.
-    A file that cannot be written loses nothing: it is tried again with the next result, and at the
-    end.
+    A result is written when its target ends. If targets end faster than a large file can be
+    rewritten, for example because they come from the store, some wait for the next write. A failed
+    write loses nothing: it is retried with the next result and at the end.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class ResultsWriter:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What this run has so far, without what was there before it."""
+        """The results of this run so far, without earlier ones."""
         with self._lock:
             return documents.results_document(self._done, [self._run], earlier={})
 
@@ -145,7 +144,7 @@ def write(
     output: Path,
     work: Path,
 ) -> Path:
-    """Lay results over those in ``results.json``; safe for runs at the same time.
+    """Merge results into ``results.json``; safe for concurrent runs.
 
     Args:
         results: from `orchestrator.report.serialize.result`; targets that are not among them stay.
@@ -163,7 +162,7 @@ def write(
 
 
 def _earlier(path: Path) -> dict[str, Any]:
-    """Return the document that is there; nothing if it is somebody else's, or broken."""
+    """Return the existing document, or an empty one if it is broken or not ours."""
     found: Any = None
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -88,11 +88,11 @@ class PlannedTarget(TargetFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndeterminedTarget:
-    """A target whose version nobody has been asked for yet.
+    """A target whose version is not known yet.
 
     Attributes:
         id: the ID that the target will have.
-        reason: what is not known, and who knows it.
+        reason: what is not known, and what knows it.
     """
 
     id: TargetId
@@ -107,7 +107,7 @@ class PlanInputs:
 
     Attributes:
         source: SHA-256 over the source tree.
-        name: the project's name, PEP 503 normalised; empty where the source does not say.
+        name: the project's name, PEP 503 normalised; empty if unknown.
         epoch: SOURCE_DATE_EPOCH of the builds, in seconds.
         toolchain: digest of the locked toolchain.
         builder: the version of this program, with a digest of the parts of it that make wheels.
@@ -128,8 +128,8 @@ class PlanDocument(Document):
         channel: the channel it was made for; empty for none.
         matrix: the matrix file, as ``--matrix`` named it.
         targets: libraries first, then wheels, in the order of the matrix.
-        undetermined: what becomes a target once somebody has been asked for its version.
-        excluded: what is not built, and why.
+        undetermined: future targets whose version is not known yet.
+        excluded: cells that are not built, and why.
         jobs: the targets as jobs of a CI system.
         inputs: what its targets were made from; None for a plan without targets.
     """
@@ -174,8 +174,8 @@ class VerifiedFile:
 
     Attributes:
         path: where the file is, as given.
-        ok: whether it is what it says: no finding is an error.
-        problems: what was found.
+        ok: whether no finding is an error.
+        problems: the findings.
     """
 
     path: str
@@ -185,11 +185,11 @@ class VerifiedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedWheel(WheelFacts):
-    """A wheel, and what was found.
+    """A wheel and the findings about it.
 
     Attributes:
         path: where the file is, as given.
-        ok: whether it is what it says: no finding is an error.
+        ok: whether no finding is an error.
     """
 
     path: str
@@ -215,7 +215,7 @@ class DoctorDocument(Document):
     """``orchestrator doctor --json``.
 
     Attributes:
-        checks: in the order in which they were made.
+        checks: in the order in which they were run.
     """
 
     checks: tuple[Check, ...]
@@ -227,11 +227,10 @@ class Explained:
 
     Attributes:
         what: its name.
-        level: how deep it is below the one before it that has a lower level.
+        level: depth below the last row with a lower level.
         value: what it is; secrets are masked.
-        origin: the dotted path in matrix.toml that set it, or where else it comes from; may be
-            empty.
-        line: the line of matrix.toml; None where that did not set it.
+        origin: the dotted path in matrix.toml that set it, or another origin; may be empty.
+        line: the line of matrix.toml; None if another origin set it.
     """
 
     what: str
@@ -259,15 +258,15 @@ class ExplainDocument(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Everything that could influence the wheel's bytes, beside what is planned for the target.
+    """Everything that influences the wheel's bytes, beside the target.
 
     The metadata `path` is where a build request has it.
 
     Attributes:
         source: what was built.
-        env: the build's environment; the value is None where the name says that it is a secret.
+        env: the build's environment; the value of a variable with a secret's name is None.
         commands: the steps.
-        compiling: what compiles it; None where an earlier version wrote the file.
+        compiling: what compiles it; None in files of earlier versions.
         library: what a library runs; None for a wheel.
         pins: requirements that the wheel's metadata must state.
         on_mismatch: what to do with a wheel of another version.
@@ -295,10 +294,10 @@ class Result(ResultFacts):
     """How one target ended.
 
     Attributes:
-        run: the ID of the run that it is from.
-        log_end: why it failed, in the log's words; None for what did not fail.
-        target: what was planned; None where an earlier version wrote the file.
-        request: what was built; None when no request could be made.
+        run: the ID of its run.
+        log_end: the parts of the log that say why it failed; None if it did not.
+        target: what was planned; None in files of earlier versions.
+        request: what was built; None if there was no request.
     """
 
     run: str | None = None
@@ -313,10 +312,10 @@ class RunFacts:
 
     Attributes:
         id: unique.
-        began: when it began, in seconds since the epoch.
+        began: its start, in seconds since the epoch.
         channel: the channel it was planned for; empty for none.
-        jobs: targets at once; None for as many as CPUs and memory allow.
-        cpus: CPUs of the machine that this program could use.
+        jobs: concurrent targets; None for as many as CPUs and memory allow.
+        cpus: usable CPUs of the machine.
         orchestrator: version of this program.
     """
 
@@ -333,7 +332,7 @@ class ResultsDocument(Document):
     """``results.json``: how each target ended when it was last built.
 
     Attributes:
-        runs: the runs that the results are from, in the order in which they began.
+        runs: the runs of the results, in the order of their start.
         results: sorted by ID.
     """
 
@@ -380,10 +379,10 @@ class CoverageDocument(Document):
         indexes: the addresses, as given.
         has: planned wheels that the index has.
         lacks: planned wheels that it does not have, or only yanked ones.
-        unknown: targets whose version nobody here knows.
+        unknown: targets whose version is not known.
         beyond: files of a planned version that no target makes.
         yanked: yanked files of planned wheels.
-        other_versions: how many files are of versions that are not planned.
+        other_versions: number of files whose version is not planned.
         select: what ``--select`` takes to build just what is lacking; None when nothing is.
     """
 
@@ -406,13 +405,13 @@ class Published:
 
     Attributes:
         wheel: the file's name.
-        sha256: of the file; empty where it cannot be read.
+        sha256: of the file; empty if it cannot be read.
         size: in bytes.
-        target: ID of the target that made it; empty where nobody knows.
-        destination: where it was to go, without credentials.
+        target: ID of the target that made it; empty if unknown.
+        destination: where to, without credentials.
         outcome: what became of it.
-        reasons: why it was refused, failed or was not sent.
-        attempts: how often it was sent.
+        reasons: why it was not uploaded.
+        attempts: number of uploads.
     """
 
     wheel: str

@@ -1,4 +1,4 @@
-"""The JSON documents of the command line, made of what the program knows."""
+"""Make the JSON documents of the command line from the program's values."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """Serialise a document, stable and readable."""
+    """Serialise a document, indented and in a stable order."""
     return to_json(document, indent=2).decode() + "\n"
 
 
 def _extend(kind: type[T], value: Any, **more: Any) -> T:
-    """Return a value of one of our classes as one of another class, with what that has more."""
+    """Convert a dataclass value to another class, by equal field names and additional values."""
     names = {each.name for each in fields(kind)} & {each.name for each in fields(value)}  # type: ignore[arg-type]
     return kind(**{name: getattr(value, name) for name in names} | more)
 
 
 def _gather(kind: type[T], request: BuildRequest) -> T:
-    """Return what a class has of a build request."""
+    """Make a value whose fields stand at their metadata's `path` in a build request."""
     paths = {each.name: each.metadata["path"] for each in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: attrgetter(path)(request) for name, path in paths.items()})
 
@@ -92,7 +92,7 @@ def planned_target(request: BuildRequest, line: int | None = None) -> schemas.Pl
 
 
 def plan_inputs(request: BuildRequest) -> schemas.PlanInputs:
-    """Return what all targets of a plan are made from, of the request of any of them."""
+    """Return what all targets of a plan share, from the request of one of them."""
     return _gather(schemas.PlanInputs, request)
 
 
@@ -132,7 +132,7 @@ def results_document(
     *,
     earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return ``results.json``: some results laid over the earlier ones.
+    """Return ``results.json``: results merged into earlier ones.
 
     Args:
         results: from `result`, or of another such document.
@@ -164,8 +164,8 @@ def results_document(
 def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one ``results.json`` of several, as if one machine had built everything.
 
-    Where several know a target, what was started last counts; for what came from the store, when
-    its run began. What never got to it never does.
+    If several documents have a target, the result that started last counts; for one from the store,
+    the start of its run. A result of a run that did not reach the target never replaces another.
 
     Args:
         documents: documents that are valid.

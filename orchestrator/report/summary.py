@@ -1,4 +1,4 @@
-"""Tables for people: the plan, and how a run ended."""
+"""Tables for people: how a run ended, and its exit code."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def results_table(results: Sequence[BuildResult]) -> RenderableType:
 
 
 def _notes(result: BuildResult) -> Iterator[tuple[str, str]]:
-    """Say, with the reason, what was emulated more than was planned, and what nobody has tested."""
+    """Say what was emulated more than planned or was not tested, with the reason."""
     done = result.compiled
     planned = None if result.request is None else result.request.target.compiling.emulation
     if done is None:
@@ -99,7 +99,7 @@ def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
 
 
 def _by_machine(result: BuildResult) -> bool:
-    """Whether this machine and not the project is to blame."""
+    """Whether the machine caused the failure, not the project."""
     machine = {FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
     return result.failure is not None and result.failure.kind in machine
 

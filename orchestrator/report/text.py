@@ -1,4 +1,4 @@
-"""Text that others wrote: without secrets, without what would move a cursor or end a line."""
+"""Make foreign text safe to show: no secrets, no escape sequences, no hidden characters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SECRET_NAME = re.compile(
     r"(?:_|$)"
 )
 _SHORTEST = 6
-"""Characters a secret has at least: a shorter one would be found in every other word."""
+"""Shorter secrets are not searched for: they would match ordinary words."""
 
 _LONGEST = 4096
-"""Characters of a line of a log that anybody looks at."""
+"""Longer lines of a log are cut."""
 
 _ESCAPES = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, links
@@ -34,12 +34,12 @@ _ESCAPES = re.compile(
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable's name says that its value is nobody's business."""
+    """Whether a variable's name says that its value is secret."""
     return _SECRET_NAME.search(name) is not None
 
 
 def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the values to hide wherever they stand, the longest first.
+    """Return the values to hide everywhere, the longest first.
 
     Args:
         variables: (name, value) of environment variables.
@@ -49,14 +49,14 @@ def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text without the credentials of its URLs, and without the secrets given."""
+    """Hide the given secrets and the credentials of URLs in a text."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
 
 
 def cleaned(value: Any, secrets: Sequence[str] = ()) -> Any:
-    """Return a JSON value in which every string is redacted and can be encoded as UTF-8."""
+    """Return a JSON value with every string redacted and encodable as UTF-8."""
     if isinstance(value, str):
         text = redacted(value, secrets) if secrets or "://" in value else value
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -90,7 +90,7 @@ _COMMAND = re.compile(r"^(\s*:)(?=:)|(##)(?=\[)")
 
 
 def no_command(line: str) -> str:
-    """Return a line that a runner of GitHub Actions does not take for a workflow command.
+    """Change a line so that GitHub Actions does not take it for a workflow command.
 
     `orchestrator.ci.commands` says what it would take for one.
     """
@@ -98,17 +98,17 @@ def no_command(line: str) -> str:
 
 
 def no_commands(text: str) -> str:
-    """Return a text of which `no_command` holds for every line."""
+    """Apply `no_command` to every line of a text."""
     return "\n".join(map(no_command, text.splitlines()))
 
 
 def one_line(text: str) -> str:
-    """Return a text that stays in its line, as `visible` makes it."""
+    """Apply `visible` to a text and join its lines."""
     return " ".join(visible(text).split("\n"))
 
 
 def visible(text: str) -> str:
-    """Return a text in which whatever nobody would see, or what moves things about, is spelled out.
+    """Spell out invisible characters and those that move the cursor.
 
     Ends of lines stay. All that comes out may stand in an XML 1.0 document.
     """

@@ -1,4 +1,4 @@
-"""What the reports for people show, worked out: the coverage grid, the timeline, the counts."""
+"""Compute what reports for people show: the coverage grid, the timeline, the counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.report.schemas import Result, ResultsDocument
 
 PLACE = ("python", "libc", "arch")
-"""The axes that are no part of a variant."""
+"""The axes that do not belong to a variant."""
 
 SYMBOLS = {
     Status.OK: "✓",
@@ -25,10 +25,10 @@ SYMBOLS = {
     Status.UNAVAILABLE: "!",
     Status.CANCELLED: "■",
 }
-"""A status in one character: colour alone says nothing to many."""
+"""A status in one character, because not everybody sees colours."""
 
 APART = 600.0
-"""Seconds between two runs after which they are shown in charts of their own."""
+"""Two runs that are further apart, in seconds, get separate charts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class CoverageGrid:
         heads: for each axis its headings: (label, columns that it spans).
         columns: for each column the values of the axes, as one label.
         rows: one for each Python on each platform.
-        unplaced: wheels of which nobody wrote down what cells they cover.
+        unplaced: wheels whose cells are not recorded.
     """
 
     axes: tuple[str, ...]
@@ -86,7 +86,7 @@ class TimelineBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """What ran when, of runs at about the same time.
+    """When targets ran, for runs at about the same time.
 
     Attributes:
         began: seconds since the epoch.
@@ -94,7 +94,7 @@ class Timeline:
         lanes: their names.
         bars: in order of their start.
         ticks: (percent from the left, seconds since `began`).
-        load: (percent from the left, mean CPUs in use from there on); empty where nobody measured.
+        load: (percent from the left, mean CPUs in use from there on); empty if it was not measured.
         most: the largest number of CPUs in use.
     """
 
@@ -109,7 +109,7 @@ class Timeline:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsView:
-    """A results document, seen.
+    """What reports show of a results document.
 
     Attributes:
         document: the document.
@@ -124,7 +124,7 @@ class ResultsView:
 
     @cached_property
     def counts(self) -> Mapping[Status, int]:
-        """Status -> targets; only those there are, best first."""
+        """Status -> number of targets, without zeros, best status first."""
         counted = Counter(each.status for each in self.document.results)
         return {status: counted[status] for status in Status if counted[status]}
 
@@ -135,7 +135,7 @@ class ResultsView:
 
     @cached_property
     def failures(self) -> tuple[Result, ...]:
-        """What has no wheel: what failed first, then what was never possible here."""
+        """Results without a wheel: failed targets first, then unavailable ones."""
         found = (each for each in self.document.results if each.status is not Status.OK)
         order = list(Status)
         return tuple(sorted(found, key=lambda each: order.index(each.status)))
@@ -160,7 +160,7 @@ class ResultsView:
 
     @cached_property
     def charts(self) -> tuple[Timeline, ...]:
-        """What ran when: one chart for runs that overlap or nearly do, the latest first."""
+        """One chart for each group of runs that (nearly) overlap, the latest first."""
         return _charts(self.document.results)
 
 
@@ -203,7 +203,7 @@ def _natural(texts: Iterable[str]) -> tuple[object, ...]:
 
 
 def _heads(columns: Sequence[tuple[str, ...]], level: int) -> Iterator[tuple[str, int]]:
-    """Join neighbours that are the same down to this level."""
+    """Join neighbours that are equal down to this level."""
     for prefix, group in groupby(columns, key=lambda column: column[:level]):
         yield prefix[-1], len(list(group))
 
@@ -260,7 +260,7 @@ def _chart(results: Sequence[Result]) -> Timeline:
 
 
 def _places(results: Iterable[Result]) -> Iterator[tuple[str, int]]:
-    """Return each result's run and slot; where nobody wrote it down, the first that is free."""
+    """Return each result's run and slot; if no slot is recorded, the first free one."""
     free: dict[str, list[float]] = {}
     for each in results:
         run, start = each.run or "", each.started or 0.0
@@ -275,7 +275,7 @@ def _places(results: Iterable[Result]) -> Iterator[tuple[str, int]]:
 
 
 _MOST_SLOTS = 4096
-"""A slot beyond is a number that somebody made up."""
+"""Higher slots are not real ones."""
 
 
 def _marks(result: Result) -> Iterator[float]:
@@ -308,7 +308,7 @@ _FEWEST = 5
 
 
 def _ticks(seconds: float) -> Iterator[float]:
-    """Return round times, some four to six of them."""
+    """Return about five round times."""
     step = next((each for each in _STEPS if seconds / each <= _FEWEST), seconds / _FEWEST)
     at = 0.0
     while at <= seconds:

@@ -103,7 +103,7 @@ def test_without_the_bytes_it_says_which_facts_differ(elsewhere: tuple[Machine, 
     said = rebuild(here, "--from", artefact / "results.json")
 
     assert said.code == 0, said.all
-    assert "warning: the toolchain is another one: ffff" in said.stderr
+    assert "warning: the toolchain differs: recorded ffff" in said.stderr
     assert f"sha256 {'0' * 64} there" in said.stderr
     assert "is not here any more" in said.stderr
     assert "\n  toolchain: ffff" in said.stderr
