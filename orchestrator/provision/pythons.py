@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,7 @@ class Interpreter:
     Attributes:
         path: its executable.
         version: full version, ``3.12.1`` or ``3.15.0a2``.
-        implementation: ``cpython`` or ``pypy``.
-        free_threaded: whether it is the build without the GIL.
+        tag: what it is for.
         arch: the architecture of its process.
         soabi: the suffix of its extension modules, ``cpython-312-x86_64-linux-gnu``.
         include: where its C headers are, or would be.
@@ -78,8 +77,7 @@ class Interpreter:
 
     path: Path
     version: str
-    implementation: str
-    free_threaded: bool
+    tag: PythonTag
     arch: Arch
     soabi: str
     include: Path
@@ -88,15 +86,6 @@ class Interpreter:
     linker: str
     linker_cxx: str
     rank: tuple[int, ...] = field(repr=False, compare=False)
-
-    @property
-    def tag(self) -> PythonTag:
-        """The tag it is for."""
-        return replace(
-            PythonTag.of_version(self.version),
-            implementation=self.implementation,
-            free_threaded=self.free_threaded,
-        )
 
 
 def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
@@ -117,11 +106,11 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         return None
     if said["bits"] == 32:  # noqa: PLR2004 - uname(2) tells a 32-bit process about the kernel
         arch = next((each for each in Arch if each.facts.runs_on == arch), arch)
+    tag = {name: said[name] for name in ("implementation", "free_threaded")}
     return Interpreter(
         path=Path(said["path"]),
         version=said["version"],
-        implementation=said["implementation"],
-        free_threaded=said["free_threaded"],
+        tag=PythonTag(minor=said["info"][1], **tag),
         arch=arch,
         soabi=said["soabi"],
         include=Path(said["include"]),
@@ -204,7 +193,8 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
         if said.keys() != {each.name for each in fields(Interpreter)}:
             return None  # of another version of this program
         said |= {name: Path(said[name]) for name in ("path", "include")}
-        found = Interpreter(**{**said, "arch": Arch(said["arch"]), "rank": tuple(said["rank"])})
+        said |= {"arch": Arch(said["arch"]), "tag": PythonTag(**said["tag"])}
+        found = Interpreter(**{**said, "rank": tuple(said["rank"])})
     except (OSError, ValueError, LookupError, TypeError):
         return None
     whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()
@@ -358,7 +348,7 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
     version = interpreter.tag.version
     what = f"the C headers of {interpreter.path} ({interpreter.version}) are missing"
     of_debian = interpreter.path.resolve().parent == Path("/usr/bin")
-    if not of_debian or interpreter.implementation != "cpython":
+    if not of_debian or interpreter.tag.implementation != "cpython":
         hint = "reinstall this Python with its headers, or use another one"
         raise EnvironmentProblemError.of(what, hint=hint)
     env = host.net_env

@@ -148,7 +148,7 @@ def _interpreter_place(target: Target, tools: Tools) -> Place | None:
         return None
     facts = {
         "version": python.version,
-        "implementation": python.implementation,
+        "implementation": python.tag.implementation,
         "soabi": python.soabi,
         "linker": python.linker,
     }
