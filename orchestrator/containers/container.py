@@ -102,7 +102,11 @@ class ContainerFactory(Answers):
 
     def reference(self, target: Target) -> str:
         """Return the reference of a target's image."""
-        return image_reference(target.image, target.arch, self.host.toolchain)
+        return self._reference(target.image, target.arch)
+
+    @once
+    def _reference(self, image: str, arch: Arch) -> str:
+        return image_reference(image, arch, self.host.toolchain)
 
     def check(self, target: Target) -> ImageCheck:
         """Make sure that containers of a target's image run; the image is pulled if need be."""

@@ -130,9 +130,10 @@ def build_place(
 
 def _container_place(target: Target, containers: ContainerFactory) -> Place | None:
     reference = containers.reference(target)
-    _, _, pinned = reference.partition("@sha256:")
-    checked = containers.checked_id(target).removeprefix("sha256:")
-    image = pinned or checked or containers.image_id(reference)
+    _, _, image = reference.partition("@sha256:")
+    if not image:
+        checked = containers.checked_id(target).removeprefix("sha256:")
+        image = checked or containers.image_id(reference)
     arguments = list(containers.settings.create_args)
     return {"image": image, "arguments": arguments} if image else None
 
