@@ -238,8 +238,7 @@ def _run(  # noqa: PLR0913 - the parts of one run
                 stopped=None if once_more is None else once_more.stopped,
                 compared=None if once_more is None else once_more.compared,
             )
-            inputs, environ = workspace.inputs(plan), os.environ
-            results = Session(inputs, options, observers, host=host, environ=environ).run()
+            results = Session(workspace.inputs(plan), options, observers, host).run()
         wheels = sum(each.library is None for each in plan.targets)
         output.conclude(results, options.output, wheels)
         if once_more is not None:

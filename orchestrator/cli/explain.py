@@ -118,7 +118,6 @@ def _why(workspace: Workspace, plan: Plan) -> None:
         workspace.inputs(plan),
         (workspace.root / "dist", workspace.root / WORK_DIR),
         host=open_host(os.environ, say),
-        environ=os.environ,
         warn=say,
     )
     out.print(_verdict(plan.targets[-1].id, compared), markup=False)

@@ -17,7 +17,7 @@ from orchestrator.run.planned import planned_actions
 from orchestrator.run.run_source import RunSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from orchestrator.models.target import Digest
     from orchestrator.provision.host import Host
@@ -53,7 +53,6 @@ def compare_with_last(
     written: tuple[Path, ...],
     *,
     host: Host,
-    environ: Mapping[str, str],
     warn: Callable[[str], object],
 ) -> Comparison:
     """Compare the last target of the inputs with its last result; nothing is built.
@@ -62,14 +61,13 @@ def compare_with_last(
         inputs: what would be built.
         written: the directories that a build writes to.
         host: from `open_host`.
-        environ: this process's environment.
         warn: told what is wrong with a store.
     """
     target, cancel = inputs.targets[-1].id, Cancel()
-    store = open_store(inputs.store, environ=environ, warn=warn)
+    store = open_store(inputs.store, environ=host.environ, warn=warn)
     last = store.local.last(inputs.project).get(target)
     record = None if last is None else store.find(last)
-    source = RunSource(inputs=inputs, written=written, environ=environ, host=lambda: host)
+    source = RunSource(inputs=inputs, written=written, environ=host.environ, host=lambda: host)
     identity = source.identify()
     actions = planned_actions(
         inputs,

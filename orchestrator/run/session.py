@@ -33,7 +33,7 @@ from orchestrator.run.run_source import RunSource
 from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.models.result import BuildResult
@@ -53,9 +53,7 @@ class Session:
         inputs: Inputs,
         options: Options,
         observers: RunObservers,
-        *,
         host: Host,
-        environ: Mapping[str, str],
     ) -> None:
         """Prepare a run; nothing is started yet.
 
@@ -64,13 +62,11 @@ class Session:
             options: how.
             observers: hear of it.
             host: from `open_host`.
-            environ: this process's environment.
         """
         self._inputs = inputs
         self._options = options
         self._observers = observers
         self._host = host
-        self._environ = environ
         self._cancel = process.Cancel()
 
     def run(self) -> tuple[BuildResult, ...]:
@@ -114,7 +110,7 @@ class Session:
         source = RunSource(
             inputs=self._inputs,
             written=(options.output, options.work),
-            environ=self._environ,
+            environ=self._host.environ,
             host=lambda: host,
             again=options.again,
         )
@@ -142,7 +138,7 @@ class Session:
         settings, toolchain = self._inputs.store, tools.host.toolchain
         store = open_store(
             settings,
-            environ=self._environ,
+            environ=self._host.environ,
             warn=self._observers.say,
             read_only=self._options.read_only,
         )

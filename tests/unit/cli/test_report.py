@@ -139,7 +139,7 @@ class Played:
     strike: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
-        self, _inputs: object, _options: object, observers: RunObservers, **_machine: object
+        self, _inputs: object, _options: object, observers: RunObservers, _host: object
     ) -> None:
         self.observers = observers
 
