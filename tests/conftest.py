@@ -10,21 +10,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from orchestrator.wheel import Policies
 from tests.auditor import load_policies
 from tests.static import browser
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.wheel import Policies
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,12 +19,10 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any, Self
 
 HOST = "index.corp.invalid"
 PROXY_LOGIN = "proxyuser:pr0xy-s3cret"

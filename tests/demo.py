@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 FLOOR = f"0x{sys.version_info.major:02x}{sys.version_info.minor:02x}0000"

@@ -15,14 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from tests.conftest import REPOSITORY, Said, lacking
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 USER, UID, SUBORDINATE = "wheeler", 54321, 600_000
 

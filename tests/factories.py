@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.platforms import Arch, Libc
@@ -25,9 +26,6 @@ from orchestrator.models.wheel import WheelReport
 from orchestrator.plan.plan import make_request
 from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain_env import Toolchain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
 TARGET = Target(

@@ -12,17 +12,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 WORKFLOW = REPOSITORY / ".github/workflows/build-wheels.yml"
 

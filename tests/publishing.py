@@ -11,21 +11,19 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.corp import openssl
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
-    from pathlib import Path
 
 CHUNK = 1 << 16
 _PARTS = (b'{"alg":"none"}', b'{"aud":"testpypi"}', b"signature")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Iterator
-    from pathlib import Path
-    from typing import Any, BinaryIO
 
 JSON = "application/vnd.pypi.simple.v1+json"
 

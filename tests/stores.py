@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -19,7 +20,7 @@ from functools import partial
 from http.server import ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import obstore
 from gcp_storage_emulator.handlers.buckets import create_bucket  # type: ignore[import-untyped]
@@ -31,9 +32,6 @@ from wsgidav.wsgidav_app import WsgiDAVApp  # type: ignore[import-untyped]
 
 from orchestrator.store.remote import PASSWORD, USERNAME
 from tests.conftest import REPOSITORY, lacking
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 BUCKET = "wheels"
 ACCOUNT = "devstoreaccount1"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel.record import RecordRow
 from orchestrator.wheel.scan import record_hash
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 # (e_machine, class, byte order, e_flags)
 MACHINES = {

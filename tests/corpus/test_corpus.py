@@ -12,19 +12,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from packaging.utils import parse_wheel_filename
 
 from orchestrator.models.platforms import Libc
-from orchestrator.wheel import open_wheel, retag
+from orchestrator.wheel import Policies, open_wheel, retag
 from orchestrator.wheel.scan import scan
-from orchestrator.wheel.tags import summarise
-
-if TYPE_CHECKING:
-    from orchestrator.wheel import Policies
-    from orchestrator.wheel.tags import Observation
+from orchestrator.wheel.tags import Observation, summarise
 
 HERE = Path(__file__).parent
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.host.network import HostNetwork
 from tests.conftest import REPOSITORY, Said, lacking, podman, results
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 

@@ -18,10 +18,10 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +29,6 @@ from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.run.inputs import open_host
 from tests.conftest import IMAGES, REPOSITORY, lacking, podman
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 pytestmark = pytest.mark.index
 

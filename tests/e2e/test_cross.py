@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,6 @@ from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
 from tests.conftest import orchestrator, results
 from tests.factories import project_file, project_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 

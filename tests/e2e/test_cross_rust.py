@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import apt
+from orchestrator.provision.apt import Archive, Package
 from tests.conftest import lacking
 from tests.e2e.test_cross_projects import built, log_of, quoted, write
 from tests.factories import project_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.provision.apt import Archive, Package
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu, pytest.mark.nightly]
 

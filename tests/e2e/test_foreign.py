@@ -9,20 +9,16 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from orchestrator.wheel.elf import parse
+from orchestrator.wheel.elf import ElfInfo, parse
 from tests.conftest import orchestrator, results
 from tests.factories import project_file, project_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.wheel.elf import ElfInfo
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 

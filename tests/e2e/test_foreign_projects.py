@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -22,10 +24,6 @@ from orchestrator.wheel.scan import arch_of
 from tests.conftest import REPOSITORY, podman
 from tests.e2e.test_foreign import ODD, built, exported, log_of, modules
 from tests.factories import project_file, project_files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 

@@ -6,20 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from orchestrator.host.network import HostNetwork, base_env
 from tests import corp, engines
 from tests.conftest import IMAGES, REPOSITORY, lacking, orchestrator, podman, results
+from tests.engines import Rootless
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from tests.engines import Rootless
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 

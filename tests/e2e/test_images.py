@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import IMAGES, lacking, orchestrator, podman
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 

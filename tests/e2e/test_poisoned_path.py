@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.provision.toolchain_env import TOOLS
 from tests.conftest import IMAGES, orchestrator, results
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 

@@ -12,8 +12,9 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -24,10 +25,6 @@ from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import IMAGES, Said, orchestrator, podman, results
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jsonschema
 
 from orchestrator.report.schemas import json_schema
 from tests.conftest import orchestrator, results
 from tests.integration.test_store import IDS, MATRIX, Machine, one_source
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 A, B = IDS
 

@@ -6,17 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import REPOSITORY, lacking, orchestrator, results
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.index
 

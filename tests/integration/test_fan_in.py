@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.provision import pythons
 from tests import demo
 from tests.conftest import orchestrator, results
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 

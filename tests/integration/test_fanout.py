@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import results
 from tests.factories import project_file
 from tests.fanout import Cloud
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from orchestrator.host.network import HostNetwork
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.source.stage import FETCH_SCRIPT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 

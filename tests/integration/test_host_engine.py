@@ -10,9 +10,11 @@ import sys
 import tarfile
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +27,6 @@ from orchestrator.host.process import capture
 from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
 from tests.unit.builders.test_cibuildwheel import backend, job
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.engine
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -13,9 +13,6 @@ from tests.conftest import REPOSITORY, orchestrator
 from tests.factories import project_file
 from tests.static import browse, served
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MATRIX = project_file("page.toml")
 LACKING = ("cp313-manylinux_aarch64-cu130-torch2.9", "cp312-manylinux_aarch64-cu130-torch2.9")

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import obstore
 import pytest
@@ -16,10 +18,6 @@ from obstore.store import S3Store
 from orchestrator.publish import storage
 from tests.conftest import REPOSITORY, orchestrator
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import xmlschema
@@ -14,9 +14,6 @@ from orchestrator.report import junit
 from orchestrator.report.schemas import ResultsDocument, parse
 from tests import reports
 from tests.unit.report.test_reports import hostile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SDIST = "pytest-9.0.2"
 MEMBER = f"{SDIST}/testing/example_scripts/junit-10.xsd"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from orchestrator.cross.driver import SOURCES, Driver, make
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
 from tests.conftest import lacking
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OWN = """\
 #!/bin/sh

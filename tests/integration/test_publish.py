@@ -15,8 +15,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import obstore
@@ -33,10 +35,6 @@ from tests.conftest import REPOSITORY
 from tests.factories import project_file
 from tests.publishing import GitHub, Line, Warehouse, running
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.index  # the locked toolchain comes from there
 

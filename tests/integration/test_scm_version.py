@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from orchestrator.models.target import VersionAnswer
 from orchestrator.run.inputs import open_host
 from orchestrator.source.version_sources import HostSources
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.target import VersionAnswer
 
 pytestmark = pytest.mark.index
 

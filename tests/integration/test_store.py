@@ -8,16 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import REPOSITORY, Said, orchestrator, results
 from tests.factories import project_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 MACHINE = os.uname().machine

@@ -9,8 +9,9 @@ import hashlib
 import os
 import re
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +23,7 @@ from orchestrator.store.result_record import Blob, Record, unpack
 from tests import corp, stores
 from tests.integration.test_store import IDS, MATRIX, Machine, one_source
 from tests.static import served
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from tests.stores import Place
+from tests.stores import Place
 
 KINDS = ("azure", "gcs", "http")
 NOBODY = Digest("0" * 64)

@@ -12,7 +12,9 @@ import os
 import re
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -24,10 +26,6 @@ from orchestrator.plan.version import VersionContext, compose, merge
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 

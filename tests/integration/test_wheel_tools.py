@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -14,15 +15,11 @@ from packaging.version import Version
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.process import Cancel
 from orchestrator.models.target import RuleLevel, VerifyPolicy
+from orchestrator.models.wheel import Finding
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.wheel import Finding
 
 pytestmark = pytest.mark.index
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -16,9 +16,6 @@ from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain, zig
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.factories import host
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.config.settings import Settings, axis_value_ok
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Tree = dict[str, Any]
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from orchestrator.models.target import Plan, TargetId
 from orchestrator.plan.cover import expression
 from orchestrator.plan.selection import select, with_needs
 from tests.conftest import examples
+from tests.property.matrices import Tree
 from tests.property.test_plan import planned, projects
 from tests.unit.matrices.test_examples import EXAMPLES, plan
-
-if TYPE_CHECKING:
-    from orchestrator.models.target import Plan, TargetId
-    from tests.property.matrices import Tree
 
 
 def wheels(found: Plan) -> list[TargetId]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -17,9 +18,6 @@ from orchestrator.errors import ConfigError
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import channel_matrix
 from tests.property.matrices import Tree, made, matrices, shuffled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 Cell = frozenset[tuple[str, str]]
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import string
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config.lines import line_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 # Not only digits: a test that looks a path up should not meet array items of the same name.
 KEYS = st.one_of(

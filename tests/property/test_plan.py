@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.models.target import BackendName, Digest, Source
+from orchestrator.models.target import BackendName, Digest, Plan, Source, Target, TargetId
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.plan import make_plan, make_request
@@ -17,9 +15,6 @@ from orchestrator.plan.selection import select, shard
 from orchestrator.plan.version import VersionContext
 from tests.conftest import examples
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
-
-if TYPE_CHECKING:
-    from orchestrator.models.target import Plan, Target, TargetId
 
 FACTS = builder_facts()
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)

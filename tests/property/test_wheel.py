@@ -4,9 +4,10 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -15,18 +16,23 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.wheel import elf, inflate, open_wheel, record, report, retag, verify, window
+from orchestrator.wheel import (
+    WheelArchive,
+    elf,
+    inflate,
+    open_wheel,
+    record,
+    report,
+    retag,
+    verify,
+    window,
+)
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, CompressedMember, Inflater, fastest
 from tests.auditor import audited, load_policies
 from tests.conftest import examples
 from tests.rawzip import Entry, deflated, write
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orchestrator.wheel import WheelArchive
 
 POLICIES = load_policies()
 VERSIONS = {

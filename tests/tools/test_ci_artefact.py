@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.cli import run
 from tests.conftest import Said
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROJECT = '[build-system]\nrequires = []\nbuild-backend = "x"\n[project]\nname = "p"\n'
 MATRIX = """\

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.host.process import capture
 from tests.unit.builders.test_cibuildwheel import TARGET, backend, evaluated, job, shell
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

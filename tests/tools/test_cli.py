@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -18,9 +18,6 @@ from orchestrator.errors import EnvironmentProblemError, ExitCode
 from orchestrator.report.schemas import json_schema
 from tests.conftest import REPOSITORY
 from tests.unit.cli.test_cli import CONTAINED, IDS, MATRIX, Cli, check_refused, python
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

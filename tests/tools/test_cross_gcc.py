@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.cross_gcc import ImageCompiler, provide
 from tests.factories import host
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 APT = """\
 #!/bin/sh

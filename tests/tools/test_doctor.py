@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,6 @@ from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 IMAGE = "registry.example/x/y:1"
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.doctor import machine
 from orchestrator.doctor.check import CheckLevel
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_no_compiler(tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.doctor import network
 from orchestrator.doctor.check import CheckLevel
 from orchestrator.host.network import HostNetwork
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

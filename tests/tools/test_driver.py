@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from orchestrator.cross import driver
 from orchestrator.cross.driver import Driver, ZigPaths, zig_driver, zig_target
 from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SCRIPT = r"""printf '%s\n' "$@"; for each; do case $each in """
 SCRIPT += '-Wl,--version-script,/proc/*) cat "${each##*,}";; esac; done'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from elftools.elf.dynamic import DynamicSection
@@ -15,10 +15,6 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
 from orchestrator.wheel.scan import arch_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +21,6 @@ from orchestrator.host.emulation import (
 from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
 from tests.unit.host.test_emulation import AARCH64
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
@@ -19,9 +20,6 @@ from orchestrator.containers.engine import (
 from orchestrator.containers.images import check_image, check_pullable
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.models.platforms import Arch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DOCKER, PODMAN = EngineName.DOCKER, EngineName.PODMAN
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,6 @@ from orchestrator.source import fingerprint
 from orchestrator.source.fingerprint import SourceFingerprint, identify
 from orchestrator.source.locate import locate
 from orchestrator.source.stage import SourceFile, StagedFile, source_file, stage, tree_files
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 class Tree:

@@ -7,7 +7,7 @@ real ones import wheels is shown in tests/e2e/test_cross.py.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +19,6 @@ from orchestrator.models.target import Digest
 from orchestrator.provision.foreign_python import ForeignPythons, _suites
 from orchestrator.provision.toolchain import Toolchain
 from tests.factories import host
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 AWAY = Arch.RISCV64 if emulation.host_arch() is not Arch.RISCV64 else Arch.AARCH64
 

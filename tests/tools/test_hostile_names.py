@@ -6,7 +6,8 @@ import json
 import re
 import shlex
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -16,9 +17,6 @@ from orchestrator.cli import run
 from orchestrator.models.target import Job, TargetId
 from tests.fanout import WORKFLOW, Cloud, Machine, read
 from tests.unit.ci.test_hostile_names import HOSTILE, MATRIX, commands, toml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("name", HOSTILE)

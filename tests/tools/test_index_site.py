@@ -10,7 +10,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,6 @@ from orchestrator.publish.variants import path_of_local
 from tests import reports
 from tests.conftest import REPOSITORY, Said, orchestrator
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MATRIX = """\
 [project]

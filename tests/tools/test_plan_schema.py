@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -15,9 +15,6 @@ from orchestrator.models.target import TargetId
 from orchestrator.report.schemas import json_schema
 from tests.unit.cli.test_report import Played, run
 from tests.unit.report.test_reports import BUILT, strict
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

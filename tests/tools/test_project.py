@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.unit.test_project import offences
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def listed() -> list[Path]:

@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +29,6 @@ from orchestrator.provision.pythons import (
 )
 from orchestrator.provision.toolchain import Toolchain
 from tests.factories import host
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OWN = f"cp3{sys.version_info[1]}"
 BASE = Path(getattr(sys, "_base_executable", sys.executable))

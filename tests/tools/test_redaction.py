@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.host.process import capture, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_programs_cannot_print_the_credentials_they_were_given(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import runpy
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import auditwheel  # type: ignore[import-untyped]
 import pytest
@@ -22,9 +23,6 @@ from orchestrator.builders.cibuildwheel import ELF_READER, REPAIR_SCRIPT, REPAIR
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SITE = Path(auditwheel.__file__).parents[1]
 EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"

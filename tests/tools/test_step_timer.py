@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from orchestrator.host.process import Cancel, Finished
 from orchestrator.models.result import FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 from tests import factories
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENV = {"PATH": os.environ["PATH"]}
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.store.local import LocalStore
 from tests.unit.store.test_local import address
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_whoever_comes_second_waits_and_is_told(tmp_path: Path) -> None:

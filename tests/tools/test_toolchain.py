@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,6 @@ from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain import existing
 from orchestrator.provision.toolchain_env import MARKER
 from tests.unit.provision.test_toolchain import fake
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(

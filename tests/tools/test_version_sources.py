@@ -6,19 +6,15 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import VersionAnswer, VersionQuestion
+from orchestrator.provision.host import Host
 from orchestrator.source.version_sources import HostSources, ImageSources
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.provision.host import Host
 
 
 def no_toolchain() -> Host:

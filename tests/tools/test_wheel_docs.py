@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.conftest import REPOSITORY
 from tests.unit.wheel.test_library import PAGE
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_example_of_the_docs_runs(spec: WheelSpec, tmp_path: Path) -> None:

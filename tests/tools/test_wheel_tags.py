@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import Policies, report
 from tests.auditor import audited
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")

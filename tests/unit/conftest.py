@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FORBIDDEN = {
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"),

@@ -9,17 +9,14 @@ forbidden for its *effect* (os, subprocess, ...) has none there, so those rules 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import orchestrator
 from orchestrator.run.cache_key import rooms
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = Path(orchestrator.__file__).parent
 

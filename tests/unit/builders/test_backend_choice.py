@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -29,6 +31,7 @@ from orchestrator.models.target import (
     CompilerKind,
     Digest,
     EmulationMode,
+    Target,
     TargetId,
     TargetResources,
 )
@@ -36,17 +39,11 @@ from orchestrator.provision.answers import once
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.host import Host
 from orchestrator.provision.nvcc import Nvcc
+from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain import Toolchain
 from orchestrator.provision.tools import HostPython, Tools
 from orchestrator.provision.zig import Zig
 from tests.unit.builders.test_cibuildwheel import TARGET
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from orchestrator.models.target import Target
-    from orchestrator.provision.pythons import Interpreter
 
 IMAGE = "registry.example/x/y:1"
 STATUS = EngineStatus(

@@ -8,14 +8,15 @@ import re
 import shlex
 import string
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cibuildwheel import errors
-from cibuildwheel.options import CommandLineArguments, Options
+from cibuildwheel.options import BuildOptions, CommandLineArguments, Options
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -56,11 +57,6 @@ from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain import Toolchain
 from tests import factories
 from tests.conftest import examples
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cibuildwheel.options import BuildOptions
 
 EPOCH = factories.SOURCE.epoch
 TARGET = factories.target(image="localhost/mine:1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -19,10 +19,8 @@ from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
+from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.tools import HostPython
-
-if TYPE_CHECKING:
-    from orchestrator.provision.pythons import Interpreter
 
 FACTS = builder_facts()
 MATRIX = """

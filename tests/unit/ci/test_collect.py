@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -16,9 +17,6 @@ from orchestrator.errors import ExitCode
 from orchestrator.report import markdown
 from orchestrator.report.schemas import json_schema, read_results
 from tests import reports
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY, HOST_KEY = "ab" * 32, "cd" * 32
 IDS = ("cp312-manylinux_x86_64-a", "cp312-manylinux_x86_64-b", "cp312-manylinux_x86_64-c")

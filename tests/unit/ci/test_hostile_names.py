@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,6 @@ from orchestrator.models.target import Plan, TargetId
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
 from tests.fanout import WORKFLOW, Cloud, Machine, read
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FACTS = builder_facts()
 HOSTILE = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,14 +16,9 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
-from orchestrator.models.target import Plan, TargetId
+from orchestrator.models.target import Job, Plan, Target, TargetId
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from orchestrator.models.target import Job, Target
 
 FACTS = builder_facts()
 MATRIX = """\

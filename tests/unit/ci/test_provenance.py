@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.ci.provenance import target_lines
 from orchestrator.cli.workspace import open_workspace
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MATRIX = """\
 [project]

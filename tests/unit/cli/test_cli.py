@@ -9,9 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -26,13 +27,9 @@ from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
 from orchestrator.report import summary
 from tests.auditor import load_policies
-from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 from tests.conftest import REPOSITORY
 from tests.factories import WHEEL, result
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 MATRIX = """
 [project]

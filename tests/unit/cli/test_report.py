@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import pytest
@@ -16,19 +17,14 @@ import orchestrator.cli
 from orchestrator.cli import doctor
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import ExitCode
-from orchestrator.models.result import Status
+from orchestrator.models.result import BuildResult, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as builders
 from orchestrator.report.schemas import json_schema, read_results
+from orchestrator.run.inputs import RunObservers
 from tests import reports
 from tests.unit.cli.test_cli import REPORT
 from tests.unit.report.test_reports import BUILT, strict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from orchestrator.models.result import BuildResult
-    from orchestrator.run.inputs import RunObservers
 
 
 def run(*arguments: str | Path) -> int:

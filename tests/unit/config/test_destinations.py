@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from orchestrator.cli.workspace import builder_facts
@@ -11,13 +9,11 @@ from orchestrator.config.destinations import refusals
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models.platforms import Arch
+from orchestrator.models.target import Plan
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
 from orchestrator.report import plans
 from tests.conftest import REPOSITORY
-
-if TYPE_CHECKING:
-    from orchestrator.models.target import Plan
 
 FACTS = builder_facts()
 MATRIX = """

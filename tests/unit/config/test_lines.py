@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.workspace import open_workspace
 from orchestrator.config.lines import line_numbers, line_of, with_lines
 from orchestrator.errors import ConfigError, Problem
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHAPES: dict[str, tuple[str, dict[str, int]]] = {
     "pairs": ("\na = 1\n\nb = 2", {"a": 2, "b": 4}),

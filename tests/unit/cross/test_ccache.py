@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +12,8 @@ from orchestrator.builders.cibuildwheel import environment_option
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher, stats
 from orchestrator.models.platforms import Arch
 from orchestrator.models.result import CompilerCacheStats
+from orchestrator.models.target import Target
 from tests import factories
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.target import Target
 
 TARGET = factories.target(image="localhost/mine:1")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompilerCacheStats, CompileReport
 from orchestrator.models.target import EmulationMode
 from orchestrator.models.wheel import ElfFile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLANNED = CompileReport(emulation=EmulationMode.ACCELERATED, compiler="native g++")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +15,10 @@ from orchestrator.cross.native_uv import ALONE, FRONTEND, ImageFacts, Installer
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Captured
-from orchestrator.models.target import EnvVar, TargetSteps
+from orchestrator.models.target import BuildRequest, EnvVar, TargetSteps
 from orchestrator.provision.relocate import MOUNTED
 from tests import factories
 from tests.unit.cross.test_ccache import TARGET
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.target import BuildRequest
 
 SITE = "lib/python3.12/site-packages"
 

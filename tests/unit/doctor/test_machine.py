@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.doctor import machine
 from orchestrator.doctor.check import CheckLevel
 from orchestrator.doctor.machine import GIB
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from orchestrator.host.emulation import (
     register,
 )
 from orchestrator.models.platforms import Arch
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 AARCH64 = """enabled
 interpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P

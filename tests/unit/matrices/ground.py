@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import TypeAlias
 
 Cell: TypeAlias = frozenset[tuple[str, str]]
 """A cell as its (axis, value) pairs; an axis that it does not use is absent."""

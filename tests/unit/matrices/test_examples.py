@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
+from orchestrator.models.target import Plan, Target
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.torch_table import load_table
 from orchestrator.plan.version import VersionContext
-from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.target import Plan, Target
-    from tests.unit.matrices.ground import Cell
-
 from tests.conftest import REPOSITORY
+from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
+from tests.unit.matrices.ground import Cell
 
 EXAMPLES = REPOSITORY / "examples" / "matrices"
 FACTS = builder_facts()

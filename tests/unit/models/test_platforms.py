@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,9 +17,6 @@ from orchestrator.cli.workspace import builder_facts
 from orchestrator.models import platforms
 from orchestrator.models.platforms import Arch
 from tests.conftest import REPOSITORY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 TABLE = Path(platforms.__file__)
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
+from orchestrator.models.target import Plan, Target
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
-
-if TYPE_CHECKING:
-    from orchestrator.models.target import Plan, Target
 
 FACTS = builder_facts()
 BASE = """

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
+from orchestrator.config.settings import Settings
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.models.target import Target, TargetId
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import channel_matrix
 from orchestrator.plan.selection import select
 from tests.factories import target
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.config.settings import Settings
-
 
 FACTS = builder_facts()
 

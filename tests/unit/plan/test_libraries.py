@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
-from orchestrator.models.target import BackendName, Digest, Source, TargetId
+from orchestrator.models.target import BackendName, Digest, Plan, Source, TargetId
 from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.selection import select, shard
 from orchestrator.plan.version import VersionContext
-
-if TYPE_CHECKING:
-    from orchestrator.models.target import Plan
 
 FACTS = builder_facts()
 BASE = """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,6 @@ from orchestrator.models.target import (
 from orchestrator.plan.plan import digest, make_plan, make_request, planned_backend
 from orchestrator.plan.version import VersionContext
 from tests import factories
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FACTS = builder_facts()
 AXES = """

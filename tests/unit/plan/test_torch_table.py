@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.workspace import builder_facts, builtin_table, open_workspace
 from orchestrator.config.load import load
+from orchestrator.config.settings import TorchTable
 from orchestrator.errors import ConfigError
+from orchestrator.models.target import Plan, Target
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select
 from orchestrator.plan.torch_table import load_table, normal
 from orchestrator.plan.version import VersionContext
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.config.settings import TorchTable
-    from orchestrator.models.target import Plan, Target
 
 FACTS = builder_facts()
 

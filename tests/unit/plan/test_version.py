@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -25,9 +26,6 @@ from orchestrator.plan.version import (
     version_variables,
 )
 from tests.conftest import REPOSITORY
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 VALUES = {
     "python": "cp312",

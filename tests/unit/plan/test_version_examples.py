@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.utils import parse_wheel_filename
@@ -23,10 +24,6 @@ from orchestrator.plan.version import VersionContext, rankings
 from orchestrator.wheel import retag
 from tests.conftest import REPOSITORY
 from tests.wheelmaker import WheelSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 FACTS = builder_facts()
 EXAMPLES = REPOSITORY / "examples" / "versions"

@@ -7,8 +7,8 @@ import fcntl
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,9 +28,6 @@ from orchestrator.provision.cache_dir import (
     existing_entry,
     prune,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PACKAGE = Path(orchestrator.__file__).parent
 DOCS = PACKAGE.parent / "docs"

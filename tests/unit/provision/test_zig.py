@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from orchestrator.provision import wheelhouse, zig
 from orchestrator.provision.cache_dir import IN_USE, KEEP, ZIG, hold, unused
 from orchestrator.provision.wheelhouse import Platform
 from tests.factories import host
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def fake(cache: Path, lock: str = "", arch: str = "") -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,6 @@ from orchestrator.publish.upload import (
     surveyed,
 )
 from orchestrator.wheel.archive import WheelName
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
 

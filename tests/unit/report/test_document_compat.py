@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import pytest
@@ -57,9 +58,6 @@ from orchestrator.publish import index_coverage
 from orchestrator.report import schemas, serialize
 from orchestrator.store.result_record import Record, pack, unpack
 from tests import reports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FIXTURES = Path(__file__).parent / "documents"
 SCHEMAS: dict[str, Any] = json.loads((FIXTURES / "schemas.json").read_text("utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -27,11 +27,9 @@ from orchestrator.models.target import (
     VersionPart,
 )
 from orchestrator.report import from_results
+from orchestrator.report.schemas import Result
 from orchestrator.report.serialize import result
 from tests import factories, reports
-
-if TYPE_CHECKING:
-    from orchestrator.report.schemas import Result
 
 ID = TargetId("cp312-manylinux_x86_64-a")
 

@@ -6,7 +6,8 @@ import io
 import re
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -25,10 +26,6 @@ from orchestrator.report.progress import (
     log_end,
 )
 from tests import factories
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 A, B = TargetId("cp312-manylinux_x86_64-a"), TargetId("cp312-manylinux_x86_64-b")
 

@@ -9,7 +9,8 @@ import re
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -38,9 +39,6 @@ from orchestrator.report.view import ResultsView, natural
 from tests import factories, reports
 from tests.conftest import REPOSITORY
 from tests.unit.ci.test_commands import obeyed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def seen(document: dict[str, Any]) -> ResultsDocument:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+from orchestrator.models.result import LogEnd
 from orchestrator.report.logs import TAIL, WIDTH, WINDOW, log_end
 from orchestrator.report.text import cleaned, is_secret, plain, redacted, secrets_of, visible
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from orchestrator.models.result import LogEnd
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -21,22 +23,16 @@ from orchestrator.models.target import (
     Target,
     TargetId,
 )
-from orchestrator.run.cache_key import BuildWay, make_action
+from orchestrator.run.cache_key import Action, BuildWay, Place, make_action
 from orchestrator.run.cache_lookup import LARGE, possible_ways, restore_results
 from orchestrator.run.planned import make_actions, request_for
 from orchestrator.run.result_cache import ResultCache
 from orchestrator.run.run_dir import RunDirectories
+from orchestrator.source.fingerprint import SourceFingerprint
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Record
 from tests import factories
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from orchestrator.run.cache_key import Action, Place
-    from orchestrator.source.fingerprint import SourceFingerprint
 
 CONTAINER = BuildWay(BackendName.CIBUILDWHEEL, in_container=True)
 HOST = BuildWay(BackendName.DIRECT, in_container=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,21 +14,15 @@ from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import BackendName, TargetId, TargetResources
+from orchestrator.models.target import BackendName, Target, TargetId, TargetResources
 from orchestrator.run.assignment import Assignment
 from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
 from orchestrator.run.resources import GIB
 from orchestrator.run.run_dir import RunDirectories
 from orchestrator.run.scheduler import Retries
+from orchestrator.run.worker import Worker
 from tests import factories
 from tests.unit.run.test_resources import target
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from orchestrator.models.target import Target
-    from orchestrator.run.worker import Worker
 
 A, B, C = TargetId("a"), TargetId("b"), TargetId("c")
 

@@ -6,8 +6,8 @@ import _thread
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from orchestrator.models.target import TargetId
 from orchestrator.run.executors.local import LocalRun
 from orchestrator.run.scheduler import Resources, Retries, Task, first_state
 from tests import factories
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PATIENCE = 20.0
 """Seconds after which a test that hangs fails instead."""

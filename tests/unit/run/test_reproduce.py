@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import SourceError
 from orchestrator.models.target import BackendName, Digest, Source, TargetId
+from orchestrator.models.wheel import WheelReport
 from orchestrator.run.reproduce import (
     PreviousWheel,
     RebuildRequest,
@@ -21,11 +22,6 @@ from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Record
 from tests.factories import WHEEL
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.models.wheel import WheelReport
 
 ID = TargetId("t")
 NAME = "demo-1.0-cp312-cp312-linux_x86_64.whl"

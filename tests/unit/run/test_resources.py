@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,9 +23,6 @@ from orchestrator.run.dispatch import Pace, describe_budget, estimates, parallel
 from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
 from tests import factories
 from tests.factories import env
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FOREIGN = Arch.S390X if host_arch() is not Arch.S390X else Arch.AARCH64
 

@@ -12,12 +12,14 @@ import os
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from orchestrator.builders.base import BuildContext, Outcome
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import install_file
 from orchestrator.host.process import Cancel
@@ -38,22 +40,16 @@ from orchestrator.models.target import (
     VersionAnswer,
     VersionPart,
 )
-from orchestrator.models.wheel import Finding, Severity
+from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import make_request
 from orchestrator.run.assignment import Assignment
 from orchestrator.run.run_dir import RunDirectories
 from orchestrator.run.worker import Worker
 from orchestrator.source.stage import StagedSource
+from orchestrator.wheel import Policies
 from tests import factories
 from tests.auditor import load_policies
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from orchestrator.builders.base import BuildContext, Outcome
-    from orchestrator.models.wheel import WheelReport
-    from orchestrator.wheel import Policies
 
 FINAL = "demo-1.0-cp312-cp312-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
 EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"

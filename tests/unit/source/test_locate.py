@@ -7,8 +7,8 @@ import os
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +16,6 @@ from orchestrator.errors import ExitCode, SourceError
 from orchestrator.fsutil import copy_tree
 from orchestrator.source.locate import SourceKind, locate
 from orchestrator.source.stage import EARLIEST_EPOCH, StagedSource, stage, tree_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 PYPROJECT = '[project]\nname = "Foo.Bar"\nversion = "1.0"\n'
 TIME = 1_000_000_000

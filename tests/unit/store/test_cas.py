@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import cast
 
 from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.remote import RemoteError, RemoteStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Broken:

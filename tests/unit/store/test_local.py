@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +16,6 @@ from orchestrator.models.target import BackendName, Digest, TargetId
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.result_record import Blob, Record, pack, unpack
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def address(text: str) -> Digest:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.version import Version
@@ -11,11 +11,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError, ExitCode
 from orchestrator.wheel import open_wheel
 from orchestrator.wheel.archive import WheelName
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 
 def test_file_name_is_taken_apart() -> None:

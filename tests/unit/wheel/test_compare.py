@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.version import Version
@@ -9,9 +9,6 @@ from packaging.version import Version
 from orchestrator.wheel import HARMLESS, DifferenceKind, compare, retag
 from orchestrator.wheel.archive import CHUNK
 from tests.wheelmaker import WheelSpec, make_record
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INFO = "demo-1.0.dist-info"
 

@@ -7,14 +7,16 @@ import sys
 import tracemalloc
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch
-from orchestrator.wheel import archive as archives
 from orchestrator.wheel import (
+    Policies,
     compare,
     elf,
     elf_requirements,
@@ -24,16 +26,11 @@ from orchestrator.wheel import (
     verify,
     window,
 )
+from orchestrator.wheel import archive as archives
 from orchestrator.wheel.inflate import CompressedMember, DamagedError, fastest
 from orchestrator.wheel.scan import scan
 from tests.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from orchestrator.wheel import Policies
 
 INFO = Entry(name=b"demo-1.0.dist-info/WHEEL", content=b"Wheel-Version: 1.0\n")
 NAME = WheelSpec().filename

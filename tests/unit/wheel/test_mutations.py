@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.wheel import Policies, verify
 from tests.wheelmaker import EXTENSION, WheelSpec, make_record, write_zip
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION = "1.0+cu130"
 INFO, DATA = f"demo-{VERSION}.dist-info", f"demo-{VERSION}.data"

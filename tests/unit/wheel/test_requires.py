@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from orchestrator.wheel import retag, verify
+from orchestrator.wheel import Policies, retag, verify
 from orchestrator.wheel.requires import pinned
 from tests.unit.wheel.test_verify import EXPECTED
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.wheel import Policies
-    from tests.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -15,9 +16,6 @@ from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemEr
 from orchestrator.wheel import Policies, open_wheel, retag, verify, zipcopy
 from tests.rawzip import Entry, write
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf, make_record
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TAGS = ["manylinux_2_17_x86_64", "manylinux2014_x86_64"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -15,9 +15,6 @@ from orchestrator.wheel import open_wheel, retag, sbom
 from orchestrator.wheel.archive import WheelName
 from tests.unit.wheel.test_rewrite import bill
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def check_valid(text: bytes) -> None:

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.wheel import Reason
+from orchestrator.models.wheel import Reason, WheelReport
 from orchestrator.wheel import Policies, open_wheel, report
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import observe
 from tests.auditor import audited
 from tests.wheelmaker import EXTENSION, ISA, ElfSpec, WheelSpec, make_elf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from orchestrator.models.wheel import WheelReport
 
 
 def libc6(*versions: str) -> dict[str, dict[str, tuple[str, ...]]]:

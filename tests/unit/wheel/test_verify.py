@@ -3,7 +3,8 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Severity
 from orchestrator.wheel import Expected, Policies, verify
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf, make_record, write_zip
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INFO = "demo-1.0.dist-info"
 EXPECTED = Expected(
