@@ -124,6 +124,10 @@ class OrchestratorError(Exception):
         """Return an error with a single problem."""
         return cls(Problem(what=what, where=where, hint=hint), kind=kind, transient=transient)
 
+    def reword(self, what: str, *, where: str = "", hint: str = "") -> Self:
+        """Return an error in other words, of the same kind, and as transient as this one."""
+        return self.of(what, where=where, hint=hint, kind=self.kind, transient=self.transient)
+
     @property
     def what(self) -> str:
         """What is wrong, without where and hint."""

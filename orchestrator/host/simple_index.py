@@ -85,13 +85,8 @@ def listing(
     try:
         answer = web.ask(request, network, limit=web.LIMIT + 1)
     except EnvironmentProblemError as error:
-        raise EnvironmentProblemError.of(
-            f"cannot be reached: {error.what}",
-            where=shown,
-            hint="check address, proxy and certificate",
-            kind=error.kind,
-            transient=error.transient,
-        ) from None
+        hint = "check address, proxy and certificate"
+        raise error.reword(f"cannot be reached: {error.what}", where=shown, hint=hint) from None
     if answer.status in _NOT_THERE:
         return None
     if not elsewhere and urlsplit(answer.url).netloc != urlsplit(shown).netloc:

@@ -133,11 +133,9 @@ class _Maker:
                 say=lambda: self.say(f"fetching {package} (not installed, kept in the cache)"),
             )
         except EnvironmentProblemError as error:
-            raise EnvironmentProblemError.of(
-                f"no {package} to compile with ({error.what})",
-                hint='`apt-get update` on this host, or build.emulation = "full"',
-                transient=error.transient,
-            ) from None
+            what = f"no {package} to compile with ({error.what})"
+            hint = '`apt-get update` on this host, or build.emulation = "full"'
+            raise error.reword(what, hint=hint) from None
 
     def _archives(self) -> Iterator[Callable[[], Archive]]:
         """The image's own suite first, as only that has exactly the same gcc."""

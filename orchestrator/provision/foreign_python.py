@@ -164,8 +164,7 @@ class ForeignPythons(Answers):
             )
             _unpack_qemu(made)
         except EnvironmentProblemError as error:
-            what = f"no QEMU on PATH, and none to fetch ({error.what})"
-            raise EnvironmentProblemError.of(what, transient=error.transient) from None
+            raise error.reword(f"no QEMU on PATH, and none to fetch ({error.what})") from None
 
     # The Python
 
@@ -187,7 +186,7 @@ class ForeignPythons(Answers):
                 root = self._by_uv(tag, arch, made)
             except EnvironmentProblemError as error:
                 what = f"no {tag.words} for {arch}: {refused}; {error.what}"
-                raise EnvironmentProblemError.of(what, transient=error.transient) from None
+                raise error.reword(what) from None
         (made / "facts.json").write_text(json.dumps(asdict(root)), encoding="utf-8")
 
     def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> _Root:
@@ -241,7 +240,7 @@ class ForeignPythons(Answers):
             self._fetch_libraries(arch, made)
         except EnvironmentProblemError as error:
             what = f"no libraries for the one that uv fetched ({error.what})"
-            raise EnvironmentProblemError.of(what, transient=error.transient) from None
+            raise error.reword(what) from None
         libraries = next(iter(made.glob("usr/*-linux-gnu")), made)
         if not (libraries / "lib64").exists():  # where some architectures have their loader
             (libraries / "lib64").symlink_to("lib")

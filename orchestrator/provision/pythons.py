@@ -278,9 +278,7 @@ def provide(python: str, host: Host, *, cancel: Cancel | None = None) -> Interpr
         download(PythonTag.parse(python).uv_request, host, store=store, cancel=cancel)
     except EnvironmentProblemError as error:
         what = f"{missing.what}, and {error.what}"
-        raise EnvironmentProblemError.of(
-            what, hint=missing.hint, kind=error.kind, transient=error.transient
-        ) from None
+        raise error.reword(what, hint=missing.hint) from None
     return find(python, environ=host.environ, cache_dir=host.cache_dir)
 
 
@@ -365,11 +363,9 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
             host.cache_dir, name, lambda made: _fetch_headers(names, version, made, env)
         ).folder
     except EnvironmentProblemError as error:
-        raise EnvironmentProblemError.of(
-            f"{what}, and {package} could not be fetched: {error.what}",
-            hint=f"`apt-get install python{version}-dev` as root",
-            transient=error.transient,
-        ) from None
+        what = f"{what}, and {package} could not be fetched: {error.what}"
+        hint = f"`apt-get install python{version}-dev` as root"
+        raise error.reword(what, hint=hint) from None
     # Python.h is in the first; Debian's pyconfig.h there includes
     # <x86_64-linux-gnu/python3.11/pyconfig.h>, which the second one resolves.
     return (folder / f"python{version}", folder)

@@ -339,9 +339,7 @@ class _Maker:
         try:
             return pythons.provide(f"cp3{newest}", host, cancel=self.cancel)
         except EnvironmentProblemError as error:
-            raise EnvironmentProblemError.of(
-                f"toolchain: {error.what}", hint=error.hint, transient=error.transient
-            ) from None
+            raise error.reword(f"toolchain: {error.what}", hint=error.hint) from None
 
     def fetch(
         self,
