@@ -39,10 +39,8 @@ class PythonTag:
         match = _TAG.fullmatch(text)
         if match is None or match[1] + match[3] == "ppt":
             return None
-        implementation = "cpython" if match[1] == "cp" else "pypy"
-        return cls(
-            implementation=implementation, minor=int(match[2]), free_threaded=match[3] == "t"
-        )
+        name = "cpython" if match[1] == "cp" else "pypy"
+        return cls(implementation=name, minor=int(match[2]), free_threaded=match[3] == "t")
 
     @classmethod
     def parse(cls, text: str) -> Self:

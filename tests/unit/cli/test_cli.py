@@ -177,7 +177,7 @@ def test_a_bad_matrix(
         ("[tool.x]\n", "no build backend"),
         ("[project\n", "not valid TOML"),
         ('[project]\nname = "x"\ndynamic = ["version"]\n', "set version.base"),
-        ('[project]\nname = "x"\nversion = "latest"\n', "no PEP 440 version"),
+        ('[project]\nname = "x"\nversion = "latest"\n', "is not a PEP 440 version"),
     ],
 )
 def test_a_bad_source(cli: Cli, pyproject: str, message: str) -> None:
