@@ -63,6 +63,9 @@ _IN_UV = {
 }
 """pip's settings, and uv's for the same; both separate several values by blanks."""
 
+_IN_UV_HERE = {"constraint": "UV_CONSTRAINT", "build-constraint": "UV_BUILD_CONSTRAINT"}
+"""Options of pip's files that uv has a variable for; they name files, so only on this host."""
+
 _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 """How uv is told the credentials of an index that has a name."""
 
@@ -139,7 +142,8 @@ class HostNetwork:
         links: (variable, where pip or uv find wheels), for containers: directories of this
             host, and addresses without credentials.
         host_only: settings for children on this host only.
-        pip_files: further options of pip's configuration files, which children on this host read.
+        uv_here: uv's variables for what pip's configuration files say to pip on this host only.
+        pip_files: further options of these files, which uv has no word for.
     """
 
     ca_bundle: Path | None = None
@@ -147,6 +151,7 @@ class HostNetwork:
     index: _Pairs = field(default=(), repr=False)
     links: tuple[tuple[str, tuple[Path | str, ...]], ...] = ()
     host_only: _Pairs = field(default=(), repr=False)
+    uv_here: _Pairs = ()
     pip_files: tuple[str, ...] = ()
 
     @classmethod
@@ -181,6 +186,7 @@ class HostNetwork:
                 *_pick(given, _HOST_ONLY),
                 *((name, value) for name, value in wanted.items() if name not in index),
             ),
+            uv_here=tuple((_IN_UV_HERE[name], pip[name]) for name in _IN_UV_HERE if name in pip),
             pip_files=_pip_further(given),
         )
 
@@ -253,7 +259,7 @@ class HostNetwork:
     def uv_like_pip_here(self) -> tuple[_Pairs, _Pairs]:
         """Return the same for a program on this host."""
         links = map(str, dict(self.links).get("PIP_FIND_LINKS", ()))
-        return _uv_links(links), _uv_index(self.index + self.host_only)
+        return (*_uv_links(links), *self.uv_here), _uv_index(self.index + self.host_only)
 
     def container_client_env(self) -> dict[str, str]:
         """Return what the engine's client has to have in its environment for `container_args`."""
@@ -399,17 +405,22 @@ def _uv_indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _pip_config(given: Mapping[str, str]) -> dict[str, str]:
-    """Return pip's [global] options, the most specific file last, as pip itself merges them."""
+    """Return pip's [global] options, the most specific file last, as pip itself merges them.
+
+    Options that constrain versions count in [install], too, which wins: that is what pip reads.
+    """
     options: dict[str, str] = {}
+    own: dict[str, str] = {}
     for parser in _pip_files(given):
-        if parser.has_section("global"):
-            # Several values stand on lines of their own; variables separate them by blanks.
-            options |= {
-                name.replace("_", "-"): " ".join(value.split())
-                for name, value in parser.items("global")
-                if value
-            }
-    return options
+        for section, found in (("global", options), ("install", own)):
+            if parser.has_section(section):
+                # Several values stand on lines of their own; variables separate them by blanks.
+                found |= {
+                    name.replace("_", "-"): " ".join(value.split())
+                    for name, value in parser.items(section)
+                    if value
+                }
+    return options | {name: value for name, value in own.items() if name in _IN_UV_HERE}
 
 
 def _pip_further(given: Mapping[str, str]) -> tuple[str, ...]:
@@ -421,7 +432,8 @@ def _pip_further(given: Mapping[str, str]) -> tuple[str, ...]:
         for name, value in parser.items(section)
         if value and section in _PIP_SECTIONS
     )
-    return tuple(sorted(set(names) - {name for name, _ in _PIP_OPTIONS} - _PIP_OWN))
+    passed = {name for name, _ in _PIP_OPTIONS} | _PIP_OWN | _IN_UV_HERE.keys()
+    return tuple(sorted(set(names) - passed))
 
 
 _PIP_SECTIONS = ("global", "install", "wheel", "download")

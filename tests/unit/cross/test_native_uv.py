@@ -173,7 +173,7 @@ def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: 
     [
         (HostNetwork(), request(python="cp38"), ""),
         (HostNetwork(), request(own=("build-frontend",)), "the project chooses its frontend"),
-        (HostNetwork(pip_files=("constraint",)), request(), "uv does not know constraint"),
+        (HostNetwork(pip_files=("pre",)), request(), "uv does not know pre"),
         (
             HostNetwork(host_only=(("PIP_CLIENT_CERT", "/c.pem"), ("NETRC", "/n"))),
             request(),

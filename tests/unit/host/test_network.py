@@ -256,3 +256,27 @@ def test_base_environment_is_an_allow_list() -> None:
         "LC_ALL": "C.UTF-8",
     }
     assert base_env({})["PATH"]
+
+
+def test_constraints_of_a_pip_file_are_told_to_uv_on_this_host(
+    tmp_path: Path, home: dict[str, str]
+) -> None:
+    config = tmp_path / "xdg" / "pip" / "pip.conf"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        "[global]\nconstraint = /etc/a.txt\nbuild-constraint =\n  b.txt\n  c.txt\n"
+        "timeout = 60\nretries = 4\ntrusted-host = index.corp\n"
+        "extra-index-url = https://index.corp/simple\nfind-links = /wheels\n"
+        "[install]\nconstraint = /etc/own.txt\n"
+    )
+    found = HostNetwork.detect(home)
+    plain, private = found.uv_like_pip_here()
+
+    assert dict(plain) == {"UV_CONSTRAINT": "/etc/own.txt", "UV_BUILD_CONSTRAINT": "b.txt c.txt"}
+    assert dict(private).keys() == {
+        *("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_INSECURE_HOST", "UV_INDEX")
+    }
+    assert found.only_pip_here == ()
+    assert "UV_CONSTRAINT" not in dict(found.uv_like_pip()[0])
+    config.write_text("[global]\nconstraint = /etc/a.txt\npre = true\n")
+    assert HostNetwork.detect(home).only_pip_here == ("pre",)
