@@ -134,16 +134,9 @@ def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
 def _claim(result: Result, file: Path) -> RecordedWheel | None:
     from orchestrator.run.reproduce import RecordedWheel
 
-    wheel = result.wheel
-    if wheel is None:
+    if result.wheel is None:
         return None
-    return RecordedWheel(
-        filename=wheel.filename,
-        sha256=wheel.sha256,
-        size=wheel.size,
-        origin=str(file),
-        folder=file.absolute().parent,
-    )
+    return RecordedWheel(facts=result.wheel, origin=str(file), folder=file.absolute().parent)
 
 
 def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, RebuildRequest, Result]:
@@ -290,7 +283,7 @@ def _comparison(rebuilt: RebuildReport) -> Sequence[str]:
         )
     first = (
         f"not the same as the previous wheel of {claim.origin}: "
-        f"sha256 {claim.sha256} there, {wheel.sha256} now"
+        f"sha256 {claim.facts.sha256} there, {wheel.sha256} now"
     )
     if rebuilt.differences is None:
         return (first, "  the previous wheel itself is not here any more, so it is not known where")

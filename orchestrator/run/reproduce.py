@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.models.target import Digest, Source, TargetId
-    from orchestrator.models.wheel import WheelReport
+    from orchestrator.models.wheel import WheelFacts, WheelReport
     from orchestrator.store.cas import Store
     from orchestrator.wheel import Difference
 
@@ -26,16 +26,12 @@ class RecordedWheel:
     """What is said of an earlier wheel.
 
     Attributes:
-        filename: its name.
-        sha256: of the whole file.
-        size: bytes.
+        facts: what is recorded of it.
         origin: who says so, in words.
-        folder: the directory where it may still lie; None where only the store may have it.
+        folder: the directory that may still have it; None if only the store may.
     """
 
-    filename: str
-    sha256: Digest
-    size: int
+    facts: WheelFacts
     origin: str
     folder: Path | None = None
 
@@ -123,13 +119,7 @@ def save_previous(
     for address in addresses:
         record = store.find(address)
         if record is not None and record.wheel is not None:
-            wheel = record.wheel
-            claim = RecordedWheel(
-                filename=wheel.filename,
-                sha256=wheel.sha256,
-                size=wheel.size,
-                origin="the store",
-            )
+            claim = RecordedWheel(facts=record.wheel, origin="the store")
             found = _find_bytes(claim, store, folder)
             if first is None or found.wheel is not None:
                 return found
@@ -145,7 +135,7 @@ def compare_with(earlier: PreviousWheel | None, wheel: WheelReport, output: Path
         output: the directory it is in.
     """
     differences: tuple[Difference, ...] | None = None
-    if earlier is not None and earlier.claim.sha256 == wheel.sha256:
+    if earlier is not None and earlier.claim.facts.sha256 == wheel.sha256:
         differences = ()
     elif earlier is not None and earlier.wheel is not None:
         with contextlib.suppress(BadWheelError, OSError):
@@ -155,16 +145,17 @@ def compare_with(earlier: PreviousWheel | None, wheel: WheelReport, output: Path
 
 def _find_bytes(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
     """Find a wheel's bytes, and give them a name in a private directory."""
-    place = folder / Path(claim.filename).name
-    if place.name != claim.filename:  # a name that leads out of the directory is none of ours
+    facts = claim.facts
+    place = folder / Path(facts.filename).name
+    if place.name != facts.filename:  # a name that leads out of the directory is none of ours
         return PreviousWheel(claim=claim, wheel=None)
-    own = None if claim.folder is None else claim.folder / claim.filename
+    own = None if claim.folder is None else claim.folder / facts.filename
     with contextlib.suppress(OSError):
-        if own is not None and own.is_file() and file_sha256(own) == claim.sha256:
+        if own is not None and own.is_file() and file_sha256(own) == facts.sha256:
             # Another name: what replaces the file later is renamed to its name.
             install_file(own, place, link=True)
             return PreviousWheel(claim=claim, wheel=place)
-        found = store.fetch(Blob(sha256=claim.sha256, size=claim.size), folder)
+        found = store.fetch(Blob(sha256=facts.sha256, size=facts.size), folder)
         if found is not None:
             install_file(found, place, link=True)
             return PreviousWheel(claim=claim, wheel=place)

@@ -36,9 +36,8 @@ def wheel(data: bytes) -> WheelReport:
 
 
 def claim(data: bytes, folder: Path | None, name: str = NAME) -> RecordedWheel:
-    return RecordedWheel(
-        filename=name, sha256=sha256(data), size=len(data), origin="somebody", folder=folder
-    )
+    facts = replace(wheel(data), filename=name)
+    return RecordedWheel(facts=facts, origin="somebody", folder=folder)
 
 
 @pytest.fixture
