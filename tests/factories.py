@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cli.workspace import builder_facts
+from orchestrator.config.load import load
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
@@ -17,13 +19,15 @@ from orchestrator.models.target import (
     Digest,
     EnvVar,
     OnMismatch,
+    Plan,
     Source,
     Target,
     TargetId,
     TargetSteps,
 )
 from orchestrator.models.wheel import WheelReport
-from orchestrator.plan.plan import make_request
+from orchestrator.plan.plan import make_plan, make_request
+from orchestrator.plan.version import VersionContext
 from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain_env import Toolchain
 
@@ -118,6 +122,15 @@ def host(
         cache_dir=cache_dir,
         environ=environ,
     )
+
+
+FACTS = builder_facts()
+
+
+def plan_of(text: str, *, version: str | None = None, **more: Any) -> Plan:
+    """Plan a matrix.toml; `more` is for `make_plan`."""
+    settings = load(text.encode(), facts=FACTS)
+    return make_plan(settings, facts=FACTS, outside=VersionContext(version=version), **more)
 
 
 PROJECTS = Path(__file__).parent / "projects"

@@ -13,10 +13,7 @@ from typing import Any
 
 from auditwheel.error import NonPlatformWheelError, WheelToolsError  # type: ignore[import-untyped]
 from auditwheel.wheel_abi import analyze_wheel_abi  # type: ignore[import-untyped]
-from auditwheel.wheeltools import (  # type: ignore[import-untyped]
-    get_wheel_architecture,
-    get_wheel_libc,
-)
+from auditwheel.wheeltools import get_wheel_architecture, get_wheel_libc  # type: ignore[import-untyped]
 
 
 def audit(path: Path) -> dict[str, Any]:

@@ -10,12 +10,7 @@ import pytest
 
 import orchestrator
 from orchestrator import errors
-from orchestrator.errors import (
-    EnvironmentProblemError,
-    ErrorKind,
-    OrchestratorError,
-    Problem,
-)
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 
 PACKAGE = Path(orchestrator.__file__).parent
 

@@ -11,16 +11,14 @@ import pytest
 from orchestrator.builders import backend_choice
 from orchestrator.builders.backend_choice import BackendChooser, Choice
 from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import BackendName, CibuildwheelCatalog, EmulationMode, Target
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
 from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.tools import HostPython
+from tests.factories import plan_of
 
 FACTS = builder_facts()
 MATRIX = """
@@ -81,8 +79,7 @@ def chosen(
     wanted: BackendName | None = None,
     facts: CibuildwheelCatalog = FACTS,
 ) -> dict[str, Choice]:
-    settings = load(MATRIX.encode(), facts=FACTS)
-    targets = make_plan(settings, outside=VersionContext(), facts=FACTS).targets
+    targets = plan_of(MATRIX).targets
     here = cast("Any", machine)
     chooser = BackendChooser(facts=facts, wanted=wanted, tools=here, containers=here, native=here)
     found = chooser.choose(targets)

@@ -13,15 +13,11 @@ import pytest
 from orchestrator.ci import github, pipelines
 from orchestrator.ci.caller import caller, installed_from, origin_of
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import Plan, TargetId
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
+from tests.factories import plan_of
 from tests.fanout import WORKFLOW, Cloud, Machine, read
 
-FACTS = builder_facts()
 HOSTILE = [
     "$(touch pwned)",
     "`touch pwned`",
@@ -51,9 +47,7 @@ local = "{kind}"
 
 
 def plan(more: str = "") -> Plan:
-    return make_plan(
-        load((MATRIX + more).encode(), facts=FACTS), facts=FACTS, outside=VersionContext()
-    )
+    return plan_of(MATRIX + more)
 
 
 def toml(text: str) -> str:
@@ -68,7 +62,7 @@ def test_what_becomes_a_part_of_names_is_refused_by_the_matrix(name: str) -> Non
         MATRIX.replace('["a", "b"]', f'{{ values = ["a"], label = {toml(name)} }}'),
     ):
         with pytest.raises(ConfigError):
-            make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=VersionContext())
+            plan_of(text)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

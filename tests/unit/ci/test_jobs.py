@@ -12,15 +12,11 @@ from hypothesis import strategies as st
 
 from orchestrator.ci import github
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Job, Plan, Target, TargetId
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
+from tests.factories import plan_of
 
-FACTS = builder_facts()
 MATRIX = """\
 [project]
 source = "demo==1.0"
@@ -36,7 +32,7 @@ local = "{{many}}"
 
 def plan(more: str = "", *, many: int = 1) -> Plan:
     text = MATRIX.format(many=", ".join(f'"v{each}"' for each in range(many))) + more
-    return make_plan(load(text.encode(), facts=FACTS), facts=FACTS, outside=VersionContext())
+    return plan_of(text)
 
 
 def wheels(found: Plan, job: Job) -> list[Target]:

@@ -6,14 +6,12 @@ import pytest
 
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.destinations import refusals
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
 from orchestrator.report import plans
 from tests.conftest import REPOSITORY
+from tests.factories import plan_of
 
 FACTS = builder_facts()
 MATRIX = """
@@ -35,8 +33,7 @@ publish = { to = ["https://index.example/simple"] }
 
 
 def plan(text: str) -> Plan:
-    settings = load((MATRIX + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=VersionContext(), facts=FACTS)
+    return plan_of(MATRIX + text)
 
 
 def problems(text: str) -> tuple[Problem, ...]:
@@ -127,8 +124,7 @@ def test_a_destination_nobody_knows_is_an_error_of_its_own() -> None:
 
 
 def test_the_example_of_all_architectures() -> None:
-    text = (REPOSITORY / "examples/matrices/architectures.toml").read_bytes()
-    planned = make_plan(load(text, facts=FACTS), outside=VersionContext(), facts=FACTS)
+    planned = plan_of((REPOSITORY / "examples/matrices/architectures.toml").read_text("utf-8"))
 
     assert len(planned.targets) == 15
     public = {each.arch for each in planned.targets if each.publish == ("pypi",)}

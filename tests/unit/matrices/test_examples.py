@@ -7,29 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.models.target import Plan, Target
-from orchestrator.plan.plan import make_plan
 from orchestrator.plan.torch_table import load_table
-from orchestrator.plan.version import VersionContext
 from tests.conftest import REPOSITORY
+from tests.factories import plan_of
 from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebuild_wheels, vllm
 from tests.unit.matrices.ground import Cell
 
 EXAMPLES = REPOSITORY / "examples" / "matrices"
-FACTS = builder_facts()
 LINES = 40
 
 
 def plan(name: str) -> Plan:
     table = (REPOSITORY / "orchestrator" / "plan" / "torch_table.toml").read_bytes()
-    return make_plan(
-        load((EXAMPLES / f"{name}.toml").read_bytes(), facts=FACTS),
-        outside=VersionContext(version="1.0"),
-        facts=FACTS,
-        table=load_table(table, where="compat.toml"),
-    )
+    text = (EXAMPLES / f"{name}.toml").read_text("utf-8")
+    return plan_of(text, version="1.0", table=load_table(table, where="compat.toml"))
 
 
 def pairs(cell: tuple[tuple[str, str], ...], *less: str) -> Cell:

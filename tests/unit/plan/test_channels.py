@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan, Target
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
+from tests.factories import plan_of
 
-FACTS = builder_facts()
 BASE = """
 [axes]
 python = ["cp311", "cp312"]
@@ -24,8 +20,7 @@ local = "cu{cuda|nodot}"
 
 
 def plan(text: str, channel: str = "", *, base: str = BASE) -> Plan:
-    settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=VersionContext(version="1"), facts=FACTS, channel=channel)
+    return plan_of(base + text, version="1", channel=channel)
 
 
 def ids(text: str, channel: str = "", *, base: str = BASE) -> set[str]:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, NothingSelectedError
 from orchestrator.models.target import Plan, Target
-from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select, shard
-from orchestrator.plan.version import VersionContext
-
-FACTS = builder_facts()
+from tests.factories import plan_of
 
 
 def plan(text: str) -> Plan:
-    return make_plan(
-        load(f"[axes]\n{text}".encode(), facts=FACTS),
-        outside=VersionContext(version="1"),
-        facts=FACTS,
-    )
+    return plan_of(f"[axes]\n{text}", version="1")
 
 
 def only(text: str) -> Target:

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.workspace import builder_facts, builtin_table
-from orchestrator.config.load import load
+from orchestrator.cli.workspace import builtin_table
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import BuildRequest, Digest, Source, TargetId
-from orchestrator.plan.plan import make_plan, make_request, planned_backend
-from orchestrator.plan.version import VersionContext
+from orchestrator.plan.plan import make_request, planned_backend
 from orchestrator.report.serialize import dumps, plan_document
 from tests.conftest import REPOSITORY
+from tests.factories import FACTS, plan_of
 
 EXAMPLES = sorted((REPOSITORY / "examples" / "matrices").glob("*.toml"))
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
@@ -72,20 +71,13 @@ FILES["everything"] = EVERYTHING
 
 def document(text: str, channel: str = "") -> str:
     """What ``plan --format json`` says."""
-    facts = builder_facts()
-    plan = make_plan(
-        load(text.encode(), facts=facts),
-        outside=VersionContext(version="1.0"),
-        facts=facts,
-        channel=channel,
-        table=builtin_table(),
-    )
+    plan = plan_of(text, version="1.0", channel=channel, table=builtin_table())
     made: dict[TargetId, BuildRequest] = {}
     for each in plan.targets:
         made[each.id] = make_request(
             each,
             source=SOURCE,
-            backend=planned_backend(each, facts),
+            backend=planned_backend(each, FACTS),
             toolchain=Digest("1" * 64),
             builder="1",
             needs=[made[need].key for need in each.needs],

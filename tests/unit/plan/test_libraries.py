@@ -6,15 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import BackendName, Digest, Plan, Source, TargetId
-from orchestrator.plan.plan import make_plan, make_request
+from orchestrator.plan.plan import make_request
 from orchestrator.plan.selection import select, shard
-from orchestrator.plan.version import VersionContext
+from tests.factories import plan_of
 
-FACTS = builder_facts()
 BASE = """
 [axes]
 python = ["cp311", "cp312"]
@@ -30,8 +27,7 @@ outputs = ["lib/*.so"]
 
 
 def plan(text: str = "", channel: str = "", *, base: str = BASE) -> Plan:
-    settings = load((base + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=VersionContext(version="1"), facts=FACTS, channel=channel)
+    return plan_of(base + text, version="1", channel=channel)
 
 
 def needs(found: Plan) -> dict[str, tuple[str, ...]]:

@@ -39,6 +39,7 @@ from orchestrator.models.target import (
 from orchestrator.plan.plan import digest, make_plan, make_request, planned_backend
 from orchestrator.plan.version import VersionContext
 from tests import factories
+from tests.factories import plan_of
 
 FACTS = builder_facts()
 AXES = """
@@ -54,8 +55,7 @@ TWO = AXES.replace('["13.0"]', '["12.4", "13.0"]')
 
 
 def plan(text: str, *, axes: str = AXES, version: str | None = "1.0") -> Plan:
-    settings = load((axes + text).encode(), facts=FACTS)
-    return make_plan(settings, facts=FACTS, outside=VersionContext(version=version))
+    return plan_of(axes + text, version=version)
 
 
 def target(text: str = "", *, axes: str = AXES, version: str | None = "1.0") -> Target:

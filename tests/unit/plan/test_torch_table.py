@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts, builtin_table, open_workspace
-from orchestrator.config.load import load
+from orchestrator.cli.workspace import builtin_table, open_workspace
 from orchestrator.config.settings import TorchTable
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import Plan, Target
-from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select
 from orchestrator.plan.torch_table import load_table, normal
-from orchestrator.plan.version import VersionContext
-
-FACTS = builder_facts()
+from tests.factories import plan_of
 
 
 @cache
@@ -31,12 +27,7 @@ def plan(
     """A plan for one torch; ``more`` begins inside ``[axes]``."""
     libc = f'libc = ["{libc}"]\n' if libc else ""
     text = f'[axes]\npython = ["{python}"]\narch = ["{arch}"]\n{libc}torch = ["{torch}"]\n{more}'
-    return make_plan(
-        load(text.encode(), facts=FACTS),
-        outside=VersionContext(version="1.0"),
-        facts=FACTS,
-        table=builtin(),
-    )
+    return plan_of(text, version="1.0", table=builtin())
 
 
 def reason(found: Plan) -> str:
@@ -204,12 +195,7 @@ def test_the_table_can_be_turned_off() -> None:
 
 def test_without_an_axis_torch_there_is_nothing_to_judge() -> None:
     text = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\ncuda = ["99.9"]'
-    found = make_plan(
-        load(text.encode(), facts=FACTS),
-        outside=VersionContext(version="1.0"),
-        facts=FACTS,
-        table=builtin(),
-    )
+    found = plan_of(text, version="1.0", table=builtin())
     assert only(found).derived == ()
 
 
@@ -223,12 +209,7 @@ def test_a_cell_without_torch_is_not_judged() -> None:
         '[axes]\npython = ["cp312"]\narch = ["i686"]\nkind = ["gpu", "plain"]\n'
         '[axes.torch]\nvalues = ["2.8"]\nwhen = { kind = "gpu" }'
     )
-    found = make_plan(
-        load(text.encode(), facts=FACTS),
-        outside=VersionContext(version="1.0"),
-        facts=FACTS,
-        table=builtin(),
-    )
+    found = plan_of(text, version="1.0", table=builtin())
     assert only(found).id == "cp312-manylinux_i686-plain"
 
 

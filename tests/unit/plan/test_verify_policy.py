@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
-from orchestrator.config.load import load
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.models.target import OnRefusal, RuleLevel, Target, VerifyPolicy
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext
+from tests.factories import plan_of
 
-FACTS = builder_facts()
 AXES = """
 [axes]
 python = ["cp312"]
@@ -25,8 +21,7 @@ local = "cu{cuda|nodot}"
 
 
 def targets(text: str) -> tuple[Target, ...]:
-    settings = load((AXES + text).encode(), facts=FACTS)
-    return make_plan(settings, outside=VersionContext(), facts=FACTS).targets
+    return plan_of(AXES + text).targets
 
 
 def problem(text: str) -> Problem:

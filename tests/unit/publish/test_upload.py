@@ -21,12 +21,7 @@ from orchestrator.publish.attested import attestations, misattested
 from orchestrator.publish.indexes import UploadAddress, failure, simple_urls
 from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits, refused
 from orchestrator.publish.releases import ReleaseSettings
-from orchestrator.publish.upload import (
-    UploadError,
-    UploadResult,
-    send_all,
-    surveyed,
-)
+from orchestrator.publish.upload import UploadError, UploadResult, send_all, surveyed
 from orchestrator.wheel.archive import WheelName
 
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)

@@ -18,23 +18,11 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.result import Failure, FailureKind, Status, StepTime
-from orchestrator.models.target import (
-    BackendName,
-    Digest,
-    EnvVar,
-    TargetId,
-    TargetSteps,
-)
+from orchestrator.models.target import BackendName, Digest, EnvVar, TargetId, TargetSteps
 from orchestrator.report import html_report, junit, markdown
 from orchestrator.report import serialize as builders
 from orchestrator.report.results import ResultsWriter
-from orchestrator.report.schemas import (
-    DOCUMENTS,
-    ResultsDocument,
-    json_schema,
-    parse,
-    read_results,
-)
+from orchestrator.report.schemas import DOCUMENTS, ResultsDocument, json_schema, parse, read_results
 from orchestrator.report.view import ResultsView, natural
 from tests import factories, reports
 from tests.conftest import REPOSITORY

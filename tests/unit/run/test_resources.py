@@ -14,11 +14,7 @@ from orchestrator.config.settings import RunSettings
 from orchestrator.host.capacity import Capacity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.platforms import Arch
-from orchestrator.models.target import (
-    Target,
-    TargetId,
-    TargetResources,
-)
+from orchestrator.models.target import Target, TargetId, TargetResources
 from orchestrator.run.dispatch import Pace, describe_budget, estimates, parallel
 from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
 from tests import factories
