@@ -16,7 +16,7 @@ from orchestrator.run.cache_key import BuildWay, build_place
 from orchestrator.run.cache_lookup import restore_results
 from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
 from orchestrator.run.finish import result_without_build
-from orchestrator.run.planned import make_actions, make_requests, without_idle_testers
+from orchestrator.run.planned import make_actions, request_for, without_idle_testers
 from orchestrator.run.reproduce import compare_with, save_previous
 from orchestrator.run.scheduler import Retries
 from orchestrator.run.worker import Worker
@@ -145,11 +145,13 @@ class MissingBuilder:
             pyproject=staged.pyproject,
             shows=self.observers.stopped is not None,
         )
-        requests = make_requests(targets, lambda target: _way(choices[target.id]), source, actions)
+        requests = {each: found[0].request for each, found in actions.items() if found}
         assignments: dict[TargetId, Assignment] = {}
-        for target in targets:
-            action = next(iter(actions[target.id]), None)
-            choice = choices[target.id]
+        for target in targets:  # in plan order: what is needed comes first
+            choice, action = choices[target.id], next(iter(actions[target.id]), None)
+            if action is None:  # the store cannot have it, but it can be built
+                way = _way(choice)
+                requests[target.id] = request_for(target, source, way, requests)
             assignments[target.id] = factory.assign(requests[target.id], choice, action)
         return dispatch(
             assignments,

@@ -15,7 +15,7 @@ from orchestrator.run.inputs import open_host
 from orchestrator.run.run_source import RunSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.containers.container import ContainerFactory
@@ -147,17 +147,3 @@ def make_actions(  # noqa: PLR0913 - mostly keywords
             if where is not None
         )
     return found
-
-
-def make_requests(
-    targets: Iterable[Target],
-    ways: Callable[[Target], BuildWay],
-    source: Source,
-    actions: Mapping[TargetId, Sequence[Action]],
-) -> dict[TargetId, BuildRequest]:
-    """Return the request of each target, also of one that has no action."""
-    made = {each: found[0].request for each, found in actions.items() if found}
-    for target in targets:  # in plan order
-        if target.id not in made:
-            made[target.id] = request_for(target, source, ways(target), made)
-    return made
