@@ -137,22 +137,10 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     Returns:
         Every target's result.
     """
-    targets = {each: found.request.target for each, found in assignments.items()}
+    targets = {each: assignment.target for each, assignment in assignments.items()}
     budget = pace.budget(len(targets))
-    cost = estimates(targets, pace.seconds)
-    known = any(each in pace.seconds for each in targets)
     state = scheduler.first_state(
-        [
-            scheduler.Task(
-                target_id=each,
-                takes=resources.takes(target.resources, budget, emulated=is_emulated(target)),
-                # The others' outputs came from the store.
-                needs=frozenset(target.needs) & targets.keys(),
-                cost=cost[each],
-                seconds=cost[each] if known else None,
-            )
-            for each, target in targets.items()
-        ],
+        _tasks(targets, budget, pace.seconds),
         budget,
         fail_fast=pace.fail_fast,
         retries=pace.retries,
@@ -161,15 +149,31 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         say(describe_budget(budget))
     for each in state.oversized:
         say(f"{each} takes more than there is: it will run alone")
-    calls = _Calls(
-        worker=worker,
-        assignments={
-            each: replace(found, parallel=parallel(targets[each], budget))
-            for each, found in assignments.items()
-        },
-    )
+    shared = {
+        each: replace(assignment, parallel=parallel(assignment.target, budget))
+        for each, assignment in assignments.items()
+    }
+    calls = _Calls(worker=worker, assignments=shared)
     run = LocalRun(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
     return run.run()
+
+
+def _tasks(
+    targets: Mapping[TargetId, Target], budget: Resources, seconds: Mapping[TargetId, float]
+) -> list[scheduler.Task]:
+    cost = estimates(targets, seconds)
+    known = any(each in seconds for each in targets)
+    return [
+        scheduler.Task(
+            target_id=each,
+            takes=resources.takes(target.resources, budget, emulated=is_emulated(target)),
+            # The others' outputs came from the store.
+            needs=frozenset(target.needs) & targets.keys(),
+            cost=cost[each],
+            seconds=cost[each] if known else None,
+        )
+        for each, target in targets.items()
+    ]
 
 
 def describe_budget(budget: Resources) -> str:
