@@ -44,13 +44,14 @@ def render(document: ResultsDocument) -> str:
 
 def _platform(result: Result) -> str:
     """Return the group of a result. No full stops: viewers split package names there."""
-    if result.target is None or not result.target.arch:
+    if result.target is None:
         return "unknown"
     return f"{result.target.libc}_{result.target.arch}".replace(".", "_")
 
 
 def _suite(name: str, platform: str, results: Sequence[Result]) -> Element:
-    suite = Element("testsuite", _totals(name, results) | {"skipped": str(_skipped(results))})
+    skipped = sum(each.status in {Status.UNAVAILABLE, Status.CANCELLED} for each in results)
+    suite = Element("testsuite", _totals(name, results) | {"skipped": str(skipped)})
     starts = [each.started for each in results if each.started is not None]
     if starts:
         when = datetime.fromtimestamp(min(starts), UTC)
@@ -70,10 +71,6 @@ def _totals(name: str, results: Sequence[Result]) -> dict[str, str]:
         "errors": str(errors),
         "time": f"{sum(each.duration for each in results):.3f}",
     }
-
-
-def _skipped(results: Sequence[Result]) -> int:
-    return sum(each.status in {Status.UNAVAILABLE, Status.CANCELLED} for each in results)
 
 
 def _by_machine(result: Result) -> bool:

@@ -95,17 +95,16 @@ def _coverage(grid: CoverageGrid) -> str:
     if not grid.rows:
         return ""
     places = [f"{each.python} {each.platform}" for each in grid.rows]
-    cells = [[_mark(cell) for cell in row.cells] for row in grid.rows]
+    cells = [
+        [" ".join(SYMBOLS[each.status] for each in cell) or NONE for cell in row.cells]
+        for row in grid.rows
+    ]
     left, top = places, list(grid.columns)
     if len(top) > len(left):
         left, top, cells = top, left, [list(each) for each in zip(*cells, strict=True)]
     lines = ["### Coverage", "", _row(["", *map(code, top)]), f"|{'---|' * (len(top) + 1)}"]
     lines += [_row([code(name), *row]) for name, row in zip(left, cells, strict=True)]
     return _lines([*lines, ""])
-
-
-def _mark(cell: Sequence[Result]) -> str:
-    return " ".join(SYMBOLS[each.status] for each in cell) or NONE
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -128,7 +127,9 @@ def _failure(result: Result) -> Iterator[str]:
     if result.log_end is not None:
         lines = ("[...]" if n is None else line for n, line in result.log_end.lines)
         text = [no_command(visible(line)) for line in lines]
-        fence = _fence(text)
+        # No line can end the fence (CommonMark 4.5).
+        runs = (len(run) for line in text for run in re.findall("`+", line))
+        fence = "`" * max(max(runs, default=0) + 1, 3)
         yield from (f"{fence}text", *text, fence, "")
     yield from ("</details>", "")
 
@@ -136,12 +137,6 @@ def _failure(result: Result) -> Iterator[str]:
 def _html(text: str) -> str:
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return no_command(escaped).replace("@", _NOBODY)
-
-
-def _fence(lines: Iterable[str]) -> str:
-    """Return a fence that no line can end (CommonMark 4.5)."""
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    return "`" * max(longest + 1, 3)
 
 
 def _table(view: ResultsView, room: int) -> str:

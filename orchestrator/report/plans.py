@@ -72,18 +72,13 @@ def summary(plan: Plan) -> Iterator[str]:
         yield f"  {rule}: {counted.total()} cells: {reason}{more}"
 
 
-def by_rule(exclusions: Iterable[Exclusion]) -> list[tuple[str, str, list[Exclusion]]]:
-    """Group exclusions by rule and reason, in the order in which they first appear."""
-    groups: dict[tuple[str, str], list[Exclusion]] = {}
-    for each in exclusions:
-        groups.setdefault((each.rule, each.reason), []).append(each)
-    return [(rule, reason, found) for (rule, reason), found in groups.items()]
-
-
 def excluded(plan: Plan) -> str:
     """Return the exclusions by rule, with the values of the excluded cells."""
+    groups: dict[tuple[str, str], list[Exclusion]] = {}
+    for each in plan.exclusions:
+        groups.setdefault((each.rule, each.reason), []).append(each)
     lines = [f"{len(plan.exclusions)} cells excluded"]
-    for rule, reason, found in by_rule(plan.exclusions):
+    for (rule, reason), found in groups.items():
         lines.append(f"{rule}: {len(found)} cells: {reason}")
         values: dict[str, dict[str, None]] = {}
         for each in found:

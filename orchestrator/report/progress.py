@@ -257,14 +257,6 @@ def log_end(result: BuildResult, *, grouped: bool) -> str:
     return "\n".join(block)
 
 
-def again_line(result: BuildResult, seconds: float) -> str:
-    """Return one line that says that a target is retried."""
-    why = result.failure.message if result.failure is not None else result.status
-    return (
-        f"{result.target_id}: attempt {result.attempts} failed: {why}; again in {duration(seconds)}"
-    )
-
-
 class _Progress:
     """A `Listener` that updates a tracker; subclasses decide what is shown."""
 
@@ -283,7 +275,9 @@ class _Progress:
     def resting(self, result: BuildResult, seconds: float) -> None:
         """See `Listener`."""
         self._books.resting(result.target_id)
-        self._tell(Text(again_line(result, seconds), style="yellow"))
+        why = result.failure.message if result.failure is not None else result.status
+        line = f"{result.target_id}: attempt {result.attempts} failed: {why}"
+        self._tell(Text(f"{line}; again in {duration(seconds)}", style="yellow"))
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
