@@ -14,6 +14,7 @@ import pytest
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
+from orchestrator.run.executors import local
 from orchestrator.run.executors.local import LocalRun
 from orchestrator.run.scheduler import Resources, Retries, Task, first_state
 from tests import factories
@@ -500,11 +501,34 @@ def test_a_clock_that_is_set_neither_hurries_nor_holds_up_the_next_attempt(
 # The run's limit
 
 
-def test_at_the_limit_what_runs_is_stopped_and_all_results_are_there(stage: Stage) -> None:
-    def build(target_id: TargetId, _attempt: int) -> BuildResult:
-        return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
+@dataclass
+class Clock:
+    """The executor's clock, which stands still until a test moves it."""
 
-    found = stage.attempts(build, deadline=time.monotonic() + 2)
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(local, "time", clock)
+    return clock
+
+
+def test_at_the_limit_what_runs_is_stopped_and_all_results_are_there(
+    stage: Stage, clock: Clock
+) -> None:
+    def build(target_id: TargetId, _attempt: int) -> BuildResult:
+        if target_id == IDS[0]:
+            return result(target_id)
+        if target_id == IDS[2]:
+            clock.now = 60.0
+        return stage.until_cancelled(target_id)
+
+    found = stage.attempts(build, deadline=60.0)
 
     check_interrupted(stage, found, kept=1)
     kinds = {name: each.failure.kind for name, each in found.items() if each.failure is not None}
@@ -515,20 +539,21 @@ def test_at_the_limit_what_runs_is_stopped_and_all_results_are_there(stage: Stag
     ] * 2 + ["no time left to start it"] * 5
 
 
-def test_a_limit_that_is_over_already_starts_nothing(stage: Stage) -> None:
-    found = stage.attempts(lambda *_: pytest.fail("started"), deadline=time.monotonic() - 1)
+def test_a_limit_that_is_over_already_starts_nothing(stage: Stage, clock: Clock) -> None:
+    found = stage.attempts(lambda *_: pytest.fail("started"), deadline=-1.0)
 
     assert {each.status for each in found.values()} == {Status.CANCELLED}
     assert stage.abandoned == list(IDS)
     assert "stopping" not in stage.ear.heard
 
 
-def test_a_limit_cuts_the_wait_for_another_attempt_short(stage: Stage) -> None:
+def test_a_limit_cuts_the_wait_for_another_attempt_short(stage: Stage, clock: Clock) -> None:
+    stage.ear.on_resting = lambda _: setattr(clock, "now", 60.0)
     found = stage.attempts(
         lambda target_id, _: result(target_id, Status.FAILED, transient=True),
         count=1,
         retries=Retries(limit=1, first=600.0),
-        deadline=time.monotonic() + 0.3,
+        deadline=60.0,
     )
 
     failure = found[IDS[0]].failure
@@ -536,8 +561,8 @@ def test_a_limit_cuts_the_wait_for_another_attempt_short(stage: Stage) -> None:
     assert (failure.kind, found[IDS[0]].attempts) == (FailureKind.OUT_OF_TIME, 1)
 
 
-def test_a_run_that_ends_before_its_limit_is_not_stopped(stage: Stage) -> None:
-    found = stage.attempts(lambda each, _: result(each), deadline=time.monotonic() + PATIENCE)
+def test_a_run_that_ends_before_its_limit_is_not_stopped(stage: Stage, clock: Clock) -> None:
+    found = stage.attempts(lambda each, _: result(each), deadline=60.0)
 
     assert {each.status for each in found.values()} == {Status.OK}
     assert not stage.cancel.is_set()
