@@ -1,4 +1,4 @@
-"""Which cells a rule (``when``) or a user (``--select``) means: one grammar, one evaluation.
+"""Conditions: which cells a rule (``when``) or a user (``--select``) means.
 
     expression = term { "|" term } ;      term = factor { "&" factor } ;
     factor     = "!" factor | "(" expression ")" | atom ;
@@ -60,21 +60,21 @@ class IdGlob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Not:
-    """The opposite."""
+    """The inner condition does not hold."""
 
     inner: Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class All:
-    """Every one of them."""
+    """All parts hold."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Any:
-    """At least one of them."""
+    """At least one part holds."""
 
     parts: tuple[Node, ...]
 
@@ -83,24 +83,18 @@ Node = AxisTest | AxisPresent | IdGlob | Not | All | Any
 
 
 def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> Node:
-    """Return the condition that a rule's ``when`` says.
-
-    Args:
-        when: an expression, or axis -> patterns or presence.
-        where: dotted path for messages.
+    """Return the condition of a rule's ``when``: an expression, or axis -> patterns or presence.
 
     Raises:
         ConfigError: the expression cannot be read, or names IDs, which rules cannot.
     """
     if isinstance(when, str):
         node = parse(when, where=where)
-        globs = [each.pattern for each in atoms(node) if isinstance(each, IdGlob)]
-        if globs:
-            raise ConfigError.of(
-                f"{globs[0]!r} is neither a comparison nor an axis",
-                where=where,
-                hint="for instance 'cuda>=13 & arch=aarch64'",
-            )
+        for atom in atoms(node):
+            if isinstance(atom, IdGlob):
+                what = f"{atom.pattern!r} is neither a comparison nor an axis"
+                hint = "for instance 'cuda>=13 & arch=aarch64'"
+                raise ConfigError.of(what, where=where, hint=hint)
         return node
     parts: list[Node] = []
     for axis, match in when.items():
@@ -113,10 +107,10 @@ def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> 
 
 
 def parse(text: str, *, where: str) -> Node:
-    """Read an expression; the grammar is this module's.
+    """Read an expression.
 
     Raises:
-        ConfigError: it is none, with the place where it stops making sense.
+        ConfigError: it is not one; the message says where it stops making sense.
     """
     return _Parser(text, where).whole()
 
@@ -139,13 +133,7 @@ def axes_of(node: Node) -> frozenset[str]:
 
 
 def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> bool:
-    """Whether a cell is meant.
-
-    Args:
-        node: the condition.
-        values: the cell's axis -> value.
-        ids: the IDs it goes by, for globs.
-    """
+    """Whether a condition means a cell with these values, and these IDs for globs."""
     match node:
         case Not(inner=inner):
             return not holds(inner, values, ids=ids)
@@ -183,11 +171,7 @@ def values_matching(
 
 
 def check_pattern(pattern: str, values: Sequence[str], *, where: str) -> None:
-    """Refuse a range that is none, or that meets an axis without versions.
-
-    Raises:
-        ConfigError: with the place and an example.
-    """
+    """Refuse a malformed range, and a range over an axis without versions."""
     if not _RANGE.match(pattern):
         return
     if _specifiers(pattern) is None:
@@ -196,7 +180,7 @@ def check_pattern(pattern: str, values: Sequence[str], *, where: str) -> None:
         )
     if values and not any(_version(value) for value in values):
         raise ConfigError.of(
-            f"the range {pattern!r} meets {values[0]!r}, which is no version",
+            f"the range {pattern!r} meets {values[0]!r}, which is not a version",
             where=where,
             hint="list the values, or use a glob",
         )

@@ -1,7 +1,7 @@
-"""Where in a TOML file each value stands: dotted path -> line.
+"""Find the line of each value in a TOML file: dotted path -> line.
 
-`tomllib` gives values without positions. This reads the same text once more, only for them, after
-`tomllib` has found it valid; so it need not know what is wrong in TOML, only where things begin.
+`tomllib` returns values without positions. This reads the text again for the positions, after
+`tomllib` has found it valid, so it only needs to know where things begin.
 """
 
 from __future__ import annotations
@@ -32,25 +32,15 @@ _SEGMENT = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 def line_numbers(text: str) -> Mapping[str, int]:
-    """Return the line (from 1) on which each table, key and array item begins.
+    """Return the line (from 1) on which each table, key and array item of valid TOML begins.
 
-    Args:
-        text: valid TOML 1.0.
-
-    Returns:
-        Dotted path, as in messages (``axes.cuda[1]``), to line.
+    The keys are dotted paths as in messages: ``axes.cuda[1]``.
     """
     return _Reader(text).read()
 
 
 def with_lines(error: ConfigError, text: str, *, file: str) -> ConfigError:
-    """Return the error with file and line before each dotted path that the file has.
-
-    Args:
-        error: problems with dotted paths.
-        text: the file's text.
-        file: its name.
-    """
+    """Return an error with file and line before each dotted path; ``text`` is the file's text."""
     try:
         lines = line_numbers(text)
     except (IndexError, KeyError):  # pragma: no cover - text that tomllib refuses as well
@@ -149,33 +139,27 @@ class _Reader:
     def _value(self, path: str) -> None:
         opening = self._peek()
         if opening == "[":
-            self._array(path)
+            for number in self._items("]"):
+                self._lines[f"{path}[{number}]"] = self._tokens[self._at][2]
+                self._value(f"{path}[{number}]")
         elif opening == "{":
-            self._inline(path)
+            for _ in self._items("}"):
+                self._pair(path)
         else:
             # A number or a date may be several words: 1.5, 2026-01-01 10:00.
             while self._peek() not in {",", "]", "}", "\n", ""}:
                 self._at += 1
 
-    def _array(self, path: str) -> None:
+    def _items(self, closing: str) -> Iterator[int]:
+        """Go through an array or an inline table, and stop at the beginning of each item."""
         self._at += 1
-        index = 0
-        while self._skip_ends() != "]":
+        number = 0
+        while self._skip_ends() != closing:
             if self._peek() == ",":
                 self._at += 1
                 continue
-            self._lines[f"{path}[{index}]"] = self._tokens[self._at][2]
-            self._value(f"{path}[{index}]")
-            index += 1
-        self._at += 1
-
-    def _inline(self, path: str) -> None:
-        self._at += 1
-        while self._skip_ends() != "}":
-            if self._peek() == ",":
-                self._at += 1
-                continue
-            self._pair(path)
+            yield number
+            number += 1
         self._at += 1
 
     def _peek(self) -> str:
@@ -200,7 +184,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _key_of(quoted: str) -> str:
-    # Only a basic string has escapes; what they mean is TOML's business.
+    # Only a basic string has escapes; tomllib knows what they mean.
     return str(tomllib.loads(f"key = {quoted}")["key"]) if "\\" in quoted else quoted[1:-1]
 
 

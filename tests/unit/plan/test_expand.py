@@ -264,7 +264,7 @@ def test_prereleases_are_in_ranges() -> None:
     [
         (">=x", ["1"], "'>=x' is not a version range"),
         (">=", ["1"], "'>=' is not a version range"),
-        (">=1", ["cpu", "gpu"], "the range '>=1' meets 'cpu', which is no version"),
+        (">=1", ["cpu", "gpu"], "the range '>=1' meets 'cpu', which is not a version"),
     ],
 )
 def test_ranges_that_mean_nothing(pattern: str, values: list[str], message: str) -> None:
