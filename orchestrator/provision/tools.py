@@ -93,3 +93,8 @@ class Tools(Answers):
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:
         """Find or fetch a Python of another architecture that runs here without a container."""
         return self._foreign_pythons.provide(tag, arch)
+
+    def forget_errors(self) -> None:
+        """Ask again what could not be had, Pythons of other architectures included."""
+        super().forget_errors()
+        self._foreign_pythons.forget_errors()

@@ -18,6 +18,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Digest
 from orchestrator.provision.foreign_python import ForeignPythons, _suites
 from orchestrator.provision.toolchain import Toolchain
+from orchestrator.provision.tools import Tools
 from tests.factories import host
 
 AWAY = Arch.RISCV64 if emulation.host_arch() is not Arch.RISCV64 else Arch.AARCH64
@@ -95,6 +96,19 @@ def test_without_any_qemu_no_python_is_fetched_and_it_is_asked_for_once(machine:
     assert machine.refused("cp313") == said
     assert len(machine.calls("apt-get")) == asked, "one attempt for all"
     assert not [e for e in (machine.cache / "foreign-pythons").iterdir() if e.is_dir()]
+
+
+def test_a_run_that_asks_everything_again_asks_for_these_too(machine: Machine) -> None:
+    host = machine.pythons.host
+    tools = Tools(host=host, say=lambda _line: None, cancel=machine.cancel)
+    counts = []
+    for _ in range(2):
+        for _ in range(2):
+            with pytest.raises(EnvironmentProblemError):
+                tools.foreign_python("cp312", AWAY)
+        counts.append(len(machine.calls("apt-get")))
+        tools.forget_errors()
+    assert counts == [counts[0], 2 * counts[0]]
 
 
 def test_uv_is_asked_once_for_what_debian_has_not(machine: Machine) -> None:
