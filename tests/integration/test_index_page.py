@@ -14,7 +14,7 @@ from tests.factories import project_file
 from tests.static import browse, served
 from tests.wheelmaker import WheelSpec
 
-MATRIX = project_file("page.toml")
+MATRIX = project_file("variants.toml")
 LACKING = ("cp313-manylinux_aarch64-cu130-torch2.9", "cp312-manylinux_aarch64-cu130-torch2.9")
 
 

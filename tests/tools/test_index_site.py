@@ -20,22 +20,10 @@ from orchestrator.publish.pages import pages, python_title
 from orchestrator.publish.variants import path_of_local
 from tests import reports
 from tests.conftest import REPOSITORY, Said, orchestrator
+from tests.factories import project_file
 from tests.wheelmaker import WheelSpec
 
-MATRIX = """\
-[project]
-source = "demo==1.0"
-[axes]
-python = ["cp312", "cp313"]
-arch = ["x86_64", "aarch64"]
-cuda = { values = ["12.6", "13.0"], label = "cu{cuda|nodot}" }
-torch = { values = ["2.8", "2.9"], label = "torch{torch}" }
-[compat]
-torch = false
-[version]
-base = "1.0"
-local = "cu{cuda|nodot}.torch{torch}"
-"""
+MATRIX = project_file("variants.toml")
 
 
 def wheel(folder: Path, version: str = "1.0+cu126.torch2.8", **spec: Any) -> Path:
