@@ -121,7 +121,12 @@ def _flock(descriptor: int, path: Path, how: int, *, wait: bool | Callable[[], b
 
 @contextlib.contextmanager
 def replacing(
-    path: Path, *, aside: Path | None = None, mode: int | None = None, durable: bool = True
+    path: Path,
+    *,
+    aside: Path | None = None,
+    mode: int | None = None,
+    durable: bool = True,
+    parents: bool = True,
 ) -> Iterator[Path]:
     """Yield the name of an empty file that gets its final name when the block ends without error.
 
@@ -129,16 +134,17 @@ def replacing(
     error that names no other file names the destination.
 
     Args:
-        path: the final name; its directory is made if it is missing.
+        path: the final name.
         aside: the directory of the file until then, on the same file system; default: beside.
         mode: permission bits; default: what the umask allows.
         durable: whether the file has to survive a crash of the machine.
+        parents: whether a missing directory is made; a file that a user named has none made.
     """
     folder = path.parent if aside is None else aside
     # `remove_partial` reads the process ID. A name may be as long as file systems allow: clip it.
     partial = folder / f".{path.name[:60]}.{os.urandom(4).hex()}.{os.getpid()}{PARTIAL}"
     try:
-        for each in {path.parent, folder}:
+        for each in {path.parent, folder} if parents else ():
             each.mkdir(parents=True, exist_ok=True)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield partial
@@ -180,17 +186,19 @@ def making(folder: Path) -> Iterator[Path]:
                 raise
 
 
-def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+def write_whole(
+    path: Path, content: bytes | str, *, durable: bool = True, parents: bool = True
+) -> None:
     """Write a file whole or not at all; text as UTF-8. Raises OSError, which names the file.
 
     A symbolic link stays one. What is not a regular file, such as a pipe or ``/dev/stdout``, is
-    written to as it is.
+    written to as it is. The options are those of `replacing`.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    with replacing(path.resolve(), durable=durable) as partial:
+    with replacing(path.resolve(), durable=durable, parents=parents) as partial:
         partial.write_bytes(data)
 
 

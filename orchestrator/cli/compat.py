@@ -59,4 +59,4 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    write_whole(output, text)
+    write_whole(output, text, parents=False)

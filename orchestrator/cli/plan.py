@@ -180,6 +180,6 @@ def _save(path: Path, text: str) -> None:
     from orchestrator.fsutil import write_whole
 
     try:
-        write_whole(path, text)
+        write_whole(path, text, parents=False)
     except OSError as error:
         raise EnvironmentProblemError.of(error.strerror or str(error), where=str(path)) from None

@@ -120,7 +120,7 @@ class ReportPaths:
                 click.echo(text, nl=False)
                 continue
             try:
-                write_whole(place, text)
+                write_whole(place, text, parents=False)
             except OSError as error:
                 what = f"the --{name} report cannot be written: {error.strerror or error}"
                 problems.append(Problem(what=what, where=str(place), hint=_AGAIN))

@@ -487,3 +487,12 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
     remove_tree(tmp_path / "root")
     assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500
+
+
+def test_a_directory_that_is_missing_is_made_only_where_it_may(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "no" / "file", "x", parents=False)
+    assert not list(tmp_path.iterdir())
+
+    write_whole(tmp_path / "made" / "file", "x")
+    assert (tmp_path / "made" / "file").read_text() == "x"
