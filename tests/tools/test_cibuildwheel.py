@@ -46,7 +46,8 @@ def test_cibuildwheel_cannot_pull(tmp_path: Path) -> None:
     real = tmp_path / "bin/podman"
     real.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     real.chmod(0o755)
-    one = replace(one, host=replace(one.host, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}))
+    host = replace(one.containers.host, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
+    one = replace(one, containers=replace(one.containers, host=host))
     (tmp_path / "scratch").mkdir()
 
     env = one._environment(job(tmp_path))
