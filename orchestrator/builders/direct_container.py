@@ -1,4 +1,4 @@
-"""The `direct` backend in a container: for what cibuildwheel has no name for, loongarch64 first.
+"""The `direct` backend in a container: for what cibuildwheel cannot build, loongarch64 first.
 
 The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` with pip and `build`.
 """
@@ -9,13 +9,14 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.base import StepTimer, StoppedBuild
 from orchestrator.builders.cibuildwheel import IN_CONTAINER, CibuildwheelEnd, repair_mounts
-from orchestrator.builders.steps import BuildSteps, StepFailed
+from orchestrator.builders.steps import BuildSteps, Command, Place, StepFailed
 from orchestrator.containers import engine as engines
+from orchestrator.containers.access import NO_ACCESS
 from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.python_tag import PythonTag
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.host.process import Captured
-    from orchestrator.provision.host import Host
 
 SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
 
@@ -37,7 +37,7 @@ _TEST_FOLDER = "test_cwd"
 """Where cibuildwheel runs a test, beside the test's virtual environment."""
 
 IDLE = ("tail", "-f", "/dev/null")
-"""Keeps the container; coreutils and busybox have it."""
+"""Keeps a container running; coreutils and busybox have it."""
 
 _SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
 """Opens a shell that reads no file which would change the environment of the build."""
@@ -47,7 +47,7 @@ _ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectInContainer:
-    """Builds in a container of the target's image.
+    """Build in a container of the target's image.
 
     Attributes:
         containers: makes containers.
@@ -58,7 +58,6 @@ class DirectInContainer:
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
-        """See `Backend.build`."""
         grafts = job.request.target.steps.repair == "auditwheel"
         mounts = repair_mounts(self.containers.host.toolchain) if grafts else ()
         try:
@@ -69,9 +68,9 @@ class DirectInContainer:
                 container.start()
                 job.step("copy")
                 container.put(f"{job.source}/.", PROJECT)
-                made = _ContainerSteps(self.containers.host, job, container).outcome()
-                job.course.spend(shell.counted(container.ask(*shell.ASK)))
-                return made
+                outcome = _ContainerSteps(job, container).outcome()
+                job.timer.spend(shell.counted(container.ask(*shell.ASK)))
+                return outcome
         except ContainerError as refused:
             return refused.failure
 
@@ -88,12 +87,12 @@ def prove_elsewhere(containers: ContainerFactory, job: BuildContext, wheel: Path
         StepFailed: the test fails, or the engine refuses.
     """
     # Nothing is compiled there.
-    job = replace(job, compilers=None)
+    job = replace(job, compilers=NO_ACCESS)
     try:
         with containers.container(job.request.target, IDLE, step="test") as container:
             container.start()
             container.put(f"{job.source}/.", PROJECT)
-            _ContainerSteps(containers.host, job, container).prove_foreign(wheel)
+            _ContainerSteps(job, container).prove_foreign(wheel)
     except ContainerError as refused:
         raise StepFailed(refused.failure) from None
 
@@ -101,22 +100,20 @@ def prove_elsewhere(containers: ContainerFactory, job: BuildContext, wheel: Path
 def show_left(
     containers: ContainerFactory, job: BuildContext, failure: Failure, ended: CibuildwheelEnd
 ) -> None:
-    """Show the container that a failed cibuildwheel left behind, started again.
+    """Start the container that a failed cibuildwheel left behind, and offer a shell in it.
 
     Args:
         containers: whose label the container has.
-        job: what was built; told why there is nothing to show.
+        job: what was built; its log gets the reason if there is no shell.
         failure: how it ended.
-        ended: what cibuildwheel was at.
+        ended: what cibuildwheel did last.
     """
-    found = engines.containers(containers.engine.name, containers.label, env=containers.env)
-    if not found or job.stopped is None:
+    left = engines.containers(containers.engine.name, containers.label, env=containers.env)
+    if not left or job.stopped is None:
         return
-    container = Container(factory=containers, id=found[0], step=failure.step)
-    # No limits any more: the one that the build exceeded would end what is asked here as well.
-    steps = _ContainerSteps(
-        containers.host, replace(job, course=StepTimer(TargetSteps())), container
-    )
+    container = Container(factory=containers, id=left[0], step=failure.step)
+    # Without limits: the one that the build exceeded would end these questions as well.
+    steps = _ContainerSteps(replace(job, timer=StepTimer(TargetSteps())), container)
     try:
         container.start()
         job.stopped(steps.left(failure, ended))
@@ -125,27 +122,22 @@ def show_left(
 
 
 class _ContainerSteps(BuildSteps):
-    """The steps in a container that runs, and that nobody else uses."""
+    """The steps in a running container that nobody else uses."""
 
-    def __init__(self, host: Host, job: BuildContext, container: Container) -> None:
-        super().__init__(host, job, project=PROJECT, scratch=_SCRATCH)
+    def __init__(self, job: BuildContext, container: Container) -> None:
+        containers = container.factory
+        place = Place(
+            project=PROJECT,
+            scratch=_SCRATCH,
+            uv="uv",
+            repair_with=IN_CONTAINER,
+            evaluate=(containers.engine.name, "exec", f"--workdir={PROJECT}", container.id),
+        )
+        super().__init__(containers.host, job, place)
         self._container = container
         compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
         # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
         self._prefix = ("linux32",) if compatible else ()
-
-    @property
-    def uv(self) -> str:
-        return "uv"
-
-    @property
-    def repair_with(self) -> str:
-        return IN_CONTAINER
-
-    @property
-    def evaluate(self) -> tuple[str, ...]:
-        containers = self._container.factory
-        return (containers.engine.name, "exec", f"--workdir={PROJECT}", self._container.id)
 
     @cached_property
     def _given(self) -> dict[str, str]:
@@ -168,43 +160,26 @@ class _ContainerSteps(BuildSteps):
     def builder(self) -> str:
         return self._programs(self.target.python)
 
-    def path(self, builder: str) -> str:
-        return builder
-
     def tester(self, python: str) -> str:
         self.give(SEED_SCRIPT, f"{_SCRATCH}/seed_venv.py")
         venv = f"{_SCRATCH}/test-venv"
         self.run([f"{self._programs(python)}/python", "-I", f"{_SCRATCH}/seed_venv.py", venv])
         return f"{venv}/bin"
 
-    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        return env
+    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        return self._exec(command), self._container.factory.env, self.job.source
 
-    def provide_build(
-        self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
-    ) -> None:
-        """Nothing: the image has it, as with cibuildwheel."""
-
-    def outer(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str
-    ) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        return self._exec(argv, env, cwd), self._container.factory.env, self.job.source
-
-    def _exec(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, *options: str
-    ) -> list[str]:
+    def _exec(self, command: Command, *options: str) -> list[str]:
         # What the container has already, credentials among it, need not be shown in a process list.
-        changed = [f"--env={k}={v}" for k, v in env.items() if self._given.get(k) != v]
-        engine, own = self._container.factory.engine.name, self._container.id
-        return [engine, "exec", *options, f"--workdir={cwd}", *changed, own, *self._prefix, *argv]
+        changed = [f"--env={k}={v}" for k, v in command.env.items() if self._given.get(k) != v]
+        argv = [self._container.factory.engine.name, "exec", *options, f"--workdir={command.cwd}"]
+        return [*argv, *changed, self._container.id, *self._prefix, *command.argv]
 
-    def stop(
-        self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str
-    ) -> StoppedBuild:
+    def stop(self, failure: Failure, again: str, last: Command) -> StoppedBuild:
         terminal = ("--interactive", "--tty", "--env=TERM")
         return StoppedBuild(
             failure=failure,
-            argv=self._exec(_SHELL, env or {}, cwd, *terminal),
+            argv=self._exec(replace(last, argv=_SHELL), *terminal),
             env=self._container.factory.env,
             cwd=self.job.source,
             again=again,
@@ -212,30 +187,22 @@ class _ContainerSteps(BuildSteps):
         )
 
     def prove_foreign(self, wheel: Path) -> None:
-        """Test a wheel that was built elsewhere.
-
-        Raises:
-            StepFailed: the test fails.
-        """
-        options = self._options(self.builder())
-        place = f"{self.scratch}/{wheel.name}"
-        self.give(wheel, place)
-        self.prove(place, options)
+        """Test a wheel that was built elsewhere."""
+        options = self.options(self.builder())
+        copied = f"{_SCRATCH}/{wheel.name}"
+        self.give(wheel, copied)
+        self.prove(copied, options)
 
     def left(self, failure: Failure, ended: CibuildwheelEnd) -> StoppedBuild:
-        """Return how to open a shell in the container where cibuildwheel stopped.
-
-        Raises:
-            StepFailed: the environment of the build cannot be found out.
-        """
+        """Return how to open a shell in the container where cibuildwheel stopped."""
         tests = failure.step == "test" and bool(ended.venv)
-        options = self._options(self.builder(), f"{ended.venv}/bin" if tests else "")
+        options = self.options(self.builder(), f"{ended.venv}/bin" if tests else "")
         env = {
             **options["test_env" if tests else "env"],
             "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
         }
         cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
-        return self.stop(failure, ended.command, env, cwd)
+        return self.stop(failure, ended.command, Command(argv=(), env=env, cwd=cwd))
 
     def fresh(self, folder: str) -> None:
         done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
@@ -247,10 +214,7 @@ class _ContainerSteps(BuildSteps):
 
     def give(self, source: Path, destination: str) -> None:
         self._container.ask("mkdir", "-p", str(Path(destination).parent))
-        if source.is_dir():
-            self._container.put(f"{source}/.", destination)
-        else:
-            self._container.put(str(source), destination)
+        self._container.put(f"{source}/." if source.is_dir() else str(source), destination)
 
     def fetch(self, path: str) -> Path:
         wheel = self.job.scratch / Path(path).name

@@ -1,4 +1,4 @@
-"""Libraries: a command run in the source, in a container or on this host, for its outputs."""
+"""Libraries: run a command in the source, in a container or on this host, for its outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryBuilder:
-    """Runs a library's command.
+    """Run a library's command.
 
     Attributes:
         host: tools, network, environment.
@@ -36,11 +36,7 @@ class LibraryBuilder:
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
-        """Run the command; see `Backend.build`.
-
-        Returns:
-            The directory that holds the outputs, with everything else of the source.
-        """
+        """Run the command; return the tree that then has the outputs."""
         job.step("library")
         tail: deque[str] = deque(maxlen=30)
         if self.containers is None:
@@ -50,8 +46,7 @@ class LibraryBuilder:
 
     def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
         script = _script(job, str(job.source), in_container=False)
-        private = dict(job.compilers.private if job.compilers is not None else ())
-        env = {**self.host.net_env, **private}
+        env = {**self.host.net_env, **dict(job.compilers.private)}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
     def _in_container(
@@ -59,9 +54,9 @@ class LibraryBuilder:
     ) -> Outcome:
         script = _script(job, PROJECT, in_container=True)
         try:
-            command, access = ("sh", "-ec", script), job.compilers
+            command = ("sh", "-ec", script)
             with containers.container(
-                job.request.target, command, step="library", access=access
+                job.request.target, command, step="library", access=job.compilers
             ) as container:
                 container.put(f"{job.source}/.", PROJECT)
                 argv = [containers.engine.name, "start", "--attach", container.id]
@@ -92,18 +87,15 @@ class LibraryBuilder:
 
 
 def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | None:
-    """Move a library's outputs out of the tree it was built in.
+    """Copy the files that the globs ``outputs`` match; return a failure if one matches none.
 
     Args:
         tree: where the command ran.
-        outputs: globs, relative to it.
+        outputs: globs, relative to the tree.
         destination: gets the files at their relative paths.
-
-    Returns:
-        A failure when a glob matches no file.
     """
     for pattern in outputs:
-        files = [each for each in sorted(tree.glob(pattern)) if each.is_file()]
+        files = [file for file in sorted(tree.glob(pattern)) if file.is_file()]
         if not files:
             return Failure(
                 kind=FailureKind.BUILD,
@@ -111,10 +103,10 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
                 message=f"the command left no file that matches {pattern!r}",
                 hint="correct the library's outputs, or its command",
             )
-        for each in files:
-            place = destination / each.relative_to(tree)
+        for file in files:
+            place = destination / file.relative_to(tree)
             place.parent.mkdir(parents=True, exist_ok=True)
-            copy_file(each, place, keep=True)
+            copy_file(file, place, keep=True)
     return None
 
 
@@ -125,8 +117,8 @@ def _script(job: BuildContext, folder: str, *, in_container: bool) -> str:
     command = target.library.command if target.library is not None else ""
     command = command.replace("{project}", folder).replace("{package}", folder)
     enter = [f"cd {folder}"] if in_container else []
-    compilers = job.compilers.exports() if job.compilers is not None else ()
-    return "\n".join([*enter, epoch, *parallel, *map(_export, target.env), *compilers, command])
+    own = [*map(_export, target.env), *job.compilers.exports()]
+    return "\n".join([*enter, epoch, *parallel, *own, command])
 
 
 def _export(variable: EnvVar) -> str:

@@ -1,6 +1,6 @@
-"""The shell that runs cibuildwheel's commands in a container, and what such a container has used.
+"""The shell that runs cibuildwheel's commands in a container, and the CPU time of containers.
 
-The engine's client does not know what the programs in there took of the processor.
+The engine's client does not know the CPU time of the programs in a container.
 """
 
 from __future__ import annotations
@@ -27,15 +27,11 @@ own=$(sed -n 's/^0:://p' /proc/self/cgroup)
 cat "/sys/fs/cgroup$own/cpu.stat" 2>/dev/null || cat /sys/fs/cgroup/cpuacct/cpuacct.usage
 """,
 )
-"""Prints what the kernel counts for a control group of version 2 or 1 (cgroups(7))."""
+"""Prints the kernel's count for a control group of version 2 or 1 (cgroups(7))."""
 
 
 def args(scratch: Path) -> tuple[str, ...]:
-    """Return arguments for a container whose process 1 is the bash that runs everything else.
-
-    Args:
-        scratch: the target's private directory.
-    """
+    """Return arguments for a container whose process 1 is the bash that runs everything else."""
     folder = scratch / _FOLDER
     folder.mkdir(exist_ok=True)
     return (
@@ -46,7 +42,7 @@ def args(scratch: Path) -> tuple[str, ...]:
 
 
 def spent(scratch: Path) -> float | None:
-    """Return the seconds of a container that `args` made; None where bash could not say."""
+    """Return the CPU seconds of a container with `args`; None if bash did not report them."""
     try:
         said = (scratch / _FOLDER / _FILE).read_text(encoding="utf-8")
     except OSError:
@@ -56,11 +52,7 @@ def spent(scratch: Path) -> float | None:
 
 
 def counted(said: Captured) -> float | None:
-    """Return the seconds of everything in a container; None where it could not see them.
-
-    Args:
-        said: what `ASK` said, run in it while it still runs.
-    """
+    """Return a container's CPU seconds from the answer to `ASK`; None if it does not have them."""
     found = re.search(r"(?m)^(?:usage_usec )?(\d+)$", said.stdout) if said.ok else None
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""A smoke test: what native compilers made for an emulated machine is imported on it."""
+"""Smoke test: import, on its own architecture, a wheel that was compiled natively for it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,14 @@ _BLAME = 'build.emulation = "full" for this target tells whether the compiler is
 
 
 class Importer(Protocol):
-    """Runs a program with a wheel's own Python, on its own architecture."""
+    """Imports the modules of a wheel with its own Python, on its own architecture."""
 
     @property
     def hint(self) -> str:
-        """What to do about a wheel that it cannot import."""
+        """What to do if the import fails."""
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        """Import what is in a wheel.
-
-        Args:
-            job: what was built; its limits hold here too.
-            wheel: the wheel.
-            on_line: gets every line that is said.
+        """Import them, within the limits of ``job``; ``on_line`` gets every line of output.
 
         Raises:
             ContainerError: the engine refuses.
@@ -52,40 +47,32 @@ class Importer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeTested:
-    """A backend whose wheels have been imported where they are for.
-
-    Attributes:
-        backend: builds them.
-        importer: imports them.
-    """
+    """A backend, and an importer that tries its wheels."""
 
     backend: Backend
     importer: Importer
 
     @property
     def name(self) -> BackendName:
-        """The backend's name."""
         return self.backend.name
 
     def build(self, job: BuildContext) -> Outcome:
-        """See `Backend.build`."""
-        made = self.backend.build(job)
-        if isinstance(made, Failure):
-            return made
+        wheel = self.backend.build(job)
+        if isinstance(wheel, Failure):
+            return wheel
         try:
-            return self._tried(job, made) or made
+            return self._try(job, wheel) or wheel
         except ContainerError as refused:
             return refused.failure
 
-    def _tried(self, job: BuildContext, wheel: Path) -> Failure | None:
-        """Import what is in a wheel; return why it cannot be."""
+    def _try(self, job: BuildContext, wheel: Path) -> Failure | None:
         job.step(_STEP)
         tail: deque[str] = deque(maxlen=1)
         end = self.importer.run(job, wheel, tail.append)
         stopped = job.ended_early(end, step=_STEP)
         if stopped is not None or end.returncode == 0:
             return stopped
-        # A signal, as shells and engines tell of it.
+        # A signal, as shells and engines report it.
         code = end.returncode if end.returncode > 0 else 128 - end.returncode
         return Failure(
             kind=FailureKind.TEST,
@@ -97,23 +84,18 @@ class SmokeTested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InContainer:
-    """Imports in a new container of the target's image.
-
-    Attributes:
-        containers: makes the containers.
-    """
+    """Import in a new container of the target's image."""
 
     containers: ContainerFactory
 
     @property
     def hint(self) -> str:
-        """See `Importer.hint`."""
         return _BLAME
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        """See `Importer.run`."""
-        target, access = job.request.target, job.compilers
-        with self.containers.container(target, IDLE, step=_STEP, access=access) as container:
+        with self.containers.container(
+            job.request.target, IDLE, step=_STEP, access=job.compilers
+        ) as container:
             container.start()
             for file in (SMOKE_SCRIPT, wheel):
                 container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
@@ -125,29 +107,22 @@ class InContainer:
                 on_line=on_line,
                 is_client=True,
             )
-            job.course.spend(shell.counted(container.ask(*shell.ASK)))
+            job.timer.spend(shell.counted(container.ask(*shell.ASK)))
             return end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderQemu:
-    """Imports on this host, without a container, with a Python of the target's architecture.
-
-    Attributes:
-        python: the Python.
-        env: the part of our environment that any child may see.
-    """
+    """Import on this host, without a container, with a Python of the target's architecture."""
 
     python: ForeignPython
     env: Mapping[str, str]
 
     @property
     def hint(self) -> str:
-        """See `Importer.hint`."""
         return f"where there is a container engine, {_BLAME}"
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        """See `Importer.run`."""
         job.log(f"importing with {self.python.what}")
         scratch = job.scratch / _STEP
         scratch.mkdir()
@@ -157,6 +132,6 @@ class UnderQemu:
 
 
 def _python(container: Container, job: BuildContext) -> str:
-    """Return the interpreter that a wheel is for; the backend has used it already."""
+    """Return the interpreter that the wheel is for; the build has used it already."""
     name = PythonTag.parse(job.request.target.python).image_directory
     return container.ask("sh", "-c", f"ls -d /opt/python/{name}/bin/python").stdout.split()[0]

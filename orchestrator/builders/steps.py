@@ -1,4 +1,4 @@
-"""cibuildwheel's steps, driven by us: what the `direct` backend does, wherever it does it.
+"""cibuildwheel's steps, driven by us: the `direct` backend, wherever it builds.
 
 The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so that a project's
 ``[tool.cibuildwheel]`` means the same in both backends.
@@ -10,6 +10,7 @@ import json
 import shlex
 from abc import ABC, abstractmethod
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,29 +45,48 @@ class StepFailed(Exception):  # noqa: N818 - carries a Failure up to `outcome` a
         self.failure = failure
 
 
-class BuildSteps(ABC):
-    """One target's way through the steps; a subclass says where it goes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the steps run: this host, or a container. The paths are paths of that place.
 
-    Paths that are strings are paths of that place: this host, or a container.
+    Attributes:
+        project: the source.
+        scratch: a directory for everything else.
+        uv: its uv.
+        repair_with: the command that starts the repair script there.
+        evaluate: words that run a command there when they come before it; none on this host.
     """
 
-    def __init__(self, host: Host, job: BuildContext, *, project: str, scratch: str) -> None:
-        """Prepare the steps; nothing is started yet.
+    project: str
+    scratch: str
+    uv: str
+    repair_with: str
+    evaluate: tuple[str, ...] = ()
 
-        Args:
-            host: tools, network, environment.
-            job: what to build.
-            project: where the place has the source.
-            scratch: a directory of the place for everything else.
-        """
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of the place; ``env`` is its whole environment."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+
+
+class BuildSteps(ABC):
+    """Take one target through the steps; a subclass knows the place where they run.
+
+    Paths that are strings are paths of the place.
+    """
+
+    def __init__(self, host: Host, job: BuildContext, place: Place) -> None:
         self.host = host
         self.job = job
+        self.place = place
         self.target: Target = job.request.target
-        self.project = project
-        self.scratch = scratch
         self.step = ""
-        self._tail: deque[str] = deque(maxlen=30)
-        self._last: tuple[Sequence[str], Mapping[str, str] | None, str] = ((), None, project)
+        self.tail: deque[str] = deque(maxlen=30)
+        self._last = Command(argv=(), env={}, cwd=place.project)
 
     def outcome(self) -> Outcome:
         """Take all steps; return the wheel on this host, or why there is none."""
@@ -75,39 +95,14 @@ class BuildSteps(ABC):
         except StepFailed as ended:
             failure = ended.failure
             if self.job.stopped is not None and failure.kind is not FailureKind.CANCELLED:
-                argv, env, cwd = self._last
-                self.job.stopped(self.stop(failure, shlex.join(argv), env, cwd))
+                self.job.stopped(self.stop(failure, shlex.join(self._last.argv), self._last))
             return failure
-
-    @abstractmethod
-    def stop(
-        self, failure: Failure, again: str, env: Mapping[str, str] | None, cwd: str
-    ) -> StoppedBuild:
-        """Return how to open a shell there.
-
-        Args:
-            failure: why the build ended.
-            again: the last command.
-            env: its environment; None where none ran.
-            cwd: its directory there.
-        """
 
     # the place
 
-    @property
     @abstractmethod
-    def uv(self) -> str:
-        """The uv of the place."""
-
-    @property
-    @abstractmethod
-    def repair_with(self) -> str:
-        """How the repair script is started there."""
-
-    @property
-    @abstractmethod
-    def evaluate(self) -> tuple[str, ...]:
-        """What runs a command there when it is put before it; nothing on this host."""
+    def stop(self, failure: Failure, again: str, last: Command) -> StoppedBuild:
+        """Return how to open a shell where the last command ran, which is ``again`` as typed."""
 
     @abstractmethod
     def base(self) -> Mapping[str, str]:
@@ -118,36 +113,33 @@ class BuildSteps(ABC):
         """Return the directory of programs of the Python that builds."""
 
     @abstractmethod
-    def path(self, builder: str) -> str:
-        """Return the directories that come first on the PATH of the build."""
-
-    @abstractmethod
     def tester(self, python: str) -> str:
-        """Make the clean environment of a Python that tests; return its directory of programs."""
+        """Make a clean environment of a Python for the test; return its directory of programs."""
 
-    @abstractmethod
+    def path(self, builder: str) -> str:
+        """Return the directories that come first on the build's PATH."""
+        return builder
+
     def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the resolved environment, with what only this place needs."""
+        """Return the resolved environment with what only this place needs."""
+        return env
 
-    @abstractmethod
-    def provide_build(
+    def provide_build(  # noqa: B027 - images have it
         self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
     ) -> None:
-        """See to it that ``python -m build`` works."""
+        """Make ``python -m build`` work."""
 
     @abstractmethod
-    def outer(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str
-    ) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        """Return what this host runs so that the place runs a command."""
+    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        """Return the arguments, environment and directory that run a command from this host."""
 
     @abstractmethod
     def fresh(self, folder: str) -> None:
-        """Make a directory, or make it empty."""
+        """Make a directory, or empty it."""
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
-        """Return the names in a directory, sorted."""
+        """Return the sorted names in a directory."""
 
     @abstractmethod
     def give(self, source: Path, destination: str) -> None:
@@ -162,71 +154,69 @@ class BuildSteps(ABC):
     def _wheel(self) -> Path:
         self.enter("setup")
         builder = self.builder()
-        options = self._options(builder)
+        options = self.options(builder)
         if not options["selected"]:
-            raise StepFailed(
-                Failure(
-                    kind=FailureKind.NO_IDENTIFIER,
-                    step="setup",
-                    message=f"the project does not support {self.target.python}",
-                    hint="exclude this cell, or correct the project's requires-python",
-                )
+            raise self.failed(
+                FailureKind.NO_IDENTIFIER,
+                f"the project does not support {self.target.python}",
+                HINTS[FailureKind.NO_IDENTIFIER],
             )
         env = self.build_env(options["env"])
-        self._command("before-all", options["before_all"], env)
-        self._command("before-build", options["before_build"], env)
+        self._shell("before-all", options["before_all"], env)
+        self._shell("before-build", options["before_build"], env)
         self.enter("build")
-        output = f"{self.scratch}/built"
+        output = f"{self.place.scratch}/built"
         self.fresh(output)
         self.make_wheel(builder, output, options, env)
-        built = self._platform_wheel(output)
-        repaired = self._repair(built, options["repair"], env)
-        self.prove(repaired, options)
-        return self.fetch(repaired)
+        wheel = self._only_wheel(output)
+        if wheel.endswith("-none-any.whl"):
+            message = "the build made a pure Python wheel (none-any)"
+            raise self.failed(FailureKind.PURE_WHEEL, message, HINTS[FailureKind.PURE_WHEEL])
+        if options["repair"]:
+            repaired = f"{self.place.scratch}/repaired"
+            self.fresh(repaired)
+            command = options["repair"].replace("{wheel}", wheel).replace("{dest_dir}", repaired)
+            self._shell("repair", command, env)
+            wheel = self._only_wheel(repaired)
+        self.prove(wheel, options)
+        return self.fetch(wheel)
 
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
-        """Test a wheel, where there is a test."""
+        """Test a wheel, if it has a test; an abi3 wheel on the later Pythons too."""
         if options["test"] and options["tested"]:
-            for python in (self.target.python, *self._later(wheel)):
+            # `verify` reports a wheel that was planned for the stable ABI and is not for it. The
+            # later Pythons could not even install it.
+            stable = wheel.split("-")[-2].startswith("abi3")
+            for python in (self.target.python, *(self.target.test_pythons if stable else ())):
                 self._test(wheel, options, python)
 
-    def _later(self, wheel: str) -> tuple[str, ...]:
-        """The other Pythons that an abi3 wheel is tested on.
-
-        A wheel that was to be for the stable ABI and is not could not even be installed there;
-        `verify` says so.
-        """
-        stable = wheel.split("-")[-2].startswith("abi3")
-        return self.target.test_pythons if stable else ()
-
-    def _options(self, builder: str, test_path: str = "") -> dict[str, Any]:
-        """Ask cibuildwheel what it would do for this target, its tests run from `test_path`."""
-        question = self.job.scratch / "question.json"
-        answer = self.job.scratch / "answer.json"
-        base = self.base()
-        asked = {
-            "identifier": self.target.build_identifier,
-            "package": str(self.job.source),
-            "project": self.project,
-            "environ": base,
-            "evaluate": self.evaluate,
-            "path": f"{self.path(builder)}:{base['PATH']}",
-            "test_path": test_path or f"{self.scratch}/test-venv/bin",
-            "scratch": str(self.job.scratch),
-        }
-        question.write_text(json.dumps(asked), encoding="utf-8")
-        asked_for = cibuildwheel.options(
-            self.job.request, repair_with=self.repair_with, compilers=self.job.compilers
+    def options(self, builder: str, test_path: str = "") -> dict[str, Any]:
+        """Ask cibuildwheel for its options for this target; `test_path` runs its tests."""
+        answer, base = self.job.scratch / "answer.json", self.base()
+        question = self.write_json(
+            "question",
+            {
+                "identifier": self.target.build_identifier,
+                "package": str(self.job.source),
+                "project": self.place.project,
+                "environ": base,
+                "evaluate": self.place.evaluate,
+                "path": f"{self.path(builder)}:{base['PATH']}",
+                "test_path": test_path or f"{self.place.scratch}/test-venv/bin",
+                "scratch": str(self.job.scratch),
+            },
         )
-        env = {**self.host.net_env, **asked_for}
-        script = ["-I", str(OPTIONS_SCRIPT), str(question), str(answer)]
+        given = cibuildwheel.options(
+            self.job.request, repair_with=self.place.repair_with, compilers=self.job.compilers
+        )
+        script = ["-I", str(OPTIONS_SCRIPT), question, str(answer)]
         argv = [str(self.host.toolchain.python), *script]
-        if self.attempt(argv, argv, env, self.job.source) != 0:
+        if self._attempt(argv, argv, {**self.host.net_env, **given}, self.job.source) != 0:
             raise StepFailed(
                 Failure(
                     kind=FailureKind.CONFIGURATION,
                     step="setup",
-                    message=self._tail[-1] if self._tail else "cibuildwheel refused its options",
+                    message=self.tail[-1] if self.tail else "cibuildwheel refused its options",
                     hint="correct matrix.toml or the project's [tool.cibuildwheel]",
                 )
             )
@@ -236,134 +226,102 @@ class BuildSteps(ABC):
     def make_wheel(
         self, builder: str, output: str, options: Mapping[str, Any], env: Mapping[str, str]
     ) -> None:
-        """Run the PEP 517 build in isolation, with the frontend the project asks for."""
-        python, source = f"{builder}/python", self.project
+        """Run the PEP 517 build in isolation, with the frontend that the project chooses."""
+        python, source = f"{builder}/python", self.place.project
         frontend, flags = options["frontend"], list(options["flags"])
         if frontend == "pip":
             argv = [python, "-m", "pip", "wheel", source, f"--wheel-dir={output}", "--no-deps"]
         elif frontend == "uv":
-            argv = [self.uv, "build", "--python", python, "--wheel", f"--out-dir={output}", source]
+            argv = [self.place.uv, "build", "--python", python, "--wheel"]
+            argv += [f"--out-dir={output}", source]
         else:
             self.provide_build(builder, options, env)
             argv = [python, "-m", "build", source, "--wheel", f"--outdir={output}"]
             flags += ["--installer=uv"] if frontend == "build[uv]" else []
         self.run([*argv, *flags], env)
 
-    def _platform_wheel(self, output: str) -> str:
-        """Return the wheel that was built.
-
-        Raises:
-            StepFailed: there is not one, or it is for every platform.
-        """
-        wheel = self._only(output)
-        if wheel.endswith("-none-any.whl"):
-            raise StepFailed(
-                Failure(
-                    kind=FailureKind.PURE_WHEEL,
-                    step="build",
-                    message="the build made a pure Python wheel (none-any)",
-                    hint=cibuildwheel.PURE_HINT,
-                )
-            )
-        return wheel
-
-    def _repair(self, wheel: str, command: str, env: Mapping[str, str]) -> str:
-        if not command:
-            return wheel
-        output = f"{self.scratch}/repaired"
-        self.fresh(output)
-        filled = command.replace("{wheel}", wheel).replace("{dest_dir}", output)
-        self._command("repair", filled, env)
-        return self._only(output)
-
     def _test(self, wheel: str, options: Mapping[str, Any], python: str) -> None:
-        """Install the wheel in a clean environment and test it away from the source."""
+        """Install the wheel in a clean environment, and test it away from the source."""
         self.enter("test")
         self.job.log(f"testing with {python}")
         env = options["test_env"]
         program = f"{self.tester(python)}/python"
-        self._command("test", options["before_test"], env)
+        self._shell("test", options["before_test"], env)
         install = [program, "-m", "pip", "install", "-q"]
         self.run([*install, f"{wheel}{options['test_extras']}"], env)
         if options["test_requires"]:
             self.run([*install, *options["test_requires"]], env)
-        away = f"{self.scratch}/test"
+        away = f"{self.place.scratch}/test"
         self.fresh(away)
-        for each in options["test_sources"]:
-            self.give(self.job.source / each, f"{away}/{each}")
-        self._command("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
+        for source in options["test_sources"]:
+            self.give(self.job.source / source, f"{away}/{source}")
+        self._shell("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
 
     # helpers
 
     def enter(self, step: str) -> None:
-        """Say that a step begins."""
+        """Begin a step, unless it is the current one."""
         if step != self.step:
             self.step = step
             self.job.step(step)
 
+    def write_json(self, name: str, facts: Mapping[str, object]) -> str:
+        """Write the question for a script of this host; return the file."""
+        file = self.job.scratch / f"{name}.json"
+        file.write_text(json.dumps(facts), encoding="utf-8")
+        return str(file)
+
+    def failed(self, kind: FailureKind, message: str, hint: str = "") -> StepFailed:
+        """Return the error that ends the build in the current step."""
+        return StepFailed(Failure(kind=kind, step=self.step, message=message, hint=hint))
+
     def run(
         self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None
     ) -> None:
-        """Run a command in the place, to the log.
+        """Run a command in the place.
 
         Raises:
             StepFailed: it fails.
         """
         env = self.base() if env is None else env
-        self._last = (argv, env, cwd or self.project)
-        outer, outer_env, folder = self.outer(*self._last)
-        code = self.attempt(argv, outer, outer_env, folder)
+        self._last = Command(argv=argv, env=env, cwd=cwd or self.place.project)
+        code = self._attempt(argv, *self.outer(self._last))
         if code == 0:
             return
+        if machine := machine_trouble(code, self.tail, step=self.step):
+            raise StepFailed(machine)
         kind, message = _KINDS[self.step]
-        verdict = cibuildwheel.repair_verdict(self._tail) if self.step == "repair" else ""
-        raise StepFailed(
-            machine_trouble(code, self._tail, step=self.step)
-            or Failure(
-                kind=kind,
-                step=self.step,
-                message=verdict or f"{message} ({Path(argv[0]).name} exit {code})",
-                hint="the log's last lines tell"
-                if kind is FailureKind.SETUP
-                else HINTS.get(kind, ""),
-            )
-        )
+        verdict = cibuildwheel.repair_verdict(self.tail) if self.step == "repair" else ""
+        setup = "the log's last lines tell" if kind is FailureKind.SETUP else ""
+        message = verdict or f"{message} ({Path(argv[0]).name} exit {code})"
+        raise self.failed(kind, message, setup or HINTS.get(kind, ""))
 
     def hear(self, line: str) -> None:
-        """Take a line of what a command prints."""
-        self._tail.append(line)
+        """Take a line that a command prints."""
+        self.tail.append(line)
 
-    def attempt(
+    def _attempt(
         self, shown: Sequence[str], argv: Sequence[str], env: Mapping[str, str], cwd: Path
     ) -> int:
-        """Run a program of this host within what is left of the target's time.
-
-        Args:
-            shown: what the log shows of it.
-            argv: what is run.
-            env: its environment.
-            cwd: its directory.
-        """
+        """Run a program of this host, which the log shows as ``shown``; return its exit status."""
         self.job.log(f"+ {' '.join(shown)}")
-        end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=bool(self.evaluate))
+        client = bool(self.place.evaluate)
+        end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=client)
         stopped = self.job.ended_early(end, step=self.step)
         if stopped is not None:
             raise StepFailed(stopped)
         return end.returncode
 
-    def _command(
+    def _shell(
         self, step: str, command: str, env: Mapping[str, str], cwd: str | None = None
     ) -> None:
         if command:
             self.enter(step)
             self.run(["sh", "-c", command], env, cwd)
 
-    def _only(self, folder: str) -> str:
-        wheels = [each for each in self.names(folder) if each.endswith(".whl")]
+    def _only_wheel(self, folder: str) -> str:
+        wheels = [name for name in self.names(folder) if name.endswith(".whl")]
         if len(wheels) == 1:
             return f"{folder}/{wheels[0]}"
-        found = ", ".join(wheels) or "none"
         kind = FailureKind.DUPLICATE_WHEEL if wheels else FailureKind.NO_WHEEL
-        raise StepFailed(
-            Failure(kind=kind, step=self.step, message=f"expected one wheel, got: {found}")
-        )
+        raise self.failed(kind, f"expected one wheel, got: {', '.join(wheels) or 'none'}")

@@ -23,10 +23,10 @@ class Access:
             own default.
     """
 
-    links: tuple[Path, ...]
-    env: tuple[tuple[str, str], ...]
-    private: tuple[tuple[str, str], ...] = field(repr=False)
-    mounts: tuple[tuple[Path, Path, bool], ...]
+    links: tuple[Path, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    private: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    mounts: tuple[tuple[Path, Path, bool], ...] = ()
     frontend: str = ""
 
     @property
@@ -57,3 +57,7 @@ class Access:
         """Return lines of shell that do what `links` and `env` say."""
         lines = (f"export {name}={shlex.quote(value)}" for name, value in self.env)
         return (*lines, *((f'export PATH="{self.path}:$PATH"',) if self.links else ()))
+
+
+NO_ACCESS = Access()
+"""A build with what its image or host has, and nothing else."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.containers import engine as engines
+from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.containers.engine import EngineStatus
 from orchestrator.containers.images import (
     ImageCheck,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orchestrator.config.settings import EngineSettings
-    from orchestrator.containers.access import Access
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
@@ -230,7 +230,7 @@ class ContainerFactory(Answers):
         command: Sequence[str],
         *,
         step: str,
-        access: Access | None = None,
+        access: Access = NO_ACCESS,
         mounts: Sequence[str] = (),
     ) -> Iterator[Container]:
         """Make a container of a target's image that will run a command once it is started.
@@ -239,7 +239,7 @@ class ContainerFactory(Answers):
             target: whose image, platform and limits.
             command: what it runs.
             step: the step that fails when the engine refuses.
-            access: the compiler cache and native access of the build; None without.
+            access: how it reaches the compiler cache and native compilers.
             mounts: further arguments.
 
         Raises:
@@ -254,11 +254,11 @@ class ContainerFactory(Answers):
                 *self.engine.mount_args(),
                 *self.engine.limit_args(target.resources),
                 *mounts,
-                *(access.container_args() if access is not None else ()),
+                *access.container_args(),
                 *self.settings.create_args,
                 *("--entrypoint=", image, *command),
             ],
-            env={**self.env, **dict(access.private if access is not None else ())},
+            env={**self.env, **dict(access.private)},
             timeout=COPY_TIMEOUT,
         )
         if not made.ok:

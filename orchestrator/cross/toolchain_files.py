@@ -1,7 +1,6 @@
 """Variables and files that tell build systems to build for another machine.
 
-Every build system has its own way to learn that. All of them get the same settings here, and
-whatever they look for on their own is the target's as well.
+Every build system has its own way to learn that. All of them get the same settings here.
 """
 
 from __future__ import annotations
@@ -35,13 +34,7 @@ def compilers(arch: Arch) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossBuild:
-    """A build on one machine for another one.
-
-    Attributes:
-        arch: the target's architecture.
-        here: this machine's architecture.
-        own: the build's private directory, which has all these files.
-    """
+    """A build on the machine ``here`` for the machine ``arch``; all files are in ``own``."""
 
     arch: Arch
     here: Arch
@@ -68,26 +61,34 @@ class CrossBuild:
         return self.own / "toolchain.cmake"
 
     @property
-    def python_config(self) -> Path:
-        """For build systems that run no interpreter."""
-        return self.programs / "python3-config"
-
-    @property
     def cross_file(self) -> Path:
         """Meson's cross file."""
         return self.own / "cross.ini"
 
     @property
-    def no_packages(self) -> Path:
+    def _python_config(self) -> Path:
+        """Answers build systems that run no interpreter."""
+        return self.programs / "python3-config"
+
+    @property
+    def _no_packages(self) -> Path:
         """An empty directory for pkg-config: the host's libraries are for another machine."""
         return self.own / "pkgconfig"
 
+    def write_files(self, suffix: str, flags: str) -> None:
+        """Write the files that `variables` name, for a Python; see `config`."""
+        self.toolchain_file.write_text(self.cmake(), encoding="utf-8")
+        self.cross_file.write_text(self.meson(), encoding="utf-8")
+        self._python_config.write_text(self.config(suffix, flags), encoding="utf-8")
+        self._python_config.chmod(0o755)
+        self._no_packages.mkdir(exist_ok=True)
+
     def variables(self) -> dict[str, str]:
-        """Return the variables of the whole build, without those of `compilers`."""
+        """Return the variables of the build besides those of `compilers`."""
         here = {name: str(self.programs_here / name) for name in ("cc", "c++", "ar")}
         return {
             "CMAKE_TOOLCHAIN_FILE": str(self.toolchain_file),
-            "PKG_CONFIG_LIBDIR": str(self.no_packages),
+            "PKG_CONFIG_LIBDIR": str(self._no_packages),
             "PKG_CONFIG_PATH": "",
             # Autoconf's and Meson's compilers for programs that run during the build.
             "CC_FOR_BUILD": here["cc"],
@@ -97,14 +98,17 @@ class CrossBuild:
         }
 
     def _rust(self, here: Mapping[str, str]) -> dict[str, str]:
-        """Variables of cargo, of the crate `cc`, and of PyO3."""
+        """Return the variables of cargo, of the crate `cc`, and of PyO3."""
         target, host = self.arch.facts.rust_target, self.here.facts.rust_target
-        linker = "CARGO_TARGET_{}_LINKER"
+
+        def linker(triple: str) -> str:
+            return f"CARGO_TARGET_{triple.upper().replace('-', '_')}_LINKER"
+
         return {
             "CARGO_BUILD_TARGET": target,
-            linker.format(_upper(target)): tool(self.arch, "gcc"),
+            linker(target): tool(self.arch, "gcc"),
             # Build scripts run here.
-            linker.format(_upper(host)): here["cc"],
+            linker(host): here["cc"],
             "HOST_CC": here["cc"],
             "HOST_CXX": here["c++"],
             "HOST_AR": here["ar"],
@@ -112,7 +116,7 @@ class CrossBuild:
         }
 
     def hooks(self, module: str, suffix: str) -> dict[str, str]:
-        """Return the variables for Python itself; only the hooks of the build backend get them.
+        """Return the variables for Python itself; only hooks of the build backend get them.
 
         Args:
             module: the name of the module with the target's settings (see `sysconfig`).
@@ -146,15 +150,15 @@ class CrossBuild:
             where = f'"{self.python / "include"}" CACHE PATH "" FORCE'
             lines.append(f"set({name}_INCLUDE_DIR {where})\n")
             # In a cross build, CMake before 4 gets the suffix from this and no interpreter.
-            lines.append(f'set(_{name}_CONFIG "{self.python_config}" CACHE INTERNAL "")\n')
+            lines.append(f'set(_{name}_CONFIG "{self._python_config}" CACHE INTERNAL "")\n')
         return "".join(lines)
 
     def config(self, suffix: str, flags: str) -> str:
-        """Return the ``python3-config``, a shell script.
+        """Return ``python3-config``, a shell script.
 
         Args:
-            suffix: suffix of the target's modules (``.cpython-312-aarch64-linux-gnu.so``).
-            flags: the target's ABI flags; ``t`` without the GIL.
+            suffix: as for `hooks`.
+            flags: the target's ABI flags: ``t`` without the GIL.
         """
         includes = f"-I{self.python / 'include'}"
         answers = {
@@ -174,14 +178,8 @@ class CrossBuild:
         """Return the cross file."""
         named = {"c": "gcc", "cpp": "g++", "ar": "ar"}
         binaries = "".join(f"{key} = {tool(self.arch, name)!r}\n" for key, name in named.items())
-        machine = {"system": "linux", "cpu_family": self.arch, "cpu": self.arch}
-        machine |= {"endian": "little"}
-        host = "".join(f"{name} = {str(value)!r}\n" for name, value in machine.items())
+        cpu = f"cpu_family = '{self.arch}'\ncpu = '{self.arch}'\n"
+        host = f"system = 'linux'\n{cpu}endian = 'little'\n"
         # Even if QEMU could run the programs: that must not change what is built.
-        return (
-            f"[binaries]\n{binaries}[host_machine]\n{host}[properties]\nneeds_exe_wrapper = true\n"
-        )
-
-
-def _upper(triple: str) -> str:
-    return triple.upper().replace("-", "_")
+        properties = "needs_exe_wrapper = true\n"
+        return f"[binaries]\n{binaries}[host_machine]\n{host}[properties]\n{properties}"

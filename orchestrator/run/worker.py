@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.builders.library import collect
+from orchestrator.containers.access import NO_ACCESS
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
 from orchestrator.fsutil import copy_file, copy_tree, install_file, remove_tree
@@ -186,8 +187,8 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cancel,
-            compilers=None if assignment.compilers is None else assignment.compilers(scratch),
-            course=timer,
+            compilers=NO_ACCESS if assignment.compilers is None else assignment.compilers(scratch),
+            timer=timer,
             parallel=assignment.parallel,
             stopped=self.stopped,
         )
@@ -261,7 +262,7 @@ class Worker:
             self._set_aside(final, target.id)
             return not_what_it_says(target, problems)
         if self.cache is not None:
-            log, seconds = self.places.private_log(target.id), job.course.seconds
+            log, seconds = self.places.private_log(target.id), job.timer.seconds
             self.cache.store_wheel(
                 *(assignment, final, verified), demands=demands, said=said, log=log, seconds=seconds
             )

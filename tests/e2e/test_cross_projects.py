@@ -153,7 +153,7 @@ CASES = project_files("refused")
 
 REFUSED = {
     "helped": "",  # a program for this machine, compiled by a compiler for this machine
-    "runs": "runs what it has compiled for aarch64",
+    "runs": "runs a program that it compiled for aarch64",
     "march": "-march=native: this machine's CPU is not the one that is built for",
     "avx": "-mavx2: is for x86",
     "links": "links a library that is not in its source: bz2",

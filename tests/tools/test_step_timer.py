@@ -26,7 +26,7 @@ def job(folder: Path, steps: TargetSteps, cancel: Cancel | None = None) -> Build
         log=lambda _line: None,
         step=lambda _name: None,
         cancel=cancel or Cancel(),
-        course=StepTimer(steps),
+        timer=StepTimer(steps),
     )
 
 
@@ -53,7 +53,7 @@ def test_what_takes_too_long_is_stopped_and_says_which_limit_it_was(
     tmp_path: Path, steps: TargetSteps, message: str
 ) -> None:
     one = job(tmp_path, steps)
-    one.course.enter("test")
+    one.timer.enter("test")
     failure = one.ended_early(run(one, "sleep", "600"), step="test")
 
     assert failure is not None
@@ -62,9 +62,9 @@ def test_what_takes_too_long_is_stopped_and_says_which_limit_it_was(
 
 def test_the_limit_of_another_step_does_not_count(tmp_path: Path) -> None:
     one = job(tmp_path, TargetSteps(timeouts=(("test", 1),)))
-    one.course.enter("build")
+    one.timer.enter("build")
 
-    assert one.course.deadline() is None
+    assert one.timer.deadline() is None
     assert one.ended_early(run(one, "true"), step="build") is None
 
 
@@ -74,7 +74,7 @@ def test_a_limit_that_begins_while_the_program_runs_counts(tmp_path: Path) -> No
     end = one.run(
         ["sh", "-c", "echo testing; sleep 600"],
         env=ENV,
-        on_line=lambda _line: one.course.enter("test"),
+        on_line=lambda _line: one.timer.enter("test"),
     )
 
     assert end.timed_out
@@ -104,22 +104,22 @@ def test_the_cpu_time_of_all_programs_and_of_what_they_start_adds_up(tmp_path: P
     one = job(tmp_path, TargetSteps())
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     run(one, sys.executable, "-c", burn)
-    alone = one.course.cpu_seconds or 0.0
+    alone = one.timer.cpu_seconds or 0.0
     assert alone >= 0.3
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
     run(one, sys.executable, "-c", child)
-    assert one.course.cpu_seconds is not None
-    assert one.course.cpu_seconds >= alone + 0.3
+    assert one.timer.cpu_seconds is not None
+    assert one.timer.cpu_seconds >= alone + 0.3
 
 
 def test_the_cpu_time_of_a_container_is_not_that_of_its_client(tmp_path: Path) -> None:
     one = job(tmp_path, TargetSteps())
     run(one, "true", is_client=True)
-    one.course.spend(None)
+    one.timer.spend(None)
 
-    assert one.course.cpu_seconds is None
-    one.course.spend(1.5)
-    assert one.course.cpu_seconds == 1.5
+    assert one.timer.cpu_seconds is None
+    one.timer.spend(1.5)
+    assert one.timer.cpu_seconds == 1.5
 
 
 def test_how_long_each_step_took(monkeypatch: pytest.MonkeyPatch) -> None:

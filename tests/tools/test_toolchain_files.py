@@ -125,18 +125,21 @@ def test_hooks_are_on_the_targets_machine_and_meson_is_on_this_one(tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("./gen: 1: \x7fELF: not found", "runs what it has compiled"),
-        ("OSError: [Errno 8] Exec format error: './gen'", "runs what it has compiled"),
-        ("sh: ./gen: cannot execute: required file not found", "runs what it has compiled"),
+        ("./gen: 1: \x7fELF: not found", "runs a program that it compiled"),
+        ("OSError: [Errno 8] Exec format error: './gen'", "runs a program that it compiled"),
+        ("sh: ./gen: cannot execute: required file not found", "runs a program that it compiled"),
         (
             "qemu-aarch64: Could not open '/lib/ld-linux-aarch64.so.1': No such file or directory",
-            "runs what it has compiled",
+            "runs a program that it compiled",
         ),
-        ("configure: error: cannot run C compiled programs.", "runs what it has compiled"),
-        ("  TRY_RUN() invoked in cross-compiling mode, please set", "runs what it has compiled"),
+        ("configure: error: cannot run C compiled programs.", "runs a program that it compiled"),
+        (
+            "  TRY_RUN() invoked in cross-compiling mode, please set",
+            "runs a program that it compiled",
+        ),
         (
             "meson.build:3:0: ERROR: Can not run test applications in this cross environment.",
-            "runs what it has compiled",
+            "runs a program that it compiled",
         ),
         (
             'error: unable to find dynamic system library "z" using strategy paths_first.',
