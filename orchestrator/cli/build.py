@@ -6,24 +6,20 @@ import json
 import os
 import secrets
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import (
-    WORK_DIR,
-    channel_option,
-    matrix_option,
-    report_options,
-    select_options,
-)
-from orchestrator.cli.report import ReportPaths
+from orchestrator.cli.options import FILE, build_options, plan_options
+from orchestrator.cli.output import WORK_DIR, stderr
+from orchestrator.cli.report import check_reports, write_reports
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -36,76 +32,36 @@ if TYPE_CHECKING:
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
 
 
-def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options ``build`` and ``rebuild`` share."""
-    options = (
-        click.option(
-            "--backend",
-            type=click.Choice(["auto", *(each.value for each in BackendName)]),
-            default="auto",
-            show_default=True,
-            help="auto: cibuildwheel where an engine and the image work, else direct.",
-        ),
-        click.option(
-            "--output-dir",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Where wheels and results.json go.  [default: dist beside the matrix file]",
-        ),
-        click.option(
-            "--work-dir",
-            type=click.Path(path_type=Path, file_okay=False),
-            help=f"Logs, rejected wheels, builds.  [default: {WORK_DIR} beside the matrix file]",
-        ),
-        click.option(
-            "--read-only-store",
-            is_flag=True,
-            help="Read the shared store, and write nothing there.",
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Tell only what fails."),
-    )
-    function = report_options(function)
-    for option in reversed(options):
-        function = option(function)
-    return function
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHooks:
+    """What `rebuild` adds to a run; nothing by default.
 
+    Attributes:
+        again: what is compared with what.
+        stopped: told where the build failed.
+        hushed: whether somebody types in the terminal just now.
+        compared: takes how the wheel compares with the previous one.
+        conclude: says at the end how it compares, given what results.json has of this run.
+    """
 
-class RebuildHooks(Protocol):
-    """What `rebuild` adds to a run; see `orchestrator.cli.rebuild`."""
-
-    @property
-    def again(self) -> RebuildRequest:
-        """What is compared with what."""
-
-    @property
-    def stopped(self) -> Callable[[StoppedBuild, Cancel], object] | None:
-        """Told where the build failed; None where nobody wants to look."""
-
-    @property
-    def hushed(self) -> Callable[[], bool] | None:
-        """Whether somebody types in the terminal just now; None where nobody ever will."""
-
-    def compared(self, rebuilt: RebuildReport) -> None:
-        """Take how the wheel compares with the one before."""
-
-    def conclude(self, console: Console, document: Mapping[str, Any]) -> None:
-        """Say at the end how it compares, given what results.json has of this run."""
+    again: RebuildRequest | None = None
+    stopped: Callable[[StoppedBuild, Cancel], object] | None = None
+    hushed: Callable[[], bool] | None = None
+    compared: Callable[[RebuildReport], object] | None = None
+    conclude: Callable[[Mapping[str, Any]], object] = lambda _document: None
 
 
 @click.command("build")
-@matrix_option
-@channel_option
-@select_options
+@plan_options
 @click.option(
     "-j",
     "--jobs",
     type=click.IntRange(min=1),
-    help="Targets at once.  [default: what CPUs and memory allow]",
+    help="Targets at a time.  [default: what CPUs and memory allow]",
 )
 @build_options
 @click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Build everything; what is built replaces what the store has.",
+    "--no-cache", is_flag=True, help="Build every target; the results replace those in the store."
 )
 @click.option(
     "--fail-fast/--keep-going",
@@ -115,18 +71,18 @@ class RebuildHooks(Protocol):
 @click.option(
     "--plan",
     "planned",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
-    help="A plan of `plan --save`; build one --job of it, if this is the same source and matrix.",
+    help="Build one --job of a plan that `plan --save` wrote; source and matrix must be the same.",
 )
-@click.option("--job", metavar="ID", help="The job of --plan.")
+@click.option("--job", metavar="ID", help="Job of --plan.")
 @click.option(
     "--stop-after",
     type=click.FloatRange(min=0, min_open=True),
     metavar="MINUTES",
-    help="Stop what is not finished so many minutes after the start, before a CI system does.",
+    help="Stop unfinished targets after MINUTES, before the CI system stops the job.",
 )
-def command(  # noqa: PLR0913 - the options of the command line
+def command(
     matrix: Path,
     channel: str,
     select: Sequence[str],
@@ -137,33 +93,33 @@ def command(  # noqa: PLR0913 - the options of the command line
     stop_after: float | None,
     **options: Any,
 ) -> int:
-    """Build the whole matrix, or a part of it."""
+    """Build all targets of the matrix, or a part of them."""
     # Here and not later: planning may take a while, and pull images.
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
-    from orchestrator.cli.workspace import open_workspace, selected_to_build
+    from orchestrator.cli.workspace import open_workspace, select_with_versions
 
     if planned is not None and job is not None:
-        from orchestrator.cli.planned import selected_by_plan
+        from orchestrator.cli.planned import select_by_plan
 
-        _refuse_beside_plan(channel=channel, select=select, shard=part)
-        workspace, plan = selected_by_plan(
-            matrix, planned, job, ours=(options["output_dir"], options["work_dir"])
-        )
+        _refuse_with_plan(channel=channel, select=select, shard=part)
+        own = (options["output_dir"], options["work_dir"])
+        workspace, plan = select_by_plan(matrix, planned, job, written=own)
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:
-        workspace, plan = selected_to_build(open_workspace(matrix, channel), select, part)
+        workspace = open_workspace(matrix, channel)
+        workspace, plan = select_with_versions(workspace, select, part, pull=True)
     return run_build(workspace, plan, deadline=deadline, **options)
 
 
-def _refuse_beside_plan(**options: object) -> None:
+def _refuse_with_plan(**options: object) -> None:
     for name, value in options.items():
         if value:
-            what = "--plan says already which targets, of which channel"
+            what = "--plan already says which targets to build, and of which channel"
             raise ConfigError.of(what, where=f"--{name}", hint="leave it out")
 
 
-def run_build(  # noqa: PLR0913 - the options of the command line
+def run_build(
     workspace: Workspace,
     plan: Plan,
     *,
@@ -176,15 +132,14 @@ def run_build(  # noqa: PLR0913 - the options of the command line
     read_only_store: bool,
     quiet: bool,
     deadline: float | None = None,
-    once_more: RebuildHooks | None = None,
+    hooks: RunHooks = RunHooks(),
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
+    from orchestrator.cli.workspace import stop_as_ctrl_c_does
     from orchestrator.run.inputs import Options
 
-    wanted = ReportPaths(**reports)
-    wanted.check()
+    check_reports(reports)
     console = stderr()
     stop_as_ctrl_c_does()
     output = (output_dir or workspace.root / "dist").absolute()
@@ -197,22 +152,22 @@ def run_build(  # noqa: PLR0913 - the options of the command line
         cache=not no_cache,
         read_only=read_only_store,
         seconds=earlier_seconds(output),
-        again=None if once_more is None else once_more.again,
+        again=hooks.again,
         deadline=deadline,
     )
     _preflight(console, options)
-    return _run(workspace, plan, options, wanted, console, quiet=quiet, once_more=once_more)
+    return _run(workspace, plan, options, reports, console, quiet=quiet, hooks=hooks)
 
 
-def _run(  # noqa: PLR0913 - the parts of one run
+def _run(
     workspace: Workspace,
     plan: Plan,
     options: Options,
-    wanted: ReportPaths,
+    reports: Mapping[str, Path | None],
     console: Console,
     *,
     quiet: bool,
-    once_more: RebuildHooks | None,
+    hooks: RunHooks,
 ) -> int:
     from orchestrator.cli.build_output import BuildOutput
     from orchestrator.report import summary
@@ -227,25 +182,23 @@ def _run(  # noqa: PLR0913 - the parts of one run
         plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
     )
     try:
-        hushed = None if once_more is None else once_more.hushed
-        with recorder, output.progress(plan, options.seconds, hushed) as progress:
+        with recorder, output.progress(plan, options.seconds, hooks.hushed) as progress:
             listener = TargetListener(progress, recorder)
             observers = RunObservers(
                 listener=listener,
                 say=output.say,
                 announce=output.announce,
                 restored=listener.restored,
-                stopped=None if once_more is None else once_more.stopped,
-                compared=None if once_more is None else once_more.compared,
+                stopped=hooks.stopped,
+                compared=hooks.compared,
             )
             results = Session(workspace.inputs(plan), options, observers, host).run()
-        wheels = sum(each.library is None for each in plan.targets)
+        wheels = sum(target.library is None for target in plan.targets)
         output.conclude(results, options.output, wheels)
-        if once_more is not None:
-            once_more.conclude(console, recorder.document)
+        hooks.conclude(recorder.document)
     finally:
-        # Also of a run that ended with an exception: what it has is worth a report.
-        complete = _write_reports(console, recorder, wanted)
+        # Also of a run that ended with an exception: its results are worth a report.
+        complete = _write_reports(console, recorder, reports)
     code = summary.exit_code(results, fail_fast=options.fail_fast)
     return code if code or complete else ExitCode.ENVIRONMENT
 
@@ -268,22 +221,24 @@ def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
     return document
 
 
-def _write_reports(console: Console, recorder: ResultsWriter, wanted: ReportPaths) -> bool:
-    """Write the reports that are wanted; say what cannot be written, and whether all could."""
+def _write_reports(
+    console: Console, recorder: ResultsWriter, reports: Mapping[str, Path | None]
+) -> bool:
+    """Write the reports that the user wants, print what cannot be written, and return success."""
     from orchestrator.errors import Problem
     from orchestrator.report.results import NAME
 
     problems = []
     if recorder.problem is not None:
         what = f"{NAME} cannot be written: {recorder.problem.strerror or recorder.problem}"
-        hint = "free some space; the same command goes on where this one was"
+        hint = "free some space, then run the same command again: finished targets are in the store"
         where = recorder.problem.filename or NAME
         problems.append(Problem(what=what, where=str(where), hint=hint))
     document = recorder.document
-    if document["results"] and not wanted.nothing:
-        problems += wanted.write(document)
-    for each in problems:
-        console.print(f"error: {each}", style="bold red", markup=False, highlight=False)
+    if document["results"]:
+        problems += write_reports(reports, document)
+    for problem in problems:
+        console.print(f"error: {problem}", style="bold red", markup=False, highlight=False)
     return not problems
 
 
@@ -294,27 +249,27 @@ def _preflight(console: Console, options: Options) -> None:
 
     cache = default_cache_dir(os.environ)
     places = examine.RunPaths(work=options.work, output=options.output, cache=cache)
-    for each in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
-        said = f"{each.name}: {each.detail}: {each.fix}"
-        console.print(said, style="yellow", markup=False, highlight=False)
+    for check in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
+        line = f"{check.name}: {check.detail}: {check.fix}"
+        console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def earlier_seconds(output: Path) -> dict[TargetId, float]:
-    """Return how long targets took in earlier runs, as ``results.json`` says."""
+    """Return how long targets took in earlier runs, according to ``results.json``."""
     from orchestrator.models.result import Status
     from orchestrator.models.target import TargetId
     from orchestrator.report.results import NAME
     from orchestrator.report.schemas import SCHEMA
 
     try:
-        found = json.loads((output / NAME).read_text(encoding="utf-8"))
-        if found["schema"] != SCHEMA:
+        document = json.loads((output / NAME).read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
             return {}
         return {
-            TargetId(each["id"]): float(each["duration"])
-            for each in found["results"]
+            TargetId(result["id"]): float(result["duration"])
+            for result in document["results"]
             # What came from the store took no time, and what failed may have stopped early.
-            if each["status"] == Status.OK and not each.get("cached")
+            if result["status"] == Status.OK and not result.get("cached")
         }
     except (OSError, ValueError, LookupError, TypeError):
         return {}  # missing, or not ours: it only helps to order

@@ -7,28 +7,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import channel_option, matrix_option, select_options
+from orchestrator.cli.options import plan_options
+from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
 
 
 @click.command("coverage")
-@matrix_option
-@channel_option
-@select_options
+@plan_options
 @click.option(
     "--index",
     "indexes",
     multiple=True,
     required=True,
     metavar="URL",
-    help="A simple index (PEP 503/691); {variant}, or {axis}, stands for those of the plan. "
-    "May be given more than once.",
+    help="Simple index (PEP 503/691); {variant} and {axis} in it stand for those of the plan. "
+    "Repeatable.",
 )
 @click.option(
     "--format",
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="json has a schema.",
 )
-def command(  # noqa: PLR0913, PLR0917 - the options of the command line
+def command(
     matrix: Path,
     channel: str,
     select: Sequence[str],
@@ -46,63 +45,59 @@ def command(  # noqa: PLR0913, PLR0917 - the options of the command line
     indexes: Sequence[str],
     form: str,
 ) -> None:
-    """Show which planned wheels an index has, lacks, or has beyond the plan."""
-    from orchestrator.cli.workspace import determined, open_workspace, selected
+    """Show which planned wheels an index has or lacks, and which it has beyond the plan."""
+    from orchestrator.cli.workspace import open_workspace, select_with_versions
     from orchestrator.plan.cover import expression
     from orchestrator.publish import index_coverage
     from orchestrator.report.serialize import dumps
 
     workspace = open_workspace(matrix, channel)
-    plan = selected(workspace.plan, select, part)
-    if plan.undetermined:
-        workspace = determined(workspace, plan.ids, pull=False)
-        plan = selected(workspace.plan, select, part)
+    workspace, plan = select_with_versions(workspace, select, part, pull=False)
     project = workspace.origin.name
     if not project:
         raise ConfigError.of(
-            "the project's name is not known before it is built",
+            "the project's name is unknown until it is built",
             where="project.source",
             hint="name it in [project] of its pyproject.toml",
         )
-    urls = _addresses(indexes, workspace)
-    held = index_coverage.compare(workspace.plan, plan, _files(urls, project), project=project)
-    missing = expression([each.id for each in held.lacks], workspace.plan.everything)
+    files = list(_files(_addresses(indexes, workspace), project))
+    held = index_coverage.compare(workspace.plan, plan, files, project=project)
+    missing = expression([target.id for target in held.lacks], workspace.plan.everything)
     if form == "json":
-        text = dumps(index_coverage.document(held, indexes=indexes, expression=missing))
+        document = index_coverage.document(held, indexes=indexes, expression=missing)
+        click.echo(dumps(document), nl=False)
     elif form == "markdown":
-        text = index_coverage.markdown(held, workspace.plan, missing) + "\n"
+        click.echo(index_coverage.markdown(held, workspace.plan, missing))
     else:
-        text = index_coverage.table(held, workspace.plan, missing) + "\n"
-    click.echo(text, nl=False)
+        click.echo(index_coverage.table(held, workspace.plan, missing))
 
 
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:
-    """Fill in what stands for the variants of the plan; others' axes have no address."""
+    """Fill in the variants of the plan; a variant without an axis of the URL has no address."""
     from orchestrator.cli.index import variant_paths
     from orchestrator.config import template
 
-    found: dict[str, None] = {}
+    urls: dict[str, None] = {}
     paths = variant_paths(workspace)
     known = {"variant", *(axis for cell in paths for axis, _ in cell)}
-    for url in indexes:
-        template.check(url, known=known, where="--index")
+    for index in indexes:
+        template.check(index, known=known, where="--index")
         for cell, path in paths.items():
             values = {"variant": path, **dict(cell)}
-            if set(template.names_in(url)) <= values.keys():
-                found[template.render(url, values)] = None
-    return tuple(found)
+            if set(template.names_in(index)) <= values.keys():
+                urls[template.render(index, values)] = None
+    return tuple(urls)
 
 
-def _files(urls: Sequence[str], project: str) -> list[tuple[str, bool]]:
+def _files(urls: Iterable[str], project: str) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each file, and whether it is yanked."""
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import listing
 
     network = HostNetwork.detect(os.environ)
-    found: list[tuple[str, bool]] = []
     for url in urls:
         files = listing(url, project, network)
         if files is None:
-            shown = url.rpartition("@")[2] if "@" in url else url
-            click.echo(f"{shown} does not have {project}", err=True)
-        found += [(each.name, each.yanked) for each in files or ()]
-    return found
+            say(f"{url.rpartition('@')[2]} does not have {project}")
+        for file in files or ():
+            yield file.name, file.yanked

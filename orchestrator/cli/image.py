@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.options import ARCH, FILE
+from orchestrator.cli.output import say
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 
@@ -16,17 +18,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.containers.engine import Preference
-    from orchestrator.containers.image_build import ImageRecipe
+    from orchestrator.containers.image_build import BuiltImage, ImageRecipe
 
 
 @click.group("image")
 def command() -> None:
-    """Baseline images for architectures that have no ready one."""
+    """Make baseline images for architectures that have no official one."""
+
+
+def _words(
+    context: click.Context, parameter: click.Parameter, value: str | tuple[str, ...]
+) -> str | tuple[str, ...]:
+    """Refuse what cannot be a name in Debian's archive."""
+    del context
+    for word in (value,) if isinstance(value, str) else value:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", word):
+            raise click.BadParameter(f"{word!r} is not a name of Debian's archive", param=parameter)
+    return value
+
+
+def _pythons(
+    context: click.Context, parameter: click.Parameter, tags: tuple[str, ...]
+) -> tuple[str, ...]:
+    del context
+    for tag in tags:
+        python = PythonTag.match(tag)
+        if python is None or not python.stable_abi:
+            raise click.BadParameter(f"{tag!r} is not a Python of a Debian suite", param=parameter)
+    return tags
 
 
 @command.command("build")
-@click.argument("suite")
-@click.argument("arch", type=click.Choice([each.value for each in Arch]))
+@click.argument("suite", callback=_words)
+@click.argument("arch", type=ARCH)
 @click.option(
     "--tag",
     metavar="NAME",
@@ -37,15 +61,16 @@ def command() -> None:
     "pythons",
     multiple=True,
     metavar="TAG",
-    help="A Python that the suite has, such as cp314; may be given more than once.  "
-    "[default: the suite's own]",
+    callback=_pythons,
+    help="Python that the suite has, such as cp314. Repeatable.  [default: the suite's default]",
 )
 @click.option(
     "--package",
     "packages",
     multiple=True,
     metavar="NAME",
-    help="A further package of the suite; may be given more than once.",
+    callback=_words,
+    help="Further package of the suite. Repeatable.",
 )
 @click.option("--mirror", metavar="URL", help="Debian mirror.  [default: that of apt here]")
 @click.option(
@@ -53,15 +78,13 @@ def command() -> None:
     type=click.Choice(["auto", "docker", "podman"]),
     default="auto",
     show_default=True,
-    help="What loads the image.",
+    help="Engine that loads the image.",
 )
 @click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the image to a file that every engine loads, and load it nowhere.",
+    "--output", type=FILE, help="Write the image to a file for any engine instead of loading it."
 )
-@click.option("--reuse", is_flag=True, help="Do nothing where the engine has it already.")
-def build(  # noqa: PLR0913 - the options of the command line
+@click.option("--reuse", is_flag=True, help="Do nothing if the engine already has this image.")
+def build(
     suite: str,
     arch: str,
     *,
@@ -73,25 +96,22 @@ def build(  # noqa: PLR0913 - the options of the command line
     output: Path | None,
     reuse: bool,
 ) -> None:
-    """Make an image that cibuildwheel builds wheels in, of a Debian suite, and load it.
+    """Make an image of a Debian SUITE, for cibuildwheel to build wheels in, and load it.
 
-    The suite's libc is the baseline of the wheels. Takes root, mmdebstrap, and QEMU for a foreign
-    ARCH, under which it takes some minutes.
+    The suite's libc is the baseline of the wheels. This needs root and mmdebstrap, and QEMU for a
+    foreign ARCH, where it takes some minutes.
     """
-    from orchestrator.containers import image_build
+    from orchestrator.containers.image_build import ImageRecipe
     from orchestrator.host.network import HostNetwork, base_env
     from orchestrator.provision.apt import default_mirror
 
-    for each in (*pythons, *packages, suite):
-        _check_word(each)
-    network = HostNetwork.detect(os.environ)
-    env = base_env(os.environ) | network.child_env()
-    recipe = image_build.ImageRecipe(
+    env = base_env(os.environ) | HostNetwork.detect(os.environ).child_env()
+    recipe = ImageRecipe(
         suite=suite,
         arch=Arch(arch),
         tag=tag or f"localhost/orchestrator-baseline:{suite}-{arch}",
         mirror=mirror or default_mirror(env),
-        pythons=tuple(map(_check_python, pythons)),
+        pythons=pythons,
         packages=packages,
     )
     if output is None:
@@ -109,32 +129,17 @@ def _make_and_load(
 
     name = engine.choose(preference, env=env).name
     if reuse and image_build.has_been_built(recipe, name, env=env):
-        click.echo(f"{recipe.tag}: up to date", err=True)
+        say(f"{recipe.tag}: up to date")
         return
     with TemporaryDirectory(prefix="orchestrator-image-") as folder:
         image_build.load(_make(recipe, Path(folder, "image.tar"), env), name, env=env)
 
 
-def _make(recipe: ImageRecipe, output: Path, env: Mapping[str, str]) -> Any:
+def _make(recipe: ImageRecipe, output: Path, env: Mapping[str, str]) -> BuiltImage:
+    from orchestrator.cli.workspace import open_host
     from orchestrator.containers import image_build
-    from orchestrator.run.inputs import open_host
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    host = open_host(os.environ, say)
-    image = image_build.build(recipe, output.absolute(), toolchain=host.toolchain, env=env, say=say)
+    tools = open_host().toolchain
+    image = image_build.build(recipe, output.absolute(), toolchain=tools, env=env, say=say)
     click.echo(f"{image.tag} {image.digest} {image.libc} {' '.join(image.pythons)}")
     return image
-
-
-def _check_word(text: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
-        raise click.BadParameter(f"{text!r} is no name of a suite, a package or a Python")
-
-
-def _check_python(tag: str) -> str:
-    python = PythonTag.match(tag)
-    if python is None or not python.stable_abi:
-        raise click.BadParameter(f"{tag!r} is no Python of a Debian suite", param_hint="--python")
-    return tag

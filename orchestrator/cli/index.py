@@ -3,53 +3,80 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import channel_option
+from orchestrator.cli.options import DIRECTORY, channel_option, optional_matrix_option
+from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
     from orchestrator.models.target import Cell
     from orchestrator.publish.index import UpdateReport, VariantRules
 
 
+def _aliases(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    del context, parameter
+    return tuple(map(_alias, texts))
+
+
+def _alias(text: str) -> tuple[str, str]:
+    name, equals, expression = text.partition("=")
+    if not equals or not name:
+        raise ConfigError.of(
+            f"not NAME=EXPR: {text!r}",
+            where="--alias",
+            hint="for instance latest-cuda='cuda>=13'",
+        )
+    return name.strip("/"), expression
+
+
+def _yanks(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return each file with its reason, which may be empty."""
+    del context, parameter
+    return tuple((name, reason) for name, _, reason in (text.partition("=") for text in texts))
+
+
 @click.command("index")
-@click.argument(
-    "folders", nargs=-1, metavar="DIR...", type=click.Path(path_type=Path, file_okay=False)
-)
+@click.argument("folders", nargs=-1, metavar="DIR...", type=DIRECTORY)
 @click.option(
     "--output",
     required=True,
     metavar="SITE",
-    help="A directory, or s3://bucket/prefix; what is there already stays.",
+    help="Directory or s3://bucket/prefix of the site; an existing site is updated.",
 )
-@click.option(
-    "--matrix",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The matrix file, for the variants' names.  [default: matrix.toml, where there is one]",
-)
+@optional_matrix_option
 @channel_option
-@click.option("--url", metavar="URL", help="The site's public address, for the page people read.")
-@click.option("--base-url", default="", metavar="URL", help="Where the wheels are, if elsewhere.")
-@click.option("--default", metavar="EXPR", help="The variant of the root.")
+@click.option("--url", metavar="URL", help="The site's public address, for its HTML page.")
+@click.option(
+    "--base-url", default="", metavar="URL", help="Address of the wheels, if it is another one."
+)
+@click.option("--default", metavar="EXPR", help="Variant that the root lists.")
 @click.option(
     "--alias",
     "aliases",
     multiple=True,
     metavar="NAME=EXPR",
-    help="Another name for the highest variant that EXPR means; NAME= removes it.",
+    callback=_aliases,
+    help="Another name for the highest variant that matches EXPR; NAME= removes it. Repeatable.",
 )
 @click.option(
-    "--yank", "yanks", multiple=True, metavar="FILE[=REASON]", help="Yank a file, or a glob's."
+    "--yank",
+    multiple=True,
+    metavar="FILE[=REASON]",
+    callback=_yanks,
+    help="Yank a file, or all that match a glob. Repeatable.",
 )
-@click.option("--unyank", multiple=True, metavar="FILE", help="Take a yank back.")
+@click.option("--unyank", multiple=True, metavar="FILE", help="Undo a yank. Repeatable.")
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
@@ -60,24 +87,17 @@ if TYPE_CHECKING:
     "--keep-days",
     type=click.IntRange(min=0),
     metavar="DAYS",
-    help="Keep development versions for so long; with --keep: for at least so long.",
+    help="Keep development versions that are no older than DAYS, in addition to --keep.",
 )
-def command(  # noqa: PLR0913 - the options of the command line
-    *,
+def command(
     folders: Sequence[Path],
     output: str,
     matrix: Path | None,
     channel: str,
-    url: str | None,
     base_url: str,
-    default: str | None,
-    aliases: Sequence[str],
-    yanks: Sequence[str],
-    unyank: Sequence[str],
-    keep: int | None,
-    keep_days: int | None,
+    **change: Any,
 ) -> None:
-    """Write a package index of the wheels in each DIR, or add them to one."""
+    """Write a package index of the wheels in each DIR, or add them to an existing one."""
     import datetime as dt
 
     from orchestrator.host.network import HostNetwork
@@ -85,46 +105,25 @@ def command(  # noqa: PLR0913 - the options of the command line
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
 
-    change = SiteChange(
-        url=url,
-        default=default,
-        aliases=tuple(_pair(each, "--alias") for each in aliases),
-        yank=tuple((each.partition("=")[0], each.partition("=")[2]) for each in yanks),
-        unyank=tuple(unyank),
-        keep=keep,
-        keep_days=keep_days,
-    )
-    storage = open_storage(output, HostNetwork.detect(os.environ).ca_bundle)
-    done = update(
-        storage,
-        tuple(found for folder in folders for found in scan(folder)),
-        change,
-        knowledge=_knowledge(matrix, channel),
+    report = update(
+        open_storage(output, HostNetwork.detect(os.environ).ca_bundle),
+        tuple(wheel for folder in folders for wheel in scan(folder)),
+        SiteChange(**change),
+        knowledge=_variant_rules(matrix, channel),
         base_url=base_url,
         now=dt.datetime.now(tz=dt.UTC),
     )
-    _say(done)
+    _print(report)
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError.of(
-            f"{text!r} has no name or no expression",
-            where=option,
-            hint="for instance latest-cuda='cuda>=13'",
-        )
-    return name.strip("/"), value
-
-
-def _knowledge(matrix: Path | None, channel: str) -> VariantRules:
-    """Plan, if there is a matrix: it knows which values belong to which wheel."""
-    from orchestrator.cli.workspace import open_workspace
+def _variant_rules(matrix: Path | None, channel: str) -> VariantRules:
+    """Return which values belong to which wheel; only a matrix knows it."""
+    from orchestrator.cli.workspace import open_if_exists
     from orchestrator.publish.index import VariantRules
 
-    if matrix is None and not Path("matrix.toml").is_file():
+    workspace = open_if_exists(matrix, channel)
+    if workspace is None:
         return VariantRules()
-    workspace = open_workspace(matrix or Path("matrix.toml"), channel)
     return VariantRules(
         plan=workspace.plan,
         project=workspace.origin.name,
@@ -138,28 +137,28 @@ def variant_paths(workspace: Workspace) -> dict[Cell, str]:
     from orchestrator.plan.layers import channel_matrix
 
     axes = channel_matrix(workspace.settings, workspace.plan.channel).grid.axes
-    found: dict[Cell, str] = {}
+    paths: dict[Cell, str] = {}
     for target in workspace.plan.everything:
         for cell in target.covers if target.python else ():
-            if cell[3:] not in found:
+            if cell[3:] not in paths:
                 texts = (
                     value
                     if axis not in axes or (label := axes[axis][1].label) is None
                     else template.render(label, dict(cell))
                     for axis, value in cell[3:]
                 )
-                found[cell[3:]] = "/".join(filter(None, texts))
-    return found
+                paths[cell[3:]] = "/".join(filter(None, texts))
+    return paths
 
 
-def _say(done: UpdateReport) -> None:
+def _print(report: UpdateReport) -> None:
     from orchestrator.publish.index_site import default_variant
 
-    added, dropped = len(done.added), len(done.dropped)
-    click.echo(f"{added} added, {dropped} dropped, {len(done.site.files)} files", err=True)
-    for name in done.dropped:
-        click.echo(f"dropped {name}", err=True)
-    for each in done.site.variants:
-        click.echo(f"{each.path or '.'}: {len(done.site.listed(each.path))} files")
-    if done.site.files and default_variant(done.site) is None:
-        click.echo("the root lists nothing: --default EXPR says which variant it is", err=True)
+    site = report.site
+    say(f"{len(report.added)} added, {len(report.dropped)} dropped, {len(site.files)} files")
+    for name in report.dropped:
+        say(f"dropped {name}")
+    for variant in site.variants:
+        click.echo(f"{variant.path or '.'}: {len(site.listed(variant.path))} files")
+    if site.files and default_variant(site) is None:
+        say("the root lists nothing: choose its variant with --default EXPR")

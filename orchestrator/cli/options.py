@@ -2,93 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.output import MATRIX, WORK_DIR
+from orchestrator.errors import ConfigError
+from orchestrator.models.platforms import Arch
+from orchestrator.models.target import BackendName, RuleLevel
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-WORK_DIR = ".orchestrator"
+FILE = click.Path(path_type=Path, dir_okay=False)
+FILE_OR_STDOUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+ARCH = click.Choice([arch.value for arch in Arch])
 
-
-def matrix_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--matrix FILE``, the same everywhere."""
-    return click.option(
-        "--matrix",
-        "matrix",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=Path("matrix.toml"),
-        show_default=True,
-        metavar="FILE",
-        help="The matrix file.",
-    )(function)
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def channel_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--channel NAME``, the same everywhere."""
-    return click.option(
-        "--channel",
-        default="",
-        metavar="NAME",
-        shell_complete=_channels,
-        help="Plan for a channel of the matrix: [channel.NAME].",
-    )(function)
+def _group(*options: Decorator) -> Decorator:
+    """Return several options as one decorator, in the order in which --help shows them."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
-def select_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--select EXPR`` and ``--shard I/N``, the same everywhere."""
-    function = click.option(
-        "--shard",
-        "part",
-        metavar="I/N",
-        help="Only the I-th of N parts of about equal cost.",
-    )(function)
-    return click.option(
-        "--select",
-        "select",
-        multiple=True,
-        metavar="EXPR",
-        shell_complete=_ids,
-        help="Glob over target IDs, or an expression over axes such as "
-        "'cuda>=13 & arch=aarch64 & !python=cp314t'; may be given more than once.",
-    )(function)
-
-
-def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--html FILE`` and the like, the same everywhere."""
-    options = (
-        ("--html", "One page for a browser."),
-        ("--junit", "JUnit XML, for what shows test results."),
-        ("--markdown", "For a job's summary or a comment."),
-    )
-    for name, text in reversed(options):
-        function = click.option(
-            name,
-            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-            metavar="FILE",
-            help=f"{text}  [- is stdout]",
-        )(function)
-    return function
-
-
-def target_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``TARGET``, the same everywhere."""
-    return click.argument("target", shell_complete=_ids)(function)
-
-
-def _ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The IDs of the matrix at hand, for the shell; a wrong matrix has none."""
+def _target_ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the IDs of the matrix in the shell; a wrong matrix has none."""
     del parameter
     from orchestrator.cli.workspace import open_workspace
     from orchestrator.errors import OrchestratorError
 
     try:
-        plan = open_workspace(_matrix(context), context.params.get("channel") or "").plan
+        plan = open_workspace(
+            context.params.get("matrix") or MATRIX, context.params.get("channel") or ""
+        ).plan
     except OrchestratorError:
         return []
-    return [each for each in plan.ids if each.startswith(incomplete)]
+    return [target_id for target_id in plan.ids if target_id.startswith(incomplete)]
 
 
 def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -97,11 +57,164 @@ def _channels(context: click.Context, parameter: click.Parameter, incomplete: st
     from orchestrator.errors import OrchestratorError
 
     try:
-        settings = open_workspace(_matrix(context)).settings
+        channels = open_workspace(context.params.get("matrix") or MATRIX).settings.channel
     except OrchestratorError:
         return []
-    return [each for each in sorted(settings.channel) if each.startswith(incomplete)]
+    return [name for name in sorted(channels) if name.startswith(incomplete)]
 
 
-def _matrix(context: click.Context) -> Path:
-    return Path(context.params.get("matrix") or "matrix.toml")
+def _external(
+    context: click.Context, parameter: click.Parameter, names: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the soname globs of presets and names."""
+    del context, parameter
+    if not names:
+        return ()
+    from orchestrator.wheel.external import resolve
+
+    return resolve(names, where="--external")
+
+
+def _rules(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> tuple[tuple[str, RuleLevel], ...]:
+    del context, parameter
+    return tuple(map(_rule, texts))
+
+
+def _rule(text: str) -> tuple[str, RuleLevel]:
+    from orchestrator.config.verify_rules import RULES
+    from orchestrator.errors import closest
+
+    rule, _, level = text.partition("=")
+    if rule not in RULES:
+        raise ConfigError.of(f"unknown rule {rule!r}", where="--rule", hint=closest(rule, RULES))
+    if level not in set(RuleLevel):
+        raise ConfigError.of(
+            f"{text!r}: unknown level {level!r}",
+            where="--rule",
+            hint=f"one of {', '.join(RuleLevel)}",
+        )
+    return rule, RuleLevel(level)
+
+
+def _size(
+    context: click.Context, parameter: click.Parameter, text: str | None, least: int
+) -> int | None:
+    del context
+    if text is None:
+        return None
+    from orchestrator.config.verify_rules import parse_size
+
+    size = parse_size(text)
+    if size is None or size < least:
+        raise ConfigError.of(
+            f"not a size: {text!r}", where=parameter.opts[0], hint="for instance 400MB or 1.5GiB"
+        )
+    return size
+
+
+def size_option(name: str, text: str, *, least: int = 1) -> Decorator:
+    """Return an option whose value is a size in bytes."""
+    return click.option(name, metavar="SIZE", callback=partial(_size, least=least), help=text)
+
+
+matrix_option = click.option(
+    "--matrix", type=FILE, default=MATRIX, show_default=True, metavar="FILE", help="Matrix file."
+)
+
+optional_matrix_option = click.option(
+    "--matrix", type=FILE, metavar="FILE", help="Matrix file.  [default: matrix.toml, if it exists]"
+)
+
+channel_option = click.option(
+    "--channel",
+    default="",
+    metavar="NAME",
+    shell_complete=_channels,
+    help="Channel to plan for: [channel.NAME] in the matrix.",
+)
+
+select_options = _group(
+    click.option(
+        "--select",
+        multiple=True,
+        metavar="EXPR",
+        shell_complete=_target_ids,
+        help="Glob that matches target IDs, or an expression with axes such as "
+        "'cuda>=13 & arch=aarch64 & !python=cp314t'. Repeatable.",
+    ),
+    click.option("--shard", "part", metavar="I/N", help="Part I of N parts of about equal cost."),
+)
+
+plan_options = _group(matrix_option, channel_option, select_options)
+
+target_options = _group(
+    click.argument("target", shell_complete=_target_ids), matrix_option, channel_option
+)
+
+report_options = _group(
+    *(
+        click.option(name, type=FILE_OR_STDOUT, metavar="FILE", help=f"{text}  [- is stdout]")
+        for name, text in (
+            ("--html", "Write one HTML page."),
+            ("--junit", "Write JUnit XML for test viewers."),
+            ("--markdown", "Write Markdown for a job summary or a comment."),
+        )
+    )
+)
+
+build_options = _group(
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", *(backend.value for backend in BackendName)]),
+        default="auto",
+        show_default=True,
+        help="auto: cibuildwheel if an engine and the image work, else direct.",
+    ),
+    click.option(
+        "--output-dir",
+        type=DIRECTORY,
+        help="Directory of wheels and results.json.  [default: dist beside the matrix file]",
+    ),
+    click.option(
+        "--work-dir",
+        type=DIRECTORY,
+        help="Directory of logs, rejected wheels and builds.  "
+        f"[default: {WORK_DIR} beside the matrix file]",
+    ),
+    click.option(
+        "--read-only-store", is_flag=True, help="Read the shared store, but do not write to it."
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Show failures only."),
+    report_options,
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON document with a schema."
+)
+
+wheels_argument = click.argument(
+    "wheels",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="WHEEL...",
+)
+
+external_option = click.option(
+    "--external",
+    multiple=True,
+    metavar="NAME",
+    callback=_external,
+    help="Library that may stay outside the wheel: cuda, torch, rocm or a soname glob. Repeatable.",
+)
+
+rules_option = click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME=LEVEL",
+    callback=_rules,
+    help="Set the level of a `verify` rule: error, warn or off. Repeatable.",
+)

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.inspect_wheels import external_option, printable
-from orchestrator.cli.options import channel_option
-from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
+from orchestrator.cli.options import (
+    channel_option,
+    external_option,
+    json_option,
+    optional_matrix_option,
+    rules_option,
+    size_option,
+)
+from orchestrator.cli.output import print_json, print_table, printable, say, stderr
+from orchestrator.errors import BadWheelError, ConfigError, ExitCode, NothingSelectedError, Problem
+from orchestrator.models.target import Digest, RuleLevel, VerifyPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.cli.verify import VerifyOptions
+    from orchestrator.cli.verify import WheelChecker
     from orchestrator.cli.workspace import Workspace
-    from orchestrator.host.process import Cancel
-    from orchestrator.models.target import Target, VerifyPolicy
-    from orchestrator.provision.host import Host
-    from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits
-    from orchestrator.publish.upload import UploadDestination, UploadResult
+    from orchestrator.models.target import Target
+    from orchestrator.publish.preflight import CandidateWheel
+    from orchestrator.publish.upload import UploadResult
 
 JOBS = 4
-
-_INDEXES = ("http://", "https://", "pypi", "testpypi")
 
 
 @click.command("publish")
@@ -39,32 +42,20 @@ _INDEXES = ("http://", "https://", "pypi", "testpypi")
 )
 @click.option(
     "--to",
-    "places",
+    "names",
     multiple=True,
     metavar="PLACE",
-    help="pypi, testpypi, the upload address of an index, s3://bucket/prefix or github-release; "
-    "may be given more than once.  [default: publish.to of the matrix]",
+    help="pypi, testpypi, the upload URL of an index, s3://bucket/prefix or github-release. "
+    "Repeatable.  [default: publish.to of the matrix]",
 )
-@click.option(
-    "--matrix",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The matrix file: what each wheel may need, and where it goes.  "
-    "[default: matrix.toml, where there is one]",
-)
+@optional_matrix_option
 @channel_option
 @external_option
-@click.option(
-    "--rule",
-    "rules",
-    multiple=True,
-    metavar="NAME=LEVEL",
-    help="Make a rule of `verify` count as error, warn or off.",
-)
-@click.option("--tag", default="", metavar="TAG", help="The tag of the release on GitHub.")
-@click.option("--simple-url", default="", metavar="URL", help="The simple API of the one index.")
-@click.option("--max-file-size", metavar="SIZE", help="What the index has granted for a file.")
-@click.option("--max-project-size", metavar="SIZE", help="What it has granted for the project.")
+@rules_option
+@click.option("--tag", default="", metavar="TAG", help="Tag of the release on GitHub.")
+@click.option("--simple-url", default="", metavar="URL", help="Simple API of the index.")
+@size_option("--max-file-size", "Maximum size of a file that the index has granted.")
+@size_option("--max-project-size", "Maximum size of the project that the index has granted.")
 @click.option(
     "-j",
     "--jobs",
@@ -74,140 +65,102 @@ _INDEXES = ("http://", "https://", "pypi", "testpypi")
     metavar="N",
     help="Uploads at a time.",
 )
-@click.option("--dry-run", is_flag=True, help="Send nothing, and say what would be sent.")
-@click.option("--skip-refused", is_flag=True, help="Send the others where some are refused.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document with a schema.")
-def command(  # noqa: PLR0913 - one for each option
+@click.option("--dry-run", is_flag=True, help="Send nothing; show what would be sent.")
+@click.option("--skip-refused", is_flag=True, help="If wheels are refused, send the others.")
+@json_option
+def command(
     *,
     paths: Sequence[Path],
-    places: Sequence[str],
+    names: Sequence[str],
     matrix: Path | None,
     channel: str,
-    external: Sequence[str],
-    rules: Sequence[str],
+    external: tuple[str, ...],
+    rules: tuple[tuple[str, RuleLevel], ...],
     tag: str,
     simple_url: str,
-    max_file_size: str | None,
-    max_project_size: str | None,
-    jobs: int,
-    dry_run: bool,
-    skip_refused: bool,
+    max_file_size: int | None,
+    max_project_size: int | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
-    from orchestrator.cli.verify import level_of
-    from orchestrator.cli.workspace import stderr, stop_as_ctrl_c_does
+    from orchestrator.cli.verify import WheelChecker, checking_tools
+    from orchestrator.cli.workspace import open_host, stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import VerifyPolicy
+    from orchestrator.publish.delivery import Delivery, open_destinations
     from orchestrator.publish.preflight import GrantedLimits
-    from orchestrator.run.inputs import open_host
-    from orchestrator.wheel.external import resolve
 
     stop_as_ctrl_c_does()
-    demands = VerifyPolicy(levels=tuple(map(level_of, rules)))
-    granted = GrantedLimits(
-        file_size=_size(max_file_size, "--max-file-size"),
-        project_size=_size(max_project_size, "--max-project-size"),
-    )
-    patterns = resolve(external, where="--external")
-    files = _files(paths)
-    known = _Matrix.open(matrix, channel, files)
-    meant = {each: tuple(dict.fromkeys(places or known.places(each))) for each in files}
-    wanted = tuple(dict.fromkeys(place for each in meant.values() for place in each))
+    files = _wheel_files(paths)
+    targets = _targets(files, matrix, channel)
+    goes_to = {
+        path: tuple(dict.fromkeys(names or (targets[path].publish if path in targets else ())))
+        for path in files
+    }
+    wanted = tuple(dict.fromkeys(name for to in goes_to.values() for name in to))
     if not wanted:
         raise NothingSelectedError.of(
-            "no wheel has a destination", hint="say --to, or [publish] to in matrix.toml"
+            "no wheel has a destination", hint="say --to, or set [publish] to in matrix.toml"
         )
-    cancel = Cancel()
-    host = open_host(os.environ, stderr().print)
-    openers = _Openers(host=host, cancel=cancel, tag=tag, simple_url=simple_url, wanted=wanted)
-    run = _Run(
-        places={place: openers.open(place) for place in wanted},
-        wheels=_verified(meant, known, patterns, demands, host, cancel),
-        granted=granted,
-        jobs=jobs,
-        dry_run=dry_run,
-        skip_refused=skip_refused,
-        cancel=cancel,
+    cancel, host = Cancel(), open_host()
+    # First: what a destination's settings lack is reported before anything is verified.
+    destinations = open_destinations(wanted, host, cancel, tag=tag, simple_url=simple_url)
+    checker = WheelChecker(
+        external=external, demands=VerifyPolicy(levels=rules), tools=checking_tools(host, cancel)
     )
-    return _report(run.results(), as_json=as_json, interrupted=cancel.is_set())
+    delivery = Delivery(
+        destinations=destinations,
+        wheels=[_candidate(path, to, targets.get(path), checker) for path, to in goes_to.items()],
+        granted=GrantedLimits(file_size=max_file_size, project_size=max_project_size),
+        cancel=cancel,
+        on_result=_say,
+        **options,
+    )
+    results = delivery.run()
+    if as_json:
+        _print_json(results)
+    _print_table(results)
+    return _exit_code(results, interrupted=cancel.is_set())
 
 
-def _size(text: str | None, option: str) -> int | None:
-    from orchestrator.cli.verify import size_of
-
-    return None if text is None else size_of(text, option)
-
-
-def _files(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the wheels; one that is named twice counts once, and two of one name never."""
-    found: dict[str, Path] = {}
+def _wheel_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the wheels; one that is named twice counts once, and no two may have one name."""
+    files: dict[str, Path] = {}
     problems = []
     for path in paths:
-        inside = sorted(path.glob("*.whl")) if path.is_dir() else [path]
-        for each in inside:
-            first = found.setdefault(each.name, each)
-            if first.resolve() != each.resolve():
-                problems.append(Problem(what=f"{first} has the same name", where=str(each)))
+        for wheel in sorted(path.glob("*.whl")) if path.is_dir() else [path]:
+            first = files.setdefault(wheel.name, wheel)
+            if first.resolve() != wheel.resolve():
+                problems.append(Problem(what=f"{first} has the same name", where=str(wheel)))
     if problems:
         raise ConfigError(*problems)
-    if not found:
+    if not files:
         raise NothingSelectedError.of("there is no wheel", where=", ".join(map(str, paths)))
-    return tuple(found.values())
+    return tuple(files.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Matrix:
-    """What the matrix says of the wheels, where there is one."""
+def _targets(files: Iterable[Path], matrix: Path | None, channel: str) -> dict[Path, Target]:
+    """Find the target of each wheel if there is a matrix."""
+    from orchestrator.cli.workspace import open_if_exists
 
-    targets: dict[Path, Target] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, matrix: Path | None, channel: str, files: Sequence[Path]) -> _Matrix:
-        """Find the target of each wheel: as ``results.json`` says, else by its name."""
-        from orchestrator.cli.workspace import open_workspace
-
-        if matrix is None and not Path("matrix.toml").is_file():
-            return cls()
-        workspace = open_workspace(matrix or Path("matrix.toml"), channel)
-        found = {each: _target_of(each, workspace) for each in files}
-        return cls(targets={each: target for each, target in found.items() if target})
-
-    def places(self, path: Path) -> tuple[str, ...]:
-        """Return where a wheel is meant to go."""
-        target = self.targets.get(path)
-        return () if target is None else target.publish
-
-    def asked(self, path: Path, external: tuple[str, ...], demands: VerifyPolicy) -> VerifyOptions:
-        """Return what a wheel must satisfy: what its target asks, and the options on top."""
-        from dataclasses import replace
-
-        from orchestrator.cli.verify import VerifyOptions
-        from orchestrator.run.finish import demands_on
-
-        target = self.targets.get(path)
-        if target is None:
-            return VerifyOptions(external=external, demands=demands, target=None)
-        theirs = demands_on(path, target)
-        both = replace(theirs, levels=(*theirs.levels, *demands.levels))
-        # Not what is planned: a plan of today may have another date in its versions.
-        return VerifyOptions(
-            external=(*target.steps.external, *external), demands=both, target=None
-        )
+    workspace = open_if_exists(matrix, channel)
+    if workspace is None:
+        return {}
+    return {path: target for path in files if (target := _target_of(path, workspace))}
 
 
 def _target_of(path: Path, workspace: Workspace) -> Target | None:
-    from orchestrator.errors import BadWheelError
+    """Return a wheel's target: by ``results.json``, else by the wheel's name."""
     from orchestrator.publish.index import targets_in
     from orchestrator.publish.index_coverage import matching
     from orchestrator.wheel.archive import WheelName
 
     targets = workspace.plan.targets
-    there = targets_in(path.parent)
-    ids = {made.target_id for (name, _), made in there.items() if name == path.name}
-    built = next((each for each in targets if each.id in ids), None)
-    if built is not None:
-        return built
+    recorded = targets_in(path.parent)
+    ids = {result.target_id for (name, _), result in recorded.items() if name == path.name}
+    for target in targets:
+        if target.id in ids:
+            return target
     try:
         name = WheelName.parse(path.name)
     except BadWheelError:  # `verify` says what is wrong with it
@@ -215,209 +168,34 @@ def _target_of(path: Path, workspace: Workspace) -> Target | None:
     return next(iter(matching(name, targets, workspace.origin.name)), None)
 
 
-def _verified(  # noqa: PLR0913, PLR0917 - what the options say
-    meant: dict[Path, tuple[str, ...]],
-    known: _Matrix,
-    external: tuple[str, ...],
-    demands: VerifyPolicy,
-    host: Host,
-    cancel: Cancel,
-) -> tuple[CandidateWheel, ...]:
-    """Check every wheel before anything is sent."""
-    from orchestrator.cli.verify import checking_tools, verdict_on
-    from orchestrator.errors import BadWheelError
-    from orchestrator.models.target import Digest
-    from orchestrator.models.wheel import Severity
+def _candidate(
+    path: Path, to: tuple[str, ...], target: Target | None, checker: WheelChecker
+) -> CandidateWheel:
+    """Verify a wheel, and its attestations."""
     from orchestrator.publish.attested import attestations, misattested
     from orchestrator.publish.preflight import CandidateWheel
     from orchestrator.wheel.archive import WheelName
 
-    policies, checker = checking_tools(host, cancel)
-    wheels = []
-    for path, to in meant.items():
-        verdict = verdict_on(path, known.asked(path, external, demands), policies, checker)
-        try:
-            name = WheelName.parse(path.name)
-        except BadWheelError:
-            name = None
-        sha256 = verdict.report.sha256 if verdict.report else Digest("")
-        wrong = [
-            printable(f"verify: {each.rule}: {each.message}")
-            for each in verdict.findings
-            if each.severity is Severity.ERROR
-        ]
-        beside = attestations(path)
-        wrong += [why for each in beside if (why := misattested(each, sha256))]
-        target = known.targets.get(path)
-        wheels.append(
-            CandidateWheel(
-                path=path,
-                name=name,
-                sha256=sha256,
-                size=path.stat().st_size,
-                wrong=tuple(wrong),
-                attestations=beside,
-                target_id=target.id if target else "",
-                to=to,
-            )
-        )
-    return tuple(wheels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Openers:
-    """Opens destinations; all that their settings lack is known before anything is verified."""
-
-    host: Host
-    cancel: Cancel
-    tag: str
-    simple_url: str
-    wanted: tuple[str, ...]
-
-    def open(self, to: str) -> UploadDestination:
-        """Open the destination of a ``--to``."""
-        if to == "github-release":
-            from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
-
-            settings = ReleaseSettings.detect(os.environ, self.tag)
-            return ReleaseDestination(settings, self.host.network, self.cancel)
-        if to.startswith("s3://"):
-            from orchestrator.publish.buckets import BucketDestination
-
-            return BucketDestination(to, self.cancel, ca_bundle=self.host.network.ca_bundle)
-        return self._index(to)
-
-    def _index(self, to: str) -> UploadDestination:
-        from orchestrator.host.redaction import masked
-        from orchestrator.publish.indexes import IndexDestination, resolved
-
-        if not to.startswith(_INDEXES):
-            raise ConfigError.of(
-                f"{masked(to)!r} is no destination",
-                where="--to",
-                hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
-            )
-        if sum(each.startswith(_INDEXES) for each in self.wanted) > 1:
-            for name, value in (
-                ("TWINE_PASSWORD", os.environ.get("TWINE_PASSWORD", "")),
-                ("--simple-url", self.simple_url),
-            ):
-                if value.strip():
-                    raise ConfigError.of(
-                        f"{name} belongs to one index, and wheels go to several",
-                        where="--to",
-                        hint="one call for each of them",
-                    )
-        return IndexDestination(
-            resolved(to, self.host),
-            self.host,
-            os.environ,
-            self.cancel,
-            simple_url=self.simple_url,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """Gate, then upload."""
-
-    places: dict[str, UploadDestination]
-    wheels: tuple[CandidateWheel, ...]
-    granted: GrantedLimits
-    jobs: int
-    dry_run: bool
-    skip_refused: bool
-    cancel: Cancel
-
-    def results(self) -> tuple[UploadResult, ...]:
-        """Return what became of each wheel at each destination, in the order of both."""
-        from orchestrator.models.result import UploadOutcome
-        from orchestrator.publish.upload import send_all
-
-        ends: dict[tuple[str, str], UploadResult] = {}
-        todo: list[tuple[UploadDestination, CandidateWheel]] = []
-        for to, place in self.places.items():
-            wheels = tuple(each for each in self.wheels if to in each.to)
-            for wheel, result in zip(wheels, self._gated(to, place, wheels), strict=True):
-                if result is None:
-                    todo.append((place, wheel))
-                else:
-                    ends[place.name, wheel.filename] = result
-        refused = any(each.outcome is UploadOutcome.REFUSED for each in ends.values())
-        if self.dry_run or (refused and not self.skip_refused):
-            done = tuple(self._unsent(place, wheel, refused=refused) for place, wheel in todo)
-        else:
-            done = send_all(todo, jobs=self.jobs, cancel=self.cancel, on_result=_say)
-        ends |= {(each.place, each.wheel.filename): each for each in done}
-        order = [
-            (self.places[to].name, each.filename)
-            for to in self.places
-            for each in self.wheels
-            if to in each.to
-        ]
-        return tuple(ends[key] for key in order)
-
-    def _unsent(
-        self, place: UploadDestination, wheel: CandidateWheel, *, refused: bool
-    ) -> UploadResult:
-        from orchestrator.models.result import UploadOutcome
-        from orchestrator.publish.upload import UploadResult
-
-        if self.dry_run:
-            return UploadResult(place=place.name, wheel=wheel, outcome=UploadOutcome.WOULD)
-        why = ("others are refused; --skip-refused sends it",) if refused else ()
-        return UploadResult(
-            place=place.name, wheel=wheel, outcome=UploadOutcome.NOT_SENT, reasons=why
-        )
-
-    def _gated(
-        self, to: str, place: UploadDestination, wheels: Sequence[CandidateWheel]
-    ) -> list[UploadResult | None]:
-        """Return the end of each wheel that is not to be sent; None for those that are."""
-        from orchestrator.models.result import UploadOutcome
-        from orchestrator.publish import preflight
-        from orchestrator.publish.upload import (
-            UploadError,
-            UploadResult,
-        )
-        from orchestrator.publish.upload import surveyed as survey
-
-        why = ""
-        if any(each.attestations for each in wheels) and not place.attests:
-            click.echo(
-                f"{_clean(place.name)}: it takes no attestations, or not with a password", err=True
-            )
-        known = [each for each in wheels if each.name and each.sha256]
-        try:
-            held: DestinationFiles = (
-                survey(place, known, self.cancel) if known else preflight.DestinationFiles()
-            )
-        except UploadError as error:
-            held, why = preflight.DestinationFiles(), f"cannot be asked what it has: {error.what}"
-        refusals = preflight.refused(to, wheels, held, self.granted)
-        ends: list[UploadResult | None] = []
-        for wheel in wheels:
-            refused = refusals.get(wheel.filename, ())
-            there = held.files.get(wheel.filename) == wheel.sha256
-            if refused:
-                end, reasons = UploadOutcome.REFUSED, refused
-            elif why:
-                end, reasons = UploadOutcome.FAILED, (why,)
-            elif there:
-                end, reasons = UploadOutcome.THERE, ()
-            else:
-                ends.append(None)
-                continue
-            result = UploadResult(place=place.name, wheel=wheel, outcome=end, reasons=reasons)
-            _say(result)
-            ends.append(result)
-        return ends
-
-
-def _say(result: UploadResult) -> None:
-    head = f"{result.wheel.filename} -> {result.place}: {result.outcome}"
-    for line in (head, *(f"  {each}" for each in result.reasons)):
-        click.echo(_clean(line), err=True)
+    # Not what the target must be: a plan of today may have another date in its versions.
+    verdict = checker.check(path, target)
+    try:
+        name = WheelName.parse(path.name)
+    except BadWheelError:
+        name = None
+    sha256 = verdict.report.sha256 if verdict.report else Digest("")
+    beside = attestations(path)
+    wrong = [printable(f"verify: {each.rule}: {each.message}") for each in verdict.errors]
+    wrong += [why for each in beside if (why := misattested(each, sha256))]
+    return CandidateWheel(
+        path=path,
+        name=name,
+        sha256=sha256,
+        size=path.stat().st_size,
+        wrong=tuple(wrong),
+        attestations=beside,
+        target_id=target.id if target else "",
+        to=to,
+    )
 
 
 def _clean(line: str) -> str:
@@ -426,27 +204,14 @@ def _clean(line: str) -> str:
     return printable(redactor(os.environ)(line))
 
 
-def _report(results: Sequence[UploadResult], *, as_json: bool, interrupted: bool) -> int:
-    from orchestrator.models.result import UploadOutcome
-    from orchestrator.report.serialize import dumps
-
-    if as_json:
-        click.echo(dumps(_document(results)), nl=False)
-    _table(results)
-    unsent = [each.reasons for each in results if each.outcome is UploadOutcome.NOT_SENT]
-    for why in dict.fromkeys(reason for reasons in unsent for reason in reasons):
-        click.echo(f"not sent: {why}", err=True)
-    outcomes = {each.outcome for each in results}
-    if interrupted:
-        click.echo("interrupted", err=True)
-        return ExitCode.INTERRUPTED
-    if UploadOutcome.FAILED in outcomes:
-        return ExitCode.TARGET_FAILED
-    return ExitCode.PUBLISH_REFUSED if UploadOutcome.REFUSED in outcomes else ExitCode.OK
+def _say(result: UploadResult) -> None:
+    say(_clean(f"{result.wheel.filename} -> {result.place}: {result.outcome}"))
+    for reason in result.reasons:
+        say(_clean(f"  {reason}"))
 
 
-def _document(results: Sequence[UploadResult]) -> dict[str, object]:
-    from orchestrator.report.schemas import PublishDocument, Published, to_json_value
+def _print_json(results: Iterable[UploadResult]) -> None:
+    from orchestrator.report.schemas import PublishDocument, Published
 
     published = tuple(
         Published(
@@ -461,21 +226,30 @@ def _document(results: Sequence[UploadResult]) -> dict[str, object]:
         )
         for each in results
     )
-    document: dict[str, object] = to_json_value(PublishDocument(results=published))
-    return document
+    print_json(PublishDocument(results=published))
 
 
-def _table(results: Sequence[UploadResult]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from orchestrator.cli.workspace import stderr
+def _print_table(results: Iterable[UploadResult]) -> None:
     from orchestrator.report.summary import size
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("wheel", "destination", "size", "outcome"):
-        table.add_column(column, no_wrap=True)
-    for each in results:
-        cells = (each.wheel.filename, each.place, size(each.wheel.size), str(each.outcome))
-        table.add_row(*(Text(_clean(cell)) for cell in cells))
-    stderr().print(table)
+    rows = (
+        (each.wheel.filename, each.place, size(each.wheel.size), str(each.outcome))
+        for each in results
+    )
+    cells = (tuple(map(_clean, row)) for row in rows)
+    print_table(stderr(), cells, "wheel", "destination", "size", "outcome")
+
+
+def _exit_code(results: Sequence[UploadResult], *, interrupted: bool) -> ExitCode:
+    from orchestrator.models.result import UploadOutcome
+
+    unsent = [each.reasons for each in results if each.outcome is UploadOutcome.NOT_SENT]
+    for why in dict.fromkeys(reason for reasons in unsent for reason in reasons):
+        say(f"not sent: {why}")
+    outcomes = {each.outcome for each in results}
+    if interrupted:
+        say("interrupted")
+        return ExitCode.INTERRUPTED
+    if UploadOutcome.FAILED in outcomes:
+        return ExitCode.TARGET_FAILED
+    return ExitCode.PUBLISH_REFUSED if UploadOutcome.REFUSED in outcomes else ExitCode.OK

@@ -9,31 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.build import build_options, run_build
-from orchestrator.cli.options import channel_option, matrix_option, target_argument
+from orchestrator.cli.build import RunHooks, run_build
+from orchestrator.cli.options import build_options, target_options
+from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterator, Mapping
 
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import BackendName, Plan, Target, TargetId
+    from orchestrator.models.target import Plan, TargetId
     from orchestrator.report.schemas import Request, Result
-    from orchestrator.run.reproduce import (
-        PreviousWheel,
-        RebuildReport,
-        RebuildRequest,
-        RecordedWheel,
-    )
+    from orchestrator.run.reproduce import RebuildReport, RebuildRequest, RecordedWheel
 
 
 @click.command("rebuild")
-@target_argument
-@matrix_option
-@channel_option
+@target_options
 @click.option(
     "--from",
     "origin",
@@ -42,10 +34,10 @@ if TYPE_CHECKING:
     help="Build what this results.json, or the one in this directory, says was built.",
 )
 @click.option(
-    "--shell", is_flag=True, help="Open a shell where the build failed, before it is removed."
+    "--shell", is_flag=True, help="If the build fails, open a shell there before it is removed."
 )
 @build_options
-def command(  # noqa: PLR0913 - one for each option
+def command(
     target: str,
     matrix: Path,
     channel: str,
@@ -56,36 +48,56 @@ def command(  # noqa: PLR0913 - one for each option
     backend: str,
     **options: Any,
 ) -> int:
-    """Build one TARGET, with the libraries it needs, whatever the store has.
+    """Build one TARGET, with the libraries it needs, even if the store has it.
 
-    Says in the end whether the wheel is the same as before, byte for byte, or what differs.
+    Prints at the end whether the wheel is identical to the previous one, or what differs.
     """
     from orchestrator.cli.workspace import find_target, open_workspace
+    from orchestrator.report import from_results
 
     if shell:
         _check_terminal()
     # First, so that a wrong file is an error before an image is pulled for the plan.
-    there = None if origin is None else _read(origin)
+    recorded = None if origin is None else _Recorded.read(origin)
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=True)
     output = output_dir or workspace.root / "dist"
-    if there is None:
-        again = _as_before(plan.targets[-1].id, output)
-        before = None
+    target_id, before = plan.targets[-1].id, None
+    if recorded is None:
+        again = _as_before(target_id, output)
     else:
-        plan, again, before = _as_recorded(plan, there)
+        plan, again = _as_recorded(plan, recorded)
+        before = recorded.results[target_id]
         if backend == "auto":
-            backend = _backend(before) or backend
-    once_more = _OnceMore(again=again, before=before, wants_shell=shell)
+            backend = from_results.backend_of(before) or backend
     return run_build(
         workspace,
         plan,
         jobs=1,
         fail_fast=False,
         no_cache=True,
-        once_more=once_more,
+        hooks=_hooks(again, before, shell=_Shell() if shell else None),
         output_dir=output,
         backend=backend,
         **options,
+    )
+
+
+def _hooks(again: RebuildRequest, before: Result | None, *, shell: _Shell | None) -> RunHooks:
+    comparison = _Comparison(again=again, before=before)
+
+    def conclude(document: Mapping[str, Any]) -> None:
+        for now in document["results"]:
+            if now["id"] == again.target_id:
+                if shell is not None and now["failure"] is not None and not shell.was_open:
+                    say("no shell: there was nothing to open one in (docs/rebuild.md)")
+                comparison.print(now)
+
+    return RunHooks(
+        again=again,
+        stopped=None if shell is None else shell.open,
+        hushed=None if shell is None else shell.is_open.is_set,
+        compared=comparison.take,
+        conclude=conclude,
     )
 
 
@@ -102,193 +114,157 @@ def _check_terminal() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _There:
-    """A results.json of another run."""
+class _Recorded:
+    """The results.json of another run."""
 
     file: Path
     results: Mapping[TargetId, Result]
 
+    @classmethod
+    def read(cls, place: Path) -> _Recorded:
+        from orchestrator.report import from_results
+        from orchestrator.report.results import NAME
 
-def _read(origin: Path) -> _There:
-    from orchestrator.report import from_results
-    from orchestrator.report.results import NAME
+        file = place / NAME if place.is_dir() else place
+        return cls(file=file, results=from_results.read(file))
 
-    file = origin / NAME if origin.is_dir() else origin
-    return _There(file=file, results=from_results.read(file))
+    def wheel(self, target_id: TargetId) -> RecordedWheel | None:
+        from orchestrator.run.reproduce import RecordedWheel
+
+        result = self.results.get(target_id)
+        if result is None or result.wheel is None:
+            return None
+        folder = self.file.absolute().parent
+        return RecordedWheel(facts=result.wheel, origin=str(self.file), folder=folder)
 
 
 def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
-    """Compare with the wheel that is in the output directory, or else with that of the store."""
-    from orchestrator.report import from_results
+    """Compare with the wheel in the output directory, or else with that in the store."""
     from orchestrator.report.results import NAME
     from orchestrator.run.reproduce import RebuildRequest
 
     try:
-        result = from_results.read(output / NAME).get(target_id)
+        claim = _Recorded.read(output / NAME).wheel(target_id)
     except ConfigError:  # there is none yet, or not one of ours: it is only compared with
-        result = None
-    claim = None if result is None else _claim(result, output / NAME)
+        claim = None
     return RebuildRequest(target_id=target_id, claim=claim)
 
 
-def _claim(result: Result, file: Path) -> RecordedWheel | None:
-    from orchestrator.run.reproduce import RecordedWheel
-
-    if result.wheel is None:
-        return None
-    return RecordedWheel(facts=result.wheel, origin=str(file), folder=file.absolute().parent)
-
-
-def _as_recorded(plan: Plan, there: _There) -> tuple[Plan, RebuildRequest, Result]:
-    """Return the plan as a results.json has it; say what is taken from it and what is not."""
-    from orchestrator.cli.workspace import stderr
+def _as_recorded(plan: Plan, recorded: _Recorded) -> tuple[Plan, RebuildRequest]:
+    """Return the plan as a results.json has it; print what is taken from it and what is not."""
+    from orchestrator.cli.output import stderr
     from orchestrator.report import from_results
     from orchestrator.run.reproduce import RebuildRequest
 
-    target: Target = plan.targets[-1]
-    where = str(there.file)
-    request = from_results.request_of(there.results, target.id, where=where)
-    found = from_results.as_recorded(plan.targets, there.results, where=where)
+    target_id, where = plan.targets[-1].id, str(recorded.file)
+    request = from_results.request_of(recorded.results, target_id, where=where)
+    found = from_results.as_recorded(plan.targets, recorded.results, where=where)
     console = stderr()
     for line in found.taken:
         console.print(f"from {where}: {line}", style="dim", markup=False, highlight=False)
     for line in (*found.notes, *_other_tools(request)):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
-    result = there.results[target.id]
     again = RebuildRequest(
-        target_id=target.id,
-        claim=_claim(result, there.file),
+        target_id=target_id,
+        claim=recorded.wheel(target_id),
         strict=True,
         digest=request.source.digest,
         epoch=request.source.epoch,
     )
-    return replace(plan, targets=found.targets), again, result
+    return replace(plan, targets=found.targets), again
 
 
-def _other_tools(request: Request) -> list[str]:
-    """Say where the tools are not those of the other run: the same bytes cannot be promised."""
+def _other_tools(request: Request) -> Iterator[str]:
+    """Yield the tools that are not those of the other run: identical bytes cannot be promised."""
     from orchestrator.provision import toolchain
     from orchestrator.run.cache_key import builder
 
-    pairs = (
+    for what, theirs, ours in (
         ("orchestrator", request.builder, builder()),
         ("the toolchain", request.toolchain, toolchain.lock_digest()),
-    )
-    return [
-        f"{what} differs: recorded {theirs}, current {ours}"
-        for what, theirs, ours in pairs
-        if theirs != ours
-    ]
-
-
-def _backend(before: Result) -> BackendName | None:
-    from orchestrator.report import from_results
-
-    return from_results.backend_of(before)
+    ):
+        if theirs != ours:
+            yield f"{what} differs: recorded {theirs}, current {ours}"
 
 
 @dataclass(slots=True, kw_only=True)
-class _OnceMore:
-    """What `rebuild` adds to a run.
+class _Shell:
+    """Gives the terminal to a shell where the build failed."""
+
+    was_open: bool = False
+    is_open: threading.Event = field(default_factory=threading.Event)
+
+    def open(self, stop: StoppedBuild, cancel: Cancel) -> None:
+        from orchestrator.host import process
+        from orchestrator.host.redaction import masked
+
+        self.was_open = True
+        self.is_open.set()
+        try:
+            step = f"step {stop.failure.step!r} failed" if stop.failure.step else "the build failed"
+            say(f"\n{step}: {stop.failure.message}")
+            if stop.again:
+                say(f"  again:  {masked(stop.again)}")
+            say(f"  where:  {stop.place}")
+            say("  exit the shell to continue; then all of this is removed\n")
+            process.interactive(stop.argv, env=stop.env, cwd=stop.cwd, cancel=cancel)
+        finally:
+            self.is_open.clear()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Comparison:
+    """Says how the wheel compares with the previous one.
 
     Attributes:
         again: what is compared with what.
         before: what results.json says of the other run; None without ``--from``.
-        wants_shell: whether a shell is opened where the build fails.
+        report: how they compare; None until the wheel is built.
     """
 
     again: RebuildRequest
     before: Result | None
-    wants_shell: bool
-    _rebuilt: RebuildReport | None = None
-    _opened: bool = False
-    _is_open: threading.Event = field(default_factory=threading.Event)
+    report: RebuildReport | None = None
 
-    @property
-    def stopped(self) -> Callable[[StoppedBuild, Cancel], object] | None:
-        return self._open if self.wants_shell else None
+    def take(self, report: RebuildReport) -> None:
+        self.report = report
 
-    @property
-    def hushed(self) -> Callable[[], bool] | None:
-        return self._is_open.is_set if self.wants_shell else None
-
-    def compared(self, rebuilt: RebuildReport) -> None:
-        self._rebuilt = rebuilt
-
-    def conclude(self, console: Console, document: Mapping[str, Any]) -> None:
-        now = next((r for r in document["results"] if r["id"] == self.again.target_id), None)
-        failed = now is not None and now["failure"] is not None
-        if self.wants_shell and failed and not self._opened:
-            _say(console, "no shell: there was nothing to open one in (docs/rebuild.md)")
-        if self._rebuilt is None or now is None:
+    def print(self, now: Mapping[str, Any]) -> None:
+        if self.report is None:
             return
-        for line in _comparison(self._rebuilt):
-            _say(console, line)
-        earlier = self._rebuilt.earlier
-        if earlier is None and self.again.strict:
-            _say(console, "nothing to compare with: that run made no wheel of it")
-        if self.before is not None and self._rebuilt.differences != ():
-            self._explain(console, self.before, now)
+        for line in _comparison(self.report):
+            say(line)
+        if self.report.earlier is None and self.again.strict:
+            say("nothing to compare with: that run made no wheel of this target")
+        if self.before is not None and self.report.differences != ():
+            self._explain(self.before, now)
 
     @staticmethod
-    def _explain(console: Console, before: Result, now: Mapping[str, Any]) -> None:
+    def _explain(before: Result, now: Mapping[str, Any]) -> None:
         from orchestrator.report import from_results
 
-        found = from_results.differing(before, now)
-        for each in found:
-            _say(console, f"  {each.what}: {each.before} -> {each.now}")
-        if not found:
-            _say(console, "  nothing that results.json records differs: the build itself varies")
-
-    def _open(self, stop: StoppedBuild, cancel: Cancel) -> None:
-        """Give the terminal to a shell until that ends."""
-        from orchestrator.cli.workspace import stderr
-        from orchestrator.host import process
-
-        console = stderr()
-        self._opened = True
-        self._is_open.set()
-        try:
-            for line in _introduction(stop):
-                _say(console, line)
-            process.interactive(stop.argv, env=stop.env, cwd=stop.cwd, cancel=cancel)
-        finally:
-            self._is_open.clear()
+        changes = from_results.differing(before, now)
+        for change in changes:
+            say(f"  {change.what}: {change.before} -> {change.now}")
+        if not changes:
+            say("  nothing that results.json records differs: the build itself varies")
 
 
-def _introduction(stop: StoppedBuild) -> Sequence[str]:
-    from orchestrator.host.redaction import masked
-
-    step = f"step {stop.failure.step!r} failed" if stop.failure.step else "the build failed"
-    again = (f"  again:  {masked(stop.again)}",) if stop.again else ()
-    return (
-        f"\n{step}: {stop.failure.message}",
-        *again,
-        f"  where:  {stop.place}",
-        "  end the shell to go on; then all of this is removed\n",
-    )
-
-
-def _comparison(rebuilt: RebuildReport) -> Sequence[str]:
-    """Say how a wheel compares with the one before."""
+def _comparison(report: RebuildReport) -> Iterator[str]:
     from orchestrator.cli.verify import difference_lines
 
-    earlier: PreviousWheel | None = rebuilt.earlier
-    if earlier is None:
-        return ()
-    claim, wheel = earlier.claim, rebuilt.wheel
-    if rebuilt.differences == ():
-        return (
-            f"byte-identical to the previous wheel (sha256 {wheel.sha256}), as in {claim.origin}",
-        )
-    first = (
-        f"not the same as the previous wheel of {claim.origin}: "
-        f"sha256 {claim.facts.sha256} there, {wheel.sha256} now"
+    if report.earlier is None:
+        return
+    claim, wheel = report.earlier.claim, report.wheel
+    if report.differences == ():
+        yield f"byte-identical to the previous wheel (sha256 {wheel.sha256}), as in {claim.origin}"
+        return
+    yield (
+        f"differs from the previous wheel, as in {claim.origin}: "
+        f"recorded sha256 {claim.facts.sha256}, current {wheel.sha256}"
     )
-    if rebuilt.differences is None:
-        return (first, "  the previous wheel itself is not here any more, so it is not known where")
-    return (first, *(f"  {line}" for line in difference_lines(rebuilt.differences)))
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if report.differences is None:
+        yield "  the previous wheel is gone, so it cannot be compared"
+        return
+    for line in difference_lines(report.differences):
+        yield f"  {line}"

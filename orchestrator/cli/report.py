@@ -1,23 +1,24 @@
-"""``orchestrator report``, and the reports that ``build`` writes."""
+"""``orchestrator report``, and the reports that ``build`` and ``collect`` write."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import report_options
+from orchestrator.cli.options import FILE_OR_STDOUT, report_options
+from orchestrator.cli.output import STDOUT
 from orchestrator.errors import ConfigError, EnvironmentProblemError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from orchestrator.report.schemas import ResultsDocument
 
-STDOUT = Path("-")
+_AGAIN = "`orchestrator report` makes it from results.json at any time"
 
 
 @click.command("report")
@@ -31,118 +32,90 @@ STDOUT = Path("-")
 @report_options
 @click.option(
     "--json",
-    "merged",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=FILE_OR_STDOUT,
     metavar="FILE",
-    help="One results.json of all that are given.  [- is stdout]",
+    help="Write one results.json for all RESULTS.  [- is stdout]",
 )
-def command(
-    results: Sequence[Path],
-    html: Path | None,
-    junit: Path | None,
-    markdown: Path | None,
-    merged: Path | None,
-) -> None:
-    """Show how runs ended, from one or more results.json (or directories that have one).
+def command(results: Sequence[Path], **reports: Path | None) -> None:
+    """Show how runs ended, from results.json files or directories that have one.
 
-    Where several know a target, what was started last counts. Without options: Markdown.
+    If several files have a target, the one that started last counts. Without options: Markdown.
     """
     from orchestrator.report import serialize as documents
     from orchestrator.report.results import read_raw
 
     document = documents.merged(map(read_raw, results))
-    wanted = ReportPaths(html=html, junit=junit, markdown=markdown, json=merged)
-    if wanted.nothing:
-        wanted = ReportPaths(markdown=STDOUT)
-    wanted.check()
-    problems = wanted.write(document)
+    if not any(reports.values()):
+        reports["markdown"] = STDOUT
+    check_reports(reports)
+    problems = write_reports(reports, document)
     if problems:
         raise EnvironmentProblemError(*problems)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportPaths:
-    """Where reports go: a file, `STDOUT`, or None for a report nobody wants."""
+def check_reports(reports: Mapping[str, Path | None]) -> None:
+    """Refuse, before hours of building, what cannot be written in the end.
 
-    html: Path | None = None
-    junit: Path | None = None
-    markdown: Path | None = None
-    json: Path | None = None
+    Args:
+        reports: option -> file, `STDOUT`, or None for a report that nobody wants.
 
-    @property
-    def nothing(self) -> bool:
-        """Whether no report is wanted."""
-        return not list(self._places())
-
-    def _places(self) -> Iterator[tuple[str, Path]]:
-        for name in ("html", "junit", "markdown", "json"):
-            place = getattr(self, name)
-            if place is not None:
-                yield name, place
-
-    def check(self) -> None:
-        """Refuse, before hours of building, what cannot be written in the end.
-
-        Raises:
-            ConfigError: two reports have one place.
-            EnvironmentProblemError: there is no such directory, or it cannot be written to.
-        """
-        import os
-
-        places: dict[Path, str] = {}
-        for name, place in self._places():
-            other = places.setdefault(place.absolute(), name)
-            if other != name:
-                raise ConfigError.of(f"--{other} and --{name} write to one place", where=str(place))
-            folder = place.absolute().parent
-            if place == STDOUT or (place.exists() and not place.is_file()):
-                continue  # a pipe, /dev/stdout
-            if not (folder.is_dir() and os.access(folder, os.W_OK)):
-                problem = (
-                    "cannot be written to" if folder.is_dir() else "there is no such directory"
-                )
-                raise EnvironmentProblemError.of(problem, where=str(folder), hint=f"for --{name}")
-
-    def write(self, document: Mapping[str, Any]) -> tuple[Problem, ...]:
-        """Write all reports, each whole or not at all, and return what went wrong.
-
-        Args:
-            document: a valid ``results.json``.
-        """
-        from orchestrator.fsutil import write_whole
-        from orchestrator.report.schemas import ResultsDocument, parse
-
-        seen = parse(ResultsDocument, document)
-        problems = []
-        for name, place in self._places():
-            text = _text(name, document, seen)
-            if place == STDOUT:
-                click.echo(text, nl=False)
-                continue
-            try:
-                write_whole(place, text, parents=False)
-            except OSError as error:
-                what = f"the --{name} report cannot be written: {error.strerror or error}"
-                problems.append(Problem(what=what, where=str(place), hint=_AGAIN))
-        return tuple(problems)
+    Raises:
+        ConfigError: two reports have one file.
+        EnvironmentProblemError: the directory does not exist, or cannot be written to.
+    """
+    names: dict[Path, str] = {}
+    for name, path in _wanted(reports).items():
+        other = names.setdefault(path.absolute(), name)
+        if other != name:
+            what = f"--{other} and --{name} write to the same file"
+            raise ConfigError.of(what, where=str(path))
+        if path == STDOUT or (path.exists() and not path.is_file()):
+            continue  # a pipe, /dev/stdout
+        folder = path.absolute().parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            what = "cannot be written to" if folder.is_dir() else "there is no such directory"
+            raise EnvironmentProblemError.of(what, where=str(folder), hint=f"for --{name}")
 
 
-_AGAIN = "`orchestrator report` makes it from results.json at any time"
+def write_reports(
+    reports: Mapping[str, Path | None], document: Mapping[str, Any]
+) -> tuple[Problem, ...]:
+    """Write all reports, each whole or not at all, and return what went wrong.
+
+    Args:
+        reports: as for `check_reports`.
+        document: a valid ``results.json``.
+    """
+    from orchestrator.fsutil import write_whole
+    from orchestrator.report.schemas import ResultsDocument, parse
+
+    wanted = _wanted(reports)
+    if not wanted:
+        return ()
+    parsed = parse(ResultsDocument, document)
+    problems = []
+    for name, path in wanted.items():
+        text = _text(name, document, parsed)
+        if path == STDOUT:
+            click.echo(text, nl=False)
+            continue
+        try:
+            write_whole(path, text, parents=False)
+        except OSError as error:
+            what = f"the --{name} report cannot be written: {error.strerror or error}"
+            problems.append(Problem(what=what, where=str(path), hint=_AGAIN))
+    return tuple(problems)
 
 
-def _text(name: str, document: Mapping[str, Any], seen: ResultsDocument) -> str:
+def _wanted(reports: Mapping[str, Path | None]) -> dict[str, Path]:
+    return {name: path for name, path in reports.items() if path is not None}
+
+
+def _text(name: str, document: Mapping[str, Any], parsed: ResultsDocument) -> str:
+    from orchestrator.report import html_report, junit, markdown
     from orchestrator.report import serialize as documents
 
-    if name == "html":
-        from orchestrator.report import html_report
-
-        return html_report.render(seen)
-    if name == "junit":
-        from orchestrator.report import junit
-
-        return junit.render(seen)
-    if name == "markdown":
-        from orchestrator.report import markdown
-
-        return markdown.render(seen)
-    return documents.dumps(document)
+    if name == "json":
+        return documents.dumps(document)
+    renderers = {"html": html_report.render, "junit": junit.render, "markdown": markdown.render}
+    return renderers[name](parsed)

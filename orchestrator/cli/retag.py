@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.inspect_wheels import WHEELS, policies
+from orchestrator.cli.options import DIRECTORY, wheels_argument
+from orchestrator.cli.output import say
 from orchestrator.errors import BadWheelError, ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from packaging.version import Version
 
 AUTO = "auto"
 
 _DAMAGE = {"elf-malformed", "zip-integrity"}
-"""Rules that speak of files whose needs cannot be known."""
+"""Rules that find files whose needs cannot be known."""
 
-EARLIEST = 315532800
-"""1980-01-01, the first time a zip file can say."""
+EARLIEST = "315532800"
+"""1980-01-01, the first time that a zip file can store."""
 
 
 @click.command("retag")
-@WHEELS
+@wheels_argument
 @click.option(
     "--platform-tag",
     "platform_tags",
     multiple=True,
     metavar="auto|TAG",
-    help="New platform tag (several: more than once, or joined by dots); auto: what it needs.",
+    help="New platform tag; auto: the one that the wheel needs. Join several by dots, or repeat.",
 )
-@click.option("--build-tag", metavar="N", help="New build tag; empty to remove it.")
-@click.option("--local-version", metavar="X", help="New local version; empty to remove it.")
+@click.option("--build-tag", metavar="N", help="New build tag; empty removes it.")
+@click.option("--local-version", metavar="X", help="New local version; empty removes it.")
 @click.option(
     "--normalise",
     is_flag=True,
@@ -43,11 +44,11 @@ EARLIEST = 315532800
 )
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DIRECTORY,
     metavar="D",
-    help="Where the copies go; beside the wheels by default.",
+    help="Directory of the copies.  [default: that of the wheel]",
 )
-def command(  # noqa: PLR0913 - one for each option
+def command(
     wheels: Sequence[Path],
     platform_tags: Sequence[str],
     build_tag: str | None,
@@ -56,10 +57,10 @@ def command(  # noqa: PLR0913 - one for each option
     *,
     normalise: bool,
 ) -> None:
-    """Write each WHEEL again under another tag or version, and print where.
+    """Copy each WHEEL under another tag or version, and print the path of the copy.
 
     File name, dist-info directory, WHEEL, METADATA, RECORD and SBOMs change together; all other
-    members are copied as they are. The original stays, unless the copy has its name and place.
+    members are copied as they are. The original stays, unless the copy has its name and directory.
     """
     from orchestrator.wheel import retag
 
@@ -70,40 +71,41 @@ def command(  # noqa: PLR0913 - one for each option
         )
     epoch = _epoch(os.environ.get("SOURCE_DATE_EPOCH", "")) if normalise else None
     for path in wheels:
-        made = retag(
+        copy = retag(
             path,
-            dest_dir=path.parent if output_dir is None else output_dir,
+            dest_dir=output_dir or path.parent,
             platform_tags=_platform_tags(path, platform_tags),
             version=None if local_version is None else _version(path, local_version),
             build_tag=build_tag,
             epoch=epoch,
         )
-        click.echo(str(made))
+        click.echo(str(copy))
 
 
 def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the tags that were asked for; None to keep those that are there."""
+    """Return the tags that the user asks for; None to keep those of the wheel."""
     if not wanted:
         return None
     if AUTO not in wanted:
         return tuple(tag for text in wanted for tag in text.split("."))
+    from orchestrator.cli.workspace import load_policies
     from orchestrator.wheel import report
 
     if len(wanted) > 1:
-        raise ConfigError.of("--platform-tag auto and another --platform-tag: say one of them")
-    seen = report(path, policies())
-    damage = [each for each in seen.problems if each.rule in _DAMAGE]
-    if damage:
-        raise BadWheelError(
-            *(
-                Problem(what=each.message, where=path.name, hint="say which --platform-tag it has")
-                for each in damage
-            )
+        raise ConfigError.of(
+            "auto and another tag exclude each other",
+            where="--platform-tag",
+            hint="say one of them",
         )
-    if seen.observed_tag == "any":
-        click.echo(f"{path}: no ELF file is in it; its platform tag stays", err=True)
+    wheel = report(path, load_policies())
+    hint = "say the tag instead of auto"
+    damage = [each.message for each in wheel.problems if each.rule in _DAMAGE]
+    if damage:
+        raise BadWheelError(*(Problem(what=what, where=path.name, hint=hint) for what in damage))
+    if wheel.observed_tag == "any":
+        say(f"{path}: it has no ELF file, so its platform tag stays")
         return None
-    return (seen.observed_tag, *seen.aliases)
+    return (wheel.observed_tag, *wheel.aliases)
 
 
 def _version(path: Path, local: str) -> Version:
@@ -116,7 +118,7 @@ def _version(path: Path, local: str) -> Version:
         public = archive.name.version.public
     try:
         return Version(f"{public}+{local}" if local else public)
-    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
+    except ValueError:  # InvalidVersion, or too many digits for a number of Python
         raise ConfigError.of(
             f"not a local version: {local!r}",
             where="--local-version",
@@ -125,11 +127,8 @@ def _version(path: Path, local: str) -> Version:
 
 
 def _epoch(text: str) -> int:
-    if not text:
-        return EARLIEST
     try:
-        return int(text)
+        return int(text or EARLIEST)
     except ValueError:
-        raise ConfigError.of(
-            f"not whole seconds since 1970: {text!r}", where="SOURCE_DATE_EPOCH"
-        ) from None
+        what = f"not whole seconds since 1970: {text!r}"
+        raise ConfigError.of(what, where="SOURCE_DATE_EPOCH") from None

@@ -1,4 +1,4 @@
-"""The way from matrix.toml to a plan, which several commands share."""
+"""The way from matrix.toml to a plan, and to this machine, which several commands share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.output import MATRIX, WORK_DIR, say
 from orchestrator.config.load import examine
 from orchestrator.config.sources import parse
 from orchestrator.errors import (
@@ -33,13 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from rich.console import Console
-
     from orchestrator.config.settings import Channel, Settings, TorchTable
-    from orchestrator.models.target import TargetId
+    from orchestrator.models.target import BuildRequest, TargetId
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs
     from orchestrator.source.version_sources import HostSources
+    from orchestrator.wheel import Policies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +48,10 @@ class Workspace:
 
     Attributes:
         matrix: matrix.toml.
-        root: its directory; relative paths start here.
         settings: the validated file.
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
-        table: what torch was published for, None where the matrix has no such axis.
+        table: what torch was published for; None if the matrix has no such axis.
         outside: what the version's sources said.
         plan: all targets.
         unasked: image -> why it could not be asked for a version.
@@ -60,7 +59,6 @@ class Workspace:
     """
 
     matrix: Path
-    root: Path
     settings: Settings
     facts: CibuildwheelCatalog
     origin: SourceLocation
@@ -69,6 +67,16 @@ class Workspace:
     plan: Plan
     unasked: dict[str, OrchestratorError] = field(default_factory=dict)
     beside: tuple[Path, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The directory of matrix.toml; relative paths start here."""
+        return self.matrix.parent
+
+    @property
+    def written(self) -> tuple[Path, Path]:
+        """The directories that a build writes to by default; they are no part of the source."""
+        return self.root / "dist", self.root / WORK_DIR
 
     def inputs(self, plan: Plan) -> Inputs:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
@@ -86,6 +94,13 @@ class Workspace:
             beside=self.beside,
         )
 
+    def requests(self, plan: Plan) -> tuple[BuildRequest, ...]:
+        """Return the requests of a plan's targets, as planned; this needs the source's digest."""
+        from orchestrator.run.planned import planned_requests
+
+        inputs = self.inputs(plan)
+        return planned_requests(inputs, skip=self.written, environ=os.environ, say=say)
+
 
 def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     """Read matrix.toml and plan it.
@@ -95,16 +110,24 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
         channel: the channel to plan for, empty for none.
 
     Raises:
-        ConfigError: there is no such file, or it is wrong: all that is wrong, with its lines.
+        ConfigError: the file is missing or wrong; the error has all problems, with their lines.
         SourceError: the source is wrong.
     """
-    data = read(matrix, hint="run this in the directory of matrix.toml, or say --matrix FILE")
+    hint = "run this in the directory of matrix.toml, or say --matrix FILE"
+    data = read(matrix, hint=hint)
     try:
-        return _planned(matrix, data, channel)
+        return _plan(matrix.resolve(), data, channel)
     except ConfigError as error:
         from orchestrator.config.lines import with_lines
 
         raise with_lines(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
+
+
+def open_if_exists(matrix: Path | None, channel: str) -> Workspace | None:
+    """Open the matrix file; without ``--matrix`` there may be none."""
+    if matrix is None and not MATRIX.is_file():
+        return None
+    return open_workspace(matrix or MATRIX, channel)
 
 
 def read(path: Path, *, hint: str) -> bytes:
@@ -115,24 +138,22 @@ def read(path: Path, *, hint: str) -> bytes:
         raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
-def _planned(matrix: Path, data: bytes, channel: str) -> Workspace:
+def _plan(matrix: Path, data: bytes, channel: str) -> Workspace:
     facts = builder_facts()
-    root = matrix.resolve().parent
     loaded = examine(data, facts=facts)
     settings = loaded.settings
     if settings is None or loaded.problems:
         problems = list(loaded.problems)
         if settings is not None and loaded.whole:
-            problems += _problems_of_cells(settings, channel, _table(settings, root))
+            problems += _cell_problems(settings, channel, _table(settings, matrix.parent))
         raise ConfigError(*problems)
-    origin = locate(settings.project.source, base=root)
-    table = _table(settings, root)
+    origin = locate(settings.project.source, base=matrix.parent)
+    table = _table(settings, matrix.parent)
     outside = _outside(settings, channel, origin)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
     _check_external(plan)
     return Workspace(
-        matrix=matrix.resolve(),
-        root=root,
+        matrix=matrix,
         settings=settings,
         facts=facts,
         origin=origin,
@@ -154,16 +175,15 @@ def _outside(settings: Settings, channel: str, origin: SourceLocation) -> Versio
     file = channel_matrix(settings, channel)
     tables = [part.version for _, part in file.layers]
     tables += [rule.version for _, rule in file.grid.override]
-    rankings_of = (ranking for table in tables for ranking in rankings(table))
-    declared = [source for ranking in rankings_of for source in ranking]
-    # Most files declare none; what asks them takes a while to import.
+    declared = [source for part in tables for ranking in rankings(part) for source in ranking]
+    # Most files declare none, and the module that asks them takes a while to import.
     asked = any(parse(source).kind.outside for source in declared)
     answers = _sources(origin).answers(declared) if asked else {}
     return VersionContext(project=origin.name, version=origin.version, answers=answers)
 
 
 def _check_external(plan: Plan) -> None:
-    """Make an unknown preset an error now, not after the build."""
+    """Report an unknown preset now, not after the build."""
     named = {target.steps.external for target in plan.targets} - {()}
     if named:
         from orchestrator.wheel.external import resolve
@@ -172,10 +192,10 @@ def _check_external(plan: Plan) -> None:
             resolve(external)
 
 
-def _problems_of_cells(
+def _cell_problems(
     settings: Settings, channel: str, table: TorchTable | None
 ) -> tuple[Problem, ...]:
-    """What is wrong with the cells of a file that has wrong settings elsewhere."""
+    """Return what is wrong with the cells of a file that has wrong settings elsewhere."""
     try:
         file = channel_matrix(settings, channel)
         expand(file.grid, table=None if table is None else TorchSupport(table, settings.compat))
@@ -185,24 +205,23 @@ def _problems_of_cells(
 
 
 def _table(settings: Settings, root: Path) -> TorchTable | None:
-    """Read the torch table, if the matrix has such an axis at all."""
+    """Read the torch table if the matrix has such an axis at all."""
     parts: tuple[Settings | Channel, ...] = (settings, *settings.channel.values())
     axes = {axis for part in parts for axis in part.axes}
     axes |= {axis for part in parts for rows in part.rows for axis in rows.axes}
     if "torch" not in axes or not settings.compat.torch:
         return None
-    if settings.compat.file is not None:
-        path = root / settings.compat.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ConfigError.of(
-                f"{path}: {error.strerror}",
-                where="compat.file",
-                hint="`orchestrator compat refresh` writes such a file",
-            ) from None
-        return load_table(data, where=str(path))
-    return builtin_table()
+    if settings.compat.file is None:
+        return builtin_table()
+    path = root / settings.compat.file
+    try:
+        return load_table(path.read_bytes(), where=str(path))
+    except OSError as error:
+        raise ConfigError.of(
+            f"{path}: {error.strerror}",
+            where="compat.file",
+            hint="`orchestrator compat refresh` writes such a file",
+        ) from None
 
 
 def builtin_table() -> TorchTable:
@@ -211,7 +230,34 @@ def builtin_table() -> TorchTable:
     return load_table(data, where="the built-in table")
 
 
-def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool) -> Workspace:
+def builder_facts() -> CibuildwheelCatalog:
+    """Read what the locked cibuildwheel knows; ``tools/cibuildwheel_facts.py`` writes it."""
+    data = json.loads((files("orchestrator.plan") / "cibuildwheel.json").read_text("utf-8"))
+    return CibuildwheelCatalog(
+        version=data["version"],
+        identifiers=frozenset(data["identifiers"]),
+        aliases={arch: tuple(names) for arch, names in data["aliases"].items()},
+        default_images=data["default_images"],
+    )
+
+
+def open_host() -> Host:
+    """Return what is needed of this machine; the toolchain is made first if it is missing."""
+    from orchestrator.run import inputs
+
+    return inputs.open_host(os.environ, say)
+
+
+def load_policies(host: Host | None = None) -> Policies:
+    """Load auditwheel's policies from the locked toolchain."""
+    from orchestrator.wheel import Policies
+
+    return Policies.from_json(*(host or open_host()).toolchain.policy_texts())
+
+
+def resolve_versions(
+    workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
+) -> Workspace:
     """Ask setuptools-scm, and images, for the versions that only they know, and plan anew.
 
     Args:
@@ -227,26 +273,26 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
     from orchestrator.host.network import HostNetwork, base_env
     from orchestrator.source.version_sources import ImageSources
 
-    environ = {**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()}
+    engine = workspace.settings.engine
     images = ImageSources(
-        preference=workspace.settings.engine.name,
-        create_args=workspace.settings.engine.create_args,
-        pull=pull and workspace.settings.engine.pull != "never",
-        env=environ,
-        host=_open_host,
-        log=_say,
+        preference=engine.name,
+        create_args=engine.create_args,
+        pull=pull and engine.pull != "never",
+        env={**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()},
+        host=open_host,
+        log=say,
     )
     while questions := [
         question
-        for each in workspace.plan.undetermined
-        if each.id in wanted
-        for question in each.questions
+        for unknown in workspace.plan.undetermined
+        if unknown.id in wanted
+        for question in unknown.questions
         if question.image not in workspace.unasked
     ]:
         answers, errors = images.answers(each for each in questions if each.image)
-        for each in questions:
-            if not each.image:
-                answers[each] = _sources(workspace.origin).scm(each.source, _open_host())
+        for question in questions:
+            if not question.image:
+                answers[question] = _sources(workspace.origin).scm(question.source, open_host())
         known = {**workspace.outside.answers, **answers}
         outside = replace(workspace.outside, answers=known)
         plan = make_plan(
@@ -256,49 +302,33 @@ def determined(workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
             channel=workspace.plan.channel,
             table=workspace.table,
         )
-        workspace = replace(
-            workspace, outside=outside, plan=plan, unasked={**workspace.unasked, **errors}
-        )
+        unasked = {**workspace.unasked, **errors}
+        workspace = replace(workspace, outside=outside, plan=plan, unasked=unasked)
     return workspace
 
 
-def undetermined_problems(
+def version_problems(
     workspace: Workspace, undetermined: Iterable[UnresolvedVersion]
 ) -> tuple[Problem, ...]:
     """Say why versions are not known, each reason once for all the targets it holds for."""
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for each in undetermined:
-        groups[each.reason, each.questions[0].image].append(each.id)
+    for unknown in undetermined:
+        groups[unknown.reason, unknown.questions[0].image].append(unknown.id)
     problems = []
     for (reason, image), ids in groups.items():
         why = workspace.unasked.get(image)
         what = f"{', '.join(ids)}: {reason}" + (f": {why.what}" if why else "")
-        advice = "put a source before it that is known here, such as env:NAME"
+        advice = "list a source before it that is known here, such as env:NAME"
         hint = f"{why.hint}; or {advice}" if why and why.hint else advice
         problems.append(Problem(what=what, where="version", hint=hint))
     return tuple(problems)
 
 
-def _open_host() -> Host:
-    from orchestrator.run.inputs import open_host
-
-    return open_host(os.environ, _say)
-
-
-def _say(line: str) -> None:
-    stderr().print(line, markup=False)
-
-
-def builder_facts() -> CibuildwheelCatalog:
-    """Read what the locked cibuildwheel knows; ``tools/cibuildwheel_facts.py`` writes it."""
-    text = (files("orchestrator.plan") / "cibuildwheel.json").read_text("utf-8")
-    data = json.loads(text)
-    return CibuildwheelCatalog(
-        version=data["version"],
-        identifiers=frozenset(data["identifiers"]),
-        aliases={arch: tuple(names) for arch, names in data["aliases"].items()},
-        default_images=data["default_images"],
-    )
+def require_versions(workspace: Workspace, undetermined: Iterable[UnresolvedVersion]) -> None:
+    """Raise EnvironmentProblemError if an image that knows a version cannot be asked here."""
+    problems = version_problems(workspace, undetermined)
+    if problems:
+        raise EnvironmentProblemError(*problems)
 
 
 def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) -> Plan:
@@ -312,28 +342,42 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
     chosen = select(plan.everything, expressions)
     if part is not None:
         chosen = shard(chosen, part)
+    exclusions = select_exclusions(plan.exclusions, expressions)
+    return replace(only(plan, chosen), exclusions=exclusions)
+
+
+def only(plan: Plan, chosen: Iterable[Target | UnresolvedVersion]) -> Plan:
+    """Keep some targets of a plan, and no exclusions."""
+    chosen = tuple(chosen)
     return replace(
         plan,
-        exclusions=select_exclusions(plan.exclusions, expressions),
+        exclusions=(),
         targets=tuple(each for each in chosen if isinstance(each, Target)),
         undetermined=tuple(each for each in chosen if isinstance(each, UnresolvedVersion)),
     )
 
 
-def selected_to_build(
-    workspace: Workspace, expressions: Sequence[str], part: str | None = None
+def select_with_versions(
+    workspace: Workspace, expressions: Sequence[str], part: str | None, *, pull: bool
 ) -> tuple[Workspace, Plan]:
-    """Keep the targets that ``--select`` and ``--shard`` mean, with all that their images know.
+    """Keep the targets that ``--select`` and ``--shard`` mean, with what their images know.
+
+    Args:
+        workspace: from `open_workspace`.
+        expressions: of ``--select``.
+        part: of ``--shard``.
+        pull: whether images may be pulled; then every version must become known.
 
     Raises:
         NothingSelectedError: none is left.
         EnvironmentProblemError: an image that knows a version cannot be asked here.
     """
-    wanted = selected(workspace.plan, expressions, part).ids
-    workspace = determined(workspace, wanted, pull=True)
     plan = selected(workspace.plan, expressions, part)
     if plan.undetermined:
-        raise EnvironmentProblemError(*undetermined_problems(workspace, plan.undetermined))
+        workspace = resolve_versions(workspace, plan.ids, pull=pull)
+        plan = selected(workspace.plan, expressions, part)
+    if pull:
+        require_versions(workspace, plan.undetermined)
     return workspace, plan
 
 
@@ -350,20 +394,20 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         after those that it needs.
 
     Raises:
-        ConfigError: there is none, with the closest one, or with why it is excluded.
+        ConfigError: it does not exist; the error names the closest one.
         EnvironmentProblemError: the image that knows its version cannot be asked here.
     """
-    every = workspace.plan.everything
-    known = [each.id for each in every if target_id in {each.id, *each.aliases}]
-    workspace = determined(workspace, known, pull=pull)
+
+    def named(plan: Plan) -> list[Target | UnresolvedVersion]:
+        return [each for each in plan.everything if target_id in {each.id, *each.aliases}]
+
+    wanted = [each.id for each in named(workspace.plan)]
+    workspace = resolve_versions(workspace, wanted, pull=pull)
     plan = workspace.plan
-    for target in plan.targets:
-        if target_id in {target.id, *target.aliases}:
-            targets = with_needs([target.id], plan.targets)
-            return workspace, replace(plan, targets=targets, exclusions=(), undetermined=())
-    unknown = [each for each in plan.undetermined if target_id in {each.id, *each.aliases}]
-    if unknown:
-        raise EnvironmentProblemError(*undetermined_problems(workspace, unknown))
+    for target in named(plan):
+        if isinstance(target, UnresolvedVersion):
+            require_versions(workspace, [target])
+        return workspace, only(plan, with_needs([target.id], plan.targets))
     raise ConfigError.of(
         f"there is no target {target_id!r}",
         hint=closest(target_id, plan.ids)
@@ -372,36 +416,7 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
 
 
 def stop_as_ctrl_c_does() -> None:
-    """A CI system stops a job with SIGTERM, a terminal that closes sends SIGHUP: both mean that."""
+    """Stop on SIGTERM, by which CI systems stop a job, and SIGHUP, when the terminal closes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
-
-
-NO_TERMINAL_WIDTH = 240
-"""Columns where nobody looks at a terminal: in a log file a folded table is unreadable."""
-
-
-def stdout() -> Console:
-    """Where data goes."""
-    from rich.console import Console
-
-    return _wide(Console(highlight=False))
-
-
-def stderr() -> Console:
-    """Where everything goes that is not data."""
-    from rich.console import Console
-
-    class Stderr(Console):
-        def on_broken_pipe(self) -> None:
-            """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
-            raise KeyboardInterrupt
-
-    return _wide(Stderr(stderr=True, highlight=False))
-
-
-def _wide(console: Console) -> Console:
-    if not console.is_terminal:
-        console.width = max(console.width, NO_TERMINAL_WIDTH)
-    return console

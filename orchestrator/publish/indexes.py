@@ -101,7 +101,7 @@ def _parted(url: str, *, name: str) -> UploadAddress:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError.of(
-            f"{masked(url)!r} is no destination",
+            f"not a destination: {masked(url)!r}",
             where="--to",
             hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
         )

@@ -26,7 +26,7 @@ def test_a_shell_opens_in_the_container_of_the_failed_step(engine: str, tmp_path
     code, shown = in_terminal(
         *("rebuild", target, "--shell"),
         cwd=tmp_path,
-        dialogue=[("end the shell", script), ("[/project|", "")],
+        dialogue=[("exit the shell", script), ("[/project|", "")],
     )
 
     assert code == 1, shown

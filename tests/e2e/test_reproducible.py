@@ -40,8 +40,8 @@ def test_two_builds_of_one_source(engine: str, tmp_path: Path) -> None:
     one = built(tmp_path / "a", normalise=True, mode=0o644)
     two = built(tmp_path / "b", normalise=True, mode=0o664)
     same = orchestrator("verify", "--same", one, two, cwd=tmp_path)
-    assert (same.code, same.stdout) == (0, "the same, byte for byte\n"), same.all
+    assert (same.code, same.stdout) == (0, "identical, byte for byte\n"), same.all
     plain = built(tmp_path / "c", normalise=False, mode=0o664)
     other = orchestrator("verify", "--same", one, plain, cwd=tmp_path)
     assert other.code == 5, other.all
-    assert other.stdout.splitlines()[-1] == "the same contents, packed differently", other.all
+    assert other.stdout.splitlines()[-1] == "identical contents, packed differently", other.all

@@ -104,8 +104,8 @@ def test_without_the_bytes_it_says_which_facts_differ(elsewhere: tuple[Machine, 
 
     assert said.code == 0, said.all
     assert "warning: the toolchain differs: recorded ffff" in said.stderr
-    assert f"sha256 {'0' * 64} there" in said.stderr
-    assert "is not here any more" in said.stderr
+    assert f"recorded sha256 {'0' * 64}, current" in said.stderr
+    assert "is gone, so it cannot be compared" in said.stderr
     assert "\n  toolchain: ffff" in said.stderr
 
 
@@ -138,7 +138,7 @@ def test_a_shell_opens_where_the_build_failed(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**machine.env, "SHELL": "/bin/sh"},
         dialogue=[
-            ("end the shell", f"sleep 987 & echo $! > {pid}; {SLEEPER}\n"),
+            ("exit the shell", f"sleep 987 & echo $! > {pid}; {SLEEPER}\n"),
             ("sleeping", "\x03"),
             ("^C", f"ls > {marker}; echo $TINY_VERSION >> {marker}; echo do''ne; exit 7\n"),
             ("done", ""),
@@ -161,7 +161,7 @@ def test_a_shell_opens_where_the_build_failed(tmp_path: Path) -> None:
         dialogue=[],
     )
     assert code == 0, shown
-    assert "end the shell" not in shown, "a build that succeeds opens none"
+    assert "exit the shell" not in shown, "a build that succeeds opens none"
 
 
 def is_alive(pid: str) -> bool:

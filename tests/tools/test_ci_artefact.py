@@ -91,7 +91,7 @@ def test_the_saved_plan_is_the_json_one_wherever_it_lies(cli: Cli, saved: Path) 
         (
             lambda place: (place / "matrix.toml").write_text(MATRIX.replace(', "cp312"', "")),
             {},
-            ["cp312-manylinux_x86_64 is in the plan, and not in matrix.toml"],
+            ["cp312-manylinux_x86_64 is in the plan, but not in matrix.toml"],
         ),
     ],
 )
@@ -133,8 +133,8 @@ def test_what_differs_for_many_is_said_once(
         (("--plan", "plan.json", "--job", "3"), "there is no job '3' in plan.json, which has 2"),
         (("--plan", "matrix.toml", "--job", "01"), "matrix.toml: not a JSON document"),
         (("--plan", "gone.json", "--job", "01"), "`orchestrator plan --save FILE` writes one"),
-        (("--plan", "plan.json", "--job", "01", "--select", "*"), "--select: --plan says already"),
-        (("--plan", "plan.json", "--job", "01", "--channel", "x"), "--channel: --plan says"),
+        (("--plan", "plan.json", "--job", "01", "--select", "*"), "--select: --plan already says"),
+        (("--plan", "plan.json", "--job", "01", "--channel", "x"), "--channel: --plan already says"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -171,7 +171,7 @@ def test_github_init_writes_a_caller_and_overwrites_nothing_unasked(cli: Cli, sa
     assert len(text.splitlines()) == 13
     assert f"uses: owner/orchestrator/.github/workflows/build-wheels.yml@{'a' * 40}" in text
     assert again.code == 2
-    assert "is there already\n  hint: --force overwrites it" in again.stderr
+    assert "it already exists\n  hint: --force overwrites it" in again.stderr
     assert path.read_text() == text
     assert cli("github", "init", "--uses", uses, "--publish", "pypi", "--force").code == 0
     assert (

@@ -424,9 +424,9 @@ EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
 @pytest.fixture
 def wheels(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Makes a wheel in the current directory; the policies are the installed auditwheel's."""
-    monkeypatch.setattr("orchestrator.cli.inspect_wheels.policies", load_policies)
+    monkeypatch.setattr("orchestrator.cli.workspace.load_policies", load_policies)
     no_tools = (load_policies(), lambda *_: ())
-    monkeypatch.setattr("orchestrator.cli.verify._tools", lambda: no_tools)
+    monkeypatch.setattr("orchestrator.cli.verify.checking_tools", lambda: no_tools)
     versions = {"libc.so.6": {"GLIBC_2.17": ("secure_getenv",), "GLIBC_2.2.5": ("free",)}}
 
     def make(**changes: Any) -> str:
@@ -732,7 +732,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
     commands = set(orchestrator.cli.COMMANDS) - {"inspect"} | {"inspect_wheels"}
-    others = {"__init__", "workspace", "options", "planned", "build_output"}
+    others = {"__init__", "workspace", "options", "output", "planned", "build_output"}
     assert modules - others == commands
 
 

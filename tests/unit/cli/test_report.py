@@ -14,13 +14,17 @@ import jsonschema
 import pytest
 
 import orchestrator.cli
-from orchestrator.cli import doctor
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import ExitCode
 from orchestrator.models.result import BuildResult, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as builders
-from orchestrator.report.schemas import json_schema, read_results
+from orchestrator.report.schemas import (
+    DoctorDocument,
+    json_schema,
+    read_results,
+    to_json_value,
+)
 from orchestrator.run.inputs import RunObservers
 from tests import reports
 from tests.unit.cli.test_cli import REPORT
@@ -72,7 +76,11 @@ def test_jobs_are_merged(found: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["bad.json"], ExitCode.CONFIG, "bad.json: not a JSON document"),
         (["empty"], ExitCode.CONFIG, "empty/results.json: No such file"),
         (["dist", "--html=no/r.html"], ExitCode.ENVIRONMENT, "there is no such directory"),
-        (["dist", "--html=r", "--junit=r"], ExitCode.CONFIG, "--html and --junit write to one"),
+        (
+            ["dist", "--html=r", "--junit=r"],
+            ExitCode.CONFIG,
+            "--html and --junit write to the same",
+        ),
     ],
 )
 @pytest.mark.usefixtures("found")
@@ -235,5 +243,5 @@ def test_reports_on_wheels_follow_their_schemas() -> None:
 def test_what_doctor_finds_follows_its_schema() -> None:
     check = Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix="")
 
-    found = json.loads(json.dumps(doctor.document([check])))
+    found = json.loads(json.dumps(to_json_value(DoctorDocument(checks=(check,)))))
     jsonschema.validate(found, strict(json_schema("doctor")))

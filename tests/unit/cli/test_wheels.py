@@ -55,8 +55,8 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         made.asked.append(demands)
         return (Finding(rule="twine", message="said by twine"),)
 
-    monkeypatch.setattr("orchestrator.cli.verify._tools", lambda: (load_policies(), check))
-    monkeypatch.setattr("orchestrator.cli.retag.policies", load_policies)
+    monkeypatch.setattr("orchestrator.cli.verify.checking_tools", lambda: (load_policies(), check))
+    monkeypatch.setattr("orchestrator.cli.workspace.load_policies", load_policies)
     return made
 
 
@@ -98,7 +98,7 @@ def test_demands_on_the_command_line(cli: Cli) -> None:
     ("option", "message"),
     [
         ("--rule=no-license=off", "did you mean 'no-licence'?"),
-        ("--rule=twine", "is no level"),
+        ("--rule=twine", "unknown level"),
         ("--rule=twine=on", "error, warn, off"),
         ("--size-budget=lots", "for instance 400MB"),
         ("--size-budget=0", "not a size"),
@@ -171,11 +171,11 @@ def test_no_tool_sees_what_is_no_wheel(cli: Cli) -> None:
 
 def test_same(cli: Cli) -> None:
     name = wheel()
-    assert cli("verify", "--same", name, name) == (0, ["the same, byte for byte"], "")
+    assert cli("verify", "--same", name, name) == (0, ["identical, byte for byte"], "")
     cli("retag", name, "--normalise", "--output-dir", "n")
     code, lines, _ = cli("verify", "--same", name, f"n/{name}")
     assert code == ExitCode.BAD_WHEEL
-    assert lines[-1] == "the same contents, packed differently"
+    assert lines[-1] == "identical contents, packed differently"
     assert lines[0] == (f"packing: {EXTENSION}: time 2026-02-03 04:05:06 / 1980-01-01 00:00:00")
     other = cli("retag", name, "--local-version", "x")[1][0]
     code, lines, _ = cli("verify", "--same", name, other)
@@ -231,7 +231,7 @@ def test_a_wheel_without_elf_files_keeps_its_tag(cli: Cli) -> None:
     name = wheel(members={"demo.py": b""})
     code, lines, err = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
     assert (code, lines) == (0, [f"new/{name}"])
-    assert "no ELF file is in it" in err
+    assert "it has no ELF file" in err
 
 
 def test_a_damaged_elf_file_has_no_tag_that_could_be_found(cli: Cli) -> None:
@@ -239,7 +239,7 @@ def test_a_damaged_elf_file_has_no_tag_that_could_be_found(cli: Cli) -> None:
     code, lines, err = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
     assert (code, lines) == (ExitCode.BAD_WHEEL, [])
     assert "is not a sound ELF file" in err
-    assert "say which --platform-tag" in err
+    assert "say the tag instead of auto" in err
     assert not Path("new").exists()
 
 

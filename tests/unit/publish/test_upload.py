@@ -349,9 +349,9 @@ def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("options", "code", "message"),
     [
         ((), ExitCode.NOTHING_SELECTED, "no wheel has a destination"),
-        (("--to", "pipy"), ExitCode.CONFIG, "'pipy' is no destination"),
-        (("--to", "ftp://u:p4ssword@host/"), ExitCode.CONFIG, "is no destination"),
-        (("--to", "https://"), ExitCode.CONFIG, "is no destination"),
+        (("--to", "pipy"), ExitCode.CONFIG, "not a destination: 'pipy'"),
+        (("--to", "ftp://u:p4ssword@host/"), ExitCode.CONFIG, "not a destination"),
+        (("--to", "https://"), ExitCode.CONFIG, "not a destination"),
         (("--to", "https://a/", "--to", "https://b/"), ExitCode.CONFIG, "belongs to one index"),
         (("--to", "github-release"), ExitCode.CONFIG, "github-release: needs"),
         (("--to", "pypi", "--max-file-size", "much"), ExitCode.CONFIG, "--max-file-size"),

@@ -15,7 +15,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from orchestrator.cli import doctor
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import (
@@ -383,7 +382,7 @@ def test_the_other_documents_fit_their_old_schemas() -> None:
         others=2,
     )
     documents: dict[str, Any] = {
-        "doctor": doctor.document([check]),
+        "doctor": schemas.to_json_value(schemas.DoctorDocument(checks=(check,))),
         "explain": schemas.to_json_value(schemas.ExplainDocument(id="t", rows=(row,))),
         "publish": schemas.to_json_value(schemas.PublishDocument(results=(published,))),
         "coverage": index_coverage.document(held, indexes=["https://x"], expression=""),

@@ -1,0 +1,152 @@
+"""One run of ``orchestrator publish``: open the destinations, check all wheels, send them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+from orchestrator.host.redaction import masked
+from orchestrator.models.result import UploadOutcome
+from orchestrator.publish import preflight
+from orchestrator.publish.buckets import BucketDestination
+from orchestrator.publish.indexes import IndexDestination, resolved
+from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
+from orchestrator.publish.upload import UploadError, UploadResult, send_all, surveyed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from orchestrator.host.process import Cancel
+    from orchestrator.provision.host import Host
+    from orchestrator.publish.preflight import CandidateWheel, GrantedLimits
+    from orchestrator.publish.upload import UploadDestination
+
+_INDEXES = ("http://", "https://", "pypi", "testpypi")
+
+
+def open_destinations(
+    names: Sequence[str], host: Host, cancel: Cancel, *, tag: str, simple_url: str
+) -> dict[str, UploadDestination]:
+    """Return each destination by its name; nothing is sent or asked yet.
+
+    Args:
+        names: the values of ``--to``.
+        host: this machine.
+        cancel: stops what is under way.
+        tag: the tag of the release on GitHub; empty for that of the workflow.
+        simple_url: the simple API of the one index; empty for the usual one.
+
+    Raises:
+        ConfigError: a name or a setting is wrong or missing.
+    """
+    indexes = [name for name in names if name.startswith(_INDEXES)]
+    if len(indexes) > 1:
+        password = host.environ.get("TWINE_PASSWORD", "")
+        for what, value in (("TWINE_PASSWORD", password), ("--simple-url", simple_url)):
+            if value.strip():
+                raise ConfigError.of(
+                    f"{what} belongs to one index, and the wheels go to several",
+                    where="--to",
+                    hint="publish to one index at a time",
+                )
+    destinations: dict[str, UploadDestination] = {}
+    for name in names:
+        if name == "github-release":
+            settings = ReleaseSettings.detect(host.environ, tag)
+            destinations[name] = ReleaseDestination(settings, host.network, cancel)
+        elif name.startswith("s3://"):
+            bundle = host.network.ca_bundle
+            destinations[name] = BucketDestination(name, cancel, ca_bundle=bundle)
+        elif name in indexes:
+            destinations[name] = IndexDestination(
+                resolved(name, host), host, host.environ, cancel, simple_url=simple_url
+            )
+        else:
+            raise ConfigError.of(
+                f"not a destination: {masked(name)!r}",
+                where="--to",
+                hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
+            )
+    return destinations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Which wheels are sent where, and how.
+
+    Attributes:
+        destinations: from `open_destinations`.
+        wheels: all wheels; each one knows where it goes.
+        granted: what indexes have granted.
+        jobs: uploads at a time.
+        dry_run: whether nothing is sent.
+        skip_refused: whether the others are sent if some are refused.
+        cancel: stops the run.
+        on_result: told how each wheel ended.
+    """
+
+    destinations: Mapping[str, UploadDestination]
+    wheels: Sequence[CandidateWheel]
+    granted: GrantedLimits
+    jobs: int
+    dry_run: bool
+    skip_refused: bool
+    cancel: Cancel
+    on_result: Callable[[UploadResult], object]
+
+    def run(self) -> tuple[UploadResult, ...]:
+        """Check every wheel, then send those that may go; results are in the order of both."""
+        checked = [
+            (place, wheel, result)
+            for name, place in self.destinations.items()
+            for wheel, result in self._check(name, place)
+        ]
+        todo = [(place, wheel) for place, wheel, result in checked if result is None]
+        refused = any(each and each.outcome is UploadOutcome.REFUSED for *_, each in checked)
+        if self.dry_run:
+            sent = _without_sending(todo, UploadOutcome.WOULD)
+        elif refused and not self.skip_refused:
+            why = "others are refused; --skip-refused sends it"
+            sent = _without_sending(todo, UploadOutcome.NOT_SENT, why)
+        else:
+            sent = send_all(todo, jobs=self.jobs, cancel=self.cancel, on_result=self.on_result)
+        rest = iter(sent)
+        return tuple(result or next(rest) for *_, result in checked)
+
+    def _check(
+        self, name: str, place: UploadDestination
+    ) -> Iterator[tuple[CandidateWheel, UploadResult | None]]:
+        """Yield each wheel with its result; None if it is to be sent."""
+        wheels = [wheel for wheel in self.wheels if name in wheel.to]
+        known = [wheel for wheel in wheels if wheel.name and wheel.sha256]
+        held, unknown = preflight.DestinationFiles(), ""
+        try:
+            if known:
+                held = surveyed(place, known, self.cancel)
+        except UploadError as error:
+            unknown = f"the destination does not say what it has: {error.what}"
+        refusals = preflight.refused(name, wheels, held, self.granted)
+        for wheel in wheels:
+            reasons = refusals.get(wheel.filename, ())
+            if reasons:
+                outcome = UploadOutcome.REFUSED
+            elif unknown:
+                outcome, reasons = UploadOutcome.FAILED, (unknown,)
+            elif held.files.get(wheel.filename) == wheel.sha256:
+                outcome = UploadOutcome.THERE
+            else:
+                yield wheel, None
+                continue
+            result = UploadResult(place=place.name, wheel=wheel, outcome=outcome, reasons=reasons)
+            self.on_result(result)
+            yield wheel, result
+
+
+def _without_sending(
+    todo: Sequence[tuple[UploadDestination, CandidateWheel]], outcome: UploadOutcome, *why: str
+) -> tuple[UploadResult, ...]:
+    return tuple(
+        UploadResult(place=place.name, wheel=wheel, outcome=outcome, reasons=why)
+        for place, wheel in todo
+    )
