@@ -134,7 +134,10 @@ def test_what_differs_for_many_is_said_once(
         (("--plan", "matrix.toml", "--job", "01"), "matrix.toml: not a JSON document"),
         (("--plan", "gone.json", "--job", "01"), "`orchestrator plan --save FILE` writes one"),
         (("--plan", "plan.json", "--job", "01", "--select", "*"), "--select: --plan already says"),
-        (("--plan", "plan.json", "--job", "01", "--channel", "x"), "--channel: --plan already says"),
+        (
+            ("--plan", "plan.json", "--job", "01", "--channel", "x"),
+            "--channel: --plan already says",
+        ),
     ],
 )
 def test_wrong_options_are_refused(

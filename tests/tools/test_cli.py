@@ -36,10 +36,10 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy2(_source: Path, dest: Path) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dest))
+    def copy_file(_source: Path, place: Path, *, keep: bool = False) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
-    monkeypatch.setattr("orchestrator.source.stage.shutil.copy2", copy2)
+    monkeypatch.setattr("orchestrator.source.stage.copy_file", copy_file)
 
     assert cli("plan", "--format=json").code == 0
     assert not (cli.root / ".orchestrator").exists()
