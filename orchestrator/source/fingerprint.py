@@ -1,9 +1,9 @@
-"""What the source is, without a copy of it; and without reading it again where nothing changed.
+"""Fingerprint the source: nothing is copied, and nothing is read again that did not change.
 
-A snapshot remembers what a tree was, with what the file system said of everything that decides
-about it: the names in each directory, size, times, mode and number of each file, and of what git
-decides by. If all of that is the same, so is the tree. As in git's own index, a file that was
-changed in the moment it was read proves nothing, and is read again.
+A snapshot records a tree, and everything in the file system that decides about it: the names in
+each directory; size, times, mode and inode of each file, and of the files that git decides by. If
+all of that is the same, so is the tree. As in git's own index, a file that changed at the moment it
+was read proves nothing, and is read again.
 """
 
 from __future__ import annotations
@@ -43,31 +43,26 @@ SCHEMA = 1
 
 SECOND = 1_000_000_000
 RACY = SECOND // 10
-"""Nanoseconds before a snapshot in which a change may not show in a file's times: kernels count
-in steps of some milliseconds."""
+"""Nanoseconds before a snapshot in which a change may not show in a file's times: kernels count in
+steps of some milliseconds."""
 
 COARSE = 2 * SECOND
-"""The same where a file system counts in seconds, or in two."""
+"""The same for file systems that count in steps of one or two seconds."""
 
 Sign = list[int] | None
-"""What the file system says of one file; None where there is none."""
+"""What the file system says of a file; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFingerprint:
-    """What the source is.
-
-    Attributes:
-        source: as a value.
-        files: all of its files.
-    """
+    """The source as a value, and its files."""
 
     source: Source
     files: tuple[SourceFile, ...]
 
     def manifest(self) -> bytes:
         """Return the list of the files, for the store."""
-        rows = {each.path: [each.kind, each.sha256] for each in self.files}
+        rows = {file.path: [file.kind, file.sha256] for file in self.files}
         return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -79,24 +74,23 @@ def identify(
     cache_dir: Path,
     environ: Mapping[str, str],
 ) -> SourceFingerprint:
-    """Find out what a source is; starts no program where an earlier snapshot still holds.
+    """Fingerprint a source; no program is started if an earlier snapshot still holds.
 
     Args:
         origin: from `locate`.
         fetch: returns the sdist file of a requirement.
         skip: as for `stage`.
         cache_dir: the user's cache directory; snapshots go to ``sources`` in it.
-        environ: this process's environment, which git reads too.
+        environ: this process's environment, which git reads.
 
     Raises:
         SourceError: the sdist is damaged, or there is no build backend.
     """
-    ours = tuple(each.resolve() for each in skip)
+    ours = tuple(path.resolve() for path in skip)
     root = origin.path or fetch(origin.text)
-    asked = [str(root), origin.kind.value, *sorted(map(str, ours))]
-    asked += [f"{name}={value}" for name, value in sorted(environ.items()) if name[:4] == "GIT_"]
-    name = hashlib.sha256("\0".join(asked).encode("utf-8", "surrogateescape")).hexdigest()
-    file = cache_dir / "sources" / f"{name}.json"
+    decides = [str(root), origin.kind.value, *sorted(map(str, ours))]
+    decides += [f"{name}={value}" for name, value in sorted(environ.items()) if name[:4] == "GIT_"]
+    file = cache_dir / "sources" / f"{_digest(decides)}.json"
     earlier = _Earlier.read(file, ours)
     if earlier is not None and earlier.holds():
         return earlier.identity
@@ -110,7 +104,7 @@ def identify(
         "schema": SCHEMA,
         "taken": taken,
         "source": asdict(identity.source),
-        "files": [[each.path, each.kind, each.sha256] for each in identity.files],
+        "files": [[file.path, file.kind, file.sha256] for file in identity.files],
         "watched": watched,
         "folders": folders,
     }
@@ -120,17 +114,21 @@ def identify(
 
 
 def sign(path: Path | str) -> Sign:
-    """Return what tells that a file is still the one it was, without opening it."""
+    """Return what shows whether a file changed, without opening it."""
     try:
-        found = os.lstat(path)
+        stat = os.lstat(path)
     except OSError:
         return None
-    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode]
+    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_mode]
+
+
+def _digest(words: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Earlier:
-    """A snapshot that was taken before."""
+    """An earlier snapshot."""
 
     identity: SourceFingerprint
     watched: dict[str, Sign]
@@ -147,24 +145,19 @@ class _Earlier:
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
             files = tuple(SourceFile(path=p, kind=k, sha256=s) for p, k, s in read["files"])
             identity = SourceFingerprint(source=Source(**source), files=files)
-            return cls(
-                identity=identity,
-                watched=read["watched"],
-                folders=read["folders"],
-                skip=skip,
-                taken=read["taken"],
-            )
+            own = {name: read[name] for name in ("watched", "folders", "taken")}
+            return cls(identity=identity, skip=skip, **own)
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
     def holds(self) -> bool:
-        """Whether everything is as it was, and was so for long enough to tell."""
+        """Whether nothing has changed since."""
         return all(self.trusts(path) for path in self.watched) and all(
             _names(Path(folder), self.skip) == names for folder, names in self.folders.items()
         )
 
     def trusts(self, path: str) -> bool:
-        """Whether what was read of a file can be no other now."""
+        """Whether a file cannot have changed since it was read."""
         before = self.watched.get(path)
         if before is not None:
             step = RACY if before[2] % SECOND and before[3] % SECOND else COARSE
@@ -180,32 +173,31 @@ def _of_directory(
     earlier: _Earlier | None,
     environ: Mapping[str, str],
 ) -> tuple[SourceFingerprint, dict[str, Sign], dict[str, str]]:
-    known = {} if earlier is None else {each.path: each for each in earlier.identity.files}
-    # Before anything is read: what changes while we read must not look unchanged later.
+    known = {} if earlier is None else {file.path: file for file in earlier.identity.files}
+    # Before anything is read: a file that changes meanwhile must not look unchanged later.
     watched = {str(path): sign(path) for path in _deciding(root, skip, environ)}
     seen = {folder: _names(folder, skip) for folder in _folders(root, skip)}
-    found = sorted(members(root, skip), key=lambda member: member.name)
-    listed = {root / parent for each in found for parent in each.name.parents}
-    listed |= {each.path.parent for each in found}
+    staged = sorted(members(root, skip), key=lambda member: member.name)
+    listed = {root / parent for member in staged for parent in member.name.parents}
+    listed |= {member.path.parent for member in staged}
     seen |= {folder: _names(folder, skip) for folder in listed - seen.keys() if folder.is_dir()}
     files = []
-    for each in found:
-        watched[str(each.path)] = sign(each.path)
-        if each.path.is_symlink() and not each.is_link:
-            real = os.path.realpath(each.path)
+    for member in staged:
+        watched[str(member.path)] = sign(member.path)
+        if member.path.is_symlink() and not member.is_link:
+            real = os.path.realpath(member.path)
             watched[real] = sign(real)
-        if earlier is not None and each.name.as_posix() in known and _same(each, earlier):
-            files.append(known[each.name.as_posix()])
-        else:
-            files.append(source_file(each))
-    epoch = git_epoch(root) or newest(each.path for each in found if not each.is_link)
+        before = known.get(member.name.as_posix())
+        same = earlier is not None and before is not None and _is_same(member, earlier)
+        files.append(before if before is not None and same else source_file(member))
+    epoch = git_epoch(root) or newest(member.path for member in staged if not member.is_link)
     source = as_value(origin, root, files_digest(files), epoch)
     folders = {str(folder): names for folder, names in seen.items()}
     return SourceFingerprint(source=source, files=tuple(files)), watched, folders
 
 
-def _same(member: StagedFile, earlier: _Earlier) -> bool:
-    # A link that is followed says nothing of the file it leads to.
+def _is_same(member: StagedFile, earlier: _Earlier) -> bool:
+    # A link that is followed says nothing about the file it leads to.
     plain = member.is_link or not member.path.is_symlink()
     return plain and str(member.path) in earlier.watched and earlier.trusts(str(member.path))
 
@@ -217,37 +209,34 @@ def _of_archive(origin: SourceLocation, archive: Path) -> SourceFingerprint:
 
 
 def _names(folder: Path, skip: Iterable[Path]) -> str:
-    """Return a digest of the names in a directory, without those that are none of the source."""
-    ours = {str(each) for each in skip}
+    """Return a digest of the names in a directory, without those in ``skip``."""
+    ours = {str(path) for path in skip}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        names = sorted(each.name for each in entries if each.path not in ours)
-        return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+        return _digest(sorted(entry.name for entry in entries if entry.path not in ours))
     return ""
 
 
 def _folders(root: Path, skip: Iterable[Path]) -> Iterator[Path]:
-    """The directories in which a new file would belong to the source."""
+    """Find the directories in which a new file would belong to the source."""
     ours = set(skip)
-    for folder, folders, _ in os.walk(root):
+    for folder, names, _ in os.walk(root):
         here = Path(folder)
         yield here
-        folders[:] = [
-            each for each in folders if here / each not in ours and each not in JUNK_ANYWHERE
-        ]
+        names[:] = [n for n in names if here / n not in ours and n not in JUNK_ANYWHERE]
 
 
 def _deciding(root: Path, skip: Iterable[Path], environ: Mapping[str, str]) -> Iterator[Path]:
-    """The files by which git decides what belongs to a tree, and how old it is."""
+    """Find the files by which git decides what belongs to a tree, and how old it is."""
     home = Path(environ.get("HOME") or "/nonexistent")
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
     yield from (Path("/etc/gitconfig"), home / ".gitconfig", config / "config", config / "ignore")
     # The repository a tree belongs to, or would belong to once somebody makes one there.
     repositories = [folder / ".git" for folder in (root, *root.parents)]
-    repositories += [each / ".git" for each in _folders(root, skip) if each != root]
-    there = [each for each in repositories if each.exists()]
-    yield from (each for each in repositories if each not in there or each.is_file())
-    for each in there:
-        yield from _repository(each)
+    repositories += [folder / ".git" for folder in _folders(root, skip) if folder != root]
+    there = [place for place in repositories if place.exists()]
+    yield from (place for place in repositories if place not in there or place.is_file())
+    for place in there:
+        yield from _repository(place)
     if there:
         said = capture(["git", "-C", str(root), "config", "--type=path", "core.excludesFile"])
         if said.ok:
@@ -255,7 +244,7 @@ def _deciding(root: Path, skip: Iterable[Path], environ: Mapping[str, str]) -> I
 
 
 def _repository(place: Path) -> Iterator[Path]:
-    """The files of a repository that change with its index, its ignored files and its head."""
+    """Find the files of a repository that change with its index, ignored files and head."""
     folder = place
     with contextlib.suppress(OSError, ValueError):
         if place.is_file():  # a submodule, or a work tree of its own

@@ -1,4 +1,4 @@
-"""Where the source comes from: found, but not fetched, and not staged (see `source`)."""
+"""Locate the source; nothing is fetched or staged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.errors import SourceError
 
@@ -31,8 +31,8 @@ class SourceLocation:
         kind: directory, sdist or requirement.
         text: as written in matrix.toml.
         path: the directory or file; None for a requirement.
-        name: PEP 503 name, empty when only a build would tell.
-        version: static version, None when it is dynamic.
+        name: PEP 503 name; empty if only a build can tell.
+        version: static version; None if it is dynamic.
     """
 
     kind: SourceKind
@@ -43,7 +43,7 @@ class SourceLocation:
 
 
 def locate(text: str, *, base: Path) -> SourceLocation:
-    """Find out what ``project.source`` names, without fetching or building anything.
+    """Find the source that ``project.source`` names; nothing is fetched or built.
 
     Args:
         text: a directory, an sdist, or a pinned requirement.
@@ -59,99 +59,90 @@ def locate(text: str, *, base: Path) -> SourceLocation:
             kind=SourceKind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
         )
     if text.endswith((".tar.gz", ".zip")):
-        return _sdist_origin(text, path)
-    return _requirement_origin(text)
+        return _locate_sdist(text, path)
+    return _locate_requirement(text)
 
 
-def _sdist_origin(text: str, path: Path) -> SourceLocation:
+def _refuse(what: str, hint: str = "", where: str = "project.source") -> NoReturn:
+    raise SourceError.of(what, where=where, hint=hint)
+
+
+def _locate_sdist(text: str, path: Path) -> SourceLocation:
     if not path.is_file():
-        raise SourceError.of(
-            f"there is no file {text!r}",
-            where="project.source",
-            hint="paths are relative to matrix.toml",
-        )
+        _refuse(f"there is no file {text!r}", "paths are relative to matrix.toml")
     stem = path.name.removesuffix(".tar.gz").removesuffix(".zip")
     name, _, version = stem.rpartition("-")
     if not name:
-        raise SourceError.of(
-            f"{path.name!r} is not named like an sdist (PEP 625: name-version.tar.gz)",
-            where="project.source",
-        )
+        _refuse(f"{path.name!r} is not named like an sdist (PEP 625: name-version.tar.gz)")
     return SourceLocation(
         kind=SourceKind.SDIST,
         text=text,
         path=path.resolve(),
-        name=_normalised(name),
+        name=_normalise(name),
         version=version,
     )
 
 
-def _requirement_origin(text: str) -> SourceLocation:
-    from packaging.requirements import (  # noqa: PLC0415 - a directory needs none of it
-        InvalidRequirement,
-        Requirement,
-    )
+def _locate_requirement(text: str) -> SourceLocation:
+    from packaging import requirements  # noqa: PLC0415 - a directory does not need it
 
     try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
+        requirement = requirements.Requirement(text)
+    except requirements.InvalidRequirement:
         requirement = None
     if requirement is None or "/" in text:
-        raise SourceError.of(
+        _refuse(
             f"{text!r} is neither a directory, nor an sdist, nor a requirement",
-            where="project.source",
-            hint='for instance ".", "dist/thing-1.0.tar.gz" or "thing==1.0"',
+            'for instance ".", "dist/thing-1.0.tar.gz" or "thing==1.0"',
         )
+    name, specifier = requirement.name, requirement.specifier
     if requirement.extras or requirement.marker or requirement.url:
-        raise SourceError.of(
+        _refuse(
             f"extras, markers and URLs mean nothing for a source: {text!r}",
-            where="project.source",
-            hint=f'for instance "{requirement.name}{requirement.specifier}"',
+            f'for instance "{name}{specifier}"',
         )
-    pins = [s.version for s in requirement.specifier if s.operator == "=="]
-    if len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0]:
-        raise SourceError.of(
+    pins = [s.version for s in specifier if s.operator == "=="]
+    if len(pins) != 1 or len(specifier) != 1 or "*" in pins[0]:
+        _refuse(
             f"there is no directory {text!r}, and as a requirement it is not pinned to one version",
-            where="project.source",
-            hint=f'for instance "{requirement.name}==1.2.3"',
+            f'for instance "{name}==1.2.3"',
         )
     return SourceLocation(
         kind=SourceKind.REQUIREMENT,
         text=text,
         path=None,
-        name=_normalised(requirement.name),
+        name=_normalise(name),
         version=pins[0],
     )
 
 
 def directory_identity(root: Path) -> tuple[str, str | None]:
-    """Name and static version of a source tree (PEP 621, PEP 643)."""
+    """Return the name and the static version of a source tree (PEP 621, PEP 643)."""
     project = check_backend(root)
     name, version = str(project.get("name", "")), project.get("version")
     if (root / "PKG-INFO").is_file():  # an unpacked sdist
-        from email.parser import HeaderParser  # noqa: PLC0415 - a checkout needs none of it
+        from email.parser import HeaderParser  # noqa: PLC0415 - a checkout does not need it
 
         headers = HeaderParser().parsestr((root / "PKG-INFO").read_text("utf-8", "replace"))
         name, version = name or headers.get("Name", ""), version or headers.get("Version")
-    return (_normalised(name) if name else ""), (str(version) if version else None)
+    return _normalise(name), (str(version) if version else None)
 
 
-def _normalised(name: str) -> str:
-    """PEP 503; `packaging.utils` would import half of the standard library for it."""
+def _normalise(name: str) -> str:
+    """Normalise as PEP 503 says; `packaging.utils` imports half of the standard library for it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_backend(root: Path) -> dict[str, Any]:
-    """Return ``[project]``, having made sure that something can build the tree (PEP 517)."""
+    """Return ``[project]`` of a tree that has a build backend (PEP 517)."""
     file = root / "pyproject.toml"
     legacy = (root / "setup.py").is_file() or (root / "setup.cfg").is_file()
     if not file.is_file():
         if legacy:
             return {}
-        raise SourceError.of(
+        _refuse(
             f"{root.name}/ has no build backend: neither pyproject.toml nor setup.py is there",
-            where="project.source",
-            hint="name the directory that holds pyproject.toml",
+            "name the directory that holds pyproject.toml",
         )
     try:
         tree = tomllib.loads(file.read_text("utf-8"))
@@ -159,8 +150,6 @@ def check_backend(root: Path) -> dict[str, Any]:
         raise SourceError.of(f"not valid TOML: {error}", where=str(file)) from None
     project = tree.get("project", {})
     if "build-system" not in tree and not project and not legacy:
-        raise SourceError.of(
-            "has neither [build-system] nor [project], so there is no build backend",
-            where=str(file),
-        )
+        what = "has neither [build-system] nor [project], so there is no build backend"
+        _refuse(what, where=str(file))
     return project if isinstance(project, dict) else {}

@@ -1,4 +1,4 @@
-"""The source: found, fetched, and staged once per run as a clean tree."""
+"""Stage the source: fetch it, and make a clean tree of it once per run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FETCH_SCRIPT = Path(__file__).parent / "scripts" / "fetch_sdist.py"
 
 EARLIEST_EPOCH = 315_532_800
-"""1980-01-01: no zip member, and so no wheel member, can be older."""
+"""1980-01-01: no member of a zip file, and so of a wheel, can be older."""
 
 JUNK_ANYWHERE = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv", ".eggs", ".mypy_cache"}
@@ -42,7 +42,7 @@ _JUNK_AT_TOP = {
     "_skbuild": ("*",),
     "venv": ("pyvenv.cfg",),
 }
-"""Directories that tools generate, with what they then hold; a project may have its own `build`."""
+"""Directories that tools generate, and what is in them then: a project may have its own `build`."""
 _JUNK_FILE = re.compile(r".*(\.py[cod]|\.(cpython|pypy)[\w-]*\.so|\.abi3\.so)$")
 
 
@@ -52,8 +52,8 @@ class SourceFile:
 
     Attributes:
         path: relative, with slashes.
-        kind: ``file``, ``exec`` where its owner may execute it, or ``link``.
-        sha256: of its contents, or of what a link points to.
+        kind: ``file``, ``exec`` if its owner may execute it, or ``link``.
+        sha256: of its contents, or of a link's target.
     """
 
     path: str
@@ -63,19 +63,14 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedSource:
-    """A clean tree, made once per run and only ever copied.
-
-    Attributes:
-        root: the tree.
-        source: what it is, as a value.
-    """
+    """A clean tree of a source, which builds only copy."""
 
     root: Path
     source: Source
 
     @property
     def pyproject(self) -> str:
-        """The text of pyproject.toml, empty where there is none."""
+        """The text of pyproject.toml; empty if there is none."""
         file = self.root / "pyproject.toml"
         return file.read_text("utf-8") if file.is_file() else ""
 
@@ -110,23 +105,18 @@ def stage(
     Raises:
         SourceError: the sdist is damaged, or has no build backend.
     """
+    epoch = None
     if origin.kind is SourceKind.DIRECTORY and origin.path is not None:
         _copy(members(origin.path, skip), dest)
-        epoch = git_epoch(origin.path) or newest(_walk(dest))
+        epoch = git_epoch(origin.path)
     else:
         _unpack(origin.path or fetch(origin.text), dest)
-        epoch = newest(_walk(dest))
+    epoch = epoch or newest(_walk(dest))
     return StagedSource(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
 
 
 def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> Source:
-    """Return what a tree is, as a value.
-
-    Args:
-        origin: where it comes from.
-        root: the tree.
-        digest: of its files.
-        epoch: when it was changed last, in seconds.
+    """Return a tree as a value; ``epoch`` is the time of its last change, in seconds.
 
     Raises:
         SourceError: it has no build backend.
@@ -142,22 +132,27 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
 
 
 def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
-    """Find the files of a directory that belong to the source, links resolved where they must be.
+    """Find the files of a directory that belong to the source; links that leave it are followed.
+
+    Git knows best which files those are; without git, junk is left out.
 
     Args:
         root: the directory, resolved.
         skip: as for `stage`.
     """
     # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
-    ours = {each.resolve() for each in skip} - {root, *root.parents}
-    for name in _clean_files(root, ours):
+    ours = {path.resolve() for path in skip} - {root, *root.parents}
+    listed = _git_files(root)
+    for name in _unlisted_files(root) if listed is None else listed:
         path = root / name
+        if not ours.isdisjoint((path, *path.parents)):
+            continue
         if path.is_symlink() and _stays_inside(path, root):
             yield StagedFile(name=name, path=path, is_link=True)
-        elif path.is_dir():
+        elif path.is_symlink() and path.is_dir():
             for inner in _walk(path, follow=True):
                 yield _member(name / inner.relative_to(path), inner)
-        else:
+        elif path.is_symlink() or path.is_file():
             yield _member(name, path)
 
 
@@ -167,7 +162,7 @@ def _member(name: Path, path: Path) -> StagedFile:
 
 
 def _own_options(root: Path) -> tuple[str, ...]:
-    """What ``[tool.cibuildwheel]`` of a tree sets for Linux; `check_backend` has parsed it."""
+    """Return the options that ``[tool.cibuildwheel]`` sets for Linux; the file is valid TOML."""
     file = root / "pyproject.toml"
     tree = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     own = tree.get("tool", {}).get("cibuildwheel", {})
@@ -176,12 +171,12 @@ def _own_options(root: Path) -> tuple[str, ...]:
 
 
 def tree_digest(root: Path) -> Digest:
-    """SHA-256 over paths, kinds, executable bits and contents; times do not count."""
+    """Return the SHA-256 of paths, kinds, executable bits and contents; times do not count."""
     return files_digest(tree_files(root))
 
 
 def tree_files(root: Path) -> tuple[SourceFile, ...]:
-    """Return every file of a staged tree, with what counts of it."""
+    """Return the files of a staged tree."""
     return tuple(
         source_file(StagedFile(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
         for path in _walk(root)
@@ -189,7 +184,7 @@ def tree_files(root: Path) -> tuple[SourceFile, ...]:
 
 
 def source_file(member: StagedFile) -> SourceFile:
-    """Read a file, and return what counts of it."""
+    """Read a file for its digest."""
     path = member.path
     if member.is_link:
         kind, sha256 = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
@@ -202,8 +197,8 @@ def source_file(member: StagedFile) -> SourceFile:
 def files_digest(files: Iterable[SourceFile]) -> Digest:
     """Return the digest of a tree with these files, whatever their order."""
     total = hashlib.sha256()
-    for each in sorted(files, key=lambda file: file.path):
-        line = f"{each.kind}\0{each.path}\0{each.sha256}\n"
+    for file in sorted(files, key=lambda file: file.path):
+        line = f"{file.kind}\0{file.path}\0{file.sha256}\n"
         total.update(line.encode("utf-8", "surrogateescape"))
     return Digest(total.hexdigest())
 
@@ -216,23 +211,11 @@ def _walk(root: Path, *, follow: bool = False) -> Iterator[Path]:
             yield from (here / name for name in folders if (here / name).is_symlink())
 
 
-def _clean_files(root: Path, skip: set[Path]) -> Iterator[Path]:
-    """The files that belong to the source: git knows best; without git, junk is left out."""
-    listed = _git_files(root)
-    candidates = listed if listed is not None else _unlisted_files(root)
-    for relative in candidates:
-        path = root / relative
-        inside_ours = path in skip or any(each in path.parents for each in skip)
-        if not inside_ours and (path.is_symlink() or path.is_file()):
-            yield relative
-
-
 def _unlisted_files(root: Path) -> Iterator[Path]:
+    generated = {name for name in _JUNK_AT_TOP if _is_generated(root / name)}
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        junk = JUNK_ANYWHERE | (
-            {n for n in folders if _generated(here / n)} if here == root else set()
-        )
+        junk = JUNK_ANYWHERE | (generated if here == root else set())
         links = [name for name in folders if (here / name).is_symlink() and name not in junk]
         folders[:] = [n for n in folders if n not in junk and not n.endswith(".egg-info")]
         for name in (*files, *links):
@@ -240,8 +223,8 @@ def _unlisted_files(root: Path) -> Iterator[Path]:
                 yield (here / name).relative_to(root)
 
 
-def _generated(folder: Path) -> bool:
-    return any(next(folder.glob(each), None) for each in _JUNK_AT_TOP.get(folder.name, ()))
+def _is_generated(folder: Path) -> bool:
+    return folder.is_dir() and any(any(folder.glob(p)) for p in _JUNK_AT_TOP[folder.name])
 
 
 def _git(root: Path, *words: str) -> process.Captured:
@@ -254,7 +237,10 @@ def _git(root: Path, *words: str) -> process.Captured:
 
 
 def _git_files(root: Path) -> list[Path] | None:
-    """Tracked and new, not ignored files, submodules included; None where git does not say."""
+    """Return tracked and new files, but no ignored ones; None if git does not know.
+
+    Files of submodules are included.
+    """
     said = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if not said.ok:
         return None
@@ -264,40 +250,39 @@ def _git_files(root: Path) -> list[Path] | None:
         if not name:
             continue
         if (root / relative).is_dir() and not (root / relative).is_symlink():
-            # A submodule that was never checked out is no repository: git would speak of ours.
+            # A submodule that was never checked out is no repository: git would answer for ours.
             inner = root / relative
             below = _git_files(inner) if (inner / ".git").exists() else None
-            found = below if below is not None else _unlisted_files(inner)
-            files += [relative / each for each in found]
+            files += [relative / file for file in below or _unlisted_files(inner)]
         else:
             files.append(relative)
-    # A directory that git ignores as a whole is nevertheless what the user asked to build.
+    # A directory that git ignores as a whole is nevertheless what the user wants to build.
     return files or None
 
 
 def git_epoch(root: Path) -> int | None:
-    """Return when the last commit that touches a directory was made; None where git knows none."""
+    """Return the time of the last commit that touches a directory; None if git knows none."""
     said = _git(root, "log", "-1", "--format=%ct", "--", ".")
     text = said.stdout.strip()
     return int(text) if said.ok and text.isdigit() else None
 
 
 def newest(paths: Iterable[Path]) -> int:
-    """Return when the youngest of some files was changed, in seconds."""
+    """Return the time of the last change of some files, in seconds."""
     # Links are as old as the copy: nothing restores their times.
     times = (int(path.stat().st_mtime) for path in paths if not path.is_symlink())
     return max(times, default=EARLIEST_EPOCH)
 
 
-def _copy(found: Iterable[StagedFile], dest: Path) -> None:
+def _copy(files: Iterable[StagedFile], dest: Path) -> None:
     dest.mkdir(parents=True)
-    for each in found:
-        target = dest / each.name
+    for file in files:
+        target = dest / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if each.is_link:
-            target.symlink_to(each.path.readlink())
+        if file.is_link:
+            target.symlink_to(file.path.readlink())
         else:
-            copy_file(each.path, target, keep=True)
+            copy_file(file.path, target, keep=True)
 
 
 def _stays_inside(link: Path, root: Path) -> bool:
@@ -314,7 +299,7 @@ def _unpack(archive: Path, dest: Path) -> None:
         try:
             unpack = _unzip if zipfile.is_zipfile(archive) else _untar
             unpack(archive, made)
-            tops = [each for each in made.iterdir() if each.name != "pax_global_header"]
+            tops = [path for path in made.iterdir() if path.name != "pax_global_header"]
         except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno:
                 raise
@@ -331,7 +316,7 @@ _DAMAGE = (
     RuntimeError,  # zipfile: encrypted, or an unknown compression
     ValueError,  # zipfile: a member's date that is none
 )
-"""What unpacking raises when the archive is to blame."""
+"""Errors of unpacking a damaged archive."""
 
 
 def _untar(archive: Path, dest: Path) -> None:
@@ -346,12 +331,7 @@ def _untar(archive: Path, dest: Path) -> None:
 
 
 def _extract_checked(bundle: tarfile.TarFile, dest: Path) -> None:
-    """Do what the ``data`` filter of PEP 706 does, where tarfile has none.
-
-    Args:
-        bundle: the open archive.
-        dest: an existing directory, links resolved.
-    """
+    """Extract as the ``data`` filter of PEP 706 does; ``dest`` exists, and has no links."""
     for member in bundle:
         member.name = member.name.lstrip("/")
         _check_inside(dest, member.name, dest)
@@ -369,7 +349,7 @@ def _extract_checked(bundle: tarfile.TarFile, dest: Path) -> None:
 
 
 def _check_inside(start: Path, name: str, dest: Path) -> None:
-    """Refuse a path that leaves ``dest``, links that were unpacked before it followed."""
+    """Refuse a path that leaves ``dest``; links that were unpacked before it are followed."""
     if not Path(os.path.realpath(start / name)).is_relative_to(dest):
         raise tarfile.TarError(f"{name!r} would land outside the destination")
 
@@ -386,11 +366,7 @@ def _unzip(archive: Path, dest: Path) -> None:
 
 
 def fetch_sdist(requirement: str, *, host: Host) -> Path:
-    """Return the sdist of a pinned requirement, from our cache or the package index.
-
-    Args:
-        requirement: ``name==version``.
-        host: toolchain, network and cache.
+    """Return the sdist of a requirement (``name==version``), from our cache or the package index.
 
     Raises:
         SourceError: the index has no such sdist, or cannot be reached.
@@ -399,9 +375,8 @@ def fetch_sdist(requirement: str, *, host: Host) -> Path:
     # The same requirement may be another file on another index.
     identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
     folder = host.cache_dir / "sdists" / identity
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    if found:
-        return found[0]
+    if folder.is_dir() and (fetched := sorted(folder.iterdir())):
+        return fetched[0]
     with making(folder) as made:
         argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(made)]
         said = process.capture(argv, env=env, timeout=600.0)

@@ -1,4 +1,4 @@
-"""Asks the sources of a version: the environment, the source tree, and images."""
+"""Ask for versions: the environment, the source tree, and images."""
 
 from __future__ import annotations
 
@@ -32,58 +32,10 @@ SCM_TIMEOUT = 120.0
 PULL_TIMEOUT = 1800.0
 
 _MAX_FILE = 1 << 20
-"""Bytes of a file that is asked for a version; a larger one is something else."""
+"""Bytes of the largest file that is read for a version."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSources:
-    """The environment and the source tree.
-
-    Attributes:
-        root: the source's directory; None when the source is an sdist or a requirement.
-        environ: this process's environment.
-    """
-
-    root: Path | None
-    environ: Mapping[str, str]
-
-    def answers(self, sources: Iterable[str]) -> dict[VersionQuestion, VersionAnswer]:
-        """Ask all of these sources that take no more than a look."""
-        asked = {text: parse(text) for text in sources}
-        return {
-            VersionQuestion(source=text): self._ask(text, source)
-            for text, source in asked.items()
-            if source.kind in {VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT}
-        }
-
-    def scm(self, text: str, host: Host) -> VersionAnswer:
-        """Ask setuptools-scm.
-
-        Args:
-            text: the source as written.
-            host: has the toolchain that it is part of.
-        """
-        if self.root is None:
-            return VersionAnswer(source=text, value="", note=_NO_TREE)
-        said = process.capture(
-            [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
-            env=host.env | _TRUST,
-            timeout=SCM_TIMEOUT,
-        )
-        note = "" if said.ok else said.last_line
-        return VersionAnswer(source=text, value=said.stdout.strip() if said.ok else "", note=note)
-
-    def _ask(self, text: str, source: VersionSource) -> VersionAnswer:
-        if source.kind is VersionSourceKind.ENV:
-            value = self.environ.get(source.argument)
-            note = "not set" if value is None else "set, but empty"
-            return _answer(text, value, note)
-        if self.root is None:
-            return VersionAnswer(source=text, value="", note=_NO_TREE)
-        if source.kind is VersionSourceKind.FILE:
-            return _read(text, source, self.root / source.argument)
-        return _git(text, source, self.root)
-
+_CHEAP = {VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT}
+"""Sources that need neither the toolchain nor an engine."""
 
 _NO_TREE = "the source is no directory, but an sdist"
 
@@ -95,50 +47,92 @@ _TRUST = {
 }
 
 
-def _git(text: str, source: VersionSource, root: Path) -> VersionAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSources:
+    """The environment and the source tree.
+
+    Attributes:
+        root: the source's directory; None if the source is an sdist or a requirement.
+        environ: this process's environment.
+    """
+
+    root: Path | None
+    environ: Mapping[str, str]
+
+    def answers(self, sources: Iterable[str]) -> dict[VersionQuestion, VersionAnswer]:
+        """Ask those of the sources that answer at once."""
+        return {
+            VersionQuestion(source=text): _answer(text, *self._ask(parse(text)))
+            for text in sources
+            if parse(text).kind in _CHEAP
+        }
+
+    def scm(self, text: str, host: Host) -> VersionAnswer:
+        """Ask setuptools-scm, which is part of the host's toolchain."""
+        if self.root is None:
+            return _answer(text, "", _NO_TREE)
+        said = process.capture(
+            [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
+            env=host.env | _TRUST,
+            timeout=SCM_TIMEOUT,
+        )
+        return _answer(text, said.stdout if said.ok else "", "" if said.ok else said.last_line)
+
+    def _ask(self, source: VersionSource) -> _Said:
+        if source.kind is VersionSourceKind.ENV:
+            return _variable(self.environ, source)
+        if self.root is None:
+            return "", _NO_TREE
+        if source.kind is VersionSourceKind.GIT:
+            return _git(source, self.root)
+        try:
+            with (self.root / source.argument).open("rb") as stream:
+                content = stream.read(_MAX_FILE).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            note = getattr(error, "strerror", None) or "not UTF-8"
+            return "", f"{source.argument}: {note}"
+        return _content(source, content)
+
+
+_Said = tuple[str | None, str]
+"""A value, and a note that counts only if there is none."""
+
+
+def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
+    stripped = (value or "").strip()
+    return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
+
+
+def _variable(environ: Mapping[str, str], source: VersionSource) -> _Said:
+    value = environ.get(source.argument)
+    return value, "not set" if value is None else "set, but empty"
+
+
+def _git(source: VersionSource, root: Path) -> _Said:
     words = ["git", "-c", "safe.directory=*", "-C", str(root), "log", "-1", "--format=%H %ct"]
     said = process.capture(words)
     if not said.ok:
-        return VersionAnswer(source=text, value="", note=said.last_line or "git does not answer")
+        return "", said.last_line or "git does not answer"
     revision, _, seconds = said.stdout.strip().partition(" ")
     if source.argument == "date":
-        day = dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC)
-        return VersionAnswer(source=text, value=f"{day:%Y%m%d}")
-    return VersionAnswer(source=text, value=revision[:SHORT])
+        return f"{dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC):%Y%m%d}", ""
+    return revision[:SHORT], ""
 
 
-def _read(text: str, source: VersionSource, path: Path) -> VersionAnswer:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_FILE).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        note = getattr(error, "strerror", None) or "not UTF-8"
-        return VersionAnswer(source=text, value="", note=f"{source.argument}: {note}")
-    return _content(text, source, content)
-
-
-def _content(text: str, source: VersionSource, content: str) -> VersionAnswer:
-    """Take the value out of a file: its first line, or what a path names in its JSON."""
+def _content(source: VersionSource, content: str) -> _Said:
+    """Return a file's first line, or the text at a path in its JSON."""
     if not source.keys:
-        lines = content.strip().splitlines()
-        return _answer(text, lines[0] if lines else "", "empty")
+        return next(iter(content.strip().splitlines()), ""), "empty"
     try:
         # Numbers as they are written: 12.10 is not 12.1.
         value: Any = json.loads(content, parse_float=str, parse_int=str)
     except ValueError:
-        return VersionAnswer(source=text, value="", note=f"{source.argument} is not JSON")
+        return "", f"{source.argument} is not JSON"
     for key in source.keys:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, str):
-        path = ".".join(source.keys)
-        return VersionAnswer(source=text, value="", note=f"{source.argument} has no text at {path}")
-    return _answer(text, value, "empty")
-
-
-def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
-    """Return an answer, with the note only where there is no value."""
-    stripped = (value or "").strip()
-    return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
+        return "", f"{source.argument} has no text at {'.'.join(source.keys)}"
+    return value, "empty"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -147,11 +141,11 @@ class ImageSources(Answers):
 
     Attributes:
         preference: auto, docker or podman.
-        create_args: the matrix' own arguments for the engine.
-        pull: whether an image that is not here may be pulled.
+        create_args: arguments of the matrix for the engine.
+        pull: whether a missing image may be pulled.
         env: environment of the engine's client.
         host: opens the toolchain, which pins the images of cibuildwheel's names.
-        log: takes what the engine says while it pulls.
+        log: gets the engine's output while it pulls.
     """
 
     preference: engines.Preference
@@ -164,12 +158,8 @@ class ImageSources(Answers):
     def answers(
         self, questions: Iterable[VersionQuestion]
     ) -> tuple[dict[VersionQuestion, VersionAnswer], dict[str, OrchestratorError]]:
-        """Ask images; each is looked at once.
-
-        Returns:
-            The answers, and for each image that could not be asked the reason.
-        """
-        found: dict[VersionQuestion, VersionAnswer] = {}
+        """Ask each image once; return the answers, and why an image could not be asked."""
+        answers: dict[VersionQuestion, VersionAnswer] = {}
         errors: dict[str, OrchestratorError] = {}
         places: defaultdict[tuple[str, Arch], list[VersionQuestion]] = defaultdict(list)
         for question in dict.fromkeys(questions):
@@ -177,10 +167,10 @@ class ImageSources(Answers):
                 places[question.image, question.arch].append(question)
         for (image, arch), asked in places.items():
             try:
-                found |= self._image(self._engine.name, image, arch, asked)
+                answers |= self._image(image, arch, asked)
             except EnvironmentProblemError as error:
                 errors[image] = error
-        return found, errors
+        return answers, errors
 
     @property
     @once
@@ -188,9 +178,9 @@ class ImageSources(Answers):
         return engines.choose(self.preference, env=self.env)
 
     def _image(
-        self, engine: engines.EngineName, image: str, arch: Arch, asked: Sequence[VersionQuestion]
+        self, image: str, arch: Arch, asked: Sequence[VersionQuestion]
     ) -> dict[VersionQuestion, VersionAnswer]:
-        reference = image
+        engine, reference = self._engine.name, image
         if not any(mark in image for mark in "/:@"):
             reference = image_reference(image, arch, self.host().toolchain)
         if self.pull:
@@ -207,21 +197,15 @@ class ImageSources(Answers):
                 hint=f"`{engine} pull {reference}`, or build, which pulls it",
                 kind=ErrorKind.NOT_FOUND,
             )
-        said: dict[VersionQuestion, VersionAnswer] = {}
+        answers = {}
         for question in asked:
             source = parse(question.source)
             if source.kind is VersionSourceKind.CONTAINER_ENV:
-                value = environ.get(source.argument)
-                note = f"{'not set' if value is None else 'set, but empty'} in image {image}"
-                answer = _answer(question.source, value, note)
+                value, note = _variable(environ, source)
+                said = value, f"{note} in image {image}"
             else:
-                answer = self._file(engine, reference, arch, question.source)
-            said[question] = answer
-        return said
-
-    def _file(self, engine: engines.EngineName, image: str, arch: Arch, text: str) -> VersionAnswer:
-        source = parse(text)
-        said = image_file(engine, image, arch, source.argument, env=self.env)
-        if not said.ok:
-            return VersionAnswer(source=text, value="", note=f"in image {image}: {said.last_line}")
-        return _content(text, source, said.stdout)
+                file = image_file(engine, reference, arch, source.argument, env=self.env)
+                missing = f"in image {reference}: {file.last_line}"
+                said = _content(source, file.stdout) if file.ok else ("", missing)
+            answers[question] = _answer(question.source, *said)
+        return answers
