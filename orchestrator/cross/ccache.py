@@ -1,9 +1,9 @@
 """The compiler cache: objects that were compiled for one Python are reused for the next.
 
 A directory of links with the names of compilers comes first on PATH, and leads to ccache. That
-works for every build system; a project that names its own launcher is left alone. The toolchain's
-ccache is one static program for this machine. It runs in any container, without emulation in
-emulated ones too: only the compiler that it calls is emulated.
+works for every build system; a project with its own launcher gets none. The toolchain's ccache is
+one static program for this machine, which runs without emulation in emulated containers too: only
+the compiler that it calls is emulated.
 
 Nothing here is part of a cache key: ccache returns what the compiler would have made.
 """
@@ -55,8 +55,8 @@ class CompilerCache:
         program: the toolchain's static ccache.
         home: directory of the entries and links, in the user's cache.
         size: the limit of the entries of each kind, in bytes.
-        remote: address of a storage that is shared with other machines, as ccache spells it; may
-            contain a password. Empty for none.
+        remote: address of a storage that machines share, as ccache spells it; may contain a
+            password. Empty for none.
     """
 
     program: Path
@@ -85,14 +85,7 @@ class CompilerCache:
     def in_container(
         self, target: Target, scratch: Path, *, found: Iterable[str], compiler: str = ""
     ) -> Access:
-        """Prepare the cache for a build in a container.
-
-        Args:
-            target: the target to build.
-            scratch: its private directory.
-            found: the compilers (`compiler_names`) that are on PATH.
-            compiler: digest of the compiler, if it is not the image's own.
-        """
+        """Prepare the cache for a build in a container; see `on_host`."""
         names, program = frozenset(found), _THERE / "ccache"
         mounts = (
             (self.program.resolve(), program, False),
@@ -132,7 +125,7 @@ class CompilerCache:
         }
 
     def _entries(self, kind: str) -> Path:
-        """Return a directory of entries, which only this user can reach."""
+        """Make a directory of entries, which only this user can reach."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         folder = self.home / kind
@@ -140,7 +133,7 @@ class CompilerCache:
         return folder
 
     def _links(self, names: frozenset[str], program: Path) -> Path:
-        """Return a directory of links to ``program``, named like compilers; made once."""
+        """Make a directory of links to ``program`` with the names of compilers, once."""
         wanted = {name: f"cuda/{name}" if name == _NVCC else name for name in sorted(names)}
         folder = self.home / "links" / _short(f"{program} {' '.join(wanted)}")
         if not folder.is_dir():
@@ -157,22 +150,15 @@ def compiler_names(target: Target) -> tuple[str, ...]:
     triplets = (target.arch.facts.triplet, f"{target.arch}-linux-gnu")
     # CC=clang-18 is looked up on PATH; a path bypasses the links.
     own = (words[0] for name in ("CC", "CXX") if (words := named.get(name)))
-    names = (
-        *_NAMES,
-        _NVCC,
-        *(f"{triplet}-{name}" for triplet in triplets for name in ("gcc", "g++")),
-        *own,
-    )
+    prefixed = (f"{triplet}-{name}" for triplet in triplets for name in ("gcc", "g++"))
+    names = (*_NAMES, _NVCC, *prefixed, *own)
     return tuple(dict.fromkeys(name for name in names if re.fullmatch(r"[\w.+-]+", name)))
 
 
 def own_launcher(target: Target, pyproject: str) -> str | None:
-    """Return the setting with which the project uses its own compiler cache; None without one.
+    """Return the setting that makes the project use its own compiler cache; None without one.
 
-    Args:
-        target: the target with its environment.
-        pyproject: the text of the project's pyproject.toml, whose ``[tool.cibuildwheel]`` or
-            build backend may set a launcher.
+    The text of pyproject.toml counts: ``[tool.cibuildwheel]`` or a build backend may set it.
     """
     lines = (f"{variable.name}={variable.value}" for variable in target.env)
     setting = next(filter(None, map(_OWN_LAUNCHER.search, (*lines, pyproject))), None)

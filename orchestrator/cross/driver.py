@@ -1,10 +1,9 @@
 """Compiler drivers: the names that a build calls, and the programs behind them.
 
 A build finds compilers by their names on PATH. This module makes a directory of such names for one
-target. All of them are links to one small native program (`driver_src/*.c`): it reads the
-configuration beside it, adds the target's arguments, translates what the real compiler refuses,
-and becomes the real compiler. The directory may be mounted into a container: the paths in the
-configuration are those of the place where it runs.
+target: links to one small native program (`driver_src/*.c`). It reads the configuration beside it,
+adds the target's arguments, translates those that the real compiler refuses, and becomes the real
+compiler. The paths in the configuration are those of the place where it runs, such as a container.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 SOURCE_DIR = Path(__file__).parent / "driver_src"
 SOURCES = tuple(sorted(SOURCE_DIR.glob("*.c")))
-"""What the program is compiled from."""
 
 PROGRAM, CONFIGURATION = "compiler", "compiler.conf"
 
@@ -41,7 +39,7 @@ _TIMEOUT = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """What the names in a directory stand for.
+    """The programs behind the names in a directory, and their arguments.
 
     Attributes:
         compiler: ``gcc`` passes arguments on unchanged, ``zig`` translates them.
@@ -50,14 +48,14 @@ class Driver:
         first: arguments of every compilation and link, before all others.
         last: the same, after all others.
         link: arguments of links only, after all others.
-        drop_below: directories of headers and libraries for another machine; they are left out.
+        drop_below: directories of headers and libraries for another machine, which are left out.
         libraries: directories that ``-l:FILE`` and ``-print-file-name`` search.
         env: variables of the real program.
         answers: (question of a configure step, answer).
         native: whether ``-march=native`` is allowed.
         headers: (variable, the directories of one language's headers).
-        own: (name, the image's program of that name), where the names are not those of `tools`.
-            These programs do everything but compile C and C++.
+        own: (name, the image's program of that name), if the names are not those of `tools`. These
+            programs do everything but compile C and C++.
         log: file that gets a line for each call; empty for none.
     """
 
@@ -86,9 +84,9 @@ class Driver:
         lines += [f"headers {name}={paths}" for name, paths in self.headers]
         for name, argv in self.tools:
             lines += [f"tool {name}", *(f"exec {word}" for word in argv)]
-        repeated = {"first": self.first, "last": self.last, "link": self.link}
-        repeated |= {"drop-below": self.drop_below, "library": self.libraries}
-        lines += [f"{key} {value}" for key, values in repeated.items() for value in values]
+        lists = {"first": self.first, "last": self.last, "link": self.link}
+        lists |= {"drop-below": self.drop_below, "library": self.libraries}
+        lines += [f"{key} {value}" for key, values in lists.items() for value in values]
         lines += [f"env {name}={value}" for name, value in self.env]
         lines += [f"answer {question} {answer}" for question, answer in self.answers]
         return "".join(f"{line}\n" for line in lines)
@@ -141,17 +139,17 @@ def zig_driver(arch: Arch, glibc: str, paths: ZigPaths, *, native: bool = False)
         native: whether the target is this machine's architecture.
     """
     zig = str(paths.root / "zig")
-    first = ["-target", zig_target(arch, glibc)]
-    # zig's default; no Python has its runtime.
-    first += ["-fno-sanitize=undefined"]
-    # gcc ignores unknown -Wno- options and unused arguments silently.
-    first += ["-Wno-unknown-warning-option", "-Wno-unused-command-line-argument"]
-    first += ["-Wno-ignored-optimization-argument"]
     return Driver(
         compiler=CompilerKind.ZIG,
         arch=arch,
         tools=tuple((name, (zig, command)) for name, command in _ZIG_TOOLS.items()),
-        first=tuple(first),
+        first=(
+            *("-target", zig_target(arch, glibc)),
+            "-fno-sanitize=undefined",  # zig's default; no Python has its runtime
+            # gcc ignores unknown -Wno- options and unused arguments silently.
+            *("-Wno-unknown-warning-option", "-Wno-unused-command-line-argument"),
+            "-Wno-ignored-optimization-argument",
+        ),
         # The debug information of zig's own libraries names directories of this machine.
         link=("-Wl,-S",),
         env=(
@@ -167,7 +165,7 @@ _ZIG_TOOLS = {"cc": "cc", "c++": "c++", "ar": "ar", "ranlib": "ranlib", "ld": "l
 
 
 def program(zig: Zig, cache_dir: Path) -> Path:
-    """Return the driver's program for this machine; each version of it is compiled once.
+    """Return the driver's program for this machine; each version is compiled once.
 
     Raises:
         EnvironmentProblemError: zig cannot compile it.

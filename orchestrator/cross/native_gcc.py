@@ -1,9 +1,9 @@
 """Native compilers inside an emulated container: the image's gcc without emulation, or zig.
 
-The image's own compiler is asked once which headers, start files and libraries it uses. A native
-gcc of the same version then uses these. Its links come first on PATH, so that every build system
-finds it. The image's own compiler still answers questions (`gcc -dumpmachine`), and compiles
-everything but C and C++.
+The image's own compiler is asked once for its headers, start files and libraries, and a native gcc
+of the same version uses them. Its links come first on PATH, so that every build system finds it.
+The image's own compiler still answers questions (`gcc -dumpmachine`), and compiles everything but C
+and C++.
 """
 
 from __future__ import annotations
@@ -102,25 +102,20 @@ class NativeCompilers:
         return self.folder.name
 
     def access(self, scratch: Path) -> Access:
-        """Return how a build finds the compilers; the log of calls is in `scratch`."""
+        """Return how a build reaches the compilers; the log of calls is in `scratch`."""
         log = scratch / _LOG_DIR
         log.mkdir(parents=True, exist_ok=True)
         log.chmod(0o777)
         own = ((self.folder / name, _THERE / name, False) for name in ("bin", "image"))
         mounts = (*self.mounts, *own, (log, _THERE / "log", True))
-        plain = Access(links=(_THERE / "bin",), env=(), private=(), mounts=mounts)
+        access = Access(links=(_THERE / "bin",), mounts=mounts)
         if self.kernels is not None:
             program = self.folder / "bin" / driver.PROGRAM
-            plain = self.kernels.add_to(plain, program, scratch, _CALLS)
-        return plain if self.installer is None else self.installer.add_to(plain)
+            access = self.kernels.add_to(access, program, scratch, _CALLS)
+        return access if self.installer is None else self.installer.add_to(access)
 
     def for_target(self, request: BuildRequest, told: Iterable[str]) -> NativeCompilers:
-        """Return the compilers for one target, whose project may have settings for pip and nvcc.
-
-        Args:
-            request: what is built.
-            told: see `Installer.for_target`.
-        """
+        """Return the compilers for one target; see `Installer.for_target`."""
         told = tuple(told)
         kernels = None if self.kernels is None else self.kernels.for_target(request, told)
         native = replace(self, kernels=kernels)
@@ -156,7 +151,7 @@ def count_calls(
     cached: CompilerCacheStats | None,
     files: Iterable[ElfFile],
 ) -> CompileReport | None:
-    """Add the calls that a build's links logged to the report of how it was compiled.
+    """Add the logged calls of a build's compilers to its report.
 
     Args:
         compiled: the report as planned.
@@ -189,31 +184,19 @@ def count_calls(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """Answers of the image's own compiler (`driver_src/questions.sh`).
+    """Answers of the image's own compiler (`driver_src/questions.sh`)."""
 
-    Attributes:
-        gcc: its full version.
-        suite: the image's Debian suite; empty for another distribution.
-        names: all names of this compiler -> program of the image.
-        c: its directories of headers for C.
-        cxx: the same for C++.
-        folders: its directories of libraries.
-        files: its own files: start files and libraries.
-        nvcc: (version, digest of its settings, file) of each nvcc.
-    """
-
-    gcc: str
-    suite: str
-    names: dict[str, str]
-    c: tuple[str, ...]
+    gcc: str  # its full version
+    suite: str  # the image's Debian suite; empty for another distribution
+    names: dict[str, str]  # all names of this compiler -> program of the image
+    c: tuple[str, ...]  # its directories of headers for C
     cxx: tuple[str, ...]
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
-    nvcc: tuple[tuple[str, str, str], ...]
+    folders: tuple[str, ...]  # of libraries
+    files: tuple[str, ...]  # start files and libraries of its own
+    nvcc: tuple[tuple[str, str, str], ...]  # version, digest of settings, file
 
     @property
     def toolkits(self) -> tuple[Toolkit, ...]:
-        """The image's CUDA toolkits."""
         return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
 
 
@@ -230,9 +213,7 @@ class NativeCompilerFactory(Answers):
     containers: ContainerFactory
 
     def compilers(self, target: Target) -> NativeCompilers:
-        """Return native compilers for a target's container.
-
-        What was made once is only looked up: no container is started for it.
+        """Return native compilers for a target's container; they are made once for an image.
 
         Raises:
             EnvironmentProblemError: there are none, or the image cannot be used.
@@ -280,7 +261,7 @@ class NativeCompilerFactory(Answers):
             return replace(native, pip_because=error.what)
 
     def _installer(self, image: TargetImage, folder: Path) -> Installer:
-        """Return what installs in place of pip; an image is asked once for each uv."""
+        """Return the installer that replaces pip; an image is asked once for each uv."""
         uv = self.tools.portable_uv.folder
         known = folder / f"{uv.name}.json"
         if known.is_file():
@@ -334,10 +315,10 @@ def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
 
 def _ask(image: TargetImage) -> _Facts:
     done = _run(image, _QUESTIONS.read_text("utf-8"))
-    answers: dict[str, dict[str, None]] = defaultdict(dict)  # in their order, each of them once
-    for line in done.stdout.splitlines():
+    answers: dict[str, list[str]] = defaultdict(list)
+    for line in dict.fromkeys(done.stdout.splitlines()):
         key, _, value = line.partition(" ")
-        answers[key][value] = None
+        answers[key].append(value)
     if not done.ok or not answers["gcc"] or not answers["cxx"]:
         why = done.stderr.strip().splitlines()
         raise EnvironmentProblemError.of(
@@ -345,14 +326,14 @@ def _ask(image: TargetImage) -> _Facts:
             + (f" ({why[-1]})" if why else "")
         )
     return _Facts(
-        gcc=next(iter(answers["gcc"])),
+        gcc=answers["gcc"][0],
         suite=next(iter(answers["suite"]), ""),
         names=dict(answer.split(" ", 1) for answer in answers["name"]),
         c=tuple(answers["c"]),
         cxx=tuple(answers["cxx"]),
         folders=tuple(answers["folder"]),
         files=tuple(answers["file"]),
-        nvcc=tuple((v, p, n) for v, p, n in (line.split(" ", 2) for line in answers["nvcc"])),
+        nvcc=tuple((v, p, n) for v, p, n in (answer.split(" ", 2) for answer in answers["nvcc"])),
     )
 
 
@@ -372,7 +353,7 @@ def _gcc_driver(facts: _Facts, gcc: cross_gcc.CrossGcc, arch: Arch) -> driver.Dr
         arch=arch,
         tools=(("cc", (str(gcc.gcc),)), ("c++", (str(gcc.gxx),))),
         first=("-nostdinc", f"-B{_THERE / 'image'}/"),
-        link=tuple(f"-L{each}" for each in facts.folders),
+        link=tuple(f"-L{folder}" for folder in facts.folders),
         # As variables: only these distinguish C from C++.
         headers=(
             ("C_INCLUDE_PATH", ":".join(facts.c)),
@@ -391,13 +372,9 @@ _ZIG = driver.ZigPaths(
 
 
 def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
-    """Return the driver that compiles with zig in a container of the architecture.
+    """Return the driver that compiles with zig in a container; see `driver.zig_driver`.
 
     zig's own C library comes before the image's headers and libraries.
-
-    Args:
-        arch: the architecture.
-        glibc: the newest glibc that the results may need (``2.17``).
     """
     plain = driver.zig_driver(arch, glibc, _ZIG)
     triplet = arch.facts.triplet
@@ -405,8 +382,8 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
     libraries = ("/usr/local/lib", f"/usr/lib/{triplet}", "/usr/lib64")
     return replace(
         plain,
-        last=(*plain.last, *(word for each in headers for word in ("-idirafter", each))),
-        link=(*plain.link, *(f"-L{each}" for each in libraries)),
+        last=(*plain.last, *(word for folder in headers for word in ("-idirafter", folder))),
+        link=(*plain.link, *(f"-L{folder}" for folder in libraries)),
         libraries=(*plain.libraries, *libraries),
         log=_CALLS,
     )

@@ -1,9 +1,9 @@
 """Native nvcc in emulated containers, of the same version as the build's own nvcc.
 
 One small native program (`driver_src/nvcc.c`) stands for nvcc. It finds the toolkit that the build
-means. If a native nvcc of the same build exists, the program becomes that one, else the toolkit's
-own. It is mounted over the nvcc of an image, so that every path to nvcc leads to it. A toolkit that
-is installed during the build cannot be covered: variables of the build systems name the program.
+uses, and becomes the native nvcc of the same build, or else the toolkit's own. It is mounted over
+an image's nvcc, so that every path to nvcc leads to it. It cannot cover a toolkit that is installed
+during the build: there, variables of the build systems name the program.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class NativeNvcc:
         return "; ".join(filter(None, (natives, self.missing)))
 
     def for_target(self, request: BuildRequest, told: Iterable[str]) -> NativeNvcc:
-        """Return what one target gets: its project may choose or replace nvcc itself.
+        """Return the nvccs for one target, whose project may choose or replace nvcc itself.
 
         Args:
             request: what is built.
@@ -96,7 +96,7 @@ class NativeNvcc:
             access: that of the other compilers.
             program: the program that stands for nvcc.
             scratch: the target's private directory.
-            log: the file in the container that gets a line for each call.
+            log: gets a line for each call; a file of the container.
         """
         if not self.natives:
             return access

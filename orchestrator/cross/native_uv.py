@@ -1,10 +1,10 @@
 """A native uv installs the requirements of a build in an emulated container, instead of pip.
 
-Under QEMU pip takes longer to start than many projects take to compile. The toolchain's uv is a
-native program in the container too, and builds with the same emulated Python. If a target has
-tests, uv installs only the requirements of the build, and `build` is the frontend, which is
-cibuildwheel's default: environments of tests need pip, and those that uv makes have none. If pip
-has settings that uv does not know, pip installs.
+Under QEMU pip takes longer to start than many projects take to compile. The toolchain's uv runs
+natively in the container too, and builds with the same emulated Python. If a target has tests, uv
+installs only the requirements of the build, and `build` is the frontend, which is cibuildwheel's
+default: environments of tests need pip, and uv makes them without. If pip has settings that uv does
+not know, pip installs.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ ls -d /opt/python/*/lib/*/site-packages/build-*.dist-info
 _BUILD = re.compile(r"(?m)^/opt/python/([^/]+)/\S+/build-(\d+)\.(\d+)\S*\.dist-info$")
 
 _HARMLESS = frozenset(
-    f"PIP_{each}"
-    for each in (
+    f"PIP_{name}"
+    for name in (
         *("CACHE_DIR", "CERT", "DISABLE_PIP_VERSION_CHECK", "NO_CACHE_DIR", "NO_COLOR"),
         *("NO_COMPILE", "NO_INPUT", "NO_WARN_SCRIPT_LOCATION", "PROGRESS_BAR", "ROOT_USER_ACTION"),
     )
@@ -100,23 +100,23 @@ class Installer:
         Raises:
             EnvironmentProblemError: pip has to install; says why.
         """
-        because = _why_pip(request, told)
+        if because := _why_pip(request, told):
+            raise EnvironmentProblemError.of(because)
         tested = request.target.steps.test_command or "test-command" in request.source.own_options
         python = PythonTag.parse(request.target.python)
-        if tested and not because and python.image_directory not in self.pythons:
+        if tested and python.image_directory not in self.pythons:
             least = ".".join(map(str, _LEAST_BUILD))
-            because = f"the image has no build {least} or newer for {python}"
-        if because:
-            raise EnvironmentProblemError.of(because)
+            what = f"the image has no build {least} or newer for {python}"
+            raise EnvironmentProblemError.of(what)
         return self if tested else replace(self, frontend=ALONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What uv needs to know of an image.
+    """Facts about an image that uv needs.
 
     Attributes:
-        version: uv's version, as it says in the image.
+        version: uv's answer to ``--version`` in the image.
         told: the image's own settings of pip: names of variables and files.
         pythons: the directories of ``/opt/python`` whose `build` can use uv.
     """
@@ -142,12 +142,11 @@ def ask(folder: Path, network: HostNetwork, run: Callable[[str, str], Captured])
     if version is None:
         raise EnvironmentProblemError.of(f"uv does not run in the image: {answer.last_line}")
     given = _HARMLESS | network.pip_names
+    told = re.findall(r"(?m)^pip (\S+)$", answer.stdout)
     builds = ((name, (int(a), int(b))) for name, a, b in _BUILD.findall(answer.stdout))
     return ImageFacts(
         version=version[0],
-        told=tuple(
-            name for name in re.findall(r"(?m)^pip (\S+)$", answer.stdout) if name not in given
-        ),
+        told=tuple(name for name in told if name not in given),
         pythons=tuple(sorted(name for name, number in builds if number >= _LEAST_BUILD)),
     )
 
@@ -157,7 +156,7 @@ def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer:
 
     Args:
         folder: uv for containers, from `orchestrator.provision.relocate`.
-        network: how the host's pip finds packages.
+        network: the settings with which the host's pip finds packages.
         facts: from `ask`.
 
     Raises:
@@ -210,13 +209,8 @@ def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable
 
 
 def here(network: HostNetwork, scratch: Path) -> Access:
-    """Return the access to the toolchain's uv for one target on this host.
-
-    Args:
-        network: how the host's pip finds packages.
-        scratch: the target's private directory.
-    """
+    """Return the access to the toolchain's uv for a build on this host; see `make`."""
     public, private = network.uv_like_pip_here()
     # A cache of its own: wheels that uv builds on the way may be for the target's machine.
     own = {**dict(_ALWAYS), **dict(public), "UV_CACHE_DIR": str(scratch / "uv")}
-    return Access(links=(), env=tuple(own.items()), private=private, mounts=(), frontend=FRONTEND)
+    return Access(env=tuple(own.items()), private=private, frontend=FRONTEND)

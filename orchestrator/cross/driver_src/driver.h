@@ -98,7 +98,7 @@ int is_source(const char *file);
 int is_fortran(const char *file);
 int has_cxx(const List *in);
 
-/* ---- one command of zig's: zig.c, linker.c, exports.c */
+/* ---- one command of zig's: zig.c calls exports.c and linker.c, and exports.c calls linker.c */
 
 enum { STATIC = 1, AS_NEEDED, WHOLE, STATES };
 
@@ -117,11 +117,10 @@ typedef struct {
 } Command;
 
 void translate(Command *c, const List *in, int as_cxx);
-void translate_argument(Command *c, const char *text, const char *value);
 
 void linker_option(Command *c, const char *option, const char *value);
 void linker_pair(Command *c, const char *option, const char *value);
-void linker_token(Command *c, const char *token);
+int linker_token(Command *c, const char *token);
 char *find_library(const Command *c, const char *name, const char *suffix, const char *rather);
 void check_openmp(const List *in);
 void leave_out_libraries(Command *c, const List *in, int as_cxx);

@@ -139,25 +139,23 @@ void linker_pair(Command *c, const char *option, const char *value)
     linker_option(c, row->spelled ? row->spelled : option, value);
 }
 
-/* One part of -Wl, or the value of -Xlinker. */
-void linker_token(Command *c, const char *token)
+/* One part of -Wl, or the value of -Xlinker. Returns 0 for a file, -l or -L: the compiler takes it. */
+int linker_token(Command *c, const char *token)
 {
     if (c->waiting) {
         const char *option = c->waiting;
         c->waiting = 0;
         linker_pair(c, option, token);
-        return;
+        return 1;
     }
-    if (*token != '-' || after(token, "-l") || after(token, "-L")) {
-        if (*token) translate_argument(c, token, 0);
-        return;
-    }
+    if (*token != '-' || after(token, "-l") || after(token, "-L")) return !*token;
     const char *name = without_dashes(token), *equals = find_char(name, '=');
     if (find_option(name)->how & VALUE) c->waiting = token;
-    else if (after(token, "-O")) return; /* no effect on code */
+    else if (after(token, "-O")) return 1; /* no effect on code */
     else if (after(token, "-z")) linker_pair(c, "-z", name + 1);
     else if (equals) linker_pair(c, copy(token, (size)(equals - token)), equals + 1);
     else linker_pair(c, token, 0);
+    return 1;
 }
 
 /* ---- which of zig's own libraries a link needs

@@ -169,8 +169,15 @@ static void check_target(const char *target)
     if (!after(target, config.machine)) fail("--target=", target, join("this builds for ", config.machine));
 }
 
-/* One argument, with its value where that is the next one. */
-void translate_argument(Command *c, const char *text, const char *value)
+static void translate_argument(Command *c, const char *text, const char *value);
+
+static void for_linker(Command *c, const char *token)
+{
+    if (!linker_token(c, token)) translate_argument(c, token, 0);
+}
+
+/* One argument, with its value if that is the next one. */
+static void translate_argument(Command *c, const char *text, const char *value)
 {
     const Row *row = rows;
     while (!is_for(row, text)) row++;
@@ -183,11 +190,11 @@ void translate_argument(Command *c, const char *text, const char *value)
     case PROCESSOR: processor(c, row->option, rest); return;
     case PREPROCESSOR: preprocessor(c, text); return;
     case LINKER_LIST:
-        while (rest) linker_token(c, next_part(&rest, ','));
+        while (rest) for_linker(c, next_part(&rest, ','));
         return;
     case LINKER_TOKEN:
         if (!value) fail("", text, "its value is missing");
-        linker_token(c, value);
+        for_linker(c, value);
         return;
     case LINKER_PAIR:
         if (!value) break;
