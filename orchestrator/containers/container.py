@@ -12,11 +12,13 @@ from orchestrator.containers import engine as engines
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.containers.engine import EngineStatus
 from orchestrator.containers.images import (
+    Image,
     ImageCheck,
     check_image,
     image_id,
     programs_in,
     pythons_in,
+    reaches,
 )
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
@@ -100,6 +102,9 @@ class ContainerFactory(Answers):
         network = self.host.network.container_args()
         return (*network, *self.engine.mount_args(), *self.settings.create_args)
 
+    def _image(self, image: str, arch: Arch) -> Image:
+        return Image(self.engine.name, image, arch, self.env)
+
     def reference(self, target: Target) -> str:
         """Return the reference of a target's image."""
         return self._reference(target.image, target.arch)
@@ -116,8 +121,8 @@ class ContainerFactory(Answers):
     def _check(self, image: str, arch: Arch) -> ImageCheck:
         try:
             return check_image(
-                *(self.engine.name, image, arch, self.args),
-                env=self.env,
+                self._image(image, arch),
+                self.args,
                 timeout=PULL_TIMEOUT,
                 log=self.log,
                 pull=self.settings.pull,
@@ -164,7 +169,7 @@ class ContainerFactory(Answers):
 
     @once
     def _pythons(self, image: str, arch: Arch) -> frozenset[str] | None:
-        return pythons_in(self.engine.name, image, arch, env=self.env)
+        return pythons_in(self._image(image, arch))
 
     def programs(self, target: Target, names: Iterable[str]) -> frozenset[str]:
         """Return which of some programs a checked image has on PATH."""
@@ -172,7 +177,7 @@ class ContainerFactory(Answers):
 
     @once
     def _programs(self, image: str, arch: Arch, names: tuple[str, ...]) -> frozenset[str]:
-        return programs_in(self.engine.name, image, arch, names, env=self.env)
+        return programs_in(self._image(image, arch), names)
 
     @once
     def image_id(self, reference: str) -> str:
@@ -210,9 +215,7 @@ class ContainerFactory(Answers):
         lost = [
             f"{each.variable} names {each.host}:{each.port}, which a container does not reach"
             for each in self.host.network.loopbacks()
-            if not engines.reaches(
-                *(self.engine.name, image, arch, self.args, (each.host, each.port)), env=self.env
-            )
+            if not reaches(self._image(image, arch), self.args, (each.host, each.port))
         ]
         cure = 'engine.create-args = ["--network=host"] gives it this host\'s network'
         return "; ".join([*lost, cure]) if lost else ""
@@ -268,13 +271,17 @@ class ContainerFactory(Answers):
             yield container
         finally:
             # Process 1 ignores SIGTERM; `rm --force` alone would wait 10 s for it.
-            for argv in (["kill", container.id], ["rm", "--force", "--volumes", container.id]):
-                process.capture([self.engine.name, *argv], env=self.env, timeout=COPY_TIMEOUT)
+            self.run_engine("kill", container.id)
+            self.run_engine("rm", "--force", "--volumes", container.id)
+
+    def run_engine(self, *argv: str) -> process.Captured:
+        """Run a command of the engine that may copy a lot, and return what it says."""
+        return process.capture([self.engine.name, *argv], env=self.env, timeout=COPY_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container.
+    """One container; its methods raise `ContainerError` when the engine refuses.
 
     Attributes:
         factory: made it.
@@ -287,41 +294,23 @@ class Container:
     step: str
 
     def start(self) -> None:
-        """Start it, and leave it running.
-
-        Raises:
-            ContainerError: it does not start.
-        """
+        """Start it, and leave it running."""
         self._engine("the container did not start", "start", self.id)
 
     def put(self, source: str, destination: str) -> None:
-        """Copy a file of this host, or what is in a directory (``directory/.``), into it.
-
-        Raises:
-            ContainerError: that does not work.
-        """
+        """Copy a file of this host, or what is in a directory (``directory/.``), into it."""
         self._engine("the source could not be copied", "cp", source, f"{self.id}:{destination}")
 
     def take(self, source: str, destination: str) -> None:
-        """Copy a file or a directory out of it.
-
-        Raises:
-            ContainerError: that does not work.
-        """
+        """Copy a file or a directory out of it."""
         self._engine("nothing could be copied out", "cp", f"{self.id}:{source}", destination)
 
     def ask(self, *argv: str) -> process.Captured:
         """Run a short command in it, once it is started, and return what it says."""
-        return process.capture(
-            [self.factory.engine.name, "exec", self.id, *argv],
-            env=self.factory.env,
-            timeout=COPY_TIMEOUT,
-        )
+        return self.factory.run_engine("exec", self.id, *argv)
 
     def _engine(self, failed: str, *argv: str) -> None:
-        done = process.capture(
-            [self.factory.engine.name, *argv], env=self.factory.env, timeout=COPY_TIMEOUT
-        )
+        done = self.factory.run_engine(*argv)
         if not done.ok:
             raise ContainerError(_failure(failed, done, self.step))
 

@@ -17,9 +17,8 @@ from orchestrator.host.process import NOT_FOUND, Captured, capture
 from orchestrator.host.transient_errors import may_pass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from orchestrator.models.platforms import Arch
     from orchestrator.models.target import TargetResources
 
 Preference = Literal["auto", "docker", "podman"]
@@ -103,53 +102,40 @@ class EngineStatus:
 
     def limit_args(self, resources: TargetResources) -> tuple[str, ...]:
         """Return the options for what a target may use, as far as this engine can limit it."""
-        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
         return tuple(
             f"--{limit}={value:g}" if isinstance(value, float) else f"--{limit}={value}"
-            for limit, value in wanted.items()
-            if value is not None and limit in self.limits
+            for limit, value in _limits(resources).items()
+            if limit in self.limits
         )
 
     def unlimited(self, resources: TargetResources) -> str:
         """Say which of a target's limits will not hold here; empty when all do."""
-        wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
-        lacking = [
-            str(limit)
-            for limit, value in wanted.items()
-            if value is not None and limit not in self.limits
-        ]
+        lacking = " and ".join(limit for limit in _limits(resources) if limit not in self.limits)
         how = "rootless " if self.rootless else ""
-        return (
-            f"{how}{self.name} on cgroup {self.cgroup or 'of this host'} cannot limit "
-            f"{' and '.join(lacking)}"
-            if lacking
-            else ""
-        )
+        group = self.cgroup or "of this host"
+        return f"{how}{self.name} on cgroup {group} cannot limit {lacking}" if lacking else ""
+
+
+def _limits(resources: TargetResources) -> dict[Limit, float | str]:
+    wanted = {Limit.CPUS: resources.cpus, Limit.MEMORY: resources.memory}
+    return {limit: value for limit, value in wanted.items() if value is not None}
 
 
 def probe(name: EngineName, *, env: Mapping[str, str], timeout: float = 20.0) -> EngineStatus:
-    """Ask an engine whether it works.
+    """Ask an engine whether it works; a daemon that hangs is a problem too.
 
-    Args:
-        name: which one.
-        env: environment of its client (`network.base_env` and `HostNetwork.child_env`).
-        timeout: seconds it may take; a daemon that hangs is a problem too.
+    `env` is the environment of its client (`network.base_env` and `HostNetwork.child_env`).
 
     Raises:
-        EnvironmentProblemError: it does not.
+        EnvironmentProblemError: it does not work.
     """
-    ask = _probe_docker if name is EngineName.DOCKER else _probe_podman
-    return ask(env, timeout)
+    return (_probe_docker if name is EngineName.DOCKER else _probe_podman)(env, timeout)
 
 
 def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
-    """Return the engine to use: the preferred one, or with ``auto`` the first that works.
+    """Return the preferred engine, or with ``auto`` the first that works.
 
-    With ``auto`` docker is asked first, as it is the one most images are tested with.
-
-    Args:
-        preference: an engine's name, or ``auto``.
-        env: environment of the engines' clients.
+    With ``auto`` docker is asked first, because most images are tested with it.
 
     Raises:
         EnvironmentProblemError: none works; says why of each.
@@ -164,40 +150,8 @@ def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
     raise EnvironmentProblemError(*problems, transient=any(e.transient for e in errors))
 
 
-def reaches(  # noqa: PLR0913 - mostly keywords
-    engine: EngineName,
-    image: str,
-    arch: Arch,
-    create_args: Sequence[str],
-    place: tuple[str, int],
-    *,
-    env: Mapping[str, str],
-) -> bool:
-    """Whether a container gets a TCP connection to an address.
-
-    Args:
-        engine: a usable engine.
-        image: an image that `check_image` found good; it has bash, as builds need one.
-        arch: the architecture it is run for.
-        create_args: the options the build's container will be created with.
-        place: host and port.
-        env: environment of the engine's client.
-    """
-    script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
-    native = arch.facts.wider_oci or arch.facts.oci
-    argv = ["run", "--rm", "--pull=never", f"--platform={native}", *create_args]
-    run_it = [engine, *argv, "--entrypoint=/bin/bash", image, "-c", script]
-    return capture(run_it, env=env, timeout=60).ok
-
-
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Remove all containers with a label, running or not, and return the IDs of those removed.
-
-    Args:
-        engine: the engine.
-        label: ``key`` or ``key=value``.
-        env: environment of the engine's client.
-    """
+    """Remove all containers with a label; return the IDs of those removed."""
     before = containers(engine, label, env=env)
     if not before:
         return ()
@@ -212,9 +166,6 @@ def containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> lis
     """Return the IDs of all containers with a label, running or not."""
     listing = [engine, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]
     return capture(listing, env=env).stdout.split()
-
-
-# --- engines -------------------------------------------------------------------------------------
 
 
 def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
@@ -316,12 +267,16 @@ def _refuse_podman(answer: Captured) -> NoReturn:
     if re.search(r"newuidmap|newgidmap|subuid|subgid|user namespace", said):
         hint = "install uidmap, and `usermod --add-subuids 100000-165535 "
         hint += "--add-subgids 100000-165535 $USER`"
-        _refuse(f"podman cannot run rootless: {_last(answer)}", hint)
+        _refuse(f"podman cannot run rootless: {plain_message(answer.last_line)}", hint)
     if "connect" in said and ("podman.sock" in said or "Podman" in said):
         hint = "`podman machine start`, or check CONTAINER_HOST"
-        _refuse(f"podman's service is not running: {_last(answer)}", hint, transient=passing)
+        _refuse(
+            f"podman's service is not running: {plain_message(answer.last_line)}",
+            hint,
+            transient=passing,
+        )
     hint = "see `podman info --debug`"
-    _refuse(f"podman does not work: {_last(answer)}", hint, transient=passing)
+    _refuse(f"podman does not work: {plain_message(answer.last_line)}", hint, transient=passing)
 
 
 def _refuse(
@@ -349,18 +304,14 @@ def _version(text: object) -> tuple[int, ...]:
     return tuple(int(number) for number in match[0].split(".")) if match else ()
 
 
-def _last(answer: Captured) -> str:
-    return _message(answer.last_line)
-
-
-def _message(line: str) -> str:
-    """An engine's last line without its log prefix."""
+def plain_message(line: str) -> str:
+    """Return a line of an engine without its log prefix."""
     match = re.search(r'level=\w+ msg="(.*)"$', line)
     return re.sub(
         r"^(Error: |Error response from daemon: |ERRO\[\d+\] )", "", match[1] if match else line
     )
 
 
-def _cause(message: str) -> str:
-    """The innermost cause; engines wrap it in one layer after another, the image in each."""
+def innermost_cause(message: str) -> str:
+    """Return the innermost cause; engines wrap it in layer after layer, the image in each."""
     return ": ".join(message.split(": ")[-2:])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.containers.engine import EngineName, Pull, _cause, _last, _message
+from orchestrator.containers.engine import EngineName, Pull, innermost_cause, plain_message
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, TextSink, capture, run
 from orchestrator.host.transient_errors import pull_may_pass
@@ -36,184 +36,122 @@ class ImageCheck:
 
 
 def check_image(  # noqa: PLR0913 - mostly keywords
-    engine: EngineName,
-    image: str,
-    arch: Arch,
+    image: Image,
     create_args: Sequence[str] = (),
     *,
-    env: Mapping[str, str],
     timeout: float,
     log: TextSink | LineCallback,
     pull: Pull = "missing",
     cancel: Cancel | None = None,
 ) -> ImageCheck:
-    """Make sure that an image for `arch` is here and runs; pull it as `pull` says.
+    """Make sure that an image is here and runs; pull it as `pull` says.
 
     Args:
-        engine: a usable engine.
-        image: the reference as cibuildwheel will get it.
-        arch: the architecture the container must have.
-        create_args: the options the build's container will be created with, since one of them
-            may be what the engine refuses.
-        env: environment of the engine's client.
+        image: the image, by the name that cibuildwheel will get.
+        create_args: the options of the build's container: the engine may refuse one of them.
         timeout: seconds for pulling and running together.
-        log: gets what the engine says.
-        pull: when to pull it; a ``localhost/`` image of podman never is.
+        log: gets what the engine prints.
+        pull: when to pull it; a ``localhost/`` image of podman is never pulled.
         cancel: stops it.
 
     Raises:
         EnvironmentProblemError: it cannot be used; the kind says why.
     """
-    session = _Session(engine, image, env, time.monotonic() + timeout, log, cancel)
-    wanted = _Image(engine, image, arch, env)
-    local = _bring_here(wanted, session, pull)
+    session = _Session(image, time.monotonic() + timeout, log, cancel)
+    local = _bring_here(image, session, pull)
     # Docker's containerd store holds several platforms under one name, and `inspect` shows
-    # any of them: there only running it can tell.
-    if engine is EngineName.PODMAN and not (wanted.fits(local) or wanted.lacks_variant(local)):
-        wanted.refuse_platform(local)
-    is_32_in_64 = arch.facts.wider_oci and wanted.platform not in local.platforms
-    platform = arch.facts.wider_oci if is_32_in_64 else wanted.platform
+    # any of them: only running it can tell.
+    is_podman = image.engine is EngineName.PODMAN
+    if is_podman and not (image.fits(local) or image.lacks_variant(local)):
+        image.refuse_platform(local)
+    wider = image.arch.facts.wider_oci
+    platform = wider if wider and image.platform not in local.platforms else image.platform
     # With the network the build will have: setting it up is what fails most without root.
     options = ("--rm", "--pull=never", f"--platform={platform}", *create_args)
-    code, tail = session.run("starting", "run", *options, "--entrypoint=/bin/true", image)
+    code, tail = session.run("starting", "run", *options, "--entrypoint=/bin/true", image.name)
     if code != 0:
-        wanted.refuse_start(tail)
+        image.refuse_start(tail)
     return ImageCheck(id=local.id, digest=local.digest)
 
 
-def _bring_here(wanted: _Image, session: _Session, pull: Pull) -> _Local:
+def _bring_here(image: Image, session: _Session, pull: Pull) -> _Local:
     """Return what the engine has of an image; pull it if need be."""
-    local = wanted.inspect()
-    here = local is not None and (wanted.fits(local) or wanted.may_fit(local))
-    if not here or (pull == "always" and not wanted.is_local):
-        if pull == "never" or wanted.is_local:
-            wanted.refuse_missing(local)
-        argv = ("pull", f"--platform={wanted.platform}", wanted.name)
-        code, tail = session.run("pulling", *argv)
+    local = image.inspect()
+    here = local is not None and (image.fits(local) or image.may_fit(local))
+    if not here or (pull == "always" and not image.is_local):
+        if pull == "never" or image.is_local:
+            image.refuse_missing(local)
+        code, tail = session.run("pulling", "pull", f"--platform={image.platform}", image.name)
         if code != 0:
-            wanted.refuse_pull(local, tail)
-        local = wanted.inspect()
+            image.refuse_pull(local, tail)
+        local = image.inspect()
     if local is None:
-        what = f"image {wanted.name} was pulled but is not here"
+        what = f"image {image.name} was pulled but is not here"
         raise EnvironmentProblemError.of(what, kind=ErrorKind.NOT_FOUND)
     return local
 
 
-def pythons_in(
-    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
-) -> frozenset[str] | None:
-    """Return the directories of ``/opt/python`` in an image that `check_image` found good.
+def pythons_in(image: Image) -> frozenset[str] | None:
+    """Return the directories of ``/opt/python`` (``cp312-cp312``) in a checked image.
 
-    Args:
-        engine: the engine.
-        image: the image.
-        arch: the architecture it is run for.
-        env: environment of the engine's client.
-
-    Returns:
-        Names such as ``cp312-cp312``; None when the image can install any interpreter itself
-        (``manylinux-interpreters``), or does not say.
+    None if the image can install any interpreter (``manylinux-interpreters``), or does not answer.
     """
     script = "command -v manylinux-interpreters && exit 3; cd /opt/python && ls -d */bin/python"
-    said = _ask(engine, image, arch, "/bin/sh", "-c", script, env=env)
+    said = image.ask("/bin/sh", "-c", script)
     return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
 
 
-def programs_in(
-    engine: EngineName, image: str, arch: Arch, names: Iterable[str], *, env: Mapping[str, str]
-) -> frozenset[str]:
-    """Return which of some programs are on PATH in an image that `check_image` found good.
-
-    Args:
-        engine: the engine.
-        image: the image.
-        arch: the architecture it is run for.
-        names: plain names of programs.
-        env: environment of the engine's client.
-    """
+def programs_in(image: Image, names: Iterable[str]) -> frozenset[str]:
+    """Return which of some programs are on PATH in a checked image."""
     script = f"for name in {shlex.join(names)}; do command -v $name >/dev/null && echo $name; done"
-    return frozenset(_ask(engine, image, arch, "/bin/sh", "-c", script, env=env).stdout.split())
+    return frozenset(image.ask("/bin/sh", "-c", script).stdout.split())
 
 
-def image_file(
-    engine: EngineName, image: str, arch: Arch, path: str, *, env: Mapping[str, str]
-) -> Captured:
-    """Read a text file out of an image that is here.
-
-    Args:
-        engine: a usable engine.
-        image: the image.
-        arch: the architecture it is run for.
-        path: the file, absolute.
-        env: environment of the engine's client.
-    """
-    return _ask(engine, image, arch, "/bin/cat", "--", path, env=env)
+def image_file(image: Image, path: str) -> Captured:
+    """Read a text file, by its absolute path, out of an image that is here."""
+    return image.ask("/bin/cat", "--", path)
 
 
-def _ask(
-    engine: EngineName, image: str, arch: Arch, program: str, *words: str, env: Mapping[str, str]
-) -> Captured:
-    # An i686 image may be run as the x86_64 image it often is.
-    platform = arch.facts.wider_oci or arch.facts.oci
-    argv = [engine, "run", "--rm", "--pull=never", "--network=none", f"--platform={platform}"]
-    return capture([*argv, f"--entrypoint={program}", image, *words], env=env, timeout=60)
-
-
-def image_env(
-    engine: EngineName, image: str, arch: Arch, *, env: Mapping[str, str]
-) -> dict[str, str] | None:
-    """Return the environment that an image gives its containers; None when it is not here.
-
-    Args:
-        engine: a usable engine.
-        image: the image.
-        arch: the architecture it must be for.
-        env: environment of the engine's client.
-    """
-    wanted = _Image(engine, image, arch, env)
-    local = wanted.inspect()
+def image_env(image: Image) -> dict[str, str] | None:
+    """Return the environment that an image gives its containers; None if it is not here."""
+    local = image.inspect()
     # As in `check_image`: docker shows any platform of an image that has several.
-    docker = engine is EngineName.DOCKER
-    if local is None or not (docker or wanted.fits(local) or wanted.lacks_variant(local)):
+    docker = image.engine is EngineName.DOCKER
+    if local is None or not (docker or image.fits(local) or image.lacks_variant(local)):
         return None
     pairs = (pair.partition("=") for pair in local.env)
     return {name: value for name, _, value in pairs}
 
 
 def image_id(engine: EngineName, image: str, *, env: Mapping[str, str]) -> str:
-    """Return the ID of an image the engine has, which changes with its contents; else nothing.
-
-    Args:
-        engine: the engine.
-        image: any reference it knows.
-        env: environment of the engine's client.
-    """
-    argv = [engine, "image", "inspect", "--format", "{{.Id}}", image]
-    said = capture(argv, env=env)
+    """Return the ID, which changes with the contents, of an image the engine has; else nothing."""
+    said = capture([engine, "image", "inspect", "--format", "{{.Id}}", image], env=env)
     return said.stdout.strip().removeprefix("sha256:") if said.ok else ""
 
 
-def check_pullable(
-    engine: EngineName, image: str, *, env: Mapping[str, str], timeout: float = 20.0
-) -> None:
+def reaches(image: Image, create_args: Sequence[str], place: tuple[str, int]) -> bool:
+    """Whether a container gets a TCP connection to a host and port.
+
+    The image is a checked one. It has bash, because builds need it.
+    """
+    script = f"exec 3<>/dev/tcp/{place[0]}/{place[1]}"
+    return image.ask("/bin/bash", "-c", script, options=create_args).ok
+
+
+def check_pullable(image: Image, *, timeout: float = 20.0) -> None:
     """Ask the registry, through the engine with its mirrors and credentials, for an image.
 
     Nothing is pulled.
 
-    Args:
-        engine: a usable engine.
-        image: the image.
-        env: environment of the engine's client.
-        timeout: seconds it may take.
-
     Raises:
         EnvironmentProblemError: it cannot be pulled.
     """
-    said = capture([engine, "manifest", "inspect", image], env=env, timeout=timeout)
+    engine = image.engine
+    said = capture([engine, "manifest", "inspect", image.name], env=image.env, timeout=timeout)
     if not said.ok and not _ONE_PLATFORM.search(said.stderr):
         raise EnvironmentProblemError.of(
-            f"image {image.partition('@')[0]} is not here, and its registry does not give it: "
-            f"{_cause(_last(said))}",
+            f"image {image.short_name} is not here, and its registry does not give it: "
+            f"{innermost_cause(plain_message(said.last_line))}",
             hint=f"check the network and `{engine} login`, or load the image (`{engine} load`)",
             kind=ErrorKind.NOT_FOUND,
             transient=pull_may_pass(said.stderr.splitlines()),
@@ -290,9 +228,7 @@ def _filled(hint: str) -> str:
 class _Session:
     """What the engine's commands of one check have in common."""
 
-    engine: EngineName
-    image: str
-    env: Mapping[str, str]
+    image: Image
     end: float
     log: TextSink | LineCallback
     cancel: Cancel | None
@@ -301,8 +237,8 @@ class _Session:
         """Return a command's exit status, and the last of what it said."""
         tail = Tail()
         done = run(
-            [self.engine, *argv],
-            env=self.env,
+            [self.image.engine, *argv],
+            env=self.image.env,
             cwd=Path("/"),
             log=self.log,
             on_line=tail,
@@ -310,10 +246,10 @@ class _Session:
             cancel=self.cancel,
         )
         if done.cancelled:
-            what = f"{doing} image {self.image}: cancelled"
+            what = f"{doing} image {self.image.name}: cancelled"
             raise EnvironmentProblemError.of(what, kind=ErrorKind.CANCELLED)
         if done.timed_out:
-            what = f"{doing} image {self.image}: not done after {done.duration:.0f} s"
+            what = f"{doing} image {self.image.name}: not done after {done.duration:.0f} s"
             raise EnvironmentProblemError.of(what, kind=ErrorKind.TIMED_OUT)
         return done.returncode, tail
 
@@ -329,8 +265,15 @@ class _Local:
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """An image that is wanted, and why it cannot be used."""
+class Image:
+    """An image that is wanted, and why it cannot be used.
+
+    Attributes:
+        engine: a usable engine.
+        name: any reference that the engine knows.
+        arch: the architecture that containers must have.
+        env: environment of the engine's client.
+    """
 
     engine: EngineName
     name: str
@@ -339,6 +282,7 @@ class _Image:
 
     @property
     def platform(self) -> str:
+        """The platform as engines spell it."""
         return self.arch.facts.oci
 
     @property
@@ -346,7 +290,23 @@ class _Image:
         """Whether it is in podman's namespace of images that were built here."""
         return self.engine is EngineName.PODMAN and self.name.startswith("localhost/")
 
+    @property
+    def short_name(self) -> str:
+        """The name without a digest, which is 64 digits that nobody reads."""
+        return self.name.partition("@")[0]
+
+    def ask(
+        self, program: str, *words: str, options: Sequence[str] = ("--network=none",)
+    ) -> Captured:
+        """Run a program in a container of its own."""
+        # An i686 image may be run as the x86_64 image it often is.
+        platform = f"--platform={self.arch.facts.wider_oci or self.platform}"
+        argv = [self.engine, "run", "--rm", "--pull=never", platform, *options]
+        argv += [f"--entrypoint={program}", self.name, *words]
+        return capture(argv, env=self.env, timeout=60)
+
     def inspect(self) -> _Local | None:
+        """Return what the engine has under the name."""
         answer = capture([self.engine, "image", "inspect", self.name], env=self.env)
         try:
             said = json.loads(answer.stdout)[0] if answer.ok else None
@@ -365,6 +325,7 @@ class _Image:
         )
 
     def fits(self, local: _Local) -> bool:
+        """Whether it is for the architecture."""
         if self.platform in local.platforms:
             return True
         # cibuildwheel runs i686 builds in an x86_64 image as well, with `linux32`.
@@ -390,13 +351,14 @@ class _Image:
                 kind=ErrorKind.NOT_FOUND,
             )
         raise EnvironmentProblemError.of(
-            f"image {self._short} is not here{_had(local)}, and must not be pulled",
+            f"image {self.short_name} is not here{_had(local)}, and must not be pulled",
             hint=f"`{self.engine} pull --platform={self.platform} {self.name}`, or "
             'engine.pull = "missing"',
             kind=ErrorKind.NOT_FOUND,
         )
 
     def refuse_platform(self, local: _Local) -> NoReturn:
+        """Refuse an image that is for another architecture."""
         self._refuse_arch(f"is for {local.platforms[0]}, not for {self.platform}")
 
     def _refuse_arch(self, why: str) -> NoReturn:
@@ -408,7 +370,7 @@ class _Image:
 
     def refuse_pull(self, local: _Local | None, tail: Tail) -> NoReturn:
         """Say why the image could not be pulled."""
-        said, last = tail.text, _message(tail.last)
+        said, last = tail.text, plain_message(tail.last)
         if re.search(r"no (image found|matching manifest|match for platform)", said):
             self._refuse_arch(f"does not exist for {self.platform}: {last}")
         kind, hint = ErrorKind.NOT_FOUND, f"check the reference and `{self.engine} login`"
@@ -417,7 +379,7 @@ class _Image:
                 kind, hint = its_kind, its_hint.format(engine=self.engine)
                 break
         raise EnvironmentProblemError.of(
-            f"cannot pull image {self._short}{_had(local)}: {_cause(last)}",
+            f"cannot pull image {self.short_name}{_had(local)}: {innermost_cause(last)}",
             hint=hint,
             kind=kind,
             transient=pull_may_pass(said.splitlines()),
@@ -425,7 +387,7 @@ class _Image:
 
     def refuse_start(self, tail: Tail) -> NoReturn:
         """Say why the container did not start."""
-        said, last = tail.text, _message(tail.last)
+        said, last = tail.text, plain_message(tail.last)
         if re.search(r"exec format error", said, re.IGNORECASE):
             raise EnvironmentProblemError.of(
                 f"this machine cannot execute {self.arch} programs (image {self.name}): {last}",
@@ -441,10 +403,6 @@ class _Image:
             hint=next(hints, f"{own}, and see docs/hosts.md"),
             kind=ErrorKind.CANNOT_RUN,
         )
-
-    @property
-    def _short(self) -> str:
-        return self.name.partition("@")[0]  # a digest is 64 digits that nobody reads
 
 
 def _had(local: _Local | None) -> str:

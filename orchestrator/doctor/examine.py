@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers import engine
-from orchestrator.containers.images import check_image, check_pullable
+from orchestrator.containers.images import Image, check_image, check_pullable, reaches
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
@@ -222,6 +222,7 @@ class _Examination:
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
             return failure(name, "no engine", "install podman")
+        wanted = Image(chosen.name, image, arch, self._env)
         args = (
             *self._network.container_args(),
             *chosen.mount_args(),
@@ -229,8 +230,8 @@ class _Examination:
         )
         try:
             image_id = check_image(
-                *(chosen.name, image, arch, args),
-                env=self._env,
+                wanted,
+                args,
                 timeout=RUN_TIMEOUT,
                 log=lambda _line: None,
                 pull="never",
@@ -241,20 +242,17 @@ class _Examination:
                 return problem(name, CheckLevel.FAIL, error)
         else:
             detail = f"runs, ID {image_id.removeprefix('sha256:')[:12]}"
-            return self._unreached(name, chosen, asked, args) or passed(name, detail)
+            return self._unreached(name, wanted, args) or passed(name, detail)
         try:
-            check_pullable(chosen.name, image, env=self._env)
+            check_pullable(wanted)
         except EnvironmentProblemError as error:
             return problem(name, CheckLevel.FAIL, error)
         return passed(name, "not here yet; its registry has it, and the build pulls it")
 
-    def _unreached(
-        self, name: str, chosen: engine.EngineStatus, asked: tuple[str, Arch], args: Sequence[str]
-    ) -> Check | None:
+    def _unreached(self, name: str, image: Image, args: Sequence[str]) -> Check | None:
         """Return the warning for a proxy or index of this host that the container cannot reach."""
         for each in self._network.loopbacks():
-            place = (each.host, each.port)
-            if not engine.reaches(*(chosen.name, *asked, args, place), env=self._env):
+            if not reaches(image, args, (each.host, each.port)):
                 detail = f"{each.variable} names {each.host}:{each.port}, which is the container "
                 fix = 'engine.create-args = ["--network=host"], or name the host as containers '
                 fix += "know it (podman: host.containers.internal)"

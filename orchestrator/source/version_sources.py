@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
-from orchestrator.containers.images import check_image, image_env, image_file
+from orchestrator.containers.images import Image, check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
 from orchestrator.host import process
@@ -183,14 +183,10 @@ class ImageSources(Answers):
         engine, reference = self._engine.name, image
         if not any(mark in image for mark in "/:@"):
             reference = image_reference(image, arch, self.host().toolchain)
+        wanted = Image(engine, reference, arch, self.env)
         if self.pull:
-            check_image(
-                *(engine, reference, arch, self.create_args),
-                env=self.env,
-                timeout=PULL_TIMEOUT,
-                log=self.log,
-            )
-        environ = image_env(engine, reference, arch, env=self.env)
+            check_image(wanted, self.create_args, timeout=PULL_TIMEOUT, log=self.log)
+        environ = image_env(wanted)
         if environ is None:
             raise EnvironmentProblemError.of(
                 f"image {image} for {arch} is not on this machine",
@@ -204,7 +200,7 @@ class ImageSources(Answers):
                 value, note = _variable(environ, source)
                 said = value, f"{note} in image {image}"
             else:
-                file = image_file(engine, reference, arch, source.argument, env=self.env)
+                file = image_file(wanted, source.argument)
                 missing = f"in image {reference}: {file.last_line}"
                 said = _content(source, file.stdout) if file.ok else ("", missing)
             answers[question] = _answer(question.source, *said)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from orchestrator.containers.engine import EngineName, choose, remove_containers
-from orchestrator.containers.images import check_image, check_pullable
+from orchestrator.containers.images import Image, check_image, check_pullable
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import Execution, binfmt, host_arch, how, probe_program
 from orchestrator.host.network import HostNetwork, base_env
@@ -49,14 +49,14 @@ def engine() -> EngineName:
 def test_image_runs_with_the_network_options(engine: EngineName) -> None:
     log: list[str] = []
     args = ("--network=host", *NETWORK.container_args())
-    result = check_image(engine, IMAGE, host_arch(), args, env=ENV, timeout=120, log=log.append)
+    result = check_image(Image(engine, IMAGE, host_arch(), ENV), args, timeout=120, log=log.append)
     assert result.id, log
 
 
 def test_image_of_another_architecture(engine: EngineName) -> None:
     other = Arch.S390X
     with pytest.raises(EnvironmentProblemError) as refused:
-        check_image(engine, IMAGE, other, env=ENV, timeout=60, log=lambda _: None)
+        check_image(Image(engine, IMAGE, other, ENV), timeout=60, log=lambda _: None)
     assert refused.value.kind is ErrorKind.WRONG_ARCH
 
 
@@ -80,7 +80,7 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
         pytest.skip(f"{engine} cannot import for a platform: {made.last_line}")
     try:
         with pytest.raises(EnvironmentProblemError) as refused:
-            check_image(engine, name, arch, env=ENV, timeout=60, log=lambda _: None)
+            check_image(Image(engine, name, arch, ENV), timeout=60, log=lambda _: None)
     finally:
         capture([engine, "rmi", "--force", name], env=ENV)
     assert refused.value.kind is ErrorKind.NOT_EXECUTABLE, refused.value
@@ -89,7 +89,7 @@ def test_architecture_without_emulation(engine: EngineName, tmp_path: Path) -> N
 def test_option_that_the_engine_refuses(engine: EngineName) -> None:
     args = ("--volume=/no/such/directory:/x:ro",)
     with pytest.raises(EnvironmentProblemError, match="/no/such/directory") as refused:
-        check_image(engine, IMAGE, host_arch(), args, env=ENV, timeout=60, log=lambda _: None)
+        check_image(Image(engine, IMAGE, host_arch(), ENV), args, timeout=60, log=lambda _: None)
     assert refused.value.kind is ErrorKind.CANNOT_RUN
 
 
@@ -196,7 +196,7 @@ def test_an_image_of_a_registry_is_recorded_by_its_digest(
 
     def check(image: str, **more: Any) -> Any:
         return check_image(
-            *(engine, image, Arch.X86_64), env=registry.env, timeout=60, log=log.append, **more
+            Image(engine, image, Arch.X86_64, registry.env), timeout=60, log=log.append, **more
         )
 
     if host_arch() is not Arch.X86_64:
@@ -207,12 +207,12 @@ def test_an_image_of_a_registry_is_recorded_by_its_digest(
         with pytest.raises(EnvironmentProblemError) as refused:
             check(registry.image, pull="never")
         assert refused.value.kind is ErrorKind.NOT_FOUND
-        check_pullable(engine, registry.image, env=registry.env)
+        check_pullable(Image(engine, registry.image, Arch.X86_64, registry.env))
         found = check(registry.image)
         assert found.digest.startswith(f"{name}@sha256:")
         check(registry.image, pull="always")
     with pytest.raises(EnvironmentProblemError):
-        check_pullable(engine, registry.image, env=registry.env)
+        check_pullable(Image(engine, registry.image, Arch.X86_64, registry.env))
     # What is here needs no registry, nor by its digest, nor by its ID.
     check(registry.image)
     check(found.digest, pull="never")

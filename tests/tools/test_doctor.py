@@ -85,7 +85,7 @@ class Machine:
         monkeypatch.setattr(engine, "probe", self.probe)
         monkeypatch.setattr(examine, "check_image", lambda *_, **__: answer(self.image))
         monkeypatch.setattr(examine, "check_pullable", lambda *_, **__: answer(self.pullable))
-        monkeypatch.setattr(engine, "reaches", lambda *_, **__: self.reaches)
+        monkeypatch.setattr(examine, "reaches", lambda *_, **__: self.reaches)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
         monkeypatch.setattr(emulation, "examine", self.examine)
         monkeypatch.setattr(emulation, "register", self.register)

@@ -17,7 +17,7 @@ from orchestrator.containers.engine import (
     probe,
     remove_containers,
 )
-from orchestrator.containers.images import check_image, check_pullable
+from orchestrator.containers.images import Image, check_image, check_pullable
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.models.platforms import Arch
 
@@ -89,7 +89,8 @@ def check(  # noqa: PLR0913
     env = fake(name, script)
     kind, said = None, ""
     try:
-        check_image(name, image, arch, args, env=env, timeout=timeout, log=log.append)
+        wanted = Image(name, image, arch, env)
+        check_image(wanted, args, timeout=timeout, log=log.append)
     except EnvironmentProblemError as error:
         kind, said = error.kind, str(error)
     calls = Path(env["PATH"].split(":")[0]).parent / "calls"
@@ -284,7 +285,7 @@ def test_pulls_what_is_missing(fake: Fake) -> None:
     env = fake("podman", engine(inspect, pull="echo Trying; : > pulled"))
     log: list[str] = []
     name = "registry.example/x/y"
-    result = check_image(PODMAN, name, Arch.AARCH64, env=env, timeout=9, log=log.append)
+    result = check_image(Image(PODMAN, name, Arch.AARCH64, env), timeout=9, log=log.append)
     assert (result.id, result.digest) == ("sha256:abc", "registry.example/x/y@sha256:1")
     assert log == ["Trying"]
 
@@ -309,8 +310,7 @@ def test_images_are_pulled_as_the_matrix_says(
     refused: EnvironmentProblemError | None = None
     try:
         check_image(
-            *(PODMAN, "registry.example/x", Arch.AARCH64),
-            env=env,
+            Image(PODMAN, "registry.example/x", Arch.AARCH64, env),
             timeout=9,
             log=lambda _: None,
             pull=pull,
@@ -328,8 +328,7 @@ def test_images_are_pulled_as_the_matrix_says(
 def test_a_local_image_is_never_pulled(fake: Fake, tmp_path: Path) -> None:
     env = fake("podman", engine(f"echo '{image('arm64')}'"))
     check_image(
-        *(PODMAN, "localhost/x", Arch.AARCH64),
-        env=env,
+        Image(PODMAN, "localhost/x", Arch.AARCH64, env),
         timeout=9,
         log=lambda _: None,
         pull="always",
@@ -339,11 +338,11 @@ def test_a_local_image_is_never_pulled(fake: Fake, tmp_path: Path) -> None:
 
 def test_whether_a_registry_has_an_image(fake: Fake) -> None:
     env = fake("podman", 'test "$3" = good && exit 0; echo "Error: x: unauthorized" >&2; exit 125')
-    check_pullable(PODMAN, "good", env=env)
+    check_pullable(Image(PODMAN, "good", Arch.AARCH64, env))
     with pytest.raises(
         EnvironmentProblemError, match=r"registry\.example/bad is not here.*unauthorized"
     ):
-        check_pullable(PODMAN, "registry.example/bad@sha256:1", env=env)
+        check_pullable(Image(PODMAN, "registry.example/bad@sha256:1", Arch.AARCH64, env))
 
 
 @pytest.mark.parametrize(
@@ -376,8 +375,7 @@ def test_a_pull_that_may_pass_says_so(fake: Fake, said: str, *, transient: bool)
     env = fake(PODMAN, engine("exit 1", pull=f"echo '{said}' >&2; exit 1"))
     with pytest.raises(EnvironmentProblemError) as refused:
         check_image(
-            *(PODMAN, "registry.example/x", Arch.AARCH64),
-            env=env,
+            Image(PODMAN, "registry.example/x", Arch.AARCH64, env),
             timeout=9,
             log=lambda _: None,
         )

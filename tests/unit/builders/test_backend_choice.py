@@ -162,14 +162,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     said: dict[str, Any] = {"status": STATUS, "image": GOOD, "reaches": True, "places": []}
 
     def check_image(*words: Any, **options: Any) -> ImageCheck:
-        said["args"], said["pull"] = words[3], options["pull"]
+        said["args"], said["pull"] = words[1], options["pull"]
         if isinstance(said["image"], EnvironmentProblemError):
             raise said["image"]
         found: ImageCheck = said["image"]
         return found
 
     def reaches(*words: Any, **_: Any) -> bool:
-        said["places"].append(words[4])
+        said["places"].append(words[2])
         return bool(said["reaches"])
 
     def chosen(*_: Any, **__: Any) -> EngineStatus:
@@ -181,7 +181,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(engines, "choose", chosen)
     monkeypatch.setattr(containers, "check_image", check_image)
     monkeypatch.setattr(containers, "pythons_in", lambda *_, **__: None)
-    monkeypatch.setattr(engines, "reaches", reaches)
+    monkeypatch.setattr(containers, "reaches", reaches)
     return said
 
 

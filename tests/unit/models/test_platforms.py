@@ -173,7 +173,7 @@ def test_engine_image_and_packages(
         return module("host.process").Captured(returncode=0, stdout="", stderr="")
 
     monkeypatch.setattr(images, "capture", capture)
-    images.pythons_in("podman", "localhost/sw64:1", arch, env={})
+    images.pythons_in(images.Image("podman", "localhost/sw64:1", arch, {}))
     assert "--platform=linux/sw64" in asked
     monkeypatch.setattr(apt, "_mirror", lambda _: "http://mirror.example/debian")
     monkeypatch.setattr(apt.Archive, "update", lambda self, _: self)
