@@ -162,37 +162,24 @@ _ONE_PLATFORM = re.compile(r"manifest lists? is not implemented|a list type (is 
 """What podman 4 says when it was given the image, and it is for one platform only."""
 
 
-_RUN_HINTS = (
-    (
-        r"setrlimit|rlimit",
-        (
-            "this host may not raise limits (it lacks CAP_SYS_RESOURCE): engine.create-args = "
-            '["--ulimit=nofile={files}:{files}", "--ulimit=nproc={processes}:{processes}"], or '
-            "default_ulimits in containers.conf"
-        ),
+_RUN_HINTS = {
+    r"setrlimit|rlimit": (
+        "this host may not raise limits (it lacks CAP_SYS_RESOURCE): engine.create-args = "
+        '["--ulimit=nofile={files}:{files}", "--ulimit=nproc={processes}:{processes}"], or '
+        "default_ulimits in containers.conf"
     ),
-    (
-        r"cgroups in hybrid mode",
-        (
-            "crun refuses control groups v1 and v2 side by side: `apt-get install runc`, and "
-            'runtime = "runc" in [engine] of containers.conf'
-        ),
+    r"cgroups in hybrid mode": (
+        "crun refuses control groups v1 and v2 side by side: `apt-get install runc`, and "
+        'runtime = "runc" in [engine] of containers.conf'
     ),
-    (
-        r"slirp4netns|pasta|/dev/net/tun|netavark|\bCNI\b|iptables|nftables",
-        (
-            "the engine cannot make a network of its own here: engine.create-args = "
-            '["--network=host"]'
-        ),
+    r"slirp4netns|pasta|/dev/net/tun|netavark|\bCNI\b|iptables|nftables": (
+        'the engine cannot make a network of its own here: engine.create-args = ["--network=host"]'
     ),
-    (
-        r"controller .*not available",
-        (
-            "the limits of [resources] need control groups that this host does not delegate: leave "
-            "them out, or log in through systemd (`loginctl enable-linger`)"
-        ),
+    r"controller .*not available": (
+        "the limits of [resources] need control groups that this host does not delegate: leave "
+        "them out, or log in through systemd (`loginctl enable-linger`)"
     ),
-)
+}
 """What engines say when a container does not start, and what to do; the first match counts."""
 
 _PULL_HINTS = (
@@ -396,7 +383,7 @@ class Image:
             )
         if "does not match the specified platform" in said or "platform" in last:
             self._refuse_arch(f"is not for {self.platform}: {last}")
-        hints = (_filled(hint) for sign, hint in _RUN_HINTS if re.search(sign, said))
+        hints = (_filled(hint) for sign, hint in _RUN_HINTS.items() if re.search(sign, said))
         own = f"try `{self.engine} run --rm --entrypoint=/bin/true {self.name}`"
         raise EnvironmentProblemError.of(
             f"{self.engine} cannot run a container of {self.name}: {last}",

@@ -89,31 +89,21 @@ def examine(
     containers: Containers = Containers(),
     jobs: int = 1,
 ) -> tuple[Check, ...]:
-    """Look at everything builds need; takes seconds and changes nothing.
+    """Check everything that builds need; takes seconds and changes nothing.
 
-    Args:
-        targets: what is to be built; empty to ask about this machine in general.
-        places: where.
-        environ: usually `os.environ`.
-        containers: what the matrix says of them.
-        jobs: targets at once.
+    `targets` is empty to ask about this machine in general; `jobs` of them are built at once.
     """
     return _Examination(targets, places, environ, containers, jobs).checks()
 
 
 def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
-    """Look at what can stop any build, in milliseconds; engine and images are asked afterwards.
-
-    Args:
-        places: where the run reads and writes.
-        environ: usually `os.environ`.
-        jobs: targets at once.
+    """Check what can stop any build, in milliseconds; engine and images are asked afterwards.
 
     Returns:
-        What to warn of.
+        The warnings.
 
     Raises:
-        EnvironmentProblemError: no build could end well.
+        EnvironmentProblemError: no build could succeed.
     """
     checks = (
         *machine.disks(work=places.work, output=places.output, cache=places.cache, environ=environ),
@@ -129,7 +119,7 @@ def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tup
 
 
 class _Examination:
-    """All looks of one examination; those that do not need each other run at once."""
+    """All checks of one examination; those that do not need each other run at once."""
 
     def __init__(
         self,
@@ -217,7 +207,7 @@ class _Examination:
                 yield passed(name, status.summary)
 
     def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
-        """Does a container of the image run here, with the build's options; else, can it be had?"""
+        """Check that a container of the image runs with the build's options, or can be pulled."""
         image, arch = asked
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
@@ -383,7 +373,7 @@ def _settle(probe: Future[engine.EngineStatus]) -> engine.EngineStatus | Orchest
 
 
 def _emulation(arch: Arch) -> tuple[Check, ...]:
-    """Does this machine run programs of an architecture? One is run."""
+    """Check that this machine runs programs of an architecture, by running one."""
     name = f"emulation {arch}"
     found = emulation.examine(arch)
     warnings = (problem(name, CheckLevel.WARN, each) for each in found.warnings)
@@ -400,10 +390,7 @@ def _as_warning(check: Check) -> Check:
 def mend(checks: Iterable[Check]) -> Iterator[tuple[Check, OrchestratorError | None]]:
     """Mend what can be mended safely, one after the other.
 
-    Args:
-        checks: of `examine`.
-
-    Returns:
+    Yields:
         Each check that had something to do, and why that did not work; None if it did.
     """
     for check in checks:

@@ -42,14 +42,9 @@ _CGROUP_MEMORY = (
 def disks(
     *, work: Path, output: Path, cache: Path, environ: Mapping[str, str], engine: str = ""
 ) -> Iterator[Check]:
-    """Is there room, and may we write?
+    """Check that there is room, and that we may write.
 
-    Args:
-        work: where builds happen.
-        output: where wheels go.
-        cache: the user's cache directory.
-        environ: TMPDIR of it is looked at.
-        engine: where the engine keeps images; empty when that is not known.
+    `engine` is where the engine keeps images; empty if that is not known.
     """
     tmp = Path(environ.get("TMPDIR") or "/tmp")  # noqa: S108 - asked about, not written to
     move_cache = "make room, or set ORCHESTRATOR_CACHE_DIR to another disk"
@@ -89,7 +84,7 @@ def _write_into(folder: Path) -> None:
 
 
 def home(environ: Mapping[str, str]) -> Check:
-    """May we write into the user's home? Engines without root keep everything there."""
+    """Check the user's home: engines without root keep everything there."""
     place = Path(environ.get("HOME") or "/nonexistent")
     try:
         _write_into(place)
@@ -106,13 +101,7 @@ def home(environ: Mapping[str, str]) -> Check:
 def memory(
     jobs: int, meminfo: Path = Path("/proc/meminfo"), groups: Iterable[Path] = _CGROUP_MEMORY
 ) -> Check:
-    """Is there memory for as many compilers?
-
-    Args:
-        jobs: targets at once.
-        meminfo: proc(5).
-        groups: files that may hold a limit, in bytes.
-    """
+    """Check that there is memory for `jobs` targets at once; `groups` may hold a limit in bytes."""
     try:
         lines = (line.split() for line in meminfo.read_text(encoding="ascii").splitlines())
         sizes = {words[0]: int(words[1]) * 1024 for words in lines}
@@ -136,16 +125,14 @@ def _limits(groups: Iterable[Path]) -> Iterator[int]:
 
 
 def cpus() -> Check:
-    """How many processors may we use?"""
+    """Say how many processors we may use."""
     return passed("CPUs", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}")
 
 
 def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
-    """Is the time plausible? With a wrong one no certificate is valid and make builds nothing.
+    """Check that the time is plausible: otherwise no certificate is valid and make builds nothing.
 
-    Args:
-        now: seconds since 1970; None for the time it is.
-        witness: a file that was written in the past.
+    `witness` is a file that was written in the past.
     """
     seconds = time.time() if now is None else now
     shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
@@ -157,7 +144,7 @@ def clock(now: float | None = None, witness: Path = Path(__file__)) -> Check:
 
 
 def compilers(env: Mapping[str, str]) -> Iterator[Check]:
-    """Containers bring their own; only builds on the host need these."""
+    """Check the compilers of this host; containers bring their own."""
     for name, programs in (("C compiler", ("cc", "gcc")), ("C++ compiler", ("c++", "g++"))):
         answers = (capture([program, "--version"], env=env) for program in programs)
         found = next((answer for answer in answers if answer.ok), None)

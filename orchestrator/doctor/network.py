@@ -19,28 +19,22 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 3.0
 
-_SIGNS = (
-    (
-        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed",
-        (
-            "set SSL_CERT_FILE to the bundle of the index' authority; where a certificate "
-            "is not valid yet or any more, set the clock"
-        ),
+_SIGNS = {
+    r"CERTIFICATE_VERIFY_FAILED|certificate verify failed": (
+        "set SSL_CERT_FILE to the bundle of the index' authority; where a certificate "
+        "is not valid yet or any more, set the clock"
     ),
-    (
-        r"ProxyError|Tunnel connection failed|\b407\b",
-        (
-            "check HTTPS_PROXY: address, user, password (special characters percent-encoded), and "
-            "what it may fetch"
-        ),
+    r"ProxyError|Tunnel connection failed|\b407\b": (
+        "check HTTPS_PROXY: address, user, password (special characters percent-encoded), and "
+        "what it may fetch"
     ),
-    (r"\b40[13] |Unauthorized|Forbidden", "check the credentials in PIP_INDEX_URL"),
-)
+    r"\b40[13] |Unauthorized|Forbidden": "check the credentials in PIP_INDEX_URL",
+}
 """What pip says, and what to do about it."""
 
 
 def certificates(network: HostNetwork) -> Check:
-    """Which certificate authorities does this machine trust?"""
+    """Say which certificate authorities this machine trusts."""
     if network.ca_bundle is not None:
         return passed("CA bundle", str(network.ca_bundle))
     return warning(
@@ -51,7 +45,7 @@ def certificates(network: HostNetwork) -> Check:
 
 
 def proxies(network: HostNetwork) -> Iterator[Check]:
-    """Does each proxy answer? One row an address; credentials are not shown."""
+    """Check that each proxy answers; one row per address, without credentials."""
     seen: dict[str, str] = {}
     for name, value in network.proxies:
         if name.lower() != "no_proxy":
@@ -69,12 +63,7 @@ def proxies(network: HostNetwork) -> Iterator[Check]:
 
 
 def index(python: Path, env: Mapping[str, str]) -> Check:
-    """Does pip, with all that it is told, get an answer of the package index?
-
-    Args:
-        python: an interpreter with pip.
-        env: the environment builds get.
-    """
+    """Check that the package index answers pip, which has the environment that builds get."""
     if env.get("PIP_NO_INDEX"):
         where = env.get("PIP_FIND_LINKS", "nowhere")
         detail = f"not used (PIP_NO_INDEX); wheels come from {masked(where)}"
@@ -88,7 +77,7 @@ def index(python: Path, env: Mapping[str, str]) -> Check:
     if "No module named pip" in text:
         fix = "nothing: the toolchain brings one"
         return warning("package index", "not asked: there is no pip yet", fix)
-    found = (hint for sign, hint in _SIGNS if re.search(sign, text))
+    found = (hint for sign, hint in _SIGNS.items() if re.search(sign, text))
     fix = next(found, "check the network, HTTPS_PROXY and PIP_INDEX_URL")
     return warning("package index", f"{shown} does not answer: {_reason(text)}", fix)
 

@@ -31,11 +31,7 @@ class Capacity:
 
 
 def capacity(root: Path = Path("/")) -> Capacity:
-    """Return what this process may use.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
-    """
+    """Return what this process may use; `root` holds ``proc`` and ``sys``."""
     here = list(_cgroups(root))
     quotas = [_quota(folder) for folder in here]
     limits = [_number(folder / name) for folder in here for name in _LIMITS]

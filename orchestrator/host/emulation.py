@@ -77,12 +77,7 @@ class Emulation:
 
 
 def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
-    """Find out whether programs of an architecture run here, by running one.
-
-    Args:
-        arch: the architecture.
-        root: where binfmt_misc is mounted.
-    """
+    """Find out whether programs of an architecture run here, by running one."""
     execution = how(host_arch(), arch)
     if execution is Execution.NATIVE:
         return Emulation(arch=arch, execution=execution)
@@ -129,23 +124,17 @@ def _known_trouble(arch: Arch, version: str) -> tuple[tuple[Problem, ...], tuple
 
 
 def check_qemu(arch: Arch, qemu: Path) -> None:
-    """Raise an error if nothing of an architecture is known to work with a QEMU.
-
-    Args:
-        arch: the architecture.
-        qemu: the program.
-    """
+    """Raise an error if no program of an architecture is known to work with a QEMU."""
     fatal, _ = _known_trouble(arch, qemu_version(qemu))
     if fatal:
         raise EnvironmentProblemError(*fatal, kind=ErrorKind.NOT_EXECUTABLE)
 
 
 def qemu_version(program: Path) -> str:
-    """Return what a QEMU says about its version; empty where it cannot be asked.
+    """Return the version that a QEMU prints; empty if it does not print one.
 
-    Args:
-        program: its file. The links of binfmt-support, called ``...-binfmt-P``, are followed: under
-            such a name QEMU takes its arguments for a program's.
+    The links of binfmt-support, called ``...-binfmt-P``, are followed: under such a name QEMU takes
+    its arguments for a program's.
     """
     said = capture([str(program.resolve()), "--version"], timeout=10)
     found = re.search(r"version (\d+(?:\.\d+)*)", said.stdout)
@@ -193,15 +182,12 @@ def _run_probe(arch: Arch) -> int | None:
 def register(arch: Arch, root: Path = BINFMT_MISC) -> None:
     """Register the best installed QEMU for an architecture; takes root.
 
-    binfmt_misc is mounted and switched on where it is not. The kernel asks what was registered last
-    first, so an older registration stays and does not matter.
-
-    Args:
-        arch: a foreign architecture.
-        root: where binfmt_misc is, or is to be, mounted.
+    binfmt_misc is mounted and switched on if necessary. The kernel asks the newest registration
+    first,
+    so an older one stays and does not matter.
 
     Raises:
-        EnvironmentProblemError: its programs still do not run.
+        EnvironmentProblemError: programs of the architecture still do not run.
     """
     if os.geteuid() != 0:
         raise EnvironmentProblemError.of(
@@ -258,13 +244,10 @@ def installed_qemu(arch: Arch) -> Path | None:
 
 
 def host_arch(machine: str | None = None) -> Arch:
-    """Return this machine's architecture.
-
-    Args:
-        machine: as uname(2) spells it; None to ask.
+    """Return this machine's architecture, or the one that uname(2) calls `machine`.
 
     Raises:
-        EnvironmentProblemError: it is not one that Linux wheels exist for.
+        EnvironmentProblemError: there are no Linux wheels for it.
     """
     name = platform.machine() if machine is None else machine
     arch = next((each for each in Arch if name.lower() in (each, *each.facts.aliases)), None)
@@ -283,13 +266,9 @@ def how(host: Arch, arch: Arch) -> Execution:
 
 
 def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
-    """Return what the kernel's binfmt_misc does with programs of `arch`.
+    """Return what the kernel's binfmt_misc does with programs of a foreign architecture.
 
-    Handlers are found by the ELF header they match, as their names are a matter of taste.
-
-    Args:
-        arch: a foreign architecture.
-        root: where binfmt_misc is mounted.
+    Handlers are found by the ELF header they match: their names differ between distributions.
     """
     if not (root / "status").is_file():
         return _refuse(

@@ -28,9 +28,7 @@ NAMING = ("CC", "CXX", "FC", "LD", "AS", "CUDACXX", "NVCC", "RUSTC")
 def describe(path: str, env: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
     """Return what tells this machine's builds from those of another one.
 
-    Args:
-        path: the PATH of builds.
-        env: variables of the build, which may name compilers.
+    `path` is the PATH of builds, and `env` their variables, which may name compilers.
     """
     named = [value.split()[0] for name, value in env if name in NAMING and value.split()]
     found = {tool: _tools(tool, path) for tool in dict.fromkeys((*TOOLS, *named))}

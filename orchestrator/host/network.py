@@ -156,11 +156,9 @@ class HostNetwork:
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> HostNetwork:
-        """Read the settings out of an environment, pip's and uv's files, and this host.
+        """Read the settings out of an environment, of pip's and uv's files, and of this host.
 
-        Args:
-            environ: usually `os.environ`; empty values count as unset, because an empty value
-                that is passed on would erase what a container sets itself.
+        Empty values count as unset: passed on, they would erase what a container sets itself.
         """
         given = {name: value for name, value in environ.items() if value.strip()}
         pip = _pip_config(given)
@@ -296,13 +294,10 @@ _QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
 
 def base_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of an environment that any child on this host may see.
+    """Return the part of an environment that every child on this host may see.
 
-    Everything else stays outside, so that a CFLAGS, CIBW_*, PYTHONPATH or GITHUB_* of this
-    machine can neither change a wheel nor leak into a log.
-
-    Args:
-        environ: usually `os.environ`.
+    Everything else stays outside, so that a CFLAGS, CIBW_*, PYTHONPATH or GITHUB_* of this machine
+    can neither change a wheel nor leak into a log.
     """
     env = {name: environ[name] for name in _BASE if environ.get(name)}
     env.setdefault("PATH", os.defpath)

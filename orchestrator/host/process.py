@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError
 from orchestrator.host.redaction import masked, redactor
 from orchestrator.host.transient_errors import may_pass
 
@@ -127,14 +127,9 @@ class Captured:
         return not self.ok and may_pass(self.stderr.splitlines())
 
     def check(self, what: str, hint: str = "") -> None:
-        """Do nothing if the program succeeded.
+        """Raise EnvironmentProblemError if the program failed.
 
-        Args:
-            what: what cannot be done without it; why is added.
-            hint: what to do about it.
-
-        Raises:
-            EnvironmentProblemError: the program failed.
+        `what` says what is impossible without it; the reason is added.
         """
         if not self.ok:
             why = self.last_line or f"exit status {self.returncode}"
@@ -253,14 +248,14 @@ def capture(
     timeout: float = 30.0,
     errors: str = "replace",
 ) -> Captured:
-    """Run a program that answers quickly and return all it said; never raises for its failure.
+    """Run a program that answers quickly and return its output; never raises for its failure.
 
     Args:
         argv: program and arguments.
         env: the whole environment; None for this process's own.
         cwd: working directory; None for this process's own.
         timeout: seconds after which it is killed.
-        errors: how to decode what is no UTF-8; ``surrogateescape`` keeps file names usable.
+        errors: how to decode invalid UTF-8; ``surrogateescape`` keeps file names usable.
     """
     # Files instead of pipes: a daemon that keeps a pipe open would keep us waiting for its end.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -304,20 +299,11 @@ def terminal_problem() -> str:
 def interactive(
     argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, cancel: Cancel | None = None
 ) -> int:
-    """Hand the terminal over to a program, and take it back when the program ends.
+    """Hand the terminal over to a program, take it back at its end, and return its exit status.
 
     The program has this process's standard streams, and its process group is the foreground of the
-    terminal: Ctrl-C reaches the program and nobody else. May be called from any thread.
-
-    Args:
-        argv: program (looked up on `env`'s PATH) and arguments.
-        env: the whole environment, but for TERM, which is this process's own.
-        cwd: working directory.
-        cancel: ends it when set, as a terminal that is closed would; already set: nothing is
-            started.
-
-    Returns:
-        Its exit status, or minus the signal's number.
+    terminal: Ctrl-C reaches the program and nobody else. It gets `env` and this process's TERM. If
+    `cancel` is set, it ends as if the terminal was closed. May be called from any thread.
 
     Raises:
         EnvironmentProblemError: there is no terminal, or no such program.
@@ -407,7 +393,7 @@ class Tail:
 
 
 class _Lines:
-    """Cuts a stream of bytes into lines of text."""
+    """Cut a stream of bytes into lines of text."""
 
     def __init__(self, callbacks: Sequence[LineCallback], redact: Callable[[str], str]) -> None:
         self._callbacks = callbacks
@@ -550,16 +536,12 @@ def _start(
 
 def _cannot_start(program: str, cwd: Path, error: OSError) -> OrchestratorError:
     if not cwd.is_dir():
-        what = f"cannot run {program}: the working directory {cwd} does not exist"
-        return EnvironmentProblemError(Problem(what=what))
+        why = f"the working directory {cwd} does not exist"
+        return EnvironmentProblemError.of(f"cannot run {program}: {why}")
     if isinstance(error, FileNotFoundError):
-        return EnvironmentProblemError(
-            Problem(
-                what=f"{program}: no such program",
-                hint=f"install {Path(program).name}, or put it on PATH",
-            )
-        )
-    return EnvironmentProblemError(Problem(what=f"cannot run {program}: {error.strerror}"))
+        hint = f"install {Path(program).name}, or put it on PATH"
+        return EnvironmentProblemError.of(f"{program}: no such program", hint=hint)
+    return EnvironmentProblemError.of(f"cannot run {program}: {error.strerror}")
 
 
 def _callbacks(
@@ -661,12 +643,8 @@ class _Tree:
 def kill_left(name: str, value: str) -> int:
     """Kill every process that a dead parent of ours left behind, and return how many there were.
 
-    They are known by a variable that they all inherited. Each is held by a descriptor while its
+    They all inherited the variable `name` with this value. Each is held by a descriptor while its
     environment is read, so that no other process can get its number in between.
-
-    Args:
-        name: the variable.
-        value: its value; everything that has another one is left alone.
     """
     mark = f"{name}={value}".encode()
     killed = 0

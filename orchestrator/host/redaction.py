@@ -29,11 +29,7 @@ _SHORTEST_TOKEN = 16
 
 
 def masked(text: str) -> str:
-    """Return a text with the password of every URL in it hidden.
-
-    Args:
-        text: anything that is about to be printed or written.
-    """
+    """Return a text that is about to be shown, with the password of every URL in it hidden."""
     if "://" not in text or "@" not in text:
         return text
     text = _USERINFO.sub(rf"\1:{HIDDEN}@", text)
@@ -43,11 +39,7 @@ def masked(text: str) -> str:
 
 
 def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that hides the credentials of an environment wherever they stand.
-
-    Args:
-        env: the environment of a program whose output is about to be written down.
-    """
+    """Return a function that hides the credentials of a program's environment in its output."""
     secrets: set[str] = set()
     for name, value in env.items():
         if _NAMED.search(name):

@@ -101,15 +101,10 @@ def listing(
 
 
 def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
-    """Return a file's SHA-256, from its contents where the index does not say it.
-
-    Args:
-        file: from `listing`.
-        index: as for `listing`.
-        network: as for `listing`.
+    """Return the SHA-256 of a file of `listing`, from its contents if the index does not give it.
 
     Raises:
-        EnvironmentProblemError: the file cannot be had.
+        EnvironmentProblemError: the file cannot be downloaded.
     """
     if file.sha256:
         return file.sha256

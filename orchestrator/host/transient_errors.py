@@ -121,17 +121,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def is_transient(kind: FailureKind, lines: Iterable[str]) -> bool:
-    """Whether the same build may well succeed a little later.
-
-    Args:
-        kind: of its failure.
-        lines: the last lines of the step that failed.
-    """
+    """Whether a build that failed may succeed a little later, by the last lines of its step."""
     return kind in _KINDS and may_pass(lines)
 
 
 def may_pass(lines: Iterable[str]) -> bool:
-    """Whether what was said is about a pull, a network or an engine that may be well again."""
+    """Whether the output is about a pull, a network or an engine that may work again soon."""
     said = list(_unwrapped(_ANSI.sub("", each) for each in lines))
     if any(VERDICT.search(each) for each in map(str.strip, said)):
         return False
@@ -139,11 +134,7 @@ def may_pass(lines: Iterable[str]) -> bool:
 
 
 def pull_may_pass(lines: Iterable[str]) -> bool:
-    """Whether a pull, or a question to a registry, that failed may succeed a little later.
-
-    Args:
-        lines: what the engine said, and nothing else.
-    """
+    """Whether a failed pull may succeed a little later; `lines` are the engine's output alone."""
     said = tuple(lines)
     return may_pass(said) or any(re.search(_PASSING, line) for line in said)
 

@@ -89,11 +89,7 @@ class Archive:
         done.check(f"apt cannot fetch {packages[0]}")
 
     def update(self, what: str) -> Archive:
-        """Read the lists anew; return itself.
-
-        Args:
-            what: which lists these are, in words.
-        """
+        """Read the lists again and return itself; `what` names them in errors."""
         self._apt("update").check(f"apt cannot read {what}")
         return self
 
@@ -107,12 +103,7 @@ class Archive:
 
 
 def own(scratch: Path, env: Mapping[str, str]) -> Archive:
-    """Return this machine's own archive, as its own lists describe it.
-
-    Args:
-        scratch: an existing directory of ours.
-        env: see `Archive`.
-    """
+    """Return this machine's own archive, by its own lists; `scratch` is a directory of ours."""
     (scratch / "status").touch()
     nothing = f"-oDir::State::status={scratch / 'status'}"
     plain = (nothing, "-oAPT::Sandbox::User=root", "-oDebug::NoLocking=1", "-qq")
@@ -128,13 +119,9 @@ def own_anew(scratch: Path, env: Mapping[str, str]) -> Archive:
 def of_suite(
     suite: str, scratch: Path, env: Mapping[str, str], *, arch: Arch | None = None
 ) -> Archive:
-    """Return a suite of Debian's archive, from the mirror that this machine uses.
+    """Return a suite (``trixie``) of Debian's archive, from the mirror that this machine uses.
 
-    Args:
-        suite: its name, ``trixie``.
-        scratch: an existing directory of ours.
-        env: see `Archive`.
-        arch: the architecture of the packages; None for this machine's.
+    `scratch` is an existing directory of ours; without `arch`, packages are for this machine.
     """
     mirror = _mirror(env)
     plain, name = own(scratch, env), None if arch is None else arch.facts.debian
@@ -196,17 +183,17 @@ def fetch(
     wanted: Callable[[Package], bool],
     say: Callable[[], object],
 ) -> list[Package]:
-    """Download packages from the first archive that gives them, and return them.
+    """Download packages from the first archive that has them, and return them.
 
     Args:
-        archives: open an archive each.
+        archives: each opens an archive.
         names: the packages.
-        folder: a new directory to put them into.
-        wanted: which of them, and of what they need, are downloaded.
+        folder: a new directory for them.
+        wanted: selects from the packages and everything that they need.
         say: called before each download.
 
     Raises:
-        EnvironmentProblemError: what the last archive said.
+        EnvironmentProblemError: the error of the last archive.
     """
     refused = EnvironmentProblemError.of("no apt here")
     for opened in archives:
@@ -230,13 +217,7 @@ def unpack(folder: Path, root: Path, *, env: Mapping[str, str] | None = None) ->
 
 
 def unpack_some(archive: Path, root: Path, names: Iterable[str]) -> None:
-    """Unpack those files of a package that it has, and leave the others alone.
-
-    Args:
-        archive: the package.
-        root: where to, an existing directory.
-        names: paths as they are installed, without the first slash.
-    """
+    """Unpack the named files of a package, such as ``usr/bin/cc``, as far as it has them."""
     script = 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" -f - -- "${@:3}"'
     argv = ["bash", "-c", script, "unpack", str(archive), str(root)]
     process.capture([*argv, *(f"./{each}" for each in names)], timeout=300)

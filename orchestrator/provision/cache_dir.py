@@ -145,10 +145,11 @@ class CacheArea:
 
         Yields:
             The lock's descriptor: a child that inherits it keeps the lock until it ends. Negative
-            where the file system has no locks.
+            if
+            the file system has no locks.
 
         Raises:
-            EnvironmentProblemError: cancelled; or the operating system refuses what is done.
+            EnvironmentProblemError: cancelled, or the operating system refuses something.
         """
         place = self.place(cache_dir)
         told = False
@@ -175,12 +176,7 @@ class CacheArea:
             yield lock
 
     def prune(self, cache_dir: Path, say: Progress) -> tuple[Path, ...]:
-        """Remove the entries of other versions that no process uses, and return them.
-
-        Args:
-            cache_dir: the user's cache directory.
-            say: told which process is waited for.
-        """
+        """Remove the entries of other versions that no process uses, and return them."""
         if not self.recipe or not self.place(cache_dir).is_dir():
             return ()
         with self.locked(cache_dir, say, Cancel()) as lock:
@@ -195,10 +191,9 @@ class CacheArea:
     def prune_unused(self, cache_dir: Path, lock: int, *, unused_for: float) -> tuple[Path, ...]:
         """Remove entries of other versions, and what killed processes left; return what is removed.
 
-        Args:
-            cache_dir: the user's cache directory.
-            lock: from `locked`; without locks nobody knows what is used, and all stays.
-            unused_for: seconds that entries must have been unused.
+        `lock` is from `locked`: without locks nobody knows what is used, and everything stays.
+        Entries
+        must have been unused for `unused_for` seconds.
         """
         removed = []
         for root in sorted(self.place(cache_dir).iterdir()) if lock >= 0 else ():

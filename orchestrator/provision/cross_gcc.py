@@ -75,13 +75,7 @@ class CrossGcc:
 
 
 def provide(wanted: ImageCompiler, host: Host, *, say: Callable[[str], object]) -> CrossGcc:
-    """Return a native gcc; fetch it where it is not in the cache yet.
-
-    Args:
-        wanted: which.
-        host: its patchelf changes the programs; its cache gets them.
-        say: told that something is fetched.
-    """
+    """Return a native gcc; fetch it if it is not in the cache yet."""
     entry = CROSS_GCC.provide(
         host.cache_dir,
         f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}",

@@ -41,13 +41,9 @@ class ExternalChecks:
     def __call__(
         self, wheel: Path, report: WheelReport, demands: VerifyPolicy, log: Callable[[str], object]
     ) -> tuple[Finding, ...]:
-        """Return what the tools find; a tool whose rule is off does not run.
+        """Return the findings of the tools for a wheel that could be read.
 
-        Args:
-            wheel: a wheel that could be read.
-            report: what is known of it.
-            demands: whose levels are looked at, for ``off`` only.
-            log: takes what the tools say.
+        A tool does not run if its rule is off in `demands`; `log` gets the output of the others.
 
         Raises:
             EnvironmentProblemError: a tool is missing, or was killed.

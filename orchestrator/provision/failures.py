@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
@@ -22,41 +23,26 @@ NOEXEC_HINT = "is that file system mounted with noexec? set ORCHESTRATOR_CACHE_D
 _ROOM_HINT = "make room, or set ORCHESTRATOR_CACHE_DIR to another disk"
 _WRITE_HINT = "set ORCHESTRATOR_CACHE_DIR (or XDG_CACHE_HOME) to a directory that can be written"
 
-_HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "UnknownIssuer"),
-        "set SSL_CERT_FILE to the bundle of the certificate authority that the index uses",
+_HINTS = {
+    "CERTIFICATE_VERIFY_FAILED|certificate verify failed|UnknownIssuer": (
+        "set SSL_CERT_FILE to the bundle of the certificate authority that the index uses"
     ),
-    (("No space left on device", "Disk quota exceeded"), _ROOM_HINT),
-    (("Permission denied (os error 13)",), NOEXEC_HINT),
-    (("Read-only file system", "Permission denied"), _WRITE_HINT),
-    (
-        ("DO NOT MATCH THE HASHES",),
-        "the package index serves other files than PyPI: they were refused",
+    "No space left on device|Disk quota exceeded": _ROOM_HINT,
+    r"Permission denied \(os error 13\)": NOEXEC_HINT,
+    "Read-only file system|Permission denied": _WRITE_HINT,
+    "DO NOT MATCH THE HASHES": "the package index serves other files than PyPI: they were refused",
+    "Hash mismatch|provided package locations|Failed to extract archive": (
+        f"the directory of wheels is not what the lock says: {wheelhouse.FILL_HINT}"
     ),
-    (
-        ("Hash mismatch", "provided package locations", "Failed to extract archive"),
-        f"the directory of wheels is not what the lock says: {wheelhouse.FILL_HINT}",
+    "NewConnectionError|Failed to establish a new connection|Name or service not known"
+    "|Temporary failure in name resolution|Connection refused|Network is unreachable"
+    "|ProxyError|ConnectTimeoutError|Read timed out": (
+        "the package index cannot be reached: check the network, HTTPS_PROXY and PIP_INDEX_URL"
     ),
-    (
-        (
-            "NewConnectionError",
-            "Failed to establish a new connection",
-            "Name or service not known",
-            "Temporary failure in name resolution",
-            "Connection refused",
-            "Network is unreachable",
-            "ProxyError",
-            "ConnectTimeoutError",
-            "Read timed out",
-        ),
-        "the package index cannot be reached: check the network, HTTPS_PROXY and PIP_INDEX_URL",
+    "No matching distribution found": (  # with PIP_RETRIES=0 both look like this
+        "the package index cannot be reached, or has no file of the lock for this platform"
     ),
-    (
-        ("No matching distribution found",),  # with PIP_RETRIES=0 both look like this
-        "the package index cannot be reached, or has no file of the lock for this platform",
-    ),
-)
+}
 """What pip and uv say, and what to do about it; the first match counts."""
 
 _ERRNO_HINTS: Mapping[int, str] = {
@@ -76,15 +62,7 @@ def run_step(  # noqa: PLR0913 - mostly keywords
     cancel: Cancel | None = None,
     pass_fds: Sequence[int] = (),
 ) -> None:
-    """Run a program that provides something.
-
-    Args:
-        what: what it does, after "could not".
-        argv: the program and its arguments.
-        env: its environment.
-        cwd: its working directory.
-        cancel: stops it.
-        pass_fds: descriptors it keeps open, such as a lock.
+    """Run a program that provides something; `what` says what it does, after "could not".
 
     Raises:
         EnvironmentProblemError: it failed.
@@ -104,7 +82,7 @@ def step_error(
     what: str, output: str = "", kind: ErrorKind = ErrorKind.OTHER
 ) -> EnvironmentProblemError:
     """Return the error of a step, with the hint that fits what its program said."""
-    hint = next((hint for signs, hint in _HINTS if any(sign in output for sign in signs)), "")
+    hint = next((hint for sign, hint in _HINTS.items() if re.search(sign, output)), "")
     last = output.strip().splitlines()[-8:]
     text = "\n  ".join([f"toolchain: {what}", *last])
     return EnvironmentProblemError.of(text, hint=hint, kind=kind, transient=may_pass(last))

@@ -109,12 +109,7 @@ class ForeignPythons(Answers):
 
     @once
     def provide(self, python: str, arch: Arch) -> ForeignPython:
-        """Return a Python; each is looked for once, also in vain.
-
-        Args:
-            python: its tag: ``cp312``, ``cp313t``.
-            arch: its architecture, another one than this machine's.
-        """
+        """Return a Python for a tag (``cp312``) and an architecture other than this machine's."""
         tag = PythonTag.match(python)
         if tag is None or tag.implementation != "cpython" or arch not in CROSSED:
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")

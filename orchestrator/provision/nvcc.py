@@ -83,12 +83,11 @@ class Nvcc:
 
 
 def provide(wanted: str, host: Host, *, say: Callable[[str], object]) -> Nvcc:
-    """Return a native nvcc; fetch it where it is not in the cache yet.
+    """Return a native nvcc; fetch it if it is not in the cache yet.
 
     Args:
-        wanted: a version of nvcc (``13.0.88``), or of CUDA (``13.0``): the newest nvcc of that.
-        host: its uv asks the package index and unpacks, its patchelf changes the programs;
-            CUDA_HOME and CUDA_PATH name its own toolkit.
+        wanted: a version of nvcc (``13.0.88``), or of CUDA (``13.0``) for its newest nvcc.
+        host: CUDA_HOME and CUDA_PATH of its environment name its own toolkit.
         say: told that something is fetched.
 
     Raises:

@@ -89,12 +89,7 @@ class Interpreter:
 
 
 def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
-    """Run an executable and return what it is; None when it is no working Python 3.
-
-    Args:
-        path: the executable.
-        environ: only `base_env` of it is used.
-    """
+    """Run an executable and return what it is; None if it is not a working Python 3."""
     # PYENV_VERSION is no part of the base environment, so a shim answers for its default only.
     answer = capture(
         [str(path), "-I", "-S", "-c", _PROBE], env=base_env(environ), timeout=PROBE_TIMEOUT
@@ -134,11 +129,11 @@ def find(
     Args:
         python: ``cp312``, ``cp314t``, ``pp311``.
         environ: PATH, HOME, PYENV_ROOT, UV_PYTHON_INSTALL_DIR and XDG_DATA_HOME say where to look.
-        arch: architecture it must have; None for this machine's.
+        arch: its architecture; None for this machine's.
         cache_dir: where `provide` puts those it fetched.
 
     Raises:
-        ConfigError: it is no tag.
+        ConfigError: `python` is not a tag.
         EnvironmentProblemError: there is none.
     """
     tag = PythonTag.parse(python)
@@ -181,9 +176,9 @@ def _memory(cache_dir: Path, tag: PythonTag, arch: Arch) -> Path:
 
 
 def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
-    """Return the interpreter that was found among these files the last time, if all are the same.
+    """Return the interpreter that was found among these files last time, if none has changed.
 
-    One without headers or venv is looked at again: a package may have brought them meanwhile.
+    One without headers or venv is inspected again: a package may have brought them meanwhile.
     """
     try:
         read = json.loads(memory.read_bytes())
@@ -258,15 +253,10 @@ def _candidates(
 
 
 def provide(python: str, host: Host, *, cancel: Cancel | None = None) -> Interpreter:
-    """Return an interpreter for a tag; fetch one with the locked uv when there is none.
-
-    Args:
-        python: ``cp312``, ``cp314t``, ``pp311``.
-        host: where to look; the interpreter goes to ``pythons`` in its cache.
-        cancel: stops uv.
+    """Return an interpreter for a tag (``cp312``); fetch one with the locked uv if there is none.
 
     Raises:
-        EnvironmentProblemError: there is none, and none to fetch.
+        EnvironmentProblemError: there is none, and uv cannot fetch one.
     """
     try:
         return find(python, environ=host.environ, cache_dir=host.cache_dir)
@@ -298,8 +288,8 @@ def download(  # noqa: PLR0913 - mostly keywords
         host: its toolchain and network.
         store: the directory.
         cancel: stops uv.
-        timeout: seconds it may take.
-        retries: how often uv asks again, where the user has not said it.
+        timeout: seconds.
+        retries: how often uv asks again, unless the user sets it.
 
     Raises:
         EnvironmentProblemError: uv cannot fetch it.
@@ -372,13 +362,9 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
 
 
 def _fetch_headers(names: Sequence[str], version: str, made: Path, env: Mapping[str, str]) -> None:
-    """Unpack the first of some packages that there is: by this machine's own lists, or by new ones.
+    """Unpack the first package that exists, by this machine's own lists or by new ones.
 
-    Args:
-        names: as apt is asked for them, the best first.
-        version: ``3.11``.
-        made: gets what is below their ``usr/include``.
-        env: environment of apt.
+    `made` gets what is below the package's ``usr/include``.
     """
     debs, root = made.parent / "debs", made.parent / "root"
     refused = EnvironmentProblemError.of("no apt here")
@@ -426,9 +412,7 @@ _RPATH = re.compile(r"-Wl,(-R|-rpath|--rpath)\b")
 def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[str, str]:
     """Return a build's environment in which compilers and CMake find headers kept elsewhere.
 
-    Args:
-        env: the build's environment.
-        include_dirs: from `headers`, ``Python.h`` in the first; none changes nothing.
+    `include_dirs` come from `headers`: ``Python.h`` is in the first; none changes nothing.
     """
     if not include_dirs:
         return dict(env)

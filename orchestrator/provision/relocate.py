@@ -31,12 +31,7 @@ _TIMEOUT = 120.0
 
 
 def provide(name: str, host: Host) -> CacheEntry:
-    """Return a directory of this host, to be mounted at `MOUNTED`, with a program in it.
-
-    Args:
-        name: the toolchain's program (``uv``).
-        host: its patchelf changes the copy; its cache gets it.
-    """
+    """Return a directory, to be mounted at `MOUNTED`, with a program of the toolchain (``uv``)."""
     tools = host.toolchain.bin
     return PORTABLE.provide(
         host.cache_dir,
@@ -56,17 +51,13 @@ def _make(program: Path, made: Path, patchelf: Path) -> None:
 
 
 def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...]:
-    """Have a program use copies of this host's loader and libraries.
+    """Have a copy of a program use copies of this host's libraries; return the originals.
 
     Args:
-        program: a copy of a program of this host, which is changed; one that is static, or no
-            program at all, is left alone.
+        program: the copy, which is changed; a static program, or no program at all, is left alone.
         into: the directory of this host that gets the copies.
-        lib: the same, as the program will see it.
+        lib: the same directory, as the program will see it.
         patchelf: the toolchain's.
-
-    Returns:
-        The loader and the libraries, from where they were copied.
     """
     asked = process.capture([str(patchelf), "--print-interpreter", str(program)], timeout=_TIMEOUT)
     if not asked.ok:
@@ -85,12 +76,9 @@ def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, .
 
 
 def redirect(program: Path, lib: Path, patchelf: Path) -> None:
-    """Have a program look for its loader and its libraries in one directory.
+    """Have a program look for its loader and its libraries in `lib`, as the program will see it.
 
-    Args:
-        program: is changed; one that is static, or no program at all, is left alone.
-        lib: the directory, as the program will see it.
-        patchelf: the toolchain's.
+    A static program, or no program at all, is left alone.
     """
     tool = str(patchelf)
     asked = process.capture([tool, "--print-interpreter", str(program)], timeout=_TIMEOUT)

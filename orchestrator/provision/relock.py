@@ -40,14 +40,14 @@ def resolve(  # noqa: PLR0913 - mostly keywords
         on_progress: told what is being done.
         environ: as for `sync`.
         output: the file to write; None for the lock of this clone.
-        upgrade: take the newest versions, instead of those of the lock where they suit.
+        upgrade: take the newest versions, instead of the locked ones if they fit.
 
     Returns:
-        What changed, a line for each package.
+        A line for each package that changed.
 
     Raises:
-        ConfigError: this is no clone of the project, and no output is given.
-        EnvironmentProblemError: uv cannot do it.
+        ConfigError: this is not a clone of the project, and `output` is None.
+        EnvironmentProblemError: uv fails.
     """
     target = output or _lock_of_clone()
     tools = toolchain.sync(cache_dir, network, on_progress, environ=environ)

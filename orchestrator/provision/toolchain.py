@@ -69,9 +69,7 @@ def lock_digest() -> Digest:
 def existing(cache_dir: Path, environ: Mapping[str, str] | None = None) -> Toolchain | None:
     """Return the environment if it is complete; costs some twenty stats.
 
-    Args:
-        cache_dir: the user's cache directory (`default_cache_dir`).
-        environ: only `base_env` of it is used, and only after an upgrade of the interpreter.
+    `base_env` of `environ` is needed only after an upgrade of the interpreter.
     """
     # The architecture too: one home directory may serve machines of several.
     mine = f"{_prefix()}{host_arch()}-"
@@ -136,11 +134,8 @@ def locked() -> tuple[LockEntry, ...]:
 def choose(environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpreter | None:
     """Return this machine's newest interpreter that the tools run with.
 
-    PATH has no say: a directory that someone put in front must not decide what builds run with.
-
-    Args:
-        environ: HOME and the variables of pyenv and uv say where to look.
-        cache_dir: the user's cache directory, for interpreters that uv fetched.
+    PATH has no influence: a directory that someone put in front must not decide what builds run
+    with.
     """
     fixed = {**environ, "PATH": _PATH}
     own = pythons.inspect(Path(_own_python()), fixed)
@@ -189,11 +184,10 @@ def sync(  # noqa: PLR0913 - mostly keywords
         cache_dir: the user's cache directory (`default_cache_dir`).
         network: how to reach the package index.
         on_progress: told what is being done.
-        environ: `base_env` of it, what says where interpreters are, and `WHEELS`; None for this
-            process's own.
+        environ: its `base_env`, where interpreters are, and `WHEELS`; None for this process's own.
         cancel: stops it.
         wheels: install from this directory, without network.
-        deep: look at every byte of what is there.
+        deep: check every byte of an existing environment.
 
     Raises:
         EnvironmentProblemError: it cannot be made here; says why and what to do.
@@ -240,14 +234,7 @@ def download(  # noqa: PLR0913 - mostly keywords
 ) -> int:
     """Fill a directory with the wheels of a lock, for a machine without network.
 
-    Args:
-        folder: the directory; what is in it stays.
-        network: how to reach the package index.
-        on_progress: told what is being done.
-        lock: the entries.
-        arches: architectures, for every Python that is supported and glibc 2.28 or later.
-        environ: as for `sync`.
-        cancel: stops it.
+    The wheels are for every supported Python, and for glibc 2.28 or later on each of `arches`.
 
     Returns:
         How many wheels of the lock are in it now.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import EnvironmentProblemError, Problem
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.process import capture
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
@@ -111,9 +111,7 @@ class Toolchain:
         """Where its packages are."""
         found = sorted(self.root.glob("lib/python*/site-packages"))
         if not found:
-            raise EnvironmentProblemError(
-                Problem(what=f"no site-packages in {self.root}", hint=_SYNC)
-            )
+            raise EnvironmentProblemError.of(f"no site-packages in {self.root}", hint=_SYNC)
         return found[0]
 
     @property
@@ -164,11 +162,9 @@ class Toolchain:
     # Whether it is whole
 
     def damage(self, env: Mapping[str, str], lock: Mapping[NormalizedName, str]) -> Iterator[str]:
-        """Read every file, run what can be run, and say what is wrong.
+        """Read every file, run every program, and say what is wrong.
 
-        Args:
-            env: what programs get.
-            lock: what has to be installed: normalised name -> version.
+        `lock` has what must be installed: normalised name -> version.
         """
         installed = self.versions()
         for name, version in lock.items():
@@ -265,8 +261,8 @@ def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
         )
         return base, {str(path): int(size) for path, size in said["files"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        problem = Problem(what=f"{root} is half-made or damaged", hint=_SYNC)
-        raise EnvironmentProblemError(problem) from None
+        what = f"{root} is half-made or damaged"
+        raise EnvironmentProblemError.of(what, hint=_SYNC) from None
 
 
 def write_marker(root: Path, base: BaseInterpreter, files: Mapping[str, int]) -> None:

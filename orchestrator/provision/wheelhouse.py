@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import BadWheelError, EnvironmentProblemError, Problem
+from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.fsutil import file_sha256
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import LEGACY_MANYLINUX
@@ -152,12 +152,9 @@ def parse(lock: str) -> tuple[LockEntry, ...]:
 
 
 def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) -> tuple[str, ...]:
-    """Return the command of a pip on this machine; make one where there is only ensurepip.
+    """Return the command of a pip on this machine; make one if there is only ensurepip.
 
-    Args:
-        pythons: interpreters that may have one, best first.
-        env: the environment it will run in.
-        scratch: an empty directory for one that has to be made.
+    `pythons` may have one, best first; `scratch` is an empty directory for one that has to be made.
 
     Raises:
         EnvironmentProblemError: there is none.
@@ -172,27 +169,17 @@ def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) 
         # PEP 405, PEP 453: what Debian's python3 lacks without python3-venv.
         if capture([python, "-I", "-m", "venv", str(made)], env=env, timeout=_PIP_TIMEOUT).ok:
             return (str(made / "bin" / "python"), "-I", "-m", "pip")
-    raise EnvironmentProblemError(
-        Problem(
-            what=f"toolchain: no pip to download with: {', '.join(tried)} have neither pip nor"
-            " ensurepip",
-            hint="`apt-get install python3-pip` (or python3-venv), or give a directory of wheels "
-            "that `orchestrator toolchain download` filled elsewhere (--wheels)",
-        )
+    raise EnvironmentProblemError.of(
+        f"toolchain: no pip to download with: {', '.join(tried)} have neither pip nor ensurepip",
+        hint="`apt-get install python3-pip` (or python3-venv), or give a directory of wheels "
+        "that `orchestrator toolchain download` filled elsewhere (--wheels)",
     )
 
 
 def download_arguments(
     lock: Sequence[LockEntry], platform: Platform, *, scratch: Path, into: Path
 ) -> list[str]:
-    """Return the arguments of pip that download the wheels of a platform.
-
-    Args:
-        lock: the entries; their markers count no more.
-        platform: where they will be installed.
-        scratch: where the requirements file goes.
-        into: where the wheels go.
-    """
+    """Return the arguments of pip that download wheels; the markers of `lock` do not count."""
     requirements = scratch / "requirements.txt"
     requirements.write_text("".join(f"{each.line}\n" for each in lock), encoding="utf-8")
     return [
@@ -241,22 +228,13 @@ def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, Whee
             yield path, name
 
 
-def unpack_program(
-    program: str,
-    folder: Path,
-    lock: Sequence[LockEntry],
-    into: Path,
-) -> Path:
-    """Unpack a static program out of its wheel, so that nothing has to be installed to run it.
+def unpack_program(program: str, folder: Path, lock: Sequence[LockEntry], into: Path) -> Path:
+    """Unpack a static program out of its wheel in a folder, so that it runs without installation.
 
-    Args:
-        program: its name, which is the distribution's as well.
-        folder: has the wheel.
-        lock: the entries of the lock.
-        into: where it goes.
+    The program is called as its distribution.
 
     Raises:
-        EnvironmentProblemError: there is no such wheel for this machine, or it is another one.
+        EnvironmentProblemError: there is no wheel for this machine, or it is not the lock's.
     """
     runs_here = frozenset(platform_tags())
     entries = [each for each in lock if each.requirement.name == program]
@@ -267,7 +245,7 @@ def unpack_program(
     ]
     if not found:
         what = f"toolchain: no wheel of {program} for this machine in {folder} is the lock's"
-        raise EnvironmentProblemError(Problem(what=what, hint=FILL_HINT))
+        raise EnvironmentProblemError.of(what, hint=FILL_HINT)
     with open_wheel(found[0]) as wheel:
         member = f"{wheel.dist_info.removesuffix('.dist-info')}.data/scripts/{program}"
         place = into / program

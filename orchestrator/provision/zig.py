@@ -107,13 +107,8 @@ def _unpacked(entry: CacheEntry) -> Zig:
 def provide(host: Host, say: Progress, cancel: Cancel | None = None) -> Zig:
     """Return zig; fetch it if it is missing. Any number of processes may do this at once.
 
-    Args:
-        host: its uv unpacks the wheel; its cache gets it.
-        say: told what is being done.
-        cancel: stops it.
-
     Raises:
-        EnvironmentProblemError: it cannot be had here; says why and what to do.
+        EnvironmentProblemError: it cannot be fetched; says why and what to do.
     """
     if found := existing(host.cache_dir):
         return found
