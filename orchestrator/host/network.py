@@ -9,14 +9,14 @@ this is part of a build request, so none of it is in a cache key.
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from orchestrator.host.index_config import PIP_OPTIONS, UV_HERE, pip_config, uv_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -63,9 +63,6 @@ _IN_UV = {
 }
 """pip's settings, and uv's for the same; both separate several values by blanks."""
 
-_IN_UV_HERE = {"constraint": "UV_CONSTRAINT", "build-constraint": "UV_BUILD_CONSTRAINT"}
-"""Options of pip's files that uv has a variable for; they name files, so only on this host."""
-
 _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 """How uv is told the credentials of an index that has a name."""
 
@@ -75,28 +72,6 @@ _HOST_ONLY = (
     *("SSL_CERT_DIR", "UV_CONFIG_FILE", "UV_FIND_LINKS", "UV_PYTHON_INSTALL_MIRROR"),
     *("UV_PYPY_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
 )
-
-_PIP_OPTIONS = (
-    ("index-url", "PIP_INDEX_URL"),
-    ("extra-index-url", "PIP_EXTRA_INDEX_URL"),
-    ("trusted-host", "PIP_TRUSTED_HOST"),
-    ("timeout", "PIP_DEFAULT_TIMEOUT"),
-    ("retries", "PIP_RETRIES"),
-    ("proxy", "PIP_PROXY"),
-    ("no-index", "PIP_NO_INDEX"),
-)
-"""What a pip configuration file may say that a container has to know too."""
-
-_PIP_OWN = {
-    *("cert", "find-links", "cache-dir", "no-cache-dir", "no-color", "no-input", "progress-bar"),
-    *("quiet", "verbose", "disable-pip-version-check", "root-user-action", "log"),
-    *("no-python-version", "break-system-packages", "require-virtualenv"),
-    *("no-warn-script-location", "no-compile"),
-}
-"""Further options that are passed on in another way, or change nothing about what is installed."""
-
-_PIP_SYSTEM = Path("/etc/pip.conf")
-_UV_SYSTEM = Path("/etc/uv/uv.toml")
 
 _BASE = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS"),
@@ -161,10 +136,12 @@ class HostNetwork:
         Empty values count as unset: passed on, they would erase what a container sets itself.
         """
         given = {name: value for name, value in environ.items() if value.strip()}
-        pip = _pip_config(given)
+        pip, further = pip_config(given)
         candidates = [given[name] for name in _CA_SETTINGS if name in given]
-        wanted = {variable: pip[option] for option, variable in _PIP_OPTIONS if option in pip}
-        wanted |= _uv_config(given)
+        wanted = {
+            variable: pip[option] for option, variable in PIP_OPTIONS.items() if option in pip
+        }
+        wanted |= uv_config(given)
         wanted |= {name: given[name] for name in _INDEX if name in given}
         wanted |= {name: given[name] for name in given if _INDEX_LOGIN.fullmatch(name)}
         index = {name: value for name, value in wanted.items() if "file:" not in value}
@@ -184,8 +161,8 @@ class HostNetwork:
                 *_pick(given, _HOST_ONLY),
                 *((name, value) for name, value in wanted.items() if name not in index),
             ),
-            uv_here=tuple((_IN_UV_HERE[name], pip[name]) for name in _IN_UV_HERE if name in pip),
-            pip_files=_pip_further(given),
+            uv_here=tuple((UV_HERE[name], pip[name]) for name in UV_HERE if name in pip),
+            pip_files=further,
         )
 
     def child_env(self) -> dict[str, str]:
@@ -360,99 +337,3 @@ def _first_file(candidates: Iterable[str]) -> Path | None:
         except OSError:
             continue
     return None
-
-
-def _uv_config(given: Mapping[str, str]) -> dict[str, str]:
-    """Return what uv's own files say of indexes, the user's file last, as uv merges them."""
-    home = Path(given.get("HOME", "/nonexistent"))
-    user = Path(given.get("XDG_CONFIG_HOME") or home / ".config", "uv", "uv.toml")
-    own = given.get("UV_CONFIG_FILE", "")
-    files = [Path(own)] if own else [_UV_SYSTEM, user]
-    if given.get("UV_NO_CONFIG"):
-        files = []
-    found: dict[str, str] = {}
-    for file in files:
-        try:
-            options = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # uv will say what is wrong with it
-        found |= dict(_uv_indexes(options))
-    return found
-
-
-def _uv_indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Translate the tables of uv.toml into uv's variables."""
-    indexes = [each for each in options.get("index", ()) if isinstance(each, dict)]
-    others = []
-    for each in indexes:
-        url, name = str(each.get("url", "")), each.get("name")
-        if each.get("default"):
-            yield "UV_DEFAULT_INDEX", url
-        elif not each.get("explicit"):
-            others.append(f"{name}={url}" if name else url)
-    if others:
-        yield "UV_INDEX", " ".join(others)
-    for key in ("index-url", "index-strategy"):
-        if isinstance(options.get(key), str):
-            yield f"UV_{key.upper().replace('-', '_')}", options[key]
-    if extra := options.get("extra-index-url"):
-        yield "UV_EXTRA_INDEX_URL", " ".join(map(str, extra))
-
-
-def _pip_config(given: Mapping[str, str]) -> dict[str, str]:
-    """Return pip's [global] options, the most specific file last, as pip itself merges them.
-
-    Options that constrain versions count in [install], too, which wins: that is what pip reads.
-    """
-    options: dict[str, str] = {}
-    own: dict[str, str] = {}
-    for parser in _pip_files(given):
-        for section, found in (("global", options), ("install", own)):
-            if parser.has_section(section):
-                # Several values stand on lines of their own; variables separate them by blanks.
-                found |= {
-                    name.replace("_", "-"): " ".join(value.split())
-                    for name, value in parser.items(section)
-                    if value
-                }
-    return options | {name: value for name, value in own.items() if name in _IN_UV_HERE}
-
-
-def _pip_further(given: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the options of pip's files, of all sections, that nothing passes on."""
-    names = (
-        name.replace("_", "-")
-        for parser in _pip_files(given)
-        for section in parser.sections()
-        for name, value in parser.items(section)
-        if value and section in _PIP_SECTIONS
-    )
-    passed = {name for name, _ in _PIP_OPTIONS} | _PIP_OWN | _IN_UV_HERE.keys()
-    return tuple(sorted(set(names) - passed))
-
-
-_PIP_SECTIONS = ("global", "install", "wheel", "download")
-
-
-def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParser]:
-    """Read pip's configuration files, the most specific one last."""
-    own = given.get("PIP_CONFIG_FILE", "")
-    if own == os.devnull:  # pip's documented way to say "no configuration files"
-        return
-    home = Path(given.get("HOME", "/nonexistent"))
-    config_dirs = given.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
-    files = [Path(folder, "pip", "pip.conf") for folder in reversed(config_dirs) if folder]
-    files += [
-        _PIP_SYSTEM,
-        home / ".pip" / "pip.conf",
-        Path(given.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf"),
-    ]
-    if own:
-        files.append(Path(own))
-    for file in files:
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(file, encoding="utf-8")
-        except (configparser.Error, OSError, UnicodeError):
-            continue  # pip will say what is wrong with it
-        yield parser

@@ -22,9 +22,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError
+from orchestrator.host.process_tree import ProcessTree
 from orchestrator.host.redaction import masked, redactor
 from orchestrator.host.transient_errors import may_pass
 
@@ -147,7 +148,7 @@ class Cancel:
     def __init__(self) -> None:
         self._flag = threading.Event()
         self._lock = threading.RLock()
-        self._trees: set[_Tree] = set()
+        self._trees: set[ProcessTree] = set()
 
     def set(self) -> None:
         """Stop all registered programs, and every later one before it starts."""
@@ -162,7 +163,7 @@ class Cancel:
         return self._flag.is_set()
 
     @contextlib.contextmanager
-    def registered(self, tree: _Tree) -> Iterator[None]:
+    def registered(self, tree: ProcessTree) -> Iterator[None]:
         """Interrupt these processes on `set`; left before their leader is reaped."""
         with self._lock:
             self._trees.add(tree)
@@ -217,7 +218,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
-        tree = _Tree(child.pid)
+        tree = ProcessTree(child.pid)
         cpu = [0.0]
         stack.callback(_reap, child, cpu)
         stack.enter_context(cancel.registered(tree))
@@ -277,7 +278,7 @@ def capture(
             returncode = TIMED_OUT
         finally:
             if child.returncode is None:
-                _Tree(child.pid).signal(signal.SIGKILL)
+                ProcessTree(child.pid).signal(signal.SIGKILL)
                 child.wait()
         stdout, stderr = (_read_all(stream.fileno(), errors) for stream in (out, err))
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
@@ -324,7 +325,7 @@ def interactive(
     with contextlib.ExitStack() as stack:
         stack.callback(_take_back, before, settings)
         stack.callback(_reap, child, [0.0])
-        tree = _Tree(child.pid)
+        tree = ProcessTree(child.pid)
         stack.callback(tree.signal, signal.SIGKILL)
         _to_foreground(child.pid)
         give_up: float | None = None
@@ -436,7 +437,7 @@ class _Watch:
     """Decides when a program has to stop, and raises the pressure until it does."""
 
     def __init__(
-        self, tree: _Tree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
+        self, tree: ProcessTree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
     ) -> None:
         self.timed_out = False
         self.cancelled = False
@@ -467,7 +468,7 @@ class _Watch:
                 self._tree.signal(number)
 
 
-def _pump(child: subprocess.Popen[bytes], tree: _Tree, lines: _Lines, watch: _Watch) -> None:
+def _pump(child: subprocess.Popen[bytes], tree: ProcessTree, lines: _Lines, watch: _Watch) -> None:
     """Hand on output until the child has ended and its pipe is closed or silent for long."""
     if child.stdout is None:  # pragma: no cover - it is always a pipe
         return
@@ -493,7 +494,7 @@ def _pump(child: subprocess.Popen[bytes], tree: _Tree, lines: _Lines, watch: _Wa
     lines.finish()
 
 
-def _read_rest(tree: _Tree, pipe: int, lines: _Lines) -> None:
+def _read_rest(tree: ProcessTree, pipe: int, lines: _Lines) -> None:
     """Read what a slow callback left in the pipe, but not what a daemon goes on to write."""
     tree.signal(signal.SIGKILL)
     for _ in range(PIPE_READS):
@@ -575,7 +576,7 @@ def _reap(child: subprocess.Popen[bytes], cpu: list[float]) -> None:
         child.stdout.close()
 
 
-def _stop_now(tree: _Tree) -> None:
+def _stop_now(tree: ProcessTree) -> None:
     """Stop a program that nobody waits for; the caller kills what is left."""
     for ask in (tree.interrupt, lambda: tree.signal(signal.SIGTERM)):
         ask()
@@ -586,118 +587,8 @@ def _stop_now(tree: _Tree) -> None:
             time.sleep(TICK)
 
 
-class _Tree:
-    """A program and everything it started, as far as session or descent connect it.
-
-    A shell with job control puts its jobs into groups of their own, and `setsid` leaves the
-    session. Both are found while their parents live, and remembered for the next, stronger
-    signal. A process that left the session of a program that then ended by itself is a daemon
-    and meant to stay.
-    """
-
-    __slots__ = ("_interrupt", "_strays", "pid")
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._strays: set[tuple[int, int]] = set()
-        self._interrupt = iter((signal.SIGINT,))
-
-    def interrupt(self) -> None:
-        """Send SIGINT, once however many threads ask for it.
-
-        A second one means "now" to most programs: it ends a builder that is removing its
-        container, and a Python that is on its way out.
-        """
-        # The iterator hands out its item once, also to two threads or a signal handler.
-        for number in self._interrupt:
-            self.signal(number)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all of them; `pid` must not have been reaped yet."""
-        # Look first: as soon as a parent is dead, nothing leads to its children any more.
-        table = list(_process_table())
-        self._strays |= {(row.pid, row.started) for row in self._relatives(table)}
-        # A number may belong to somebody else by now; the start time tells.
-        alive = {(row.pid, row.started) for row in table}
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-        for stray, _ in self._strays & alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(stray, number)
-
-    def _relatives(self, table: Sequence[_Row]) -> list[_Row]:
-        """Processes of our session or descent that are not in our group."""
-        family = {self.pid}
-        grown = True
-        while grown:
-            found = {
-                row.pid
-                for row in table
-                if row.pid not in family and (row.parent in family or row.session == self.pid)
-            }
-            family |= found
-            grown = bool(found)
-        return [row for row in table if row.pid in family and row.group != self.pid]
-
-
-def kill_left(name: str, value: str) -> int:
-    """Kill every process that a dead parent of ours left behind, and return how many there were.
-
-    They all inherited the variable `name` with this value. Each is held by a descriptor while its
-    environment is read, so that no other process can get its number in between.
-    """
-    mark = f"{name}={value}".encode()
-    killed = 0
-    for _ in range(KILL_ROUNDS):  # one that forks while we look is found the next time
-        found = [pid for row in _process_table() if _kill_marked(pid := row.pid, mark)]
-        if not found:
-            break
-        killed += len(found)
-        time.sleep(TICK)
-    return killed
-
-
-KILL_ROUNDS = 20
-
-
-def _kill_marked(pid: int, mark: bytes) -> bool:
-    if pid == os.getpid():
-        return False
-    with contextlib.suppress(OSError):
-        held = os.pidfd_open(pid)
-        try:
-            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(held, signal.SIGKILL)
-                return True
-        finally:
-            os.close(held)
-    return False
-
-
-class _Row(NamedTuple):
-    pid: int
-    parent: int
-    group: int
-    session: int
-    started: int
-
-
-def _process_table() -> Iterator[_Row]:
-    """Every process of this machine, from proc(5); nothing where there is no /proc."""
-    with contextlib.suppress(OSError):
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                stat = (entry / "stat").read_bytes()
-                # The command's name is in parentheses and may hold anything, spaces included.
-                fields = stat[stat.rindex(b")") + 2 :].split()
-                parent, group, session = (int(field) for field in fields[1:4])
-                yield _Row(int(entry.name), parent, group, session, int(fields[19]))
-
-
 def _read_all(descriptor: int, errors: str) -> str:
-    # An own duplicate: the child shares our file's offset.
+    # A duplicate: the child shares our file's offset.
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         stream.seek(0)
         return stream.read().decode(errors=errors)

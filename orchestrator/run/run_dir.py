@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import copy_file, locked, remove_tree
-from orchestrator.host import process
+from orchestrator.host import process_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +133,7 @@ def stale_runs(runs: Path) -> tuple[str, ...]:
         for run in runs.iterdir():
             with contextlib.suppress(OSError), locked(run / "lock", wait=False):
                 # First what would go on writing there: compilers that nobody waits for.
-                process.kill_left(RUN_VARIABLE, str(run))
+                process_tree.kill_left(RUN_VARIABLE, str(run))
                 remove_tree(run, ignore_errors=True)
                 names.append(run.name)
     return tuple(names)

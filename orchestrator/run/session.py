@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.containers.container import ContainerFactory
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import remove_partial
-from orchestrator.host import process
+from orchestrator.host import process, process_tree
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.tools import Tools
 from orchestrator.run.build_missing import MissingBuilder
@@ -178,7 +178,7 @@ class Session:
             builder.containers.remove_left(builder.containers.label)
             if self._observers.stopped is not None:
                 # What a shell left in the background would go on in what is removed.
-                process.kill_left(RUN_VARIABLE, str(builder.cache.places.run))
+                process_tree.kill_left(RUN_VARIABLE, str(builder.cache.places.run))
 
 
 def _clean_after(killed: tuple[str, ...], output: Path, containers: ContainerFactory) -> None:

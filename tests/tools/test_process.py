@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host import process
+from orchestrator.host import process, process_tree
 from orchestrator.host.process import MAX_LINE, Cancel, Grace, Tail, capture, run
 
 ENV = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
@@ -395,14 +395,14 @@ def test_what_a_dead_run_left_behind_is_killed_and_nothing_else(tmp_path: Path) 
         until_children(runs["dead"].pid)
         until_children(runs["living"].pid)
 
-        killed = process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead"))
+        killed = process_tree.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead"))
 
         assert killed >= 3
         assert runs["dead"].wait(30) == -signal.SIGKILL
         assert runs["living"].poll() is None
-        assert process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead")) == 0
+        assert process_tree.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "dead")) == 0
     finally:
-        process.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "living"))
+        process_tree.kill_left("ORCHESTRATOR_RUN", str(tmp_path / "living"))
         for each in runs.values():
             each.wait(30)
 

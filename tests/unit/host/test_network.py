@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.host import network
+from orchestrator.host import index_config, network
 from orchestrator.host.network import CONTAINER_CA, HostNetwork, base_env
 
 INDEX = "https://user:hunter2@index.corp/simple"
@@ -13,8 +13,8 @@ INDEX = "https://user:hunter2@index.corp/simple"
 @pytest.fixture(autouse=True)
 def no_system_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(network, "_CA_PATHS", ())
-    monkeypatch.setattr(network, "_PIP_SYSTEM", tmp_path / "no-pip.conf")
-    monkeypatch.setattr(network, "_UV_SYSTEM", tmp_path / "no-uv.toml")
+    monkeypatch.setattr(index_config, "_PIP_SYSTEM", tmp_path / "no-pip.conf")
+    monkeypatch.setattr(index_config, "_UV_SYSTEM", tmp_path / "no-uv.toml")
 
 
 @pytest.fixture

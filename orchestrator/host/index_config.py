@@ -1,0 +1,118 @@
+"""What the user's own files of pip and uv say about package indexes."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PIP_OPTIONS = {
+    "index-url": "PIP_INDEX_URL",
+    "extra-index-url": "PIP_EXTRA_INDEX_URL",
+    "trusted-host": "PIP_TRUSTED_HOST",
+    "timeout": "PIP_DEFAULT_TIMEOUT",
+    "retries": "PIP_RETRIES",
+    "proxy": "PIP_PROXY",
+    "no-index": "PIP_NO_INDEX",
+}
+"""Options of pip's files that a container has to know too, and their variables."""
+
+UV_HERE = {"constraint": "UV_CONSTRAINT", "build-constraint": "UV_BUILD_CONSTRAINT"}
+"""Options of pip's files that uv has a variable for; they name files, so only on this host."""
+
+_PIP_OWN = {
+    *("cert", "find-links", "cache-dir", "no-cache-dir", "no-color", "no-input", "progress-bar"),
+    *("quiet", "verbose", "disable-pip-version-check", "root-user-action", "log"),
+    *("no-python-version", "break-system-packages", "require-virtualenv"),
+    *("no-warn-script-location", "no-compile"),
+}
+"""Further options that are passed on in another way, or change nothing about what is installed."""
+
+_PIP_SECTIONS = ("global", "install", "wheel", "download")
+_PIP_SYSTEM = Path("/etc/pip.conf")
+_UV_SYSTEM = Path("/etc/uv/uv.toml")
+
+
+def pip_config(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return pip's options, and the names of those in any section that nothing passes on.
+
+    The most specific file wins, as with pip. Options count in [global]; those that constrain
+    versions also count in [install], which wins.
+    """
+    options: dict[str, str] = {}
+    constraints: dict[str, str] = {}
+    names: set[str] = set()
+    for parser in _pip_files(given):
+        for section in set(_PIP_SECTIONS).intersection(parser.sections()):
+            # Several values are on lines of their own; variables separate them by blanks.
+            values = {
+                name.replace("_", "-"): " ".join(value.split())
+                for name, value in parser.items(section)
+                if value
+            }
+            names |= values.keys()
+            if section == "global":
+                options |= values
+            elif section == "install":
+                constraints |= {name: values[name] for name in UV_HERE if name in values}
+    further = names - PIP_OPTIONS.keys() - UV_HERE.keys() - _PIP_OWN
+    return options | constraints, tuple(sorted(further))
+
+
+def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParser]:
+    """Read pip's configuration files, the most specific one last."""
+    own = given.get("PIP_CONFIG_FILE", "")
+    if own == os.devnull:  # pip's documented way to say "no configuration files"
+        return
+    home = Path(given.get("HOME", "/nonexistent"))
+    config_dirs = given.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
+    files = [Path(folder, "pip", "pip.conf") for folder in reversed(config_dirs) if folder]
+    user = Path(given.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf")
+    files += [_PIP_SYSTEM, home / ".pip" / "pip.conf", user, *([Path(own)] if own else [])]
+    for file in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeError):
+            continue  # pip will say what is wrong with it
+        yield parser
+
+
+def uv_config(given: Mapping[str, str]) -> dict[str, str]:
+    """Return uv's variables for the indexes in its files; the user's file wins, as with uv."""
+    home = Path(given.get("HOME", "/nonexistent"))
+    user = Path(given.get("XDG_CONFIG_HOME") or home / ".config", "uv", "uv.toml")
+    own = given.get("UV_CONFIG_FILE", "")
+    variables: dict[str, str] = {}
+    for file in () if given.get("UV_NO_CONFIG") else [Path(own)] if own else [_UV_SYSTEM, user]:
+        try:
+            options = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # uv will say what is wrong with it
+        variables |= dict(_uv_indexes(options))
+    return variables
+
+
+def _uv_indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Translate the tables of uv.toml into uv's variables."""
+    others = []
+    for index in options.get("index", ()):
+        if not isinstance(index, dict):
+            continue
+        url, name = str(index.get("url", "")), index.get("name")
+        if index.get("default"):
+            yield "UV_DEFAULT_INDEX", url
+        elif not index.get("explicit"):
+            others.append(f"{name}={url}" if name else url)
+    if others:
+        yield "UV_INDEX", " ".join(others)
+    for key in ("index-url", "index-strategy"):
+        if isinstance(options.get(key), str):
+            yield f"UV_{key.upper().replace('-', '_')}", options[key]
+    if extra := options.get("extra-index-url"):
+        yield "UV_EXTRA_INDEX_URL", " ".join(map(str, extra))

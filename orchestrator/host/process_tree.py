@@ -1,0 +1,124 @@
+"""A program and everything that it started: find it in /proc, signal it, kill what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+KILL_ROUNDS = 20
+KILL_PAUSE = 0.05
+"""Seconds until the next round."""
+
+
+class ProcessTree:
+    """A program and everything it started, as far as session or descent connect it.
+
+    A shell with job control puts its jobs into groups of their own, and `setsid` leaves the
+    session. Both are found while their parents live, and remembered for the next, stronger
+    signal. A process that left the session of a program that then ended by itself is a daemon
+    and meant to stay.
+    """
+
+    __slots__ = ("_interrupt", "_strays", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._strays: set[tuple[int, int]] = set()
+        self._interrupt = iter((signal.SIGINT,))
+
+    def interrupt(self) -> None:
+        """Send SIGINT, once however many threads ask for it.
+
+        A second one means "now" to most programs: it ends a builder that is removing its
+        container, and a Python that is on its way out.
+        """
+        # The iterator hands out its item once, also to two threads or a signal handler.
+        for number in self._interrupt:
+            self.signal(number)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them; `pid` must not have been reaped yet."""
+        # Look first: as soon as a parent is dead, nothing leads to its children any more.
+        table = list(_process_table())
+        self._strays |= {(row.pid, row.started) for row in self._relatives(table)}
+        # A number may belong to somebody else by now; the start time tells.
+        alive = {(row.pid, row.started) for row in table}
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        for stray, _ in self._strays & alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(stray, number)
+
+    def _relatives(self, table: Sequence[_Row]) -> list[_Row]:
+        """Processes of our session or descent that are not in our group."""
+        family = {self.pid}
+        grown = True
+        while grown:
+            found = {
+                row.pid
+                for row in table
+                if row.pid not in family and (row.parent in family or row.session == self.pid)
+            }
+            family |= found
+            grown = bool(found)
+        return [row for row in table if row.pid in family and row.group != self.pid]
+
+
+def kill_left(name: str, value: str) -> int:
+    """Kill every process that a dead parent of ours left behind, and return how many there were.
+
+    They all inherited the variable `name` with this value. Each is held by a descriptor while its
+    environment is read, so that no other process can get its number in between.
+    """
+    mark = f"{name}={value}".encode()
+    killed = 0
+    for _ in range(KILL_ROUNDS):  # one that forks while we look is found the next time
+        found = [pid for row in _process_table() if _kill_marked(pid := row.pid, mark)]
+        if not found:
+            break
+        killed += len(found)
+        time.sleep(KILL_PAUSE)
+    return killed
+
+
+def _kill_marked(pid: int, mark: bytes) -> bool:
+    if pid == os.getpid():
+        return False
+    with contextlib.suppress(OSError):
+        held = os.pidfd_open(pid)
+        try:
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                return True
+        finally:
+            os.close(held)
+    return False
+
+
+class _Row(NamedTuple):
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+
+
+def _process_table() -> Iterator[_Row]:
+    """Every process of this machine, from proc(5); nothing where there is no /proc."""
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                stat = (entry / "stat").read_bytes()
+                # The command's name is in parentheses and may hold anything, spaces included.
+                fields = stat[stat.rindex(b")") + 2 :].split()
+                parent, group, session = (int(field) for field in fields[1:4])
+                yield _Row(int(entry.name), parent, group, session, int(fields[19]))
