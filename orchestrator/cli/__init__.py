@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COMMANDS = {
-    "plan": "Show the targets, and what was excluded and why.",
-    "explain": "Show everything about one target, with where it came from.",
-    "build": "Build the whole matrix, or a part of it.",
-    "rebuild": "Build one target, exactly as planned.",
-    "inspect": "Show what platform tag a wheel really needs, and why.",
+    "plan": "Show the targets, and what is excluded and why.",
+    "explain": "Show everything about one target, and where it comes from.",
+    "build": "Build all targets of the matrix, or a part of them.",
+    "rebuild": "Build one target again, exactly as planned.",
+    "inspect": "Show which platform tag a wheel needs, and why.",
     "retag": "Give a wheel another platform tag, build tag or local version.",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "report": "Show how runs ended, from one or more results.json.",
-    "collect": "Put the wheels of many jobs together, and check that none is missing.",
-    "index": "Write a package index of wheels, with one sub-index for each variant.",
+    "collect": "Collect the wheels of many jobs, and check that none is missing.",
+    "index": "Write a package index of wheels, with a sub-index for each variant.",
     "publish": "Verify wheels and upload them to an index, a bucket or a release.",
-    "coverage": "Show which planned wheels an index has, lacks, or has beyond the plan.",
-    "github": "Write the workflow by which a project builds its wheels on GitHub Actions.",
+    "coverage": "Show which planned wheels an index has or lacks.",
+    "github": "Write the workflow that builds a project's wheels on GitHub Actions.",
     "compat": "Rebuild the torch support table from a package index.",
-    "image": "Make a baseline image for an architecture that has no ready one.",
-    "schema": "Print the JSON Schema of matrix.toml, or of a JSON document.",
+    "image": "Make a baseline image for an architecture that has no official one.",
+    "schema": "Print the JSON Schema of matrix.toml or of a JSON document.",
     "cache": "Show what the store holds, or make room in it.",
-    "toolchain": "Make, check and fill the locked tools that builds run.",
-    "doctor": "Check what this machine can build, and say what to do about the rest.",
+    "toolchain": "Create, check and download the locked tools of builds.",
+    "doctor": "Check whether this machine can build every target, and print fixes.",
 }
 """Command -> its line in --help; the command itself is in the module of that name."""
 
 _MODULES = {"inspect": "inspect_wheels"}
-"""The others: a module may not be called as one of the standard library."""
+"""The exceptions: no module has the name of one in the standard library."""
 
 
 class _Commands(click.Group):
@@ -72,18 +72,14 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; the only place that prints errors.
-
-    Args:
-        arguments: the arguments, without the program's name; ``sys.argv`` by default.
-    """
+    """Run the command line (by default `sys.argv`), print its errors, and return its exit code."""
     with _without_commands():
         return _run(arguments)
 
 
 @contextlib.contextmanager
 def _without_commands() -> Iterator[None]:
-    """On GitHub Actions, keep the runner from obeying what others wrote and we only show."""
+    """On GitHub Actions, keep the runner from obeying commands in text that we only show."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         yield
         return
@@ -107,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("interrupted", err=True)
         code = ExitCode.INTERRUPTED
     except SystemExit:
-        # click's and rich's answer when the reader of our data went away: `plan | head`.
+        # click and rich raise it when the reader of our data is gone: `plan | head`.
         code = ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last resort: a bug, with its traceback
         code = _unexpected(error)
@@ -115,18 +111,18 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 GARBAGE = 50_000
-"""Objects after which Python looks for garbage that refers to itself; its own default is 700."""
+"""Objects after which Python looks for reference cycles; its own default is 700."""
 
 _MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS),  # a file system without locks
 }
-"""What an operating system says when the user and not a programmer has to act."""
+"""Errors of the operating system that the user has to fix, not a programmer."""
 
 
 def _unexpected(error: Exception) -> ExitCode:
     if isinstance(error, OSError) and error.errno in _MACHINE:
-        click.echo(f"error: {error.filename or 'cannot go on'}: {error.strerror}", err=True)
+        click.echo(f"error: {error.filename or 'cannot continue'}: {error.strerror}", err=True)
         return ExitCode.ENVIRONMENT
     sys.excepthook(type(error), error, error.__traceback__)
     click.echo("this is a bug in orchestrator; please report it with the lines above", err=True)
@@ -135,6 +131,6 @@ def _unexpected(error: Exception) -> ExitCode:
 
 def main() -> None:
     """Entry point of the console script."""
-    # Planning makes many values and no garbage: looking for it would take a tenth of the time.
+    # Planning makes many values and no cycles: looking for them would take a tenth of the time.
     gc.set_threshold(GARBAGE)
     sys.exit(run())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models.target import Plan, TargetId
+    from orchestrator.models.target import Plan
     from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import Options
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
@@ -137,6 +135,7 @@ def run_build(
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
     from orchestrator.cli.workspace import stop_as_ctrl_c_does
+    from orchestrator.report.results import earlier_seconds
     from orchestrator.run.inputs import Options
 
     check_reports(reports)
@@ -172,14 +171,17 @@ def _run(
     from orchestrator.cli.build_output import BuildOutput
     from orchestrator.report import summary
     from orchestrator.report.listener import TargetListener
-    from orchestrator.report.results import ResultsWriter
+    from orchestrator.report.results import ResultsWriter, describe_run
     from orchestrator.run.inputs import RunObservers, open_host
     from orchestrator.run.session import Session
 
     output = BuildOutput(console=console, quiet=quiet)
     host = open_host(os.environ, output.say)
     recorder = ResultsWriter(
-        plan.targets, _this_run(plan, options.jobs), output=options.output, work=options.work
+        plan.targets,
+        describe_run(plan.channel, options.jobs),
+        output=options.output,
+        work=options.work,
     )
     try:
         with recorder, output.progress(plan, options.seconds, hooks.hushed) as progress:
@@ -203,24 +205,6 @@ def _run(
     return code if code or complete else ExitCode.ENVIRONMENT
 
 
-def _this_run(plan: Plan, jobs: int | None) -> dict[str, Any]:
-    """Describe this run as results.json has it."""
-    from orchestrator import __version__
-    from orchestrator.report.schemas import RunFacts, to_json_value
-
-    began = time.time()
-    run = RunFacts(
-        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
-        began=began,
-        channel=plan.channel,
-        jobs=jobs,
-        cpus=len(os.sched_getaffinity(0)),
-        orchestrator=__version__,
-    )
-    document: dict[str, Any] = to_json_value(run)
-    return document
-
-
 def _write_reports(
     console: Console, recorder: ResultsWriter, reports: Mapping[str, Path | None]
 ) -> bool:
@@ -238,7 +222,7 @@ def _write_reports(
     if document["results"]:
         problems += write_reports(reports, document)
     for problem in problems:
-        console.print(f"error: {problem}", style="bold red", markup=False, highlight=False)
+        console.print(f"error: {problem}", style="bold red")
     return not problems
 
 
@@ -251,25 +235,4 @@ def _preflight(console: Console, options: Options) -> None:
     places = examine.RunPaths(work=options.work, output=options.output, cache=cache)
     for check in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
         line = f"{check.name}: {check.detail}: {check.fix}"
-        console.print(line, style="yellow", markup=False, highlight=False)
-
-
-def earlier_seconds(output: Path) -> dict[TargetId, float]:
-    """Return how long targets took in earlier runs, according to ``results.json``."""
-    from orchestrator.models.result import Status
-    from orchestrator.models.target import TargetId
-    from orchestrator.report.results import NAME
-    from orchestrator.report.schemas import SCHEMA
-
-    try:
-        document = json.loads((output / NAME).read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            return {}
-        return {
-            TargetId(result["id"]): float(result["duration"])
-            for result in document["results"]
-            # What came from the store took no time, and what failed may have stopped early.
-            if result["status"] == Status.OK and not result.get("cached")
-        }
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}  # missing, or not ours: it only helps to order
+        console.print(line, style="yellow")

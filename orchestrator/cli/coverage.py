@@ -74,11 +74,11 @@ def command(
 
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:
     """Fill in the variants of the plan; a variant without an axis of the URL has no address."""
-    from orchestrator.cli.index import variant_paths
     from orchestrator.config import template
+    from orchestrator.publish.index import variant_paths
 
     urls: dict[str, None] = {}
-    paths = variant_paths(workspace)
+    paths = variant_paths(workspace.plan, workspace.settings)
     known = {"variant", *(axis for cell in paths for axis, _ in cell)}
     for index in indexes:
         template.check(index, known=known, where="--index")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import ARCH, FILE
+from orchestrator.cli.options import ARCH, FILE, for_each
 from orchestrator.cli.output import say
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
@@ -26,30 +26,21 @@ def command() -> None:
     """Make baseline images for architectures that have no official one."""
 
 
-def _words(
-    context: click.Context, parameter: click.Parameter, value: str | tuple[str, ...]
-) -> str | tuple[str, ...]:
-    """Refuse what cannot be a name in Debian's archive."""
-    del context
-    for word in (value,) if isinstance(value, str) else value:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", word):
-            raise click.BadParameter(f"{word!r} is not a name of Debian's archive", param=parameter)
-    return value
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
+        raise click.BadParameter(f"{text!r} cannot be a name in Debian's archive")
+    return text
 
 
-def _pythons(
-    context: click.Context, parameter: click.Parameter, tags: tuple[str, ...]
-) -> tuple[str, ...]:
-    del context
-    for tag in tags:
-        python = PythonTag.match(tag)
-        if python is None or not python.stable_abi:
-            raise click.BadParameter(f"{tag!r} is not a Python of a Debian suite", param=parameter)
-    return tags
+def _python(tag: str) -> str:
+    python = PythonTag.match(tag)
+    if python is None or not python.stable_abi:
+        raise click.BadParameter(f"{tag!r} is not a Python of a Debian suite")
+    return tag
 
 
 @command.command("build")
-@click.argument("suite", callback=_words)
+@click.argument("suite", callback=lambda _context, _parameter, text: _word(text))
 @click.argument("arch", type=ARCH)
 @click.option(
     "--tag",
@@ -61,7 +52,7 @@ def _pythons(
     "pythons",
     multiple=True,
     metavar="TAG",
-    callback=_pythons,
+    callback=for_each(_python),
     help="Python that the suite has, such as cp314. Repeatable.  [default: the suite's default]",
 )
 @click.option(
@@ -69,7 +60,7 @@ def _pythons(
     "packages",
     multiple=True,
     metavar="NAME",
-    callback=_words,
+    callback=for_each(_word),
     help="Further package of the suite. Repeatable.",
 )
 @click.option("--mirror", metavar="URL", help="Debian mirror.  [default: that of apt here]")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import DIRECTORY, channel_option, optional_matrix_option
+from orchestrator.cli.options import DIRECTORY, channel_option, for_each, optional_matrix_option
 from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError
 
@@ -15,16 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.cli.workspace import Workspace
-    from orchestrator.models.target import Cell
-    from orchestrator.publish.index import UpdateReport, VariantRules
-
-
-def _aliases(
-    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
-    del context, parameter
-    return tuple(map(_alias, texts))
+    from orchestrator.publish.index import UpdateReport
 
 
 def _alias(text: str) -> tuple[str, str]:
@@ -38,12 +29,9 @@ def _alias(text: str) -> tuple[str, str]:
     return name.strip("/"), expression
 
 
-def _yanks(
-    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
-    """Return each file with its reason, which may be empty."""
-    del context, parameter
-    return tuple((name, reason) for name, _, reason in (text.partition("=") for text in texts))
+def _yank(text: str) -> tuple[str, str]:
+    name, _, reason = text.partition("=")
+    return name, reason
 
 
 @click.command("index")
@@ -66,14 +54,14 @@ def _yanks(
     "aliases",
     multiple=True,
     metavar="NAME=EXPR",
-    callback=_aliases,
+    callback=for_each(_alias),
     help="Another name for the highest variant that matches EXPR; NAME= removes it. Repeatable.",
 )
 @click.option(
     "--yank",
     multiple=True,
     metavar="FILE[=REASON]",
-    callback=_yanks,
+    callback=for_each(_yank),
     help="Yank a file, or all that match a glob. Repeatable.",
 )
 @click.option("--unyank", multiple=True, metavar="FILE", help="Undo a yank. Repeatable.")
@@ -100,55 +88,26 @@ def command(
     """Write a package index of the wheels in each DIR, or add them to an existing one."""
     import datetime as dt
 
+    from orchestrator.cli.workspace import open_if_exists
     from orchestrator.host.network import HostNetwork
-    from orchestrator.publish.index import scan, update
+    from orchestrator.publish.index import VariantRules, scan, update, variant_paths
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
 
+    rules = VariantRules()
+    if workspace := open_if_exists(matrix, channel):
+        plan, settings = workspace.plan, workspace.settings
+        paths = tuple(variant_paths(plan, settings).items())
+        rules = VariantRules(plan=plan, project=workspace.origin.name, paths=paths)
     report = update(
         open_storage(output, HostNetwork.detect(os.environ).ca_bundle),
         tuple(wheel for folder in folders for wheel in scan(folder)),
         SiteChange(**change),
-        knowledge=_variant_rules(matrix, channel),
+        knowledge=rules,
         base_url=base_url,
         now=dt.datetime.now(tz=dt.UTC),
     )
     _print(report)
-
-
-def _variant_rules(matrix: Path | None, channel: str) -> VariantRules:
-    """Return which values belong to which wheel; only a matrix knows it."""
-    from orchestrator.cli.workspace import open_if_exists
-    from orchestrator.publish.index import VariantRules
-
-    workspace = open_if_exists(matrix, channel)
-    if workspace is None:
-        return VariantRules()
-    return VariantRules(
-        plan=workspace.plan,
-        project=workspace.origin.name,
-        paths=tuple(variant_paths(workspace).items()),
-    )
-
-
-def variant_paths(workspace: Workspace) -> dict[Cell, str]:
-    """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
-    from orchestrator.config import template
-    from orchestrator.plan.layers import channel_matrix
-
-    axes = channel_matrix(workspace.settings, workspace.plan.channel).grid.axes
-    paths: dict[Cell, str] = {}
-    for target in workspace.plan.everything:
-        for cell in target.covers if target.python else ():
-            if cell[3:] not in paths:
-                texts = (
-                    value
-                    if axis not in axes or (label := axes[axis][1].label) is None
-                    else template.render(label, dict(cell))
-                    for axis, value in cell[3:]
-                )
-                paths[cell[3:]] = "/".join(filter(None, texts))
-    return paths
 
 
 def _print(report: UpdateReport) -> None:

@@ -25,8 +25,6 @@ FEW = 5
 @json_option
 def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool) -> None:
     """Show which platform tag each WHEEL needs, and which symbol in which file requires it."""
-    from rich.text import Text
-
     from orchestrator.cli.workspace import load_policies
     from orchestrator.report import serialize as documents
     from orchestrator.wheel import report
@@ -38,7 +36,7 @@ def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool)
         return
     console = stdout()
     for path, wheel in reports:
-        console.print(Text(_text(path, wheel)))
+        console.print(_text(path, wheel))
 
 
 def _text(path: Path, report: WheelReport) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,13 +15,16 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, RuleLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.cli.workspace import Workspace
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FILE_OR_STDOUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 ARCH = click.Choice([arch.value for arch in Arch])
 
+T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -36,31 +39,26 @@ def _group(*options: Decorator) -> Decorator:
     return decorate
 
 
-def _target_ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the IDs of the matrix in the shell; a wrong matrix has none."""
-    del parameter
-    from orchestrator.cli.workspace import open_workspace
-    from orchestrator.errors import OrchestratorError
+def _completion(names: Callable[[Workspace], Iterable[str]]) -> Callable[..., list[str]]:
+    """Return what completes names of the matrix in the shell; a wrong matrix has none."""
 
-    try:
-        plan = open_workspace(
-            context.params.get("matrix") or MATRIX, context.params.get("channel") or ""
-        ).plan
-    except OrchestratorError:
-        return []
-    return [target_id for target_id in plan.ids if target_id.startswith(incomplete)]
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        del parameter
+        from orchestrator.cli.workspace import open_workspace
+        from orchestrator.errors import OrchestratorError
+
+        given = context.params
+        try:
+            workspace = open_workspace(given.get("matrix") or MATRIX, given.get("channel") or "")
+        except OrchestratorError:
+            return []
+        return [name for name in names(workspace) if name.startswith(incomplete)]
+
+    return complete
 
 
-def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    del parameter
-    from orchestrator.cli.workspace import open_workspace
-    from orchestrator.errors import OrchestratorError
-
-    try:
-        channels = open_workspace(context.params.get("matrix") or MATRIX).settings.channel
-    except OrchestratorError:
-        return []
-    return [name for name in sorted(channels) if name.startswith(incomplete)]
+_target_ids = _completion(lambda workspace: workspace.plan.ids)
+_channels = _completion(lambda workspace: sorted(workspace.settings.channel))
 
 
 def _external(
@@ -75,11 +73,11 @@ def _external(
     return resolve(names, where="--external")
 
 
-def _rules(
-    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
-) -> tuple[tuple[str, RuleLevel], ...]:
-    del context, parameter
-    return tuple(map(_rule, texts))
+def for_each(
+    read: Callable[[str], T],
+) -> Callable[[click.Context, click.Parameter, Sequence[str]], tuple[T, ...]]:
+    """Return the callback of a repeatable option whose values are read one by one."""
+    return lambda _context, _parameter, texts: tuple(map(read, texts))
 
 
 def _rule(text: str) -> tuple[str, RuleLevel]:
@@ -215,6 +213,6 @@ rules_option = click.option(
     "rules",
     multiple=True,
     metavar="NAME=LEVEL",
-    callback=_rules,
+    callback=for_each(_rule),
     help="Set the level of a `verify` rule: error, warn or off. Repeatable.",
 )

@@ -24,6 +24,10 @@ NO_TERMINAL_WIDTH = 240
 """Columns without a terminal: in a log file a folded table is unreadable."""
 
 
+_LITERAL: Any = {"markup": False, "emoji": False, "highlight": False}
+"""What is printed is data or text of others: nothing in it is for rich."""
+
+
 def say(line: str) -> None:
     """Print a line that is not data."""
     click.echo(line, err=True)
@@ -40,7 +44,7 @@ def stdout() -> Console:
     """Return the console for data."""
     from rich.console import Console
 
-    return _widen(Console(highlight=False))
+    return _widen(Console(**_LITERAL))
 
 
 def stderr() -> Console:
@@ -52,7 +56,7 @@ def stderr() -> Console:
             """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
             raise KeyboardInterrupt
 
-    return _widen(Stderr(stderr=True, highlight=False))
+    return _widen(Stderr(stderr=True, **_LITERAL))
 
 
 def _widen(console: Console) -> Console:

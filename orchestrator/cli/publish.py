@@ -17,16 +17,13 @@ from orchestrator.cli.options import (
     size_option,
 )
 from orchestrator.cli.output import print_json, print_table, printable, say, stderr
-from orchestrator.errors import BadWheelError, ConfigError, ExitCode, NothingSelectedError, Problem
-from orchestrator.models.target import Digest, RuleLevel, VerifyPolicy
+from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
+from orchestrator.models.target import RuleLevel, VerifyPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.cli.verify import WheelChecker
-    from orchestrator.cli.workspace import Workspace
     from orchestrator.models.target import Target
-    from orchestrator.publish.preflight import CandidateWheel
     from orchestrator.publish.upload import UploadResult
 
 JOBS = 4
@@ -84,11 +81,12 @@ def command(
     **options: Any,
 ) -> int:
     """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
-    from orchestrator.cli.verify import WheelChecker, checking_tools
+    from orchestrator.cli.verify import checking_tools
     from orchestrator.cli.workspace import open_host, stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
-    from orchestrator.publish.delivery import Delivery, open_destinations
+    from orchestrator.publish.delivery import Delivery, open_destinations, verify
     from orchestrator.publish.preflight import GrantedLimits
+    from orchestrator.run.wheel_check import WheelChecker
 
     stop_as_ctrl_c_does()
     files = _wheel_files(paths)
@@ -110,7 +108,7 @@ def command(
     )
     delivery = Delivery(
         destinations=destinations,
-        wheels=[_candidate(path, to, targets.get(path), checker) for path, to in goes_to.items()],
+        wheels=[verify(path, to, targets.get(path), checker) for path, to in goes_to.items()],
         granted=GrantedLimits(file_size=max_file_size, project_size=max_project_size),
         cancel=cancel,
         on_result=_say,
@@ -142,60 +140,13 @@ def _wheel_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 def _targets(files: Iterable[Path], matrix: Path | None, channel: str) -> dict[Path, Target]:
     """Find the target of each wheel if there is a matrix."""
     from orchestrator.cli.workspace import open_if_exists
+    from orchestrator.publish.delivery import target_of
 
     workspace = open_if_exists(matrix, channel)
     if workspace is None:
         return {}
-    return {path: target for path in files if (target := _target_of(path, workspace))}
-
-
-def _target_of(path: Path, workspace: Workspace) -> Target | None:
-    """Return a wheel's target: by ``results.json``, else by the wheel's name."""
-    from orchestrator.publish.index import targets_in
-    from orchestrator.publish.index_coverage import matching
-    from orchestrator.wheel.archive import WheelName
-
-    targets = workspace.plan.targets
-    recorded = targets_in(path.parent)
-    ids = {result.target_id for (name, _), result in recorded.items() if name == path.name}
-    for target in targets:
-        if target.id in ids:
-            return target
-    try:
-        name = WheelName.parse(path.name)
-    except BadWheelError:  # `verify` says what is wrong with it
-        return None
-    return next(iter(matching(name, targets, workspace.origin.name)), None)
-
-
-def _candidate(
-    path: Path, to: tuple[str, ...], target: Target | None, checker: WheelChecker
-) -> CandidateWheel:
-    """Verify a wheel, and its attestations."""
-    from orchestrator.publish.attested import attestations, misattested
-    from orchestrator.publish.preflight import CandidateWheel
-    from orchestrator.wheel.archive import WheelName
-
-    # Not what the target must be: a plan of today may have another date in its versions.
-    verdict = checker.check(path, target)
-    try:
-        name = WheelName.parse(path.name)
-    except BadWheelError:
-        name = None
-    sha256 = verdict.report.sha256 if verdict.report else Digest("")
-    beside = attestations(path)
-    wrong = [printable(f"verify: {each.rule}: {each.message}") for each in verdict.errors]
-    wrong += [why for each in beside if (why := misattested(each, sha256))]
-    return CandidateWheel(
-        path=path,
-        name=name,
-        sha256=sha256,
-        size=path.stat().st_size,
-        wrong=tuple(wrong),
-        attestations=beside,
-        target_id=target.id if target else "",
-        to=to,
-    )
+    targets, project = workspace.plan.targets, workspace.origin.name
+    return {path: target for path in files if (target := target_of(path, targets, project))}
 
 
 def _clean(line: str) -> str:

@@ -83,20 +83,21 @@ def command(
 
 
 def _hooks(again: RebuildRequest, before: Result | None, *, shell: _Shell | None) -> RunHooks:
-    comparison = _Comparison(again=again, before=before)
+    reports: list[RebuildReport] = []
 
     def conclude(document: Mapping[str, Any]) -> None:
         for now in document["results"]:
             if now["id"] == again.target_id:
                 if shell is not None and now["failure"] is not None and not shell.was_open:
                     say("no shell: there was nothing to open one in (docs/rebuild.md)")
-                comparison.print(now)
+                for report in reports:
+                    _print_comparison(report, before, now)
 
     return RunHooks(
         again=again,
         stopped=None if shell is None else shell.open,
         hushed=None if shell is None else shell.is_open.is_set,
-        compared=comparison.take,
+        compared=reports.append,
         conclude=conclude,
     )
 
@@ -161,9 +162,9 @@ def _as_recorded(plan: Plan, recorded: _Recorded) -> tuple[Plan, RebuildRequest]
     found = from_results.as_recorded(plan.targets, recorded.results, where=where)
     console = stderr()
     for line in found.taken:
-        console.print(f"from {where}: {line}", style="dim", markup=False, highlight=False)
+        console.print(f"from {where}: {line}", style="dim")
     for line in (*found.notes, *_other_tools(request)):
-        console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        console.print(f"warning: {line}", style="yellow")
     again = RebuildRequest(
         target_id=target_id,
         claim=recorded.wheel(target_id),
@@ -212,59 +213,35 @@ class _Shell:
             self.is_open.clear()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Comparison:
-    """Says how the wheel compares with the previous one.
+def _print_comparison(report: RebuildReport, before: Result | None, now: Mapping[str, Any]) -> None:
+    """Say how the wheel compares with the previous one.
 
-    Attributes:
-        again: what is compared with what.
+    Args:
+        report: how they compare.
         before: what results.json says of the other run; None without ``--from``.
-        report: how they compare; None until the wheel is built.
+        now: what results.json says of this run.
     """
-
-    again: RebuildRequest
-    before: Result | None
-    report: RebuildReport | None = None
-
-    def take(self, report: RebuildReport) -> None:
-        self.report = report
-
-    def print(self, now: Mapping[str, Any]) -> None:
-        if self.report is None:
-            return
-        for line in _comparison(self.report):
-            say(line)
-        if self.report.earlier is None and self.again.strict:
-            say("nothing to compare with: that run made no wheel of this target")
-        if self.before is not None and self.report.differences != ():
-            self._explain(self.before, now)
-
-    @staticmethod
-    def _explain(before: Result, now: Mapping[str, Any]) -> None:
-        from orchestrator.report import from_results
-
-        changes = from_results.differing(before, now)
-        for change in changes:
-            say(f"  {change.what}: {change.before} -> {change.now}")
-        if not changes:
-            say("  nothing that results.json records differs: the build itself varies")
-
-
-def _comparison(report: RebuildReport) -> Iterator[str]:
     from orchestrator.cli.verify import difference_lines
+    from orchestrator.report import from_results
 
-    if report.earlier is None:
+    sha256, earlier = report.wheel.sha256, report.earlier
+    if earlier is not None and report.differences == ():
+        say(f"byte-identical to the previous wheel (sha256 {sha256}), as in {earlier.claim.origin}")
         return
-    claim, wheel = report.earlier.claim, report.wheel
-    if report.differences == ():
-        yield f"byte-identical to the previous wheel (sha256 {wheel.sha256}), as in {claim.origin}"
+    if earlier is not None:
+        recorded = earlier.claim.facts.sha256
+        say(f"differs from the previous wheel, as in {earlier.claim.origin}:")
+        say(f"  sha256: {recorded} -> {sha256}")
+        if report.differences is None:
+            say("  the previous wheel is gone, so it cannot be compared")
+        for line in difference_lines(report.differences or ()):
+            say(f"  {line}")
+    if before is None:
         return
-    yield (
-        f"differs from the previous wheel, as in {claim.origin}: "
-        f"recorded sha256 {claim.facts.sha256}, current {wheel.sha256}"
-    )
-    if report.differences is None:
-        yield "  the previous wheel is gone, so it cannot be compared"
-        return
-    for line in difference_lines(report.differences):
-        yield f"  {line}"
+    if earlier is None:
+        say("nothing to compare with: that run made no wheel of this target")
+    changes = from_results.differing(before, now)
+    for change in changes:
+        say(f"  {change.what}: {change.before} -> {change.now}")
+    if not changes:
+        say("  nothing that results.json records differs: the build itself varies")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +17,8 @@ from orchestrator.cli.options import (
     wheels_argument,
 )
 from orchestrator.cli.output import printable
-from orchestrator.errors import BadWheelError, ConfigError, ExitCode
+from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
-from orchestrator.models.wheel import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,10 +26,10 @@ if TYPE_CHECKING:
 
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Target
-    from orchestrator.models.wheel import WheelReport
     from orchestrator.provision.external_checks import ExternalChecks
     from orchestrator.provision.host import Host
-    from orchestrator.wheel import Difference, Expected, Policies
+    from orchestrator.run.wheel_check import WheelVerdict
+    from orchestrator.wheel import Difference, Policies
 
 SHOWN = 20
 """Differences of one kind that are listed."""
@@ -86,33 +84,23 @@ def command(
         raise ConfigError.of("--same has no JSON document", where="--json", hint="leave it out")
     if same:
         return _compare(wheels)
+    from orchestrator.run.finish import expected
+    from orchestrator.run.wheel_check import WheelChecker
+
     target = None if target_id is None else _target(target_id, matrix, channel)
     demands = VerifyPolicy(
         levels=rules, size_budget=size_budget, required=required, build_paths=build_paths
     )
     checker = WheelChecker(external=external, demands=demands, tools=checking_tools())
+    planned = None if target is None else expected(target, "")
     verdicts = []
     for path in wheels:
-        verdicts.append(checker.check(path, target, _expected(target)))
+        verdicts.append(checker.check(path, target, planned))
         if not as_json:
             _print(verdicts[-1])
     if as_json:
         _print_json(verdicts)
     return ExitCode.BAD_WHEEL if any(verdict.errors for verdict in verdicts) else ExitCode.OK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelVerdict:
-    """What is wrong with a wheel; there is no report on a file that is none."""
-
-    path: Path
-    findings: tuple[Finding, ...]
-    report: WheelReport | None
-
-    @property
-    def errors(self) -> list[Finding]:
-        """What makes it bad."""
-        return [finding for finding in self.findings if finding.severity is Severity.ERROR]
 
 
 def checking_tools(
@@ -128,59 +116,6 @@ def checking_tools(
     return load_policies(host), checks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelChecker:
-    """Checks wheels.
-
-    Attributes:
-        external: libraries that may be outside of every wheel.
-        demands: what the user asks of every wheel.
-        tools: from `checking_tools`.
-    """
-
-    external: tuple[str, ...]
-    demands: VerifyPolicy
-    tools: tuple[Policies, ExternalChecks]
-
-    def check(
-        self, path: Path, target: Target | None, expected: Expected | None = None
-    ) -> WheelVerdict:
-        """Check a wheel.
-
-        Args:
-            path: the wheel.
-            target: the target whose demands hold as well.
-            expected: what it must be.
-        """
-        from orchestrator.wheel import apply_levels, verify
-
-        external, demands = self.external, self.demands
-        if target is not None:
-            external, demands = (*target.steps.external, *external), self._added_to(path, target)
-        policies, more_checks = self.tools
-        try:
-            report = verify(path, policies, external=external, demands=demands, expected=expected)
-        except BadWheelError as error:
-            # No program that unpacks it may see it.
-            found = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
-            return WheelVerdict(path=path, findings=found, report=None)
-        more = more_checks(path.absolute(), report, demands, lambda _line: None)
-        findings = (*report.problems, *apply_levels(more, demands))
-        return WheelVerdict(path=path, findings=findings, report=report)
-
-    def _added_to(self, path: Path, target: Target) -> VerifyPolicy:
-        from orchestrator.run.finish import demands_on
-
-        mine, theirs = self.demands, demands_on(path, target)
-        return replace(
-            theirs,
-            levels=(*theirs.levels, *mine.levels),
-            size_budget=theirs.size_budget if mine.size_budget is None else mine.size_budget,
-            required=mine.required or theirs.required,
-            build_paths=mine.build_paths or theirs.build_paths,
-        )
-
-
 def _target(target_id: str, matrix: Path, channel: str) -> Target:
     from orchestrator.cli.workspace import find_target, open_workspace
 
@@ -189,14 +124,6 @@ def _target(target_id: str, matrix: Path, channel: str) -> Target:
         what = f"{target_id} is a library: it builds files for other targets, and no wheel"
         raise ConfigError.of(what, where="--target")
     return target
-
-
-def _expected(target: Target | None) -> Expected | None:
-    if target is None:
-        return None
-    from orchestrator.run.finish import expected
-
-    return expected(target, "")
 
 
 def _print(verdict: WheelVerdict) -> None:

@@ -103,11 +103,7 @@ class Workspace:
 
 
 def open_workspace(matrix: Path, channel: str = "") -> Workspace:
-    """Read matrix.toml and plan it.
-
-    Args:
-        matrix: the file.
-        channel: the channel to plan for, empty for none.
+    """Read matrix.toml and plan it for a channel; empty for none.
 
     Raises:
         ConfigError: the file is missing or wrong; the error has all problems, with their lines.
@@ -258,15 +254,14 @@ def load_policies(host: Host | None = None) -> Policies:
 def resolve_versions(
     workspace: Workspace, wanted: Collection[TargetId], *, pull: bool
 ) -> Workspace:
-    """Ask setuptools-scm, and images, for the versions that only they know, and plan anew.
+    """Ask setuptools-scm, and images, for the versions that only they know, and plan again.
+
+    Targets that still have no version stay undetermined, with the reason.
 
     Args:
         workspace: from `open_workspace`.
-        wanted: the targets that matter; the images of others are left alone.
-        pull: whether an image that is not here may be pulled.
-
-    Returns:
-        The workspace; targets that still have no version stay undetermined, with the reason.
+        wanted: the targets that matter; the images of others are not asked.
+        pull: whether a missing image may be pulled.
     """
     if not workspace.plan.undetermined:
         return workspace
@@ -310,7 +305,7 @@ def resolve_versions(
 def version_problems(
     workspace: Workspace, undetermined: Iterable[UnresolvedVersion]
 ) -> tuple[Problem, ...]:
-    """Say why versions are not known, each reason once for all the targets it holds for."""
+    """Say why versions are unknown, each reason once for all its targets."""
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for unknown in undetermined:
         groups[unknown.reason, unknown.questions[0].image].append(unknown.id)
@@ -382,16 +377,14 @@ def select_with_versions(
 
 
 def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Workspace, Plan]:
-    """Return a plan of one target by its exact ID, or that of a cell it covers.
+    """Return a plan whose last target has this ID, or covers a cell of this ID.
+
+    The targets that it needs come first, and the workspace has all that its image knows.
 
     Args:
         workspace: from `open_workspace`.
-        target_id: the ID.
+        target_id: the exact ID.
         pull: whether an image that knows its version may be pulled.
-
-    Returns:
-        The workspace with all that the target's image knows, and a plan whose last target it is,
-        after those that it needs.
 
     Raises:
         ConfigError: it does not exist; the error names the closest one.

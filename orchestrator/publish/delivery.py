@@ -5,22 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.host.redaction import masked
 from orchestrator.models.result import UploadOutcome
+from orchestrator.models.target import Digest
 from orchestrator.publish import preflight
+from orchestrator.publish.attested import attestations, misattested
 from orchestrator.publish.buckets import BucketDestination
+from orchestrator.publish.index import targets_in
+from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.indexes import IndexDestination, resolved
+from orchestrator.publish.preflight import CandidateWheel
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, surveyed
+from orchestrator.report.text import one_line
+from orchestrator.wheel.archive import WheelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from orchestrator.host.process import Cancel
+    from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
-    from orchestrator.publish.preflight import CandidateWheel, GrantedLimits
+    from orchestrator.publish.preflight import GrantedLimits
     from orchestrator.publish.upload import UploadDestination
+    from orchestrator.run.wheel_check import WheelChecker
 
 _INDEXES = ("http://", "https://", "pypi", "testpypi")
 
@@ -69,6 +79,59 @@ def open_destinations(
                 hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
             )
     return destinations
+
+
+def target_of(path: Path, targets: Sequence[Target], project: str) -> Target | None:
+    """Return a wheel's target: by ``results.json`` beside it, else by the wheel's name.
+
+    Args:
+        path: the wheel.
+        targets: the plan's.
+        project: the planned project's name, normalised; empty for any.
+    """
+    recorded = targets_in(path.parent)
+    ids = {result.target_id for (name, _), result in recorded.items() if name == path.name}
+    for target in targets:
+        if target.id in ids:
+            return target
+    name = _name(path)
+    return None if name is None else next(iter(matching(name, targets, project)), None)
+
+
+def verify(
+    path: Path, to: tuple[str, ...], target: Target | None, checker: WheelChecker
+) -> CandidateWheel:
+    """Verify a wheel, and its attestations.
+
+    Args:
+        path: the wheel.
+        to: names of the destinations.
+        target: the target that made it; None if nobody knows.
+        checker: checks the wheel.
+    """
+    # Not what the target must be: a plan of today may have another date in its versions.
+    verdict = checker.check(path, target)
+    sha256 = verdict.report.sha256 if verdict.report else Digest("")
+    beside = attestations(path)
+    wrong = [one_line(f"verify: {each.rule}: {each.message}") for each in verdict.errors]
+    wrong += [why for each in beside if (why := misattested(each, sha256))]
+    return CandidateWheel(
+        path=path,
+        name=_name(path),
+        sha256=sha256,
+        size=path.stat().st_size,
+        wrong=tuple(wrong),
+        attestations=beside,
+        target_id=target.id if target else "",
+        to=to,
+    )
+
+
+def _name(path: Path) -> WheelName | None:
+    try:
+        return WheelName.parse(path.name)
+    except BadWheelError:  # `verify` says what is wrong with it
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

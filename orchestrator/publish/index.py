@@ -12,8 +12,10 @@ from urllib.parse import quote, urlsplit
 
 from packaging.version import InvalidVersion, Version
 
+from orchestrator.config import template
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.models.result import Status
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.publish.index_site import File, Site, changed, dumps, loads
 from orchestrator.publish.pages import FILES, pages
 from orchestrator.publish.variants import VariantCatalog
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from orchestrator.config.settings import Settings
     from orchestrator.models.target import Cell, Plan
     from orchestrator.publish.index_site import SiteChange, SubIndex
     from orchestrator.publish.storage import Storage
@@ -78,6 +81,23 @@ class VariantRules:
     plan: Plan | None = None
     project: str = ""
     paths: tuple[tuple[Cell, str], ...] = ()
+
+
+def variant_paths(plan: Plan, settings: Settings) -> dict[Cell, str]:
+    """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
+    axes = channel_matrix(settings, plan.channel).grid.axes
+    paths: dict[Cell, str] = {}
+    for target in plan.everything:
+        for cell in target.covers if target.python else ():
+            if cell[3:] not in paths:
+                texts = (
+                    value
+                    if axis not in axes or (label := axes[axis][1].label) is None
+                    else template.render(label, dict(cell))
+                    for axis, value in cell[3:]
+                )
+                paths[cell[3:]] = "/".join(filter(None, texts))
+    return paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import secrets
 import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import __version__
 from orchestrator.errors import ConfigError
 from orchestrator.fsutil import file_sha256, locked, write_whole
+from orchestrator.models.result import Status
+from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
-from orchestrator.report.schemas import SCHEMA, read_results
+from orchestrator.report.schemas import SCHEMA, RunFacts, read_results, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from orchestrator.models.result import BuildResult
-    from orchestrator.models.target import Target, TargetId
+    from orchestrator.models.target import Target
     from orchestrator.report.schemas import ResultsDocument
 
 NAME = "results.json"
@@ -55,6 +60,42 @@ def _contents(place: Path) -> tuple[Path, bytes]:
         raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
 
 
+def earlier_seconds(folder: Path) -> dict[TargetId, float]:
+    """Return how long targets took in earlier runs; without a ``results.json`` of ours, nothing."""
+    try:
+        document = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            return {}
+        return {
+            TargetId(result["id"]): float(result["duration"])
+            for result in document["results"]
+            # What came from the store took no time, and what failed may have stopped early.
+            if result["status"] == Status.OK and not result.get("cached")
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # it only helps to order
+
+
+def describe_run(channel: str, jobs: int | None) -> dict[str, Any]:
+    """Describe a run that begins now, as results.json has it.
+
+    Args:
+        channel: the channel it is planned for; empty for none.
+        jobs: targets at a time; None for as many as CPUs and memory allow.
+    """
+    began = time.time()
+    run = RunFacts(
+        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
+        began=began,
+        channel=channel,
+        jobs=jobs,
+        cpus=len(os.sched_getaffinity(0)),
+        orchestrator=__version__,
+    )
+    document: dict[str, Any] = to_json_value(run)
+    return document
+
+
 class ResultsWriter:
     """Keep ``results.json`` up to date while targets end; safe in any thread.
 
@@ -70,7 +111,7 @@ class ResultsWriter:
 
         Args:
             targets: what was planned.
-            run: this run, as `orchestrator.report.schemas.RunFacts` has it.
+            run: this run, of `describe_run`.
             output: the directory of the wheels.
             work: the work directory, for the lock.
         """
