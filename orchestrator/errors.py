@@ -6,7 +6,6 @@ to change. A failed *build* is not an error but a value: see `orchestrator.model
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Self
@@ -83,6 +82,8 @@ MANY = 20
 
 def closest(word: str, known: Collection[str]) -> str:
     """Return a hint: the known word that a wrong one was meant to be, or all of them."""
+    import difflib  # noqa: PLC0415 - most commands have no typo to correct, and --help never
+
     match = difflib.get_close_matches(word, known, n=1)
     if match:
         return f"did you mean '{match[0]}'?"

@@ -14,7 +14,6 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import ExitCode, OrchestratorError
-from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,6 +92,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:
+        from orchestrator.host.redaction import masked
+
         for problem in error.problems:
             click.echo(f"error: {masked(str(problem))}", err=True)
         code = error.exit_code

@@ -221,7 +221,10 @@ def test_explain_says_where_an_emulated_build_finds_native_compilers(
     assert told(cli, "x86_64", 'baseline = "2.17"')["CC"] == "x86_64-linux-gnu-gcc"
 
 
-HEAVY = ("pydantic", "rich", "packaging", "tomllib", "asyncio", "concurrent.futures", "subprocess")
+HEAVY = (
+    *("pydantic", "rich", "packaging", "tomllib", "asyncio", "concurrent.futures", "subprocess"),
+    "difflib",
+)
 
 
 @pytest.mark.parametrize(
