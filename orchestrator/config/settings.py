@@ -252,7 +252,20 @@ class Exclude(Model):
     """Whether it may match nothing."""
 
 
-Memory = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$")]
+_MEMORY = r"^[0-9]+(\.[0-9]+)? ?[kKMGT]i?B?$"
+
+
+def _memory(value: Any) -> Any:
+    """Accept ``16 GiB``; units are powers of 1024, as docker and podman take them."""
+    if not isinstance(value, str) or re.fullmatch(_MEMORY, value) is None:
+        raise PydanticCustomError("memory", 'must be a size such as "16 GiB"')
+    number = value.rstrip("iB")
+    return int(float(number[:-1]) * 1024 ** ("kmgt".index(number[-1].lower()) + 1))
+
+
+Memory = Annotated[
+    int, BeforeValidator(_memory), WithJsonSchema({"type": "string", "pattern": _MEMORY})
+]
 
 
 class ResourceSettings(Model):

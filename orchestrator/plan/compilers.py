@@ -7,7 +7,6 @@ and the same on every machine; a machine checks before the build whether it can 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -17,6 +16,8 @@ from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from orchestrator.config.settings import Build
 
 _DEVICES = ("cuda", "rocm")
 """Axes whose value names a compiler of its own, which calls ours."""
@@ -29,55 +30,36 @@ _DEVICE = re.compile(r"(cu|rocm)\d[\d.]*")
 _CUDA = re.compile(r"(?:cu(?:da)?)?(?:(?P<major>\d+)\.(?P<minor>\d+)(?:\.\d+)*|(?P<digits>\d{3}))")
 """How the version of CUDA is written: ``13.0``, ``13.0.1``, ``cu130``, ``130``."""
 
-_INSTEAD = ('build.compiler = "gcc"', 'build.emulation = "accelerated"')
-"""What to say instead of zig, and of a cross build."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompileSettings:
-    """What the matrix says; None for nothing.
-
-    Attributes:
-        emulation: how much is emulated.
-        compiler: what compiles.
-        baseline: the glibc that it builds for.
-    """
-
-    emulation: EmulationMode | None = None
-    compiler: CompilerKind | None = None
-    baseline: str | None = None
-
-
-def compile_plan(  # noqa: PLR0913 - keyword-only but for one
-    asked: CompileSettings,
+def compile_plan(
+    build: Build,
     *,
     libc: Libc,
     baseline: str,
     axes: Mapping[str, str],
-    prepared: bool = False,
     where: Callable[[str], str],
 ) -> CompilePlan:
     """Return what compiles a target, and how much is emulated where its architecture is foreign.
 
     Args:
-        asked: what the matrix says.
-        libc: its libc.
+        build: what the matrix says.
+        libc: the target's libc.
         baseline: the libc version that the wheel may need at most; empty for any.
         axes: the values of its cell, its architecture among them.
-        prepared: whether a command prepares the image first.
         where: dotted path of what set a key of ``[build]``.
 
     Raises:
         ConfigError: the settings contradict each other, or the target.
     """
-    kind, why = _compiler(asked)
+    kind, key = _compiler(build)
+    no_zig = _no_zig(libc, axes)
     if kind is CompilerKind.ZIG:
-        _check_zig(asked, libc, axes, why, where)
+        _check_zig(build, no_zig, key, where)
     else:
-        _check_gcc(asked, where)
-    floor = _glibc(asked, Arch(axes["arch"]), baseline, where)
-    emulation, reason = _emulation(asked, libc, axes)
-    alone = "" if prepared or _needs_image(asked, libc, axes) else floor
+        _check_gcc(build, where)
+    floor = _glibc(build, Arch(axes["arch"]), baseline, where)
+    emulation, reason = _emulation(build, libc, axes)
+    alone = "" if no_zig or _needs_image(build, axes) else floor
     if alone:
         reason += "; cross, by zig, without an engine"
     return CompilePlan(
@@ -89,29 +71,24 @@ def compile_plan(  # noqa: PLR0913 - keyword-only but for one
     )
 
 
-def _check_zig(
-    asked: CompileSettings,
-    libc: Libc,
-    axes: Mapping[str, str],
-    why: str,
-    where: Callable[[str], str],
-) -> None:
-    if problem := _no_zig(libc, axes):
-        hint = f"{_INSTEAD[why == 'emulation']} for these targets"
-        raise ConfigError.of(problem, where=where(why), hint=hint)
-    if asked.emulation is EmulationMode.FULL:
-        hint = 'build.emulation = "accelerated", or build.compiler = "gcc"'
+def _check_zig(build: Build, no_zig: str, key: str, where: Callable[[str], str]) -> None:
+    gcc, accelerated = 'build.compiler = "gcc"', 'build.emulation = "accelerated"'
+    if no_zig:
+        hint = f"{accelerated if key == 'emulation' else gcc} for these targets"
+        raise ConfigError.of(no_zig, where=where(key), hint=hint)
+    if build.emulation is EmulationMode.FULL:
+        hint = f"{accelerated}, or {gcc}"
         raise ConfigError.of("zig is never emulated", where=where("emulation"), hint=hint)
 
 
-def _check_gcc(asked: CompileSettings, where: Callable[[str], str]) -> None:
-    if asked.baseline is not None:
+def _check_gcc(build: Build, where: Callable[[str], str]) -> None:
+    if build.baseline is not None:
         raise ConfigError.of(
             "gcc builds for the image's glibc only",
             where=where("baseline"),
             hint='build.compiler = "zig" builds for any; or name an older image',
         )
-    if asked.emulation is EmulationMode.CROSS:
+    if build.emulation is EmulationMode.CROSS:
         raise ConfigError.of(
             "gcc cross-compiles with an image's headers and libraries, and so only in an image",
             where=where("compiler"),
@@ -120,11 +97,7 @@ def _check_gcc(asked: CompileSettings, where: Callable[[str], str]) -> None:
 
 
 def without_engine(planned: CompilePlan) -> CompilePlan | None:
-    """Return what compiles a foreign target where no engine runs its image; None where nothing may.
-
-    Args:
-        planned: from `compile_plan`.
-    """
+    """Return what compiles a foreign target without an engine for its image; None: nothing may."""
     if not planned.alone:
         return None
     return CompilePlan(
@@ -135,13 +108,13 @@ def without_engine(planned: CompilePlan) -> CompilePlan | None:
     )
 
 
-def _compiler(asked: CompileSettings) -> tuple[CompilerKind, str]:
-    """The compiler, and the key that decides about it."""
-    if asked.compiler is not None:
-        return asked.compiler, "compiler"
-    if asked.baseline is not None:
+def _compiler(build: Build) -> tuple[CompilerKind, str]:
+    """Return the compiler, and the key that decides about it."""
+    if build.compiler is not None:
+        return build.compiler, "compiler"
+    if build.baseline is not None:
         return CompilerKind.ZIG, "baseline"
-    if asked.emulation is EmulationMode.CROSS:
+    if build.emulation is EmulationMode.CROSS:
         return CompilerKind.ZIG, "emulation"
     return CompilerKind.GCC, "compiler"
 
@@ -156,19 +129,17 @@ def _no_zig(libc: Libc, axes: Mapping[str, str]) -> str:
     return ""
 
 
-def _needs_image(asked: CompileSettings, libc: Libc, axes: Mapping[str, str]) -> bool:
-    """Whether a target must not be built without its image unless the matrix says so."""
-    chosen = asked.emulation is not None or asked.compiler is CompilerKind.GCC
+def _needs_image(build: Build, axes: Mapping[str, str]) -> bool:
+    """Whether a target is built only in its image although zig could compile it without."""
+    chosen = build.emulation is not None or build.compiler is CompilerKind.GCC
     tag = PythonTag.match(axes.get("python", "").removeprefix(ABI3))
     known = (tag is None or tag.implementation == "cpython") and Arch(axes["arch"]).facts.cross
-    return chosen or not known or bool(_no_zig(libc, axes))
+    return chosen or not known or build.before_all is not None
 
 
-def _emulation(
-    asked: CompileSettings, libc: Libc, axes: Mapping[str, str]
-) -> tuple[EmulationMode, str]:
-    if asked.emulation is not None:
-        return asked.emulation, "as asked for"
+def _emulation(build: Build, libc: Libc, axes: Mapping[str, str]) -> tuple[EmulationMode, str]:
+    if build.emulation is not None:
+        return build.emulation, "as asked for"
     if libc is not Libc.MANYLINUX:
         return EmulationMode.FULL, "native cross compilers are for glibc"
     device = _device(axes)
@@ -188,26 +159,19 @@ def _device(axes: Mapping[str, str]) -> str:
 
 
 def cuda(axes: Mapping[str, str]) -> str:
-    """Return the version of CUDA that a target is for: ``13.0``; empty for none, or an unknown one.
-
-    Args:
-        axes: the values of its cell.
-    """
+    """Return the CUDA version of a cell: ``13.0``; empty for none, or an unknown one."""
     for name, value in axes.items():
-        found = _CUDA.fullmatch(value)
-        if found is None or (name != "cuda" and not value.startswith("cu")):
+        match = _CUDA.fullmatch(value)
+        if match is None or (name != "cuda" and not value.startswith("cu")):
             continue
-        digits = found["digits"]
-        return f"{found['major']}.{found['minor']}" if not digits else f"{digits[:-1]}.{digits[-1]}"
+        digits = match["digits"]
+        return f"{digits[:-1]}.{digits[-1]}" if digits else f"{match['major']}.{match['minor']}"
     return ""
 
 
-def _glibc(asked: CompileSettings, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:
-    """The glibc to build for: what is asked for, else the target's own baseline, else the oldest.
-
-    No older one than the architecture's first.
-    """
-    wanted = asked.baseline or baseline or "2.17"
+def _glibc(build: Build, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:
+    """Return the glibc to build for: what is asked for, the target's baseline, or the oldest."""
+    wanted = build.baseline or baseline or "2.17"
     if baseline and _number(wanted) > _number(baseline):
         raise ConfigError.of(
             f"glibc {wanted} is newer than the {baseline} that the wheel may need",

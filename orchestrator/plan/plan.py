@@ -66,8 +66,9 @@ def make_plan(
         ConfigError: a rule matches nothing, IDs collide, a version is invalid, an image is missing.
     """
     file = channel_matrix(settings, channel)
-    has_torch = table is not None and settings.compat.torch and "torch" in _axes(file)
-    torch = TorchSupport(table, settings.compat) if table is not None and has_torch else None
+    axes = {*file.grid.axes, *(axis for _, rows in file.grid.rows for axis in rows.axes)}
+    judges = table is not None and settings.compat.torch and "torch" in axes
+    torch = TorchSupport(table, settings.compat) if table is not None and judges else None
     expansion = expand(file.grid, table=torch)
     resolver = Resolver(file, outside, facts, torch)
     libraries = _libraries(file, resolver)
@@ -95,23 +96,9 @@ def make_plan(
 
 def _undetermined(target: Target, missing: UnansweredSource) -> UnresolvedVersion:
     """Return what is known of a target whose version was only supposed."""
-    return UnresolvedVersion(
-        id=target.id,
-        python=target.python,
-        arch=target.arch,
-        part=missing.part,
-        questions=missing.questions,
-        derived=target.derived,
-        covers=target.covers,
-        needs=target.needs,
-        abi3=target.abi3,
-        aliases=target.aliases,
-        cost=target.cost,
-    )
-
-
-def _axes(file: ChannelMatrix) -> set[str]:
-    return {*file.grid.axes, *(axis for _, rows in file.grid.rows for axis in rows.axes)}
+    names = (each.name for each in fields(UnresolvedVersion))
+    known = {name: getattr(target, name) for name in names if hasattr(target, name)}
+    return UnresolvedVersion(part=missing.part, questions=missing.questions, **known)
 
 
 def _check_distinct(targets: Iterable[Target]) -> None:

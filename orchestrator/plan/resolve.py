@@ -28,7 +28,7 @@ from orchestrator.models.target import (
     VerifyPolicy,
     VersionAnswer,
 )
-from orchestrator.plan.compilers import CompileSettings, compile_plan
+from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
         Publish,
         ResourceSettings,
         TestSettings,
-        Verify,
     )
-    from orchestrator.models.target import CibuildwheelCatalog, CompilePlan, RuleLevel, TargetId
+    from orchestrator.models.target import CibuildwheelCatalog, TargetId
     from orchestrator.plan.expand import Cell
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
@@ -115,24 +114,23 @@ class Resolver:
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
         values = {**values, "python": python}
-        common, image_origin = self._common(
-            cell, values, merged.resources, merged.image, merged.runner
-        )
+        common = self._common(cell, values, merged.resources, merged.image, merged.runner)
+        image, arch = common["image"], common["arch"]
         try:
-            composed = compose(
-                merged.version,
-                axes=values,
-                outside=outside,
-                image=common["image"],
-                arch=common["arch"],
+            composed = compose(merged.version, axes=values, outside=outside, image=image, arch=arch)
+            compiling = compile_plan(
+                merged.build,
+                libc=common["libc"],
+                baseline=common["baseline"],
+                axes=dict(cell.values),
+                where=lambda key: merged.origin(f"build.{key}"),
             )
-            compiling = _compiling(merged, cell, common["libc"], common["baseline"])
-        except ConfigError as error:
-            raise _of_cell(error, cell) from None
+        except ConfigError as error:  # name the cell: the user sees which value is to blame
+            named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
+            raise ConfigError(*named) from None
         told = version_variables(merged.version, composed, self._outside.project)
         return Target(
-            **common,
-            origins=(*merged.origins, ("image", image_origin)),
+            **common | {"origins": (*merged.origins.items(), *common["origins"])},
             overrides=merged.overrides,
             python=python,
             abi3=abi3,
@@ -157,10 +155,8 @@ class Resolver:
         where = f"library.{name}"
         image = (f"{where}.image", library.image) if library.image else None
         command = template.render(library.command, values, where=f"{where}.command")
-        common, image_origin = self._common(cell, values, library.resources, image)
         return Target(
-            **common,
-            origins=(("image", image_origin),),
+            **self._common(cell, values, library.resources, image),
             python="",
             variant=cell.values[2:],
             version="",
@@ -178,29 +174,34 @@ class Resolver:
         settings: ResourceSettings,
         own_image: tuple[str, str] | None,
         own_runner: tuple[str, ...] | None = None,
-    ) -> tuple[dict[str, Any], str]:
-        """Return the fields that wheels and libraries have in common, and what named the image."""
+    ) -> dict[str, Any]:
+        """Return the fields that wheels and libraries have in common."""
         libc, baseline = _libc(values["libc"])
         arch = Arch(values["arch"])
         image, image_origin = self.image(values, own_image)
         runner = own_runner or (arch.facts.runner or _RUNNER,)
         emulated = not _native(arch, runner)
-        resources = _resources(settings)
-        fields = {
+        memory = None if settings.memory is None else f"{settings.memory}b"
+        return {
             "id": cell.id,
             "libc": libc,
             "baseline": baseline,
             "arch": arch,
             "image": image,
-            "resources": resources,
-            "cost": (resources.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
+            "origins": (("image", image_origin),),
+            "resources": TargetResources(
+                cpus=settings.cpus,
+                memory=memory,
+                cost=settings.cost,
+                memory_per_job=settings.memory_per_job,
+            ),
+            "cost": (settings.cost or 1.0) * (EMULATED_COST if emulated else 1.0),
             "runner": runner,
             "emulated": emulated,
             "derived": cell.derived,
             "covers": (cell.values,),
             "aliases": (cell.id,),
         }
-        return fields, image_origin
 
     def image(self, values: Mapping[str, str], own: tuple[str, str] | None) -> tuple[str, str]:
         """Return the image for a platform, and what named it.
@@ -210,17 +211,16 @@ class Resolver:
         """
         libc, arch = values["libc"], values["arch"]
         plain = _libc(libc)[0]
-        found = own or self._named_image(libc, plain, arch)
-        if found is None:
+        named = own or self._named_image(libc, plain, arch)
+        if named is None:
             raise ConfigError.of(
                 f"no image for {libc}_{arch}: cibuildwheel has none of its own",
                 where=f"images.{libc}_{arch}",
                 hint="name one that holds /opt/python/<tag>/bin/python",
             )
-        where, text = found
+        where, text = named
         image = template.render(text, values, where=where)
-        known = self._facts.aliases.get(arch, ())
-        aliases = [each for each in known if each.startswith(plain)]
+        aliases = [name for name in self._facts.aliases.get(arch, ()) if name.startswith(plain)]
         # A reference has a registry, a path or a tag; a bare word can only be an alias.
         if not any(mark in image for mark in "/:@") and image not in aliases:
             raise ConfigError.of(
@@ -238,8 +238,8 @@ class Resolver:
                     return f"{prefix}images.{platform}", part.images[platform]
         if libc != plain:
             pinned = self._facts.aliases.get(arch, ())
-            names = (each for each in (libc, _LEGACY.get(libc)) if each in pinned)
-            return next(((f"axes.libc {libc}", each) for each in names if each), None)
+            names = (name for name in (libc, _LEGACY.get(libc, "")) if name in pinned)
+            return next(((f"axes.libc {libc}", name) for name in names), None)
         default = self._facts.default_images.get(f"{plain}_{arch}")
         return ("the locked cibuildwheel", default) if default else None
 
@@ -250,7 +250,6 @@ class Resolver:
             ConfigError: the wheel would not serve the cell's own Python.
         """
         value, floor = values["python"], merged.build.abi3
-        where = dict(merged.origins).get("build.abi3-python", "build.abi3-python")
         own = merged.build.abi3_python
         if value.startswith(ABI3):
             floor = value.removeprefix(ABI3)
@@ -259,11 +258,12 @@ class Resolver:
             return value, ""
         else:
             built_with = own or value
-        for each, path in ((value.removeprefix(ABI3), "build.abi3"), (built_with, where)):
-            if not PythonTag.parse(each).serves_abi3(floor):
+        served = ((value.removeprefix(ABI3), "build.abi3"), (built_with, "build.abi3-python"))
+        for tag, key in served:
+            if not PythonTag.parse(tag).serves_abi3(floor):
                 raise ConfigError.of(
-                    f"a {floor}-abi3 wheel has nothing to do with {each} ({cell.id})",
-                    where=dict(merged.origins).get(path, path),
+                    f"a {floor}-abi3 wheel has nothing to do with {tag} ({cell.id})",
+                    where=merged.origin(key),
                     hint="the stable ABI is for that CPython and later ones, not for free-threaded "
                     "ones or PyPy: exclude them here",
                 )
@@ -271,28 +271,27 @@ class Resolver:
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
         """Return the lowest Python from ``floor`` on that the builder and torch have."""
-        return next((str(each) for each in self._fit(values) if each.serves_abi3(floor)), floor)
+        return next((str(tag) for tag in self._fit(values) if tag.serves_abi3(floor)), floor)
 
     def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """Return the Pythons later than the one that builds."""
         first = PythonTag.parse(values["python"])
-        return tuple(str(each) for each in self._fit(values) if each > first)
+        return tuple(str(tag) for tag in self._fit(values) if tag > first)
 
     def _fit(self, values: Mapping[str, str]) -> list[PythonTag]:
         """Return the CPythons that the builder has for a platform, and torch too; lowest first."""
         torch = self._table.pythons(values) if self._table is not None else None
         platform = f"{_libc(values['libc'])[0]}_{values['arch']}"
         known = self._facts.identifiers
-        built = (each for each in self._facts.pythons if f"{each}-{platform}" in known)
-        fit = (PythonTag.parse(each) for each in built if torch is None or each in torch)
-        return sorted(each for each in fit if each.stable_abi)
+        built = (name for name in self._facts.pythons if f"{name}-{platform}" in known)
+        fit = (PythonTag.parse(name) for name in built if torch is None or name in torch)
+        return sorted(tag for tag in fit if tag.stable_abi)
 
     def _merged(self, overrides: tuple[int, ...]) -> _Merged:
-        found = self._known.get(overrides)
-        if found is None:
+        if overrides not in self._known:
             rules = [self._file.grid.override[index] for index in overrides]
-            found = self._known[overrides] = _merge(self._file, rules)
-        return found
+            self._known[overrides] = _merge(self._file, rules)
+        return self._known[overrides]
 
 
 def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
@@ -327,13 +326,9 @@ class _Merged:
     """All layers over each other, for the cells with the same overrides.
 
     Attributes:
-        build, test, version, resources, publish: the tables.
-        demands: what the wheel must satisfy.
-        env: (path of the version table beside it, origin, variables) in order.
+        env: (origin of the same layer's ``version.inject``, origin, variables) in order.
         image: (origin, template) of an override's image.
-        runner: labels of an override's runner.
-        origins: setting -> dotted path of what set it.
-        overrides: dotted paths of the overrides.
+        origins: setting -> dotted path of what set it, sorted.
     """
 
     build: Build
@@ -345,11 +340,11 @@ class _Merged:
     env: list[tuple[str, str, Env]]
     image: tuple[str, str] | None
     runner: tuple[str, ...] | None
-    origins: tuple[tuple[str, str], ...]
+    origins: Mapping[str, str]
     overrides: tuple[str, ...]
 
-
-_SECTIONS = ("build", "test", "resources", "verify", "publish")
+    def origin(self, key: str) -> str:
+        return self.origins.get(key, key)
 
 
 def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merged:
@@ -359,7 +354,7 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
     ]
     origins: dict[str, str] = {}
     sections: dict[str, Any] = {}
-    for name in _SECTIONS:
+    for name in ("build", "test", "resources", "verify", "publish"):
         sections[name], where = overlay(
             [(f"{at}{name}", getattr(part, name)) for at, part in layers]
         )
@@ -375,41 +370,22 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
             runner = rule.runner
             origins["runner"] = f"{path}.runner"
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
+    verify = sections.pop("verify")
     return _Merged(
-        demands=_demands(sections.pop("verify"), levels),
+        demands=VerifyPolicy(
+            levels=tuple(sorted(levels.items())),
+            size_budget=verify.size_budget,
+            required=tuple(verify.required or ()),
+            build_paths=tuple(verify.build_paths or ()),
+        ),
         **sections,
         version=version,
         env=env,
         image=image,
         runner=runner,
-        origins=tuple(sorted(origins.items())),
+        origins=dict(sorted(origins.items())),
         overrides=tuple(path for path, _ in rules),
     )
-
-
-def _demands(verify: Verify, levels: Mapping[str, RuleLevel]) -> VerifyPolicy:
-    return VerifyPolicy(
-        levels=tuple(sorted(levels.items())),
-        size_budget=verify.size_budget,
-        required=tuple(verify.required or ()),
-        build_paths=tuple(verify.build_paths or ()),
-    )
-
-
-def _resources(own: ResourceSettings) -> TargetResources:
-    return TargetResources(
-        cpus=own.cpus,
-        memory=None if own.memory is None else f"{in_bytes(own.memory)}b",
-        cost=own.cost,
-        memory_per_job=None if own.memory_per_job is None else in_bytes(own.memory_per_job),
-    )
-
-
-def in_bytes(memory: str) -> int:
-    """``16 GiB`` in bytes; units are powers of 1024, as docker and podman take them."""
-    number, unit = re.fullmatch(r"([0-9.]+) ?([kKMGT]?)i?B?", memory).groups()  # type: ignore[union-attr]
-    scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[unit.lower()]
-    return int(float(number) * scale)
 
 
 def _env(
@@ -425,14 +401,14 @@ def _env(
     """
     own = {beside: (origin, env) for beside, origin, env in layers}
     last: dict[str, tuple[str, EnvValue | str, bool]] = {}
-    for origin, found in versions:
-        last |= {name: (origin, value, False) for name, value in found.items()}
+    for origin, told in versions:
+        last |= {name: (origin, value, False) for name, value in told.items()}
         where, env = own.pop(origin, ("", {}))
         last |= {name: (where, value, True) for name, value in env.items()}
     for where, env in own.values():
         last |= {name: (where, value, True) for name, value in env.items()}
-    made = {name: _variable(name, *each, names) for name, each in last.items()}
-    return _in_order({name: each for name, each in made.items() if each is not None})
+    made = filter(None, (_variable(name, *written, names) for name, written in last.items()))
+    return _in_order({variable.name: variable for variable in made})
 
 
 def _variable(
@@ -469,46 +445,25 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
         ) from None
 
 
-def _compiling(merged: _Merged, cell: Cell, libc: Libc, baseline: str) -> CompilePlan:
-    own, origins = merged.build, dict(merged.origins)
-    try:
-        return compile_plan(
-            CompileSettings(emulation=own.emulation, compiler=own.compiler, baseline=own.baseline),
-            libc=libc,
-            baseline=baseline,
-            axes=dict(cell.values),
-            prepared=own.before_all is not None,
-            where=lambda key: origins.get(f"build.{key}", f"build.{key}"),
-        )
-    except ConfigError as error:
-        raise _of_cell(error, cell) from None
-
-
-def _of_cell(error: ConfigError, cell: Cell) -> ConfigError:
-    """Name the cell in an error, so that the user knows which value is to blame."""
-    return ConfigError(*(replace(each, what=f"{each.what} ({cell.id})") for each in error.problems))
-
-
 def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:
     build, test = merged.build, merged.test
-    origins = dict(merged.origins)
 
     def text(value: str | None, key: str) -> str | None:
-        return None if value is None else template.render(value, names, where=origins.get(key, key))
+        return value and template.render(value, names, where=merged.origin(key))
 
-    config = sorted((build.config_settings or {}).items())
     return TargetSteps(
         before_all=text(build.before_all, "build.before-all"),
         before_build=text(build.before_build, "build.before-build"),
         config_settings=tuple(
-            (key, str(text(value, "build.config-settings"))) for key, value in config
+            (key, str(text(value, "build.config-settings")))
+            for key, value in sorted((build.config_settings or {}).items())
         ),
         repair=text(build.repair, "build.repair"),
         repair_refused=build.repair_refused or OnRefusal.FAIL,
         external=tuple(build.external or ()),
         normalise=build.normalise or False,
         test_command=text(test.command, "test.command"),
-        test_requires=tuple(str(text(each, "test.requires")) for each in test.requires or ()),
+        test_requires=tuple(str(text(line, "test.requires")) for line in test.requires or ()),
         smoke=test.smoke is not False,
         timeout=build.timeout,
         timeouts=tuple(sorted((build.timeouts or {}).items())),

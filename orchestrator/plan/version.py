@@ -73,8 +73,6 @@ class ComposedVersion:
 
     Attributes:
         version: PEP 440 version, local part included; canonical unless ``keep-zeros`` is set.
-        public: the same without its local part.
-        local: the local part without ``+``; may be empty.
         build_tag: PEP 427 build tag; may be empty.
         release: whether it is for a public index.
         parts: every part with where it came from, for the record.
@@ -83,12 +81,10 @@ class ComposedVersion:
     """
 
     version: str
-    public: str
-    local: str
     build_tag: str
     release: bool
     parts: tuple[VersionPart, ...]
-    names: Mapping[str, str]
+    names: _Names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +92,7 @@ class MergedVersionSettings:
     """The ``[version]`` tables of a cell, laid over each other.
 
     Attributes:
-        parts: the outcome.
         where: field (``local``, ``parts.nv``) -> the dotted path that set it.
-        layers: the tables themselves.
     """
 
     parts: VersionParts
@@ -107,17 +101,19 @@ class MergedVersionSettings:
 
 
 def merge(layers: Layers) -> MergedVersionSettings:
-    """Lay the layers over each other: what a later one sets wins, tables key by key."""
+    """Lay the layers over each other; tables inside them are merged key by key."""
     parts, where = overlay(layers, by_name=True)
     return MergedVersionSettings(parts=parts, where=where, layers=layers)
 
 
-def rankings(parts: VersionParts) -> Iterator[tuple[str, ...]]:
+def rankings(parts: VersionParts) -> Iterable[tuple[str, ...]]:
     """Return every ranked list of sources that a ``[version]`` declares."""
-    for name in OWN:
-        if (ranking := getattr(parts, name)) is not None:
-            yield ranking
-    yield from parts.parts.values()
+    return _declared(parts).values()
+
+
+def _declared(parts: VersionParts) -> dict[str, tuple[str, ...]]:
+    own = ((name, getattr(parts, name)) for name in OWN)
+    return {name: ranking for name, ranking in own if ranking is not None} | parts.parts
 
 
 def compose(
@@ -135,11 +131,11 @@ def compose(
         axes: the cell's axis values.
         outside: what the sources said.
         image: the cell's image, which container sources are asked of.
-        arch: its architecture.
+        arch: the image's architecture.
 
     Raises:
         ConfigError: the outcome could never be a wheel's version or build tag.
-        Unanswered: it needs what only setuptools-scm or the image knows.
+        UnansweredSource: it needs what only setuptools-scm or the image knows.
     """
     return _Composer(tables, axes, outside, (image, arch)).compose()
 
@@ -173,8 +169,6 @@ class _Composer:
         names["build_tag"] = "" if release else self._build_tag()
         return ComposedVersion(
             version=version,
-            public=text,
-            local=local,
             build_tag=names["build_tag"],
             release=release,
             parts=self._record(names),
@@ -184,10 +178,7 @@ class _Composer:
     # parts and their sources
 
     def _resolve_all(self) -> dict[str, VersionPart | tuple[VersionQuestion, ...]]:
-        declared: dict[str, tuple[str, ...]] = {"base": (str(VersionSourceKind.PYPROJECT),)}
-        own = ((name, getattr(self._settings, name)) for name in OWN)
-        declared |= {name: ranking for name, ranking in own if ranking is not None}
-        declared |= self._settings.parts
+        declared = {"base": (str(VersionSourceKind.PYPROJECT),), **_declared(self._settings)}
         return {name: self._resolve(name, ranking) for name, ranking in declared.items()}
 
     def _resolve(
@@ -202,7 +193,7 @@ class _Composer:
                 asked = self._question(source)
                 rest = [self._question(s) for s in ranking[index:] if parse(s).kind.costly]
                 return tuple(question for question in rest if question.image == asked.image)
-            answer = answer or VersionAnswer(source=source, value="", note="not asked")
+            answer = answer or _not_asked(source)
             answers.append(answer)
             is_const = parse(source).kind is VersionSourceKind.CONST
             if not winner and (answer.value or is_const):
@@ -211,16 +202,15 @@ class _Composer:
 
     def _ask(self, source: str) -> VersionAnswer | None:
         """Return what a source said; None when it takes long to ask, and nobody has yet."""
-        kind, argument = parse(source).kind, parse(source).argument
+        kind = parse(source).kind
         if kind is VersionSourceKind.CONST:
-            return VersionAnswer(source=source, value=argument)
+            return VersionAnswer(source=source, value=parse(source).argument)
         if kind is VersionSourceKind.PYPROJECT:
             note = "" if self._outside.version else "the project's version is dynamic"
             return VersionAnswer(source=source, value=self._outside.version or "", note=note)
         answer = self._outside.answers.get(self._question(source))
         if answer is None:
-            not_asked = VersionAnswer(source=source, value="", note="not asked")
-            return None if kind.costly else not_asked
+            return None if kind.costly else _not_asked(source)
         if placeholder(answer.value):
             note = f"{answer.value!r} is a placeholder"
             return VersionAnswer(source=source, value="", note=note)
@@ -237,17 +227,15 @@ class _Composer:
     # the version
 
     def _release(self) -> bool:
-        found = self._parts.get("release")
-        if found is None:
+        part = self._parts.get("release")
+        if part is None:
             return False
-        if not isinstance(found, VersionPart):
-            raise UnansweredSource("release", found)
-        if found.value.lower() not in _YES | _NO:
-            raise ConfigError.of(
-                f"{found.value!r} is neither true nor false ({found.source})",
-                where=self._where["release"],
-            )
-        return found.value.lower() in _YES
+        if not isinstance(part, VersionPart):
+            raise UnansweredSource("release", part)
+        if part.value.lower() not in _YES | _NO:
+            what = f"{part.value!r} is neither true nor false ({part.source})"
+            raise ConfigError.of(what, where=self._where["release"])
+        return part.value.lower() in _YES
 
     def _public(self) -> tuple[Version, Version]:
         """Return the base, and the public version that the other parts make of it."""
@@ -316,15 +304,16 @@ class _Composer:
         return render_or_nothing(text, self._names)
 
     def _record(self, names: Mapping[str, str]) -> tuple[VersionPart, ...]:
-        made = {"local": self._settings.local, "build-tag": self._settings.build_tag}
-        return (
-            *(each for each in self._parts.values() if isinstance(each, VersionPart)),
-            *(
-                VersionPart(name=name, value=names[name.replace("-", "_")], source=text)
-                for name, text in made.items()
-                if text
-            ),
-        )
+        record = [part for part in self._parts.values() if isinstance(part, VersionPart)]
+        for name in ("local", "build_tag"):
+            if text := getattr(self._settings, name):
+                own = name.replace("_", "-")
+                record.append(VersionPart(name=own, value=names[name], source=text))
+        return tuple(record)
+
+
+def _not_asked(source: str) -> VersionAnswer:
+    return VersionAnswer(source=source, value="", note="not asked")
 
 
 class _Names(dict[str, str]):
@@ -339,6 +328,10 @@ class _Names(dict[str, str]):
         super().__init__(axes)
         self._parts = parts
         self._where = where
+
+    def knows(self, name: str) -> bool:
+        """Whether the cell has this name; its value may be empty or not known yet."""
+        return name in self or name in self._parts
 
     def __missing__(self, name: str) -> str:
         part = self._parts[name]
@@ -403,20 +396,12 @@ def version_variables(
     for name in tables.parts.presets or ():
         known: dict[str, str] = {}
         for variable, text in PRESETS[name].items():
-            if _nameable(text, composed):
+            if all(map(composed.names.knows, template.names_in(text))):
                 own = variable.replace("{DIST}", dist)
                 known[own if project else variable.removesuffix("_FOR_{DIST}")] = text
         yield f"{tables.where['presets']} ({name})", _render_all(known, composed)
     for path, parts in tables.layers:
         yield f"{path}.inject", _render_all(parts.inject, composed)
-
-
-def _nameable(text: str, composed: ComposedVersion) -> bool:
-    """Whether a template names only what the cell has; a value may be empty."""
-    try:
-        return all(composed.names[name] is not None for name in template.names_in(text))
-    except KeyError:
-        return False
 
 
 def _render_all(templates: Mapping[str, str], composed: ComposedVersion) -> dict[str, str]:
@@ -433,7 +418,7 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
         return ()
     from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - rare
 
-    found = []
+    requirements = []
     for project, text in tables.parts.pins.items():
         specifier = render_or_nothing(text, composed.names)
         if not specifier:
@@ -448,15 +433,14 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
                 where=tables.where[f"pins.{project}"],
                 hint='for instance "=={torch|majmin}.*"',
             )
-        found.append(str(requirement))
-    return tuple(sorted(found))
+        requirements.append(str(requirement))
+    return tuple(sorted(requirements))
 
 
 def origins(parts: Iterable[VersionPart]) -> Sequence[str]:
     """Say in lines where each part of a version came from, for logs."""
     lines = []
-    for each in parts:
-        won = f"from {each.source}" if each.source else "from nothing"
-        lines.append(f"{each.name} = {each.value or '(empty)'}  # {won}")
-        lines += [f"  {answer}" for answer in each.answers]
+    for part in parts:
+        lines.append(f"{part.name} = {part.value or '(empty)'}  # from {part.source or 'nothing'}")
+        lines += [f"  {answer}" for answer in part.answers]
     return lines

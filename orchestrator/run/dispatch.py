@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind, Status
-from orchestrator.plan.resolve import EMULATED_COST, in_bytes
+from orchestrator.plan.resolve import EMULATED_COST
 from orchestrator.run import resources, scheduler
 from orchestrator.run.executors.local import LocalRun
 from orchestrator.run.finish import result_without_build
@@ -62,7 +62,7 @@ class Pace:
         limits = resources.RunLimits(
             slots=self.jobs,
             cpus=own.cpus,
-            memory=None if own.memory is None else in_bytes(own.memory),
+            memory=own.memory,
             emulated=own.emulated,
         )
         return resources.budget(self.machine.cpus, self.machine.memory, limits, count=count)

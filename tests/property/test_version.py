@@ -86,10 +86,10 @@ def test_what_is_composed_is_a_version(table: dict[str, object], axes: dict[str,
 
     if not table.get("keep-zeros"):
         assert str(version) == found.version
-        assert (version.local or "") == found.local
-    assert str(Version(found.public)) == found.public == version.public
-    assert not (found.release and (found.local or found.build_tag))
-    assert (found.version == found.public) == (not found.local)
+        assert (version.local or "") == found.names["local"]
+    assert str(Version(found.names["public"])) == found.names["public"] == version.public
+    assert not (found.release and (found.names["local"] or found.build_tag))
+    assert (found.version == found.names["public"]) == (not found.names["local"])
 
 
 @given(TABLES, AXES)

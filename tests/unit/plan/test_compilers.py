@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.config.settings import Build
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Libc
 from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
-from orchestrator.plan.compilers import CompileSettings, compile_plan, without_engine
+from orchestrator.plan.compilers import compile_plan, without_engine
 
 
 def chosen(
-    asked: CompileSettings | None = None,
+    asked: Build | None = None,
     axes: dict[str, str] | None = None,
     *,
     libc: Libc = Libc.MANYLINUX,
     baseline: str = "",
 ) -> CompilePlan:
     return compile_plan(
-        asked or CompileSettings(),
+        asked or Build(),
         libc=libc,
         baseline=baseline,
         axes={"arch": "aarch64", **(axes or {})},
@@ -75,18 +76,16 @@ def test_without_an_engine_what_nobody_decided_about_is_cross_compiled(
 @pytest.mark.parametrize(
     ("asked", "axes", "libc"),
     [
-        (CompileSettings(emulation=EmulationMode.ACCELERATED), {}, Libc.MANYLINUX),
-        (CompileSettings(compiler=CompilerKind.GCC), {}, Libc.MANYLINUX),
-        (CompileSettings(), {"torch": "2.8"}, Libc.MANYLINUX),
-        (CompileSettings(), {"device": "cu130"}, Libc.MANYLINUX),
-        (CompileSettings(), {"python": "pp311"}, Libc.MANYLINUX),
-        (CompileSettings(), {"arch": "s390x"}, Libc.MANYLINUX),
-        (CompileSettings(), {}, Libc.MUSLLINUX),
+        (Build(emulation=EmulationMode.ACCELERATED), {}, Libc.MANYLINUX),
+        (Build(compiler=CompilerKind.GCC), {}, Libc.MANYLINUX),
+        (Build(), {"torch": "2.8"}, Libc.MANYLINUX),
+        (Build(), {"device": "cu130"}, Libc.MANYLINUX),
+        (Build(), {"python": "pp311"}, Libc.MANYLINUX),
+        (Build(), {"arch": "s390x"}, Libc.MANYLINUX),
+        (Build(), {}, Libc.MUSLLINUX),
     ],
 )
-def test_what_needs_its_image_stays_with_it(
-    asked: CompileSettings, axes: dict[str, str], libc: Libc
-) -> None:
+def test_what_needs_its_image_stays_with_it(asked: Build, axes: dict[str, str], libc: Libc) -> None:
     planned = chosen(asked, axes, libc=libc)
 
     assert without_engine(planned) is None
@@ -95,11 +94,10 @@ def test_what_needs_its_image_stays_with_it(
 
 def test_an_image_that_is_prepared_first_is_needed() -> None:
     planned = compile_plan(
-        CompileSettings(),
+        Build.model_validate({"before-all": "yum install -y cmake"}),
         libc=Libc.MANYLINUX,
         baseline="",
         axes={"arch": "aarch64"},
-        prepared=True,
         where=str,
     )
 
@@ -112,23 +110,21 @@ def test_musl_is_emulated_as_a_whole() -> None:
 
 @pytest.mark.parametrize("mode", EmulationMode)
 def test_what_the_matrix_says_counts(mode: EmulationMode) -> None:
-    assert chosen(CompileSettings(emulation=mode)).emulation is mode
+    assert chosen(Build(emulation=mode)).emulation is mode
 
 
 @pytest.mark.parametrize(
     ("asked", "arch", "baseline", "glibc"),
     [
-        (CompileSettings(baseline="2.28"), "aarch64", "", "2.28"),
-        (CompileSettings(compiler=CompilerKind.ZIG), "aarch64", "", "2.17"),
-        (CompileSettings(compiler=CompilerKind.ZIG), "aarch64", "2.28", "2.28"),
-        (CompileSettings(baseline="2.17"), "aarch64", "2.28", "2.17"),
-        (CompileSettings(baseline="2.17"), "riscv64", "", "2.27"),
-        (CompileSettings(emulation=EmulationMode.CROSS), "loongarch64", "", "2.36"),
+        (Build(baseline="2.28"), "aarch64", "", "2.28"),
+        (Build(compiler=CompilerKind.ZIG), "aarch64", "", "2.17"),
+        (Build(compiler=CompilerKind.ZIG), "aarch64", "2.28", "2.28"),
+        (Build(baseline="2.17"), "aarch64", "2.28", "2.17"),
+        (Build(baseline="2.17"), "riscv64", "", "2.27"),
+        (Build(emulation=EmulationMode.CROSS), "loongarch64", "", "2.36"),
     ],
 )
-def test_zig_builds_for_one_glibc(
-    asked: CompileSettings, arch: str, baseline: str, glibc: str
-) -> None:
+def test_zig_builds_for_one_glibc(asked: Build, arch: str, baseline: str, glibc: str) -> None:
     made = chosen(asked, axes={"arch": arch}, baseline=baseline)
 
     assert (made.compiler, made.baseline) == (CompilerKind.ZIG, glibc)
@@ -137,23 +133,23 @@ def test_zig_builds_for_one_glibc(
 @pytest.mark.parametrize(
     ("asked", "axes", "where", "what"),
     [
-        (CompileSettings(compiler=CompilerKind.ZIG), {"torch": "2.8"}, "build.compiler", "torch"),
-        (CompileSettings(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
+        (Build(compiler=CompilerKind.ZIG), {"torch": "2.8"}, "build.compiler", "torch"),
+        (Build(baseline="2.17"), {"torch": "2.8"}, "build.baseline", "torch"),
         (
-            CompileSettings(emulation=EmulationMode.CROSS),
+            Build(emulation=EmulationMode.CROSS),
             {"torch": "2.8"},
             "build.emulation",
             "torch",
         ),
-        (CompileSettings(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
+        (Build(compiler=CompilerKind.ZIG), {"cuda": "12.8"}, "build.compiler", "cuda"),
         (
-            CompileSettings(compiler=CompilerKind.GCC, emulation=EmulationMode.CROSS),
+            Build(compiler=CompilerKind.GCC, emulation=EmulationMode.CROSS),
             {},
             "build.compiler",
             "gcc cross-compiles",
         ),
         (
-            CompileSettings(compiler=CompilerKind.GCC, baseline="2.17"),
+            Build(compiler=CompilerKind.GCC, baseline="2.17"),
             {},
             "build.baseline",
             "gcc builds for the image's glibc",
@@ -161,7 +157,7 @@ def test_zig_builds_for_one_glibc(
     ],
 )
 def test_what_cannot_be_is_an_error_of_the_plan(
-    asked: CompileSettings, axes: dict[str, str], where: str, what: str
+    asked: Build, axes: dict[str, str], where: str, what: str
 ) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
         chosen(asked, axes)
@@ -171,4 +167,4 @@ def test_what_cannot_be_is_an_error_of_the_plan(
 
 def test_a_baseline_above_what_the_wheel_may_need_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"glibc 2\.34 is newer than the 2\.28"):
-        chosen(CompileSettings(baseline="2.34"), baseline="2.28")
+        chosen(Build(baseline="2.34"), baseline="2.28")

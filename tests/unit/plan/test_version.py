@@ -96,7 +96,7 @@ SHAPES = {
 def test_shapes_in_the_wild(base: str, local: str | None, version: str) -> None:
     found = made({"base": base, **({} if local is None else {"local": local})})
 
-    assert (found.version, found.public, found.build_tag) == (version, base, "")
+    assert (found.version, found.names["public"], found.build_tag) == (version, base, "")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_shapes_in_the_wild(base: str, local: str | None, version: str) -> None:
 def test_the_canonical_form(base: str, local: str, version: str, public: str, part: str) -> None:
     found = made({"base": base, "local": local})
 
-    assert (found.version, found.public, found.local) == (version, public, part)
+    assert (found.version, found.names["public"], found.names["local"]) == (version, public, part)
     assert str(Version(found.version)) == found.version
 
 
@@ -234,7 +234,7 @@ def test_the_first_source_with_a_value_wins(said: dict[str, str], local: str, wi
     found = made(NV, said=said)
 
     (part,) = (each for each in found.parts if each.name == "nv")
-    assert (found.local, part.source) == (local, winner)
+    assert (found.names["local"], part.source) == (local, winner)
     assert [each.source for each in part.answers] == ["env:FIRST", "env:SECOND", "env:THIRD"]
 
 
@@ -321,7 +321,7 @@ def test_what_a_source_says_is_normalised_like_the_template() -> None:
 def test_an_earlier_source_spares_the_container() -> None:
     parts = {"cu": ["env:CUDA", "container-env:CUDA_VERSION"]}
 
-    assert made({**CONTAINED, "parts": parts}, said={"env:CUDA": "12.8"}).local == "cu128"
+    assert made({**CONTAINED, "parts": parts}, said={"env:CUDA": "12.8"}).names["local"] == "cu128"
     assert made({**CONTAINED, "release": True}).version == "1.0"
     with pytest.raises(UnansweredSource):
         made({**CONTAINED, "parts": parts})
@@ -365,7 +365,7 @@ def test_a_release_has_neither_local_part_nor_build_tag(release: object) -> None
     table = {"base": "1.0+a", "build-tag": "7", "release": release}
     found = made(table, said={"env:PYPI_RELEASE": "TRUE"})
 
-    assert (found.version, found.local, found.build_tag) == ("1.0", "", "")
+    assert (found.version, found.names["local"], found.build_tag) == ("1.0", "", "")
     assert found.release
 
 
