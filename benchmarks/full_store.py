@@ -45,7 +45,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.tools import Tools
-from orchestrator.run.assignment import Assignment
+from orchestrator.run.backends import Assignment
 from orchestrator.run.finish import demands_on, expected
 from orchestrator.run.inputs import open_host, open_store
 from orchestrator.run.planned import planned_actions
@@ -177,7 +177,7 @@ def fill(checkout: Checkout) -> int:
         policies=lambda: policies,
         check=checker,
         step=lambda *_: None,
-        is_cancelled=cancel.is_set,
+        cancel=cancel,
     )
     library = compiled(scratch)
     log = scratch / "log"

@@ -18,13 +18,7 @@ NONE = "·"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanGrid:
-    """What a plan covers.
-
-    Attributes:
-        pythons: the columns.
-        rows: (variant, one entry a Python).
-        legend: what the letters mean.
-    """
+    """What a plan covers: a column a Python, rows of (variant, one entry a Python)."""
 
     pythons: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]

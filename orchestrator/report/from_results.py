@@ -80,12 +80,9 @@ def backend_of(result: Result) -> BackendName | None:
 def as_recorded(
     targets: Iterable[Target], recorded: Mapping[TargetId, Result], *, where: str
 ) -> RecordedRun:
-    """Return targets as a ``results.json`` recorded them.
+    """Return targets, the libraries first, as the ``results.json`` at `where` recorded them.
 
-    Args:
-        targets: as planned here, the libraries first.
-        recorded: from `read`; must have the last target's request (`request_of`).
-        where: the file, for messages.
+    The last target's request must be there (`request_of`).
 
     Raises:
         ConfigError: an ID stands for something else there.

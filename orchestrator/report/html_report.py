@@ -32,11 +32,7 @@ SHORTEST = 600
 
 
 def render(document: ResultsDocument) -> str:
-    """Return the page.
-
-    Args:
-        document: any valid document; its contents are shown and never run.
-    """
+    """Return the page of any valid document, whose contents are shown and never run."""
     view = ResultsView(document=document)
     with_log = sum(each.log_end is not None for each in view.failures)
     room = max(LOGS // max(with_log, 1), SHORTEST)
@@ -123,11 +119,9 @@ def _haystack(result: Result) -> str:
 
 
 def _log_lines(end: LogEnd, room: int) -> list[tuple[str, str]]:
-    """Return (class, line) of a log's end; what does not fit is cut from its start.
+    """Return (class, line) of a log's end.
 
-    Args:
-        end: the useful end.
-        room: characters that fit; the line of the error always stays.
+    What does not fit the room, in characters, is cut from its start; the error's line always stays.
     """
     gap = ("gap", "⋯")
     kept: list[tuple[str, str]] = []

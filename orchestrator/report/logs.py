@@ -65,14 +65,10 @@ _SUMMARY = re.compile(
 
 
 def log_end(log: Path, step: str = "") -> LogEnd | None:
-    """Return the useful end of a log.
+    """Return the useful end of a log; None where it cannot be read or has nothing in it.
 
-    Args:
-        log: the file; a large one is read from near its end, in bounded memory.
-        step: the step that failed; what earlier steps printed is no cause. Empty: the last one.
-
-    Returns:
-        None where the log cannot be read or has nothing in it.
+    A large log is read from near its end, in bounded memory. What steps before the one that failed
+    printed is no cause; without its name, the last one counts.
     """
     try:
         first, lines = _read(log)

@@ -38,11 +38,9 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
 
 
 def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
-    """Return the summary: counts, coverage, why targets failed, sizes.
+    """Return counts, coverage, why targets failed, and sizes.
 
-    Args:
-        document: how targets ended.
-        limit: bytes it may have, at least `LEAST`; the summary counts what does not fit.
+    The limit is in bytes, at least `LEAST`; what does not fit is counted.
     """
     view = ResultsView(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]

@@ -49,14 +49,7 @@ NAMED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTarget:
-    """A running target.
-
-    Attributes:
-        target_id: the target.
-        since: when it started; all times are `time.monotonic`.
-        step: its step.
-        step_since: when that began.
-    """
+    """A running target; all times are `time.monotonic`."""
 
     target_id: TargetId
     since: float
@@ -66,18 +59,7 @@ class RunningTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """The state of a run.
-
-    Attributes:
-        now: when.
-        running: what runs, the oldest first.
-        total: targets in all.
-        counts: how many have ended how.
-        resting: targets that wait for their next attempt.
-        left: estimated seconds until the run ends; None if unknown.
-        elapsed: seconds so far.
-        stopping: whether it is being stopped.
-    """
+    """The state of a run: what runs, the oldest first, and estimated seconds left, if known."""
 
     now: float
     running: tuple[RunningTarget, ...]
@@ -105,12 +87,7 @@ class ProgressTracker:
     """Track the state of a run; safe in any thread."""
 
     def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
-        """Begin now.
-
-        Args:
-            total: targets in all.
-            expected: seconds that each target takes; empty if unknown.
-        """
+        """Begin now; the seconds that each target is expected to take are empty if unknown."""
         self._total = total
         self.expected = expected
         self._open = dict(expected)
@@ -241,9 +218,7 @@ def harmless(line: str) -> str:
 def log_end(result: BuildResult, *, grouped: bool) -> str:
     """Return the end of a failed target's log as one block; empty if it would not help.
 
-    Args:
-        result: how it ended.
-        grouped: whether GitHub Actions shall fold it.
+    A grouped one is folded by GitHub Actions.
     """
     failure, log = result.failure, result.log
     if failure is None or log is None or result.status is Status.CANCELLED:
@@ -312,14 +287,9 @@ class PlainProgress(_Progress):
         quiet: bool = False,
         hushed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Print to ``console``.
+        """Print to a console; signs of life are `hushed` while a shell has it.
 
-        Args:
-            console: where to.
-            books: the run's.
-            grouped: whether GitHub Actions folds logs.
-            quiet: whether only failures are shown.
-            hushed: whether signs of life would disturb, because a shell has the console.
+        A quiet one shows failures only; a grouped one lets GitHub Actions fold logs.
         """
         super().__init__(console, books)
         self._hushed = hushed

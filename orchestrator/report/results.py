@@ -107,14 +107,7 @@ class ResultsWriter:
     def __init__(
         self, targets: Sequence[Target], run: Mapping[str, Any], *, output: Path, work: Path
     ) -> None:
-        """Prepare; nothing is written yet.
-
-        Args:
-            targets: what was planned.
-            run: this run, of `describe_run`.
-            output: the directory of the wheels.
-            work: the work directory, for the lock.
-        """
+        """Prepare; nothing is written yet. The run is `describe_run`'s; `work` has the lock."""
         self.problem: OSError | None = None
         """Why the file cannot be written; None while it can."""
         self._targets: dict[TargetId, Target] = {each.id: each for each in targets}
@@ -185,13 +178,9 @@ def write(
     output: Path,
     work: Path,
 ) -> Path:
-    """Merge results into ``results.json``; safe for concurrent runs.
+    """Merge results (`serialize.result`) into ``results.json``; safe for concurrent runs.
 
-    Args:
-        results: from `orchestrator.report.serialize.result`; targets that are not among them stay.
-        runs: the runs they are from.
-        output: the directory of the wheels.
-        work: the work directory, for the lock.
+    Targets that are not among them stay. The work directory has the lock.
     """
     path = output / NAME
     with locked(work / "results.lock"):

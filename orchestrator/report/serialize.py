@@ -54,14 +54,9 @@ def plan_document(
     matrix: str = "",
     lines: Mapping[TargetId, int] | None = None,
 ) -> dict[str, Any]:
-    """Return ``plan --format json``.
+    """Return ``plan --format json`` of a plan and its targets' requests, in plan order.
 
-    Args:
-        plan: the (selected) plan.
-        requests: those of its targets, in plan order.
-        jobs: its targets as jobs of a CI system.
-        matrix: the matrix file, as it was named.
-        lines: target ID -> the line of that file that says most about it.
+    `lines` has for each target the line of the matrix file that says most about it.
     """
     known = lines or {}
     unknown = schemas.UndeterminedTarget
@@ -108,12 +103,7 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
 def verify_document(
     verdicts: Iterable[tuple[Path, tuple[Finding, ...], WheelReport | None]],
 ) -> dict[str, Any]:
-    """Return ``verify --json``.
-
-    Args:
-        verdicts: a wheel, all that was found, and the report on it; None for a file that cannot be
-            read as a wheel at all.
-    """
+    """Return ``verify --json``; a file that cannot be read as a wheel at all has no report."""
     wheels: list[schemas.VerifiedWheel | schemas.VerifiedFile] = []
     for path, findings, report in verdicts:
         ok = not any(each.severity is Severity.ERROR for each in findings)
@@ -132,13 +122,7 @@ def results_document(
     *,
     earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return ``results.json``: results merged into earlier ones.
-
-    Args:
-        results: from `result`, or of another such document.
-        runs: the runs they are from.
-        earlier: the document that is there already, or an empty mapping.
-    """
+    """Return ``results.json``: results, from `result`, merged into an earlier document."""
     kept: dict[str, Any] = {}
     known: dict[str, Any] = {}
     if earlier.get("schema") == SCHEMA:
@@ -166,9 +150,6 @@ def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     If several documents have a target, the result that started last counts; for one from the store,
     the start of its run. A result of a run that did not reach the target never replaces another.
-
-    Args:
-        documents: documents that are valid.
     """
     found = list(documents)
     runs = [run for each in found for run in each.get("runs", [])]
@@ -183,11 +164,8 @@ def result(
 ) -> dict[str, Any]:
     """Return one target's result, without credentials and secrets.
 
-    Args:
-        outcome: how it ended.
-        target: what was planned, where no request says so.
-        root: directory that paths are made relative to, where they lie below it.
-        run: ID of the run.
+    Paths below `root` are made relative to it. The target is what was planned, where no request
+    says so.
     """
     failure, log = outcome.failure, outcome.log
     planned = target if outcome.request is None else outcome.request.target

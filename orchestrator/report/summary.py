@@ -107,9 +107,7 @@ def _by_machine(result: BuildResult) -> bool:
 def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
     """Return the exit code of a run: the most serious thing that happened.
 
-    Args:
-        results: how every target ended.
-        fail_fast: whether a failure cancels the other targets; otherwise only the user does.
+    With `fail_fast` a failure cancels the other targets; otherwise only the user does.
     """
     statuses = {each.status for each in results}
     kinds = {each.failure.kind for each in results if each.failure is not None}

@@ -39,11 +39,7 @@ def is_secret(name: str) -> bool:
 
 
 def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the values to hide everywhere, the longest first.
-
-    Args:
-        variables: (name, value) of environment variables.
-    """
+    """Return the values to hide everywhere of (name, value) variables, the longest first."""
     found = {value for name, value in variables if is_secret(name) and len(value) >= _SHORTEST}
     return tuple(sorted(found, key=lambda each: (-len(each), each)))
 

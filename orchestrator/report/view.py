@@ -33,13 +33,7 @@ APART = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageRow:
-    """One Python on one platform.
-
-    Attributes:
-        python: the python tag.
-        platform: ``manylinux_x86_64``.
-        cells: for each column the results of the cell, usually one or none.
-    """
+    """One Python on one platform: for each column its results, usually one or none."""
 
     python: str
     platform: str
@@ -50,12 +44,8 @@ class CoverageRow:
 class CoverageGrid:
     """Coverage by variant.
 
-    Attributes:
-        axes: the axes of the variants, from top to bottom.
-        heads: for each axis its headings: (label, columns that it spans).
-        columns: for each column the values of the axes, as one label.
-        rows: one for each Python on each platform.
-        unplaced: wheels whose cells are not recorded.
+    Axes are from top to bottom. Heads are, for each axis, (label, columns that it spans). Wheels
+    whose cells are not recorded are unplaced.
     """
 
     axes: tuple[str, ...]
@@ -67,15 +57,7 @@ class CoverageGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineBar:
-    """One target on the timeline; all lengths in percent.
-
-    Attributes:
-        result: how it ended.
-        lane: number of its lane, from 0.
-        start: from the left.
-        width: of the chart.
-        marks: where a new step begins, in percent of the bar.
-    """
+    """One target on the timeline; all in percent, `marks` (new steps) of the bar."""
 
     result: Result
     lane: int
@@ -88,14 +70,8 @@ class TimelineBar:
 class Timeline:
     """When targets ran, for runs at about the same time.
 
-    Attributes:
-        began: seconds since the epoch.
-        seconds: from the first start to the last end.
-        lanes: their names.
-        bars: in order of their start.
-        ticks: (percent from the left, seconds since `began`).
-        load: (percent from the left, mean CPUs in use from there on); empty if it was not measured.
-        most: the largest number of CPUs in use.
+    Ticks are (percent from the left, seconds since `began`); the load is (percent from the left,
+    mean CPUs in use from there on), empty if it was not measured; `most` is the largest.
     """
 
     began: float
@@ -109,11 +85,7 @@ class Timeline:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsView:
-    """What reports show of a results document.
-
-    Attributes:
-        document: the document.
-    """
+    """What reports show of a results document."""
 
     document: ResultsDocument
 

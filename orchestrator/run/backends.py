@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.cibuildwheel import Cibuildwheel
@@ -12,36 +14,64 @@ from orchestrator.builders.direct_host import DirectOnHost
 from orchestrator.builders.direct_zig import DirectByZig
 from orchestrator.builders.library import LibraryBuilder
 from orchestrator.builders.smoke_test import InContainer, SmokeTested, UnderQemu
+from orchestrator.containers.access import Access
 from orchestrator.cross import native_uv
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher
 from orchestrator.cross.driver import zig_names
 from orchestrator.host import process
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import BackendName, EmulationMode
-from orchestrator.run.assignment import Assignment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.builders.backend_choice import Choice
     from orchestrator.builders.base import Backend
     from orchestrator.containers.container import ContainerFactory
-    from orchestrator.models.target import BuildRequest
+    from orchestrator.models.result import CompileReport, ContainerInfo
+    from orchestrator.models.target import BuildRequest, Target
     from orchestrator.provision.tools import Tools
-    from orchestrator.run.assignment import Compilers
     from orchestrator.run.cache_key import Action
     from orchestrator.run.inputs import Inputs
 
 
+Compilers = Callable[[Path], Access]
+"""Opens the compiler cache and native compilers for a build, given its private directory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackendFactory:
-    """Makes what was chosen: everything that builds a target.
+class Assignment:
+    """A target with the backend that will build it.
 
     Attributes:
-        inputs: what is built.
-        tools: interpreters of this host, toolchain, network and environment.
-        containers: makes containers.
-        pyproject: text of the source's ``pyproject.toml``.
-        shows: whether somebody wants to look where a build failed.
+        request: what to build.
+        backend: what builds it.
+        reason: why this backend.
+        action: where its result will lie; None for a result that is not stored.
+        container: what its container is made by and of; None without one.
+        compilers: opens the compiler cache and native compilers for it; None for a build without.
+        compiled: how it is compiled for a foreign architecture; None for this machine's own.
+        parallel: variables that say how many programs it may run at once.
     """
+
+    request: BuildRequest
+    backend: Backend
+    reason: str
+    action: Action | None = None
+    container: ContainerInfo | None = None
+    compilers: Compilers | None = None
+    compiled: CompileReport | None = None
+    parallel: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.request.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendFactory:
+    """Makes everything that builds a target, as it was chosen."""
 
     inputs: Inputs
     tools: Tools
@@ -50,13 +80,7 @@ class BackendFactory:
     shows: bool
 
     def assign(self, request: BuildRequest, choice: Choice, action: Action | None) -> Assignment:
-        """Return what a worker needs to build a request.
-
-        Args:
-            request: what to build.
-            choice: what builds it.
-            action: where its result will lie; None if that cannot be told.
-        """
+        """Return what builds a request; without an action its result is not stored."""
         choice = self._with_installer(choice, request)
         return Assignment(
             request=request,

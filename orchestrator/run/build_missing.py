@@ -29,28 +29,17 @@ if TYPE_CHECKING:
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Target, TargetId
     from orchestrator.provision.tools import Tools
-    from orchestrator.run.assignment import Assignment
+    from orchestrator.run.backends import Assignment
     from orchestrator.run.cache_key import Action
     from orchestrator.run.inputs import Inputs, Options, RunObservers
     from orchestrator.run.reproduce import PreviousWheel
     from orchestrator.run.result_cache import ResultCache
     from orchestrator.run.run_source import RunSource
-    from orchestrator.source.stage import StagedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingBuilder:
-    """Builds what the store has no result of.
-
-    Attributes:
-        inputs: what to build.
-        options: how.
-        observers: hear of it.
-        source: makes the one copy of the source that everything is built from.
-        tools: interpreters and compilers of this host.
-        containers: makes containers.
-        cache: restores and stores results.
-    """
+    """Builds what the store has no result of."""
 
     inputs: Inputs
     options: Options
@@ -61,12 +50,9 @@ class MissingBuilder:
     cache: ResultCache
 
     def build(self, targets: Sequence[Target]) -> dict[TargetId, BuildResult]:
-        """Return the results of targets.
+        """Return the results of targets, which are in plan order.
 
         The store may still have one, now that it is known what builds the target.
-
-        Args:
-            targets: those that have no result, in plan order.
         """
         choices = self._choose(targets)
         self.observers.announce(choices)
@@ -153,27 +139,15 @@ class MissingBuilder:
                 way = _way(choice)
                 requests[target.id] = request_for(target, source, way, requests)
             assignments[target.id] = factory.assign(requests[target.id], choice, action)
+        stopped, cancel = self.observers.stopped, self.tools.cancel
+        show = None if stopped is None else lambda stop: stopped(stop, cancel)
         return dispatch(
             assignments,
-            self._worker(staged),
+            Worker(staged=staged, cache=self.cache, stopped=show),
             pace=pace,
             listener=self.observers.listener,
-            cancel=self.tools.cancel,
-            say=self.observers.say,
-        )
-
-    def _worker(self, staged: StagedSource) -> Worker:
-        cache, stopped, cancel = self.cache, self.observers.stopped, self.tools.cancel
-        return Worker(
-            staged=staged,
-            places=cache.places,
-            policies=cache.policies(),
-            check=cache.check,
-            step=self.observers.listener.step,
             cancel=cancel,
-            cache=cache,
-            published=cache.published,
-            stopped=None if stopped is None else lambda stop: stopped(stop, cancel),
+            say=self.observers.say,
         )
 
     def _pace(self, targets: Sequence[TargetId]) -> Pace:

@@ -39,11 +39,7 @@ def changes(
 ) -> tuple[InputChange, ...]:
     """Return every input that differs, in the order in which a build takes them.
 
-    Args:
-        before: the document of the last result.
-        now: the document of what would be built now.
-        files_before: the source's files then; None where nobody knows them any more.
-        files_now: the source's files now.
+    The documents are those of two actions. Without the files of then, the sources' digests differ.
     """
     found = [*_source(before, now, files_before, files_now)]
     old, new = before.get("request", {}), now.get("request", {})
@@ -103,13 +99,7 @@ def _variable(value: tuple[str, bool] | None) -> str:
 
 
 def flat(old: Any, new: Any, what: str = "") -> Iterator[InputChange]:
-    """Compare tables by their keys, and everything else as a whole.
-
-    Args:
-        old: a JSON value.
-        new: another.
-        what: what they are, in words.
-    """
+    """Compare tables by their keys, and everything else as a whole; `what` names them in words."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             yield from flat(old.get(key), new.get(key), f"{what} {key}".strip())

@@ -40,13 +40,7 @@ _SOURCES = frozenset({".py", ".c", ".h", ".cpp", ".sh"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A request in its place.
-
-    Attributes:
-        request: what to build.
-        document: everything that could change the result.
-        address: digest of that.
-    """
+    """A request in its place: everything that could change its result, and the digest of that."""
 
     request: BuildRequest
     document: dict[str, Any]
@@ -58,11 +52,8 @@ def make_action(
 ) -> Action:
     """Return where the result of a request lies.
 
-    Args:
-        request: what to build.
-        place: from `build_place`.
-        scope: salt that keeps results apart.
-        needs: the addresses of the libraries that go into its source.
+    The scope is a salt that keeps results apart; a library that goes into the source counts by the
+    address of its result.
     """
     document = {
         "store": FORMAT,
@@ -99,12 +90,7 @@ def builder() -> str:
 
 
 class BuildWay(NamedTuple):
-    """How a target may be built.
-
-    Attributes:
-        backend: what would build it.
-        in_container: whether that is in a container of the target's image.
-    """
+    """How a target may be built: by what, and whether in a container of the target's image."""
 
     backend: BackendName
     in_container: bool

@@ -34,12 +34,6 @@ def possible_ways(
 
     Where an engine is installed, `auto` takes no result of the host unasked: as soon as the engine
     can build the target, that is what `auto` means.
-
-    Args:
-        target: the target.
-        facts: what the locked cibuildwheel knows.
-        wanted: the backend of ``--backend``; None for auto.
-        has_engine: whether a container engine is installed.
     """
     direct = wanted is BackendName.DIRECT
     if by_zig_here(target, wanted):
@@ -62,12 +56,7 @@ def restore_results(
 ) -> dict[TargetId, BuildResult]:
     """Return the results of the targets that need not be built, their wheels in ``dist/``.
 
-    A library is looked for only if a wheel that needs it must be built.
-
-    Args:
-        targets: in plan order.
-        actions: what would make each target, the preferred one first.
-        cache: has the results.
+    Targets are in plan order. A library is looked for only if a wheel that needs it must be built.
     """
     wheels = [target for target in targets if target.library is None]
     found = _restore_wheels(wheels, lambda each: _restore(actions.get(each.id, ()), cache))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Target, TargetId
-    from orchestrator.run.assignment import Assignment
+    from orchestrator.run.backends import Assignment
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.scheduler import Resources
     from orchestrator.run.worker import Worker
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a run goes about it.
-
-    Attributes:
-        machine: what this process may use.
-        jobs: targets at once; None to derive it.
-        settings: ``[run]`` of the matrix.
-        fail_fast: stop at the first failure.
-        seconds: how long targets took in earlier runs.
-        deadline: when the run is stopped, by `time.monotonic`; None for never.
-    """
+    """How a run goes about it; its deadline is one of `time.monotonic`, None for never."""
 
     machine: Capacity
     jobs: int | None
@@ -93,14 +84,6 @@ def choose_patiently(  # noqa: PLR0913 - mostly keywords
 
     Otherwise a registry that does not answer for a second would leave targets out, or have them
     built without their image.
-
-    Args:
-        chooser: chooses.
-        targets: in plan order.
-        retries: how often, and how soon.
-        say: told why it takes longer.
-        pause: waits for so many seconds.
-        chance: returns numbers between 0 and 1.
     """
     attempt = 1
     while True:
@@ -124,19 +107,7 @@ def dispatch(  # noqa: PLR0913 - keyword-only
     cancel: Cancel,
     say: Callable[[str], object],
 ) -> Mapping[TargetId, BuildResult]:
-    """Run everything to its end.
-
-    Args:
-        assignments: what is to be built, in plan order.
-        worker: builds it.
-        pace: how.
-        listener: hears what happens.
-        cancel: stops all programs.
-        say: told how the machine is shared out.
-
-    Returns:
-        Every target's result.
-    """
+    """Build everything, in plan order if nothing else counts, and return every target's result."""
     targets = {each: assignment.target for each, assignment in assignments.items()}
     budget = pace.budget(len(targets))
     state = scheduler.first_state(

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 
 def expected(target: Target, name: str) -> Expected:
-    """Return what a target's wheel must be.
-
-    Args:
-        target: the target.
-        name: the project's name; empty where it is not known, and then any is right.
-    """
+    """Return what a target's wheel must be; without the project's name, any name is right."""
     return Expected(
         name=name,
         version=target.version,

@@ -126,10 +126,6 @@ class RunObservers:
 def open_host(environ: Mapping[str, str], say: Callable[[str], object]) -> Host:
     """Return what backends need of this machine, the toolchain made first if it is missing.
 
-    Args:
-        environ: this process's environment.
-        say: told when the toolchain is being made, which takes a while.
-
     Raises:
         EnvironmentProblemError: the toolchain cannot be made.
     """
@@ -155,14 +151,7 @@ def open_store(
     warn: Callable[[str], object],
     read_only: bool = False,
 ) -> Store:
-    """Return the store; nothing is read, made or asked yet.
-
-    Args:
-        settings: ``[store]`` of the matrix.
-        environ: this process's environment.
-        warn: told what is wrong with it.
-        read_only: whether the shared one is only read, whatever the matrix says.
-    """
+    """Return the store; nothing is read, made or asked yet."""
     *_, root = caches(environ)
     url = settings.remote
 

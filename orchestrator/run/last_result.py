@@ -55,14 +55,7 @@ def compare_with_last(
     host: Host,
     warn: Callable[[str], object],
 ) -> Comparison:
-    """Compare the last target of the inputs with its last result; nothing is built.
-
-    Args:
-        inputs: what would be built.
-        written: the directories that a build writes to.
-        host: from `open_host`.
-        warn: told what is wrong with a store.
-    """
+    """Compare the last target of the inputs with its last result; nothing is built."""
     target, cancel = inputs.targets[-1].id, Cancel()
     store = open_store(inputs.store, environ=host.environ, warn=warn)
     last = store.local.last(inputs.project).get(target)

@@ -30,14 +30,7 @@ _lock_digest = cache(toolchain.lock_digest)
 def request_for(
     target: Target, source: Source, way: BuildWay, made: Mapping[TargetId, BuildRequest]
 ) -> BuildRequest:
-    """Return the request of a target, with its key.
-
-    Args:
-        target: what to build.
-        source: the source.
-        way: how.
-        made: the requests of the targets it needs.
-    """
+    """Return the request of a target, with its key; `made` has those of the targets it needs."""
     return make_request(
         target if way.in_container else on_this_host(target),
         source=source,
@@ -66,12 +59,7 @@ def planned_requests(
     """Return the requests as planned.
 
     That needs the source's digest, but no engine, and the toolchain only to fetch a requirement.
-
-    Args:
-        inputs: what to build.
-        skip: the directories a build would write to; they are no part of the source.
-        environ: this process's environment.
-        say: told when the toolchain has to be made first.
+    The directories to `skip` are those a build would write to: no part of the source.
     """
     host = partial(open_host, environ, say)
     run_source = RunSource(inputs=inputs, written=skip, environ=environ, host=host)
@@ -94,13 +82,6 @@ def planned_actions(
     """Return where the results of targets would lie, without asking this machine what it can do.
 
     The engine is asked only for what it has under the name of an image that is not pinned.
-
-    Args:
-        inputs: what to build.
-        source: the source.
-        tools: interpreters that are known already.
-        containers: names of images.
-        wanted: the backend of ``--backend``; None for auto.
     """
     has_engine = containers.installed
     return make_actions(
@@ -123,13 +104,8 @@ def make_actions(  # noqa: PLR0913 - mostly keywords
 ) -> dict[TargetId, tuple[Action, ...]]:
     """Return the actions that would make each target, the preferred one first.
 
-    Args:
-        targets: in plan order: what is needed comes first.
-        ways: how a target may be built.
-        source: the source.
-        place: says where that would be; None if it cannot be told.
-        scope: the store's salt.
-        known: actions of libraries that the targets may need as well.
+    Targets are in plan order: what is needed comes first, or is known. A place that cannot be told
+    is None, and makes no action.
     """
     found: dict[TargetId, tuple[Action, ...]] = {k: (v,) for k, v in (known or {}).items()}
     for target in targets:

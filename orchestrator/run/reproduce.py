@@ -72,12 +72,7 @@ class RebuildRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousWheel:
-    """An earlier wheel.
-
-    Attributes:
-        claim: what is said of it.
-        wheel: the very file, where somebody still has it.
-    """
+    """An earlier wheel: what is said of it, and the very file where somebody still has it."""
 
     claim: RecordedWheel
     wheel: Path | None
@@ -85,12 +80,9 @@ class PreviousWheel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
-    """A wheel, and the one before.
+    """A wheel, and the one before, where somebody knows it.
 
-    Attributes:
-        earlier: the one before; None where nobody knows one.
-        wheel: what was built now.
-        differences: what differs; None where that cannot be told. Nothing: not one byte.
+    The differences are None where they cannot be told; where there are none, not one byte differs.
     """
 
     earlier: PreviousWheel | None
@@ -101,16 +93,10 @@ class RebuildReport:
 def save_previous(
     again: RebuildRequest, store: Store, addresses: Iterable[Digest], folder: Path
 ) -> PreviousWheel | None:
-    """Save the earlier wheel of a target before its next build replaces it.
+    """Save the earlier wheel, if somebody knows it, before the next build replaces it.
 
-    Args:
-        again: the target.
-        store: may have the wheel.
-        addresses: where the store may have a record of it, the likeliest first.
-        folder: a private directory for the file, on the file system of the wheels where possible.
-
-    Returns:
-        The wheel; None if nobody knows of one.
+    The addresses are where the store may have a record of it, the likeliest first. The folder is
+    private, and where possible on the file system of the wheels.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = None if again.claim is None else _find_bytes(again.claim, store, folder)
@@ -127,13 +113,7 @@ def save_previous(
 
 
 def compare_with(earlier: PreviousWheel | None, wheel: WheelReport, output: Path) -> RebuildReport:
-    """Compare a wheel with the one before.
-
-    Args:
-        earlier: from `save_previous`.
-        wheel: what was built.
-        output: the directory it is in.
-    """
+    """Compare a wheel in the output directory with the one before."""
     differences: tuple[Difference, ...] | None = None
     if earlier is not None and earlier.claim.facts.sha256 == wheel.sha256:
         differences = ()

@@ -28,14 +28,7 @@ MEMORY_PER_JOB = 2 * GIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """What a run may take; None for all there is.
-
-    Attributes:
-        slots: targets at once.
-        cpus: CPUs.
-        memory: bytes.
-        emulated: targets under emulation at once.
-    """
+    """What a run may take together, memory in bytes; None for all there is."""
 
     slots: int | None = None
     cpus: float | None = None
@@ -44,14 +37,7 @@ class RunLimits:
 
 
 def budget(cpus: float, memory: int, limits: RunLimits, *, count: int) -> Resources:
-    """Return what all targets that run at once may take together.
-
-    Args:
-        cpus: CPUs that this process may use.
-        memory: free bytes.
-        limits: what the user says.
-        count: how many targets there are.
-    """
+    """Return what all targets that run at once may take of so many CPUs and free bytes."""
     cpus = limits.cpus or cpus
     memory = limits.memory or memory
     by_machine = min(int(cpus // CPUS_EACH), memory // (CPUS_EACH * MEMORY_PER_JOB), count)
@@ -67,13 +53,7 @@ def budget(cpus: float, memory: int, limits: RunLimits, *, count: int) -> Resour
 
 
 def takes(resources: TargetResources, whole: Resources, *, emulated: bool) -> Resources:
-    """Return what one target takes of a budget; it may be more than there is.
-
-    Args:
-        resources: what the matrix says.
-        whole: the budget.
-        emulated: whether it runs under emulation here.
-    """
+    """Return what one target takes of a whole budget; it may be more than there is."""
     cpus = resources.cpus
     memory = resources.memory_bytes
     part = max(whole.memory // whole.slots, resources.memory_per_job or 0)
@@ -86,13 +66,7 @@ def takes(resources: TargetResources, whole: Resources, *, emulated: bool) -> Re
 
 
 def compilers(resources: TargetResources, share: Resources, whole: Resources) -> int:
-    """Return how many compilers a target may run at once, at least 1.
-
-    Args:
-        resources: what the matrix says.
-        share: what it takes.
-        whole: the budget; nothing gets more.
-    """
+    """Return how many compilers a target may run at once: at least 1, at most what it takes."""
     cpus = min(share.millicpus, whole.millicpus) // 1000
     memory = min(share.memory, whole.memory)
     return max(min(cpus, memory // (resources.memory_per_job or MEMORY_PER_JOB)), 1)
@@ -104,10 +78,6 @@ def estimate_seconds(
     """Return how long each target takes: as long as last time, else estimated from its cost.
 
     The known targets tell how many seconds one unit of cost is; without any, it counts as one.
-
-    Args:
-        costs: how long targets take compared with each other.
-        seconds: how long targets took last time, where it is known.
     """
     known = [seconds[each] / costs[each] for each in costs if each in seconds]
     unit = statistics.median(known) if known else 1.0
@@ -120,10 +90,6 @@ def variables(jobs: int, env: Iterable[EnvVar]) -> dict[str, str]:
     Variables that the target sets itself are left out. ``nvcc --threads`` multiplies the number of
     compilers, so MAX_JOBS times NVCC_THREADS is kept at ``jobs``. ``MAKEFLAGS`` is not set: not
     every Makefile can run in parallel.
-
-    Args:
-        jobs: from `compilers`.
-        env: the target's own variables.
     """
     own = {each.name: each.value for each in env}
     processes = max(jobs // _number(own, "NVCC_THREADS"), 1)

@@ -11,6 +11,7 @@ import contextlib
 import filecmp
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import RuleLevel, TargetId
-from orchestrator.models.wheel import Severity
+from orchestrator.models.target import RuleLevel, TargetId, VerifyPolicy
+from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import digest
 from orchestrator.run.finish import demands_on, expected, not_what_it_says
 from orchestrator.store.result_record import OutputFile, Record, VerifyVerdict
 from orchestrator.wheel import apply_levels, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from orchestrator.models.target import BuildRequest, Digest, VerifyPolicy
-    from orchestrator.models.wheel import Finding, WheelReport
-    from orchestrator.run.assignment import Assignment, Check
+    from orchestrator.host.process import Cancel
+    from orchestrator.models.target import BuildRequest, Digest
+    from orchestrator.run.backends import Assignment
     from orchestrator.run.cache_key import Action
     from orchestrator.run.run_dir import RunDirectories
     from orchestrator.source.fingerprint import SourceFingerprint
@@ -42,22 +43,25 @@ if TYPE_CHECKING:
 TOOLS = ("twine", "abi3audit")
 """Rules whose findings come from programs."""
 
+Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
+"""What other tools say about a finished wheel; see `ExternalChecks`."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ResultCache:
-    """The store's part in one run; serves all of its threads.
+    """The store's part in one run, and what its worker shares; serves all threads.
 
     Attributes:
         store: where results are.
         places: the run's directories.
         identity: the source.
         project: whose last results are noted.
-        policies: gives auditwheel's policies, if a wheel has to be verified again.
+        policies: gives auditwheel's policies, if a wheel has to be verified.
         check: asks the tools of the toolchain.
         step: told (target ID, step name).
-        is_cancelled: whether the run is being stopped.
+        cancel: stops all programs of the run.
         look_up: whether results may come from the store at all.
-        published: name of a wheel -> the target it is of; shared with the worker.
+        published: name of a wheel -> the target it is of.
         restored: the actions whose results came from the store.
     """
 
@@ -68,11 +72,11 @@ class ResultCache:
     policies: Callable[[], Policies]
     check: Check
     step: Callable[[TargetId, str], object]
-    is_cancelled: Callable[[], bool]
+    cancel: Cancel
     look_up: bool = True
     published: dict[str, TargetId] = field(default_factory=dict)
     restored: dict[TargetId, Action] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     # out of the store
 
@@ -238,10 +242,10 @@ class ResultCache:
         def waiting() -> bool:
             if next(patience, False):
                 self.step(assignment.target.id, "wait for another run that builds the same")
-            return not self.is_cancelled()
+            return not self.cancel.is_set()
 
         with self.store.local.turn(action.address, waiting=waiting) as waited:
-            result = self.restore(action) if waited and not self.is_cancelled() else None
+            result = self.restore(action) if waited and not self.cancel.is_set() else None
             is_library = assignment.target.library is not None
             if result is not None and is_library and not self.restore_outputs(action):
                 result = None
@@ -258,18 +262,11 @@ class ResultCache:
         log: Path,
         seconds: float,
     ) -> None:
-        """Store a finished wheel.
+        """Store a finished wheel with its log so far.
 
-        Args:
-            assignment: what was built.
-            wheel: the wheel.
-            report: what `verify` said of it.
-            demands: what was asked of it.
-            said: what the tools said, whatever level their rules have.
-            log: the build's log so far.
-            seconds: how long the build took.
+        What the tools said is kept whatever level their rules have.
         """
-        blob = self.store.keep_file(wheel)
+        blob = None if assignment.action is None else self.store.keep_file(wheel)
         if blob is None:
             return
         self._store(
@@ -289,7 +286,7 @@ class ResultCache:
         """Store the outputs of a library; see `store_wheel`."""
         outputs, files = [], []
         for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-            blob = self.store.keep_file(path)
+            blob = None if assignment.action is None else self.store.keep_file(path)
             if blob is None:
                 return
             name, mode = path.relative_to(folder).as_posix(), path.stat().st_mode & 0o777
@@ -334,7 +331,7 @@ class ResultCache:
 
     def note_last(self, results: dict[TargetId, Digest]) -> None:
         """Note the last results, for `explain --why-rebuild`."""
-        with self._lock:
+        with self.lock:
             self.store.remember(self.project, {str(k): v for k, v in results.items()})
 
 

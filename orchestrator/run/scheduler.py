@@ -72,12 +72,10 @@ class Retries:
     most: float = 300.0
 
     def wait(self, attempt: int, jitter: float) -> float:
-        """Return the seconds between attempt number ``attempt`` and the next one.
+        """Return the seconds between an attempt that failed, counted from 1, and the next one.
 
-        Args:
-            attempt: the attempt that failed, from 1.
-            jitter: a new random number between 0 and 1. Half of the wait is random, so that targets
-                that failed together do not come back together.
+        Half of the wait is random, so that targets that failed together do not come back together:
+        `jitter` is a new random number between 0 and 1.
         """
         whole = min(self.first * 2.0 ** min(attempt - 1, 60), self.most)
         return whole * (0.5 + jitter / 2)
@@ -199,13 +197,9 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetEnded:
-    """A running target ended.
+    """A running target ended. A transient failure may have passed by the next attempt.
 
-    Attributes:
-        target_id: the target.
-        status: how it ended.
-        transient: whether the reason of a failure may have passed by the next attempt.
-        jitter: a random number between 0 and 1 for the wait before that attempt.
+    The jitter is a random number between 0 and 1 for the wait before that.
     """
 
     target_id: TargetId
@@ -223,10 +217,9 @@ class RetryDue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLeft:
-    """This much time is left: sent before every other event, and while nothing happens.
+    """Seconds until the run's limit: sent before every other event, and while nothing happens.
 
-    Attributes:
-        seconds: until the run's limit; ignored if it is more than before.
+    More than before is ignored.
     """
 
     seconds: float
@@ -239,12 +232,7 @@ class RunInterrupted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTarget:
-    """Start this target now.
-
-    Attributes:
-        target_id: the target.
-        attempt: the number of this attempt, from 1.
-    """
+    """Start this target now; attempts count from 1."""
 
     target_id: TargetId
     attempt: int = 1
@@ -267,9 +255,7 @@ class CancelRunning:
 class Skip:
     """This target will not start, or not again.
 
-    Attributes:
-        target_id: the target.
-        because: the target it needs that failed or was skipped; None when the run stops.
+    It needs another that failed or was skipped; when the run stops, that is None.
     """
 
     target_id: TargetId
@@ -288,14 +274,9 @@ def first_state(
     fail_fast: bool = False,
     retries: Retries | None = None,
 ) -> SchedulerState:
-    """Return the first state of a run.
+    """Return the first state of a run; the order of tasks decides between equal costs.
 
-    Args:
-        tasks: the targets to run, in plan order, which decides between equal costs.
-        budget: what all targets that run at once may take; at least one slot.
-        done: targets outside this run that have their results; nothing waits for them.
-        fail_fast: whether the first failure stops the run.
-        retries: when failures are tried again; None for never.
+    Targets that are `done` are outside this run and have their results: nothing waits for them.
 
     Raises:
         ValueError: two tasks have the same ID, or tasks depend on each other in a circle.
@@ -358,15 +339,9 @@ def _chain_lengths(
 
 
 def step(state: SchedulerState, event: Event) -> tuple[SchedulerState, tuple[Instruction, ...]]:
-    """Advance by one event.
+    """Return the state after an event, and what to do, in order.
 
-    Args:
-        state: the state before.
-        event: what happened. An event that cannot have happened is ignored, such as the end of a
-            target that does not run.
-
-    Returns:
-        The state after, and what to do, in order.
+    An event that cannot have happened is ignored, such as the end of a target that does not run.
     """
     draft = _Draft(state)
     if not draft.apply(event):

@@ -7,6 +7,7 @@ import signal
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
@@ -55,14 +56,7 @@ class Session:
         observers: RunObservers,
         host: Host,
     ) -> None:
-        """Prepare a run; nothing is started yet.
-
-        Args:
-            inputs: what to build.
-            options: how.
-            observers: hear of it.
-            host: from `open_host`.
-        """
+        """Prepare a run; nothing is started yet."""
         self._inputs = inputs
         self._options = options
         self._observers = observers
@@ -149,10 +143,10 @@ class Session:
             places=places,
             identity=identity,
             project=self._inputs.project,
-            policies=lambda: Policies.from_json(*toolchain.policy_texts()),
+            policies=cache(lambda: Policies.from_json(*toolchain.policy_texts())),
             check=ExternalChecks(toolchain=toolchain, env=tools.host.net_env, cancel=self._cancel),
             step=self._observers.listener.step,
-            is_cancelled=self._cancel.is_set,
+            cancel=self._cancel,
             look_up=self._options.cache,
         )
 
@@ -160,16 +154,16 @@ class Session:
         """Return the results that the store has, without asking this machine what it can do."""
         if not self._options.cache:
             return {}
-        cache = builder.cache
+        found = builder.cache
         actions = planned_actions(
             self._inputs,
-            cache.identity.source,
+            found.identity.source,
             tools=builder.tools,
             containers=builder.containers,
             wanted=self._options.backend,
         )
-        results = restore_results(self._inputs.targets, actions, cache)
-        cache.note_last({each: action.address for each, action in cache.restored.items()})
+        results = restore_results(self._inputs.targets, actions, found)
+        found.note_last({each: action.address for each, action in found.restored.items()})
         return results
 
     def _clean_up(self, builder: MissingBuilder) -> None:

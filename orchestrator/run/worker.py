@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import filecmp
 import shutil
-import threading
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from packaging.version import Version
@@ -41,14 +40,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.builders.base import StoppedBuild
-    from orchestrator.host.process import Cancel
     from orchestrator.models.result import CompileReport
     from orchestrator.models.target import BuildRequest, Target, TargetId
-    from orchestrator.run.assignment import Assignment, Check
+    from orchestrator.run.backends import Assignment
     from orchestrator.run.result_cache import ResultCache
     from orchestrator.run.run_dir import RunDirectories
     from orchestrator.source.stage import StagedSource
-    from orchestrator.wheel import Policies
 
 _NOT_A_PLATFORM = {"any", "unknown"}
 
@@ -59,37 +56,22 @@ class Worker:
 
     Attributes:
         staged: the clean source.
-        places: where things go.
-        policies: auditwheel's policies.
-        check: what other tools find in a wheel.
-        step: told (target ID, step name).
-        cancel: stops all programs.
-        cache: keeps what is finished; None to forget it.
-        published: name of a wheel -> the target it is of.
+        cache: keeps what is finished, and knows the run.
         stopped: told where a build failed, before anything there is removed; None where nobody
             wants to look.
     """
 
     staged: StagedSource
-    places: RunDirectories
-    policies: Policies
-    check: Check
-    step: Callable[[TargetId, str], object]
-    cancel: Cancel
-    cache: ResultCache | None = None
-    published: dict[str, TargetId] = field(default_factory=dict)
+    cache: ResultCache
     stopped: Callable[[StoppedBuild], object] | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def places(self) -> RunDirectories:
+        """The run's directories."""
+        return self.cache.places
 
     def execute(self, assignment: Assignment, attempt: int = 1) -> BuildResult:
-        """Build one target; every failure is part of the result.
-
-        Args:
-            assignment: the target, and what builds it.
-            attempt: which attempt it is; the log keeps those before.
-        """
-        if self.cache is None:
-            return self._execute(assignment, attempt)
+        """Build one target; every failure is part of the result. The log keeps all attempts."""
         with self.cache.claim(assignment) as restored:
             return restored or self._execute(assignment, attempt)
 
@@ -170,7 +152,7 @@ class Worker:
         def step(name: str) -> None:
             timer.enter(name)
             log.write(f"\n== {name}\n")
-            self.step(target.id, name)
+            self.cache.step(target.id, name)
 
         def write(line: str) -> None:
             timer.tail.append(line)
@@ -186,7 +168,7 @@ class Worker:
             scratch=scratch,
             log=write,
             step=step,
-            cancel=self.cancel,
+            cancel=self.cache.cancel,
             compilers=NO_ACCESS if assignment.compilers is None else assignment.compilers(scratch),
             timer=timer,
             parallel=assignment.parallel,
@@ -206,7 +188,7 @@ class Worker:
         outputs = target.library.outputs if target.library is not None else ()
         folder, log = self.places.outputs(target.id), self.places.private_log(target.id)
         failure = collect(tree, outputs, folder)
-        if failure is None and self.cache is not None:
+        if failure is None:
             self.cache.store_outputs(assignment, folder, log=log, seconds=timer.seconds)
         return failure
 
@@ -242,7 +224,7 @@ class Worker:
             demands = demands_on(final, target)
             verified = verify(
                 final,
-                self.policies,
+                self.cache.policies(),
                 external=target.steps.external,
                 expected=expected(target, request.source.name),
                 demands=demands,
@@ -250,9 +232,9 @@ class Worker:
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
-        said = self.check(final, verified, demands, job.log)
+        said = self.cache.check(final, verified, demands, job.log)
         problems = (*verified.problems, *apply_levels(said, demands))
-        if self.cancel.is_set():
+        if self.cache.cancel.is_set():
             return Failure(
                 kind=FailureKind.CANCELLED, step="verify", message="stopped before it was done"
             )
@@ -270,7 +252,7 @@ class Worker:
 
     def _rewrite(self, wheel: Path, request: BuildRequest, dest: Path) -> Path:
         target, steps = request.target, request.target.steps
-        seen = report(wheel, self.policies, external=steps.external)
+        seen = report(wheel, self.cache.policies(), external=steps.external)
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
@@ -296,8 +278,8 @@ class Worker:
         self, wheel: Path, target_id: TargetId, checked: WheelReport
     ) -> WheelReport | Failure:
         """Move a verified wheel to ``dist/``: written aside, synced, renamed."""
-        with self._lock:
-            owner = self.published.setdefault(wheel.name, target_id)
+        with self.cache.lock:
+            owner = self.cache.published.setdefault(wheel.name, target_id)
         if owner != target_id:
             self._set_aside(wheel, target_id)
             return duplicate_name(wheel.name, owner, abi3=bool(checked.abi3))

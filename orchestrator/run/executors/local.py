@@ -86,16 +86,7 @@ class LocalRun:
         deadline: float | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare a run.
-
-        Args:
-            state: the scheduler's first state.
-            calls: builds targets.
-            listener: hears of starts and ends.
-            cancel: stops all programs of the workers.
-            deadline: when the run stops, as `time.monotonic`; None for never.
-            chance: returns random numbers between 0 and 1, for waits.
-        """
+        """Prepare a run from the scheduler's first state; a deadline is one of `time.monotonic`."""
         self._state = state
         self._calls = calls
         self._listener = listener

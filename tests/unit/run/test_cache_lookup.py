@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
+from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, CompileReport, FailureKind, Status
 from orchestrator.models.target import (
@@ -231,7 +232,7 @@ def kept(folder: Path) -> tuple[Action, Record, ResultCache]:
         policies=lambda: pytest.fail("nothing is verified"),
         check=lambda *_: (),
         step=lambda *_: None,
-        is_cancelled=lambda: False,
+        cancel=Cancel(),
     )
     return action, record, cache
 

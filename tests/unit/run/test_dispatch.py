@@ -15,7 +15,7 @@ from orchestrator.host.capacity import Capacity
 from orchestrator.host.process import Cancel
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, Target, TargetId, TargetResources
-from orchestrator.run.assignment import Assignment
+from orchestrator.run.backends import Assignment
 from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
 from orchestrator.run.resources import GIB
 from orchestrator.run.run_dir import RunDirectories

@@ -42,10 +42,14 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import make_request
-from orchestrator.run.assignment import Assignment
+from orchestrator.run.backends import Assignment
+from orchestrator.run.result_cache import ResultCache
 from orchestrator.run.run_dir import RunDirectories
 from orchestrator.run.worker import Worker
+from orchestrator.source.fingerprint import SourceFingerprint
 from orchestrator.source.stage import StagedSource
+from orchestrator.store.cas import Store
+from orchestrator.store.local import LocalStore
 from orchestrator.wheel import Policies
 from tests import factories
 from tests.auditor import load_policies
@@ -113,6 +117,7 @@ class Shop:
     found: tuple[Finding, ...] = ()
     checked: list[str] = field(default_factory=list)
     steps: list[tuple[TargetId, str]] = field(default_factory=list)
+    cancel: Cancel = field(default_factory=Cancel)
 
     def __post_init__(self) -> None:
         self.places = RunDirectories(
@@ -129,11 +134,16 @@ class Shop:
         self.source = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
         self.worker = Worker(
             staged=StagedSource(root=staged, source=self.source),
-            places=self.places,
-            policies=self.policies,
-            check=self.check,
-            step=lambda target, name: self.steps.append((target, name)),
-            cancel=Cancel(),
+            cache=ResultCache(
+                store=Store(local=LocalStore(self.root / "store"), warn=print),
+                places=self.places,
+                identity=SourceFingerprint(source=self.source, files=()),
+                project="",
+                policies=lambda: self.policies,
+                check=self.check,
+                step=lambda target, name: self.steps.append((target, name)),
+                cancel=self.cancel,
+            ),
         )
 
     def check(
@@ -490,7 +500,7 @@ def test_the_matrix_says_how_much_a_rule_counts(shop: Shop) -> None:
 
 
 def test_a_wheel_that_is_stopped_while_it_is_checked_is_cancelled(shop: Shop) -> None:
-    shop.worker.cancel.set()
+    shop.cancel.set()
 
     assert kind(shop.execute(wheel())) is FailureKind.CANCELLED
 
