@@ -38,7 +38,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import file_names
     from orchestrator.plan.torch_table import load_table
-    from orchestrator.publish.torch_refresh import differences, dumps, left_out, refreshed
+    from orchestrator.publish.torch_refresh import differences, dumps, left_out, refresh
 
     network = HostNetwork.detect(os.environ)
     names = [name for url in indexes for name in file_names(url, "torch", network)]
@@ -47,7 +47,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
         known = load_table(output.read_bytes(), where=str(output))
     shown = ", ".join(url.rpartition("@")[2] for url in indexes)
     today = dt.datetime.now(tz=dt.UTC).date()
-    table = refreshed(names, known, updated=today, source=f"the files of torch on {shown}")
+    table = refresh(names, known, updated=today, source=f"the files of torch on {shown}")
     for line in differences(known, table):
         say(line)
     for series in left_out(names, table):

@@ -75,7 +75,7 @@ def command(
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:
     """Fill in the variants of the plan; a variant without an axis of the URL has no address."""
     from orchestrator.config import template
-    from orchestrator.publish.index import variant_paths
+    from orchestrator.publish.variants import variant_paths
 
     urls: dict[str, None] = {}
     paths = variant_paths(workspace.plan, workspace.settings)

@@ -90,9 +90,10 @@ def command(
 
     from orchestrator.cli.workspace import open_if_exists
     from orchestrator.host.network import HostNetwork
-    from orchestrator.publish.index import VariantRules, scan, update, variant_paths
+    from orchestrator.publish.index import scan, update
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
+    from orchestrator.publish.variants import VariantRules, variant_paths
 
     rules = VariantRules()
     if workspace := open_if_exists(matrix, channel):
@@ -103,7 +104,7 @@ def command(
         open_storage(output, HostNetwork.detect(os.environ).ca_bundle),
         tuple(wheel for folder in folders for wheel in scan(folder)),
         SiteChange(**change),
-        knowledge=rules,
+        rules=rules,
         base_url=base_url,
         now=dt.datetime.now(tz=dt.UTC),
     )

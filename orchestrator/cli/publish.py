@@ -112,6 +112,7 @@ def command(
         granted=GrantedLimits(file_size=max_file_size, project_size=max_project_size),
         cancel=cancel,
         on_result=_say,
+        on_note=lambda text: say(_clean(text)),
         **options,
     )
     results = delivery.run()

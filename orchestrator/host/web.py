@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import ssl
 import urllib.error
@@ -80,6 +81,19 @@ class HttpResponse:
     def passing(self) -> bool:
         """Whether the next attempt may end otherwise."""
         return self.status in PASSING
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did what was asked."""
+        return self.status in range(200, 300)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object that the contents are; empty if they are none."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
 
 
 def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> HttpResponse:

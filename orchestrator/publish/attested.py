@@ -1,12 +1,13 @@
-"""Attestations (PEP 740) that lie beside a wheel, made by another program."""
+"""Attestations and provenance files (PEP 740) beside a wheel, made by another program."""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 LIMIT = 1 << 20
@@ -14,30 +15,34 @@ LIMIT = 1 << 20
 
 def attestations(wheel: Path) -> tuple[Path, ...]:
     """Return the attestations of a wheel: ``NAME.whl.publish.attestation`` and the like."""
-    ours = f"{wheel.name}."
+    prefix = f"{wheel.name}."
     return tuple(
         sorted(
-            each
-            for each in wheel.absolute().parent.iterdir()
-            if each.name.startswith(ours) and each.name.endswith(".attestation")
+            path
+            for path in wheel.absolute().parent.iterdir()
+            if path.name.startswith(prefix) and path.name.endswith(".attestation")
         )
     )
 
 
-def misattested(path: Path, sha256: str) -> str:
-    """Return what is wrong with an attestation; empty when it is about a wheel.
+def check_attestation(path: Path, sha256: str) -> str:
+    """Return what is wrong with an attestation of a wheel with this hash; empty if nothing is.
 
-    Whether its signature is good only a verifier with a trust root can say: the index does.
-
-    Args:
-        path: the attestation.
-        sha256: of the wheel.
+    The signature is not checked: that needs a trust root, and the index does it.
     """
     try:
         with path.open("rb") as stream:
-            document = json.loads(stream.read(LIMIT))
-        statement = json.loads(base64.b64decode(document["envelope"]["statement"]))
-        digests = {str(each["digest"]["sha256"]) for each in statement["subject"]}
+            digests = subjects([json.loads(stream.read(LIMIT))])
     except (OSError, ValueError, LookupError, TypeError):
-        return f"{path.name} is no attestation (PEP 740)"
+        return f"{path.name} is not an attestation (PEP 740)"
     return "" if digests == {sha256} else f"{path.name} is about another file"
+
+
+def subjects(documents: Iterable[Any]) -> set[str]:
+    """Return the SHA-256 of every file that attestations are about.
+
+    Raises:
+        ValueError, LookupError, TypeError: one is not an attestation.
+    """
+    statements = (json.loads(base64.b64decode(each["envelope"]["statement"])) for each in documents)
+    return {str(one["digest"]["sha256"]) for each in statements for one in each["subject"]}

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, ConfigError
-from orchestrator.host.redaction import masked
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.publish import preflight
-from orchestrator.publish.attested import attestations, misattested
+from orchestrator.publish.attested import attestations, check_attestation
 from orchestrator.publish.buckets import BucketDestination
 from orchestrator.publish.index import targets_in
 from orchestrator.publish.index_coverage import matching
-from orchestrator.publish.indexes import IndexDestination, resolved
+from orchestrator.publish.indexes import IndexDestination, not_a_destination, resolve_address
 from orchestrator.publish.preflight import CandidateWheel
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
-from orchestrator.publish.upload import UploadError, UploadResult, send_all, surveyed
+from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.report.text import one_line
 from orchestrator.wheel.archive import WheelName
 
@@ -70,14 +69,10 @@ def open_destinations(
             destinations[name] = BucketDestination(name, cancel, ca_bundle=bundle)
         elif name in indexes:
             destinations[name] = IndexDestination(
-                resolved(name, host), host, host.environ, cancel, simple_url=simple_url
+                resolve_address(name, host), host, host.environ, cancel, simple_url=simple_url
             )
         else:
-            raise ConfigError.of(
-                f"not a destination: {masked(name)!r}",
-                where="--to",
-                hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
-            )
+            raise not_a_destination(name)
     return destinations
 
 
@@ -114,7 +109,7 @@ def verify(
     sha256 = verdict.report.sha256 if verdict.report else Digest("")
     beside = attestations(path)
     wrong = [one_line(f"verify: {each.rule}: {each.message}") for each in verdict.errors]
-    wrong += [why for each in beside if (why := misattested(each, sha256))]
+    wrong += [why for each in beside if (why := check_attestation(each, sha256))]
     return CandidateWheel(
         path=path,
         name=_name(path),
@@ -147,6 +142,7 @@ class Delivery:
         skip_refused: whether the others are sent if some are refused.
         cancel: stops the run.
         on_result: told how each wheel ended.
+        on_note: told what is left out.
     """
 
     destinations: Mapping[str, UploadDestination]
@@ -157,6 +153,7 @@ class Delivery:
     skip_refused: bool
     cancel: Cancel
     on_result: Callable[[UploadResult], object]
+    on_note: Callable[[str], object]
 
     def run(self) -> tuple[UploadResult, ...]:
         """Check every wheel, then send those that may go; results are in the order of both."""
@@ -182,14 +179,16 @@ class Delivery:
     ) -> Iterator[tuple[CandidateWheel, UploadResult | None]]:
         """Yield each wheel with its result; None if it is to be sent."""
         wheels = [wheel for wheel in self.wheels if name in wheel.to]
+        if any(wheel.attestations for wheel in wheels) and not place.attests:
+            self.on_note(f"{place.name}: it takes no attestations, or not with a password")
         known = [wheel for wheel in wheels if wheel.name and wheel.sha256]
         held, unknown = preflight.DestinationFiles(), ""
         try:
             if known:
-                held = surveyed(place, known, self.cancel)
+                held = survey(place, known, self.cancel)
         except UploadError as error:
             unknown = f"the destination does not say what it has: {error.what}"
-        refusals = preflight.refused(name, wheels, held, self.granted)
+        refusals = preflight.find_refusals(name, wheels, held, self.granted)
         for wheel in wheels:
             reasons = refusals.get(wheel.filename, ())
             if reasons:

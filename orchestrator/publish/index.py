@@ -1,22 +1,20 @@
-"""``orchestrator index``: wheels in, a site out; incremental, and safe beside other updates."""
+"""``orchestrator index``: add wheels to a site, safely beside other updates."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from packaging.version import InvalidVersion, Version
 
-from orchestrator.config import template
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.models.result import Status
-from orchestrator.plan.layers import channel_matrix
-from orchestrator.publish.index_site import File, Site, changed, dumps, loads
+from orchestrator.publish.attested import subjects
+from orchestrator.publish.index_site import File, Site, apply_change, dumps, loads
 from orchestrator.publish.pages import FILES, pages
 from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
@@ -24,80 +22,38 @@ from orchestrator.report.results import read
 from orchestrator.wheel import open_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.config.settings import Settings
-    from orchestrator.models.target import Cell, Plan
     from orchestrator.publish.index_site import SiteChange, SubIndex
     from orchestrator.publish.storage import Storage
+    from orchestrator.publish.variants import VariantRules
     from orchestrator.report.schemas import Result
     from orchestrator.wheel.archive import WheelName
 
 STATE = "site.json"
 
 ATTEMPTS = 20
-"""Updates of others that one update gives way to."""
+"""How often an update starts again because another one was faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedWheel:
-    """One wheel of the directories.
+    """A wheel to add.
 
     Attributes:
         path: the file.
         name: its name.
-        sha256: of the file.
-        size: in bytes.
-        requires_python: as METADATA says, or empty.
-        metadata: the bytes of METADATA.
-        signature: the bytes of ``<file>.asc``, or None.
-        provenance: the bytes of ``<file>.provenance``, or None.
-        made: what ``results.json`` says of it; None where it says nothing.
+        file: its entry in the site, without time, address and cells.
+        beside: suffix -> bytes of the files beside it.
+        made: its entry in ``results.json``, or None.
     """
 
     path: Path
     name: WheelName
-    sha256: str
-    size: int
-    requires_python: str
-    metadata: bytes
-    signature: bytes | None
-    provenance: bytes | None
+    file: File
+    beside: Mapping[str, bytes]
     made: Result | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantRules:
-    """What the matrix says about variants.
-
-    Attributes:
-        plan: the plan; None where there is no matrix.
-        project: the planned project's name, normalised; empty for any.
-        paths: values of the user's axes -> path of their sub-index.
-    """
-
-    plan: Plan | None = None
-    project: str = ""
-    paths: tuple[tuple[Cell, str], ...] = ()
-
-
-def variant_paths(plan: Plan, settings: Settings) -> dict[Cell, str]:
-    """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
-    axes = channel_matrix(settings, plan.channel).grid.axes
-    paths: dict[Cell, str] = {}
-    for target in plan.everything:
-        for cell in target.covers if target.python else ():
-            if cell[3:] not in paths:
-                texts = (
-                    value
-                    if axis not in axes or (label := axes[axis][1].label) is None
-                    else template.render(label, dict(cell))
-                    for axis, value in cell[3:]
-                )
-                paths[cell[3:]] = "/".join(filter(None, texts))
-    return paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +62,8 @@ class UpdateReport:
 
     Attributes:
         site: the site as it is now.
-        added: names of files that were not there.
-        dropped: names of files that are gone.
+        added: names of new files.
+        dropped: names of removed files.
     """
 
     site: Site
@@ -116,17 +72,14 @@ class UpdateReport:
 
 
 def scan(folder: Path) -> tuple[IndexedWheel, ...]:
-    """Read the wheels of a directory, with ``results.json`` where there is one.
-
-    Args:
-        folder: the directory; only its own files count, not those of directories in it.
+    """Read the wheels of a directory (not of its subdirectories) and its ``results.json``, if any.
 
     Raises:
-        ConfigError: there is no such directory.
-        BadWheelError: a file is no wheel, or names another project or version than its METADATA.
+        ConfigError: the directory does not exist.
+        BadWheelError: a file is not a wheel, or its METADATA has another version than its name.
     """
     try:
-        paths = sorted(each for each in folder.iterdir() if each.suffix == ".whl")
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".whl")
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(folder)) from None
     made_by = targets_in(folder)
@@ -134,17 +87,17 @@ def scan(folder: Path) -> tuple[IndexedWheel, ...]:
 
 
 def targets_in(folder: Path) -> dict[tuple[str, str], Result]:
-    """Return (file name, SHA-256) -> what a directory's ``results.json`` says of this wheel.
+    """Return (file name, SHA-256) -> the wheel's entry in a directory's ``results.json``.
 
     Raises:
-        ConfigError: the file cannot be read, or is none.
+        ConfigError: the file cannot be read.
     """
     if not (folder / RESULTS).exists():
         return {}
     return {
-        (each.wheel.filename, each.wheel.sha256): each
-        for each in read(folder).results
-        if each.status is Status.OK and each.wheel is not None
+        (result.wheel.filename, result.wheel.sha256): result
+        for result in read(folder).results
+        if result.status is Status.OK and result.wheel is not None
     }
 
 
@@ -155,30 +108,40 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         headers = archive.headers("METADATA")
         name = archive.name
     version = str(headers.get("Version", "")).strip()
-    if not _same_version(version, name.version):
+    try:
+        same = Version(version) == name.version
+    except InvalidVersion:
+        same = False
+    if not same:
         raise BadWheelError.of(
             f"the file name says {name.version}, METADATA says {version or 'nothing'}",
             where=path.name,
             hint="installers refuse it; `orchestrator retag` makes the two agree",
         )
-    return IndexedWheel(
-        path=path,
-        name=name,
+    beside = {
+        ".metadata": metadata,
+        ".asc": _beside(path, ".asc"),
+        ".provenance": _provenance(path, sha256),
+    }
+    file = File(
+        filename=path.name,
+        project=name.name,
+        version=str(name.version),
         sha256=sha256,
         size=size,
         requires_python=str(headers.get("Requires-Python", "")).strip(),
-        metadata=metadata,
-        signature=_beside(path, ".asc"),
-        provenance=_provenance(path, sha256),
+        uploaded=datetime.min.replace(tzinfo=UTC),
+        metadata=hashlib.sha256(metadata).hexdigest(),
+        signed=beside[".asc"] is not None,
+        provenance=beside[".provenance"] is not None,
+    )
+    return IndexedWheel(
+        path=path,
+        name=name,
+        file=file,
+        beside={suffix: data for suffix, data in beside.items() if data is not None},
         made=made_by.get((path.name, sha256)),
     )
-
-
-def _same_version(text: str, version: Version) -> bool:
-    try:
-        return Version(text) == version
-    except InvalidVersion:
-        return False
 
 
 def _beside(path: Path, suffix: str) -> bytes | None:
@@ -189,83 +152,77 @@ def _beside(path: Path, suffix: str) -> bytes | None:
 
 
 def _provenance(path: Path, sha256: str) -> bytes | None:
-    """Return a PEP 740 provenance file, if its statements are about this very wheel.
+    """Return a PEP 740 provenance file, if its statements are about this wheel.
 
-    Whether the signatures are good only a verifier with a trust root can say.
+    The signatures are not checked: that needs a trust root.
     """
     data = _beside(path, ".provenance")
     if data is None:
         return None
+    where = f"{path.name}.provenance"
     try:
         bundles = json.loads(data)["attestation_bundles"]
-        statements = [
-            json.loads(base64.b64decode(each["envelope"]["statement"]))
-            for bundle in bundles
-            for each in bundle["attestations"]
-        ]
-        digests = {one["digest"]["sha256"] for each in statements for one in each["subject"]}
+        digests = subjects(each for bundle in bundles for each in bundle["attestations"])
     except (ValueError, LookupError, TypeError):
-        raise BadWheelError.of("no provenance (PEP 740)", where=f"{path.name}.provenance") from None
+        raise BadWheelError.of("not a provenance file (PEP 740)", where=where) from None
     if digests != {sha256}:
-        raise BadWheelError.of(
-            "its statements are about another file", where=f"{path.name}.provenance"
-        )
+        raise BadWheelError.of("its statements are about another file", where=where)
     return data
 
 
 def update(  # noqa: PLR0913 - keyword-only
     storage: Storage,
-    found: Sequence[IndexedWheel],
+    wheels: Sequence[IndexedWheel],
     change: SiteChange,
     *,
-    knowledge: VariantRules,
+    rules: VariantRules,
     base_url: str,
     now: datetime,
 ) -> UpdateReport:
-    """Add wheels to a site, change it, and write what follows.
+    """Add wheels to a site, change it, and write its pages.
 
-    Wheels and their metadata come first, then ``site.json``, then the pages from the bottom up:
-    no page ever names a file that is not there. What is gone from the pages is removed last. An
-    update that meets another one begins again with what that one has left.
+    Wheels and their metadata are written first, then ``site.json``, then the pages from the bottom
+    up, so that no page names a missing file; removed files go last. An update that meets another
+    one starts again with the other's result.
 
     Args:
-        storage: where the site lies.
-        found: the wheels, from `scan`.
+        storage: where the site is.
+        wheels: the wheels, from `scan`.
         change: what else changes.
-        knowledge: what the matrix says.
+        rules: the matrix' variants.
         base_url: where the wheels are, if not in the site.
         now: the time.
 
     Raises:
-        PublishRefusedError: a file of this name and other contents is in the site.
-        ConfigError: an option means nothing, or two sub-indexes would be one.
+        PublishRefusedError: the site has another file of this name.
+        ConfigError: an option matches nothing, or two sub-indexes would have the same path.
         BadWheelError: a wheel's variant cannot be the path of a sub-index.
-        EnvironmentProblemError: the place cannot be read or written.
+        EnvironmentProblemError: the storage cannot be read or written.
     """
     if base_url and urlsplit(base_url).scheme not in {"http", "https"}:
-        raise ConfigError.of(f"{base_url!r} is no address", where="--base-url")
+        raise ConfigError.of(f"{base_url!r} is not an http(s) URL", where="--base-url")
     with storage.locked():
         for _ in range(ATTEMPTS):
             before, seen = _load(storage)
-            files, variants = _described(found, before, knowledge, base_url, now)
-            after = changed(before, files, variants, change, now=now)
-            made = pages(after)  # what is wrong with them is said before anything is written
-            names = {each.filename for each in after.files}
-            for each in found:
-                if each.path.name in names:
-                    _upload(storage, each, hosted=not base_url)
+            files, variants = _describe(wheels, before, rules, base_url, now)
+            after = apply_change(before, files, variants, change, now=now)
+            made = pages(after)  # fails before anything is written
+            names = {file.filename for file in after.files}
+            for wheel in wheels:
+                if wheel.path.name in names:
+                    _upload(storage, wheel, hosted=not base_url)
             if not storage.swap(STATE, dumps(after), seen):
                 continue
             _write(storage, after, made, gone=set(pages(before)) - set(made))
             _remove(storage, before)
-            there = {each.filename for each in before.files}
+            there = {file.filename for file in before.files}
             return UpdateReport(
                 site=after,
                 added=tuple(sorted(names - there)),
                 dropped=tuple(sorted(there - names)),
             )
     raise EnvironmentProblemError.of(
-        f"{ATTEMPTS} other updates came in between", where=storage.where, hint="try again"
+        f"{ATTEMPTS} other updates were faster", where=storage.where, hint="try again"
     )
 
 
@@ -276,53 +233,41 @@ def _load(storage: Storage) -> tuple[Site, str | None]:
     return loads(there[0], where=f"{storage.where}/{STATE}"), there[1]
 
 
-def _described(
-    found: Iterable[IndexedWheel], site: Site, knowledge: VariantRules, base_url: str, now: datetime
+def _describe(
+    wheels: Iterable[IndexedWheel], site: Site, rules: VariantRules, base_url: str, now: datetime
 ) -> tuple[list[File], list[SubIndex]]:
-    paths = dict(knowledge.paths)
-    known = VariantCatalog(knowledge.plan, knowledge.project, paths, site.variants)
+    catalog = VariantCatalog(rules, site.variants)
     files: dict[str, File] = {}
     variants: dict[str, SubIndex] = {}
-    for each in found:
-        cells = known.of(each.name, each.made)
+    for wheel in wheels:
+        cells = catalog.cells_of(wheel.name, wheel.made)
         variants |= {variant.path: variant for _, variant in cells}
-        filename = each.path.name
-        url = f"{base_url.rstrip('/')}/{quote(filename, safe='')}" if base_url else ""
-        file = File(
-            filename=filename,
-            project=each.name.name,
-            version=str(each.name.version),
-            sha256=each.sha256,
-            size=each.size,
-            requires_python=each.requires_python,
+        filename = wheel.path.name
+        file = replace(
+            wheel.file,
             uploaded=now,
-            metadata=hashlib.sha256(each.metadata).hexdigest(),
-            url=url,
-            signed=each.signature is not None,
-            provenance=each.provenance is not None,
+            url=f"{base_url.rstrip('/')}/{quote(filename, safe='')}" if base_url else "",
             cells=tuple(dict.fromkeys((python, variant.path) for python, variant in cells)),
         )
         if files.setdefault(filename, file).sha256 != file.sha256:
-            raise BadWheelError.of("two files have this name and differ", where=filename)
+            raise BadWheelError.of("two different files have this name", where=filename)
     return list(files.values()), list(variants.values())
 
 
-def _upload(storage: Storage, each: IndexedWheel, *, hosted: bool) -> None:
-    """Bring a wheel and what lies beside it to the site; the wheel first."""
-    place = f"{FILES}/{each.name.name}/{each.path.name}"
+def _upload(storage: Storage, wheel: IndexedWheel, *, hosted: bool) -> None:
+    """Write a wheel, and then the files beside it."""
+    name = f"{FILES}/{wheel.file.project}/{wheel.path.name}"
     if hosted:
-        storage.add(place, each.path, each.size)
-        storage.add(f"{place}.metadata", each.metadata, len(each.metadata))
-        if each.signature is not None:
-            storage.add(f"{place}.asc", each.signature, len(each.signature))
-    if each.provenance is not None:
-        storage.add(f"{place}.provenance", each.provenance, len(each.provenance))
+        storage.add(name, wheel.path, wheel.file.size)
+    for suffix, data in wheel.beside.items():
+        if hosted or suffix == ".provenance":
+            storage.add(f"{name}{suffix}", data, len(data))
 
 
 def _write(storage: Storage, site: Site, made: dict[str, bytes], gone: set[str]) -> None:
-    """Write the pages, and once more where another update has changed the site meanwhile."""
+    """Write the pages, and again if another update has changed the site meanwhile."""
     for _ in range(ATTEMPTS):
-        # Pages of projects lie deepest; who finds a link to one finds the page.
+        # The deepest first: a page is written before the link to it.
         for name in sorted(made, key=lambda name: (-name.count("/"), name)):
             storage.write(name, made[name])
         current, _ = _load(storage)
@@ -334,12 +279,10 @@ def _write(storage: Storage, site: Site, made: dict[str, bytes], gone: set[str])
 
 
 def _remove(storage: Storage, before: Site) -> None:
-    """Remove the files that the site had and that no update has brought back."""
+    """Remove the files that the site had and that no update has added again."""
     current, _ = _load(storage)
-    there = {each.filename for each in current.files}
-    for each in before.files:
-        if each.filename not in there:
-            place = f"{FILES}/{each.project}/{each.filename}"
+    there = {file.filename for file in current.files}
+    for file in before.files:
+        if file.filename not in there:
             for suffix in ("", ".metadata", ".asc", ".provenance"):
-                with suppress(FileNotFoundError):
-                    storage.remove(f"{place}{suffix}")
+                storage.remove(f"{FILES}/{file.project}/{file.filename}{suffix}")

@@ -1,4 +1,4 @@
-"""What an index has of a plan: which planned wheels, which not, and what else."""
+"""Compare an index with a plan: which planned wheels it has, which are missing, and what else."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexCoverage:
-    """What an index has of a plan.
+    """How much of a plan an index has.
 
     Attributes:
         has: (target, its files); a target may have several, such as builds.
-        lacks: targets without a file that is not yanked.
-        unknown: targets whose version nobody here knows.
-        beyond: files of a planned version that no target of the plan makes, sorted.
-        yanked: yanked files that would be a planned target's, sorted.
-        others: how many files are of versions that are not planned.
+        lacks: targets without a file, or with yanked ones only.
+        unknown: targets whose version is not known yet.
+        beyond: files of a planned version that no target makes, sorted.
+        yanked: yanked files of planned targets, sorted.
+        others: number of files of versions that are not planned.
     """
 
     has: tuple[tuple[Target, tuple[str, ...]], ...]
@@ -44,12 +44,12 @@ class IndexCoverage:
 
 
 def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[Target, ...]:
-    """Return the targets whose wheel a file of this name is.
+    """Return the targets whose wheel has this name.
 
     Args:
         name: the file's name.
-        targets: the plan's.
-        project: the planned project's name, normalised; empty for any.
+        targets: the plan's targets.
+        project: the planned project's normalised name; empty for any.
     """
     if project and name.name != project:
         return ()
@@ -77,19 +77,22 @@ def compare(
     Args:
         plan: the whole plan.
         chosen: the part of it that the user asks about.
-        files: (file name, whether it is yanked) of everything the index lists of the project.
-        project: the project's name, normalised; empty for any.
+        files: (file name, whether it is yanked) of all files that the index lists for the project.
+        project: the project's normalised name; empty for any.
     """
-    wheels = [each for each in plan.targets if each.python]
     # By version first: an index may have as many versions as the plan has targets.
     by_version: defaultdict[Version, list[Target]] = defaultdict(list)
-    for each in wheels:
-        by_version[Version(each.version)].append(each)
-    public = {Version(each.public) for each in by_version}
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    for target in plan.targets:
+        if target.python:
+            by_version[Version(target.version)].append(target)
+    public = {Version(version.public) for version in by_version}
+    files_of: defaultdict[str, set[str]] = defaultdict(set)
     beyond, yanked, others = set(), set(), 0
     for filename, is_yanked in sorted(set(files)):
-        name = _name(filename)
+        try:
+            name = WheelName.parse(filename)
+        except BadWheelError:  # an sdist, or something unknown
+            name = None
         if name is None or Version(name.version.public) not in public:
             others += 1
             continue
@@ -98,24 +101,19 @@ def compare(
             beyond.add(filename)
         elif is_yanked:
             yanked.add(filename)
-        for each in hits if not is_yanked else ():
-            found[each.id].add(filename)
-    asked = [each for each in chosen.targets if each.python]
+        for target in hits if not is_yanked else ():
+            files_of[target.id].add(filename)
+    asked = [target for target in chosen.targets if target.python]
     return IndexCoverage(
-        has=tuple((each, tuple(sorted(found[each.id]))) for each in asked if each.id in found),
-        lacks=tuple(each for each in asked if each.id not in found),
+        has=tuple(
+            (each, tuple(sorted(files_of[each.id]))) for each in asked if each.id in files_of
+        ),
+        lacks=tuple(each for each in asked if each.id not in files_of),
         unknown=tuple(each.id for each in chosen.undetermined if each.python),
         beyond=tuple(sorted(beyond)),
         yanked=tuple(sorted(yanked)),
         others=others,
     )
-
-
-def _name(filename: str) -> WheelName | None:
-    try:
-        return WheelName.parse(filename)
-    except BadWheelError:  # an sdist, or nothing we know
-        return None
 
 
 def document(held: IndexCoverage, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
@@ -139,10 +137,10 @@ def document(held: IndexCoverage, *, indexes: Sequence[str], expression: str) ->
 
 
 def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
-    """Return what an index has and lacks as text, with the command that builds the rest."""
+    """Return the comparison as text, with the command that builds the missing wheels."""
     lines = [_summary(held), ""]
-    for title, each in _grids(held, plan):
-        lines += [f"{title}:", *(f"  {line}" for line in aligned(each)), ""]
+    for title, rows in _grids(held, plan):
+        lines += [f"{title}:", *(f"  {line}" for line in aligned(rows)), ""]
     for title, names in _lists(held):
         lines += [f"{title}:", *(f"  {name}" for name in names), ""]
     if expression:
@@ -151,7 +149,7 @@ def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
 
 
 def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
-    """Return the same for a job summary or an issue."""
+    """Return the same as `table` for a job summary or an issue."""
     lines = ["### What the index has", "", _summary(held), ""]
     for title, rows in _grids(held, plan):
         lines += [f"**{title}**", "", *markdown_table(rows), ""]
@@ -182,14 +180,13 @@ def _grids(held: IndexCoverage, plan: Plan) -> Iterator[tuple[str, list[tuple[st
 
 
 def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
-    lacks = [each.id for each in held.lacks]
-    lists: tuple[tuple[str, Sequence[str]], ...] = (
-        ("lacks", lacks),
-        ("no version yet", held.unknown),
-        ("beyond the plan", held.beyond),
-        ("yanked", held.yanked),
-    )
-    yield from ((title, names) for title, names in lists if names)
+    lists: dict[str, Sequence[str]] = {
+        "lacks": [target.id for target in held.lacks],
+        "no version yet": held.unknown,
+        "beyond the plan": held.beyond,
+        "yanked": held.yanked,
+    }
+    yield from ((title, names) for title, names in lists.items() if names)
 
 
 def _command(expression: str, plan: Plan) -> str:
@@ -198,5 +195,5 @@ def _command(expression: str, plan: Plan) -> str:
 
 
 def _plain(text: str) -> str:
-    """A file name from somebody's index, without what Markdown or a terminal would act on."""
+    """Return a foreign file name without what Markdown or a terminal would act on."""
     return "".join(each if each.isprintable() and each not in "`<>" else "?" for each in text)

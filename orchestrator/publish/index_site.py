@@ -1,7 +1,7 @@
-"""A site as a value: its files, variants, aliases and yanks, and what may happen to them. Pure.
+"""A site as a value: files, variants, aliases and yanks, and how an update changes them. Pure.
 
-``site.json`` holds exactly this; every page is made from it, so two updates at the same time need
-to agree on this one document only.
+``site.json`` holds exactly this value. Every page is made from it, so concurrent updates have to
+agree on this one document only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.config import condition
 from orchestrator.errors import ConfigError, EnvironmentProblemError, PublishRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 SCHEMA = 1
 
@@ -37,7 +37,7 @@ class SubIndex:
     """One sub-index.
 
     Attributes:
-        path: where it is below the site, such as ``cu126/torch2.8``; empty for the root.
+        path: its path in the site, such as ``cu126/torch2.8``; empty for the root.
         values: (axis, value) of every axis other than python, libc and arch.
     """
 
@@ -55,13 +55,13 @@ class File:
         version: its version, canonical.
         sha256: of the file.
         size: in bytes.
-        requires_python: as METADATA says, or empty.
-        uploaded: when it came to the site (PEP 700).
+        requires_python: from METADATA, or empty.
+        uploaded: when it was added (PEP 700).
         metadata: SHA-256 of METADATA.
-        url: where it is when it is not in the site, else empty.
-        signed: whether a signature ``<filename>.asc`` lies beside it (PEP 503).
-        provenance: whether ``<filename>.provenance`` lies beside it (PEP 740).
-        yanked: why it is yanked, possibly empty (PEP 592); None when it is not.
+        url: its address if it is outside the site, else empty.
+        signed: whether there is a signature ``<filename>.asc`` (PEP 503).
+        provenance: whether there is a ``<filename>.provenance`` (PEP 740).
+        yanked: why it is yanked, possibly empty (PEP 592); None if it is not.
         cells: (python, path of the variant) of every cell that it serves.
     """
 
@@ -87,15 +87,15 @@ class File:
 
 @checked(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Site:
-    """All that a site holds.
+    """A site.
 
     Attributes:
         schema: version of this document.
         url: the site's public address, or empty.
-        default: expression that means the variant of the root, or empty.
+        default: expression that selects the root's variant, or empty.
         aliases: (path, expression) of other names for a variant.
-        variants: those that have files, in natural order of their values.
-        files: by name.
+        variants: the variants with files, in natural order of their values.
+        files: sorted by name.
     """
 
     schema: int = SCHEMA
@@ -107,7 +107,7 @@ class Site:
 
     def listed(self, path: str) -> tuple[File, ...]:
         """Return the files of a variant."""
-        return tuple(each for each in self.files if path in each.variants)
+        return tuple(file for file in self.files if path in file.variants)
 
 
 _SITE: TypeAdapter[Site] = TypeAdapter(Site)
@@ -115,16 +115,16 @@ _SITE: TypeAdapter[Site] = TypeAdapter(Site)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteChange:
-    """What a run of ``orchestrator index`` changes beside adding files; None: as it was.
+    """What a run of ``orchestrator index`` changes besides adding files; None: nothing.
 
     Attributes:
         url: the site's public address.
-        default: expression that means the variant of the root; empty for none.
+        default: expression that selects the root's variant; empty for none.
         aliases: (path, expression); an empty expression removes the alias.
         yank: (glob over file names, reason).
         unyank: globs over file names.
-        keep: development versions that stay for each project and variant.
-        keep_days: days that a development version stays.
+        keep: number of development versions to keep of each project and variant.
+        keep_days: days to keep a development version.
     """
 
     url: str | None = None
@@ -140,7 +140,7 @@ def loads(data: bytes, *, where: str) -> Site:
     """Read ``site.json``.
 
     Raises:
-        EnvironmentProblemError: it is none, or another version's.
+        EnvironmentProblemError: it is damaged, or has another schema.
     """
     try:
         site = _SITE.validate_json(data)
@@ -167,10 +167,10 @@ def dumps(site: Site) -> bytes:
 
 def path_ok(path: str) -> bool:
     """Whether ``path`` may name a sub-index: segments of letters, digits and ``. _ + -``."""
-    return all(_SEGMENT.fullmatch(each) for each in path.split("/"))
+    return all(map(_SEGMENT.fullmatch, path.split("/")))
 
 
-def changed(
+def apply_change(
     site: Site,
     files: Sequence[File],
     variants: Iterable[SubIndex],
@@ -178,156 +178,137 @@ def changed(
     *,
     now: datetime,
 ) -> Site:
-    """Return the site with files added and everything of ``change`` applied.
+    """Return the site with files added and a change applied.
 
     Args:
         site: the site as it is.
-        files: files to add; one that is there already keeps its time and its yank.
+        files: files to add; a file that is already there keeps its time and its yank.
         variants: the variants of these files.
         change: what else changes.
         now: the time.
 
     Raises:
-        PublishRefusedError: a file of this name and other contents is there.
-        ConfigError: an expression, alias or glob means nothing.
+        PublishRefusedError: the site has another file of this name.
+        ConfigError: an expression, alias or glob matches nothing.
     """
-    known = {each.filename: each for each in site.files}
-    _check_same(known, files)
-    for each in files:
-        old = known.get(each.filename)
-        known[each.filename] = (
-            each if old is None else replace(each, uploaded=old.uploaded, yanked=old.yanked)
-        )
-    kept = _retained(_yanked(known.values(), change), change, now)
-    used = {path for each in kept for path in each.variants}
-    by_path = {each.path: each for each in (*site.variants, *variants)}
+    known = {file.filename: file for file in site.files}
+    for file in files:
+        old = known.get(file.filename)
+        if old is not None and old.sha256 != file.sha256:
+            raise PublishRefusedError.of(
+                f"is in the site with other contents (sha256 {old.sha256}, here {file.sha256})",
+                where=file.filename,
+                hint="lock files and caches know the old one: give the new one another version "
+                "or build tag",
+            )
+        if old is not None:
+            file = replace(file, uploaded=old.uploaded, yanked=old.yanked)  # noqa: PLW2901
+        known[file.filename] = file
+    kept = _retain(_yank(known.values(), change), change, now)
+    used = {path for file in kept for path in file.variants}
+    by_path = {variant.path: variant for variant in (*site.variants, *variants)}
     aliases = {**dict(site.aliases), **dict(change.aliases)}
     result = replace(
         site,
         url=site.url if change.url is None else change.url,
         default=site.default if change.default is None else change.default,
         aliases=tuple((name, text) for name, text in sorted(aliases.items()) if text),
-        variants=_in_order(each for path, each in by_path.items() if path in used),
-        files=tuple(sorted(kept, key=lambda each: each.filename)),
+        variants=_sort(variant for path, variant in by_path.items() if path in used),
+        files=tuple(sorted(kept, key=lambda file: file.filename)),
     )
-    _check_new(result, change)
-    return result
-
-
-def _check_same(known: Mapping[str, File], files: Iterable[File]) -> None:
-    for each in files:
-        old = known.get(each.filename)
-        if old is not None and old.sha256 != each.sha256:
-            raise PublishRefusedError.of(
-                f"is in the site with other contents (sha256 {old.sha256}, here {each.sha256})",
-                where=each.filename,
-                hint="lock files and caches know the old one: give the new one another version "
-                "or build tag",
-            )
-
-
-def _check_new(site: Site, change: SiteChange) -> None:
-    """Refuse what the user says now and means nothing; what was said earlier may be gone."""
+    # Only what is asked for now has to match: what an earlier update asked for may be gone.
     for name, text in change.aliases:
         if not path_ok(name):
             raise ConfigError.of(f"{name!r} cannot be a path", where="--alias")
-        if text:
-            _check_means(site, text, "--alias")
-    if change.default:
-        _check_means(site, change.default, "--default")
+        _check_matches(result, text, "--alias")
+    _check_matches(result, change.default, "--default")
+    return result
 
 
-def _check_means(site: Site, text: str, where: str) -> None:
-    if meant(site, text, where=where) is None:
-        there = ", ".join(each.path or "(none)" for each in site.variants) or "no variant"
+def _check_matches(site: Site, text: str | None, where: str) -> None:
+    if text and meant(site, text, where=where) is None:
+        there = ", ".join(variant.path or "(none)" for variant in site.variants) or "no variant"
         raise ConfigError.of(
             f"no variant of the site is {text!r}", where=where, hint=f"there is {there}"
         )
 
 
 def meant(site: Site, text: str, *, where: str) -> SubIndex | None:
-    """Return the highest variant that an expression means, None when it means none.
+    """Return the highest variant that an expression selects; None if it selects none.
 
     Args:
         site: the site.
-        text: a variant's path, or an expression as for ``--select``; a glob means paths.
+        text: a variant's path, or an expression as for ``--select``; a glob matches paths.
         where: the option, for messages.
 
     Raises:
-        ConfigError: the text is no expression.
+        ConfigError: the text is not an expression.
     """
-    exact = [each for each in site.variants if each.path == text]
-    if exact:
-        return exact[0]
+    for variant in site.variants:
+        if variant.path == text:
+            return variant
     node = condition.parse(text, where=where)
-    found = [
-        each
-        for each in site.variants
-        if condition.holds(node, dict(each.values), ids=(each.path, each.path.replace("/", "-")))
-    ]
-    return found[-1] if found else None
+    for variant in reversed(site.variants):
+        ids = (variant.path, variant.path.replace("/", "-"))
+        if condition.holds(node, dict(variant.values), ids=ids):
+            return variant
+    return None
 
 
 def default_variant(site: Site) -> SubIndex | None:
-    """Return the variant of the root: the one said, one without a path, or the only one."""
+    """Return the root's variant: the chosen one, the only one, or the one without a path."""
     if site.default:
         return meant(site, site.default, where="default")
     if len(site.variants) == 1:
         return site.variants[0]
-    return next((each for each in site.variants if not each.path), None)
+    return next((variant for variant in site.variants if not variant.path), None)
 
 
-def _yanked(files: Iterable[File], change: SiteChange) -> list[File]:
-    found = list(files)
+def _yank(files: Iterable[File], change: SiteChange) -> list[File]:
+    result = list(files)
     changes: list[tuple[str, str | None, str]] = [
         *((pattern, reason, "--yank") for pattern, reason in change.yank),
         *((pattern, None, "--unyank") for pattern in change.unyank),
     ]
     for pattern, reason, option in changes:
-        hit = [fnmatchcase(each.filename, pattern) for each in found]
-        if not any(hit):
+        hits = {file.filename for file in result if fnmatchcase(file.filename, pattern)}
+        if not hits:
             raise ConfigError.of(f"no file of the site is {pattern!r}", where=option)
-        pairs = zip(found, hit, strict=True)
-        found = [replace(each, yanked=reason) if yes else each for each, yes in pairs]
-    return found
+        result = [
+            replace(file, yanked=reason) if file.filename in hits else file for file in result
+        ]
+    return result
 
 
-def _retained(files: Sequence[File], change: SiteChange, now: datetime) -> list[File]:
-    """Return the files that stay: releases always, nightlies while one of the limits keeps them."""
+def _retain(files: Sequence[File], change: SiteChange, now: datetime) -> list[File]:
+    """Return the files that stay: all releases, and nightlies within one of the limits."""
     if change.keep is None and change.keep_days is None:
         return list(files)
-    versions: dict[tuple[str, str], set[Version]] = {}
-    for each in files:
-        for path in each.variants:
-            versions.setdefault((each.project, path), set()).add(_public(each))
+    nightlies: dict[tuple[str, str], set[Version]] = {}
+    for file in files:
+        for path in file.variants if _public(file).is_devrelease else ():
+            nightlies.setdefault((file.project, path), set()).add(_public(file))
     newest = {
-        key: set(sorted(filter(_is_nightly, found), reverse=True)[: change.keep or 0])
-        for key, found in versions.items()
+        key: sorted(versions, reverse=True)[: change.keep or 0]
+        for key, versions in nightlies.items()
     }
     limit = None if change.keep_days is None else now - timedelta(days=change.keep_days)
-
-    def stays(file: File) -> bool:
-        public = _public(file)
-        return (
-            not public.is_devrelease
-            or any(public in newest[file.project, path] for path in file.variants)
-            or (limit is not None and file.uploaded >= limit)
-        )
-
-    return [each for each in files if stays(each)]
+    return [
+        file
+        for file in files
+        if not (public := _public(file)).is_devrelease
+        or any(public in newest[file.project, path] for path in file.variants)
+        or (limit is not None and file.uploaded >= limit)
+    ]
 
 
 def _public(file: File) -> Version:
     return Version(Version(file.version).public)
 
 
-def _is_nightly(version: Version) -> bool:
-    return version.is_devrelease
-
-
-def _in_order(variants: Iterable[SubIndex]) -> tuple[SubIndex, ...]:
+def _sort(variants: Iterable[SubIndex]) -> tuple[SubIndex, ...]:
     found = list(variants)
-    axes = dict.fromkeys(axis for each in found for axis, _ in each.values)
+    axes = dict.fromkeys(axis for variant in found for axis, _ in variant.values)
 
     def key(variant: SubIndex) -> tuple[Key, str]:
         values = dict(variant.values)

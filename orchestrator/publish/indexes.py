@@ -1,4 +1,4 @@
-"""An index as a destination: twine sends wheels, the simple API says what is there."""
+"""Publish to an index: twine uploads the wheels, the simple API says what is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import netrc
 import re
 import threading
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -16,24 +17,22 @@ from orchestrator.host import process, simple_index
 from orchestrator.host.redaction import masked, redactor
 from orchestrator.publish import trusted
 from orchestrator.publish.preflight import DestinationFiles
-from orchestrator.publish.upload import (
-    UploadError,
-)
+from orchestrator.publish.upload import UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.provision.host import Host
     from orchestrator.publish.preflight import CandidateWheel
 
 RENEW = 600.0
-"""Seconds after which a token of trusted publishing is exchanged anew; it is good for 900."""
+"""Seconds after which a new upload token is minted; one is valid for 900."""
 
 SLOWEST = 100_000
-"""Bytes a second; twine waits for an answer for ever, so what is slower counts as stalled."""
+"""Bytes a second; a slower upload counts as stalled, as twine has no timeout of its own."""
 
 PATIENCE = 600.0
-"""Seconds on top."""
+"""Seconds that every upload gets in addition."""
 
 _USER = "__token__"
 _WIDE = {"COLUMNS": "10000", "NO_COLOR": "1", "TERM": "dumb"}
@@ -49,10 +48,10 @@ _SERVER = 500
 
 _ASK_TWINE = (
     "import sys; from twine import utils; "
-    "found = utils.get_repository_from_config(utils.DEFAULT_CONFIG_FILE, sys.argv[1]); "
-    "print(found['repository'])"
+    "config = utils.get_repository_from_config(utils.DEFAULT_CONFIG_FILE, sys.argv[1]); "
+    "print(config['repository'])"
 )
-"""Twine knows the addresses of the public indexes, and what .pypirc says instead."""
+"""Twine knows the addresses of the public indexes, and reads .pypirc."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +70,10 @@ class UploadAddress:
     url: str
     repository: str = ""
     user: str = ""
-    password: str = ""
-
-    def __repr__(self) -> str:
-        return f"Address({self.name})"
+    password: str = field(default="", repr=False)
 
 
-def resolved(to: str, host: Host) -> UploadAddress:
+def resolve_address(to: str, host: Host) -> UploadAddress:
     """Return where an index takes uploads.
 
     Args:
@@ -85,29 +81,33 @@ def resolved(to: str, host: Host) -> UploadAddress:
         host: its toolchain.
 
     Raises:
-        ConfigError: .pypirc cannot be read, or the URL is none.
+        ConfigError: .pypirc cannot be read, or it is not an http(s) URL.
     """
-    if "://" not in to:
-        argv = [str(host.toolchain.python), "-I", "-c", _ASK_TWINE, to]
-        said = process.capture(argv, env=host.env)
-        if not said.ok:
-            raise ConfigError.of(said.last_line, where=to, hint="look at .pypirc")
-        found = _parted(said.stdout.strip(), name=to)
-        return UploadAddress(name=to, url=found.url, repository=to)
-    return _parted(to, name="")
+    if "://" in to:
+        return _parse_url(to)
+    argv = [str(host.toolchain.python), "-I", "-c", _ASK_TWINE, to]
+    output = process.capture(argv, env=host.env)
+    if not output.ok:
+        raise ConfigError.of(output.last_line, where=to, hint="look at .pypirc")
+    return UploadAddress(name=to, url=_parse_url(output.stdout.strip()).url, repository=to)
 
 
-def _parted(url: str, *, name: str) -> UploadAddress:
+def not_a_destination(to: str) -> ConfigError:
+    """Return the error of a ``--to`` that names no destination."""
+    return ConfigError.of(
+        f"not a destination: {masked(to)!r}",
+        where="--to",
+        hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
+    )
+
+
+def _parse_url(url: str) -> UploadAddress:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError.of(
-            f"not a destination: {masked(url)!r}",
-            where="--to",
-            hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
-        )
+        raise not_a_destination(url)
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return UploadAddress(
-        name=name or plain,
+        name=plain,
         url=plain,
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
@@ -129,7 +129,7 @@ def simple_urls(upload_url: str) -> tuple[str, ...]:
 
 
 class IndexDestination:
-    """An index as a destination; see `upload.Place`."""
+    """An index as a destination; see `upload.UploadDestination`."""
 
     def __init__(
         self,
@@ -140,14 +140,14 @@ class IndexDestination:
         *,
         simple_url: str = "",
     ) -> None:
-        """Nothing is asked yet.
+        """Ask and send nothing yet.
 
         Args:
-            address: from `resolved`.
+            address: from `resolve_address`.
             host: its toolchain and network.
             environ: where credentials may be.
             cancel: stops twine.
-            simple_url: where the simple API is, if it is nowhere `simple_urls` knows.
+            simple_url: where the simple API is, if not where `simple_urls` looks.
         """
         self.name = address.name
         self._address = address
@@ -165,54 +165,44 @@ class IndexDestination:
         return bool(self._address.repository) and trusts
 
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
-        """Look at the simple API; a file without a hash is downloaded."""
-        projects = {each.name.name for each in wheels if each.name}
-        wanted = {each.filename for each in wheels}
+        """Read the simple API; a file without a hash is downloaded."""
+        wanted = {wheel.filename for wheel in wheels}
         files: dict[str, str] = {}
         sizes: dict[str, int] = {}
-        for project in sorted(projects):
+        for project in sorted({wheel.name.name for wheel in wheels if wheel.name}):
             for index in map(self._with_login, self._simple):
-                found = self._listing(index, project)
-                if found is None:
+                listing = self._listing(index, project)
+                if listing is None:
                     continue
-                sizes[project] = sum(each.size or 0 for each in found)
-                for each in found:
-                    if each.name in wanted:
-                        files[each.name] = self._hash(each, index)
+                sizes[project] = sum(file.size or 0 for file in listing)
+                for file in listing:
+                    if file.name in wanted:
+                        files[file.name] = self._hash(file, index)
                 break
         return DestinationFiles(files=files, sizes=sizes)
 
     def _listing(self, index: str, project: str) -> tuple[simple_index.IndexFile, ...] | None:
-        try:
-            # An index may send people elsewhere for what it does not have.
+        hint = "" if self._address.repository else "; if its simple API is not there: --simple-url"
+        with _index_errors(hint):
+            # An index may refer people elsewhere for projects that it does not have.
             return simple_index.listing(
                 index, project, self._host.network, elsewhere=False, fresh=True
             )
-        except EnvironmentProblemError as error:
-            hint = "; --simple-url says where its simple API is, if not there"
-            what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise UploadError.of(
-                what + ("" if self._address.repository else hint), transient=True
-            ) from None
 
     def _hash(self, file: simple_index.IndexFile, index: str) -> str:
-        try:
+        with _index_errors():
             return simple_index.sha256_of(file, index, self._host.network) or ""
-        except EnvironmentProblemError as error:
-            what = "; ".join(f"{each.where}: {each.what}" for each in error.problems)
-            raise UploadError.of(what, transient=True) from None
 
     def send(self, wheel: CandidateWheel) -> None:
         """Run twine."""
-        login = self._login()
-        env = {**self._host.net_env, **_WIDE, **login}
+        env = {**self._host.net_env, **_WIDE, **self._login()}
         if "TWINE_CERT" in self._environ:
             env["TWINE_CERT"] = self._environ["TWINE_CERT"]
         attested = wheel.attestations if self._minted and self.attests else ()
         argv = [str(self._host.toolchain.python), "-I", "-m", "twine", "upload"]
         argv += ["--non-interactive", "--disable-progress-bar"]
         argv += ["--attestations"] if attested else []
-        argv += [str(each.absolute()) for each in (wheel.path, *attested)]
+        argv += [str(path.absolute()) for path in (wheel.path, *attested)]
         lines: list[str] = []
         end = process.run(
             argv,
@@ -227,11 +217,10 @@ class IndexDestination:
         if end.timed_out:
             raise UploadError.of("the index took too long", transient=True)
         if end.returncode != 0:
-            hide = redactor(env)
-            raise failure([hide(line) for line in lines], end.returncode)
+            raise parse_failure(map(redactor(env), lines), end.returncode)
 
     def _login(self) -> dict[str, str]:
-        """Return what tells twine where to upload and as whom."""
+        """Return the variables that tell twine where to upload and as whom."""
         address = self._address
         if address.repository:
             env = {"TWINE_REPOSITORY": address.repository}
@@ -240,8 +229,8 @@ class IndexDestination:
         user, password = self._given()
         if not password and trusted.available(self._environ) and (token := self._token()):
             user, password = _USER, token
-        if not password and (found := self._netrc()):
-            user, password = found
+        if not password:
+            user, password = self._netrc() or (user, "")
         if password:
             env |= {"TWINE_USERNAME": user or _USER, "TWINE_PASSWORD": password}
         elif user:
@@ -257,23 +246,22 @@ class IndexDestination:
         return user, self._environ.get("TWINE_PASSWORD", "")
 
     def _netrc(self) -> tuple[str, str] | None:
+        """Return user and password of .netrc, which twine does not read."""
         home = Path(self._environ.get("HOME", "/nonexistent"))
         path = self._environ.get("NETRC") or str(home / ".netrc")
         try:
-            found = netrc.netrc(path).authenticators(urlsplit(self._address.url).hostname or "")
+            login = netrc.netrc(path).authenticators(urlsplit(self._address.url).hostname or "")
         except (OSError, netrc.NetrcParseError):  # its text holds the line
             return None
-        return (found[0], found[2]) if found and found[2] else None
+        return (login[0], login[2]) if login and login[2] else None
 
     def _token(self) -> str:
         with self._lock:
             now = time.monotonic()
             if self._minted is None or now - self._minted[0] > RENEW:
-                token = trusted.exchanged(
-                    self._address.url,
-                    self._host,
-                    self._environ,
-                    public=bool(self._address.repository),
+                public = bool(self._address.repository)
+                token = trusted.mint_token(
+                    self._address.url, self._host, self._environ, public=public
                 )
                 if not token:
                     return ""
@@ -281,41 +269,48 @@ class IndexDestination:
             return self._minted[1]
 
     def _with_login(self, index: str) -> str:
-        """Return the address of the simple API, with the login of an index that is not public."""
+        """Add the login to a simple API's address, if it is on the same server and private."""
         parts = urlsplit(index)
         mine = urlsplit(self._address.url)
         user, password = self._given()
         if not password:
             user, password = self._netrc() or ("", "")
-        same = (parts.scheme, parts.netloc) == (mine.scheme, mine.netloc)
-        if self._address.repository or not password or not same:
+        same_server = (parts.scheme, parts.netloc) == (mine.scheme, mine.netloc)
+        if self._address.repository or not password or not same_server:
             return index
         login = f"{quote(user or _USER, safe='')}:{quote(password, safe='')}"
         return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
-def failure(lines: Iterable[str], returncode: int) -> UploadError:
-    """Return what went wrong with an upload, from what twine says.
+@contextmanager
+def _index_errors(hint: str = "") -> Iterator[None]:
+    try:
+        yield
+    except EnvironmentProblemError as error:
+        what = "; ".join(f"{problem.where}: {problem.what}" for problem in error.problems)
+        raise UploadError.of(f"{what}{hint}", transient=True) from None
+
+
+def parse_failure(lines: Iterable[str], returncode: int) -> UploadError:
+    """Return why an upload failed, according to twine.
 
     Args:
         lines: its output, without credentials.
-        returncode: how it ended.
+        returncode: its exit status.
     """
     texts = [line.strip() for line in lines if line.strip()]
     for number, line in enumerate(texts):
-        if found := _HTTP.search(line):
-            status = int(found[1])
-            # What the server says of it stands on the next line.
-            words = " ".join(texts[number + 1 : number + 2]) or found[2].strip()
-            text = f"HTTP {status}: {words}"
-            passing = status >= _SERVER or status in _PASSING_STATUS
-            return UploadError.of(text, transient=passing)
+        if match := _HTTP.search(line):
+            status = int(match[1])
+            # The server's explanation is on the next line.
+            words = " ".join(texts[number + 1 : number + 2]) or match[2].strip()
+            transient = status >= _SERVER or status in _PASSING_STATUS
+            return UploadError.of(f"HTTP {status}: {words}", transient=transient)
     last = texts[-1] if texts else f"twine ended with {returncode}"
-    if _PASSING.search(last) and not _CERTIFICATE.search(last):
-        return UploadError.of(last, transient=True)
     if "Credential not found" in last or "could not determine credentials" in last:
         return UploadError.of(
-            "no user and password for it: set TWINE_USERNAME and TWINE_PASSWORD, or see "
+            "the index needs a user and password: set TWINE_USERNAME and TWINE_PASSWORD, or see "
             "docs/publishing.md"
         )
-    return UploadError.of(last)
+    transient = bool(_PASSING.search(last) and not _CERTIFICATE.search(last))
+    return UploadError.of(last, transient=transient)

@@ -1,4 +1,4 @@
-"""A site's pages: PEP 503 HTML and PEP 691 JSON for every index, and the page people pick from."""
+"""The pages of a site: PEP 503 HTML and PEP 691 JSON for each index, and the picker page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.publish.index_site import File, Site, SubIndex
 
@@ -33,13 +33,12 @@ def pages(site: Site) -> dict[str, bytes]:
     """Return every page of a site: name -> content.
 
     Raises:
-        ConfigError: two pages would have one name, because a variant, an alias and a project are
-            called alike.
+        ConfigError: two pages have the same name, because a variant, an alias and a project do.
     """
     made: dict[str, bytes] = {}
     templates = _templates()
     default = default_variant(site)
-    indexes = {each.path: each.path for each in site.variants if each.path}
+    indexes = {variant.path: variant.path for variant in site.variants if variant.path}
     for name, text in site.aliases:
         variant = meant(site, text, where=f"alias {name}")
         if variant is not None:
@@ -51,7 +50,7 @@ def pages(site: Site) -> dict[str, bytes]:
             _claim(made, name, page)
     listed = () if default is None else site.listed(default.path)
     for name, page in _index("", listed, templates):
-        # The root is an index, and the page that people see first.
+        # The root is both an index and the page for people.
         _claim(made, name, _picker(site, default, templates) if name == "index.html" else page)
     return made
 
@@ -66,7 +65,7 @@ def _clash(name: str) -> ConfigError:
     return ConfigError.of(
         f"two pages would be {name!r}",
         where="index",
-        hint="a variant, an alias and a project must not have one name, nor be called files",
+        hint="a variant, an alias and a project cannot share a name, or be called files",
     )
 
 
@@ -84,70 +83,53 @@ def _templates() -> Environment:
 
 
 def _index(path: str, files: Sequence[File], templates: Environment) -> Iterator[tuple[str, bytes]]:
-    """Return the pages of one index: the list of projects, and each project's files."""
+    """Yield the pages of one index: the list of projects, and each project's files."""
     prefix = f"{path}/" if path else ""
     projects: dict[str, list[File]] = {}
-    for each in files:
-        projects.setdefault(each.project, []).append(each)
-    root = templates.get_template("root.html.j2")
+    for file in files:
+        projects.setdefault(file.project, []).append(file)
     names = sorted(projects)
-    yield f"{prefix}index.html", _bytes(root.render(projects=names, version=API_VERSION))
-    document = {"meta": {"api-version": API_VERSION}, "projects": [{"name": n} for n in names]}
-    yield f"{prefix}index.json", _json(document)
+    root = templates.get_template("root.html.j2")
+    yield f"{prefix}index.html", root.render(projects=names, version=API_VERSION).encode()
+    yield f"{prefix}index.json", _json(projects=[{"name": name} for name in names])
     page = templates.get_template("project.html.j2")
     up = "../" * (prefix.count("/") + 1)
-    for name, own in sorted(projects.items()):
-        described = [_described(each, up) for each in sorted(own, key=_order)]
-        text = page.render(name=name, files=described, version=API_VERSION)
-        yield f"{prefix}{name}/index.html", _bytes(text)
-        yield f"{prefix}{name}/index.json", _json(_project(name, own, described))
+    for name in names:
+        own = sorted(projects[name], key=lambda file: (Version(file.version), file.filename))
+        entries = [_entry(file, up) for file in own]
+        versions = list(dict.fromkeys(file.version for file in own))
+        text = page.render(name=name, files=entries, version=API_VERSION)
+        yield f"{prefix}{name}/index.html", text.encode()
+        yield f"{prefix}{name}/index.json", _json(name=name, versions=versions, files=entries)
 
 
-def _order(file: File) -> tuple[Version, str]:
-    return Version(file.version), file.filename
-
-
-def _described(file: File, up: str) -> dict[str, Any]:
-    """Return a file as PEP 691, 700, 714 and 740 have it, its address relative to the page."""
-    beside = f"{up}{FILES}/{quote(file.project)}/{quote(file.filename, safe='')}"
-    stamp = file.uploaded.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _entry(file: File, up: str) -> dict[str, Any]:
+    """Return a file as in PEP 691, 700, 714 and 740; its address is relative to the page."""
+    address = f"{up}{FILES}/{quote(file.project)}/{quote(file.filename, safe='')}"
     entry: dict[str, Any] = {
         "filename": file.filename,
-        "url": file.url or beside,
+        "url": file.url or address,
         "hashes": {"sha256": file.sha256},
         "size": file.size,
-        "upload-time": stamp,
+        "upload-time": file.uploaded.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "yanked": False if file.yanked is None else file.yanked or True,
     }
     if file.requires_python:
         entry["requires-python"] = file.requires_python
-    if not file.url:  # PEP 658: it is at the file's own address, which is not ours
+    if not file.url:  # PEP 658: it is beside the file, whose server may not be ours
         entry["core-metadata"] = {"sha256": file.metadata}
         entry["gpg-sig"] = file.signed
     if file.provenance:
-        entry["provenance"] = f"{beside}.provenance"
+        entry["provenance"] = f"{address}.provenance"
     return entry
 
 
-def _project(name: str, files: Sequence[File], described: Sequence[Any]) -> dict[str, Any]:
-    versions = sorted({each.version for each in files}, key=Version)
-    return {
-        "meta": {"api-version": API_VERSION},
-        "name": name,
-        "versions": versions,
-        "files": list(described),
-    }
-
-
-def _json(document: dict[str, Any]) -> bytes:
+def _json(**document: Any) -> bytes:
+    document = {"meta": {"api-version": API_VERSION}, **document}
     return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode()
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8")
-
-
-# The page people pick from
+# The page for people
 
 
 def _picker(site: Site, default: SubIndex | None, templates: Environment) -> bytes:
@@ -156,23 +138,23 @@ def _picker(site: Site, default: SubIndex | None, templates: Environment) -> byt
     offers = _offers(site)
     listed = () if default is None else site.listed(default.path)
     axes = _axes(offers)
-    text = templates.get_template("picker.html.j2").render(
+    page = templates.get_template("picker.html.j2")
+    return page.render(
         style=style,
         script=script,
         policy=f"default-src 'none'; style-src '{_sha(style)}'; script-src '{_sha(script)}'; "
         "base-uri 'none'; form-action 'none'",
-        projects=sorted({each.project for each in listed}),
-        names=sorted({each.project for each in site.files}),
+        projects=sorted({file.project for file in listed}),
+        names=sorted({file.project for file in site.files}),
         rows=_rows(offers, site),
         data={
             "axes": axes,
             "offers": offers,
-            "titles": _titles(axes),
+            "titles": {python: python_title(python) for python in axes.get("python", ())},
             "first": None if default is None else default.path,
         },
         version=API_VERSION,
-    )
-    return _bytes(text)
+    ).encode()
 
 
 def _sha(text: str) -> str:
@@ -180,27 +162,22 @@ def _sha(text: str) -> str:
 
 
 def _offers(site: Site) -> list[dict[str, Any]]:
-    """Return what can be picked: the newest release of each cell, or else the newest nightly."""
+    """Return what can be picked: each cell's newest release, or else its newest nightly."""
     newest: dict[tuple[str, ...], tuple[tuple[bool, Version], dict[str, Any]]] = {}
-    values = {each.path: dict(each.values) for each in site.variants}
+    values = {variant.path: dict(variant.values) for variant in site.variants}
     for file in site.files:
         if file.yanked is not None:
             continue
         version = Version(file.version)
         rank = (not version.is_prerelease, version)
+        common = {"project": file.project, "version": file.version}
         for libc, arch in _platforms(file.filename):
             for python, path in file.cells:
                 cell = {"python": python, "arch": arch, "libc": libc, **values[path]}
-                offer = {
-                    "project": file.project,
-                    "version": file.version,
-                    "path": path,
-                    "cell": cell,
-                }
                 key = (file.project, path, python, libc, arch)
                 if key not in newest or newest[key][0] < rank:
-                    newest[key] = (rank, offer)
-    return [newest[each][1] for each in sorted(newest)]
+                    newest[key] = (rank, {**common, "path": path, "cell": cell})
+    return [newest[key][1] for key in sorted(newest)]
 
 
 def _platforms(filename: str) -> set[tuple[str, str]]:
@@ -209,24 +186,19 @@ def _platforms(filename: str) -> set[tuple[str, str]]:
     return found or {("any", "any")}
 
 
-def _axes(offers: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return axis -> its values; one that has a single value everywhere is no choice."""
-    found: dict[str, set[str]] = {}
-    every = list(offers)
-    for offer in every:
+def _axes(offers: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return axis -> its values; an axis with a single value everywhere is not a choice."""
+    axes: dict[str, set[str]] = {}
+    for offer in offers:
         for axis, value in (("project", offer["project"]), *offer["cell"].items()):
-            found.setdefault(axis, set()).add(value)
-    always = {a for a in found if all(a == "project" or a in each["cell"] for each in every)}
+            axes.setdefault(axis, set()).add(value)
     return {
         axis: sorted(values, key=natural)
-        for axis, values in found.items()
-        if len(values) > 1 or axis not in always or axis in {"python", "arch"}
+        for axis, values in axes.items()
+        if len(values) > 1
+        or axis in {"python", "arch"}
+        or not (axis == "project" or all(axis in offer["cell"] for offer in offers))
     }
-
-
-def _titles(axes: dict[str, list[str]]) -> dict[str, str]:
-    """Return what people call the Pythons."""
-    return {each: python_title(each) for each in axes.get("python", ())}
 
 
 def python_title(python: str) -> str:
@@ -240,11 +212,11 @@ def python_title(python: str) -> str:
 
 
 def _rows(offers: Sequence[dict[str, Any]], site: Site) -> list[dict[str, Any]]:
-    """Return the table for who has no JavaScript: a row for each project, variant and version."""
+    """Return the table for browsers without JavaScript: one row a project, variant and version."""
     groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    for each in offers:
-        key = (each["project"], each["path"], each["version"])
-        groups.setdefault(key, []).append(each["cell"])
+    for offer in offers:
+        key = (offer["project"], offer["path"], offer["version"])
+        groups.setdefault(key, []).append(offer["cell"])
     return [
         {
             "project": project,
@@ -254,9 +226,9 @@ def _rows(offers: Sequence[dict[str, Any]], site: Site) -> list[dict[str, Any]]:
                 for axis, value in cells[0].items()
                 if axis not in {"python", "arch", "libc"}
             ),
-            "pythons": [
-                python_title(each) for each in sorted({c["python"] for c in cells}, key=natural)
-            ],
+            "pythons": list(
+                map(python_title, sorted({cell["python"] for cell in cells}, key=natural))
+            ),
             "archs": sorted({cell["arch"] for cell in cells}),
             "index": f"{site.url.rstrip('/')}/{_address(path)}" if site.url else _address(path),
         }

@@ -1,4 +1,4 @@
-"""Which wheel may go where, and why not; pure."""
+"""Which wheels a destination would refuse, and why. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CandidateWheel:
 
     Attributes:
         path: the file.
-        name: its name, taken apart; None where it is no wheel's.
-        sha256: of the file; empty where it cannot be read.
+        name: its name, parsed; None if it is not a wheel's.
+        sha256: of the file; empty if it cannot be read.
         size: in bytes.
-        wrong: what ``verify`` says is wrong with it.
-        attestations: the PEP 740 attestations that lie beside it.
-        target_id: the target that made it; empty where nobody knows.
-        to: where it is meant to go.
+        wrong: what ``verify`` found wrong.
+        attestations: the PEP 740 attestations beside it.
+        target_id: the target that made it; empty if unknown.
+        to: its destinations.
     """
 
     path: Path
@@ -50,10 +50,10 @@ class DestinationFiles:
     """What a destination has.
 
     Attributes:
-        files: file name -> SHA-256, of those that are asked for; empty where it cannot be known.
-        sizes: project -> bytes of all its files; without those where the place does not say.
-        count: how many files it has that count for its limit.
-        begun: file name -> SHA-256 of files that have a name already, and have not arrived.
+        files: file name -> SHA-256 (empty if unknown), of the files that were asked for.
+        sizes: project -> bytes of all its files, as far as the destination says.
+        count: how many files count for its limit.
+        begun: file name -> SHA-256 of files that were announced and have not arrived.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class DestinationFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantedLimits:
-    """Bytes that an index has granted a project beyond what everybody gets; None for no more."""
+    """Bytes that an index has granted a project beyond its usual limits; None for no more."""
 
     file_size: int | None = None
     project_size: int | None = None
 
 
-def another(wheel: CandidateWheel, there: str) -> str:
+def name_taken(wheel: CandidateWheel, there: str) -> str:
     """Return the refusal of a wheel whose name another file has."""
     return (
         f"another file of this name is there: its SHA-256 is {there or 'not known'}, "
@@ -78,81 +78,80 @@ def another(wheel: CandidateWheel, there: str) -> str:
     )
 
 
-def begun(wheel: CandidateWheel, theirs: str) -> str:
-    """Return the refusal of a wheel whose name another one is to have."""
+def name_claimed(wheel: CandidateWheel, theirs: str) -> str:
+    """Return the refusal of a wheel whose name another publisher has claimed."""
     return (
-        f"another wheel with the SHA-256 {theirs or 'not known'} was to have this name, and has "
+        f"another wheel with the SHA-256 {theirs or 'not known'} has claimed this name, and has "
         f"not arrived (ours is {wheel.sha256}): if nobody is sending it any more, remove "
         f"{wheel.filename}.sha256"
     )
 
 
-def refused(
+def find_refusals(
     place: str, wheels: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
 ) -> dict[str, tuple[str, ...]]:
-    """Return file name -> why a destination would not take it, of those it would not take.
+    """Return why a destination refuses wheels: file name -> reasons, of the refused ones only.
 
     Args:
         place: the destination's name.
-        wheels: all that are to go there.
-        held: what it has.
-        granted: what it has granted.
+        wheels: all wheels for this destination.
+        held: what the destination has.
+        granted: the limits that it has granted.
     """
     wheels = tuple(wheels)
-    found = {each.filename: [*_own(place, each, held, granted)] for each in wheels}
-    coming = [each for each in wheels if each.filename not in held.files]
-    for each, why in _together(place, coming, held, granted):
-        found[each.filename].append(why)
-    return {name: tuple(reasons) for name, reasons in found.items() if reasons}
+    reasons = {wheel.filename: [*_refusals_of(place, wheel, held, granted)] for wheel in wheels}
+    new = [wheel for wheel in wheels if wheel.filename not in held.files]
+    for wheel, why in _over_project_limits(place, new, held, granted):
+        reasons[wheel.filename].append(why)
+    return {name: tuple(why) for name, why in reasons.items() if why}
 
 
-def _own(
+def _refusals_of(
     place: str, wheel: CandidateWheel, held: DestinationFiles, granted: GrantedLimits
 ) -> Iterator[str]:
     yield from wheel.wrong
     there = held.files.get(wheel.filename)
     theirs = held.begun.get(wheel.filename, wheel.sha256)
     if there is not None and there != wheel.sha256:
-        yield another(wheel, there)
+        yield name_taken(wheel, there)
     elif theirs != wheel.sha256:
-        yield begun(wheel, theirs)
+        yield name_claimed(wheel, theirs)
     rules = DESTINATIONS.get(place)
     if rules is None or wheel.name is None:
         return
     version = str(wheel.name.version)
-    reasons = (
+    # A wheel may have many platform tags, but one version: its refusal is reported once.
+    yield from dict.fromkeys(
         why for tag in wheel.name.platforms for why in refusals(place, tag=tag, version=version)
     )
-    # A wheel may have many platform tags; one version.
-    yield from dict.fromkeys(reasons)
     limit = (rules.granted and granted.file_size) or rules.file_size
     if wheel.size > limit:
-        hint = "; --max-file-size says what it has granted" if rules.granted else ""
+        hint = "; if the index granted more, say --max-file-size" if rules.granted else ""
         yield f"{shown(wheel.size)}: {place} takes no file over {shown(limit)}{hint}"
 
 
-def _together(
-    place: str, coming: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
+def _over_project_limits(
+    place: str, wheels: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
 ) -> Iterator[tuple[CandidateWheel, str]]:
-    """Yield the wheels for which there is no room beside those before them."""
+    """Yield the wheels that do not fit beside what is there and the wheels before them."""
     rules = DESTINATIONS.get(place)
     if rules is None:
         return
     sizes, count = dict(held.sizes), held.count
     limit = (rules.granted and granted.project_size) or rules.project_size
-    for each in coming:
-        project = each.name.name if each.name else ""
-        sizes[project] = sizes.get(project, 0) + each.size
+    for wheel in wheels:
+        project = wheel.name.name if wheel.name else ""
+        sizes[project] = sizes.get(project, 0) + wheel.size
         count += 1
         if limit and sizes[project] > limit:
             text = f"with it, {project} has {shown(sizes[project])}: {place} takes no more than "
-            yield each, f"{text}{shown(limit)}; --max-project-size says what it has granted"
+            yield wheel, f"{text}{shown(limit)}; --max-project-size says what it has granted"
         if rules.files and count > rules.files:
-            yield each, f"it is file {count}: {place} takes no more than {rules.files}"
+            yield wheel, f"it is file {count}: {place} takes no more than {rules.files}"
 
 
 def shown(size: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes for people."""
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20)):
         if size >= factor:
             return f"{size / factor:.4g} {unit}"

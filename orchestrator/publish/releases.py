@@ -1,4 +1,4 @@
-"""The release of a tag on GitHub as a destination: its assets, by the REST API."""
+"""Publish to the release of a tag on GitHub: its assets, through the REST API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
-from orchestrator.publish.preflight import DestinationFiles, another
+from orchestrator.publish.preflight import DestinationFiles, name_taken
 from orchestrator.publish.upload import (
     UploadBody,
     UploadError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 API = "https://api.github.com"
 _VERSION = "2022-11-28"
+_JSON = "application/vnd.github+json"
 _PAGE = 100
 _PAGES = 100
 """Pages of releases, or of assets, at most: nobody has more."""
@@ -39,13 +40,13 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSettings:
-    """Which release.
+    """Where the release is.
 
     Attributes:
         api: address of the API.
         repository: ``owner/name``.
         tag: the release's tag.
-        commit: what the tag is made for, if there is none; empty for the default branch.
+        commit: what a missing tag is made for; empty for the default branch.
         token: with ``contents: write``.
     """
 
@@ -57,14 +58,14 @@ class ReleaseSettings:
 
     @classmethod
     def detect(cls, environ: Mapping[str, str], tag: str) -> ReleaseSettings:
-        """Read what the job's environment says.
+        """Read the settings from the job's environment.
 
         Args:
             environ: usually `os.environ`; empty values count as unset.
-            tag: of ``--tag``; empty for the one that the job runs for.
+            tag: as in ``--tag``; empty for the tag that the job runs for.
 
         Raises:
-            ConfigError: something is missing: all of it.
+            ConfigError: settings are missing; it names all of them.
         """
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
         if not tag and given.get("GITHUB_REF_TYPE") == "tag":
@@ -98,15 +99,25 @@ class _Asset:
     state: str
     sha256: str
 
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> _Asset:
+        digest = _DIGEST.fullmatch(str(document.get("digest") or ""))
+        return cls(
+            name=str(document.get("name", "")),
+            url=str(document.get("url", "")),
+            state=str(document.get("state", "")),
+            sha256=digest[1] if digest else "",
+        )
+
 
 class ReleaseDestination:
-    """A release as a destination; see `upload.Place`."""
+    """A release as a destination; see `upload.UploadDestination`."""
 
     name = "github-release"
     attests = False
 
     def __init__(self, settings: ReleaseSettings, network: HostNetwork, cancel: Cancel) -> None:
-        """Nothing is asked yet."""
+        """Send nothing yet."""
         self._settings = settings
         self._network = network
         self._cancel = cancel
@@ -116,86 +127,78 @@ class ReleaseDestination:
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """List the assets; one without a digest is downloaded."""
         with self._lock:
-            release = self._found()
+            release = self._find_release()
         if release is None:
             return DestinationFiles()
-        assets = [each for each in self._assets(release) if each.state == _UPLOADED]
-        wanted = {each.filename for each in wheels}
-        files = {each.name: self._hash(each) for each in assets if each.name in wanted}
+        assets = [asset for asset in self._assets(release) if asset.state == _UPLOADED]
+        wanted = {wheel.filename for wheel in wheels}
+        files = {asset.name: self._hash(asset) for asset in assets if asset.name in wanted}
         return DestinationFiles(files=files, count=len(assets))
 
     def send(self, wheel: CandidateWheel) -> None:
-        """Make the release if there is none, and upload the wheel."""
+        """Upload the wheel; the release is made if it is missing."""
         with self._lock:
-            release = self._found() or self._made()
-        # What an upload that was cut off has left behind: nobody can download it.
-        for each in self._assets(release):
-            if each.name == wheel.filename and each.state != _UPLOADED:
-                self._ask("DELETE", each.url)
+            release = self._find_release() or self._make_release()
+        # An upload that was cut off leaves an asset behind that nobody can download.
+        for asset in self._assets(release):
+            if asset.name == wheel.filename and asset.state != _UPLOADED:
+                self._ask("DELETE", asset.url)
         address = str(release["upload_url"]).partition("{")[0]
         with wheel.path.open("rb") as stream:
             body: Any = UploadBody(stream, self._cancel)
-            answer = self._answer(
-                web.HttpRequest(
-                    url=f"{address}?{urlencode({'name': wheel.filename})}",
-                    method="POST",
-                    headers={**self._headers(), "Content-Type": "application/octet-stream"},
-                    authorization=self._authorization(),
-                    confidential=True,
-                    body=body,
-                    size=wheel.size,
-                )
+            answer = self._ask(
+                "POST",
+                f"{address}?{urlencode({'name': wheel.filename})}",
+                kind="application/octet-stream",
+                body=body,
+                size=wheel.size,
             )
-        said = _document(answer)
         if answer.status != _CREATED:
-            raise self._failed("the upload", answer)
-        there = _asset(said)
-        if there.name != wheel.filename:
-            raise UploadError.of(f"GitHub has called it {there.name!r}")
-        if there.sha256 and there.sha256 != wheel.sha256:
-            raise UploadError.of(another(wheel, there.sha256), kind=ErrorKind.NAME_TAKEN)
+            raise self._error("the upload", answer)
+        asset = _Asset.read(answer.document())
+        if asset.name != wheel.filename:
+            raise UploadError.of(f"GitHub has renamed it to {asset.name!r}")
+        if asset.sha256 and asset.sha256 != wheel.sha256:
+            raise UploadError.of(name_taken(wheel, asset.sha256), kind=ErrorKind.NAME_TAKEN)
 
-    def _found(self) -> dict[str, Any] | None:
+    def _find_release(self) -> dict[str, Any] | None:
         """Return the release of the tag, drafts included."""
         if self._release is None:
-            answer = self._ask("GET", self._url(f"releases/tags/{quote(self._settings.tag)}"))
+            tag = self._settings.tag
+            answer = self._ask("GET", self._url(f"releases/tags/{quote(tag)}"))
             if answer.status == _OK:
-                self._release = _release(_document(answer))
+                self._release = _checked_release(answer.document())
             elif answer.status == _NOT_FOUND:
-                # Drafts have no tag yet, but in the list.
-                tag = self._settings.tag
-                drafts = (each for each in self._pages("releases") if each.get("tag_name") == tag)
-                found = next(drafts, None)
-                self._release = None if found is None else _release(found)
+                # A draft's tag does not exist yet, but the list names it.
+                for release in self._pages("releases"):
+                    if release.get("tag_name") == tag:
+                        self._release = _checked_release(release)
+                        break
             else:
-                raise self._failed("the release", answer)
+                raise self._error("the release", answer)
         return self._release
 
-    def _made(self) -> dict[str, Any]:
+    def _make_release(self) -> dict[str, Any]:
         wanted = {"tag_name": self._settings.tag, "name": self._settings.tag}
         if self._settings.commit:
             wanted["target_commitish"] = self._settings.commit
-        answer = self._ask("POST", self._url("releases"), wanted)
+        body = json.dumps(wanted).encode()
+        answer = self._ask("POST", self._url("releases"), body=body, size=len(body))
         if answer.status == _CREATED:
-            self._release = _release(_document(answer))
+            self._release = _checked_release(answer.document())
         elif answer.status == _UNPROCESSABLE:  # another job was faster
-            self._found()
+            self._find_release()
         if self._release is None:
-            raise self._failed("making the release", answer)
+            raise self._error("making the release", answer)
         return self._release
 
     def _assets(self, release: Mapping[str, Any]) -> list[_Asset]:
-        return [_asset(each) for each in self._pages(f"releases/{int(release['id'])}/assets")]
+        return [_Asset.read(each) for each in self._pages(f"releases/{int(release['id'])}/assets")]
 
     def _hash(self, asset: _Asset) -> str:
         if asset.sha256:
             return asset.sha256
-        request = web.HttpRequest(
-            url=asset.url,
-            headers={**self._headers(), "Accept": "application/octet-stream"},
-            authorization=self._authorization(),
-            confidential=True,
-        )
+        request = self._request("GET", asset.url, accept="application/octet-stream")
         try:
             return web.sha256_of(request, self._network) or ""
         except EnvironmentProblemError as error:
@@ -206,86 +209,60 @@ class ReleaseDestination:
             query = urlencode({"per_page": _PAGE, "page": page})
             answer = self._ask("GET", f"{self._url(path)}?{query}")
             if answer.status != _OK:
-                raise self._failed(path, answer)
-            entries = _entries(answer)
-            yield from entries
+                raise self._error(path, answer)
+            try:
+                entries = json.loads(answer.body)
+            except ValueError:
+                entries = None
+            if not isinstance(entries, list):
+                raise UploadError.of("GitHub's answer is not a list", transient=True)
+            yield from (entry for entry in entries if isinstance(entry, dict))
             if len(entries) < _PAGE:
                 return
 
-    def _ask(self, method: str, url: str, wanted: object = None) -> web.HttpResponse:
-        body = None if wanted is None else json.dumps(wanted).encode()
-        return self._answer(
-            web.HttpRequest(
-                url=url,
-                method=method,
-                headers=self._headers(),
-                authorization=self._authorization(),
-                confidential=True,
-                body=body,
-                size=len(body or b""),
-            )
-        )
-
-    def _answer(self, request: web.HttpRequest) -> web.HttpResponse:
+    def _ask(self, method: str, url: str, **request: Any) -> web.HttpResponse:
         if self._cancel.is_set():
             raise UploadError.cancelled()
         try:
-            return web.ask(request, self._network)
+            return web.ask(self._request(method, url, **request), self._network)
         except EnvironmentProblemError as error:
-            raise UploadError.of(f"GitHub: {error.what}", transient=error.transient) from None
+            raise UploadError.wrap("GitHub", error) from None
 
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Accept": "application/vnd.github+json",
-            "Content-Type": "application/json",
-            "X-GitHub-Api-Version": _VERSION,
-        }
-
-    def _authorization(self) -> str:
-        return f"Bearer {self._settings.token}"
+    def _request(  # noqa: PLR0913 - keyword-only
+        self,
+        method: str,
+        url: str,
+        *,
+        accept: str = _JSON,
+        kind: str = "application/json",
+        body: Any = None,
+        size: int = 0,
+    ) -> web.HttpRequest:
+        headers = {"Accept": accept, "Content-Type": kind, "X-GitHub-Api-Version": _VERSION}
+        return web.HttpRequest(
+            url=url,
+            method=method,
+            headers=headers,
+            authorization=f"Bearer {self._settings.token}",
+            confidential=True,
+            body=body,
+            size=size,
+        )
 
     def _url(self, path: str) -> str:
         return f"{self._settings.api}/repos/{self._settings.repository}/{path}"
 
-    def _failed(self, what: str, answer: web.HttpResponse) -> UploadError:
-        said = _document(answer)
-        text = f"GitHub, {what}: HTTP {answer.status} {said.get('message') or answer.reason}"
-        codes = [each for each in said.get("errors") or () if isinstance(each, dict)]
-        text += "".join(f" ({each.get('code') or each.get('message')})" for each in codes)
+    def _error(self, what: str, answer: web.HttpResponse) -> UploadError:
+        document = answer.document()
+        text = f"GitHub, {what}: HTTP {answer.status} {document.get('message') or answer.reason}"
+        errors = [each for each in document.get("errors") or () if isinstance(each, dict)]
+        text += "".join(f" ({each.get('code') or each.get('message')})" for each in errors)
         text = text.replace(self._settings.token, "****")
         limited = answer.status in _FORBIDDEN and "rate limit" in text.lower()
         return UploadError.of(text, transient=answer.passing or limited)
 
 
-def _document(answer: web.HttpResponse) -> dict[str, Any]:
-    try:
-        found = json.loads(answer.body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _entries(answer: web.HttpResponse) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(answer.body)
-    except ValueError:
-        found = None
-    if not isinstance(found, list):
-        raise UploadError.of("GitHub answers with something else than a list", transient=True)
-    return [each for each in found if isinstance(each, dict)]
-
-
-def _release(said: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(said.get("id"), int) or not isinstance(said.get("upload_url"), str):
-        raise UploadError.of("GitHub answers with something else than a release", transient=True)
-    return said
-
-
-def _asset(said: Mapping[str, Any]) -> _Asset:
-    digest = _DIGEST.fullmatch(str(said.get("digest") or ""))
-    return _Asset(
-        name=str(said.get("name", "")),
-        url=str(said.get("url", "")),
-        state=str(said.get("state", "")),
-        sha256=digest[1] if digest else "",
-    )
+def _checked_release(document: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(document.get("id"), int) and isinstance(document.get("upload_url"), str):
+        return document
+    raise UploadError.of("GitHub's answer is not a release", transient=True)

@@ -1,16 +1,17 @@
-"""Where a site lies: a directory, or a bucket. Every file appears whole or not at all."""
+"""The storage of a site: a directory or a bucket. Every file appears whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, locked, replacing
+from orchestrator.store.remote import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,42 +35,48 @@ _REVALIDATE = "no-cache"
 
 _CONNECT = timedelta(seconds=30)
 _TRANSFER = timedelta(minutes=15)
-"""Time one request may take, which may carry a part of a wheel over a slow line."""
+"""Time for one request, which may carry a part of a wheel over a slow line."""
 _RETRIES = 3
 _RETRY_FOR = timedelta(seconds=60)
-_CHECK = "check address, region (AWS_REGION), endpoint and credentials"
+_CHUNK = 8 << 20
+"""Bytes of a part: the 10,000 parts of an upload have room for the largest wheel there is."""
+_PARTS = 4
+"""Parts of a file that are sent at once."""
 
 
 class Storage(Protocol):
-    """What an update needs of the place where a site lies; names are relative, with slashes."""
+    """Where a site lies; names are relative, with slashes."""
 
     where: str
 
-    def locked(self) -> Any:
-        """Return a context in which no other update runs, where the place can do that."""
+    def locked(self) -> AbstractContextManager[None]:
+        """Return a context that keeps other updates out, if the storage has locks."""
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """Return a file and what identifies this version of it; None when it is not there."""
+        """Return a file and its version's ID; None if there is no such file."""
 
     def swap(self, name: str, data: bytes, seen: str | None) -> bool:
-        """Write a file if it still is the version ``seen`` (None: not there); say if it was."""
+        """Write a file if it still is the version ``seen`` (None: missing); return whether it was.
+
+        A directory needs no check: it is locked.
+        """
 
     def write(self, name: str, data: bytes) -> None:
         """Write a page."""
 
     def add(self, name: str, source: Path | bytes, size: int) -> None:
-        """Write a file that never changes; nothing to do where it is there with this size."""
+        """Write a file that never changes, unless it is there with this size."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
 
 
 def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
-    """Return the place that ``--output`` names: a directory, or ``s3://bucket/prefix``.
+    """Open what ``--output`` names: a directory, or ``s3://bucket/prefix``.
 
     Args:
-        output: the place.
-        ca_bundle: PEM file of certificate authorities that are trusted as well.
+        output: the directory or bucket.
+        ca_bundle: PEM file of additional certificate authorities.
 
     Raises:
         ConfigError: it is neither.
@@ -87,42 +94,134 @@ def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
     return BucketStorage(output, ca_bundle)
 
 
-def connected(url: str, ca_bundle: Path | None) -> ObjectStore:
-    """Open a bucket; credentials, region and endpoint come from the environment (AWS_...).
+class Bucket:
+    """A bucket with the S3 protocol, through obstore.
 
-    Args:
-        url: ``s3://bucket/prefix``.
-        ca_bundle: PEM file of certificate authorities that are trusted as well.
-
-    Raises:
-        EnvironmentProblemError: obstore is not installed, or refuses the settings.
+    Every method raises `EnvironmentProblemError` for what the bucket refuses or fails to do.
     """
-    try:
-        from obstore import exceptions, store  # noqa: PLC0415 - only buckets need it
-    except ImportError:
-        raise EnvironmentProblemError.of(
-            "buckets need the package obstore", where=url, hint="pip install obstore"
-        ) from None
-    client: Any = {"connect_timeout": _CONNECT, "timeout": _TRANSFER}
-    client["allow_http"] = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    if ca_bundle is not None:
-        client["root_certificate"] = ca_bundle.read_bytes()
-    retries: Any = {"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR}
-    try:
-        return store.from_url(url, client_options=client, retry_config=retries)
-    except exceptions.BaseError as error:
-        raise EnvironmentProblemError.of(_answer(error), where=url, hint=_CHECK) from error
 
+    def __init__(self, url: str, ca_bundle: Path | None) -> None:
+        """Open a bucket; credentials, region and endpoint come from the environment (AWS_...).
 
-def _answer(error: Exception) -> str:
-    return f"the bucket answers: {str(error).splitlines()[0]}"
+        Args:
+            url: ``s3://bucket/prefix``.
+            ca_bundle: PEM file of additional certificate authorities.
+
+        Raises:
+            EnvironmentProblemError: obstore is not installed, or refuses the settings.
+        """
+        try:
+            import obstore  # noqa: PLC0415 - only buckets need it
+            from obstore import exceptions, store  # noqa: PLC0415
+        except ImportError:
+            raise EnvironmentProblemError.of(
+                "buckets need the package obstore", where=url, hint="pip install obstore"
+            ) from None
+        self._url = url
+        self._obstore = obstore
+        self._missing = (FileNotFoundError, exceptions.NotFoundError)
+        self._lost = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+        self._errors = (exceptions.BaseError, OSError)
+        self._permanent = (
+            *self._missing,
+            exceptions.PermissionDeniedError,
+            exceptions.UnauthenticatedError,
+            exceptions.InvalidPathError,
+            exceptions.UnknownConfigurationKeyError,
+        )
+        client: Any = {"connect_timeout": _CONNECT, "timeout": _TRANSFER}
+        client["allow_http"] = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        if ca_bundle is not None:
+            client["root_certificate"] = ca_bundle.read_bytes()
+        retries: Any = {"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR}
+        with self._reported():
+            self._store: ObjectStore = store.from_url(
+                url, client_options=client, retry_config=retries
+            )
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise EnvironmentProblemError.of(
+                f"the bucket answers: {said(error)}",
+                where=self._url,
+                hint="check address, region (AWS_REGION), endpoint and credentials",
+                transient=not isinstance(error, self._permanent),
+            ) from error
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size; None if there is no such file."""
+        with self._reported(), suppress(*self._missing):
+            return int(self._obstore.head(self._store, name)["size"])
+        return None
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """Return a file and its ETag; None if there is no such file."""
+        with self._reported(), suppress(*self._missing):
+            answer = self._obstore.get(self._store, name)
+            return bytes(answer.bytes()), str(answer.meta["e_tag"] or "")
+        return None
+
+    def sha256(self, name: str) -> str:
+        """Download a file and return its SHA-256."""
+        digest = hashlib.sha256()
+        with self._reported():
+            for chunk in self._obstore.get(self._store, name).stream(min_chunk_size=_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def put(self, name: str, content: Any, *, forever: bool = False, mode: Any = None) -> None:
+        """Write a file; large ones go in parts.
+
+        Args:
+            name: the file's name.
+            content: bytes, a path, or an open file.
+            forever: whether it never changes, so that caches may keep it.
+            mode: a condition, as for `obstore.put`.
+        """
+        base = name.rpartition("/")[2]
+        kind = _KINDS.get(Path(name).suffix, "application/octet-stream")
+        attributes: Any = {
+            "Content-Type": SIMPLE_JSON if base == "index.json" else kind,
+            "Cache-Control": _FOREVER if forever else _REVALIDATE,
+        }
+        with self._reported():
+            self._obstore.put(
+                self._store,
+                name,
+                content,
+                attributes=attributes,
+                mode=mode,
+                chunk_size=_CHUNK,
+                max_concurrency=_PARTS,
+            )
+
+    def swap(self, name: str, data: bytes, seen: str | None) -> bool:
+        """Write a file if it still has the ETag ``seen`` (None: missing); return whether it had.
+
+        A conditional write: If-Match, If-None-Match.
+        """
+        try:
+            self.put(name, data, mode="create" if seen is None else {"e_tag": seen})
+        except EnvironmentProblemError as error:
+            if isinstance(error.__cause__, self._lost):
+                return False
+            raise
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._reported(), suppress(*self._missing):
+            self._obstore.delete(self._store, name)
 
 
 class Folder:
-    """A directory. One update at a time: the directory itself is locked."""
+    """A directory; its lock allows one update at a time."""
 
     def __init__(self, root: Path) -> None:
-        """Take the directory; it is made when it is locked."""
+        """Take the directory; `locked` makes it."""
         self._root = root
         self.where = str(root)
 
@@ -142,13 +241,13 @@ class Folder:
         return data, hashlib.sha256(data).hexdigest()
 
     def swap(self, name: str, data: bytes, seen: str | None) -> bool:
-        """See `Storage`; the lock has seen to it already."""
+        """See `Storage`."""
         del seen
         self.write(name, data)
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file unless it holds just this: who mirrors the site copies less."""
+        """Write a page; one with the same bytes stays, so that mirrors copy less."""
         there = self.read(name)
         if there is None or there[0] != data:
             with self._replacing(name) as partial:
@@ -166,7 +265,7 @@ class Folder:
                 copy_file(source, partial)
 
     def remove(self, name: str) -> None:
-        """Remove a file, and the directories that are empty then."""
+        """Remove a file, and the directories that this leaves empty."""
         path = self._root / name
         path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty
@@ -178,81 +277,23 @@ class Folder:
         return replacing(self._root / name, durable=False)
 
 
-class BucketStorage:
-    """A bucket with the S3 protocol. Updates at the same time see each other by ``swap``."""
+class BucketStorage(Bucket):
+    """A bucket as the place of a site. It has no lock: updates see each other by ``swap``."""
 
     def __init__(self, url: str, ca_bundle: Path | None = None) -> None:
-        """Open a bucket; see `connected`."""
-        self._store: ObjectStore = connected(url, ca_bundle)
-        import obstore  # noqa: PLC0415 - an extra, which `connected` has found
-        from obstore import exceptions  # noqa: PLC0415
-
+        """Open it; see `Bucket`."""
+        super().__init__(url, ca_bundle)
         self.where = url
-        self._put, self._get, self._delete = obstore.put, obstore.get, obstore.delete
-        self._head = obstore.head
-        self._errors = exceptions
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """A bucket has no lock."""
-        yield
-
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def locked(self) -> AbstractContextManager[None]:
         """See `Storage`."""
-        with self._reported():
-            try:
-                found = self._get(self._store, name)
-            except (FileNotFoundError, self._errors.NotFoundError):
-                return None
-            return bytes(found.bytes()), str(found.meta["e_tag"] or "")
-
-    def swap(self, name: str, data: bytes, seen: str | None) -> bool:
-        """See `Storage`: a conditional write (If-Match, If-None-Match)."""
-        mode: Any = "create" if seen is None else {"e_tag": seen}
-        with self._reported():
-            try:
-                self._put(self._store, name, data, attributes=described(name), mode=mode)
-            except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
-                return False
-        return True
+        return nullcontext()
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""
-        with self._reported():
-            self._put(self._store, name, data, attributes=described(name))
+        self.put(name, data)
 
     def add(self, name: str, source: Path | bytes, size: int) -> None:
-        """See `Storage`; large files go in parts."""
-        with self._reported():
-            with suppress(FileNotFoundError, self._errors.NotFoundError):
-                if self._head(self._store, name)["size"] == size:
-                    return
-            self._put(self._store, name, source, attributes=described(name, forever=True))
-
-    def remove(self, name: str) -> None:
         """See `Storage`."""
-        with self._reported(), suppress(FileNotFoundError, self._errors.NotFoundError):
-            self._delete(self._store, name)
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except (self._errors.BaseError, FileNotFoundError) as error:
-            raise EnvironmentProblemError.of(
-                _answer(error), where=self.where, hint=_CHECK
-            ) from error
-
-
-def described(name: str, *, forever: bool = False) -> Any:
-    """Return the attributes of a file of a bucket: its type, and how long caches may keep it.
-
-    Args:
-        name: the file's.
-        forever: whether it never changes.
-    """
-    cache = _FOREVER if forever else _REVALIDATE
-    kind = _KINDS.get(Path(name).suffix, "application/octet-stream")
-    if name.rpartition("/")[2] == "index.json":
-        kind = SIMPLE_JSON
-    return {"Content-Type": kind, "Cache-Control": cache}
+        if self.size(name) != size:
+            self.put(name, source, forever=True)

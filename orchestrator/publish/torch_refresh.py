@@ -1,4 +1,4 @@
-"""The torch table anew from the file names of an index. Pure: names in, table out."""
+"""Update the torch table from the file names of an index. Pure: names in, table out."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _ROCM = re.compile(r"rocm(\d+(?:\.\d+)+)")
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the files of one series say."""
+class _Series:
+    """What the file names of one series say."""
 
     python: set[str] = field(default_factory=set)
     cpu: set[str] = field(default_factory=set)
@@ -37,53 +37,52 @@ class _Found:
     says_device: bool = False
 
 
-def refreshed(names: Iterable[str], known: TorchTable, *, updated: date, source: str) -> TorchTable:
-    """Return the table that an index' files say.
+def refresh(names: Iterable[str], known: TorchTable, *, updated: date, source: str) -> TorchTable:
+    """Return the table according to an index' file names.
 
-    Python tags, architectures, CUDA and ROCm versions come from the names (the local version says
-    the device: ``torch-2.8.0+cu126-cp312-cp312-manylinux_2_28_x86_64.whl``). Files without a
-    local version say nothing of the device: there the known table stays, and a new series is left
-    out, as half an entry would call its other builds unpublished. The C++ ABI and the GPU
-    architectures stand in no file name: they stay, and a new series gets the ABI of the nearest
-    known one, for a person to check.
+    Python tags, architectures, CUDA and ROCm versions come from the names (the local version names
+    the device: ``torch-2.8.0+cu126-cp312-cp312-manylinux_2_28_x86_64.whl``). If a series has no
+    local versions, the known table keeps its devices, and a new series is left out, as half an
+    entry would make its other builds look unpublished. File names do not tell the C++ ABI and the
+    GPU architectures: they stay, and a new series gets the ABI of the nearest known one, for a
+    person to check.
 
     Args:
         names: file names of the project torch.
         known: the table so far; series that the index does not have stay.
-        updated: the day, for the table.
+        updated: the date for the table.
         source: the index' address, for the table.
 
     Raises:
-        ConfigError: there is not one Linux wheel of torch among the files.
+        ConfigError: none of the files is a Linux wheel of torch.
     """
     found = _read(names)
     if not found:
         raise ConfigError.of(
             "the index has no Linux wheel of torch", where="--index", hint="name another index"
         )
-    before = {series: each for each in known.releases for series in each.torch}
+    before = {series: release for release in known.releases for series in release.torch}
     releases = []
     for series in sorted(found.keys() | before.keys(), key=Version):
         if series in before:
-            releases.append(_merged(series, found.get(series), before[series]))
+            releases.append(_merge(series, found.get(series), before[series]))
         elif found[series].says_device:
-            like = _nearest(series, before)
-            python = _pythons(found[series].python)
-            fresh = TorchRelease(torch=(series,), python=python, abi=like.abi if like else "1")
-            releases.append(_merged(series, found[series], fresh))
+            python = _pythons(found[series])
+            fresh = TorchRelease(torch=(series,), python=python, abi=_nearest_abi(series, before))
+            releases.append(_merge(series, found[series], fresh))
     return TorchTable(updated=updated, source=source, releases=tuple(releases))
 
 
-def _nearest(series: str, known: Mapping[str, TorchRelease]) -> TorchRelease | None:
-    """The release after which, or else before which, a series came."""
+def _nearest_abi(series: str, known: Mapping[str, TorchRelease]) -> str | dict[str, str]:
+    """Return the ABI of the series before, or else after, a new one."""
     ordered = sorted(known, key=Version)
     earlier = [each for each in ordered if Version(each) < Version(series)]
-    name = earlier[-1] if earlier else next(iter(ordered), None)
-    return None if name is None else known[name]
+    nearest = [*earlier[-1:], *ordered]
+    return known[nearest[0]].abi if nearest else "1"
 
 
-def _read(names: Iterable[str]) -> dict[str, _Found]:
-    found: dict[str, _Found] = {}
+def _read(names: Iterable[str]) -> dict[str, _Series]:
+    found: dict[str, _Series] = {}
     for name in names:
         try:
             project, version, _, tags = parse_wheel_filename(name)
@@ -94,12 +93,12 @@ def _read(names: Iterable[str]) -> dict[str, _Found]:
         for tag in tags:
             linux = _LINUX.fullmatch(tag.platform)
             if linux and PythonTag.match(tag.abi):
-                of = found.setdefault(normal(version.public), _Found())
+                of = found.setdefault(normal(version.public), _Series())
                 _note(of, tag.abi, linux[1], version.local or "")
     return found
 
 
-def _note(of: _Found, python: str, arch: str, local: str) -> None:
+def _note(of: _Series, python: str, arch: str, local: str) -> None:
     of.python.add(python)
     cuda, rocm = _CUDA.fullmatch(local), _ROCM.fullmatch(local)
     if cuda:
@@ -113,10 +112,10 @@ def _note(of: _Found, python: str, arch: str, local: str) -> None:
     of.says_device = True
 
 
-def _merged(series: str, found: _Found | None, old: TorchRelease) -> TorchRelease:
+def _merge(series: str, found: _Series | None, old: TorchRelease) -> TorchRelease:
     changes: dict[str, object] = {"torch": (series,)}
     if found is not None:
-        changes["python"] = _pythons(found.python)
+        changes["python"] = _pythons(found)
     if found is not None and found.says_device:
         changes["cpu"] = tuple(sorted(found.cpu))
         changes["cuda"] = _by_arch(found.cuda)
@@ -124,8 +123,8 @@ def _merged(series: str, found: _Found | None, old: TorchRelease) -> TorchReleas
     return old.model_copy(update=changes)
 
 
-def _pythons(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(str, sorted(map(PythonTag.parse, tags))))
+def _pythons(series: _Series) -> tuple[str, ...]:
+    return tuple(map(str, sorted(map(PythonTag.parse, series.python))))
 
 
 def _by_arch(found: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
@@ -133,13 +132,13 @@ def _by_arch(found: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def left_out(names: Iterable[str], table: TorchTable) -> tuple[str, ...]:
-    """Return the series that an index has, but whose files do not say for which devices."""
+    """Return the series that `refresh` leaves out."""
     known = {series for each in table.releases for series in each.torch}
     return tuple(sorted(_read(names).keys() - known, key=Version))
 
 
 def differences(old: TorchTable, new: TorchTable) -> Iterator[str]:
-    """Return what changed, one line a series and fact."""
+    """Yield the changes, one line for each series and fact."""
     before = {series: each for each in old.releases for series in each.torch}
     for each in new.releases:
         (series,) = each.torch
@@ -173,7 +172,7 @@ def dumps(table: TorchTable) -> str:
 
 
 def _toml(value: object) -> str:
-    """Strings, arrays and inline tables of TOML; JSON's strings are TOML's basic strings."""
+    """Return a TOML value; JSON's strings are TOML's basic strings."""
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{_key(k)} = {_toml(v)}' for k, v in value.items())} }}"
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Bringing wheels to where they go: each on its own, again where that may help, never twice.
+"""Upload wheels: each one independently, retried if that may help, and never sent twice.
 
-Nothing is remembered on this machine. What a destination has is asked before anything is sent and
-after everything that went wrong, so a run that was killed is simply started again.
+No state is kept on this machine. The destination is asked what it has before anything is sent and
+after every failure, so a killed run can simply be started again.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import math
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from orchestrator.errors import ErrorKind, OrchestratorError
 from orchestrator.models.result import UploadOutcome
-from orchestrator.publish.preflight import DestinationFiles, another
+from orchestrator.publish.preflight import DestinationFiles, name_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds between the attempts to send a wheel."""
 
 GRACE = 5.0
-"""Seconds that uploads get to end after an interrupt."""
+"""Seconds for uploads to end after an interrupt."""
 
 _TICK = 0.05
 _LOOK = 0.5
@@ -37,14 +37,19 @@ _LOOK = 0.5
 class UploadError(OrchestratorError):
     """A wheel was not sent.
 
-    It is sent again if the error is transient. Other kinds that count are `ErrorKind.NAME_TAKEN`,
-    if the wheel's name belongs to another file, and `ErrorKind.CANCELLED`.
+    It is sent again if the error is transient. Kinds that matter: `ErrorKind.NAME_TAKEN` if another
+    file has the wheel's name, and `ErrorKind.CANCELLED`.
     """
 
     @classmethod
     def cancelled(cls) -> Self:
-        """Return the error of an upload that the run was interrupted in."""
+        """Return the error of an upload that an interrupt ended."""
         return cls.of("interrupted", kind=ErrorKind.CANCELLED)
+
+    @classmethod
+    def wrap(cls, prefix: str, error: OrchestratorError) -> Self:
+        """Return the upload's error for a failed request; a retry helps where it may help there."""
+        return cls.of(f"{prefix}: {error.what}", transient=error.transient)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +66,8 @@ class UploadResult:
 
     place: str
     wheel: CandidateWheel
-    outcome: UploadOutcome
-    reasons: tuple[str, ...] = ()
+    outcome: UploadOutcome = UploadOutcome.NOT_SENT
+    reasons: tuple[str, ...] = ("interrupted",)
     attempts: int = 0
 
 
@@ -75,30 +80,22 @@ class UploadDestination(Protocol):
 
     @property
     def attests(self) -> bool:
-        """Whether attestations go along with wheels."""
+        """Whether it accepts attestations."""
 
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
-        """Return what it has of some wheels, and how much in all.
-
-        Raises:
-            UploadError: it cannot be asked.
-        """
+        """Return which of these wheels it has, and how full it is; raises `UploadError`."""
 
     def send(self, wheel: CandidateWheel) -> None:
-        """Send a wheel that was not there.
-
-        Raises:
-            UploadError: it was not sent.
-        """
+        """Send a wheel that it does not have; raises `UploadError`."""
 
 
-def surveyed(
+def survey(
     place: UploadDestination, wheels: Sequence[CandidateWheel], cancel: Cancel
 ) -> DestinationFiles:
-    """Ask a destination what it has, again where that may help.
+    """Ask a destination what it has; transient errors are retried.
 
     Raises:
-        UploadError: it cannot be asked, or the run was interrupted.
+        UploadError: it does not answer, or the run was interrupted.
     """
     for pause in PAUSES[:-1]:
         try:
@@ -117,43 +114,40 @@ def send_all(
     cancel: Cancel,
     on_result: Callable[[UploadResult], object],
 ) -> tuple[UploadResult, ...]:
-    """Send wheels, several at a time; an interrupt stops all of them, and is no exception.
+    """Send wheels, several at a time; an interrupt stops all of them and raises nothing.
 
     Args:
-        work: what goes where.
-        jobs: how many at a time.
-        cancel: is set by an interrupt; what is set already sends nothing.
-        on_result: told how each one ended, in this thread.
+        work: the wheels and their destinations.
+        jobs: how many are sent at a time.
+        cancel: an interrupt sets it; if it is already set, nothing is sent.
+        on_result: called in this thread with each result.
     """
     todo = tuple(work)
     ended: SimpleQueue[tuple[int, UploadResult | BaseException]] = SimpleQueue()
-    _start(todo, jobs, cancel, ended)
-    done: dict[int, UploadResult] = {}
+    _start_threads(todo, jobs, cancel, ended)
+    results: dict[int, UploadResult] = {}
     end = math.inf
-    while len(done) < len(todo) and time.monotonic() < end:
+    while len(results) < len(todo) and time.monotonic() < end:
         try:
-            number, found = ended.get(timeout=_LOOK)
-            if isinstance(found, BaseException):
+            number, result = ended.get(timeout=_LOOK)
+            if isinstance(result, BaseException):
                 cancel.set()
-                raise found
-            done[number] = found
-            on_result(found)
+                raise result
+            results[number] = result
+            on_result(result)
         except Empty:
             continue
         except KeyboardInterrupt:
-            # What runs stops, what waits begins and ends at once; a second one waits for nothing.
+            # Running uploads stop, waiting ones end at once. A second interrupt waits for nothing.
             end = time.monotonic() + (0.0 if cancel.is_set() else GRACE)
             cancel.set()
     return tuple(
-        done.get(number)
-        or UploadResult(
-            place=place.name, wheel=wheel, outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",)
-        )
+        results.get(number) or UploadResult(place=place.name, wheel=wheel)
         for number, (place, wheel) in enumerate(todo)
     )
 
 
-def _start(
+def _start_threads(
     todo: Sequence[tuple[UploadDestination, CandidateWheel]],
     jobs: int,
     cancel: Cancel,
@@ -163,74 +157,61 @@ def _start(
     for number in range(len(todo)):
         waiting.put(number)
 
-    def go_on() -> None:
+    def work() -> None:
         with suppress(Empty):
             while True:
                 number = waiting.get_nowait()
                 try:
-                    ended.put((number, _sent(*todo[number], cancel)))
+                    ended.put((number, _send(*todo[number], cancel)))
                 except BaseException as error:  # noqa: BLE001 - raised in the main thread
                     ended.put((number, error))
 
-    # Daemons: one that waits for a network that has stalled must not keep the program from ending.
+    # Daemons: a thread that waits for a stalled network must not keep the program from ending.
     for _ in range(min(jobs, len(todo))):
-        threading.Thread(target=go_on, daemon=True).start()
+        threading.Thread(target=work, daemon=True).start()
 
 
-def _sent(place: UploadDestination, wheel: CandidateWheel, cancel: Cancel) -> UploadResult:
-    end, attempts = _End(outcome=UploadOutcome.NOT_SENT, reasons=("interrupted",)), 0
-    for pause in (0.0, *PAUSES):
+def _send(place: UploadDestination, wheel: CandidateWheel, cancel: Cancel) -> UploadResult:
+    result = UploadResult(place=place.name, wheel=wheel)
+    for attempts, pause in enumerate((0.0, *PAUSES), 1):
         try:
             _pause(pause, cancel)
         except UploadError:
             break
-        attempts += 1
-        end = _attempt(place, wheel)
-        if not end.again:
+        outcome, reasons, again = _attempt(place, wheel)
+        result = replace(result, outcome=outcome, reasons=reasons, attempts=attempts)
+        if not again:
             break
-    outcome = end.outcome
-    if cancel.is_set() and outcome is UploadOutcome.FAILED:
-        outcome = UploadOutcome.NOT_SENT
-    return UploadResult(
-        place=place.name, wheel=wheel, outcome=outcome, reasons=end.reasons, attempts=attempts
-    )
+    if cancel.is_set() and result.outcome is UploadOutcome.FAILED:
+        return replace(result, outcome=UploadOutcome.NOT_SENT)
+    return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _End:
-    """How an attempt ended, and whether another one may end otherwise."""
-
-    outcome: UploadOutcome
-    reasons: tuple[str, ...] = ()
-    again: bool = False
-
-
-def _attempt(place: UploadDestination, wheel: CandidateWheel) -> _End:
+def _attempt(
+    place: UploadDestination, wheel: CandidateWheel
+) -> tuple[UploadOutcome, tuple[str, ...], bool]:
+    """Send a wheel once; return the outcome, its reasons, and whether a retry may help."""
     try:
         place.send(wheel)
     except OrchestratorError as error:
         reasons = tuple(problem.what for problem in error.problems)
         if error.kind is ErrorKind.CANCELLED:
-            return _End(outcome=UploadOutcome.NOT_SENT, reasons=reasons)
+            return UploadOutcome.NOT_SENT, reasons, False
         if error.kind is ErrorKind.NAME_TAKEN:
-            return _End(outcome=UploadOutcome.REFUSED, reasons=reasons)
-        failed = _End(outcome=UploadOutcome.FAILED, reasons=reasons, again=error.transient)
+            return UploadOutcome.REFUSED, reasons, False
+        again = error.transient
     else:
-        return _End(outcome=UploadOutcome.UPLOADED)
-    # The answer may be all that was lost, or another run may have been faster.
-    there = _there(place, wheel)
-    if there == wheel.sha256:
-        return _End(outcome=UploadOutcome.THERE)
-    if there is not None:
-        return _End(outcome=UploadOutcome.REFUSED, reasons=(another(wheel, there),))
-    return failed
-
-
-def _there(place: UploadDestination, wheel: CandidateWheel) -> str | None:
+        return UploadOutcome.UPLOADED, (), False
+    # Perhaps only the answer was lost, or another run was faster.
     try:
-        return place.survey([wheel]).files.get(wheel.filename)
+        there = place.survey([wheel]).files.get(wheel.filename)
     except OrchestratorError:
-        return None
+        there = None
+    if there == wheel.sha256:
+        return UploadOutcome.THERE, (), False
+    if there is not None:
+        return UploadOutcome.REFUSED, (name_taken(wheel, there),), False
+    return UploadOutcome.FAILED, reasons, again
 
 
 def _pause(seconds: float, cancel: Cancel) -> None:
@@ -244,7 +225,7 @@ def _pause(seconds: float, cancel: Cancel) -> None:
 
 
 class UploadBody:
-    """A file that is being sent; an interrupt ends it in the middle."""
+    """A file that is being sent; an interrupt makes the next read fail."""
 
     def __init__(self, stream: IO[bytes], cancel: Cancel) -> None:
         """Take an open file."""
@@ -252,11 +233,7 @@ class UploadBody:
         self._cancel = cancel
 
     def read(self, size: int = -1) -> bytes:
-        """Read as from the file.
-
-        Raises:
-            UploadError: the run was interrupted.
-        """
+        """Read from the file; raises `UploadError` after an interrupt."""
         if self._cancel.is_set():
             raise UploadError.cancelled()
         return self._stream.read(size)

@@ -1,25 +1,30 @@
-"""Which cells of the matrix a wheel serves, and where their sub-indexes are."""
+"""Find the cells of the matrix that a wheel serves, and the sub-indexes of these cells."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.config import template
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import ABI3
+from orchestrator.plan.layers import channel_matrix
 from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.index_site import SubIndex, path_ok
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from orchestrator.config.settings import Settings
     from orchestrator.models.target import Cell, Plan, Target, UnresolvedVersion
     from orchestrator.report.schemas import Result
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
-"""The one axis of wheels whose axes nobody knows: their local version, or what is left of their ID.
+"""The only axis of wheels whose axes are unknown: its value is their local version, or the end of
+their target's ID.
 """
 
 PLACE = frozenset({"python", "libc", "arch"})
@@ -29,36 +34,54 @@ _NO_VARIANT = re.compile(r"g[0-9a-f]{7,40}|d\d{8}")
 """Parts of a local version that name a commit or a day (setuptools-scm)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRules:
+    """What the matrix says about variants.
+
+    Attributes:
+        plan: the plan; None without a matrix.
+        project: the planned project's normalised name; empty for any.
+        paths: values of the user's axes -> path of their sub-index.
+    """
+
+    plan: Plan | None = None
+    project: str = ""
+    paths: tuple[tuple[Cell, str], ...] = ()
+
+
+def variant_paths(plan: Plan, settings: Settings) -> dict[Cell, str]:
+    """Return the values of the user's axes -> the path of their sub-index, made of the labels."""
+    axes = channel_matrix(settings, plan.channel).grid.axes
+    paths: dict[Cell, str] = {}
+    for target in plan.everything:
+        for cell in target.covers if target.python else ():
+            if cell[3:] not in paths:
+                texts = (
+                    value
+                    if axis not in axes or (label := axes[axis][1].label) is None
+                    else template.render(label, dict(cell))
+                    for axis, value in cell[3:]
+                )
+                paths[cell[3:]] = "/".join(filter(None, texts))
+    return paths
+
+
 class VariantCatalog:
-    """What is known about variants: the plan, and what the site had before."""
+    """The variants of the matrix and of the site."""
 
-    def __init__(
-        self,
-        plan: Plan | None,
-        project: str,
-        paths: Mapping[Cell, str],
-        known: Iterable[SubIndex] = (),
-    ) -> None:
-        """Take all knowledge.
+    def __init__(self, rules: VariantRules, known: Iterable[SubIndex] = ()) -> None:
+        """Take the matrix' rules and the site's variants."""
+        self._rules = rules
+        self._paths = dict(rules.paths)
+        self._known = {variant.path: variant for variant in known}
+        self._known |= {path: SubIndex(path=path, values=own) for own, path in rules.paths}
 
-        Args:
-            plan: the plan; None where there is no matrix.
-            project: the planned project's name, normalised; empty for any.
-            paths: values of the user's axes -> path of their sub-index.
-            known: the site's variants.
-        """
-        self._plan = plan
-        self._project = project
-        self._paths = paths
-        self._known = {each.path: each for each in known}
-        self._known |= {path: SubIndex(path=path, values=own) for own, path in paths.items()}
-
-    def of(self, name: WheelName, made: Result | None) -> tuple[tuple[str, SubIndex], ...]:
+    def cells_of(self, name: WheelName, made: Result | None) -> tuple[tuple[str, SubIndex], ...]:
         """Return (python, variant) of every cell that a wheel serves.
 
         Args:
             name: its name.
-            made: what ``results.json`` says of it; None where it says nothing.
+            made: its entry in ``results.json``, or None.
 
         Raises:
             BadWheelError: its variant cannot be the path of a sub-index.
@@ -78,7 +101,7 @@ class VariantCatalog:
         return tuple((python, variant) for python in pythons or pythons_of(name))
 
     def _variant(self, path: str, covered: Iterable[Cell]) -> SubIndex:
-        """Return the variant of a path, with its axes as far as the covered cells tell them."""
+        """Return the variant of a path, with the axes of the covered cells."""
         values = {tuple(pair for pair in cell if pair[0] not in PLACE) for cell in covered}
         unknown = ((AXIS, path.replace("/", "-")),) if path else ()
         known = self._known.get(path)
@@ -87,18 +110,19 @@ class VariantCatalog:
         return SubIndex(path=path, values=values.pop() if len(values) == 1 else unknown)
 
     def _target(self, name: WheelName, target_id: str | None) -> Target | UnresolvedVersion | None:
-        if self._plan is None:
+        plan = self._rules.plan
+        if plan is None:
             return None
-        for each in self._plan.everything:
-            if each.python and target_id in {each.id, *each.aliases}:
-                return each
-        return next(iter(matching(name, self._plan.targets, self._project)), None)
+        for target in plan.everything:
+            if target.python and target_id in {target.id, *target.aliases}:
+                return target
+        return next(iter(matching(name, plan.targets, self._rules.project)), None)
 
 
 def path_of_local(local: str | None) -> str:
     """Return the sub-index of a local version: ``cu126.torch2.8`` is at ``cu126/torch2.8``.
 
-    A part that begins with a digit belongs to the one before; commits and days are left out.
+    A part that begins with a digit belongs to the part before; commits and dates are left out.
     """
     found: list[str] = []
     for part in (local or "").split("."):

@@ -216,7 +216,7 @@ def test_provenance_beside_a_wheel_is_published_if_it_is_about_it(tmp_path: Path
     index_of = tmp_path / "site" / "site.json"
     assert not index_of.exists()
     beside.write_text("{")
-    assert "no provenance" in index("dist", "--output", "site", cwd=tmp_path, code=5).stderr
+    assert "not a provenance file" in index("dist", "--output", "site", cwd=tmp_path, code=5).stderr
     beside.write_text(provenance(hashlib.sha256(path.read_bytes()).hexdigest()))
     index("dist", "--output", "site", cwd=tmp_path)
     (entry,) = page(tmp_path / "site", "demo")["files"]
@@ -295,10 +295,10 @@ def test_a_wheel_of_several_variants_has_none_of_their_values(tmp_path: Path) ->
         (("dist", "--alias", "../x=variant"), 2, "cannot be a path"),
         (("dist", "--alias", "demo=cu126-torch2.8"), 2, "two pages would be 'demo/index.html'"),
         (("dist", "--alias", "files=cu126-torch2.8"), 2, "two pages would be 'files'"),
-        (("dist", "--alias", "x"), 2, "no name or no expression"),
+        (("dist", "--alias", "x"), 2, "not NAME=EXPR"),
         (("dist", "--default", "nothing-*"), 2, "no variant of the site"),
         (("dist", "--yank", "nothing-*"), 2, "no file of the site"),
-        (("dist", "--base-url", "javascript:alert(1)"), 2, "is no address"),
+        (("dist", "--base-url", "javascript:alert(1)"), 2, "is not an http(s) URL"),
         (("dist", "--output", "ftp://x/y"), 2, "neither a directory nor a bucket"),
         (("broken",), 5, "not a readable zip file"),
         (("lying",), 5, "METADATA says 2.0"),

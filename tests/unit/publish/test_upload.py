@@ -17,11 +17,16 @@ from orchestrator.host.web import HttpRequest, ask
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.publish import upload
-from orchestrator.publish.attested import attestations, misattested
-from orchestrator.publish.indexes import UploadAddress, failure, simple_urls
-from orchestrator.publish.preflight import CandidateWheel, DestinationFiles, GrantedLimits, refused
+from orchestrator.publish.attested import attestations, check_attestation
+from orchestrator.publish.indexes import UploadAddress, parse_failure, simple_urls
+from orchestrator.publish.preflight import (
+    CandidateWheel,
+    DestinationFiles,
+    GrantedLimits,
+    find_refusals,
+)
 from orchestrator.publish.releases import ReleaseSettings
-from orchestrator.publish.upload import UploadError, UploadResult, send_all, surveyed
+from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.wheel.archive import WheelName
 
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
@@ -60,7 +65,7 @@ def wheel(
     ],
 )
 def test_each_destination_has_rules_of_its_own(place: str, name: str, size: int, why: str) -> None:
-    found = refused(place, [wheel(name, size=size)], DestinationFiles(), GrantedLimits())
+    found = find_refusals(place, [wheel(name, size=size)], DestinationFiles(), GrantedLimits())
 
     assert [each for reasons in found.values() for each in reasons if why not in each] == []
     assert bool(found) is bool(why)
@@ -70,15 +75,15 @@ def test_what_was_granted_counts_and_only_where_it_is_granted() -> None:
     more = GrantedLimits(file_size=3 << 30, project_size=40 << 30)
     large = wheel(size=(2 << 30) + 1)
 
-    assert refused("pypi", [large], DestinationFiles(sizes={"demo": 30 << 30}), more) == {}
-    assert refused("github-release", [large], DestinationFiles(), more)
+    assert find_refusals("pypi", [large], DestinationFiles(sizes={"demo": 30 << 30}), more) == {}
+    assert find_refusals("github-release", [large], DestinationFiles(), more)
 
 
 def test_all_that_is_wrong_is_said_and_only_of_the_wheel_it_is_wrong_with() -> None:
     bad = wheel("demo-1.0+x-cp312-cp312-linux_x86_64.whl", wrong=("verify: record: differs",))
     good = wheel("demo-1.0-cp313-cp313-manylinux_2_28_x86_64.whl")
 
-    found = refused(
+    found = find_refusals(
         "pypi", [bad, good], DestinationFiles(files={bad.filename: THEIRS}), GrantedLimits()
     )
 
@@ -90,16 +95,16 @@ def test_a_wheel_that_is_there_takes_no_more_room() -> None:
     there, new = wheel(size=60 << 20), wheel("demo-1.1-py3-none-any.whl", size=60 << 20)
     held = DestinationFiles(files={there.filename: OURS}, sizes={"demo": (10 << 30) - (80 << 20)})
 
-    assert refused("pypi", [there, new], held, GrantedLimits()) == {}
+    assert find_refusals("pypi", [there, new], held, GrantedLimits()) == {}
     full = DestinationFiles(files=held.files, sizes={"demo": (10 << 30) - (50 << 20)})
-    (why,) = refused("pypi", [there, new], full, GrantedLimits())[new.filename]
+    (why,) = find_refusals("pypi", [there, new], full, GrantedLimits())[new.filename]
     assert "takes no more than 10 GiB; --max-project-size" in why
 
 
 def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
     new = [wheel("demo-1.1-py3-none-any.whl"), wheel("demo-1.2-py3-none-any.whl")]
 
-    found = refused("github-release", new, DestinationFiles(count=999), GrantedLimits())
+    found = find_refusals("github-release", new, DestinationFiles(count=999), GrantedLimits())
 
     assert list(found) == [new[1].filename]
     assert "takes no more than 1000" in found[new[1].filename][0]
@@ -107,12 +112,14 @@ def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
 
 def test_another_file_is_refused_with_both_hashes() -> None:
     one = wheel()
-    (why,) = refused(
+    (why,) = find_refusals(
         "s3://b", [one], DestinationFiles(files={one.filename: THEIRS}), GrantedLimits()
     )[one.filename]
     assert THEIRS in why
     assert OURS in why
-    unknown = refused("s3://b", [one], DestinationFiles(files={one.filename: ""}), GrantedLimits())
+    unknown = find_refusals(
+        "s3://b", [one], DestinationFiles(files={one.filename: ""}), GrantedLimits()
+    )
     assert "its SHA-256 is not known" in unknown[one.filename][0]
 
 
@@ -129,7 +136,7 @@ def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
         '{"envelope": {"statement": "e30="}}',
     ):
         nonsense.write_text(text)
-        assert "is no attestation" in misattested(nonsense, OURS)
+        assert "is not an attestation" in check_attestation(nonsense, OURS)
     (tmp_path / "demo-1.0-py3-none-any.whl2.attestation").write_text("")
     assert attestations(path) == (nonsense,)
 
@@ -176,7 +183,7 @@ def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
 def test_failures_that_pass_are_told_from_those_that_stay(
     lines: Sequence[str], *, transient: bool, text: str
 ) -> None:
-    found = failure(lines, 1)
+    found = parse_failure(lines, 1)
 
     assert found.transient is transient
     assert text in str(found)
@@ -313,10 +320,10 @@ def test_a_destination_that_cannot_be_asked_is_asked_again() -> None:
             return self.held
 
     place = Deaf()
-    assert surveyed(place, [wheel()], Cancel()) is place.held
+    assert survey(place, [wheel()], Cancel()) is place.held
     place.sent = -9
     with pytest.raises(UploadError, match="502"):
-        surveyed(place, [wheel()], Cancel())
+        survey(place, [wheel()], Cancel())
 
 
 # The command line
