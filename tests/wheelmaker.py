@@ -10,7 +10,6 @@ from pathlib import Path
 
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel.record import RecordRow
-from orchestrator.wheel.scan import record_hash
 
 # (e_machine, class, byte order, e_flags)
 MACHINES = {
@@ -277,11 +276,11 @@ class WheelSpec:
 def make_record(files: Mapping[str, bytes], place: str) -> bytes:
     empty = RecordRow(path="", hash="", size="", text="\n")
     rows = [
-        empty.replaced(path=name, hash_=record_hash("sha256", content), size=str(len(content)))
+        empty.replaced(name, content)
         for name, content in files.items()
         if name not in {f"{place}.jws", f"{place}.p7s"}
     ]
-    rows.append(empty.replaced(path=place, hash_="", size=""))
+    rows.append(empty.replaced(place, None))
     return "".join(row.text for row in rows).encode()
 
 

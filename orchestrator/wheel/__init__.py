@@ -1,6 +1,6 @@
-"""The only code that opens a wheel: what it is, what it says, and how to make the two agree.
+"""The only code that opens a wheel: inspect, verify, compare and rewrite it.
 
-What is named here is for other programs too, and documented in ``docs/library.md``.
+The names below are also for other programs; ``docs/library.md`` documents them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Opens a wheel: file name (PEP 427), zip directory, dist-info, members.
+"""Open a wheel: file name (PEP 427), zip directory, dist-info, members.
 
-Nothing is extracted. Members are streamed, and their compressed bytes can be had as they are, for
-copying. Wheels come from anywhere: whatever two readers of zip files could understand in two ways
-is refused, and neither memory nor time depends on what a file only claims.
+Nothing is extracted. Members are streamed, and their compressed bytes can be copied. Wheels come
+from anywhere: what two zip readers could understand differently is refused, and neither memory nor
+time depends on what a file only claims.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 LOCAL_MAGIC = b"PK\x03\x04"
 DESCRIPTOR_MAGIC = b"PK\x07\x08"
 # APPNOTE 4.3.14 to 4.3.16: the records that end a zip file.
-_END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR64 = struct.Struct("<4sIQI")
-_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+END = struct.Struct("<4s4H2IH")
+END64 = struct.Struct("<4sQ2H2I4Q")
+LOCATOR64 = struct.Struct("<4sIQI")
+MAX16, MAX32 = 0xFFFF, 0xFFFFFFFF
 EXTRA_UNICODE_PATH = 0x7075
 
-# Of those there are, the ones that Python can read or write.
+# The other methods that Python can read or write.
 _METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
 FLAG_DESCRIPTOR = 0x8
 FLAG_UTF8 = 0x800
 _FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 TEXT_LIMIT = 64 << 20
-"""Bytes of the largest member that `WheelArchive.read` reads whole."""
+"""Largest member that `WheelArchive.read` reads, in bytes."""
 _MAX_HEADERS = 1 << 20
 _BLANK_LINE = re.compile(r"^\r?\n", re.MULTILINE)
 # The largest wheels have some 20,000 members and directories of 3 MB. Python needs about ten times
-# that while it reads them.
+# that to read them.
 _MAX_DIRECTORY = 32 << 20
 # Deflate cannot pack 1032 bytes into less than one.
 _DEFLATE_RATIO = 1032
-# Real wheels unpack to at most some ten times their size; small ones may hold a lot of zeros.
+# Real wheels unpack to at most about ten times their size; small ones may contain many zeros.
 _BOMB_SIZE = 1 << 30
 _BOMB_RATIO = 100
 
-# What a broken zip makes zipfile raise.
+# What zipfile raises for a broken zip file.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -82,7 +82,7 @@ _ZIP_ERRORS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelName:
-    """A wheel's file name (PEP 427), as written and as meant.
+    """A wheel's file name (PEP 427), as written and normalised.
 
     Attributes:
         distribution: name as written.
@@ -108,7 +108,7 @@ class WheelName:
 
     @classmethod
     def parse(cls, filename: str) -> WheelName:
-        """Take a file name apart.
+        """Parse a file name.
 
         Raises:
             BadWheelError: it does not follow PEP 427.
@@ -144,21 +144,21 @@ class WheelName:
 
 
 class Blocks:
-    """Reads small pieces of a file that lie close together, with few system calls.
+    """Reads small neighbouring pieces of a file with few system calls.
 
-    Ten thousand headers are a second read of the wheel if each of them is read by itself.
+    Reading ten thousand headers one by one costs as much as reading the whole wheel again.
     """
 
     _SIZE = 1 << 16
 
     def __init__(self, file: int) -> None:
-        """Take a file descriptor; one thread at a time may read."""
+        """Take a file descriptor; only one thread may read at a time."""
         self._file = file
         self._start = 0
         self._block = b""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return bytes of the file; fewer where it ends before."""
+        """Return bytes of the file; fewer at its end."""
         at = offset - self._start
         if at < 0 or at + size > len(self._block):
             self._start, at = offset, 0
@@ -167,25 +167,20 @@ class Blocks:
 
 
 class WheelArchive:
-    """An open wheel; use `open_wheel` to get one, and close it (or use ``with``).
+    """An open wheel, from `open_wheel`; close it, or use ``with``.
 
     Attributes:
         path: the file.
-        name: its file name, taken apart.
-        members: the files in it, without directory entries, in the order of the zip directory.
+        name: its file name, parsed.
+        members: its files, without directory entries, in the order of the zip directory.
         entries: the same with directory entries.
         dist_info: name of its ``.dist-info`` directory.
         comment: the zip comment.
-        directory: where in the file the zip directory begins. Before it lie the entries, each
-            right behind the other.
+        directory: where the zip directory begins. The entries before it have no gaps.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        """Read and check the zip directory of an open file.
-
-        Raises:
-            BadWheelError: it is not a wheel that can be read.
-        """
+        """Read and check the zip directory of an open file; raises as `open_wheel`."""
         self.path = path
         self.name = WheelName.parse(path.name)
         self._file = file
@@ -225,7 +220,7 @@ class WheelArchive:
         """Return a member's content.
 
         Raises:
-            BadWheelError: there is no such member, it is damaged (CRC included), or larger than
+            BadWheelError: the member is missing, damaged (CRC included), or larger than
                 `TEXT_LIMIT`.
         """
         packed = self.packed(name)
@@ -237,7 +232,7 @@ class WheelArchive:
         return b"".join(self.chunks(name))
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """Iterate over a member's content; see `read`. What is not asked for is not inflated."""
+        """Iterate over a member's content; see `read`. It is inflated as you go."""
         packed = self.packed(name)
         with self._reading(name):
             yield from packed.pieces()
@@ -246,7 +241,7 @@ class WheelArchive:
         """Return a member's compressed bytes; reading them raises `DamagedError`.
 
         Raises:
-            BadWheelError: there is no such member.
+            BadWheelError: the member is missing.
         """
         member = self._by_name.get(name)
         if member is None:
@@ -268,7 +263,7 @@ class WheelArchive:
             name: file in the dist-info directory.
 
         Raises:
-            BadWheelError: the file is missing, damaged, not UTF-8, or its headers are endless.
+            BadWheelError: the file is missing, damaged, not UTF-8, or its headers are too long.
         """
         try:
             text = self.read(f"{self.dist_info}/{name}").decode("utf-8")
@@ -277,7 +272,7 @@ class WheelArchive:
         blank = _BLANK_LINE.search(text)
         if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
             raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
-        # The parser makes a string of every line, those of the description as well.
+        # The parser makes a string of every line, also of the description.
         return HeaderParser().parsestr(text[:size])
 
     def digest(self) -> tuple[Digest, int]:
@@ -294,12 +289,12 @@ class WheelArchive:
         return stat.S_IMODE(os.fstat(self._file.fileno()).st_mode)
 
     def blocks(self) -> Blocks:
-        """Return a reader of the wheel file itself, for who goes through many small members."""
+        """Return a reader of the wheel file itself, for many small members."""
         return Blocks(self._file.fileno())
 
     def local_header(self, entry: zipfile.ZipInfo, blocks: Blocks | None = None) -> bytes:
-        """Return an entry's local header as it is: fixed part, name and extra fields."""
-        # One read where the extra fields are as long as the directory's, as they mostly are.
+        """Return the bytes of an entry's local header: fixed part, name and extra fields."""
+        # One read suffices if the extra fields are as long as the directory's, as they mostly are.
         guess = LOCAL_HEADER.size + len(entry.orig_filename) + len(entry.extra)
         read = (blocks or self.blocks()).read
         header = read(entry.header_offset, guess)
@@ -323,12 +318,12 @@ class WheelArchive:
         return self._bodies[entry.filename]
 
     def descriptor(self, entry: zipfile.ZipInfo) -> bytes:
-        """Return the data descriptor after an entry (APPNOTE 4.3.9); empty when it has none.
+        """Return the data descriptor after an entry (APPNOTE 4.3.9); empty if it has none.
 
-        Neither its signature nor its width is certain, so it is recognised by what it must say.
+        Its signature is optional and its width is unknown, so its values identify it.
 
         Raises:
-            BadWheelError: it does not say what the zip directory says.
+            BadWheelError: it disagrees with the zip directory.
         """
         if not entry.flag_bits & FLAG_DESCRIPTOR:
             return b""
@@ -336,9 +331,9 @@ class WheelArchive:
         values = entry.CRC, entry.compress_size, entry.file_size
         found = os.pread(self._file.fileno(), 24, offset)
         for magic in (DESCRIPTOR_MAGIC, b""):
-            # Wide before narrow: of an empty member the narrow one begins the wide one.
+            # Wide first: an empty member's wide descriptor begins like the narrow one.
             for layout in ("<IQQ", "<III"):
-                if layout == "<III" and max(values) > _MAX32:
+                if layout == "<III" and max(values) > MAX32:
                     continue
                 expected = magic + struct.pack(layout, *values)
                 if found.startswith(expected):
@@ -348,11 +343,11 @@ class WheelArchive:
         )
 
     def copy(self, begin: int, end: int, out: BinaryIO) -> None:
-        """Append bytes of the wheel file to another file, by the kernel alone where it can."""
+        """Append bytes of the wheel file to another file, inside the kernel if possible."""
         if end - begin >= CHUNK:
             out.flush()
             begin = copy_range(self._file.fileno(), out.fileno(), begin, end)
-            # A file object that writes finds its place by itself only after a seek.
+            # Only a seek tells the file object that its position has moved.
             out.seek(0, os.SEEK_END)
         out.writelines(self.raw(at, min(CHUNK, end - at)) for at in range(begin, end, CHUNK))
 
@@ -407,8 +402,8 @@ class WheelArchive:
     def _check_layout(self) -> None:
         """Compare every local header with the zip directory, and note where the bodies begin.
 
-        Entries that share bytes are refused: that is how a small zip holds petabytes. So are bytes
-        of no entry: who unpacks while downloading would find members there.
+        Entries that share bytes are refused: so a small zip file can hold petabytes. Bytes outside
+        entries are refused: an installer that unpacks while downloading could find members there.
         """
         end = 0
         blocks = self.blocks()
@@ -416,7 +411,7 @@ class WheelArchive:
             if entry.header_offset < end:
                 raise self._flawed(entry, "overlaps another")
             if entry.header_offset > end:
-                raise self._flawed(entry, f"stands behind bytes of no member, from {end} on")
+                raise self._flawed(entry, f"follows bytes that belong to no member, from {end} on")
             header = self.local_header(entry, blocks)
             if not _agrees(header, entry):
                 raise self._flawed(
@@ -430,7 +425,7 @@ class WheelArchive:
                 end += len(self.descriptor(entry))
         if end != self.directory:
             raise BadWheelError.of(
-                f"bytes of no member stand before the zip directory, from {end} on",
+                f"bytes before the zip directory belong to no member, from {end} on",
                 where=self.path.name,
             )
 
@@ -454,8 +449,8 @@ def open_wheel(path: Path) -> WheelArchive:
         path: the file.
 
     Raises:
-        BadWheelError: the file is missing, misnamed, no zip file, or holds members that no
-            wheel may have (outside names, duplicates, links, encryption).
+        BadWheelError: the file is missing, misnamed, not a zip file, or has members that no wheel
+            may have (outside names, duplicates, links, encryption).
     """
     try:
         file = path.open("rb")
@@ -469,37 +464,33 @@ def open_wheel(path: Path) -> WheelArchive:
 
 
 def _check_ending(file: BinaryIO) -> int:
-    """Check the records that end a zip file before anything they say is read into memory.
+    """Check the records that end a zip file, and return where its directory begins.
 
-    Returns:
-        Where the zip directory begins.
-
-    Raises:
-        BadZipFile: there are none, bytes stand before or behind the zip file, or its directory
-            is larger than any wheel's.
+    Nothing that they announce is in memory yet. BadZipFile: they are missing or inconsistent, bytes
+    surround the zip file, or its directory is larger than any wheel's.
     """
     size = os.fstat(file.fileno()).st_size
-    start = max(0, size - _END.size - _MAX16)
+    start = max(0, size - END.size - MAX16)
     tail = os.pread(file.fileno(), size - start, start)
-    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - END.size + 4)
     if at < 0:
         raise zipfile.BadZipFile("it has no end record")
     disk: int
     length: int
     offset: int
-    _, disk, _, _, count, length, offset, comment = _END.unpack_from(tail, at)
-    if disk or start + at + _END.size + comment != size:
+    _, disk, _, _, count, length, offset, comment = END.unpack_from(tail, at)
+    if disk or start + at + END.size + comment != size:
         raise zipfile.BadZipFile("its end record is not at its end")
     end = start + at
-    locator = os.pread(file.fileno(), _LOCATOR64.size, max(0, end - _LOCATOR64.size))
+    locator = os.pread(file.fileno(), LOCATOR64.size, max(0, end - LOCATOR64.size))
     if locator.startswith(b"PK\x06\x07"):
-        # A zip64 file: here stand the true values, and readers differ over which ones they take.
-        _, _, end, _ = _LOCATOR64.unpack(locator)
-        record = os.pread(file.fileno(), _END64.size, end)
-        if len(record) != _END64.size or not record.startswith(b"PK\x06\x06"):
+        # A zip64 file: this record has the true values, but some readers use the other one.
+        _, _, end, _ = LOCATOR64.unpack(locator)
+        record = os.pread(file.fileno(), END64.size, end)
+        if len(record) != END64.size or not record.startswith(b"PK\x06\x06"):
             raise zipfile.BadZipFile("its zip64 end record is not where it should be")
-        *_, count64, length64, offset64 = _END64.unpack(record)
-        pairs = ((count, count64, _MAX16), (length, length64, _MAX32), (offset, offset64, _MAX32))
+        *_, count64, length64, offset64 = END64.unpack(record)
+        pairs = ((count, count64, MAX16), (length, length64, MAX32), (offset, offset64, MAX32))
         if any(narrow not in {wide, limit} for narrow, wide, limit in pairs):
             raise zipfile.BadZipFile("its two end records disagree")
         length, offset = length64, offset64
@@ -511,7 +502,7 @@ def _check_ending(file: BinaryIO) -> int:
 
 
 def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:
-    """Whether a local header says what the zip directory says of an entry.
+    """Whether a local header agrees with the zip directory.
 
     Installers that unpack while they download see only the local header.
     """
@@ -526,26 +517,29 @@ def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:
     if extra and _has_other_name(extra, name):
         return False
     said = [crc, packed, size]
-    if _MAX32 in said:
+    if MAX32 in said:
         wide = _zip64_sizes(extra)
         # APPNOTE 4.5.3: the field has the sizes that do not fit, the size before the packed one.
         for index in (2, 1):
-            if said[index] == _MAX32 and wide:
+            if said[index] == MAX32 and wide:
                 said[index] = wide.pop(0)
     truth = [entry.CRC, entry.compress_size, entry.file_size]
-    # Who writes to a pipe does not know yet: it all comes in the data descriptor.
+    # A program that writes to a pipe knows the values later: the data descriptor has them.
     return said == truth or (bool(entry.flag_bits & FLAG_DESCRIPTOR) and not any(said))
 
 
 def _zip64_sizes(extra: bytes) -> list[int]:
+    field = next((field[4:20] for kind, field in extra_fields(extra) if kind == 1), b"")
+    return [value for (value,) in struct.iter_unpack("<Q", field[: len(field) & ~7])]
+
+
+def extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Iterate over extra fields (APPNOTE 4.5.1): type, and bytes with type and size."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)
-        if kind == 1:
-            field = extra[at + 4 : at + 4 + min(size, 16)]
-            return [value for (value,) in struct.iter_unpack("<Q", field[: len(field) & ~7])]
+        yield kind, extra[at : at + 4 + size]
         at += 4 + size
-    return []
 
 
 def encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
@@ -555,7 +549,7 @@ def encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
     return name.encode("utf-8" if utf8 else "cp437", "replace")
 
 
-# What names with a flaw have in them, each between newlines; honest ones hardly ever.
+# Every flawed name contains one of these, between newlines; good names hardly ever do.
 _ODD = (
     *("\\", "\0", "//", "/./", "/../", "/.\n", "/..\n", ":/", ":\n"),
     *("\n/", "\n./", "\n../", "\n.\n", "\n..\n", "\n\n"),
@@ -563,9 +557,9 @@ _ODD = (
 
 
 def _plain_names(names: Sequence[str]) -> bool:
-    """Whether none of the names can have a flaw: one look at all is much faster than one at each.
+    """Whether no name can have a flaw. Checking all together is much faster than one by one.
 
-    False only means that each has to be looked at.
+    False only means that each name has to be checked.
     """
     text = "\n".join(("", *names, ""))
     lines = text.count("\n") == len(names) + 1
@@ -582,7 +576,7 @@ def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
     if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
-        return "has a name that is not said to be UTF-8, so that installers read it differently"
+        return "has a name that is not marked as UTF-8: installers read it differently"
     if entry.extra and _has_other_name(entry.extra, name.encode("utf-8")):
         return "has a second name in its extra fields"
     return None
@@ -590,14 +584,8 @@ def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
 
 def _has_other_name(extra: bytes, name: bytes) -> bool:
     """Whether there is an Info-ZIP Unicode path (APPNOTE 4.6.9) that is another name."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at)
-        other = extra[at + 9 : at + 4 + size]
-        if kind == EXTRA_UNICODE_PATH and other != name:
-            return True
-        at += 4 + size
-    return False
+    fields = extra_fields(extra)
+    return any(kind == EXTRA_UNICODE_PATH and field[9:] != name for kind, field in fields)
 
 
 def _flaw_of_kind(entry: zipfile.ZipInfo) -> str | None:

@@ -1,4 +1,4 @@
-"""A wheel that has been read, as the rules of `verify` see it."""
+"""A wheel as the rules of `verify` see it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.config.verify_rules import RULES
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.tags import ExtensionModule, extension_module
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Expected:
         arch: the architecture.
         pins: requirements that the wheel must state.
         abi3: lowest Python that a wheel for the stable ABI must serve; empty for other wheels.
-        baseline: libc version that the wheel may need at most (``2.28``); empty for any.
+        baseline: newest libc version that the wheel may need (``2.28``); empty for any.
     """
 
     name: str
@@ -50,20 +51,20 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedWheel:
-    """A wheel that has been read, as the rules see it.
+    """A wheel as the rules see it.
 
     Attributes:
         archive: the wheel.
         policies: auditwheel's policies.
         found: its ELF files and hashes.
-        rows: RECORD; None when it cannot be read.
-        metadata: METADATA's headers; None when it cannot be read.
-        wheel: WHEEL's headers; None when it cannot be read.
+        rows: RECORD; None if it cannot be read.
+        metadata: METADATA's headers; None if it cannot be read.
+        wheel: WHEEL's headers; None if it cannot be read.
         damage: why the above cannot be read.
-        observation: what the ELF files need; None when there are none.
+        observation: what the ELF files need; None without ELF files.
         size: of the file, in bytes.
-        expected: what was planned, if anything was.
-        demands: what the user asks of it.
+        expected: what was planned, if anything.
+        demands: the user's demands.
     """
 
     archive: WheelArchive
@@ -84,13 +85,27 @@ class CheckedWheel:
         return self.archive.name.platforms
 
     @property
+    def linux_tags(self) -> tuple[PlatformTag, ...]:
+        """Those of the platform tags that name Linux."""
+        return tuple(filter(None, map(PlatformTag.parse, self.platforms)))
+
+    @property
+    def arches(self) -> set[str]:
+        """The architectures that the platform tags name."""
+        return {tag.arch for tag in self.linux_tags}
+
+    @property
     def modules(self) -> tuple[ExtensionModule, ...]:
         """The extension modules in the wheel."""
-        return tuple(module for module in map(extension_module, self.found.elves) if module)
+        return tuple(filter(None, map(extension_module, self.found.elves)))
+
+    def stated(self, field: str) -> str:
+        """Return a field of METADATA; empty if it is missing."""
+        return "" if self.metadata is None else str(self.metadata.get(field, "")).strip()
 
 
-def found(rule: str, message: str) -> Finding:
-    """Return a finding of the severity that the rule has when nothing is said."""
+def finding(rule: str, message: str) -> Finding:
+    """Return a finding with the rule's default severity."""
     warns = RULES[rule] is RuleLevel.WARN
     return Finding(
         rule=rule, message=message, severity=Severity.WARNING if warns else Severity.ERROR

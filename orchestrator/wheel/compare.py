@@ -1,4 +1,4 @@
-"""What differs between two wheels, down to how they are packed."""
+"""Compare two wheels, down to how they are packed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from orchestrator.wheel import record
-from orchestrator.wheel.archive import CHUNK, LOCAL_HEADER, open_wheel
+from orchestrator.wheel.archive import CHUNK, open_wheel
 
 if TYPE_CHECKING:
     import zipfile
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelArchive
 
 TEXT_LIMIT = 1 << 20
-"""Bytes up to which two texts are compared line by line."""
+"""Size up to which two texts are compared line by line, in bytes."""
 
 LINES = 6
-"""Lines of a comparison that are shown."""
+"""Lines of a comparison to show."""
 
 
 class DifferenceKind(StrEnum):
-    """What sort of difference it is, the gravest first."""
+    """Kinds of differences, the gravest first."""
 
     NAME = "name"
     MEMBER = "member"
@@ -36,7 +36,7 @@ class DifferenceKind(StrEnum):
 
 
 HARMLESS = frozenset({DifferenceKind.COMPRESSION, DifferenceKind.PACKING})
-"""Differences that nobody sees once the wheels are installed."""
+"""Differences that disappear when the wheels are installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,9 @@ class Difference:
     """One difference between two wheels.
 
     Attributes:
-        kind: of what sort.
-        where: the member, as the first wheel names it, or what else differs.
-        detail: how.
+        kind: its kind.
+        where: the member as the first wheel names it, or what else differs.
+        detail: how it differs.
     """
 
     kind: DifferenceKind
@@ -55,17 +55,10 @@ class Difference:
 
 
 def compare(first: Path, second: Path) -> tuple[Difference, ...]:
-    """Tell what differs between two wheels.
+    """Return the differences between two wheels, the gravest first; none if they are identical.
 
-    Members are matched by name, those in dist-info and data directories also where the directories
-    carry different versions. Only what is compressed differently is inflated.
-
-    Args:
-        first: a wheel.
-        second: another.
-
-    Returns:
-        The differences, the gravest kind first; nothing when the files are the same byte for byte.
+    Members are matched by name; in dist-info and data directories, whatever version the directory
+    has. Only members with different compressed bytes are inflated.
 
     Raises:
         BadWheelError: one of them is not a wheel that can be read.
@@ -107,7 +100,7 @@ def _members(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
 
 
 def _matched(name: str, one: WheelArchive, two: WheelArchive) -> str:
-    """Return a member's name as it would be in the first wheel."""
+    """Return the name that a member of the second wheel would have in the first."""
     for kind in (".dist-info", ".data"):
         mine, other = (wheel.dist_info.removesuffix(".dist-info") + kind for wheel in (one, two))
         top, slash, rest = name.partition("/")
@@ -122,10 +115,10 @@ def _member(
     if not _same_bytes(one, a, two, b):
         at = _first_difference(one, a, two, b)
         if at is None:
-            detail = f"{a.compress_size} / {b.compress_size} bytes, the same once inflated"
+            detail = f"{a.compress_size} / {b.compress_size} bytes, identical once inflated"
             yield Difference(kind=DifferenceKind.COMPRESSION, where=a.filename, detail=detail)
         elif a.filename == record.path_of(one) and _same_lines(one, two):
-            detail = "its lines are in another order"
+            detail = "same lines, other order"
             yield Difference(kind=DifferenceKind.PACKING, where=a.filename, detail=detail)
         else:
             detail = _text_difference(one, a, two, b) or (
@@ -137,7 +130,7 @@ def _member(
 
 
 def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
-    """Whether two RECORDs list the same, in whatever order."""
+    """Whether two RECORDs have the same lines in any order."""
     first, second = (sorted(record.content(wheel).splitlines()) for wheel in (one, two))
     return first == second
 
@@ -149,7 +142,7 @@ def _same_bytes(
     key = ("CRC", "compress_type", "compress_size", "file_size")
     if any(getattr(a, name) != getattr(b, name) for name in key):
         return False
-    at, there = _body(one, a), _body(two, b)
+    at, there = one.body(a), two.body(b)
     for offset in range(0, a.compress_size, CHUNK):
         size = min(CHUNK, a.compress_size - offset)
         if one.raw(at + offset, size) != two.raw(there + offset, size):
@@ -157,20 +150,14 @@ def _same_bytes(
     return True
 
 
-def _body(wheel: WheelArchive, entry: zipfile.ZipInfo) -> int:
-    """Return where a member's compressed bytes begin."""
-    fields = LOCAL_HEADER.unpack_from(wheel.local_header(entry))
-    return int(entry.header_offset + LOCAL_HEADER.size + fields[-2] + fields[-1])
-
-
 def _first_difference(
     one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
 ) -> int | None:
-    """Return the first byte of two contents that differs; None when none does."""
+    """Return where two contents begin to differ; None if they are identical."""
     left, right = one.chunks(a.filename), two.chunks(b.filename)
     at, x, y = 0, b"", b""
     while True:
-        # The two sides need not come in pieces of one size.
+        # The chunks of the two sides may differ in size.
         x, y = x or next(left, b""), y or next(right, b"")
         size = min(len(x), len(y))
         if x[:size] != y[:size]:
@@ -184,7 +171,7 @@ def _first_difference(
 def _text_difference(
     one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
 ) -> str:
-    """Return the first lines that differ; nothing where one is no text."""
+    """Return the first lines that differ; empty if one is not text."""
     if max(a.file_size, b.file_size) > TEXT_LIMIT:
         return ""
     try:

@@ -1,6 +1,6 @@
-"""Rules of `verify` on what is in a wheel: members, licences, run paths, and what the user demands.
+"""Rules of `verify` on the members of a wheel: names, licences, run paths, and the user's demands.
 
-Each is a function from a wheel that has been read to findings, as in `orchestrator.wheel.rules`.
+Each rule is a function from a wheel to findings, as in `orchestrator.wheel.rules`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.wheel import sbom
-from orchestrator.wheel.checked_wheel import found
+from orchestrator.wheel.checked_wheel import finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,28 +25,30 @@ if TYPE_CHECKING:
     from orchestrator.wheel.checked_wheel import CheckedWheel
 
 LARGEST = 10
-"""Members that are named when a wheel is too large."""
+"""Members that the message names when a wheel is too large."""
 
 FEW = 5
-"""Members that are named when many break one rule in one way."""
+"""Members that a message names when many break a rule in the same way."""
 
 _LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice|authors", re.IGNORECASE)
 _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 
 
 def collisions(subject: CheckedWheel) -> Iterator[Finding]:
-    """No two members become one file where case does not count."""
+    """No two members have names that differ in case only."""
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(member.filename for member in subject.archive.members):
         folded[name.casefold()].append(name)
     for same in folded.values():
         if len(same) > 1:
-            message = f"{_few(same)} are one file where case does not count"
-            yield found("case-collision", message)
+            yield finding(
+                "case-collision",
+                f"{_few(same)} differ in case only: some file systems keep one of them",
+            )
 
 
 def licences(subject: CheckedWheel) -> Iterator[Finding]:
-    """The licence files that METADATA names are there (PEP 639), or at least one looks like one."""
+    """The licence files that METADATA names exist (PEP 639), and some file looks like a licence."""
     info = subject.archive.dist_info
     inside = [
         member.filename.removeprefix(f"{info}/")
@@ -59,23 +61,23 @@ def licences(subject: CheckedWheel) -> Iterator[Finding]:
         places = {f"licenses/{name}", name, f"license_files/{name}", PurePosixPath(name).name}
         if not places & set(inside):
             message = f"METADATA names the licence file {name}, which is not in {info}"
-            yield found("licence-missing", message)
+            yield finding("licence-missing", message)
     if not any(_LICENCE.match(PurePosixPath(name).name) for name in inside):
-        yield found("no-licence", f"no licence file is in {info}")
+        yield finding("no-licence", f"{info} has no licence file")
 
 
 def software_bills(subject: CheckedWheel) -> Iterator[Finding]:
-    """CycloneDX files (PEP 770) can be read and speak of this version."""
+    """CycloneDX files (PEP 770) can be read and describe this version."""
     version = subject.archive.name.version
     for name in sbom.files_of(subject.archive):
         try:
             bill = sbom.read(subject.archive, name)
         except BadWheelError as error:
-            yield found("sbom", error.problems[0].what)
+            yield finding("sbom", error.problems[0].what)
             continue
         stated = sbom.version_of(bill or {}, subject.archive.name.name)
         if stated is not None and _differs(stated, version):
-            yield found("sbom", f"{name} says version {stated}, the file name says {version}")
+            yield finding("sbom", f"{name} says version {stated}, the file name says {version}")
 
 
 def _differs(stated: str, version: Version) -> bool:
@@ -86,7 +88,7 @@ def _differs(stated: str, version: Version) -> bool:
 
 
 def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
-    """No ELF file looks for libraries in a directory of the machine it was built on."""
+    """No ELF file looks for libraries in a directory of the build machine."""
     users: defaultdict[str, list[str]] = defaultdict(list)
     for elf in subject.found.elves:
         for path in (*elf.info.rpath, *elf.info.runpath):
@@ -94,7 +96,7 @@ def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
                 users[path].append(elf.name)
     for path, names in users.items():
         where = "absolute" if path.startswith("/") else "relative to the current directory"
-        yield found("absolute-rpath", f"the RPATH {path!r} of {_few(names)} is {where}")
+        yield finding("absolute-rpath", f"the RPATH {path!r} of {_few(names)} is {where}")
 
 
 def size_budget(subject: CheckedWheel) -> Iterator[Finding]:
@@ -107,19 +109,19 @@ def size_budget(subject: CheckedWheel) -> Iterator[Finding]:
         f"{member.filename} ({_megabytes(member.compress_size)})" for member in by_size[:LARGEST]
     )
     message = f"{_megabytes(subject.size)}, {_megabytes(budget)} allowed; largest: {largest}"
-    yield found("size-budget", message)
+    yield finding("size-budget", message)
 
 
 def required_files(subject: CheckedWheel) -> Iterator[Finding]:
-    """The members that the user requires are there."""
+    """The members that the user requires exist."""
     names = [member.filename for member in subject.archive.members]
     for pattern in subject.demands.required:
         if not any(fnmatchcase(name, pattern) for name in names):
-            yield found("required-file", f"no member matches {pattern}")
+            yield finding("required-file", f"no member matches {pattern}")
 
 
 def stray_paths(subject: CheckedWheel) -> Iterator[Finding]:
-    """No member holds one of the texts that the user forbids."""
+    """No member contains a text that the user forbids."""
     wanted = [(text, text.encode()) for text in subject.demands.build_paths if text]
     damaged = {broken.name for broken in subject.found.unreadable}
     if not wanted:
@@ -130,11 +132,11 @@ def stray_paths(subject: CheckedWheel) -> Iterator[Finding]:
             for text in _held(subject.archive, member.filename, wanted):
                 holders[text].append(member.filename)
     for text, names in holders.items():
-        yield found("build-path", f"{text} stands in {_few(names)}")
+        yield finding("build-path", f"{text} is in {_few(names)}")
 
 
 def _held(archive: WheelArchive, name: str, wanted: list[tuple[str, bytes]]) -> list[str]:
-    """Return which texts a member holds; they may begin in one chunk and end in the next."""
+    """Return the texts that a member contains; one may begin in a chunk and end in the next."""
     left = dict(wanted)
     overlap = max(len(needle) for needle in left.values()) - 1
     tail = b""

@@ -1,13 +1,11 @@
-"""Read what the loader reads of an ELF file, and hardly more.
+"""Read what the loader reads of an ELF file, and little more.
 
 Layouts are those of the System V gABI and of the GNU extensions that the Linux Standard Base
-describes (symbol versions, GNU hash) and the x86-64 psABI (program properties). Nothing in the
-bytes is believed: every offset, size and count is checked before it is used, every walk and every
-table is bounded by a limit below.
+describes (symbol versions, GNU hash) and the x86-64 psABI (program properties). The bytes are not
+trusted: every offset, size and count is checked before use, and limits bound every walk and table.
 
-Tables are read in the order in which linkers write them, and section headers, which stand at the
-very end, only where the segments do not suffice: a file that is inflated while it is read need
-not be inflated to its end.
+Tables are read in the order in which linkers write them. Section headers, at the very end, are read
+only if the segments do not suffice: so a file need not be inflated to its end.
 
 This file imports nothing of ours and runs on Python 3.8: `builders/scripts/repair.py` uses it in
 containers, where it may be emulated.
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x7fELF"
 SMALLEST = 52
-"""Bytes of the smallest ELF header (32-bit); anything shorter is no ELF file."""
+"""Bytes of the smallest ELF header (32-bit); nothing shorter is an ELF file."""
 
 # e_type
 ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 
-# Segments, sections and dynamic tags that we read.
+# Segments, sections and dynamic tags.
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
 _SHT_NOTE, _SHT_NOBITS, _SHT_DYNSYM = 7, 8, 11
 _SHF_TLS = 0x400
@@ -53,11 +51,11 @@ _MAX_ENTRIES = 1 << 16
 # The largest libraries there are have tens of thousands.
 _MAX_UNDEFINED = 1 << 18
 _MAX_INITS = 1 << 12
-# All names of the largest CUDA libraries come to a few MB. Names may overlap in the string table,
-# so without a limit a small file could ask for terabytes.
+# The largest CUDA libraries have a few MB of names. Names may overlap in the string table: without
+# a limit a small file could ask for terabytes.
 _MAX_NAME_BYTES = 32 << 20
-# Bytes of all tables of a file together: they are held in memory. The largest libraries there are
-# (of TensorFlow and of torch) have some 50 MB.
+# Bytes of all tables of a file together: they are kept in memory. The largest libraries, in
+# TensorFlow and torch, have some 50 MB.
 _MAX_TABLES = 96 << 20
 _MAX_NOTES = 4 << 20
 # Small records are read from blocks of this size.
@@ -66,7 +64,7 @@ _SYMBOLS_AT_ONCE = 1 << 16
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 
 INITS = (b"PyInit_", b"_cffi_pypyinit_")
-"""How the names begin of functions that make a library a Python extension."""
+"""Prefixes of the functions that make a library a Python extension."""
 
 ISA_LEVELS = ((8, "x86-64-v4"), (4, "x86-64-v3"), (2, "x86-64-v2"))
 """Bits of GNU_PROPERTY_X86_ISA_1_NEEDED above the baseline, and their names, highest first."""
@@ -77,7 +75,7 @@ class MalformedElfError(ValueError):
 
 
 class ByteSource(Protocol):
-    """Where an ELF file's bytes come from."""
+    """An ELF file's bytes."""
 
     @property
     def size(self) -> int:
@@ -85,7 +83,7 @@ class ByteSource(Protocol):
         ...
 
     def read(self, offset: int, size: int, /) -> bytes | bytearray:
-        """Return bytes that lie inside the file."""
+        """Return bytes inside the file."""
         ...
 
 
@@ -106,7 +104,7 @@ class Symbol(NamedTuple):
 
 
 class ElfInfo(NamedTuple):
-    """What a loader and an auditor want to know of an ELF file.
+    """What a loader and an auditor need to know about an ELF file.
 
     Attributes:
         bits: 32 or 64.
@@ -122,7 +120,7 @@ class ElfInfo(NamedTuple):
         versions: symbol versions needed, in the order of the file.
         undefined: undefined dynamic symbols, in the order of the file.
         inits: names of the functions that make it a Python extension (``PyInit_*``).
-        isa: bits of GNU_PROPERTY_X86_ISA_1_NEEDED, 0 when not x86-64 or not said.
+        isa: bits of GNU_PROPERTY_X86_ISA_1_NEEDED; 0 if missing or not x86-64.
         align: the smallest alignment of a PT_LOAD segment, 0 without one.
     """
 
@@ -151,7 +149,7 @@ class ElfInfo(NamedTuple):
 
 
 def is_elf(head: bytes | bytearray) -> bool:
-    """Whether these first bytes of a file are those of an ELF file."""
+    """Whether a file with these first bytes is an ELF file."""
     return head[:4] == MAGIC
 
 
@@ -159,12 +157,12 @@ def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = 
     """Read an ELF file.
 
     Args:
-        data: the whole file, or where it can be read.
-        symbols: whether the symbol table is read; if not, `undefined` and `inits` are empty.
+        data: the whole file, or a source of its bytes.
+        symbols: whether to read the symbol table; if not, `undefined` and `inits` are empty.
 
     Raises:
-        MalformedElfError: it is not an ELF file, or does not hold together. What `data.read`
-            raises is passed on.
+        MalformedElfError: it is not an ELF file, or is inconsistent. Errors of `data.read` are
+            passed on.
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         data = _Memory(bytes(data))
@@ -174,7 +172,7 @@ def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = 
     interpreter = _interpreter(image, segments)
     dynamic = _Dynamic.of(image, header, segments)
     undefined, versions, inits = dynamic.tables(symbols=symbols)
-    # The notes come last: they stand near the beginning, or where patchelf puts them, at the end.
+    # The notes come last: they are near the beginning or, after patchelf, at the end.
     isa = _isa(image, header, segments) if header.machine == _EM_X86_64 and image.wide else 0
     return ElfInfo(
         bits=image.bits,
@@ -196,7 +194,7 @@ def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = 
 
 
 class _Memory:
-    """A file that is in memory already."""
+    """A file in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -244,7 +242,7 @@ class _Section(NamedTuple):
 
 
 class _Image:
-    """The bytes, with reads that cannot leave them."""
+    """An ELF file's bytes; no read can leave them."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -266,7 +264,7 @@ class _Image:
         return self.word == "Q"
 
     def check(self, offset: int, size: int, what: str) -> None:
-        """Refuse a table that leaves the file."""
+        """Refuse a table that is not inside the file."""
         if offset < 0 or size < 0 or offset + size > self._source.size:
             end = self._source.size
             raise MalformedElfError(f"{what}: {size} bytes at {offset}, but the file ends at {end}")
@@ -424,14 +422,14 @@ class _Dynamic:
 
     @classmethod
     def of(cls, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> _Dynamic:
-        """Return the dynamic segment; an empty one when there is none to read."""
+        """Return the dynamic segment; an empty one if the file has none."""
         empty = _Segment(_PT_DYNAMIC, 0, 0, 0, 0)
         dynamic = next((segment for segment in segments if segment.type == _PT_DYNAMIC), empty)
         try:
             found = cls(image, header, segments, dynamic)
             found.check()
         except MalformedElfError:
-            # Separate debug files keep the segment but not its bytes: the section says so.
+            # Separate debug files have the segment without its bytes, as the section tells.
             if not _without_bytes(image, header, dynamic):
                 raise
             found = cls(image, header, segments, empty)
@@ -444,12 +442,12 @@ class _Dynamic:
                 self._offset(address, what)
 
     def _last(self, tag: int) -> int | None:
-        """Return the last value with this tag: the one the loader keeps."""
+        """Return the last value with this tag, which is the one the loader uses."""
         values = self._entries.get(tag)
         return values[-1] if values else None
 
     def _offset(self, address: int, what: str) -> int:
-        """Return where in the file the byte is that will be loaded at `address`."""
+        """Return the file offset of the byte that is loaded at `address`."""
         for load in self._loads:
             if load.vaddr <= address < load.vaddr + load.filesz:
                 return load.offset + address - load.vaddr
@@ -466,7 +464,7 @@ class _Dynamic:
     def tables(
         self, *, symbols: bool
     ) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
-        """Read the tables, that of the symbols only if it is asked for.
+        """Read the tables, the symbol table only if wanted.
 
         Returns:
             The undefined symbols, the versions needed of each library (LSB 10.7.3), and the
@@ -481,7 +479,7 @@ class _Dynamic:
         rows: memoryview = memoryview(b"")
         indices: memoryview = memoryview(b"")
         needs: tuple[_Need, ...] = ()
-        # What lies first is read first: the bytes may have to be inflated in this order.
+        # In the order of the file, as the bytes may be inflated in this order.
         for offset, what in sorted(steps):
             if what == _TABLES[_DT_SYMTAB]:
                 rows = self._image.slice(table, count * (24 if self._image.wide else 16), what)
@@ -537,10 +535,10 @@ class _Dynamic:
         inits: frozenset[int],
         versions: Mapping[int, tuple[str, str]],
     ) -> tuple[list[Symbol], list[int]]:
-        """Pick the undefined symbols, and the functions of these names.
+        """Pick the undefined symbols, and the functions with these names.
 
-        Libraries have hundreds of thousands of symbols, of which few matter: they are searched by
-        the column, and in blocks.
+        Few of a library's hundreds of thousands of symbols matter: they are searched by column, in
+        blocks.
         """
         undefined: list[Symbol] = []
         functions: list[int] = []
@@ -576,7 +574,7 @@ class _Dynamic:
         """Return offset and number of the dynamic symbols.
 
         The loader never needs the number, so no dynamic entry has it: it follows from a hash
-        table, or stands in the section header.
+        table or the section header.
         """
         address = self._last(_DT_SYMTAB)
         if address is None:
@@ -590,7 +588,7 @@ class _Dynamic:
         count = 0
         if (table := self._last(_DT_GNU_HASH)) is not None:
             count = self._count_by_gnu_hash(self._offset(table, "GNU hash table"))
-        # A GNU hash table leaves undefined symbols out, and says nothing when there are no others.
+        # A GNU hash table omits undefined symbols, and is empty if there are no others.
         return offset, count or self._count_by_section(offset)
 
     def _count_by_section(self, offset: int) -> int:
@@ -600,7 +598,7 @@ class _Dynamic:
         return 0
 
     def _count_by_gnu_hash(self, offset: int) -> int:
-        """Return the number of symbols; 0 when the table has no symbol in it."""
+        """Return the number of symbols; 0 if the table is empty."""
         what = "GNU hash table"
         buckets, first, bloom, _ = self._image.unpack("IIII", offset, what)
         start = offset + 16 + bloom * (8 if self._image.wide else 4)
@@ -612,7 +610,7 @@ class _Dynamic:
         if last < first:
             return first
         chain = start + buckets * 4 + (last - first) * 4
-        # The last chain ends with an odd hash; each step moves on, so the file's end bounds it.
+        # The last chain ends with an odd hash; the end of the file bounds the loop.
         while not self._image.unpack("I", chain, what)[0] & 1:
             chain += 4
             last += 1
@@ -629,7 +627,7 @@ _TABLES = {
 
 
 def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:
-    """Whether a section says that the file does not have the bytes of the dynamic segment."""
+    """Whether a section tells that the file lacks the dynamic segment's bytes."""
     return any(
         section.type == _SHT_NOBITS
         and section.addr == dynamic.vaddr
@@ -654,7 +652,7 @@ def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:
     """Return the bits of GNU_PROPERTY_X86_ISA_1_NEEDED, of all notes together."""
     notes = [(part.offset, part.filesz, part.align) for part in segments if part.type == _PT_NOTE]
     if not segments:
-        # What the linker has not seen yet (.o) has sections only.
+        # An object file (.o) has sections only.
         notes = [
             (section.offset, section.size, section.addralign)
             for section in image.sections(header)
@@ -671,7 +669,7 @@ def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:
 
 
 def _notes(image: _Image, view: memoryview, align: int) -> Iterator[tuple[int, bytes, memoryview]]:
-    """Iterate over the notes; what follows a note that runs over its table is not read."""
+    """Iterate over the notes, up to one that exceeds its table."""
     layout = struct.Struct(image.order + "III")
     at = 0
     while at + 12 <= len(view):

@@ -1,4 +1,4 @@
-"""What the ELF files of one platform need together, held against a policy."""
+"""Compare what the ELF files of one platform need with a policy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 _PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
 # torch's 136 ELF files take three thousand.
 MAX_STEPS = 500_000
-"""Needs that are followed, over all files."""
+"""Needs to follow, over all files."""
 _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
 
 
 class TooManyPathsError(ValueError):
-    """The files of a wheel need one another in more ways than can be followed."""
+    """The files of a wheel need one another in too many ways to follow."""
 
 
 class ElfRequirements:
@@ -39,11 +39,11 @@ class ElfRequirements:
             is_module: whether a file is a Python extension module.
 
         Raises:
-            TangledError: they need one another more often than can be followed.
+            TooManyPathsError: they need one another in too many ways.
         """
         needed = {library for elf in elves for library in elf.info.needed}
-        # auditwheel asks only these for their libraries, symbols and instructions: what others in
-        # the wheel load is asked for as theirs.
+        # auditwheel checks libraries, symbols and instructions of these only; what they load
+        # counts as theirs.
         self._roots = [
             elf for elf in elves if is_module(elf) or PurePosixPath(elf.name).name not in needed
         ]
@@ -72,7 +72,7 @@ class ElfRequirements:
         return tree
 
     def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
-        """Iterate over everything that stands between the files and a policy."""
+        """Iterate over all reasons why the files do not satisfy a policy."""
         yield from self.versions(policy)
         yield from self._forbidden(policy)
         yield from self._unpromised(policy, candidates)
@@ -81,8 +81,8 @@ class ElfRequirements:
     def versions(self, policy: Policy) -> Iterator[Reason]:
         """Iterate over symbol versions that the policy does not have.
 
-        As in auditwheel they count wherever the library comes from, also from the wheel itself:
-        only the prefix of the version decides whether a policy has a say.
+        As in auditwheel, they count even if the library is in the wheel: only the prefix of the
+        version decides whether the policy applies.
         """
         # Thousands of reasons name a few dozen versions.
         bad = {version for version in self._distinct if not policy.allows_version(version)}
@@ -101,7 +101,7 @@ class ElfRequirements:
     def _unpromised(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
         """Iterate over libraries that only newer policies promise.
 
-        A library that no policy promises is not the tag's business but an external library.
+        A library that no policy promises is an external library, which no tag changes.
         """
         promised_later = promises(candidates) - policy.whitelist
         found = {
@@ -120,11 +120,11 @@ class ElfRequirements:
                 yield _reason(elf, "", elf.info.isa_level, ())
 
     def outside(self, whitelist: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the libraries that neither the wheel nor the list has, and what needs them."""
+        """Return the libraries outside wheel and whitelist, and the files that need them."""
         return tuple(one for one in self._missing(whitelist) if one[0] not in self._names)
 
     def unreachable(self, whitelist: frozenset[str]) -> tuple[tuple[str, str, str], ...]:
-        """Return (library, its file in the wheel, a file that needs it but does not find it)."""
+        """Return (library, its file in the wheel, a file that needs it but cannot find it)."""
         return tuple(
             (library, self._names[library], who[0])
             for library, who in self._missing(whitelist)
@@ -145,7 +145,7 @@ class ElfRequirements:
         return max(((int(m[1]), int(m[2])) for m in matches if m), default=None)
 
     def steps(self, candidates: Sequence[Policy], policy: Policy | None) -> tuple[TagStep, ...]:
-        """Return what stands in the way of each lower tag, and what would remove it.
+        """Return the obstacles to each lower tag, and how to remove them.
 
         Args:
             candidates: all policies, the oldest first.
@@ -170,7 +170,7 @@ def promises(policies: Iterable[Policy]) -> frozenset[str]:
 
 
 def _version_reasons(elves: Sequence[ElfMember]) -> tuple[Reason, ...]:
-    """Return one reason for each file and version it needs, whether or not it is in the way."""
+    """Return a reason for each file and version that it needs, whatever the policy."""
     reasons = []
     for elf in elves:
         symbols: dict[tuple[str, str], set[str]] = {}
@@ -198,7 +198,7 @@ def _reason(elf: ElfMember, library: str, version: str, symbols: Iterable[str]) 
 
 
 def _remedy(reason: Reason, lower: Policy) -> str:
-    """Say what would remove a reason against a policy."""
+    """Return how to remove an obstacle to a policy."""
     if reason.symbol_version.startswith("x86-64"):
         return "compile for plain x86-64 (no -march), and choose faster code at run time"
     if reason.symbol_version:

@@ -1,4 +1,4 @@
-"""Libraries that a wheel may leave to another package or to the driver."""
+"""Libraries that another package or the driver provides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    # The driver, and what the nvidia-* packages carry.
+    # The driver, and the nvidia-* packages.
     "cuda": (
         "libcuda.so*",
         "libcudart.so*",
@@ -72,10 +72,10 @@ def resolve(names: Sequence[str], *, where: str = "build.external") -> tuple[str
 
     Args:
         names: presets (``cuda``) and patterns over sonames (``libfoo.so*``).
-        where: where they were said, for the message.
+        where: where they are configured, for the message.
 
     Raises:
-        ConfigError: a plain word that is no preset.
+        ConfigError: a plain word is not a preset.
     """
     patterns: dict[str, None] = {}
     for name in names:

@@ -1,7 +1,7 @@
-"""Reads the content of one zip member, in order and in pieces of bounded size (APPNOTE 4.4.5).
+"""Read the content of a zip member, in order and in pieces of bounded size (APPNOTE 4.4.5).
 
-Deflate is done by isal where it is installed (the ``fast`` extra; about twice as fast) and by
-zlib where it is not: the bytes are the same.
+isal inflates if it is installed (the ``fast`` extra; about twice as fast), else zlib: the bytes are
+the same.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ METHODS = (STORED, DEFLATED)
 """The only compression methods that every installer of wheels can read."""
 
 PIECE = 1 << 20
-"""No piece of content is larger, in bytes."""
+"""Largest piece of content, in bytes."""
 _INPUT = 1 << 18
-# Mostly the code tables at the beginning of deflated bytes are smaller than the first, and always
-# than the second. Every byte costs: isal decodes all that it is given.
+# The code tables at the beginning of deflated bytes are mostly smaller than the first number, and
+# always smaller than the second. Every byte costs: isal decodes all that it gets.
 _ENOUGH = (128, 1024)
 
 
 class DamagedError(ValueError):
-    """The compressed bytes cannot be read, or are not what the zip directory says."""
+    """The compressed bytes cannot be read, or disagree with the zip directory."""
 
 
 class _Decompressor(Protocol):
@@ -40,7 +40,7 @@ class _Decompressor(Protocol):
 
 
 class Inflater(Protocol):
-    """What is used of the modules `zlib` and `isal.isal_zlib`."""
+    """The common interface of `zlib` and `isal.isal_zlib`."""
 
     error: type[Exception]
 
@@ -54,7 +54,7 @@ class Inflater(Protocol):
 
 
 def fastest() -> Inflater:
-    """Return isal's zlib where it is installed, else Python's."""
+    """Return isal's zlib if it is installed, else Python's."""
     try:
         return cast("Inflater", import_module("isal.isal_zlib"))
     except ImportError:
@@ -62,13 +62,13 @@ def fastest() -> Inflater:
 
 
 class CompressedMember(NamedTuple):
-    """One member's compressed bytes, and what the zip directory says of them.
+    """A member's compressed bytes, and what the zip directory says about them.
 
     Attributes:
-        pread: reads bytes of the wheel file: (offset, size) -> exactly so many bytes.
+        pread: reads the wheel file: (offset, size) -> exactly so many bytes.
         engine: inflates.
-        offset: where the compressed bytes are.
-        compressed: how many there are.
+        offset: of the compressed bytes.
+        compressed: their number.
         size: bytes of content.
         crc: CRC-32 of the content.
         method: one of `METHODS`.
@@ -83,11 +83,11 @@ class CompressedMember(NamedTuple):
     method: int
 
     def head(self, count: int, pread: Callable[[int, int], bytes] | None = None) -> bytes:
-        """Return the first few bytes of the content, at as little cost as can be.
+        """Return the first few bytes of the content, as cheaply as possible.
 
         Args:
             count: how many.
-            pread: takes the place of `pread`.
+            pread: used instead of `pread`.
 
         Raises:
             DamagedError: they cannot be read.
@@ -106,16 +106,16 @@ class CompressedMember(NamedTuple):
         return next(self.pieces(check=False), b"")[:count]
 
     def pieces(self, *, check: bool = True) -> Iterator[bytes]:
-        """Iterate over the content; what is not asked for is not inflated.
+        """Iterate over the content, which is inflated as you go.
 
-        Memory stays bounded whatever the bytes are: no piece is larger than `PIECE`, and never
-        more than `size` bytes come out.
+        Memory is bounded whatever the bytes are: no piece is larger than `PIECE`, and all together
+        are not larger than `size`.
 
         Args:
-            check: also compare the CRC, once the end is reached.
+            check: also check the CRC, at the end.
 
         Raises:
-            DamagedError: the bytes are not sound, or do not have the size or the CRC promised.
+            DamagedError: the bytes are damaged, or have another size or CRC than promised.
         """
         crc = done = 0
         raw = self._stored() if self.method == STORED else self._inflated()
@@ -142,7 +142,7 @@ class CompressedMember(NamedTuple):
         at = self.offset
         try:
             while not inflater.eof:
-                # Never both without input and without end: zlib would wait for ever.
+                # Without input and without end zlib would wait for ever.
                 data = inflater.unconsumed_tail
                 if not data and at < end:
                     data = self.pread(at, min(_INPUT, end - at))

@@ -1,7 +1,7 @@
-"""Which libraries an ELF file of a wheel finds in the wheel, as auditwheel's ``lddtree`` does.
+"""Find the libraries that an ELF file loads from its wheel, as auditwheel's ``lddtree`` does.
 
-The loader's rules (ld.so(8)) with two differences that auditwheel makes as well: the paths of the
-file that is loaded first serve all that it loads, and nothing of this machine is looked at.
+The loader's rules (ld.so(8)) with auditwheel's two differences: the search paths of the file that
+is loaded first also apply to what it loads, and this machine's libraries do not matter.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _ORIGIN = re.compile(r"\$(?:ORIGIN|\{ORIGIN\})")
 _LIBPYTHON = re.compile(r"libpython\d+\.\d+m?\.so(\.\d)*")
 
 Tree = dict[str, "ElfMember | None"]
-"""Library -> where it was found; None when it is not in the wheel."""
+"""Library -> its file; None if it is not in the wheel."""
 
 
 def search_paths(elf: ElfMember) -> tuple[str, ...]:
-    """Return the folders of the wheel that a file's RUNPATH, or else its RPATH, leads to."""
+    """Return the directories of the wheel in a file's RUNPATH, or else in its RPATH."""
     origin = posixpath.dirname(elf.name) or "."
-    # The root of the wheel is "."; what is above it begins with "..".
+    # The root of the wheel is "."; directories above it begin with "..".
     return tuple(
         posixpath.normpath(_ORIGIN.sub(origin, path, count=1))
         for path in elf.info.runpath or elf.info.rpath
@@ -34,7 +34,7 @@ def search_paths(elf: ElfMember) -> tuple[str, ...]:
 
 
 def tree(root: ElfMember, files: Mapping[str, ElfMember]) -> tuple[Tree, int]:
-    """Return all that a file loads, directly and through others, and how many needs that are.
+    """Return all that a file loads, directly or indirectly, and the number of needs.
 
     Args:
         root: the file that is loaded first.
@@ -62,7 +62,7 @@ def _find(
     library: str, folders: Iterable[str], root: ElfMember, files: Mapping[str, ElfMember]
 ) -> ElfMember | None:
     if _LIBPYTHON.fullmatch(library):
-        return None  # whoever runs the wheel has it
+        return None  # the Python that runs the wheel has it
     for folder in folders:
         hit = files.get(posixpath.normpath(posixpath.join(folder, library)))
         if hit is not None and _compatible(hit, root):
@@ -76,9 +76,9 @@ def _compatible(one: ElfMember, other: ElfMember) -> bool:
 
 
 def missing(root: ElfMember, found: Tree, whitelist: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Iterate over (library, file that needs it) of what is neither found nor promised.
+    """Iterate over (library, file that needs it) if it is neither found nor promised.
 
-    What only promised libraries need is not asked for.
+    The needs of promised libraries do not count.
     """
     waiting: list[ElfMember] = [root]
     seen: set[str] = set()
@@ -96,7 +96,7 @@ def missing(root: ElfMember, found: Tree, whitelist: frozenset[str]) -> Iterator
 
 
 def is_loader(library: str) -> bool:
-    """Whether a library is the dynamic loader, which is always there."""
+    """Whether a library is the dynamic loader, which every machine has."""
     return "ld-linux" in library or library in {"ld64.so.1", "ld64.so.2"}
 
 

@@ -1,7 +1,7 @@
 """The rules behind platform tags: PEP 600 (manylinux) and PEP 656 (musllinux).
 
-The data is auditwheel's, in its own JSON format, and is passed in as text: it belongs to the
-locked toolchain and not to this program.
+The data is auditwheel's, in its JSON format, and is passed in as text: it belongs to the locked
+toolchain, not to this program.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Policy:
 
     Attributes:
         tag: the platform tag, ``manylinux_2_17_x86_64``.
-        aliases: other names of it, ``manylinux2014_x86_64``.
-        libc: whose versions are counted.
-        version: the libc version it promises.
+        aliases: its other names, ``manylinux2014_x86_64``.
+        libc: its C library.
+        version: the libc version that it promises.
         priority: auditwheel's; higher means older libc, more machines.
         symbol_versions: allowed versions by prefix: ``GLIBC`` -> ``2.2.5``, ``2.3``, ...
         whitelist: libraries that every such machine has.
-        blacklist: symbols that a wheel may not use of a whitelisted library.
+        blacklist: whitelisted library -> symbols that a wheel may not use.
     """
 
     tag: str
@@ -47,7 +47,7 @@ class Policy:
     blacklist: Mapping[str, frozenset[str]]
 
     def allows_version(self, symbol_version: str) -> bool:
-        """Whether ``GLIBC_2.17`` and the like may be needed. Unknown prefixes may."""
+        """Whether a wheel may need this version (``GLIBC_2.17``); unknown prefixes are allowed."""
         prefix, _, version = symbol_version.partition("_")
         allowed = self.symbol_versions.get(prefix)
         return allowed is None or version in allowed
@@ -55,7 +55,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformTag:
-    """A Linux platform tag taken apart.
+    """A parsed Linux platform tag.
 
     Attributes:
         libc: manylinux or musllinux; None for a plain ``linux_*``.
@@ -69,7 +69,7 @@ class PlatformTag:
 
     @classmethod
     def parse(cls, tag: str) -> PlatformTag | None:
-        """Take a platform tag apart; None when it is not one of Linux (``any``, ``win32``)."""
+        """Parse a platform tag; None if it is not Linux (``any``, ``win32``)."""
         match = _TAG.fullmatch(tag)
         if match is None:
             return None
@@ -110,14 +110,14 @@ class Policies:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise EnvironmentProblemError.of(
                     f"auditwheel's {libc} policies cannot be read: {error!r}",
-                    hint="the toolchain is broken: `orchestrator toolchain sync` mends it",
+                    hint="the toolchain is broken: `orchestrator toolchain sync` repairs it",
                 ) from error
         return cls(found)
 
     def of(self, libc: Libc, arch: Arch) -> tuple[Policy, ...]:
-        """Return the policies of a platform, the oldest libc first; empty when there are none.
+        """Return the policies of a platform, the oldest libc first; empty if there are none.
 
-        Of musllinux only the newest counts: an ELF file does not say which musl it needs (musl
+        For musllinux only the newest counts: an ELF file does not tell which musl it needs (musl
         has no symbol versions), and auditwheel assumes the same on a machine without musl.
         """
         policies = self._policies.get((libc, arch), ())
@@ -134,14 +134,14 @@ def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:
     for entry in content:
         match = _NAME.fullmatch(entry["name"])
         if match is None:
-            continue  # "linux": the tag for which there are no rules
+            continue  # "linux": a tag without rules
         for name, versions in entry["symbol_versions"].items():
             arch = arches.get(name)
             if arch is None:
                 continue
             whitelist = frozenset(entry["lib_whitelist"])
             if libc is Libc.MUSLLINUX:
-                # Its own soname; "libc.so", in the list, is itself to musl's loader as well.
+                # musl's soname. The list has "libc.so", which musl's loader also takes for itself.
                 whitelist |= {f"libc.musl-{arch.facts.musl}.so.1"}
             yield (
                 arch,

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import BadWheelError
+from orchestrator.wheel.scan import record_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelArchive
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
-"""Files that sign RECORD; they stand beside it and are not listed in it."""
+"""Files that sign RECORD; they are beside it and not listed in it."""
 
-# A row has a name (its quotes doubled), a hash and a size; a few rows may be of files long gone.
+# A row has a name (its quotes doubled), a hash and a size; a few rows may name removed files.
 _ROW_BYTES = 512
 _SPARE_ROWS = 1000
 
@@ -36,8 +37,11 @@ class RecordRow(NamedTuple):
     size: str
     text: str
 
-    def replaced(self, *, path: str, hash_: str, size: str) -> RecordRow:
-        """Return the row with other values, its line end kept."""
+    def replaced(self, path: str, content: bytes | None) -> RecordRow:
+        """Return the row with another path and content (None: the same), its line end kept."""
+        hash_, size = self.hash, self.size
+        if content is not None:
+            hash_, size = record_hash("sha256", content), str(len(content))
         ending = self.text[len(self.text.rstrip("\r\n")) :]
         line = io.StringIO()
         csv.writer(line, lineterminator=ending).writerow((path, hash_, size))
@@ -45,12 +49,12 @@ class RecordRow(NamedTuple):
 
 
 def path_of(archive: WheelArchive) -> str:
-    """Return RECORD's place in the wheel."""
+    """Return RECORD's path in the wheel."""
     return f"{archive.dist_info}/RECORD"
 
 
 def signatures_of(archive: WheelArchive) -> frozenset[str]:
-    """Return the places where signatures of RECORD would be."""
+    """Return the paths that signatures of RECORD would have."""
     return frozenset(f"{archive.dist_info}/{name}" for name in SIGNATURES)
 
 
@@ -64,9 +68,9 @@ def read(archive: WheelArchive) -> tuple[RecordRow, ...]:
 
 
 def content(archive: WheelArchive) -> bytes:
-    """Return RECORD's bytes, where they come to no more than the members can account for.
+    """Return RECORD's bytes, unless there are more than the members can explain.
 
-    A row of two bytes takes hundreds once parsed, so that must be known before.
+    A parsed row of two bytes takes hundreds, so this is checked before parsing.
 
     Raises:
         BadWheelError: it is missing, damaged, or far too long for so few members.
@@ -79,7 +83,7 @@ def content(archive: WheelArchive) -> bytes:
         message = f"RECORD has {size} bytes for {members} members"
         raise BadWheelError.of(message, where=archive.path.name)
     text = archive.read(place)
-    # Lines may end in either or both, and names may have line ends in them.
+    # Lines may end in CR, LF or both, and names may contain line ends.
     lines = text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
     inside = sum(len(member.filename.splitlines()) for member in archive.members)
     if lines > rows + inside:

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
-"""Where a long header goes on in the next line (core metadata: as in email)."""
+"""Where a long header continues on the next line (as in email)."""
 
 
 def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
-    """Return requirements with the pins in them; what a pin does not name stays as it is.
+    """Return requirements with pins applied; requirements on other projects do not change.
 
     A requirement on a pinned project keeps its extras and its marker and gets the pin's version
-    specifier. Where none of them holds without an extra, the pin itself is added, because
-    otherwise a plain installation would not be held to it.
+    specifier. If all of them need an extra, the pin itself is added: otherwise it would not apply
+    to a plain installation.
 
     Args:
         stated: the wheel's requirements (PEP 508), as written.
@@ -43,10 +43,10 @@ def pinned(stated: Sequence[str], pins: Sequence[str]) -> list[str]:
 
 
 def parsed(text: str) -> Requirement | None:
-    """Return a requirement, None for one that tools before PEP 508 have written."""
+    """Return a requirement; None if it is older than PEP 508."""
     try:
         requirement = Requirement(_FOLD.sub(" ", text))
-        # Versions are read late; of too many digits Python makes no number (ValueError).
+        # Versions are parsed late, and too many digits are a ValueError.
         hash(requirement.specifier)
     except ValueError:
         return None

@@ -1,10 +1,10 @@
-"""Changes what a wheel says about itself: file name, WHEEL, METADATA's version, RECORD, SBOMs.
+"""Change what a wheel says about itself: file name, WHEEL, METADATA's version, RECORD, SBOMs.
 
-Everything a tag, a build tag or a version stands in is changed in one step, so that they cannot
-disagree; all other members keep their bytes, compressed as they are.
+Every place that names a tag, build tag or version is changed in one step, so that they always
+agree; all other members keep their compressed bytes.
 
-Signatures of RECORD (``RECORD.jws``, ``RECORD.p7s``) would be wrong afterwards, and only who made
-them can make new ones: a copy that differs leaves them out.
+Signatures of RECORD (``RECORD.jws``, ``RECORD.p7s``) become invalid, and only the signer can make
+new ones: a changed copy leaves them out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from orchestrator.errors import BadWheelError, ConfigError, clipped
 from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import WheelName, open_wheel
 from orchestrator.wheel.requires import pinned
-from orchestrator.wheel.scan import record_hash
 from orchestrator.wheel.zipcopy import CopyEdits, write_copy
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _BUILD_TAG = re.compile(r"\d[A-Za-z0-9_.]*")
 _PLATFORM_TAG = re.compile(r"[a-z0-9_]+")
 
 
-def retag(  # noqa: PLR0913 - each is one thing that the copy says otherwise
+def retag(  # noqa: PLR0913 - keyword-only
     path: Path,
     *,
     dest_dir: Path,
@@ -51,14 +50,14 @@ def retag(  # noqa: PLR0913 - each is one thing that the copy says otherwise
     The same wheel and arguments give the same bytes.
 
     Args:
-        path: the wheel; it stays as it is, unless the copy takes its place.
-        dest_dir: where the copy goes, atomically.
+        path: the wheel; it does not change, unless the copy replaces it.
+        dest_dir: directory of the copy, which is written atomically.
         platform_tags: new platform tags; None keeps them. Python and ABI tags always stay.
         version: new version, spelled like this everywhere; None keeps it.
         build_tag: new build tag; None keeps it, an empty one removes it.
-        pins: requirements (PEP 508) that the wheel's own become or get; see `requires.pinned`.
+        pins: requirements (PEP 508) to apply to the wheel's own; see `requires.pinned`.
         epoch: normalise order, times (to this one, seconds since 1970) and modes of all members.
-        add_sbom: add a CycloneDX file on grafted libraries (PEP 770) where the wheel has none.
+        add_sbom: add a CycloneDX file on grafted libraries (PEP 770) if the wheel has none.
 
     Returns:
         The copy.
@@ -103,17 +102,17 @@ def _new_name(
         old,
         version_text=_escaped(version) if version is not None else old.version_text,
         build=old.build if build_tag is None else build_tag,
-        # Tags that stay keep their order as well.
+        # Unchanged tags keep their order.
         platform=old.platform
         if platforms == set(old.platform.split("."))
         else ".".join(sorted(platforms)),
     )
-    # Parsed again, so that the rest of the value follows and the name is one that installers take.
+    # Parsed again to update the other fields, and to check that installers accept the name.
     return WheelName.parse(str(new))
 
 
 def _escaped(version: Version | str) -> str:
-    """Return a version as file and directory names spell it (PEP 427, PEP 440 normal form)."""
+    """Return a version as in file and directory names (PEP 427, PEP 440 normal form)."""
     return str(version).replace("-", "_")
 
 
@@ -126,7 +125,7 @@ def _edits(
     add_sbom: bool,
 ) -> CopyEdits:
     info = archive.dist_info
-    # What changes under a name; a member whose content comes out the same is copied.
+    # A member whose content stays the same is copied.
     changes: dict[str, Callable[[bytes], bytes]] = {
         f"{info}/WHEEL": lambda text: _wheel_file(archive, name, text)
     }
@@ -148,20 +147,20 @@ def _edits(
 
 
 def _dropped(archive: WheelArchive, contents: Mapping[str, bytes]) -> frozenset[str]:
-    """Return the signatures that are wrong when RECORD is another."""
+    """Return the signatures that a changed RECORD makes invalid."""
     changed = record.path_of(archive) in contents
     return frozenset(m for m in record.signatures_of(archive) if changed and m in archive)
 
 
 def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
-    """Return the CycloneDX files that name the wheel otherwise than it will be called."""
+    """Return the new contents of CycloneDX files that name the wheel."""
     changed = {}
     for member in sbom.files_of(archive):
         try:
             bill = sbom.read(archive, member) or {}
             new = sbom.renamed(archive.read(member), bill, archive.name, name)
         except BadWheelError:
-            continue  # `verify` says what is wrong with it
+            continue  # `verify` reports it
         if new is not None:
             changed[member] = new
     return changed
@@ -176,7 +175,7 @@ def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) 
 
 
 def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdits:
-    """Return edits that also put RECORD's lines in one order."""
+    """Return edits that also sort RECORD's lines."""
     place = record.path_of(archive)
     text = edits.contents.get(place) or record.content(archive)
     rows = record.parse(text, where=archive.path.name)
@@ -189,7 +188,7 @@ def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdit
 
 
 def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[str, str]:
-    """Return the new names of what lies under the dist-info and data directories."""
+    """Return the new names of members in the dist-info and data directories."""
     if version is None:
         return {}
     directories: dict[str, str] = {}
@@ -208,7 +207,9 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
     names = Counter(renamed.get(entry.filename, entry.filename) for entry in archive.entries)
     if twice := [name for name, count in names.items() if count > 1]:
         raise BadWheelError.of(
-            clipped(f"directories of several versions hold what would become {twice[0]!r}"),
+            clipped(
+                f"directories of several versions have a member that would become {twice[0]!r}"
+            ),
             where=archive.path.name,
             hint="build the wheel again in an empty directory",
         )
@@ -216,7 +217,7 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
 
 
 def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
-    """Return WHEEL as it must be under the new name."""
+    """Return WHEEL for the new name."""
     old = archive.headers("WHEEL")
     tags = [
         f"{python}-{abi}-{platform}"
@@ -235,7 +236,7 @@ def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
 
 
 def _is_platlib(archive: WheelArchive) -> bool:
-    """Whether the root of a platform wheel is not for pure Python: the tag or its files say so."""
+    """Whether the root of a platform wheel is for platlib, by its old tag or its files."""
     if archive.name.platforms == ("any",):
         return True
     roots = (m for m in archive.members if not m.filename.partition("/")[0].endswith(".data"))
@@ -256,9 +257,9 @@ def _metadata(
 
 
 def _set_header(text: bytes, key: str, values: Sequence[str]) -> bytes:
-    """Put values of a header where its first line is, or else behind all headers.
+    """Replace a header's values where its first line is, or append them to the headers.
 
-    All other lines keep their bytes; lines that go on with an old value go with it.
+    All other lines keep their bytes. Continuation lines of old values are removed.
     """
     blank = re.search(rb"^\r?\n", text, re.MULTILINE)
     end = blank.start() if blank else len(text)
@@ -286,22 +287,12 @@ def _record(
 ) -> bytes:
     """Return RECORD with the new names and hashes; other lines keep their bytes."""
     like = record.RecordRow(path="", hash="", size="", text="\n")
-    lines = [
-        like.replaced(path=path, hash_=record_hash("sha256", content), size=str(len(content))).text
-        for path, content in sorted(added.items())
-    ]
+    lines = [like.replaced(path, content).text for path, content in sorted(added.items())]
     signatures = record.signatures_of(archive)
     for row in record.read(archive):
         path = names.get(row.path, row.path)
         content = contents.get(row.path)
-        if content is not None:
-            new = row.replaced(
-                path=path, hash_=record_hash("sha256", content), size=str(len(content))
-            )
-        elif path != row.path:
-            new = row.replaced(path=path, hash_=row.hash, size=row.size)
-        else:
-            new = row
+        changed = content is not None or path != row.path
         if row.path not in signatures:
-            lines.append(new.text)
+            lines.append(row.replaced(path, content).text if changed else row.text)
     return "".join(lines).encode("utf-8")

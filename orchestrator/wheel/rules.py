@@ -1,7 +1,7 @@
-"""Rules of `verify` on what a wheel says of itself: does it agree with itself, files and plan?
+"""Rules of `verify`: does what a wheel says agree with its files and with the plan?
 
-Each is a function from a wheel that has been read to findings. A message says what is wrong, where
-in the wheel, what was expected and what was found.
+Each rule is a function from a wheel to findings. A message says what is wrong, where in the wheel,
+what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
-from orchestrator.wheel.checked_wheel import found
+from orchestrator.wheel.checked_wheel import finding
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, is_module_name
@@ -36,34 +36,34 @@ if TYPE_CHECKING:
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Hashes that RECORD may use: the format asks for SHA-256 or better."""
 
-# A file name of 255 characters holds fewer; WHEEL has room for 10 to the power of 15.
+# A file name of 255 characters has fewer; WHEEL has room for 10 to the power of 15.
 _MOST_TAGS = 100_000
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
 def dist_info_files(subject: CheckedWheel) -> Iterator[Finding]:
-    """METADATA, WHEEL and RECORD are there and can be read."""
+    """METADATA, WHEEL and RECORD exist and can be read."""
     for what in subject.damage:
-        yield found("dist-info-files", f"{subject.archive.dist_info}: {what}")
+        yield finding("dist-info-files", f"{subject.archive.dist_info}: {what}")
 
 
 def record_entries(subject: CheckedWheel) -> Iterator[Finding]:
-    """RECORD lists every file of the wheel, once, and no other."""
+    """RECORD lists every file of the wheel once, and nothing else."""
     if subject.rows is None:
         return
     counts = Counter(row.path for row in subject.rows)
     unlisted = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
     members = {member.filename for member in subject.archive.members}
     for name in sorted(members - set(counts) - unlisted):
-        yield found("record-missing", f"{name} is in the wheel but not in RECORD")
+        yield finding("record-missing", f"{name} is in the wheel but not in RECORD")
     for name in sorted(set(counts) - members):
-        yield found("record-extra", f"RECORD lists {name}, which is not there")
+        yield finding("record-extra", f"RECORD lists {name}, which is not in the wheel")
     for name in sorted(name for name, count in counts.items() if count > 1):
-        yield found("record-extra", f"RECORD lists {name} {counts[name]} times")
+        yield finding("record-extra", f"RECORD lists {name} {counts[name]} times")
 
 
 def record_contents(subject: CheckedWheel) -> Iterator[Finding]:
-    """RECORD's hashes and sizes are those of the files."""
+    """RECORD has the hashes and sizes of the files."""
     sizes = {member.filename: member.file_size for member in subject.archive.members}
     free = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
     for row in subject.rows or ():
@@ -72,59 +72,61 @@ def record_contents(subject: CheckedWheel) -> Iterator[Finding]:
         algorithm = row.hash.partition("=")[0]
         got = subject.found.hashes.get(row.path)
         if algorithm not in ALGORITHMS:
-            said = f"the hash {row.hash!r}" if row.hash else "no hash"
-            message = f"RECORD has {said} for {row.path}; expected sha256 or better"
-            yield found("record-hash", message)
+            has = f"the hash {row.hash!r}" if row.hash else "no hash"
+            message = f"RECORD has {has} for {row.path}; expected sha256 or better"
+            yield finding("record-hash", message)
         elif got is not None and got != row.hash.rstrip("="):
             message = f"{row.path}: RECORD says {row.hash}, the file has {got}"
-            yield found("record-hash", message)
-        if row.size != str(sizes[row.path]):
-            message = f"{row.path}: RECORD says {row.size or 'nothing'}, it is {sizes[row.path]}"
-            yield found("record-size", message + " bytes")
+            yield finding("record-hash", message)
+        size = sizes[row.path]
+        if row.size != str(size):
+            message = f"{row.path}: RECORD says {row.size or 'nothing'}, the file has {size} bytes"
+            yield finding("record-size", message)
 
 
 def metadata_valid(subject: CheckedWheel) -> Iterator[Finding]:
-    """METADATA has the fields every METADATA has."""
+    """METADATA has every required field once."""
     if subject.metadata is None:
         return
     for field in ("Metadata-Version", "Name", "Version"):
         values = [value for value in subject.metadata.get_all(field, []) if value.strip()]
         if len(values) != 1:
             message = f"METADATA has {len(values)} {field} fields; expected one"
-            yield found("metadata-invalid", message)
-    version = subject.metadata.get("Version", "").strip()
+            yield finding("metadata-invalid", message)
+    version = subject.stated("Version")
     if version and _version(version) is None:
-        message = f"METADATA's Version {version!r} is no version (PEP 440)"
-        yield found("metadata-invalid", message)
+        yield finding(
+            "metadata-invalid", f"METADATA's Version {version!r} is not a version (PEP 440)"
+        )
 
 
 def names_agree(subject: CheckedWheel) -> Iterator[Finding]:
     """File name, METADATA, dist-info and data directories name the same project (PEP 503)."""
     name = subject.archive.name.name
-    stated = subject.metadata.get("Name", "").strip() if subject.metadata else ""
+    stated = subject.stated("Name")
     if stated and canonicalize_name(stated) != name:
-        message = f"METADATA says Name: {stated}, the file name says {name}"
-        yield found("name-metadata", message)
+        yield finding("name-metadata", f"METADATA says Name: {stated}, the file name says {name}")
     for top in _directories(subject):
         directory = top.rpartition(".")[0].rpartition("-")[0]
         if canonicalize_name(directory) != name:
-            message = f"{top} is of {directory!r}, the file name says {name}"
-            yield found("name-dist-info", message)
+            yield finding(
+                "name-dist-info", f"{top} belongs to {directory!r}, the file name says {name}"
+            )
 
 
 def versions_agree(subject: CheckedWheel) -> Iterator[Finding]:
     """File name, METADATA, dist-info and data directories carry the same version."""
     version = subject.archive.name.version
-    stated = subject.metadata.get("Version", "").strip() if subject.metadata else ""
+    stated = subject.stated("Version")
     if stated and _version(stated) not in {None, version}:
         message = f"METADATA says Version: {stated}, the file name says {version}"
-        yield found("version-metadata", message)
+        yield finding("version-metadata", message)
     for top in _directories(subject):
-        # "_" stands for "-" in directory names, and reads as a separator all the same.
+        # Directory names write "-" as "_", which is a separator in a version as well.
         text = top.rpartition(".")[0].rpartition("-")[2].replace("_", "-")
         if _version(text) != version:
             message = f"{top} says {text or 'no version'}, the file name says {version}"
-            yield found("version-dist-info", message)
+            yield finding("version-dist-info", message)
 
 
 def _directories(subject: CheckedWheel) -> tuple[str, ...]:
@@ -135,46 +137,46 @@ def _directories(subject: CheckedWheel) -> tuple[str, ...]:
 
 
 def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
-    """WHEEL's tags and build tag are those of the file name."""
+    """WHEEL has the tags and the build tag of the file name."""
     if subject.wheel is None:
         return
     name = subject.archive.name
     declared: set[Tag] = set()
     texts = subject.wheel.get_all("Tag", [])
     if (count := sum(map(_expanded, texts))) > _MOST_TAGS:
-        yield found("wheel-tags", f"WHEEL's Tag lines stand for {count} tags")
+        yield finding("wheel-tags", f"WHEEL's Tag lines expand to {count} tags")
         texts = []
     for text in texts:
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
-            yield found("wheel-tags", f"WHEEL's Tag {text!r} is no tag (PEP 425)")
+            yield finding("wheel-tags", f"WHEEL's Tag {text!r} is not a tag (PEP 425)")
     if count <= _MOST_TAGS and declared != name.tags:
         message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
-        yield found("wheel-tags", message)
+        yield finding("wheel-tags", message)
     build = subject.wheel.get("Build", "").strip()
     if build != name.build:
-        message = f"WHEEL says Build {build!r}, the file name says {name.build!r}"
-        yield found("wheel-build", message)
+        yield finding(
+            "wheel-build", f"WHEEL says Build {build!r}, the file name says {name.build!r}"
+        )
     version = subject.wheel.get("Wheel-Version", "").strip()
     if not version.startswith("1."):
-        message = f"WHEEL says Wheel-Version {version!r}; expected 1.0"
-        yield found("wheel-version", message)
+        yield finding("wheel-version", f"WHEEL says Wheel-Version {version!r}; expected 1.0")
 
 
 def _expanded(tag: str) -> int:
-    """Return how many tags a compressed one stands for."""
+    """Return how many tags a compressed one expands to."""
     return math.prod(part.count(".") + 1 for part in tag.split("-"))
 
 
 def elf_placement(subject: CheckedWheel) -> Iterator[Finding]:
-    """ELF files are neither in a wheel for any platform nor where pure Python goes."""
+    """No ELF file is in a wheel for any platform, or installed where pure Python goes."""
     if subject.observation is None:
         return
     first = subject.observation.elves[0].name
     if "any" in subject.platforms:
         message = f"the tag says any platform, but {first} is built for {subject.observation.arch}"
-        yield found("elf-in-any", message)
+        yield finding("elf-in-any", message)
     root = subject.wheel.get("Root-Is-Purelib", "") if subject.wheel else ""
     pure_root = root.strip().lower() == "true"
     for elf in subject.observation.elves:
@@ -182,14 +184,13 @@ def elf_placement(subject: CheckedWheel) -> Iterator[Finding]:
         purelib = rest.startswith("purelib/") if top.endswith(".data") else pure_root
         if purelib:
             message = f"Root-Is-Purelib is {str(pure_root).lower()}, and {elf.name} goes to purelib"
-            yield found("root-is-purelib", message)
+            yield finding("root-is-purelib", message)
             return
 
 
 def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
-    """ELF files are of the architecture and C library that the platform tags name."""
-    tags = [tag for tag in map(PlatformTag.parse, subject.platforms) if tag]
-    arches = {tag.arch for tag in tags}
+    """ELF files are for the architecture and C library that the platform tags name."""
+    arches = subject.arches
     if not arches:
         return
     fits = any(elf.arch in arches for elf in subject.found.elves)
@@ -197,23 +198,22 @@ def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
         machine = elf.arch or f"machine {elf.info.machine}"
         if machine in arches:
             continue
-        # Firmware, GPU code and other people's tools are data; what Python loads is not.
+        # Firmware and GPU code are data; an extension module is not.
         loaded = extension_module(elf) is not None
         if elf.arch is None and not loaded:
             continue
         message = f"{elf.name} is for {machine}, the tag says {_listed(arches)}"
         severity = Severity.ERROR if loaded or not fits else Severity.WARNING
         yield Finding(rule="elf-machine", message=message, severity=severity)
-    libcs = {tag.libc for tag in tags if tag.libc}
+    libcs = {tag.libc for tag in subject.linux_tags if tag.libc}
     if subject.observation and libcs and subject.observation.libc not in libcs:
         message = f"ELF files need {subject.observation.libc}, the tag says {_listed(libcs)}"
-        yield found("elf-libc", message)
+        yield finding("elf-libc", message)
 
 
 def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
-    """Files can be loaded whatever page size the kernel was built with."""
-    tags = filter(None, map(PlatformTag.parse, subject.platforms))
-    arches = {tag.arch for tag in tags}
+    """ELF files can be loaded with every page size of the architecture's kernels."""
+    arches = subject.arches
     for elf in subject.found.elves:
         pages = elf.arch.facts.pages if elf.arch in arches else 0
         if 0 < elf.info.align < pages:
@@ -221,7 +221,7 @@ def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
                 f"{elf.name} has a segment aligned to {elf.info.align} bytes; kernels of "
                 f"{elf.arch} may have pages of {pages}"
             )
-            yield found("page-alignment", message)
+            yield finding("page-alignment", message)
 
 
 def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
@@ -231,7 +231,7 @@ def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
         return
     for platform in subject.platforms:
         tag = PlatformTag.parse(platform)
-        # A musllinux wheel does not say which musl it needs.
+        # ELF files do not say which musl they need.
         if tag is None or tag.libc is not Libc.MANYLINUX or seen.libc is not Libc.MANYLINUX:
             continue
         if tag.arch == seen.arch and not _enough(subject.policies, tag, seen):
@@ -240,7 +240,7 @@ def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
                 reason = seen.reasons[-1]
                 what = [reason.symbol_version, reason.library, *reason.symbols[:3]]
                 message += f" ({reason.file}: {' '.join(part for part in what if part)})"
-            yield found("tag-too-low", message)
+            yield finding("tag-too-low", message)
 
 
 def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
@@ -248,14 +248,14 @@ def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
     if tag.version is None:
         return False
     if seen.policy is None:
-        # Newer instructions are a matter of `isa-level`; what is left is the libc.
+        # `isa-level` judges newer instructions; here only the libc counts.
         symbols = PlatformTag.parse(seen.symbol_tag)
         libc = symbols.version if symbols else None
         return bool(seen.isa and not seen.external_libs and libc and libc <= tag.version)
     if seen.policy.version <= tag.version:
         return True
-    # PEP 600 allows tags between those that have a policy: judge by the next newer policy, and
-    # by the libc version itself.
+    # PEP 600 allows tags between those with a policy: the next newer policy and the libc version
+    # decide.
     known = [policy.version for policy in policies.of(Libc.MANYLINUX, seen.arch)]
     newer = min((version for version in known if version >= tag.version), default=None)
     between = tag.version not in known and newer == seen.policy.version
@@ -263,55 +263,54 @@ def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
 
 
 def isa_level(subject: CheckedWheel) -> Iterator[Finding]:
-    """No file needs newer instructions than the platform tag promises."""
+    """No ELF file needs newer instructions than the platform tag promises."""
     seen = subject.observation
-    tags = [PlatformTag.parse(platform) for platform in subject.platforms]
-    if seen is None or not any(tag and tag.libc for tag in tags):
+    if seen is None or not any(tag.libc for tag in subject.linux_tags):
         return  # linux_* promises nothing
     for elf in seen.elves:
         if elf.info.isa_level:
             message = f"{elf.name} needs {elf.info.isa_level}, the tag promises plain x86_64"
-            # A library may be loaded on machines that have it only; a module is imported anywhere.
+            # A library may be loaded only on machines that have them; a module is always imported.
             imported = extension_module(elf) is not None
             severity = Severity.ERROR if imported else Severity.WARNING
             yield Finding(rule="isa-level", message=message, severity=severity)
 
 
 def modules_are_elf(subject: CheckedWheel) -> Iterator[Finding]:
-    """What is named as an extension module is an ELF file."""
+    """Every file that is named like an extension module is an ELF file."""
     known = {elf.name for elf in subject.found.elves}
     known.update(name for name, _ in (*subject.found.malformed, *subject.found.unreadable))
     for member in subject.archive.members:
         if is_module_name(member.filename) and member.filename not in known:
-            message = f"{member.filename} is named as an extension module, and is no ELF file"
-            yield found("elf-malformed", message)
+            message = f"{member.filename} is named like an extension module, but is not an ELF file"
+            yield finding("elf-malformed", message)
 
 
 def python_abi(subject: CheckedWheel) -> Iterator[Finding]:
-    """Every extension module can be imported by every Python the file name promises.
+    """Every Python that the file name promises can import every extension module.
 
-    Judged by file suffix, as the import system does; a wheel may carry one module for several
+    The file suffixes decide, as in the import system; a wheel may have one module for several
     Pythons side by side.
     """
     name = subject.archive.name
-    arches = {tag.arch for tag in map(PlatformTag.parse, name.platforms) if tag}
+    arches = subject.arches
     variants: dict[str, list[ExtensionModule]] = {}
     for module in subject.modules:
         variants.setdefault(module.name, []).append(module)
         arch = module.triplet.partition("-")[0]
         if arches and arch and _BY_TRIPLET.get(arch, arch) not in arches:
             message = f"{module.name}: suffix says {module.triplet}, the tag {_listed(arches)}"
-            yield found("python-abi", message)
+            yield finding("python-abi", message)
     for interpreter, abi in sorted({(tag.interpreter, tag.abi) for tag in name.tags}):
         for path, some in variants.items():
             suffixes = {one.soabi for one in some}
             if not _importable(interpreter, abi, suffixes):
                 message = f"{path} is for {_listed(suffixes)}, the tag says {interpreter}-{abi}"
-                yield found("python-abi", message)
+                yield finding("python-abi", message)
 
 
 def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
-    """Whether a Python with this tag finds a module among those with these suffixes."""
+    """Whether a Python with this tag can import a module with one of these suffixes."""
     if "" in soabis:
         return True
     if abi in {"abi3", "abi3t"}:
@@ -337,19 +336,18 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     name = subject.archive.name
     pairs = (
         ("planned-name", canonicalize_name(want.name) or str(name.name), str(name.name)),
-        # As it is spelled: a plan may say 1.0+nv26.04, of which 1.0+nv26.4 is the normal form.
+        # The spelling counts: a plan may say 1.0+nv26.04, whose normal form is 1.0+nv26.4.
         ("planned-version", want.version, name.version_text),
         ("planned-build-tag", want.build_tag, name.build),
     )
     for rule, expected, got in pairs:
         if expected != got:
             message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
-            yield found(rule, f"{subject.archive.path.name}: {message}")
+            yield finding(rule, f"{subject.archive.path.name}: {message}")
     yield from _planned_abi3(subject, want)
     if not any(serves(tag, want.python) for tag in name.tags):
         python = f"{name.python}-{name.abi}"
-        message = f"planned for {want.python}, the file name says {python}"
-        yield found("planned-python", message)
+        yield finding("planned-python", f"planned for {want.python}, the file name says {python}")
     yield from _planned_metadata(subject, want)
     yield from _planned_platform(subject, want)
     yield from _planned_baseline(subject, want)
@@ -363,16 +361,15 @@ def _planned_abi3(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
             f"planned {want.abi3}-abi3, the file name says {name.python}-{name.abi}: "
             "the project does not build for the stable ABI, or for another lowest Python"
         )
-        yield found("planned-python", message)
+        yield finding("planned-python", message)
 
 
 def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     if subject.metadata is None:
         return
-    stated = subject.metadata.get("Version", "").strip()
+    stated = subject.stated("Version")
     if stated != want.version and _version(stated) == Version(want.version):
-        message = f"METADATA: planned {want.version}, spelled {stated}"
-        yield found("planned-version", message)
+        yield finding("planned-version", f"METADATA: planned {want.version}, spelled {stated}")
     requirements = subject.metadata.get_all("Requires-Dist", [])
     for pin in want.pins:
         if pinned(requirements, [pin]) != requirements:
@@ -380,28 +377,28 @@ def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding
             there = filter(None, map(parsed, requirements))
             same = [str(one) for one in there if canonicalize_name(one.name) == name]
             message = f"METADATA: planned Requires-Dist: {pin}, got {_listed(same)}"
-            yield found("planned-requires", message)
+            yield finding("planned-requires", message)
 
 
 def _planned_platform(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
     seen = subject.observation
     if seen is None or "any" in subject.platforms:
-        what = "no ELF file is in it" if seen is None else "its tag is 'any'"
+        what = "it has no ELF file" if seen is None else "its tag is 'any'"
         message = f"planned a wheel for {want.libc}_{want.arch}, but {what}"
-        yield found("not-platform-wheel", message)
+        yield finding("not-platform-wheel", message)
     for platform in subject.platforms:
         tag = PlatformTag.parse(platform)
         if platform == "any" or (tag and tag.arch == want.arch and tag.libc in {None, want.libc}):
             continue
         message = f"planned for {want.libc}_{want.arch}, the file name says {platform}"
-        yield found("planned-platform", message)
+        yield finding("planned-platform", message)
     if seen and (seen.libc, seen.arch) != (want.libc, want.arch):
         message = f"planned for {want.libc}_{want.arch}, the ELF files are {seen.libc}_{seen.arch}"
-        yield found("planned-platform", message)
+        yield finding("planned-platform", message)
 
 
 def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
-    """No newer libc than planned is needed; `inspect` says which symbols need it."""
+    """The wheel needs no newer libc than planned; `inspect` shows the symbols that do."""
     seen = subject.observation
     tag = None if seen is None else PlatformTag.parse(seen.symbol_tag)
     if not want.baseline or tag is None or tag.version is None:
@@ -410,16 +407,16 @@ def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding
     if tag.version > most:
         needs = ".".join(map(str, tag.version))
         message = f"planned for {want.libc} {want.baseline}, it needs {want.libc} {needs}"
-        yield found("planned-baseline", message)
+        yield finding("planned-baseline", message)
 
 
 def serves(tag: Tag, python: str) -> bool:
-    """Whether a wheel with this tag serves this Python, the platform apart."""
+    """Whether a wheel with this tag serves this Python; the platform does not count."""
     own = PythonTag.match(python)
     if own is None or own.implementation != "cpython":
         return tag.interpreter == python or (tag.interpreter, tag.abi) == ("py3", "none")
     version = (3, own.minor)
-    # The platform is judged elsewhere: any placeholder does.
+    # The platform does not count: "any" is a placeholder.
     wanted = {*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"])}
     return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in wanted}
 

@@ -1,8 +1,8 @@
 """Software bills of materials in a wheel: CycloneDX files in ``.dist-info/sboms`` (PEP 770).
 
-auditwheel writes one for the libraries it grafts when it can tell which packages they come from.
-It names the wheel by version and file name, so it changes with them; and where it wrote none, one
-says what can be known from the wheel alone.
+auditwheel writes one for the libraries that it grafts if it knows their packages. It names the
+wheel by version and file name, so it changes with them. If auditwheel wrote none, `grafted`
+describes what the wheel alone tells.
 """
 
 from __future__ import annotations
@@ -24,69 +24,66 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelArchive, WheelName
 
 OURS = "orchestrator.cdx.json"
-"""The file that `grafted` is for."""
+"""The file name for `grafted`."""
 
 AUDITWHEELS = "auditwheel.cdx.json"
-"""The one that auditwheel writes."""
+"""The file name that auditwheel uses."""
 
 LIMIT = 8 << 20
-"""Bytes that a bill may have: it is read as a whole, and Python needs up to 25 times as much."""
+"""Largest bill, in bytes: it is read as a whole, and Python needs up to 25 times as much."""
 
 _GRAFTED = re.compile(r"(?P<stem>[^/]+?)-[0-9a-f]{8,64}(?P<rest>\.so(?:\.[\w.]+)?)")
-"""How auditwheel names the copy of a library: with a part of its hash before the suffix."""
+"""auditwheel's name of a grafted library: a part of its hash before the suffix."""
 
 
 def files_of(archive: WheelArchive) -> tuple[str, ...]:
-    """Return the JSON members of the directory for bills; some may be of another format."""
+    """Return the JSON members of the directory for bills; some may have another format."""
     folder = f"{archive.dist_info}/sboms/"
     names = (member.filename for member in archive.members)
     return tuple(name for name in names if name.startswith(folder) and name.endswith(".json"))
 
 
 def read(archive: WheelArchive, name: str) -> dict[str, Any] | None:
-    """Read a CycloneDX file; None when it is JSON of another format (SPDX, for instance).
+    """Read a CycloneDX file; None if it is JSON of another format (such as SPDX).
 
     Raises:
-        BadWheelError: it is no JSON, or its name promises CycloneDX and it is none.
+        BadWheelError: it is not JSON, or its name promises CycloneDX and it is something else.
     """
     if next(each.file_size for each in archive.members if each.filename == name) > LIMIT:
         raise BadWheelError.of(f"{name} is larger than {LIMIT >> 20} MiB", where=archive.path.name)
     try:
         bill = json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
-        raise BadWheelError.of(f"{name} is no JSON: {error}", where=archive.path.name) from error
+        raise BadWheelError.of(f"{name} is not JSON: {error}", where=archive.path.name) from error
     if isinstance(bill, dict) and bill.get("bomFormat") == "CycloneDX":
         return bill
     if name.endswith((".cdx.json", ".cyclonedx.json")):
-        raise BadWheelError.of(f"{name} is no CycloneDX file", where=archive.path.name)
+        raise BadWheelError.of(f"{name} is not a CycloneDX file", where=archive.path.name)
     return None
 
 
 def tells_of_grafts(archive: WheelArchive) -> bool:
-    """Whether there is a bill on grafted libraries already: auditwheel's, or ours."""
+    """Whether a bill describes grafted libraries: auditwheel's, or ours."""
     return any(f"{archive.dist_info}/sboms/{name}" in archive for name in (OURS, AUDITWHEELS))
 
 
 def version_of(bill: Mapping[str, Any], name: str) -> str | None:
-    """Return the version that a bill gives its wheel; None when it is about something else."""
+    """Return the version that a bill gives its wheel; None if it describes something else."""
     purl = _purl(_subject(bill))
     return purl["version"] if purl and canonicalize_name(unquote(purl["name"])) == name else None
 
 
 def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | None:
-    """Return a bill that names the wheel as it is called now.
+    """Return a bill with the wheel's new name, in the same layout; None if nothing changes.
 
     Args:
-        text: the file's bytes, whose layout is kept.
-        bill: the same, read.
-        old: the wheel's name before.
-        new: its name now.
-
-    Returns:
-        The file's bytes, or None when nothing in it has to change.
+        text: the file's bytes.
+        bill: its content.
+        old: the wheel's old name.
+        new: its new name.
 
     Raises:
-        BadWheelError: it is nested too deeply, or holds text that is no Unicode.
+        BadWheelError: it is nested too deeply, or contains text that is not Unicode.
     """
     subject = _subject(bill)
     purl = _purl(subject)
@@ -106,7 +103,7 @@ _LAYOUT = re.compile(rb"\{\r?\n(?P<indent>[ \t]+)")
 
 
 def _written_like(text: bytes, bill: Mapping[str, Any]) -> bytes:
-    """Return a bill in the layout of another, so that what did not change looks the same."""
+    """Return a bill in the layout of another."""
     layout = _LAYOUT.match(text)
     indent = layout["indent"].decode() if layout else None
     tight = indent is None and b'": ' not in text
@@ -120,10 +117,10 @@ def _written_like(text: bytes, bill: Mapping[str, Any]) -> bytes:
 
 
 def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:
-    """Return a bill of the libraries that a repair put into a wheel.
+    """Return a bill of the libraries that a repair grafted into a wheel.
 
-    Only what the wheel shows is said: the library's name without the mark of the repair, and the
-    hash of the copy. Which package of which version it came from is not known any more.
+    It has what the wheel tells: the library's name without the repair's mark, and the hash of the
+    copy. Its package and version are no longer known.
 
     Args:
         name: the wheel's name.
@@ -164,14 +161,14 @@ def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:
 
 def original_name(library: str) -> str:
     """Return a library's name before it was grafted: ``libz-0b1c2d3e.so.1`` -> ``libz.so.1``."""
-    # A library that was grafted twice, as a wheel's that another repair found, has two marks.
+    # A library that was grafted twice has two marks.
     while match := _GRAFTED.fullmatch(library):
         library = match["stem"] + match["rest"]
     return library
 
 
 def libraries_of(archive: WheelArchive) -> dict[str, bytes]:
-    """Return the libraries that were grafted into a wheel (``<name>.libs/``), with SHA-256."""
+    """Return the libraries that were grafted into a wheel (``<name>.libs/``) -> SHA-256."""
     found = {}
     for member in archive.members:
         top, _, rest = member.filename.partition("/")
@@ -197,11 +194,7 @@ def _purl(component: Mapping[str, Any]) -> dict[str, str] | None:
     match = _PURL.fullmatch(purl) if isinstance(purl, str) else None
     if match is None:
         return None
-    return {
-        "name": match["name"],
-        "version": unquote(match["version"]),
-        "rest": match["rest"] or "",
-    }
+    return {**match.groupdict(""), "version": unquote(match["version"])}
 
 
 def _wheel_purl(project: str, name: WheelName) -> str:
@@ -211,7 +204,7 @@ def _wheel_purl(project: str, name: WheelName) -> str:
 
 
 def _replaced(node: Any, before: str, after: str, version: str) -> Any:
-    """Put one package URL in another's place, wherever it stands, and the version beside it."""
+    """Replace a package URL wherever it occurs, and the version beside it."""
     if isinstance(node, list):
         return [_replaced(each, before, after, version) for each in node]
     if isinstance(node, dict):

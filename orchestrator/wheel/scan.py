@@ -1,4 +1,4 @@
-"""One reading pass over a wheel: its ELF files and, where asked, the hash of every member."""
+"""Read a wheel once: its ELF files and, if wanted, the hash of every member."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _ARCHES = {
 
 
 def arch_of(info: elf.ElfInfo) -> Arch | None:
-    """Return the architecture that platform tags name.
+    """Return the architecture of a platform tag.
 
-    None where no tag names it, and where the file breaks what a tag promises: armv7l EABI 5 and
-    hard float, and the like for RISC-V and LoongArch.
+    None if no tag names it, or the file breaks what the tag promises: EABI 5 and hard float on
+    armv7l, and the like on RISC-V and LoongArch.
     """
     arch = _ARCHES.get((info.machine, info.bits, info.little_endian))
     mask, promised = arch.facts.elf.abi if arch else (0, 0)
@@ -61,7 +61,7 @@ class UnreadableMember(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """What one pass over the members found.
+    """What is in the members.
 
     Attributes:
         elves: the ELF files, in the order of the archive.
@@ -81,8 +81,8 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
 
     Args:
         archive: the wheel.
-        algorithms: member -> hash algorithm (`hashlib` name) wanted for it. None when no hashes
-            are wanted; then members that are not ELF files are not read beyond their first bytes.
+        algorithms: member -> hash algorithm (`hashlib` name). None: no hashes; then only the first
+            bytes of members that are not ELF files are read.
     """
     results = _run(archive, algorithms)
     elves: list[ElfMember] = []
@@ -118,19 +118,19 @@ class _Job(NamedTuple):
 
 
 _Result = UnreadableMember | tuple[elf.ElfInfo | None, str]
-"""Why a member cannot be read; or what it is as an ELF file, and why it is not a sound one."""
+"""Why a member cannot be read; or its facts as an ELF file, and why it is malformed."""
 
 
 def _run(archive: WheelArchive, algorithms: Mapping[str, str] | None) -> list[tuple[_Job, _Result]]:
-    """Read the members, the large ones in threads: inflating and hashing leave Python's lock alone.
+    """Read the members, large ones in threads: inflating and hashing release Python's lock.
 
-    There are few threads whatever the machine: each may hold tables of 100 MB.
+    There are few threads on every machine: each may need 100 MB for tables.
     """
     blocks = archive.blocks()
     done: dict[str, tuple[_Job, _Result]] = {}
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        # The largest first, so that none is left alone at the end.
+        # The largest first, so that the last one is short.
         large = [member for member in archive.members if member.file_size > _LARGE]
         waiting = [
             (job, pool.submit(_read, job))
@@ -151,21 +151,21 @@ def _run(archive: WheelArchive, algorithms: Mapping[str, str] | None) -> list[tu
 def _job(
     archive: WheelArchive, name: str, algorithms: Mapping[str, str] | None, blocks: Blocks
 ) -> _Job | None:
-    """Return what has to be done about a member."""
+    """Return how to read a member; None if there is no need to."""
     packed = archive.packed(name)
     try:
         is_elf = packed.size >= len(elf.MAGIC) and elf.is_elf(
             packed.head(len(elf.MAGIC), blocks.read)
         )
     except DamagedError:
-        is_elf = True  # what cannot be begun is found out, and said, when it is read
+        is_elf = True  # reading it reports the damage
     if algorithms is None:
         return _Job(name, packed, None, is_elf) if is_elf else None
     return _Job(name, packed, hashlib.new(algorithms[name]), is_elf)
 
 
 def _read(job: _Job) -> _Result:
-    """Read a member as an ELF file if it is one, and hash it whether or not it is a sound one."""
+    """Parse a member if it is an ELF file, and hash it even if it is malformed."""
     see = job.hasher.update if job.hasher else None
     info, why = None, ""
     try:

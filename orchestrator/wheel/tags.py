@@ -1,8 +1,8 @@
-"""The platform tag that a wheel's ELF files really need, and why.
+"""Find the platform tag that a wheel's ELF files need, and why.
 
-The verdict is auditwheel's (`auditwheel show --json`: ``sym_tag``, brought down by forbidden
-symbols and instruction sets as in ``overall_tag``), read from the files alone: nothing of this
-machine counts, and libraries outside the wheel are judged by name.
+The result is auditwheel's (`auditwheel show --json`: ``sym_tag``, lowered by forbidden symbols and
+instruction sets as in ``overall_tag``), but comes from the files alone: this machine does not
+matter, and libraries outside the wheel are known by name only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ANY = "any"
 """The platform tag of a wheel without ELF files."""
 
 UNKNOWN = "unknown"
-"""No platform tag: a wheel has ELF files, of which none can be read."""
+"""Not a platform tag: the wheel has ELF files, but none can be read."""
 
 _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
@@ -53,7 +53,7 @@ class ExtensionModule:
     """A Python extension module in a wheel.
 
     Attributes:
-        name: member without any suffix: what the modules for several Pythons have in common.
+        name: the member without any suffix, which modules for several Pythons have in common.
         soabi: ``cpython-312``, ``abi3``, ``pypy311-pp73``; empty for a plain ``.so``.
         triplet: ``x86_64-linux-gnu``, or empty.
     """
@@ -68,19 +68,18 @@ class Observation:
     """What a wheel's ELF files need.
 
     Attributes:
-        libc: the C library they are for.
+        libc: their C library.
         arch: their architecture.
-        tag: the best platform tag; ``linux_*`` when no policy fits.
+        tag: the best platform tag; ``linux_*`` if no policy fits.
         symbol_tag: the same by symbol versions alone: auditwheel's ``sym_tag``.
         policy: the policy behind `tag`, if any.
         glibc: the newest GLIBC_x.y needed, if any.
-        steps: what stands in the way of each lower tag, the next lower one first.
+        steps: the obstacles to each lower tag, the next lower one first.
         external_libs: library outside wheel and policy -> members that need it.
-        unreachable: (library, its file in the wheel, member that needs it) where no RPATH leads
-            from one to the other.
-        isa: highest x86-64 level any file asks for, or empty.
-        elves: the ELF files that were judged.
-        ignored: the ELF files of another architecture or C library, which were not.
+        unreachable: (library, its file in the wheel, member that needs it) if no RPATH leads there.
+        isa: highest x86-64 level that a file needs, or empty.
+        elves: the ELF files that count.
+        ignored: the ELF files of another architecture or C library.
     """
 
     libc: Libc
@@ -98,12 +97,12 @@ class Observation:
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """What stands in the way of the next lower tag."""
+        """The obstacles to the next lower tag."""
         return self.steps[0].reasons if self.steps else ()
 
 
 def report(path: Path, policies: Policies, *, external: Sequence[str] = ()) -> WheelReport:
-    """Tell what a wheel is.
+    """Describe a wheel.
 
     Args:
         path: the wheel.
@@ -128,17 +127,17 @@ def summarise(
     patterns: Sequence[str],
     digest: tuple[Digest, int] | None = None,
 ) -> tuple[WheelReport, Observation | None]:
-    """Return the report on a wheel that has been read, and the observation behind it.
+    """Return the report on a scanned wheel, and the observation behind it.
 
     Args:
         archive: the wheel.
-        found: what was read of it.
+        found: the scan.
         policies: auditwheel's policies.
         patterns: libraries that may stay outside.
-        digest: SHA-256 and size of the file, where they are known already.
+        digest: SHA-256 and size of the file, if already known.
 
     Raises:
-        BadWheelError: its ELF files need one another without end.
+        BadWheelError: its ELF files need one another in too many ways.
     """
     observation = None
     if platform := platform_of(archive.name, found.elves):
@@ -147,12 +146,11 @@ def summarise(
         except TooManyPathsError as error:
             raise BadWheelError.of(str(error), where=archive.path.name) from error
     sha256, size = digest or archive.digest()
-    # Of a damaged file nobody knows what it needs: a wheel with nothing else is not for any
-    # platform.
+    # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
     tag, policy = UNKNOWN if found.malformed or found.unreadable else ANY, None
     if observation is not None:
         tag, policy = observation.tag, observation.policy
-    modules = [module for module in map(extension_module, found.elves) if module]
+    modules = list(filter(None, map(extension_module, found.elves)))
     result = WheelReport(
         filename=archive.path.name,
         sha256=sha256,
@@ -189,7 +187,7 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         arch: the architecture; files for another one are ignored.
 
     Raises:
-        TangledError: they need one another more often than can be followed.
+        TooManyPathsError: they need one another in too many ways.
     """
     elves = tuple(elf for elf in found.elves if _belongs(elf, libc, arch))
     needs = ElfRequirements(elves, _is_module)
@@ -215,14 +213,13 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
 
 
 def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch] | None:
-    """Tell which platform a wheel is for.
+    """Return the platform that a wheel is for.
 
-    The ELF files decide. Where they are of several kinds, the file name says which ones count
-    (as in auditwheel); where they do not say which libc they use, the file name does, and last
-    comes glibc.
+    The ELF files decide. If there are several kinds, the file name decides which ones count (as in
+    auditwheel). If they do not tell their libc, the file name does; the default is glibc.
 
     Returns:
-        None when no ELF file has an architecture that a platform tag names: code for a GPU or a
+        None if no ELF file has an architecture of a platform tag: code for a GPU or a
         microcontroller is data here.
     """
     declared = [tag for tag in map(PlatformTag.parse, name.platforms) if tag]
@@ -235,13 +232,13 @@ def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch
     by_name = [tag.libc for tag in declared if tag.libc]
     if named := next((libc for libc in libcs if libc in by_name), None):
         return named, arch
-    # A bare "libc.so" is how musl is called without a distribution's symlink (zig, Rust).
+    # A bare "libc.so" is musl without a distribution's symlink (zig, Rust).
     weak = [Libc.MUSLLINUX for elf in same if "libc.so" in elf.info.needed]
     return next(iter([*libcs, *by_name, *weak]), Libc.MANYLINUX), arch
 
 
 def libc_of(elf: ElfMember) -> Libc | None:
-    """Tell which C library an ELF file uses; None when it does not say."""
+    """Return the C library of an ELF file; None if it does not tell."""
     interpreter = PurePosixPath(elf.info.interpreter).name
     if interpreter:
         return Libc.MUSLLINUX if interpreter.startswith("ld-musl-") else Libc.MANYLINUX
@@ -260,7 +257,7 @@ def libc_of(elf: ElfMember) -> Libc | None:
 
 
 def extension_module(elf: ElfMember) -> ExtensionModule | None:
-    """Tell whether an ELF file is a Python extension module, and for which Python."""
+    """Return the Python extension module that an ELF file is; None if it is none."""
     path = PurePosixPath(elf.name)
     stem = path.name.split(".", 1)[0]
     match = _SUFFIX.fullmatch(path.name.removeprefix(stem))
@@ -274,13 +271,13 @@ def extension_module(elf: ElfMember) -> ExtensionModule | None:
 
 
 def is_module_name(name: str) -> bool:
-    """Whether a file's name says that it is an extension module for Linux, and for which Python."""
+    """Whether a file is named like an extension module for Linux and a certain Python."""
     file = PurePosixPath(name).name
     return _SUFFIX.fullmatch(file.removeprefix(file.split(".", 1)[0])) is not None
 
 
 def _is_module(elf: ElfMember) -> bool:
-    """Whether a file is an extension module to auditwheel, which goes by symbols, not by suffix."""
+    """Whether auditwheel sees an extension module: it looks at symbols, not at the suffix."""
     stem = PurePosixPath(elf.name).name.split(".", 1)[0]
     return any(prefix.decode() + stem in elf.info.inits for prefix in INITS)
 
@@ -321,8 +318,8 @@ def _external(observation: Observation | None, patterns: Sequence[str]) -> Itera
                 rule="external-library",
                 message=(
                     f"{members[0]}{more} needs {library}, which is neither in the wheel nor "
-                    f"promised by {promise}: graft it (auditwheel repair), or allow it where "
-                    "another package or the driver brings it (--external; in matrix.toml "
+                    f"promised by {promise}: graft it (auditwheel repair), or allow it if another "
+                    "package or the driver provides it (--external; in matrix.toml "
                     "build.external)"
                 ),
             )
@@ -335,6 +332,6 @@ def _unreachable(observation: Observation | None) -> Iterator[Finding]:
             severity=Severity.WARNING,
             message=(
                 f"{needer} needs {library}, which is in the wheel as {file}, but no RPATH leads "
-                "there: it is found only if something loads it before"
+                "there: it is found only if something else has loaded it"
             ),
         )

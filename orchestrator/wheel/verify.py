@@ -1,4 +1,4 @@
-"""Does a wheel say what it is?"""
+"""Check that a wheel is what it says."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def verify(
         path: the wheel.
         policies: auditwheel's policies.
         external: patterns or presets of libraries that may stay outside the wheel.
-        expected: what was planned, if anything was.
-        demands: what else is asked of it, and how much each rule counts.
+        expected: what was planned, if anything.
+        demands: further demands, and the level of each rule.
 
     Returns:
         The report, with every finding in `problems`.
 
     Raises:
-        BadWheelError: the file is not a wheel that can be read at all.
+        BadWheelError: the file is not a wheel that can be read.
         ConfigError: `external` names an unknown preset.
     """
     patterns = external_libraries.resolve(external)
@@ -84,7 +84,7 @@ def verify(
 
 
 def apply_levels(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Finding, ...]:
-    """Return findings at the levels that were asked for, without those of rules that are off."""
+    """Return findings with the demanded levels, without those of rules that are off."""
     levels = dict(demands.levels)
     kept = []
     for finding in findings:
@@ -98,7 +98,7 @@ def apply_levels(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Fi
 
 
 def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:
-    """Read one of the dist-info files; what is wrong with it becomes a finding later."""
+    """Read one of the dist-info files; its damage becomes a finding later."""
     try:
         return read()
     except BadWheelError as error:
@@ -107,7 +107,7 @@ def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:
 
 
 def _algorithms(archive: WheelArchive, rows: Sequence[record.RecordRow]) -> dict[str, str]:
-    """Return the hash algorithm that RECORD uses for each member; SHA-256 where it has none."""
+    """Return each member's hash algorithm in RECORD; SHA-256 if there is none."""
     algorithms = {member.filename: "sha256" for member in archive.members}
     for row in rows:
         algorithm = row.hash.partition("=")[0]

@@ -1,7 +1,7 @@
 """Random access to a zip member, which can only be inflated from its beginning, in little memory.
 
-The first bytes and the most recent ones are kept. What lies between is inflated again when it is
-asked for: what is wanted of an ELF file lies at its two ends, so that hardly ever happens.
+The first bytes and the most recent ones are kept. Bytes in between are inflated again when needed.
+That is rare, as an ELF file's tables are at its two ends.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 # In torch's largest libraries the tables at the beginning end at 7 MB, those at the end take 6 MB.
 HEAD = 12 << 20
 TAIL = 8 << 20
-"""Bytes kept of the beginning, and of what was read last."""
+"""Bytes to keep of the beginning, and of the most recent ones."""
 _PASSES = 6
-"""How often one member is inflated. Linkers' files need two; more is for spite."""
+"""How often a member may be inflated. Linkers' files need two passes; hostile ones more."""
 
 
 class MemberWindow:
-    """The content of a member, as `orchestrator.wheel.elf.Source` wants it."""
+    """The content of a member as an `orchestrator.wheel.elf.ByteSource`."""
 
     def __init__(
         self, packed: CompressedMember, see: Callable[[bytes], None] | None = None
@@ -34,7 +34,7 @@ class MemberWindow:
 
         Args:
             packed: the member.
-            see: is shown the whole content once, in order, by the time `finish` returns.
+            see: gets the whole content once, in order, until `finish` returns.
         """
         self.size = packed.size
         self._packed = packed
@@ -49,10 +49,10 @@ class MemberWindow:
         """Return `size` bytes at `offset`, which must lie inside the member.
 
         Raises:
-            DamagedError: the member cannot be inflated so far, or not for the so many-th time.
+            DamagedError: the member is damaged, or would have to be inflated too often.
         """
         end = offset + size
-        # What lay between the head and the tail is gone.
+        # The bytes between head and tail are gone.
         if self._head_end < self._begin and offset < self._begin and end > self._head_end:
             self._restart()
         found = bytearray(size)
@@ -67,7 +67,7 @@ class MemberWindow:
         return found
 
     def finish(self) -> None:
-        """Show the rest of the content to `see`, and check size and CRC.
+        """Pass the rest of the content to `see`, and check size and CRC.
 
         Raises:
             DamagedError: the member is damaged.
@@ -108,7 +108,7 @@ class MemberWindow:
 
 
 def _lay(found: bytearray, offset: int, piece: bytes, start: int) -> None:
-    """Copy the part of a piece that was asked for into its place."""
+    """Copy the wanted part of a piece to its place."""
     first = max(offset, start)
     last = min(offset + len(found), start + len(piece))
     if first < last:

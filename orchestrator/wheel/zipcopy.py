@@ -1,7 +1,7 @@
-"""Writes a wheel that differs from another in a few members only.
+"""Write a copy of a wheel that differs in a few members only.
 
-All other members' compressed bytes are copied as they are. What is written is decided by the
-source alone (no clock, no umask), so the same input gives the same bytes.
+The compressed bytes of all other members are copied. The result depends on the input alone (no
+clock, no umask): the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import replacing
 from orchestrator.wheel.archive import (
+    END,
+    END64,
     EXTRA_UNICODE_PATH,
     FLAG_DESCRIPTOR,
     FLAG_UTF8,
     LOCAL_HEADER,
     LOCAL_MAGIC,
+    LOCATOR64,
+    MAX16,
+    MAX32,
     encoded,
+    extra_fields,
 )
 
 if TYPE_CHECKING:
@@ -30,12 +36,8 @@ if TYPE_CHECKING:
 
     from orchestrator.wheel.archive import WheelArchive
 
-# APPNOTE 4.3.12, 4.3.14 to 4.3.16: directory entry, and the records that end a zip file.
+# APPNOTE 4.3.12: directory entry.
 _ENTRY = struct.Struct("<4s4B4H3I5H2I")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR64 = struct.Struct("<4sIQI")
-_END = struct.Struct("<4s4H2IH")
-_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _VERSION_ZIP64 = 45
 _EXTRA_ZIP64 = 1
 _FLAGS_DEFLATE = 0x6
@@ -44,20 +46,20 @@ _UNIX = 3
 _VERSION = 20
 _DIRECTORY = 0x10
 _DATES = range(315532800, 4354819200)
-"""Seconds since 1970 that a zip file can say: 1980 to 2107."""
+"""Seconds since 1970 that a zip file can express: 1980 to 2107."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyEdits:
-    """What is different in the copy; everything is named by its old name.
+    """What differs in the copy; names are those of the source.
 
     Attributes:
         names: entry -> its new name.
         contents: member -> its new content.
         dropped: members left out.
         added: new members, by their final name.
-        epoch: when given, all that says when, where and in which order the wheel was packed is
-            made the same everywhere, with this time (seconds since 1970) for every member.
+        epoch: if given, order, times (this one, in seconds since 1970), modes and other traces of
+            packing are normalised.
     """
 
     names: Mapping[str, str]
@@ -85,8 +87,8 @@ def write_copy(archive: WheelArchive, edits: CopyEdits, target: Path) -> None:
 
     Args:
         archive: the wheel to copy.
-        edits: what is different.
-        target: the new file; replaced if it is there. May be the source itself.
+        edits: what differs.
+        target: the new file; an existing one is replaced, which may be the source.
 
     Raises:
         BadWheelError: the source is damaged.
@@ -114,7 +116,7 @@ def _copied(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Wri
     written: dict[str, _Written] = {}
     # The order of the bytes and the order of the zip directory may differ; both are kept.
     entries = sorted(archive.entries, key=lambda entry: entry.header_offset)
-    # Nothing lies between the entries, so that neighbours which stay as they are go as one piece.
+    # No bytes lie between entries, so unchanged neighbours are copied as one piece.
     ends = [*(entry.header_offset for entry in entries[1:]), archive.directory]
     begin = end = 0
     for entry, its_end in zip(entries, ends, strict=True):
@@ -125,7 +127,7 @@ def _copied(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Wri
                 begin = entry.header_offset
             end = its_end
             at = out.tell() + entry.header_offset - begin
-            written[name] = _as_it_was(entry, encoded(entry, name), at)
+            written[name] = _unchanged(entry, encoded(entry, name), at)
             continue
         archive.copy(begin, end, out)
         begin = end
@@ -147,7 +149,7 @@ def _copied(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Wri
 
 
 def _normalised(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Written]:
-    """Write all entries in one order, under headers that say nothing of their packing."""
+    """Write all entries in a fixed order, under headers without traces of their packing."""
     pieces: list[tuple[str, zipfile.ZipInfo | None, bytes | None]] = [
         (edits.names.get(old.filename, old.filename), old, edits.contents.get(old.filename))
         for old in archive.entries
@@ -172,9 +174,9 @@ def _date_time(epoch: int) -> _DateTime:
 
 
 def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zipfile.ZipInfo:
-    """Return an entry that says nothing of where, when and by what it was packed.
+    """Return an entry that does not tell where, when and by what it was packed.
 
-    Of the old entry stay the compression and whether it is a directory or may be executed.
+    It keeps the old entry's compression, and whether it is a directory or executable.
     """
     plain = zipfile.ZipInfo(name, time)
     mode = old.external_attr >> 16 if old else 0
@@ -199,37 +201,44 @@ def _write_plain(
     flags = plain.flag_bits | (0 if name.isascii() else FLAG_UTF8)
     packed = b""
     if content is None and old is not None:
-        method, crc, compressed, size = old.compress_type, old.CRC, old.compress_size, old.file_size
+        one = _unchanged(old, name, out.tell())._replace(entry=plain, flags=flags)
     else:
-        method = plain.compress_type
-        packed = _packed(method, content or b"")
-        crc, compressed, size = zlib.crc32(content or b""), len(packed), len(content or b"")
-    offset = out.tell()
+        one, packed = _changed(plain, name, flags, content or b"", out.tell())
     extra = b""
-    if max(compressed, size) >= _MAX32:
-        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed)
-    sizes = crc, min(compressed, _MAX32), min(size, _MAX32), len(name), len(extra)
-    time, date = _dos_time(plain)
-    version = _VERSION_ZIP64 if extra else _VERSION
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
-    out.write(name + extra + packed)
+    if max(one.compressed, one.size) >= MAX32:
+        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, one.size, one.compressed)
+    _write_header(one, _VERSION_ZIP64 if extra else _VERSION, _dos_time(plain), extra, out)
+    out.write(packed)
     if content is None and old is not None:
         body = archive.body(old)
-        archive.copy(body, body + compressed, out)
-    return _Written(
-        entry=plain,
-        name=name,
-        flags=flags,
-        method=method,
-        crc=crc,
-        compressed=compressed,
-        size=size,
-        offset=offset,
-    )
+        archive.copy(body, body + one.compressed, out)
+    return one
+
+
+def _write_header(
+    one: _Written, version: int, time: tuple[int, int], extra: bytes, out: BinaryIO
+) -> None:
+    sizes = one.crc, min(one.compressed, MAX32), min(one.size, MAX32), len(one.name), len(extra)
+    fields = version, one.flags, one.method, *time, *sizes
+    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields) + one.name + extra)
+
+
+def _unchanged(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
+    sizes = entry.CRC, entry.compress_size, entry.file_size
+    return _Written(entry, name, entry.flag_bits, entry.compress_type, *sizes, offset)
+
+
+def _changed(
+    entry: zipfile.ZipInfo, name: bytes, flags: int, content: bytes, offset: int
+) -> tuple[_Written, bytes]:
+    """Return an entry with new content, and its compressed bytes."""
+    packed = _packed(entry.compress_type, content)
+    sizes = zlib.crc32(content), len(packed), len(content)
+    return _Written(entry, name, flags, entry.compress_type, *sizes, offset), packed
 
 
 def _packed(method: int, content: bytes) -> bytes:
-    """Return new content as the method stores it."""
+    """Return content as the compression method stores it."""
     if method == zipfile.ZIP_STORED:
         return content
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -237,7 +246,7 @@ def _packed(method: int, content: bytes) -> bytes:
 
 
 def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return time and date as a zip file has them (APPNOTE 4.4.6)."""
+    """Return time and date in the form of a zip file (APPNOTE 4.4.6)."""
     year, month, day, hour, minute, second = entry.date_time
     return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
 
@@ -250,20 +259,7 @@ def _rename_entry(
     extra = _without(extra, EXTRA_UNICODE_PATH)
     offset = out.tell()
     out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    return _as_it_was(entry, name, offset)
-
-
-def _as_it_was(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
-    return _Written(
-        entry=entry,
-        name=name,
-        flags=entry.flag_bits,
-        method=entry.compress_type,
-        crc=entry.CRC,
-        compressed=entry.compress_size,
-        size=entry.file_size,
-        offset=offset,
-    )
+    return _unchanged(entry, name, offset)
 
 
 def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
@@ -276,42 +272,24 @@ def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[
 def _write_entry(
     archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, content: bytes, out: BinaryIO
 ) -> _Written:
-    """Write new content in an entry's place; time, mode and extra fields stay."""
+    """Write new content for an entry; time, mode and extra fields stay."""
     fields, extra = _local_header(archive, entry)
     extra = _without(extra, _EXTRA_ZIP64)
     if name != encoded(entry, entry.filename):
         extra = _without(extra, EXTRA_UNICODE_PATH)
-    method = entry.compress_type
-    body = _packed(method, content)
     flags = entry.flag_bits & ~(FLAG_DESCRIPTOR | _FLAGS_DEFLATE)
-    crc = zlib.crc32(content)
-    offset = out.tell()
+    one, packed = _changed(entry, name, flags, content, out.tell())
     version, _, _, time, date, *_ = fields
-    sizes = crc, len(body), len(content), len(name), len(extra)
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, version, flags, method, time, date, *sizes))
-    out.write(name + extra + body)
-    return _Written(
-        entry=entry,
-        name=name,
-        flags=flags,
-        method=method,
-        crc=crc,
-        compressed=len(body),
-        size=len(content),
-        offset=offset,
-    )
+    _write_header(one, version, (time, date), extra, out)
+    out.write(packed)
+    return one
 
 
 def _without(extra: bytes, unwanted: int) -> bytes:
-    """Remove a field: zip64 is written anew where it is needed, a second name would be the old."""
-    kept = b""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at)
-        if kind != unwanted:
-            kept += extra[at : at + 4 + size]
-        at += 4 + size
-    return kept + extra[at:]
+    """Remove an extra field: zip64 is written anew, and a second name would be the old one."""
+    fields = list(extra_fields(extra))
+    rest = extra[sum(len(field) for _, field in fields) :]
+    return b"".join(field for kind, field in fields if kind != unwanted) + rest
 
 
 def _directory_entry(one: _Written) -> bytes:
@@ -321,7 +299,7 @@ def _directory_entry(one: _Written) -> bytes:
         extra = _without(extra, EXTRA_UNICODE_PATH)
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
-    large = max(values) >= _MAX32 and [value for value in values if value >= _MAX32]
+    large = max(values) >= MAX32 and [value for value in values if value >= MAX32]
     if large:
         extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
     time, date = _dos_time(entry)
@@ -337,15 +315,15 @@ def _directory_entry(one: _Written) -> bytes:
             time,
             date,
             one.crc,
-            min(one.compressed, _MAX32),
-            min(one.size, _MAX32),
+            min(one.compressed, MAX32),
+            min(one.size, MAX32),
             len(one.name),
             len(extra),
             len(entry.comment),
             0,
             entry.internal_attr,
             entry.external_attr,
-            min(one.offset, _MAX32),
+            min(one.offset, MAX32),
         )
         + one.name
         + extra
@@ -355,12 +333,12 @@ def _directory_entry(one: _Written) -> bytes:
 
 def _ending(count: int, start: int, size: int, comment: bytes) -> bytes:
     ending = b""
-    if count >= _MAX16 or start >= _MAX32 or size >= _MAX32:
+    if count >= MAX16 or start >= MAX32 or size >= MAX32:
         version = _VERSION_ZIP64
-        body = _END64.size - 12  # APPNOTE 4.3.14.1: without signature and this field
-        ending = _END64.pack(
+        body = END64.size - 12  # APPNOTE 4.3.14.1: without signature and this field
+        ending = END64.pack(
             b"PK\x06\x06", body, version, version, 0, 0, count, count, size, start
-        ) + _LOCATOR64.pack(b"PK\x06\x07", 0, start + size, 1)
-    counts = min(count, _MAX16), min(count, _MAX16)
-    where = min(size, _MAX32), min(start, _MAX32)
-    return ending + _END.pack(b"PK\x05\x06", 0, 0, *counts, *where, len(comment)) + comment
+        ) + LOCATOR64.pack(b"PK\x06\x07", 0, start + size, 1)
+    counts = min(count, MAX16), min(count, MAX16)
+    where = min(size, MAX32), min(start, MAX32)
+    return ending + END.pack(b"PK\x05\x06", 0, 0, *counts, *where, len(comment)) + comment

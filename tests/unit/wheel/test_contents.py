@@ -62,8 +62,8 @@ def emitted() -> set[str]:
                 continue
             called = ast.unparse(node.func)
             values = [key.value for key in node.keywords if key.arg == "rule"]
-            values += node.args[:1] if called in {"found", "_crash"} else []
-            if called in {"Finding", "found", "_crash"}:
+            values += node.args[:1] if called in {"finding", "_crash"} else []
+            if called in {"Finding", "finding", "_crash"}:
                 names |= {each.value for each in values if isinstance(each, ast.Constant)}
     return {str(name) for name in names}
 
@@ -244,7 +244,7 @@ def test_build_paths_are_found_also_across_chunks(
     assert rules(path, policies) == []
     assert rules(path, policies, build_paths=("/projects/",)) == []
     (found,) = findings(path, policies, build_paths=("/nowhere", "/project/"))
-    assert (found.rule, found.message) == ("build-path", "/project/ stands in demo/big.bin")
+    assert (found.rule, found.message) == ("build-path", "/project/ is in demo/big.bin")
 
 
 # Bills of materials
@@ -270,10 +270,10 @@ def bill(version: str, purl: str = PURL) -> bytes:
         ("auditwheel.cdx.json", bill("x"), "says version x"),
         ("rust.cdx.json", bill("0.9", "pkg:cargo/demo@{}"), ""),
         ("rust.cdx.json", bill("0.9", "pkg:pypi/other@{}"), ""),
-        ("a.cdx.json", b"{", "is no JSON"),
-        ("a.cdx.json", b"\xff", "is no JSON"),
-        ("a.cdx.json", b"[" * 100_000, "is no JSON"),
-        ("a.cdx.json", b"[]", "is no CycloneDX file"),
+        ("a.cdx.json", b"{", "is not JSON"),
+        ("a.cdx.json", b"\xff", "is not JSON"),
+        ("a.cdx.json", b"[" * 100_000, "is not JSON"),
+        ("a.cdx.json", b"[]", "is not a CycloneDX file"),
         ("a.spdx.json", b'{"spdxVersion": "SPDX-2.3"}', ""),
         ("a.cdx.json", b'{"bomFormat": "CycloneDX", "metadata": 3}', ""),
         ("a.xml", b"<bom/>", ""),

@@ -89,8 +89,8 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"x", mode=0o010644), "neither a file nor a directory"),
         (Entry(name=b"x", mode=0o020644), "neither a file nor a directory"),
         (Entry(name=b"\xff.py"), "not a readable zip"),
-        (Entry(name=b"\xff.py", flags=0), "not said to be UTF-8"),
-        (Entry(name="ä.py".encode(), flags=0), "not said to be UTF-8"),
+        (Entry(name=b"\xff.py", flags=0), "not marked as UTF-8"),
+        (Entry(name="ä.py".encode(), flags=0), "not marked as UTF-8"),
         (
             Entry(name=b"x", extra=struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"),
             "second name",
@@ -130,7 +130,7 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"x", flags=0x808), "data descriptor disagrees"),
         (Entry(name=b"x", central={"offset": 1}), "overlaps another"),
         (Entry(name=b"x", central={"offset": 0}), "overlaps another"),
-        (Entry(name=b"x", central={"offset": 1 << 31}), "bytes of no member"),
+        (Entry(name=b"x", central={"offset": 1 << 31}), "belong to no member"),
         (
             Entry(name=b"x", local={"packed": 1 << 20}, central={"packed": 1 << 20}),
             "overlaps the zip directory",
@@ -169,8 +169,8 @@ def test_names_that_are_in_each_others_way(
 @pytest.mark.parametrize(
     ("how", "what"),
     [
-        ({"before": b"#!/bin/sh\n"}, "bytes of no member"),
-        ({"between": b"PK\3\4"}, "bytes of no member"),
+        ({"before": b"#!/bin/sh\n"}, "belong to no member"),
+        ({"between": b"PK\3\4"}, "belong to no member"),
         ({"after": b"more"}, "not at its end"),
         ({"comment": b"x" * 9, "after": b"PK\5\6" + bytes(18)}, "not where its end record says"),
         ({"offset": 7}, "not where its end record says"),
@@ -249,7 +249,7 @@ def test_sizes_that_lie_in_both_headers(
     lie = {"size": size} if method else {"size": size, "packed": size}
     path = written(Entry(name=b"x", method=method, local=lie, central=lie))
     if method == STORED:
-        assert ("overlaps" if size > 7 else "bytes of no member") in refused(path, policies)
+        assert ("overlaps" if size > 7 else "belong to no member") in refused(path, policies)
         return
     assert any(
         "'x'" in one.message or "x:" in one.message for one in verify(path, policies).problems

@@ -344,7 +344,7 @@ def test_zip64_is_written_where_it_is_needed(
 ) -> None:
     """With the limits lowered every value is too large, and the copy must still be read back."""
     path = spec.write(tmp_path)
-    monkeypatch.setattr(zipcopy, "_MAX16", 2)
+    monkeypatch.setattr(zipcopy, "MAX16", 2)
     out = retag(path, dest_dir=tmp_path / "new", build_tag="1")
     data = out.read_bytes()
     assert b"PK\6\6" in data
@@ -566,7 +566,7 @@ def test_large_members_are_normalised_with_zip64(
     """With the limit lowered every size is too large, and the local headers must say so."""
     del spec.members["demo/__init__.py"]
     path = spec.write(tmp_path)
-    monkeypatch.setattr(zipcopy, "_MAX32", 10)
+    monkeypatch.setattr(zipcopy, "MAX32", 10)
     out = retag(path, dest_dir=tmp_path / "new", epoch=0)
     monkeypatch.undo()
     data = out.read_bytes()
