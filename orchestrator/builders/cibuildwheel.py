@@ -62,7 +62,7 @@ _BY_CODE = {
 }
 """cibuildwheel's exit codes (its errors.py); 1 is everything else, told apart by step."""
 
-_BY_STEP = {
+BY_STEP = {
     "": (FailureKind.CONFIGURATION, "cibuildwheel did not start"),
     "start": (FailureKind.IMAGE, "the container did not start"),
     "copy": (FailureKind.ENGINE, "the source could not be copied into the container"),
@@ -425,7 +425,7 @@ DETAIL = 300
 def _failure(code: int, watch: _Watch) -> Failure:
     if machine := machine_trouble(code, watch.tail, step=watch.step):
         return machine
-    kind, message = _BY_CODE.get(code) or _BY_STEP[watch.step]
+    kind, message = _BY_CODE.get(code) or BY_STEP[watch.step]
     if watch.step == "repair" and (verdict := repair_verdict(watch.tail)):
         return Failure(kind=kind, step=watch.step, message=verdict, hint=HINTS[kind])
     said = [line for line in watch.tail if line.startswith("cibuildwheel: error:")]

@@ -47,12 +47,7 @@ _ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectInContainer:
-    """Build in a container of the target's image.
-
-    Attributes:
-        containers: makes containers.
-        name: the backend's name.
-    """
+    """Build in a container of the target's image."""
 
     containers: ContainerFactory
     name: BackendName = BackendName.DIRECT

@@ -53,13 +53,7 @@ _LENDS_BUILD = Version("3.11")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectOnHost:
-    """Build with an interpreter of this host.
-
-    Attributes:
-        host: tools, network, environment.
-        pythons: Python tag -> its interpreter.
-        name: the backend's name.
-    """
+    """Build with an interpreter of this host; ``pythons`` has one for each Python tag."""
 
     host: Host
     pythons: Mapping[str, HostPython]

@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryBuilder:
-    """Run a library's command.
-
-    Attributes:
-        host: tools, network, environment.
-        containers: makes containers; None to run on this host.
-        name: the backend's name.
-    """
+    """Run a library's command: in a container, or on this host if ``containers`` is None."""
 
     host: Host
     containers: ContainerFactory | None

@@ -87,10 +87,7 @@ class InContainer:
     """Import in a new container of the target's image."""
 
     containers: ContainerFactory
-
-    @property
-    def hint(self) -> str:
-        return _BLAME
+    hint: str = _BLAME
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         with self.containers.container(
@@ -117,10 +114,7 @@ class UnderQemu:
 
     python: ForeignPython
     env: Mapping[str, str]
-
-    @property
-    def hint(self) -> str:
-        return f"where there is a container engine, {_BLAME}"
+    hint: str = f"where there is a container engine, {_BLAME}"
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
         job.log(f"importing with {self.python.what}")

@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 OPTIONS_SCRIPT = Path(__file__).parent / "scripts" / "cibw_options.py"
 
 _KINDS = {
+    **cibuildwheel.BY_STEP,
     "setup": (FailureKind.SETUP, "the build environment could not be set up"),
-    "before-all": (FailureKind.SETUP, "before-all failed"),
-    "before-build": (FailureKind.SETUP, "before-build failed"),
-    "build": (FailureKind.BUILD, "the project did not build"),
-    "repair": (FailureKind.REPAIR, "the repair command failed"),
-    "test": (FailureKind.TEST, "the test failed"),
 }
 
 

@@ -32,7 +32,6 @@ from orchestrator.provision.cache_dir import NATIVE, CacheLock
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.containers import engine
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.cross.native_nvcc import NativeNvcc
     from orchestrator.cross.native_uv import Installer
@@ -53,23 +52,11 @@ _ASK_TIMEOUT = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetImage:
-    """An image that native compilers are made for.
+    """An image that native compilers are made for; ``id`` is the engine's, empty for none."""
 
-    Attributes:
-        engine: docker or podman.
-        args: arguments of all containers of a run.
-        reference: the image.
-        id: the engine's ID of it.
-        arch: its architecture.
-        env: environment of the engine's client.
-    """
-
-    engine: engine.EngineName
-    args: tuple[str, ...]
     reference: str
     id: str
     arch: Arch
-    env: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,22 +205,13 @@ class NativeCompilerFactory(Answers):
         Raises:
             EnvironmentProblemError: there are none, or the image cannot be used.
         """
-        native = self._compilers(self._image(target), target.compiling)
+        reference, checked = self.containers.reference(target), self.containers.check(target)
+        image = TargetImage(reference=reference, id=checked.id, arch=target.arch)
+        native = self._compilers(image, target.compiling)
         if target.arch is not Arch.AARCH64:
             return native
         version = cuda(dict(target.variant))
         return replace(native, kernels=native_nvcc.find(native.toolkits, version, self.tools.nvcc))
-
-    def _image(self, target: Target) -> TargetImage:
-        containers = self.containers
-        return TargetImage(
-            engine=containers.engine.name,
-            args=containers.args,
-            reference=containers.reference(target),
-            id=containers.check(target).id,
-            arch=target.arch,
-            env=tuple(containers.env.items()),
-        )
 
     @once
     def _compilers(self, image: TargetImage, planned: CompilePlan) -> NativeCompilers:
@@ -251,7 +229,8 @@ class NativeCompilerFactory(Answers):
         def make(made: Path) -> None:
             driver.make(made / "bin", compilers, program)
             _write_files(made, facts)
-            _prove(image, replace(native, folder=made), made.parent)
+            access = replace(native, folder=made).access(made.parent)
+            self._prove(image, native.what, access)
 
         entry = NATIVE.provide(cache_dir, name, make, say=self.tools.say)
         native = replace(native, folder=entry.folder, holds=(*native.holds, entry.hold))
@@ -267,7 +246,7 @@ class NativeCompilerFactory(Answers):
         if known.is_file():
             facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
         else:
-            facts = native_uv.ask(uv, self.tools.host.network, partial(_run, image))
+            facts = native_uv.ask(uv, self.tools.host.network, partial(self._run, image))
             write_whole(known, json.dumps(asdict(facts)), durable=False)
         return native_uv.make(uv, self.tools.host.network, facts)
 
@@ -276,7 +255,7 @@ class NativeCompilerFactory(Answers):
         if known.is_file():
             return _Facts(**json.loads(known.read_text("utf-8")))
         self.tools.say(f"asking the compiler of {image.reference} what it uses")
-        return _ask(image)
+        return _parse(image.reference, self._run(image, _QUESTIONS.read_text("utf-8")))
 
     def _gcc(self, image: TargetImage, facts: _Facts) -> tuple[NativeCompilers, driver.Driver]:
         wanted = cross_gcc.ImageCompiler(
@@ -294,6 +273,28 @@ class NativeCompilerFactory(Answers):
         )
         return native, _gcc_driver(facts, gcc, image.arch)
 
+    def _run(self, image: TargetImage, script: str, *args: str) -> process.Captured:
+        """Run a script in a container of an image, with more arguments for the engine."""
+        containers, platform = self.containers, f"--platform={image.arch.facts.oci}"
+        argv = [containers.engine.name, "run", "--rm", "--pull=never", platform, *containers.args]
+        return process.capture(
+            [*argv, *args, "--entrypoint=/bin/sh", image.id or image.reference, "-c", script],
+            env=containers.env,
+            timeout=_ASK_TIMEOUT,
+        )
+
+    def _prove(self, image: TargetImage, what: str, access: Access) -> None:
+        """Compile, link and run a program in the image before any build relies on the compilers."""
+        compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
+        text = _PROOF.read_text("utf-8")
+        script = f"{compile_it} <<'EOF' || exit\n{text}\nEOF\nexec ./proof"
+        done = self._run(image, script, *access.container_args())
+        if not done.ok or done.stdout.strip() != "proved":
+            raise EnvironmentProblemError.of(
+                f"{what} makes no working program in {image.reference}: "
+                f"{done.last_line or f'exit {done.returncode}'}"
+            )
+
 
 def _zig(zig: Zig) -> NativeCompilers:
     zig.cache.mkdir(parents=True, exist_ok=True)
@@ -303,18 +304,8 @@ def _zig(zig: Zig) -> NativeCompilers:
     )
 
 
-def _run(image: TargetImage, script: str, *args: str) -> process.Captured:
-    platform = image.arch.facts.oci
-    argv = [image.engine, "run", "--rm", "--pull=never", f"--platform={platform}", *image.args]
-    return process.capture(
-        [*argv, *args, "--entrypoint=/bin/sh", image.id or image.reference, "-c", script],
-        env=dict(image.env),
-        timeout=_ASK_TIMEOUT,
-    )
-
-
-def _ask(image: TargetImage) -> _Facts:
-    done = _run(image, _QUESTIONS.read_text("utf-8"))
+def _parse(image: str, done: process.Captured) -> _Facts:
+    """Read the answers of an image's compiler."""
     answers: dict[str, list[str]] = defaultdict(list)
     for line in dict.fromkeys(done.stdout.splitlines()):
         key, _, value = line.partition(" ")
@@ -322,8 +313,7 @@ def _ask(image: TargetImage) -> _Facts:
     if not done.ok or not answers["gcc"] or not answers["cxx"]:
         why = done.stderr.strip().splitlines()
         raise EnvironmentProblemError.of(
-            f"{image.reference} has no gcc and g++ that say what they use"
-            + (f" ({why[-1]})" if why else "")
+            f"{image} has no gcc and g++ that say what they use" + (f" ({why[-1]})" if why else "")
         )
     return _Facts(
         gcc=answers["gcc"][0],
@@ -387,17 +377,3 @@ def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
         libraries=(*plain.libraries, *libraries),
         log=_CALLS,
     )
-
-
-def _prove(image: TargetImage, native: NativeCompilers, scratch: Path) -> None:
-    """Compile, link and run a program in the image before any build relies on the compilers."""
-    access = native.access(scratch)
-    compile_it = f"cd /tmp && {_THERE}/bin/g++ -O2 -pthread -x c++ - -o proof"
-    text = _PROOF.read_text("utf-8")
-    script = f"{compile_it} <<'EOF' || exit\n{text}\nEOF\nexec ./proof"
-    done = _run(image, script, *access.container_args())
-    if not done.ok or done.stdout.strip() != "proved":
-        raise EnvironmentProblemError.of(
-            f"{native.what} makes no working program in {image.reference}: "
-            f"{done.last_line or f'exit {done.returncode}'}"
-        )

@@ -1,13 +1,12 @@
-"""Graft libraries that a wheel needs into it, with the locked auditwheel, where they are installed.
+"""Graft the libraries that a wheel needs into it, with the locked auditwheel.
 
-The Python of the build runs this; in a container, whatever its version, that is the target's. The
-toolchain's auditwheel (pure Python) and patchelf (one static program), and the reader of ELF files
+The Python of the build runs this: in a container the target's, whatever its version. The
+toolchain's auditwheel (pure Python) and patchelf (one static program) and the ELF reader
 (`wheel/elf.py`) are mounted beside this file. If no Python there is new enough for that auditwheel,
-the image's own auditwheel repairs, provided that it knows patterns in --exclude. The image's digest
-locks it, too.
+the image's own auditwheel repairs, if it knows patterns in --exclude: the image's digest locks it.
 
 auditwheel is slow under emulation, and most wheels need no library from outside. Such a wheel names
-only libraries and symbol versions that one of auditwheel's policies allows, and that is looked up
+only libraries and symbol versions that one of auditwheel's policies allows, and that is checked
 first. Not on x86: it is seldom emulated, and auditwheel looks at instruction sets as well.
 
 The line that begins with ``orchestrator: repair:`` is the result, which the backends show. Exit 0:
@@ -52,8 +51,8 @@ REFUSED = "cannot repair"
 """auditwheel's words; ELF files that are all for another machine get other ones."""
 
 
-class Trouble(Exception):  # noqa: N818 - says why and with which exit code
-    """Why there is no repaired wheel."""
+class Trouble(Exception):  # noqa: N818 - has an exit code
+    """The reason why there is no repaired wheel."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)

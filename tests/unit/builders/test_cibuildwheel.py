@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from orchestrator.builders.base import BuildContext
 from orchestrator.builders.cibuildwheel import (
     _BY_CODE,
-    _BY_STEP,
+    BY_STEP,
     ELF_READER,
     REPAIR_SCRIPT,
     STEPS,
@@ -666,7 +666,7 @@ def announced() -> set[str]:
 def test_we_know_all_steps() -> None:
     # Ours is the audit: CIBW_AUDIT_COMMAND is empty.
     assert announced() - {"Auditing wheel"} == set(STEPS)
-    assert set(STEPS.values()) | {""} == set(_BY_STEP)
+    assert set(STEPS.values()) | {""} == set(BY_STEP)
 
 
 def test_steps_are_recognised_in_colours_and_announced_once(heard: Heard) -> None:
