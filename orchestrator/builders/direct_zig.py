@@ -160,19 +160,14 @@ class _ZigSteps(HostSteps):
         # Debian's Python.h leads to <x86_64-linux-gnu/python3.11/pyconfig.h>; and libraries that
         # auditwheel grafts later are this host's too.
         triplet = self.target.arch.facts.triplet
-        headers = (word for folder in self.headers for word in ("-isystem", str(folder)))
-        system = ("/usr/include", f"/usr/include/{triplet}")
+        python = (word for folder in self.headers for word in ("-isystem", str(folder)))
+        headers = ("/usr/include", f"/usr/include/{triplet}")
         places = (f"/usr/lib/{triplet}", "/usr/lib64", "/usr/lib")
-        libraries = tuple(folder for folder in places if Path(folder).is_dir())
-        hosted = replace(
-            plain,
-            first=(*plain.first, *headers),
-            # zig's own headers of the C library come first: they are for the requested glibc.
-            last=tuple(word for folder in system for word in ("-idirafter", folder)),
-            link=(*plain.link, *(f"-L{folder}" for folder in libraries)),
-            drop_below=("/usr/include",),
-            libraries=libraries,
-        )
+        libraries = [folder for folder in places if Path(folder).is_dir()]
+        # zig's own headers of the C library come first: they are for the requested glibc.
+        hosted = driver.with_system(plain, headers, libraries)
+        first = (*plain.first, *python)
+        hosted = replace(hosted, first=first, drop_below=("/usr/include",))
         self.make_driver(self._cross.programs, hosted)
 
     def plain_driver(self, arch: Arch, glibc: str) -> driver.Driver:

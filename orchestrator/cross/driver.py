@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from orchestrator.models.target import CompilerKind
 from orchestrator.provision.cache_dir import DRIVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.zig import Zig
@@ -158,6 +158,16 @@ def zig_driver(arch: Arch, glibc: str, paths: ZigPaths, *, native: bool = False)
         ),
         answers=tuple((q, arch.facts.triplet) for q in ("-dumpmachine", "-print-multiarch")),
         native=native,
+    )
+
+
+def with_system(zig: Driver, headers: Sequence[str], libraries: Sequence[str]) -> Driver:
+    """Return a driver that also finds a system's headers and libraries, after zig's own."""
+    return replace(
+        zig,
+        last=(*zig.last, *(word for folder in headers for word in ("-idirafter", folder))),
+        link=(*zig.link, *(f"-L{folder}" for folder in libraries)),
+        libraries=(*zig.libraries, *libraries),
     )
 
 

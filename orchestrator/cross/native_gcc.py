@@ -362,18 +362,9 @@ _ZIG = driver.ZigPaths(
 
 
 def zig_driver(arch: Arch, glibc: str) -> driver.Driver:
-    """Return the driver that compiles with zig in a container; see `driver.zig_driver`.
-
-    zig's own C library comes before the image's headers and libraries.
-    """
-    plain = driver.zig_driver(arch, glibc, _ZIG)
+    """Return the driver that compiles with zig in a container; see `driver.zig_driver`."""
     triplet = arch.facts.triplet
     headers = ("/usr/local/include", f"/usr/include/{triplet}", "/usr/include")
     libraries = ("/usr/local/lib", f"/usr/lib/{triplet}", "/usr/lib64")
-    return replace(
-        plain,
-        last=(*plain.last, *(word for folder in headers for word in ("-idirafter", folder))),
-        link=(*plain.link, *(f"-L{folder}" for folder in libraries)),
-        libraries=(*plain.libraries, *libraries),
-        log=_CALLS,
-    )
+    zig = driver.zig_driver(arch, glibc, _ZIG)
+    return replace(driver.with_system(zig, headers, libraries), log=_CALLS)

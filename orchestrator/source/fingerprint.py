@@ -91,26 +91,18 @@ def identify(
     decides = [str(root), origin.kind.value, *sorted(map(str, ours))]
     decides += [f"{name}={value}" for name, value in sorted(environ.items()) if name[:4] == "GIT_"]
     file = cache_dir / "sources" / f"{_digest(decides)}.json"
-    earlier = _Earlier.read(file, ours)
-    if earlier is not None and earlier.holds():
+    earlier = _Snapshot.read(file)
+    if earlier is not None and earlier.holds(ours):
         return earlier.identity
-    taken = time.time_ns()
     if origin.kind is SourceKind.DIRECTORY:
-        identity, watched, folders = _of_directory(origin, root, ours, earlier, environ)
+        snapshot = _of_directory(origin, root, ours, earlier, environ)
     else:
-        watched, folders = {str(root): sign(root)}, {}
+        taken, watched = time.time_ns(), {str(root): sign(root)}
         identity = _of_archive(origin, root)
-    document = {
-        "schema": SCHEMA,
-        "taken": taken,
-        "source": asdict(identity.source),
-        "files": [[file.path, file.kind, file.sha256] for file in identity.files],
-        "watched": watched,
-        "folders": folders,
-    }
+        snapshot = _Snapshot(identity=identity, watched=watched, folders={}, taken=taken)
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
-        write_whole(file, json.dumps(document), durable=False)
-    return identity
+        snapshot.write(file)
+    return snapshot.identity
 
 
 def sign(path: Path | str) -> Sign:
@@ -127,17 +119,16 @@ def _digest(words: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Earlier:
-    """An earlier snapshot."""
+class _Snapshot:
+    """A fingerprint with the state of everything that decided about it; ``taken`` at that time."""
 
     identity: SourceFingerprint
     watched: dict[str, Sign]
     folders: dict[str, str]
-    skip: tuple[Path, ...]
     taken: int
 
     @classmethod
-    def read(cls, file: Path, skip: tuple[Path, ...]) -> _Earlier | None:
+    def read(cls, file: Path) -> _Snapshot | None:
         try:
             read: Any = json.loads(file.read_bytes())
             if read["schema"] != SCHEMA:
@@ -146,14 +137,25 @@ class _Earlier:
             files = tuple(SourceFile(path=p, kind=k, sha256=s) for p, k, s in read["files"])
             identity = SourceFingerprint(source=Source(**source), files=files)
             own = {name: read[name] for name in ("watched", "folders", "taken")}
-            return cls(identity=identity, skip=skip, **own)
+            return cls(identity=identity, **own)
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
-    def holds(self) -> bool:
+    def write(self, file: Path) -> None:
+        document = {
+            "schema": SCHEMA,
+            "taken": self.taken,
+            "source": asdict(self.identity.source),
+            "files": [[f.path, f.kind, f.sha256] for f in self.identity.files],
+            "watched": self.watched,
+            "folders": self.folders,
+        }
+        write_whole(file, json.dumps(document), durable=False)
+
+    def holds(self, skip: tuple[Path, ...]) -> bool:
         """Whether nothing has changed since."""
         return all(self.trusts(path) for path in self.watched) and all(
-            _names(Path(folder), self.skip) == names for folder, names in self.folders.items()
+            _names(Path(folder), skip) == names for folder, names in self.folders.items()
         )
 
     def trusts(self, path: str) -> bool:
@@ -170,9 +172,10 @@ def _of_directory(
     origin: SourceLocation,
     root: Path,
     skip: tuple[Path, ...],
-    earlier: _Earlier | None,
+    earlier: _Snapshot | None,
     environ: Mapping[str, str],
-) -> tuple[SourceFingerprint, dict[str, Sign], dict[str, str]]:
+) -> _Snapshot:
+    taken = time.time_ns()
     known = {} if earlier is None else {file.path: file for file in earlier.identity.files}
     # Before anything is read: a file that changes meanwhile must not look unchanged later.
     watched = {str(path): sign(path) for path in _deciding(root, skip, environ)}
@@ -193,10 +196,11 @@ def _of_directory(
     epoch = git_epoch(root) or newest(member.path for member in staged if not member.is_link)
     source = as_value(origin, root, files_digest(files), epoch)
     folders = {str(folder): names for folder, names in seen.items()}
-    return SourceFingerprint(source=source, files=tuple(files)), watched, folders
+    identity = SourceFingerprint(source=source, files=tuple(files))
+    return _Snapshot(identity=identity, watched=watched, folders=folders, taken=taken)
 
 
-def _is_same(member: StagedFile, earlier: _Earlier) -> bool:
+def _is_same(member: StagedFile, earlier: _Snapshot) -> bool:
     # A link that is followed says nothing about the file it leads to.
     plain = member.is_link or not member.path.is_symlink()
     return plain and str(member.path) in earlier.watched and earlier.trusts(str(member.path))

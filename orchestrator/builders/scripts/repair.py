@@ -46,6 +46,8 @@ START = (
 )
 """Run with -S: without site-packages, the image's own auditwheel cannot come first."""
 
+ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+
 NO_ELF = "does not look like a platform wheel"
 REFUSED = "cannot repair"
 """auditwheel's words; ELF files that are all for another machine get other ones."""
@@ -76,7 +78,8 @@ def main() -> int:
         elf = load(options.elf_reader)
         policy = find_policy(options.wheel, options.arch, elf, Path(options.site_packages))
         if policy:
-            take(options, policy)
+            sys.stdout.write("nothing to graft: all that it needs is in %s\n" % policy)  # noqa: UP031
+            copy(options, re.sub(r"-linux_\w+\.whl$", "-" + policy + ".whl", options.wheel.name))
             return 0
         code, lines = run_auditwheel(auditwheel_command(options.site_packages), options)
         check_result(code, lines, options)
@@ -146,12 +149,6 @@ def find_policy(wheel: Path, arch: str, elf: ModuleType, site_packages: Path) ->
     return ""
 
 
-def take(options: argparse.Namespace, policy: str) -> None:
-    """Copy the wheel under the name that the policy gives it."""
-    sys.stdout.write("nothing to graft: all that it needs is in %s\n" % policy)  # noqa: UP031
-    copy(options, re.sub(r"-linux_\w+\.whl$", "-" + policy + ".whl", options.wheel.name))
-
-
 def read_needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], set[str]]:
     """Return machines, needed libraries and symbol versions of all ELF files in a wheel."""
     machines: set[Machine] = set()
@@ -183,16 +180,11 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-def needed_python(site_packages: Path) -> tuple[int, ...]:
-    """Return the oldest Python that auditwheel runs on, from its metadata."""
-    metadata = next(site_packages.glob("auditwheel-*.dist-info/METADATA")).read_text("utf-8")
-    match = re.search(r"^Requires-Python: >=(\d+\.\d+)", metadata, re.MULTILINE)
-    return version(match.group(1)) if match else (3, 0)
-
-
 def auditwheel_command(site_packages: str) -> list[str]:
     """Return the command of the locked auditwheel, or else of the image's own."""
-    needed = needed_python(Path(site_packages))
+    metadata = next(Path(site_packages).glob("auditwheel-*.dist-info/METADATA")).read_text("utf-8")
+    required = re.search(r"^Requires-Python: >=(\d+\.\d+)", metadata, re.MULTILINE)
+    needed = version(required.group(1)) if required else (3, 0)
     python = suitable_python(needed)
     if python:
         return [python, "-I", "-S", "-c", START, site_packages]
@@ -220,16 +212,10 @@ def suitable_python(needed: tuple[int, ...]) -> str:
     for path in Path("/opt/python").glob("cp3*-cp3*/bin/python"):
         match = re.match(r"cp3(\d+)-cp3\d+$", path.parent.parent.name)
         # The directory cp39 need not have a Python 3.9: ask it.
-        if match and version_of(str(path)) >= needed:
+        said = output_of([str(path), "-I", "-c", ASK_VERSION]) if match else ""
+        if match and said and version(said) >= needed:
             found[int(match.group(1))] = str(path)
     return found[min(found)] if found else ""
-
-
-def version_of(python: str) -> tuple[int, ...]:
-    """Return the version that an interpreter reports."""
-    script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    said = output_of([python, "-I", "-c", script])
-    return version(said) if said else ()
 
 
 def output_of(argv: list[str]) -> str:
