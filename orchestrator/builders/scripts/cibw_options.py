@@ -1,13 +1,13 @@
-"""Run by the toolchain's Python: the options cibuildwheel would use for one identifier, as JSON.
+"""Print cibuildwheel's options for one identifier as JSON; the toolchain's Python runs this.
 
-The `direct` backend takes the same steps with the same options, the project's own
-``[tool.cibuildwheel]`` included, so it asks cibuildwheel's own parser.
+The `direct` backend takes cibuildwheel's steps with the same options, with those of the project's
+own ``[tool.cibuildwheel]``, so it asks cibuildwheel's own parser.
 
-argv: a JSON file, and the file to write the steps to; cwd is the source. Exit 2 with one line when
+argv: a JSON file, and the file to write the options to; cwd is the source. Exit 2 with one line if
 the configuration is wrong. The JSON: ``identifier``; ``package``, the source on this host;
-``project``, the source where the steps run; ``environ``, the environment there; ``evaluate``, what
-runs a command there (``podman exec ... CONTAINER``), empty for this host; ``path``, ``test_path``;
-``scratch``, a directory on this host.
+``project``, the source where the steps run; ``environ``, the environment there; ``evaluate``, the
+words that run a command there (``podman exec ... CONTAINER``), empty for this host; ``path``,
+``test_path``; ``scratch``, a directory on this host.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from cibuildwheel.util.helpers import prepare_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cibuildwheel.options import BuildOptions
+
 
 def main() -> int:
-    """Answer one question."""
+    """Write the options."""
     question, answer = map(Path, sys.argv[1:])
     try:
         steps = resolve(json.loads(question.read_text("utf-8")))
@@ -41,23 +43,15 @@ def main() -> int:
 
 
 def resolve(question: dict[str, Any]) -> dict[str, Any]:
-    """Return the resolved steps for ``question``."""
+    """Return the options."""
     package = Path(question["package"])
     arguments = CommandLineArguments.defaults()
     arguments.package_dir = package
     arguments.only = question["identifier"]
-    # cibuildwheel has no word for some architectures; what it asks of one, the plan has answered.
+    # cibuildwheel does not know some architectures; the plan has settled what depends on them.
     options = Options("linux", arguments, env=dict(os.environ))
     build = options.build_options(question["identifier"])
-    before = {**question["environ"], "PATH": question["path"]}
-    executor = in_container(question["evaluate"], before) if question["evaluate"] else None
-    env = build.environment.as_dictionary(before, executor=executor)
-    test_env = {
-        **env,
-        "PATH": f"{question['test_path']}:{env['PATH']}",
-        "VIRTUAL_ENV": str(Path(question["test_path"]).parent),
-    }
-    test_env = build.test_environment.as_dictionary(test_env, executor=executor)
+    env, test_env = environments(build, question)
     version = question["identifier"].split("-")[0]
     places = {"project": question["project"], "package": question["project"]}
     constraints = build.dependency_constraints.get_for_python_version(
@@ -86,10 +80,25 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def environments(
+    build: BuildOptions, question: dict[str, Any]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the environments of the build and of the test."""
+    before = {**question["environ"], "PATH": question["path"]}
+    executor = in_container(question["evaluate"], before) if question["evaluate"] else None
+    env = build.environment.as_dictionary(before, executor=executor)
+    test_env = {
+        **env,
+        "PATH": f"{question['test_path']}:{env['PATH']}",
+        "VIRTUAL_ENV": str(Path(question["test_path"]).parent),
+    }
+    return env, build.test_environment.as_dictionary(test_env, executor=executor)
+
+
 def in_container(
     prefix: Sequence[str], environ: Mapping[str, str]
 ) -> Callable[[Sequence[str], Mapping[str, str]], str]:
-    """Return what evaluates ``$(command)`` in a container: its ID is the prefix' last word."""
+    """Return a function that runs commands in a container, whose ID is the prefix' last word."""
     *words, container = prefix
 
     def execute(command: Sequence[str], env: Mapping[str, str]) -> str:

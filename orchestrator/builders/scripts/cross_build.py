@@ -1,11 +1,10 @@
-"""Run by the Python that builds: a PEP 517 build whose hooks believe to be on another machine.
+"""Run a PEP 517 build whose hooks take this machine for another; the Python that builds runs this.
 
-The hooks alone: what the build needs is installed for this machine, because it runs here.
+Only the hooks do: requirements of the build are installed for this machine, because they run here.
 
-argv: a JSON file. It says ``source``; ``output``, a directory; ``flags``, what the project's own
-build frontend would be given; ``settings``, further PEP 517 config settings; ``env``, the variables
-of the hook that builds; ``module``, the file that `sysconfig` finds the target's settings in. Needs
-`build`.
+argv: a JSON file with ``source``; ``output``, a directory; ``flags`` of the project's own build
+frontend; ``settings``, further PEP 517 config settings; ``env``, the variables of the hook that
+builds; ``module``, the file in which `sysconfig` finds the target's settings. Needs `build`.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ UNAME = Path(__file__).with_name("cross_uname.py")
 def main() -> int:
     """Build one wheel."""
     asked = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    flags = parsed(asked["flags"])
-    settings = joined([*flags.settings, *(f"{k}={v}" for k, v in asked["settings"])])
+    flags = parse(asked["flags"])
+    settings = join([*flags.settings, *(f"{k}={v}" for k, v in asked["settings"])])
     source, output = asked["source"], asked["output"]
 
     def run(
@@ -55,7 +54,7 @@ def main() -> int:
             put(asked["module"], env.python_executable)
             here = ProjectBuilder.from_isolated_env(env, source)
             env.install(here.build_system_requires)
-            # What runs on this machine: a backend may know no CMake for the target's.
+            # For this machine: a backend may have no CMake for the target's.
             env.install(here.get_requires_for_build("wheel", settings))
             builder = ProjectBuilder.from_isolated_env(env, source, runner=run)
             builder.build("wheel", output, settings)
@@ -65,8 +64,8 @@ def main() -> int:
     return 0
 
 
-def parsed(flags: Sequence[str]) -> argparse.Namespace:
-    """Read what `build` and `pip wheel` are given, as far as it counts here."""
+def parse(flags: Sequence[str]) -> argparse.Namespace:
+    """Parse those arguments of `build` and `pip wheel` that matter here."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     setting = ("-C", "--config-setting", "--config-settings")
     parser.add_argument(*setting, dest="settings", action="append", default=[])
@@ -76,22 +75,17 @@ def parsed(flags: Sequence[str]) -> argparse.Namespace:
     return parser.parse_known_args(flags)[0]
 
 
-def joined(settings: Iterable[str]) -> dict[str, Any]:
+def join(settings: Iterable[str]) -> dict[str, Any]:
     """Return settings as hooks get them: a name that is given twice has a list of values."""
-    found: dict[str, Any] = {}
-    for each in settings:
-        name, _, value = each.partition("=")
-        if name not in found:
-            found[name] = value
-        elif isinstance(found[name], list):
-            found[name].append(value)
-        else:
-            found[name] = [found[name], value]
-    return found
+    values: dict[str, list[str]] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        values.setdefault(name, []).append(value)
+    return {name: many if len(many) > 1 else many[0] for name, many in values.items()}
 
 
 def put(module: str, python: str) -> None:
-    """Put the target's settings, and its machine's name, where that Python finds them."""
+    """Copy the target's settings, and its machine's name, to where that Python finds them."""
     with tempfile.TemporaryDirectory() as away:
         said = subprocess.run(
             [python, "-I", "-c", PURELIB], text=True, stdout=subprocess.PIPE, check=True, cwd=away

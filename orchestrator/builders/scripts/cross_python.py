@@ -1,16 +1,15 @@
-"""Run by an interpreter of this host: its headers and build settings, as of another architecture.
+"""Derive Python's headers and build settings for another architecture from this interpreter's own.
 
-What a CPython says of itself to those who build extension modules hardly depends on the processor:
-between 64-bit Linux systems ``pyconfig.h`` differs in the handful of lines in `MACHINE`, which was
-read off Debian's packages; sizes are taken from what every compiler predefines. So the target's
-files are derived from those of the interpreter that runs this, and no image, no package and no
-network is needed for them.
+Those settings of CPython that extension modules are built with hardly depend on the processor:
+between 64-bit Linux systems ``pyconfig.h`` differs in the few lines of `MACHINE`, which come from
+Debian's packages, and in sizes, which every compiler predefines. So the target's files need no
+image, no package and no network.
 
-argv: a JSON file. It says ``triplet``; ``folder``, which must not exist and gets ``include`` and
-``lib``; ``headers``, where Python.h is where the interpreter came without; ``tools``, a mapping of
-``cc``, ``c++`` and ``ar`` to the target's. ``facts.json`` in the folder then says the name of the
-module with the settings (see `sysconfig`), the suffix of extension modules, and the flags of the
-ABI. Exit 2 with one line when this Python cannot be translated. Runs under any Python from 3.8.
+argv: a JSON file with ``triplet``; ``folder``, which must not exist and gets ``include`` and
+``lib``; ``headers``, the directories of Python.h if the interpreter came without; ``tools``, the
+target's ``cc``, ``c++`` and ``ar``. ``facts.json`` in the folder then has the name of the module
+with the settings (see `sysconfig`), the suffix of extension modules, and the flags of the ABI. Exit
+2 with one line if this Python cannot be translated. Runs on Python 3.8 and newer.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ MACHINE: dict[str, tuple[str, ...]] = {
     "PY_HAVE_PERF_TRAMPOLINE": ("x86_64", "aarch64"),
     "PY_SUPPORT_TIER": (),
 }
-"""Lines of pyconfig.h that depend on the processor, and where they are defined."""
+"""Lines of pyconfig.h that depend on the processor, and the architectures that define them."""
 
 HOST_FLAGS = re.compile(
     r"-(march|mtune|mcpu|mabi|specs|fcf-protection|mbranch-protection|mno-omit-leaf|fuse-ld|flto"
     r"|ffat-lto|fno-semantic-inter|ffile-prefix-map|fdebug-prefix-map|fmacro-prefix-map"
     r"|fdebug-default-version|fprofile|Wl,-rpath|Wl,-R|Wl,--rpath|L/|I/)|-m(32|64)$|-B"
 )
-"""Flags that an interpreter was built with and that are for its own processor, place or linker."""
+"""An interpreter's flags that are for its own processor, place or linker."""
 
 FLAGS = re.compile(r"(\w*_)?(C|CPP|CXX|LD|ARCH_)?FLAGS(_\w+)?|OPT|LD\w*SHARED|BLDSHARED|LINKCC")
 
@@ -62,7 +61,7 @@ FLAGS = re.compile(r"(\w*_)?(C|CPP|CXX|LD|ARCH_)?FLAGS(_\w+)?|OPT|LD\w*SHARED|BL
 def main() -> int:
     """Make the files."""
     asked = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    problem = unfit()
+    problem = find_problem()
     if problem:
         sys.stderr.write(f"{problem}\n")
         return 2
@@ -70,7 +69,7 @@ def main() -> int:
     include, library = folder / "include", folder / "lib"
     library.mkdir(parents=True)
     copy_headers(asked["headers"], include, triplet)
-    settings = translated(own_settings(), triplet, include, library, asked["tools"])
+    settings = translate(own_settings(), triplet, include, library, asked["tools"])
     threads = "t" if settings.get("Py_GIL_DISABLED") else ""
     module = f"_sysconfigdata_{threads}_linux_{triplet}"
     text = f"build_time_vars = {pprint.pformat(settings)}\n"
@@ -80,8 +79,8 @@ def main() -> int:
     return 0
 
 
-def unfit() -> str:
-    """Why this interpreter says nothing of others; empty where it does."""
+def find_problem() -> str:
+    """Return why this interpreter cannot be translated; empty if it can."""
     if sys.implementation.name != "cpython":
         return f"{sys.implementation.name} has no settings for other architectures"
     if sys.maxsize < 2**32 or sys.byteorder != "little":
@@ -92,14 +91,14 @@ def unfit() -> str:
 
 
 def own_settings() -> dict[str, Any]:
-    """What this interpreter was built with."""
+    """Return the settings that this interpreter was built with."""
     name: str = sysconfig._get_sysconfigdata_name()  # type: ignore[attr-defined]  # noqa: SLF001
     found: dict[str, Any] = importlib.import_module(name).build_time_vars
     return found
 
 
 def copy_headers(elsewhere: list[str], include: Path, triplet: str) -> None:
-    """Copy the headers; the target's pyconfig.h takes the place of this machine's."""
+    """Copy the headers; the target's pyconfig.h replaces this machine's."""
     own = Path(elsewhere[0] if elsewhere else sysconfig.get_path("include"))
     shutil.copytree(own, include)
     config = (own / "pyconfig.h").read_text("utf-8")
@@ -108,10 +107,10 @@ def copy_headers(elsewhere: list[str], include: Path, triplet: str) -> None:
     other = re.search(rf"include <({multiarch}/[^>]*pyconfig\.h)>", config)
     if other:
         config = (own.parent / other[1]).read_text("utf-8")
-    (include / "pyconfig.h").write_text(of_machine(config, triplet), "utf-8")
+    (include / "pyconfig.h").write_text(translate_config(config, triplet), "utf-8")
 
 
-def of_machine(config: str, triplet: str) -> str:
+def translate_config(config: str, triplet: str) -> str:
     """Return pyconfig.h for another architecture."""
     arch = triplet.partition("-")[0]
 
@@ -127,7 +126,7 @@ def of_machine(config: str, triplet: str) -> str:
     return re.sub(pattern, line, config)
 
 
-def translated(
+def translate(
     own: dict[str, Any], triplet: str, include: Path, library: Path, tools: dict[str, str]
 ) -> dict[str, Any]:
     """Return the settings for another architecture."""

@@ -1,7 +1,7 @@
-"""Imported by every Python of a cross build's hooks: `os.uname` names the target's machine.
+"""Make `os.uname` name the target's machine; every Python of a cross build's hooks imports this.
 
-`platform.machine` asks it, and so does most of what chooses sources or flags in a ``setup.py``.
-Meson is left out: a cross file tells it of the target, and what it asks about is where it runs.
+`platform.machine` calls it, and so do most ``setup.py`` that choose sources or flags. Meson sees
+the real machine: a cross file describes the target, and Meson asks where it runs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ def is_meson() -> bool:
     """Whether this process is Meson."""
     with open("/proc/self/cmdline", "rb") as stream:  # noqa: PTH123 - every Python imports this
         words = stream.read().split(b"\0")[1:]
-    program = next((each for each in words if not each.startswith(b"-")), b"")
+    program = next((word for word in words if not word.startswith(b"-")), b"")
     return program.rpartition(b"/")[2] in {b"meson", b"meson.py", b"mesonbuild.mesonmain"}
 
 
 def pretend(machine: str) -> None:
-    """Have `os.uname` name another machine."""
+    """Make `os.uname` name another machine."""
     ask = os.uname
 
     def uname() -> os.uname_result:

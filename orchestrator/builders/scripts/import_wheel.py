@@ -1,9 +1,8 @@
-"""Run by a container's Python: import every extension module of a wheel. argv: the wheel.
+"""Import every extension module of a wheel; a container's Python runs this. argv: the wheel.
 
-Nothing is installed. What a wheel needs of other projects is not there: a module that stops for
-want of one, or whose package does, is loaded without being initialized. Anything else that keeps a
-module from being imported ends this with 1; a crash ends it as it likes, and the last line names
-the module.
+Nothing is installed. Other projects that a wheel requires are missing: a module that fails because
+of that, or whose package does, is loaded without being initialized. Every other failure makes this
+exit with 1. After a crash, the last line names the module.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def module_of(path: PurePosixPath) -> str:
 
 
 def unpack(wheel: Path, folder: Path) -> dict[str, Path]:
-    """Unpack what is imported; return its extension modules, and where each is."""
+    """Unpack the modules; return the extension modules and their files."""
     modules = {}
     with zipfile.ZipFile(str(wheel)) as archive:
         for member in archive.namelist():
@@ -56,18 +55,18 @@ def unpack(wheel: Path, folder: Path) -> dict[str, Path]:
 
 
 def unloadable(path: Path) -> str:
-    """Load a module as a library; return what is wrong with it, empty for nothing."""
+    """Load a module as a library; return what is wrong, empty for nothing."""
     try:
         ctypes.CDLL(str(path))
     except OSError as error:
-        # What the missing project would have loaded before it.
+        # The missing project would have loaded these before it.
         known = ("cannot open shared object file", "undefined symbol")
         return "" if any(each in str(error) for each in known) else str(error)
     return ""
 
 
 def problem_of(module: str, path: Path, own: set[str]) -> str:
-    """Import a module; return what is wrong with it, empty for nothing."""
+    """Import a module; return what is wrong, empty for nothing."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Run by a container's Python: make a virtual environment that has this Python's own pip.
+"""Make a virtual environment with this Python's own pip; a container's Python runs this.
 
-Nothing is installed: pip's files are copied with their byte code, which takes an emulated Python
-long to make. argv: the directory, which is replaced.
+pip's files are copied with their byte code, which an emulated Python takes long to make. argv: the
+directory, which is replaced.
 """
 
 from __future__ import annotations

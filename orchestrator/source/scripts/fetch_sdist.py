@@ -1,10 +1,10 @@
-"""Run by the toolchain's Python: find a requirement's sdist on the package index and download it.
+"""Download a requirement's sdist from the package index; the toolchain's Python runs this.
 
 Unlike ``pip download``, it runs none of the project's code. Links are found per PEP 503/691 and
 their hashes checked by unearth; the index settings are pip's own (configuration and environment).
 
 argv: the requirement (``name==version``), and the directory to download into.
-stdout: the file's path. Exit 2 with one line on stderr when there is no such sdist.
+stdout: the file's path. Exit 2 with one line on stderr if there is no such sdist.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def main() -> int:
             sys.stderr.write(f"the package index has no sdist of {requirement}\n")
             return 2
         path = finder.download(links[0], folder, links[0].hash_option)
-        if (
-            path.parent != folder
-        ):  # a file of a directory that PIP_FIND_LINKS names stays where it is
+        if path.parent != folder:  # in a directory that PIP_FIND_LINKS names
             path = Path(shutil.copy(path, folder))
     except (UnpackError, OSError) as error:
         sys.stderr.write(f"{error}\n")

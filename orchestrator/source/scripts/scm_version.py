@@ -1,9 +1,9 @@
-"""Run by the toolchain's Python: the version setuptools-scm computes for a source tree.
+"""Print the version of a source tree by setuptools-scm; the toolchain's Python runs this.
 
 The project's own configuration counts: ``[tool.setuptools_scm]``, or hatch-vcs's in
 ``[tool.hatch.version]``. Nothing is written, and none of the project's code runs.
 
-argv: the directory of pyproject.toml. stdout: the version. Exit 2 with one line when there is none.
+argv: the directory of pyproject.toml. stdout: the version. Exit 2 with one line if there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITES = ("write_to", "write_to_template", "version_file", "version_file_templat
 
 
 def options(root: Path) -> dict[str, Any]:
-    """Return what the project says about its versions."""
+    """Return the project's settings of setuptools-scm."""
     file = root / "pyproject.toml"
     tool = tomllib.loads(file.read_text("utf-8")).get("tool", {}) if file.is_file() else {}
     own = {**(tool.get("setuptools_scm") or tool.get("setuptools-scm") or {})}
