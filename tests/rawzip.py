@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-STORED, DEFLATED = 0, 8
+from orchestrator.wheel.inflate import DEFLATED, CompressedMember, Inflater, fastest
+
 MIB = 1 << 20
 
 
@@ -26,6 +27,20 @@ def deflated_zeros(head: bytes, mebibytes: int, tail: bytes = b"") -> bytes:
 
     zeros = part(bytes(MIB), zlib.Z_FULL_FLUSH)
     return part(head, zlib.Z_FULL_FLUSH) + zeros * mebibytes + part(tail, zlib.Z_FINISH)
+
+
+def compressed_member(content: bytes, engine: Inflater | None = None) -> CompressedMember:
+    """Return the member of a zip file as its reader sees it."""
+    data = deflated(content)
+    return CompressedMember(
+        pread=lambda offset, size: data[offset : offset + size],
+        engine=engine or fastest(),
+        offset=0,
+        compressed=len(data),
+        size=len(content),
+        crc=zlib.crc32(content),
+        method=DEFLATED,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,10 +28,10 @@ from orchestrator.wheel import (
     window,
 )
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
-from orchestrator.wheel.inflate import DEFLATED, STORED, CompressedMember, Inflater, fastest
+from orchestrator.wheel.inflate import DEFLATED, STORED, Inflater, fastest
 from tests.auditor import audited, load_policies
 from tests.conftest import examples
-from tests.rawzip import Entry, deflated, write
+from tests.rawzip import Entry, compressed_member, write
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 POLICIES = load_policies()
@@ -247,19 +247,6 @@ def test_symbol_versions_weigh_as_in_auditwheel(
         assert report(path, POLICIES).observed_tag == theirs.symbols
 
 
-def inflated(content: bytes, engine: Inflater) -> CompressedMember:
-    data = deflated(content)
-    return CompressedMember(
-        pread=lambda offset, size: data[offset : offset + size],
-        engine=engine,
-        offset=0,
-        compressed=len(data),
-        size=len(content),
-        crc=zlib.crc32(content),
-        method=DEFLATED,
-    )
-
-
 @pytest.mark.parametrize("engine", [zlib, fastest()], ids=["zlib", "fastest"])
 @given(
     content=st.binary(max_size=3000),
@@ -286,7 +273,7 @@ def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
         patch.setattr(window, "HEAD", head)
         patch.setattr(window, "TAIL", tail)
         patch.setattr(window, "_PASSES", 99)
-        view = window.MemberWindow(inflated(whole, engine), seen.append)
+        view = window.MemberWindow(compressed_member(whole, engine), seen.append)
         for place, length in places:
             offset = place % (len(whole) + 1)
             size = min(length, len(whole) - offset)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import BadWheelError
+from orchestrator.errors import BadWheelError, ExitCode
 from orchestrator.models.platforms import Arch
+from orchestrator.models.wheel import WheelReport
 from orchestrator.wheel import (
     Policies,
     compare,
@@ -27,17 +28,22 @@ from orchestrator.wheel import (
     window,
 )
 from orchestrator.wheel import archive as archives
-from orchestrator.wheel.inflate import CompressedMember, DamagedError, fastest
+from orchestrator.wheel.inflate import STORED, DamagedError, fastest
 from orchestrator.wheel.scan import scan
-from tests.rawzip import MIB, STORED, Entry, deflated, deflated_zeros, write
+from tests.auditor import load_policies
+from tests.rawzip import MIB, Entry, compressed_member, deflated, deflated_zeros, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 INFO = Entry(name=b"demo-1.0.dist-info/WHEEL", content=b"Wheel-Version: 1.0\n")
 NAME = WheelSpec().filename
 
 
+POLICIES = load_policies()
+Written = Callable[..., Path]
+
+
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
+def written(tmp_path: Path) -> Written:
     def make(*entries: Entry, **how: Any) -> Path:
         path = tmp_path / NAME
         path.write_bytes(write([INFO, *entries], **how))
@@ -46,23 +52,23 @@ def written(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def refused(path: Path, policies: Policies) -> str:
+def refused(path: Path) -> str:
     """Return the one message with which everything refuses a file."""
-    what = refused_by_readers(path, policies)
+    what = refused_by_readers(path)
     with pytest.raises(BadWheelError):
         retag(path, dest_dir=path.parent / "new", build_tag="1")
     assert not list(path.parent.glob("new/*"))
     return what
 
 
-def refused_by_readers(path: Path, policies: Policies) -> str:
+def refused_by_readers(path: Path) -> str:
     said = set()
     for use in (report, verify):
         with pytest.raises(BadWheelError) as caught:
-            use(path, policies)
+            use(path, POLICIES)
         (problem,) = caught.value.problems
         said.add(problem.what)
-        assert problem.where == NAME
+        assert (problem.where, caught.value.exit_code) == (NAME, ExitCode.BAD_WHEEL)
         assert "\n" not in problem.what
     (what,) = said
     return what
@@ -70,6 +76,12 @@ def refused_by_readers(path: Path, policies: Policies) -> str:
 
 def zip64(*values: int) -> bytes:
     return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values)
+
+
+SECOND_NAME = struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"
+DESCRIPTOR = struct.pack("<4I", 0x08074B50, 1, 2, 3)
+WIDE, HUGE = (1 << 32) - 1, (1 << 64) - 1
+LARGE = {"packed": MIB}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +96,7 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"x\0.py"), "NUL"),
         (Entry(name=b""), "not normal"),
         (Entry(name=b"demo//x"), "not normal"),
+        (Entry(name=b"demo/./x"), "not normal"),
         (Entry(name=b"x", mode=0o120777), "symbolic link"),
         (Entry(name=b"x", mode=0o120777, system=0), "symbolic link"),
         (Entry(name=b"x", mode=0o010644), "neither a file nor a directory"),
@@ -91,17 +104,8 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"\xff.py"), "not a readable zip"),
         (Entry(name=b"\xff.py", flags=0), "not marked as UTF-8"),
         (Entry(name="ä.py".encode(), flags=0), "not marked as UTF-8"),
-        (
-            Entry(name=b"x", extra=struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"),
-            "second name",
-        ),
-        (
-            Entry(
-                name=b"x",
-                local={"extra": struct.pack("<HHBI", 0x7075, 8, 1, zlib.crc32(b"x")) + b"y.z"},
-            ),
-            "local header disagrees",
-        ),
+        (Entry(name=b"x", extra=SECOND_NAME), "second name"),
+        (Entry(name=b"x", local={"extra": SECOND_NAME}), "local header disagrees"),
         (Entry(name=b"x" * 60_000, flags=0x801), "more characters"),
         (Entry(name=b"x", flags=0x801), "encrypted"),
         (Entry(name=b"x", flags=0x840), "encrypted"),
@@ -118,36 +122,22 @@ def zip64(*values: int) -> bytes:
         (Entry(name=b"x", local={"crc": 1}), "local header disagrees"),
         (Entry(name=b"x", local={"flags": 0x808}), "local header disagrees"),
         (Entry(name=b"x", local={"flags": 0x801}), "local header disagrees"),
-        (
-            Entry(name=b"x", local={"size": 0xFFFFFFFF, "extra": zip64(1 << 40)}),
-            "local header disagrees",
-        ),
-        (Entry(name=b"x", local={"size": 0xFFFFFFFF}), "local header disagrees"),
-        (
-            Entry(name=b"x", flags=0x808, descriptor=struct.pack("<4I", 0x08074B50, 1, 2, 3)),
-            "data descriptor disagrees",
-        ),
+        (Entry(name=b"x", local={"size": WIDE, "extra": zip64(1 << 40)}), "local header disagrees"),
+        (Entry(name=b"x", local={"size": WIDE}), "local header disagrees"),
+        (Entry(name=b"x", flags=0x808, descriptor=DESCRIPTOR), "data descriptor disagrees"),
         (Entry(name=b"x", flags=0x808), "data descriptor disagrees"),
         (Entry(name=b"x", central={"offset": 1}), "overlaps another"),
         (Entry(name=b"x", central={"offset": 0}), "overlaps another"),
         (Entry(name=b"x", central={"offset": 1 << 31}), "belong to no member"),
-        (
-            Entry(name=b"x", local={"packed": 1 << 20}, central={"packed": 1 << 20}),
-            "overlaps the zip directory",
-        ),
+        (Entry(name=b"x", local=LARGE, central=LARGE), "overlaps the zip directory"),
         (Entry(name=b"x", method=STORED, central={"size": 8}), "is stored in 7 bytes"),
         (Entry(name=b"x", central={"size": 1 << 30}), "cannot hold them"),
-        (
-            Entry(name=b"x", central={"size": 0xFFFFFFFF, "extra": zip64((1 << 64) - 1)}),
-            "cannot hold them",
-        ),
-        (Entry(name=b"x", central={"size": 0xFFFFFFFF, "extra": zip64()}), "not a readable zip"),
+        (Entry(name=b"x", central={"size": WIDE, "extra": zip64(HUGE)}), "cannot hold them"),
+        (Entry(name=b"x", central={"size": WIDE, "extra": zip64()}), "not a readable zip"),
     ],
 )
-def test_members_that_no_wheel_may_have(
-    written: Callable[..., Path], policies: Policies, entry: Entry, what: str
-) -> None:
-    assert what in refused(written(entry), policies)
+def test_members_that_no_wheel_may_have(written: Written, entry: Entry, what: str) -> None:
+    assert what in refused(written(entry))
 
 
 @pytest.mark.parametrize(
@@ -160,10 +150,10 @@ def test_members_that_no_wheel_may_have(
     ],
 )
 def test_names_that_are_in_each_others_way(
-    written: Callable[..., Path], policies: Policies, names: tuple[bytes, ...], what: str
+    written: Written, names: tuple[bytes, ...], what: str
 ) -> None:
     entries = [Entry(name=name, content=b"" if name.endswith(b"/") else b"x") for name in names]
-    assert what in refused(written(*entries), policies)
+    assert what in refused(written(*entries))
 
 
 @pytest.mark.parametrize(
@@ -178,10 +168,8 @@ def test_names_that_are_in_each_others_way(
         ({"size": 0xFFFFFFFF}, "not where its end record says"),
     ],
 )
-def test_bytes_outside_the_zip(
-    written: Callable[..., Path], policies: Policies, how: dict[str, Any], what: str
-) -> None:
-    assert what in refused(written(**how), policies)
+def test_bytes_outside_the_zip(written: Written, how: dict[str, Any], what: str) -> None:
+    assert what in refused(written(**how))
 
 
 def ending64(count: int, size: int, offset: int, *, at: int) -> bytes:
@@ -190,38 +178,34 @@ def ending64(count: int, size: int, offset: int, *, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("spoilt", ["", "count", "size", "offset", "at", "huge"])
-def test_zip64_end_records(
-    written: Callable[..., Path], policies: Policies, tmp_path: Path, spoilt: str
-) -> None:
+def test_zip64_end_records(written: Written, tmp_path: Path, spoilt: str) -> None:
     path = written(Entry(name=b"x"))
     data = path.read_bytes()
     end = len(data) - 22
     size, offset = struct.unpack_from("<2I", data, end + 12)
     values = {"count": 2, "size": size, "offset": offset, "at": end}
     if spoilt == "huge":
-        values |= {"size": (1 << 64) - 1, "offset": 1 << 63}
+        values |= {"size": HUGE, "offset": 1 << 63}
     elif spoilt:
         values[spoilt] += 1
     path.write_bytes(data[:end] + ending64(**values) + data[end:])
     if spoilt:
-        assert "zip" in refused(path, policies)
+        assert "zip" in refused(path)
     else:
         with open_wheel(path) as archive:
             assert [member.filename for member in archive.members][1:] == ["x"]
 
 
-def test_a_sound_zip64_member_is_read(written: Callable[..., Path]) -> None:
+def test_a_sound_zip64_member_is_read(written: Written) -> None:
     body = len(deflated(b"content"))
-    wide = {"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF, "extra": zip64(7, body)}
+    wide = {"size": WIDE, "packed": WIDE, "extra": zip64(7, body)}
     with open_wheel(written(Entry(name=b"x", local=wide, central=wide))) as archive:
         assert archive.read("x") == b"content"
 
 
 @pytest.mark.parametrize("layout", ["<4I", "<3I", "<I2Q", "<2I2Q"])
 @pytest.mark.parametrize("known", [True, False])
-def test_sound_data_descriptors_are_read(
-    written: Callable[..., Path], layout: str, *, known: bool
-) -> None:
+def test_sound_data_descriptors_are_read(written: Written, layout: str, *, known: bool) -> None:
     values = [zlib.crc32(b"content"), len(deflated(b"content")), 7]
     magic = [0x08074B50] if len(struct.unpack(layout, bytes(struct.calcsize(layout)))) == 4 else []
     entry = Entry(
@@ -235,25 +219,22 @@ def test_sound_data_descriptors_are_read(
 
 
 def test_a_directory_larger_than_any_wheels(
-    written: Callable[..., Path], policies: Policies, monkeypatch: pytest.MonkeyPatch
+    written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "_MAX_DIRECTORY", 100)
-    assert "at most 100" in refused(written(Entry(name=b"x" * 60)), policies)
+    assert "at most 100" in refused(written(Entry(name=b"x" * 60)))
 
 
 @pytest.mark.parametrize("method", [0, 8])
 @pytest.mark.parametrize("size", [6, 8])
-def test_sizes_that_lie_in_both_headers(
-    written: Callable[..., Path], policies: Policies, size: int, method: int
-) -> None:
+def test_sizes_that_lie_in_both_headers(written: Written, size: int, method: int) -> None:
     lie = {"size": size} if method else {"size": size, "packed": size}
     path = written(Entry(name=b"x", method=method, local=lie, central=lie))
     if method == STORED:
-        assert ("overlaps" if size > 7 else "belong to no member") in refused(path, policies)
+        assert ("overlaps" if size > 7 else "belong to no member") in refused(path)
         return
-    assert any(
-        "'x'" in one.message or "x:" in one.message for one in verify(path, policies).problems
-    )
+    messages = [problem.message for problem in verify(path, POLICIES).problems]
+    assert any("'x'" in message or "x:" in message for message in messages)
     with open_wheel(path) as archive, pytest.raises(BadWheelError, match="cannot be read"):
         archive.read("x")
 
@@ -270,45 +251,41 @@ def test_sizes_that_lie_in_both_headers(
         deflated_zeros(b"content", 8),
     ],
 )
-def test_compressed_bytes_that_are_damaged(
-    written: Callable[..., Path], policies: Policies, packed: bytes
-) -> None:
+def test_compressed_bytes_that_are_damaged(written: Written, packed: bytes) -> None:
     path = written(Entry(name=b"x", packed=packed))
     if not packed:
-        assert "cannot hold them" in refused(path, policies)
+        assert "cannot hold them" in refused(path)
         return
     with open_wheel(path) as archive, pytest.raises(BadWheelError, match="'x' cannot be read"):
         archive.read("x")
-    assert [one.rule for one in verify(path, policies).problems].count("zip-integrity") == 1
+    assert [one.rule for one in verify(path, POLICIES).problems].count("zip-integrity") == 1
 
 
-def test_a_text_of_gigabytes_is_not_read(
-    written: Callable[..., Path], policies: Policies, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_of_gigabytes_is_not_read(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "TEXT_LIMIT", 100)
     path = written(Entry(name=b"demo-1.0.dist-info/METADATA", content=b"x" * 101))
     with open_wheel(path) as archive, pytest.raises(BadWheelError, match="at most 100 are read"):
         archive.headers("METADATA")
-    assert "dist-info-files" in {one.rule for one in verify(path, policies).problems}
+    assert "dist-info-files" in {one.rule for one in verify(path, POLICIES).problems}
 
 
-def test_zip_bombs(written: Callable[..., Path], policies: Policies) -> None:
+def test_zip_bombs(written: Written) -> None:
     bomb = deflated_zeros(b"", 600)
     lie = {"size": 600 * MIB, "crc": 0}
     entries = [Entry(name=name, packed=bomb, local=lie, central=lie) for name in (b"a", b"b")]
-    assert refused(written(*entries), policies).startswith("a zip bomb: ")
+    assert refused(written(*entries)).startswith("a zip bomb: ")
 
 
 @pytest.mark.parametrize(
     "hash_", ["md5=x", "sha1=x", "shake_256=x", "sha256", "=", "\0=x", "blake2b=x", "x" * 9999]
 )
-def test_records_with_other_hashes(tmp_path: Path, policies: Policies, hash_: str) -> None:
+def test_records_with_other_hashes(tmp_path: Path, hash_: str) -> None:
     spec = WheelSpec(members={"demo/x.py": b"x"})
     files = spec.files()
     info = spec.dist_info
     rows = [f"{name},{hash_},{len(content)}\n" for name, content in files.items()]
     files[f"{info}/RECORD"] = "".join([*rows, f"{info}/RECORD,,\n"]).encode()
-    problems = verify(spec.write(tmp_path, files), policies).problems
+    problems = verify(spec.write(tmp_path, files), POLICIES).problems
     assert {one.rule for one in problems} <= {"record-hash", "dist-info-files"}
     assert problems
 
@@ -316,78 +293,68 @@ def test_records_with_other_hashes(tmp_path: Path, policies: Policies, hash_: st
 # ELF files: a header, one segment with everything, and zeros between.
 
 
-def elf_with(
-    *, size: int, dynamic: dict[int, int], dynamic_at: int, spaces: dict[int, bytes] | None = None
-) -> tuple[bytes, bytes, int]:
-    """Return the beginning and the end of a file, and the MiB of zeros between them."""
+def elf_of(mebibytes: int, dynamic: dict[int, int], spaces: dict[int, bytes]) -> Entry:
+    """Make a file whose dynamic section stands far from everything else, at its end."""
+    size = mebibytes * MIB
+    dynamic_at = size - 4096
     head = b"\x7fELF\2\1\1" + bytes(9)
     head += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
     entries = b"".join(struct.pack("<QQ", *entry) for entry in dynamic.items()) + bytes(16)
     for kind, at, length in ((1, 0, size), (2, dynamic_at, len(entries))):
         head += struct.pack("<IIQQQQQQ", kind, 5, at, at, at, length, length, 8)
-    for at, content in (spaces or {}).items():
+    for at, content in spaces.items():
         head = head.ljust(at, b"\0") + content
-    mebibytes = (dynamic_at - len(head)) // MIB
-    tail = bytes(dynamic_at - len(head) - mebibytes * MIB) + entries
-    return head, tail, mebibytes
+    zeros, rest = divmod(dynamic_at - len(head), MIB)
+    packed = deflated_zeros(head, zeros, bytes(rest) + entries)
+    claim = {"size": dynamic_at + len(entries), "crc": 0}
+    return Entry(name=b"demo/x.so", packed=packed, local=claim, central=claim)
 
 
 def spread_elf(mebibytes: int, **tags: int) -> Entry:
-    size = mebibytes * MIB
     dynamic = {5: 4096, 10: tags.get("strings", 64), 6: 8192, 4: tags.get("hash_at", 16384)}
-    spaces = {16384: struct.pack("<II", 1, tags.get("symbols", 1))}
-    head, tail, zeros = elf_with(size=size, dynamic=dynamic, dynamic_at=size - 4096, spaces=spaces)
-    whole = len(head) + zeros * MIB + len(tail)
-    claim = {"size": whole, "crc": 0}
-    return Entry(
-        name=b"demo/x.so", packed=deflated_zeros(head, zeros, tail), local=claim, central=claim
-    )
+    return elf_of(mebibytes, dynamic, {16384: struct.pack("<II", 1, tags.get("symbols", 1))})
 
 
-def test_a_large_elf_file_is_read_in_little_memory(
-    written: Callable[..., Path], policies: Policies
-) -> None:
-    path = written(spread_elf(200))
+def measured(use: Callable[[Path, Policies], WheelReport], path: Path) -> tuple[WheelReport, int]:
+    """Return what is said of a wheel, and the most memory that finding out took."""
     tracemalloc.start()
     try:
-        got = report(path, policies)
-        _, peak = tracemalloc.get_traced_memory()
+        return use(path, POLICIES), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def verified(path: Path) -> tuple[set[str], int]:
+    """Return which rules a wheel breaks, and the most memory that finding out took."""
+    found, peak = measured(verify, path)
+    return {problem.rule for problem in found.problems}, peak
+
+
+def test_a_large_elf_file_is_read_in_little_memory(written: Written) -> None:
+    got, peak = measured(report, written(spread_elf(200)))
     assert (got.problems, got.observed_tag) == ((), "manylinux_2_5_x86_64")
     assert peak < 48 * MIB
 
 
 @pytest.mark.parametrize("tags", [{"strings": 200 * MIB}, {"symbols": 6_000_000}])
-def test_tables_of_gigabytes_are_refused(
-    written: Callable[..., Path], policies: Policies, tags: dict[str, int]
-) -> None:
-    (problem,) = report(written(spread_elf(220, **tags)), policies).problems
+def test_tables_of_gigabytes_are_refused(written: Written, tags: dict[str, int]) -> None:
+    (problem,) = report(written(spread_elf(220, **tags)), POLICIES).problems
     assert problem.rule == "elf-malformed"
     assert "at most" in problem.message
 
 
-def packed(content: bytes) -> CompressedMember:
-    data = deflated(content)
-    return CompressedMember(
-        pread=lambda offset, size: data[offset : offset + size],
-        engine=fastest(),
-        offset=0,
-        compressed=len(data),
-        size=len(content),
-        crc=zlib.crc32(content),
-        method=8,
-    )
+def shrink_windows(monkeypatch: pytest.MonkeyPatch, head: int, tail: int, passes: int = 0) -> None:
+    monkeypatch.setattr(window, "HEAD", head)
+    monkeypatch.setattr(window, "TAIL", tail)
+    monkeypatch.setattr(window, "_PASSES", passes or window._PASSES)
+    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
 
 
 def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "HEAD", 1000)
-    monkeypatch.setattr(window, "TAIL", 500)
-    monkeypatch.setattr(window, "_PASSES", 99)
-    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    shrink_windows(monkeypatch, head=1000, tail=500, passes=99)
     content = bytes((i * i) & 0xFF for i in range(5000))
     seen: list[bytes] = []
-    view = window.MemberWindow(packed(content), seen.append)
+    view = window.MemberWindow(compressed_member(content), seen.append)
     for offset in (0, 990, 4990, 10, 2000, 4500, 1, 950, 999, 1000, 1001, 3000, 2999):
         for wanted in (0, 1, 10, 100):
             size = min(wanted, len(content) - offset)
@@ -397,21 +364,16 @@ def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_reading_onwards_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "HEAD", 1000)
-    monkeypatch.setattr(window, "TAIL", 500)
-    monkeypatch.setattr(window, "_PASSES", 1)
-    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    shrink_windows(monkeypatch, head=1000, tail=500, passes=1)
     content = bytes((i * i) & 0xFF for i in range(5000))
-    view = window.MemberWindow(packed(content))
+    view = window.MemberWindow(compressed_member(content))
     for offset in range(0, 4900, 30):
         assert view.read(offset, 100) == content[offset : offset + 100]
 
 
 def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "HEAD", 100)
-    monkeypatch.setattr(window, "TAIL", 100)
-    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
-    view = window.MemberWindow(packed(bytes(5000)))
+    shrink_windows(monkeypatch, head=100, tail=100)
+    view = window.MemberWindow(compressed_member(bytes(5000)))
     for _ in range(5):
         view.read(4000, 10)
         view.read(1000, 10)
@@ -421,32 +383,23 @@ def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.Monke
 
 
 def test_version_needs_that_jump_are_given_up(
-    written: Callable[..., Path], policies: Policies, monkeypatch: pytest.MonkeyPatch
+    written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each need stands where the file would have to be inflated anew for it."""
     monkeypatch.setattr(window, "HEAD", 4 * MIB)
     monkeypatch.setattr(window, "TAIL", 4 * MIB)
-    size = 64 * MIB
-    far = 40 * MIB
-    needs = b"".join(struct.pack("<HHIII", 1, 1, 1, far, 16) for _ in range(200))
+    needs = struct.pack("<HHIII", 1, 1, 1, 40 * MIB, 16) * 200
     dynamic = {5: 4096, 10: 64, 6: 8192, 0x6FFFFFFE: 12 * MIB, 0x6FFFFFFF: 200}
-    head, tail, zeros = elf_with(
-        size=size, dynamic=dynamic, dynamic_at=size - 4096, spaces={12 * MIB: needs}
-    )
-    whole = len(head) + zeros * MIB + len(tail)
-    claim = {"size": whole, "crc": 0}
-    entry = Entry(
-        name=b"x.so", packed=deflated_zeros(head, zeros, tail), local=claim, central=claim
-    )
-    (problem,) = report(written(entry), policies).problems
+    entry = elf_of(64, dynamic, {12 * MIB: needs})
+    (problem,) = report(written(entry), POLICIES).problems
     assert "scattered" in problem.message
 
 
-def test_needs_that_go_in_a_circle_end(tmp_path: Path, policies: Policies) -> None:
+def test_needs_that_go_in_a_circle_end(tmp_path: Path) -> None:
     one = make_elf(ElfSpec(needed=("libb.so",), runpath="$ORIGIN", soname="liba.so"))
     two = make_elf(ElfSpec(needed=("liba.so", "libb.so"), runpath="$ORIGIN", soname="libb.so"))
     spec = WheelSpec(members={"liba.so": one, "libb.so": two})
-    assert report(spec.write(tmp_path), policies).problems == ()
+    assert report(spec.write(tmp_path), POLICIES).problems == ()
 
 
 @pytest.mark.parametrize("arch", [Arch.X86_64, Arch.S390X])
@@ -464,13 +417,13 @@ def test_version_needs_in_a_circle_end(arch: Arch) -> None:
         elf.parse(bytes(data))
 
 
-def test_python_reads_the_sound_ones_as_well(written: Callable[..., Path]) -> None:
+def test_python_reads_the_sound_ones_as_well(written: Written) -> None:
     """The writer of these tests is a sound one."""
     with zipfile.ZipFile(written(Entry(name="ä".encode()), Entry(name=b"x", method=STORED))) as a:
         assert a.testzip() is None
 
 
-def test_hashing_and_parsing_is_one_pass(written: Callable[..., Path]) -> None:
+def test_hashing_and_parsing_is_one_pass(written: Written) -> None:
     """Also of a file whose tables lie far behind its beginning and before its end."""
     content = make_elf(ElfSpec(versions={"libc.so.6": {"GLIBC_2.5": ("x",)}}))
     with open_wheel(written(Entry(name=b"x.so", content=content))) as archive:
@@ -480,7 +433,7 @@ def test_hashing_and_parsing_is_one_pass(written: Callable[..., Path]) -> None:
 
 
 def test_without_isal_zlib_reads_the_same(
-    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(Entry(name=b"x", content=b"content" * 1000))
     with open_wheel(path) as archive:
@@ -491,9 +444,7 @@ def test_without_isal_zlib_reads_the_same(
         assert archive.read("x") == usual == b"content" * 1000
 
 
-def test_headers_without_end_are_not_parsed(
-    written: Callable[..., Path], policies: Policies
-) -> None:
+def test_headers_without_end_are_not_parsed(written: Written) -> None:
     """Each would take a hundred times its bytes in memory."""
     many = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n" * 500_000)
     long = Entry(name=b"demo-1.0.dist-info/METADATA", content=b"A:b\n\n" + b"text\n" * 500_000)
@@ -502,41 +453,26 @@ def test_headers_without_end_are_not_parsed(
     path = written(many)
     with open_wheel(path) as archive, pytest.raises(BadWheelError, match="bytes of headers"):
         archive.headers("METADATA")
-    assert "dist-info-files" in {one.rule for one in verify(path, policies).problems}
+    assert "dist-info-files" in {one.rule for one in verify(path, POLICIES).problems}
 
 
-def test_needs_that_multiply_are_given_up(
-    tmp_path: Path, policies: Policies, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_needs_that_multiply_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of files that all need each other, what they need together grows with the cube."""
     names = tuple(f"lib{number}.so" for number in range(20))
     made = make_elf(ElfSpec(needed=names, runpath="$ORIGIN"))
     path = WheelSpec(members=dict.fromkeys(names, made)).write(tmp_path)
-    assert report(path, policies).observed_tag == "manylinux_2_5_x86_64"
+    assert report(path, POLICIES).observed_tag == "manylinux_2_5_x86_64"
     monkeypatch.setattr(elf_requirements, "MAX_STEPS", 2000)
-    assert "need one another more than 2000 times" in refused_by_readers(path, policies)
-
-
-def verified(path: Path, policies: Policies) -> tuple[set[str], int]:
-    """Return which rules a wheel breaks, and the most memory that finding out took."""
-    tracemalloc.start()
-    try:
-        problems = verify(path, policies).problems
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    return {problem.rule for problem in problems}, peak
+    assert "need one another more than 2000 times" in refused_by_readers(path)
 
 
 @pytest.mark.parametrize(
     "text", [b"a\n" * (5 << 20), b"," * (10 << 20), b"a\n" * 20_000, b"\r" * 20_000]
 )
-def test_a_record_of_far_more_rows_than_members_is_not_parsed(
-    tmp_path: Path, policies: Policies, text: bytes
-) -> None:
+def test_a_record_of_far_more_rows_than_members_is_not_parsed(tmp_path: Path, text: bytes) -> None:
     spec = WheelSpec()
     path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/RECORD": text})
-    rules, peak = verified(path, policies)
+    rules, peak = verified(path)
     assert rules == {"dist-info-files"}
     assert peak < 8 * MIB
     with pytest.raises(BadWheelError, match=r"RECORD has \d+ (bytes|lines) for 4 members"):
@@ -546,43 +482,41 @@ def test_a_record_of_far_more_rows_than_members_is_not_parsed(
         compare(path, other)
 
 
-def test_a_long_description_is_not_split_into_lines(tmp_path: Path, policies: Policies) -> None:
+def test_a_long_description_is_not_split_into_lines(tmp_path: Path) -> None:
     spec = WheelSpec()
     place = f"{spec.dist_info}/METADATA"
     files = spec.files()
     path = spec.write(tmp_path, files | {place: files[place] + b"\n" * (8 * MIB)})
-    rules, peak = verified(path, policies)
+    rules, peak = verified(path)
     assert rules == set()
     assert peak < 48 * MIB
 
 
-def test_a_bill_of_materials_is_read_to_a_limit(tmp_path: Path, policies: Policies) -> None:
+def test_a_bill_of_materials_is_read_to_a_limit(tmp_path: Path) -> None:
     text = b'{"bomFormat": "CycloneDX", "a": [' + b"[]," * (3 * MIB) + b"0]}"
     path = WheelSpec(extra_info={"sboms/a.cdx.json": text, "LICENSE": b""}).write(tmp_path)
-    rules, peak = verified(path, policies)
+    rules, peak = verified(path)
     assert rules == {"sbom"}
     assert peak < 8 * MIB
 
 
-def test_tags_are_counted_before_they_are_listed(tmp_path: Path, policies: Policies) -> None:
+def test_tags_are_counted_before_they_are_listed(tmp_path: Path) -> None:
     spec = WheelSpec()
     place = f"{spec.dist_info}/WHEEL"
     tag = "-".join(".".join(f"{part}{n}" for n in range(400)) for part in "abc")
     files = spec.files()
     path = spec.write(tmp_path, files | {place: f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()})
-    rules, peak = verified(path, policies)
+    rules, peak = verified(path)
     assert rules == {"wheel-tags"}
     assert peak < 8 * MIB
 
 
-def test_numbers_of_more_digits_than_python_reads_are_no_versions(
-    tmp_path: Path, policies: Policies
-) -> None:
+def test_numbers_of_more_digits_than_python_reads_are_no_versions(tmp_path: Path) -> None:
     spec = WheelSpec()
     digits = "1" * 5000
     text = f"Metadata-Version: 2.1\nName: demo\nVersion: {digits}\nRequires-Dist: x>={digits}\n\n"
     path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/METADATA": text.encode()})
-    assert verified(path, policies)[0] == {"metadata-invalid"}
+    assert verified(path)[0] == {"metadata-invalid"}
     retag(path, dest_dir=tmp_path / "new", pins=["x==1"])
     with pytest.raises(BadWheelError, match="digits"):
         retag(path, dest_dir=tmp_path / "new", build_tag=digits)
@@ -592,20 +526,18 @@ def test_numbers_of_more_digits_than_python_reads_are_no_versions(
 
 @pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"\\ud800\u00e4"'])
 def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
-    tmp_path: Path, policies: Policies, value: str
+    tmp_path: Path, value: str
 ) -> None:
     purl = '{"component": {"purl": "pkg:pypi/demo@1.0"}}'
     text = f'{{"bomFormat": "CycloneDX", "metadata": {purl}, "a": {value}}}'.encode()
     path = WheelSpec(extra_info={"sboms/a.cdx.json": text, "LICENSE": b""}).write(tmp_path)
-    assert verified(path, policies)[0] == set()
+    assert verified(path)[0] == set()
     made = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
-    assert verified(made, policies)[0] == {"sbom"}
+    assert verified(made)[0] == {"sbom"}
 
 
 @pytest.mark.parametrize("size", [4, 20, 51])
-def test_what_is_left_of_a_header_is_no_sound_elf_file(
-    tmp_path: Path, policies: Policies, size: int
-) -> None:
+def test_what_is_left_of_a_header_is_no_sound_elf_file(tmp_path: Path, size: int) -> None:
     module = make_elf(ElfSpec())[:size]
     path = WheelSpec(members={"x.cpython-312-x86_64-linux-gnu.so": module}).write(tmp_path)
-    assert verified(path, policies)[0] == {"elf-malformed"}
+    assert verified(path)[0] == {"elf-malformed"}
