@@ -12,7 +12,7 @@ import pytest
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import VerifyPolicy
 from orchestrator.models.wheel import Finding, WheelReport
-from orchestrator.wheel import Expected, Policies, report, verify
+from orchestrator.wheel import Expected, Policies, report, retag, verify
 from tests.auditor import Verdict, audited
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -43,6 +43,9 @@ class Inspector:
 
     def rules(self, wheel: WheelSpec | Path, *arguments: Any, **options: Any) -> list[str]:
         return [each.rule for each in self.findings(wheel, *arguments, **options)]
+
+    def retag(self, wheel: WheelSpec | Path, folder: str = "new", **changes: Any) -> Path:
+        return retag(self.path(wheel), dest_dir=self.folder / folder, **changes)
 
     def audited(self, wheel: WheelSpec | Path, arch: Arch = Arch.X86_64) -> Verdict:
         return audited(self.path(wheel), Libc.MANYLINUX, arch)

@@ -6,9 +6,7 @@ import ast
 import json
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,35 +16,13 @@ import orchestrator
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel import Policies, apply_levels, verify
+from orchestrator.wheel import apply_levels
 from orchestrator.wheel.archive import CHUNK
 from tests.conftest import REPOSITORY
+from tests.unit.wheel.conftest import Inspector
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 INFO = "demo-1.0.dist-info"
-
-
-def findings(path: Path, policies: Policies, **demands: Any) -> list[Finding]:
-    return list(verify(path, policies, demands=VerifyPolicy(**demands)).problems)
-
-
-def rules(path: Path, policies: Policies, **demands: Any) -> list[str]:
-    return [each.rule for each in findings(path, policies, **demands)]
-
-
-Check = Callable[..., list[Finding]]
-
-
-@pytest.fixture
-def check(tmp_path: Path, policies: Policies) -> Check:
-    """Writes a wheel and returns what is found in it."""
-
-    def write_and_verify(
-        spec: WheelSpec, files: dict[str, bytes] | None = None, **demands: Any
-    ) -> list[Finding]:
-        return findings(spec.write(tmp_path, files), policies, **demands)
-
-    return write_and_verify
 
 
 # Every rule by name
@@ -92,38 +68,35 @@ def test_every_rule_has_a_line_in_the_docs_with_its_level() -> None:
 )
 def test_a_rule_is_turned_by_name(
     spec: WheelSpec,
-    tmp_path: Path,
-    policies: Policies,
+    inspector: Inspector,
     level: RuleLevel,
     expected: list[tuple[str, Severity]],
 ) -> None:
     spec.extra_info = {}
-    found = findings(spec.write(tmp_path), policies, levels=(("no-licence", level),))
+    found = inspector.findings(spec, levels=(("no-licence", level),))
     assert [(each.rule, each.severity) for each in found] == expected
 
 
 def test_rules_that_are_not_named_keep_the_level_they_found() -> None:
     mild = Finding(rule="elf-machine", message="m", severity=Severity.WARNING)
     hard = Finding(rule="elf-machine", message="m")
-    assert apply_levels([mild, hard], VerifyPolicy()) == (mild, hard)
-    assert apply_levels([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.ERROR),))) == (
-        hard,
-        hard,
-    )
-    assert apply_levels([mild, hard], VerifyPolicy(levels=(("elf-machine", RuleLevel.OFF),))) == ()
+    for levels, expected in (
+        ((), (mild, hard)),
+        ((("elf-machine", RuleLevel.ERROR),), (hard, hard)),
+        ((("elf-machine", RuleLevel.OFF),), ()),
+    ):
+        assert apply_levels([mild, hard], VerifyPolicy(levels=levels)) == expected
 
 
 # Members
 
 
-def test_names_that_collide(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
-    spec.members |= {"demo/Data": b"1", "demo/DATA": b"3", "demo/xt.h": b""}
-    spec.members["demo/XT.h"] = b""
-    found = findings(spec.write(tmp_path), policies)
+def test_names_that_collide(spec: WheelSpec, inspector: Inspector) -> None:
+    spec.members |= {"demo/Data": b"1", "demo/DATA": b"3", "demo/xt.h": b"", "demo/XT.h": b""}
+    found = inspector.findings(spec)
     assert [(each.rule, each.severity) for each in found] == [
-        ("case-collision", Severity.WARNING),
-        ("case-collision", Severity.WARNING),
-    ]
+        ("case-collision", Severity.WARNING)
+    ] * 2
     assert "demo/DATA, demo/Data" in found[0].message
 
 
@@ -134,17 +107,15 @@ def test_names_that_collide(spec: WheelSpec, tmp_path: Path, policies: Policies)
     "name",
     ["licenses/LICENSE", "LICENCE.txt", "licenses/sub/COPYING", "NOTICE", "licenses/UNLICENSE"],
 )
-def test_what_counts_as_a_licence(
-    spec: WheelSpec, tmp_path: Path, policies: Policies, name: str
-) -> None:
+def test_what_counts_as_a_licence(spec: WheelSpec, inspector: Inspector, name: str) -> None:
     spec.extra_info = {name: b"free"}
-    assert rules(spec.write(tmp_path), policies) == []
+    assert inspector.rules(spec) == []
 
 
-def test_no_licence(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+def test_no_licence(spec: WheelSpec, inspector: Inspector) -> None:
     spec.extra_info = {"top_level.txt": b"demo"}
     spec.members["demo/LICENSE"] = b"of something that demo carries"
-    (found,) = findings(spec.write(tmp_path), policies)
+    (found,) = inspector.findings(spec)
     assert (found.rule, found.severity) == ("no-licence", Severity.WARNING)
 
 
@@ -160,13 +131,15 @@ def test_no_licence(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None
     ],
 )
 def test_licences_that_metadata_names(
-    spec: WheelSpec, check: Check, named: str, there: str, *, fine: bool
+    spec: WheelSpec, inspector: Inspector, named: str, there: str, *, fine: bool
 ) -> None:
     spec.extra_info = {there: b"free"}
     files = spec.files()
     field = f"Version: 1.0\nLicense-File: {named}\n".encode()
     files[f"{INFO}/METADATA"] = files[f"{INFO}/METADATA"].replace(b"Version: 1.0\n", field)
-    assert [each.rule for each in check(spec, files)] == ([] if fine else ["licence-missing"])
+    assert [each.rule for each in inspector.findings(spec, files)] == (
+        [] if fine else ["licence-missing"]
+    )
 
 
 # Run paths
@@ -186,18 +159,18 @@ def test_licences_that_metadata_names(
     ],
 )
 @pytest.mark.parametrize("kind", ["rpath", "runpath"])
-def test_run_paths(tmp_path: Path, policies: Policies, kind: str, rpath: str, said: str) -> None:
+def test_run_paths(inspector: Inspector, kind: str, rpath: str, said: str) -> None:
     elf = make_elf(ElfSpec(defined=("PyInit__ext",), **{kind: rpath}))  # type: ignore[arg-type]
-    found = findings(WheelSpec(members={EXTENSION: elf}).write(tmp_path), policies)
+    found = inspector.findings(WheelSpec(members={EXTENSION: elf}))
     assert [each.rule for each in found] == (["absolute-rpath"] if said else [])
     if said:
         assert said in found[0].message
 
 
-def test_one_run_path_of_many_files_is_one_finding(tmp_path: Path, policies: Policies) -> None:
+def test_one_run_path_of_many_files_is_one_finding(inspector: Inspector) -> None:
     elf = make_elf(ElfSpec(rpath="/build"))
     members = {f"demo/{number}.so": elf for number in range(9)}
-    (found,) = findings(WheelSpec(members=members).write(tmp_path), policies)
+    (found,) = inspector.findings(WheelSpec(members=members))
     assert found.message.startswith("the RPATH '/build' of demo/0.so, demo/1.so")
     assert found.message.endswith("demo/4.so and 4 more is absolute")
 
@@ -205,45 +178,38 @@ def test_one_run_path_of_many_files_is_one_finding(tmp_path: Path, policies: Pol
 # What the user demands
 
 
-def test_the_size_budget_names_the_ten_largest(
-    spec: WheelSpec, tmp_path: Path, policies: Policies
-) -> None:
+def test_the_size_budget_names_the_ten_largest(spec: WheelSpec, inspector: Inspector) -> None:
     # what does not compress
     noise = b"".join(bytes([number * 7 % 256, number % 251]) for number in range(20000))
     spec.members |= {f"demo/{number}.bin": noise[: 100 * number] for number in range(20)}
-    path = spec.write(tmp_path)
+    path = spec.write(inspector.folder)
     size = path.stat().st_size
-    assert rules(path, policies, size_budget=size) == []
-    (found,) = findings(path, policies, size_budget=size - 1)
+    assert inspector.rules(path, size_budget=size) == []
+    (found,) = inspector.findings(path, size_budget=size - 1)
     assert found.rule == "size-budget"
     largest = re.findall(r"(\S+) \(\d+ bytes\)", found.message)
     assert len(largest) == 10
-    assert largest == sorted(largest, key=lambda name: -len(_deflated(path, name))), (
-        "the largest come first"
-    )
-
-
-def _deflated(path: Path, name: str) -> bytes:
     with zipfile.ZipFile(path) as archive:
-        return b"." * archive.getinfo(name).compress_size
+        sizes = {name: archive.getinfo(name).compress_size for name in largest}
+    assert largest == sorted(largest, key=lambda name: -sizes[name]), "the largest come first"
 
 
-def test_required_files(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
-    path = spec.write(tmp_path)
-    assert rules(path, policies, required=("demo/*.so", "*/METADATA")) == []
-    (found,) = findings(path, policies, required=("demo/lib*.so", "demo/*"))
+def test_required_files(spec: WheelSpec, inspector: Inspector) -> None:
+    path = spec.write(inspector.folder)
+    assert inspector.rules(path, required=("demo/*.so", "*/METADATA")) == []
+    (found,) = inspector.findings(path, required=("demo/lib*.so", "demo/*"))
     assert (found.rule, found.message) == ("required-file", "no member matches demo/lib*.so")
 
 
 @pytest.mark.parametrize("at", [0, CHUNK - 4, CHUNK - 1, CHUNK, 2 * CHUNK - 2])
 def test_build_paths_are_found_also_across_chunks(
-    spec: WheelSpec, tmp_path: Path, policies: Policies, at: int
+    spec: WheelSpec, inspector: Inspector, at: int
 ) -> None:
     spec.members["demo/big.bin"] = bytes(at) + b"/project/src" + bytes(10)
-    path = spec.write(tmp_path)
-    assert rules(path, policies) == []
-    assert rules(path, policies, build_paths=("/projects/",)) == []
-    (found,) = findings(path, policies, build_paths=("/nowhere", "/project/"))
+    path = spec.write(inspector.folder)
+    assert inspector.rules(path) == []
+    assert inspector.rules(path, build_paths=("/projects/",)) == []
+    (found,) = inspector.findings(path, build_paths=("/nowhere", "/project/"))
     assert (found.rule, found.message) == ("build-path", "/project/ is in demo/big.bin")
 
 
@@ -280,10 +246,10 @@ def bill(version: str, purl: str = PURL) -> bytes:
     ],
 )
 def test_bills_of_materials(
-    spec: WheelSpec, check: Check, name: str, content: bytes, said: str
+    spec: WheelSpec, inspector: Inspector, name: str, content: bytes, said: str
 ) -> None:
     spec.extra_info[f"sboms/{name}"] = content
-    found = check(spec)
+    found = inspector.findings(spec)
     assert [each.rule for each in found] == (["sbom"] if said else [])
     if said:
         assert said in found[0].message

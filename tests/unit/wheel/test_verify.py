@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.target import RuleLevel, VerifyPolicy
+from orchestrator.models.target import RuleLevel
 from orchestrator.models.wheel import Severity
-from orchestrator.wheel import Expected, Policies, verify
+from orchestrator.wheel import Expected, verify
+from tests.unit.wheel.conftest import Inspector, extension, one_extension
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf, make_record, write_zip
 
 INFO = "demo-1.0.dist-info"
@@ -20,36 +19,16 @@ EXPECTED = Expected(
 )
 
 
-def rules(path: Path, policies: Policies, expected: Expected | None = None) -> list[str]:
-    return [problem.rule for problem in verify(path, policies, expected=expected).problems]
+def test_a_right_wheel(spec: WheelSpec, inspector: Inspector) -> None:
+    report = verify(inspector.path(spec), inspector.policies, expected=EXPECTED)
+    assert (report.problems, report.observed_tag) == ((), "manylinux_2_17_x86_64")
 
 
-RulesOf = Callable[..., list[str]]
-
-
-@pytest.fixture
-def rules_of(tmp_path: Path, policies: Policies) -> RulesOf:
-    """Writes a wheel and returns the rules it breaks."""
-
-    def write_and_verify(
-        spec: WheelSpec, files: dict[str, bytes] | None = None, expected: Expected | None = None
-    ) -> list[str]:
-        return rules(spec.write(tmp_path, files), policies, expected)
-
-    return write_and_verify
-
-
-def test_a_right_wheel(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
-    report = verify(spec.write(tmp_path), policies, expected=EXPECTED)
-    assert report.problems == ()
-    assert report.observed_tag == "manylinux_2_17_x86_64"
-
-
-def test_a_right_pure_wheel(tmp_path: Path, policies: Policies) -> None:
+def test_a_right_pure_wheel(inspector: Inspector) -> None:
     spec = WheelSpec(
         python="py3", abi="none", platform="any", purelib="true", members={"a.py": b""}
     )
-    assert rules(spec.write(tmp_path), policies) == []
+    assert inspector.rules(spec) == []
 
 
 # Each place that a name, version or tag stands in, changed alone.
@@ -77,12 +56,12 @@ def test_a_right_pure_wheel(tmp_path: Path, policies: Policies) -> None:
     ],
 )
 def test_one_changed_header(
-    spec: WheelSpec, rules_of: RulesOf, file: str, change: tuple[bytes, bytes], rule: str
+    spec: WheelSpec, inspector: Inspector, file: str, change: tuple[bytes, bytes], rule: str
 ) -> None:
     files = spec.files()
     assert change[0] in files[f"{INFO}/{file}"]
     files[f"{INFO}/{file}"] = files[f"{INFO}/{file}"].replace(*change, 1)
-    assert set(rules_of(spec, files)) == {rule}
+    assert set(inspector.rules(spec, files)) == {rule}
 
 
 @pytest.mark.parametrize(
@@ -104,11 +83,11 @@ def test_one_changed_header(
     ],
 )
 def test_a_renamed_file(
-    spec: WheelSpec, tmp_path: Path, policies: Policies, changes: dict[str, Any], caught: set[str]
+    spec: WheelSpec, inspector: Inspector, changes: dict[str, Any], caught: set[str]
 ) -> None:
-    path = spec.write(tmp_path)
-    renamed = path.rename(tmp_path / replace(spec, **changes).filename)
-    assert set(rules(renamed, policies)) == caught
+    path = spec.write(inspector.folder)
+    renamed = path.rename(inspector.folder / replace(spec, **changes).filename)
+    assert set(inspector.rules(renamed)) == caught
 
 
 @pytest.mark.parametrize(
@@ -119,21 +98,20 @@ def test_a_renamed_file(
         ("demo", "version-dist-info"),
     ],
 )
-def test_a_renamed_dist_info(
-    spec: WheelSpec, tmp_path: Path, policies: Policies, new: str, rule: str
-) -> None:
+def test_a_renamed_dist_info(spec: WheelSpec, inspector: Inspector, new: str, rule: str) -> None:
     files = {name.replace(INFO, f"{new}.dist-info"): text for name, text in spec.files().items()}
     place = f"{new}.dist-info/RECORD"
-    path = tmp_path / spec.filename
+    path = inspector.folder / spec.filename
     write_zip(path, {**files, place: make_record(files, place)})
-    assert rule in rules(path, policies)
+    assert rule in inspector.rules(path)
 
 
-def test_a_data_directory_of_another_version(
-    spec: WheelSpec, tmp_path: Path, policies: Policies
-) -> None:
+def test_a_data_directory_of_another_version(spec: WheelSpec, inspector: Inspector) -> None:
     spec.members["demo-0.9.data/scripts/tool"] = b"#!python\n"
-    assert rules(spec.write(tmp_path), policies) == ["version-dist-info"]
+    assert inspector.rules(spec) == ["version-dist-info"]
+
+
+EMPTY = b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
 
 
 def _record(spec: WheelSpec) -> tuple[dict[str, bytes], bytes]:
@@ -144,96 +122,80 @@ def _record(spec: WheelSpec) -> tuple[dict[str, bytes], bytes]:
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
-        (
-            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n",
-            b"",
-            "record-missing",
-        ),
+        (EMPTY + b",0\n", b"", "record-missing"),
         (b"demo/__init__.py,", b"demo/main.py,", "record-extra"),
         (b"demo/__init__.py,sha256=47DEQ", b"demo/__init__.py,sha256=57DEQ", "record-hash"),
-        (
-            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
-            b"demo/__init__.py,md5=1B2M2Y8AsgTpgAmY7PhCfg",
-            "record-hash",
-        ),
-        (
-            b"demo/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
-            b"demo/__init__.py,",
-            "record-hash",
-        ),
+        (EMPTY, b"demo/__init__.py,md5=1B2M2Y8AsgTpgAmY7PhCfg", "record-hash"),
+        (EMPTY, b"demo/__init__.py,", "record-hash"),
         (b"hSuFU,0", b"hSuFU,1", "record-size"),
         (b"hSuFU,0", b"hSuFU,", "record-size"),
         (b"demo/__init__.py", b'"demo/__init__.py', "record-missing"),
     ],
 )
-def test_record(spec: WheelSpec, rules_of: RulesOf, old: bytes, new: bytes, rule: str) -> None:
+def test_record(spec: WheelSpec, inspector: Inspector, old: bytes, new: bytes, rule: str) -> None:
     files, record = _record(spec)
     assert old in record
     files[f"{INFO}/RECORD"] = record.replace(old, new, 1)
-    assert rule in rules_of(spec, files)
+    assert rule in inspector.rules(spec, files)
 
 
-def test_record_twice_and_other_hashes(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+def test_record_twice_and_other_hashes(spec: WheelSpec, inspector: Inspector) -> None:
     files, record = _record(spec)
     files[f"{INFO}/RECORD"] = record + record.split(b"\n")[0] + b"\n"
-    assert rules(spec.write(tmp_path, files), policies) == ["record-extra"]
-    files[f"{INFO}/RECORD"] = record.replace(
-        b"sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
-        b"sha384=OLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb",
-    )
-    assert rules(spec.write(tmp_path, files), policies) == []
+    assert inspector.rules(spec, files) == ["record-extra"]
+    sha384 = b"sha384=OLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb"
+    files[f"{INFO}/RECORD"] = record.replace(EMPTY.partition(b",")[2], sha384)
+    assert inspector.rules(spec, files) == []
 
 
 @pytest.mark.parametrize("missing", ["WHEEL", "METADATA"])
-def test_missing_files(spec: WheelSpec, tmp_path: Path, policies: Policies, missing: str) -> None:
+def test_missing_files(spec: WheelSpec, inspector: Inspector, missing: str) -> None:
     files = spec.files()
     del files[f"{INFO}/{missing}"]
-    assert rules(spec.write(tmp_path, files), policies) == ["dist-info-files"]
+    assert inspector.rules(spec, files) == ["dist-info-files"]
 
 
-def test_missing_record(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
-    path = tmp_path / spec.filename
+def test_missing_record(spec: WheelSpec, inspector: Inspector) -> None:
+    path = inspector.folder / spec.filename
     write_zip(path, spec.files())
-    assert rules(path, policies) == ["dist-info-files"]
+    assert inspector.rules(path) == ["dist-info-files"]
 
 
 @pytest.mark.parametrize("member", [EXTENSION, "demo/data.txt", f"{INFO}/WHEEL"])
-def test_damaged_members(spec: WheelSpec, tmp_path: Path, policies: Policies, member: str) -> None:
+def test_damaged_members(spec: WheelSpec, inspector: Inspector, member: str) -> None:
     spec.members["demo/data.txt"] = bytes(range(256))
-    path = spec.write(tmp_path)
+    path = spec.write(inspector.folder)
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(member)
     data = bytearray(path.read_bytes())
     data[info.header_offset + 30 + len(member) + info.compress_size // 2] ^= 0x55
     path.write_bytes(data)
-    problems = verify(path, policies).problems
+    problems = inspector.findings(path)
     assert problems[0].rule == "zip-integrity"
     assert member in problems[0].message
 
 
-def test_elf_in_purelib(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+def test_elf_in_purelib(spec: WheelSpec, inspector: Inspector) -> None:
     spec.members["demo-1.0.data/purelib/demo/x.so"] = spec.members.pop(EXTENSION)
-    assert rules(spec.write(tmp_path), policies) == ["root-is-purelib"]
+    assert inspector.rules(spec) == ["root-is-purelib"]
     spec.members["demo-1.0.data/platlib/x.so"] = spec.members.pop("demo-1.0.data/purelib/demo/x.so")
     spec.purelib = "true"
-    assert rules(spec.write(tmp_path), policies) == []
+    assert inspector.rules(spec) == []
 
 
-def test_segments_that_large_pages_cannot_hold(tmp_path: Path, policies: Policies) -> None:
-    spec = WheelSpec(platform="linux_aarch64", members={})
-    spec.members["demo/_ext.cpython-312-aarch64-linux-gnu.so"] = make_elf(
-        ElfSpec(arch=Arch.AARCH64)
-    )
-    found = verify(spec.write(tmp_path), policies).problems
+def test_segments_that_large_pages_cannot_hold(inspector: Inspector) -> None:
+    name = "demo/_ext.cpython-312-aarch64-linux-gnu.so"
+    members = {name: make_elf(ElfSpec(arch=Arch.AARCH64))}
+    found = inspector.findings(WheelSpec(platform="linux_aarch64", members=members))
     (problem,) = (each for each in found if each.rule == "page-alignment")
     assert problem.severity is Severity.WARNING
     assert "aligned to 4096 bytes; kernels of aarch64 may have pages of 65536" in problem.message
 
 
-def test_foreign_helpers_are_a_warning(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
+def test_foreign_helpers_are_a_warning(spec: WheelSpec, inspector: Inspector) -> None:
     spec.members["demo/firmware.bin"] = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
     spec.members["demo/tool"] = make_elf(ElfSpec(arch=Arch.AARCH64))
-    (problem,) = verify(spec.write(tmp_path), policies).problems
+    (problem,) = inspector.findings(spec)
     assert (problem.rule, problem.severity) == ("elf-machine", Severity.WARNING)
     assert problem.message == "demo/tool is for aarch64, the tag says x86_64"
 
@@ -251,23 +213,20 @@ def test_foreign_helpers_are_a_warning(spec: WheelSpec, tmp_path: Path, policies
         ("GLIBC_2.99", "linux_x86_64", []),
     ],
 )
-def test_tag_too_low(
-    tmp_path: Path, policies: Policies, version: str, platform: str, caught: list[str]
-) -> None:
-    elf = ElfSpec(versions={"libc.so.6": {version: ("f",)}}, defined=("PyInit_x",))
-    spec = WheelSpec(platform=platform, members={"x.so": make_elf(elf)})
-    path = spec.write(tmp_path)
-    assert rules(path, policies) == caught
-    if caught:
-        message = verify(path, policies).problems[0].message
-        assert version in message
-        assert "x.so" in message
+def test_tag_too_low(inspector: Inspector, version: str, platform: str, caught: list[str]) -> None:
+    spec = one_extension(versions={"libc.so.6": {version: ("f",)}})
+    spec.platform = platform
+    found = inspector.findings(spec)
+    assert [each.rule for each in found] == caught
+    for each in found:
+        assert version in each.message
+        assert "x.so" in each.message
 
 
-def test_isa_of_loaded_libraries_is_a_warning(tmp_path: Path, policies: Policies) -> None:
-    ext = ElfSpec(needed=("libc.so.6", "libfast.so"), runpath="$ORIGIN", defined=("PyInit_x",))
-    members = {"x.so": make_elf(ext), "libfast.so": make_elf(ElfSpec(isa=7))}
-    (problem,) = verify(WheelSpec(members=members).write(tmp_path), policies).problems
+def test_isa_of_loaded_libraries_is_a_warning(inspector: Inspector) -> None:
+    spec = one_extension(needed=("libc.so.6", "libfast.so"), runpath="$ORIGIN")
+    spec.members["libfast.so"] = make_elf(ElfSpec(isa=7))
+    (problem,) = inspector.findings(spec)
     assert (problem.rule, problem.severity) == ("isa-level", Severity.WARNING)
 
 
@@ -299,19 +258,17 @@ def test_isa_of_loaded_libraries_is_a_warning(tmp_path: Path, policies: Policies
     ],
 )
 def test_python_abi(
-    rules_of: RulesOf, python: str, abi: str, suffixes: list[str], *, fine: bool
+    inspector: Inspector, python: str, abi: str, suffixes: list[str], *, fine: bool
 ) -> None:
-    made = make_elf(ElfSpec(defined=("PyInit_x",)))
-    members = {f"demo/x.{suffix}.so".replace("..", "."): made for suffix in suffixes}
+    members = {f"demo/x.{suffix}.so".replace("..", "."): extension() for suffix in suffixes}
     spec = WheelSpec(python=python, abi=abi, members=members, platform="linux_x86_64")
-    assert rules_of(spec) == ([] if fine else ["python-abi"])
+    assert inspector.rules(spec) == ([] if fine else ["python-abi"])
 
 
-def test_external_libraries(spec: WheelSpec, tmp_path: Path, policies: Policies) -> None:
-    elf = ElfSpec(needed=("libc.so.6", "libcuda.so.1"), defined=("PyInit_x",))
-    path = WheelSpec(members={"x.so": make_elf(elf)}).write(tmp_path)
-    assert rules(path, policies) == ["external-library"]
-    assert verify(path, policies, external=["cuda"]).problems == ()
+def test_external_libraries(spec: WheelSpec, inspector: Inspector) -> None:
+    path = inspector.path(one_extension(needed=("libc.so.6", "libcuda.so.1")))
+    assert inspector.rules(path) == ["external-library"]
+    assert verify(path, inspector.policies, external=["cuda"]).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -329,9 +286,9 @@ def test_external_libraries(spec: WheelSpec, tmp_path: Path, policies: Policies)
     ],
 )
 def test_another_wheel_was_planned(
-    spec: WheelSpec, tmp_path: Path, policies: Policies, change: dict[str, Any], rule: str
+    spec: WheelSpec, inspector: Inspector, change: dict[str, Any], rule: str
 ) -> None:
-    assert set(rules(spec.write(tmp_path), policies, replace(EXPECTED, **change))) == {rule}
+    assert set(inspector.rules(spec, expected=replace(EXPECTED, **change))) == {rule}
 
 
 @pytest.mark.parametrize(
@@ -353,51 +310,43 @@ def test_another_wheel_was_planned(
     ],
 )
 def test_planned_python(
-    rules_of: RulesOf, python: str, abi: str, planned: str, *, fine: bool
+    inspector: Inspector, python: str, abi: str, planned: str, *, fine: bool
 ) -> None:
-    members = {"x.so": make_elf(ElfSpec(defined=("PyInit_x",)))}
-    spec = WheelSpec(python=python, abi=abi, members=members)
-    got = rules_of(spec, expected=replace(EXPECTED, python=planned))
+    spec = replace(one_extension(), python=python, abi=abi)
+    got = inspector.rules(spec, expected=replace(EXPECTED, python=planned))
     assert got == ([] if fine else ["planned-python"])
 
 
-def test_a_platform_wheel_was_planned(tmp_path: Path, policies: Policies) -> None:
+def test_a_platform_wheel_was_planned(inspector: Inspector) -> None:
     spec = WheelSpec(python="py3", abi="none", platform="any", purelib="true")
-    assert rules(spec.write(tmp_path), policies, EXPECTED) == ["not-platform-wheel"]
+    assert inspector.rules(spec, expected=EXPECTED) == ["not-platform-wheel"]
     spec = WheelSpec(python="py3", abi="none", platform="linux_x86_64", purelib="false")
-    assert rules(spec.write(tmp_path), policies, EXPECTED) == ["not-platform-wheel"]
+    assert inspector.rules(spec, expected=EXPECTED) == ["not-platform-wheel"]
 
 
 def test_an_unrepaired_wheel_is_of_the_planned_platform(
-    spec: WheelSpec, tmp_path: Path, policies: Policies
+    spec: WheelSpec, inspector: Inspector
 ) -> None:
     spec.platform = "linux_x86_64"
-    assert rules(spec.write(tmp_path), policies, EXPECTED) == []
+    assert inspector.rules(spec, expected=EXPECTED) == []
 
 
-def test_isa_of_an_extension_module_is_an_error_of_its_own(
-    tmp_path: Path, policies: Policies
-) -> None:
-    fast = ElfSpec(
-        isa=7, defined=("PyInit_x",), versions={"libc.so.6": {"GLIBC_2.14": ("memcpy",)}}
-    )
-    members = {"x.cpython-312-x86_64-linux-gnu.so": make_elf(fast)}
-    path = WheelSpec(platform="manylinux_2_17_x86_64", members=members).write(tmp_path)
-    (problem,) = verify(path, policies).problems
+def test_isa_of_an_extension_module_is_an_error_of_its_own(inspector: Inspector) -> None:
+    fast = extension(isa=7, versions={"libc.so.6": {"GLIBC_2.14": ("memcpy",)}})
+    spec = WheelSpec(members={"x.cpython-312-x86_64-linux-gnu.so": fast})
+    (problem,) = inspector.findings(spec)
     assert (problem.rule, problem.severity) == ("isa-level", Severity.ERROR)
-    off = VerifyPolicy(levels=(("isa-level", RuleLevel.OFF),))
-    assert verify(path, policies, demands=off).problems == ()
+    off = (("isa-level", RuleLevel.OFF),)
+    assert inspector.rules(spec, levels=off) == []
     # What it says of the libc still counts.
-    low = WheelSpec(platform="manylinux_2_5_x86_64", members=members).write(tmp_path)
-    assert [each.rule for each in verify(low, policies, demands=off).problems] == ["tag-too-low"]
+    spec.platform = "manylinux_2_5_x86_64"
+    assert inspector.rules(spec, levels=off) == ["tag-too-low"]
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"#!/bin/sh\n"])
-def test_what_is_named_as_an_extension_module_is_one(
-    tmp_path: Path, policies: Policies, content: bytes
-) -> None:
+def test_what_is_named_as_an_extension_module_is_one(inspector: Inspector, content: bytes) -> None:
     name = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
-    members = {"x.so": make_elf(ElfSpec(defined=("PyInit_x",))), name: content}
-    (problem,) = verify(WheelSpec(members=members).write(tmp_path), policies).problems
+    members = {"x.so": extension(), name: content}
+    (problem,) = inspector.findings(WheelSpec(members=members))
     assert problem.rule == "elf-malformed"
     assert name in problem.message
