@@ -1,9 +1,9 @@
-"""What this machine can and cannot build, and the command that mends what is wrong."""
+"""Check whether this machine can build every target, with a fix for everything that is missing."""
 
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,17 @@ def examine(
 
     `targets` is empty to ask about this machine in general; `jobs` of them are built at once.
     """
-    return _Examination(targets, places, environ, containers, jobs).checks()
+    network = HostNetwork.detect(environ)
+    return _Examination(
+        targets=targets,
+        places=places,
+        environ=environ,
+        containers=containers,
+        jobs=jobs,
+        network=network,
+        env=base_env(environ) | network.child_env(),
+        tools=toolchain.existing(places.cache),
+    ).checks()
 
 
 def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
@@ -118,63 +128,49 @@ def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tup
     return tuple(each for each in checks if each.status is CheckLevel.WARN)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Examination:
     """All checks of one examination; those that do not need each other run at once."""
 
-    def __init__(
-        self,
-        targets: Sequence[TargetNeeds],
-        places: RunPaths,
-        environ: Mapping[str, str],
-        containers: Containers,
-        jobs: int,
-    ) -> None:
-        self._targets = targets
-        self._places = places
-        self._environ = environ
-        self._containers = containers
-        self._jobs = jobs
-        self._network = HostNetwork.detect(environ)
-        self._env = base_env(environ) | self._network.child_env()
-        self._tools = toolchain.existing(places.cache)
+    targets: Sequence[TargetNeeds]
+    places: RunPaths
+    environ: Mapping[str, str]
+    containers: Containers
+    jobs: int
+    network: HostNetwork
+    env: Mapping[str, str]
+    tools: toolchain.Toolchain | None
 
     def checks(self) -> tuple[Check, ...]:
-        names = [
-            name for name in engine.EngineName if self._containers.preference in {"auto", name}
-        ]
-        arches = dict.fromkeys(each.arch for each in self._targets) or (emulation.host_arch(),)
-        pythons = dict.fromkeys(each.python for each in self._targets if each.python)
+        preference = self.containers.preference
+        names = [name for name in engine.EngineName if preference in {"auto", name}]
+        arches = dict.fromkeys(each.arch for each in self.targets) or (emulation.host_arch(),)
+        pythons = dict.fromkeys(each.python for each in self.targets if each.python)
         with ThreadPoolExecutor(LOOKS) as pool:
-            probes = {name: pool.submit(engine.probe, name, env=self._env) for name in names}
-            runs = [pool.submit(_emulation, arch) for arch in arches]
-            found = [pool.submit(self._interpreter, python) for python in pythons]
+            probes = pool.map(self._probe, names)
+            emulated = pool.map(_emulation, arches)
+            interpreters = pool.map(self._interpreter, pythons)
             network = pool.submit(self._reach)
-            builders = pool.submit(lambda: tuple(machine.compilers(self._env)))
-            statuses = {name: _settle(probe) for name, probe in probes.items()}
+            builders = pool.submit(lambda: tuple(machine.compilers(self.env)))
+            statuses = dict(zip(names, probes, strict=True))
             usable = (s for s in statuses.values() if isinstance(s, engine.EngineStatus))
             chosen = next(usable, None)
-            images = dict(
-                zip(
-                    self._images,
-                    pool.map(partial(self._image, chosen), self._images),
-                    strict=True,
-                )
-            )
-            emulations = dict(zip(arches, (each.result() for each in runs), strict=True))
-            here = dict(zip(pythons, (each.result() for each in found), strict=True))
+            checked = pool.map(partial(self._image, chosen), self._images)
+            images = dict(zip(self._images, checked, strict=True))
+            emulations = dict(zip(arches, emulated, strict=True))
             verdict = self._verdict(chosen, images, emulations)
             lost = frozenset(verdict)
             return (
                 *self._engines(statuses, lost, chosen),
                 *self._needed(images, lost),
                 *self._emulations(emulations, lost),
-                *(self._level_of_python(each, chosen) for each in here.values()),
+                *(self._level_of_python(each, chosen) for each in interpreters),
                 *builders.result(),
                 self._toolchain(),
                 *network.result(),
                 *self._room(chosen),
-                machine.home(self._environ),
-                machine.memory(self._jobs),
+                machine.home(self.environ),
+                machine.memory(self.jobs),
                 machine.cpus(),
                 machine.clock(),
                 *self._sum(verdict),
@@ -184,8 +180,14 @@ class _Examination:
 
     @property
     def _images(self) -> tuple[tuple[str, Arch], ...]:
-        wanted = (each for each in self._targets if each.image)
+        wanted = (each for each in self.targets if each.image)
         return tuple(dict.fromkeys((each.image, each.arch) for each in wanted))
+
+    def _probe(self, name: engine.EngineName) -> engine.EngineStatus | OrchestratorError:
+        try:
+            return engine.probe(name, env=self.env)
+        except OrchestratorError as error:
+            return error
 
     def _engines(
         self,
@@ -193,8 +195,8 @@ class _Examination:
         lost: frozenset[str],
         chosen: engine.EngineStatus | None,
     ) -> Iterator[Check]:
-        """One check an engine; only where something cannot be built without is that a failure."""
-        needed = bool(lost) or not self._targets
+        """Return a check for each engine; a missing one is a failure only if a target needs it."""
+        needed = bool(lost) or not self.targets
         missing = CheckLevel.FAIL if needed and chosen is None else CheckLevel.WARN
         for name, status in statuses.items():
             if isinstance(status, OrchestratorError):
@@ -212,23 +214,16 @@ class _Examination:
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
             return failure(name, "no engine", "install podman")
-        wanted = Image(chosen.name, image, arch, self._env)
-        args = (
-            *self._network.container_args(),
-            *chosen.mount_args(),
-            *self._containers.create_args,
-        )
+        wanted = Image(chosen.name, image, arch, self.env)
+        network = self.network.container_args()
+        args = (*network, *chosen.mount_args(), *self.containers.create_args)
         try:
             image_id = check_image(
-                wanted,
-                args,
-                timeout=RUN_TIMEOUT,
-                log=lambda _line: None,
-                pull="never",
+                wanted, args, timeout=RUN_TIMEOUT, log=lambda _: None, pull="never"
             ).id
         except EnvironmentProblemError as error:
             absent = error.kind is ErrorKind.NOT_FOUND and not image.startswith("localhost/")
-            if not absent or self._containers.pull == "never":
+            if not absent or self.containers.pull == "never":
                 return problem(name, CheckLevel.FAIL, error)
         else:
             detail = f"runs, ID {image_id.removeprefix('sha256:')[:12]}"
@@ -241,7 +236,7 @@ class _Examination:
 
     def _unreached(self, name: str, image: Image, args: Sequence[str]) -> Check | None:
         """Return the warning for a proxy or index of this host that the container cannot reach."""
-        for each in self._network.loopbacks():
+        for each in self.network.loopbacks():
             if not reaches(image, args, (each.host, each.port)):
                 detail = f"{each.variable} names {each.host}:{each.port}, which is the container "
                 fix = 'engine.create-args = ["--network=host"], or name the host as containers '
@@ -252,17 +247,17 @@ class _Examination:
     def _needed(
         self, images: Mapping[tuple[str, Arch], Check], lost: frozenset[str]
     ) -> Iterator[Check]:
-        """An image that fails is a warning where its targets can be built without it."""
+        """Turn a failure into a warning if the image's targets can be built without it."""
         for asked, check in images.items():
-            users = {each.id for each in self._targets if (each.image, each.arch) == asked}
+            users = {each.id for each in self.targets if (each.image, each.arch) == asked}
             yield check if users & lost else _as_warning(check)
 
     def _emulations(
         self, found: Mapping[Arch, Sequence[Check]], lost: frozenset[str]
     ) -> Iterator[Check]:
-        """One that fails is a warning where its targets can be built without it."""
+        """Turn a failure into a warning if the architecture's targets can be built without it."""
         for arch, checks in found.items():
-            users = {each.id for each in self._targets if each.arch is arch}
+            users = {each.id for each in self.targets if each.arch is arch}
             harmless = bool(users) and not users & lost
             yield from map(_as_warning, checks) if harmless else checks
 
@@ -271,7 +266,7 @@ class _Examination:
     def _interpreter(self, python: str) -> Check:
         name = f"python {python}"
         try:
-            found = pythons.find(python, environ=self._environ, cache_dir=self._places.cache)
+            found = pythons.find(python, environ=self.environ, cache_dir=self.places.cache)
         except EnvironmentProblemError as error:
             return problem(name, CheckLevel.WARN, error)
         lacks = [
@@ -286,37 +281,37 @@ class _Examination:
 
     @staticmethod
     def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
-        """Containers bring their own: with an engine, one that lacks here is no worry."""
+        """Containers bring their own: with an engine, a missing Python does not matter."""
         if check.status is CheckLevel.OK or chosen is None:
             return check
         return passed(check.name, f"{check.detail} (containers bring their own)")
 
     def _toolchain(self) -> Check:
-        if self._tools is not None:
-            base = self._tools.base
-            return passed("toolchain", f"{self._tools.root} (Python {base.version}, {base.path})")
+        if self.tools is not None:
+            base = self.tools.base
+            return passed("toolchain", f"{self.tools.root} (Python {base.version}, {base.path})")
         detail, fix = "not made yet (the first build does it)", "nothing: the next build makes it"
 
         def make() -> None:
-            toolchain.sync(self._places.cache, self._network, environ=self._environ)
+            toolchain.sync(self.places.cache, self.network, environ=self.environ)
 
         return replace(warning("toolchain", detail, fix), mend=make)
 
     def _reach(self) -> tuple[Check, ...]:
-        python = self._tools.python if self._tools else Path(sys.executable)
+        python = self.tools.python if self.tools else Path(sys.executable)
         return (
-            network.certificates(self._network),
-            *network.proxies(self._network),
-            network.index(python, self._env),
+            network.certificates(self.network),
+            *network.proxies(self.network),
+            network.index(python, self.env),
         )
 
     def _room(self, chosen: engine.EngineStatus | None) -> Iterator[Check]:
         storage = chosen.storage_root if chosen is not None and not chosen.remote else ""
         yield from machine.disks(
-            work=self._places.work,
-            output=self._places.output,
-            cache=self._places.cache,
-            environ=self._environ,
+            work=self.places.work,
+            output=self.places.output,
+            cache=self.places.cache,
+            environ=self.environ,
             engine=storage,
         )
 
@@ -330,7 +325,7 @@ class _Examination:
     ) -> dict[str, str]:
         """Return the targets that nothing can build here, with the first reason."""
         lost = {}
-        for each in self._targets:
+        for each in self.targets:
             reason = self._no_container(each, chosen, images, emulations)
             if reason and not (each.on_host or (each.crossed and chosen is None)):
                 lost[each.id] = reason
@@ -353,9 +348,9 @@ class _Examination:
 
     def _sum(self, lost: Mapping[str, str]) -> Iterator[Check]:
         """Say how many of the targets can be built here."""
-        if not self._targets:
+        if not self.targets:
             return
-        total = len(self._targets)
+        total = len(self.targets)
         if not lost:
             yield passed("targets", f"all {total} can be built here")
             return
@@ -363,13 +358,6 @@ class _Examination:
         others = " and others" if len(lost) > 1 else ""
         detail = f"{len(lost)} of {total} cannot be built here: {first}{others}: {reason}"
         yield failure("targets", detail, "mend the rows that fail, or leave them out with --select")
-
-
-def _settle(probe: Future[engine.EngineStatus]) -> engine.EngineStatus | OrchestratorError:
-    try:
-        return probe.result()
-    except OrchestratorError as error:
-        return error
 
 
 def _emulation(arch: Arch) -> tuple[Check, ...]:

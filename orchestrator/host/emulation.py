@@ -60,7 +60,7 @@ class Emulation:
     """
 
     arch: Arch
-    execution: Execution
+    execution: Execution = Execution.EMULATED
     interpreter: str = ""
     flags: str = ""
     version: str = ""
@@ -117,7 +117,7 @@ def _known_trouble(arch: Arch, version: str) -> tuple[tuple[Problem, ...], tuple
         hint="QEMU 10.0 works (Debian 12: `apt-get install -t bookworm-backports "
         "qemu-user-static`)",
     )
-    is_old = bool(version) and tuple(map(int, version.split("."))) < first
+    is_old = bool(version) and _numbers(version) < first
     narrow = arch.facts.elf.bits == 32  # noqa: PLR2004
     warning = replace(_READDIR, what=f"{name}: {_READDIR.what}")
     return (too_old,) if is_old else (), (warning,) if narrow else ()
@@ -234,13 +234,14 @@ def installed_qemu(arch: Arch) -> Path | None:
     """Return the newest user-mode QEMU for an architecture on PATH, statically linked or not."""
     names = (f"qemu-{arch.facts.qemu}-static", f"qemu-{arch.facts.qemu}")
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    found = [Path(folder, name) for folder in folders for name in names]
-    versions = {each: qemu_version(each) for each in found if each.is_file()}
-    return max(
-        (each for each in versions if versions[each]),
-        key=lambda each: tuple(map(int, versions[each].split("."))),
-        default=None,
-    )
+    programs = (Path(folder, name) for folder in folders for name in names)
+    versions = {each: qemu_version(each) for each in programs if each.is_file()}
+    working = [each for each in versions if versions[each]]
+    return max(working, key=lambda each: _numbers(versions[each]), default=None)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def host_arch(machine: str | None = None) -> Arch:
@@ -291,18 +292,11 @@ def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
             "so containers cannot see it",
             hint=_registration(arch),
         )
-    return Emulation(
-        arch=arch,
-        execution=Execution.EMULATED,
-        interpreter=best.interpreter,
-        flags=best.flags,
-        problem=problem,
-    )
+    return Emulation(arch=arch, interpreter=best.interpreter, flags=best.flags, problem=problem)
 
 
 def _refuse(arch: Arch, what: str, hint: str) -> Emulation:
-    problem = Problem(what=what, hint=hint)
-    return Emulation(arch=arch, execution=Execution.EMULATED, problem=problem)
+    return Emulation(arch=arch, problem=Problem(what=what, hint=hint))
 
 
 def _registration(arch: Arch) -> str:

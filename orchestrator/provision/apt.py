@@ -7,6 +7,8 @@ in a directory of ours.
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,8 +28,7 @@ _TIMEOUT = 900.0
 
 _IMPATIENT = (
     "-oAcquire::Retries=1",
-    "-oAcquire::http::Timeout=30",
-    "-oAcquire::https::Timeout=30",
+    *(f"-oAcquire::{each}::Timeout=30" for each in ("http", "https")),
 )
 """A mirror that does not answer counts as missing: every caller has another way."""
 
@@ -130,25 +131,18 @@ def of_suite(
     keys = (Path("/usr/share/keyrings", each) for each in _KEYRINGS)
     signed = next((f"[signed-by={each}] " for each in keys if each.exists()), "")
     (place / "sources.list").write_text(f"deb {signed}{mirror} {suite} main\n", "utf-8")
-    options = [
-        f"-oDir::Etc::sourcelist={place / 'sources.list'}",
-        "-oDir::Etc::sourceparts=-",
-        *_lists(place),
-    ]
+    options = [f"-oDir::Etc::sourcelist={place / 'sources.list'}", "-oDir::Etc::sourceparts=-"]
     if name is not None:
         options += [f"-oAPT::Architecture={name}", f"-oAPT::Architectures={name}"]
-    found = replace(plain, options=(*plain.options, *options))
-    return found.update(suite)
+    return replace(plain, options=(*plain.options, *options, *_lists(place))).update(suite)
 
 
 def own_suite() -> str:
     """Return this machine's own Debian suite; empty for another distribution."""
-    try:
-        text = Path("/etc/os-release").read_text("utf-8")
-    except OSError:
-        return ""
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return values.get("VERSION_CODENAME", "") if values.get("ID") == "debian" else ""
+    with contextlib.suppress(OSError):
+        release = platform.freedesktop_os_release()
+        return release.get("VERSION_CODENAME", "") if release["ID"] == "debian" else ""
+    return ""
 
 
 def _mirror(env: Mapping[str, str]) -> str:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 Progress = Callable[[str], object]
 """Told what is being done, a line for each step."""
 
+
+def silent(_line: str) -> None:
+    """Take a line and do nothing with it."""
+
+
 IN_USE = "in-use"
 """Every process that uses an entry holds a shared lock on this file of it."""
 
@@ -104,7 +109,7 @@ class CacheArea:
         name: str,
         make: Callable[[Path], object],
         *,
-        say: Progress | None = None,
+        say: Progress = silent,
         cancel: Cancel | None = None,
     ) -> CacheEntry:
         """Return an entry that nobody prunes while the answer lives; make it if it is missing.
@@ -127,7 +132,7 @@ class CacheArea:
         while True:
             if entry := existing_entry(folder):
                 return entry
-            with self.locked(cache_dir, say or _silent, cancel or Cancel()) as lock:
+            with self.locked(cache_dir, say, cancel or Cancel()) as lock:
                 if not folder.is_dir():
                     self.prune_unused(cache_dir, lock, unused_for=KEEP)
                     with making(folder) as made:
@@ -315,10 +320,6 @@ def _age(root: Path) -> float:
     """Seconds since it was used."""
     used = root / IN_USE
     return time.time() - (used if used.exists() else root).stat().st_mtime
-
-
-def _silent(_line: str) -> None:
-    """Take a line and do nothing with it."""
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> Path:

@@ -80,13 +80,7 @@ class ForeignPython:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Root:
-    """What is noted in a directory with a Python of another architecture.
-
-    Attributes:
-        python: its executable.
-        libraries: the directory for ``-L``.
-        origin: where it comes from, in words.
-    """
+    """Noted beside a Python: its executable, the directory for ``-L``, and where it comes from."""
 
     python: str
     libraries: str

@@ -59,14 +59,13 @@ def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, .
         lib: the same directory, as the program will see it.
         patchelf: the toolchain's.
     """
-    asked = process.capture([str(patchelf), "--print-interpreter", str(program)], timeout=_TIMEOUT)
-    if not asked.ok:
+    loader = _loader(program, patchelf)
+    if loader is None:
         return ()
-    loader = Path(asked.stdout.strip())
     said = process.capture([str(loader), "--list", str(program)], timeout=_TIMEOUT)
     libraries = [Path(each) for each in re.findall(r"=> (/\S+) \(", said.stdout)]
     if not said.ok or not libraries or "not found" in said.stdout:
-        what = f"the libraries of {program.name} are not to be found on this host"
+        what = f"the libraries of {program.name} are missing on this host"
         raise EnvironmentProblemError.of(what)
     into.mkdir(exist_ok=True)
     for each in (loader, *libraries):
@@ -80,11 +79,15 @@ def redirect(program: Path, lib: Path, patchelf: Path) -> None:
 
     A static program, or no program at all, is left alone.
     """
-    tool = str(patchelf)
-    asked = process.capture([tool, "--print-interpreter", str(program)], timeout=_TIMEOUT)
-    if not asked.ok:
+    loader = _loader(program, patchelf)
+    if loader is None:
         return
-    argv = [tool, "--set-interpreter", str(lib / Path(asked.stdout.strip()).name)]
+    argv = [str(patchelf), "--set-interpreter", str(lib / loader.name)]
     # DT_RPATH also counts for the libraries' own libraries, and before LD_LIBRARY_PATH.
     argv += ["--force-rpath", "--set-rpath", str(lib), str(program)]
     process.capture(argv, timeout=_TIMEOUT).check(f"{program.name} cannot be changed")
+
+
+def _loader(program: Path, patchelf: Path) -> Path | None:
+    said = process.capture([str(patchelf), "--print-interpreter", str(program)], timeout=_TIMEOUT)
+    return Path(said.stdout.strip()) if said.ok else None

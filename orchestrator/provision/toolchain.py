@@ -36,6 +36,7 @@ from orchestrator.provision.cache_dir import (
     hold,
     machine_errors,
     remove_entry,
+    silent,
 )
 from orchestrator.provision.failures import run_step, step_error
 from orchestrator.provision.host import WHEELS, Host
@@ -169,7 +170,7 @@ def _suits(
 def sync(  # noqa: PLR0913 - mostly keywords
     cache_dir: Path,
     network: HostNetwork,
-    on_progress: Progress | None = None,
+    on_progress: Progress = silent,
     *,
     environ: Mapping[str, str] | None = None,
     cancel: Cancel | None = None,
@@ -193,8 +194,6 @@ def sync(  # noqa: PLR0913 - mostly keywords
         EnvironmentProblemError: it cannot be made here; says why and what to do.
     """
     environ = os.environ if environ is None else environ
-    say = on_progress or _silent
-
     found = existing(cache_dir, environ)
     wrong = damage(found, environ) if found and deep else ()
     if found and not wrong:
@@ -205,16 +204,16 @@ def sync(  # noqa: PLR0913 - mostly keywords
         wheels=Path(given).expanduser().absolute() if given else None,
         network=network,
         environ=environ,
-        say=say,
+        say=on_progress,
         cancel=cancel or Cancel(),
     )
-    with TOOLCHAIN.locked(cache_dir, say, maker.cancel) as lock:
+    with TOOLCHAIN.locked(cache_dir, on_progress, maker.cancel) as lock:
         # Whoever held the lock before us may have done the work.
         now = existing(cache_dir, environ)
         if now and not (found and wrong and found.made_at == now.made_at):
             return now
         if wrong:
-            say(f"making it anew: {wrong[0]}")
+            on_progress(f"making it anew: {wrong[0]}")
         TOOLCHAIN.prune_unused(cache_dir, lock, unused_for=KEEP)
         maker.make(lock)
     if found := existing(cache_dir, environ):
@@ -352,15 +351,13 @@ class _Maker:
         made = _at(aside / "environment")
         # No variable of the user's, and no setting of pip or uv: there is nothing to look up.
         env = self._child_env(aside) | {"UV_CACHE_DIR": str(aside / "cache"), "NO_COLOR": "1"}
-        alone = ("--offline", "--no-config", "--no-progress")
-        argv = [uv, "venv", *alone, "--no-project", "--no-python-downloads", "--relocatable"]
-        argv += [f"--python={interpreter.path}", str(made.root)]
+        argv = [uv, "venv", "--offline", "--no-config", "--no-progress", "--no-project"]
+        argv += ["--no-python-downloads", "--relocatable", f"--python={interpreter.path}"]
+        argv += [str(made.root)]
         self._step("make an environment", argv, aside, env, lock)
         requirements = made.root / "toolchain.lock"
         requirements.write_bytes(lock_text())
-        argv = [uv, "pip", "install", *alone, "--no-index", f"--find-links={wheels}"]
-        argv += ["--require-hashes", "--no-deps", "--only-binary=:all:"]
-        argv += [f"--python={made.python}", f"--requirement={requirements}"]
+        argv = [uv, *wheelhouse.install_arguments(wheels, requirements, made.python)]
         self._step("install the tools", argv, aside, env, lock)
         return made
 
@@ -392,7 +389,3 @@ class _Maker:
         # If we are killed, it goes on: nobody else may clean up until it ends.
         fds = () if lock < 0 else (lock,)
         run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel, pass_fds=fds)
-
-
-def _silent(_line: str) -> None:
-    """Take a line and do nothing with it."""

@@ -95,20 +95,14 @@ class Platform:
 
     @property
     def markers(self) -> dict[str, str]:
-        """The environment of PEP 508 markers."""
+        """The environment of PEP 508 markers, as far as it differs from this process's."""
         version = f"3.{self.minor}"
         return {
             "implementation_name": "cpython",
-            "implementation_version": f"{version}.0",
-            "os_name": "posix",
-            "platform_machine": self.arch,
             "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": f"{version}.0",
+            "platform_machine": self.arch,
             "python_version": version,
-            "sys_platform": "linux",
+            **dict.fromkeys(("python_full_version", "implementation_version"), f"{version}.0"),
         }
 
     def needs(self, locked: LockEntry) -> bool:
@@ -196,7 +190,7 @@ def lacking(
 ) -> tuple[LockEntry, ...]:
     """Return the entries that a platform needs and no wheel of these is for."""
     supported = platform.supported
-    there = {name.name for name in wheels if not supported.isdisjoint(name.tags)}
+    there = {wheel.name for wheel in wheels if not supported.isdisjoint(wheel.tags)}
     return tuple(
         each
         for each in lock
@@ -211,9 +205,8 @@ def hashes_of(lock: Sequence[LockEntry]) -> frozenset[str]:
 
 def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
     """Return the wheels of the lock that a directory holds, every byte as it should be."""
-    return {
-        path: name for path, name in _named(folder, lock) if file_sha256(path) in hashes_of(lock)
-    }
+    hashes = hashes_of(lock)
+    return {path: name for path, name in _named(folder, lock) if file_sha256(path) in hashes}
 
 
 def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, WheelName]]:
@@ -259,6 +252,15 @@ FILL_HINT = (
     "fill it with `orchestrator toolchain download DIR` of the same version of orchestrator, on a "
     "machine with network"
 )
+
+
+def install_arguments(wheels: Path, requirements: Path, python: Path) -> list[str]:
+    """Return the arguments of uv that install a lock from a directory, without any setting."""
+    return [
+        *("pip", "install", "--offline", "--no-config", "--no-progress", "--no-index", "--no-deps"),
+        *("--require-hashes", "--only-binary=:all:", f"--find-links={wheels}"),
+        *(f"--python={python}", f"--requirement={requirements}"),
+    ]
 
 
 def adopt(downloaded: Path, folder: Path, lock: Sequence[LockEntry]) -> None:

@@ -142,10 +142,8 @@ class _Fetch:
         requirements = self.scratch / "zig.lock"
         requirements.write_text(lock_text(), encoding="utf-8")
         unpacked = self.scratch / "unpacked"
-        argv = [str(tools.bin / "uv"), "pip", "install", "--offline", "--no-config"]
-        argv += ["--no-progress", "--no-index", f"--find-links={wheels}", "--require-hashes"]
-        argv += ["--no-deps", "--only-binary=:all:", f"--python={tools.python}"]
-        argv += [f"--target={unpacked}", f"--requirement={requirements}"]
+        install = wheelhouse.install_arguments(wheels, requirements, tools.python)
+        argv = [str(tools.bin / "uv"), *install, f"--target={unpacked}"]
         own = {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
         self._step("unpack zig", argv, self._env | own)
         made.rmdir()
