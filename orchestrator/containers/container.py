@@ -1,4 +1,4 @@
-"""The containers of a run: checked, made, filled, emptied, and in any case removed."""
+"""The containers of a run: check, make, fill, empty and remove them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _NOT_EXECUTED = {ErrorKind.NOT_EXECUTABLE, ErrorKind.CANNOT_RUN}
 class ContainerFactory(Answers):
     """Makes the containers of a run; checks an engine, and an image, before it is used first.
 
-    What cannot be had raises `EnvironmentProblemError`.
+    Raises `EnvironmentProblemError` if something is impossible.
 
     Attributes:
         host: tools, network, environment.
@@ -98,7 +98,7 @@ class ContainerFactory(Answers):
 
     @property
     def args(self) -> tuple[str, ...]:
-        """What all containers of a run are created with."""
+        """The options that all containers of a run are created with."""
         network = self.host.network.container_args()
         return (*network, *self.engine.mount_args(), *self.settings.create_args)
 
@@ -136,7 +136,7 @@ class ContainerFactory(Answers):
             raise EnvironmentProblemError(problem, kind=error.kind) from None
 
     def trouble(self, target: Target) -> str:
-        """Return what keeps a target from its image and may pass soon; empty for nothing."""
+        """Return why a target's image is not available yet, if that may pass; else nothing."""
         for question in (("engine",), ("_check", self.reference(target), target.arch)):
             error = self._answers.get(question)
             if isinstance(error, OrchestratorError) and error.transient:
@@ -146,7 +146,7 @@ class ContainerFactory(Answers):
     def checked_id(self, target: Target) -> str:
         """Return the engine's ID of a target's image; empty if it was not checked, or has none.
 
-        What was checked is what is used: nobody can move an ID to another image.
+        An ID, unlike a name, cannot be moved to another image.
         """
         checked = self.answered("_check", self.reference(target), target.arch)
         return checked.id if isinstance(checked, ImageCheck) else ""
@@ -190,7 +190,7 @@ class ContainerFactory(Answers):
             return ""
 
     def info(self, target: Target) -> ContainerInfo:
-        """Return what a target's container is made by and of."""
+        """Return the engine and the image of a target's container."""
         engine, checked = self.engine, self.check(target)
         return ContainerInfo(
             engine=engine.name,
@@ -204,14 +204,14 @@ class ContainerFactory(Answers):
         )
 
     def reservations(self, target: Target) -> tuple[str, ...]:
-        """Return what will not be as asked for in a target's container although it runs."""
+        """Return what a target's container will not have, although it runs."""
         unlimited = self.engine.unlimited(target.resources)
         unreachable = self._unreachable(self.reference(target), target.arch)
         return tuple(filter(None, (unlimited, unreachable)))
 
     @once
     def _unreachable(self, image: str, arch: Arch) -> str:
-        """Name the services of this host, proxies mostly, that a container does not reach."""
+        """Return the services of this host, mostly proxies, that a container cannot reach."""
         lost = [
             f"{each.variable} names {each.host}:{each.port}, which a container does not reach"
             for each in self.host.network.loopbacks()

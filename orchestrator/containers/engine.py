@@ -1,7 +1,6 @@
-"""Docker and podman: is one usable, has it got the image, and can it run that image.
+"""Docker and podman: find one that works, and its capabilities.
 
-Engines are asked, not guessed at: an installed client says nothing about its daemon, and a pulled
-image says nothing about whether this kernel can execute what is in it.
+Engines are asked: an installed client says nothing about its daemon.
 """
 
 from __future__ import annotations

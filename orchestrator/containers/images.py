@@ -1,4 +1,7 @@
-"""Look into images: which one a name means, what it holds, whether it fits a target."""
+"""Check that an image can be used, and look into it.
+
+Containers are run: a pulled image does not prove that this kernel can execute its programs.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ def check_image(  # noqa: PLR0913 - mostly keywords
 def _bring_here(image: Image, session: _Session, pull: Pull) -> _Local:
     """Return what the engine has of an image; pull it if need be."""
     local = image.inspect()
-    here = local is not None and (image.fits(local) or image.may_fit(local))
+    # No registry has a local image, so that pulling it cannot make sure of its variant.
+    here = local is not None and (
+        image.fits(local) or (image.is_local and image.lacks_variant(local))
+    )
     if not here or (pull == "always" and not image.is_local):
         if pull == "never" or image.is_local:
             image.refuse_missing(local)
@@ -319,13 +325,9 @@ class Image:
         return self.arch.facts.wider_oci in local.platforms
 
     def lacks_variant(self, local: _Local) -> bool:
-        """Whether it fits but for the variant (``v7``), which podman 4 does not tell."""
+        """Whether only the variant (``v7``), which podman 4 does not show, is unknown."""
         short, full = local.platforms
         return full.endswith("/") and self.platform.startswith(full) and short != self.platform
-
-    def may_fit(self, local: _Local) -> bool:
-        """Whether it is one no registry has, so that pulling cannot make sure of its variant."""
-        return self.is_local and self.lacks_variant(local)
 
     def refuse_missing(self, local: _Local | None) -> NoReturn:
         """Refuse an image that is not here and is not pulled."""

@@ -1,4 +1,4 @@
-"""What one look at this machine found: the rows of ``orchestrator doctor``."""
+"""The rows of ``orchestrator doctor``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def passed(name: str, detail: str) -> Check:
 
 
 def warning(name: str, detail: str, fix: str) -> Check:
-    """Return a check that found what may do harm."""
+    """Return a check that found a possible problem."""
     return Check(name=name, status=CheckLevel.WARN, detail=detail, fix=fix)
 
 
 def failure(name: str, detail: str, fix: str) -> Check:
-    """Return a check that found what makes builds fail."""
+    """Return a check that found a reason why builds fail."""
     return Check(name=name, status=CheckLevel.FAIL, detail=detail, fix=fix)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
 
 LOOKS = 8
-"""Looks at once: most of them wait for another program."""
+"""Checks at once: most of them wait for another program."""
 
 RUN_TIMEOUT = 120.0
 """Seconds in which an image that is here must run."""
@@ -32,15 +32,15 @@ RUN_TIMEOUT = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetNeeds:
-    """One target, as far as it matters what builds it here.
+    """One target, as far as it matters for the machine.
 
     Attributes:
         id: the target's ID.
         arch: its architecture.
         python: its python tag; empty for a library.
-        image: its image as the engine gets it; empty where only the toolchain knows.
-        on_host: whether it could be built without any engine, whatever there is.
-        crossed: whether it is cross-compiled where there is no engine.
+        image: its image as the engine gets it; empty if only the toolchain knows.
+        on_host: whether it can be built without an engine.
+        crossed: whether it is cross-compiled if there is no engine.
     """
 
     id: str
@@ -68,7 +68,7 @@ class RunPaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Containers:
-    """What the matrix says of containers.
+    """The matrix's settings for containers.
 
     Attributes:
         preference: auto, docker or podman.

@@ -1,4 +1,4 @@
-"""What this machine itself offers to builds: room, memory, a clock, a place to write."""
+"""Check this machine itself: room, memory, clock, a place to write."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def disks(
 def _disk(  # noqa: PLR0913 - the columns of a table
     name: str, folder: Path, wanted: int, needed: int, fix: str, *, writable: bool = True
 ) -> Check:
-    place = _existing_parent(folder)
+    place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     try:
         free = shutil.disk_usage(place).free
         if writable:
@@ -73,12 +73,8 @@ def _disk(  # noqa: PLR0913 - the columns of a table
     return warning(name, detail, fix) if free < wanted else passed(name, detail)
 
 
-def _existing_parent(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
-
-
 def _write_into(folder: Path) -> None:
-    """Write a file without a name; permissions alone do not tell of a full or read-only disk."""
+    """Write a file without a name: permissions do not show a full or read-only disk."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"x")
 

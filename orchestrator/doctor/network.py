@@ -1,4 +1,4 @@
-"""Does this machine reach what builds download: certificates, proxy, package index."""
+"""Check that this machine can download: certificates, proxies, package index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGNS = {
     ),
     r"\b40[13] |Unauthorized|Forbidden": "check the credentials in PIP_INDEX_URL",
 }
-"""What pip says, and what to do about it."""
+"""What pip prints, and what to do about it."""
 
 
 def certificates(network: HostNetwork) -> Check:
@@ -76,7 +76,7 @@ def index(python: Path, env: Mapping[str, str]) -> Check:
     text = f"{said.stdout}\n{said.stderr}"
     if "No module named pip" in text:
         fix = "nothing: the toolchain brings one"
-        return warning("package index", "not asked: there is no pip yet", fix)
+        return warning("package index", "not asked: pip is not installed yet", fix)
     found = (hint for sign, hint in _SIGNS.items() if re.search(sign, text))
     fix = next(found, "check the network, HTTPS_PROXY and PIP_INDEX_URL")
     return warning("package index", f"{shown} does not answer: {_reason(text)}", fix)

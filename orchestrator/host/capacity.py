@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What there is.
+    """What this process may use.
 
     Attributes:
         cpus: CPUs; a quota may be a fraction.
-        memory: bytes that are free, or can be freed at once; `sys.maxsize` where nobody says.
+        memory: bytes that are free, or can be freed at once; `sys.maxsize` if unknown.
     """
 
     cpus: float
@@ -45,7 +45,7 @@ _LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def _cgroups(root: Path) -> Iterator[Path]:
-    """Our cgroups and all above them, in every hierarchy that counts."""
+    """Yield our cgroups and their parents, in the hierarchies of CPU and memory."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         folders = [""] if not controllers else controllers.split(",")

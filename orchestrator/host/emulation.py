@@ -1,7 +1,7 @@
 """Which architectures this machine can execute: itself, with the kernel's help, or with QEMU.
 
-What the kernel's tables say is one thing; whether a program runs is another. `examine` runs one: a
-static ELF of about 130 bytes, made here for every architecture.
+The kernel's tables do not prove that a program runs. `examine` runs one: a static ELF of about 130
+bytes, made here for every architecture.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Execution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
-    """Whether programs of an architecture really run here, and how.
+    """Whether programs of an architecture run here, and how.
 
     Attributes:
         arch: the architecture.
@@ -54,7 +54,7 @@ class Emulation:
         interpreter: the registered QEMU; empty without.
         flags: its flags in binfmt_misc (``F``: the kernel opens QEMU at registration, so that it
             works in containers, whose file systems do not have it).
-        version: what that QEMU says (``7.2.22``); empty where it cannot be asked.
+        version: of that QEMU (``7.2.22``); empty if unknown.
         problem: why containers of that architecture would not work.
         warnings: what is known to go wrong with it.
     """
@@ -69,10 +69,10 @@ class Emulation:
 
     @property
     def detail(self) -> str:
-        """What it is, in a few words."""
+        """A short description."""
         if not self.interpreter:
             return f"{self.execution} on {host_arch()}"
-        qemu = f"QEMU {self.version}" if self.version else "a QEMU that does not tell its version"
+        qemu = f"QEMU {self.version}" if self.version else "a QEMU of unknown version"
         return f"{qemu}: {self.interpreter} (flags {self.flags})"
 
 
@@ -93,9 +93,9 @@ def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
 
 
 def _judge(found: Emulation, code: int | None) -> Iterator[Problem]:
-    """Say what is wrong if a program ends with a status; it counts its arguments."""
+    """Yield what is wrong if the probe, which counts its arguments, exits with a status."""
     if code == _ARGC + 1:
-        # Kernels before 5.12 do not tell QEMU of the flag, nor do old QEMUs ask (before 6.0).
+        # Kernels before 5.12 do not pass the flag to QEMU, and QEMU before 6.0 ignores it.
         yield Problem(
             what=f"{found.interpreter} is registered for {found.arch} with the P flag, which it "
             "does not understand: programs get one argument too many",
@@ -109,7 +109,7 @@ def _judge(found: Emulation, code: int | None) -> Iterator[Problem]:
 
 
 def _known_trouble(arch: Arch, version: str) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Return why nothing can work with a QEMU, and what is known to go wrong with it."""
+    """Return why nothing works with a QEMU, and what is known to go wrong with it."""
     name = f"QEMU {version} for {arch}" if version else f"QEMU for {arch}"
     first, missing = arch.facts.first_qemu
     too_old = Problem(
@@ -165,7 +165,7 @@ def probe_program(arch: Arch) -> bytes:
 
 
 def _run_probe(arch: Arch) -> int | None:
-    """Run `probe_program`; None where this machine does not let us try.
+    """Run `probe_program`; None if this machine does not allow it.
 
     As root it runs in a directory with nothing else, as in a container.
     """
@@ -283,7 +283,7 @@ def binfmt(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
     found = [entry for entry in _handlers(root) if entry.takes(probe_program(arch))]
     if not found:
         return _refuse(arch, f"no QEMU is registered for {arch}", _registration(arch))
-    # The kernel asks the newest one first, but does not tell which that is: prefer a good one.
+    # The kernel asks the newest one first, but does not say which that is: prefer a good one.
     best = max(found, key=lambda entry: (entry.is_ours, "F" in entry.flags))
     problem = None
     if "F" not in best.flags:

@@ -1,7 +1,7 @@
-"""What of this machine can change the bytes of a wheel that is built on it, without a container.
+"""The parts of this machine that change the bytes of a wheel built on it without a container.
 
-Compilers and linkers are told apart by their contents: nothing is started. What else lies on a
-machine (headers and libraries of the system) is not looked at; `docs/store.md` says so.
+Compilers and linkers are identified by their contents: nothing is started. Headers and libraries of
+the system are not considered; `docs/store.md` says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMING = ("CC", "CXX", "FC", "LD", "AS", "CUDACXX", "NVCC", "RUSTC")
 
 
 def describe(path: str, env: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Return what tells this machine's builds from those of another one.
+    """Return what distinguishes this machine's builds from those of another machine.
 
     `path` is the PATH of builds, and `env` their variables, which may name compilers.
     """
@@ -38,7 +38,7 @@ def describe(path: str, env: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
 
 
 def _tools(name: str, path: str) -> str:
-    """Return digests of every program of a name: the first may only be a wrapper of the next."""
+    """Return digests of every program of a name: the first may be a wrapper of the next."""
     places = (shutil.which(name, path=folder) for folder in path.split(os.pathsep) if folder)
     real = dict.fromkeys(os.path.realpath(place) for place in places if place)
     return " ".join(_digest(each, Path(each).stat().st_mtime_ns) for each in real)

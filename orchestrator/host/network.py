@@ -1,8 +1,8 @@
-"""How this machine reaches the network, and how its children get to do the same.
+"""How this machine and the programs that it starts reach the network.
 
-A company host often has a private certificate authority, a proxy and its own package index. All
-three have to reach pip, uv, curl and git in every build, without being baked into an image and
-without a credential in an argument list or a log. So containers get proxies and index settings by
+A company host often has a private certificate authority, a proxy and its own package index. pip,
+uv, curl and git need all three in every build, but neither an image nor an argument list nor a log
+may contain them. So containers get proxies and index settings by
 name only (``--env=HTTPS_PROXY``): the engine reads the values from its own environment. Nothing of
 this is part of a build request, so none of it is in a cache key.
 """
@@ -111,14 +111,14 @@ class HostNetwork:
 
     Attributes:
         ca_bundle: PEM file with the certificate authorities this host trusts, symlinks
-            resolved; None where there is none.
+            resolved; None if there is none.
         proxies: proxy variables, each in lower and in upper case.
         index: package index settings of pip and uv that make sense in a container too.
         links: (variable, where pip or uv find wheels), for containers: directories of this
             host, and addresses without credentials.
         host_only: settings for children on this host only.
         uv_here: uv's variables for what pip's configuration files say to pip on this host only.
-        pip_files: further options of these files, which uv has no word for.
+        pip_files: further options of these files, which uv does not have.
     """
 
     ca_bundle: Path | None = None
@@ -156,7 +156,7 @@ class HostNetwork:
             links=tuple(
                 (name, places) for name, each in links.items() if (places := _places(each))
             ),
-            # An index in a directory of this host is no use in a container.
+            # An index in a directory of this host is useless in a container.
             host_only=(
                 *_pick(given, _HOST_ONLY),
                 *((name, value) for name, value in wanted.items() if name not in index),
@@ -206,25 +206,25 @@ class HostNetwork:
 
     @property
     def pip_names(self) -> frozenset[str]:
-        """The variables by which containers are told of pip's settings."""
+        """The variables that pass pip's settings to containers."""
         given = (name for name, _ in (*self.index, *self.links))
         return frozenset(name for name in given if name.startswith("PIP_"))
 
     @property
     def only_pip(self) -> tuple[str, ...]:
-        """Those of them that uv has no word for."""
+        """Those of them that uv does not have."""
         return tuple(sorted(self.pip_names - {"PIP_FIND_LINKS", *_IN_UV}))
 
     @property
     def only_pip_here(self) -> tuple[str, ...]:
-        """What pip is told on this host and uv has no word for."""
+        """Settings of pip on this host that uv does not have."""
         own = {name for name, _ in self.host_only if name.startswith("PIP_")}
         # What the file says is among the rest.
         own -= {"PIP_FIND_LINKS", "PIP_CONFIG_FILE", *_IN_UV}
         return tuple(sorted({*self.only_pip, *own, *self.pip_files}))
 
     def uv_like_pip(self) -> tuple[_Pairs, _Pairs]:
-        """Return what tells uv in a container to look where pip looks: plain, and private values.
+        """Return plain and private variables that make uv in a container look where pip looks.
 
         uv's own settings for the same are replaced: it stands in for pip.
         """
@@ -267,7 +267,7 @@ def _uv_index(settings: _Pairs) -> _Pairs:
 
 
 _QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-"""No question that nobody could answer, no request for pip's own news."""
+"""No prompts, and no check for a newer pip."""
 
 
 def base_env(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Start programs, read what they say, and stop them with everything they started.
+"""Start programs, read their output, and stop them with everything they started.
 
 The only module that imports `subprocess`. Every program runs in a session of its own, so that a
 terminal's Ctrl-C reaches this process alone, which then stops its children in order: SIGINT first
@@ -33,7 +33,7 @@ TICK = 0.05
 """Seconds between two looks at the child, the clock and the cancel token."""
 
 DRAIN = 1.0
-"""Seconds to wait for output of programs that a finished child left behind."""
+"""Seconds to wait for output of programs that a child left behind."""
 
 MAX_LINE = 64 * 1024
 """Characters after which a line without an end is handed on in pieces."""
@@ -99,9 +99,9 @@ class Captured:
     """Answer of a program to a short question.
 
     Attributes:
-        returncode: exit status; 127 when there is no such program, 124 when it took too long.
-        stdout: all of its standard output, as it is.
-        stderr: all of its standard error, credentials hidden, or why it could not be started.
+        returncode: exit status; 127 if there is no such program, 124 after its timeout.
+        stdout: its whole standard output.
+        stderr: its whole standard error without credentials, or why it could not be started.
     """
 
     returncode: int
@@ -115,7 +115,7 @@ class Captured:
 
     @property
     def last_line(self) -> str:
-        """The last line with text of stderr, else of stdout; empty when it said nothing."""
+        """The last line of stderr with text, else of stdout; empty without output."""
         for text in (self.stderr, self.stdout):
             lines = text.strip().splitlines()
             if lines:
@@ -124,7 +124,7 @@ class Captured:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the program failed for a reason that may pass, by its own words."""
+        """Whether its output names a reason that may pass."""
         return not self.ok and may_pass(self.stderr.splitlines())
 
     def check(self, what: str, hint: str = "") -> None:
@@ -228,7 +228,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         try:
             _pump(child, tree, lines, watch)
         except BaseException:
-            # Ctrl-C, or a callback failed: nobody waits for this program any more.
+            # Ctrl-C, or a callback failed.
             _stop_now(tree)
             raise
     return Finished(
@@ -361,7 +361,7 @@ def _take_back(group: int, settings: list[int | list[bytes | int]]) -> None:
 
 @contextlib.contextmanager
 def _untold() -> Iterator[None]:
-    """Let a process in the background change the terminal: otherwise the kernel would stop it."""
+    """Let a background process change the terminal: otherwise the kernel stops it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield
@@ -434,7 +434,7 @@ class _Lines:
 
 
 class _Watch:
-    """Decides when a program has to stop, and raises the pressure until it does."""
+    """Decides when a program has to stop, and sends stronger signals until it does."""
 
     def __init__(
         self, tree: ProcessTree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
@@ -469,7 +469,7 @@ class _Watch:
 
 
 def _pump(child: subprocess.Popen[bytes], tree: ProcessTree, lines: _Lines, watch: _Watch) -> None:
-    """Hand on output until the child has ended and its pipe is closed or silent for long."""
+    """Hand on output until the child has ended and its pipe is closed or silent."""
     if child.stdout is None:  # pragma: no cover - it is always a pipe
         return
     pipe = child.stdout.fileno()
@@ -563,12 +563,12 @@ def _callbacks(
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether the child is dead; it stays a zombie, so that its number is not used again."""
+    """Whether the child is dead; it stays a zombie, so that its number stays its own."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _reap(child: subprocess.Popen[bytes], cpu: list[float]) -> None:
-    """Wait for a child that has ended or will, and say what CPU time it took."""
+    """Wait for a child, and note the CPU time that it took."""
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     cpu[0] = usage.ru_utime + usage.ru_stime

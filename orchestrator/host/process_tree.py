@@ -48,7 +48,7 @@ class ProcessTree:
         # Look first: as soon as a parent is dead, nothing leads to its children any more.
         table = list(_process_table())
         self._strays |= {(row.pid, row.started) for row in self._relatives(table)}
-        # A number may belong to somebody else by now; the start time tells.
+        # A number may belong to another process by now; its start time differs.
         alive = {(row.pid, row.started) for row in table}
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
@@ -111,7 +111,7 @@ class _Row(NamedTuple):
 
 
 def _process_table() -> Iterator[_Row]:
-    """Every process of this machine, from proc(5); nothing where there is no /proc."""
+    """Yield every process of this machine, from proc(5); nothing without /proc."""
     with contextlib.suppress(OSError):
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():

@@ -1,7 +1,7 @@
-"""Keeping credentials out of everything that is written down.
+"""Hide credentials in everything that is written.
 
-Proxies and indexes carry them in URLs (``https://user:password@host``, RFC 3986 section 3.2.1).
-Programs that fail like to repeat such a URL, and some print the header that is made of it.
+URLs of proxies and indexes have them (``https://user:password@host``, RFC 3986 section 3.2.1).
+Programs that fail often print such a URL, and some print the header that is made of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHORTEST = 4
 """Characters of a password that is hidden wherever it stands: a shorter one is in many words."""
 
 _SHORTEST_TOKEN = 16
-"""Characters of a user name that must be a token; ``git`` in ``ssh://git@host`` is none."""
+"""Characters of a user name that must be a token; ``git`` in ``ssh://git@host`` is not one."""
 
 
 def masked(text: str) -> str:

@@ -33,8 +33,8 @@ class IndexFile:
         name: its name.
         yanked: whether it is (PEP 592).
         url: where it is, without the hash.
-        sha256: of its contents; empty where the index does not say.
-        size: in bytes (PEP 700); None where the index does not say.
+        sha256: of its contents; empty if the index does not say.
+        size: in bytes (PEP 700); None if the index does not say.
     """
 
     name: str
@@ -48,7 +48,7 @@ def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...
     """Return the names of a project's files on a simple index; see `listing`.
 
     Raises:
-        ConfigError: the address is none, or the index does not have the project.
+        ConfigError: not an http(s) URL, or the index does not have the project.
         EnvironmentProblemError: the index cannot be reached, or answers with something else.
     """
     files = listing(index, project, network)
@@ -67,11 +67,11 @@ def listing(
         index: the index' base URL, as for ``pip --index-url``.
         project: the project's name.
         network: the host's certificate authorities; proxies come from the environment.
-        elsewhere: whether what another host answers, to which the index redirects, counts.
-        fresh: whether caches on the way have to ask the index.
+        elsewhere: accept the answer of another host, to which the index redirects.
+        fresh: make caches on the way ask the index.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: not an http(s) URL.
         EnvironmentProblemError: the index cannot be reached, or answers with something else.
     """
     base, login = _apart(index)
@@ -80,7 +80,9 @@ def listing(
     request = web.HttpRequest(url=shown, headers=headers, authorization=login)
     if urlsplit(shown).scheme not in {"http", "https"}:
         raise ConfigError.of(
-            f"{shown!r} is no address of an index", where="--index", hint="https://host/simple/"
+            f"{shown!r} is not an http(s) URL of an index",
+            where="--index",
+            hint="https://host/simple/",
         )
     try:
         answer = web.ask(request, network, limit=web.LIMIT + 1)
@@ -115,7 +117,7 @@ def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
         return web.sha256_of(request, network)
     except OrchestratorError as error:
         raise EnvironmentProblemError.of(
-            f"cannot be had: {error}", where=file.name, transient=error.transient
+            f"cannot be downloaded: {error}", where=file.name, transient=error.transient
         ) from None
 
 
@@ -137,7 +139,7 @@ def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentProblemError.of(
-            "answers with JSON that is no PEP 691 page", where=shown
+            "answers with JSON that is not a PEP 691 page", where=shown
         ) from None
 
 

@@ -31,14 +31,14 @@ LIMIT = 256 * 1024 * 1024
 CHUNK = 1 << 20
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be another one a moment later."""
+"""Statuses that may be different a moment later."""
 
 _HERE = re.compile(r"localhost|::1|127(\.\d+){3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """What is asked.
+    """A request.
 
     Attributes:
         url: ``http`` or ``https``, without user and password.
@@ -47,7 +47,7 @@ class HttpRequest:
         authorization: the value of that header; no redirect takes it along.
         body: what is sent.
         size: of the body, in bytes.
-        confidential: whether it goes nowhere in the open but to this machine.
+        confidential: refuse to send it unencrypted, except to this machine.
     """
 
     url: str
@@ -61,13 +61,13 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
-    """What a server said.
+    """An answer.
 
     Attributes:
         status: of HTTP.
         reason: the words behind it.
         kind: the type of the contents.
-        url: who answered, after all redirects.
+        url: address of the answer, after all redirects.
         body: the contents; they may hold a credential.
     """
 
@@ -79,7 +79,7 @@ class HttpResponse:
 
     @property
     def passing(self) -> bool:
-        """Whether the next attempt may end otherwise."""
+        """Whether the next attempt may succeed."""
         return self.status in PASSING
 
     @property
@@ -105,7 +105,7 @@ def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> Ht
         limit: bytes of the answer at most; what is beyond is left out.
 
     Raises:
-        ConfigError: the address is none, or a credential would go over it in the open.
+        ConfigError: not an http(s) URL, or a credential would be sent unencrypted.
         EnvironmentProblemError: there was no answer; kind `ErrorKind.UNREACHABLE`.
     """
     with _asked(request, network) as stream:
@@ -119,12 +119,7 @@ def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> Ht
 
 
 def sha256_of(request: HttpRequest, network: HostNetwork) -> str | None:
-    """Download a file and return its SHA-256; None when the server does not give it.
-
-    Raises:
-        ConfigError: as `ask`.
-        EnvironmentProblemError: as `ask`.
-    """
+    """Download a file and return its SHA-256; None if the server refuses it; raises as `ask`."""
     digest = hashlib.sha256()
     with _asked(request, network) as stream:
         if stream.status != 200:  # noqa: PLR2004 - OK
@@ -165,7 +160,7 @@ def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
 def _checked(request: HttpRequest) -> str:
     parts = urlsplit(request.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError.of("no address of a server", where=masked(request.url))
+        raise ConfigError.of("not an http(s) URL", where=masked(request.url))
     in_the_open = parts.scheme == "http" and not _HERE.fullmatch(parts.hostname)
     if request.confidential and in_the_open:
         raise ConfigError.of("everybody on the way could read it", where=request.url, hint="https")
@@ -173,7 +168,7 @@ def _checked(request: HttpRequest) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a question only, and never out of an encrypted connection."""
+    """Follows redirects of GET, and never from https to http."""
 
     def redirect_request(self, req: Any, *told: Any) -> Any:
         target = str(told[-1])

@@ -1,4 +1,4 @@
-"""Questions that are asked once, also if there is no answer."""
+"""Look for each answer once, even if there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Answers:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def forget_errors(self) -> None:
-        """Ask again what could not be had; what was found stays."""
+        """Forget what was not found, so that it is looked for again."""
         with self._lock:
             for question, answer in list(self._answers.items()):
                 if isinstance(answer, OrchestratorError):

@@ -1,8 +1,8 @@
 """Fetch the distribution's packages and unpack them into the cache; nothing is installed.
 
 apt resolves what a machine without any package would need, and checks signatures as always. It
-does not need root. It reads this machine's package lists, or lists of another suite or architecture
-in a directory of ours.
+does not need root. It reads this machine's package lists, or those of another suite or architecture
+that we download.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _IMPATIENT = (
 """A mirror that does not answer counts as missing: every caller has another way."""
 
 _KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
-"""Debian's keys; what they sign is trusted also where apt trusts nothing without being told."""
+"""Debian's keys: apt of another distribution does not trust them by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +155,14 @@ def _mirror(env: Mapping[str, str]) -> str:
         said = process.capture(argv, env=env)
         found = re.search(rf"^'(\S+/)dists/{own_suite() or '-'}/", said.stdout, re.MULTILINE)
         if found is None:
-            raise EnvironmentProblemError.of(error.what) from None  # its hint is an option of ours
+            raise EnvironmentProblemError.of(
+                error.what
+            ) from None  # its hint names an option of another command
         return found[1]
 
 
 def _lists(place: Path) -> Iterable[str]:
-    """Options of apt for lists in a directory of ours."""
+    """Return apt's options for package lists in a new directory."""
     (place / "lists" / "partial").mkdir(parents=True)
     return (
         f"-oDir::State::lists={place / 'lists'}",

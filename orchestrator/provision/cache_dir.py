@@ -1,9 +1,9 @@
-"""The cache: what is in it, how a directory gets there, who uses it, and what is removed again.
+"""The cache directory: make, share and remove its entries.
 
-Below the user's cache directory there is one directory for each area of `AREAS`. An entry of an
-area is made aside and gets its name by a rename: it is there whole, or not at all. Its name begins
-with a digest of the files of this program that it depends on: another version of the program makes
-other entries. A process holds a shared lock on each entry that it uses; nobody removes those.
+It has a directory for each area of `AREAS`. An entry of an area is made aside and gets its name by
+a rename, when it is complete. Its name begins with a digest of the files of this program that it
+depends on: another version of the program makes other entries. A process holds a shared lock on
+each entry that it uses; an entry in use is never removed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 class CacheLock:
-    """A shared lock on an entry: nobody prunes it while this object lives."""
+    """A shared lock on an entry, which keeps it from being pruned while this object lives."""
 
     __slots__ = ("__weakref__",)
 
@@ -63,7 +63,7 @@ class CacheEntry:
 
     Attributes:
         folder: the directory.
-        hold: keeps it from being pruned; None where this file system has no locks.
+        hold: keeps it from being pruned; None if this file system has no locks.
     """
 
     folder: Path
@@ -112,10 +112,10 @@ class CacheArea:
         say: Progress = silent,
         cancel: Cancel | None = None,
     ) -> CacheEntry:
-        """Return an entry that nobody prunes while the answer lives; make it if it is missing.
+        """Return an entry that is not pruned while the result lives; make it if it is missing.
 
-        If several processes want it at once, one makes it, and the others wait. Making one prunes
-        those of other versions that nobody used for long.
+        If several processes want it at once, one makes it, and the others wait. Making an entry
+        prunes entries of other versions that nobody has used for a long time.
 
         Args:
             cache_dir: the user's cache directory.
@@ -265,7 +265,7 @@ def prune(cache_dir: Path, say: Progress) -> tuple[Path, ...]:
 
 
 def existing_entry(folder: Path) -> CacheEntry | None:
-    """Return an entry, held, or None where it is missing or being removed."""
+    """Return an entry, held, or None if it is missing or being removed."""
     if not folder.is_dir():
         return None
     with contextlib.suppress(OSError):  # of an earlier version of this program
@@ -282,7 +282,7 @@ def hold(root: Path) -> CacheLock | None:
     """Take the shared lock of an entry, and note that it was used.
 
     Returns:
-        None where the file system has no locks.
+        None if the file system has no locks.
 
     Raises:
         BlockingIOError: it is being removed.
@@ -299,7 +299,7 @@ def hold(root: Path) -> CacheLock | None:
 
 @contextlib.contextmanager
 def unused(root: Path) -> Iterator[bool]:
-    """Say whether nobody uses an entry, and keep everybody out for the while."""
+    """Yield whether nobody uses an entry; nobody can begin to use it meanwhile."""
     with contextlib.ExitStack() as stack:
         free = True
         try:
@@ -312,7 +312,7 @@ def unused(root: Path) -> Iterator[bool]:
 
 
 def remove_entry(root: Path) -> None:
-    """Take a directory out of sight at once, then remove it; for the holder of the area's lock."""
+    """Rename a directory, then remove it; for the holder of the area's lock."""
     remove_tree(root.rename(tempfile.mkdtemp(prefix=NEW, dir=root.parent)))
 
 
@@ -335,7 +335,7 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
 
 @contextlib.contextmanager
 def machine_errors(place: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into errors that say what to do."""
+    """Turn errors of the operating system into errors that say what to do."""
     try:
         yield
     except OSError as error:

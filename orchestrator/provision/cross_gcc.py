@@ -1,9 +1,9 @@
 """Native gcc for a foreign architecture, unpacked from the distribution's packages.
 
-Nothing is installed, and nobody need be root: apt resolves and fetches, into a directory of ours,
-what a machine without any package would need; it checks signatures as always. The programs are then
-told to find their loader and libraries where a container will see them (`MOUNTED`), so that nothing
-of an image is covered, and nothing of this host is used.
+Nothing is installed, and root is not needed: apt resolves and fetches what a machine without any
+package would need; it checks signatures as always. The programs are then changed to find their
+loader and libraries where a container will see them (`MOUNTED`), so that nothing of an image is
+covered, and nothing of this host is used.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
 
 _KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
-"""Programs of the packages that a compiler is, or starts."""
+"""The compilers, and the programs that they start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCompiler:
-    """The compiler that an image has, as far as ours must be the same.
+    """The compiler of an image, as far as the native one must be identical.
 
     Attributes:
         triplet: what it compiles for, as Debian's packages call it.
@@ -132,14 +132,14 @@ class _Maker:
             raise error.reword(what, hint=hint) from None
 
     def _archives(self) -> Iterator[Callable[[], Archive]]:
-        """The image's own suite first, as only that has exactly the same gcc."""
+        """Return the image's suite first: only that has the identical gcc."""
         suite = self.wanted.suite
         if suite and suite != apt.own_suite():
             yield lambda: apt.of_suite(suite, self.made.parent, self.host.net_env)
         yield lambda: apt.own(self.made.parent, self.host.net_env)
 
     def _arrange(self, root: Path, made: Path) -> None:
-        """Put the programs where they find each other, and all libraries into one directory."""
+        """Put programs where they find each other, and all libraries into one directory."""
         programs = {f"{self.wanted.triplet}-{name}" for name in _KEPT}
         programs |= {f"{self.wanted.triplet}-{name}-{self.wanted.major}" for name in _KEPT}
         shutil.copytree(

@@ -1,8 +1,8 @@
 """A Python of another architecture, and the QEMU that runs it here: no root, no container.
 
-Both come from packages that are unpacked into the user's cache, and QEMU is started by its name, so
-that nothing has to be registered with the kernel. It looks for the loader and the libraries of what
-it runs below a directory of ours first (``-L``); an import needs no more.
+Both come from packages that are unpacked into the user's cache. QEMU is started by its name, so
+that nothing has to be registered with the kernel, and told where the loader and the libraries of
+the program are (``-L``); an import needs no more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SUITES: Mapping[int, Sequence[str]] = {
 _AGE = ("bullseye", "bookworm", "trixie", "forky", "sid")
 
 _QEMU_SUITE = "trixie"
-"""The suite whose QEMU knows all architectures of ours, and is one static program."""
+"""The suite whose QEMU knows all our architectures, and is one static program."""
 
 _UNWANTED = ("etc", "var", "sbin", "usr/share", "usr/sbin", "usr/libexec", "usr/lib/python3")
 
@@ -89,7 +89,7 @@ class _Root:
 
 @dataclass(kw_only=True, eq=False)
 class ForeignPythons(Answers):
-    """Finds or fetches them; asks for each once, whether it can be had or not.
+    """Finds or fetches Pythons; looks for each one once.
 
     Attributes:
         host: its uv and network; its cache gets them.
@@ -271,7 +271,7 @@ class ForeignPythons(Answers):
     def _prove(
         self, tag: PythonTag, arch: Arch, emulator: CacheEntry | Path, root: CacheEntry
     ) -> ForeignPython:
-        """Start it: if that fails later, the wheel is to blame."""
+        """Start a Python: if an import fails later, the wheel is to blame."""
         qemu = emulator if isinstance(emulator, Path) else _program(emulator.folder, arch)
         facts = _Root(**json.loads((root.folder / "facts.json").read_text("utf-8")))
         argv = (
@@ -321,7 +321,7 @@ def _program(folder: Path, arch: Arch) -> Path:
 
 
 def _arrange(root: Path, tag: PythonTag) -> None:
-    """Remove what no import needs, and keep those files of this host out that it would look for."""
+    """Remove what no import needs, and hide files of this host that it would look for."""
     for each in _UNWANTED:
         remove_tree(root / each)
     # A package of Debian's base has these links; older suites have directories there.

@@ -1,4 +1,4 @@
-"""Everything backends need to know of this machine."""
+"""What backends need to know about this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from orchestrator.provision.toolchain_env import Toolchain
 
 WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
-"""Variable that names a directory of wheels to install from, without network."""
+"""Names a directory of wheels to install from, without network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What is the same for all that is fetched and built on this machine.
+    """What everything that is fetched and built on this machine has in common.
 
     Attributes:
         toolchain: the locked tools.

@@ -2,8 +2,8 @@
 
 nvcc for x86_64 compiles for aarch64 too: what the device runs does not depend on the host's
 architecture, and what the host runs is compiled by the host compiler that nvcc is given. The
-programs come from this host's own CUDA toolkit, where it has the very same version, or from the
-package index; headers and libraries remain those of the toolkit in the container. Nothing of an
+programs come from this host's CUDA toolkit if its version is identical, else from the package
+index; headers and libraries remain those of the toolkit in the container. Nothing of an
 image is covered by a loader or a library: the programs are told to find theirs at `MOUNTED`.
 """
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from orchestrator.provision.host import Host
 
 MOUNTED = Path("/opt/orchestrator-native/cuda")
-"""Where a container finds them, in a directory for each version."""
+"""Where a container finds the programs, in a directory per version."""
 
 ELSEWHERE = "ORCHESTRATOR_CUDA"
 """Names the directory of the nvcc that a native one stands in for."""
 
 USUAL = ("/usr/local/cuda-{minor}", "/usr/local/cuda")
-"""Where this host may have a toolkit that no variable names."""
+"""Where this host may have a toolkit if no variable names one."""
 
 _WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")
 """What has the programs: nvcc, cudafe++, ptxas, fatbinary and nvlink; cicc."""
@@ -97,7 +97,7 @@ def provide(wanted: str, host: Host, *, say: Callable[[str], object]) -> Nvcc:
         what = f"nvcc on {host_arch()} compiles for no other architecture"
         raise EnvironmentProblemError.of(what)
     index = _Index(place=NVCC.place(host.cache_dir), host=host)
-    version = wanted if _is_exact(wanted) else _newest(wanted, index)
+    version = wanted if wanted.count(".") > 1 else _newest(wanted, index)
 
     def make(made: Path) -> None:
         root = _own(version, host.environ).get(version) or index.fetch(version, made.parent, say)
@@ -117,10 +117,6 @@ def _newest(wanted: str, index: _Index) -> str:
         if not own:
             raise
         return max(own, key=_number)
-
-
-def _is_exact(version: str) -> bool:
-    return version.count(".") > 1
 
 
 def _number(version: str) -> tuple[int, ...]:
@@ -155,7 +151,7 @@ def _own(wanted: str, environ: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _lacking(root: Path, said: _Said) -> str:
-    """Say what a toolkit lacks; it may have been put together from packages of two versions."""
+    """Return what a toolkit is missing; its packages may be of two versions."""
     missing = [each for each in (*_NEEDED, f"bin/{_PROFILE}") if not (root / each).is_file()]
     if missing:
         return ", ".join(missing)

@@ -90,7 +90,7 @@ class Interpreter:
 
 def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
     """Run an executable and return what it is; None if it is not a working Python 3."""
-    # PYENV_VERSION is no part of the base environment, so a shim answers for its default only.
+    # Without PYENV_VERSION, which is not in the base environment, a shim starts its default.
     answer = capture(
         [str(path), "-I", "-S", "-c", _PROBE], env=base_env(environ), timeout=PROBE_TIMEOUT
     )
@@ -163,7 +163,7 @@ def find(
 def known(
     python: str, *, environ: Mapping[str, str], cache_dir: Path, arch: Arch | None = None
 ) -> Interpreter | None:
-    """Return what `find` would, if it found that before and nothing has changed; starts nothing."""
+    """Return what `find` found before, if nothing has changed; starts nothing."""
     tag = PythonTag.match(python)
     if tag is None:
         return None
@@ -197,7 +197,7 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
 
 
 def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) -> None:
-    """Note what was found; a cache that cannot be written is no reason to stop."""
+    """Remember an interpreter; it does not matter if the cache cannot be written."""
     signs = _signs(candidates)
     if signs is None:
         return
@@ -207,9 +207,9 @@ def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) ->
 
 
 def _signs(candidates: tuple[Path, ...]) -> list[list[str | int]] | None:
-    """Return what tells that all candidates are the programs they were.
+    """Return what changes when one of the candidates changes.
 
-    None where one is no program but a script, which may start another interpreter every time.
+    None if one is a script, which may start another interpreter every time.
     """
     signs: list[list[str | int]] = []
     for each in candidates:
@@ -225,7 +225,7 @@ def _signs(candidates: tuple[Path, ...]) -> list[list[str | int]] | None:
 def _candidates(
     tag: PythonTag, environ: Mapping[str, str], cache_dir: Path | None
 ) -> Iterator[Path]:
-    """Existing executables that may be it, each place once."""
+    """Yield the existing executables that may be the interpreter, each place once."""
     home = Path(environ.get("HOME") or "/nonexistent")
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
@@ -323,10 +323,9 @@ def _reason(text: str) -> str:
 
 
 def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
-    """Return the include directories an interpreter lacks, for `with_headers`.
+    """Return the include directories that an interpreter is missing, for `with_headers`.
 
-    None when it has its headers. Otherwise, on Debian and its kin, the package that holds them is
-    downloaded into the cache and unpacked there: no root, and nothing of the system changes.
+    On Debian and Ubuntu their package is downloaded and unpacked into the cache, without root.
 
     Raises:
         EnvironmentProblemError: there are none, and none to fetch.
@@ -344,7 +343,9 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
         hint = f"install them, such as with `dnf install python{version}-devel`"
         raise EnvironmentProblemError.of(what, hint=hint)
     package = f"libpython{version}-dev"
-    installed = _installed_version(f"libpython{version}-stdlib", env)
+    show = ["dpkg-query", "--show", "--showformat=${Version}", f"libpython{version}-stdlib"]
+    asked = capture(show, env=env)
+    installed = asked.stdout.strip() if asked.ok else ""
     name = f"{package}_{installed or 'any'}_{host_arch()}".replace(":", "%3a")
     # Another revision of the same minor version has the same ABI.
     names = (*([f"{package}={installed}"] if installed else []), package)
@@ -390,8 +391,8 @@ def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[s
     """Return a build's environment in which extension modules do not get the interpreter's RPATH.
 
     A Python with a shared library of its own, as pyenv builds it, hands on the RPATH that finds
-    it. In an extension module that is a path of this machine, and of no use: the library is there
-    before any module is loaded. Who sets a compiler or linker decides alone.
+    it. In an extension module that path of this machine is useless: the library is loaded before
+    any module. It changes nothing if a compiler or linker is set.
     """
     if {"CC", "CXX", "LDSHARED", "LDCXXSHARED"} & env.keys():
         return dict(env)
@@ -423,8 +424,3 @@ def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[s
     cmake = [f"-DPython{number}_INCLUDE_DIR={own[0]}" for number in ("", "3")]
     arguments = " ".join([*cmake, *filter(None, [env.get("CMAKE_ARGS")])])
     return {**env, "CPATH": cpath, "CMAKE_ARGS": arguments}
-
-
-def _installed_version(package: str, env: Mapping[str, str]) -> str:
-    answer = capture(["dpkg-query", "--show", "--showformat=${Version}", package], env=env)
-    return answer.stdout.strip() if answer.ok else ""

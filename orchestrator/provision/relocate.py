@@ -1,8 +1,8 @@
 """A program of the toolchain that runs in every container, emulated ones too.
 
-The kernel runs a program of its own machine in any root file system; what a dynamic one lacks there
-are its loader and its libraries. A copy of it is told to find them where a container will see them
-(`MOUNTED`), beside it, so that nothing of an image is covered.
+The kernel runs a program of its own machine in any root file system, but a dynamic program needs
+its loader and its libraries. A copy of the program is changed to find them where a container will
+see them (`MOUNTED`), beside it, so that nothing of an image is covered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOUNTED = Path("/opt/orchestrator-native/tools")
 """Where a container finds the programs; their libraries are in ``lib`` there."""
 
 _BY_NAME = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
-"""What an older glibc opens to look up a host, and names nowhere."""
+"""Libraries that an older glibc opens to look up a host, without linking to them."""
 
 _TIMEOUT = 120.0
 

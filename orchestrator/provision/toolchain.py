@@ -54,7 +54,7 @@ __all__ = ["WHEELS", "Progress", "Toolchain", "existing", "lock_digest", "sync"]
 
 _PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin"))
 _MODULES = "ctypes, sqlite3, ssl, zlib"
-"""What the tools need of the standard library and an interpreter may have been built without."""
+"""Modules that the tools need and an interpreter may have been built without."""
 
 
 def lock_text() -> bytes:
@@ -158,7 +158,7 @@ def _own_python() -> str:
 def _suits(
     found: Interpreter, tag: PythonTag, own: Interpreter | None, environ: Mapping[str, str]
 ) -> bool:
-    """Whether the lock's wheels can be installed with it, and the tools find what they import."""
+    """Whether the lock's wheels fit an interpreter, and the tools can import what they need."""
     # The last part of cpython-313-x86_64-linux-gnu is the libc; ours is the one that we know.
     same_libc = own is None or found.soabi.split("-")[-1:] == own.soabi.split("-")[-1:]
     if found.tag != tag or not same_libc:
@@ -208,12 +208,12 @@ def sync(  # noqa: PLR0913 - mostly keywords
         cancel=cancel or Cancel(),
     )
     with TOOLCHAIN.locked(cache_dir, on_progress, maker.cancel) as lock:
-        # Whoever held the lock before us may have done the work.
+        # The previous holder of the lock may have made it.
         now = existing(cache_dir, environ)
         if now and not (found and wrong and found.made_at == now.made_at):
             return now
         if wrong:
-            on_progress(f"making it anew: {wrong[0]}")
+            on_progress(f"making it again: {wrong[0]}")
         TOOLCHAIN.prune_unused(cache_dir, lock, unused_for=KEEP)
         maker.make(lock)
     if found := existing(cache_dir, environ):
@@ -380,12 +380,12 @@ class _Maker:
         made.root.rename(place)
 
     def _child_env(self, scratch: Path) -> dict[str, str]:
-        # A small /tmp is none of our business: there is a place of our own.
+        # /tmp may be small.
         return base_env(self.environ) | {"TMPDIR": str(scratch)}
 
     def _step(
         self, what: str, argv: list[str], cwd: Path, env: Mapping[str, str], lock: int
     ) -> None:
-        # If we are killed, it goes on: nobody else may clean up until it ends.
+        # If this process is killed, the program goes on: it keeps the lock until it ends.
         fds = () if lock < 0 else (lock,)
         run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel, pass_fds=fds)

@@ -1,8 +1,8 @@
-"""An environment of locked tools on disk: what is in it, whether it is whole, who uses it.
+"""An environment of locked tools on disk: its contents, and checks that it is complete.
 
-There is one below the user's cache directory for each lock, architecture and interpreter. It
-appears there by a rename, when it is complete and works. What can happen to it later is looked at
-in two ways: at every start with some twenty stats, and by ``toolchain sync`` byte by byte.
+The cache has one for each lock, architecture and interpreter. It appears there by a rename, when it
+is complete and works. Later damage is found in two ways: at every start by some twenty stats, and
+by ``toolchain sync`` byte by byte.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.models.target import Digest
 
 MARKER = "orchestrator.json"
-"""Says how the environment was made; without it, it is half-made."""
-
+"""Says how the environment was made; an environment without it is incomplete."""
 
 TOOLS = (
     "abi3audit",
@@ -55,7 +54,7 @@ _IMPORTS = (
     "abi3audit._cli, auditwheel.main, build.__main__, cibuildwheel.__main__, "
     "pip._internal.cli.main, setuptools_scm, twine.__main__, unearth"
 )
-_SYNC = "`orchestrator toolchain sync` makes it anew"
+_SYNC = "`orchestrator toolchain sync` makes it again"
 _START_TIMEOUT = 60.0
 
 
@@ -97,7 +96,7 @@ class Toolchain:
         root: its directory.
         bin: where its programs are.
         digest: the lock it was made from.
-        hold: keeps it from being pruned; None where this file system has no locks.
+        hold: keeps it from being pruned; None if this file system has no locks.
     """
 
     python: Path
@@ -182,9 +181,9 @@ class Toolchain:
                 yield error.what
 
     def check(self, env: Mapping[str, str]) -> None:
-        """Run the interpreter with a package, and the programs that are no Python.
+        """Run the interpreter with a package, and the native programs.
 
-        Each second that this takes, the first build has to wait.
+        The first build waits for this.
         """
         for command in self._commands("auditwheel.main"):
             check_runs(command, env=env)
@@ -195,7 +194,7 @@ class Toolchain:
             yield [str(self.bin / name), "--version"]
 
     def _unowned(self, site: Path) -> list[Path]:
-        """Files beside the packages, byte code excepted, that no RECORD names."""
+        """Return the files, except byte code, that no RECORD names."""
         owned = {
             os.path.normpath(site / row[0])
             for info in self._dist_infos()
@@ -217,7 +216,7 @@ def check_runs(command: Sequence[str], *, env: Mapping[str, str]) -> None:
 
 
 def _rows(record: Path) -> list[list[str]]:
-    """Read a RECORD (PEP 376, PEP 427); nothing where it is missing or no such file."""
+    """Read a RECORD (PEP 376, PEP 427); nothing if it is missing or damaged."""
     try:
         text = record.read_text(encoding="utf-8")
         return [row for row in csv.reader(text.splitlines()) if len(row) == 3]  # noqa: PLR2004
@@ -248,7 +247,7 @@ def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
     """Return what the marker says: the interpreter, and the sizes of the watched files.
 
     Raises:
-        EnvironmentProblemError: there is none, or it is damaged.
+        EnvironmentProblemError: it is missing or damaged.
     """
     try:
         said = json.loads((root / MARKER).read_text(encoding="utf-8"))

@@ -35,7 +35,7 @@ class HostPython:
 
 @dataclass(kw_only=True, eq=False)
 class Tools(Answers):
-    """Finds or fetches tools; what cannot be had raises `EnvironmentProblemError`.
+    """Finds or fetches tools; raises `EnvironmentProblemError` if that is impossible.
 
     Attributes:
         host: the locked tools, network and environment.
@@ -60,7 +60,7 @@ class Tools(Answers):
         return HostPython(interpreter=found)
 
     def known_python(self, tag: str) -> pythons.Interpreter | None:
-        """Return the interpreter that this run found, or one before; nothing is started."""
+        """Return the interpreter that this run or an earlier one found; starts nothing."""
         found = self.answered("python", tag)
         return found.interpreter if isinstance(found, HostPython) else self._known_python(tag)
 
@@ -95,6 +95,6 @@ class Tools(Answers):
         return self._foreign_pythons.provide(tag, arch)
 
     def forget_errors(self) -> None:
-        """Ask again what could not be had, Pythons of other architectures included."""
+        """Look again for what was not found, including Pythons of other architectures."""
         super().forget_errors()
         self._foreign_pythons.forget_errors()

@@ -66,7 +66,7 @@ class LockEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What wheels are for.
+    """An interpreter and a platform that wheels are for.
 
     Attributes:
         minor: the 12 of Python 3.12.
@@ -124,7 +124,7 @@ def parse(lock: str) -> tuple[LockEntry, ...]:
     """Read a lock: a requirements file with hashes, as ``uv pip compile`` writes it.
 
     Raises:
-        EnvironmentProblemError: it is none.
+        EnvironmentProblemError: it is not a lock.
     """
     found = []
     for line in lock.replace("\\\n", " ").splitlines():
@@ -136,7 +136,7 @@ def parse(lock: str) -> tuple[LockEntry, ...]:
             pinned = Requirement(requirement.strip())
         except InvalidRequirement as error:
             raise EnvironmentProblemError.of(
-                f"the toolchain's lock is damaged: {error}", hint="install orchestrator anew"
+                f"the toolchain's lock is damaged: {error}", hint="reinstall orchestrator"
             ) from None
         entry = LockEntry(
             requirement=pinned, hashes=frozenset(each.strip() for each in hashes if each)
@@ -160,7 +160,7 @@ def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) 
             return command
     for python in tried:
         made = scratch / f"pip-{tried.index(python)}"
-        # PEP 405, PEP 453: what Debian's python3 lacks without python3-venv.
+        # PEP 405, PEP 453: Debian's python3 cannot do this without python3-venv.
         if capture([python, "-I", "-m", "venv", str(made)], env=env, timeout=_PIP_TIMEOUT).ok:
             return (str(made / "bin" / "python"), "-I", "-m", "pip")
     raise EnvironmentProblemError.of(
@@ -188,7 +188,7 @@ def download_arguments(
 def lacking(
     lock: Sequence[LockEntry], platform: Platform, wheels: Iterable[WheelName]
 ) -> tuple[LockEntry, ...]:
-    """Return the entries that a platform needs and no wheel of these is for."""
+    """Return the entries that a platform needs and that none of the wheels is for."""
     supported = platform.supported
     there = {wheel.name for wheel in wheels if not supported.isdisjoint(wheel.tags)}
     return tuple(
@@ -198,19 +198,14 @@ def lacking(
     )
 
 
-def hashes_of(lock: Sequence[LockEntry]) -> frozenset[str]:
-    """Return every hash that the lock names."""
-    return frozenset(each for entry in lock for each in entry.hashes)
-
-
 def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
-    """Return the wheels of the lock that a directory holds, every byte as it should be."""
-    hashes = hashes_of(lock)
+    """Return the wheels of a directory that the lock names, byte for byte."""
+    hashes = {each for entry in lock for each in entry.hashes}
     return {path: name for path, name in _named(folder, lock) if file_sha256(path) in hashes}
 
 
 def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, WheelName]]:
-    """The wheels in a directory that go by the names and versions of the lock."""
+    """Yield the wheels of a directory whose names and versions are in the lock."""
     pins = {canonicalize_name(e.requirement.name): e.requirement.specifier for e in lock}
     for path in sorted(folder.glob("*.whl")):
         try:
@@ -264,6 +259,6 @@ def install_arguments(wheels: Path, requirements: Path, python: Path) -> list[st
 
 
 def adopt(downloaded: Path, folder: Path, lock: Sequence[LockEntry]) -> None:
-    """Move the lock's wheels into a directory, each as a whole or not at all."""
+    """Move the lock's wheels into a directory, each by a rename."""
     for path in intact(downloaded, lock):
         path.replace(folder / path.name)

@@ -36,7 +36,7 @@ HOSTS = (Arch.X86_64, Arch.AARCH64)
 """Machines that our compiler driver runs on; zig itself runs on more."""
 
 _FOR_OTHERS = (
-    # Headers and libraries of systems that no wheel of ours is for: a third of what is unpacked.
+    # Headers and libraries of other systems: a third of what is unpacked.
     *("libc/include/*windows*", "libc/include/*darwin*", "libc/include/*bsd*"),
     *("libc/mingw", "libc/wasi", "libc/darwin"),
 )
@@ -50,9 +50,8 @@ class Zig:
         root: its directory; ``zig`` and ``lib`` are in it, and it may be mounted elsewhere.
         version: ``0.17.1``.
         digest: of its lock, for cache keys.
-        cache: where it keeps the C libraries that it has built; builds share it, and each pays
-            tens of seconds without.
-        hold: keeps it from being pruned; None where this file system has no locks.
+        cache: where it keeps the C libraries that it has built; they take tens of seconds.
+        hold: keeps it from being pruned; None if this file system has no locks.
     """
 
     root: Path

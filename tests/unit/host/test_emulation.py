@@ -126,7 +126,7 @@ def test_where_trying_is_not_allowed_the_registration_counts(
     answers(monkeypatch, root, None, version="")
     found = examine(FOREIGN, root)
     assert found.problem is None
-    assert "does not tell its version" in found.detail
+    assert "of unknown version" in found.detail
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_what_is_there_is_not_lacking() -> None:
 
 
 def test_a_damaged_lock_is_said_to_be_one() -> None:
-    with pytest.raises(EnvironmentProblemError, match="install orchestrator anew"):
+    with pytest.raises(EnvironmentProblemError, match="reinstall orchestrator"):
         wheelhouse.parse("no such thing ==\n")
 
 
