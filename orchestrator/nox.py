@@ -51,7 +51,7 @@ def sessions(matrix: str = "matrix.toml") -> None:
 
 
 def _targets(matrix: Path) -> list[tuple[str, str]]:
-    """The targets; a matrix that is wrong must not take the noxfile's other sessions with it."""
+    """Return ID and Python of each target; a wrong matrix must not break the other sessions."""
     try:
         plan = open_workspace(matrix).plan
     except OrchestratorError as error:

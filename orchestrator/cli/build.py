@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,11 +12,11 @@ import click
 from orchestrator.cli.options import FILE, build_options, plan_options
 from orchestrator.cli.output import WORK_DIR, stderr
 from orchestrator.cli.report import check_reports, write_reports
-from orchestrator.errors import ConfigError, ExitCode
-from orchestrator.models.target import BackendName
+from orchestrator.errors import ConfigError, ExitCode, Problem
+from orchestrator.models.target import BackendName, TargetId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -97,17 +97,52 @@ def command(
     from orchestrator.cli.workspace import open_workspace, select_with_versions
 
     if planned is not None and job is not None:
-        from orchestrator.cli.planned import select_by_plan
-
         _refuse_with_plan(channel=channel, select=select, shard=part)
         own = (options["output_dir"], options["work_dir"])
-        workspace, plan = select_by_plan(matrix, planned, job, written=own)
+        workspace, plan = _select_by_plan(matrix, planned, job, written=own)
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:
         workspace = open_workspace(matrix, channel)
         workspace, plan = select_with_versions(workspace, select, part, pull=True)
     return run_build(workspace, plan, deadline=deadline, **options)
+
+
+def _select_by_plan(
+    matrix: Path, path: Path, job_id: str, *, written: Iterable[Path | None]
+) -> tuple[Workspace, Plan]:
+    """Return the targets of one job of a plan that another machine made, if they are the same here.
+
+    The plan and the directories that this run writes to may lie inside the source.
+    """
+    from orchestrator.ci.artefact import differences, job_of
+    from orchestrator.cli.workspace import (
+        only,
+        open_workspace,
+        read,
+        require_versions,
+        resolve_versions,
+    )
+    from orchestrator.report.schemas import read_plan
+
+    where = str(path)
+    data = read(path, hint="`orchestrator plan --save FILE` writes one")
+    document = read_plan(data, where=where)
+    job = job_of(document, job_id, where=where)
+    workspace = open_workspace(matrix, document.channel)
+    beside = (path, *workspace.written, *filter(None, written))
+    workspace = replace(workspace, beside=tuple(each.absolute() for each in beside))
+    unknown = sorted({*job.targets} - {*workspace.plan.ids})
+    if unknown:
+        whats = (f"{target_id} is in the plan, but not in {matrix}" for target_id in unknown)
+        raise ConfigError(*(Problem(what=what, where=where) for what in whats))
+    workspace = resolve_versions(workspace, list(map(TargetId, job.targets)), pull=True)
+    plan = only(workspace.plan, (t for t in workspace.plan.everything if t.id in job.targets))
+    require_versions(workspace, plan.undetermined)
+    problems = differences(document, workspace.requests(plan), where=where)
+    if problems:
+        raise ConfigError(*problems)
+    return workspace, plan
 
 
 def _refuse_with_plan(**options: object) -> None:
@@ -209,7 +244,6 @@ def _write_reports(
     console: Console, recorder: ResultsWriter, reports: Mapping[str, Path | None]
 ) -> bool:
     """Write the reports that the user wants, print what cannot be written, and return success."""
-    from orchestrator.errors import Problem
     from orchestrator.report.results import NAME
 
     problems = []

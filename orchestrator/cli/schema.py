@@ -13,9 +13,9 @@ NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "c
 def command(name: str) -> None:
     """Print a JSON Schema.
 
-    NAME is `matrix` for matrix.toml, which is the default and which editors read (`#:schema
-    matrix.schema.json`), or one of the JSON documents: `plan`, `inspect`, `verify`,
-    `results`, `doctor`, `explain`, `coverage`, `publish`.
+    NAME is `matrix`, the default, for matrix.toml (editors read it: `#:schema matrix.schema.json`),
+    or a JSON document: `plan`, `inspect`, `verify`, `results`, `doctor`, `explain`, `coverage` or
+    `publish`.
     """
     import json
 

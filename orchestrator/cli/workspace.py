@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from orchestrator.config.settings import Channel, Settings, TorchTable
+    from orchestrator.config.settings import Channel, EngineSettings, Settings, TorchTable
     from orchestrator.models.target import BuildRequest, TargetId
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs
-    from orchestrator.source.version_sources import HostSources
+    from orchestrator.source.version_sources import HostSources, ImageSources
     from orchestrator.wheel import Policies
 
 
@@ -265,18 +265,7 @@ def resolve_versions(
     """
     if not workspace.plan.undetermined:
         return workspace
-    from orchestrator.host.network import HostNetwork, base_env
-    from orchestrator.source.version_sources import ImageSources
-
-    engine = workspace.settings.engine
-    images = ImageSources(
-        preference=engine.name,
-        create_args=engine.create_args,
-        pull=pull and engine.pull != "never",
-        env={**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()},
-        host=open_host,
-        log=say,
-    )
+    images = _image_sources(workspace.settings.engine, pull=pull)
     while questions := [
         question
         for unknown in workspace.plan.undetermined
@@ -300,6 +289,20 @@ def resolve_versions(
         unasked = {**workspace.unasked, **errors}
         workspace = replace(workspace, outside=outside, plan=plan, unasked=unasked)
     return workspace
+
+
+def _image_sources(engine: EngineSettings, *, pull: bool) -> ImageSources:
+    from orchestrator.host.network import HostNetwork, base_env
+    from orchestrator.source.version_sources import ImageSources
+
+    return ImageSources(
+        preference=engine.name,
+        create_args=engine.create_args,
+        pull=pull and engine.pull != "never",
+        env={**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()},
+        host=open_host,
+        log=say,
+    )
 
 
 def version_problems(

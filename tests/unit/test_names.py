@@ -19,7 +19,6 @@ SHARED = {
     "github": "`orchestrator github`, and the workflows that it writes",
     "index": "`orchestrator index`, and the index",
     "plan": "`orchestrator plan`, and the plan",
-    "planned": "requests as planned: made in run, asked for in cli",
     "schema": "`orchestrator schema`, and the schema of matrix.toml",
     "toolchain": "`orchestrator toolchain`, and the toolchain",
     "verify": "`orchestrator verify`, and the verifying",
