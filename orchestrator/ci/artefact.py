@@ -47,30 +47,29 @@ def job_of(document: PlanDocument, job_id: str, *, where: str) -> Job:
     Raises:
         ConfigError: it has no such job.
     """
-    for job in document.jobs:
-        if job.id == job_id:
-            return job
-    known = [job.id for job in document.jobs]
-    what = f"there is no job {job_id!r} in {where}, which has {len(known)}"
-    raise ConfigError.of(what, where="--job", hint=closest(job_id, known) if known else "")
+    jobs = {job.id: job for job in document.jobs}
+    if job_id in jobs:
+        return jobs[job_id]
+    what = f"there is no job {job_id!r} in {where}, which has {len(jobs)}"
+    raise ConfigError.of(what, where="--job", hint=closest(job_id, jobs) if jobs else "")
 
 
 def differences(
     document: PlanDocument, requests: Sequence[BuildRequest], *, where: str
 ) -> tuple[Problem, ...]:
     """Return what would be built here otherwise than planned; nothing if all keys agree."""
-    planned = {each.id: each for each in document.targets}
-    differing = [each for each in requests if each.key != planned[each.target.id].key]
+    planned = {target.id: target for target in document.targets}
+    differing = [request for request in requests if request.key != planned[request.target.id].key]
     if not differing:
         return ()
     shared = tuple(_shared(document, differing[0], where))
     groups: defaultdict[str, list[str]] = defaultdict(list)
-    for each in differing:
-        for line in _own(planned[each.target.id], documents.planned_target(each)):
-            groups[line].append(each.target.id)
+    for request in differing:
+        for line in _own(planned[request.target.id], documents.planned_target(request)):
+            groups[line].append(request.target.id)
     if not shared and not groups:
         line = "a command, a pin or another setting of matrix.toml is not the one in the plan"
-        groups[line] = [each.target.id for each in differing]
+        groups[line] = [request.target.id for request in differing]
     own = (
         Problem(
             what=f"{_named(ids)}: {line}",

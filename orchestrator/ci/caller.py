@@ -28,12 +28,7 @@ _USES = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+@[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowOrigin:
-    """Where our workflow comes from.
-
-    Attributes:
-        repository: ``OWNER/NAME``.
-        commit: 40 hexadecimal digits.
-    """
+    """Where our workflow comes from: ``OWNER/NAME``, and 40 hexadecimal digits."""
 
     repository: str
     commit: str
@@ -56,11 +51,7 @@ def origin_of(uses: str) -> WorkflowOrigin:
 
 
 def installed_from(direct_url: str | None) -> WorkflowOrigin | None:
-    """Return where this program was installed from, if that is a commit on GitHub.
-
-    Args:
-        direct_url: the contents of ``direct_url.json`` (PEP 610); None where there is none.
-    """
+    """Return the GitHub commit that this was installed from; ``direct_url`` is PEP 610's file."""
     try:
         data = json.loads(direct_url or "{}")
         found = re.fullmatch(r"(?:https|ssh)://(?:git@)?github\.com/(.+?)(?:\.git)?/?", data["url"])

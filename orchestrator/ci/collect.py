@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,9 @@ class Collected:
 
     Attributes:
         document: the ``results.json`` of all; a planned wheel that no job has is a failure in it.
-        wheels: names of the wheels that are good.
-        lacking: the planned wheels that are not there.
+        wheels: names of the good wheels.
+        lacking: the missing wheels.
         spoiled: those of them whose file is not what its result says.
-        notes: what else was found.
     """
 
     document: _Raw
@@ -57,28 +57,23 @@ class Collected:
     notes: tuple[str, ...]
 
 
-def artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], list[str]]:
-    """Find what jobs handed on.
+def find_artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], list[str]]:
+    """Find the artefacts in and below some directories, and what is wrong with the others.
 
-    Args:
-        places: directories of jobs, or directories that have some of these below them.
-        output: where wheels are collected; what an earlier `collect` left there is no job's.
-
-    Returns:
-        The artefacts in a stable order, and what is wrong with the others: one job's damaged file
-        must not keep back the other jobs' wheels.
+    The order is stable. One job's damaged file must not keep back the other jobs' wheels.
+    ``output``, where an earlier `collect` put wheels, is left out.
     """
-    found, notes = [], []
+    artefacts, notes = [], []
     for place in places:
         folders = list(_folders(place, output.resolve()))
         if not folders:
             notes.append(f"{place}: no {NAME} in it: its job ended before it had any result")
         for folder in folders:
             try:
-                found.append(Artefact(folder=folder, document=read_raw(folder)))
+                artefacts.append(Artefact(folder=folder, document=read_raw(folder)))
             except ConfigError as error:
                 notes.append(f"left out: {error}")
-    return found, notes
+    return artefacts, notes
 
 
 def _folders(place: Path, output: Path) -> Iterator[Path]:
@@ -106,34 +101,34 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     Raises:
         OSError: ``output`` cannot be written.
     """
-    planned = {each.id: each for each in plan.targets}
-    planned_ids = {*planned, *(each.id for each in plan.undetermined)}
+    planned: dict[TargetId, PlannedTarget | None] = {target.id: target for target in plan.targets}
+    planned |= {target.id: None for target in plan.undetermined}
     of_plan, notes = [], []
     rejected: dict[str, str] = {}
     owner: dict[int, Path] = {}
     for artefact in found:
         kept = []
-        for each in artefact.document["results"]:
-            if each["id"] not in planned_ids:
-                notes.append(f"{each['id']} in {artefact.folder} is not in the plan: left out")
-            elif _is_of(each, planned.get(each["id"])):
-                kept.append(each)
-                owner[id(each)] = artefact.folder
+        for result in artefact.document["results"]:
+            target_id = result["id"]
+            if target_id not in planned:
+                notes.append(f"{target_id} in {artefact.folder} is not in the plan: left out")
+            elif _is_of(result, planned[target_id]):
+                kept.append(result)
+                owner[id(result)] = artefact.folder
             else:
-                rejected[each["id"]] = f"{artefact.folder} has it with the key {each['key']}"
+                rejected[target_id] = f"{artefact.folder} has it with the key {result['key']}"
         of_plan.append(artefact.document | {"results": kept})
     merged = documents.merged(of_plan)
     table = _Table(plan=plan, rejected=rejected, output=output)
     output.mkdir(parents=True, exist_ok=True)
-    results = list(table.settle(merged["results"], owner))
+    results = list(table.settle(planned, merged["results"], owner))
     notes += table.others(results)
-    libraries = {each.id for each in plan.targets if each.library is not None}
+    libraries = {target.id for target in plan.targets if target.library is not None}
+    without = (result["id"] for result in results if not result["wheel"])
     return Collected(
-        document=merged | {"results": sorted(results, key=lambda each: each["id"])},
-        wheels=tuple(sorted(each["wheel"]["filename"] for each in results if each["wheel"])),
-        lacking=tuple(
-            each["id"] for each in results if not each["wheel"] and each["id"] not in libraries
-        ),
+        document=merged | {"results": sorted(results, key=itemgetter("id"))},
+        wheels=tuple(sorted(result["wheel"]["filename"] for result in results if result["wheel"])),
+        lacking=tuple(target_id for target_id in without if target_id not in libraries),
         spoiled=tuple(table.spoiled),
         notes=tuple(notes),
     )
@@ -157,14 +152,16 @@ class _Table:
     output: Path
     spoiled: list[TargetId] = field(default_factory=list)
 
-    def settle(self, results: Iterable[_Raw], owner: Mapping[int, Path]) -> Iterator[_Raw]:
+    def settle(
+        self,
+        planned: Mapping[TargetId, PlannedTarget | None],
+        results: Iterable[_Raw],
+        owner: Mapping[int, Path],
+    ) -> Iterator[_Raw]:
         """Yield the result of every target, its wheel in place."""
-        known = {each["id"]: each for each in results}
+        known = {result["id"]: result for result in results}
         claims = self._claims(known.values())
-        planned: list[tuple[TargetId, PlannedTarget | None]]
-        planned = [(target.id, target) for target in self.plan.targets]
-        planned += [(target.id, None) for target in self.plan.undetermined]
-        for target_id, target in planned:
+        for target_id, target in planned.items():
             result = known.get(target_id)
             if result is not None:
                 yield self._take(result, owner[id(result)], claims)
@@ -175,21 +172,18 @@ class _Table:
     def _claims(results: Iterable[_Raw]) -> dict[str, dict[str, str]]:
         """Name of a wheel -> digest -> the first target that says so."""
         claims: dict[str, dict[str, str]] = {}
-        for each in results:
-            wheel = each["wheel"]
-            if wheel is not None:
-                claims.setdefault(wheel["filename"], {}).setdefault(wheel["sha256"], each["id"])
+        for result in results:
+            if wheel := result["wheel"]:
+                claims.setdefault(wheel["filename"], {}).setdefault(wheel["sha256"], result["id"])
         return claims
 
     def _missing(self, target_id: TargetId, planned: PlannedTarget | None) -> _Raw:
-        job = next((each for each in self.plan.jobs if target_id in each.targets), None)
-        where = f"job {job.id} ({job.name})" if job is not None else "the job that builds it"
-        other = self.rejected.get(target_id)
-        message = "no job has a result of it"
-        hint = f"run {where} again, or see why it ended early"
-        if other is not None:
-            message = f"no job has it as planned; {other}"
-            hint = f"run {where} again, with the source and the orchestrator of the plan"
+        names = (f"job {job.id} ({job.name})" for job in self.plan.jobs if target_id in job.targets)
+        again = f"run {next(names, 'the job that builds it')} again"
+        message, hint = "no job has a result of it", f"{again}, or see why it ended early"
+        if target_id in self.rejected:
+            message = f"no job has it as planned; {self.rejected[target_id]}"
+            hint = f"{again}, with the source and the orchestrator of the plan"
         result = Result(
             target_id=target_id,
             key="",
@@ -237,8 +231,8 @@ class _Table:
 
     def others(self, results: Iterable[_Raw]) -> Iterator[str]:
         """Yield what is wrong with the wheels that lie beside those that were put in place."""
-        ours = {each["wheel"]["filename"] for each in results if each["wheel"] is not None}
-        names = sorted({each.name for each in self.output.glob("*.whl")} - ours)
+        ours = {result["wheel"]["filename"] for result in results if result["wheel"] is not None}
+        names = sorted({path.name for path in self.output.glob("*.whl")} - ours)
         if names:
             yield f"{self.output} has other wheels beside the collected ones: {', '.join(names)}"
 

@@ -47,14 +47,7 @@ def in_actions(environ: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """An error, and the line that it is shown at.
-
-    Attributes:
-        title: what stands above the message.
-        message: what is wrong; may have several lines.
-        file: relative to the repository; empty for none.
-        line: its line, from 1; None for none.
-    """
+    """An error, and the line of a file in the repository that it is shown at."""
 
     title: str
     message: str
@@ -128,9 +121,8 @@ class EscapedStream(io.TextIOBase):
         whole = self._line + piece
         if not _FOLD.match(whole):
             # What is put in stands before the last character of a match, and so in this piece.
-            found = _BEGIN.match(whole)
-            if found is not None:
-                whole = f"{found[1]} {whole[found.end() - 1 :]}"
+            if match := _BEGIN.match(whole):
+                whole = f"{match[1]} {whole[match.end() - 1 :]}"
             whole = _INSIDE.sub(r"\1 [", whole)
         new = whole[len(self._line) :]
         self._line = whole if _MAYBE.fullmatch(whole) else f"x{whole[-_TAIL:]}"

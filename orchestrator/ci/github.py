@@ -21,9 +21,6 @@ def matrix(jobs: Iterable[Job]) -> str:
 
     The targets of a job are not in it but in the plan: 1 MB would not hold them.
 
-    Args:
-        jobs: the jobs; GitHub takes 256.
-
     Raises:
         ConfigError: it is longer than an output may be.
     """

@@ -6,9 +6,9 @@ libraries is built in the job that builds the wheel, so that no job waits for an
 
 from __future__ import annotations
 
-import heapq
 import math
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,40 +87,38 @@ def plan_jobs(
     groups = _grouped(plan.targets, sizes.most)
     units = {name: _units(group, plan.targets, costs, sizes.cost) for name, group in groups.items()}
     counts = _counts(units, sizes)
-    place = {each.id: number for number, each in enumerate(plan.targets)}
-    wheels = {each.id for each in plan.targets if each.library is None}
-    parts: list[tuple[int, _Group, list[TargetId]]] = []
+    place = {target.id: number for number, target in enumerate(plan.targets)}
+    parts: list[tuple[int, _Group, list[Target]]] = []
     for name, own in units.items():
-        for bin_ in _balanced(own, counts[name]):
-            ids = sorted({each for unit in bin_ for each in unit.targets}, key=place.__getitem__)
-            parts.append((min(place[each] for each in ids if each in wheels), name, ids))
-    parts.sort(key=lambda each: each[0])
+        for together in _balanced(own, counts[name]):
+            numbers = sorted({place[i] for unit in together for i in unit.targets})
+            first = next(i for i in numbers if plan.targets[i].library is None)
+            parts.append((first, name, [plan.targets[i] for i in numbers]))
+    parts.sort(key=lambda part: part[0])
     width = max(2, len(str(len(parts))))
-    by_id = {each.id: each for each in plan.targets}
     return tuple(
-        _job(f"{number:0{width}}", runner, [by_id[each] for each in ids], costs)
-        for number, (_, (runner, _), ids) in enumerate(parts, 1)
+        _job(f"{number:0{width}}", runner, targets, costs)
+        for number, (_, (runner, _), targets) in enumerate(parts, 1)
     )
 
 
 def _costs(
     targets: Iterable[Target], seconds: Mapping[TargetId, float]
 ) -> Mapping[TargetId, float]:
-    costs = {each.id: each.cost for each in targets}
+    costs = {target.id: target.cost for target in targets}
     took = estimate_seconds(costs, seconds)
-    known = [each for each in costs if each in seconds]
-    scale = sum(costs[each] for each in known) / (sum(took[each] for each in known) or 1.0)
-    return {each: took[each] * scale for each in costs} if known else costs
+    known = [target_id for target_id in costs if target_id in seconds]
+    scale = sum(map(costs.__getitem__, known)) / (sum(map(took.__getitem__, known)) or 1.0)
+    return {target_id: took[target_id] * scale for target_id in costs} if known else costs
 
 
 def _grouped(targets: Sequence[Target], most: int) -> dict[_Group, list[Target]]:
     """Group wheels by the machine they need."""
-    wheels = [each for each in targets if each.library is None]
     fine: dict[_Group, list[Target]] = {}
     coarse: dict[_Group, list[Target]] = {}
-    for each in wheels:
-        fine.setdefault((each.runner, each.arch if each.emulated else None), []).append(each)
-        coarse.setdefault((each.runner, None), []).append(each)
+    for wheel in (target for target in targets if target.library is None):
+        fine.setdefault((wheel.runner, wheel.arch if wheel.emulated else None), []).append(wheel)
+        coarse.setdefault((wheel.runner, None), []).append(wheel)
     if len(coarse) > most:
         names = ", ".join("+".join(runner) for runner, _ in list(coarse)[:LISTED])
         raise ConfigError.of(
@@ -138,31 +136,24 @@ def _units(
     costs: Mapping[TargetId, float],
     limit: float,
 ) -> list[_Unit]:
-    needs = {each.id: each.needs for each in targets}
-    place = {each.id: number for number, each in enumerate(targets)}
+    needs = {target.id: target.needs for target in targets}
+    place = {target.id: number for number, target in enumerate(targets)}
 
     def unit(group: Sequence[Target]) -> _Unit:
-        found = closure((each.id for each in group), needs)
-        cost = math.fsum(costs[each] for each in sorted(found))
-        return _Unit(targets=found, cost=cost, first=place[group[0].id])
+        ids = closure((wheel.id for wheel in group), needs)
+        cost = math.fsum(costs[target_id] for target_id in sorted(ids))
+        return _Unit(targets=ids, cost=cost, first=place[group[0].id])
 
-    found = []
-    for together in _sharing(wheels, needs):
-        whole = unit(together)
+    sharing: dict[frozenset[TargetId] | TargetId, list[Target]] = {}
+    for wheel in wheels:
+        libraries = closure(wheel.needs, needs)
+        sharing.setdefault(libraries or wheel.id, []).append(wheel)
+    units = []
+    for group in sharing.values():
+        whole = unit(group)
         small = whole.cost <= limit + _ROUNDING
-        found += [whole] if small else [unit([each]) for each in together]
-    return sorted(found, key=lambda each: (-each.cost, each.first))
-
-
-def _sharing(
-    wheels: Sequence[Target], needs: Mapping[TargetId, Sequence[TargetId]]
-) -> list[list[Target]]:
-    """Return wheels that need the same libraries as one group, the others each as its own."""
-    groups: dict[frozenset[TargetId] | TargetId, list[Target]] = {}
-    for each in wheels:
-        libraries = closure(each.needs, needs)
-        groups.setdefault(libraries or each.id, []).append(each)
-    return list(groups.values())
+        units += [whole] if small else [unit([wheel]) for wheel in group]
+    return sorted(units, key=lambda unit: (-unit.cost, unit.first))
 
 
 def _counts(units: Mapping[_Group, Sequence[_Unit]], sizes: Sizes) -> dict[_Group, int]:
@@ -172,39 +163,26 @@ def _counts(units: Mapping[_Group, Sequence[_Unit]], sizes: Sizes) -> dict[_Grou
         return wanted
     # One after the other, each goes to the group whose jobs have most to do.
     counts = dict.fromkeys(wanted, 1)
-    load = {name: math.fsum(each.cost for each in own) for name, own in units.items()}
-    names = list(wanted)
-    heap = [(-load[name], number) for number, name in enumerate(names) if wanted[name] > 1]
-    heapq.heapify(heap)
-    for _ in range(sizes.most - len(names)):
-        _, number = heapq.heappop(heap)
-        name = names[number]
-        counts[name] += 1
-        if counts[name] < wanted[name]:
-            heapq.heappush(heap, (-load[name] / counts[name], number))
+    load = {name: math.fsum(unit.cost for unit in own) for name, own in units.items()}
+    for _ in range(sizes.most - len(counts)):
+        growing = (name for name in counts if counts[name] < wanted[name])
+        counts[max(growing, key=lambda name: load[name] / counts[name])] += 1
     return counts
 
 
 def _wanted(units: Sequence[_Unit], sizes: Sizes) -> int:
     """Return how many jobs hold the units so that none costs more than it should."""
-    large = sum(each.cost > sizes.cost + _ROUNDING for each in units)
+    large = sum(unit.cost > sizes.cost + _ROUNDING for unit in units)
     small = units[large:]  # the dearest are first
     if not small or large >= sizes.most:
         return min(len(units), sizes.most)
-    low, high = 1, min(len(small), sizes.most)
-    while low < high:
-        middle = (low + high) // 2
-        if _fits(small, middle, sizes.cost):
-            high = middle
-        else:
-            low = middle + 1
-    return min(large + low, sizes.most)
 
+    def fits(count: int) -> bool:
+        jobs = (math.fsum(unit.cost for unit in own) for own in _balanced(small, count))
+        return all(cost <= sizes.cost + _ROUNDING for cost in jobs)
 
-def _fits(units: Sequence[_Unit], count: int, limit: float) -> bool:
-    return all(
-        math.fsum(each.cost for each in own) <= limit + _ROUNDING for own in _balanced(units, count)
-    )
+    counts = range(1, min(len(small), sizes.most))
+    return min(large + counts.start + bisect_left(counts, 1, key=fits), sizes.most)
 
 
 def _balanced(units: Sequence[_Unit], count: int) -> list[list[_Unit]]:
@@ -215,14 +193,14 @@ def _balanced(units: Sequence[_Unit], count: int) -> list[list[_Unit]]:
 def _job(
     number: str, runner: tuple[str, ...], targets: Sequence[Target], costs: Mapping[TargetId, float]
 ) -> Job:
-    emulated = {each.arch for each in targets if each.emulated}
+    emulated = {target.arch for target in targets if target.emulated}
     return Job(
         id=number,
-        name=_name([each for each in targets if each.library is None]),
+        name=_name([target for target in targets if target.library is None]),
         runner=runner,
         emulated=tuple(arch for arch in Arch if arch in emulated),
-        targets=tuple(each.id for each in targets),
-        cost=round(math.fsum(costs[each.id] for each in targets), 3),
+        targets=tuple(target.id for target in targets),
+        cost=round(math.fsum(costs[target.id] for target in targets), 3),
     )
 
 
@@ -231,9 +209,9 @@ def _name(wheels: Sequence[Target]) -> str:
     if len(wheels) == 1:
         return _short(wheels[0].id)
     axes: dict[str, dict[str, None]] = {}
-    for each in wheels:
-        own = (("python", each.python_value), ("platform", each.platform))
-        for axis, value in (*own, *each.variant):
+    for wheel in wheels:
+        own = (("python", wheel.python_value), ("platform", wheel.platform))
+        for axis, value in (*own, *wheel.variant):
             axes.setdefault(axis, {})[value] = None
     parts = [
         " ".join(values) if len(values) <= LISTED else f"{len(values)} x {axis}"

@@ -26,11 +26,8 @@ def gitlab(jobs: Sequence[Job], *, matrix: str) -> str:
     """Return a child pipeline for GitLab.
 
     Every job extends ``.orchestrator`` of `TEMPLATE` and has the runner's labels as tags. The plan
-    comes from the job ``plan`` of the pipeline ``$PARENT_PIPELINE_ID``.
-
-    Args:
-        jobs: the jobs.
-        matrix: the matrix file, as seen from the project's directory.
+    comes from the job ``plan`` of the pipeline ``$PARENT_PIPELINE_ID``. ``matrix`` is the matrix
+    file as seen from the project's directory.
     """
     plan = {"pipeline": "$PARENT_PIPELINE_ID", "job": "plan"}
     builds: dict[str, Any] = {
@@ -58,11 +55,8 @@ def gitlab(jobs: Sequence[Job], *, matrix: str) -> str:
 def buildkite(jobs: Sequence[Job], *, matrix: str) -> str:
     """Return steps for ``buildkite-agent pipeline upload --no-interpolation``.
 
-    A label such as ``queue=arm`` is an agent's tag; one without ``=`` is a queue.
-
-    Args:
-        jobs: the jobs.
-        matrix: the matrix file, as seen from the checkout.
+    A label such as ``queue=arm`` is an agent's tag; one without ``=`` is a queue. ``matrix`` is the
+    matrix file as seen from the checkout.
     """
     fetch = f"buildkite-agent artifact download {PLAN} ."
     builds: list[Any] = [

@@ -21,23 +21,16 @@ def target_lines(
     """Return the line that says most about each target.
 
     That is the last override that holds for it; else the value of the first of the user's
-    axes that it has, else its Python's. For a library it is the library's table.
-
-    Args:
-        targets: the targets.
-        settings: matrix.toml.
-        text: the same as text.
-        channel: the channel they were planned for, empty for none.
+    axes that it has, else its Python's. For a library it is the library's table. ``text`` is
+    matrix.toml itself.
     """
     lines = line_numbers(text)
     axes = Axes(channel_matrix(settings, channel).grid)
-    found = {}
-    for target in targets:
-        numbers = (line_of(path, lines) for path in _paths(target, axes))
-        line = next((number for number in numbers if number is not None), None)
-        if line is not None:
-            found[target.id] = line
-    return found
+    numbers = {
+        target.id: next(filter(None, (line_of(path, lines) for path in _paths(target, axes))), None)
+        for target in targets
+    }
+    return {target_id: line for target_id, line in numbers.items() if line is not None}
 
 
 def _paths(target: Target, axes: Axes) -> Iterator[str]:

@@ -49,8 +49,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     are collected even if others are missing. On GitHub Actions the summary of the step gets the
     report, and each failure is shown at its line of the matrix file.
     """
-    from orchestrator.ci.collect import artefacts as find
-    from orchestrator.ci.collect import collect
+    from orchestrator.ci.collect import collect, find_artefacts
     from orchestrator.ci.commands import in_actions
     from orchestrator.cli.workspace import read
     from orchestrator.report.results import NAME
@@ -58,7 +57,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
 
     hint = "the job that plans must pass on the output of `orchestrator plan --format json`"
     plan = read_plan(read(planned, hint=hint), where=str(planned))
-    found, notes = find(artefacts, output=output)
+    found, notes = find_artefacts(artefacts, output=output)
     collected = collect(plan, found, output)
     results = parse(ResultsDocument, collected.document)
     files = {"html": "report.html", "junit": "junit.xml", "markdown": "report.md", "json": NAME}
