@@ -79,13 +79,7 @@ def check(
 
 @dataclass(slots=True)
 class _Checker:
-    """Collects problems.
-
-    Attributes:
-        settings: the file.
-        known: built-in axis -> its values.
-        problems: what is wrong.
-    """
+    """Collects problems; ``known`` has the values of the built-in axes."""
 
     settings: Settings
     known: Mapping[str, Collection[str]]
@@ -132,8 +126,8 @@ class _Checker:
         for index, include in enumerate(library.include):
             self.check_include(include, own, f"{where}.include[{index}]")
         if "python" in own:
-            what = "a library does not depend on a Python"
-            self.report(what, f"{where}.axes.python", "build what does as part of the wheel")
+            hint = "build what does as part of the wheel"
+            self.report("a library does not depend on a Python", f"{where}.axes.python", hint)
         for index, rule in enumerate(library.exclude):
             self.check_when(rule.when, own, f"{where}.exclude[{index}].when")
         if library.when is not None:
@@ -156,17 +150,18 @@ class _Checker:
         axes = names | frozenset(DERIVED) if with_torch else names
         for index, include in enumerate(part.include):
             self.check_include(include, names, f"{prefix}include[{index}]")
+        in_rules = names | {"cxx11abi"} if with_torch else names
         whens = [(f"exclude[{i}]", rule.when) for i, rule in enumerate(part.exclude)]
         whens += [(f"override[{i}]", rule.when) for i, rule in enumerate(part.override)]
         for place, when in whens:
-            in_rules = names | {"cxx11abi"} if with_torch else names
             self.check_when(when, in_rules, f"{prefix}{place}.when")
         for key, image in part.images.items():
             where = f"{prefix}images.{key}"
             if not _is_platform(key):
                 self.report(f"{key!r} is not a platform", where, closest(key, _PLATFORMS))
             self.check_template(image, axes, where)
-        own = axes | {name for each in (settings, part) for name in _version_parts(each)}
+        tables = (table for each in (settings, part) for table, _ in _layers(each, ""))
+        own = axes | {name for table in tables for name in table.version.parts}
         for table, where in _layers(part, prefix):
             self.check_env(table.env, own | VERSION_NAMES, f"{where}env")
             self.check_steps(table.build, table.test, own | VERSION_NAMES, where)
@@ -245,7 +240,7 @@ class _Checker:
         """Check the file's includes early; `expand` finds the same in channels and libraries."""
         for axis in sorted(_BUILT_IN - include.keys() - besides):
             own = self.settings.axes.get(axis)
-            if own is None or own.values is None or len(own.values) > 1:
+            if own is None or len(own.values or ("", "")) > 1:
                 self.report(f"does not say which {axis}", where, "name a value, or several")
 
     def check_when(self, when: When, axes: frozenset[str], where: str) -> None:
@@ -262,12 +257,12 @@ class _Checker:
 
     def check_releases(self) -> None:
         """Check architectures: one with a typing error would never be looked up."""
-        known = frozenset(map(str, Arch))
+        known = self.known["arch"]
         for index, release in enumerate(self.settings.compat.releases):
             places = [(f"cpu[{number}]", arch) for number, arch in enumerate(release.cpu)]
-            places += [(f"cuda.{arch}", arch) for arch in release.cuda]
-            places += [(f"rocm.{arch}", arch) for arch in release.rocm]
-            places += [(f"gpu-archs.{arch}", arch) for arch in release.gpu_archs]
+            for key in ("cuda", "rocm", "gpu-archs"):
+                table = getattr(release, key.replace("-", "_"))
+                places += [(f"{key}.{arch}", arch) for arch in table]
             for place, arch in places:
                 if arch not in known:
                     where = f"compat.releases[{index}].{place}"
@@ -304,36 +299,28 @@ class _Checker:
         except ConfigError as error:
             self.problems += error.problems
 
-    def check_env(self, env: Env, names: frozenset[str], where: str) -> None:
+    def check_env(self, env: Env | Mapping[str, str], names: frozenset[str], table: str) -> None:
         for name, value in env.items():
-            text = value.shell if isinstance(value, EnvValue) else value
-            self.check_variable(name, text, names, f"{where}.{name}")
-
-    def check_variable(self, name: str, text: str, names: frozenset[str], where: str) -> None:
-        if not env_name_ok(name):
-            self.report(f"{name!r} is not an environment variable name", where)
-        elif name.startswith("CIBW_"):
-            # It would reach the container, where cibuildwheel does not read it.
-            hint = (
-                "cibuildwheel's options belong in [build], [test] or the project's "
-                "[tool.cibuildwheel]"
-            )
-            self.report(f"{name} has no effect inside the build", where, hint)
-        if "\0" in text:
-            self.report("an environment variable cannot hold the character NUL", where)
-        self.check_template(text, names, where)
+            text, where = value.shell if isinstance(value, EnvValue) else value, f"{table}.{name}"
+            if not env_name_ok(name):
+                self.report(f"{name!r} is not an environment variable name", where)
+            elif name.startswith("CIBW_"):
+                # It would reach the container, where cibuildwheel does not read it.
+                hint = "cibuildwheel's options belong in [build], [test] or "
+                hint += "the project's [tool.cibuildwheel]"
+                self.report(f"{name} has no effect inside the build", where, hint)
+            if "\0" in text:
+                self.report("an environment variable cannot hold the character NUL", where)
+            self.check_template(text, names, where)
 
     def check_steps(
         self, build: Build, test: TestSettings, names: frozenset[str], where: str
     ) -> None:
-        commands = {
-            "build.before-all": build.before_all,
-            "build.before-build": build.before_build,
-            "build.repair": build.repair,
-            "test.command": test.command,
-        }
-        for key, command in commands.items():
-            self.check_template(command, names | template.PASS_THROUGH, f"{where}{key}")
+        in_commands = names | template.PASS_THROUGH
+        self.check_template(build.before_all, in_commands, f"{where}build.before-all")
+        self.check_template(build.before_build, in_commands, f"{where}build.before-build")
+        self.check_template(build.repair, in_commands, f"{where}build.repair")
+        self.check_template(test.command, in_commands, f"{where}test.command")
         for key, value in (build.config_settings or {}).items():
             self.check_template(value, names, f"{where}build.config-settings.{key}")
         for index, requirement in enumerate(test.requires or ()):
@@ -368,8 +355,7 @@ class _Checker:
                 self.report(f"unknown preset {name!r}", f"{where}.presets[{index}]", hint)
         self.check_template(parts.local, names, f"{where}.local")
         self.check_template(parts.build_tag, names, f"{where}.build-tag")
-        for name, text in parts.inject.items():
-            self.check_variable(name, text, names | VERSION_NAMES, f"{where}.inject.{name}")
+        self.check_env(parts.inject, names | VERSION_NAMES, f"{where}.inject")
         for name, text in parts.pins.items():
             self.check_template(text, names | VERSION_NAMES, f"{where}.pins.{name}")
 
@@ -389,11 +375,6 @@ def _layers(part: Matrix, prefix: str) -> Iterator[tuple[CellSettings, str]]:
     """Yield the file or a channel, and its overrides, each with the prefix of its paths."""
     yield part, prefix
     yield from ((rule, f"{prefix}override[{i}].") for i, rule in enumerate(part.override))
-
-
-def _version_parts(part: Matrix) -> Iterator[str]:
-    """Yield the names that its ``[version]`` tables give to parts of their own."""
-    return (name for table, _ in _layers(part, "") for name in table.version.parts)
 
 
 def _values_of(settings: Settings, axis: str) -> set[str]:

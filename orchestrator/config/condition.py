@@ -107,11 +107,7 @@ def from_when(when: str | Mapping[str, bool | Sequence[str]], *, where: str) -> 
 
 
 def parse(text: str, *, where: str) -> Node:
-    """Read an expression.
-
-    Raises:
-        ConfigError: it is not one; the message says where it stops making sense.
-    """
+    """Read an expression; a `ConfigError` says where it stops making sense."""
     return _Parser(text, where).whole()
 
 
@@ -129,7 +125,7 @@ def atoms(node: Node) -> Iterable[AxisTest | AxisPresent | IdGlob]:
 
 def axes_of(node: Node) -> frozenset[str]:
     """Return the axes that an expression names."""
-    return frozenset(each.axis for each in atoms(node) if not isinstance(each, IdGlob))
+    return frozenset(atom.axis for atom in atoms(node) if not isinstance(atom, IdGlob))
 
 
 def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> bool:
@@ -145,9 +141,9 @@ def holds(node: Node, values: Mapping[str, str], *, ids: Sequence[str] = ()) -> 
             return axis in values
         case AxisTest(axis=axis, patterns=patterns):
             value = values.get(axis)
-            return value is not None and any(_fits(value, each) for each in patterns)
+            return value is not None and any(_fits(value, pattern) for pattern in patterns)
         case IdGlob(pattern=pattern):
-            return any(fnmatchcase(each, pattern) for each in ids)
+            return any(fnmatchcase(target_id, pattern) for target_id in ids)
 
 
 def values_matching(
@@ -222,21 +218,20 @@ def _plain(value: str) -> Version | None:
 
 
 class _Parser:
-    """Recursive descent; one token ahead."""
+    """Recursive descent; one token ahead, two where a list may go on as a range."""
 
     def __init__(self, text: str, where: str) -> None:
         self._text = text
         self._where = where
         self._tokens: list[tuple[str, str]] = []
-        at = 0
-        end = len(text.rstrip())
+        at, end = 0, len(text.rstrip())
         while at < end:
-            found = _TOKEN.match(text, at)
-            if found is None:
+            match = _TOKEN.match(text, at)
+            if match is None:
                 raise self._error(f"cannot read {text[at:].strip()!r}")
-            kind = str(found.lastgroup)
-            self._tokens.append((kind, found[kind]))
-            at = found.end()
+            kind = str(match.lastgroup)
+            self._tokens.append((kind, match[kind]))
+            at = match.end()
 
     def whole(self) -> Node:
         node = self._expression()
@@ -268,53 +263,47 @@ class _Parser:
 
     def _atom(self) -> Node:
         word = self._word("an axis or a glob")
-        if not self._next("operator"):
+        operator = self._operator()
+        if not operator:
             return AxisPresent(axis=word) if word.isidentifier() else IdGlob(pattern=word)
-        operator = self._tokens.pop(0)[1]
         value = self._word(f"a value after {word}{operator}")
-        if operator in _LISTS and not self._range_follows():
+        range_follows = self._kinds(2) == ["mark", "operator"] and self._tokens[0][1] == ","
+        if operator in _LISTS and not range_follows:
             return self._listed(word, operator, value)
         parts = [operator + value]
         while self._take(","):
-            if not self._next("operator"):
+            operator = self._operator()
+            if not operator:
                 raise self._error(f"an operator is missing after {','.join(parts)!r},")
-            operator = self._tokens.pop(0)[1]
             parts.append(operator + self._word("a version"))
         pattern = ",".join(parts)
         check_pattern(pattern, (), where=self._where)
         return AxisTest(axis=word, patterns=(pattern,))
-
-    def _range_follows(self) -> bool:
-        return (
-            self._tokens[:1] == [("mark", ",")]
-            and self._tokens[1:2] != []
-            and (self._tokens[1][0] == "operator")
-        )
 
     def _listed(self, axis: str, operator: str, first: str) -> Node:
         """``=a,b`` is one of them, ``!=a,b`` none of them; ``==`` means versions where it can."""
         values = [first]
         while self._take(","):
             values.append(self._word("a value"))
-        if operator == "=" or any(_plain(each) is None for each in values):
-            found = AxisTest(axis=axis, patterns=tuple(values))
+        if operator == "=" or None in map(_plain, values):
+            test = AxisTest(axis=axis, patterns=tuple(values))
             present = AxisPresent(axis=axis)
-            return All(parts=(present, Not(inner=found))) if operator == "!=" else found
+            return All(parts=(present, Not(inner=test))) if operator == "!=" else test
         if operator == "!=":
-            return AxisTest(axis=axis, patterns=(",".join(operator + each for each in values),))
-        return AxisTest(axis=axis, patterns=tuple(operator + each for each in values))
+            return AxisTest(axis=axis, patterns=(",".join(operator + value for value in values),))
+        return AxisTest(axis=axis, patterns=tuple(operator + value for value in values))
 
-    def _next(self, kind: str) -> bool:
-        return bool(self._tokens) and self._tokens[0][0] == kind
+    def _kinds(self, count: int) -> list[str]:
+        return [kind for kind, _ in self._tokens[:count]]
 
     def _take(self, mark: str) -> bool:
-        if self._tokens[:1] == [("mark", mark)]:
-            del self._tokens[0]
-            return True
-        return False
+        return self._tokens[:1] == [("mark", mark)] and bool(self._tokens.pop(0))
+
+    def _operator(self) -> str:
+        return self._tokens.pop(0)[1] if self._kinds(1) == ["operator"] else ""
 
     def _word(self, wanted: str) -> str:
-        if not self._next("word"):
+        if self._kinds(1) != ["word"]:
             got = repr(self._tokens[0][1]) if self._tokens else "the end"
             raise self._error(f"expected {wanted}, got {got}")
         return self._tokens.pop(0)[1]

@@ -85,13 +85,7 @@ OTHERS = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 
 
 def refusals(name: str, *, tag: str, version: str) -> Iterator[str]:
-    """Return why a destination would refuse a wheel.
-
-    Args:
-        name: the destination.
-        tag: the wheel's platform tag.
-        version: its version (PEP 440).
-    """
+    """Return why a destination would refuse a wheel of a platform tag and a version (PEP 440)."""
     known = DESTINATIONS.get(name)
     if known is None:
         return

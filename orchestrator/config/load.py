@@ -45,14 +45,7 @@ class Loaded:
 
 
 def load(data: bytes, *, facts: CibuildwheelCatalog) -> Settings:
-    """Parse and check matrix.toml.
-
-    Args:
-        data: the file's bytes (TOML 1.0, UTF-8).
-        facts: what the locked builder knows, for the python axis.
-
-    Returns:
-        The settings, still templated.
+    """Parse and check matrix.toml (TOML 1.0, UTF-8); the settings are still templated.
 
     Raises:
         ConfigError: with every problem, each with its dotted path.
@@ -115,11 +108,9 @@ def _is_consequence(error: ErrorDetails) -> bool:
 
 def _axis_names(tree: dict[str, Any]) -> Iterator[str]:
     """Yield every name that the file gives an axis, right or wrong: none of them is unknown."""
-    groups = [tree.get(group) for group in ("channel", "library")]
-    tables = [
-        tree,
-        *(part for group in groups if isinstance(group, dict) for part in group.values()),
-    ]
+    tables: list[Any] = [tree]
+    for group in (tree.get("channel"), tree.get("library")):
+        tables += group.values() if isinstance(group, dict) else ()
     for table in tables:
         if not isinstance(table, dict):
             continue

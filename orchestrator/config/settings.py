@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictBool,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -97,7 +98,8 @@ def _label(value: str) -> str:
 
 
 _TEXT = {"type": ["string", "integer"]}
-_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+_VALUES = {"type": "array", "items": _TEXT, "minItems": 1}
+_TEXTS = {"anyOf": [_TEXT, _VALUES]}
 
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT)]
 Texts = Annotated[
@@ -106,12 +108,15 @@ Texts = Annotated[
     Field(min_length=1),
     WithJsonSchema(_TEXTS),
 ]
+_STRINGS = {"type": "array", "items": {"type": "string"}}
 Command = Annotated[
     str,
     BeforeValidator(_command),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _STRINGS]}),
 ]
 Strings = tuple[str, ...]
+Count = Annotated[int, Field(gt=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Size = Annotated[
     int,
     BeforeValidator(_bytes),
@@ -122,14 +127,7 @@ Runner = Annotated[
     tuple[Annotated[str, AfterValidator(_label)], ...],
     BeforeValidator(_texts),
     Field(min_length=1),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {**_STRINGS, "minItems": 1}]}),
 ]
 RuleName = Annotated[str, AfterValidator(_rule)]
 DestinationName = Annotated[str, AfterValidator(_destination)]
@@ -154,25 +152,17 @@ class Project(Model):
     """A directory (relative to matrix.toml), an sdist file, or a pinned requirement."""
 
 
-def _match_kind(value: Any) -> str:
-    return "(presence)" if isinstance(value, bool) else "(values)"
-
-
 Match = Annotated[
     Annotated[bool, Tag("(presence)")] | Annotated[Texts, Tag("(values)")],
-    Discriminator(_match_kind),
+    Discriminator(lambda value: "(presence)" if isinstance(value, bool) else "(values)"),
 ]
 """``true`` and ``false``: the cell has this axis, or not; else exact values, globs, ranges."""
-
-
-def _when_kind(value: Any) -> str:
-    return "(expression)" if isinstance(value, str) else "(axes)"
 
 
 When = Annotated[
     Annotated[str, Tag("(expression)"), Field(min_length=1)]
     | Annotated[dict[str, Match], Tag("(axes)"), Field(min_length=1)],
-    Discriminator(_when_kind),
+    Discriminator(lambda value: "(expression)" if isinstance(value, str) else "(axes)"),
 ]
 """A table of axis -> what it must match, all of them; or an expression as for ``--select``."""
 
@@ -190,9 +180,6 @@ class Axis(Model):
 
 def _axis(value: Any) -> Any:
     return value if isinstance(value, dict | Axis) else {"values": value}
-
-
-_VALUES = {"type": "array", "items": _TEXT, "minItems": 1}
 
 
 class _AxisSchema:
@@ -227,15 +214,12 @@ class EnvValue(Model):
     """A value in which ``$NAME`` and ``$(command)`` are evaluated where the build runs."""
 
 
-def _env_kind(value: Any) -> str:
-    return "(table)" if isinstance(value, dict | EnvValue) else "(text)"
-
-
 Env = dict[
     str,
     Annotated[
         Annotated[EnvValue, Tag("(table)")] | Annotated[Text, Tag("(text)")],
-        Discriminator(_env_kind),  # otherwise an error in one kind is reported for both
+        # Otherwise an error in one kind is reported for both.
+        Discriminator(lambda v: "(table)" if isinstance(v, dict | EnvValue) else "(text)"),
     ],
 ]
 Include = dict[str, Texts]
@@ -271,13 +255,13 @@ Memory = Annotated[
 class ResourceSettings(Model):
     """What one target may use while it is built."""
 
-    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cpus: Positive | None = None
     """CPUs of the container."""
     memory: Memory | None = None
     """Memory of the container, for instance ``16 GiB``."""
     memory_per_job: Memory | None = None
     """Memory that one compiler takes at most; 2 GiB when unset."""
-    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cost: Positive | None = None
     """How long it takes compared with other targets (1 when unset)."""
 
 
@@ -309,11 +293,11 @@ class Build(Model):
     """``gcc`` (the image's ABI) or ``zig`` (static C++ library, any glibc)."""
     baseline: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
     """glibc version that zig builds for, such as 2.17."""
-    normalise: Annotated[bool, Field(strict=True)] | None = None
+    normalise: StrictBool | None = None
     """Whether the wheel gets one order, time and mode for all members; false by default."""
-    timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
+    timeout: Count | None = None
     """Seconds one target may take."""
-    timeouts: dict[TimedStep, Annotated[int, Field(gt=0, strict=True)]] | None = None
+    timeouts: dict[TimedStep, Count] | None = None
     """Step -> seconds that it may take."""
 
 
@@ -324,7 +308,7 @@ class TestSettings(Model):
     """Shell command run with the wheel installed, away from the source."""
     requires: Strings | None = None
     """Requirements installed for the test."""
-    smoke: Annotated[bool, Field(strict=True)] | None = None
+    smoke: StrictBool | None = None
     """Whether a wheel that native compilers made for QEMU is imported there; true by default."""
 
 
@@ -469,11 +453,11 @@ class CompilerCacheSettings(Model):
 class RunSettings(Model):
     """What one run takes of a machine, and what it tries again."""
 
-    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cpus: Positive | None = None
     """CPUs for all targets together; unset: all that this process may use."""
     memory: Memory | None = None
     """Memory for all targets together; unset: what is free."""
-    emulated: Annotated[int, Field(gt=0, strict=True)] | None = None
+    emulated: Count | None = None
     """Targets under emulation at once; unset: no more limited than others."""
     retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 2
     """Attempts after the first where an image, the network or the engine failed for the moment."""
@@ -486,7 +470,7 @@ class StoreSettings(Model):
     """A store that machines share: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``https://``."""
     options: dict[str, Text] = Field(default_factory=dict)
     """Options of its service, such as ``endpoint`` and ``region``; never credentials."""
-    read_only: Annotated[bool, Field(strict=True)] = False
+    read_only: StrictBool = False
     """Whether the shared store is only read."""
     scope: str = ""
     """Salt: results of another scope are never taken."""
@@ -562,7 +546,7 @@ class LibrarySettings(Model):
     """Container image; that of the platform when unset."""
     resources: ResourceSettings = ResourceSettings()
     """What it may use; ``[resources]`` is what wheels may."""
-    timeout: Annotated[int, Field(gt=0, strict=True)] | None = None
+    timeout: Count | None = None
     """Seconds it may take."""
 
 

@@ -63,13 +63,7 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSource:
-    """A source, taken apart.
-
-    Attributes:
-        kind: what is asked.
-        argument: a name, a path or a text; may be empty.
-        keys: path into a JSON file; empty for the whole file.
-    """
+    """A source, taken apart; ``keys`` is a path into a JSON file, empty for the whole file."""
 
     kind: VersionSourceKind
     argument: str

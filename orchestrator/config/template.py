@@ -25,12 +25,8 @@ PASS_THROUGH = frozenset({"project", "package", "wheel", "dest_dir"})
 """Placeholders of cibuildwheel's commands; they are filled in at build time, not by us."""
 
 
-CACHED = 1024
-"""Templates of one matrix file; every cell asks about the same ones."""
-
 SHORT = 9
 """Digits of an abbreviated git hash; what setuptools-scm and vLLM take."""
-
 
 FILTERS: Mapping[str, Callable[[str], str]] = {
     "nodot": lambda value: value.replace(".", ""),
@@ -41,7 +37,7 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
 """``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``; the first digits of a hash."""
 
 
-@lru_cache(maxsize=CACHED)
+@lru_cache(maxsize=1024)  # every cell asks about the same few
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names a template fills in, in order."""
     fields = (match["field"] for match in _TOKEN.finditer(template))
@@ -49,16 +45,7 @@ def names_in(template: str) -> tuple[str, ...]:
 
 
 def check(template: str, *, known: Collection[str], where: str) -> None:
-    """Check a template without rendering it.
-
-    Args:
-        template: the text.
-        known: names that may be used.
-        where: dotted path for messages.
-
-    Raises:
-        ConfigError: it uses a name or a filter that does not exist.
-    """
+    """Raise a `ConfigError` if a template uses a name that is not known, or an unknown filter."""
     for match in _TOKEN.finditer(template):
         if not match["field"]:
             continue
@@ -81,11 +68,6 @@ def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
     """Fill in ``template``; names and filters must have been checked with `check`.
 
     Names of `PASS_THROUGH` that have no value stay in the text as they are.
-
-    Args:
-        template: the text.
-        values: name -> value.
-        where: dotted path for messages.
 
     Raises:
         ConfigError: it names an axis that this cell does not have.
