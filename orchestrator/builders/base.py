@@ -169,7 +169,7 @@ class BuildContext:
                 kind=FailureKind.TIMEOUT,
                 step=step,
                 message=f"took longer than {self.timer.limit()}",
-                hint="raise the limit, or find out what hangs: the log's last lines tell",
+                hint="raise the limit, or find what hangs in the log's last lines",
             )
         if end.cancelled:
             return Failure(

@@ -80,10 +80,10 @@ HINTS = {
         "a project without compiled code needs no matrix; otherwise its build backend does not "
         "know about the extension"
     ),
-    FailureKind.ENGINE: "`orchestrator doctor` says what is wrong with the engine",
+    FailureKind.ENGINE: "`orchestrator doctor` checks the engine",
     FailureKind.IMAGE: "`orchestrator doctor` checks engine, image and emulation",
     FailureKind.NO_IDENTIFIER: "exclude this cell, or correct the project's requires-python",
-    FailureKind.SETUP: "the log's last lines tell; an image needs /opt/python/<tag>/bin/python",
+    FailureKind.SETUP: "see the log's last lines; an image needs /opt/python/<tag>/bin/python",
     FailureKind.BUILD: "the log holds the compiler's messages",
     FailureKind.REPAIR: (
         'build.repair = "none" keeps libraries outside the wheel, build.repair-refused = "keep" '
@@ -457,6 +457,6 @@ def _only_wheel(output: Path, target: Target) -> Outcome:
     # --only on an identifier that requires-python excludes prints nothing and exits with 0.
     return Failure(
         kind=FailureKind.NO_IDENTIFIER,
-        message=f"cibuildwheel built nothing for {target.build_identifier} and called it success",
+        message=f"cibuildwheel built nothing for {target.build_identifier} but reported success",
         hint=HINTS[FailureKind.NO_IDENTIFIER],
     )

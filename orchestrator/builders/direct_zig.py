@@ -263,7 +263,7 @@ class _CrossSteps(_ZigSteps):
             raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
         self._facts = json.loads((self._cross.python / "facts.json").read_text(encoding="utf-8"))
         self.job.log(
-            f"headers and settings of Python for {self.target.arch}: derived from those of "
+            f"Python's headers and settings for {self.target.arch} are derived from those of "
             f"{self.interpreter.path} ({self.interpreter.version})"
         )
 
@@ -296,7 +296,7 @@ class _CrossSteps(_ZigSteps):
         if self._containers is None and not self._imported:
             self.job.log(f"NOT IMPORTED: nothing here runs programs of {self.target.arch}")
         elif self._containers is None and wanted:
-            self.job.log("NOT TESTED: a test takes a container engine and the target's image")
+            self.job.log("NOT TESTED: a test needs a container engine and the target's image")
         elif self._containers is not None and wanted:
             self._put_aside()
             prove_elsewhere(self._containers, self.job, Path(wheel))

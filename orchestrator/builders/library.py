@@ -76,7 +76,7 @@ class LibraryBuilder:
             kind=FailureKind.BUILD,
             step="library",
             message=f"the library's command failed (exit {end.returncode})",
-            hint="the log holds what it said",
+            hint="see its output in the log",
         )
 
 

@@ -26,7 +26,7 @@ SMOKE_SCRIPT = Path(__file__).parent / "scripts" / "import_wheel.py"
 
 _STEP = "smoke"
 
-_BLAME = 'build.emulation = "full" for this target tells whether the compiler is to blame'
+_BLAME = 'build.emulation = "full" for this target shows whether the compiler is to blame'
 
 
 class Importer(Protocol):
@@ -74,11 +74,12 @@ class SmokeTested:
             return stopped
         # A signal, as shells and engines report it.
         code = end.returncode if end.returncode > 0 else 128 - end.returncode
+        said = "".join(tail)
         return Failure(
             kind=FailureKind.TEST,
             step=_STEP,
-            message=f"what was compiled natively does not load: {''.join(tail)} (exit {code})",
-            hint=f"{self.importer.hint}; test.smoke = false leaves the import out",
+            message=f"the natively compiled wheel cannot be imported: {said} (exit {code})",
+            hint=f"{self.importer.hint}; test.smoke = false skips the import",
         )
 
 

@@ -288,7 +288,7 @@ class BuildSteps(ABC):
             raise StepFailed(machine)
         kind, message = _KINDS[self.step]
         verdict = cibuildwheel.repair_verdict(self.tail) if self.step == "repair" else ""
-        setup = "the log's last lines tell" if kind is FailureKind.SETUP else ""
+        setup = "see the log's last lines" if kind is FailureKind.SETUP else ""
         message = verdict or f"{message} ({Path(argv[0]).name} exit {code})"
         raise self.failed(kind, message, setup or HINTS.get(kind, ""))
 

@@ -61,4 +61,4 @@ def test_what_cannot_be_imported_fails_as_a_test_does(
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.step) == (FailureKind.TEST, "smoke")
     assert said in failure.message
-    assert "test.smoke = false leaves the import out" in failure.hint
+    assert "test.smoke = false skips the import" in failure.hint
