@@ -72,13 +72,7 @@ def explain(request: BuildRequest) -> Iterator[Row]:
 
 
 def explain_shares(target: Target, settings: RunSettings, targets: int) -> Iterator[Row]:
-    """Yield what tells the build how many programs it may run at once; no part of the key.
-
-    Args:
-        target: the target.
-        settings: ``[run]`` of the matrix.
-        targets: how many targets the matrix has.
-    """
+    """Yield what tells the build how many programs it may run at once; no part of the key."""
     pace = Pace(machine=capacity(), jobs=None, settings=settings, fail_fast=False, seconds={})
     budget = pace.budget(targets)
     yield "here", describe_budget(budget), "this machine, [run] and -j"

@@ -29,10 +29,8 @@ _T = TypeVar("_T")
 class RecordedRun:
     """Targets as they were built elsewhere.
 
-    Attributes:
-        targets: what to build.
-        taken: what differs from the plan here: ``version 1.0 -> 1.1``.
-        notes: what could not be used of the file, and what counts instead.
+    What differs from the plan here (``version 1.0 -> 1.1``) is `taken` from there. The notes say
+    what could not be used, and what counts instead.
     """
 
     targets: tuple[Target, ...]

@@ -13,12 +13,9 @@ ABSENT = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputChange:
-    """One input that is not what it was.
+    """One input that is not what it was: ``env MAX_JOBS``, ``source setup.py``, ``image``.
 
-    Attributes:
-        what: which input: ``env MAX_JOBS``, ``source setup.py``, ``image``.
-        before: what it was; ``-`` where there was none.
-        now: what it is.
+    Where there was none, it was ``-``.
     """
 
     what: str

@@ -49,14 +49,7 @@ class Pace:
 
     def budget(self, count: int) -> Resources:
         """Return what ``count`` targets may take together."""
-        own = self.settings
-        limits = resources.RunLimits(
-            slots=self.jobs,
-            cpus=own.cpus,
-            memory=own.memory,
-            emulated=own.emulated,
-        )
-        return resources.budget(self.machine.cpus, self.machine.memory, limits, count=count)
+        return resources.budget(self.machine, self.settings, jobs=self.jobs, count=count)
 
 
 def parallel(target: Target, budget: Resources) -> dict[str, str]:
@@ -149,11 +142,10 @@ def _tasks(
 
 def describe_budget(budget: Resources) -> str:
     """Say in words what all targets take together."""
-    many = f"up to {budget.slots} targets at once, " if budget.slots > 1 else "one target at a time"
-    cpus = f"{budget.millicpus / 1000:g} CPUs"
+    share = f"{budget.millicpus / 1000:g} CPUs and {budget.memory / resources.GIB:.1f} GiB"
     if budget.slots == 1:
-        return f"{many}, with {cpus} and {budget.memory / resources.GIB:.1f} GiB"
-    return f"{many}together {cpus} and {budget.memory / resources.GIB:.1f} GiB"
+        return f"one target at a time, with {share}"
+    return f"up to {budget.slots} targets at once, together {share}"
 
 
 def estimates(

@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedWheel:
-    """What is said of an earlier wheel.
+    """What somebody, named in words, says of an earlier wheel.
 
-    Attributes:
-        facts: what is recorded of it.
-        origin: who says so, in words.
-        folder: the directory that may still have it; None if only the store may.
+    Its folder may still have it; without one, only the store may.
     """
 
     facts: WheelFacts

@@ -7,7 +7,6 @@ as it has CPUs, but no more than its memory can hold.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.run.scheduler import Resources
@@ -15,6 +14,8 @@ from orchestrator.run.scheduler import Resources
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.config.settings import RunSettings
+    from orchestrator.host.capacity import Capacity
     from orchestrator.models.target import EnvVar, TargetId, TargetResources
 
 GIB = 1 << 30
@@ -26,29 +27,25 @@ MEMORY_PER_JOB = 2 * GIB
 """Bytes of one compiler unless the matrix says otherwise; C++ templates take one to two GiB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLimits:
-    """What a run may take together, memory in bytes; None for all there is."""
+def budget(machine: Capacity, settings: RunSettings, *, jobs: int | None, count: int) -> Resources:
+    """Return what all targets that run at once may take together.
 
-    slots: int | None = None
-    cpus: float | None = None
-    memory: int | None = None
-    emulated: int | None = None
-
-
-def budget(cpus: float, memory: int, limits: RunLimits, *, count: int) -> Resources:
-    """Return what all targets that run at once may take of so many CPUs and free bytes."""
-    cpus = limits.cpus or cpus
-    memory = limits.memory or memory
+    Args:
+        machine: what this process may use.
+        settings: ``[run]`` of the matrix.
+        jobs: targets at once; None to derive it.
+        count: how many targets there are.
+    """
+    cpus = settings.cpus or machine.cpus
+    memory = settings.memory or machine.memory
     by_machine = min(int(cpus // CPUS_EACH), memory // (CPUS_EACH * MEMORY_PER_JOB), count)
-    slots = limits.slots or max(by_machine, 1)
     # More slots than targets would only make each share smaller.
-    slots = max(min(slots, count), 1)
+    slots = max(min(jobs or max(by_machine, 1), count), 1)
     return Resources(
         slots=slots,
         millicpus=max(int(cpus * 1000), 1),
         memory=max(memory, 1),
-        emulated=slots if limits.emulated is None else limits.emulated,
+        emulated=slots if settings.emulated is None else settings.emulated,
     )
 
 

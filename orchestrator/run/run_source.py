@@ -26,12 +26,8 @@ if TYPE_CHECKING:
 class RunSource:
     """The source of a run.
 
-    Attributes:
-        inputs: what is built.
-        written: the directories that a build writes to; they may lie inside the source.
-        environ: this process's environment.
-        host: has what fetches a requirement; called for nothing else.
-        again: demands an earlier source; None for an ordinary run.
+    A build writes to directories that may lie inside the source. The host fetches a requirement,
+    and is asked for nothing else. A rebuild demands an earlier source.
     """
 
     inputs: Inputs
@@ -49,20 +45,20 @@ class RunSource:
     def _fetch(self, requirement: str) -> Path:
         return fetch_sdist(requirement, host=self.host())
 
-    def _as_demanded(self, source: Source) -> Source:
+    def _demand(self, source: Source) -> Source:
         return source if self.again is None else self.again.source(source)
 
     def identify(self) -> SourceFingerprint:
         """Return what the source is, and its files; nothing is copied."""
         cache_dir, _ = caches(self.environ)
-        found = identify(
+        fingerprint = identify(
             self.inputs.origin,
             fetch=self._fetch,
             skip=self._skip,
             cache_dir=cache_dir,
             environ=self.environ,
         )
-        return replace(found, source=self._as_demanded(found.source))
+        return replace(fingerprint, source=self._demand(fingerprint.source))
 
     def stage(self, dest: Path, source: Source) -> StagedSource:
         """Copy the source.
@@ -71,7 +67,7 @@ class RunSource:
             SourceError: it is not what `identify` found any more, as all keys have it.
         """
         staged = stage(self.inputs.origin, dest=dest, fetch=self._fetch, skip=self._skip)
-        if self._as_demanded(staged.source) != source:
+        if self._demand(staged.source) != source:
             raise SourceError.of(
                 "the source changed while this run began",
                 where="project.source",

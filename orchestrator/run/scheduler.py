@@ -142,6 +142,7 @@ class SchedulerState:
         passed: rank of the target that others have passed, and how many have; -1 for none.
         begun: whether the run has begun, or was stopped before it could.
         stopping: whether nothing more may start.
+        over: whether there is nothing left to wait for.
     """
 
     fixed: _Fixed
@@ -154,6 +155,7 @@ class SchedulerState:
     passed: tuple[int, int] = (-1, 0)
     begun: bool = False
     stopping: bool = False
+    over: bool = False
 
     @property
     def running(self) -> int:
@@ -164,14 +166,6 @@ class SchedulerState:
     def left(self) -> int:
         """How many targets have not started, or wait for their next attempt."""
         return self.phases.count(TargetPhase.PENDING) + self.phases.count(TargetPhase.WAITING)
-
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing left to wait for."""
-        return not any(
-            phase in self.phases
-            for phase in (TargetPhase.RUNNING, TargetPhase.PENDING, TargetPhase.WAITING)
-        )
 
     @property
     def out_of_time(self) -> bool:
@@ -308,9 +302,14 @@ def first_state(
         fail_fast=fail_fast,
         retries=retries or Retries(),
     )
-    phases = bytes([TargetPhase.PENDING] * len(tasks))
-    ready = (0,) * len(classes)
-    return SchedulerState(fixed=fixed, phases=phases, failures={}, ready=ready, free=budget)
+    return SchedulerState(
+        fixed=fixed,
+        phases=bytes([TargetPhase.PENDING] * len(tasks)),
+        failures={},
+        ready=(0,) * len(classes),
+        free=budget,
+        over=not tasks,
+    )
 
 
 def _chain_lengths(
@@ -367,9 +366,10 @@ class _Draft:
         self.instructions: list[Instruction] = []
 
     def finish(self) -> SchedulerState:
+        phases = bytes(self.phases)
         return SchedulerState(
             fixed=self.fixed,
-            phases=bytes(self.phases),
+            phases=phases,
             failures=self.failures,
             ready=tuple(self.ready),
             late=self.late,
@@ -378,6 +378,11 @@ class _Draft:
             passed=self.passed,
             begun=self.begun,
             stopping=self.stopping,
+            over=not (
+                TargetPhase.RUNNING in phases
+                or TargetPhase.PENDING in phases
+                or TargetPhase.WAITING in phases
+            ),
         )
 
     def apply(self, event: Event) -> bool:

@@ -50,13 +50,7 @@ class WheelChecker:
     def check(
         self, path: Path, target: Target | None, expected: Expected | None = None
     ) -> WheelVerdict:
-        """Check a wheel.
-
-        Args:
-            path: the wheel.
-            target: the target whose demands hold as well.
-            expected: what it must be.
-        """
+        """Check a wheel; a target's demands hold as well."""
         external, demands = self.external, self.demands
         if target is not None:
             external, demands = (*target.steps.external, *external), self._added_to(path, target)

@@ -16,7 +16,7 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Target, TargetId, TargetResources
 from orchestrator.run.dispatch import Pace, describe_budget, estimates, parallel
-from orchestrator.run.resources import GIB, RunLimits, budget, compilers, takes, variables
+from orchestrator.run.resources import GIB, budget, compilers, takes, variables
 from tests import factories
 from tests.factories import env
 
@@ -41,17 +41,25 @@ def target(name: str = "t", **changes: Any) -> Target:
     ],
 )
 def test_how_many_targets_at_once(cpus: float, gib: int, count: int, slots: int) -> None:
-    assert budget(cpus, gib * GIB, RunLimits(), count=count).slots == slots
+    assert (
+        budget(Capacity(cpus=cpus, memory=gib * GIB), RunSettings(), jobs=None, count=count).slots
+        == slots
+    )
 
 
 def test_what_the_user_says_counts() -> None:
-    limits = RunLimits(slots=3, cpus=4, memory=6 * GIB, emulated=1)
+    settings = RunSettings(cpus=4, memory="6 GiB", emulated=1)
 
-    assert budget(64, 256 * GIB, limits, count=9) == (3, 4000, 6 * GIB, 1)
+    assert budget(Capacity(cpus=64, memory=256 * GIB), settings, jobs=3, count=9) == (
+        3,
+        4000,
+        6 * GIB,
+        1,
+    )
 
 
 def test_more_slots_than_targets_make_no_smaller_shares() -> None:
-    whole = budget(8, 32 * GIB, RunLimits(slots=8), count=2)
+    whole = budget(Capacity(cpus=8, memory=32 * GIB), RunSettings(), jobs=8, count=2)
 
     assert whole.slots == 2
     assert takes(TargetResources(), whole, emulated=False) == (1, 4000, 16 * GIB, 0)
@@ -73,13 +81,13 @@ def test_more_slots_than_targets_make_no_smaller_shares() -> None:
 )
 def test_compilers_by_cpus_and_memory(resources: TargetResources, jobs: int) -> None:
     """16 CPUs and 32 GiB for two targets."""
-    whole = budget(16, 32 * GIB, RunLimits(slots=2), count=2)
+    whole = budget(Capacity(cpus=16, memory=32 * GIB), RunSettings(), jobs=2, count=2)
 
     assert compilers(resources, takes(resources, whole, emulated=False), whole) == jobs
 
 
 def test_a_target_takes_at_least_the_memory_of_one_compiler() -> None:
-    whole = budget(16, 32 * GIB, RunLimits(slots=8), count=8)
+    whole = budget(Capacity(cpus=16, memory=32 * GIB), RunSettings(), jobs=8, count=8)
 
     assert takes(TargetResources(memory_per_job=8 * GIB), whole, emulated=True).memory == 8 * GIB
 
@@ -94,7 +102,7 @@ def test_a_target_takes_at_least_the_memory_of_one_compiler() -> None:
 def test_equal_shares_fit_all_at_once_and_compilers_fit_the_machine(
     cpus: float, memory: int, count: int, slots: int | None, per_job: int | None
 ) -> None:
-    whole = budget(cpus, memory, RunLimits(slots=slots), count=count)
+    whole = budget(Capacity(cpus=cpus, memory=memory), RunSettings(), jobs=slots, count=count)
     share = takes(TargetResources(), whole, emulated=True)
     jobs = compilers(TargetResources(memory_per_job=per_job), share, whole)
 
