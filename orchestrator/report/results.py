@@ -77,12 +77,7 @@ def earlier_seconds(folder: Path) -> dict[TargetId, float]:
 
 
 def describe_run(channel: str, jobs: int | None) -> dict[str, Any]:
-    """Describe a run that begins now, as results.json has it.
-
-    Args:
-        channel: the channel it is planned for; empty for none.
-        jobs: targets at a time; None for as many as CPUs and memory allow.
-    """
+    """Describe a run that begins now, as results.json has it."""
     began = time.time()
     run = RunFacts(
         id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}",
@@ -92,8 +87,7 @@ def describe_run(channel: str, jobs: int | None) -> dict[str, Any]:
         cpus=len(os.sched_getaffinity(0)),
         orchestrator=__version__,
     )
-    document: dict[str, Any] = to_json_value(run)
-    return document
+    return to_json_value(run)
 
 
 class ResultsWriter:

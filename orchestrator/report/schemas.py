@@ -513,9 +513,10 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return _ADAPTERS[kind]
 
 
-def to_json_value(value: object) -> Any:
-    """Return a value of a document as JSON has it, in dictionaries and lists."""
-    return _adapter(type(value)).dump_python(value, by_alias=True, mode="json")
+def to_json_value(value: object) -> dict[str, Any]:
+    """Return a document, or a dataclass of one, as JSON has it, in dictionaries and lists."""
+    found: dict[str, Any] = _adapter(type(value)).dump_python(value, by_alias=True, mode="json")
+    return found
 
 
 def parse(kind: type[T], data: Any) -> T:

@@ -60,7 +60,7 @@ def plan_document(
     """
     known = lines or {}
     unknown = schemas.UndeterminedTarget
-    document: dict[str, Any] = to_json_value(
+    return to_json_value(
         schemas.PlanDocument(
             channel=plan.channel,
             matrix=matrix,
@@ -71,7 +71,6 @@ def plan_document(
             inputs=plan_inputs(requests[0]) if requests else None,
         )
     )
-    return document
 
 
 def planned_target(request: BuildRequest, line: int | None = None) -> schemas.PlannedTarget:
@@ -96,8 +95,7 @@ def inspect_document(reports: Iterable[tuple[Path, WheelReport]]) -> dict[str, A
     wheels = (
         _extend(schemas.InspectedWheel, report, path=cleaned(str(path))) for path, report in reports
     )
-    document: dict[str, Any] = to_json_value(schemas.InspectDocument(wheels=tuple(wheels)))
-    return document
+    return to_json_value(schemas.InspectDocument(wheels=tuple(wheels)))
 
 
 def verify_document(
@@ -112,8 +110,7 @@ def verify_document(
         else:
             more = {"path": str(path), "ok": ok, "problems": findings}
             wheels.append(_extend(schemas.VerifiedWheel, report, **more))
-    document: dict[str, Any] = to_json_value(schemas.VerifyDocument(wheels=tuple(wheels)))
-    return document
+    return to_json_value(schemas.VerifyDocument(wheels=tuple(wheels)))
 
 
 def results_document(

@@ -41,17 +41,12 @@ Compilers = Callable[[Path], Access]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A target with the backend that will build it.
+    """A target with the backend that will build it, and why this one.
 
-    Attributes:
-        request: what to build.
-        backend: what builds it.
-        reason: why this backend.
-        action: where its result will lie; None for a result that is not stored.
-        container: what its container is made by and of; None without one.
-        compilers: opens the compiler cache and native compilers for it; None for a build without.
-        compiled: how it is compiled for a foreign architecture; None for this machine's own.
-        parallel: variables that say how many programs it may run at once.
+    An action says where its result will lie; without one it is not stored. A container says what it
+    is made by and of. `compilers` opens the compiler cache and native compilers, and `compiled`
+    says how it is compiled for a foreign architecture. `parallel` are variables that say how many
+    programs it may run at once.
     """
 
     request: BuildRequest

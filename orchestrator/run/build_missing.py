@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingBuilder:
-    """Builds what the store has no result of."""
+    """Builds what the store has no result of, from one copy of the source."""
 
     inputs: Inputs
     options: Options

@@ -14,7 +14,7 @@ from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.plan.resolve import EMULATED_COST
 from orchestrator.run import resources, scheduler
 from orchestrator.run.executors.local import LocalRun
-from orchestrator.run.finish import result_without_build
+from orchestrator.run.finish import bug, result_without_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -181,12 +181,7 @@ class _Calls:
         log = self.worker.places.log(target_id)
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
             stream.writelines(traceback.format_exception(error))
-        failure = Failure(
-            kind=FailureKind.BUG,
-            message=f"a bug in orchestrator: {type(error).__name__}: {error}",
-            hint="please report it; the traceback is in the log",
-        )
-        return replace(self._without_build(target_id, Status.FAILED, failure), log=log)
+        return replace(self._without_build(target_id, Status.FAILED, bug(error)), log=log)
 
     def _without_build(self, target_id: TargetId, status: Status, failure: Failure) -> BuildResult:
         assignment = self.assignments[target_id]

@@ -37,11 +37,6 @@ def plain_platform_tag(target: Target) -> str:
     return f"linux_{target.arch}"
 
 
-def needs_external_libraries(findings: Iterable[Finding]) -> bool:
-    """Whether a wheel needs libraries that neither it nor its policy has."""
-    return any(each.rule == "external-library" for each in findings)
-
-
 def demands_on(final: Path, target: Target) -> VerifyPolicy:
     """Return what is asked of a wheel; one that could not be repaired may need what it needs."""
     demands = target.demands
@@ -89,6 +84,15 @@ def _mismatch_hint(target: Target, rules: list[str]) -> str:
             'list the libraries in build.external, or graft them with build.repair = "auditwheel"'
         )
     return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
+
+
+def bug(error: BaseException) -> Failure:
+    """Return the failure of a target that a bug of ours ended."""
+    return Failure(
+        kind=FailureKind.BUG,
+        message=f"a bug in orchestrator: {type(error).__name__}: {error}",
+        hint="please report it; the traceback is in the log",
+    )
 
 
 def duplicate_name(name: str, owner: TargetId, *, abi3: bool) -> Failure:

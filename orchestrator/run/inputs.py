@@ -43,17 +43,11 @@ STORE_DIR = "ORCHESTRATOR_STORE_DIR"
 class Options:
     """How to run.
 
-    Attributes:
-        jobs: targets at once; None to derive it from the machine.
-        backend: the backend of ``--backend``; None for auto.
-        fail_fast: stop at the first failure.
-        output: where wheels go.
-        work: where everything else goes.
-        cache: whether results may come from the store.
-        read_only: whether the shared store is only read.
-        seconds: how long targets took in earlier runs.
-        again: what is compared with what was built before; None for an ordinary run.
-        deadline: when the run is stopped, by `time.monotonic`; None for never.
+    Without `jobs` as many targets run at once as the machine holds; without a backend it is auto.
+    Wheels go to `output`, everything else to `work`. `cache` is whether results may come from the
+    store, `read_only` whether the shared one is only read. `seconds` is how long targets took in
+    earlier runs, `again` what is compared with what was built before, and `deadline` when the run
+    is stopped, by `time.monotonic`.
     """
 
     jobs: int | None
@@ -70,19 +64,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What to build.
+    """What to build: the selected targets in plan order, their source, and sections of the matrix.
 
-    Attributes:
-        targets: the selected targets, in plan order.
-        origin: the source.
-        compiler_cache: ``[compiler-cache]`` of the matrix.
-        matrix: the matrix file. It is no part of the source, where it lies: a comment in it must
-            not change every key.
-        engine: ``[engine]`` of the matrix.
-        run: ``[run]`` of the matrix.
-        facts: what the locked cibuildwheel knows.
-        store: ``[store]`` of the matrix.
-        beside: other files that may lie inside the source without being a part of it.
+    The matrix file is no part of the source, where it lies: a comment in it must not change every
+    key. Other files may lie `beside` it in the source without being a part of it.
     """
 
     targets: tuple[Target, ...]

@@ -31,14 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A target and its last result.
+    """A target and its last result: its address, and what the store still has of it.
 
-    Attributes:
-        last: the address of its last result; None where this project had none on this machine.
-        record: that result; None where it is not in the store any more.
-        action: what would be built now; None where only a build can tell.
-        changes: what differs between the two.
-        stored: whether the store has what would be built now.
+    The action is what would be built now, None where only a build can tell; `stored` is whether the
+    store has that.
     """
 
     last: Digest | None

@@ -51,18 +51,10 @@ Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tup
 class ResultCache:
     """The store's part in one run, and what its worker shares; serves all threads.
 
-    Attributes:
-        store: where results are.
-        places: the run's directories.
-        identity: the source.
-        project: whose last results are noted.
-        policies: gives auditwheel's policies, if a wheel has to be verified.
-        check: asks the tools of the toolchain.
-        step: told (target ID, step name).
-        cancel: stops all programs of the run.
-        look_up: whether results may come from the store at all.
-        published: name of a wheel -> the target it is of.
-        restored: the actions whose results came from the store.
+    `policies` gives auditwheel's policies, if a wheel has to be verified; `check` asks the tools of
+    the toolchain; `step` is told (target ID, step name). `look_up` is whether results may come from
+    the store at all; `restored` has the actions whose results did. `published` has for the name of
+    a wheel the target it is of.
     """
 
     store: Store

@@ -34,14 +34,7 @@ LABEL = "orchestrator.run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDirectories:
-    """Directories of a run.
-
-    Attributes:
-        output: finished wheels, ``dist/``.
-        run: private to this run, removed at its end.
-        logs: one log file a target.
-        rejected: wheels that are not what they say.
-    """
+    """Directories of a run: finished wheels, its private one, logs, and wheels kept aside."""
 
     output: Path
     run: Path

@@ -26,10 +26,10 @@ from orchestrator.models.target import OnMismatch, OnRefusal
 from orchestrator.models.wheel import Severity, WheelReport
 from orchestrator.plan.version import origins
 from orchestrator.run.finish import (
+    bug,
     demands_on,
     duplicate_name,
     expected,
-    needs_external_libraries,
     not_what_it_says,
     plain_platform_tag,
 )
@@ -130,11 +130,7 @@ class Worker:
             outcome = _tool_failure(error)
         except Exception as error:  # noqa: BLE001 - a bug must not lose the other targets
             log.write(traceback.format_exc())
-            outcome = Failure(
-                kind=FailureKind.BUG,
-                message=f"a bug in orchestrator: {type(error).__name__}: {error}",
-                hint="please report it; the traceback is in the log",
-            )
+            outcome = bug(error)
         if isinstance(outcome, Failure):
             transient = outcome.transient or is_transient(outcome.kind, timer.tail)
             outcome = replace(outcome, transient=transient)
@@ -255,10 +251,11 @@ class Worker:
         seen = report(wheel, self.cache.policies(), external=steps.external)
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
+        lacks = any(finding.rule == "external-library" for finding in seen.problems)
         tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
         if seen.observed_tag in _NOT_A_PLATFORM:
             tags = None
-        elif steps.repair_refused is OnRefusal.KEEP and needs_external_libraries(seen.problems):
+        elif steps.repair_refused is OnRefusal.KEEP and lacks:
             # A tag with a policy would promise that what is missing is on every machine.
             tags = (plain_platform_tag(target),)
         # The same version in another spelling is no mismatch: it is spelled as planned.
@@ -346,7 +343,7 @@ def _status(failure: Failure | None) -> Status:
     return Status.CANCELLED if failure.kind is FailureKind.CANCELLED else Status.FAILED
 
 
-def describe_compilers(compiled: CompileReport) -> str:
+def _describe_compilers(compiled: CompileReport) -> str:
     """Say how a target is compiled, in one line."""
     because = f" ({compiled.why})" if compiled.why else ""
     installer = f"; installed by {compiled.installer}" if compiled.installer else ""
@@ -362,7 +359,7 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
     log.write(f"backend  {assignment.backend.name}: {assignment.reason}\n")
     log.write(f"image    {target.image}\n")
     if assignment.compiled is not None:
-        log.write(f"emulation {describe_compilers(assignment.compiled)}\n")
+        log.write(f"emulation {_describe_compilers(assignment.compiled)}\n")
     if assignment.container is not None:
         used = assignment.container
         log.write(f"  {used.digest or 'local'}, ID {used.image_id}\n")
