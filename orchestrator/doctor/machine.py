@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.doctor.check import Check, failure, passed, warning
+from orchestrator.host import capacity
 from orchestrator.host.process import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 GIB = 1024**3
 
@@ -31,12 +32,6 @@ NEEDED_TMP = GIB // 16
 
 WANTED_MEMORY = 4 * GIB
 """A C++ compiler with torch's headers takes about 3 GiB."""
-
-_CGROUP_MEMORY = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""How much memory this process may use at all, in control groups v2 and v1."""
 
 
 def disks(
@@ -94,30 +89,18 @@ def home(environ: Mapping[str, str]) -> Check:
     return passed("home", str(place))
 
 
-def memory(
-    jobs: int, meminfo: Path = Path("/proc/meminfo"), groups: Iterable[Path] = _CGROUP_MEMORY
-) -> Check:
-    """Check that there is memory for `jobs` targets at once; `groups` may hold a limit in bytes."""
-    try:
-        lines = (line.split() for line in meminfo.read_text(encoding="ascii").splitlines())
-        sizes = {words[0]: int(words[1]) * 1024 for words in lines}
-        total, available = sizes["MemTotal:"], sizes["MemAvailable:"]
-    except (OSError, LookupError, ValueError):
+def memory(jobs: int, root: Path = Path("/")) -> Check:
+    """Check that there is memory for `jobs` targets at once; `root` holds ``proc`` and ``sys``."""
+    has = capacity.memory(root)
+    if sys.maxsize in {has.total, has.available}:
         return warning("memory", "unknown", "keep -j low")
-    limit = min((total, *_limits(groups)))
-    share = min(available, limit) / jobs
-    less = f", at most {_gib(limit)} for us" if limit < total else ""
-    count = f", {_gib(int(share))} for each of {jobs} jobs" if jobs > 1 else ""
-    detail = f"{_gib(available)} of {_gib(total)} available{less}{count}"
+    share = min(has.available, has.limit) // jobs
+    less = f", at most {_gib(has.limit)} for us" if has.limit < has.total else ""
+    count = f", {_gib(share)} for each of {jobs} jobs" if jobs > 1 else ""
+    detail = f"{_gib(has.available)} of {_gib(has.total)} available{less}{count}"
     if share >= WANTED_MEMORY:
         return passed("memory", detail)
     return warning("memory", detail, "build fewer targets at once (-j) and set MAX_JOBS low")
-
-
-def _limits(groups: Iterable[Path]) -> Iterator[int]:
-    for file in groups:
-        with contextlib.suppress(OSError, ValueError):  # "max"
-            yield int(file.read_text(encoding="ascii"))
 
 
 def cpus() -> Check:

@@ -32,12 +32,37 @@ class Capacity:
 
 def capacity(root: Path = Path("/")) -> Capacity:
     """Return what this process may use; `root` holds ``proc`` and ``sys``."""
-    here = list(_cgroups(root))
-    quotas = [_quota(folder) for folder in here]
-    limits = [_number(folder / name) for folder in here for name in _LIMITS]
-    cpus = [float(len(os.sched_getaffinity(0))), *filter(None, quotas)]
-    memory = [_available(root), *filter(None, limits)]
-    return Capacity(cpus=min(cpus), memory=min(memory))
+    quotas = filter(None, map(_quota, _cgroups(root)))
+    cpus = min([float(len(os.sched_getaffinity(0))), *quotas])
+    has = memory(root)
+    return Capacity(cpus=cpus, memory=min(has.available, has.limit))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory in bytes; `sys.maxsize` if unknown, or if there is no limit.
+
+    Attributes:
+        total: of the machine.
+        available: free, or can be freed at once.
+        limit: what our cgroups allow.
+    """
+
+    total: int
+    available: int
+    limit: int
+
+
+def memory(root: Path = Path("/")) -> Memory:
+    """Return the memory of this machine, and the limit of this process."""
+    words = (line.split() for line in _lines(root / "proc/meminfo"))
+    sizes = {name: int(size) * 1024 for name, size, *_ in words}
+    limits = (_number(folder / name) for folder in _cgroups(root) for name in _LIMITS)
+    return Memory(
+        total=sizes.get("MemTotal:", sys.maxsize),
+        available=sizes.get("MemAvailable:", sys.maxsize),
+        limit=min(filter(None, limits), default=sys.maxsize),
+    )
 
 
 _LIMITS = ("memory.max", "memory.limit_in_bytes")
@@ -73,14 +98,6 @@ def _number(file: Path) -> int | None:
     with contextlib.suppress(ValueError):
         return int(" ".join(_lines(file)))
     return None
-
-
-def _available(root: Path) -> int:
-    for line in _lines(root / "proc/meminfo"):
-        name, _, rest = line.partition(":")
-        if name == "MemAvailable":
-            return int(rest.split()[0]) * 1024
-    return sys.maxsize
 
 
 def _lines(file: Path) -> list[str]:

@@ -260,8 +260,7 @@ def test_a_run_on_a_full_disk_does_not_start(
     assert "not enough space" in str(refused.value)
 
 
-def test_a_run_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch, places: RunPaths) -> None:
-    monkeypatch.setattr(machine, "_CGROUP_MEMORY", ())
+def test_a_run_warns_of_little_memory(places: RunPaths) -> None:
     warnings = preflight(places=places, environ={}, jobs=10_000)
     assert "memory" in [each.name for each in warnings]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,26 +12,34 @@ from orchestrator.doctor.check import CheckLevel
 from orchestrator.doctor.machine import GIB
 
 
+def a_root(folder: Path, *, v2: str = "max", v1: int = 2**63 - 4096) -> Path:
+    """Return a directory with the files of the kernel that tell of memory."""
+    files = {
+        "proc/meminfo": f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n",
+        "proc/self/cgroup": "5:memory:/\n0::/\n",
+        "sys/fs/cgroup/memory.max": f"{v2}\n",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{v1}\n",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
 def test_memory(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n")
-    assert machine.memory(1, meminfo, ()).status is CheckLevel.OK
-    two = machine.memory(2, meminfo, ())
+    root = a_root(tmp_path / "root")
+    assert machine.memory(1, root).status is CheckLevel.OK
+    two = machine.memory(2, root)
     assert (two.status, two.detail) == (
         CheckLevel.WARN,
         "5.0 GiB of 8.0 GiB available, 2.5 GiB for each of 2 jobs",
     )
-    assert machine.memory(1, tmp_path / "none", ()).status is CheckLevel.WARN
+    assert machine.memory(1, tmp_path / "none").status is CheckLevel.WARN
 
 
-def test_memory_that_the_control_group_does_not_give(tmp_path: Path) -> None:
-    meminfo, group, other = tmp_path / "meminfo", tmp_path / "max", tmp_path / "v1"
-    meminfo.write_text(f"MemTotal: {8 * 2**20} kB\nMemAvailable: {5 * 2**20} kB\n")
-    group.write_text("max\n")
-    other.write_text(f"{2**63 - 4096}\n")
-    assert machine.memory(1, meminfo, (group, other)).status is CheckLevel.OK
-    group.write_text(f"{2 * GIB}\n")
-    check = machine.memory(1, meminfo, (group, other))
+@pytest.mark.parametrize("limit", [{"v2": str(2 * GIB)}, {"v1": 2 * GIB}])
+def test_memory_that_the_control_group_does_not_give(tmp_path: Path, limit: Any) -> None:
+    check = machine.memory(1, a_root(tmp_path, **limit))
     assert check.status is CheckLevel.WARN
     assert check.detail == "5.0 GiB of 8.0 GiB available, at most 2.0 GiB for us"
 
