@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.containers.engine import EngineName, Pull, innermost_cause, plain_message
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
-from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, TextSink, capture, run
+from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, capture, run
 from orchestrator.host.transient_errors import pull_may_pass
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check_image(  # noqa: PLR0913 - mostly keywords
     create_args: Sequence[str] = (),
     *,
     timeout: float,
-    log: TextSink | LineCallback,
+    log: LineCallback,
     pull: Pull = "missing",
     cancel: Cancel | None = None,
 ) -> ImageCheck:
@@ -223,7 +223,7 @@ class _Session:
 
     image: Image
     end: float
-    log: TextSink | LineCallback
+    log: LineCallback
     cancel: Cancel | None
 
     def run(self, doing: str, *argv: str) -> tuple[int, Tail]:

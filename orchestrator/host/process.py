@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError
 from orchestrator.host.process_tree import ProcessTree
@@ -49,13 +48,6 @@ TIMED_OUT = 124
 def on_path(names: Iterable[str], path: str) -> frozenset[str]:
     """Return which of some programs a search path has."""
     return frozenset(name for name in names if shutil.which(name, path=path))
-
-
-class TextSink(Protocol):
-    """Anything text can be written to: a file, `io.StringIO`."""
-
-    def write(self, text: str, /) -> object:
-        """Take some text."""
 
 
 LineCallback = Callable[[str], object]
@@ -179,7 +171,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     *,
     env: Mapping[str, str],
     cwd: Path,
-    log: TextSink | LineCallback,
+    log: LineCallback,
     on_line: LineCallback | None = None,
     timeout: float | None = None,
     until: Callable[[], float | None] | None = None,
@@ -197,8 +189,8 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         argv: program (looked up on `env`'s PATH) and arguments.
         env: the whole environment.
         cwd: working directory.
-        log: gets every line: a text file (with line ends) or a callable (without).
-        on_line: also gets every line, for progress.
+        log: gets every line, without its end.
+        on_line: gets every line too, for progress.
         timeout: seconds after which it is stopped.
         until: asked again and again for the `time.monotonic` at which it is stopped, for a limit
             that changes as it goes from step to step; None for no limit.
@@ -213,7 +205,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel = cancel or Cancel()
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
-    lines = _Lines(_callbacks(log, on_line), redactor(env))
+    lines = _Lines([log] if on_line is None else [log, on_line], redactor(env))
     child = _start(argv, env, cwd, pass_fds)
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
@@ -543,23 +535,6 @@ def _cannot_start(program: str, cwd: Path, error: OSError) -> OrchestratorError:
         hint = f"install {Path(program).name}, or put it on PATH"
         return EnvironmentProblemError.of(f"{program}: no such program", hint=hint)
     return EnvironmentProblemError.of(f"cannot run {program}: {error.strerror}")
-
-
-def _callbacks(
-    log: TextSink | LineCallback, on_line: LineCallback | None
-) -> tuple[LineCallback, ...]:
-    write = getattr(log, "write", None)
-    if write is not None:
-
-        def to_log(line: str) -> None:
-            write(f"{line}\n")
-
-        first: LineCallback = to_log
-    elif callable(log):
-        first = log
-    else:
-        raise TypeError(f"log must be a text file or a callable, not {type(log).__name__}")
-    return (first,) if on_line is None else (first, on_line)
 
 
 def _has_ended(pid: int) -> bool:
