@@ -14,25 +14,14 @@ import jsonschema
 import pytest
 
 import orchestrator.cli
-from orchestrator.errors import EnvironmentProblemError, ExitCode
+from orchestrator.errors import ExitCode
 from orchestrator.report.schemas import json_schema
 from tests.conftest import REPOSITORY
-from tests.unit.cli.test_cli import CONTAINED, IDS, MATRIX, Cli, check_refused, python
+from tests.unit.cli import test_cli as commands
+from tests.unit.cli.test_cli import IDS, MATRIX, Cli, check_refused, python
 
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """No toolchain, and nobody may make one."""
-
-    def sync(*_args: object, **_options: object) -> None:
-        raise EnvironmentProblemError.of("no toolchain here", hint="make one")
-
-    monkeypatch.setattr("orchestrator.provision.toolchain.sync", sync)
-    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    made = Cli(root=tmp_path, capture=capsys)
-    made.write(MATRIX)
-    return made
+cli = commands.cli
+contained = commands.contained
 
 
 def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,15 +269,6 @@ def test_a_reader_that_goes_away_gets_no_traceback(cli: Cli) -> None:
 
 
 CONTAINED_ID = "cp311-manylinux_x86_64-a"
-
-
-@pytest.fixture
-def contained(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """A version that only an image knows, and no engine to ask."""
-    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    monkeypatch.delenv("DEMO_CUDA", raising=False)
-    cli.write(CONTAINED)
-    return cli
 
 
 def test_a_plan_without_an_engine_says_what_only_an_image_knows(contained: Cli) -> None:

@@ -232,26 +232,20 @@ def test_everything_excluded(cli: Cli) -> None:
     check_refused(said, ExitCode.NOTHING_SELECTED, "every cell of the matrix is excluded")
 
 
-def test_a_selection_that_is_no_expression(cli: Cli) -> None:
-    check_refused(
-        cli("plan", "--select", "cuda>=13 &"), ExitCode.CONFIG, "--select: ", "is not an expression"
-    )
-    check_refused(
-        cli("plan", "--select", "cud>=13"), ExitCode.CONFIG, "--select: ", "did you mean 'cuda'?"
-    )
-
-
-def test_a_selection_by_a_value_that_no_target_has(cli: Cli) -> None:
-    said = cli("plan", "--select", "arch=s390 & cuda>=12")
-
-    assert said.code == ExitCode.NOTHING_SELECTED
-    assert "arch: did you mean 's390x'?" in said.err
-
-
-def test_a_selection_by_axes(cli: Cli) -> None:
-    said = cli("plan", "--format=ids", "--select", "cuda>=13 & arch=s390x")
-
-    assert said.out.split() == [IDS[5]]
+@pytest.mark.parametrize(
+    ("selection", "code", "messages"),
+    [
+        ("cuda>=13 &", ExitCode.CONFIG, ("--select: ", "is not an expression")),
+        ("cud>=13", ExitCode.CONFIG, ("--select: ", "did you mean 'cuda'?")),
+        (
+            "arch=s390 & cuda>=12",
+            ExitCode.NOTHING_SELECTED,
+            ("arch: did you mean 's390x'?",),
+        ),
+    ],
+)
+def test_a_bad_selection(cli: Cli, selection: str, code: ExitCode, messages: list[str]) -> None:
+    check_refused(cli("plan", "--select", selection), code, *messages)
 
 
 @pytest.mark.parametrize("command", ["explain", "rebuild"])
@@ -350,16 +344,19 @@ def test_ctrl_c(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 # plan
 
 
-def test_plan_ids(cli: Cli) -> None:
-    said = cli("plan", "--format", "ids")
+@pytest.mark.parametrize(
+    ("selections", "ids"),
+    [
+        ((), IDS),
+        (("cuda>=13 & arch=s390x",), IDS[5:]),
+        (("*-cu130", "cp311-*"), (IDS[0], IDS[1], IDS[3], IDS[5])),
+    ],
+    ids=["everything", "by axes", "in the order of the plan"],
+)
+def test_plan_ids(cli: Cli, selections: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    said = cli("plan", "--format", "ids", *(f"--select={each}" for each in selections))
 
-    assert said == Said(code=0, out="".join(f"{each}\n" for each in IDS), err="")
-
-
-def test_plan_selects_in_the_order_of_the_plan(cli: Cli) -> None:
-    said = cli("plan", "--format=ids", "--select=*-cu130", "--select=cp311-*")
-
-    assert said.out.split() == [IDS[0], IDS[1], IDS[3], IDS[5]]
+    assert said == Said(code=0, out="".join(f"{each}\n" for each in ids), err="")
 
 
 def test_plan_elsewhere(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -756,24 +753,26 @@ def test_targets_with_one_reason_share_a_block() -> None:
     assert "one, two: no engine" in said
 
 
-def test_wheels_that_nothing_has_run_are_said_to_be_such() -> None:
-    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_run="no engine")
+@pytest.mark.parametrize(
+    ("not_run", "not_tested", "said"),
+    [
+        ("no engine", "", "NOT IMPORTED, nor tested: one, two: no engine"),
+        ("", "no engine", "imported, NOT TESTED: one, two: no engine"),
+    ],
+    ids=["not imported", "only imported"],
+)
+def test_wheels_that_were_not_tested_are_said_to_be_such(
+    not_run: str, not_tested: str, said: str
+) -> None:
+    compiled = CompileReport(
+        emulation=EmulationMode.CROSS, compiler="zig", not_run=not_run, not_tested=not_tested
+    )
     made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
     out = io.StringIO()
 
     Console(width=80, file=out).print(summary.results_table([*made, OK]))
 
-    assert "NOT IMPORTED, nor tested: one, two: no engine" in out.getvalue()
-
-
-def test_wheels_that_were_only_imported_are_said_to_be_such() -> None:
-    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", not_tested="no engine")
-    made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
-    out = io.StringIO()
-
-    Console(width=80, file=out).print(summary.results_table([*made, OK]))
-
-    assert "imported, NOT TESTED: one, two: no engine" in out.getvalue()
+    assert said in out.getvalue()
 
 
 # Versions and their sources

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -100,58 +100,130 @@ def running(now: SchedulerState) -> tuple[TargetId, ...]:
     return now.targets(TargetPhase.RUNNING)
 
 
-# Slots
+def left(seconds: float) -> TimeLeft:
+    return TimeLeft(seconds=seconds)
 
 
-def test_it_fills_the_slots_in_order() -> None:
-    now, said = after(state("a", "b", "c"), RunStarted())
+# One event
 
-    assert said == starts(A, B)
-    assert running(now) == (A, B)
-    assert now.targets(TargetPhase.PENDING) == (C,)
-    assert not now.over
-
-
-def test_an_end_makes_room_for_the_next() -> None:
-    now, said = after(state("a", "b", "c", "d"), RunStarted(), ok(B))
-
-    assert said == starts(C)
-    assert running(now) == (A, C)
+TWICE = Retries(limit=2, first=10.0, most=15.0)
+ABC = state("a", "b", "c")
+RETRYING = state("a", "b", slots=1, retries=TWICE)
+BEGIN = RunStarted()
+STOP = RunInterrupted()
+NOBODY = TargetId("never heard of")
+PASSING = failed(A, transient=True)
 
 
-def test_a_failure_does_not_stop_the_others() -> None:
-    now, said = after(state("a", "b", "c"), RunStarted(), failed(A))
-
-    assert said == starts(C)
-    assert not now.stopping
-
-
-def test_it_is_over_when_the_last_one_ended() -> None:
-    now, said = after(state("a", "b"), RunStarted(), ok(B), failed(A))
-
-    assert said == ()
-    assert now.over
+def case(
+    name: str, first: SchedulerState, events: list[Event], said: tuple[Instruction, ...], runs: str
+) -> Any:
+    """What the last event brings, and what runs then; the run is over where `runs` is "over"."""
+    return pytest.param(first, events, said, runs, id=name)
 
 
-def test_nothing_to_do_is_over_before_it_begins() -> None:
-    assert state().over
-    assert after(state(), RunStarted())[0].over
+@pytest.mark.parametrize(
+    ("first", "events", "said", "runs"),
+    [
+        case("it fills the slots in order", ABC, [BEGIN], starts(A, B), "ab"),
+        case("an end makes room", state(*"abcd"), [BEGIN, ok(B)], starts(C), "ac"),
+        case("a failure does not stop the others", ABC, [BEGIN, failed(A)], starts(C), "bc"),
+        case("over with the last", state("a", "b"), [BEGIN, ok(B), failed(A)], (), "over"),
+        case("nothing to do is over before it begins", state(), [], (), "over"),
+        case("nothing to do is over when it begins", state(), [BEGIN], (), "over"),
+        case("more slots than targets", state("a", slots=9), [BEGIN], starts(A), "a"),
+        case(
+            "fail-fast with nothing to cancel",
+            state("a", "b", slots=1, fail_fast=True),
+            [BEGIN, failed(A)],
+            (Skip(target_id=B),),
+            "over",
+        ),
+        case(
+            "ctrl-c before anything started",
+            state("a", "b"),
+            [STOP],
+            (Skip(target_id=A), Skip(target_id=B)),
+            "over",
+        ),
+        case("ctrl-c after the last one", state("a"), [BEGIN, ok(A), STOP], (), "over"),
+        case(
+            "a failure while stopping",
+            state("a", "b", "c", fail_fast=True),
+            [BEGIN, STOP, failed(A)],
+            (),
+            "b",
+        ),
+        case(
+            "what waits holds up nobody",
+            state("a", task("b", needs="a"), "c"),
+            [BEGIN],
+            starts(A, C),
+            "ac",
+        ),
+        case("a failure for good", state("a", retries=TWICE), [BEGIN, failed(A)], (), "over"),
+        case("without retries", state("a"), [BEGIN, PASSING], (), "over"),
+        case(
+            "no retry while stopping",
+            state("a", "b", retries=TWICE),
+            [BEGIN, STOP, PASSING],
+            (),
+            "b",
+        ),
+        case(
+            "the limit ends the wait for a retry",
+            state("a", retries=TWICE),
+            [left(9), BEGIN, PASSING, left(0)],
+            (Skip(target_id=A),),
+            "over",
+        ),
+        case("a limit that is over", state("a"), [left(-1)], (Skip(target_id=A),), "over"),
+    ],
+)
+def test_what_an_event_brings(
+    first: SchedulerState, events: list[Event], said: tuple[Instruction, ...], runs: str
+) -> None:
+    now, last = after(first, *events)
+
+    assert last == said
+    assert ("over" if now.over else "".join(running(now))) == runs
+    stops = STOP in events or any(isinstance(each, Skip) for each in said)
+    assert now.stopping == stops
 
 
-def test_more_slots_than_targets() -> None:
-    assert after(state("a", slots=9), RunStarted())[1] == starts(A)
+IGNORED: dict[str, tuple[SchedulerState, list[Event], Event]] = {
+    "begun twice": (ABC, [BEGIN], BEGIN),
+    "begun again when all is done": (state("a"), [BEGIN, ok(A)], BEGIN),
+    "begun after ctrl-c": (state("a", "b"), [STOP], BEGIN),
+    "begun after the limit": (state("a"), [left(-1)], BEGIN),
+    "a second ctrl-c": (ABC, [BEGIN, STOP], STOP),
+    "the end of what waits": (ABC, [BEGIN], ok(C)),
+    "the end of what nobody knows": (ABC, [BEGIN], ok(NOBODY)),
+    "the same end twice": (state(*"abcd"), [BEGIN, ok(A)], ok(A)),
+    "a late failure": (state(*"abc", fail_fast=True), [BEGIN, ok(A)], failed(A)),
+    "a timer of what runs": (RETRYING, [BEGIN], RetryDue(target_id=A)),
+    "a timer of what waits": (RETRYING, [BEGIN], RetryDue(target_id=B)),
+    "a timer of what nobody knows": (RETRYING, [BEGIN], RetryDue(target_id=NOBODY)),
+    "the same timer twice": (
+        state("a", retries=TWICE),
+        [BEGIN, PASSING, RetryDue(target_id=A)],
+        RetryDue(target_id=A),
+    ),
+    "time that runs backwards": (state("a"), [left(5), BEGIN], left(9)),
+    "the limit of a run that a failure stopped": (
+        state(*"abc", fail_fast=True),
+        [left(9), BEGIN, failed(A)],
+        left(0),
+    ),
+}
 
 
-def test_begun_twice_starts_nothing_twice() -> None:
-    now, _ = after(state("a", "b", "c"), RunStarted())
+@pytest.mark.parametrize(("first", "events", "ignored"), IGNORED.values(), ids=IGNORED)
+def test_what_is_ignored(first: SchedulerState, events: list[Event], ignored: Event) -> None:
+    now, _ = after(first, *events)
 
-    assert after(now, RunStarted()) == (now, ())
-
-
-def test_begun_again_when_all_is_done_starts_nothing() -> None:
-    now, _ = after(state("a"), RunStarted(), ok(A))
-
-    assert after(now, RunStarted()) == (now, ())
+    assert after(now, ignored) == (now, ())
+    assert not now.out_of_time or left(-1) in events
 
 
 def test_a_state_is_a_value() -> None:
@@ -169,22 +241,15 @@ def test_a_state_is_a_value() -> None:
 
 
 def test_fail_fast_stops_what_runs_and_abandons_the_rest() -> None:
-    now, said = after(state("a", "b", "c", "d", fail_fast=True), RunStarted(), failed(A))
+    now, said = after(state("a", "b", "c", "d", fail_fast=True), BEGIN, failed(A))
 
     assert said == (CancelRunning(), Skip(target_id=C), Skip(target_id=D))
     assert not now.over
     assert after(now, failed(B))[0].over
 
 
-def test_fail_fast_has_nothing_to_cancel_when_it_was_the_only_one() -> None:
-    now, said = after(state("a", "b", slots=1, fail_fast=True), RunStarted(), failed(A))
-
-    assert said == (Skip(target_id=B),)
-    assert now.over
-
-
 def test_ctrl_c_stops_what_runs_and_abandons_the_rest() -> None:
-    now, said = after(state("a", "b", "c"), RunStarted(), RunInterrupted())
+    now, said = after(state("a", "b", "c"), BEGIN, STOP)
 
     assert said == (CancelRunning(), Skip(target_id=C))
     assert running(now) == (A, B)
@@ -193,60 +258,10 @@ def test_ctrl_c_stops_what_runs_and_abandons_the_rest() -> None:
 
 
 def test_a_result_that_comes_in_while_stopping_is_kept() -> None:
-    now, _ = after(state("a", "b", "c"), RunStarted(), RunInterrupted(), ok(A), failed(B))
+    now, _ = after(state("a", "b", "c"), BEGIN, STOP, ok(A), failed(B))
 
     assert now.targets(TargetPhase.OK) == (A,)
     assert now.targets(TargetPhase.FAILED) == (B,)
-
-
-def test_a_second_ctrl_c_changes_nothing() -> None:
-    once, _ = after(state("a", "b", "c"), RunStarted(), RunInterrupted())
-
-    assert after(once, RunInterrupted()) == (once, ())
-
-
-def test_ctrl_c_before_anything_started() -> None:
-    now, said = after(state("a", "b"), RunInterrupted())
-
-    assert said == (Skip(target_id=A), Skip(target_id=B))
-    assert now.over
-    assert after(now, RunStarted()) == (now, ())
-
-
-def test_ctrl_c_after_the_last_one() -> None:
-    now, said = after(state("a"), RunStarted(), ok(A), RunInterrupted())
-
-    assert said == ()
-    assert now.over
-
-
-def test_a_failure_while_stopping_does_not_stop_again() -> None:
-    now, said = after(
-        state("a", "b", "c", fail_fast=True), RunStarted(), RunInterrupted(), failed(A)
-    )
-
-    assert said == ()
-    assert running(now) == (B,)
-
-
-@pytest.mark.parametrize("target", [C, TargetId("never heard of")])
-def test_the_end_of_what_does_not_run_is_ignored(target: TargetId) -> None:
-    now, _ = after(state("a", "b", "c"), RunStarted())
-
-    assert after(now, ok(target)) == (now, ())
-
-
-def test_a_late_failure_of_what_does_not_run_does_not_stop_the_run() -> None:
-    now, _ = after(state("a", "b", "c", fail_fast=True), RunStarted(), ok(A))
-
-    assert after(now, failed(A)) == (now, ())
-
-
-def test_the_same_end_twice_counts_once() -> None:
-    now, said = after(state("a", "b", "c", "d"), RunStarted(), ok(A), ok(A))
-
-    assert said == ()
-    assert running(now) == (B, C)
 
 
 # Needs
@@ -255,24 +270,17 @@ def test_the_same_end_twice_counts_once() -> None:
 def test_what_needs_others_starts_after_all_of_them() -> None:
     first = state("a", "b", task("c", needs="ab"), "d", slots=4)
 
-    now, said = after(first, RunStarted())
+    now, said = after(first, BEGIN)
     assert set(said) == set(starts(A, B, D))
     assert after(now, ok(A))[1] == ()
     assert after(now, ok(A), ok(B))[1] == starts(C)
     assert after(now, ok(B), ok(A))[1] == starts(C)
 
 
-def test_what_waits_does_not_hold_up_what_could_run() -> None:
-    now, said = after(state("a", task("b", needs="a"), "c"), RunStarted())
-
-    assert said == starts(A, C)
-    assert now.targets(TargetPhase.PENDING) == (B,)
-
-
 def test_what_needs_a_failure_is_abandoned_and_says_why_and_the_rest_goes_on() -> None:
     first = state("a", task("b", needs="a"), task("c", needs="b"), "d", slots=1)
 
-    now, said = after(first, RunStarted(), failed(A))
+    now, said = after(first, BEGIN, failed(A))
     assert said == (lost(B, A), lost(C, B), *starts(D))
     assert after(now, ok(D))[0].over
 
@@ -281,19 +289,19 @@ def test_what_needs_a_failure_is_abandoned_and_says_why_and_the_rest_goes_on() -
 def test_whatever_is_not_ok_is_no_result_to_build_with(status: Status) -> None:
     first = state("a", task("b", needs="a"))
 
-    assert after(first, RunStarted(), TargetEnded(target_id=A, status=status))[1] == (lost(B, A),)
+    assert after(first, BEGIN, TargetEnded(target_id=A, status=status))[1] == (lost(B, A),)
 
 
 def test_two_failures_name_the_first_by_name_on_every_machine() -> None:
     first = state("a", "b", task("c", needs="ba"), task("d", needs="ab"))
-    assert after(first, RunStarted(), failed(B))[1] == (lost(C, B), lost(D, B))
+    assert after(first, BEGIN, failed(B))[1] == (lost(C, B), lost(D, B))
 
     absent = state(task("c", needs="ba"), task("d", needs="cba"))
-    assert after(absent, RunStarted())[1] == (lost(C, A), lost(D, A))
+    assert after(absent, BEGIN)[1] == (lost(C, A), lost(D, A))
 
 
 def test_what_needs_something_outside_the_run_is_abandoned_at_once() -> None:
-    now, said = after(state(task("b", needs="a"), task("c", needs="b"), "d"), RunStarted())
+    now, said = after(state(task("b", needs="a"), task("c", needs="b"), "d"), BEGIN)
 
     assert said == (lost(B, A), lost(C, B), *starts(D))
     assert after(now, ok(D))[0].over
@@ -303,20 +311,20 @@ def test_what_needs_something_that_is_done_already_need_not_wait() -> None:
     tasks = [task("b", needs="a"), task("c", needs="ab")]
     first = first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB), done=[A])
 
-    assert after(first, RunStarted())[1] == starts(B)
-    assert after(first, RunStarted(), ok(B))[1] == starts(C)
+    assert after(first, BEGIN)[1] == starts(B)
+    assert after(first, BEGIN, ok(B))[1] == starts(C)
 
 
 def test_fail_fast_abandons_what_waits_with_everything_else() -> None:
     first = state("a", "b", task("c", needs="a"), task("d", needs="b"), fail_fast=True)
 
-    now, said = after(first, RunStarted(), failed(A))
+    now, said = after(first, BEGIN, failed(A))
     assert said == (CancelRunning(), Skip(target_id=C), Skip(target_id=D))
     assert not now.over
 
 
 def test_ctrl_c_abandons_what_waits() -> None:
-    now, said = after(state("a", task("b", needs="a")), RunStarted(), RunInterrupted())
+    now, said = after(state("a", task("b", needs="a")), BEGIN, STOP)
 
     assert said == (CancelRunning(), Skip(target_id=B))
     done, said = after(now, ok(A))
@@ -341,14 +349,14 @@ def test_two_tasks_of_one_id_are_refused() -> None:
 def test_the_longest_comes_first() -> None:
     first = state(task("a", cost=1), task("b", cost=5), task("c", cost=3), slots=1)
 
-    assert after(first, RunStarted())[1] == starts(B)
-    assert after(first, RunStarted(), ok(B))[1] == starts(C)
+    assert after(first, BEGIN)[1] == starts(B)
+    assert after(first, BEGIN, ok(B))[1] == starts(C)
 
 
 def test_equal_costs_keep_the_order_of_the_plan() -> None:
     first = state("c", "a", "b", slots=3)
 
-    assert after(first, RunStarted())[1] == starts(C, A, B)
+    assert after(first, BEGIN)[1] == starts(C, A, B)
 
 
 def test_what_others_wait_for_counts_with_what_waits() -> None:
@@ -361,8 +369,8 @@ def test_what_others_wait_for_counts_with_what_waits() -> None:
         slots=1,
     )
 
-    assert after(first, RunStarted())[1] == starts(B)
-    assert after(first, RunStarted(), ok(B))[1] == starts(D)
+    assert after(first, BEGIN)[1] == starts(B)
+    assert after(first, BEGIN, ok(B))[1] == starts(D)
 
 
 # Budgets
@@ -377,7 +385,7 @@ def test_no_more_runs_than_there_is_room_for(takes: Resources) -> None:
     tasks = [task("a", takes=takes), task("b", takes=takes), task("c")]
     first = first_state(tasks, amounts(slots=3, cpus=5, memory=5 * GIB, emulated=1))
 
-    now, said = after(first, RunStarted())
+    now, said = after(first, BEGIN)
     assert said == starts(A, C)
     assert after(now, ok(C))[1] == ()
     assert after(now, ok(A))[1] == starts(B)
@@ -389,7 +397,7 @@ def test_what_is_larger_than_the_budget_runs_alone(takes: Resources) -> None:
     first = first_state(tasks, amounts(slots=3, cpus=8, memory=8 * GIB))
 
     assert first.oversized == (A,)
-    now, said = after(first, RunStarted())
+    now, said = after(first, BEGIN)
     assert said == starts(A)
     assert after(now, ok(A))[1] == starts(B, C)
 
@@ -399,7 +407,7 @@ def test_nothing_is_emulated_where_no_slot_is_for_it_but_alone() -> None:
     first = first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=0))
 
     assert first.oversized == (A,)
-    assert after(first, RunStarted())[1] == starts(A)
+    assert after(first, BEGIN)[1] == starts(A)
 
 
 def big(name: str, *, needs: str = "") -> Task:
@@ -411,7 +419,7 @@ def test_what_is_too_large_for_now_lets_others_pass() -> None:
         [task("a", cost=200), big("b"), task("c")], amounts(slots=3, cpus=2, memory=8 * GIB)
     )
 
-    assert after(first, RunStarted())[1] == starts(A, C)
+    assert after(first, BEGIN)[1] == starts(A, C)
 
 
 def test_but_not_for_ever() -> None:
@@ -421,7 +429,7 @@ def test_but_not_for_ever() -> None:
         [task("a", cost=200), big("b"), *small], amounts(slots=2, cpus=2, memory=8 * GIB)
     )
 
-    now, said = after(first, RunStarted())
+    now, said = after(first, BEGIN)
     assert said == (*starts(A), *starts(TargetId("s0")))
     now, said = after(now, ok(TargetId("s0")))
     assert said == starts(TargetId("s1"))
@@ -434,9 +442,7 @@ def test_what_waits_for_emulation_holds_up_nobody_else() -> None:
     slow = amounts(emulated=1)
     tasks = [task("a", takes=slow, cost=9), task("b", takes=slow, cost=9)]
     tasks += [task(f"s{number}") for number in range(6)]
-    now, _ = after(
-        first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=1)), RunStarted()
-    )
+    now, _ = after(first_state(tasks, amounts(slots=2, cpus=8, memory=8 * GIB, emulated=1)), BEGIN)
 
     for number in range(5):
         now, said = after(now, ok(TargetId(f"s{number}")))
@@ -446,11 +452,9 @@ def test_what_waits_for_emulation_holds_up_nobody_else() -> None:
 
 # Attempts
 
-TWICE = Retries(limit=2, first=10.0, most=15.0)
-
 
 def test_a_passing_failure_rests_and_is_tried_again() -> None:
-    now, said = after(state("a", slots=1, retries=TWICE), RunStarted(), failed(A, transient=True))
+    now, said = after(state("a", slots=1, retries=TWICE), BEGIN, PASSING)
 
     assert said == (RetryLater(target_id=A, seconds=10.0),)
     assert not now.over
@@ -460,13 +464,13 @@ def test_a_passing_failure_rests_and_is_tried_again() -> None:
 
 
 def test_the_wait_grows_up_to_its_limit_and_attempts_end() -> None:
-    now, _ = after(state("a", slots=1, retries=TWICE), RunStarted(), failed(A, transient=True))
-    now, said = after(now, RetryDue(target_id=A), failed(A, transient=True))
+    now, _ = after(state("a", slots=1, retries=TWICE), BEGIN, PASSING)
+    now, said = after(now, RetryDue(target_id=A), PASSING)
     assert said == (RetryLater(target_id=A, seconds=15.0),)
 
     now, said = after(now, RetryDue(target_id=A))
     assert said == again(A, 3)
-    now, said = after(now, failed(A, transient=True))
+    now, said = after(now, PASSING)
     assert said == ()
     assert now.over
     assert now.targets(TargetPhase.FAILED) == (A,)
@@ -477,21 +481,10 @@ def test_half_of_a_wait_is_chance() -> None:
     assert Retries(limit=99).wait(10_000, 1.0) == Retries().most
 
 
-def test_a_failure_for_good_is_never_tried_again() -> None:
-    now, said = after(state("a", retries=TWICE), RunStarted(), failed(A))
-
-    assert said == ()
-    assert now.over
-
-
-def test_without_retries_a_passing_failure_is_a_failure() -> None:
-    assert after(state("a"), RunStarted(), failed(A, transient=True))[0].over
-
-
 def test_what_rests_takes_nothing() -> None:
     first = state("a", "b", slots=1, retries=TWICE)
 
-    now, said = after(first, RunStarted(), failed(A, transient=True))
+    now, said = after(first, BEGIN, PASSING)
     assert said == (RetryLater(target_id=A, seconds=10.0), *starts(B))
     assert after(now, RetryDue(target_id=A))[1] == (), "its slot is taken"
     assert after(now, RetryDue(target_id=A), ok(B))[1] == again(A, 2)
@@ -501,7 +494,7 @@ def test_what_rests_takes_nothing() -> None:
 def test_what_needs_something_that_rests_goes_on_waiting() -> None:
     first = state("a", task("b", needs="a"), retries=TWICE)
 
-    now, said = after(first, RunStarted(), failed(A, transient=True))
+    now, said = after(first, BEGIN, PASSING)
     assert said == (RetryLater(target_id=A, seconds=10.0),)
     assert after(now, RetryDue(target_id=A), ok(A))[1] == starts(B)
     assert after(now, RetryDue(target_id=A), failed(A))[1] == (lost(B, A),)
@@ -510,53 +503,24 @@ def test_what_needs_something_that_rests_goes_on_waiting() -> None:
 def test_fail_fast_waits_for_the_last_attempt() -> None:
     first = state("a", "b", "c", fail_fast=True, retries=Retries(limit=1))
 
-    now, said = after(first, RunStarted(), failed(A, transient=True))
+    now, said = after(first, BEGIN, PASSING)
     assert not now.stopping
     assert isinstance(said[0], RetryLater)
     assert said[1:] == starts(C)
-    now, said = after(now, ok(B), RetryDue(target_id=A), failed(A, transient=True))
+    now, said = after(now, ok(B), RetryDue(target_id=A), PASSING)
     assert now.stopping
     assert said == (CancelRunning(),)
 
 
 def test_ctrl_c_abandons_what_rests() -> None:
-    now, said = after(
-        state("a", "b", retries=TWICE), RunStarted(), failed(A, transient=True), RunInterrupted()
-    )
+    now, said = after(state("a", "b", retries=TWICE), BEGIN, PASSING, STOP)
 
     assert said == (CancelRunning(), Skip(target_id=A))
     assert after(now, RetryDue(target_id=A)) == (now, ())
     assert after(now, ok(B))[0].over
 
 
-def test_a_passing_failure_while_stopping_is_not_tried_again() -> None:
-    now, said = after(
-        state("a", "b", retries=TWICE), RunStarted(), RunInterrupted(), failed(A, transient=True)
-    )
-
-    assert said == ()
-    assert running(now) == (B,)
-
-
-@pytest.mark.parametrize("target", [A, B, TargetId("never heard of")])
-def test_a_timer_nobody_waits_for_is_ignored(target: TargetId) -> None:
-    now, _ = after(state("a", "b", slots=1, retries=TWICE), RunStarted())
-
-    assert after(now, RetryDue(target_id=target)) == (now, ())
-
-
-def test_the_same_timer_twice_starts_once() -> None:
-    now, _ = after(state("a", retries=TWICE), RunStarted(), failed(A, transient=True))
-    now, _ = after(now, RetryDue(target_id=A))
-
-    assert after(now, RetryDue(target_id=A)) == (now, ())
-
-
 # The run's limit
-
-
-def left(seconds: float) -> TimeLeft:
-    return TimeLeft(seconds=seconds)
 
 
 def timed(name: str, seconds: float, *, takes: Resources | None = None, needs: str = "") -> Task:
@@ -564,7 +528,7 @@ def timed(name: str, seconds: float, *, takes: Resources | None = None, needs: s
 
 
 def test_at_the_limit_what_runs_is_stopped_and_nothing_more_starts() -> None:
-    now, said = after(state("a", "b", "c"), left(9), RunStarted(), left(0.1))
+    now, said = after(state("a", "b", "c"), left(9), BEGIN, left(0.1))
     assert said == ()
     now, said = after(now, left(0))
 
@@ -577,41 +541,11 @@ def test_at_the_limit_what_runs_is_stopped_and_nothing_more_starts() -> None:
     assert now.targets(TargetPhase.OK) == (A,), "what came in while stopping is kept"
 
 
-def test_a_limit_that_is_over_before_the_beginning_starts_nothing() -> None:
-    now, said = after(state("a"), left(-1))
-
-    assert said == (Skip(target_id=A),)
-    assert now.over
-    assert after(now, RunStarted()) == (now, ())
-
-
-def test_the_limit_ends_the_wait_for_the_next_attempt() -> None:
-    now, said = after(
-        state("a", retries=TWICE), left(9), RunStarted(), failed(A, transient=True), left(0)
-    )
-
-    assert said == (Skip(target_id=A),)
-    assert now.over
-
-
-def test_a_failure_that_stopped_the_run_before_is_why_it_stopped() -> None:
-    now, _ = after(state("a", "b", "c", fail_fast=True), left(9), RunStarted(), failed(A))
-
-    assert after(now, left(0)) == (now, ())
-    assert not now.out_of_time
-
-
-def test_time_that_runs_backwards_is_ignored() -> None:
-    now, _ = after(state("a"), left(5), RunStarted())
-
-    assert after(now, left(9)) == (now, ())
-
-
 def test_what_cannot_end_in_time_comes_after_all_that_can() -> None:
     first = state(timed("a", 90), timed("b", 40), timed("c", 30), task("d"), slots=1)
 
-    assert after(first, left(100), RunStarted())[1] == starts(A)
-    now, said = after(first, left(60), RunStarted())
+    assert after(first, left(100), BEGIN)[1] == starts(A)
+    now, said = after(first, left(60), BEGIN)
     assert said == starts(B)
     now, said = after(now, left(20), ok(B))
     assert said == starts(D), "nobody knows how long d takes"
@@ -624,7 +558,7 @@ def test_what_cannot_end_in_time_takes_no_room_from_what_waits_for_some() -> Non
     tasks = [timed("a", 90), timed("b", 10), timed("c", 20, takes=amounts(cpus=2))]
     first = first_state(tasks, amounts(slots=2, cpus=2, memory=8 * GIB))
 
-    now, said = after(first, left(50), RunStarted())
+    now, said = after(first, left(50), BEGIN)
     assert said == starts(C)
     now, said = after(now, left(30), ok(C))
     assert said == starts(B, A)
@@ -634,17 +568,8 @@ def test_time_that_passes_gives_way_to_what_was_held_up() -> None:
     """b waits for two CPUs and lets nobody pass any more, until it is too late for it."""
     small = [timed(f"s{number}", 1) for number in range(4)]
     tasks = [timed("a", 200), timed("b", 100, takes=amounts(cpus=2)), *small]
-    now, _ = after(
-        first_state(tasks, amounts(slots=2, cpus=2, memory=8 * GIB)), left(300), RunStarted()
-    )
+    now, _ = after(first_state(tasks, amounts(slots=2, cpus=2, memory=8 * GIB)), left(300), BEGIN)
     now, said = after(now, ok(TargetId("s0")), ok(TargetId("s1")))
     assert said == ()
 
     assert after(now, left(99))[1] == starts(TargetId("s2"))
-
-
-def test_what_others_wait_for_is_what_is_left_of_the_plan() -> None:
-    """A state that is made anew from the same tasks is the same state."""
-    first = state("a", "b")
-
-    assert replace(first) == first

@@ -192,9 +192,18 @@ def shop(tmp_path: Path, known_policies: Policies) -> Shop:
     return Shop(root=tmp_path, policies=known_policies)
 
 
-def kind(result: BuildResult) -> FailureKind:
+def failure(result: BuildResult) -> Failure:
     assert result.failure is not None
-    return result.failure.kind
+    return result.failure
+
+
+def kind(result: BuildResult) -> FailureKind:
+    return failure(result).kind
+
+
+def report(result: BuildResult) -> WheelReport:
+    assert result.wheel is not None, result.failure
+    return result.wheel
 
 
 def check_nothing_left(shop: Shop) -> None:
@@ -215,10 +224,9 @@ def test_a_good_wheel_is_retagged_verified_and_published(shop: Shop) -> None:
 
     assert result.status is Status.OK
     assert shop.dist == [FINAL]
-    assert result.wheel is not None
-    assert result.wheel.filename == FINAL
-    assert result.wheel.observed_tag == "manylinux_2_17_x86_64"
-    assert result.wheel.problems == ()
+    assert report(result).filename == FINAL
+    assert report(result).observed_tag == "manylinux_2_17_x86_64"
+    assert report(result).problems == ()
     assert (result.failure, result.rejected) == (None, None)
     assert result.backend is BackendName.DIRECT
     assert result.backend_reason == "a test"
@@ -247,8 +255,7 @@ def test_the_log_keeps_all_attempts_and_a_new_run_begins_a_new_one(shop: Shop) -
     first = shop.execute(unreachable)
     second = shop.execute(wheel(), attempt=2)
 
-    assert first.failure is not None
-    assert first.failure.transient
+    assert failure(first).transient
     assert second.status is Status.OK
     before, after = shop.log().split("==== attempt 2\n")
     assert "HTTP error 503" in before
@@ -266,10 +273,9 @@ def test_what_an_earlier_step_had_trouble_with_is_not_why_a_later_one_failed(sho
         job.log("it does not build")
         return Failure(kind=FailureKind.BUILD, message="exit 1", step="build")
 
-    failure = shop.execute(act).failure
+    failed = failure(shop.execute(act))
 
-    assert failure is not None
-    assert not failure.transient
+    assert not failed.transient
 
 
 def test_a_result_says_when_it_began_and_how_long_each_step_took(shop: Shop) -> None:
@@ -295,9 +301,7 @@ def test_a_build_is_told_how_many_programs_it_may_run(shop: Shop) -> None:
 
     assert told == [{}, {"MAX_JOBS": "2"}]
     assert plain.key == shared.key
-    assert plain.wheel is not None
-    assert shared.wheel is not None
-    assert plain.wheel.sha256 == shared.wheel.sha256
+    assert report(plain).sha256 == report(shared).sha256
 
 
 def test_every_target_builds_in_a_copy_of_its_own(shop: Shop) -> None:
@@ -354,10 +358,9 @@ def test_a_wheel_that_is_not_what_was_planned_is_kept_aside(
 
     assert result.status is Status.FAILED
     assert kind(result) is FailureKind.BAD_WHEEL
-    assert result.failure is not None
-    assert rule in result.failure.message
-    assert result.failure.step == "verify"
-    assert result.failure.hint
+    assert rule in failure(result).message
+    assert failure(result).step == "verify"
+    assert failure(result).hint
     assert result.wheel is None
     assert result.rejected is not None
     assert result.rejected.parent == shop.places.rejected / TARGET.id
@@ -367,12 +370,11 @@ def test_a_wheel_that_is_not_what_was_planned_is_kept_aside(
 
 
 def test_the_hint_names_the_variable_that_the_build_ignored(shop: Shop) -> None:
-    failure = shop.execute(wheel(version="1.1")).failure
+    failed = failure(shop.execute(wheel(version="1.1")))
 
-    assert failure is not None
-    assert "planned 1.0, got 1.1" in failure.message
-    assert "the build ignored BUILD_VERSION=1.0: " in failure.hint
-    assert 'on-mismatch = "rewrite"' in failure.hint
+    assert "planned 1.0, got 1.1" in failed.message
+    assert "the build ignored BUILD_VERSION=1.0: " in failed.hint
+    assert 'on-mismatch = "rewrite"' in failed.hint
 
 
 def test_a_wheel_with_a_lie_in_record_is_kept_aside(shop: Shop) -> None:
@@ -414,8 +416,7 @@ def test_rewrite_makes_another_version_the_planned_one(shop: Shop) -> None:
 
     assert result.status is Status.OK, result.failure
     assert shop.dist == [FINAL.replace("-1.0-", "-1.0+cu126-2-")]
-    assert result.wheel is not None
-    assert result.wheel.version == "1.0+cu126"
+    assert report(result).version == "1.0+cu126"
 
 
 def test_a_version_in_another_spelling_is_spelled_as_planned(shop: Shop) -> None:
@@ -456,8 +457,7 @@ def test_external_libraries_may_stay_outside_where_the_matrix_says_so(shop: Shop
     result = shop.execute(wheel(members={EXTENSION: needs}), target)
 
     assert result.status is Status.OK, result.failure
-    assert result.wheel is not None
-    assert result.wheel.external_libs == (("libcudart.so.13", (EXTENSION,)),)
+    assert report(result).external_libs == (("libcudart.so.13", (EXTENSION,)),)
 
 
 # abi3
@@ -493,10 +493,8 @@ def test_the_matrix_says_how_much_a_rule_counts(shop: Shop) -> None:
     good = shop.execute(wheel(), target)
     bad = shop.execute(wheel(extra_info={}), target)
 
-    assert good.wheel is not None
-    assert [(each.rule, each.severity) for each in good.wheel.problems] == [("twine", "warning")]
-    assert bad.failure is not None
-    assert bad.failure.message.startswith("no-licence: ")
+    assert [(each.rule, each.severity) for each in report(good).problems] == [("twine", "warning")]
+    assert failure(bad).message.startswith("no-licence: ")
 
 
 def test_a_wheel_that_is_stopped_while_it_is_checked_is_cancelled(shop: Shop) -> None:
@@ -525,9 +523,8 @@ def test_what_auditwheel_refused_is_kept_as_a_wheel_that_promises_nothing(shop: 
 
     result = shop.execute(needy, replace(TARGET, steps=steps))
 
-    assert result.wheel is not None
     assert shop.dist == ["demo-1.0-cp312-cp312-linux_x86_64.whl"]
-    (problem,) = result.wheel.problems
+    (problem,) = report(result).problems
     assert (problem.rule, problem.severity) == ("external-library", Severity.WARNING)
 
 
@@ -571,9 +568,8 @@ def test_the_second_wheel_of_a_name_is_kept_aside(shop: Shop) -> None:
     result = shop.execute(extra, other)
 
     assert kind(result) is FailureKind.DUPLICATE_WHEEL
-    assert result.failure is not None
-    assert TARGET.id in result.failure.message
-    assert "version.local" in result.failure.hint
+    assert TARGET.id in failure(result).message
+    assert "version.local" in failure(result).hint
     assert result.rejected is not None
     assert shop.dist == [FINAL]
     assert (shop.places.output / FINAL).read_bytes() == first
@@ -848,7 +844,6 @@ def test_other_errors_of_the_system_are_no_full_disk(shop: Shop, code: int) -> N
     result = shop.execute(raises(OSError(code, os.strerror(code), "/somewhere")))
 
     assert kind(result) is not FailureKind.DISK
-    assert result.failure is not None
-    assert os.strerror(code) in result.failure.message
-    assert "/somewhere" in result.failure.message
+    assert os.strerror(code) in failure(result).message
+    assert "/somewhere" in failure(result).message
     check_nothing_left(shop)
