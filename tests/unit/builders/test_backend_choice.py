@@ -20,7 +20,6 @@ from orchestrator.containers.engine import EngineName, EngineStatus, Limit
 from orchestrator.containers.images import ImageCheck
 from orchestrator.cross.native_gcc import NativeCompilerFactory, NativeCompilers, TargetImage
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import CompileReport, ContainerInfo
@@ -37,24 +36,19 @@ from orchestrator.models.target import (
 )
 from orchestrator.provision.answers import once
 from orchestrator.provision.foreign_python import ForeignPython
-from orchestrator.provision.host import Host
 from orchestrator.provision.nvcc import Nvcc
 from orchestrator.provision.pythons import Interpreter
-from orchestrator.provision.toolchain import Toolchain
 from orchestrator.provision.tools import HostPython, Tools
 from orchestrator.provision.zig import Zig
-from tests.unit.builders.test_cibuildwheel import TARGET
+from tests import factories
+from tests.unit.builders.test_cibuildwheel import host_with_pins
 
 IMAGE = "registry.example/x/y:1"
+TARGET = factories.target(image=IMAGE)
 STATUS = EngineStatus(
     name=EngineName.PODMAN, version="5.0", rootless=True, cgroup="v1", storage="vfs"
 )
 GOOD = ImageCheck(id="sha256:abc", digest="registry.example/x/y@sha256:1")
-
-
-@pytest.fixture
-def target() -> Target:
-    return replace(TARGET, image=IMAGE)
 
 
 def refusing(what: str) -> Callable[..., NoReturn]:
@@ -118,16 +112,7 @@ def machine(
     accelerate: Callable[..., NativeCompilers] = NO_COMPILER,
     **found: Any,
 ) -> BackendChooser:
-    root = tmp_path / "toolchain"
-    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
-    pins.parent.mkdir(parents=True, exist_ok=True)
-    pins.write_text("[x86_64]\n")
-    host = Host(
-        toolchain=Toolchain(python=root, root=root, bin=root, digest=Digest("1" * 64)),
-        network=HostNetwork.detect(environ or {}),
-        env={"PATH": "/usr/bin"},
-        cache_dir=tmp_path,
-    )
+    host = host_with_pins(tmp_path, environ)
     tools = FewTools(host=host, cancel=Cancel(), say=lambda _line: None, **found)
     factory = ContainerFactory(
         host=host,
@@ -151,13 +136,25 @@ def machine(
 
 
 def choose(
-    targets: list[Target], here: BackendChooser, *, wanted: BackendName | None
+    targets: list[Target], here: BackendChooser, wanted: BackendName | None = None
 ) -> Mapping[TargetId, Choice]:
     return replace(here, wanted=wanted).choose(targets)
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def choose_one(target: Target, here: BackendChooser, wanted: BackendName | None = None) -> Choice:
+    return choose([target], here, wanted)[target.id]
+
+
+def compiled(choice: Choice) -> CompileReport:
+    assert choice.compiled is not None
+    return choice.compiled
+
+
+Asked = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What the engine was asked; what it answers can be changed there, too."""
     said: dict[str, Any] = {"status": STATUS, "image": GOOD, "reaches": True, "places": []}
 
@@ -178,6 +175,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise EnvironmentProblemError.of("no engine here")
         return status
 
+    monkeypatch.setattr(choosing, "host_arch", lambda: Arch.X86_64)
+    monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
     monkeypatch.setattr(engines, "choose", chosen)
     monkeypatch.setattr(containers, "check_image", check_image)
     monkeypatch.setattr(containers, "pythons_in", lambda *_, **__: None)
@@ -185,11 +184,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return said
 
 
-def test_what_a_container_is_made_of_is_part_of_the_choice(
-    asked: dict[str, Any], target: Target, tmp_path: Path
-) -> None:
+def test_what_a_container_is_made_of_is_part_of_the_choice(asked: Asked, tmp_path: Path) -> None:
     here = machine(tmp_path, pull="always")
-    choice = choose([target], here, wanted=None)[target.id]
+    choice = choose_one(TARGET, here)
     assert choice.backend is BackendName.CIBUILDWHEEL
     assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
     assert choice.container == ContainerInfo(
@@ -202,7 +199,7 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
         image_id="sha256:abc",
         digest="registry.example/x/y@sha256:1",
     )
-    assert here.containers.checked_id(target) == "sha256:abc"
+    assert here.containers.checked_id(TARGET) == "sha256:abc"
     assert asked["pull"] == "always"
     assert asked["places"] == [], "nothing of this network runs on this machine"
 
@@ -210,25 +207,22 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(
 ACCELERATED = CompilePlan(emulation=EmulationMode.ACCELERATED)
 
 
-def foreign(target: Target, compiling: CompilePlan, monkeypatch: pytest.MonkeyPatch) -> Target:
+def foreign(compiling: CompilePlan) -> Target:
     """A target that this machine emulates, whatever it is."""
-    monkeypatch.setattr(choosing, "host_arch", lambda: Arch.X86_64)
-    return replace(target, arch=Arch.RISCV64, compiling=compiling)
+    return replace(TARGET, arch=Arch.RISCV64, compiling=compiling)
 
 
-def test_native_compilers_are_made_once_for_an_image(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_native_compilers_are_made_once_for_an_image(tmp_path: Path) -> None:
     images = []
 
     def accelerate(image: TargetImage, planned: CompilePlan) -> NativeCompilers:
         images.append((image.id, image.arch, planned))
         return NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
 
-    first = foreign(target, ACCELERATED, monkeypatch)
+    first = foreign(ACCELERATED)
     second = replace(first, id=TargetId("other"), version="2.0")
     here = machine(tmp_path, accelerate=accelerate)
-    choices = choose([first, second], here, wanted=BackendName.DIRECT)
+    choices = choose([first, second], here, BackendName.DIRECT)
     assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
     for choice in choices.values():
         assert choice.native is not None
@@ -237,9 +231,7 @@ def test_native_compilers_are_made_once_for_an_image(
         )
 
 
-def test_a_native_nvcc_is_looked_for_once_for_each_version(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_native_nvcc_is_looked_for_once_for_each_version(tmp_path: Path) -> None:
     versions = []
 
     def find_nvcc(version: str) -> Nvcc:
@@ -247,62 +239,48 @@ def test_a_native_nvcc_is_looked_for_once_for_each_version(
         return Nvcc(folder=tmp_path, version=f"{version}.88", build="a/b_1", profile="")
 
     native = NativeCompilers(folder=tmp_path / "links", what="native gcc", mounts=())
-    first = replace(
-        foreign(target, ACCELERATED, monkeypatch), arch=Arch.AARCH64, variant=(("cuda", "13.0"),)
-    )
+    first = replace(foreign(ACCELERATED), arch=Arch.AARCH64, variant=(("cuda", "13.0"),))
     second = replace(first, id=TargetId("other"))
     plain = replace(first, id=TargetId("plain"), variant=(("cuda", "cpu"),))
     here = machine(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
-    choices = choose([first, second, plain], here, wanted=BackendName.DIRECT)
+    choices = choose([first, second, plain], here, BackendName.DIRECT)
     assert versions == ["13.0"]
     said = [each.compiled.cuda for each in choices.values() if each.compiled]
     assert said == ["native nvcc 13.0.88", "native nvcc 13.0.88", ""]
 
 
-def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = foreign(target, ACCELERATED, monkeypatch)
-    choice = choose([wanted], machine(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(tmp_path: Path) -> None:
+    wanted = foreign(ACCELERATED)
+    choice = choose_one(wanted, machine(tmp_path), BackendName.DIRECT)
     assert choice.backend is BackendName.DIRECT
     assert choice.native is None
-    assert choice.compiled is not None
-    assert choice.compiled.emulation is EmulationMode.FULL
-    assert choice.compiled.why == "no native compiler"
+    assert compiled(choice).emulation is EmulationMode.FULL
+    assert compiled(choice).why == "no native compiler"
 
 
-def test_without_zig_nothing_else_takes_its_place(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    zig = replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27")
-    wanted = foreign(target, zig, monkeypatch)
-    choice = choose([wanted], machine(tmp_path), wanted=BackendName.DIRECT)[wanted.id]
+def test_without_zig_nothing_else_takes_its_place(tmp_path: Path) -> None:
+    wanted = foreign(replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27"))
+    choice = choose_one(wanted, machine(tmp_path), BackendName.DIRECT)
     assert choice.backend is None
     assert choice.reason == "no native compiler"
 
 
-def test_what_is_emulated_as_planned_asks_for_no_compiler(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_emulated_as_planned_asks_for_no_compiler(tmp_path: Path) -> None:
     def accelerate(_image: TargetImage, _planned: CompilePlan) -> NativeCompilers:
         pytest.fail("nobody wants one")
 
-    wanted = foreign(target, CompilePlan(why="cuda"), monkeypatch)
+    wanted = foreign(CompilePlan(why="cuda"))
     here = machine(tmp_path, accelerate=accelerate)
-    choice = choose([wanted], here, wanted=BackendName.DIRECT)[wanted.id]
-    assert choice.compiled is not None
-    assert choice.compiled.why == "cuda"
+    choice = choose_one(wanted, here, BackendName.DIRECT)
+    assert compiled(choice).why == "cuda"
 
 
 PLANNED = replace(ACCELERATED, alone="2.27")
 
 
-def without_an_engine(
-    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **found: Any
-) -> BackendChooser:
+def without_an_engine(tmp_path: Path, asked: Asked, **found: Any) -> BackendChooser:
     """A machine that has zig and an interpreter, and no engine."""
     asked["status"] = None
-    monkeypatch.setattr(choosing, "host_libc", lambda: Libc.MANYLINUX)
     python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
     zig = Zig(root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path)
     usual: dict[str, Any] = {
@@ -313,17 +291,16 @@ def without_an_engine(
 
 
 def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Asked, tmp_path: Path
 ) -> None:
-    wanted = foreign(target, PLANNED, monkeypatch)
-    here = without_an_engine(tmp_path, asked, monkeypatch)
-    choice = choose([wanted], here, wanted=None)[wanted.id]
+    wanted = foreign(PLANNED)
+    here = without_an_engine(tmp_path, asked)
+    choice = choose_one(wanted, here)
     assert (choice.backend, choice.container) == (BackendName.DIRECT, None)
     assert choice.zig is not None
     assert choice.reason.startswith("no container engine answers: cross-compiled by zig 0.1")
-    assert choice.compiled is not None
-    assert choice.compiled.emulation is EmulationMode.CROSS
-    assert choice.compiled.not_run == "no engine here; no QEMU in this test"
+    assert compiled(choice).emulation is EmulationMode.CROSS
+    assert compiled(choice).not_run == "no engine here; no QEMU in this test"
     assert choice.imported_by is None
     built = choosing.on_this_host(wanted).compiling
     assert (built.compiler, built.baseline) == (CompilerKind.ZIG, "2.27")
@@ -333,7 +310,7 @@ FOREIGN = ForeignPython(argv=("qemu", "python"), glibc="2.36", what="a Python un
 
 
 def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Asked, tmp_path: Path
 ) -> None:
     asked_for = []
 
@@ -341,89 +318,79 @@ def test_what_no_container_runs_is_imported_on_this_host_where_it_can_be(
         asked_for.append((python, arch))
         return FOREIGN
 
-    wanted = foreign(target, PLANNED, monkeypatch)
+    wanted = foreign(PLANNED)
     tested = replace(wanted, steps=replace(wanted.steps, test_command="pytest"))
     untried = replace(wanted, steps=replace(wanted.steps, smoke=False))
-    here = without_an_engine(tmp_path, asked, monkeypatch, find_foreign=find)
+    here = without_an_engine(tmp_path, asked, find_foreign=find)
 
-    choice = choose([wanted], here, wanted=None)[wanted.id]
+    choice = choose_one(wanted, here)
     assert choice.imported_by is FOREIGN
     assert choice.reason.endswith("imported by a Python under QEMU")
-    assert choice.compiled is not None
-    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "")
-    choice = choose([tested], here, wanted=None)[wanted.id]
+    assert (compiled(choice).not_run, compiled(choice).not_tested) == ("", "")
+    choice = choose_one(tested, here)
     assert choice.imported_by is FOREIGN
     assert choice.compiled is not None
-    assert (choice.compiled.not_run, choice.compiled.not_tested) == ("", "no engine here")
-    assert asked_for == [(target.python, Arch.RISCV64)], "once for all targets"
-    choice = choose([untried], here, wanted=None)[wanted.id]
+    assert (compiled(choice).not_run, compiled(choice).not_tested) == ("", "no engine here")
+    assert asked_for == [(TARGET.python, Arch.RISCV64)], "once for all targets"
+    choice = choose_one(untried, here)
     assert choice.imported_by is None
     assert choice.reason.endswith("test.smoke is off")
     untried = replace(untried, python="cp313")
-    assert choose([untried], here, wanted=None)[wanted.id].imported_by is None
+    assert choose_one(untried, here).imported_by is None
     assert len(asked_for) == 1, "nobody looks for what is not wanted"
 
 
 def test_a_glibc_that_is_older_than_the_wheel_may_need_imports_nothing(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Asked, tmp_path: Path
 ) -> None:
-    wanted = foreign(target, replace(PLANNED, alone="2.39"), monkeypatch)
-    found = {"find_foreign": lambda _python, _arch: FOREIGN}
-    here = without_an_engine(tmp_path, asked, monkeypatch, **found)
-    choice = choose([wanted], here, wanted=None)[wanted.id]
+    wanted = foreign(replace(PLANNED, alone="2.39"))
+    here = without_an_engine(tmp_path, asked, find_foreign=lambda _python, _arch: FOREIGN)
+    choice = choose_one(wanted, here)
     assert choice.imported_by is None
-    assert choice.compiled is not None
-    assert "has glibc 2.36, and the wheel may need 2.39" in choice.compiled.not_run
+    assert "has glibc 2.36, and the wheel may need 2.39" in compiled(choice).not_run
 
 
-def test_without_an_engine_nothing_else_is_replaced(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = without_an_engine(tmp_path, asked, monkeypatch)
+def test_without_an_engine_nothing_else_is_replaced(asked: Asked, tmp_path: Path) -> None:
+    here = without_an_engine(tmp_path, asked)
     for compiling, backend in (
         (ACCELERATED, None),
         (CompilePlan(), None),
         (PLANNED, BackendName.CIBUILDWHEEL),
     ):
-        wanted = foreign(target, compiling, monkeypatch)
-        choice = choose([wanted], here, wanted=backend)[wanted.id]
+        choice = choose_one(foreign(compiling), here, backend)
         assert choice.backend is None
         assert choice.failure is not None
-    here = without_an_engine(tmp_path, asked, monkeypatch, find_zig=refusing("no network"))
-    wanted = foreign(target, PLANNED, monkeypatch)
-    reason = choose([wanted], here, wanted=None)[wanted.id].reason
-    assert "no engine here; no network" in reason
+    here = without_an_engine(tmp_path, asked, find_zig=refusing("no network"))
+    assert "no engine here; no network" in choose_one(foreign(PLANNED), here).reason
 
 
 def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(
-    asked: dict[str, Any], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Asked, tmp_path: Path
 ) -> None:
-    wanted = foreign(target, PLANNED, monkeypatch)
-    here = without_an_engine(tmp_path, asked, monkeypatch)
+    wanted = foreign(PLANNED)
+    here = without_an_engine(tmp_path, asked)
     asked["status"] = STATUS
     asked["image"] = EnvironmentProblemError.of("no QEMU", hint="install it")
-    choice = choose([wanted], here, wanted=None)[wanted.id]
+    choice = choose_one(wanted, here)
     assert choice.backend is None
     assert "no QEMU" in choice.reason
 
 
-def test_limits_that_will_not_hold_are_said(
-    asked: dict[str, Any], target: Target, tmp_path: Path
-) -> None:
+def test_limits_that_will_not_hold_are_said(asked: Asked, tmp_path: Path) -> None:
     asked["status"] = replace(STATUS, limits=frozenset({Limit.CPUS}))
-    limited = replace(target, resources=TargetResources(cpus=2.0, memory="1g"))
-    reason = choose([limited], machine(tmp_path), wanted=None)[limited.id].reason
+    limited = replace(TARGET, resources=TargetResources(cpus=2.0, memory="1g"))
+    reason = choose_one(limited, machine(tmp_path)).reason
     assert reason.endswith("; rootless podman on cgroup v1 cannot limit memory")
 
 
 @pytest.mark.parametrize("reaches", [True, False])
 def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
-    asked: dict[str, Any], target: Target, tmp_path: Path, *, reaches: bool
+    asked: Asked, tmp_path: Path, *, reaches: bool
 ) -> None:
     asked["reaches"] = reaches
     here = machine(tmp_path, {"HTTPS_PROXY": "http://user:hunter2@127.0.0.1:3128"})
-    twin = replace(target, id=type(target.id)("twin"))
-    choices = choose([target, twin], here, wanted=None)
+    twin = replace(TARGET, id=type(TARGET.id)("twin"))
+    choices = choose([TARGET, twin], here)
     assert asked["places"] == [("127.0.0.1", 3128)]
     for choice in choices.values():
         assert ("https_proxy names 127.0.0.1:3128" in choice.reason) is not reaches
@@ -431,31 +398,27 @@ def test_a_proxy_of_this_machine_is_tried_from_a_container_once(
         assert "hunter2" not in choice.reason
 
 
-def test_confined_containers_are_proved_as_they_will_be_made(
-    asked: dict[str, Any], target: Target, tmp_path: Path
-) -> None:
+def test_confined_containers_are_proved_as_they_will_be_made(asked: Asked, tmp_path: Path) -> None:
     asked["status"] = replace(STATUS, selinux=True)
-    choose([target], machine(tmp_path), wanted=None)
+    choose([TARGET], machine(tmp_path))
     assert asked["args"][-2:] == ("--security-opt=label=disable", "--network=host")
 
 
 @pytest.mark.parametrize("transient", [True, False])
 def test_what_may_pass_is_told_from_what_does_not(
-    asked: dict[str, Any], target: Target, tmp_path: Path, *, transient: bool
+    asked: Asked, tmp_path: Path, *, transient: bool
 ) -> None:
     asked["image"] = EnvironmentProblemError.of("cannot pull it", transient=transient)
-    choice = choose([target], machine(tmp_path), wanted=None)[target.id]
+    choice = choose_one(TARGET, machine(tmp_path))
     assert choice.trouble == ("cannot pull it" if transient else "")
-    assert not choose([target], machine(tmp_path), wanted=BackendName.DIRECT)[target.id].trouble
+    assert not choose_one(TARGET, machine(tmp_path), BackendName.DIRECT).trouble
 
 
-def test_an_image_that_does_not_run_is_no_choice(
-    asked: dict[str, Any], target: Target, tmp_path: Path
-) -> None:
+def test_an_image_that_does_not_run_is_no_choice(asked: Asked, tmp_path: Path) -> None:
     asked["image"] = EnvironmentProblemError.of("it is gone", hint="look")
     here = machine(tmp_path)
-    choice = choose([target], here, wanted=BackendName.CIBUILDWHEEL)[target.id]
+    choice = choose_one(TARGET, here, BackendName.CIBUILDWHEEL)
     assert (choice.backend, choice.container) == (None, None)
     assert choice.failure is not None
     assert (choice.failure.message, choice.failure.hint) == ("it is gone", "look")
-    assert here.containers.checked_id(target) == ""
+    assert here.containers.checked_id(TARGET) == ""

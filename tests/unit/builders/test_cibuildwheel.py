@@ -113,57 +113,13 @@ def project(tmp_path: Path) -> Path:
 # The environment
 
 HOSTILE = (
-    "plain",
-    "",
-    " ",
-    "two words",
-    "  leading and trailing  ",
-    "it's",
-    "'",
-    "''",
-    '"',
-    'say "hi"',
-    "'\"'\"'",
-    "$HOME",
-    "${HOME}",
-    "$",
-    "$$",
-    "$(touch x)",
-    "a$(touch x)b'c",
-    "`touch x`",
-    "back\\slash",
-    "trailing\\",
-    "\\$HOME",
-    '\\"',
-    "new\nline",
-    "\n",
-    "tab\there",
-    "a;touch x",
-    "a && b || c",
-    "a|b>c<d",
-    "<(touch x)",
-    ">(touch x)",
-    "a <(b) >(c)",
-    "$((1+1))",
-    "$[1+1]",
-    "$'a\\n'",
-    '$"a"',
-    "~",
-    "~/x",
-    "*?[a]",
-    "{a,b}",
-    "{project}",
-    "!history",
-    "# comment",
-    "a#b",
-    "a=b",
-    "=",
-    "-x",
-    "üñï→",
-    "a\rb",
-    "8.0;9.0+PTX",
-    "-DX='a b' -DY=\"$(c)\"",
-    "%s %(x)s",
+    *("plain", "", " ", "two words", "  leading and trailing  ", "it's", "'", "''", '"'),
+    *('say "hi"', "'\"'\"'", "$HOME", "${HOME}", "$", "$$", "$(touch x)", "a$(touch x)b'c"),
+    *("`touch x`", "back\\slash", "trailing\\", "\\$HOME", '\\"', "new\nline", "\n", "tab\there"),
+    *("a;touch x", "a && b || c", "a|b>c<d", "<(touch x)", ">(touch x)", "a <(b) >(c)", "$((1+1))"),
+    *("$[1+1]", "$'a\\n'", '$"a"', "~", "~/x", "*?[a]", "{a,b}", "{project}", "!history"),
+    *("# comment", "a#b", "a=b", "=", "-x", "üñï→", "a\rb", "8.0;9.0+PTX"),
+    *("-DX='a b' -DY=\"$(c)\"", "%s %(x)s"),
 )
 
 
@@ -272,9 +228,8 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
 
     _, found = understood(replace(TARGET, steps=EVERYTHING), project)
 
-    assert found.before_all == EVERYTHING.before_all
-    assert found.before_build == EVERYTHING.before_build
-    assert found.test_command == EVERYTHING.test_command
+    for name in ("before_all", "before_build", "test_command"):
+        assert getattr(found, name) == getattr(EVERYTHING, name)
     assert tuple(found.test_requires) == EVERYTHING.test_requires
     assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --elf-")
     assert found.repair_command.endswith(" {wheel} {dest_dir}")
@@ -288,9 +243,7 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
 def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
     (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
     steps = TargetSteps(before_all="", test_command="")
-
     _, found = understood(replace(TARGET, steps=steps), project)
-
     assert (found.before_all, found.test_command, found.repair_command) == ("", "", "")
 
 
@@ -430,6 +383,19 @@ class Podman(ContainerFactory):
         return self.images.get((self.reference(target), target.arch), "")
 
 
+def host_with_pins(tmp_path: Path, environ: Mapping[str, str] | None = None) -> Host:
+    root = tmp_path / "toolchain"
+    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
+    pins.parent.mkdir(parents=True, exist_ok=True)
+    pins.write_text("[x86_64]\nmanylinux_2_28 = registry.example/m@sha256:1\n")
+    return Host(
+        toolchain=Toolchain(python=root, root=root, bin=root / "bin", digest=Digest("1" * 64)),
+        network=HostNetwork.detect(environ or {}),
+        env={"PATH": "/usr/bin", "HOME": "/house"},
+        cache_dir=tmp_path / "cache",
+    )
+
+
 def backend(
     tmp_path: Path,
     *create_args: str,
@@ -437,20 +403,9 @@ def backend(
     images: Mapping[tuple[str, Arch], str] | None = None,
     **status: Any,
 ) -> Any:
-    root = tmp_path / "toolchain"
-    pins = root / "lib/python3.11/site-packages/cibuildwheel/resources/pinned_docker_images.cfg"
-    pins.parent.mkdir(parents=True, exist_ok=True)
-    pins.write_text("[x86_64]\nmanylinux_2_28 = registry.example/m@sha256:1\n")
-    tools = Toolchain(python=root / "p", root=root, bin=root / "bin", digest=Digest("1" * 64))
-    host = Host(
-        toolchain=tools,
-        network=HostNetwork.detect(environ or {}),
-        env={"PATH": "/usr/bin", "HOME": "/house"},
-        cache_dir=tmp_path / "cache",
-    )
     return Cibuildwheel(
         containers=Podman(
-            host=host,
+            host=host_with_pins(tmp_path, environ),
             settings=EngineSettings.model_validate({"create-args": create_args}),
             label="orchestrator.run=1",
             log=lambda _line: None,
@@ -475,9 +430,8 @@ def job(tmp_path: Path, target: Target = TARGET) -> BuildContext:
 def test_nothing_of_this_machine_reaches_cibuildwheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CIBW_BUILD", "cp39-*")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/summary")
-    monkeypatch.setenv("CFLAGS", "-O0")
+    for name in ("CIBW_BUILD", "GITHUB_STEP_SUMMARY", "CFLAGS"):
+        monkeypatch.setenv(name, "of this machine")
 
     env = backend(tmp_path)._environment(job(tmp_path))
 
