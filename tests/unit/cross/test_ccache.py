@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,17 +39,16 @@ def test_a_compiler_that_the_matrix_names_is_taken_too() -> None:
     assert compiler_names(with_env(CC="/usr/bin/gcc", CXX="$(which g++)")) == compiler_names(TARGET)
 
 
+CUDA_LAUNCHER = {"CMAKE_ARGS": "-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache"}
+
+
 @pytest.mark.parametrize(
     ("env", "pyproject", "expected"),
     [
         ({}, "", None),
         ({"CMAKE_ARGS": "-DCMAKE_BUILD_TYPE=Release"}, "", None),
         ({"CMAKE_CXX_COMPILER_LAUNCHER": "sccache"}, "", "CMAKE_CXX_COMPILER_LAUNCHER"),
-        (
-            {"CMAKE_ARGS": "-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache"},
-            "",
-            "CMAKE_CUDA_COMPILER_LAUNCHER",
-        ),
+        (CUDA_LAUNCHER, "", "CMAKE_CUDA_COMPILER_LAUNCHER"),
         ({"CC": "ccache gcc"}, "", "CC=ccache"),
         ({"SCCACHE_BUCKET": "b"}, "", "SCCACHE_BUCKET"),
         ({}, '[tool.cibuildwheel]\nenvironment = { CXX = "sccache g++" }', 'CXX = "sccache'),
@@ -120,20 +120,15 @@ def test_the_links_come_before_whatever_path_the_target_sets(
 
 
 def test_links_are_made_once_however_many_ask_at_once(cache: CompilerCache, tmp_path: Path) -> None:
-    found: list[Path] = []
+    start = threading.Barrier(8)
 
-    def ask(number: int) -> None:
-        access = cache.on_host(TARGET, tmp_path / str(number), found=("cc", "g++"))
-        found.append(access.links[0])
+    def ask(number: int) -> Path:
+        start.wait()
+        return cache.on_host(TARGET, tmp_path / str(number), found=("cc", "g++")).links[0]
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
-    assert [each.name for each in found[0].parent.iterdir()] == [found[0].name]
+    with ThreadPoolExecutor(8) as pool:
+        (links,) = set(pool.map(ask, range(8)))
+    assert [each.name for each in links.parent.iterdir()] == [links.name]
 
 
 def test_what_ccache_wrote_is_counted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from orchestrator.plan.compilers import cuda
 from orchestrator.provision.nvcc import Nvcc
 from tests.unit.cross.test_native_uv import request
 
+PLAIN = Access(links=(), env=(), private=(), mounts=())
 NEWEST = {"13.0": "13.0.88"}
 THERE = "/opt/orchestrator-native"
 
@@ -29,6 +30,12 @@ def provide(version: str) -> Nvcc:
 
 def toolkit(version: str, profile: str = "same") -> Toolkit:
     return Toolkit(version=version, profile=profile, nvcc=f"/usr/local/cuda-{version}/bin/nvcc")
+
+
+def found(toolkits: list[Toolkit], version: str) -> NativeNvcc:
+    made = find(toolkits, version, provide)
+    assert made is not None
+    return made
 
 
 @pytest.mark.parametrize(
@@ -52,29 +59,22 @@ def test_the_version_of_cuda_is_read_from_the_axes(axes: dict[str, str], version
 
 
 def test_an_nvcc_of_the_image_is_covered_and_needs_no_variable() -> None:
-    made = find([toolkit("13.0.48")], "13.0", provide)
-    assert made is not None
-    assert made.covers == ("/usr/local/cuda-13.0.48/bin/nvcc",)
-    assert made.variables == ()
+    made = found([toolkit("13.0.48")], "13.0")
+    assert (made.covers, made.variables) == (("/usr/local/cuda-13.0.48/bin/nvcc",), ())
     assert made.what == "native nvcc 13.0.48"
 
 
 def test_one_with_settings_of_its_own_is_left_alone() -> None:
-    made = find([toolkit("13.0.48", profile="a distribution's")], "", provide)
-    assert made is not None
-    assert made.covers == ()
+    assert found([toolkit("13.0.48", profile="a distribution's")], "").covers == ()
 
 
 def test_a_toolkit_that_the_build_will_bring_is_named_by_variables() -> None:
-    made = find([], "13.0", provide)
-    assert made is not None
-    assert made.variables == VARIABLES
-    assert made.what == "native nvcc 13.0.88"
+    made = found([], "13.0")
+    assert (made.variables, made.what) == (VARIABLES, "native nvcc 13.0.88")
 
 
 def test_several_toolkits_have_a_native_one_each() -> None:
-    made = find([toolkit("13.2.51"), toolkit("12.8.93")], "13.0", provide)
-    assert made is not None
+    made = found([toolkit("13.2.51"), toolkit("12.8.93")], "13.0")
     assert [each.version for each in made.natives] == ["13.2.51", "13.0.88"]
     assert made.covers == ("/usr/local/cuda-13.2.51/bin/nvcc",)
     assert made.variables == VARIABLES
@@ -82,11 +82,9 @@ def test_several_toolkits_have_a_native_one_each() -> None:
 
 
 def test_where_there_is_none_the_build_is_left_as_it_was(tmp_path: Path) -> None:
-    made = find([], "12.8", provide)
-    assert made is not None
+    made = found([], "12.8")
     assert made.what == "no native nvcc 12.8: no wheels"
-    access = Access(links=(), env=(), private=(), mounts=())
-    assert made.add_to(access, tmp_path / "program", tmp_path, "/log") is access
+    assert made.add_to(PLAIN, tmp_path / "program", tmp_path, "/log") is PLAIN
 
 
 def test_nothing_is_fetched_for_a_target_without_cuda() -> None:
@@ -94,8 +92,7 @@ def test_nothing_is_fetched_for_a_target_without_cuda() -> None:
 
 
 def test_what_a_build_may_replace_is_not_covered() -> None:
-    made = find([toolkit("13.0.48")], "", provide)
-    assert made is not None
+    made = found([toolkit("13.0.48")], "")
     prepared = TargetSteps(before_all="dnf install cuda")
     for each in (request(steps=prepared), request(own=("before-all",))):
         settled = made.for_target(each, ())
@@ -104,8 +101,7 @@ def test_what_a_build_may_replace_is_not_covered() -> None:
 
 
 def test_what_the_project_chooses_itself_is_left_to_it() -> None:
-    made = find([], "13.0", provide)
-    assert made is not None
+    made = found([], "13.0")
     own = EnvVar(name="CUDACXX", value="clang++", shell=False, origin="")
     settled = made.for_target(request(env=(own,)), ("environment = { PYTORCH_NVCC = 'x' }",))
     assert settled.variables == ("NVCC",)
@@ -114,12 +110,9 @@ def test_what_the_project_chooses_itself_is_left_to_it() -> None:
 def test_a_container_gets_the_programs_and_what_stands_for_them(tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(b"static")
     native = provide("13.0.88")
-    assert isinstance(native, Nvcc)
-    kernels = NativeNvcc(
-        natives=(native,), covers=("/usr/local/cuda/bin/nvcc",), variables=("NVCC",)
-    )
-    plain = Access(links=(), env=(), private=(), mounts=())
-    own = kernels.add_to(plain, tmp_path / "program", tmp_path / "scratch", "/log")
+    covers = ("/usr/local/cuda/bin/nvcc",)
+    kernels = NativeNvcc(natives=(native,), covers=covers, variables=("NVCC",))
+    own = kernels.add_to(PLAIN, tmp_path / "program", tmp_path / "scratch", "/log")
 
     here = tmp_path / "scratch/nvcc"
     assert own.mounts == (
@@ -131,7 +124,7 @@ def test_a_container_gets_the_programs_and_what_stands_for_them(tmp_path: Path) 
         f"log /log\nnvcc cuda_13.0.88/compiler.1_0 {THERE}/cuda/13.0.88\n"
     )
     # ccache tells compilers apart by their file, and this one stands for any toolkit.
-    cache = replace(plain, env=(("CMAKE_CUDA_COMPILER_LAUNCHER", "ccache"), ("NVCC", "ccache")))
+    cache = replace(PLAIN, env=(("CMAKE_CUDA_COMPILER_LAUNCHER", "ccache"), ("NVCC", "ccache")))
     assert dict(cache.in_front_of(own).env) == {
         "NVCC": f"{THERE}/nvcc/nvcc",
         "CMAKE_CUDA_COMPILER_LAUNCHER": "",
@@ -140,10 +133,9 @@ def test_a_container_gets_the_programs_and_what_stands_for_them(tmp_path: Path) 
 
 def test_another_version_is_another_compiler_to_ccache(tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(b"static")
-    plain, files = Access(links=(), env=(), private=(), mounts=()), set()
+    files = set()
     for version in ("13.0", "13.2.51"):
-        kernels = find([toolkit(version)], "", provide)
-        assert kernels is not None
-        kernels.add_to(plain, tmp_path / "program", tmp_path / version, "/log")
+        kernels = found([toolkit(version)], "")
+        kernels.add_to(PLAIN, tmp_path / "program", tmp_path / version, "/log")
         files.add((tmp_path / version / "nvcc/nvcc").read_bytes())
     assert len(files) == 2

@@ -77,7 +77,6 @@ def there(tmp_path: Path) -> Installer:
 def test_a_build_finds_it_behind_the_compilers_and_looks_where_pip_looks(there: Installer) -> None:
     plain = Access(links=(MOUNTED.parent / "bin",), env=(), private=(), mounts=())
     access = there.add_to(plain)
-
     assert access.path == f"{MOUNTED.parent}/bin:{MOUNTED}"
     env = dict(access.env)
     assert env["UV_FIND_LINKS"] == "/opt/orchestrator-links/0,https://wheels.example/"
@@ -101,24 +100,18 @@ def variable(name: str, value: str = "1") -> tuple[EnvVar, ...]:
 
 
 TESTED = TargetSteps(test_command="pytest")
+NO_BUILD = request(python="cp313", steps=TESTED)
+CONFIGURING = TargetSteps(before_all="pip config set global.pre true")
 
 
 @pytest.mark.parametrize(
     ("asks", "told", "because"),
     [
         (request(own=("build-frontend",)), "", "the project chooses its frontend"),
-        (
-            request(python="cp313", steps=TESTED),
-            "",
-            "the image has no build 1.2 or newer for cp313",
-        ),
+        (NO_BUILD, "", "the image has no build 1.2 or newer for cp313"),
         (request(env=variable("PIP_CONSTRAINT")), "", "uv does not know PIP_CONSTRAINT"),
         (request(env=variable("X", "PIP_PRE")), "", "uv does not know PIP_PRE"),
-        (
-            request(steps=TargetSteps(before_all="pip config set global.pre true")),
-            "",
-            "uv does not know pip config",
-        ),
+        (request(steps=CONFIGURING), "", "uv does not know pip config"),
         (request(), 'environment = { PIP_NO_BINARY = "x" }', "uv does not know PIP_NO_BINARY"),
         (request(), "--volume=/x:/etc/pip.conf", "uv does not know pip.conf"),
     ],
@@ -168,17 +161,16 @@ def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: 
     assert "PATH" not in str(access.exports())
 
 
+CERTIFIED = HostNetwork(host_only=(("PIP_CLIENT_CERT", "/c.pem"), ("NETRC", "/n")))
+
+
 @pytest.mark.parametrize(
     ("network", "asks", "because"),
     [
         (HostNetwork(), request(python="cp38"), ""),
         (HostNetwork(), request(own=("build-frontend",)), "the project chooses its frontend"),
         (HostNetwork(pip_files=("pre",)), request(), "uv does not know pre"),
-        (
-            HostNetwork(host_only=(("PIP_CLIENT_CERT", "/c.pem"), ("NETRC", "/n"))),
-            request(),
-            "uv does not know PIP_CLIENT_CERT",
-        ),
+        (CERTIFIED, request(), "uv does not know PIP_CLIENT_CERT"),
     ],
 )
 def test_pip_remains_on_this_host_where_its_files_say_more(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def put(local: LocalStore, name: str, data: bytes) -> Record:
     return made
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
 def age(path: Path, seconds: float) -> None:
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
@@ -52,8 +58,7 @@ def age_all(local: LocalStore, seconds: float) -> None:
             age(path, seconds)
 
 
-def test_what_was_put_comes_back(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_what_was_put_comes_back(local: LocalStore) -> None:
     made = put(local, "a", b"log")
 
     assert local.record(made.address) == (made, False)
@@ -63,9 +68,7 @@ def test_what_was_put_comes_back(tmp_path: Path) -> None:
     assert (path.read_bytes(), damaged) == (b"log", False)
 
 
-def test_what_was_never_put_is_missing_and_not_damaged(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
-
+def test_what_was_never_put_is_missing_and_not_damaged(local: LocalStore) -> None:
     assert local.record(address("a")) == (None, False)
     assert local.blob(Blob(sha256=address("a"), size=1)) == (None, False)
     assert not local.root.exists()
@@ -91,8 +94,16 @@ def test_a_record_in_another_ones_place_is_none() -> None:
     assert unpack(pack(record("a")), address("b")) is None
 
 
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "flip": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "cut": lambda data: data[:-1],
+    "empty": lambda _data: b"",
+    "longer": lambda data: data + b"x",
+}
+
+
 @pytest.mark.parametrize("kind", ["blobs", "actions"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "longer"])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
     tmp_path: Path, kind: str, damage: str
 ) -> None:
@@ -102,14 +113,7 @@ def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
     assert made.log is not None
     (file,) = (path for path in (store.local.root / kind).rglob("*") if path.is_file())
     data = file.read_bytes()
-    file.write_bytes(
-        {
-            "flip": bytes([data[0] ^ 1]) + data[1:],
-            "cut": data[:-1],
-            "empty": b"",
-            "longer": data + b"x",
-        }[damage]
-    )
+    file.write_bytes(DAMAGE[damage](data))
 
     got = store.find(made.address) if kind == "actions" else store.fetch(made.log, tmp_path)
 
@@ -132,8 +136,7 @@ def test_a_directory_for_downloads_is_made_only_where_something_is_downloaded(
     assert not (tmp_path / "scratch").exists()
 
 
-def test_many_writers_of_the_same_and_of_other_things_lose_nothing(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_many_writers_of_the_same_and_of_other_things_lose_nothing(local: LocalStore) -> None:
     start = threading.Barrier(8)
 
     def write(number: int) -> None:
@@ -150,8 +153,7 @@ def test_many_writers_of_the_same_and_of_other_things_lose_nothing(tmp_path: Pat
     assert list((local.root / "tmp").iterdir()) == []
 
 
-def test_the_results_used_last_stay(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_the_results_used_last_stay(local: LocalStore) -> None:
     old, new = (put(local, name, name.encode() * 50_000) for name in ("old", "new"))
     age_all(local, 100)
     assert old.log is not None
@@ -169,8 +171,7 @@ def test_the_results_used_last_stay(tmp_path: Path) -> None:
     assert local.blob(new.log)[0] is not None
 
 
-def test_a_blob_that_another_result_names_stays(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_a_blob_that_another_result_names_stays(local: LocalStore) -> None:
     first = put(local, "first", b"shared" * 10)
     age_all(local, 100)
     second = put(local, "second", b"shared" * 10)
@@ -184,8 +185,7 @@ def test_a_blob_that_another_result_names_stays(tmp_path: Path) -> None:
     assert local.blob(second.log)[0] is not None
 
 
-def test_nothing_that_a_run_has_used_is_collected(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_nothing_that_a_run_has_used_is_collected(local: LocalStore) -> None:
     used, unused = put(local, "used", b"1" * 1000), put(local, "unused", b"2" * 1000)
     age_all(local, 100)
     with local.lease():
@@ -203,8 +203,7 @@ def test_nothing_that_a_run_has_used_is_collected(tmp_path: Path) -> None:
     assert local.usage().size == 0
 
 
-def test_a_full_store_is_left_with_room(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_a_full_store_is_left_with_room(local: LocalStore) -> None:
     for number in range(20):
         put(local, f"r{number}", bytes([number]) * 10_000)
     age_all(local, 100)
@@ -216,9 +215,8 @@ def test_a_full_store_is_left_with_room(tmp_path: Path) -> None:
 
 
 def test_half_written_files_of_dead_processes_go_and_those_of_living_ones_stay(
-    tmp_path: Path,
+    local: LocalStore,
 ) -> None:
-    local = LocalStore(tmp_path / "store")
     put(local, "a", b"x")
     left = local.root / "tmp" / "left"
     left.write_bytes(b"half")
@@ -231,8 +229,7 @@ def test_half_written_files_of_dead_processes_go_and_those_of_living_ones_stay(
             assert ours.exists()
 
 
-def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(local: LocalStore) -> None:
     locks = local.root / "locks"
     with local.turn(address("held"), waiting=lambda: False):
         (locks / address("left")).touch()
@@ -240,8 +237,7 @@ def test_locks_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path
             assert [each.name for each in locks.iterdir()] == [address("held")]
 
 
-def test_whoever_gives_up_waiting_goes_on_without_the_lock(tmp_path: Path) -> None:
-    local = LocalStore(tmp_path / "store")
+def test_whoever_gives_up_waiting_goes_on_without_the_lock(local: LocalStore) -> None:
     with (
         local.turn(address("a"), waiting=lambda: True),
         LocalStore(local.root).turn(address("a"), waiting=lambda: False) as waited,
@@ -265,9 +261,8 @@ def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so_once(tmp_path:
 
 
 def test_the_last_results_of_a_project_are_kept_apart_from_those_of_others(
-    tmp_path: Path,
+    local: LocalStore,
 ) -> None:
-    local = LocalStore(tmp_path / "store")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: local.remember("one", {f"t{n}": address(str(n))}), range(8)))
     local.remember("two", {"t1": address("other")})
