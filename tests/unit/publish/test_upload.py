@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def wheel(
 # The gate
 
 
+NOTHING, USUAL = DestinationFiles(), GrantedLimits()
+refused = partial(find_refusals, held=NOTHING, granted=USUAL)
+LOONG = "demo-1.0-cp314-cp314-manylinux_2_38_loongarch64.whl"
+
+
 @pytest.mark.parametrize(
     ("place", "name", "size", "why"),
     [
@@ -51,12 +57,7 @@ def wheel(
         ("pypi", "demo-1.0-py3-none-any.whl", (100 << 20) + 1, "takes no file over 100 MiB"),
         ("pypi", "demo-1.0+cu1-py3-none-any.whl", 1, "takes no local versions such as 1.0+cu1"),
         ("pypi", "demo-1.0-cp312-cp312-linux_x86_64.whl", 1, "takes no linux_x86_64 wheels"),
-        (
-            "testpypi",
-            "demo-1.0-cp314-cp314-manylinux_2_38_loongarch64.whl",
-            1,
-            "testpypi takes no manylinux_*_loongarch64 wheels",
-        ),
+        ("testpypi", LOONG, 1, "testpypi takes no manylinux_*_loongarch64 wheels"),
         ("github-release", "demo-1.0+cu1-cp312-cp312-linux_x86_64.whl", (2 << 30) - 1, ""),
         ("github-release", "demo-1.0-py3-none-any.whl", 2 << 30, "takes no file over 2 GiB"),
         ("github-release", "demo-1!2.0-py3-none-any.whl", 1, "would change the name"),
@@ -65,7 +66,7 @@ def wheel(
     ],
 )
 def test_each_destination_has_rules_of_its_own(place: str, name: str, size: int, why: str) -> None:
-    found = find_refusals(place, [wheel(name, size=size)], DestinationFiles(), GrantedLimits())
+    found = refused(place, [wheel(name, size=size)])
 
     assert [each for reasons in found.values() for each in reasons if why not in each] == []
     assert bool(found) is bool(why)
@@ -75,17 +76,16 @@ def test_what_was_granted_counts_and_only_where_it_is_granted() -> None:
     more = GrantedLimits(file_size=3 << 30, project_size=40 << 30)
     large = wheel(size=(2 << 30) + 1)
 
-    assert find_refusals("pypi", [large], DestinationFiles(sizes={"demo": 30 << 30}), more) == {}
-    assert find_refusals("github-release", [large], DestinationFiles(), more)
+    held = DestinationFiles(sizes={"demo": 30 << 30})
+    assert refused("pypi", [large], held=held, granted=more) == {}
+    assert refused("github-release", [large], granted=more)
 
 
 def test_all_that_is_wrong_is_said_and_only_of_the_wheel_it_is_wrong_with() -> None:
     bad = wheel("demo-1.0+x-cp312-cp312-linux_x86_64.whl", wrong=("verify: record: differs",))
     good = wheel("demo-1.0-cp313-cp313-manylinux_2_28_x86_64.whl")
 
-    found = find_refusals(
-        "pypi", [bad, good], DestinationFiles(files={bad.filename: THEIRS}), GrantedLimits()
-    )
+    found = refused("pypi", [bad, good], held=DestinationFiles(files={bad.filename: THEIRS}))
 
     assert list(found) == [bad.filename]
     assert len(found[bad.filename]) == 4
@@ -95,16 +95,16 @@ def test_a_wheel_that_is_there_takes_no_more_room() -> None:
     there, new = wheel(size=60 << 20), wheel("demo-1.1-py3-none-any.whl", size=60 << 20)
     held = DestinationFiles(files={there.filename: OURS}, sizes={"demo": (10 << 30) - (80 << 20)})
 
-    assert find_refusals("pypi", [there, new], held, GrantedLimits()) == {}
+    assert refused("pypi", [there, new], held=held) == {}
     full = DestinationFiles(files=held.files, sizes={"demo": (10 << 30) - (50 << 20)})
-    (why,) = find_refusals("pypi", [there, new], full, GrantedLimits())[new.filename]
+    (why,) = refused("pypi", [there, new], held=full)[new.filename]
     assert "takes no more than 10 GiB; --max-project-size" in why
 
 
 def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
     new = [wheel("demo-1.1-py3-none-any.whl"), wheel("demo-1.2-py3-none-any.whl")]
 
-    found = find_refusals("github-release", new, DestinationFiles(count=999), GrantedLimits())
+    found = refused("github-release", new, held=DestinationFiles(count=999))
 
     assert list(found) == [new[1].filename]
     assert "takes no more than 1000" in found[new[1].filename][0]
@@ -112,14 +112,11 @@ def test_a_release_has_no_room_for_more_than_a_thousand() -> None:
 
 def test_another_file_is_refused_with_both_hashes() -> None:
     one = wheel()
-    (why,) = find_refusals(
-        "s3://b", [one], DestinationFiles(files={one.filename: THEIRS}), GrantedLimits()
-    )[one.filename]
+    held = DestinationFiles(files={one.filename: THEIRS})
+    (why,) = refused("s3://b", [one], held=held)[one.filename]
     assert THEIRS in why
     assert OURS in why
-    unknown = find_refusals(
-        "s3://b", [one], DestinationFiles(files={one.filename: ""}), GrantedLimits()
-    )
+    unknown = refused("s3://b", [one], held=DestinationFiles(files={one.filename: ""}))
     assert "its SHA-256 is not known" in unknown[one.filename][0]
 
 
@@ -129,12 +126,8 @@ def test_another_file_is_refused_with_both_hashes() -> None:
 def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "demo-1.0-py3-none-any.whl"
     nonsense = tmp_path / f"{path.name}.publish.attestation"
-    for text in (
-        "",
-        "[]",
-        '{"envelope": {"statement": "x"}}',
-        '{"envelope": {"statement": "e30="}}',
-    ):
+    statements = (f'{{"envelope": {{"statement": "{text}"}}}}' for text in ("x", "e30="))
+    for text in ("", "[]", *statements):
         nonsense.write_text(text)
         assert "is not an attestation" in check_attestation(nonsense, OURS)
     (tmp_path / "demo-1.0-py3-none-any.whl2.attestation").write_text("")
@@ -147,36 +140,12 @@ def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "transient", "text"),
     [
-        (
-            ["ERROR    HTTPError: 403 Forbidden from https://i/", "  no such user"],
-            False,
-            "no such",
-        ),
-        (
-            ["ERROR    HTTPError: 502 Bad Gateway from https://i/", "  Bad"],
-            True,
-            "HTTP 502",
-        ),
-        (
-            ["ERROR    HTTPError: 429 Too Many Requests from https://i/"],
-            True,
-            "Too Many",
-        ),
-        (
-            ["requests.exceptions.ConnectionError: ('Connection aborted.', x)"],
-            True,
-            "aborted",
-        ),
-        (
-            ["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"],
-            False,
-            "SSL",
-        ),
-        (
-            ["ERROR    NonInteractive: Credential not found for API token."],
-            False,
-            "TWINE_PASS",
-        ),
+        (["ERROR    HTTPError: 403 Forbidden from https://i/", "  no such user"], False, "no such"),
+        (["ERROR    HTTPError: 502 Bad Gateway from https://i/", "  Bad"], True, "HTTP 502"),
+        (["ERROR    HTTPError: 429 Too Many Requests from https://i/"], True, "Too Many"),
+        (["requests.exceptions.ConnectionError: ('Connection aborted.', x)"], True, "aborted"),
+        (["requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] x"], False, "SSL"),
+        (["ERROR    NonInteractive: Credential not found for API token."], False, "TWINE_PASS"),
         ([], False, "twine ended with 1"),
     ],
 )
@@ -189,16 +158,16 @@ def test_failures_that_pass_are_told_from_those_that_stay(
     assert text in str(found)
 
 
+DEVPI = "http://x:3141/me/dev/"
+
+
 @pytest.mark.parametrize(
     ("upload_url", "found"),
     [
         ("https://upload.x.example/legacy/", ("https://x.example/simple/",)),
         ("https://x.example/legacy/", ("https://x.example/simple/",)),
         ("https://x.example/simple", ("https://x.example/simple",)),
-        (
-            "http://x:3141/me/dev/",
-            ("http://x:3141/me/dev/simple/", "http://x:3141/me/dev/+simple/"),
-        ),
+        (DEVPI, (f"{DEVPI}simple/", f"{DEVPI}+simple/")),
     ],
 )
 def test_where_the_simple_api_is(upload_url: str, found: tuple[str, ...]) -> None:
@@ -221,12 +190,7 @@ def test_a_token_goes_nowhere_in_the_open() -> None:
 
 
 class Fails:
-    """A destination.
-
-    Attributes:
-        errors: what the next uploads of a wheel end with; None is success.
-        held: what it says it has.
-    """
+    """A destination whose next uploads end with `errors` (None is success)."""
 
     name = "there"
     attests = False
@@ -296,10 +260,8 @@ def test_one_that_fails_hides_no_other() -> None:
 
     found = sent(Fails(UploadError.of("400")), *wheels)
 
-    assert sorted(each.outcome for each in found) == [
-        UploadOutcome.FAILED,
-        *[UploadOutcome.UPLOADED] * 8,
-    ]
+    outcomes = sorted(each.outcome for each in found)
+    assert outcomes == [UploadOutcome.FAILED, *[UploadOutcome.UPLOADED] * 8]
 
 
 def test_after_an_interrupt_nothing_is_begun() -> None:
@@ -366,13 +328,9 @@ def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.usefixtures("dist")
 def test_what_cannot_be_meant_is_said_before_anything_is_done(
-    options: tuple[str, ...],
-    code: ExitCode,
-    message: str,
-    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...], code: ExitCode, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["publish", "dist", *options]) == code
-
     said = capsys.readouterr().err
     assert message in said
     assert "p4ssword" not in said

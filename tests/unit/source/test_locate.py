@@ -82,9 +82,7 @@ def problem(call: Callable[[], object]) -> str:
 
 def test_a_directory(tmp_path: Path) -> None:
     write(tmp_path / "src", {"pyproject.toml": PYPROJECT})
-
     origin = locate("src", base=tmp_path)
-
     assert origin.kind is SourceKind.DIRECTORY
     assert origin.path == tmp_path / "src"
     assert (origin.name, origin.version) == ("foo-bar", "1.0")
@@ -125,9 +123,7 @@ def test_name_and_version_where_they_are_static(
     tmp_path: Path, files: dict[str, str], name: str, version: str | None
 ) -> None:
     write(tmp_path, files)
-
     origin = locate(".", base=tmp_path)
-
     assert (origin.name, origin.version) == (name, version)
 
 
@@ -201,9 +197,6 @@ def test_no_build_backend(tmp_path: Path, files: dict[str, str | bytes], message
     assert message in problem(lambda: locate(".", base=tmp_path))
 
 
-# Links
-
-
 def linked(root: Path, links: Mapping[str, str]) -> Path:
     for name, target in links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +230,7 @@ def tar(path: Path, *members: Member | tarfile.TarInfo) -> Path:
 
 
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
+    info = tarfile.TarInfo(f"foo-1.0/{name}")
     info.type, info.linkname = kind, link
     return info
 
@@ -250,9 +243,7 @@ def test_a_tar_file(tmp_path: Path, staged: Stager) -> None:
         tmp_path / "foo-1.0.tar.gz",
         *(ROOT, ("foo-1.0/run.sh", b"#!"), ("foo-1.0/pkg/a.c", b"a"), ("foo-1.0/l", "pkg/a.c")),
     )
-
     found = staged("foo-1.0.tar.gz")
-
     assert tree(found.root) == ["l", "pkg/a.c", "pyproject.toml", "run.sh"]
     assert (found.root / "run.sh").stat().st_mode & stat.S_IXUSR
     assert (found.root / "l").readlink() == Path("pkg/a.c")
@@ -276,50 +267,44 @@ def test_a_leading_dot_and_a_file_of_git_archive_do_not_matter(
     assert tree(staged("foo-1.0.tar.gz").root) == ["pyproject.toml"]
 
 
+OUTSIDE, SEVERAL = "outside the destination", "does not hold a single directory"
 HOSTILE: dict[str, tuple[tuple[Member | tarfile.TarInfo, ...], str]] = {
-    "path traversal": ((ROOT, ("../../evil", b"")), "outside the destination"),
-    "path traversal below the top": (
-        (ROOT, ("foo-1.0/../../../evil", b"")),
-        "outside the destination",
-    ),
-    "absolute path": ((ROOT, ("/evil", b"")), "does not hold a single directory"),
+    "path traversal": ((ROOT, ("../../evil", b"")), OUTSIDE),
+    "path traversal below the top": ((ROOT, ("foo-1.0/../../../evil", b"")), OUTSIDE),
+    "absolute path": ((ROOT, ("/evil", b"")), SEVERAL),
     "absolute link": ((ROOT, ("foo-1.0/l", "/etc/passwd")), "link to an absolute path"),
-    "link outside": ((ROOT, ("foo-1.0/l", "../../../evil")), "outside the destination"),
+    "link outside": ((ROOT, ("foo-1.0/l", "../../../evil")), OUTSIDE),
     "file through a link": (
         (ROOT, ("foo-1.0/l", ".."), ("foo-1.0/l/../../../evil", b"")),
-        "outside the destination",
+        OUTSIDE,
     ),
-    "hard link outside": (
-        (ROOT, special("foo-1.0/h", tarfile.LNKTYPE, "../../../etc/passwd")),
-        "outside the destination",
-    ),
+    "hard link outside": ((ROOT, special("h", tarfile.LNKTYPE, "../../../etc/passwd")), OUTSIDE),
     "hard link to nothing": (
-        (ROOT, special("foo-1.0/h", tarfile.LNKTYPE, "foo-1.0/nothing")),
+        (ROOT, special("h", tarfile.LNKTYPE, "foo-1.0/nothing")),
         "cannot be unpacked",
     ),
-    "device": ((ROOT, special("foo-1.0/d", tarfile.CHRTYPE)), "is a special file"),
-    "pipe": ((ROOT, special("foo-1.0/p", tarfile.FIFOTYPE)), "is a special file"),
-    "two directories": ((ROOT, ("bar-1.0/x", b"")), "does not hold a single directory"),
-    "a file beside it": ((ROOT, ("x", b"")), "does not hold a single directory"),
-    "a file alone": ((("foo-1.0", b""),), "does not hold a single directory"),
-    "nothing": ((), "does not hold a single directory"),
+    "device": ((ROOT, special("d", tarfile.CHRTYPE)), "is a special file"),
+    "pipe": ((ROOT, special("p", tarfile.FIFOTYPE)), "is a special file"),
+    "two directories": ((ROOT, ("bar-1.0/x", b"")), SEVERAL),
+    "a file beside it": ((ROOT, ("x", b"")), SEVERAL),
+    "a file alone": ((("foo-1.0", b""),), SEVERAL),
+    "nothing": ((), SEVERAL),
     "no build backend": ((("foo-1.0/README", b""),), "has no build backend"),
 }
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filter", "no filter"])
-@pytest.mark.parametrize(("members", "message"), HOSTILE.values(), ids=HOSTILE)
-def test_hostile_and_broken_tar_files(  # noqa: PLR0913 - a table of cases, done in two ways
-    tmp_path: Path,
-    staged: Stager,
-    monkeypatch: pytest.MonkeyPatch,
-    members: tuple[Member | tarfile.TarInfo, ...],
-    message: str,
-    *,
-    filters: bool,
-) -> None:
-    if not filters:  # as in Python 3.11.3 and before
+@pytest.fixture(params=[True, False], ids=["filter", "no filter"])
+def _filters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the filters of tarfile and without, as in Python 3.11.3 and before."""
+    if not request.param:
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
+
+
+@pytest.mark.usefixtures("_filters")
+@pytest.mark.parametrize(("members", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_and_broken_tar_files(
+    tmp_path: Path, staged: Stager, members: tuple[Member | tarfile.TarInfo, ...], message: str
+) -> None:
     tar(tmp_path / "foo-1.0.tar.gz", *members)
 
     assert message in problem(lambda: staged("foo-1.0.tar.gz"))
@@ -370,9 +355,7 @@ def zipped(path: Path, *members: Member, date: tuple[int, ...] = (2001, 9, 9, 1,
 
 def test_a_zip_file(tmp_path: Path, staged: Stager) -> None:
     zipped(tmp_path / "foo-1.0.zip", ("foo-1.0/", b""), ROOT, ("foo-1.0/pkg/a.c", b"a"))
-
     found = staged("foo-1.0.zip")
-
     assert tree(found.root) == ["pkg/a.c", "pyproject.toml"]
     assert found.source.epoch == TIME
     assert found.source == staged("foo-1.0.zip").source
@@ -440,7 +423,6 @@ def test_a_requirement_is_fetched(tmp_path: Path, staged: Stager) -> None:
         return sdist
 
     found = staged("foo.bar==2.0", fetch=fetch)
-
     assert asked == ["foo.bar==2.0"]
     assert tree(found.root) == ["setup.py"]
     assert (found.source.name, found.source.version) == ("foo-bar", "2.0")
@@ -453,19 +435,13 @@ FILES = {"pyproject.toml": PYPROJECT, "pkg/a.c": "a", "pkg/b.c": "b"}
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Path:
-    root = write(tmp_path / "tree", FILES)
-    linked(root, {"link": "pkg/a.c"})
-    return root
-
-
-def set_times(root: Path) -> None:
-    for path in root.rglob("*"):
-        os.utime(path, (1, 1), follow_symlinks=False)
+    return linked(write(tmp_path / "tree", FILES), {"link": "pkg/a.c"})
 
 
 def test_the_digest_does_not_depend_on_times_place_or_order(tmp_path: Path, subject: Path) -> None:
     before = tree_digest(subject)
-    set_times(subject)
+    for path in subject.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
     assert tree_digest(subject) == before
 
     other = linked(tmp_path / "other", {"link": "pkg/a.c"})
