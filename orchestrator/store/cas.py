@@ -1,7 +1,7 @@
-"""The store as a run sees it: the local directory in front of the shared one.
+"""The store of a run: the local directory, in front of the shared one.
 
-Blobs are put first and the record that names them last. Whatever is read is compared with its
-hash; what does not match is as good as not there, and said once. No fault of a store fails a build.
+Blobs are written first, and the record that names them last. Everything that is read is compared
+with its hash; damaged data counts as missing, with one warning. No store error fails a build.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True, kw_only=True)
 class Store:
-    """A local store, and perhaps a shared one behind it.
+    """A local store, and optionally a shared one behind it.
 
     Attributes:
         local: the directory.
-        warn: told in one line what is wrong with a store; each thing once.
-        open_remote: opens the shared one when it is first needed; None where there is none.
-        read_only: whether the shared one is only read.
-        wrote: whether something new was put into the directory.
+        warn: gets one line for each problem of a store, once.
+        open_remote: opens the shared store when it is first needed; None if there is none.
+        read_only: whether the shared store is only read.
+        wrote: whether the directory has something new.
     """
 
     local: LocalStore
@@ -45,7 +45,7 @@ class Store:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, address: Digest) -> Record | None:
-        """Return what is known of an action, None where nothing is."""
+        """Return an action's record, or None."""
         record, damaged = self.local.record(address)
         if damaged:
             self._damage(f"record {address[:16]}")
@@ -58,11 +58,11 @@ class Store:
         return record
 
     def fetch(self, blob: Blob, scratch: Path) -> Path | None:
-        """Return a file with a blob's bytes, None where nobody has them.
+        """Return a file with a blob's bytes, or None.
 
         Args:
-            blob: which.
-            scratch: a directory for bytes that the local store cannot take; made when it is needed.
+            blob: the blob.
+            scratch: a directory for bytes that the local store cannot take; made when needed.
         """
         found, damaged = self.local.blob(blob)
         if damaged:
@@ -88,11 +88,11 @@ class Store:
         return kept
 
     def put(self, record: Record, files: Iterable[tuple[Blob, Path]]) -> None:
-        """Keep a result whose blobs are in the local store.
+        """Store a result whose blobs are in the local store.
 
         Args:
-            record: what to keep.
-            files: its blobs, and files that hold them, for the shared store.
+            record: the result.
+            files: its blobs and their files, for the shared store.
         """
 
         def share(remote: RemoteStore) -> None:
@@ -101,7 +101,7 @@ class Store:
                     remote.upload(blob, path)
                 remote.put_record(record)
             except RefusedError as error:
-                with self._lock:  # what one thread hears, others may be about to hear
+                with self._lock:  # other threads may get the same error
                     is_first = not self.read_only
                     self.read_only = True
                 if is_first:
@@ -112,23 +112,23 @@ class Store:
             self._asked(share)
 
     def revise(self, record: Record) -> None:
-        """Lay a record over the earlier one of its action, in the local store only."""
+        """Replace an action's record in the local store only."""
         self._written(lambda: self.local.put_record(record))
 
     def keep_file(self, source: Path) -> Blob | None:
-        """Put a file's bytes into the local store; None where it cannot take them."""
+        """Put a file into the local store; None if that fails."""
         return self._written(lambda: self.local.put_file(source))
 
     def keep_bytes(self, data: bytes) -> Blob | None:
-        """Put bytes into the local store; None where it cannot take them."""
+        """Put bytes into the local store; None if that fails."""
         return self._written(lambda: self.local.put_bytes(data))
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
-        """Note the last results of some of a project's targets."""
+        """Record the last results of some of a project's targets."""
         self._written(lambda: self.local.remember(project, results))
 
     def _asked(self, question: Callable[[RemoteStore], _T]) -> _T | None:
-        """Ask the shared store; the first thing that goes wrong with it is the last."""
+        """Ask the shared store; after its first error it is not used any more."""
         try:
             with self._lock:
                 if self._remote is None and self.open_remote is not None:
@@ -136,7 +136,7 @@ class Store:
                 remote = self._remote
             return None if remote is None else question(remote)
         except RemoteError as error:
-            with self._lock:  # several threads may be asking, and each hears of it in other words
+            with self._lock:  # several threads may get errors, each in other words
                 is_first = self.open_remote is not None
                 self.open_remote = self._remote = None
             if is_first:

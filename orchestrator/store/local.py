@@ -1,12 +1,14 @@
-"""The store in a directory: written aside, synced, renamed; shared by any number of processes.
+"""The store in a directory, which any number of processes may share.
+
+Files are written aside, synced and renamed:
 
     blobs/ab/ab12...       contents, by their SHA-256
     actions/cd/cd34...     records, by the address of the action
     projects/...           the last address of every target, by project
     locks/ leases/ tmp/    of running processes
 
-The time a file was last used is its modification time. Every process that has the store open holds
-a lease; garbage collection keeps whatever was used since the oldest lease that is still held.
+A file's modification time is the time of its last use. Every process that has the store open holds
+a lease; garbage collection keeps everything that was used since the oldest lease.
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOM = 0.9
-"""How full garbage collection leaves the store, so that not every run has to collect again."""
+"""Fraction of its limit that garbage collection leaves, so that the next run need not collect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUsage:
-    """What is in a store.
+    """The contents of a store.
 
     Attributes:
-        records: how many action results.
-        blobs: how many files they name.
+        records: number of action results.
+        blobs: number of files that they name.
         size: bytes of all of them.
     """
 
@@ -57,13 +59,13 @@ class LocalStore:
     """A store in a directory."""
 
     def __init__(self, root: Path) -> None:
-        """Name the directory; nothing is made before something is put."""
+        """Take the directory; the first write makes it."""
         self.root = root
 
     # reading
 
     def record(self, address: Digest) -> tuple[Record | None, bool]:
-        """Return a record, and whether what lies there is damaged."""
+        """Return a record, and whether it is damaged."""
         path = self._action(address)
         try:
             data = path.read_bytes()
@@ -77,7 +79,7 @@ class LocalStore:
         return record, False
 
     def blob(self, blob: Blob) -> tuple[Path | None, bool]:
-        """Return the file with a blob's bytes, all of them read, and whether it is damaged."""
+        """Return the file with a blob's bytes, which were checked, and whether it is damaged."""
         path = self._blob(blob.sha256)
         try:
             whole = file_sha256(path) == blob.sha256
@@ -104,42 +106,42 @@ class LocalStore:
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
-        """Store some bytes; raises OSError like `put_file`."""
+        """Store bytes; raises OSError like `put_file`."""
         blob = Blob(sha256=Digest(hashlib.sha256(data).hexdigest()), size=len(data))
         self._put(self._blob(blob.sha256), lambda aside: aside.write_bytes(data), blob.size)
         return blob
 
     def adopt(self, source: Path, blob: Blob) -> Path:
-        """Store a file whose bytes are known to be those of a blob; raises OSError."""
+        """Store a file that is known to have a blob's bytes; raises OSError."""
         place = self._blob(blob.sha256)
         self._put(place, lambda aside: copy_file(source, aside), blob.size)
         return place
 
     def put_record(self, record: Record) -> None:
-        """Store a record over any earlier one; its blobs must be there. Raises OSError."""
+        """Store or replace a record whose blobs are there; raises OSError."""
         data = pack(record)
         self._put(self._action(record.address), lambda aside: aside.write_bytes(data), None)
 
     def _put(self, place: Path, fill: Callable[[Path], object], size: int | None) -> None:
-        """Make a file appear whole or not at all.
+        """Write a file whole or not at all.
 
         Args:
             place: where.
-            fill: writes the contents to the path it is given.
-            size: of the contents, when the place names them: then what lies there already is kept.
+            fill: writes the contents to a path.
+            size: of the contents, if they are named by their hash: an existing file stays.
         """
         with self._shared():
             if size is not None and _size(place) == size:
                 _touch(place)
                 return
-            # Where `_sweep` finds it; readable, as a directory may serve several users.
+            # `_sweep` looks there; readable, as several users may share a directory.
             with replacing(place, aside=self.root / "tmp", mode=0o644) as aside:
                 fill(aside)
 
     # the last result of every target
 
     def last(self, project: str) -> dict[str, Digest]:
-        """Return target ID -> address of its last result, as far as this project had one here."""
+        """Return target ID -> address of its last result in this project."""
         with contextlib.suppress(OSError, ValueError):
             read: Any = json.loads(self._project(project).read_bytes())
             if isinstance(read, dict):
@@ -147,7 +149,7 @@ class LocalStore:
         return {}
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
-        """Note the last results of some targets; raises OSError."""
+        """Record the last results of some targets; raises OSError."""
         path = self._project(project)
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
@@ -161,9 +163,9 @@ class LocalStore:
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep garbage collection away from all that is used from now on."""
+        """Protect everything that is used from now on from garbage collection."""
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # read-only: nobody collects there either
+            with contextlib.suppress(OSError):  # read-only: nobody collects there
                 folder = self.root / "leases"
                 folder.mkdir(parents=True, exist_ok=True)
                 path = folder / f"{os.getpid()}-{os.urandom(8).hex()}"
@@ -174,7 +176,7 @@ class LocalStore:
 
     @contextlib.contextmanager
     def turn(self, address: Digest, *, waiting: Callable[[], bool]) -> Iterator[bool]:
-        """Hold an action for this process; whoever comes second waits.
+        """Hold an action for this process; other processes wait.
 
         Args:
             address: the action.
@@ -195,19 +197,19 @@ class LocalStore:
                 path = self.root / "locks" / address
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(path, wait=wait))
-                # While it is locked: whoever opened it before sees that it is gone.
+                # While it is locked: a process that opened it before notices that it is gone.
                 stack.callback(_discard, path)
             yield waited
 
     @contextlib.contextmanager
     def _shared(self) -> Iterator[None]:
-        """Keep files from being collected between two steps of one change."""
+        """Prevent garbage collection between two steps of a change."""
         self.root.mkdir(parents=True, exist_ok=True)
         with locked(self.root / "gc.lock", shared=True):
             yield
 
     def _oldest_lease(self) -> float:
-        """Return the time from which on everything may be in use by a process that lives."""
+        """Return the time since which a running process may have used files."""
         oldest = time.time()
         for path in _files(self.root / "leases"):
             with contextlib.suppress(OSError):
@@ -220,7 +222,7 @@ class LocalStore:
         return oldest
 
     def _sweep(self) -> None:
-        """Remove half-written files and the locks of processes that are dead."""
+        """Remove half-written files and the locks of dead processes."""
         for path in _files(self.root / "locks"):
             with contextlib.suppress(OSError), locked(path, create=False, wait=False):
                 path.unlink()
@@ -233,19 +235,16 @@ class LocalStore:
     # size
 
     def usage(self) -> StoreUsage:
-        """Count what is there."""
+        """Count records, blobs and bytes."""
         records, blobs = self._all("actions"), self._all("blobs")
         size = sum(each.size for each in (*records, *blobs))
         return StoreUsage(records=len(records), blobs=len(blobs), size=size)
 
     def collect(self, limit: int) -> int:
-        """Remove the results that were not used for longest until the store fits.
-
-        Args:
-            limit: bytes it may have.
+        """Remove the least recently used results until the store has at most `limit` bytes.
 
         Returns:
-            How many bytes were freed: none where another process collects, or all is in use.
+            How many bytes were freed: none if another process collects, or everything is in use.
         """
         if not self.root.is_dir():
             return 0
@@ -287,7 +286,7 @@ class LocalStore:
         return sum(self._remove(each, oldest) for each in doomed)
 
     def _remove(self, file: _File, oldest: float) -> int:
-        """Remove a file unless somebody has used it in the meantime."""
+        """Remove a file, unless a process has used it meanwhile."""
         with contextlib.suppress(OSError), locked(self.root / "gc.lock"):
             if file.path.stat().st_mtime < oldest:
                 file.path.unlink()

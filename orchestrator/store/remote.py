@@ -1,7 +1,6 @@
 """The store that machines share: S3, GCS, Azure or an HTTP (WebDAV) server, through obstore.
 
-Whatever goes wrong with it is no reason for a build to fail: the caller hears `RemoteError` once,
-and goes on without it.
+None of its errors fails a build: the caller gets a `RemoteError` once, and continues without it.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,23 +16,23 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from orchestrator.store.result_record import Blob, Record, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.models.target import Digest
 
 CONNECT = timedelta(seconds=5)
-"""Time a server gets to answer at all."""
+"""Time in which a server has to answer."""
 
 TRANSFER = timedelta(minutes=15)
-"""Time one request may take, which may carry gigabytes."""
+"""Time for one request, which may carry gigabytes."""
 
 RETRIES = 2
 RETRY_FOR = timedelta(seconds=20)
 
 USERNAME = "ORCHESTRATOR_STORE_USERNAME"
 PASSWORD = "ORCHESTRATOR_STORE_PASSWORD"  # noqa: S105 - the name of a variable
-"""The login of an HTTP server; the other services have variables of their own."""
+"""The login of an HTTP server; the other services have their own variables."""
 
 _SECRETS = re.compile(
     r"(?i)//[^/@\s]+@"  # user and password in a URL
@@ -40,7 +40,7 @@ _SECRETS = re.compile(
 )
 
 _ENDPOINTS = re.compile(r"AWS_ENDPOINT(_URL(_S3)?)?|AZURE_(STORAGE_)?ENDPOINT|GOOGLE_BASE_URL")
-"""Variables that name another server than the service's own."""
+"""Variables that replace the service's own server."""
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -56,11 +56,11 @@ _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 
 
 class RemoteError(Exception):
-    """The shared store cannot be used: it is down, slow, forbidden, or not set up."""
+    """The shared store cannot be used: it is down, slow, forbidden, or not configured."""
 
 
 class RefusedError(RemoteError):
-    """The shared store takes nothing from us; reading is another matter."""
+    """The shared store accepts no uploads; reading may still work."""
 
 
 class RemoteStore:
@@ -74,15 +74,15 @@ class RemoteStore:
         environ: Mapping[str, str],
         ca_bundle: Path | None = None,
     ) -> None:
-        """Open it; nothing is sent yet.
+        """Open it, without a request.
 
         Args:
             url: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``,
                 ``abfss://container@account.dfs.core.windows.net/prefix``, ``https://host/prefix``.
-            options: of the service, as obstore names them (``endpoint``, ``region``). Credentials
-                come from the environment, as every client of the service takes them.
+            options: the service's, in obstore's names (``endpoint``, ``region``). Credentials come
+                from the environment, as for every client of the service.
             environ: the environment of this process, which obstore reads as well.
-            ca_bundle: PEM file of certificate authorities that are trusted beside the usual ones.
+            ca_bundle: PEM file of additional certificate authorities.
 
         Raises:
             RemoteError: obstore is not installed, or refuses the URL or an option.
@@ -141,33 +141,27 @@ class RemoteStore:
         return client
 
     def record(self, address: Digest) -> tuple[Record | None, bool]:
-        """Return a record, and whether what lies there is damaged.
-
-        Raises:
-            RemoteError: the server cannot be asked, or stops half-way.
-        """
-        found = self._get(_action(address))
-        if found is None:
+        """Return a record, and whether it is damaged; raises RemoteError."""
+        answer = self._get(_action(address))
+        if answer is None:
             return None, False
-        try:
-            data = bytes(found.bytes())
-        except self._errors as error:
-            raise self._error(error) from None
+        with self._reported():
+            data = bytes(answer.bytes())
         record = unpack(data, address)
         return record, record is None
 
     def download(self, blob: Blob, destination: Path) -> bool:
-        """Write a blob to a file; False where there is none, or other bytes than it should have.
+        """Write a blob to a file; return False if it is missing or has other bytes.
 
         Raises:
-            RemoteError: the server cannot be asked, or stops half-way.
+            RemoteError: the server fails.
             OSError: the file cannot be written.
         """
-        found = self._get(_blob(blob.sha256))
-        if found is None:
+        answer = self._get(_blob(blob.sha256))
+        if answer is None:
             return False
         digest = hashlib.sha256()
-        chunks = iter(found.stream())
+        chunks = iter(answer.stream())
         with destination.open("wb") as stream:
             while (chunk := self._next(chunks)) is not None:
                 digest.update(chunk)
@@ -178,9 +172,9 @@ class RemoteStore:
         return whole
 
     def upload(self, blob: Blob, source: Path) -> None:
-        """Store a blob, unless it is there already; raises RemoteError, RefusedError."""
+        """Store a blob, unless it is already there; raises RemoteError, RefusedError."""
         name = _blob(blob.sha256)
-        # What has the right size and the wrong bytes was read before it is written again.
+        # A blob with the right size and wrong bytes was read before it is written again.
         if blob.sha256 not in self._damaged and self._size(name) == blob.size:
             return
         self._put(name, source)
@@ -190,32 +184,31 @@ class RemoteStore:
         self._put(_action(record.address), pack(record))
 
     def _size(self, name: str) -> int | None:
-        try:
+        with self._reported(), suppress(FileNotFoundError):
             return int(self._obstore.head(self._store, self._below + name)["size"])
-        except FileNotFoundError:
-            return None
-        except self._errors as error:
-            raise self._error(error) from None
+        return None
 
     def _get(self, name: str) -> Any:
-        try:
+        with self._reported(), suppress(FileNotFoundError):
             return self._obstore.get(self._store, self._below + name)
-        except FileNotFoundError:
-            return None
-        except self._errors as error:
-            raise self._error(error) from None
+        return None
 
     def _next(self, chunks: Any) -> Any:
-        try:
+        with self._reported():
             return next(chunks, None)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
         except self._errors as error:
             raise self._error(error) from None
 
     def _put(self, name: str, content: Path | bytes) -> None:
         place = self._below + name
-        # HTTP knows no upload in parts.
+        # HTTP has no upload in parts.
         in_parts = False if self._kind == "http" else None
-        # Other writers make directories that we are about to make: each time one more is there.
+        # Other writers may make the same directories; each attempt finds one more of them.
         for left in reversed(range(place.count("/") + 1)):
             try:
                 self._obstore.put(self._store, place, content, use_multipart=in_parts)
@@ -226,7 +219,7 @@ class RemoteStore:
             return
 
     def _refusal(self, error: Exception) -> RemoteError:
-        """Return what a failed upload means."""
+        """Return the error for a failed upload."""
         refused = _NO_UPLOADS.search(str(error))
         if self._kind == "http" and refused is not None:
             return RefusedError(
@@ -237,7 +230,7 @@ class RemoteStore:
         return RefusedError(*told.args) if isinstance(error, self._forbidden) else told
 
     def _error(self, error: Exception) -> RemoteError:
-        """Return what went wrong in one line, and what credentials are taken from if they did."""
+        """Return the error in one line; if credentials are wrong, with their source."""
         if not isinstance(error, self._forbidden):
             return RemoteError(said(error))
         names = _CREDENTIALS.get(self._kind, "the environment")
@@ -245,14 +238,14 @@ class RemoteStore:
 
 
 def said(error: Exception) -> str:
-    """Return what a library says of an error, in one line, without what may be a credential."""
+    """Return a library's error in one line, without possible credentials."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return _SECRETS.sub(_hidden, _DIGEST.sub(r"\1…", text))[:300]
 
 
 def shown(url: str) -> str:
-    """Return a URL without user, password and query, which may hold credentials."""
+    """Return a URL without user, password and query, which may contain credentials."""
     return re.sub(r"//[^/@]+@", "//", url.partition("?")[0])
 
 
@@ -265,9 +258,9 @@ def _endpoints(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _halves(url: str) -> tuple[str, str]:
-    """Return a server and what all names on it begin with.
+    """Return a server and the prefix of all names.
 
-    obstore makes directories below the address it was given, but not those of the address itself.
+    obstore makes directories below the address that it gets, but not those of the address itself.
     """
     parts = urlsplit(url)
     prefix = unquote(parts.path).strip("/")
@@ -278,7 +271,7 @@ def _login(url: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the header that logs in to an HTTP server (RFC 7617), if there is a password.
 
     Raises:
-        RemoteError: everybody on the way could read it.
+        RemoteError: the password would be sent in the open.
     """
     user, password = environ.get(USERNAME, ""), environ.get(PASSWORD, "")
     if not password:

@@ -1,4 +1,4 @@
-"""What the store says about one action: how its target was made, and which blobs are the result."""
+"""The record of an action: how its target was made, and the blobs of its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
 
 FORMAT = 1
-"""Enters every address: what another format wrote is never read."""
+"""A part of every address: records of another format are never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +23,8 @@ class Blob:
     """Bytes, by their hash.
 
     Attributes:
-        sha256: of all of them.
-        size: how many.
+        sha256: their hash.
+        size: their number.
     """
 
     sha256: Digest
@@ -33,7 +33,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """One file that a library made.
+    """One file of a library.
 
     Attributes:
         path: relative to the source.
@@ -48,11 +48,11 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyVerdict:
-    """What `verify` found in a wheel, tools of the toolchain left out.
+    """What `verify` found in a wheel, without the toolchain's checks.
 
     Attributes:
-        demands: digest of the demands it was asked with.
-        findings: what it found, at the levels of those demands.
+        demands: digest of the demands.
+        findings: the findings, at the levels of these demands.
     """
 
     demands: Digest
@@ -64,20 +64,20 @@ class Record:
     """An action's result.
 
     Attributes:
-        address: digest of everything that could change the result; where the record lies.
-        target_id: what it was built as.
-        document: what the address is the digest of.
+        address: digest of everything that could change the result; the record's name.
+        target_id: the target that was built.
+        document: the content of the digest.
         sources: a blob that lists the source's files with their digests.
         backend: what built it.
         reason: why that backend.
-        duration: wall-clock seconds it took.
-        tested: the Pythons it was tested on beside the one that built it.
+        duration: of the build, in wall-clock seconds.
+        tested: the additional Pythons that it was tested on.
         compiled: how it was compiled for a foreign architecture.
-        log: the build's log; None when it could not be read.
+        log: the build's log; None if it could not be read.
         wheel: the report on the wheel, without findings; None for a library.
-        verdicts: what `verify` found, for each set of demands it was ever asked with.
-        said: what the tools of the toolchain found, whatever level their rules have.
-        unasked: the tools that did not run, as their rule was off.
+        verdicts: the findings of `verify`, for each set of demands so far.
+        said: the findings of the toolchain's checks, whatever level their rules have.
+        unasked: the checks that did not run, as their rule was off.
         outputs: the files of a library.
     """
 
@@ -118,13 +118,13 @@ def _adapter() -> TypeAdapter[Record]:
 
 
 def pack(record: Record) -> bytes:
-    """Return a record as bytes that say themselves whether they are whole."""
+    """Return a record as bytes that begin with their checksum."""
     body = _adapter().dump_json(record)
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def unpack(data: bytes, address: Digest) -> Record | None:
-    """Return the record; None when the bytes are not what `pack` made for this address."""
+    """Return the record; None if the bytes are not from `pack` for this address."""
     digest, _, body = data.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         return None
