@@ -27,7 +27,7 @@ def command() -> None:
 def info(matrix: Path) -> None:
     """Show where the store is, its size and its limit."""
     from orchestrator.report.summary import size
-    from orchestrator.store.remote import shown
+    from orchestrator.store.remote import public_url
 
     settings, store = _open(matrix)
     usage = store.local.usage()
@@ -37,7 +37,7 @@ def info(matrix: Path) -> None:
     click.echo(f"size     {size(usage.size)} of {size(settings.size_limit)}")
     if settings.remote is not None:
         mode = " (read only)" if store.read_only else ""
-        click.echo(f"shared   {shown(settings.remote)}{mode}")
+        click.echo(f"shared   {public_url(settings.remote)}{mode}")
 
 
 @command.command("gc")

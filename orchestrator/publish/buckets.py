@@ -10,7 +10,7 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.publish.preflight import DestinationFiles, name_claimed, name_taken
 from orchestrator.publish.storage import Bucket
 from orchestrator.publish.upload import UploadBody, UploadError
-from orchestrator.store.remote import shown
+from orchestrator.store.remote import public_url
 from orchestrator.wheel import open_wheel
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class BucketDestination:
 
     def __init__(self, url: str, cancel: Cancel, *, ca_bundle: Path | None) -> None:
         """Open the bucket; see `storage.Bucket`."""
-        self.name = shown(url)
+        self.name = public_url(url)
         self._cancel = cancel
         self._bucket = Bucket(url, ca_bundle)
 

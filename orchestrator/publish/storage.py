@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, locked, replacing
-from orchestrator.store.remote import said
+from orchestrator.store.remote import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ class Bucket:
             yield
         except self._errors as error:
             raise EnvironmentProblemError.of(
-                f"the bucket answers: {said(error)}",
+                f"the bucket answers: {error_line(error)}",
                 where=self._url,
                 hint="check address, region (AWS_REGION), endpoint and credentials",
                 transient=not isinstance(error, self._permanent),

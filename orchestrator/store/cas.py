@@ -48,13 +48,13 @@ class Store:
         """Return an action's record, or None."""
         record, damaged = self.local.record(address)
         if damaged:
-            self._damage(f"record {address[:16]}")
+            self._report_damage(f"record {address[:16]}")
         if record is None:
-            record, damaged = self._asked(lambda remote: remote.record(address)) or (None, False)
+            record, damaged = self._ask(lambda remote: remote.record(address)) or (None, False)
             if damaged:
-                self._damage(f"record {address[:16]} of the shared store")
+                self._report_damage(f"record {address[:16]} of the shared store")
             if (found := record) is not None:
-                self._written(lambda: self.local.put_record(found))
+                self._write(lambda: self.local.put_record(found))
         return record
 
     def fetch(self, blob: Blob, scratch: Path) -> Path | None:
@@ -66,7 +66,7 @@ class Store:
         """
         found, damaged = self.local.blob(blob)
         if damaged:
-            self._damage(f"blob {blob.sha256[:16]}")
+            self._report_damage(f"blob {blob.sha256[:16]}")
         if found is not None:
             return found
         aside = scratch / f"{blob.sha256}.download"
@@ -75,13 +75,13 @@ class Store:
             scratch.mkdir(parents=True, exist_ok=True)
             return remote.download(blob, aside)
 
-        whole = self._asked(download)
+        whole = self._ask(download)
         if not whole:
             if whole is False and aside.exists():
-                self._damage(f"blob {blob.sha256[:16]} of the shared store")
+                self._report_damage(f"blob {blob.sha256[:16]} of the shared store")
             aside.unlink(missing_ok=True)
             return None
-        kept = self._written(lambda: self.local.adopt(aside, blob))
+        kept = self._write(lambda: self.local.adopt(aside, blob))
         if kept is None:
             return aside
         aside.unlink()
@@ -107,27 +107,27 @@ class Store:
                 if is_first:
                     self._say(f"the shared store is only read from now on in this run: {error}")
 
-        self._written(lambda: self.local.put_record(record))
+        self._write(lambda: self.local.put_record(record))
         if not self.read_only:
-            self._asked(share)
+            self._ask(share)
 
     def revise(self, record: Record) -> None:
         """Replace an action's record in the local store only."""
-        self._written(lambda: self.local.put_record(record))
+        self._write(lambda: self.local.put_record(record))
 
     def keep_file(self, source: Path) -> Blob | None:
         """Put a file into the local store; None if that fails."""
-        return self._written(lambda: self.local.put_file(source))
+        return self._write(lambda: self.local.put_file(source))
 
     def keep_bytes(self, data: bytes) -> Blob | None:
         """Put bytes into the local store; None if that fails."""
-        return self._written(lambda: self.local.put_bytes(data))
+        return self._write(lambda: self.local.put_bytes(data))
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
         """Record the last results of some of a project's targets."""
-        self._written(lambda: self.local.remember(project, results))
+        self._write(lambda: self.local.remember(project, results))
 
-    def _asked(self, question: Callable[[RemoteStore], _T]) -> _T | None:
+    def _ask(self, question: Callable[[RemoteStore], _T]) -> _T | None:
         """Ask the shared store; after its first error it is not used any more."""
         try:
             with self._lock:
@@ -145,7 +145,7 @@ class Store:
             self._say(f"what the shared store has cannot be written here: {error}")
         return None
 
-    def _written(self, write: Callable[[], _T]) -> _T | None:
+    def _write(self, write: Callable[[], _T]) -> _T | None:
         try:
             done = write()
         except OSError as error:
@@ -154,7 +154,7 @@ class Store:
         self.wrote = True
         return done
 
-    def _damage(self, what: str) -> None:
+    def _report_damage(self, what: str) -> None:
         self._say(f"{what} is damaged, and counts as missing")
 
     def _say(self, line: str) -> None:

@@ -119,7 +119,7 @@ class RemoteStore:
         except obstore.exceptions.UnknownConfigurationKeyError as error:
             raise RemoteError(f"store.options: {error}") from None  # a name, no credential
         except self._errors as error:
-            raise RemoteError(said(error)) from None
+            raise RemoteError(error_line(error)) from None
 
     def _client(
         self, url: str, options: Mapping[str, str], environ: Mapping[str, str]
@@ -232,24 +232,24 @@ class RemoteStore:
     def _error(self, error: Exception) -> RemoteError:
         """Return the error in one line; if credentials are wrong, with their source."""
         if not isinstance(error, self._forbidden):
-            return RemoteError(said(error))
+            return RemoteError(error_line(error))
         names = _CREDENTIALS.get(self._kind, "the environment")
-        return RemoteError(f"{said(error)} (credentials come from {names})")
+        return RemoteError(f"{error_line(error)} (credentials come from {names})")
 
 
-def said(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Return a library's error in one line, without possible credentials."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    return _SECRETS.sub(_hidden, _DIGEST.sub(r"\1…", text))[:300]
+    return _SECRETS.sub(_hide, _DIGEST.sub(r"\1…", text))[:300]
 
 
-def shown(url: str) -> str:
+def public_url(url: str) -> str:
     """Return a URL without user, password and query, which may contain credentials."""
     return re.sub(r"//[^/@]+@", "//", url.partition("?")[0])
 
 
-def _hidden(match: re.Match[str]) -> str:
+def _hide(match: re.Match[str]) -> str:
     return f"{match[1]}***" if match[1] else "//***@"
 
 
