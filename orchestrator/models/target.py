@@ -306,19 +306,13 @@ class Target(TargetFacts):
     """One fully resolved cell of the matrix, or several that build the same.
 
     Attributes:
-        id: the target's ID.
-        on_mismatch: what to do when the built wheel carries another version.
         env: the build's environment, last entry wins; names are unique.
-        steps: the commands.
-        resources: what it may use.
         aliases: the IDs that the covered cells would have by themselves.
         origins: setting (``build.repair``) -> dotted path of what set it.
         overrides: dotted paths of the overrides that hold for it; the last one wins.
         release: whether it is for a public index, without local part and build tag.
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
-        parts: the parts of the version, with where each one came from.
         demands: what the finished wheel must satisfy.
-        compiling: what compiles it.
     """
 
     id: TargetId
@@ -371,17 +365,8 @@ class UnresolvedVersion:
     """Cells whose version only their image or setuptools-scm knows, and nobody has asked yet.
 
     Attributes:
-        id: the ID that the target will have.
-        python: its python tag.
-        arch: its architecture.
         part: the part of the version that is not known.
         questions: what has to be asked.
-        derived: properties that follow from its values.
-        covers: the cells it stands for.
-        needs: libraries whose outputs go into its source.
-        abi3: as for a target.
-        aliases: the IDs these cells would have by themselves.
-        cost: how long it takes compared with other targets.
     """
 
     id: TargetId
@@ -411,7 +396,6 @@ class Plan:
 
     Attributes:
         targets: libraries first, then wheels, in the order of the matrix.
-        exclusions: cells that are not built.
         undetermined: cells that become targets once somebody has been asked for their version.
         channel: the channel it was made for, empty for none.
     """
@@ -429,7 +413,7 @@ class Plan:
     @property
     def ids(self) -> tuple[TargetId, ...]:
         """Their IDs."""
-        return tuple(each.id for each in self.everything)
+        return tuple(target.id for target in self.everything)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,11 +461,6 @@ class BuildRequest:
     """Everything that can influence the wheel's bytes; its digest is the cache key.
 
     Attributes:
-        target: the resolved cell.
-        source: what is built.
-        backend: what builds it.
-        toolchain_digest: digest of the locked toolchain.
-        builder_version: version of this program.
         needs: the keys of the requests whose outputs go into the source.
         in_container: whether it is built in a container of the target's image.
         key: SHA-256 of all of the above, presentation fields left out.
@@ -502,7 +481,6 @@ class CibuildwheelCatalog:
     """What the locked cibuildwheel can build; data, read from ``plan/cibuildwheel.json``.
 
     Attributes:
-        version: cibuildwheel's version.
         identifiers: all Linux build identifiers (``cp312-manylinux_x86_64``).
         aliases: architecture -> names of the images it pins by digest (``manylinux_2_28``).
         default_images: ``<libc>_<arch>`` -> the alias it takes when nothing is said.

@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.target import Exclusion, TargetId
 from orchestrator.plan.axes import Axes
 from orchestrator.plan.cell_sets import CellSets
+from orchestrator.plan.torch_table import FINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,6 @@ class Cell(NamedTuple):
     """One cell of the matrix: a choice of values, and the overrides that apply to it.
 
     Attributes:
-        id: the target ID.
         values: axis -> value: python, libc and arch first, then the other axes in their order.
             Axes that the cell does not have are not there.
         derived: properties that follow from the values, such as torch's C++ ABI.
@@ -43,13 +43,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
-    """All cells that are built and all that are not.
-
-    Attributes:
-        cells: in order.
-        exclusions: in order.
-        name: values -> the ID of a cell that has just these.
-    """
+    """All cells that are built and all that are not; ``name`` gives the ID for a cell's values."""
 
     cells: tuple[Cell, ...]
     exclusions: tuple[Exclusion, ...]
@@ -180,13 +174,13 @@ class _Expander:
             self._check_contradiction(node, f"{path}.when")
         return sets.flags(having)
 
-    def _judge(self, pairs: Pairs) -> TorchVerdict | None:
-        return None if self._table is None else self._table.judge(pairs)
+    def _judge(self, pairs: Pairs) -> TorchVerdict:
+        return FINE if self._table is None else self._table.judge(pairs)
 
     def _sort(
         self,
         combinations: Sequence[Pairs],
-        verdicts: Sequence[TorchVerdict | None],
+        verdicts: Sequence[TorchVerdict],
         sets: CellSets,
         meant: Mapping[str, int],
     ) -> None:
@@ -199,7 +193,7 @@ class _Expander:
         overrides = self._overrides(sets, meant)
         for number, (pairs, verdict) in enumerate(zip(combinations, verdicts, strict=True)):
             why = excluded.get(number, ("", ""))
-            if not why[0] and verdict is not None and verdict.reason:
+            if not why[0] and verdict.reason:
                 why = verdict.rule, verdict.reason
             if why[0]:
                 self.exclusions.append(Exclusion(cell=pairs, rule=why[0], reason=why[1]))
@@ -214,9 +208,8 @@ class _Expander:
                 found[number] += (index,)
         return found
 
-    def _keep(self, pairs: Pairs, verdict: TorchVerdict | None, overrides: tuple[int, ...]) -> None:
-        derived = () if verdict is None else verdict.derived
-        self.cells.append(Cell(self.name(pairs), pairs, derived, overrides))
+    def _keep(self, pairs: Pairs, verdict: TorchVerdict, overrides: tuple[int, ...]) -> None:
+        self.cells.append(Cell(self.name(pairs), pairs, verdict.derived, overrides))
 
     def _include(self, nodes: Mapping[str, condition.Node | None]) -> None:
         """Add the included cells; excludes do not apply to them, what torch lacks does."""
@@ -228,7 +221,7 @@ class _Expander:
                 what, hint = "", "remove it; [[override]] changes the settings of a cell"
                 if pairs in there:
                     what = f"redundant: {_words(pairs)} is already in the matrix"
-                elif verdict is not None and verdict.reason:
+                elif verdict.reason:
                     what = f"adds {_words(pairs)}, which cannot be: {verdict.reason}"
                     hint = "correct it, or extend [compat]"
                 if what:
@@ -292,10 +285,9 @@ def _test_problems(
         yield Problem(what=what, where=where, hint=closest(test.patterns[0], values))
 
 
-def _sets(cells: Iterable[Pairs], verdicts: Iterable[TorchVerdict | None]) -> CellSets:
+def _sets(cells: Iterable[Pairs], verdicts: Iterable[TorchVerdict]) -> CellSets:
     """Return the sets of some cells, whose derived properties count as axes."""
-    pairs = zip(cells, verdicts, strict=True)
-    return CellSets(cell if verdict is None else cell + verdict.derived for cell, verdict in pairs)
+    return CellSets(c + verdict.derived for c, verdict in zip(cells, verdicts, strict=True))
 
 
 def _reason(rule: Exclude) -> str:

@@ -26,9 +26,6 @@ class MatrixGrid:
 
     Attributes:
         axes: name -> (path, axis).
-        rows: axes that move together.
-        include: cells that are added.
-        exclude: cells that are not built.
         override: settings for some cells; here only for which.
         lenient: paths of rules and axes that may match no cell, as if they were optional.
         built_in: the axes of every cell; a library's do not have python.
@@ -48,9 +45,7 @@ class ChannelMatrix:
     """matrix.toml as one channel sees it.
 
     Attributes:
-        settings: the file.
         channel: the channel's name, empty without one.
-        grid: axes and rules.
         layers: prefix of dotted paths -> tables, the later ones win: the file's, the channel's.
     """
 

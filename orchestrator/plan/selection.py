@@ -38,7 +38,7 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
     if not expressions:
         return tuple(targets)
     nodes = [condition.parse(each, where="--select") for each in expressions]
-    axes = {axis for each in targets for axis in _axes(each)}
+    axes = {axis for target in targets for cell in _cells(target) for axis in cell}
     for node in nodes:
         for axis in sorted(condition.axes_of(node) - axes):
             raise ConfigError.of(
@@ -46,9 +46,9 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
                 where="--select",
                 hint=f"{closest(axis, axes)}; for IDs, a glob: {axis}-*",
             )
-    chosen = {each.id for each in targets if any(_means(node, each) for node in nodes)}
+    chosen = {target.id for target in targets if any(_means(node, target) for node in nodes)}
     if not chosen:
-        ids = [each.id for each in targets]
+        ids = [target.id for target in targets]
         raise NothingSelectedError.of(
             f"no target matches {' or '.join(map(repr, expressions))}",
             where="--select",
@@ -60,10 +60,10 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
 
 def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
     """Say which value was meant, where a comparison holds for none that its axis has."""
-    for test in (each for node in nodes for each in condition.atoms(node)):
+    for test in (atom for node in nodes for atom in condition.atoms(node)):
         if not isinstance(test, condition.AxisTest):
             continue
-        cells = ({**dict(cell), **dict(each.derived)} for each in targets for cell in each.covers)
+        cells = (cell for target in targets for cell in _cells(target))
         values = list(dict.fromkeys(cell[test.axis] for cell in cells if test.axis in cell))
         if not condition.values_matching(test.patterns, values, where="--select"):
             return f"{test.axis}: {closest(test.patterns[0], values)}"
@@ -73,18 +73,12 @@ def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
 def select_exclusions(
     exclusions: Sequence[Exclusion], expressions: Sequence[str]
 ) -> tuple[Exclusion, ...]:
-    """Return the excluded cells that the same expressions mean; globs over IDs mean none.
-
-    Args:
-        exclusions: the plan's.
-        expressions: as for `select`; none at all: all.
-    """
+    """Return the excluded cells that the expressions of `select` mean; globs over IDs mean none."""
     if not expressions:
         return tuple(exclusions)
     nodes = [condition.parse(each, where="--select") for each in expressions]
-    return tuple(
-        each for each in exclusions if any(condition.holds(node, dict(each.cell)) for node in nodes)
-    )
+    cells = ((exclusion, dict(exclusion.cell)) for exclusion in exclusions)
+    return tuple(e for e, cell in cells if any(condition.holds(node, cell) for node in nodes))
 
 
 def with_needs(chosen: Iterable[TargetId], targets: Sequence[T]) -> tuple[T, ...]:
@@ -97,14 +91,14 @@ def closure(
     chosen: Iterable[TargetId], needs: Mapping[TargetId, Sequence[TargetId]]
 ) -> frozenset[TargetId]:
     """Return some targets and everything they need, directly or not."""
-    found: set[TargetId] = set()
+    ids: set[TargetId] = set()
     waiting = list(chosen)
     while waiting:
         target_id = waiting.pop()
-        if target_id not in found:
-            found.add(target_id)
+        if target_id not in ids:
+            ids.add(target_id)
             waiting += needs[target_id]
-    return frozenset(found)
+    return frozenset(ids)
 
 
 def balance(costs: Sequence[float], count: int) -> list[list[int]]:
@@ -130,15 +124,15 @@ def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
         text: ``2/5`` for the second of five parts.
 
     Raises:
-        ConfigError: the text is no such thing.
+        ConfigError: the text is not a shard.
         NothingSelectedError: there are fewer groups than parts, and this part gets none.
     """
-    found = _SHARD.fullmatch(text)
-    if found is None or int(found[1]) > int(found[2]):
+    match = _SHARD.fullmatch(text)
+    if match is None or int(match[1]) > int(match[2]):
         raise ConfigError.of(
             f"{text!r} is not a shard", where="--shard", hint="for instance 2/5: the second of five"
         )
-    number, count = int(found[1]), int(found[2])
+    number, count = int(match[1]), int(match[2])
     groups = [(sum(target.cost for target in group), group) for group in _together(targets)]
     groups.sort(key=lambda pair: (-pair[0], pair[1][0].id))
     part = balance([cost for cost, _ in groups], count)[number - 1]
@@ -155,7 +149,7 @@ def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
 
 def _together(targets: Sequence[T]) -> list[list[T]]:
     """Group targets that need, directly or not, the same library."""
-    leader = {each.id: each.id for each in targets}
+    leader = {target.id: target.id for target in targets}
 
     def find(target_id: TargetId) -> TargetId:
         while leader[target_id] != target_id:
@@ -163,24 +157,21 @@ def _together(targets: Sequence[T]) -> list[list[T]]:
         return target_id
 
     for target in targets:
-        for each in target.needs:
-            leader[find(each)] = find(target.id)
+        for library in target.needs:
+            leader[find(library)] = find(target.id)
     groups: dict[TargetId, list[T]] = {}
     for target in targets:
         groups.setdefault(find(target.id), []).append(target)
     return list(groups.values())
 
 
-def _axes(target: Target | UnresolvedVersion) -> Iterable[str]:
-    cells = (axis for cell in target.covers for axis, _ in cell)
-    return (*cells, *(axis for axis, _ in target.derived))
+def _cells(target: Target | UnresolvedVersion) -> list[dict[str, str]]:
+    return [dict((*cell, *target.derived)) for cell in target.covers]
 
 
 def _means(node: condition.Node, target: Target | UnresolvedVersion) -> bool:
+    cells = _cells(target)
+    if target.abi3:
+        cells.append({**cells[0], "python": f"{ABI3}{target.abi3}"})
     ids = (target.id, *target.aliases)
-    derived = dict(target.derived)
-    built = {"python": f"{ABI3}{target.abi3}"} if target.abi3 else {}
-    cells = [{**dict(cell), **derived} for cell in target.covers]
-    return any(condition.holds(node, cell, ids=ids) for cell in cells) or bool(
-        built and condition.holds(node, {**cells[0], **built}, ids=ids)
-    )
+    return any(condition.holds(node, cell, ids=ids) for cell in cells)

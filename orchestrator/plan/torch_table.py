@@ -56,14 +56,10 @@ FINE = TorchVerdict()
 
 
 def load_table(data: bytes, *, where: str) -> TorchTable:
-    """Read a table: the built-in one, or one that `compat refresh` wrote.
-
-    Args:
-        data: TOML with a table ``torch``.
-        where: the file, for messages.
+    """Read a file with a table ``torch``: the built-in one, or one that `compat refresh` wrote.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not valid; ``where`` names the file.
     """
     try:
         return TorchTable.model_validate(tomllib.loads(data.decode("utf-8")).get("torch", {}))
@@ -83,12 +79,7 @@ class TorchSupport:
     """The torch table, ready to judge cells."""
 
     def __init__(self, table: TorchTable, compat: Compat) -> None:
-        """Lay the file's own releases over a table.
-
-        Args:
-            table: the built-in one, or the one that the file names.
-            compat: ``[compat]`` of the file.
-        """
+        """Lay the releases of ``[compat]`` over a table."""
         self._releases: dict[str, TorchRelease] = {}
         for release in (*table.releases, *compat.releases):
             for version in release.torch:
@@ -96,7 +87,6 @@ class TorchSupport:
         allowed = (each.partition(" ") for each in compat.allow)
         self._allow = frozenset(f"{axis} {normal(version)}" for axis, _, version in allowed)
         self._judged: dict[Pairs, TorchVerdict] = {}
-        self._axes: tuple[str, ...] = ()
 
     def derived(self, domain: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
         """Return the properties that rules may name, with their values."""
