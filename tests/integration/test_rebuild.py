@@ -45,7 +45,7 @@ def test_it_builds_again_and_compares(tmp_path: Path) -> None:
     backend.write_text(backend.read_text().replace("Generator: t", "Generator: u"))
     third = rebuild(machine)
     assert third.code == 0, third.all
-    assert f"of the store: sha256 {before} there" in third.stderr
+    assert f"as in the store:\n  sha256: {before} -> " in third.stderr
     assert "content: tiny-1.0+a.dist-info/WHEEL:" in third.stderr
     assert "+Generator: u" in third.stderr
 
