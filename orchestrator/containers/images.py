@@ -170,7 +170,7 @@ _ONE_PLATFORM = re.compile(r"manifest lists? is not implemented|a list type (is 
 
 _RUN_HINTS = {
     r"setrlimit|rlimit": (
-        "this host may not raise limits (it lacks CAP_SYS_RESOURCE): engine.create-args = "
+        "this host may not raise limits (CAP_SYS_RESOURCE is missing): engine.create-args = "
         '["--ulimit=nofile={files}:{files}", "--ulimit=nproc={processes}:{processes}"], or '
         "default_ulimits in containers.conf"
     ),

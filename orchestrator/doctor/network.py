@@ -86,4 +86,4 @@ def _reason(text: str) -> str:
     """Return the line that says why: pip's last one says only that it found nothing."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     causes = [line for line in lines if "rror" in line and "Could not" not in line]
-    return masked(next(iter([*causes, *reversed(lines), "pip said nothing"])))[:300]
+    return masked(next(iter([*causes, *reversed(lines), "pip printed no reason"])))[:300]

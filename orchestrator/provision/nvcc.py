@@ -231,7 +231,7 @@ def _make(root: Path, version: str, made: Path, patchelf: Path) -> None:
     if said is None or said.version != version:
         raise EnvironmentProblemError.of(f"nvcc {version} does not run on this host")
     if lacking := _lacking(root, said):
-        raise EnvironmentProblemError.of(f"nvcc {version} lacks {lacking}")
+        raise EnvironmentProblemError.of(f"nvcc {version} is incomplete: {lacking} is missing")
     for part in ("bin", "nvvm/bin"):
         shutil.copytree(root / part, made / part)
     lib = MOUNTED / version / "lib"

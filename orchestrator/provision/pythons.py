@@ -307,7 +307,7 @@ def download(  # noqa: PLR0913 - mostly keywords
     )
     if done.returncode == 0:
         return
-    kind, why = ErrorKind.OTHER, _reason(tail.text) or "uv said nothing"
+    kind, why = ErrorKind.OTHER, _reason(tail.text) or "uv printed no reason"
     if done.timed_out:
         kind, why = ErrorKind.TIMED_OUT, f"not done after {timeout:g} s"
     elif done.cancelled:
