@@ -155,12 +155,6 @@ def test_collecting_again_changes_nothing(place: Path) -> None:
     assert (place / "dist" / "results.json").read_bytes() == text
 
 
-def test_a_wheel_that_was_built_on_the_host_is_as_planned(place: Path) -> None:
-    job(place, "1", good(A, key=HOST_KEY), good(B), good(C))
-
-    assert collect() == ExitCode.OK
-
-
 def test_libraries_are_no_wheels_and_may_be_in_many_jobs(place: Path) -> None:
     save_plan(place, planned("core-1", library="core"), *map(planned, IDS))
     library = reports.result("core-1", wheel=None)
@@ -203,14 +197,6 @@ def test_a_re_run_that_finds_it_in_the_store_replaces_a_failure(place: Path) -> 
 
     assert collect() == ExitCode.OK
     assert collected(place)[B].cached
-
-
-def test_a_re_run_that_never_got_to_a_target_replaces_nothing(place: Path) -> None:
-    stopped = reports.result(A, "cancelled", failure=reports.failure(kind="out-of-time"), key="")
-    job(place, "1", *map(good, IDS))
-    job(place, "2", stopped, run="r2", began=reports.BEGAN + 900)
-
-    assert collect() == ExitCode.OK
 
 
 def test_a_later_failure_counts_too(place: Path) -> None:
@@ -279,12 +265,28 @@ def test_a_result_of_another_plan_is_none(place: Path, capsys: pytest.CaptureFix
     assert "note: of-another-matrix in jobs/1/dist is not in the plan: left out" in said
 
 
-def test_a_wheel_of_another_plan_does_not_replace_the_planned_one(place: Path) -> None:
-    job(place, "1", *map(good, IDS))
-    other = good(A, b"x", key="ef" * 32, started=reports.BEGAN + 900)
-    job(place, "2", other, run="r2", wheels={name_of(A): b"x"})
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (good(A, key=HOST_KEY), None),
+        (
+            good(A),
+            reports.result(A, "cancelled", failure=reports.failure(kind="out-of-time"), key=""),
+        ),
+        (good(A), good(A, b"x", key="ef" * 32, started=reports.BEGAN + 900)),
+    ],
+    ids=["built on the host", "a re-run that never got to it", "a wheel of another plan"],
+)
+def test_the_planned_wheel_stays(
+    place: Path, first: dict[str, Any], later: dict[str, Any] | None
+) -> None:
+    job(place, "1", first, good(B), good(C))
+    if later is not None:
+        other = {name_of(A): b"x"} if later["wheel"] else {}
+        job(place, "2", later, run="r2", began=reports.BEGAN + 900, wheels=other)
 
     assert collect() == ExitCode.OK
+    assert (place / "dist" / name_of(A)).read_bytes() == contents(A)
 
 
 def test_a_wheel_that_its_job_did_not_hand_on_is_missing(

@@ -177,16 +177,13 @@ def test_a_huge_log_is_read_from_near_its_end_and_lines_keep_their_numbers(tmp_p
     assert len(end.excerpts[-1].text[-1]) == WIDTH
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
-def test_an_empty_log_says_nothing(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"\n\n  \n", None], ids=["empty", "blank", "missing"])
+def test_a_log_without_text_says_nothing(tmp_path: Path, content: bytes | None) -> None:
     log = tmp_path / "t.log"
-    log.write_bytes(content)
+    if content is not None:
+        log.write_bytes(content)
 
     assert log_end(log) is None
-
-
-def test_a_log_that_is_gone_says_nothing(tmp_path: Path) -> None:
-    assert log_end(tmp_path / "gone.log") is None
 
 
 def test_a_log_of_bytes_is_no_problem(tmp_path: Path) -> None:

@@ -257,31 +257,16 @@ def test_ctrl_c_while_waiting(stage: Stage, interrupt: Callable[[], None]) -> No
     assert stage.abandoned == list(IDS[3:])
 
 
-def test_ctrl_c_while_a_target_is_being_started(
-    stage: Stage, interrupt: Callable[[], None]
+@pytest.mark.parametrize(
+    ("moment", "which"),
+    [("on_started", IDS[2]), ("on_ended", IDS[0])],
+    ids=["being started", "ending"],
+)
+def test_ctrl_c_at_the_very_moment_of_an_event(
+    stage: Stage, interrupt: Callable[[], None], moment: str, which: TargetId
 ) -> None:
     """The main thread is busy: drawing, starting. An exception there would lose the results."""
-
-    def mischief(target_id: TargetId) -> None:
-        if target_id == IDS[2]:
-            interrupt()
-
-    stage.ear.on_started = mischief
-
-    def execute(target_id: TargetId) -> BuildResult:
-        return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
-
-    check_interrupted(stage, stage.run(execute), kept=1)
-
-
-def test_ctrl_c_at_the_very_moment_a_target_ends(
-    stage: Stage, interrupt: Callable[[], None]
-) -> None:
-    def mischief(target_id: TargetId) -> None:
-        if target_id == IDS[0]:
-            interrupt()
-
-    stage.ear.on_ended = mischief
+    setattr(stage.ear, moment, lambda target_id: interrupt() if target_id == which else None)
 
     def execute(target_id: TargetId) -> BuildResult:
         return result(target_id) if target_id == IDS[0] else stage.until_cancelled(target_id)
@@ -447,18 +432,17 @@ def test_what_failed_for_the_moment_is_tried_again(stage: Stage) -> None:
     ]
 
 
-def test_the_last_attempt_counts(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("transient", "attempts"), [(True, 3), (False, 1)], ids=["for the moment", "for good"]
+)
+def test_the_last_attempt_of_a_failure_counts(
+    stage: Stage, attempts: int, *, transient: bool
+) -> None:
     found = stage.attempts(
-        lambda each, _attempt: result(each, Status.FAILED, transient=True), retries=AT_ONCE
+        lambda each, _attempt: result(each, Status.FAILED, transient=transient), retries=AT_ONCE
     )
 
-    assert {(each.status, each.attempts) for each in found.values()} == {(Status.FAILED, 3)}
-
-
-def test_what_fails_for_good_is_not_tried_again(stage: Stage) -> None:
-    found = stage.attempts(lambda each, _attempt: result(each, Status.FAILED), retries=AT_ONCE)
-
-    assert {each.attempts for each in found.values()} == {1}
+    assert {(each.status, each.attempts) for each in found.values()} == {(Status.FAILED, attempts)}
 
 
 def test_ctrl_c_while_a_target_rests_says_what_failed_last(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from orchestrator.builders.base import BuildContext, Outcome
 from orchestrator.errors import EnvironmentProblemError
@@ -321,12 +322,6 @@ def test_every_target_builds_in_a_copy_of_its_own(shop: Shop) -> None:
     assert names(shop.worker.staged.root) == ["pkg"]
 
 
-def test_the_build_tag_is_put_on(shop: Shop) -> None:
-    shop.execute(wheel(), replace(TARGET, build_tag="7_nv"))
-
-    assert shop.dist == [FINAL.replace("-1.0-", "-1.0-7_nv-")]
-
-
 # Wheels that are not what the plan says
 
 
@@ -409,23 +404,29 @@ def test_a_rejected_wheel_of_an_earlier_run_is_not_shown_again(shop: Shop) -> No
     assert shop.dist == [FINAL]
 
 
-def test_rewrite_makes_another_version_the_planned_one(shop: Shop) -> None:
-    target = replace(TARGET, version="1.0+cu126", on_mismatch=OnMismatch.REWRITE, build_tag="2")
+@pytest.mark.parametrize(
+    ("spec", "changes", "version"),
+    [
+        (wheel(), {"build_tag": "7_nv"}, "1.0-7_nv"),
+        (
+            wheel(version="1.0", build="9"),
+            {"version": "1.0+cu126", "on_mismatch": OnMismatch.REWRITE, "build_tag": "2"},
+            "1.0+cu126-2",
+        ),
+        (wheel(version="1.0+nv26.4.cu132"), {"version": "1.0+nv26.04.cu132"}, "1.0+nv26.04.cu132"),
+    ],
+    ids=["build tag", "another version, rewritten", "another spelling"],
+)
+def test_a_wheel_gets_the_planned_version_and_build_tag(
+    shop: Shop, spec: WheelSpec, changes: dict[str, Any], version: str
+) -> None:
+    target = replace(TARGET, **changes)
 
-    result = shop.execute(wheel(version="1.0", build="9"), target)
+    result = shop.execute(spec, target)
 
     assert result.status is Status.OK, result.failure
-    assert shop.dist == [FINAL.replace("-1.0-", "-1.0+cu126-2-")]
-    assert report(result).version == "1.0+cu126"
-
-
-def test_a_version_in_another_spelling_is_spelled_as_planned(shop: Shop) -> None:
-    target = replace(TARGET, version="1.0+nv26.04.cu132")
-
-    result = shop.execute(wheel(version="1.0+nv26.4.cu132"), target)
-
-    assert result.status is Status.OK, result.failure
-    assert shop.dist == [FINAL.replace("-1.0-", "-1.0+nv26.04.cu132-")]
+    assert shop.dist == [FINAL.replace("-1.0-", f"-{version}-")]
+    assert Version(report(result).version) == Version(target.version)
 
 
 def test_pins_are_in_the_wheel(shop: Shop) -> None:
@@ -633,20 +634,21 @@ def test_a_failure_of_the_backend_is_the_result(
     check_nothing_left(shop)
 
 
-def test_a_broken_tool_is_a_failed_target(shop: Shop) -> None:
-    result = shop.execute(raises(EnvironmentProblemError.of("podman is gone")))
+@pytest.mark.parametrize(
+    ("error", "found", "said"),
+    [
+        (EnvironmentProblemError.of("podman is gone"), FailureKind.ENGINE, ["podman is gone"]),
+        (ZeroDivisionError("oh"), FailureKind.BUG, ["ZeroDivisionError", "Traceback"]),
+    ],
+    ids=["broken tool", "bug"],
+)
+def test_an_error_is_a_failed_target_with_its_cause_in_the_log(
+    shop: Shop, error: Exception, found: FailureKind, said: list[str]
+) -> None:
+    result = shop.execute(raises(error))
 
-    assert kind(result) is FailureKind.ENGINE
-    assert "podman is gone" in shop.log()
-    check_nothing_left(shop)
-
-
-def test_a_bug_is_a_failed_target_with_its_traceback_in_the_log(shop: Shop) -> None:
-    result = shop.execute(raises(ZeroDivisionError("oh")))
-
-    assert kind(result) is FailureKind.BUG
-    assert "ZeroDivisionError" in shop.log()
-    assert "Traceback" in shop.log()
+    assert kind(result) is found
+    assert all(text in shop.log() for text in said)
     check_nothing_left(shop)
 
 
@@ -696,23 +698,20 @@ def test_a_full_disk_while_building(shop: Shop) -> None:
     check_nothing_left(shop)
 
 
-def test_a_full_disk_while_copying_the_source(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy_tree(_source: Path, _dest: Path) -> None:
-        raise full()
-
-    monkeypatch.setattr("orchestrator.run.worker.copy_tree", copy_tree)
-
-    check_disk(shop.execute(wheel()))
-    check_nothing_left(shop)
-
-
-def test_a_full_disk_while_rewriting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "where",
+    ["orchestrator.run.worker.copy_tree", "orchestrator.wheel.zipcopy._copy", "os.fsync"],
+    ids=["copying the source", "rewriting", "syncing"],
+)
+def test_a_full_disk_after_all_was_well(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     """The rewriter says so with an error of ours; it is the disk all the same."""
 
-    def copy(*_args: object) -> None:
+    def fill(*_arguments: object) -> None:
         raise full()
 
-    monkeypatch.setattr("orchestrator.wheel.zipcopy._copy", copy)
+    monkeypatch.setattr(where, fill)
 
     check_disk(shop.execute(wheel()))
     check_nothing_left(shop)
@@ -723,18 +722,6 @@ def test_a_full_disk_while_publishing_leaves_no_part_of_a_wheel(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     fill_while_installing(monkeypatch, after)
-
-    check_disk(shop.execute(wheel()))
-    check_nothing_left(shop)
-
-
-def test_a_disk_that_is_found_full_only_when_synced(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fsync(_descriptor: int) -> None:
-        raise full()
-
-    monkeypatch.setattr("os.fsync", fsync)
 
     check_disk(shop.execute(wheel()))
     check_nothing_left(shop)
