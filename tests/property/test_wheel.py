@@ -105,19 +105,28 @@ def test_random_bytes_are_refused_in_one_way(data: bytes) -> None:
     parse(b"\x7fELF\1\2\1" + data)
 
 
-@examples(600)
-@given(
-    st.sampled_from(SAMPLES),
-    st.lists(st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=8)), max_size=12),
-)
-def test_spoilt_elf_files_are_refused_in_one_way(
-    sample: bytes, changes: list[tuple[int, bytes]]
-) -> None:
+Changes = list[tuple[int, bytes]]
+
+
+def changes_up_to(end: int, size: int, count: int) -> st.SearchStrategy[Changes]:
+    values = st.binary(min_size=1, max_size=size)
+    return st.lists(st.tuples(st.integers(0, end), values), max_size=count)
+
+
+def spoilt(sample: bytes, changes: Changes, *, from_end: bool = True) -> bytes:
+    """Change bytes; a zip file is counted from its end, where its directory is."""
     data = bytearray(sample)
     for offset, value in changes:
         at = offset % len(data)
+        at = len(data) - 1 - at if from_end else at
         data[at : at + len(value)] = value
-    parse(bytes(data))
+    return bytes(data)
+
+
+@examples(600)
+@given(st.sampled_from(SAMPLES), changes_up_to(4000, 8, 12))
+def test_spoilt_elf_files_are_refused_in_one_way(sample: bytes, changes: Changes) -> None:
+    parse(spoilt(sample, changes, from_end=False))
 
 
 def sample_wheel(directory: Path) -> Path:
@@ -131,16 +140,11 @@ def sample_wheel(directory: Path) -> Path:
 
 
 @examples(150)
-@given(st.lists(st.tuples(st.integers(0, 8000), st.binary(min_size=1, max_size=4)), max_size=6))
-def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) -> None:
+@given(changes_up_to(8000, 4, 6))
+def test_spoilt_wheels_are_refused_in_one_way(changes: Changes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = sample_wheel(Path(directory))
-        data = bytearray(path.read_bytes())
-        for offset, value in changes:
-            # Counted from the end, where the zip directory is.
-            at = len(data) - 1 - offset % len(data)
-            data[at : at + len(value)] = value
-        path.write_bytes(data)
+        path.write_bytes(spoilt(path.read_bytes(), changes))
         for use in (report, verify):
             try:
                 use(path, POLICIES)
@@ -193,22 +197,12 @@ def raw(path: Path) -> dict[str, bytes]:
 
 POOL = {
     "libc.so.6": [
-        "GLIBC_2.2.5",
-        "GLIBC_2.14",
-        "GLIBC_2.17",
-        "GLIBC_2.28",
-        "GLIBC_2.34",
-        "GLIBC_2.38",
-        "GLIBC_ABI_DT_RELR",
-        "GLIBC_PRIVATE",
+        *("GLIBC_2.2.5", "GLIBC_2.14", "GLIBC_2.17", "GLIBC_2.28", "GLIBC_2.34", "GLIBC_2.38"),
+        *("GLIBC_ABI_DT_RELR", "GLIBC_PRIVATE"),
     ],
     "libstdc++.so.6": [
-        "GLIBCXX_3.4",
-        "GLIBCXX_3.4.19",
-        "GLIBCXX_3.4.29",
-        "CXXABI_1.3.9",
-        "CXXABI_FLOAT128",
-        "GLIBCXX_LDBL_3.4",
+        *("GLIBCXX_3.4", "GLIBCXX_3.4.19", "GLIBCXX_3.4.29", "GLIBCXX_LDBL_3.4"),
+        *("CXXABI_1.3.9", "CXXABI_FLOAT128"),
     ],
     "libgcc_s.so.1": ["GCC_3.0", "GCC_4.8.0", "GCC_7.0.0"],
     "libz.so.1": ["ZLIB_1.2.9", "ZLIB_1.2.12"],

@@ -14,7 +14,15 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models.target import VerifyPolicy
 from orchestrator.wheel import compare, retag, verify
 from tests.conftest import examples
-from tests.property.test_wheel import POLICIES, SAMPLES, build_tags, versions
+from tests.property.test_wheel import (
+    POLICIES,
+    SAMPLES,
+    Changes,
+    build_tags,
+    changes_up_to,
+    spoilt,
+    versions,
+)
 from tests.wheelmaker import EXTENSION, WheelSpec
 
 DEMANDS = VerifyPolicy(size_budget=1, required=("*.so",), build_paths=("/project", "answer"))
@@ -35,17 +43,12 @@ def sample(directory: Path) -> Path:
 
 
 @examples(150)
-@given(st.lists(st.tuples(st.integers(0, 12000), st.binary(min_size=1, max_size=4)), max_size=6))
-def test_spoilt_wheels_are_refused_in_one_way(changes: list[tuple[int, bytes]]) -> None:
+@given(changes_up_to(12000, 4, 6))
+def test_spoilt_wheels_are_refused_in_one_way(changes: Changes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         good, path = sample(home / "good"), sample(home / "spoilt")
-        data = bytearray(path.read_bytes())
-        for offset, value in changes:
-            # Counted from the end, where the zip directory is.
-            at = len(data) - 1 - offset % len(data)
-            data[at : at + len(value)] = value
-        path.write_bytes(data)
+        path.write_bytes(spoilt(path.read_bytes(), changes))
         try:
             verify(path, POLICIES, demands=DEMANDS)
             assert (compare(good, path) == ()) == (good.read_bytes() == path.read_bytes())

@@ -40,9 +40,8 @@ def test_what_is_compressed_differently_is_told_apart(spec: WheelSpec, tmp_path:
     path = spec.write(tmp_path / "a")
     other = repacked(path, tmp_path / "b", level=1)
     found = compare(path, other)
-    assert {each.kind for each in found} == {DifferenceKind.COMPRESSION}
+    assert {each.kind for each in found} == {DifferenceKind.COMPRESSION} <= HARMLESS
     assert "demo/text" in {each.where for each in found}
-    assert {each.kind for each in found} <= HARMLESS
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ def test_packing(spec: WheelSpec, tmp_path: Path, change: dict[str, object], det
     assert len(found) == len(spec.files()) + 1
 
 
-def test_order_comment_and_what_is_between_members(spec: WheelSpec, tmp_path: Path) -> None:
+def test_order_and_comment(spec: WheelSpec, tmp_path: Path) -> None:
     path = spec.write(tmp_path / "a")
     files = spec.files()
     files[f"{INFO}/RECORD"] = make_record(files, f"{INFO}/RECORD")
@@ -75,12 +74,6 @@ def test_order_comment_and_what_is_between_members(spec: WheelSpec, tmp_path: Pa
     with zipfile.ZipFile(other, "a") as archive:
         archive.comment = b"hello"
     assert (DifferenceKind.PACKING, "zip comment") in said(path, other)
-    data = path.read_bytes()
-    start = data.rindex(b"PK\5\6")
-    shifted = tmp_path / "c" / path.name
-    shifted.parent.mkdir()
-    shifted.write_bytes(data[:start] + data[start:])
-    assert compare(path, shifted) == ()
 
 
 def test_members_and_contents(spec: WheelSpec, tmp_path: Path) -> None:
@@ -90,10 +83,8 @@ def test_members_and_contents(spec: WheelSpec, tmp_path: Path) -> None:
     spec.members |= {"demo/a.bin": b"\0" * 9 + b"\1", "demo/new.py": b"", "demo/t.txt": b"one\n2\n"}
     two = spec.write(tmp_path / "b")
     found = {each.where: each for each in compare(one, two)}
-    assert (found["demo/old.py"].kind, found["demo/old.py"].detail) == (
-        DifferenceKind.MEMBER,
-        "only in the first",
-    )
+    old = found["demo/old.py"]
+    assert (old.kind, old.detail) == (DifferenceKind.MEMBER, "only in the first")
     assert found["demo/new.py"].detail == "only in the second"
     assert found["demo/t.txt"].detail == "-two\n+2"
     assert found["demo/a.bin"].detail == "10 / 10 bytes, different from byte 9 on"

@@ -68,29 +68,27 @@ def test_isa_level_of_the_baseline_and_of_the_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "flags", "arch"),
+    ("machine", "arch"),
     [
-        (243, 0x5, Arch.RISCV64),
-        (243, 0x1, None),
-        (243, 0x3, None),
-        (258, 0x43, Arch.LOONGARCH64),
-        (258, 0x41, None),
+        # A tag promises that doubles are passed in registers.
+        ((243, 64, "<", 0x5), Arch.RISCV64),
+        ((243, 64, "<", 0x1), None),
+        ((243, 64, "<", 0x3), None),
+        ((258, 64, "<", 0x43), Arch.LOONGARCH64),
+        ((258, 64, "<", 0x41), None),
+        # armv7l is ARM with hard float and EABI 5.
+        ((40, 32, "<", 0x05000200), None),
+        ((40, 32, "<", 0x04000400), None),
+        ((40, 32, "<", 0), None),
+        # No tag names these.
+        ((190, 64, "<", 0), None),
+        ((21, 64, ">", 0), None),
+        ((62, 32, "<", 0), None),
     ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else str(value),
 )
-def test_a_tag_promises_that_doubles_are_passed_in_registers(
-    machine: int, flags: int, arch: Arch | None
-) -> None:
-    assert arch_of(elf.parse(make_elf(ElfSpec(machine=(machine, 64, "<", flags))))) is arch
-
-
-@pytest.mark.parametrize("flags", [0x05000200, 0x04000400, 0])
-def test_arm_without_hard_float_or_eabi5_is_not_armv7l(flags: int) -> None:
-    assert arch_of(elf.parse(make_elf(ElfSpec(machine=(40, 32, "<", flags))))) is None
-
-
-@pytest.mark.parametrize("machine", [(190, 64, "<", 0), (21, 64, ">", 0), (62, 32, "<", 0)])
-def test_machines_no_tag_names(machine: tuple[int, int, str, int]) -> None:
-    assert arch_of(elf.parse(make_elf(ElfSpec(machine=machine)))) is None
+def test_machines(machine: tuple[int, int, str, int], arch: Arch | None) -> None:
+    assert arch_of(elf.parse(make_elf(ElfSpec(machine=machine)))) is arch
 
 
 def test_interpreter() -> None:
@@ -188,8 +186,5 @@ def test_names_that_are_not_utf8_stay_printable() -> None:
 
 
 def test_header_only_and_relocatable_files_need_nothing() -> None:
-    data = make_elf(ElfSpec())[:64]
-    data = _patched(data, 40, bytes(8))
-    data = _patched(data, 56, bytes(2))
-    info = elf.parse(data)
+    info = elf.parse(_patched(_patched(make_elf(ElfSpec())[:64], 40, bytes(8)), 56, bytes(2)))
     assert (arch_of(info), info.needed, info.versions) == (Arch.X86_64, (), ())

@@ -58,14 +58,8 @@ def test_broken_policies(text: str) -> None:
 
 
 def test_unknown_architectures_are_skipped() -> None:
-    entry = {
-        "name": "manylinux_2_5",
-        "aliases": [],
-        "priority": 1,
-        "lib_whitelist": [],
-        "blacklist": {},
-        "symbol_versions": {"vax": {}},
-    }
+    entry = {"name": "manylinux_2_5", "aliases": [], "priority": 1, "lib_whitelist": []}
+    entry |= {"blacklist": {}, "symbol_versions": {"vax": {}}}
     assert Policies.from_json(json.dumps([entry]), "[]").named("manylinux_2_5_vax") is None
 
 
@@ -96,42 +90,25 @@ def test_presets_and_patterns() -> None:
     assert resolve(patterns) == patterns
 
 
-@pytest.mark.parametrize(
-    "soname",
-    [
-        "libcudart.so.12",
-        "libcuda.so.1",
-        "libtorch_cpu.so",
-        "libc10_cuda.so",
-        "libcublasLt.so.12",
-        "libnvrtc-builtins.so.12.4",
-        "libcudnn_ops.so.9",
-        "libnccl.so.2",
-        "libnvJitLink.so.13",
-        "libcufft.so.11",
-        "libnvidia-ml.so.1",
-        "libcusparseLt.so.0",
+OUTSIDE = {
+    "cuda torch": [
+        *("libcudart.so.12", "libcuda.so.1", "libtorch_cpu.so", "libc10_cuda.so"),
+        *("libcublasLt.so.12", "libnvrtc-builtins.so.12.4", "libcudnn_ops.so.9", "libnccl.so.2"),
+        *("libnvJitLink.so.13", "libcufft.so.11", "libnvidia-ml.so.1", "libcusparseLt.so.0"),
         "libnvshmem_host.so.3",
     ],
-)
-def test_what_cuda_and_torch_wheels_leave_outside(soname: str) -> None:
-    assert allowed(soname, resolve(["cuda", "torch"]))
+    "rocm": [
+        *("libamdhip64.so.6", "libhsa-runtime64.so.1", "libMIOpen.so.1", "librocblas.so.4"),
+        *("libhipblaslt.so.0", "libroctx64.so.4", "librccl.so.1"),
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    "soname",
-    [
-        "libamdhip64.so.6",
-        "libhsa-runtime64.so.1",
-        "libMIOpen.so.1",
-        "librocblas.so.4",
-        "libhipblaslt.so.0",
-        "libroctx64.so.4",
-        "librccl.so.1",
-    ],
+    ("presets", "soname"), [(name, each) for name, those in OUTSIDE.items() for each in those]
 )
-def test_what_rocm_wheels_leave_outside(soname: str) -> None:
-    assert allowed(soname, resolve(["rocm"]))
+def test_what_wheels_leave_outside(presets: str, soname: str) -> None:
+    assert allowed(soname, resolve(presets.split()))
 
 
 @pytest.mark.parametrize(
