@@ -201,16 +201,8 @@ class _Maker:
             loads.append((4, where[".note.gnu.property"], len(parts[".note.gnu.property"][1]), 8))
         head = b"\x7fELF" + bytes([2 if self.wide else 1, 1 if self.order == "<" else 2, 1])
         head = head.ljust(16, b"\0")
-        head += self.pack(
-            "HHI" + self.word * 3 + "I",
-            3,
-            self.machine,
-            1,
-            0,
-            64 if self.wide else 52,
-            shoff,
-            self.flags,
-        )
+        fields = 3, self.machine, 1, 0, 64 if self.wide else 52, shoff, self.flags
+        head += self.pack("HHI" + self.word * 3 + "I", *fields)
         sizes = (64, 56, len(loads), 64) if self.wide else (52, 32, len(loads), 40)
         head += self.pack("6H", *sizes, shnum, max(shnum - 1, 0))
         for kind, offset, size, align in loads:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.errors import ConfigError, NothingSelectedError
-from orchestrator.models.target import BackendName, Digest, Plan, Source, Target, TargetId
+from orchestrator.models.target import Digest, Plan, Target, TargetId
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import channel_matrix
-from orchestrator.plan.plan import make_plan, make_request
+from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select, shard
 from orchestrator.plan.version import VersionContext
 from tests.conftest import examples
+from tests.factories import FACTS, request
 from tests.property.matrices import USER, VALUES, Tree, made, matrices, shuffled
 
-FACTS = builder_facts()
-SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1)
 CHANNEL = "c"
 """In a channel a library that feeds no wheel is left out instead of being an error."""
 
@@ -33,21 +31,12 @@ def projects(draw: st.DrawFn) -> Tree:
         tree["override"].insert(0, abi3)
     libraries: Tree = {}
     for name in draw(st.lists(st.sampled_from(["gpu", "one", "two"]), max_size=3, unique=True)):
-        axes = {
-            axis: draw(VALUES)
-            for axis in draw(st.lists(st.sampled_from([*USER, "own"]), max_size=2, unique=True))
-        }
+        chosen = draw(st.lists(st.sampled_from([*USER, "own"]), max_size=2, unique=True))
+        axes = {axis: draw(VALUES) for axis in chosen}
         shared = {key: tree["axes"][key] for key in axes if key in tree["axes"]}
+        axes |= {k: v["values"] if isinstance(v, dict) else v for k, v in shared.items()}
         needs = [other for other in libraries if draw(st.booleans())]
-        libraries[name] = {
-            "axes": {
-                **axes,
-                **{k: v["values"] if isinstance(v, dict) else v for k, v in shared.items()},
-            },
-            "command": "make",
-            "outputs": ["*.so"],
-            "needs": needs,
-        }
+        libraries[name] = {"axes": axes, "command": "make", "outputs": ["*.so"], "needs": needs}
     return {**tree, "library": libraries, "channel": {CHANNEL: {}}}
 
 
@@ -115,14 +104,7 @@ def test_what_is_not_collapsed_is_not_the_same(tree: Tree) -> None:
     plan = planned(tree)
     keys: dict[TargetId, Digest] = {}
     for target in plan.targets:
-        keys[target.id] = make_request(
-            target,
-            source=SOURCE,
-            backend=BackendName.CIBUILDWHEEL,
-            toolchain=Digest("1" * 64),
-            builder="1",
-            needs=[keys[each] for each in target.needs],
-        ).key
+        keys[target.id] = request(target, needs=[keys[each] for each in target.needs]).key
 
     of_wheels = [keys[each.id] for each in wheels(plan)]
     assert len(of_wheels) == len(set(of_wheels))

@@ -137,23 +137,17 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.resting())
     @rule(data=st.data())
     def wake(self, data: st.DataObject) -> None:
-        target = data.draw(st.sampled_from(self.resting()))
-        self.books[target].rests = False
-        self.hear(RetryDue(target_id=target))
+        self.retry(data.draw(st.sampled_from(self.resting())))
 
     @rule(name=st.sampled_from([*TARGETS, ABSENT]), status=st.sampled_from(Status))
     def end_out_of_nowhere(self, name: TargetId, status: Status) -> None:
         if name not in self.running():
-            before = self.state
-            self.hear(TargetEnded(target_id=name, status=status))
-            assert self.state is before
+            self.ignore(TargetEnded(target_id=name, status=status))
 
     @rule(name=st.sampled_from([*TARGETS, ABSENT]))
     def due_out_of_nowhere(self, name: TargetId) -> None:
         if name not in self.resting():
-            before = self.state
-            self.hear(RetryDue(target_id=name))
-            assert self.state is before
+            self.ignore(RetryDue(target_id=name))
 
     @rule(chance=st.integers(0, 9))
     def interrupt(self, chance: int) -> None:
@@ -168,9 +162,7 @@ class Model(RuleBasedStateMachine):
     @rule(seconds=st.integers(0, 99))
     def time_runs_backwards(self, seconds: int) -> None:
         if seconds >= self.time:
-            before = self.state
-            self.hear(TimeLeft(seconds=seconds))
-            assert self.state is before
+            self.ignore(TimeLeft(seconds=seconds))
 
     # what must hold
 
@@ -219,9 +211,7 @@ class Model(RuleBasedStateMachine):
             if self.running():
                 self.finish(self.running()[0], Status.OK, transient=False)
             else:
-                target = self.resting()[0]
-                self.books[target].rests = False
-                self.hear(RetryDue(target_id=target))
+                self.retry(self.resting()[0])
         assert self.state.over
         assert all(each.settled for each in self.books.values())
         assert self.cancels <= 1
@@ -231,6 +221,11 @@ class Model(RuleBasedStateMachine):
                 assert each.abandoned == (not each.task.needs <= well)
 
     # the executor
+
+    def ignore(self, event: Event) -> None:
+        before = self.state
+        self.hear(event)
+        assert self.state is before
 
     def hear(self, event: Event) -> None:
         before = self.state
@@ -270,6 +265,10 @@ class Model(RuleBasedStateMachine):
                     assert because not in self.well()
                 book.rests = False
                 book.abandoned = True
+
+    def retry(self, target: TargetId) -> None:
+        self.books[target].rests = False
+        self.hear(RetryDue(target_id=target))
 
     def remain(self, seconds: float) -> None:
         stopping = self.state.stopping
