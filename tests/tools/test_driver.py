@@ -84,6 +84,7 @@ def passed(said: subprocess.CompletedProcess[str]) -> list[str]:
             "-Wl,--as-needed -lm -Wl,--no-as-needed",
         ),
         ("-Wl,-Map=x.map -Wl,--as-needed,-lm", "-Wl,--as-needed -lm"),
+        ("-Wl,,-L/a,x.o -Xlinker liby.a", "-L/a x.o liby.a"),
         ("-Wp,-D_FORTIFY_SOURCE=2,-UX -Wp,-MD,x.d", "-D_FORTIFY_SOURCE=2 -UX -Wp,-MD,x.d"),
         ("-flto=auto -fuse-linker-plugin -ffat-lto-objects", "-flto -ffat-lto-objects"),
         ("-flto=4 -flto=thin", "-flto -flto=thin"),
