@@ -20,16 +20,10 @@ from orchestrator.host.emulation import (
 )
 from orchestrator.models.platforms import Arch
 from tests.conftest import lacking
+from tests.unit.host import test_emulation
 from tests.unit.host.test_emulation import AARCH64
 
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "status").write_text("enabled\n")
-    (tmp_path / "register").touch()
-    # Matched by extension, not by magic: must not disturb.
-    (tmp_path / "jar").write_text("enabled\ninterpreter /usr/bin/java\nflags: \nextension .jar\n")
-    return tmp_path
+root = test_emulation.root
 
 
 @pytest.mark.parametrize("arch", [arch for arch in Arch if arch is not Arch.AARCH64])

@@ -97,6 +97,10 @@ def check(  # noqa: PLR0913
     return kind is None, kind, said, calls.read_text().splitlines()
 
 
+def find_image(name: str, env: dict[str, str], pull: Pull = "missing") -> None:
+    check_image(Image(PODMAN, name, Arch.AARCH64, env), timeout=9, log=lambda _: None, pull=pull)
+
+
 def test_docker_works(fake: Fake) -> None:
     info = {
         "SecurityOptions": ["name=seccomp", "name=selinux", "name=userns"],
@@ -227,9 +231,7 @@ def test_nothing_installed(tmp_path: Path) -> None:
     ]
 
 
-def test_auto_takes_the_first_that_works(
-    fake: Fake,
-) -> None:
+def test_auto_takes_the_first_that_works(fake: Fake) -> None:
     fake("docker", docker({}, 1, "Cannot connect to the Docker daemon"))
     env = fake("podman", f"echo '{json.dumps(PODMAN_INFO)}'")
     assert choose("auto", env=env).name is PODMAN
@@ -309,12 +311,7 @@ def test_images_are_pulled_as_the_matrix_says(
     env = fake("podman", engine(inspect, pull=": > pulled"))
     refused: EnvironmentProblemError | None = None
     try:
-        check_image(
-            Image(PODMAN, "registry.example/x", Arch.AARCH64, env),
-            timeout=9,
-            log=lambda _: None,
-            pull=pull,
-        )
+        find_image("registry.example/x", env, pull=pull)
     except EnvironmentProblemError as error:
         refused = error
     calls = (tmp_path / "calls").read_text().splitlines()
@@ -327,12 +324,7 @@ def test_images_are_pulled_as_the_matrix_says(
 
 def test_a_local_image_is_never_pulled(fake: Fake, tmp_path: Path) -> None:
     env = fake("podman", engine(f"echo '{image('arm64')}'"))
-    check_image(
-        Image(PODMAN, "localhost/x", Arch.AARCH64, env),
-        timeout=9,
-        log=lambda _: None,
-        pull="always",
-    )
+    find_image("localhost/x", env, pull="always")
     assert "\npull" not in (tmp_path / "calls").read_text()
 
 
@@ -374,17 +366,11 @@ def test_pull_fails(fake: Fake, said: str, fault: ErrorKind) -> None:
 def test_a_pull_that_may_pass_says_so(fake: Fake, said: str, *, transient: bool) -> None:
     env = fake(PODMAN, engine("exit 1", pull=f"echo '{said}' >&2; exit 1"))
     with pytest.raises(EnvironmentProblemError) as refused:
-        check_image(
-            Image(PODMAN, "registry.example/x", Arch.AARCH64, env),
-            timeout=9,
-            log=lambda _: None,
-        )
+        find_image("registry.example/x", env)
     assert refused.value.transient is transient
 
 
-def test_no_registry_is_asked_for_a_local_image(
-    fake: Fake,
-) -> None:
+def test_no_registry_is_asked_for_a_local_image(fake: Fake) -> None:
     ok, fault, problem, calls = check(fake, engine("exit 1"), image="localhost/x:1")
     assert (ok, fault) == (False, ErrorKind.NOT_FOUND)
     assert "there is no local image localhost/x:1" in problem
@@ -404,9 +390,7 @@ def test_variant_that_podman_does_not_tell(fake: Fake) -> None:
     assert "pull --platform=linux/arm/v7 registry.example/x/y:1" in calls
 
 
-def test_docker_decides_itself_about_a_multi_platform_image(
-    fake: Fake,
-) -> None:
+def test_docker_decides_itself_about_a_multi_platform_image(fake: Fake) -> None:
     script = engine(f"echo '{image('amd64')}'", pull="exit 0")
     assert check(fake, script, name=DOCKER)[0]
 

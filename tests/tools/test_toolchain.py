@@ -15,6 +15,7 @@ from orchestrator.provision.cache_dir import IN_USE
 from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain import existing
 from orchestrator.provision.toolchain_env import MARKER
+from tests.tools.test_pythons import script
 from tests.unit.provision.test_toolchain import fake
 
 
@@ -28,13 +29,6 @@ def test_what_lacks_a_part_is_not_there(tmp_path: Path, lost: str) -> None:
 
 
 # The interpreter
-
-
-def script(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
 
 
 def test_path_has_no_say_in_the_interpreter(tmp_path: Path) -> None:
