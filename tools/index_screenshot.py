@@ -9,7 +9,7 @@ import datetime as dt
 import tempfile
 from pathlib import Path
 
-from orchestrator.publish.index_site import File, Site, SiteChange, SubIndex, changed
+from orchestrator.publish.index_site import File, Site, SiteChange, SubIndex, apply_change
 from orchestrator.publish.pages import pages
 from tests.static import browse, browser, served
 
@@ -53,7 +53,7 @@ def main() -> None:
     if program is None:
         raise SystemExit("needs Chromium")
     change = SiteChange(default="cuda=12.8 & torch=2.9", url="https://example.org/whl/")
-    site = changed(Site(), files(), VARIANTS, change, now=dt.datetime.now(tz=dt.UTC))
+    site = apply_change(Site(), files(), VARIANTS, change, now=dt.datetime.now(tz=dt.UTC))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "site"
         for name, page in pages(site).items():
