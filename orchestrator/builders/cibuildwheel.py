@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.containers.container import ContainerFactory
-    from orchestrator.models.target import BuildRequest
+    from orchestrator.models.target import BuildRequest, EnvironmentSpec
     from orchestrator.provision.toolchain import Toolchain
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -281,11 +281,15 @@ def options(
         _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
-        "CIBW_BUILD_FRONTEND": compilers.frontend or None,
+        "CIBW_BUILD_FRONTEND": _frontend(steps.environment) or compilers.frontend or None,
         "CIBW_CONFIG_SETTINGS": shlex.join(f"{k}={v}" for k, v in steps.config_settings) or None,
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": steps.test_command,
+        "CIBW_BEFORE_TEST": steps.test_before,
         "CIBW_TEST_REQUIRES": shlex.join(steps.test_requires) or None,
+        "CIBW_TEST_EXTRAS": ",".join(steps.test_extras) or None,
+        "CIBW_TEST_GROUPS": " ".join(steps.test_groups) or None,
+        "CIBW_TEST_SOURCES": shlex.join(steps.test_sources) or None,
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
         "CIBW_AUDIT_COMMAND": "",
         "CIBW_LOG_FOLD_MODE": "disabled",
@@ -303,6 +307,14 @@ def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACC
     words += [f"{name}={_literal(value)}" for name, value in compilers.env]
     words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
+
+
+def _frontend(environment: EnvironmentSpec) -> str:
+    """Return cibuildwheel's ``build-frontend``; empty where the matrix does not choose one."""
+    chosen = environment.frontend
+    if chosen is None:
+        return ""
+    return f"{chosen.name}; args: {shlex.join(chosen.args)}" if chosen.args else chosen.name
 
 
 def _identifiers(target: Target) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config import condition, template
 from orchestrator.config.presets import PRESETS
+from orchestrator.config.requirements import EXAMPLE, EXAMPLE_INDEX, index_fault, requirement_fault
 from orchestrator.config.settings import (
     DERIVED,
     RESERVED_AXES,
@@ -50,6 +51,9 @@ _BUILT_IN = frozenset({"python", "libc", "arch"})
 _EXAMPLE = {"python": 'python = ["cp312"]', "arch": 'arch = ["x86_64"]'}
 _PLATFORMS = frozenset(f"{libc}_{arch}" for libc in Libc for arch in Arch)
 _REPAIRS = ("none", "auditwheel")
+
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?")
+"""The name of a distribution, or a glob over such names."""
 
 _ALLOWED = re.compile(r"(torch|cuda|rocm) \S+")
 """What `compat.allow` may say."""
@@ -165,6 +169,7 @@ class _Checker:
         for table, where in _layers(part, prefix):
             self.check_env(table.env, own | VERSION_NAMES, f"{where}env")
             self.check_steps(table.build, table.test, own | VERSION_NAMES, where)
+            self.check_environment(table, own | VERSION_NAMES, where)
             self.check_version(table.version, axes, own, f"{where}version")
         for index, override in enumerate(part.override):
             self.check_template(override.image, axes, f"{prefix}override[{index}].image")
@@ -323,10 +328,36 @@ class _Checker:
         self.check_template(test.command, in_commands, f"{where}test.command")
         for key, value in (build.config_settings or {}).items():
             self.check_template(value, names, f"{where}build.config-settings.{key}")
-        for index, requirement in enumerate(test.requires or ()):
-            self.check_template(requirement, names, f"{where}test.requires[{index}]")
+        self.check_template(test.before, in_commands, f"{where}test.before")
+        for key in ("requires", "extras", "groups", "sources"):
+            for index, text in enumerate(getattr(test, key) or ()):
+                self.check_template(text, names, f"{where}test.{key}[{index}]")
         if build.repair is not None:
             self.check_repair(build.repair, f"{where}build.repair")
+
+    def check_environment(self, part: CellSettings, names: frozenset[str], where: str) -> None:
+        build = part.build
+        for key in ("requires", "constraints"):
+            for index, line in enumerate(getattr(build, key) or ()):
+                self.check_requirement(line, names, f"{where}build.{key}[{index}]")
+        for index, text in enumerate(build.frontend.args if build.frontend else ()):
+            self.check_template(text, names, f"{where}build.frontend.args[{index}]")
+        for name, url in part.indexes.items():
+            place = f"{where}indexes.{name}"
+            if not _DISTRIBUTION.fullmatch(name):
+                hint = 'for instance torch, or "nvidia-*"'
+                self.report(f"{name!r} is not the name of a distribution", place, hint)
+            self.check_template(url, names, place)
+            if url and not template.names_in(url) and (fault := index_fault(url)):
+                self.report(fault, place, EXAMPLE_INDEX)
+
+    def check_requirement(self, line: str, names: frozenset[str], where: str) -> None:
+        """Check a requirement; one with placeholders is checked again when they are filled in."""
+        self.check_template(line, names, where)
+        is_constraint = where.partition("[")[0].endswith("constraints")
+        fault = requirement_fault(line, is_constraint=is_constraint)
+        if fault and not template.names_in(line):
+            self.report(fault, where, EXAMPLE)
 
     def check_repair(self, repair: str, where: str) -> None:
         is_word = re.fullmatch(r"[\w-]+", repair)

@@ -28,7 +28,15 @@ from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3_FLOOR
 from orchestrator.models.result import CompilerCacheUse
-from orchestrator.models.target import CompilerKind, EmulationMode, OnMismatch, OnRefusal, RuleLevel
+from orchestrator.models.target import (
+    CompilerKind,
+    CudaSource,
+    EmulationMode,
+    FrontendName,
+    OnMismatch,
+    OnRefusal,
+    RuleLevel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,12 +273,45 @@ class ResourceSettings(Model):
     """How long it takes compared with other targets (1 when unset)."""
 
 
+class FrontendSettings(Model):
+    """What asks the build backend for a wheel: ``build``, or a table with arguments."""
+
+    name: FrontendName
+    """``build``, ``build[uv]``, ``pip`` or ``uv``."""
+    args: Strings = ()
+    """Further arguments."""
+
+
+def _frontend(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class _FrontendSchema:
+    """In the JSON Schema a frontend is a table or, in short, its name."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"enum": list(FrontendName)}, handler(schema)]}
+
+
+FrontendField = Annotated[FrontendSettings, BeforeValidator(_frontend), _FrontendSchema]
+
 TimedStep = Literal["setup", "before-all", "before-build", "build", "repair", "test"]
 
 
 class Build(Model):
     """How a wheel is built."""
 
+    requires: Strings | None = None
+    """Requirements (PEP 508) of the build, beside those of the project's own build system."""
+    constraints: Strings | None = None
+    """Requirements (PEP 508) that limit versions, and install nothing by themselves."""
+    isolation: StrictBool | None = None
+    """``false``: nothing but ``requires`` and what before-build installs; true by default."""
+    frontend: FrontendField | None = None
+    """``build``, ``build[uv]``, ``pip`` or ``uv``; or a table with ``name`` and ``args``."""
+    cuda: CudaSource | None = None
+    """Where nvcc comes from: ``image``, ``host`` or ``index``; unset: the first that has it."""
     before_all: Command | None = None
     """Shell command run once in the source before everything else."""
     before_build: Command | None = None
@@ -306,8 +347,16 @@ class TestSettings(Model):
 
     command: Command | None = None
     """Shell command run with the wheel installed, away from the source."""
+    before: Command | None = None
+    """Shell command run before the wheel is installed for the test."""
     requires: Strings | None = None
     """Requirements installed for the test."""
+    extras: Strings | None = None
+    """Extras of the wheel that are installed with it."""
+    groups: Strings | None = None
+    """Dependency groups of the project's pyproject.toml that are installed for the test."""
+    sources: Strings | None = None
+    """Files and directories of the source that are copied to where the test runs."""
     smoke: StrictBool | None = None
     """Whether a wheel that native compilers made for QEMU is imported there; true by default."""
 
@@ -407,6 +456,8 @@ class CellSettings(Model):
     """What one target may use."""
     build: Build = Build()
     """How wheels are built."""
+    indexes: dict[str, Text] = Field(default_factory=dict)
+    """Distribution, or a glob -> URL of the only simple index that it comes from."""
     test: TestSettings = TestSettings()
     """How wheels are tested."""
     version: VersionParts = VersionParts()

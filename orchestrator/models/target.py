@@ -40,6 +40,23 @@ class CompilerKind(StrEnum):
     ZIG = "zig"
 
 
+class FrontendName(StrEnum):
+    """What asks the project's build backend for a wheel."""
+
+    BUILD = "build"
+    BUILD_UV = "build[uv]"
+    PIP = "pip"
+    UV = "uv"
+
+
+class CudaSource(StrEnum):
+    """Where a build's CUDA toolkit comes from."""
+
+    IMAGE = "image"
+    HOST = "host"
+    INDEX = "index"
+
+
 class OnMismatch(StrEnum):
     """What to do with a wheel whose version is not the planned one."""
 
@@ -149,11 +166,52 @@ class VersionPart:
     answers: tuple[VersionAnswer, ...] = field(default=(), metadata={"alias": "sources"})
 
 
+Cell = tuple[tuple[str, str], ...]
+"""(axis, value) of every axis that a cell of the matrix has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """What asks the project's build backend for a wheel.
+
+    Attributes:
+        name: the program.
+        args: its further arguments.
+    """
+
+    name: FrontendName
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """What a build finds in the environment that compiles.
+
+    Attributes:
+        requires: requirements (PEP 508) beside those of the project's build system.
+        constraints: requirements (PEP 508) that limit versions and install nothing by themselves.
+        isolation: whether the project's own ``build-system.requires`` are installed, into a clean
+            environment; otherwise only `requires` and what before-build installs is there.
+        frontend: what asks the build backend; None: what the project itself says.
+        indexes: (distribution or glob, URL of the simple index that alone serves it), in the order
+            in which they are tried. They serve the test too.
+        cuda: where the CUDA toolkit comes from; None: from the first place that has the version.
+    """
+
+    requires: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    isolation: bool = True
+    frontend: Frontend | None = None
+    indexes: Annotated[Cell, TABLE] = ()
+    cuda: CudaSource | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSteps:
     """What happens to the source of a target, step by step. None: what the project itself says.
 
     Attributes:
+        environment: what the build finds in its environment.
         before_all: shell command run once before everything, in the source directory.
         before_build: shell command run before the wheel is built.
         config_settings: PEP 517 config settings, in order.
@@ -164,11 +222,16 @@ class TargetSteps:
         normalise: whether order, times and modes of the members are made the same everywhere.
         test_command: shell command run with the wheel installed, away from the source.
         test_requires: requirements (PEP 508) installed for the test.
+        test_extras: extras of the wheel installed for the test.
+        test_groups: dependency groups (PEP 735) of the source installed for the test.
+        test_sources: files and directories of the source copied to where the test runs.
+        test_before: shell command run before the wheel is installed for the test.
         smoke: whether a wheel that was compiled natively for an emulated machine is imported there.
         timeout: seconds a target may take; None for no limit.
         timeouts: (step, seconds it may take) where there is a limit.
     """
 
+    environment: EnvironmentSpec = EnvironmentSpec()
     before_all: str | None = None
     before_build: str | None = None
     config_settings: tuple[tuple[str, str], ...] = ()
@@ -178,6 +241,10 @@ class TargetSteps:
     normalise: bool = False
     test_command: str | None = None
     test_requires: tuple[str, ...] = ()
+    test_extras: tuple[str, ...] = ()
+    test_groups: tuple[str, ...] = ()
+    test_sources: tuple[str, ...] = ()
+    test_before: str | None = None
     smoke: bool = True
     timeout: int | None = None
     timeouts: tuple[tuple[str, int], ...] = ()
@@ -240,10 +307,6 @@ class LibraryStep:
     name: str
     command: str
     outputs: tuple[str, ...]
-
-
-Cell = tuple[tuple[str, str], ...]
-"""(axis, value) of every axis that a cell of the matrix has."""
 
 
 def _named_library(value: object) -> object:

@@ -240,7 +240,8 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
 def _what_is_run(steps: TargetSteps) -> dict[str, Any]:
     """Return the commands, without the limits of their time."""
     names = (each.name for each in fields(steps) if "timeout" not in each.name)
-    return {name: getattr(steps, name) for name in names}
+    found = {name: getattr(steps, name) for name in names}
+    return found | {"environment": asdict(steps.environment)}
 
 
 def _what_compiles(compiling: CompilePlan) -> tuple[str, str, str]:

@@ -28,6 +28,7 @@ from orchestrator.models.target import (
     VerifyPolicy,
     VersionAnswer,
 )
+from orchestrator.plan.build_environment import build_environment, merge_indexes
 from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         TestSettings,
     )
     from orchestrator.models.target import CibuildwheelCatalog, TargetId
+    from orchestrator.plan.build_environment import Indexes
     from orchestrator.plan.expand import Cell
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
@@ -332,6 +334,7 @@ class _Merged:
     """
 
     build: Build
+    indexes: Indexes
     test: TestSettings
     version: MergedVersionSettings
     resources: ResourceSettings
@@ -361,6 +364,8 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
         origins |= {f"{name}.{key}": path for key, path in where.items()}
     version = merge(tuple((f"{prefix}version", part.version) for prefix, part in layers))
     origins |= {f"version.{key}": path for key, path in version.where.items()}
+    indexes = merge_indexes(layers)
+    origins |= {f"indexes.{name}": path for name, (path, _) in indexes.items()}
     env = [(f"{prefix}version.inject", f"{prefix}env", part.env) for prefix, part in layers]
     image, runner = None, None
     for path, rule in rules:
@@ -379,6 +384,7 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
             build_paths=tuple(verify.build_paths or ()),
         ),
         **sections,
+        indexes=indexes,
         version=version,
         env=env,
         image=image,
@@ -451,7 +457,15 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:
     def text(value: str | None, key: str) -> str | None:
         return value and template.render(value, names, where=merged.origin(key))
 
+    def texts(values: Iterable[str] | None, key: str) -> tuple[str, ...]:
+        where = merged.origin(key)
+        return tuple(
+            template.render(value, names, where=f"{where}[{number}]")
+            for number, value in enumerate(values or ())
+        )
+
     return TargetSteps(
+        environment=build_environment(build, merged.indexes, names, merged.origin),
         before_all=text(build.before_all, "build.before-all"),
         before_build=text(build.before_build, "build.before-build"),
         config_settings=tuple(
@@ -463,7 +477,11 @@ def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:
         external=tuple(build.external or ()),
         normalise=build.normalise or False,
         test_command=text(test.command, "test.command"),
-        test_requires=tuple(str(text(line, "test.requires")) for line in test.requires or ()),
+        test_requires=texts(test.requires, "test.requires"),
+        test_extras=texts(test.extras, "test.extras"),
+        test_groups=texts(test.groups, "test.groups"),
+        test_sources=texts(test.sources, "test.sources"),
+        test_before=text(test.before, "test.before"),
         smoke=test.smoke is not False,
         timeout=build.timeout,
         timeouts=tuple(sorted((build.timeouts or {}).items())),

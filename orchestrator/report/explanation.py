@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.config.settings import RunSettings
-    from orchestrator.models.target import BuildRequest, Target
+    from orchestrator.models.target import BuildRequest, EnvironmentSpec, Target
 
 Row = tuple[str, str, str]
 """What, its value, and the dotted path or the words that say where it comes from."""
@@ -166,6 +166,7 @@ def _library(target: Target) -> Iterator[Row]:
 
 def _steps(target: Target, origins: Origins) -> Iterator[Row]:
     steps = target.steps
+    yield from _environment(steps.environment, origins)
     for what, command, key in (
         ("before-all", steps.before_all, "build.before-all"),
         ("before-build", steps.before_build, "build.before-build"),
@@ -175,7 +176,11 @@ def _steps(target: Target, origins: Origins) -> Iterator[Row]:
         yield what, "as the project says" if command is None else command, origins[key]
     yield from _set(
         origins,
+        ("test before", steps.test_before or "", "test.before"),
         ("test requires", ", ".join(steps.test_requires), "test.requires"),
+        ("test extras", ", ".join(steps.test_extras), "test.extras"),
+        ("test groups", ", ".join(steps.test_groups), "test.groups"),
+        ("test sources", ", ".join(steps.test_sources), "test.sources"),
         ("smoke test", "" if steps.smoke else "none", "test.smoke"),
     )
     for name, value in steps.config_settings:
@@ -192,6 +197,24 @@ def _steps(target: Target, origins: Origins) -> Iterator[Row]:
         ("repair refused", refused, "build.repair-refused"),
         ("normalise", normalise, "build.normalise"),
     )
+
+
+def _environment(environment: EnvironmentSpec, origins: Origins) -> Iterator[Row]:
+    frontend = environment.frontend
+    yield from _set(
+        origins,
+        ("requires", ", ".join(environment.requires), "build.requires"),
+        ("constraints", ", ".join(environment.constraints), "build.constraints"),
+        ("isolation", "" if environment.isolation else "none", "build.isolation"),
+        (
+            "frontend",
+            shlex.join((frontend.name, *frontend.args)) if frontend else "",
+            "build.frontend",
+        ),
+        ("cuda", environment.cuda or "", "build.cuda"),
+    )
+    for name, url in environment.indexes:
+        yield f"index {name}", url, origins[f"indexes.{name}"]
 
 
 def _demands(target: Target, origins: Origins) -> Iterator[Row]:

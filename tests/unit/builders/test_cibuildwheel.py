@@ -47,7 +47,10 @@ from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import (
     BuildRequest,
     Digest,
+    EnvironmentSpec,
     EnvVar,
+    Frontend,
+    FrontendName,
     OnRefusal,
     Target,
     TargetResources,
@@ -68,6 +71,13 @@ EVERYTHING = TargetSteps(
     external=("cuda",),
     test_command="pytest {project}/tests -k 'a or b'",
     test_requires=("pytest>=9", 'torch==2.8; python_version < "3.14"', "a[b]"),
+    test_extras=("one", "two"),
+    test_groups=("more",),
+    test_sources=("tests", "two words"),
+    test_before="echo 'before' {project}",
+    environment=EnvironmentSpec(
+        frontend=Frontend(name=FrontendName.BUILD_UV, args=("-Ca=b c", "--x:y; z"))
+    ),
     timeout=5,
 )
 
@@ -182,11 +192,19 @@ OWN = """
 [project]
 name = "demo"
 version = "1.0"
+[dependency-groups]
+own = ["of-own"]
+more = ["of-more"]
 [tool.cibuildwheel]
 environment = { OWN = "own", BOTH = "own" }
 test-command = "own test"
 before-all = "own all"
 test-requires = ["own"]
+test-extras = ["own"]
+test-groups = ["own"]
+test-sources = ["own"]
+before-test = "own before"
+build-frontend = { name = "pip", args = ["own"] }
 repair-wheel-command = "own repair"
 config-settings = { own = "1" }
 manylinux-x86_64-image = "own/image:1"
@@ -219,7 +237,11 @@ def test_the_project_s_own_settings_survive(project: Path) -> None:
     }
     assert found.before_all == "own all"
     assert found.test_command == "own test"
-    assert found.test_requires == ["own"]
+    assert found.test_requires == ["own", "of-own"]
+    assert found.test_extras == "[own]"
+    assert found.test_sources == ["own"]
+    assert found.before_test == "own before"
+    assert (found.build_frontend.name, found.build_frontend.args) == ("pip", ["own"])
     assert found.config_settings == "own=1"
 
 
@@ -230,7 +252,14 @@ def test_what_the_matrix_says_wins(project: Path) -> None:
 
     for name in ("before_all", "before_build", "test_command"):
         assert getattr(found, name) == getattr(EVERYTHING, name)
-    assert tuple(found.test_requires) == EVERYTHING.test_requires
+    assert tuple(found.test_requires) == (*EVERYTHING.test_requires, "of-more")
+    assert found.test_extras == "[one,two]"
+    assert tuple(found.test_sources) == EVERYTHING.test_sources
+    assert found.before_test == EVERYTHING.test_before
+    frontend = EVERYTHING.environment.frontend
+    assert frontend is not None
+    assert found.build_frontend.name == frontend.name
+    assert tuple(found.build_frontend.args) == frontend.args
     assert found.repair_command.startswith("python -I -S /opt/orchestrator/repair.py --elf-")
     assert found.repair_command.endswith(" {wheel} {dest_dir}")
     assert shlex.split(found.config_settings) == [

@@ -19,9 +19,13 @@ from orchestrator.models.target import (
     BuildRequest,
     CompilePlan,
     CompilerKind,
+    CudaSource,
     Digest,
     EmulationMode,
+    EnvironmentSpec,
     EnvVar,
+    Frontend,
+    FrontendName,
     LibraryStep,
     OnMismatch,
     OnRefusal,
@@ -89,6 +93,11 @@ def test_a_target_is_fully_resolved() -> None:
         [images]
         manylinux_x86_64 = "registry/{arch}:{cuda}"
         [build]
+        requires = ["torch=={cuda}.*", "ninja"]
+        constraints = ["setuptools<{cuda|nodot}"]
+        isolation = false
+        frontend = { name = "build[uv]", args = ["-Ccuda={cuda}"] }
+        cuda = "index"
         before-all = "install {cuda} {package}"
         before-build = ["a", "b {python}"]
         config-settings = { z = "1", "cmake.define.CUDA" = "{cuda}" }
@@ -98,6 +107,13 @@ def test_a_target_is_fully_resolved() -> None:
         [test]
         command = "pytest {project}/tests --version {version}"
         requires = ["pytest", "torch=={cuda}"]
+        before = "ls {project}"
+        extras = ["test-{cuda}"]
+        groups = ["cu{cuda|nodot}"]
+        sources = ["tests/{cuda}"]
+        [indexes]
+        "nvidia-*" = "https://host/nvidia"
+        Torch = "https://host/cu{cuda|nodot}"
         """
     )
 
@@ -119,6 +135,17 @@ def test_a_target_is_fully_resolved() -> None:
             EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
         ),
         steps=TargetSteps(
+            environment=EnvironmentSpec(
+                requires=("torch==13.0.*", "ninja"),
+                constraints=("setuptools<130",),
+                isolation=False,
+                frontend=Frontend(name=FrontendName.BUILD_UV, args=("-Ccuda=13.0",)),
+                indexes=(
+                    ("torch", "https://host/cu130"),
+                    ("nvidia-*", "https://host/nvidia"),
+                ),
+                cuda=CudaSource.INDEX,
+            ),
             before_all="install 13.0 {package}",
             before_build="a && b cp312",
             config_settings=(("cmake.define.CUDA", "13.0"), ("z", "1")),
@@ -126,6 +153,10 @@ def test_a_target_is_fully_resolved() -> None:
             external=("cuda", "libfoo.so*"),
             test_command="pytest {project}/tests --version 2.0+cu130",
             test_requires=("pytest", "torch==13.0"),
+            test_extras=("test-13.0",),
+            test_groups=("cu130",),
+            test_sources=("tests/13.0",),
+            test_before="ls {project}",
             timeout=600,
         ),
         runner=("ubuntu-24.04",),
@@ -151,11 +182,17 @@ def test_a_target_is_fully_resolved() -> None:
     assert dict(found.origins) == {
         **{
             f"build.{key}": f"build.{key}"
-            for key in ("before-all", "before-build", "config-settings", "external", "repair")
+            for key in (
+                *("before-all", "before-build", "config-settings", "external", "repair"),
+                *("requires", "constraints", "isolation", "frontend", "cuda", "timeout"),
+            )
         },
-        "build.timeout": "build.timeout",
-        "test.command": "test.command",
-        "test.requires": "test.requires",
+        **{
+            f"test.{key}": f"test.{key}"
+            for key in ("before", "command", "extras", "groups", "requires", "sources")
+        },
+        "indexes.torch": "indexes.Torch",
+        "indexes.nvidia-*": "indexes.nvidia-*",
         **{f"version.{key}": f"version.{key}" for key in ("base", "local", "build-tag")},
         **{f"version.inject.{key}": f"version.inject.{key}" for key in VARIABLES},
         "version.on-mismatch": "version.on-mismatch",
@@ -422,6 +459,49 @@ def test_an_override_leaves_other_cells_alone() -> None:
     assert other.steps.test_requires == ("top",)
 
 
+def test_indexes_are_merged_by_name_and_an_empty_one_takes_an_entry_back() -> None:
+    text = """
+        [indexes]
+        torch = "https://host/cu{cuda|nodot}"
+        "nvidia-*" = "https://host/nvidia"
+        "*" = "https://host/all"
+        "nvidia-cuda-*" = "https://host/cuda"
+        [[override]]
+        when = { cuda = "13.0" }
+        indexes = { Torch = "", numpy = "file:///wheels" }
+        """
+    globs = (
+        ("nvidia-cuda-*", "https://host/cuda"),
+        ("nvidia-*", "https://host/nvidia"),
+        ("*", "https://host/all"),
+    )
+    versions = '[version]\nlocal = "cu{cuda|nodot}"'
+    first, last = (t.steps.environment for t in plan(text + versions, axes=TWO).targets)
+
+    assert first.indexes == (("torch", "https://host/cu124"), *globs)
+    assert last.indexes == (("numpy", "file:///wheels"), *globs)
+    assert dict(target(text).origins)["indexes.numpy"] == "override[0].indexes.numpy"
+
+
+WRONG_WHEN_FILLED_IN = {
+    "build.requires[1]": ('[build]\nrequires = ["a", "torch=={cuda}=1"]', "not a requirement"),
+    "override[0].build.constraints[0]": (
+        '[[override]]\nwhen = { cuda = true }\nbuild = { constraints = ["a[{cuda|major}]"] }',
+        "cannot have extras",
+    ),
+    "indexes.torch": ('[indexes]\ntorch = "{cuda}://host"', "not an http(s) or file URL"),
+}
+
+
+@pytest.mark.parametrize(("where", "case"), WRONG_WHEN_FILLED_IN.items())
+def test_what_templates_give_is_checked(where: str, case: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        target(case[0])
+
+    assert caught.value.problems[0].where == where
+    assert case[1] in caught.value.problems[0].what
+
+
 def test_an_empty_command_is_said_and_switches_a_step_off() -> None:
     assert target('[test]\ncommand = ""').steps.test_command == ""
     assert target("").steps.test_command is None
@@ -635,6 +715,25 @@ DIFFERENT: dict[str, Callable[[], BuildRequest]] = {
     },
     "test": lambda: request(with_steps(test_command="x")),
     "test requirements": lambda: request(with_steps(test_requires=("x",))),
+    "test extras": lambda: request(with_steps(test_extras=("x",))),
+    "test groups": lambda: request(with_steps(test_groups=("x",))),
+    "test sources": lambda: request(with_steps(test_sources=("x",))),
+    "before the test": lambda: request(with_steps(test_before="x")),
+    **{
+        str(each): partial(request, with_steps(environment=each))
+        for each in (
+            EnvironmentSpec(requires=("x",)),
+            EnvironmentSpec(constraints=("x",)),
+            EnvironmentSpec(isolation=False),
+            EnvironmentSpec(frontend=Frontend(name=FrontendName.PIP)),
+            EnvironmentSpec(frontend=Frontend(name=FrontendName.UV)),
+            EnvironmentSpec(frontend=Frontend(name=FrontendName.PIP, args=("x",))),
+            EnvironmentSpec(indexes=(("x", "https://host"),)),
+            EnvironmentSpec(indexes=(("x", "https://other"),)),
+            EnvironmentSpec(cuda=CudaSource.IMAGE),
+            EnvironmentSpec(cuda=CudaSource.HOST),
+        )
+    },
     "source": lambda: request(source=replace(SOURCE, digest=Digest("f" * 64))),
     "epoch": lambda: request(source=replace(SOURCE, epoch=1)),
     "backend": lambda: request(backend=BackendName.DIRECT),
@@ -676,8 +775,8 @@ def test_every_field_of_the_steps_but_the_timeout_is_covered_above() -> None:
     """A new field must be thought about here."""
     assert set(TargetSteps.__dataclass_fields__) == {
         *("before_all", "before_build", "config_settings", "repair", "repair_refused"),
-        *("external", "normalise", "test_command", "test_requires", "smoke"),
-        *("timeout", "timeouts"),
+        *("external", "normalise", "test_command", "test_requires", "smoke", "environment"),
+        *("test_extras", "test_groups", "test_sources", "test_before", "timeout", "timeouts"),
     }
 
 
@@ -693,7 +792,7 @@ def test_the_image_does_not_matter_to_a_build_on_the_host() -> None:
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert request().key == "9df8ec528e915c428cf07532a7308dc56a7b5b12a0e08c84a6a575f644664107"
+    assert request().key == "9781932b6c502eb1d9049f01bd7b92379ead9c9cf207cb43359e30d11800ee84"
 
 
 def test_digests_do_not_depend_on_the_order_of_keys_and_know_unicode() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -323,10 +324,19 @@ def lacking(old: Any, new: Any, where: str = "") -> list[str]:
     return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
 
 
+def recorded(name: str) -> str:
+    return without_host_keys((FIXTURES / f"{name}.json").read_text("utf-8"))
+
+
+def without_host_keys(text: str) -> str:
+    """Mask the digests that are computed here: they change with what a request holds."""
+    return re.sub(r'"host_key": "[0-9a-f]{64}"', '"host_key": "a digest"', text)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_documents_say_all_that_they_said(name: str, tmp_path: Path) -> None:
-    old = json.loads((FIXTURES / f"{name}.json").read_text("utf-8"))
-    new = json.loads(serialize.dumps(WRITERS[name](tmp_path)))
+    old = json.loads(recorded(name))
+    new = json.loads(without_host_keys(serialize.dumps(WRITERS[name](tmp_path))))
 
     assert lacking(old, new) == []
     jsonschema.validate(old, SCHEMAS[name])
@@ -338,9 +348,9 @@ def test_documents_of_the_commit_before_are_read_as_those_of_today(
     name: str, tmp_path: Path
 ) -> None:
     read = {"results": schemas.read_results, "plan": schemas.read_plan}[name]
-    old = (FIXTURES / f"{name}.json").read_bytes()
+    new = without_host_keys(serialize.dumps(WRITERS[name](tmp_path)))
 
-    assert read(old, where="") == read(serialize.dumps(WRITERS[name](tmp_path)), where="")
+    assert read(recorded(name), where="") == read(new, where="")
 
 
 def test_what_is_read_is_what_was_written() -> None:

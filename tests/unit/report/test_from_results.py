@@ -14,8 +14,12 @@ from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
+    CudaSource,
     Digest,
+    EnvironmentSpec,
     EnvVar,
+    Frontend,
+    FrontendName,
     OnMismatch,
     OnRefusal,
     Source,
@@ -53,6 +57,13 @@ BUILT = replace(
         EnvVar(name="MY_TOKEN", value="theirs-of-then", origin="env"),
     ),
     steps=TargetSteps(
+        environment=EnvironmentSpec(
+            requires=("torch==2.13.*",),
+            isolation=False,
+            frontend=Frontend(name=FrontendName.BUILD_UV, args=("-x",)),
+            indexes=(("torch", "https://host/cu130"),),
+            cuda=CudaSource.INDEX,
+        ),
         before_build="make all",
         config_settings=(("cmake.define.A", "1"), ("cmake.define.A", "2")),
         repair="auditwheel",
@@ -153,6 +164,20 @@ def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) ->
 
     assert found.targets[0].steps.before_build == "ours"
     assert f"{ID}: before_build has a secret in it there, and is as planned here" in found.notes
+
+
+def test_a_secret_in_an_index_is_not_written_and_leaves_the_environment_as_planned(
+    tmp_path: Path,
+) -> None:
+    indexes = (("torch", "https://me:pass-word@host/x"),)
+    steps = replace(BUILT.steps, environment=EnvironmentSpec(indexes=indexes))
+    file = written(replace(BUILT, steps=steps))
+
+    found = from_results.as_recorded([PLANNED], read(tmp_path, file), where="")
+
+    assert "pass-word" not in repr(file)
+    assert found.targets[0].steps.environment == EnvironmentSpec()
+    assert f"{ID}: environment has a secret in it there, and is as planned here" in found.notes
 
 
 def test_a_secret_that_is_not_set_here_is_said(tmp_path: Path) -> None:
