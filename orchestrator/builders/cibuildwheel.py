@@ -284,7 +284,7 @@ def options(
         "CIBW_BUILD_FRONTEND": _frontend(steps.environment) or compilers.frontend or None,
         "CIBW_CONFIG_SETTINGS": shlex.join(f"{k}={v}" for k, v in steps.config_settings) or None,
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
-        "CIBW_TEST_COMMAND": steps.test_command,
+        "CIBW_TEST_COMMAND": _test_command(target),
         "CIBW_BEFORE_TEST": steps.test_before,
         "CIBW_TEST_REQUIRES": shlex.join(steps.test_requires) or None,
         "CIBW_TEST_EXTRAS": ",".join(steps.test_extras) or None,
@@ -307,6 +307,27 @@ def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACC
     words += [f"{name}={_literal(value)}" for name, value in compilers.env]
     words += [f'PATH="{compilers.path}:$PATH"'] if compilers.links else []
     return " ".join(words)
+
+
+def _test_command(target: Target) -> str | None:
+    """Return the test's command, and those of the further tests in the same environment."""
+    own = target.steps.test_command
+    if not own or not target.further_tests:
+        return own
+    commands = [own]
+    for test in target.further_tests:
+        commands.append(f"echo {shlex.quote(f'testing with {test.name}')}")
+        if test.requires:
+            commands.append(_INSTALL.format(shlex.join(test.requires)))
+        commands.append(test.command)
+    return " && ".join(f"{{ {each}\n}}" for each in commands)
+
+
+_INSTALL = (
+    "if python -m pip --version >/dev/null 2>&1; then python -m pip install -q {0}; "
+    "else uv pip install -q {0}; fi"
+)
+"""Into the environment of the test: cibuildwheel makes it without pip where the frontend is uv."""
 
 
 def _frontend(environment: EnvironmentSpec) -> str:

@@ -342,6 +342,8 @@ class _Checker:
                 self.check_requirement(line, names, f"{where}build.{key}[{index}]")
         for index, text in enumerate(build.frontend.args if build.frontend else ()):
             self.check_template(text, names, f"{where}build.frontend.args[{index}]")
+        for axis in sorted((build.stable_abi or {}).keys()):
+            self.check_stable_abi(axis, names, f"{where}build.stable-abi.{axis}")
         for name, url in part.indexes.items():
             place = f"{where}indexes.{name}"
             if not _DISTRIBUTION.fullmatch(name):
@@ -350,6 +352,13 @@ class _Checker:
             self.check_template(url, names, place)
             if url and not template.names_in(url) and (fault := index_fault(url)):
                 self.report(fault, place, EXAMPLE_INDEX)
+
+    def check_stable_abi(self, axis: str, names: frozenset[str], where: str) -> None:
+        if axis in _BUILT_IN:
+            hint = "build.abi3 is Python's stable ABI" if axis == "python" else ""
+            self.report(f"{axis} has no stable ABI here", where, hint)
+        elif axis not in names:
+            self.report(f"unknown axis {axis!r}", where, closest(axis, names))
 
     def check_requirement(self, line: str, names: frozenset[str], where: str) -> None:
         """Check a requirement; one with placeholders is checked again when they are filled in."""

@@ -324,6 +324,8 @@ class Build(Model):
     """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
     abi3_python: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
     """Python that builds such a wheel; when unset the lowest there is."""
+    stable_abi: dict[str, Text] | None = None
+    """Axis -> the lowest value that a wheel serves, such as torch = "2.12"; built once, with it."""
     repair_refused: OnRefusal | None = None
     """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""
     external: Strings | None = None

@@ -56,6 +56,7 @@ RULES: Mapping[str, RuleLevel] = {
     "planned-python": RuleLevel.ERROR,
     "planned-platform": RuleLevel.ERROR,
     "planned-requires": RuleLevel.ERROR,
+    "planned-torch-abi": RuleLevel.ERROR,
     "planned-baseline": RuleLevel.ERROR,
     "not-platform-wheel": RuleLevel.ERROR,
 }

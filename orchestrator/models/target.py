@@ -251,6 +251,26 @@ class TargetSteps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherTest:
+    """Another test of a wheel that serves several values of an axis.
+
+    Attributes:
+        values: the axes that differ from those of the build.
+        command: the test's shell command as it reads with these values.
+        requires: requirements (PEP 508) that are installed before, over those of the last test.
+    """
+
+    values: Cell
+    command: str
+    requires: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people read: ``torch 2.13``."""
+        return ", ".join(f"{axis} {value}" for axis, value in self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompilePlan:
     """What compiles C and C++.
 
@@ -323,7 +343,7 @@ class TargetFacts:
         arch: CPU architecture.
         libc: manylinux or musllinux.
         variant: (axis, value) of every user-named axis that all covered cells share, in the
-            order of target IDs.
+            order of target IDs; of an axis in `stable_abi` the lowest.
         version: the PEP 440 version the wheel must carry, canonical.
         build_tag: the PEP 427 build tag, empty for none.
         image: the container image: a reference as the engine understands it, or an alias such as
@@ -332,6 +352,7 @@ class TargetFacts:
         emulated: whether that runner needs QEMU for this architecture.
         cost: how long it takes compared with other targets, emulation included.
         abi3: the lowest Python that a wheel for the stable ABI serves (``cp39``); else empty.
+        stable_abi: (axis, lowest value that the wheel serves) of the axes with a stable ABI.
         baseline: the libc version that the wheel may need at most (``2.28``); empty: any.
         derived: properties that follow from the values: ``cxx11abi``, ``gpu_archs``.
         covers: the cells it stands for.
@@ -352,6 +373,7 @@ class TargetFacts:
     emulated: bool
     cost: float = 1.0
     abi3: str = ""
+    stable_abi: Annotated[Cell, TABLE] = ()
     baseline: str = ""
     derived: Annotated[Cell, TABLE] = ()
     covers: tuple[Annotated[Cell, TABLE], ...] = ()
@@ -376,6 +398,7 @@ class Target(TargetFacts):
         release: whether it is for a public index, without local part and build tag.
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         demands: what the finished wheel must satisfy.
+        further_tests: tests with other values of the axes in `stable_abi`.
     """
 
     id: TargetId
@@ -391,6 +414,7 @@ class Target(TargetFacts):
     parts: tuple[VersionPart, ...] = ()
     demands: VerifyPolicy = VerifyPolicy()
     compiling: CompilePlan = CompilePlan()
+    further_tests: tuple[FurtherTest, ...] = ()
 
     @property
     def build_identifier(self) -> str:

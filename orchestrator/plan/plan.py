@@ -27,13 +27,20 @@ from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.resolve import Resolver
+from orchestrator.plan.stable_abi import lowest_cells, with_lowest
 from orchestrator.plan.torch_table import TorchSupport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import LibrarySettings, Settings, TorchTable
-    from orchestrator.models.target import CibuildwheelCatalog, CompilePlan, Source, TargetSteps
+    from orchestrator.models.target import (
+        CibuildwheelCatalog,
+        CompilePlan,
+        FurtherTest,
+        Source,
+        TargetSteps,
+    )
     from orchestrator.plan.expand import Cell, Pairs
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.version import UnansweredSource, VersionContext
@@ -216,7 +223,7 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
     """Return what a request's key is the digest of, for `explain --why-rebuild` to compare."""
     target, source = request.target, request.source
     in_image = request.in_container or target.library
-    return {
+    content: dict[str, Any] = {
         "identifier": target.build_identifier or target.platform,
         "baseline": target.baseline,
         "abi3": target.abi3,
@@ -235,6 +242,10 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
         "toolchain": request.toolchain_digest,
         "builder": request.builder_version,
     }
+    if target.stable_abi:
+        tests = [asdict(each) for each in target.further_tests]
+        content |= {"stable_abi": target.stable_abi, "further_tests": tests}
+    return content
 
 
 def _what_is_run(steps: TargetSteps) -> dict[str, Any]:
@@ -381,6 +392,7 @@ def _identity(target: Target) -> Any:
     return (
         target.abi3 or target.python,
         bool(target.abi3),
+        target.stable_abi,
         target.platform,
         target.baseline,
         target.version,
@@ -406,9 +418,10 @@ def _without_timeouts(steps: TargetSteps) -> TargetSteps:
 
 def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Target:
     """Return the one target of a group: built with the lowest of its cells' Pythons."""
+    able = lowest_cells(group)
     if len(group) == 1 and not group[0].abi3:
         return group[0]
-    first = min(group, key=lambda target: PythonTag.parse(target.python))
+    first = min(able, key=lambda target: PythonTag.parse(target.python))
     cells = [_built_as(each) for each in group]
     common = tuple(pair for pair in cells[0] if all(pair in other for other in cells[1:]))
     covered = dict.fromkeys(each.python for each in group)
@@ -427,12 +440,22 @@ def _shared(group: Sequence[Target], name: Callable[[Pairs], TargetId]) -> Targe
         )
         if first.abi3
         else (),
+        further_tests=_further_tests(group),
     )
 
 
+def _further_tests(group: Sequence[Target]) -> tuple[FurtherTest, ...]:
+    """Return one test for each value of the axes with a stable ABI."""
+    found: dict[Pairs, FurtherTest] = {}
+    for test in (test for each in group for test in each.further_tests):
+        found.setdefault(test.values, test)
+    return tuple(found.values())
+
+
 def _built_as(target: Target) -> Pairs:
-    """A cell's values with the Python that its wheel is for."""
-    return (("python", target.python_value), *target.covers[0][1:])
+    """A cell's values with the Python, and the lowest other values, that its wheel is for."""
+    values = (("python", target.python_value), *target.covers[0][1:])
+    return with_lowest(values, target.stable_abi)
 
 
 def _named(common: Pairs, name: Callable[[Pairs], TargetId]) -> TargetId | None:

@@ -18,6 +18,7 @@ from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import (
     EnvVar,
+    FurtherTest,
     LibraryStep,
     OnMismatch,
     OnRefusal,
@@ -33,6 +34,7 @@ from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
+from orchestrator.plan.stable_abi import lowest_values, with_lowest
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.models.target import CibuildwheelCatalog, TargetId
     from orchestrator.plan.build_environment import Indexes
-    from orchestrator.plan.expand import Cell
+    from orchestrator.plan.expand import Cell, Pairs
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
     from orchestrator.plan.version import MergedVersionSettings, VersionContext
@@ -115,7 +117,9 @@ class Resolver:
         merged = self._merged(cell.overrides)
         values = as_mapping(cell)
         python, abi3 = self._python(values, merged, cell)
-        values = {**values, "python": python}
+        own = values = {**values, "python": python}
+        stable = self._stable_abi(values, merged, cell)
+        values = {**values, **dict(stable), **self._derived(cell, stable)}
         common = self._common(cell, values, merged.resources, merged.image, merged.runner)
         image, arch = common["image"], common["arch"]
         try:
@@ -124,7 +128,7 @@ class Resolver:
                 merged.build,
                 libc=common["libc"],
                 baseline=common["baseline"],
-                axes=dict(cell.values),
+                axes=dict(with_lowest(cell.values, stable)),
                 where=lambda key: merged.origin(f"build.{key}"),
             )
         except ConfigError as error:  # name the cell: the user sees which value is to blame
@@ -136,7 +140,8 @@ class Resolver:
             overrides=merged.overrides,
             python=python,
             abi3=abi3,
-            variant=cell.values[3:],
+            stable_abi=stable,
+            variant=with_lowest(cell.values[3:], stable),
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
@@ -149,6 +154,7 @@ class Resolver:
             pins=pins(merged.version, composed),
             parts=composed.parts,
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
+            further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),
         )
 
     def library(self, name: str, library: LibrarySettings, cell: Cell) -> Target:
@@ -270,6 +276,18 @@ class Resolver:
                     "ones or PyPy: exclude them here",
                 )
         return built_with, floor
+
+    def _stable_abi(self, values: Mapping[str, str], merged: _Merged, cell: Cell) -> Pairs:
+        """Return the axes with a stable ABI, each with the value that builds the cell."""
+        where = merged.origin("build.stable-abi")
+        found = lowest_values(merged.build.stable_abi, values, where=where, cell=cell.id)
+        return tuple(sorted(found.items()))
+
+    def _derived(self, cell: Cell, stable: Pairs) -> dict[str, str]:
+        """Return what the torch table says about what builds a wheel for a stable ABI."""
+        if not stable or self._table is None:
+            return {}
+        return dict(self._table.judge(with_lowest(cell.values, stable)).derived)
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
         """Return the lowest Python from ``floor`` on that the builder and torch have."""
@@ -449,6 +467,20 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
             f"circular dependency of shell values: {', '.join(error.members)}",
             where=f"{variables[first].origin}.{first}",
         ) from None
+
+
+def _further_tests(
+    merged: _Merged, cell: Cell, stable: Pairs, names: Mapping[str, str]
+) -> tuple[FurtherTest, ...]:
+    """Return the test of a cell whose wheel is built with a lower value of an axis."""
+    differ = tuple(pair for pair in cell.values if pair[0] in dict(stable) and pair not in stable)
+    if not differ or merged.test.command is None:
+        return ()
+    steps = _steps(merged, names)
+    test = FurtherTest(
+        values=differ, command=steps.test_command or "", requires=steps.test_requires
+    )
+    return (test,)
 
 
 def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:

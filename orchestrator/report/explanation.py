@@ -93,6 +93,10 @@ def _cells(target: Target) -> Iterator[Row]:
     if target.abi3:
         yield "stable ABI", f"{target.abi3} and later, built with {target.python}", "build.abi3"
         yield "tested on", ", ".join((target.python, *target.test_pythons)), ""
+    for axis, lowest in target.stable_abi:
+        yield "stable ABI", f"{axis} {lowest} and later", f"build.stable-abi.{axis}"
+    for test in target.further_tests:
+        yield "tested with", test.name, ""
     if len(target.covers) > 1:
         for cell in target.covers:
             yield "covers", " ".join(value for _, value in cell), ""

@@ -28,6 +28,7 @@ def expected(target: Target, name: str) -> Expected:
         arch=target.arch,
         pins=target.pins,
         abi3=target.abi3,
+        stable_abi=frozenset(axis for axis, _ in target.stable_abi),
         baseline=target.baseline,
     )
 

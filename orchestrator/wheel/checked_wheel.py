@@ -35,6 +35,7 @@ class Expected:
         arch: the architecture.
         pins: requirements that the wheel must state.
         abi3: lowest Python that a wheel for the stable ABI must serve; empty for other wheels.
+        stable_abi: axes of whose stable ABI it may use nothing else: ``torch``.
         baseline: newest libc version that the wheel may need (``2.28``); empty for any.
     """
 
@@ -46,6 +47,7 @@ class Expected:
     arch: Arch
     pins: tuple[str, ...] = ()
     abi3: str = ""
+    stable_abi: frozenset[str] = frozenset()
     baseline: str = ""
 
 

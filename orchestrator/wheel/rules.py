@@ -7,6 +7,7 @@ what was expected and what was found.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "s
 
 # A file name of 255 characters has fewer; WHEEL has room for 10 to the power of 15.
 _MOST_TAGS = 100_000
+_LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
+"""A mangled C++ name (Itanium ABI, 5.1.4) that a namespace of libtorch is part of."""
+
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
@@ -351,6 +355,8 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     yield from _planned_metadata(subject, want)
     yield from _planned_platform(subject, want)
     yield from _planned_baseline(subject, want)
+    if "torch" in want.stable_abi:
+        yield from _planned_torch_abi(subject)
 
 
 def _planned_abi3(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
@@ -408,6 +414,16 @@ def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding
         needs = ".".join(map(str, tag.version))
         message = f"planned for {want.libc} {want.baseline}, it needs {want.libc} {needs}"
         yield finding("planned-baseline", message)
+
+
+def _planned_torch_abi(subject: CheckedWheel) -> Iterator[Finding]:
+    """Only C functions of libtorch are used: its C++ names differ from one torch to the next."""
+    for elf in subject.found.elves:
+        names = sorted(each.name for each in elf.info.undefined if _LIBTORCH.match(each.name))
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            message = f"planned for libtorch's stable ABI, but {elf.name} uses {names[0]}{more}"
+            yield finding("planned-torch-abi", message)
 
 
 def serves(tag: Tag, python: str) -> bool:

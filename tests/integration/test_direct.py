@@ -120,6 +120,32 @@ def test_each_way_to_fail_has_its_kind(tiny: Path, more: str, kind: str, words: 
     assert words in failure["message"]
 
 
+def test_a_wheel_for_a_stable_abi_is_tested_with_each_value(tiny: Path) -> None:
+    """One wheel for all values of an axis that looks like torch: the tests see each of them."""
+    text = (tiny / "matrix.toml").read_text().replace('kind = ["a", "b"]', 'six = ["1.15", "1.17"]')
+    text = text.replace("{kind}", "six{six}").partition("[test]")[0]
+    test = """
+[build]
+stable-abi.six = "1.15"
+[test]
+requires = ["six=={six}.0"]
+command = '''python -c "import six, tiny; assert six.__version__ == '{six}.0'" # {six}'''
+"""
+    (tiny / "matrix.toml").write_text(text + test)
+    code, said = build(tiny)
+    assert code == 0, said
+    ((name, result),) = results(tiny / "dist").items()
+    assert name == f"{ID}-1.15"
+    assert result["wheel"]["version"] == "1.0+six1.15"
+    assert result["target"]["stable_abi"] == {"six": "1.15"}
+    assert "testing with six 1.17" in (tiny / result["log"]).read_text("utf-8")
+
+    (tiny / "matrix.toml").write_text((text + test).replace("six=={six}.0", "six==1.15.0"))
+    code, said = build(tiny)
+    assert code == 1, said
+    assert results(tiny / "dist")[name]["failure"]["step"] == "test"
+
+
 def test_a_failing_test_keeps_the_wheel_out(tiny: Path) -> None:
     matrix = tiny / "matrix.toml"
     matrix.write_text(matrix.read_text().replace("import tiny'", "import missing'"))

@@ -51,6 +51,7 @@ from orchestrator.models.target import (
     EnvVar,
     Frontend,
     FrontendName,
+    FurtherTest,
     OnRefusal,
     Target,
     TargetResources,
@@ -685,6 +686,21 @@ def test_a_project_that_speaks_like_cibuildwheel_does_not_confuse_us(
 
 
 # What is left behind
+
+
+def test_further_tests_run_in_the_environment_of_the_first() -> None:
+    further = FurtherTest(
+        values=(("torch", "2.13"),), command="check 2.13", requires=("t==2.13.*",)
+    )
+    steps = replace(TARGET.steps, test_command="check 2.12 # it")
+    target = replace(TARGET, steps=steps, further_tests=(further,))
+    said = options(request(target))["CIBW_TEST_COMMAND"]
+
+    assert said.startswith("{ check 2.12 # it\n} && { echo 'testing with torch 2.13'\n} && { if ")
+    assert "python -m pip install -q 't==2.13.*'; else uv pip install -q 't==2.13.*'; fi" in said
+    assert said.endswith(" && { check 2.13\n}")
+    alone = replace(target, further_tests=())
+    assert options(request(alone))["CIBW_TEST_COMMAND"] == "check 2.12 # it"
 
 
 def test_no_wheel_with_exit_code_0_is_a_failure(tmp_path: Path) -> None:

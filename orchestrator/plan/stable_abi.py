@@ -1,0 +1,70 @@
+"""Plan one wheel for several values of an axis: a stable ABI serves every later one. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.models.target import Cell, Target
+
+
+def lowest_values(
+    stable_abi: Mapping[str, str] | None, values: Mapping[str, str], *, where: str, cell: str
+) -> dict[str, str]:
+    """Return the axes of a cell that have a stable ABI, with the lowest values that it serves.
+
+    Raises:
+        ConfigError: the ABI does not serve the cell's own value.
+    """
+    found = {axis: value for axis, value in (stable_abi or {}).items() if axis in values}
+    for axis, floor in found.items():
+        if not _serves(floor, values[axis]):
+            raise ConfigError.of(
+                f"a wheel for {axis} {floor} and later does not serve {axis} {values[axis]} "
+                f"({cell})",
+                where=f"{where}.{axis}",
+                hint="set it in an [[override]] for the cells that it serves",
+            )
+    return found
+
+
+def _serves(floor: str, value: str) -> bool:
+    try:
+        return Version(floor) <= Version(value)
+    except InvalidVersion:
+        return floor == value
+
+
+def at_lowest(target: Target) -> bool:
+    """Whether a cell has the values that the wheel of its stable ABIs is built with."""
+    return set(target.stable_abi) <= set(target.covers[0])
+
+
+def lowest_cells(group: Sequence[Target]) -> Sequence[Target]:
+    """Return the cells of a group that the group's wheel can be built as.
+
+    Raises:
+        ConfigError: there is none, so that the lowest value would never be tested.
+    """
+    if found := [each for each in group if at_lowest(each)]:
+        return found
+    first = group[0]
+    axis, floor = next(pair for pair in first.stable_abi if pair not in first.covers[0])
+    raise ConfigError.of(
+        f"{first.id} is for {axis} {floor} and later, but no cell with {axis} {floor} builds the "
+        "same",
+        where=f"{dict(first.origins).get('build.stable-abi', 'build.stable-abi')}.{axis}",
+        hint="name the lowest value that the matrix has there; an [[override]] may say it",
+    )
+
+
+def with_lowest(cell: Cell, stable_abi: Cell) -> Cell:
+    """Return a cell's values as its wheel is built."""
+    lowest = dict(stable_abi)
+    return tuple((axis, lowest.get(axis, value)) for axis, value in cell)
