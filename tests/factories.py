@@ -25,6 +25,7 @@ from orchestrator.models.target import (
     TargetId,
     TargetSteps,
 )
+from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import WheelReport
 from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.version import VersionContext
@@ -60,7 +61,7 @@ RESULT = BuildResult(
     failure=None,
 )
 WHEEL = WheelReport(
-    filename="demo-1.0-cp312-cp312-linux_x86_64.whl",
+    filename=WheelFilename("demo-1.0-cp312-cp312-linux_x86_64.whl"),
     sha256=Digest("0" * 64),
     size=5,
     version="1.0",

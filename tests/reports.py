@@ -30,13 +30,19 @@ def result(identifier: str, status: str = "ok", **changes: Any) -> dict[str, Any
                 ],
             }
         ],
-        "wheel": wheel(f"demo-1.0.0-{identifier}.whl") if status == "ok" else None,
+        "wheel": wheel(wheel_name(identifier)) if status == "ok" else None,
         "rejected": None,
         "log": f".orchestrator/logs/{identifier}.log",
         "failure": None if status == "ok" else failure(),
         "log_end": log_end() if status == "failed" else None,
     }
     return made | changes
+
+
+def wheel_name(identifier: str) -> str:
+    """The name of a target's wheel."""
+    tag = "".join(each if each.isalnum() else "_" for each in identifier)
+    return f"demo-1.0.0-py3-none-{tag}.whl"
 
 
 def wheel(filename: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from orchestrator.fsutil import copy_file, file_sha256, replacing
 from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
-from orchestrator.report.results import NAME, read_raw
+from orchestrator.report.results import NAME, read_each
 from orchestrator.report.schemas import Result, to_json_value
 
 if TYPE_CHECKING:
@@ -33,10 +33,15 @@ _Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """What one job handed on: a directory with wheels, and its ``results.json``."""
+    """What one job handed on: a directory with wheels, and its ``results.json``.
+
+    Attributes:
+        refused: by target, what is wrong with the results that are left out of the document.
+    """
 
     folder: Path
     document: _Raw
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +75,13 @@ def find_artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefa
             notes.append(f"{place}: no {NAME} in it: its job ended before it had any result")
         for folder in folders:
             try:
-                artefacts.append(Artefact(folder=folder, document=read_raw(folder)))
+                document, refused = read_each(folder)
             except ConfigError as error:
                 notes.append(f"left out: {error}")
+                continue
+            notes += (f"left out: {error}" for error in refused.values())
+            texts = {target_id: error.what for target_id, error in refused.items()}
+            artefacts.append(Artefact(folder=folder, document=document, refused=texts))
     return artefacts, notes
 
 
@@ -119,7 +128,8 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
                 rejected[target_id] = f"{artefact.folder} has it with the key {result['key']}"
         of_plan.append(artefact.document | {"results": kept})
     merged = documents.merged(of_plan)
-    table = _Table(plan=plan, rejected=rejected, output=output)
+    refused = {target_id: what for each in found for target_id, what in each.refused.items()}
+    table = _Table(plan=plan, rejected=rejected, refused=refused, output=output)
     output.mkdir(parents=True, exist_ok=True)
     results = list(table.settle(planned, merged["results"], owner))
     notes += table.others(results)
@@ -149,6 +159,7 @@ class _Table:
 
     plan: PlanDocument
     rejected: Mapping[str, str]
+    refused: Mapping[str, str]
     output: Path
     spoiled: list[TargetId] = field(default_factory=list)
 
@@ -181,9 +192,14 @@ class _Table:
         names = (f"job {job.id} ({job.name})" for job in self.plan.jobs if target_id in job.targets)
         again = f"run {next(names, 'the job that builds it')} again"
         message, hint = "no job has a result of it", f"{again}, or see why it ended early"
+        kind = FailureKind.MISSING
         if target_id in self.rejected:
             message = f"no job has it as planned; {self.rejected[target_id]}"
             hint = f"{again}, with the source and the orchestrator of the plan"
+        if target_id in self.refused:
+            self.spoiled.append(target_id)
+            kind, hint = FailureKind.BAD_WHEEL, again
+            message = f"the result that a job has of it cannot be: {self.refused[target_id]}"
         result = Result(
             target_id=target_id,
             key="",
@@ -193,7 +209,7 @@ class _Table:
             wheel=None,
             log=None,
             duration=0.0,
-            failure=Failure(kind=FailureKind.MISSING, message=message, hint=hint),
+            failure=Failure(kind=kind, message=message, hint=hint),
             target=planned,
         )
         document: _Raw = to_json_value(result)

@@ -52,8 +52,9 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     from orchestrator.ci.collect import collect, find_artefacts
     from orchestrator.ci.commands import in_actions
     from orchestrator.cli.workspace import read
+    from orchestrator.models.reading import parse
     from orchestrator.report.results import NAME
-    from orchestrator.report.schemas import ResultsDocument, parse, read_plan
+    from orchestrator.report.schemas import ResultsDocument, read_plan
 
     hint = "the job that plans must pass on the output of `orchestrator plan --format json`"
     plan = read_plan(read(planned, hint=hint), where=str(planned))

@@ -87,7 +87,8 @@ def write_reports(
         document: a valid ``results.json``.
     """
     from orchestrator.fsutil import write_whole
-    from orchestrator.report.schemas import ResultsDocument, parse
+    from orchestrator.models.reading import parse
+    from orchestrator.report.schemas import ResultsDocument
 
     wanted = _wanted(reports)
     if not wanted:

@@ -71,6 +71,23 @@ class Limits:
         return round(number, self.digits)
 
 
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a text or a tuple may be; a longer one is refused when it is read.
+
+    Attributes:
+        most: characters of a text, or items of a tuple.
+        pattern: what a text must match, in the syntax of Rust's regex.
+    """
+
+    most: int
+    pattern: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        pattern = {} if self.pattern is None else {"pattern": self.pattern}
+        return handler(source) | {"max_length": self.most} | pattern
+
+
 def _pairs(value: Any) -> Any:
     return tuple(value.items()) if isinstance(value, dict) else value
 

@@ -6,15 +6,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, NewType
 
-from orchestrator.models.json_form import JOINED, NULL_FOR_EMPTY, NULL_FOR_HIDDEN, TABLE, JsonForm
+from orchestrator.models.json_form import (
+    JOINED,
+    NULL_FOR_EMPTY,
+    NULL_FOR_HIDDEN,
+    TABLE,
+    JsonForm,
+    Length,
+)
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3
+from orchestrator.models.untrusted import MOST_CELLS, BuildTag, VersionText
 
-TargetId = NewType("TargetId", str)
+TargetId = NewType("TargetId", Annotated[str, Length(1000)])
 """Stable, readable, unique: ``cp312-manylinux_x86_64-cu126-torch2.8``."""
 
 
-Digest = NewType("Digest", str)
+Digest = NewType("Digest", Annotated[str, Length(64, pattern="^[0-9a-f]{64}$")])
 """Lower-case hexadecimal SHA-256."""
 
 
@@ -366,8 +374,8 @@ class TargetFacts:
     arch: Arch
     libc: Libc
     variant: Annotated[Cell, TABLE]
-    version: str
-    build_tag: str
+    version: VersionText
+    build_tag: BuildTag
     image: str
     runner: Annotated[tuple[str, ...], JOINED]
     emulated: bool
@@ -376,7 +384,7 @@ class TargetFacts:
     stable_abi: Annotated[Cell, TABLE] = ()
     baseline: str = ""
     derived: Annotated[Cell, TABLE] = ()
-    covers: tuple[Annotated[Cell, TABLE], ...] = ()
+    covers: Annotated[tuple[Annotated[Cell, TABLE], ...], Length(MOST_CELLS)] = ()
     test_pythons: tuple[str, ...] = ()
     needs: tuple[TargetId, ...] = ()
     publish: tuple[str, ...] = ()

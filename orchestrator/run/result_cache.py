@@ -21,6 +21,7 @@ from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import RuleLevel, TargetId, VerifyPolicy
+from orchestrator.models.untrusted import FileMode, RelativePath
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import digest
 from orchestrator.run.finish import demands_on, expected, not_what_it_says
@@ -282,7 +283,8 @@ class ResultCache:
             if blob is None:
                 return
             name, mode = path.relative_to(folder).as_posix(), path.stat().st_mode & 0o777
-            outputs.append(OutputFile(path=name, mode=mode, blob=blob))
+            made = OutputFile(path=RelativePath(name), mode=FileMode(mode), blob=blob)
+            outputs.append(made)
             files.append((blob, path))
         self._store(assignment, log, files, duration=seconds, outputs=tuple(outputs))
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Final
 
-from pydantic import TypeAdapter, ValidationError
+from orchestrator.errors import ConfigError
+from orchestrator.models.reading import LIMITS, adapter, read_json
 
 # pydantic reads these when the program runs.
 from orchestrator.models.result import CompileReport  # noqa: TC001
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
+from orchestrator.models.untrusted import FileMode, RelativePath, Size  # noqa: TC001
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
 
 FORMAT = 1
 """A part of every address: records of another format are never read."""
+
+LARGEST: Final = 64 << 20
+"""Bytes of a record. One of a wheel with 20,000 members has some 5 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,7 @@ class Blob:
     """
 
     sha256: Digest
-    size: int
+    size: Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +45,8 @@ class OutputFile:
         blob: its contents.
     """
 
-    path: str
-    mode: int
+    path: RelativePath
+    mode: FileMode
     blob: Blob
 
 
@@ -81,6 +85,8 @@ class Record:
         outputs: the files of a library.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
+
     address: Digest
     target_id: TargetId
     document: dict[str, Any]
@@ -112,14 +118,9 @@ class Record:
         return tuple(each for each in named if each is not None)
 
 
-@cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
-
-
 def pack(record: Record) -> bytes:
     """Return a record as bytes that begin with their checksum."""
-    body = _adapter().dump_json(record)
+    body = adapter(Record).dump_json(record)
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
@@ -129,7 +130,7 @@ def unpack(data: bytes, address: Digest) -> Record | None:
     if hashlib.sha256(body).hexdigest().encode() != digest:
         return None
     try:
-        record = _adapter().validate_json(body)
-    except ValidationError:
+        record = read_json(Record, body, where=address, largest=LARGEST)
+    except ConfigError:
         return None
     return record if record.address == address else None

@@ -23,6 +23,7 @@ from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_fi
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_range
 from orchestrator.models.target import Digest
+from orchestrator.models.untrusted import WheelFilename
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
 if TYPE_CHECKING:
@@ -114,11 +115,11 @@ class WheelName:
             BadWheelError: it does not follow PEP 427.
         """
         try:
-            name, version, _, tags = parse_wheel_filename(filename)
+            name, version, _, tags = parse_wheel_filename(WheelFilename(filename))
         except InvalidWheelFilename as error:
             raise BadWheelError.of(str(error), where=filename) from error
-        except ValueError as error:  # Python makes no number of thousands of digits
-            raise BadWheelError.of(f"no wheel file name: {error}", where=filename) from error
+        except ValueError as error:  # longer than a file's name, or a path
+            raise BadWheelError.of(str(error), where=filename) from error
         parts = filename.removesuffix(".whl").split("-")
         return cls(
             distribution=parts[0],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, clipped
 from orchestrator.models.platforms import Libc
+from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
@@ -152,7 +153,7 @@ def summarise(
         tag, policy = observation.tag, observation.policy
     modules = list(filter(None, map(extension_module, found.elves)))
     result = WheelReport(
-        filename=archive.path.name,
+        filename=WheelFilename(archive.path.name),
         sha256=sha256,
         size=size,
         version=str(archive.name.version),

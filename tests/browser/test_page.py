@@ -8,8 +8,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import sync_playwright
 
+from orchestrator.models.reading import parse
 from orchestrator.report import html_report
-from orchestrator.report.schemas import ResultsDocument, parse
+from orchestrator.report.schemas import ResultsDocument
 from tests import reports
 from tests.unit.report.test_reports import hostile
 

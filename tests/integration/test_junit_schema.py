@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import xmlschema
 
+from orchestrator.models.reading import parse
 from orchestrator.report import junit
-from orchestrator.report.schemas import ResultsDocument, parse
+from orchestrator.report.schemas import ResultsDocument
 from tests import reports
 from tests.unit.report.test_reports import hostile
 

@@ -22,6 +22,7 @@ from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
 from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
 from orchestrator.models.target import Digest, EmulationMode, TargetId
+from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import Finding, Reason, Severity
 from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
@@ -605,7 +606,7 @@ def written(output: Path) -> dict[str, Any]:
 
 REPORT = replace(
     WHEEL,
-    filename="demo.whl",
+    filename=WheelFilename("demo-1-py3-none-any.whl"),
     declared_tags=("a",),
     observed_tag="b",
     aliases=("c",),
@@ -626,7 +627,7 @@ def test_results(places: tuple[Path, Path]) -> None:
     assert found["t"]["log"] == "work/t.log"
     assert found["t"]["duration"] == 1.235
     assert found["t"]["failure"] is None
-    assert found["t"]["wheel"]["filename"] == "demo.whl"
+    assert found["t"]["wheel"]["filename"] == REPORT.filename
     assert found["t"]["wheel"]["external_libs"] == {"lib": ["f"]}
     assert found["u"]["failure"] == {"kind": "build", "step": "s", "message": "m", "hint": "h"}
     assert found["u"]["wheel"] is None
@@ -658,20 +659,23 @@ def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(
 
 def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Path]) -> None:
     output, work = places
-    for name in ("old.whl", "changed.whl", "foreign.whl"):
-        (output / name).write_text(name)
-    digest = Digest(hashlib.sha256(b"old.whl").hexdigest())
-    old = replace(OK, wheel=replace(REPORT, filename="old.whl", sha256=digest))
-    changed = replace(REPORT, filename="changed.whl", sha256=digest)
+    for name in ("old", "changed", "foreign"):
+        (output / f"{name}-1-py3-none-any.whl").write_text(name)
+    digest = Digest(hashlib.sha256(b"old").hexdigest())
+    old = replace(
+        OK, wheel=replace(REPORT, filename=WheelFilename("old-1-py3-none-any.whl"), sha256=digest)
+    )
+    changed = replace(REPORT, filename=WheelFilename("changed-1-py3-none-any.whl"), sha256=digest)
     other = replace(OK, target_id=TargetId("u"), wheel=changed)
     record([old, other], output, work)
 
-    new = replace(OK, wheel=replace(REPORT, filename="new.whl"))
+    new = replace(OK, wheel=replace(REPORT, filename=WheelFilename("new-1-py3-none-any.whl")))
     failed = replace(FAILED, target_id=TargetId("u"))
     record([new, failed], output, work)
 
-    assert sorted(each.name for each in output.glob("*.whl")) == ["changed.whl", "foreign.whl"]
-    assert [each.name for each in (work / "superseded").iterdir()] == ["old.whl"]
+    left = sorted(each.name.partition("-")[0] for each in output.glob("*.whl"))
+    assert left == ["changed", "foreign"]
+    assert [each.name for each in (work / "superseded").iterdir()] == ["old-1-py3-none-any.whl"]
 
 
 @pytest.mark.parametrize(

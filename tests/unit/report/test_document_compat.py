@@ -18,6 +18,7 @@ import pytest
 
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.reading import parse
 from orchestrator.models.result import (
     BuildResult,
     CompilerCacheStats,
@@ -53,6 +54,7 @@ from orchestrator.models.target import (
     VersionPart,
     VersionQuestion,
 )
+from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Reason, Severity, TagStep, WheelReport
 from orchestrator.publish import index_coverage
 from orchestrator.report import schemas, serialize
@@ -159,7 +161,7 @@ REASON = Reason(
     file="demo/_C.so", library="libc.so.6", symbol_version="GLIBC_2.28", symbols=("fcntl64",)
 )
 WHEEL = WheelReport(
-    filename="demo-1.0+cu130-7-cp39-abi3-manylinux_2_28_x86_64.whl",
+    filename=WheelFilename("demo-1.0+cu130-7-cp39-abi3-manylinux_2_28_x86_64.whl"),
     sha256=Digest("4" * 64),
     size=5_300_000,
     version="1.0+cu130",
@@ -448,11 +450,11 @@ def test_a_new_field_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written, read, and described, and what lacks it is still read."""
     monkeypatch.setitem(schemas.DOCUMENTS, "results", LaterDocument)
     old = json.loads((FIXTURES / "results.json").read_text("utf-8"))
-    results = schemas.parse(LaterDocument, old).results
+    results = parse(LaterDocument, old).results
 
     assert [each.weather for each in results] == [None] * 4
     sunny = replace(results[0], weather="sunny")
-    assert schemas.parse(LaterResult, schemas.to_json_value(sunny)) == sunny
+    assert parse(LaterResult, schemas.to_json_value(sunny)) == sunny
     described = schemas.json_schema("results")["$defs"]["LaterResult"]["properties"]["weather"]
     assert described["description"] == "How the sky was; null where nobody looked."
     assert described["anyOf"] == [{"type": "string"}, {"type": "null"}]

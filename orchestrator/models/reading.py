@@ -1,0 +1,93 @@
+"""The one door for JSON of others: bytes in, a value of ours out, or an error that says where.
+
+What is too large, too deep, not UTF-8 or not of the type is refused here; the types of the fields
+(`orchestrator.models.untrusted`) refuse what no field may hold.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from orchestrator.errors import ConfigError, Problem, clipped
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+MANY = 5
+"""Things that are wrong with a document that are reported at once."""
+
+LARGEST: Final = 512 << 20
+"""Bytes of a document. A result has some 10 kB; the largest matrix known has 2,102 cells."""
+
+LONGEST_TEXT: Final = 4 << 20
+"""Characters of one text in a document: `LIMITS` has it."""
+
+LIMITS: Final[dict[str, Any]] = {"allow_inf_nan": False, "str_max_length": LONGEST_TEXT}
+"""``__pydantic_config__`` of a class that stands for a document; its parts have it, too."""
+
+T = TypeVar("T")
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+"""What reads and writes a class; it takes a while to make."""
+
+
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Return what reads and writes a dataclass."""
+    if kind not in _ADAPTERS:
+        from pydantic import TypeAdapter
+
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def parse(kind: type[T], data: Any, *, where: str = "") -> T:
+    """Return the value that JSON data stands for.
+
+    Raises:
+        ConfigError: it is not such a value; `where` names its document.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return adapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise _refusal(error, where) from None
+
+
+def read_json(kind: type[T], data: bytes, *, where: str, largest: int = LARGEST) -> T:
+    """Return the value that a JSON document stands for; errors are those of `parse`."""
+    from pydantic import ValidationError
+
+    _check_size(data, where, largest)
+    try:
+        return adapter(kind).validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error, where) from None
+
+
+def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
+    """Return a JSON document in dictionaries and lists.
+
+    Raises:
+        ConfigError: it is none, or too large.
+    """
+    _check_size(data, where, largest)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
+
+
+def _check_size(data: str | bytes, where: str, largest: int) -> None:
+    if len(data) > largest:
+        raise ConfigError.of(f"it has {len(data)} bytes; at most {largest} are read", where=where)
+
+
+def _refusal(error: ValidationError, where: str) -> ConfigError:
+    problems = []
+    for each in error.errors(include_url=False, include_input=False, include_context=False)[:MANY]:
+        place = ".".join(map(str, each["loc"]))
+        text = clipped(each["msg"].removeprefix("Value error, "))
+        problems.append(Problem(what=text, where=clipped(": ".join(filter(None, (where, place))))))
+    return ConfigError(*problems)

@@ -1,0 +1,83 @@
+"""Whatever stands in a document: it becomes a value, or an error that says where."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError
+from orchestrator.models.reading import LIMITS, LONGEST_TEXT, json_value, parse, read_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    """A part of a document, which says nothing of limits."""
+
+    text: str = ""
+    number: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outer:
+    """A document."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
+
+    inner: Inner = Inner()
+
+
+def test_a_text_of_a_part_has_the_limit_of_the_document() -> None:
+    assert parse(Outer, {"inner": {"text": "x" * LONGEST_TEXT}}).inner.text
+    with pytest.raises(ConfigError, match=r"^f: inner\.text: "):
+        parse(Outer, {"inner": {"text": "x" * (LONGEST_TEXT + 1)}}, where="f")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_number_is_finite(number: str) -> None:
+    with pytest.raises(ConfigError):
+        read_json(Outer, f'{{"inner": {{"number": {number}}}}}'.encode(), where="f")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"inner":' * 50_000,
+        b'"\\ud800"',
+        b"1" * 10_000,
+        b"null",
+        b"[]",
+        b'{"inner": []}',
+    ],
+)
+def test_what_is_no_document_is_an_error_that_names_the_file(data: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^f: "):
+        read_json(Outer, data, where="f")
+
+
+def test_a_document_that_is_too_large_is_not_read() -> None:
+    with pytest.raises(ConfigError, match="it has 3 bytes; at most 2 are read"):
+        json_value(b"[0]", where="f", largest=2)
+    with pytest.raises(ConfigError, match="it has 3 bytes; at most 2 are read"):
+        read_json(Outer, b"[0]", where="f", largest=2)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON | st.fixed_dictionaries({"inner": st.fixed_dictionaries({"text": JSON})}))
+def test_any_json_is_a_value_or_an_error(value: Any) -> None:
+    with suppress(ConfigError):
+        made = read_json(Outer, json.dumps(value).encode(), where="f")
+        assert isinstance(made.inner.text, str)
