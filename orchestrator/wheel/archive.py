@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from packaging.utils import NormalizedName, parse_wheel_filename
 
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_range
@@ -116,10 +116,8 @@ class WheelName:
         """
         try:
             name, version, _, tags = parse_wheel_filename(WheelFilename(filename))
-        except InvalidWheelFilename as error:
-            raise BadWheelError.of(str(error), where=filename) from error
-        except ValueError as error:  # longer than a file's name, or a path
-            raise BadWheelError.of(str(error), where=filename) from error
+        except ValueError as error:
+            raise BadWheelError.of(str(error), where=clipped(filename)) from error
         parts = filename.removesuffix(".whl").split("-")
         return cls(
             distribution=parts[0],
