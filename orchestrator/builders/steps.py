@@ -250,6 +250,9 @@ class BuildSteps(ABC):
         away = f"{self.place.scratch}/test"
         self.fresh(away)
         for source in options["test_sources"]:
+            if not (self.job.source / source).exists():
+                hint = "test.sources names files and directories of the source"
+                raise self.failed(FailureKind.TEST, f"no test source {source}", hint)
             self.give(self.job.source / source, f"{away}/{source}")
         self._shell("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
 

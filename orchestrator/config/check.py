@@ -21,6 +21,7 @@ from orchestrator.config.settings import (
     baseline_of,
     env_name_ok,
 )
+from orchestrator.config.unknown_keys import cibuildwheel_hint
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -141,8 +142,7 @@ class _Checker:
                 hint = closest(other, self.settings.library)
                 self.report(f"unknown library {other!r}", f"{where}.needs[{index}]", hint)
         for index, pattern in enumerate(library.outputs):
-            if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
-                self.report(f"{pattern!r} is outside the source", f"{where}.outputs[{index}]")
+            self.check_inside(pattern, f"{where}.outputs[{index}]")
         self.check_env(library.env, own, f"{where}.env")
         self.check_template(library.command, own | template.PASS_THROUGH, f"{where}.command")
         self.check_template(library.image, own, f"{where}.image")
@@ -273,6 +273,10 @@ class _Checker:
                     where = f"compat.releases[{index}].{place}"
                     self.report(f"unknown arch {arch!r}", where, closest(arch, known))
 
+    def check_inside(self, path: str, where: str) -> None:
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            self.report(f"{path!r} is outside the source", where)
+
     def check_platforms(self) -> None:
         """Check that images are for platforms of the matrix; others would silently do nothing."""
         libcs = _values_of(self.settings, "libc")
@@ -311,8 +315,7 @@ class _Checker:
                 self.report(f"{name!r} is not an environment variable name", where)
             elif name.startswith("CIBW_"):
                 # It would reach the container, where cibuildwheel does not read it.
-                hint = "cibuildwheel's options belong in [build], [test] or "
-                hint += "the project's [tool.cibuildwheel]"
+                hint = cibuildwheel_hint(name) or "it belongs in the project's [tool.cibuildwheel]"
                 self.report(f"{name} has no effect inside the build", where, hint)
             if "\0" in text:
                 self.report("an environment variable cannot hold the character NUL", where)
@@ -332,6 +335,8 @@ class _Checker:
         for key in ("requires", "extras", "groups", "sources"):
             for index, text in enumerate(getattr(test, key) or ()):
                 self.check_template(text, names, f"{where}test.{key}[{index}]")
+        for index, path in enumerate(test.sources or ()):
+            self.check_inside(path, f"{where}test.sources[{index}]")
         if build.repair is not None:
             self.check_repair(build.repair, f"{where}build.repair")
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.check import check
 from orchestrator.config.settings import Settings, models_in
-from orchestrator.errors import ConfigError, Problem, closest
+from orchestrator.config.unknown_keys import hint_for
+from orchestrator.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,7 +182,7 @@ def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
         known = _keys_at(error["loc"][:-1], model)
-        return Problem(what=f"unknown key {key!r}", where=path, hint=closest(key, known))
+        return Problem(what=f"unknown key {key!r}", where=path, hint=hint_for(key, known))
     if error["type"] == "missing":
         *parent, name = error["loc"]
         return Problem(what="is missing", where=f"{dotted(parent)}.{name}" if parent else str(name))

@@ -156,6 +156,38 @@ def test_a_failing_test_keeps_the_wheel_out(tiny: Path) -> None:
     assert not list((tiny / "dist").glob("*.whl"))
 
 
+def test_keys_of_the_test_are_obeyed(tiny: Path) -> None:
+    pyproject = tiny / "tiny/pyproject.toml"
+    groups = '[dependency-groups]\nmore = ["six==1.16.0"]\n'
+    pyproject.write_text(f"{groups}{PYPROJECT}")
+    setup = tiny / "tiny/setup.py"
+    extras = "extras_require={'extra': ['idna==3.10']}, ext_modules"
+    setup.write_text(SETUP.replace("ext_modules", extras))
+    (tiny / "tiny/checks").mkdir()
+    (tiny / "tiny/checks/check.py").write_text(
+        "import importlib.metadata as m, os, tiny\n"
+        "assert [m.version(p) for p in ('six', 'idna')] == ['1.16.0', '3.10']\n"
+        "assert os.path.exists(os.environ['VIRTUAL_ENV'] + '/before')\n"
+    )
+    matrix = tiny / "matrix.toml"
+    text = matrix.read_text().replace("python -c 'import tiny'", "python checks/check.py")
+    keys = """
+before = "test -f setup.py && touch $VIRTUAL_ENV/before"
+extras = ["extra"]
+groups = ["more"]
+sources = ["checks"]
+"""
+    matrix.write_text(text + keys)
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 0, said
+
+    matrix.write_text(text + 'sources = ["cheks"]\n')
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 1, said
+    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
+    assert (failure["step"], failure["message"]) == ("test", "no test source cheks")
+
+
 def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     foreign = "s390x" if MACHINE != "s390x" else "x86_64"
     matrix = tiny / "matrix.toml"

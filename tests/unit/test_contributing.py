@@ -20,7 +20,10 @@ ADDED = {
 
 OBEYING = {
     "A CI system": {"orchestrator/publish/trusted.py": "where an identity token may come from"},
-    "A key of matrix.toml": {"orchestrator/config/check.py": "its templates are checked there"},
+    "A key of matrix.toml": {
+        "orchestrator/config/check.py": "its templates are checked there",
+        "orchestrator/config/unknown_keys.py": "cibuildwheel has an option of that name",
+    },
 }
 """Files that a section leaves out, each with its reason."""
 

@@ -1,0 +1,95 @@
+"""Say where a key belongs that is not known where it stands: cibuildwheel's options among them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.config.settings import CellSettings, models_in
+from orchestrator.errors import closest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+CIBUILDWHEEL: dict[str, tuple[str, ...]] = {
+    "archs": ('axes.arch = ["x86_64", "aarch64"]',),
+    "audit-command": ('verify.rules = { abi3audit = "error" }',),
+    "audit-requires": ('verify.rules = { abi3audit = "error" }',),
+    "before-all": ('build.before-all = "make deps"',),
+    "before-build": ('build.before-build = "make sources"',),
+    "before-test": ('test.before = "pip install numpy"',),
+    "build": ('axes.python = ["cp312", "cp313"]',),
+    "build-frontend": ('build.frontend = { name = "build", args = ["-v"] }',),
+    "build-verbosity": ('build.frontend = { name = "build", args = ["-v"] }',),
+    "config-settings": ('build.config-settings = { "cmake.build-type" = "Release" }',),
+    "container-engine": ('engine.name = "podman"', 'engine.create-args = ["-v/data:/data"]'),
+    "dependency-versions": ('build.constraints = ["setuptools<81"]',),
+    "enable": ('axes.python = ["cp314t", "pp311"]',),
+    "environment": ('env.MAX_JOBS = "4"',),
+    "environment-pass": (
+        'version.parts.stamp = ["env:STAMP", "const:"]',
+        'env.STAMP = "{stamp}"',
+    ),
+    "inherit": ('env.MAX_JOBS = "4"',),
+    "overrides": ("[[override]]", 'when = { python = "cp312" }', 'test = { command = "" }'),
+    "repair-wheel-command": ('build.repair = "auditwheel"',),
+    "select": ("[[override]]", 'when = { python = "cp312" }', 'test = { command = "" }'),
+    "skip": ("[[exclude]]", 'when = { python = "cp312" }'),
+    "test-command": ('test.command = "pytest {project}/tests"',),
+    "test-environment": ('test.command = "MODE=fast pytest {project}/tests"',),
+    "test-extras": ('test.extras = ["test"]',),
+    "test-groups": ('test.groups = ["test"]',),
+    "test-requires": ('test.requires = ["pytest"]',),
+    "test-skip": ("[[override]]", 'when = { python = "cp312" }', 'test = { command = "" }'),
+    "test-sources": ('test.sources = ["tests"]',),
+}
+"""cibuildwheel's option -> how its purpose is written here: lines of TOML, perhaps below a header.
+
+`environment` and others that are merged by name need no ``inherit``.
+"""
+
+_OTHER_SYSTEMS = frozenset(
+    {"xbuild-tools", "xbuild-files", "pyodide-version", "test-runtime"}
+    | {"windows", "macos", "pyodide", "android", "ios"}
+)
+
+_IMAGE = re.compile(r"(manylinux|musllinux)-(?:pypy-)?(.+)-image")
+
+
+def hint_for(key: str, known: Collection[str]) -> str:
+    """Return where an unknown key belongs, or which of the `known` ones of its table it may be."""
+    if key.replace("_", "-") in known:
+        return closest(key, known)
+    if hint := cibuildwheel_hint(key):
+        return hint
+    places = sorted(_tables_with(key))
+    return f"it belongs elsewhere: {' or '.join(places)}" if places else closest(key, known)
+
+
+def cibuildwheel_hint(name: str) -> str:
+    """Return how an option of cibuildwheel is written here; empty if it has none of that name.
+
+    Args:
+        name: ``build-frontend``, ``CIBW_BUILD_FRONTEND`` or ``CIBW_BUILD_FRONTEND_LINUX``.
+    """
+    option = name.lower().replace("_", "-").removeprefix("cibw-").removesuffix("-linux")
+    if option in _OTHER_SYSTEMS:
+        return "it is not for Linux, for which all wheels here are: remove it"
+    if option == "linux":
+        return "all wheels here are for Linux: write its keys without this table"
+    if found := _IMAGE.fullmatch(option):
+        arch = found[2].replace("-", "_")
+        return f'cibuildwheel\'s {name} is written images.{found[1]}_{arch} = "localhost/mine:1"'
+    first, *rest = CIBUILDWHEEL.get(option, ("",))
+    text = " and ".join(rest if first.startswith("[") else (first, *rest))
+    text = f"{first} with {text}" if first.startswith("[") else text
+    return f"cibuildwheel's {name} is written {text}" if text else ""
+
+
+def _tables_with(key: str) -> Iterator[str]:
+    """Yield the dotted paths of a key in the tables that cells have."""
+    for name, field in CellSettings.model_fields.items():
+        for model in models_in(field.annotation):
+            known = {each.alias or its for its, each in model.model_fields.items()}
+            if key in known:
+                yield f"{field.alias or name}.{key}"
