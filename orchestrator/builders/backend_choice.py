@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from orchestrator.builders.cuda_choice import CudaChooser, CudaToolkit
     from orchestrator.containers.access import Access
     from orchestrator.containers.container import ContainerFactory
+    from orchestrator.containers.toolkits import Toolkit
     from orchestrator.cross.native_gcc import NativeCompilerFactory, NativeCompilers
     from orchestrator.models.target import CibuildwheelCatalog
     from orchestrator.provision.foreign_python import ForeignPython
@@ -50,6 +52,7 @@ class Choice:
         trouble: what keeps the target from its image and may pass soon; empty for nothing.
         installs: has uv install what the build requires on this host; None where pip does.
         test_pythons: the Pythons, beside the one that builds, that can test an abi3 wheel here.
+        cuda: its CUDA toolkit; None if it has no CUDA, or brings its own.
     """
 
     backend: BackendName | None
@@ -64,6 +67,7 @@ class Choice:
     trouble: str = ""
     installs: Callable[[Path], Access] | None = None
     test_pythons: tuple[str, ...] = ()
+    cuda: CudaToolkit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ class BackendChooser:
         tools: interpreters and zig of this host.
         containers: the engine, and the images.
         native: native compilers for emulated containers.
+        cuda: CUDA toolkits.
     """
 
     facts: CibuildwheelCatalog
@@ -86,6 +91,7 @@ class BackendChooser:
     tools: Tools
     containers: ContainerFactory
     native: NativeCompilerFactory
+    cuda: CudaChooser
 
     def choose(self, targets: Iterable[Target]) -> dict[TargetId, Choice]:
         """Return how each target is built; the targets are in plan order."""
@@ -288,6 +294,18 @@ class BackendChooser:
             cuda="" if native.kernels is None else native.kernels.what,
         )
         return replace(choice, native=native, compiled=report)
+
+    def _with_cuda(self, choice: Choice, target: Target) -> Choice:
+        """Add the CUDA toolkit; a build without one would be of something else."""
+
+        def of_image() -> tuple[Toolkit, ...]:
+            known = choice.native
+            return self.containers.toolkits(target) if known is None else known.toolkits
+
+        found = self.cuda.choose(target, None if choice.container is None else of_image)
+        if found is None:
+            return choice
+        return replace(choice, cuda=found, reason=f"{choice.reason}; {found.what}")
 
     def _test_pythons(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons of `Target.test_pythons` that are where the wheel is tested."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.host.process import Cancel, Finished
+    from orchestrator.models.result import BuildEnvironment
 
 Outcome = Path | Failure
 """The wheel that a backend made, or why there is none."""
@@ -49,7 +50,13 @@ TAIL = 60
 
 
 class StepTimer:
-    """Measure the steps of a target, and enforce their limits."""
+    """Measure the steps of a target, and enforce their limits.
+
+    Attributes:
+        cpu_seconds: CPU time of the programs so far; None if it is unknown.
+        tail: the last lines of the current step.
+        environment: what is in the environment of the build; None before it was asked.
+    """
 
     def __init__(self, steps: TargetSteps) -> None:
         self._limits = dict(steps.timeouts)
@@ -57,6 +64,7 @@ class StepTimer:
         self._began = time.monotonic()
         self._steps: list[tuple[str, float]] = []
         self.cpu_seconds: float | None = None
+        self.environment: BuildEnvironment | None = None
         self.tail: deque[str] = deque(maxlen=TAIL)
 
     @property

@@ -19,6 +19,7 @@ from orchestrator.containers.images import (
     programs_in,
     pythons_in,
     reaches,
+    toolkits_in,
 )
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orchestrator.config.settings import EngineSettings
+    from orchestrator.containers.toolkits import Toolkit
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
@@ -178,6 +180,14 @@ class ContainerFactory(Answers):
     @once
     def _programs(self, image: str, arch: Arch, names: tuple[str, ...]) -> frozenset[str]:
         return programs_in(self._image(image, arch), names)
+
+    def toolkits(self, target: Target) -> tuple[Toolkit, ...]:
+        """Return the CUDA toolkits of a checked image."""
+        return self._toolkits(self.reference(target), target.arch)
+
+    @once
+    def _toolkits(self, image: str, arch: Arch) -> tuple[Toolkit, ...]:
+        return toolkits_in(self._image(image, arch))
 
     @once
     def image_id(self, reference: str) -> str:

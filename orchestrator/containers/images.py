@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.containers.engine import EngineName, Pull, innermost_cause, plain_message
+from orchestrator.containers.toolkits import SCRIPT as TOOLKITS_SCRIPT
+from orchestrator.containers.toolkits import parse_toolkits
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, capture, run
 from orchestrator.host.transient_errors import pull_may_pass
@@ -22,6 +24,7 @@ from orchestrator.host.transient_errors import pull_may_pass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.containers.toolkits import Toolkit
     from orchestrator.models.platforms import Arch
 
 
@@ -111,6 +114,12 @@ def programs_in(image: Image, names: Iterable[str]) -> frozenset[str]:
     """Return which of some programs are on PATH in a checked image."""
     script = f"for name in {shlex.join(names)}; do command -v $name >/dev/null && echo $name; done"
     return frozenset(image.ask("/bin/sh", "-c", script).stdout.split())
+
+
+def toolkits_in(image: Image) -> tuple[Toolkit, ...]:
+    """Return the CUDA toolkits of a checked image."""
+    said = image.ask("/bin/sh", "-c", TOOLKITS_SCRIPT.read_text("utf-8"))
+    return parse_toolkits(said.stdout.splitlines())
 
 
 def image_file(image: Image, path: str) -> Captured:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.access import Access
+from orchestrator.containers.toolkits import SCRIPT as TOOLKITS_SCRIPT
+from orchestrator.containers.toolkits import Toolkit
 from orchestrator.cross import driver, native_nvcc, native_uv
-from orchestrator.cross.native_nvcc import Toolkit
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
@@ -180,11 +181,11 @@ class _Facts:
     cxx: tuple[str, ...]
     folders: tuple[str, ...]  # of libraries
     files: tuple[str, ...]  # start files and libraries of its own
-    nvcc: tuple[tuple[str, str, str], ...]  # version, digest of settings, file
+    nvcc: tuple[str, ...]  # answers about CUDA toolkits
 
     @property
     def toolkits(self) -> tuple[Toolkit, ...]:
-        return tuple(Toolkit(version=v, profile=p, nvcc=n) for v, p, n in self.nvcc)
+        return tuple(map(Toolkit.parse, self.nvcc))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -255,7 +256,12 @@ class NativeCompilerFactory(Answers):
         if known.is_file():
             return _Facts(**json.loads(known.read_text("utf-8")))
         self.tools.say(f"asking the compiler of {image.reference} what it uses")
-        return _parse(image.reference, self._run(image, _QUESTIONS.read_text("utf-8")))
+        return _parse(
+            image.reference,
+            self._run(
+                image, f"{_QUESTIONS.read_text('utf-8')}{TOOLKITS_SCRIPT.read_text('utf-8')}"
+            ),
+        )
 
     def _gcc(self, image: TargetImage, facts: _Facts) -> tuple[NativeCompilers, driver.Driver]:
         wanted = cross_gcc.ImageCompiler(
@@ -323,7 +329,7 @@ def _parse(image: str, done: process.Captured) -> _Facts:
         cxx=tuple(answers["cxx"]),
         folders=tuple(answers["folder"]),
         files=tuple(answers["file"]),
-        nvcc=tuple((v, p, n) for v, p, n in (answer.split(" ", 2) for answer in answers["nvcc"])),
+        nvcc=tuple(answers["nvcc"]),
     )
 
 

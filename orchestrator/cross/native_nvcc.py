@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from orchestrator.containers.access import Access
+    from orchestrator.containers.toolkits import Toolkit
     from orchestrator.models.target import BuildRequest
     from orchestrator.provision.nvcc import Nvcc
 
@@ -32,21 +33,6 @@ VARIABLES = ("CUDACXX", "NVCC", "PYTORCH_NVCC")
 
 _NO_CACHE = ("CMAKE_CUDA_COMPILER_LAUNCHER", "")
 """ccache identifies a compiler by its file, and this file stands for any toolkit of the build."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toolkit:
-    """A CUDA toolkit of an image.
-
-    Attributes:
-        version: of its nvcc and its cicc: ``13.0.88``.
-        profile: SHA-256 of nvcc's settings.
-        nvcc: the file, with all links resolved.
-    """
-
-    version: str
-    profile: str
-    nvcc: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +117,7 @@ def find(
         cuda: the target's version of CUDA (``13.0``); empty for none.
         provide: finds or fetches a native nvcc.
     """
-    toolkits = tuple(toolkits)
+    toolkits = tuple(toolkit for toolkit in toolkits if toolkit.profile)
     versions = [toolkit.version for toolkit in toolkits]
     # The build installs a toolkit of its own.
     brought = bool(cuda) and not any(version.startswith(f"{cuda}.") for version in versions)

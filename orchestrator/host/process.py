@@ -246,8 +246,7 @@ def capture(
     Args:
         argv: program and arguments.
         env: the whole environment; None for this process's own.
-        cwd: working directory; None for ``/``: whoever asks from within somebody's source must not
-            obey the files that lie there.
+        cwd: working directory; None for this process's own.
         timeout: seconds after which it is killed.
         errors: how to decode invalid UTF-8; ``surrogateescape`` keeps file names usable.
     """
@@ -260,7 +259,7 @@ def capture(
                 stdout=out,
                 stderr=err,
                 env=None if env is None else dict(env),
-                cwd=cwd or "/",
+                cwd=cwd,
                 start_new_session=True,
             )
         except OSError as error:

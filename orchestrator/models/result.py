@@ -7,10 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from orchestrator.models.json_form import Limits
+from orchestrator.models.json_form import TABLE, Limits
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
+    Cell,
     EmulationMode,
     TargetId,
     VersionPart,
@@ -35,6 +36,7 @@ class FailureKind(StrEnum):
     IMAGE = "image"
     SOURCE = "source"
     SETUP = "setup"
+    ENVIRONMENT = "environment"
     BUILD = "build"
     REPAIR = "repair"
     AUDIT = "audit"
@@ -155,6 +157,42 @@ class ContainerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TorchBuild:
+    """The torch that an extension is compiled against.
+
+    Attributes:
+        version: with its local part: ``2.13.0+cu130``.
+        cuda: ``torch.version.cuda``; ``none`` if it is for none.
+        hip: ``torch.version.hip``; ``none`` if it is for no ROCm.
+        cxx11abi: ``_GLIBCXX_USE_CXX11_ABI``: ``0`` or ``1``; empty if it does not tell.
+    """
+
+    version: str
+    cuda: str
+    hip: str
+    cxx11abi: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildEnvironment:
+    """What was in the environment of a build, as it said before the first compiler started.
+
+    Attributes:
+        python: the version of its Python: ``3.12.4``.
+        packages: the version of each distribution, by normalized name.
+        indexes: the package index of each distribution that was locked.
+        torch: its torch; None without one.
+        nvcc: the version of each nvcc that the build may call, by how it is called.
+    """
+
+    python: str
+    packages: Annotated[Cell, TABLE] = ()
+    indexes: Annotated[Cell, TABLE] = ()
+    torch: TorchBuild | None = None
+    nvcc: Annotated[Cell, TABLE] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
     """How long one step of a build took.
 
@@ -193,6 +231,7 @@ class ResultFacts:
         cpu_seconds: CPU time of its programs, user and system; None if not measured.
         attempts: number of attempts.
         cached: whether the wheel came from the store.
+        environment: what was in the environment that compiled it; None if nobody asked.
     """
 
     target_id: TargetId = field(metadata={"alias": "id"})
@@ -215,6 +254,7 @@ class ResultFacts:
     cpu_seconds: Annotated[float, Limits(le=1e12, digits=3)] | None = None
     attempts: int = 0
     cached: bool = False
+    environment: BuildEnvironment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -407,6 +407,8 @@ class Target(TargetFacts):
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         demands: what the finished wheel must satisfy.
         further_tests: tests with other values of the axes in `stable_abi`.
+        cuda_is_toolkit: whether an axis ``cuda`` is the toolkit alone, because the torch table does
+            not apply: torch may be for an older CUDA.
     """
 
     id: TargetId
@@ -421,6 +423,7 @@ class Target(TargetFacts):
     pins: tuple[str, ...] = ()
     parts: tuple[VersionPart, ...] = ()
     demands: VerifyPolicy = VerifyPolicy()
+    cuda_is_toolkit: bool = False
     compiling: CompilePlan = CompilePlan()
     further_tests: tuple[FurtherTest, ...] = ()
 

@@ -9,7 +9,9 @@ from packaging.utils import canonicalize_name
 from orchestrator.config import template
 from orchestrator.config.requirements import EXAMPLE, EXAMPLE_INDEX, index_fault, requirement_fault
 from orchestrator.errors import ConfigError
-from orchestrator.models.target import EnvironmentSpec, Frontend
+from orchestrator.models.target import CudaSource, EnvironmentSpec, Frontend
+from orchestrator.plan.compilers import cuda
+from orchestrator.plan.devices import index_fault as cuda_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +68,19 @@ def build_environment(
         ),
         cuda=build.cuda,
     )
+
+
+def check_cuda(source: CudaSource | None, axes: Mapping[str, str], where: str) -> None:
+    """Make sure that a cell's CUDA can come from where it is said to.
+
+    Raises:
+        ConfigError: the package index never has it.
+    """
+    version = cuda(axes)
+    fault = cuda_fault(version) if source is CudaSource.INDEX and version else ""
+    if fault:
+        hint = 'build.cuda = "image" or "host" for these cells (an [[override]])'
+        raise ConfigError.of(fault, where=where, hint=hint)
 
 
 def _requirements(

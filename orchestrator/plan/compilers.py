@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
+from orchestrator.plan.devices import WITHOUT, cuda_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,13 +23,8 @@ if TYPE_CHECKING:
 _DEVICES = ("cuda", "rocm")
 """Axes whose value names a compiler of its own, which calls ours."""
 
-_NO_DEVICE = frozenset({"cpu", "none"})
-
 _DEVICE = re.compile(r"(cu|rocm)\d[\d.]*")
 """A value that names such a compiler whatever its axis is called: ``cu130``."""
-
-_CUDA = re.compile(r"(?:cu(?:da)?)?(?:(?P<major>\d+)\.(?P<minor>\d+)(?:\.\d+)*|(?P<digits>\d{3}))")
-"""How the version of CUDA is written: ``13.0``, ``13.0.1``, ``cu130``, ``130``."""
 
 
 def compile_plan(
@@ -151,7 +147,7 @@ def _emulation(build: Build, libc: Libc, axes: Mapping[str, str]) -> tuple[Emula
 
 def _device(axes: Mapping[str, str]) -> str:
     for name, value in axes.items():
-        if name in _DEVICES and value not in _NO_DEVICE:
+        if name in _DEVICES and value not in WITHOUT:
             return name
         if _DEVICE.fullmatch(value):
             return value
@@ -160,13 +156,8 @@ def _device(axes: Mapping[str, str]) -> str:
 
 def cuda(axes: Mapping[str, str]) -> str:
     """Return the CUDA version of a cell: ``13.0``; empty for none, or an unknown one."""
-    for name, value in axes.items():
-        match = _CUDA.fullmatch(value)
-        if match is None or (name != "cuda" and not value.startswith("cu")):
-            continue
-        digits = match["digits"]
-        return f"{digits[:-1]}.{digits[-1]}" if digits else f"{match['major']}.{match['minor']}"
-    return ""
+    versions = (cuda_version(value, plain=name == "cuda") for name, value in axes.items())
+    return next((version for version in versions if "." in version), "")
 
 
 def _glibc(build: Build, arch: Arch, baseline: str, where: Callable[[str], str]) -> str:

@@ -29,7 +29,7 @@ from orchestrator.models.target import (
     VerifyPolicy,
     VersionAnswer,
 )
-from orchestrator.plan.build_environment import build_environment, merge_indexes
+from orchestrator.plan.build_environment import build_environment, check_cuda, merge_indexes
 from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
@@ -131,6 +131,11 @@ class Resolver:
                 axes=dict(with_lowest(cell.values, stable)),
                 where=lambda key: merged.origin(f"build.{key}"),
             )
+            check_cuda(
+                merged.build.cuda,
+                dict(with_lowest(cell.values, stable)),
+                merged.origin("build.cuda"),
+            )
         except ConfigError as error:  # name the cell: the user sees which value is to blame
             named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
             raise ConfigError(*named) from None
@@ -152,6 +157,7 @@ class Resolver:
             publish=tuple(merged.publish.to or ()),
             release=composed.release,
             pins=pins(merged.version, composed),
+            cuda_is_toolkit=self._table is None,
             parts=composed.parts,
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
             further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),

@@ -228,7 +228,7 @@ CROSS_GCC = CacheArea(
 NVCC = CacheArea(
     "nvcc",
     "nvcc for images of another architecture",
-    ("provision/nvcc.py", "provision/relocate.py"),
+    ("provision/cuda.py", "provision/nvcc.py", "provision/relocate.py"),
 )
 FOREIGN_PYTHONS = CacheArea(
     "foreign-pythons",
@@ -243,7 +243,13 @@ DRIVERS = CacheArea(
 NATIVE = CacheArea(
     "native",
     "links with the names of an image's compilers",
-    ("cross/driver.py", "cross/driver_src/*", "cross/native_gcc.py", "cross/native_uv.py"),
+    (
+        "containers/toolkits.sh",
+        "cross/driver.py",
+        "cross/driver_src/*",
+        "cross/native_gcc.py",
+        "cross/native_uv.py",
+    ),
 )
 HEADERS = CacheArea("headers", "C headers of Debian's Pythons")
 AREAS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.provision import nvcc, pythons, relocate, zig
+from orchestrator.provision import cuda, nvcc, pythons, relocate, zig
 from orchestrator.provision.answers import Answers, once
 from orchestrator.provision.foreign_python import ForeignPythons
 
@@ -84,6 +84,21 @@ class Tools(Answers):
     def nvcc(self, version: str) -> nvcc.Nvcc:
         """Find or fetch a native nvcc of a version, or the newest of a CUDA version."""
         return nvcc.provide(version, self.host, say=self.say)
+
+    @once
+    def cuda_toolkits(self, minor: str) -> tuple[cuda.HostToolkit, ...]:
+        """Return this host's own CUDA toolkits; see `cuda.host_toolkits`."""
+        return cuda.host_toolkits(self.host.environ, minor)
+
+    @once
+    def cuda_digests(self, minor: str) -> tuple[str, ...]:
+        """Return digests of this host's own nvccs of a CUDA; starts nothing."""
+        return cuda.toolkit_digests(self.host.environ, minor)
+
+    @once
+    def newest_cuda(self, wanted: str) -> str:
+        """Return the newest version of nvcc of a CUDA on the package index."""
+        return cuda.CudaIndex(host=self.host).newest(wanted)
 
     @property
     @once

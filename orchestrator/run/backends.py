@@ -106,6 +106,14 @@ class BackendFactory:
         return replace(choice, installs=uv, compiled=replace(compiled, installer="uv"))
 
     def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
+        """Return what opens compilers, their cache and CUDA for a target's build; None for none."""
+        found, cuda = self._host_compilers(request, choice), choice.cuda
+        if cuda is None or not cuda.root:  # its environment has the toolkit
+            return found
+        own = cuda.access(request.target)
+        return lambda scratch: own if found is None else found(scratch).in_front_of(own)
+
+    def _host_compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
         """Return what opens cache and native compilers for a target's build, None for neither.
 
         A project that brings a compiler cache of its own gets none of ours.

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.backend_choice import BackendChooser
+from orchestrator.builders.cuda_choice import CudaChooser
 from orchestrator.cross.native_gcc import NativeCompilerFactory
 from orchestrator.host.capacity import capacity
 from orchestrator.models.result import Status
@@ -91,6 +92,7 @@ class MissingBuilder:
             tools=self.tools,
             containers=self.containers,
             native=NativeCompilerFactory(tools=self.tools, containers=self.containers),
+            cuda=CudaChooser(tools=self.tools, own_options=source.own_options),
         )
         waiting = [
             # The outputs of the other libraries are in the store.

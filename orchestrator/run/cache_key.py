@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orchestrator
 from orchestrator.host import identity
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.target import BackendName, CompilerKind
+from orchestrator.models.target import BackendName, CompilerKind, CudaSource
+from orchestrator.plan.expected_environment import cuda_of
 from orchestrator.plan.plan import digest, request_content
 from orchestrator.provision import zig
 from orchestrator.store.result_record import FORMAT
@@ -111,7 +112,16 @@ def build_place(
             place |= {"engine": containers.installed}
     if place is not None and target.compiling.compiler is CompilerKind.ZIG:
         place |= {"zig": zig.lock_digest()}
-    return place
+    return place if place is None else place | _cuda_place(target, tools)
+
+
+def _cuda_place(target: Target, tools: Tools) -> Place:
+    """Return this host's toolkits that a target may be compiled with."""
+    version, source = cuda_of(target), target.steps.environment.cuda
+    if not version or source not in {None, CudaSource.HOST} or target.arch is not host_arch():
+        return {}
+    digests = tools.cuda_digests(version)
+    return {"cuda": list(digests)} if digests else {}
 
 
 def _container_place(target: Target, containers: ContainerFactory) -> Place | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestrator.host.process import Cancel
+    from orchestrator.models.result import BuildEnvironment
     from orchestrator.models.target import BuildRequest, Digest
     from orchestrator.run.backends import Assignment
     from orchestrator.run.cache_key import Action
@@ -201,6 +202,7 @@ class ResultCache:
             cached=True,
             request=request,
             compiled=record.compiled,
+            environment=record.environment,
         )
 
     def _restore_log(self, target_id: TargetId, record: Record) -> Path | None:
@@ -254,6 +256,7 @@ class ResultCache:
         said: tuple[Finding, ...],
         log: Path,
         seconds: float,
+        environment: BuildEnvironment | None = None,
     ) -> None:
         """Store a finished wheel with its log so far.
 
@@ -271,6 +274,7 @@ class ResultCache:
             verdicts=(VerifyVerdict(demands=_digest(demands), findings=report.problems),),
             said=said,
             unasked=tuple(tool for tool in TOOLS if not _is_on(tool, demands)),
+            environment=environment,
         )
 
     def store_outputs(

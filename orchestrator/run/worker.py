@@ -116,6 +116,7 @@ class Worker:
             cpu_seconds=timer.cpu_seconds,
             compiler_cache=cached,
             compiled=compiled,
+            environment=timer.environment,
         )
 
     def _attempt(
@@ -240,9 +241,13 @@ class Worker:
             self._set_aside(final, target.id)
             return not_what_it_says(target, problems)
         if self.cache is not None:
-            log, seconds = self.places.private_log(target.id), job.timer.seconds
             self.cache.store_wheel(
-                *(assignment, final, verified), demands=demands, said=said, log=log, seconds=seconds
+                *(assignment, final, verified),
+                demands=demands,
+                said=said,
+                log=self.places.private_log(target.id),
+                seconds=job.timer.seconds,
+                environment=job.timer.environment,
             )
         return self._publish(final, target.id, replace(verified, problems=problems))
 

@@ -10,7 +10,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.reading import LIMITS, adapter, read_json
 
 # pydantic reads these when the program runs.
-from orchestrator.models.result import CompileReport  # noqa: TC001
+from orchestrator.models.result import BuildEnvironment, CompileReport  # noqa: TC001
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
 from orchestrator.models.untrusted import FileMode, RelativePath, Size  # noqa: TC001
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
@@ -83,6 +83,7 @@ class Record:
         said: the findings of the toolchain's checks, whatever level their rules have.
         unasked: the checks that did not run, as their rule was off.
         outputs: the files of a library.
+        environment: what was in the environment that compiled it; None if nobody asked.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
@@ -102,6 +103,7 @@ class Record:
     said: tuple[Finding, ...] = ()
     unasked: tuple[str, ...] = ()
     outputs: tuple[OutputFile, ...] = ()
+    environment: BuildEnvironment | None = None
 
     @property
     def artefact(self) -> Blob | None:

@@ -18,7 +18,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
-from orchestrator.provision import nvcc, toolchain
+from orchestrator.provision import cuda, nvcc, toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import lacking
 from tests.factories import host
@@ -66,7 +66,7 @@ def native(
     there = tmp_path_factory.mktemp("mounted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nvcc, "MOUNTED", there)
-        patch.setattr(nvcc, "USUAL", ())
+        patch.setattr(cuda, "USUAL", ())
         made = provided(CUDA, tools, there / "cache", {toolchain.WHEELS: str(wheels)})
         (there / made.version).symlink_to(made.folder)
         yield made
@@ -249,7 +249,7 @@ def test_this_host_s_own_toolkit_is_left_out_where_it_lacks_something(
     ("wanted", "why"),
     [
         ("13.0.1", "nvcc 13.0.1 cannot be fetched: "),
-        ("12.8", "wheels of CUDA 12.8 have no nvcc, and this host has no toolkit of it"),
+        ("12.8", "the package index has no nvcc of CUDA 12.8, only from 13.0 on"),
     ],
 )
 def test_what_cannot_be_had_is_said(

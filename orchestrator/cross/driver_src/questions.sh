@@ -35,15 +35,3 @@ for file in "$start"/*crt1.o "$start"/crt[in].o "$own"/*.o "$own"/*.a "$own"/*.s
         *) if test -e "$file"; then echo "file $(cd "$(dirname "$file")" && pwd -P)/${file##*/}"; fi ;;
     esac
 done
-
-for nvcc in "$(command -v nvcc)" "$CUDA_HOME/bin/nvcc" "$CUDA_PATH/bin/nvcc" /usr/local/cuda*/bin/nvcc; do
-    if test -x "$nvcc"; then readlink -f "$nvcc"; fi
-done | sort -u | while read -r nvcc; do
-    bin=$(dirname "$nvcc")
-    build=$("$nvcc" --version | sed -n 's/^Build //p')
-    # A wrapper, or a compiler that was put together from two versions, is left alone.
-    if grep -aqF "$build" "$nvcc" && grep -aqF "$build" "$bin/../nvvm/bin/cicc"; then
-        version=$("$nvcc" --version | sed -n 's/.*, V//p')
-        echo "nvcc $version $(sha256sum "$bin/nvcc.profile" | cut -d' ' -f1) $nvcc"
-    fi
-done

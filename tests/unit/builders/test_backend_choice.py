@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.builders import backend_choice as choosing
 from orchestrator.builders.backend_choice import BackendChooser, Choice
+from orchestrator.builders.cuda_choice import CudaChooser
 from orchestrator.config.settings import EngineSettings
 from orchestrator.containers import container as containers
 from orchestrator.containers import engine as engines
@@ -35,6 +36,7 @@ from orchestrator.models.target import (
     TargetResources,
 )
 from orchestrator.provision.answers import once
+from orchestrator.provision.cuda import HostToolkit
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.nvcc import Nvcc
 from orchestrator.provision.pythons import Interpreter
@@ -75,6 +77,8 @@ class FewTools(Tools):
     find_zig: Callable[[], Zig] = NO_ZIG
     find_nvcc: Callable[[str], Nvcc] = NO_NVCC
     find_foreign: Callable[[str, Arch], ForeignPython] = NO_QEMU
+    find_cuda: Callable[[str], str] = "{}.88".format
+    toolkits: tuple[HostToolkit, ...] = ()
 
     @once
     def python(self, tag: str) -> HostPython:
@@ -87,6 +91,14 @@ class FewTools(Tools):
     @once
     def nvcc(self, version: str) -> Nvcc:
         return self.find_nvcc(version)
+
+    @once
+    def cuda_toolkits(self, minor: str) -> tuple[HostToolkit, ...]:
+        return self.toolkits
+
+    @once
+    def newest_cuda(self, wanted: str) -> str:
+        return self.find_cuda(wanted)
 
     @once
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:
@@ -132,6 +144,7 @@ def machine(
         tools=tools,
         containers=factory,
         native=FewCompilers(tools=tools, containers=factory, accelerate=accelerate),
+        cuda=CudaChooser(tools=tools),
     )
 
 

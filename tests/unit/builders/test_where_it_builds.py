@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.builders import backend_choice
 from orchestrator.builders.backend_choice import BackendChooser, Choice
+from orchestrator.builders.cuda_choice import CudaChooser
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.errors import EnvironmentProblemError
@@ -81,7 +82,10 @@ def chosen(
 ) -> dict[str, Choice]:
     targets = plan_of(MATRIX).targets
     here = cast("Any", machine)
-    chooser = BackendChooser(facts=facts, wanted=wanted, tools=here, containers=here, native=here)
+    cuda = CudaChooser(tools=here)
+    chooser = BackendChooser(
+        facts=facts, wanted=wanted, tools=here, containers=here, native=here, cuda=cuda
+    )
     found = chooser.choose(targets)
     return {each.arch: found[each.id] for each in targets}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.containers.access import Access
-from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc, Toolkit, find
+from orchestrator.containers.toolkits import Toolkit
+from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc, find
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.target import EnvVar, TargetSteps
 from orchestrator.plan.compilers import cuda

@@ -124,6 +124,7 @@ def test_a_target_is_fully_resolved() -> None:
         arch=Arch.X86_64,
         variant=(("cuda", "13.0"),),
         version="2.0+cu130",
+        cuda_is_toolkit=True,
         build_tag="1_13",
         on_mismatch=OnMismatch.REWRITE,
         image="registry/x86_64:13.0",

@@ -1,0 +1,177 @@
+"""Where a target's CUDA toolkit comes from on this machine; decided before any build starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from orchestrator.containers.access import Access
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.models.target import CudaSource
+from orchestrator.plan.expected_environment import cuda_of
+from orchestrator.provision.cuda import HOMES, is_version, wheel_requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.containers.toolkits import Toolkit
+    from orchestrator.models.target import Target
+    from orchestrator.provision.tools import Tools
+
+MOUNTED = Path("/opt/orchestrator-native/toolkit")
+"""Where a container has a toolkit of this host."""
+
+OfImage = Callable[[], tuple["Toolkit", ...]]
+
+_SAYS_WHERE = frozenset({*HOMES, "CUDACXX", "NVCC", "PYTORCH_NVCC"})
+"""Variables by which a matrix says itself where its toolkit is."""
+
+_BRINGS = frozenset({"nvidia-cuda-nvcc", "cuda-toolkit", "nvidia-cuda-nvcc-cu12"})
+"""Distributions that bring a toolkit."""
+
+_HINT = (
+    "name an image that has it, install it on this host (CUDA_HOME names it), or have before-all "
+    "install it; [env] CUDA_HOME says where another one is"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaToolkit:
+    """A target's CUDA toolkit.
+
+    Attributes:
+        source: where it comes from.
+        version: of its nvcc: ``13.0.88``.
+        root: its directory where the build runs; empty for wheels, which the build's environment
+            has.
+        mount: its directory on this host, which a container gets; None for nothing.
+        what: what it is, in words.
+    """
+
+    source: CudaSource
+    version: str
+    root: str = ""
+    mount: Path | None = None
+    what: str
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The requirements of the build's environment that it consists of."""
+        return wheel_requirements(self.version) if self.source is CudaSource.INDEX else ()
+
+    def access(self, target: Target, root: str = "") -> Access:
+        """Return how the build of a target reaches it, in `root` if it is made of wheels.
+
+        What the matrix sets wins.
+        """
+        root = root or self.root
+        env = dict.fromkeys(HOMES, root)
+        if self.source is not CudaSource.IMAGE:
+            env["LIBRARY_PATH"] = f"{root}/lib64:{root}/lib64/stubs"
+        own = {variable.name for variable in target.env}
+        return Access(
+            links=(Path(root, "bin"),),
+            env=tuple((name, value) for name, value in env.items() if name not in own),
+            mounts=((self.mount, MOUNTED, False),) if self.mount else (),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaChooser:
+    """Chooses the toolkits of targets.
+
+    Attributes:
+        tools: finds this host's toolkits, and asks the index.
+        own_options: what the project's ``[tool.cibuildwheel]`` sets.
+    """
+
+    tools: Tools
+    own_options: tuple[str, ...] = ()
+
+    def choose(self, target: Target, of_image: OfImage | None) -> CudaToolkit | None:
+        """Return a target's toolkit; None if it has no CUDA, or brings its own.
+
+        Args:
+            target: what is built.
+            of_image: returns the toolkits of its image; None if it is built on this host.
+
+        Raises:
+            EnvironmentProblemError: it has none where it should have one.
+        """
+        wanted, named = cuda_of(target), target.steps.environment.cuda
+        if not wanted or target.library is not None or (named is None and _says_where(target)):
+            return None
+        errors = []
+        for source in (named,) if named else CudaSource:
+            try:
+                return self._from(source, target, wanted, of_image)
+            except EnvironmentProblemError as error:
+                errors.append(error)
+        if named is None and self._may_bring(target):
+            return None
+        why = "; ".join(error.what for error in errors)
+        transient = any(error.transient for error in errors)
+        raise EnvironmentProblemError.of(
+            f"no CUDA {wanted}: {why}", hint=_HINT, transient=transient
+        )
+
+    def _from(
+        self, source: CudaSource, target: Target, wanted: str, of_image: OfImage | None
+    ) -> CudaToolkit:
+        if source is CudaSource.INDEX:
+            version = self.tools.newest_cuda(wanted)
+            what = f"nvcc {version} of the package index"
+            return CudaToolkit(source=source, version=version, what=what)
+        if source is CudaSource.HOST:
+            return self._of_host(target, wanted, in_container=of_image is not None)
+        if of_image is None:
+            raise EnvironmentProblemError.of("it is built on this host, in no image")
+        return self._of_image(target, wanted, of_image())
+
+    def _of_image(self, target: Target, wanted: str, there: tuple[Toolkit, ...]) -> CudaToolkit:
+        for toolkit in there:
+            if is_version(toolkit.version, wanted):
+                what = f"nvcc {toolkit.version} of the image, {toolkit.root}"
+                return CudaToolkit(
+                    source=CudaSource.IMAGE, version=toolkit.version, root=toolkit.root, what=what
+                )
+        others = _listed((each.version, each.root) for each in there)
+        raise EnvironmentProblemError.of(f"image {target.image} has {others}")
+
+    def _of_host(self, target: Target, wanted: str, *, in_container: bool) -> CudaToolkit:
+        if how(host_arch(), target.arch) is not Execution.NATIVE:
+            raise EnvironmentProblemError.of(f"this host's toolkits are for {host_arch()}")
+        here = self.tools.cuda_toolkits(wanted)
+        for toolkit in here:
+            if is_version(toolkit.version, wanted):
+                return CudaToolkit(
+                    source=CudaSource.HOST,
+                    version=toolkit.version,
+                    root=str(MOUNTED if in_container else toolkit.root),
+                    mount=toolkit.root if in_container else None,
+                    what=f"nvcc {toolkit.version} of this host, {toolkit.root}",
+                )
+        others = _listed((each.version, str(each.root)) for each in here)
+        raise EnvironmentProblemError.of(f"this host has {others}")
+
+    def _may_bring(self, target: Target) -> bool:
+        """Whether a step or a requirement of the build may install a toolkit."""
+        steps, own = target.steps, self.own_options
+        names = {canonicalize_name(Requirement(each).name) for each in steps.environment.requires}
+        commands = steps.before_all or steps.before_build
+        return bool(commands or {"before-all", "before-build"} & {*own} or _BRINGS & names)
+
+
+def _says_where(target: Target) -> bool:
+    return any(variable.name in _SAYS_WHERE for variable in target.env)
+
+
+def _listed(toolkits: Iterable[tuple[str, str]]) -> str:
+    found = ", ".join(f"nvcc {version} ({root})" for version, root in toolkits)
+    return found or "no nvcc"

@@ -1,0 +1,213 @@
+"""CUDA toolkits: this host's own, and what the package index has of them.
+
+From CUDA 13.0 on, wheels of the index hold a whole compiler. Wheels of one CUDA fit each other, and
+those of torch's own requirements lie in the same directory, which is a toolkit then.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import file_sha256, write_whole
+from orchestrator.host import process
+from orchestrator.host.transient_errors import may_pass
+from orchestrator.plan.devices import index_fault
+from orchestrator.provision.cache_dir import NVCC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchestrator.provision.host import Host
+
+HOMES = ("CUDA_HOME", "CUDA_PATH")
+"""Variables that name this host's toolkit."""
+
+USUAL = ("/usr/local/cuda-{minor}", "/usr/local/cuda")
+"""Where this host may have a toolkit if no variable names one."""
+
+PROGRAMS = ("bin/cudafe++", "bin/fatbinary", "bin/nvlink", "bin/ptxas", "nvvm/bin/cicc")
+"""What nvcc starts, in a toolkit."""
+
+PROFILE = "nvcc.profile"
+
+_SAME = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm")
+"""Wheels that have one version for all."""
+
+_BESIDE = "cuda-toolkit[cccl,cudart,culibos,profiler]=={minor}.*"
+"""NVIDIA's list of what belongs to a CUDA; torch requires the same."""
+
+FOLDER = "nvidia/cu{major}"
+"""Where the wheels of a CUDA are, below ``site-packages``."""
+
+_DAY = 24 * 3600.0
+"""Seconds for which it is remembered which version is the newest one."""
+
+_TIMEOUT, _FETCH_TIMEOUT = 120.0, 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostToolkit:
+    """A toolkit of this host.
+
+    Attributes:
+        root: its directory, without links.
+        version: of its nvcc: ``13.0.88``.
+        build: what each of its programs says that it was built from.
+    """
+
+    root: Path
+    version: str
+    build: str
+
+
+def ask_nvcc(root: Path) -> HostToolkit | None:
+    """Ask the nvcc of a toolkit which one it is; None if it does not say."""
+    nvcc = root / "bin/nvcc"
+    if not nvcc.is_file():
+        return None
+    said = process.capture([str(nvcc), "--version"], timeout=_TIMEOUT)
+    version = re.search(r", V(\d+\.\d+\.\d+)$", said.stdout, re.MULTILINE)
+    build = re.search(r"^Build (\w+_\S+)$", said.stdout, re.MULTILINE)
+    return HostToolkit(root=root, version=version[1], build=build[1]) if version and build else None
+
+
+def host_toolkits(environ: Mapping[str, str], minor: str = "") -> tuple[HostToolkit, ...]:
+    """Return this host's own toolkits, of those that are whole; the preferred ones first.
+
+    Args:
+        environ: may name a toolkit, or have one on PATH.
+        minor: a version of CUDA, whose usual directories are looked into as well.
+    """
+    roots = dict.fromkeys(root.resolve() for root in _roots(environ, minor))
+    found = filter(None, map(ask_nvcc, roots))
+    return tuple(toolkit for toolkit in found if not missing_part(toolkit))
+
+
+def _roots(environ: Mapping[str, str], minor: str) -> Iterator[Path]:
+    yield from (Path(environ[name]) for name in HOMES if environ.get(name))
+    yield from (Path(place.format(minor=minor)) for place in USUAL)
+    on_path = shutil.which("nvcc", path=environ.get("PATH", ""))
+    if on_path:
+        yield Path(on_path).resolve().parents[1]
+
+
+def toolkit_digests(environ: Mapping[str, str], minor: str) -> tuple[str, ...]:
+    """Return digests of the nvccs of this host that are of a CUDA; starts nothing."""
+    programs = dict.fromkeys((root / "bin/nvcc").resolve() for root in _roots(environ, minor))
+    mark = f"cuda_{minor}." if "." in minor else f"cuda_{minor}"
+    found = (file for file in programs if file.is_file() and mark.encode() in file.read_bytes())
+    return tuple(map(file_sha256, found))
+
+
+def missing_part(toolkit: HostToolkit) -> str:
+    """Return what a toolkit is missing; its packages may be of two versions."""
+    root = toolkit.root
+    missing = [each for each in (*PROGRAMS, f"bin/{PROFILE}") if not (root / each).is_file()]
+    if missing:
+        return ", ".join(missing)
+    same = toolkit.build.encode() in (root / "nvvm/bin/cicc").read_bytes()
+    return "" if same else "a cicc of the same build"
+
+
+def is_version(version: str, wanted: str) -> bool:
+    """Whether a version of nvcc is a wanted one, which may be shorter: ``13.0``, ``13``."""
+    return f"{version}.".startswith(f"{wanted}.")
+
+
+def wheel_requirements(version: str) -> tuple[str, ...]:
+    """Return the requirements that make a toolkit with a version of nvcc: ``13.0.88``."""
+    minor = version.rpartition(".")[0]
+    return (*(f"{name}=={version}" for name in _SAME), _BESIDE.format(minor=minor))
+
+
+def complete(site_packages: Path, version: str) -> Path:
+    """Make a toolkit of the installed wheels, and return it.
+
+    They have libraries by the names that programs load, and not those that linkers look for.
+    """
+    root = site_packages / FOLDER.format(major=version.partition(".")[0])
+    for library in sorted((root / "lib").glob("*.so.*")):
+        link = library.with_name(f"{library.name.partition('.so.')[0]}.so")
+        if not link.exists():
+            link.symlink_to(library.name)
+    if not (root / "lib64").exists():
+        (root / "lib64").symlink_to("lib")
+    for program in (root / "bin/nvcc", *(root / each for each in PROGRAMS)):
+        program.chmod(0o755)
+    return root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaIndex:
+    """What the package index has of CUDA."""
+
+    host: Host
+
+    def newest(self, wanted: str) -> str:
+        """Return the newest version of nvcc of a CUDA (``13.0``, ``13``); asked once a day.
+
+        Raises:
+            EnvironmentProblemError: it has none, or cannot be asked.
+        """
+        known = NVCC.place(self.host.cache_dir) / f"newest-{wanted}"
+        if known.is_file() and time.time() - known.stat().st_mtime < _DAY:
+            return known.read_text("utf-8")
+        with TemporaryDirectory(prefix="orchestrator-") as scratch:
+            asked = Path(scratch, "requirements.in")
+            asked.write_text(f"{_SAME[0]}=={wanted}.*\n", "utf-8")
+            options = ("--quiet", "--no-header", "--no-annotate", str(asked))
+            try:
+                said = self._uv("compile", *options, wanted=wanted, scratch=Path(scratch))
+            except EnvironmentProblemError:
+                if known.is_file():
+                    return known.read_text("utf-8")
+                raise
+        version = said.strip().rpartition("==")[2]
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(known, version, durable=False)
+        return version
+
+    def programs(self, version: str, scratch: Path) -> Path:
+        """Fetch the programs of a toolkit of this host's architecture; return its root."""
+        unpacked = scratch / "unpacked"
+        pins = (f"{name}=={version}" for name in (_SAME[0], _SAME[2]))
+        self._uv("install", f"--target={unpacked}", *pins, wanted=version, scratch=scratch)
+        for nvcc in unpacked.glob("nvidia/*/bin/nvcc"):
+            return nvcc.parents[1]
+        raise EnvironmentProblemError.of(f"no wheel of {version} has an nvcc")
+
+    def _uv(self, command: str, *arguments: str, wanted: str, scratch: Path) -> str:
+        """Run ``uv pip``; return what it prints."""
+        if fault := index_fault(wanted):
+            raise EnvironmentProblemError.of(fault)
+        host, network = self.host, self.host.network
+        if network.only_pip_here:
+            what = f"uv does not know {', '.join(network.only_pip_here)}"
+            raise EnvironmentProblemError.of(what)
+        public, private = network.uv_like_pip_here()
+        where = ["--index-strategy=unsafe-best-match"]
+        if host.wheels is not None:
+            where = ["--no-index", f"--find-links={host.wheels}"]
+        python = f"--python={host.toolchain.python}"
+        common = ("--no-config", "--no-deps", "--only-binary=:all:", "--no-progress", python)
+        env = host.net_env | dict(public) | dict(private)
+        own = {"UV_CACHE_DIR": str(scratch / "uv"), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
+        said = process.capture(
+            [str(host.toolchain.bin / "uv"), "pip", command, *common, *where, *arguments],
+            env=env | own,
+            timeout=_FETCH_TIMEOUT,
+        )
+        if said.ok:
+            return said.stdout
+        why = said.last_line.removeprefix("cause: ")
+        raise EnvironmentProblemError.of(
+            f"nvcc {wanted} cannot be fetched: {why}",
+            transient=may_pass(said.stderr.splitlines()),
+        )
