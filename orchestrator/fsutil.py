@@ -277,6 +277,15 @@ def copy_tree(source: Path, place: Path) -> None:
     shutil.copytree(source, place, symlinks=True, copy_function=copy)
 
 
+def copy_any(source: Path, place: Path) -> None:
+    """Copy a file or a directory with modes and times; missing parents are made."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        copy_tree(source, place)
+    else:
+        copy_file(source, place, keep=True)
+
+
 def install_file(source: Path, place: Path, *, link: bool = False) -> None:
     """Put a file to its place, whole or not at all; raises OSError.
 
@@ -324,3 +333,9 @@ def remove_tree(root: Path, *, ignore_errors: bool = False) -> None:
             with contextlib.suppress(OSError):
                 Path(folder).chmod(0o700)
     shutil.rmtree(root, ignore_errors=ignore_errors)
+
+
+def make_empty(folder: Path) -> None:
+    """Make a directory, or remove everything that is in it."""
+    remove_tree(folder)
+    folder.mkdir()

@@ -15,11 +15,10 @@ from orchestrator.models.target import BackendName, CompilerKind, EmulationMode,
 from orchestrator.plan.compilers import without_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.builders.cuda_choice import CudaChooser, CudaToolkit
-    from orchestrator.containers.access import Access
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.containers.toolkits import Toolkit
     from orchestrator.cross.native_gcc import NativeCompilerFactory, NativeCompilers
@@ -50,7 +49,8 @@ class Choice:
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
         trouble: what keeps the target from its image and may pass soon; empty for nothing.
-        installs: has uv install what the build requires on this host; None where pip does.
+        installs: returns the variables of the uv that installs what a build on this host requires,
+            given its private directory; None where pip does.
         test_pythons: the Pythons, beside the one that builds, that can test an abi3 wheel here.
         cuda: its CUDA toolkit; None if it has no CUDA, or brings its own.
     """
@@ -65,7 +65,7 @@ class Choice:
     native: NativeCompilers | None = None
     compiled: CompileReport | None = None
     trouble: str = ""
-    installs: Callable[[Path], Access] | None = None
+    installs: Callable[[Path], Mapping[str, str]] | None = None
     test_pythons: tuple[str, ...] = ()
     cuda: CudaToolkit | None = None
 

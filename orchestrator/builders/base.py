@@ -53,6 +53,7 @@ class StepTimer:
     """Measure the steps of a target, and enforce their limits.
 
     Attributes:
+        began: when the target began, by `time.monotonic`.
         cpu_seconds: CPU time of the programs so far; None if it is unknown.
         tail: the last lines of the current step.
         environment: what is in the environment of the build; None before it was asked.
@@ -61,16 +62,11 @@ class StepTimer:
     def __init__(self, steps: TargetSteps) -> None:
         self._limits = dict(steps.timeouts)
         self._limit = steps.timeout
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._steps: list[tuple[str, float]] = []
         self.cpu_seconds: float | None = None
         self.environment: BuildEnvironment | None = None
         self.tail: deque[str] = deque(maxlen=TAIL)
-
-    @property
-    def seconds(self) -> float:
-        """The time since the target began."""
-        return time.monotonic() - self._began
 
     def enter(self, step: str) -> None:
         """Begin a step, which ends the one before."""
@@ -100,7 +96,7 @@ class StepTimer:
     def _deadlines(self) -> list[tuple[float, str]]:
         deadlines = []
         if self._limit is not None:
-            deadlines.append((self._began + self._limit, f"the {self._limit} s of build.timeout"))
+            deadlines.append((self.began + self._limit, f"the {self._limit} s of build.timeout"))
         if self._steps:
             step, since = self._steps[-1]
             seconds = self._limits.get(step)

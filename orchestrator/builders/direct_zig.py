@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders.direct_container import prove_elsewhere
-from orchestrator.builders.direct_host import DirectOnHost, HostSteps
-from orchestrator.builders.steps import StepFailed
+from orchestrator.builders.steps import BuildSteps, StepFailed
 from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
 from orchestrator.cross.toolchain_files import CrossBuild, compilers
@@ -29,13 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.builders.direct_host import DirectOnHost
+    from orchestrator.builders.steps import Place
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import BackendName
     from orchestrator.provision.zig import Zig
 
 CROSS_PYTHON = Path(__file__).parent / "scripts" / "cross_python.py"
-CROSS_BUILD = Path(__file__).parent / "scripts" / "cross_build.py"
 
 _HOST_PLACES = (
     *("/usr/include", "/usr/lib", "/usr/lib64", "/lib", "/lib64"),
@@ -141,18 +141,21 @@ class DirectByZig:
         return steps(self, job).outcome()
 
 
-class _ZigSteps(HostSteps):
+class _ZigSteps(BuildSteps):
     """The steps on this host, with zig in place of its compilers."""
 
     def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
-        super().__init__(backend.direct, job)
+        super().__init__(backend.direct.host, job, backend.direct.open_place)
+        python = backend.direct.pythons[self.target.python]
+        self.interpreter, self.headers = python.interpreter, python.include_dirs
         self._zig = backend.zig
         self._cross = CrossBuild(arch=self.target.arch, here=host_arch(), own=job.scratch / "zig")
         self._heard: list[tuple[LogReason, Mapping[str, str]]] = []
 
-    def builder(self) -> str:
+    def open_place(self) -> Place:
         self.make_drivers()
-        return super().builder()
+        place = super().open_place()
+        return replace(place, first=(str(self._cross.programs),), adapt=self._adapt)
 
     def make_drivers(self) -> None:
         """Make the directory of compilers."""
@@ -188,12 +191,9 @@ class _ZigSteps(HostSteps):
             if match := reason.pattern.search(line):
                 self._heard.append((reason, match.groupdict()))
 
-    def run(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None
-    ) -> None:
-        self._heard.clear()
+    def check(self, argv: Sequence[str], code: int) -> None:
         try:
-            super().run(argv, env, cwd)
+            super().check(argv, code)
         except StepFailed as ended:
             if not self._heard or ended.failure.kind is not FailureKind.BUILD:
                 raise
@@ -201,11 +201,10 @@ class _ZigSteps(HostSteps):
             words = {**said, "arch": self.target.arch, "rust": self.target.arch.facts.rust_target}
             what, hint = (text.format_map(words) for text in (reason.what, reason.hint))
             raise StepFailed(replace(ended.failure, message=what, hint=hint)) from None
+        finally:
+            self._heard.clear()
 
-    def path(self, builder: str) -> str:
-        return f"{self._cross.programs}:{super().path(builder)}"
-
-    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
+    def _adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
         own = compilers(self.target.arch)
         for name in ("CC", "CXX"):
             if env.get(name, own[name]) != own[name]:
@@ -257,7 +256,7 @@ class _CrossSteps(_ZigSteps):
             },
         )
         try:
-            self.run([str(self.interpreter.path), "-I", str(CROSS_PYTHON), question])
+            self.run_here([str(self.interpreter.path), "-I", str(CROSS_PYTHON), question])
         except StepFailed as ended:
             said = f"no Python settings for {self.target.arch}: {self.tail[-1]}"
             raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
@@ -271,24 +270,14 @@ class _CrossSteps(_ZigSteps):
         self._cross.write_files(self._facts["suffix"], self._facts["flags"])
         return {**env, **self._cross.variables()}
 
-    def make_wheel(
-        self, builder: str, output: str, options: Mapping[str, Any], env: Mapping[str, str]
-    ) -> None:
-        """Run the PEP 517 build; its hooks take this machine for the target's."""
-        self.provide_build(builder, options, env)
+    def for_hooks(self) -> dict[str, object]:
+        """Have the hooks take this machine for the target's."""
         module = self._facts["module"]
-        question = self.write_json(
-            "cross-build",
-            {
-                "source": self.place.project,
-                "output": output,
-                "flags": list(options["flags"]),
-                "settings": self._settings(),
-                "module": str(self._cross.python / "lib" / f"{module}.py"),
-                "env": self._cross.hooks(module, self._facts["suffix"]),
-            },
-        )
-        self.run([f"{builder}/python", str(CROSS_BUILD), question], env)
+        return {
+            "settings": self._settings(),
+            "module": str(self._cross.python / "lib" / f"{module}.py"),
+            "env": self._cross.hooks(module, self._facts["suffix"]),
+        }
 
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
         """Test the wheel where its architecture is emulated, if there is such a place."""

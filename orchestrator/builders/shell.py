@@ -5,16 +5,19 @@ The engine's client does not know the CPU time of the programs in a container.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.host.process import Captured
 
 _SCRIPT = Path(__file__).parent / "scripts" / "shell.sh"
 _THERE = "/opt/orchestrator-shell"
-_FOLDER, _FILE = "shell", "times"
+_FOLDER, _FILE, _QUESTION = "shell", "times", "frontend.json"
 
 _SPENT = re.compile(r"(\d+)m([\d.]+)s")
 """A time as bash's ``times`` writes it."""
@@ -39,6 +42,13 @@ def args(scratch: Path) -> tuple[str, ...]:
         f"--volume={folder}:{_THERE}",
         f"--env=BASH_ENV={_THERE}/{_SCRIPT.name}",
     )
+
+
+def write_question(scratch: Path, question: Mapping[str, object]) -> None:
+    """Write what the frontend script is told in a container with `args`."""
+    folder = scratch / _FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
 
 
 def spent(scratch: Path) -> float | None:

@@ -7,8 +7,6 @@ The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so 
 from __future__ import annotations
 
 import json
-import shlex
-from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, machine_trouble
-from orchestrator.builders.cibuildwheel import HINTS
+from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP
 from orchestrator.models.result import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
@@ -42,25 +40,6 @@ class StepFailed(Exception):  # noqa: N818 - carries a Failure up to `outcome` a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the steps run: this host, or a container. The paths are paths of that place.
-
-    Attributes:
-        project: the source.
-        scratch: a directory for everything else.
-        uv: its uv.
-        repair_with: the command that starts the repair script there.
-        evaluate: words that run a command there when they come before it; none on this host.
-    """
-
-    project: str
-    scratch: str
-    uv: str
-    repair_with: str
-    evaluate: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A command of the place; ``env`` is its whole environment."""
 
@@ -69,113 +48,152 @@ class Command:
     cwd: str
 
 
-class BuildSteps(ABC):
-    """Take one target through the steps; a subclass knows the place where they run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceFiles:
+    """What the steps do with files of the place, whose paths are strings.
 
-    Paths that are strings are paths of the place.
+    Attributes:
+        empty: makes a directory, or empties it.
+        names: returns the sorted names in a directory.
+        give: copies a file or directory of this host there.
+        fetch: returns a file of the place as a file of this host.
     """
 
-    def __init__(self, host: Host, job: BuildContext, place: Place) -> None:
+    empty: Callable[[str], object]
+    names: Callable[[str], Sequence[str]]
+    give: Callable[[Path, str], object]
+    fetch: Callable[[str], Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the steps run: this host, or a container. The paths are paths of that place.
+
+    Attributes:
+        project: the source.
+        scratch: a directory for everything else.
+        base: the environment before the matrix and the project add theirs.
+        interpreter: the Python below all environments of the build.
+        programs: the directory of programs of the environment that before-build fills.
+        first: directories that come first on PATH.
+        last: directories that come after it there.
+        frontend: the words that start the frontend script, before the name of its file.
+        libraries: directories that this script needs on its path.
+        pip: the directory that has the package pip, for the frontend alone.
+        uv: its uv.
+        installs: variables of the uv that installs what the build requires; None where pip does.
+        repair_with: the command that starts the repair script there.
+        evaluate: words that run a command there when they come before it; none on this host.
+        adapt: adds what only this place needs to the environment of the build.
+        tester: makes a clean environment of a Python for the test, and returns its directory of
+            programs.
+        outer: returns the arguments, environment and directory that run a command from this host.
+        files: what is done with files there.
+        stop: returns how to open a shell where a failed command ran.
+    """
+
+    project: str
+    scratch: str
+    base: Mapping[str, str]
+    interpreter: str
+    programs: str
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    frontend: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+    pip: str
+    uv: str
+    installs: Mapping[str, str] | None = None
+    repair_with: str
+    evaluate: tuple[str, ...] = ()
+    adapt: Callable[[Mapping[str, str]], Mapping[str, str]]
+    tester: Callable[[str], str]
+    outer: Callable[[Command], tuple[Sequence[str], Mapping[str, str], Path]]
+    files: PlaceFiles
+    stop: Callable[[Failure, Command], StoppedBuild]
+
+    @property
+    def path(self) -> str:
+        """The PATH of the build."""
+        return ":".join((*self.first, self.programs, *self.last, self.base["PATH"]))
+
+
+class BuildSteps:
+    """Take one target through the steps.
+
+    Args:
+        host: this machine.
+        job: what is built.
+        open_place: prepares the place where the steps run, once, when the first one needs it; gets
+            these steps.
+    """
+
+    def __init__(
+        self, host: Host, job: BuildContext, open_place: Callable[[BuildSteps], Place]
+    ) -> None:
         self.host = host
         self.job = job
-        self.place = place
         self.target: Target = job.request.target
         self.step = ""
         self.tail: deque[str] = deque(maxlen=30)
-        self._last = Command(argv=(), env={}, cwd=place.project)
+        self._open_place = open_place
+        self._place: Place | None = None
+        self._last: Command | None = None
 
     def outcome(self) -> Outcome:
         """Take all steps; return the wheel on this host, or why there is none."""
         try:
             return self._wheel()
         except StepFailed as ended:
-            failure = ended.failure
-            if self.job.stopped is not None and failure.kind is not FailureKind.CANCELLED:
-                self.job.stopped(self.stop(failure, shlex.join(self._last.argv), self._last))
+            failure, place = ended.failure, self._place
+            cancelled = failure.kind is FailureKind.CANCELLED
+            if self.job.stopped is not None and place is not None and not cancelled:
+                nothing = Command(argv=(), env=place.base, cwd=place.project)
+                self.job.stopped(place.stop(failure, self._last or nothing))
             return failure
 
-    # the place
+    @property
+    def place(self) -> Place:
+        """Where the steps run."""
+        if self._place is None:
+            self._place = self.open_place()
+        return self._place
 
-    @abstractmethod
-    def stop(self, failure: Failure, again: str, last: Command) -> StoppedBuild:
-        """Return how to open a shell where the last command ran, which is ``again`` as typed."""
-
-    @abstractmethod
-    def base(self) -> Mapping[str, str]:
-        """Return the environment before the matrix and the project add theirs."""
-
-    @abstractmethod
-    def builder(self) -> str:
-        """Return the directory of programs of the Python that builds."""
-
-    @abstractmethod
-    def tester(self, python: str) -> str:
-        """Make a clean environment of a Python for the test; return its directory of programs."""
-
-    def path(self, builder: str) -> str:
-        """Return the directories that come first on the build's PATH."""
-        return builder
-
-    def build_env(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the resolved environment with what only this place needs."""
-        return env
-
-    def provide_build(  # noqa: B027 - images have it
-        self, builder: str, options: Mapping[str, Any], env: Mapping[str, str]
-    ) -> None:
-        """Make ``python -m build`` work."""
-
-    @abstractmethod
-    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        """Return the arguments, environment and directory that run a command from this host."""
-
-    @abstractmethod
-    def fresh(self, folder: str) -> None:
-        """Make a directory, or empty it."""
-
-    @abstractmethod
-    def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a directory."""
-
-    @abstractmethod
-    def give(self, source: Path, destination: str) -> None:
-        """Copy a file or directory of this host to the place."""
-
-    @abstractmethod
-    def fetch(self, path: str) -> Path:
-        """Return a file of the place as a file of this host."""
+    def open_place(self) -> Place:
+        """Prepare the place where the steps run."""
+        return self._open_place(self)
 
     # the steps
 
     def _wheel(self) -> Path:
         self.enter("setup")
-        builder = self.builder()
-        options = self.options(builder)
+        options = self.options()
         if not options["selected"]:
             raise self.failed(
                 FailureKind.NO_IDENTIFIER,
                 f"the project does not support {self.target.python}",
                 HINTS[FailureKind.NO_IDENTIFIER],
             )
-        env = self.build_env(options["env"])
+        place = self.place
+        env = place.adapt(options["env"])
         self._shell("before-all", options["before_all"], env)
         self._shell("before-build", options["before_build"], env)
         self.enter("build")
-        output = f"{self.place.scratch}/built"
-        self.fresh(output)
-        self.make_wheel(builder, output, options, env)
+        output = f"{place.scratch}/built"
+        place.files.empty(output)
+        self._make_wheel(output, options, env)
         wheel = self._only_wheel(output)
         if wheel.endswith("-none-any.whl"):
             message = "the build made a pure Python wheel (none-any)"
             raise self.failed(FailureKind.PURE_WHEEL, message, HINTS[FailureKind.PURE_WHEEL])
         if options["repair"]:
-            repaired = f"{self.place.scratch}/repaired"
-            self.fresh(repaired)
+            repaired = f"{place.scratch}/repaired"
+            place.files.empty(repaired)
             command = options["repair"].replace("{wheel}", wheel).replace("{dest_dir}", repaired)
             self._shell("repair", command, env)
             wheel = self._only_wheel(repaired)
         self.prove(wheel, options)
-        return self.fetch(wheel)
+        return place.files.fetch(wheel)
 
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
         """Test a wheel, if it has a test; an abi3 wheel on the later Pythons too."""
@@ -186,24 +204,24 @@ class BuildSteps(ABC):
             for python in (self.target.python, *(self.target.test_pythons if stable else ())):
                 self._test(wheel, options, python)
 
-    def options(self, builder: str, test_path: str = "") -> dict[str, Any]:
+    def options(self, test_path: str = "") -> dict[str, Any]:
         """Ask cibuildwheel for its options for this target; `test_path` runs its tests."""
-        answer, base = self.job.scratch / "answer.json", self.base()
+        answer, place = self.job.scratch / "answer.json", self.place
         question = self.write_json(
             "question",
             {
                 "identifier": self.target.build_identifier,
                 "package": str(self.job.source),
-                "project": self.place.project,
-                "environ": base,
-                "evaluate": self.place.evaluate,
-                "path": f"{self.path(builder)}:{base['PATH']}",
-                "test_path": test_path or f"{self.place.scratch}/test-venv/bin",
+                "project": place.project,
+                "environ": place.base,
+                "evaluate": place.evaluate,
+                "path": place.path,
+                "test_path": test_path or f"{place.scratch}/test-venv/bin",
                 "scratch": str(self.job.scratch),
             },
         )
         given = cibuildwheel.options(
-            self.job.request, repair_with=self.place.repair_with, compilers=self.job.compilers
+            self.job.request, repair_with=place.repair_with, compilers=self.job.compilers
         )
         script = ["-I", str(OPTIONS_SCRIPT), question, str(answer)]
         argv = [str(self.host.toolchain.python), *script]
@@ -219,41 +237,58 @@ class BuildSteps(ABC):
         options: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return options
 
-    def make_wheel(
-        self, builder: str, output: str, options: Mapping[str, Any], env: Mapping[str, str]
-    ) -> None:
-        """Run the PEP 517 build in isolation, with the frontend that the project chooses."""
-        python, source = f"{builder}/python", self.place.project
-        frontend, flags = options["frontend"], list(options["flags"])
-        if frontend == "pip":
-            argv = [python, "-m", "pip", "wheel", source, f"--wheel-dir={output}", "--no-deps"]
-        elif frontend == "uv":
-            argv = [self.place.uv, "build", "--python", python, "--wheel"]
-            argv += [f"--out-dir={output}", source]
-        else:
-            self.provide_build(builder, options, env)
-            argv = [python, "-m", "build", source, "--wheel", f"--outdir={output}"]
-            flags += ["--installer=uv"] if frontend == "build[uv]" else []
-        self.run([*argv, *flags], env)
+    def _make_wheel(self, output: str, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
+        """Have the frontend script make the wheel."""
+        place = self.place
+        question = {
+            "libraries": place.libraries,
+            "source": place.project,
+            "output": output,
+            "scratch": place.scratch,
+            "interpreter": place.interpreter,
+            "python": f"{place.programs}/python",
+            "frontend": options["frontend"],
+            "flags": options["flags"],
+            "pip": [RUN_PIP, place.pip],
+            **self._installer(options),
+            **self.for_hooks(),
+        }
+        file = f"{place.scratch}/frontend.json"
+        place.files.give(Path(self.write_json("frontend-question", question)), file)
+        self.run([*place.frontend, file], env)
+
+    def _installer(self, options: Mapping[str, Any]) -> dict[str, object]:
+        """Return what installs the requirements of the build, and with which variables."""
+        place = self.place
+        if options["frontend"] in {"build[uv]", "uv"} or "--installer=uv" in options["flags"]:
+            return {"uv": place.uv, "variables": {}}
+        if place.installs is None:
+            return {"uv": "", "variables": {}}
+        return {"uv": place.uv, "variables": dict(place.installs)}
+
+    def for_hooks(self) -> dict[str, object]:
+        """Return what the frontend script is told about the hook that builds."""
+        return {"settings": [], "env": {}, "module": ""}
 
     def _test(self, wheel: str, options: Mapping[str, Any], python: str) -> None:
         """Install the wheel in a clean environment, and test it away from the source."""
         self.enter("test")
         self.job.log(f"testing with {python}")
-        env = options["test_env"]
-        program = f"{self.tester(python)}/python"
+        env, place = options["test_env"], self.place
+        program = f"{place.tester(python)}/python"
         self._shell("test", options["before_test"], env)
-        install = [program, "-m", "pip", "install", "-q"]
+        # Nothing of the source, of PYTHONPATH or of before-test stands in for pip.
+        install = [program, "-I", "-c", RUN_PIP, place.pip, "install", "-q"]
         self.run([*install, f"{wheel}{options['test_extras']}"], env)
         if options["test_requires"]:
             self.run([*install, *options["test_requires"]], env)
-        away = f"{self.place.scratch}/test"
-        self.fresh(away)
+        away = f"{place.scratch}/test"
+        place.files.empty(away)
         for source in options["test_sources"]:
             if not (self.job.source / source).exists():
                 hint = "test.sources names files and directories of the source"
                 raise self.failed(FailureKind.TEST, f"no test source {source}", hint)
-            self.give(self.job.source / source, f"{away}/{source}")
+            place.files.give(self.job.source / source, f"{away}/{source}")
         self._shell("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
 
     # helpers
@@ -282,9 +317,20 @@ class BuildSteps(ABC):
         Raises:
             StepFailed: it fails.
         """
-        env = self.base() if env is None else env
-        self._last = Command(argv=argv, env=env, cwd=cwd or self.place.project)
-        code = self._attempt(argv, *self.outer(self._last))
+        place = self.place
+        self._last = Command(argv=argv, env=env or place.base, cwd=cwd or place.project)
+        self.check(argv, self._attempt(argv, *place.outer(self._last)))
+
+    def run_here(self, argv: Sequence[str]) -> None:
+        """Run a program of this host in the source, with nothing but the network's settings.
+
+        Raises:
+            StepFailed: it fails.
+        """
+        self.check(argv, self._attempt(argv, argv, self.host.net_env, self.job.source))
+
+    def check(self, argv: Sequence[str], code: int) -> None:
+        """Raise what a program's exit status means; `tail` has its last lines."""
         if code == 0:
             return
         if machine := machine_trouble(code, self.tail, step=self.step):
@@ -304,7 +350,8 @@ class BuildSteps(ABC):
     ) -> int:
         """Run a program of this host, which the log shows as ``shown``; return its exit status."""
         self.job.log(f"+ {' '.join(shown)}")
-        client = bool(self.place.evaluate)
+        # Everything else runs on this host.
+        client = argv != shown
         end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=client)
         stopped = self.job.ended_early(end, step=self.step)
         if stopped is not None:
@@ -319,7 +366,7 @@ class BuildSteps(ABC):
             self.run(["sh", "-c", command], env, cwd)
 
     def _only_wheel(self, folder: str) -> str:
-        wheels = [name for name in self.names(folder) if name.endswith(".whl")]
+        wheels = [name for name in self.place.files.names(folder) if name.endswith(".whl")]
         if len(wheels) == 1:
             return f"{folder}/{wheels[0]}"
         kind = FailureKind.DUPLICATE_WHEEL if wheels else FailureKind.NO_WHEEL

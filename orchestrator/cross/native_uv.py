@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.containers.access import Access
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision.relocate import MOUNTED
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from orchestrator.containers.access import Access
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.process import Captured
     from orchestrator.models.target import BuildRequest
@@ -208,9 +208,9 @@ def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable
     return _why_pip(request, told)
 
 
-def here(network: HostNetwork, scratch: Path) -> Access:
-    """Return the access to the toolchain's uv for a build on this host; see `make`."""
+def variables_here(network: HostNetwork, scratch: Path) -> dict[str, str]:
+    """Return the variables of a uv that installs for a build on this host; see `make`."""
     public, private = network.uv_like_pip_here()
     # A cache of its own: wheels that uv builds on the way may be for the target's machine.
-    own = {**dict(_ALWAYS), **dict(public), "UV_CACHE_DIR": str(scratch / "uv")}
-    return Access(env=tuple(own.items()), private=private, frontend=FRONTEND)
+    own = {"UV_CACHE_DIR": str(scratch / "uv")}
+    return {**dict(_ALWAYS), **dict(public), **dict(private), **own}

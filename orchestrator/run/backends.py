@@ -88,22 +88,23 @@ class BackendFactory:
         )
 
     def _with_installer(self, choice: Choice, request: BuildRequest) -> Choice:
-        """Add what installs the requirements of a build for a foreign architecture."""
-        compiled, network = choice.compiled, self.tools.host.network
-        if compiled is None or request.target.library is not None:
+        """Add what installs the requirements of a build."""
+        if request.target.library is not None:
             return choice
+        compiled, network = choice.compiled, self.tools.host.network
         texts = (self.pyproject, *self.inputs.engine.create_args)
-        if choice.native is not None:
+        if choice.native is not None and compiled is not None:
             native = choice.native.for_target(request, texts)
             compiled = replace(compiled, installer=native.installs)
             return replace(choice, native=native, compiled=compiled)
-        if compiled.emulation is not EmulationMode.CROSS:
+        if choice.container is not None:
             return choice
         because = native_uv.pip_here_because(network, request, texts)
-        if because:
-            return replace(choice, compiled=replace(compiled, installer=f"pip: {because}"))
-        uv = partial(native_uv.here, network)
-        return replace(choice, installs=uv, compiled=replace(compiled, installer="uv"))
+        crossed = compiled is not None and compiled.emulation is EmulationMode.CROSS
+        if crossed and compiled is not None:
+            compiled = replace(compiled, installer=f"pip: {because}" if because else "uv")
+        uv = None if because else partial(native_uv.variables_here, network)
+        return replace(choice, installs=uv, compiled=compiled)
 
     def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
         """Return what opens compilers, their cache and CUDA for a target's build; None for none."""
@@ -118,10 +119,10 @@ class BackendFactory:
 
         A project that brings a compiler cache of its own gets none of ours.
         """
-        target, native, uv = request.target, choice.native, choice.installs
+        target, native = request.target, choice.native
         cache = self._compiler_cache()
         if cache is None or own_launcher(target, self.pyproject):
-            return uv if native is None else native.access
+            return None if native is None else native.access
         names = compiler_names(target)
         if choice.container is not None:
             found = self.containers.programs(target, names)
@@ -131,8 +132,7 @@ class BackendFactory:
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
-            own = partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
-            return own if uv is None else lambda scratch: own(scratch).in_front_of(uv(scratch))
+            return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
         found = process.on_path(names, self.tools.host.env["PATH"])
         return partial(cache.on_host, target, found=found)
 
@@ -177,7 +177,7 @@ class BackendFactory:
         pythons = {python: self.tools.python(python)}
         if containers is None:  # otherwise it is tested there
             pythons |= {tester: self.tools.installed_python(tester) for tester in testers}
-        direct = DirectOnHost(host=self.tools.host, pythons=pythons)
+        direct = DirectOnHost(host=self.tools.host, pythons=pythons, installs=choice.installs)
         if choice.zig is None:
             return direct
         imported = choice.imported_by is not None

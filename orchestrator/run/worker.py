@@ -77,9 +77,10 @@ class Worker:
 
     def _execute(self, assignment: Assignment, attempt: int) -> BuildResult:
         target = assignment.target
-        began, timer = time.time(), StepTimer(target.steps)
+        began = time.time()
         log_file, private_log = self.places.log(target.id), self.places.private_log(target.id)
         scratch = self.places.run / "targets" / target.id
+        timer = StepTimer(target.steps)
         outcome: WheelReport | Failure | None = None
         try:
             with _own_log(private_log, log_file, attempt) as log:
@@ -106,7 +107,7 @@ class Worker:
             wheel=outcome if isinstance(outcome, WheelReport) else None,
             rejected=next((self.places.rejected / target.id).glob("*.whl"), None),
             log=log_file,
-            duration=timer.seconds,
+            duration=time.monotonic() - timer.began,
             failure=failure,
             parts=target.parts,
             request=assignment.request,
@@ -186,7 +187,9 @@ class Worker:
         folder, log = self.places.outputs(target.id), self.places.private_log(target.id)
         failure = collect(tree, outputs, folder)
         if failure is None:
-            self.cache.store_outputs(assignment, folder, log=log, seconds=timer.seconds)
+            self.cache.store_outputs(
+                assignment, folder, log=log, seconds=time.monotonic() - timer.began
+            )
         return failure
 
     def _receive(self, target: Target, source: Path, log: Callable[[str], object]) -> None:
@@ -246,7 +249,7 @@ class Worker:
                 demands=demands,
                 said=said,
                 log=self.places.private_log(target.id),
-                seconds=job.timer.seconds,
+                seconds=time.monotonic() - job.timer.began,
                 environment=job.timer.environment,
             )
         return self._publish(final, target.id, replace(verified, problems=problems))

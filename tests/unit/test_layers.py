@@ -60,7 +60,7 @@ PROGRAMS = {
     *(
         f"builders.scripts.{name}"
         for name in (
-            *("ask_environment", "cibw_options", "cross_build", "cross_python", "cross_uname"),
+            *("ask_environment", "cibw_options", "cross_python", "cross_uname", "frontend"),
             *("import_wheel", "repair", "seed_venv"),
         )
     ),

@@ -14,10 +14,28 @@ env() {
             shift
         done
         if (($#)) && [[ $1 != -* && $1 != *=* ]]; then
+            instead "$@"
             exec "$@"
         fi
         exec env "$@"
     )
+}
+
+# What cibuildwheel does with the image's Python after before-build would depend on what that has left
+# of pip, of build and of what they need. Our scripts do it without its site-packages, with a copy of
+# its pip from before. These are the commands of the locked cibuildwheel.
+instead() {
+    local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip
+    case "$*" in
+    'python -V -V') python -I "$own/seed_venv.py" keep "$kept" ;;
+    'python -m build '* | 'python -m pip wheel '*)
+        exec python -I -S "$own/frontend.py" /opt/orchestrator-shell/frontend.json "$@"
+        ;;
+    'pip install virtualenv'*) exit ;;
+    'python -m virtualenv '*)
+        exec python -I -S "$own/seed_venv.py" venv "${!#}" "$kept"
+        ;;
+    esac
 }
 
 # cibuildwheel has a Python list files for want of a shell that knows JSON; under QEMU that takes as

@@ -149,16 +149,12 @@ def test_on_this_host_uv_is_told_what_pip_is_told_and_nothing_is_kept(tmp_path: 
         links=(("PIP_FIND_LINKS", (tmp_path,)),),
         host_only=(("PIP_FIND_LINKS", str(tmp_path)), ("PIP_INDEX_URL", "file:///srv/simple")),
     )
-    access = native_uv.here(network, tmp_path / "scratch")
+    variables = native_uv.variables_here(network, tmp_path / "scratch")
 
-    env = dict(access.env)
-    assert env["UV_FIND_LINKS"] == str(tmp_path)
-    assert env["UV_CACHE_DIR"] == str(tmp_path / "scratch" / "uv")
-    assert dict(access.private) == {"UV_DEFAULT_INDEX": "file:///srv/simple"}
-    assert access.frontend == FRONTEND
-    given = options(request(), compilers=access)
-    assert "PATH" not in given["CIBW_ENVIRONMENT"], "it is there already"
-    assert "PATH" not in str(access.exports())
+    assert variables["UV_FIND_LINKS"] == str(tmp_path)
+    assert variables["UV_CACHE_DIR"] == str(tmp_path / "scratch" / "uv")
+    assert variables["UV_DEFAULT_INDEX"] == "file:///srv/simple"
+    assert variables["UV_NO_CONFIG"] == "1"
 
 
 CERTIFIED = HostNetwork(host_only=(("PIP_CLIENT_CERT", "/c.pem"), ("NETRC", "/n")))

@@ -1,0 +1,247 @@
+"""Build a wheel with the project's build backend, in the environment that compiles (PEP 517).
+
+The toolchain's Python runs this on this host, and a container's own Python without its
+site-packages (``-I -S``) runs it there. Nothing of it is installed where the backend runs, and
+nothing that the project installs, upgrades or removes reaches it. Runs on Python 3.8 and newer.
+
+argv: a JSON file; then perhaps the command that this stands in for (``python -m build ...``), whose
+arguments replace those of the file. The JSON:
+
+``libraries``: directories with pyproject_hooks and pip, for a Python without site-packages;
+``source``; ``output``, a directory; ``scratch``, a directory that may not exist;
+``interpreter``: the Python below all environments, and ``python``, that of before-build, unless
+both are the one that runs this;
+``frontend``: ``build``, ``build[uv]``, ``pip`` or ``uv``, and its ``flags``;
+``uv``: installs, instead of pip, if not empty; ``pip``: a program in Python and its argument;
+``variables`` of what installs;
+``settings``: further PEP 517 config settings; ``env``: variables of the hook that builds;
+``module``: a file with `sysconfig`'s settings for another machine, which the hook that builds takes
+this machine for; else empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
+"""The build system of a project that does not say (PEP 517, PEP 518)."""
+
+PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+UNAME = Path(__file__).with_name("cross_uname.py")
+
+
+def main() -> int:
+    """Build one wheel."""
+    here = {"interpreter": sys.executable, "python": sys.executable}
+    asked = {**here, **json.loads(Path(sys.argv[1]).read_text("utf-8"))}
+    sys.path[:0] = asked["libraries"]
+    if sys.argv[2:]:
+        asked.update(stand_in(sys.argv[2:]))
+    try:
+        build(asked)
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write(f"exit {error.returncode}: {shlex.join(map(str, error.cmd))}\n")
+        return 1
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def stand_in(command: Sequence[str]) -> dict[str, Any]:
+    """Return what a command of cibuildwheel says.
+
+    It is ``python -m build SOURCE --wheel --outdir=OUTPUT ...`` or
+    ``python -m pip wheel SOURCE --wheel-dir=OUTPUT --no-deps ...``.
+    """
+    frontend, words = command[2], list(command[3:])
+    if frontend == "pip":
+        words.remove("wheel")
+    output = words[1 if frontend == "pip" else 2].partition("=")[2]
+    flags = words[3:]
+    return {
+        "frontend": frontend,
+        "source": words[0],
+        "output": output,
+        "flags": flags,
+        "uv": "uv" if "--installer=uv" in flags else "",
+    }
+
+
+def build(asked: dict[str, Any]) -> None:
+    """Run the frontend that was asked for.
+
+    Raises:
+        CalledProcessError: something fails.
+        ValueError: the project's [build-system] is wrong.
+    """
+    flags, output = list(asked["flags"]), asked["output"]
+    if asked["frontend"] == "pip":
+        pip = [asked["python"], "-I", "-S", "-c", *asked["pip"]]
+        run([*pip, "wheel", asked["source"], f"--wheel-dir={output}", "--no-deps", *flags])
+    elif asked["frontend"] == "uv":
+        uv = [asked["uv"] or "uv", "build", f"--python={asked['python']}", "--wheel"]
+        run([*uv, f"--out-dir={output}", asked["source"], *flags])
+    else:
+        build_by_hooks(asked)
+
+
+def build_by_hooks(asked: dict[str, Any]) -> None:
+    """Do what `build` does: install what the project requires of a build, and call its backend."""
+    import pyproject_hooks  # noqa: PLC0415 - its directory is known only now
+
+    flags = parse(asked["flags"])
+    settings = join([*flags.settings, *(f"{k}={v}" for k, v in asked["settings"])])
+    system = read_build_system(Path(asked["source"], "pyproject.toml"))
+    python = make_environment(asked) if flags.isolated else asked["python"]
+
+    def backend(more: Mapping[str, str]) -> pyproject_hooks.BuildBackendHookCaller:
+        return pyproject_hooks.BuildBackendHookCaller(
+            asked["source"],
+            system["build-backend"],
+            system.get("backend-path"),
+            runner=runner({**path_of(python), **more}),
+            python_executable=python,
+        )
+
+    try:
+        if flags.isolated:
+            install(asked, python, system["requires"])
+            # For this machine: a backend may have no CMake for another one.
+            install(asked, python, backend({}).get_requires_for_build_wheel(settings))
+        if asked["module"]:
+            put(asked["module"], python)
+        backend(asked["env"]).build_wheel(asked["output"], settings)
+    except pyproject_hooks.BackendUnavailable as error:
+        what = f"the build backend {system['build-backend']} cannot be imported"
+        raise ValueError(f"{error.traceback}\n{what}") from None
+    except (pyproject_hooks.HookMissing, pyproject_hooks.UnsupportedOperation) as error:
+        raise ValueError(f"the build backend cannot build a wheel: {error!r}") from None
+
+
+def read_build_system(file: Path) -> dict[str, Any]:
+    """Return ``[build-system]`` of a project (PEP 518), with the defaults of PEP 517.
+
+    Raises:
+        ValueError: it is wrong.
+    """
+    if not file.is_file():
+        return LEGACY
+    try:
+        import tomllib as toml  # noqa: PLC0415 - Python 3.11 and newer
+    except ModuleNotFoundError:
+        from pip._vendor import tomli as toml  # type: ignore[no-redef]  # noqa: PLC0415
+    table = toml.loads(file.read_text("utf-8")).get("build-system", LEGACY)
+    if not is_texts(table.get("requires")):
+        raise ValueError("pyproject.toml: build-system.requires is not a list of requirements")
+    if not is_texts(table.get("backend-path", [])):
+        raise ValueError("pyproject.toml: build-system.backend-path is not a list of directories")
+    return {**table, "build-backend": table.get("build-backend", LEGACY["build-backend"])}
+
+
+def is_texts(value: object) -> bool:
+    """Whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def make_environment(asked: Mapping[str, Any]) -> str:
+    """Make a clean environment without pip (PEP 405); return its Python."""
+    folder = Path(asked["scratch"], "isolated")
+    say("making a clean environment for the build")
+    # Neither -I nor -S reaches the environment; sitecustomize of the Python below does not either.
+    run([asked["interpreter"], "-I", "-S", "-m", "venv", "--clear", "--without-pip", str(folder)])
+    return str(folder / "bin" / "python")
+
+
+def path_of(python: str) -> dict[str, str]:
+    """Return the variables with which programs of an environment are found."""
+    return {"PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) -> None:
+    """Install requirements into an environment."""
+    if not requirements:
+        return
+    say(f"installing {', '.join(requirements)}")
+    file = Path(asked["scratch"], "requirements.txt")
+    file.write_text("".join(f"{each}\n" for each in requirements), "utf-8")
+    if asked["uv"]:
+        argv = [asked["uv"], "pip", "install", f"--python={python}", "--no-progress"]
+    else:
+        argv = [python, "-I", "-c", *asked["pip"], "install", "--no-warn-script-location"]
+    run([*argv, f"--requirement={file}"], {**path_of(python), **asked["variables"]})
+
+
+def runner(variables: Mapping[str, str]) -> Callable[..., None]:
+    """Return what runs a hook with some variables more."""
+
+    def call(
+        cmd: Sequence[str],
+        cwd: str | None = None,
+        extra_environ: Mapping[str, str] | None = None,
+    ) -> None:
+        run(cmd, {**variables, **(extra_environ or {})}, cwd)
+
+    return call
+
+
+def run(
+    argv: Sequence[str], variables: Mapping[str, str] | None = None, cwd: str | None = None
+) -> None:
+    """Run a program to its end."""
+    subprocess.run(list(argv), check=True, cwd=cwd, env={**os.environ, **(variables or {})})
+
+
+def say(line: str) -> None:
+    """Print a line before what programs print afterwards."""
+    sys.stdout.write(f"* {line}\n")
+    sys.stdout.flush()
+
+
+def parse(flags: Sequence[str]) -> argparse.Namespace:
+    """Parse those arguments of `build` that matter here."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    setting = ("-C", "--config-setting", "--config-settings")
+    parser.add_argument(*setting, dest="settings", action="append", default=[])
+    alone = ("-n", "--no-isolation", "--no-build-isolation")
+    parser.add_argument(*alone, dest="isolated", action="store_false")
+    return parser.parse_known_args(flags)[0]
+
+
+def join(settings: Iterable[str]) -> dict[str, Any]:
+    """Return settings as hooks get them: a name that is given twice has a list of values."""
+    values: dict[str, list[str]] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        values.setdefault(name, []).append(value)
+    return {name: many if len(many) > 1 else many[0] for name, many in values.items()}
+
+
+def put(module: str, python: str) -> None:
+    """Copy another machine's settings, and its name, to where a Python finds them."""
+    with tempfile.TemporaryDirectory() as away:
+        said = subprocess.run(
+            [python, "-I", "-c", PURELIB], text=True, stdout=subprocess.PIPE, check=True, cwd=away
+        )
+    place = Path(said.stdout.strip())
+    shutil.copy(module, place)
+    shutil.copy(UNAME, place)
+    # Lines that begin with `import` are executed when Python starts (see `site`).
+    (place / "cross_uname.pth").write_text("import cross_uname\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
