@@ -40,6 +40,7 @@ def compressed_member(content: bytes, engine: Inflater | None = None) -> Compres
         size=len(content),
         crc=zlib.crc32(content),
         method=DEFLATED,
+        spend=lambda _steps, _read, _what: None,
     )
 
 

@@ -16,6 +16,7 @@ import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from packaging.utils import NormalizedName, parse_wheel_filename
@@ -24,6 +25,7 @@ from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_range
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import WheelFilename
+from orchestrator.wheel.budget import Budget
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
 if TYPE_CHECKING:
@@ -60,6 +62,15 @@ _BLANK_LINE = re.compile(r"^\r?\n", re.MULTILINE)
 # The largest wheels have some 20,000 members and directories of 3 MB. Python needs about ten times
 # that to read them.
 _MAX_DIRECTORY = 32 << 20
+# An entry of the directory has at least so many bytes (APPNOTE 4.3.12), and what Python makes of it
+# takes as much memory as so many steps of other loops.
+_ENTRY_SIZE = 46
+_ENTRY_STEPS = 4
+_EXTRA_SIZE = 4
+"""Bytes of the smallest extra field."""
+# Where Linux, macOS and Windows unpack a wheel, no name may be longer, in bytes.
+_LONGEST_NAME = 4095
+_LONGEST_PART = 255
 # Deflate cannot pack 1032 bytes into less than one.
 _DEFLATE_RATIO = 1032
 # Real wheels unpack to at most about ten times their size; small ones may contain many zeros.
@@ -150,9 +161,10 @@ class Blocks:
 
     _SIZE = 1 << 16
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, budget: Budget) -> None:
         """Take a file descriptor; only one thread may read at a time."""
         self._file = file
+        self._budget = budget
         self._start = 0
         self._block = b""
 
@@ -162,6 +174,8 @@ class Blocks:
         if at < 0 or at + size > len(self._block):
             self._start, at = offset, 0
             self._block = os.pread(self._file, max(size, self._SIZE), offset)
+            # In another order than they stand, each piece costs a whole block.
+            self._budget.spend(1, len(self._block), "headers")
         return self._block[at : at + size]
 
 
@@ -176,6 +190,7 @@ class WheelArchive:
         dist_info: name of its ``.dist-info`` directory.
         comment: the zip comment.
         directory: where the zip directory begins. The entries before it have no gaps.
+        budget: what everything that is read of it may cost.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -184,8 +199,10 @@ class WheelArchive:
         self.name = WheelName.parse(path.name)
         self._file = file
         self._engine = fastest()
+        self.budget = Budget(path.name, os.fstat(file.fileno()).st_size)
         with self._reading():
-            self.directory = _check_ending(file)
+            self.directory, size = _check_ending(file)
+            self.budget.spend(_ENTRY_STEPS * (size // _ENTRY_SIZE), size, "zip directory")
             self._zip = zipfile.ZipFile(file)
         self.entries = tuple(self._zip.infolist())
         self.comment = self._zip.comment
@@ -253,6 +270,7 @@ class WheelArchive:
             size=member.file_size,
             crc=member.CRC,
             method=member.compress_type,
+            spend=self.budget.spend,
         )
 
     def headers(self, name: str) -> Message:
@@ -272,6 +290,7 @@ class WheelArchive:
         if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
             raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
         # The parser makes a string of every line, also of the description.
+        self.budget.text(size, name)
         return HeaderParser().parsestr(text[:size])
 
     def digest(self) -> tuple[Digest, int]:
@@ -289,7 +308,7 @@ class WheelArchive:
 
     def blocks(self) -> Blocks:
         """Return a reader of the wheel file itself, for many small members."""
-        return Blocks(self._file.fileno())
+        return Blocks(self._file.fileno(), self.budget)
 
     def local_header(self, entry: zipfile.ZipInfo, blocks: Blocks | None = None) -> bytes:
         """Return the bytes of an entry's local header: fixed part, name and extra fields."""
@@ -369,29 +388,34 @@ class WheelArchive:
         )
 
     def _check_entries(self) -> None:
-        seen: set[str] = set()
-        folders: set[str] = set()
         plain = _plain_names([entry.orig_filename for entry in self.entries])
         for entry in self.entries:
-            name = entry.filename.removesuffix("/")
+            if entry.extra:
+                self.budget.spend(len(entry.extra) // _EXTRA_SIZE, 0, "extra fields")
             flaw = None if plain and not entry.extra else _flaw_of_name(entry)
             flaw = flaw or _flaw_of_kind(entry)
-            if flaw is None and name in seen:
-                flaw = "is there twice"
             if flaw is not None:
                 raise self._flawed(entry, flaw)
-            seen.add(name)
-            parent = name.rpartition("/")[0]
-            while parent and parent not in folders:
-                folders.add(parent)
-                parent = parent.rpartition("/")[0]
-        for entry in self.entries:
-            if entry.filename in folders:
-                raise self._flawed(entry, "is a file and a directory at once")
+        self._check_places()
         self._check_bomb()
+
+    def _check_places(self) -> None:
+        """Refuse entries that would be unpacked to the same place, or below a file."""
+        # "\0" sorts before all that a name may have: what is in a directory follows it at once.
+        # A set of all directories would have every name once for each directory above it.
+        places = sorted(
+            (entry.filename.removesuffix("/").replace("/", "\0"), index)
+            for index, entry in enumerate(self.entries)
+        )
+        for (upper, first), (lower, second) in pairwise(places):
+            if lower == upper:
+                raise self._flawed(self.entries[second], "is there twice")
+            if lower.startswith(upper + "\0") and not self.entries[first].is_dir():
+                raise self._flawed(self.entries[first], "is a file and a directory at once")
 
     def _check_bomb(self) -> None:
         unpacked = sum(entry.file_size for entry in self.entries)
+        self.budget.unpacked(unpacked)
         size = os.fstat(self._file.fileno()).st_size
         if unpacked > max(_BOMB_SIZE, _BOMB_RATIO * size):
             raise BadWheelError.of(
@@ -412,6 +436,9 @@ class WheelArchive:
             if entry.header_offset > end:
                 raise self._flawed(entry, f"follows bytes that belong to no member, from {end} on")
             header = self.local_header(entry, blocks)
+            extra = len(header) - LOCAL_HEADER.size - len(entry.orig_filename)
+            if extra > 0:
+                self.budget.spend(extra // _EXTRA_SIZE, 0, "extra fields")
             if not _agrees(header, entry):
                 raise self._flawed(
                     entry, "is ambiguous: its local header disagrees with the zip directory"
@@ -462,8 +489,8 @@ def open_wheel(path: Path) -> WheelArchive:
         raise
 
 
-def _check_ending(file: BinaryIO) -> int:
-    """Check the records that end a zip file, and return where its directory begins.
+def _check_ending(file: BinaryIO) -> tuple[int, int]:
+    """Check the records that end a zip file, and return offset and size of its directory.
 
     Nothing that they announce is in memory yet. BadZipFile: they are missing or inconsistent, bytes
     surround the zip file, or its directory is larger than any wheel's.
@@ -497,7 +524,7 @@ def _check_ending(file: BinaryIO) -> int:
         raise zipfile.BadZipFile("its directory is not where its end record says")
     if length > _MAX_DIRECTORY:
         raise zipfile.BadZipFile(f"its directory has {length} bytes; at most {_MAX_DIRECTORY}")
-    return offset
+    return offset, length
 
 
 def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:
@@ -562,22 +589,32 @@ def _plain_names(names: Sequence[str]) -> bool:
     """
     text = "\n".join(("", *names, ""))
     lines = text.count("\n") == len(names) + 1
-    return lines and text.isascii() and not any(odd in text for odd in _ODD)
+    short = max(map(len, names), default=0) <= _LONGEST_PART
+    return lines and short and text.isascii() and not any(odd in text for odd in _ODD)
 
 
 def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename
     if "\0" in name or "\\" in name:
         return "has a backslash or NUL in its name"
+    if flaw := _flaw_of_place(name):
+        return flaw
+    if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
+        return "has a name that is not marked as UTF-8: installers read it differently"
+    if entry.extra and _has_other_name(entry.extra, name.encode("utf-8")):
+        return "has a second name in its extra fields"
+    return None
+
+
+def _flaw_of_place(name: str) -> str | None:
     framed = f"/{name.removesuffix('/')}/"
     if name.startswith("/") or ":/" in framed[: framed.index("/", 1) + 1]:
         return "has an absolute name"
     if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
-    if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
-        return "has a name that is not marked as UTF-8: installers read it differently"
-    if entry.extra and _has_other_name(entry.extra, name.encode("utf-8")):
-        return "has a second name in its extra fields"
+    raw = name.encode("utf-8", "surrogatepass")
+    if len(raw) > _LONGEST_NAME or max(map(len, raw.split(b"/"))) > _LONGEST_PART:
+        return "has a name that is too long for file systems"
     return None
 
 

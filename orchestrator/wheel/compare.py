@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import clipped
 from orchestrator.wheel import record
 from orchestrator.wheel.archive import CHUNK, open_wheel
 
@@ -180,10 +182,33 @@ def _text_difference(
         return ""
     if "\0" in x or "\0" in y:
         return ""
-    lines = difflib.unified_diff(x.splitlines(), y.splitlines(), lineterm="", n=0)
-    changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+    left, right = x.splitlines(), y.splitlines()
+    for wheel, entry, lines in ((one, a, left), (two, b, right)):
+        wheel.budget.spend(len(lines), entry.file_size, "texts")
+    changed = list(_changed_lines(left, right))
+    if not changed:
+        return "same lines, other order" if left != right else ""
     more = f"\n... and {len(changed) - LINES} more lines" if len(changed) > LINES else ""
-    return "\n".join(changed[:LINES]) + more
+    return "\n".join(map(clipped, changed[:LINES])) + more
+
+
+def _changed_lines(left: list[str], right: list[str]) -> Iterator[str]:
+    """Iterate over the lines that only one text has, or has more often, in turns.
+
+    In time that grows with the lines. Finding the fewest changes takes time that grows with their
+    square or cube.
+    """
+    gone, new = _surplus(left, right, "-"), _surplus(right, left, "+")
+    for pair in zip_longest(gone, new):
+        yield from filter(None, pair)
+
+
+def _surplus(lines: list[str], others: list[str], sign: str) -> Iterator[str]:
+    spare = Counter(others)
+    for line in lines:
+        spare[line] -= 1
+        if spare[line] < 0:
+            yield sign + line
 
 
 def _packing(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:

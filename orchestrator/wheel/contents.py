@@ -50,16 +50,16 @@ def collisions(subject: CheckedWheel) -> Iterator[Finding]:
 def licences(subject: CheckedWheel) -> Iterator[Finding]:
     """The licence files that METADATA names exist (PEP 639), and some file looks like a licence."""
     info = subject.archive.dist_info
-    inside = [
+    inside = {
         member.filename.removeprefix(f"{info}/")
         for member in subject.archive.members
         if member.filename.startswith(f"{info}/")
-    ]
+    }
     named = subject.metadata.get_all("License-File", []) if subject.metadata else []
     for name in map(str.strip, named):
         # Before PEP 639 backends put them beside METADATA, or without their directories.
         places = {f"licenses/{name}", name, f"license_files/{name}", PurePosixPath(name).name}
-        if not places & set(inside):
+        if not places & inside:
             message = f"METADATA names the licence file {name}, which is not in {info}"
             yield finding("licence-missing", message)
     if not any(_LICENCE.match(PurePosixPath(name).name) for name in inside):
@@ -91,7 +91,7 @@ def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
     """No ELF file looks for libraries in a directory of the build machine."""
     users: defaultdict[str, list[str]] = defaultdict(list)
     for elf in subject.found.elves:
-        for path in (*elf.info.rpath, *elf.info.runpath):
+        for path in dict.fromkeys((*elf.info.rpath, *elf.info.runpath)):
             if not _ORIGIN.match(path):
                 users[path].append(elf.name)
     for path, names in users.items():

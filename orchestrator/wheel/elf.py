@@ -58,6 +58,8 @@ _MAX_NAME_BYTES = 32 << 20
 # TensorFlow and torch, have some 50 MB.
 _MAX_TABLES = 96 << 20
 _MAX_NOTES = 4 << 20
+# Bytes of names to a step.
+_STEP_BYTES = 16
 # Small records are read from blocks of this size.
 _BLOCK = 1 << 14
 _SYMBOLS_AT_ONCE = 1 << 16
@@ -85,6 +87,18 @@ class ByteSource(Protocol):
     def read(self, offset: int, size: int, /) -> bytes | bytearray:
         """Return bytes inside the file."""
         ...
+
+
+class Meter(Protocol):
+    """Counts what reading costs, and raises where it costs too much."""
+
+    def __call__(self, steps: int, read: int, what: str, /) -> None:
+        """Count turns of a loop and bytes, and what they are for."""
+        ...
+
+
+def _unmetered(_steps: int, _read: int, _what: str) -> None:
+    """Count nothing."""
 
 
 class VersionNeed(NamedTuple):
@@ -153,20 +167,26 @@ def is_elf(head: bytes | bytearray) -> bool:
     return head[:4] == MAGIC
 
 
-def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = True) -> ElfInfo:
+def parse(
+    data: bytes | bytearray | memoryview | ByteSource,
+    *,
+    symbols: bool = True,
+    meter: Meter = _unmetered,
+) -> ElfInfo:
     """Read an ELF file.
 
     Args:
         data: the whole file, or a source of its bytes.
         symbols: whether to read the symbol table; if not, `undefined` and `inits` are empty.
+        meter: gets what is read before it is used.
 
     Raises:
-        MalformedElfError: it is not an ELF file, or is inconsistent. Errors of `data.read` are
-            passed on.
+        MalformedElfError: it is not an ELF file, or is inconsistent. Errors of `data.read` and of
+            `meter` are passed on.
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         data = _Memory(bytes(data))
-    image = _Image(data)
+    image = _Image(data, meter)
     header = image.header()
     segments = tuple(image.segments(header))
     interpreter = _interpreter(image, segments)
@@ -183,8 +203,8 @@ def parse(data: bytes | bytearray | memoryview | ByteSource, *, symbols: bool = 
         interpreter=interpreter,
         soname=dynamic.string_of(_DT_SONAME),
         needed=dynamic.strings_of(_DT_NEEDED),
-        rpath=_split_path(dynamic.string_of(_DT_RPATH)),
-        runpath=_split_path(dynamic.string_of(_DT_RUNPATH)),
+        rpath=_split_path(image, dynamic.string_of(_DT_RPATH)),
+        runpath=_split_path(image, dynamic.string_of(_DT_RUNPATH)),
         versions=versions,
         undefined=undefined,
         inits=inits,
@@ -244,8 +264,9 @@ class _Section(NamedTuple):
 class _Image:
     """An ELF file's bytes; no read can leave them."""
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, spend: Meter) -> None:
         self._source = source
+        self.spend = spend
         head = source.read(0, min(SMALLEST, source.size))
         if len(head) < SMALLEST or not is_elf(head):
             raise MalformedElfError("no ELF header")
@@ -275,6 +296,7 @@ class _Image:
         self._left -= size
         if self._left < 0:
             raise MalformedElfError(f"{what}: {size} bytes; at most {_MAX_TABLES} are read")
+        self.spend(1, size, what)
         return self._source.read(offset, size)
 
     def slice(self, offset: int, size: int, what: str) -> memoryview:
@@ -288,12 +310,14 @@ class _Image:
         start, block = self._block
         if offset < start or offset + size > start + len(block):
             start, length = offset, min(_BLOCK, self._source.size - offset)
+            self.spend(1, length, what)
             block = self._source.read(start, length)
             self._block = start, block
         return struct.unpack_from(self.order + layout, block, offset - start)
 
     def table(self, layout: str, offset: int, count: int, what: str) -> Iterator[tuple[int, ...]]:
         """Iterate over `count` records at `offset`."""
+        self.spend(count, 0, what)
         view = self.slice(offset, count * struct.calcsize("=" + layout), what)
         return struct.iter_unpack(self.order + layout, view)
 
@@ -352,7 +376,8 @@ class _Image:
 class _Strings:
     """A string table. Names are decoded once, and their total length is bounded."""
 
-    def __init__(self, data: bytes | bytearray = b"") -> None:
+    def __init__(self, spend: Meter, data: bytes | bytearray = b"") -> None:
+        self._spend = spend
         self._data = data
         self._names: dict[int, str] = {}
         self._left = _MAX_NAME_BYTES
@@ -363,9 +388,8 @@ class _Strings:
             stop = self._data.find(b"\0", index) if index < len(self._data) else -1
             if stop < 0:
                 raise MalformedElfError(f"string {index} is not in its string table")
-            self._left -= stop - index
-            if self._left < 0:
-                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+            self._take(stop - index)
+            self._spend(1 + (stop - index) // _STEP_BYTES, 0, "names")
             name = self._data[index:stop].decode("utf-8", "backslashreplace")
             self._names[index] = name
         return name
@@ -377,13 +401,21 @@ class _Strings:
         find, last = self._data.find, self._data.rfind(b"\0")
         if (index := max(indices)) > last:
             raise MalformedElfError(f"string {index} is not in its string table")
-        stops = [find(b"\0", index) for index in indices]
-        self._left -= sum(stops) - sum(indices)
-        if self._left < 0:
-            raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+        before = self._left
+        stops = []
+        for index in indices:
+            # Names may overlap: each search counts before the next one.
+            stops.append(stop := find(b"\0", index))
+            self._take(stop - index)
+        self._spend(2 * len(stops) + (before - self._left) // _STEP_BYTES, 0, "symbols")
         # No name has a NUL in it, so all can be decoded at once.
         parts = [self._data[index:stop] for index, stop in zip(indices, stops)]
         return b"\0".join(parts).decode("utf-8", "backslashreplace").split("\0")
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
 
     def inits(self) -> frozenset[int]:
         """Where names are that may be a module's first function; faster than decoding all."""
@@ -418,7 +450,7 @@ class _Dynamic:
             if tag == 0:
                 break
             self._entries.setdefault(tag, []).append(value)
-        self._strings = _Strings()
+        self._strings = _Strings(image.spend)
 
     @classmethod
     def of(cls, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> _Dynamic:
@@ -489,7 +521,7 @@ class _Dynamic:
                 needs = self._needs(offset)
             else:
                 size = self._last(_DT_STRSZ) or 0
-                self._strings = _Strings(self._image.load(offset, size, what))
+                self._strings = _Strings(self._image.spend, self._image.load(offset, size, what))
         return self._named(rows, indices, needs)
 
     def _named(
@@ -514,6 +546,7 @@ class _Dynamic:
             left -= count + 1
             if left < 0:
                 raise MalformedElfError(f"more than {_MAX_VERSIONS} symbol versions")
+            self._image.spend(count + 1, 0, "version needs")
             needs.append(_Need(file, tuple(self._aux(offset + aux, count))))
             if step == 0:
                 break
@@ -543,6 +576,7 @@ class _Dynamic:
         undefined: list[Symbol] = []
         functions: list[int] = []
         size, info_at, section_at = (24, 4, 3) if self._image.wide else (16, 12, 7)
+        self._image.spend(len(rows) // size // 8, 0, _TABLES[_DT_SYMTAB])
         for start in range(0, len(rows) // size, _SYMBOLS_AT_ONCE):
             block = rows[start * size : (start + _SYMBOLS_AT_ONCE) * size]
             names = self._image.column(block, "I", 0, size // 4)
@@ -603,15 +637,16 @@ class _Dynamic:
         buckets, first, bloom, _ = self._image.unpack("IIII", offset, what)
         start = offset + 16 + bloom * (8 if self._image.wide else 4)
         view = self._image.slice(start, buckets * 4, what)
-        heads = struct.iter_unpack(self._image.order + "I", view)
-        last = max((head for (head,) in heads), default=0)
+        self._image.spend(buckets // 8, 0, what)
+        last = max(self._image.column(view, "I", 0, 1), default=0)
         if last == 0:
             return 0
         if last < first:
             return first
         chain = start + buckets * 4 + (last - first) * 4
-        # The last chain ends with an odd hash; the end of the file bounds the loop.
+        # The last chain ends with an odd hash.
         while not self._image.unpack("I", chain, what)[0] & 1:
+            self._image.spend(1, 0, what)
             chain += 4
             last += 1
         return last + 1
@@ -636,7 +671,8 @@ def _without_bytes(image: _Image, header: _Header, dynamic: _Segment) -> bool:
     )
 
 
-def _split_path(path: str) -> tuple[str, ...]:
+def _split_path(image: _Image, path: str) -> tuple[str, ...]:
+    image.spend(path.count(":"), 0, "run paths")
     return tuple(path.split(":")) if path else ()
 
 
@@ -659,9 +695,11 @@ def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:
             if section.type == _SHT_NOTE
         ]
     isa = 0
-    for offset, size, align in notes:
+    for offset, size, align in dict.fromkeys(notes):
         image.check(offset, size, "notes")
         view = image.slice(offset, min(size, _MAX_NOTES), "notes")
+        # Segments may overlap. A note takes 12 bytes, a property in it 8.
+        image.spend(len(view) // 8, 0, "notes")
         for kind, name, content in _notes(image, view, 8 if align == 8 else 4):  # noqa: PLR2004
             if kind == _NT_GNU_PROPERTY_TYPE_0 and name == b"GNU\0":
                 isa |= _isa_of_properties(image, content)

@@ -12,35 +12,33 @@ from orchestrator.wheel import libraries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.policy import Policy
     from orchestrator.wheel.scan import ElfMember
 
 _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 # Symbols of Python's removed fpectl module, which no released Python has (PEP 513).
 _PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
-# torch's 136 ELF files take three thousand.
-MAX_STEPS = 500_000
-"""Needs to follow, over all files."""
 _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
-
-
-class TooManyPathsError(ValueError):
-    """The files of a wheel need one another in too many ways to follow."""
 
 
 class ElfRequirements:
     """What the ELF files of one platform need together."""
 
-    def __init__(self, elves: Sequence[ElfMember], is_module: Callable[[ElfMember], bool]) -> None:
+    def __init__(
+        self, elves: Sequence[ElfMember], is_module: Callable[[ElfMember], bool], budget: Budget
+    ) -> None:
         """Collect the needs.
 
         Args:
             elves: the files.
             is_module: whether a file is a Python extension module.
+            budget: what following the needs may cost; here and in all methods.
 
         Raises:
-            TooManyPathsError: they need one another in too many ways.
+            OverBudgetError: they need one another in too many ways.
         """
+        self._budget = budget
         needed = {library for elf in elves for library in elf.info.needed}
         # auditwheel checks libraries, symbols and instructions of these only; what they load
         # counts as theirs.
@@ -57,19 +55,12 @@ class ElfRequirements:
             for elf in self._roots
         }
         self._files = {elf.name: elf for elf in elves}
-        self._steps = 0
-        self._trees = [(root, self._tree(root)) for root in self._roots]
+        self._trees = [(root, libraries.tree(root, self._files, budget)) for root in self._roots]
         reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
         reached |= {elf.name for elf in self._roots}
         lonely = [elf for elf in elves if elf.name not in reached]
-        self._all_trees = [*self._trees, *((elf, self._tree(elf)) for elf in lonely)]
-
-    def _tree(self, root: ElfMember) -> libraries.Tree:
-        tree, steps = libraries.tree(root, self._files)
-        self._steps += steps
-        if self._steps > MAX_STEPS:
-            raise TooManyPathsError(f"its libraries need one another more than {MAX_STEPS} times")
-        return tree
+        more = ((elf, libraries.tree(elf, self._files, budget)) for elf in lonely)
+        self._all_trees = [*self._trees, *more]
 
     def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
         """Iterate over all reasons why the files do not satisfy a policy."""
@@ -87,14 +78,16 @@ class ElfRequirements:
         # Thousands of reasons name a few dozen versions.
         bad = {version for version in self._distinct if not policy.allows_version(version)}
         if bad:
+            self._budget.spend(len(self._versions), 0, "symbol versions")
             yield from (reason for reason in self._versions if reason.symbol_version in bad)
 
     def _forbidden(self, policy: Policy) -> Iterator[Reason]:
         """Iterate over symbols that the policy forbids of a library, and Python's fpectl."""
         for elf in self._roots:
-            for library in elf.info.needed:
+            for library in dict.fromkeys(elf.info.needed):
                 banned = policy.blacklist.get(library)
                 if banned and (hits := banned & self._strong[elf.name]):
+                    self._budget.spend(len(hits), 0, "forbidden symbols")
                     yield _reason(elf, library, "", hits)
         yield from self._fpectl
 
@@ -107,7 +100,7 @@ class ElfRequirements:
         found = {
             (library, needer)
             for root, tree in self._trees
-            for library, needer in libraries.missing(root, tree, policy.whitelist)
+            for library, needer in libraries.missing(root, tree, policy.whitelist, self._budget)
             if library in promised_later
         }
         for library, needer in sorted(found):
@@ -134,7 +127,7 @@ class ElfRequirements:
     def _missing(self, whitelist: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         found: dict[str, set[str]] = {}
         for root, tree in self._all_trees:
-            for library, needer in libraries.missing(root, tree, whitelist):
+            for library, needer in libraries.missing(root, tree, whitelist, self._budget):
                 found.setdefault(library, set()).add(needer)
         for library, needers in sorted(found.items()):
             yield library, tuple(sorted(needers))
@@ -177,11 +170,12 @@ def _version_reasons(elves: Sequence[ElfMember]) -> tuple[Reason, ...]:
         for symbol in elf.info.undefined:
             if symbol.version:
                 symbols.setdefault((symbol.library, symbol.version), set()).add(symbol.name)
-        for library, versions in elf.info.versions:
+        # A version may be listed more than once; each has all its symbols.
+        listed = ((library, version) for library, some in elf.info.versions for version in some)
+        for library, version in dict.fromkeys(listed):
             if not libraries.is_loader(library):
-                for version in versions:
-                    names = symbols.get((library, version), ())
-                    reasons.append(_reason(elf, library, version, names))
+                names = symbols.get((library, version), ())
+                reasons.append(_reason(elf, library, version, names))
     return tuple(reasons)
 
 

@@ -72,6 +72,7 @@ class CompressedMember(NamedTuple):
         size: bytes of content.
         crc: CRC-32 of the content.
         method: one of `METHODS`.
+        spend: gets the number of bytes that are inflated; see `Budget.spend`.
     """
 
     pread: Callable[[int, int], bytes]
@@ -81,6 +82,7 @@ class CompressedMember(NamedTuple):
     size: int
     crc: int
     method: int
+    spend: Callable[[int, int, str], None]
 
     def head(self, count: int, pread: Callable[[int, int], bytes] | None = None) -> bytes:
         """Return the first few bytes of the content, as cheaply as possible.
@@ -120,6 +122,7 @@ class CompressedMember(NamedTuple):
         crc = done = 0
         raw = self._stored() if self.method == STORED else self._inflated()
         for piece in raw:
+            self.spend(1, len(piece), "members")
             done += len(piece)
             if done > self.size:
                 raise DamagedError(f"it holds more than the {self.size} bytes it claims")

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.wheel.budget import TEXT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.scan import ElfMember
 
+_NEEDS = "needed libraries"
 _ORIGIN = re.compile(r"\$(?:ORIGIN|\{ORIGIN\})")
 _LIBPYTHON = re.compile(r"libpython\d+\.\d+m?\.so(\.\d)*")
 
@@ -33,29 +37,48 @@ def search_paths(elf: ElfMember) -> tuple[str, ...]:
     )
 
 
-def tree(root: ElfMember, files: Mapping[str, ElfMember]) -> tuple[Tree, int]:
-    """Return all that a file loads, directly or indirectly, and the number of needs.
+def tree(root: ElfMember, files: Mapping[str, ElfMember], budget: Budget) -> Tree:
+    """Return all that a file loads, directly or indirectly.
 
     Args:
         root: the file that is loaded first.
         files: path in the wheel -> ELF file.
+        budget: what that may cost.
+
+    Raises:
+        OverBudgetError: it costs more.
     """
     found: Tree = {}
-    count = len(root.info.needed)
     own = search_paths(root)
-    waiting = [(root, iter(root.info.needed))]
+    waiting = [_Visit.of(root, own, budget)]
     # The order in which auditwheel walks: each library's own needs come before the next library.
     while waiting:
-        elf, libraries = waiting[-1]
-        library = next(libraries, None)
+        visit = waiting[-1]
+        library = next(visit.libraries, None)
         if library is None:
             waiting.pop()
         elif library not in found:
-            found[library] = hit = _find(library, (*own, *search_paths(elf)), root, files)
+            length = visit.length + len(visit.folders) * len(library)
+            budget.spend(len(visit.folders) + length // TEXT_BYTES, length, _NEEDS)
+            found[library] = hit = _find(library, visit.folders, root, files)
             if hit is not None:
-                count += len(hit.info.needed)
-                waiting.append((hit, iter(hit.info.needed)))
-    return found, count
+                waiting.append(_Visit.of(hit, own, budget))
+    return found
+
+
+class _Visit(NamedTuple):
+    """A file whose needs are being looked for, in these directories."""
+
+    libraries: Iterator[str]
+    folders: tuple[str, ...]
+    length: int
+
+    @classmethod
+    def of(cls, elf: ElfMember, own: Iterable[str], budget: Budget) -> _Visit:
+        paths = elf.info.runpath or elf.info.rpath
+        budget.spend(len(elf.info.needed) + len(paths), sum(map(len, paths)), _NEEDS)
+        folders = tuple(dict.fromkeys((*own, *search_paths(elf))))
+        return cls(iter(elf.info.needed), folders, sum(map(len, folders)))
 
 
 def _find(
@@ -75,15 +98,18 @@ def _compatible(one: ElfMember, other: ElfMember) -> bool:
     return kinds[0] == kinds[1]
 
 
-def missing(root: ElfMember, found: Tree, whitelist: frozenset[str]) -> Iterator[tuple[str, str]]:
+def missing(
+    root: ElfMember, found: Tree, whitelist: frozenset[str], budget: Budget
+) -> Iterator[tuple[str, str]]:
     """Iterate over (library, file that needs it) if it is neither found nor promised.
 
-    The needs of promised libraries do not count.
+    The needs of promised libraries do not count. OverBudgetError: there are too many needs.
     """
     waiting: list[ElfMember] = [root]
     seen: set[str] = set()
     while waiting:
         elf = waiting.pop()
+        budget.spend(len(elf.info.needed), 0, _NEEDS)
         for library in elf.info.needed:
             if library in whitelist or is_loader(library):
                 continue

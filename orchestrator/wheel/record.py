@@ -89,6 +89,7 @@ def content(archive: WheelArchive) -> bytes:
     if lines > rows + inside:
         message = f"RECORD has {lines} lines for {members} members"
         raise BadWheelError.of(message, where=archive.path.name)
+    archive.budget.text(size, "RECORD")
     return text
 
 

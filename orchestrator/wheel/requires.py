@@ -48,7 +48,7 @@ def parsed(text: str) -> Requirement | None:
         requirement = Requirement(_FOLD.sub(" ", text))
         # Versions are parsed late, and too many digits are a ValueError.
         hash(requirement.specifier)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return requirement
 

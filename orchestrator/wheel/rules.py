@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -37,11 +38,15 @@ if TYPE_CHECKING:
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Hashes that RECORD may use: the format asks for SHA-256 or better."""
 
-# A file name of 255 characters has fewer; WHEEL has room for 10 to the power of 15.
-_MOST_TAGS = 100_000
 _LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
 """A mangled C++ name (Itanium ABI, 5.1.4) that a namespace of libtorch is part of."""
 
+_TAG_STEPS = 4
+"""What making one tag costs."""
+_PAIR_STEPS = 4
+"""What comparing one tag with one module costs."""
+_PARSE_STEPS = 16
+"""What parsing one requirement costs."""
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
@@ -146,16 +151,13 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
         return
     name = subject.archive.name
     declared: set[Tag] = set()
-    texts = subject.wheel.get_all("Tag", [])
-    if (count := sum(map(_expanded, texts))) > _MOST_TAGS:
-        yield finding("wheel-tags", f"WHEEL's Tag lines expand to {count} tags")
-        texts = []
-    for text in texts:
+    for text in subject.wheel.get_all("Tag", []):
+        subject.archive.budget.spend(_TAG_STEPS * _expanded(text), 0, "tags of WHEEL")
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
             yield finding("wheel-tags", f"WHEEL's Tag {text!r} is not a tag (PEP 425)")
-    if count <= _MOST_TAGS and declared != name.tags:
+    if declared != name.tags:
         message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
         yield finding("wheel-tags", message)
     build = subject.wheel.get("Build", "").strip()
@@ -299,13 +301,15 @@ def python_abi(subject: CheckedWheel) -> Iterator[Finding]:
     name = subject.archive.name
     arches = subject.arches
     variants: dict[str, list[ExtensionModule]] = {}
-    for module in subject.modules:
+    modules = subject.modules
+    for module in modules:
         variants.setdefault(module.name, []).append(module)
         arch = module.triplet.partition("-")[0]
         if arches and arch and _BY_TRIPLET.get(arch, arch) not in arches:
             message = f"{module.name}: suffix says {module.triplet}, the tag {_listed(arches)}"
             yield finding("python-abi", message)
     for interpreter, abi in sorted({(tag.interpreter, tag.abi) for tag in name.tags}):
+        subject.archive.budget.spend(_PAIR_STEPS * len(modules), 0, "tags and modules")
         for path, some in variants.items():
             suffixes = {one.soabi for one in some}
             if not _importable(interpreter, abi, suffixes):
@@ -378,6 +382,7 @@ def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding
         yield finding("planned-version", f"METADATA: planned {want.version}, spelled {stated}")
     requirements = subject.metadata.get_all("Requires-Dist", [])
     for pin in want.pins:
+        subject.archive.budget.spend(_PARSE_STEPS * len(requirements), 0, "requirements")
         if pinned(requirements, [pin]) != requirements:
             name = canonicalize_name(Requirement(pin).name)
             there = filter(None, map(parsed, requirements))
@@ -431,10 +436,16 @@ def serves(tag: Tag, python: str) -> bool:
     own = PythonTag.match(python)
     if own is None or own.implementation != "cpython":
         return tag.interpreter == python or (tag.interpreter, tag.abi) == ("py3", "none")
-    version = (3, own.minor)
+    return (tag.interpreter, tag.abi) in _served(python, own.minor)
+
+
+@cache
+def _served(python: str, minor: int) -> frozenset[tuple[str, str]]:
+    """Return the interpreters and ABIs of all tags that a CPython serves."""
+    version = (3, minor)
     # The platform does not count: "any" is a placeholder.
-    wanted = {*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"])}
-    return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in wanted}
+    tags = (*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"]))
+    return frozenset((tag.interpreter, tag.abi) for tag in tags)
 
 
 def _version(text: str) -> Version | None:

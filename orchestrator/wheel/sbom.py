@@ -49,8 +49,9 @@ def read(archive: WheelArchive, name: str) -> dict[str, Any] | None:
     Raises:
         BadWheelError: it is not JSON, or its name promises CycloneDX and it is something else.
     """
-    if next(each.file_size for each in archive.members if each.filename == name) > LIMIT:
+    if (size := archive.packed(name).size) > LIMIT:
         raise BadWheelError.of(f"{name} is larger than {LIMIT >> 20} MiB", where=archive.path.name)
+    archive.budget.text(size, name)
     try:
         bill = json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.wheel.archive import Blocks, WheelArchive
+    from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.inflate import CompressedMember
 
 _THREADS = 2
@@ -83,6 +84,9 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
         archive: the wheel.
         algorithms: member -> hash algorithm (`hashlib` name). None: no hashes; then only the first
             bytes of members that are not ELF files are read.
+
+    Raises:
+        OverBudgetError: that costs too much.
     """
     results = _run(archive, algorithms)
     elves: list[ElfMember] = []
@@ -113,8 +117,13 @@ class _Job(NamedTuple):
 
     name: str
     packed: CompressedMember
+    budget: Budget
     hasher: hashlib._Hash | None
     is_elf: bool
+
+    def meter(self, steps: int, read: int, what: str) -> None:
+        """See `elf.Meter`."""
+        self.budget.spend(steps, read, f"{what} of {self.name}")
 
 
 _Result = UnreadableMember | tuple[elf.ElfInfo | None, str]
@@ -137,7 +146,8 @@ def _run(archive: WheelArchive, algorithms: Mapping[str, str] | None) -> list[tu
             for member in sorted(large, key=lambda member: -member.file_size)
             if (job := _job(archive, member.filename, algorithms, blocks))
         ]
-        for member in archive.members:
+        # In the order of the file, so that neighbours are read at once.
+        for member in sorted(archive.members, key=lambda member: member.header_offset):
             if member.file_size <= _LARGE and (
                 job := _job(archive, member.filename, algorithms, blocks)
             ):
@@ -160,8 +170,8 @@ def _job(
     except DamagedError:
         is_elf = True  # reading it reports the damage
     if algorithms is None:
-        return _Job(name, packed, None, is_elf) if is_elf else None
-    return _Job(name, packed, hashlib.new(algorithms[name]), is_elf)
+        return _Job(name, packed, archive.budget, None, is_elf) if is_elf else None
+    return _Job(name, packed, archive.budget, hashlib.new(algorithms[name]), is_elf)
 
 
 def _read(job: _Job) -> _Result:
@@ -172,7 +182,7 @@ def _read(job: _Job) -> _Result:
         if job.is_elf:
             window = MemberWindow(job.packed, see)
             try:
-                info = elf.parse(window)
+                info = elf.parse(window, meter=job.meter)
             except elf.MalformedElfError as error:
                 why = str(error)
             if see:

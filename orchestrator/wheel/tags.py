@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import BadWheelError, clipped
 from orchestrator.models.platforms import Libc
 from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf import INITS
-from orchestrator.wheel.elf_requirements import ElfRequirements, TooManyPathsError, promises
+from orchestrator.wheel.elf_requirements import ElfRequirements, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.models.target import Digest
     from orchestrator.models.wheel import Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
 
@@ -138,14 +139,11 @@ def summarise(
         digest: SHA-256 and size of the file, if already known.
 
     Raises:
-        BadWheelError: its ELF files need one another in too many ways.
+        OverBudgetError: that costs too much.
     """
     observation = None
     if platform := platform_of(archive.name, found.elves):
-        try:
-            observation = observe(found, policies, *platform)
-        except TooManyPathsError as error:
-            raise BadWheelError.of(str(error), where=archive.path.name) from error
+        observation = observe(found, policies, *platform, budget=archive.budget)
     sha256, size = digest or archive.digest()
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
     tag, policy = UNKNOWN if found.malformed or found.unreadable else ANY, None
@@ -167,18 +165,21 @@ def summarise(
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
         problems=tuple(
-            replace(each, message=clipped(each.message))
-            for each in (
-                *_damage(found),
-                *_external(observation, patterns),
-                *_unreachable(observation),
+            archive.budget.findings(
+                chain(
+                    _damage(found),
+                    _external(observation, patterns, archive.budget),
+                    _unreachable(observation),
+                )
             )
         ),
     )
     return result, observation
 
 
-def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observation:
+def observe(
+    found: Scan, policies: Policies, libc: Libc, arch: Arch, *, budget: Budget
+) -> Observation:
     """Find the best platform tag that the ELF files of one platform satisfy.
 
     Args:
@@ -186,12 +187,13 @@ def observe(found: Scan, policies: Policies, libc: Libc, arch: Arch) -> Observat
         policies: auditwheel's policies.
         libc: the C library; files for another one are ignored.
         arch: the architecture; files for another one are ignored.
+        budget: the wheel's.
 
     Raises:
-        TooManyPathsError: they need one another in too many ways.
+        OverBudgetError: they need one another in too many ways.
     """
     elves = tuple(elf for elf in found.elves if _belongs(elf, libc, arch))
-    needs = ElfRequirements(elves, _is_module)
+    needs = ElfRequirements(elves, _is_module, budget)
     candidates = policies.of(libc, arch)
     by_symbols = next((policy for policy in candidates if not any(needs.versions(policy))), None)
     policy = next((p for p in candidates if not any(needs.obstacles(p, candidates))), None)
@@ -227,7 +229,9 @@ def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch
     arches = [elf.arch for elf in elves if elf.arch]
     if not arches:
         return None
-    arch = next((a for a in arches if any(tag.arch == a for tag in declared)), arches[0])
+    arch = next(
+        (a for a in dict.fromkeys(arches) if any(tag.arch == a for tag in declared)), arches[0]
+    )
     same = [elf for elf in elves if elf.arch is arch]
     libcs = [libc for libc in map(libc_of, same) if libc]
     by_name = [tag.libc for tag in declared if tag.libc]
@@ -308,9 +312,12 @@ def _damage(found: Scan) -> Iterator[Finding]:
         yield Finding(rule="elf-malformed", message=f"{name} is not a sound ELF file: {why}")
 
 
-def _external(observation: Observation | None, patterns: Sequence[str]) -> Iterator[Finding]:
+def _external(
+    observation: Observation | None, patterns: Sequence[str], budget: Budget
+) -> Iterator[Finding]:
     if observation is None:
         return
+    budget.spend(len(observation.external_libs) * len(patterns), 0, "external libraries")
     promise = observation.policy.tag if observation.policy else f"any {observation.libc} tag"
     for library, members in observation.external_libs:
         if not external_libraries.allowed(library, patterns):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import BadWheelError, clipped
+from orchestrator.errors import BadWheelError
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import contents, record, rules
@@ -17,7 +18,7 @@ from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.models.wheel import WheelReport
@@ -78,23 +79,25 @@ def verify(
             demands=asked,
         )
         every = (*rules.RULES, *contents.RULES)
-        findings = [finding for rule in every for finding in rule(subject)]
-    short = (replace(each, message=clipped(each.message)) for each in findings)
-    return replace(report, problems=apply_levels((*report.problems, *short), asked))
+        findings = chain.from_iterable(rule(subject) for rule in every)
+        short = tuple(archive.budget.findings(_with_levels(findings, asked)))
+    return replace(report, problems=(*apply_levels(report.problems, asked), *short))
 
 
 def apply_levels(findings: Iterable[Finding], demands: VerifyPolicy) -> tuple[Finding, ...]:
     """Return findings with the demanded levels, without those of rules that are off."""
+    return tuple(_with_levels(findings, demands))
+
+
+def _with_levels(findings: Iterable[Finding], demands: VerifyPolicy) -> Iterator[Finding]:
     levels = dict(demands.levels)
-    kept = []
     for finding in findings:
         level = levels.get(finding.rule)
         if level is None:
-            kept.append(finding)
+            yield finding
         elif level is not RuleLevel.OFF:
             severity = Severity.ERROR if level is RuleLevel.ERROR else Severity.WARNING
-            kept.append(replace(finding, severity=severity))
-    return tuple(kept)
+            yield replace(finding, severity=severity)
 
 
 def _attempt(read: Callable[[], _T], damage: list[str]) -> _T | None:

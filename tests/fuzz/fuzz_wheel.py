@@ -5,8 +5,11 @@
     python -m tests.fuzz.fuzz_wheel elf CORPUS -atheris_runs=1000000
     python -m tests.fuzz.fuzz_wheel wheel CORPUS -atheris_runs=1000000
     python -m tests.fuzz.fuzz_wheel content CORPUS -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_wheel texts CORPUS -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_wheel names CORPUS -atheris_runs=1000000
 
-``elf`` fuzzes the ELF reader, ``wheel`` whole files, and ``content`` the ELF file in a sound zip.
+``elf`` fuzzes the ELF reader, ``wheel`` whole files, and ``content`` the ELF file in a sound zip;
+``texts`` METADATA, WHEEL, RECORD and a bill of materials, ``names`` the members' names.
 CORPUS is a folder; it is filled with seeds where it is empty. All other arguments are libFuzzer's.
 A finding is any exception but the one that the reader promises, more than ten seconds, or more
 than 600 MB. Each becomes a test in tests/unit/wheel/test_hostile.py.
@@ -84,12 +87,100 @@ def wheel_target() -> Callable[[bytes], None]:
     return target
 
 
-TARGETS = {"elf": elf_target, "wheel": wheel_target, "content": content_target}
+def texts_target() -> Callable[[bytes], None]:
+    import zipfile
+
+    from orchestrator.errors import BadWheelError
+    from orchestrator.models.platforms import Arch, Libc
+    from orchestrator.wheel import Expected, Policies, compare, retag, verify
+
+    policies = Policies({})
+    folder = _folder()
+    path, other = folder / WHEEL, folder / "other" / WHEEL
+    other.parent.mkdir()
+    want = Expected(
+        name="demo",
+        version="1.0",
+        build_tag="",
+        python="cp312",
+        libc=Libc.MANYLINUX,
+        arch=Arch.X86_64,
+        pins=("torch==2.8.0",),
+    )
+
+    def write(place: Path, texts: list[bytes]) -> None:
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            names = ("METADATA", "WHEEL", "RECORD", "sboms/a.cdx.json", "licenses/LICENSE")
+            for name, text in zip(names, texts, strict=False):
+                archive.writestr(f"demo-1.0.dist-info/{name}", text)
+
+    def target(data: bytes) -> None:
+        texts = [*data.split(b"\xff")[:5], *[b""] * 5][:5]
+        write(path, texts)
+        write(other, texts[::-1])
+        # The zip file is sound: what its texts say is findings.
+        verify(path, policies, expected=want)
+        for use in (
+            lambda: compare(path, other),
+            lambda: retag(
+                path, dest_dir=folder / "new", version="2", pins=want.pins, add_sbom=True
+            ),
+        ):
+            try:
+                use()
+            except BadWheelError:
+                continue
+
+    return target
+
+
+def names_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import BadWheelError
+    from orchestrator.wheel import Policies, retag, verify
+    from tests.rawzip import Entry, write
+
+    policies = Policies({})
+    folder = _folder()
+    path = folder / WHEEL
+
+    def target(data: bytes) -> None:
+        names = [b"demo-1.0.dist-info/WHEEL", *data.split(b"\n")]
+        path.write_bytes(write([Entry(name=name[: 1 << 15], content=b"") for name in names]))
+        try:
+            verify(path, policies)
+            retag(path, dest_dir=folder / "new", version="2", add_sbom=True)
+        except BadWheelError:
+            return
+
+    return target
+
+
+TARGETS = {
+    "elf": elf_target,
+    "wheel": wheel_target,
+    "content": content_target,
+    "texts": texts_target,
+    "names": names_target,
+}
 
 
 def seeds(kind: str) -> Iterator[bytes]:
     from tests.property.test_wheel import SAMPLES, sample_wheel
 
+    if kind == "texts":
+        from tests.wheelmaker import WheelSpec
+
+        bill = (
+            b'{"bomFormat": "CycloneDX", "metadata": {"component": {"purl": "pkg:pypi/demo@1.0"}}}'
+        )
+        files = WheelSpec().files()
+        info = WheelSpec().dist_info
+        record = b"demo/x.py,sha256=x,1\n"
+        yield b"\xff".join([files[f"{info}/METADATA"], files[f"{info}/WHEEL"], record, bill, b"x"])
+        return
+    if kind == "names":
+        yield b"demo/x.py\ndemo/x.libs/libz-0123abcd.so.1\ndemo-1.0.data/scripts/tool\na/b/"
+        return
     if kind != "wheel":
         yield from SAMPLES
         return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import (
     WheelArchive,
+    budget,
     elf,
     inflate,
     open_wheel,
@@ -31,6 +33,7 @@ from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
 from orchestrator.wheel.inflate import DEFLATED, STORED, Inflater, fastest
 from tests.auditor import audited, load_policies
 from tests.conftest import examples
+from tests.hostile_wheels import raw_elf, work
 from tests.rawzip import Entry, compressed_member, write
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
@@ -127,6 +130,76 @@ def spoilt(sample: bytes, changes: Changes, *, from_end: bool = True) -> bytes:
 @given(st.sampled_from(SAMPLES), changes_up_to(4000, 8, 12))
 def test_spoilt_elf_files_are_refused_in_one_way(sample: bytes, changes: Changes) -> None:
     parse(spoilt(sample, changes, from_end=False))
+
+
+small = st.integers(0, 3000)
+elf_pieces = st.builds(
+    raw_elf,
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 4, 5, 6, 10, 14, 15, 29, 0x6FFFFEF5, 0x6FFFFFFE, 0x6FFFFFFF]), small
+        ),
+        max_size=40,
+    ),
+    st.dictionaries(
+        st.sampled_from(range(1024, 3000, 200)),
+        st.one_of(
+            st.binary(max_size=190),
+            st.integers(1, 40).map(lambda count: b"$ORIGIN/a:" * count),
+            st.integers(0, 3).map(lambda value: bytes([value, 0, 0, 0]) * 45),
+        ),
+        max_size=6,
+    ),
+    st.lists(st.tuples(st.sampled_from([1, 3, 4]), small, small), max_size=12),
+)
+
+
+@examples(150)
+@given(st.lists(elf_pieces, min_size=1, max_size=4))
+def test_what_is_done_is_counted(pieces: list[bytes]) -> None:
+    """Whatever tables refer to, the budget ends it after so much work."""
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "STEPS", 3000)
+        members = {f"demo/lib{number}.so": piece for number, piece in enumerate(pieces)}
+        path = WheelSpec(members=members).write(Path(directory))
+
+        def use() -> None:
+            with contextlib.suppress(BadWheelError):
+                verify(path, POLICIES)
+
+        assert work(use) < 1_000_000
+
+
+@examples(400)
+@given(st.lists(st.text("ab/-", min_size=1, max_size=6), max_size=6))
+def test_names_are_in_each_others_way_where_a_disk_says_so(names: list[str]) -> None:
+    names = [name for name in names if _flaw_of_name(zipfile.ZipInfo(name)) is None]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, WheelSpec().filename)
+        info = Entry(name=b"demo-1.0.dist-info/WHEEL")
+        contents = [Entry(name=name.encode(), content=b"") for name in names]
+        path.write_bytes(write([info, *contents]))
+        try:
+            open_wheel(path).close()
+        except BadWheelError:
+            assert not _unpacks(names, Path(directory, "there"))
+        else:
+            assert _unpacks(names, Path(directory, "there"))
+
+
+def _unpacks(names: list[str], folder: Path) -> bool:
+    """Whether each name gets a place of its own on a disk."""
+    try:
+        for name in sorted(names, key=lambda name: name.endswith("/")):
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                place.touch(exist_ok=False)
+            else:
+                place.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return len({name.removesuffix("/") for name in names}) == len(names)
 
 
 def sample_wheel(directory: Path) -> Path:

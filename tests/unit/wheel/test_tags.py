@@ -147,7 +147,9 @@ def test_a_library_that_only_newer_policies_promise(inspector: Inspector) -> Non
         Reason(file="x.so", library="libmvec.so.1", symbol_version="", symbols=()),
     )
     with open_wheel(path) as archive:
-        seen = observe(scan(archive), inspector.policies, Libc.MANYLINUX, Arch.X86_64)
+        seen = observe(
+            scan(archive), inspector.policies, Libc.MANYLINUX, Arch.X86_64, budget=archive.budget
+        )
     theirs = inspector.audited(path)
     assert seen.symbol_tag == theirs.symbols == "manylinux_2_5_x86_64"
     assert theirs.libraries == got.observed_tag

@@ -1,0 +1,257 @@
+"""Small wheels that cost much: each kind pairs two of its tables, which both grow with `n`."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate, islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests.rawzip import Entry, write
+from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
+
+STRTAB, SYMTAB, HASH, GNU_HASH, STRSZ, NEEDED, RUNPATH = 5, 6, 4, 0x6FFFFEF5, 10, 1, 29
+VERSYM, VERNEED, VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
+FREE = {"LICENSE": b"free"}
+
+
+def raw_elf(
+    dynamic: Iterable[tuple[int, int]] = (),
+    spaces: Mapping[int, bytes] | None = None,
+    segments: Iterable[tuple[int, int, int]] = (),
+) -> bytes:
+    """Return an x86-64 library with these dynamic entries, bytes at offsets, and more segments.
+
+    A segment is its type, its offset and its size. Addresses are offsets.
+    """
+    more = list(segments)
+    body = b""
+    for at, content in sorted((spaces or {}).items()):
+        body = body.ljust(at, b"\0") + content
+    entries = b"".join(struct.pack("<QQ", *entry) for entry in dynamic) + bytes(16)
+    start = -(-max(len(body), 64 + 56 * (2 + len(more))) // 8) * 8
+    loads = [(1, 0, start + len(entries)), (2, start, len(entries)), *more]
+    head = b"\x7fELF\2\1\1" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, len(loads), 0, 0, 0)
+    for kind, at, size in loads:
+        head += struct.pack("<IIQQQQQQ", kind, 5, at, at, at, size, size, 4)
+    return (head + body[len(head) :]).ljust(start, b"\0") + entries
+
+
+def wheel_of(folder: Path, **elves: bytes) -> Path:
+    members = {f"demo/{name}.so": content for name, content in elves.items()}
+    return WheelSpec(members=members).write(folder)
+
+
+def deep_names(folder: Path, n: int) -> Path:
+    """One file below n directories, and as many such trees as make no difference."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WheelSpec().filename
+    names = [b"demo-1.0.dist-info/WHEEL", b"demo-1.0.dist-info/METADATA"]
+    path.write_bytes(write([Entry(name=name) for name in (*names, b"a/" * n + b"x")]))
+    return path
+
+
+def repeated_versions(folder: Path, n: int) -> Path:
+    """n symbols of one version, which is listed n times."""
+    own = [b"s%d" % number for number in range(n)]
+    names = b"\0libc.so.6\0GLIBC_2.99\0" + b"\0".join(own) + b"\0"
+    strings = 1 << 12
+    symbols = strings + len(names) // 8 * 8 + 8
+    versym = symbols + 24 * n
+    verneed = versym + 2 * n + 8
+    needs = struct.pack("<HHIII", 1, n, names.index(b"libc"), 16, 0)
+    needs += struct.pack("<IHHII", 0, 0, 2, names.index(b"GLIBC"), 16) * n
+    dynamic = [(NEEDED, 1), (STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
+    dynamic += [(VERSYM, versym), (VERNEED, verneed), (VERNEEDNUM, 1)]
+    starts = accumulate((len(name) + 1 for name in own), initial=names.index(b"s0"))
+    rows = [struct.pack("<IBBHQQ", start, 0x12, 0, 0, 0, 0) for start in islice(starts, n)]
+    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: b"".join(rows)}
+    spaces |= {versym: struct.pack("<H", 2) * n, verneed: needs}
+    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+
+
+def overlapping_notes(folder: Path, n: int) -> Path:
+    """n segments of notes, each a little shorter, over the same n notes."""
+    start = 64 + 56 * (n + 2)
+    segments = [(4, start + 12 * number, 12 * (2 * n - number)) for number in range(n)]
+    return wheel_of(folder, x=raw_elf([], {start: bytes(24 * n)}, segments))
+
+
+def needs_and_run_paths(folder: Path, n: int) -> Path:
+    """n libraries, to be looked for in n directories."""
+    paths = ":".join(f"$ORIGIN/{number}" for number in range(n))
+    names = tuple(f"lib{number}.so" for number in range(n))
+    return wheel_of(folder, x=make_elf(ElfSpec(needed=names, runpath=paths)))
+
+
+def zeroed_hash_chain(folder: Path, n: int) -> Path:
+    """A GNU hash table whose last chain does not end for 200 n symbols."""
+    at = 1 << 12
+    table = struct.pack("<IIIIQI", 1, 1, 1, 0, 0, 1) + bytes(800 * n)
+    dynamic = [(STRTAB, 256), (STRSZ, 8), (SYMTAB, 512), (GNU_HASH, at)]
+    return wheel_of(folder, x=raw_elf(dynamic, {at: table}))
+
+
+def licence_files(folder: Path, n: int) -> Path:
+    """n names of licence files, and n files beside them."""
+    spec = WheelSpec(extra_info={f"x{number}": b"" for number in range(n)})
+    files = spec.files()
+    named = "".join(f"License-File: y{number}\n" for number in range(n))
+    text = f"Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n{named}\n"
+    return spec.write(folder, files | {f"{spec.dist_info}/METADATA": text.encode()})
+
+
+def software_bills(folder: Path, n: int) -> Path:
+    """n bills of materials."""
+    bill = json.dumps({"bomFormat": "CycloneDX"}).encode()
+    return WheelSpec(extra_info={f"sboms/{number}.json": bill for number in range(n)}).write(folder)
+
+
+def tags_and_modules(folder: Path, n: int) -> Path:
+    """n modules that no Python of some dozen tags can import."""
+    tags = ".".join(f"cp{number}" for number in range(max(2, min(n, 400) // 10)))
+    names = [f"demo/m{number}.cpython-35m-x86_64-linux-gnu.so" for number in range(n)]
+    module = make_elf(ElfSpec(sections=False))
+    return WheelSpec(python=tags, members=dict.fromkeys(names, module)).write(folder)
+
+
+def chain_of_libraries(folder: Path, n: int) -> Path:
+    """n modules, each of which needs the next one."""
+    names = [f"m{number}" for number in range(n)]
+    specs = [
+        ElfSpec(needed=(f"{other}.so",), runpath="$ORIGIN", defined=(f"PyInit_{name}",))
+        for name, other in zip(names, [*names[1:], "m0"], strict=True)
+    ]
+    return wheel_of(folder, **dict(zip(names, map(make_elf, specs), strict=True)))
+
+
+def repeated_needs(folder: Path, n: int) -> Path:
+    """A library with forbidden symbols, needed n times, with n symbols."""
+    names = b"\0libncursesw.so.5\0libz.so.1\0_dist_code\0"
+    strings, symbols = 1 << 12, 1 << 13
+    dynamic = [(NEEDED, names.index(b"libz"))] * n
+    dynamic += [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
+    symbol = struct.pack("<IBBHQQ", names.index(b"_dist"), 0x12, 0, 0, 0, 0)
+    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: symbol * n}
+    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+
+
+def empty_run_paths(folder: Path, n: int) -> Path:
+    """A run path of 100 n colons."""
+    return wheel_of(folder, x=make_elf(ElfSpec(runpath=":" * 100 * n)))
+
+
+def symbols_of_many_files(folder: Path, n: int) -> Path:
+    """n files of n undefined symbols, in bytes that compress well."""
+    made = make_elf(ElfSpec(undefined=tuple(f"s{number}" for number in range(n)), sections=False))
+    return wheel_of(folder, **{f"x{number}": made for number in range(n)})
+
+
+def expanding_tags(folder: Path, n: int) -> Path:
+    """A tag in WHEEL that stands for n ** 2 tags."""
+    spec = WheelSpec()
+    tag = f"{'.'.join(f'cp{i}' for i in range(n))}-{'.'.join(f'abi{i}' for i in range(n))}-any"
+    text = f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()
+    return spec.write(folder, spec.files() | {f"{spec.dist_info}/WHEEL": text})
+
+
+def overlapping_names(folder: Path, n: int) -> Path:
+    """n symbols, whose names are the ends of one name of 8 n bytes."""
+    strings, symbols = 1 << 12, (1 << 12) + 16 * (n + 1)
+    names = b"\0" + b"x" * 8 * n + b"\0"
+    dynamic = [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
+    rows = b"".join(struct.pack("<IBBHQQ", 1 + i, 0x12, 0, 0, 0, 0) for i in range(n))
+    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: rows}
+    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+
+
+def scattered_version_needs(folder: Path, n: int) -> Path:
+    """n libraries with versions, whose records stand in turns at two places."""
+    strings, near, far = 256, 1 << 12, 1 << 15
+    names = b"\0libc.so.6\0GLIBC_2.5\0"
+    need = struct.pack("<HHIII", 1, 1, 1, far - near, 16)
+    aux = struct.pack("<IHHII", 0, 0, 2, 11, 0)
+    dynamic = [(STRTAB, strings), (STRSZ, len(names)), (VERNEED, near), (VERNEEDNUM, n)]
+    return wheel_of(folder, x=raw_elf(dynamic, {strings: names, near: need * n, far: aux * n}))
+
+
+def directories_of_data(folder: Path, n: int) -> Path:
+    """n data directories of other projects and versions."""
+    members = {f"other{number}-{number}.data/x": b"" for number in range(n)}
+    return WheelSpec(members=members, extra_info=FREE).write(folder)
+
+
+def unlisted_members(folder: Path, n: int) -> Path:
+    """n files that RECORD does not list, and n that do not exist."""
+    spec = WheelSpec(members={f"a{number}": b"" for number in range(n)})
+    rows = "".join(f"b{number},,\n" for number in range(n))
+    return spec.write(folder, spec.files() | {f"{spec.dist_info}/RECORD": rows.encode()})
+
+
+def extra_fields(folder: Path, n: int) -> Path:
+    """n entries with n extra fields each."""
+    extra = struct.pack("<HH", 0x9999, 0) * min(n, 16_000)
+    names = [b"demo-1.0.dist-info/WHEEL", *(b"x%d" % number for number in range(n))]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WheelSpec().filename
+    path.write_bytes(write([Entry(name=name, extra=extra) for name in names]))
+    return path
+
+
+def segments_of_many_files(folder: Path, n: int) -> Path:
+    """n files of n segments."""
+    made = raw_elf(segments=[(0, 0, 0)] * n)
+    return wheel_of(folder, **{f"x{number}": made for number in range(n)})
+
+
+def work(use: Callable[[], object]) -> int:
+    """Return how many instructions the interpreter takes, in this thread."""
+    count = 0
+
+    def count_one(frame: FrameType, _event: str, _value: Any) -> Any:
+        nonlocal count
+        count += 1
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return count_one
+
+    before = sys.gettrace()
+    sys.settrace(count_one)
+    try:
+        use()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+Make = Callable[[Path, int], Path]
+
+LINEAR: tuple[Make, ...] = (
+    repeated_versions,
+    licence_files,
+    software_bills,
+    repeated_needs,
+    directories_of_data,
+    unlisted_members,
+)
+"""What is read in time that grows with the file."""
+
+PRODUCTS: tuple[Make, ...] = (
+    overlapping_notes,
+    needs_and_run_paths,
+    zeroed_hash_chain,
+    tags_and_modules,
+    chain_of_libraries,
+    empty_run_paths,
+    symbols_of_many_files,
+    expanding_tags,
+    overlapping_names,
+    scattered_version_needs,
+    extra_fields,
+    segments_of_many_files,
+)
+"""What costs more than the file's size explains, and so uses the budget up."""
