@@ -403,15 +403,20 @@ class WheelArchive:
         """Refuse entries that would be unpacked to the same place, or below a file."""
         # "\0" sorts before all that a name may have: what is in a directory follows it at once.
         # A set of all directories would have every name once for each directory above it.
-        places = sorted(
-            (entry.filename.removesuffix("/").replace("/", "\0"), index)
-            for index, entry in enumerate(self.entries)
-        )
-        for (upper, first), (lower, second) in pairwise(places):
-            if lower == upper:
-                raise self._flawed(self.entries[second], "is there twice")
-            if lower.startswith(upper + "\0") and not self.entries[first].is_dir():
-                raise self._flawed(self.entries[first], "is a file and a directory at once")
+        names = [entry.filename.replace("/", "\0") for entry in self.entries]
+        names.sort()
+        for upper, lower in pairwise(names):
+            # A directory's own entry ends in "\0".
+            if not lower.startswith(upper) or (upper.endswith("\0") and lower != upper):
+                continue
+            if lower.rstrip("\0") == upper.rstrip("\0"):
+                raise self._flawed(self._entry(upper), "is there twice")
+            if lower.startswith(upper + "\0"):
+                raise self._flawed(self._entry(upper), "is a file and a directory at once")
+
+    def _entry(self, place: str) -> zipfile.ZipInfo:
+        name = place.replace("\0", "/")
+        return next(entry for entry in reversed(self.entries) if entry.filename == name)
 
     def _check_bomb(self) -> None:
         unpacked = sum(entry.file_size for entry in self.entries)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.models.platforms import Arch
@@ -147,7 +148,7 @@ def _run(archive: WheelArchive, algorithms: Mapping[str, str] | None) -> list[tu
             if (job := _job(archive, member.filename, algorithms, blocks))
         ]
         # In the order of the file, so that neighbours are read at once.
-        for member in sorted(archive.members, key=lambda member: member.header_offset):
+        for member in sorted(archive.members, key=attrgetter("header_offset")):
             if member.file_size <= _LARGE and (
                 job := _job(archive, member.filename, algorithms, blocks)
             ):
