@@ -24,7 +24,7 @@ from packaging.utils import NormalizedName, parse_wheel_filename
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_range
 from orchestrator.models.target import Digest
-from orchestrator.models.untrusted import WheelFilename
+from orchestrator.models.untrusted import LONGEST_NAME, WheelFilename
 from orchestrator.wheel.budget import Budget
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
@@ -68,9 +68,8 @@ _ENTRY_SIZE = 46
 _ENTRY_STEPS = 4
 _EXTRA_SIZE = 4
 """Bytes of the smallest extra field."""
-# Where Linux, macOS and Windows unpack a wheel, no name may be longer, in bytes.
-_LONGEST_NAME = 4095
-_LONGEST_PART = 255
+_LONGEST_PATH = 4095
+"""Bytes of a path, as Linux allows it."""
 # Deflate cannot pack 1032 bytes into less than one.
 _DEFLATE_RATIO = 1032
 # Real wheels unpack to at most about ten times their size; small ones may contain many zeros.
@@ -594,7 +593,7 @@ def _plain_names(names: Sequence[str]) -> bool:
     """
     text = "\n".join(("", *names, ""))
     lines = text.count("\n") == len(names) + 1
-    short = max(map(len, names), default=0) <= _LONGEST_PART
+    short = max(map(len, names), default=0) <= LONGEST_NAME
     return lines and short and text.isascii() and not any(odd in text for odd in _ODD)
 
 
@@ -618,7 +617,7 @@ def _flaw_of_place(name: str) -> str | None:
     if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
     raw = name.encode("utf-8", "surrogatepass")
-    if len(raw) > _LONGEST_NAME or max(map(len, raw.split(b"/"))) > _LONGEST_PART:
+    if len(raw) > _LONGEST_PATH or max(map(len, raw.split(b"/"))) > LONGEST_NAME:
         return "has a name that is too long for file systems"
     return None
 
