@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import DIRECTORY, channel_option, for_each, optional_matrix_option
-from orchestrator.cli.output import say
+from orchestrator.cli.output import printable, say
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,12 +77,21 @@ def _yank(text: str) -> tuple[str, str]:
     metavar="DAYS",
     help="Keep development versions that are no older than DAYS, in addition to --keep.",
 )
+@click.option(
+    "--remove",
+    multiple=True,
+    metavar="PATH",
+    help="Remove the page at PATH and the wheels that no other index lists. Repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 def command(
     folders: Sequence[Path],
     output: str,
     matrix: Path | None,
     channel: str,
     base_url: str,
+    *,
+    dry_run: bool,
     **change: Any,
 ) -> None:
     """Write a package index of the wheels in each DIR, or add them to an existing one."""
@@ -90,7 +99,7 @@ def command(
 
     from orchestrator.cli.workspace import open_if_exists
     from orchestrator.host.network import HostNetwork
-    from orchestrator.publish.index import scan, update
+    from orchestrator.publish.index import SiteUpdate, scan
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
     from orchestrator.publish.variants import VariantRules, variant_paths
@@ -98,26 +107,36 @@ def command(
     rules = VariantRules()
     if workspace := open_if_exists(matrix, channel):
         plan, settings = workspace.plan, workspace.settings
-        paths = tuple(variant_paths(plan, settings).items())
+        # A matrix that merely lies here must not decide where published wheels are.
+        paths = () if matrix is None else tuple(variant_paths(plan, settings).items())
         rules = VariantRules(plan=plan, project=workspace.origin.name, paths=paths)
-    report = update(
-        open_storage(output, HostNetwork.detect(os.environ).ca_bundle),
-        tuple(wheel for folder in folders for wheel in scan(folder)),
-        SiteChange(**change),
+    storage = open_storage(output, HostNetwork.detect(os.environ).ca_bundle)
+    change_site = SiteUpdate(
+        wheels=tuple(wheel for folder in folders for wheel in scan(folder)),
+        change=SiteChange(**change),
         rules=rules,
         base_url=base_url,
         now=dt.datetime.now(tz=dt.UTC),
     )
-    _print(report)
+    _print(change_site.preview(storage) if dry_run else change_site.run(storage))
 
 
 def _print(report: UpdateReport) -> None:
     from orchestrator.publish.index_site import default_variant
 
-    site = report.site
+    site, would = report.site, "" if report.pages is None else "would be "
     say(f"{len(report.added)} added, {len(report.dropped)} dropped, {len(site.files)} files")
-    for name in report.dropped:
-        say(f"dropped {name}")
+    if report.pages is not None:
+        say(f"{report.pages} pages would be written; nothing was")
+    for names, what in (
+        (report.added if would else (), "added"),
+        (report.changed if would else (), "changed"),
+        (report.dropped, "dropped"),
+        ([f"{path}/" for path in report.opened] if would else (), "added"),
+        ([f"{path}/" for path in report.closed], "removed"),
+    ):
+        for name in names:
+            say(f"{would}{what}: {printable(name)}")
     for variant in site.variants:
         click.echo(f"{variant.path or '.'}: {len(site.listed(variant.path))} files")
     if site.files and default_variant(site) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,15 +15,24 @@ from packaging.version import InvalidVersion, Version
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.models.result import Status
 from orchestrator.publish.attested import subjects
-from orchestrator.publish.index_site import File, Site, apply_change, dumps, loads
-from orchestrator.publish.pages import FILES, pages
+from orchestrator.publish.index_site import (
+    File,
+    Site,
+    apply_change,
+    dumps,
+    loads,
+    page_path,
+    removals,
+    remove_pages,
+)
+from orchestrator.publish.pages import FILES, page_files, pages, publish_pages
 from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.report.results import read
 from orchestrator.wheel import open_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.publish.index_site import SiteChange, SubIndex
@@ -32,6 +42,12 @@ if TYPE_CHECKING:
     from orchestrator.wheel.archive import WheelName
 
 STATE = "site.json"
+
+BESIDE = (".metadata", ".asc", ".provenance")
+"""What the names of the files beside a wheel end with."""
+
+LONGEST_NAME = 255
+"""Bytes that file systems allow in a name."""
 
 ATTEMPTS = 20
 """How often an update starts again because another one was faster."""
@@ -58,17 +74,50 @@ class IndexedWheel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
-    """What an update did.
+    """What an update changes.
 
     Attributes:
-        site: the site as it is now.
-        added: names of new files.
-        dropped: names of removed files.
+        before: the site as it was.
+        site: the site as it is afterwards.
+        pages: how many pages get another content, where that was asked.
     """
 
+    before: Site
     site: Site
-    added: tuple[str, ...]
-    dropped: tuple[str, ...]
+    pages: int | None = None
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The names of new files."""
+        return _beyond(self.site, self.before)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The names of removed files."""
+        return _beyond(self.before, self.site)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of files that are yanked, no longer yanked, or in other sub-indexes."""
+        was = {file.filename: (file.yanked, file.variants) for file in self.before.files}
+        found = self.site.files
+        pairs = ((each.filename, (each.yanked, each.variants)) for each in found)
+        return tuple(name for name, now in pairs if was.get(name, now) != now)
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The paths of new pages."""
+        return tuple(map(page_path, sorted({*self.site.published} - {*self.before.published})))
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The paths of removed pages."""
+        return tuple(map(page_path, sorted({*self.before.published} - {*self.site.published})))
+
+
+def _beyond(one: Site, other: Site) -> tuple[str, ...]:
+    names = {file.filename for file in other.files}
+    return tuple(file.filename for file in one.files if file.filename not in names)
 
 
 def scan(folder: Path) -> tuple[IndexedWheel, ...]:
@@ -119,7 +168,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
             hint="installers refuse it; `orchestrator retag` makes the two agree",
         )
     beside = {
-        ".metadata": metadata,
+        ".metadata": metadata if _fits(path, ".metadata") else None,
         ".asc": _beside(path, ".asc"),
         ".provenance": _provenance(path, sha256),
     }
@@ -131,7 +180,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         size=size,
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         uploaded=datetime.min.replace(tzinfo=UTC),
-        metadata=hashlib.sha256(metadata).hexdigest(),
+        metadata="" if beside[".metadata"] is None else hashlib.sha256(metadata).hexdigest(),
         signed=beside[".asc"] is not None,
         provenance=beside[".provenance"] is not None,
     )
@@ -144,7 +193,13 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
     )
 
 
+def _fits(path: Path, suffix: str) -> bool:
+    return len(os.fsencode(path.name)) + len(suffix) <= LONGEST_NAME
+
+
 def _beside(path: Path, suffix: str) -> bytes | None:
+    if not _fits(path, suffix):
+        return None
     try:
         return path.with_name(f"{path.name}{suffix}").read_bytes()
     except FileNotFoundError:
@@ -170,101 +225,111 @@ def _provenance(path: Path, sha256: str) -> bytes | None:
     return data
 
 
-def update(  # noqa: PLR0913 - keyword-only
-    storage: Storage,
-    wheels: Sequence[IndexedWheel],
-    change: SiteChange,
-    *,
-    rules: VariantRules,
-    base_url: str,
-    now: datetime,
-) -> UpdateReport:
-    """Add wheels to a site, change it, and write its pages.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteUpdate:
+    """What a run of ``orchestrator index`` does to a site: it adds wheels, and changes more.
 
-    Wheels and their metadata are written first, then ``site.json``, then the pages from the bottom
-    up, so that no page names a missing file; removed files go last. An update that meets another
-    one starts again with the other's result.
-
-    Args:
-        storage: where the site is.
+    Attributes:
         wheels: the wheels, from `scan`.
         change: what else changes.
         rules: the matrix' variants.
         base_url: where the wheels are, if not in the site.
         now: the time.
-
-    Raises:
-        PublishRefusedError: the site has another file of this name.
-        ConfigError: an option matches nothing, or two sub-indexes would have the same path.
-        BadWheelError: a wheel's variant cannot be the path of a sub-index.
-        EnvironmentProblemError: the storage cannot be read or written.
     """
-    if base_url and urlsplit(base_url).scheme not in {"http", "https"}:
-        raise ConfigError.of(f"{base_url!r} is not an http(s) URL", where="--base-url")
-    with storage.locked():
-        for _ in range(ATTEMPTS):
-            before, seen = _load(storage)
-            files, variants = _describe(wheels, before, rules, base_url, now)
-            after = apply_change(before, files, variants, change, now=now)
-            made = pages(after)  # fails before anything is written
-            names = {file.filename for file in after.files}
-            for wheel in wheels:
-                if wheel.path.name in names:
-                    _upload(storage, wheel, hosted=not base_url)
-            if not storage.swap(STATE, dumps(after), seen):
-                continue
-            _write(storage, after, made, gone=set(pages(before)) - set(made))
-            _remove(storage, before)
-            there = {file.filename for file in before.files}
-            return UpdateReport(
-                site=after,
-                added=tuple(sorted(names - there)),
-                dropped=tuple(sorted(there - names)),
+
+    wheels: Sequence[IndexedWheel]
+    change: SiteChange
+    rules: VariantRules
+    base_url: str
+    now: datetime
+
+    def run(self, storage: Storage) -> UpdateReport:
+        """Change the site, and write its pages.
+
+        Wheels and their metadata are written first, then ``site.json``, then the pages from the
+        bottom up, so that no page names a missing file; removed pages and files go last. An update
+        that meets another one starts again with the other's result. The next one completes one
+        that was killed.
+
+        Raises:
+            PublishRefusedError: the site has another file of this name.
+            ConfigError: an option matches nothing, or two sub-indexes would have the same path.
+            BadWheelError: a wheel's variant cannot be the path of a sub-index.
+            EnvironmentProblemError: the storage cannot be read or written.
+        """
+        with storage.locked():
+            for _ in range(ATTEMPTS):
+                before, seen = _load(storage)
+                after = self.applied_to(before)
+                made = pages(after)  # fails before anything is written
+                names = {file.filename for file in after.files}
+                for wheel in self.wheels:
+                    if wheel.path.name in names:
+                        _upload(storage, wheel, hosted=not self.base_url)
+                if not storage.swap(STATE, dumps(after), seen):
+                    continue
+                _write(storage, after, made)
+                _remove(storage, before)
+                return UpdateReport(before=before, site=after)
+        raise EnvironmentProblemError.of(
+            f"{ATTEMPTS} other updates were faster", where=storage.where, hint="try again"
+        )
+
+    def preview(self, storage: Storage) -> UpdateReport:
+        """Return what `run` would change, and write nothing; raises as `run`."""
+        before, _ = _load(storage)
+        after = self.applied_to(before)
+        there = ((storage.read(name), page) for name, page in pages(after).items())
+        differing = sum(found is None or found[0] != page for found, page in there)
+        return UpdateReport(before=before, site=after, pages=differing)
+
+    def applied_to(self, site: Site) -> Site:
+        """Return the site as it is afterwards."""
+        if self.base_url and urlsplit(self.base_url).scheme not in {"http", "https"}:
+            raise ConfigError.of(f"{self.base_url!r} is not an http(s) URL", where="--base-url")
+        files, variants = self._describe(site)
+        return publish_pages(apply_change(site, files, variants, self.change, now=self.now))
+
+    def _describe(self, site: Site) -> tuple[list[File], list[SubIndex]]:
+        catalog = VariantCatalog(self.rules, remove_pages(site, removals(site, self.change)))
+        files: dict[str, File] = {}
+        variants: dict[str, SubIndex] = {}
+        for wheel in self.wheels:
+            cells = catalog.cells_of(wheel.name, wheel.made)
+            variants |= {variant.path: variant for _, variant in cells}
+            filename = wheel.path.name
+            address = f"{self.base_url.rstrip('/')}/{quote(filename, safe='')}"
+            file = replace(
+                wheel.file,
+                uploaded=self.now,
+                url=address if self.base_url else "",
+                cells=tuple(dict.fromkeys((python, variant.path) for python, variant in cells)),
             )
-    raise EnvironmentProblemError.of(
-        f"{ATTEMPTS} other updates were faster", where=storage.where, hint="try again"
-    )
+            if files.setdefault(filename, file).sha256 != file.sha256:
+                raise BadWheelError.of("two different files have this name", where=filename)
+        return list(files.values()), list(variants.values())
 
 
 def _load(storage: Storage) -> tuple[Site, str | None]:
+    """Return the site, with the pages that it has, and the ID of its version."""
     there = storage.read(STATE)
     if there is None:
         return Site(), None
-    return loads(there[0], where=f"{storage.where}/{STATE}"), there[1]
-
-
-def _describe(
-    wheels: Iterable[IndexedWheel], site: Site, rules: VariantRules, base_url: str, now: datetime
-) -> tuple[list[File], list[SubIndex]]:
-    catalog = VariantCatalog(rules, site.variants)
-    files: dict[str, File] = {}
-    variants: dict[str, SubIndex] = {}
-    for wheel in wheels:
-        cells = catalog.cells_of(wheel.name, wheel.made)
-        variants |= {variant.path: variant for _, variant in cells}
-        filename = wheel.path.name
-        file = replace(
-            wheel.file,
-            uploaded=now,
-            url=f"{base_url.rstrip('/')}/{quote(filename, safe='')}" if base_url else "",
-            cells=tuple(dict.fromkeys((python, variant.path) for python, variant in cells)),
-        )
-        if files.setdefault(filename, file).sha256 != file.sha256:
-            raise BadWheelError.of("two different files have this name", where=filename)
-    return list(files.values()), list(variants.values())
+    site = loads(there[0], where=f"{storage.where}/{STATE}")
+    return publish_pages(site) if site.files else site, there[1]
 
 
 def _upload(storage: Storage, wheel: IndexedWheel, *, hosted: bool) -> None:
     """Write a wheel, and then the files beside it."""
     name = f"{FILES}/{wheel.file.project}/{wheel.path.name}"
     if hosted:
-        storage.add(name, wheel.path, wheel.file.size)
+        storage.add(name, wheel.path, wheel.file.sha256)
     for suffix, data in wheel.beside.items():
         if hosted or suffix == ".provenance":
-            storage.add(f"{name}{suffix}", data, len(data))
+            storage.add(f"{name}{suffix}", data, hashlib.sha256(data).hexdigest())
 
 
-def _write(storage: Storage, site: Site, made: dict[str, bytes], gone: set[str]) -> None:
+def _write(storage: Storage, site: Site, made: dict[str, bytes]) -> None:
     """Write the pages, and again if another update has changed the site meanwhile."""
     for _ in range(ATTEMPTS):
         # The deepest first: a page is written before the link to it.
@@ -274,8 +339,10 @@ def _write(storage: Storage, site: Site, made: dict[str, bytes], gone: set[str])
         if current == site:
             break
         site, made = current, pages(current)
-    for name in sorted(gone - set(made)):
-        storage.remove(name)
+    # Also what an update that was killed has left.
+    for page in site.removed:
+        for name in page_files(page):
+            storage.remove(name)
 
 
 def _remove(storage: Storage, before: Site) -> None:
@@ -284,5 +351,5 @@ def _remove(storage: Storage, before: Site) -> None:
     there = {file.filename for file in current.files}
     for file in before.files:
         if file.filename not in there:
-            for suffix in ("", ".metadata", ".asc", ".provenance"):
+            for suffix in ("", *BESIDE):
                 storage.remove(f"{FILES}/{file.project}/{file.filename}{suffix}")

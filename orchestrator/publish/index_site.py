@@ -18,7 +18,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from orchestrator.config import condition
-from orchestrator.errors import ConfigError, EnvironmentProblemError, PublishRefusedError
+from orchestrator.errors import (
+    ConfigError,
+    EnvironmentProblemError,
+    PublishRefusedError,
+    closest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,10 +31,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_RESERVED = frozenset({"index.html", "index.json", "site.json"})
+"""Names of files of the site, which no directory may have."""
 _DIGITS = re.compile(r"(\d+)")
 _STRICT = ConfigDict(extra="forbid", strict=False)
 
 Key = tuple[tuple[tuple[int, int, str], ...], ...]
+
+Page = tuple[str, str]
+"""(path of an index, project): a page of the site. The project is empty for the index itself."""
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -57,7 +67,7 @@ class File:
         size: in bytes.
         requires_python: from METADATA, or empty.
         uploaded: when it was added (PEP 700).
-        metadata: SHA-256 of METADATA.
+        metadata: SHA-256 of METADATA; empty if no file beside the wheel has it.
         url: its address if it is outside the site, else empty.
         signed: whether there is a signature ``<filename>.asc`` (PEP 503).
         provenance: whether there is a ``<filename>.provenance`` (PEP 740).
@@ -96,6 +106,9 @@ class Site:
         aliases: (path, expression) of other names for a variant.
         variants: the variants with files, in natural order of their values.
         files: sorted by name.
+        published: (path of an index, project) of every page that was ever published; the project
+            is empty for the index itself. These pages stay, if need be empty.
+        removed: those that were removed since.
     """
 
     schema: int = SCHEMA
@@ -104,6 +117,8 @@ class Site:
     aliases: tuple[tuple[str, str], ...] = ()
     variants: tuple[SubIndex, ...] = ()
     files: tuple[File, ...] = ()
+    published: tuple[Page, ...] = ()
+    removed: tuple[Page, ...] = ()
 
     def listed(self, path: str) -> tuple[File, ...]:
         """Return the files of a variant."""
@@ -125,6 +140,8 @@ class SiteChange:
         unyank: globs over file names.
         keep: number of development versions to keep of each project and variant.
         keep_days: days to keep a development version.
+        remove: pages to remove: the path of an index with all its projects, or of one project in
+            it; what no other index lists goes with them.
     """
 
     url: str | None = None
@@ -134,6 +151,7 @@ class SiteChange:
     unyank: tuple[str, ...] = ()
     keep: int | None = None
     keep_days: int | None = None
+    remove: tuple[str, ...] = ()
 
 
 def loads(data: bytes, *, where: str) -> Site:
@@ -167,7 +185,49 @@ def dumps(site: Site) -> bytes:
 
 def path_ok(path: str) -> bool:
     """Whether ``path`` may name a sub-index: segments of letters, digits and ``. _ + -``."""
-    return all(map(_SEGMENT.fullmatch, path.split("/")))
+    parts = path.split("/")
+    return all(map(_SEGMENT.fullmatch, parts)) and _RESERVED.isdisjoint(parts)
+
+
+def page_path(page: Page) -> str:
+    """Return where a page is: ``cu126/demo``; empty for the root."""
+    return "/".join(filter(None, page))
+
+
+def removals(site: Site, change: SiteChange) -> tuple[str, ...]:
+    """Return the pages that a change removes: those it names, and the aliases that it ends."""
+    ended = (name for name, text in change.aliases if not text and (name, "") in site.published)
+    return (*change.remove, *ended)
+
+
+def remove_pages(site: Site, paths: Sequence[str]) -> Site:
+    """Return a site without some pages, and without the files that only these list.
+
+    Raises:
+        ConfigError: the site never had such a page.
+    """
+    for path in paths:
+        name = path.strip("/")
+        gone = {page for page in site.published if name and page_path(page) == name}
+        gone |= {page for page in site.published if name and page[0] == name}
+        if not gone and name not in map(page_path, site.removed):
+            known = {page_path(page) for page in site.published} - {""}
+            hint = closest(name, known) if known else ""
+            raise ConfigError.of(f"the site has no page {path!r}", where="--remove", hint=hint)
+        lists = {page[0] for page in gone if not page[1]}
+        cells = {(page[0], page[1]) for page in gone}
+        files = (
+            replace(file, cells=tuple(c for c in file.cells if (c[1], file.project) not in cells))
+            for file in site.files
+        )
+        site = replace(
+            site,
+            aliases=tuple(alias for alias in site.aliases if alias[0] not in lists),
+            files=tuple(file for file in files if file.cells),
+            published=tuple(page for page in site.published if page not in gone),
+            removed=tuple(sorted({*site.removed, *gone})),
+        )
+    return site
 
 
 def apply_change(
@@ -191,9 +251,11 @@ def apply_change(
         PublishRefusedError: the site has another file of this name.
         ConfigError: an expression, alias or glob matches nothing.
     """
+    there = {file.filename: file for file in site.files}
+    site = remove_pages(site, removals(site, change))
     known = {file.filename: file for file in site.files}
     for file in files:
-        old = known.get(file.filename)
+        old = there.get(file.filename)
         if old is not None and old.sha256 != file.sha256:
             raise PublishRefusedError.of(
                 f"is in the site with other contents (sha256 {old.sha256}, here {file.sha256})",
@@ -222,6 +284,10 @@ def apply_change(
             raise ConfigError.of(f"{name!r} cannot be a path", where="--alias")
         _check_matches(result, text, "--alias")
     _check_matches(result, change.default, "--default")
+    # The root goes on to list what it has listed, also when it was the only variant until now.
+    before = default_variant(site)
+    if before is not None and before.path in used and default_variant(result) is None:
+        return replace(result, default=before.path)
     return result
 
 

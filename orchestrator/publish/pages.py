@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -13,20 +14,53 @@ from packaging.version import Version
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.python_tag import ABI3, PythonTag
-from orchestrator.publish.index_site import default_variant, meant, natural
+from orchestrator.publish.index_site import default_variant, meant, natural, page_path
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.publish.index_site import File, Site, SubIndex
+    from orchestrator.publish.index_site import File, Page, Site
 
 FILES = "files"
 """Where the wheels are."""
 
 API_VERSION = "1.3"
 """PEP 629: with sizes and versions (PEP 700), and provenance (PEP 740)."""
+
+
+def indexes(site: Site) -> dict[str, tuple[File, ...]]:
+    """Return the path of every index of a site -> its files; the root's path is empty.
+
+    An index that was published once is there, even if it has no files any more.
+
+    Raises:
+        ConfigError: two indexes have the same path.
+    """
+    found: dict[str, str] = {variant.path: variant.path for variant in site.variants}
+    default = default_variant(site)
+    found.pop("", None)
+    for name, text in site.aliases:
+        variant = meant(site, text, where=f"alias {name}")
+        if variant is not None:
+            _claim(found, name, variant.path)
+    listed = {path: site.listed(variant_path) for path, variant_path in found.items()}
+    for path, _ in site.published:
+        listed.setdefault(path, ())
+    return {**listed, "": () if default is None else site.listed(default.path)}
+
+
+def publish_pages(site: Site) -> Site:
+    """Return a site in which every page that it has now is noted as published."""
+    now = {
+        (path, project)
+        for path, files in indexes(site).items()
+        for project in ("", *(file.project for file in files))
+    }
+    published = now.union(site.published)
+    removed = tuple(page for page in site.removed if page not in published)
+    return replace(site, published=tuple(sorted(published)), removed=removed)
 
 
 def pages(site: Site) -> dict[str, bytes]:
@@ -37,22 +71,23 @@ def pages(site: Site) -> dict[str, bytes]:
     """
     made: dict[str, bytes] = {}
     templates = _templates()
-    default = default_variant(site)
-    indexes = {variant.path: variant.path for variant in site.variants if variant.path}
-    for name, text in site.aliases:
-        variant = meant(site, text, where=f"alias {name}")
-        if variant is not None:
-            _claim(indexes, name, variant.path)
-    for path, variant_path in indexes.items():
+    ever: dict[str, list[str]] = {}
+    for path, project in site.published:
+        ever.setdefault(path, []).extend([project] if project else [])
+    for path, files in indexes(site).items():
         if path.split("/")[0] == FILES:
             raise _clash(path)
-        for name, page in _index(path, site.listed(variant_path), templates):
-            _claim(made, name, page)
-    listed = () if default is None else site.listed(default.path)
-    for name, page in _index("", listed, templates):
-        # The root is both an index and the page for people.
-        _claim(made, name, _picker(site, default, templates) if name == "index.html" else page)
+        for name, page in _index(path, files, ever.get(path, ()), templates):
+            # The root is both an index and the page for people.
+            picker = name == "index.html"
+            _claim(made, name, _picker(site, files, templates) if picker else page)
     return made
+
+
+def page_files(page: Page) -> tuple[str, str]:
+    """Return the names of the files that a page consists of."""
+    folder = f"{path}/" if (path := page_path(page)) else ""
+    return f"{folder}index.html", f"{folder}index.json"
 
 
 def _claim(made: dict[str, Any], name: str, page: Any) -> None:
@@ -82,20 +117,25 @@ def _templates() -> Environment:
     return templates
 
 
-def _index(path: str, files: Sequence[File], templates: Environment) -> Iterator[tuple[str, bytes]]:
-    """Yield the pages of one index: the list of projects, and each project's files."""
+def _index(
+    path: str, files: Iterable[File], ever: Iterable[str], templates: Environment
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the pages of one index: the list of projects, and each project's files.
+
+    A project that it has ever had keeps its page, and is listed only while it has files.
+    """
     prefix = f"{path}/" if path else ""
-    projects: dict[str, list[File]] = {}
+    projects: dict[str, list[File]] = {name: [] for name in ever}
     for file in files:
         projects.setdefault(file.project, []).append(file)
-    names = sorted(projects)
+    names = sorted(name for name, own in projects.items() if own)
     root = templates.get_template("root.html.j2")
     yield f"{prefix}index.html", root.render(projects=names, version=API_VERSION).encode()
     yield f"{prefix}index.json", _json(projects=[{"name": name} for name in names])
     page = templates.get_template("project.html.j2")
     up = "../" * (prefix.count("/") + 1)
-    for name in names:
-        own = sorted(projects[name], key=lambda file: (Version(file.version), file.filename))
+    for name, some in sorted(projects.items()):
+        own = sorted(some, key=lambda file: (Version(file.version), file.filename))
         entries = [_entry(file, up) for file in own]
         versions = list(dict.fromkeys(file.version for file in own))
         text = page.render(name=name, files=entries, version=API_VERSION)
@@ -117,7 +157,8 @@ def _entry(file: File, up: str) -> dict[str, Any]:
     if file.requires_python:
         entry["requires-python"] = file.requires_python
     if not file.url:  # PEP 658: it is beside the file, whose server may not be ours
-        entry["core-metadata"] = {"sha256": file.metadata}
+        if file.metadata:
+            entry["core-metadata"] = {"sha256": file.metadata}
         entry["gpg-sig"] = file.signed
     if file.provenance:
         entry["provenance"] = f"{address}.provenance"
@@ -132,11 +173,10 @@ def _json(**document: Any) -> bytes:
 # The page for people
 
 
-def _picker(site: Site, default: SubIndex | None, templates: Environment) -> bytes:
+def _picker(site: Site, listed: Iterable[File], templates: Environment) -> bytes:
     style = templates.get_template("picker.css").render()
     script = templates.get_template("picker.js").render()
-    offers = _offers(site)
-    listed = () if default is None else site.listed(default.path)
+    offers, default = _offers(site), default_variant(site)
     axes = _axes(offers)
     page = templates.get_template("picker.html.j2")
     return page.render(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.fsutil import copy_file, locked, replacing
+from orchestrator.fsutil import copy_file, file_sha256, locked, replacing
 from orchestrator.store.remote import error_line
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
+
+_NOTE = "sha256"
+"""The attribute (``x-amz-meta-sha256``) that has the hash of a file."""
 
 _CONNECT = timedelta(seconds=30)
 _TRANSFER = timedelta(minutes=15)
@@ -64,8 +67,8 @@ class Storage(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Write a page."""
 
-    def add(self, name: str, source: Path | bytes, size: int) -> None:
-        """Write a file that never changes, unless it is there with this size."""
+    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
+        """Write a file that never changes, unless it is there with these contents."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -84,7 +87,10 @@ def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
     """
     scheme, slashes, _ = output.partition("://")
     if not slashes:
-        return Folder(Path(output))
+        folder = Path(output)
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError.of("not a directory", where=f"--output {output}")
+        return Folder(folder)
     if scheme != "s3":
         raise ConfigError.of(
             f"{output!r} is neither a directory nor a bucket",
@@ -172,13 +178,23 @@ class Bucket:
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def put(self, name: str, content: Any, *, forever: bool = False, mode: Any = None) -> None:
+    def noted_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that `put` has noted; None if there is no such file or note."""
+        with self._reported(), suppress(*self._missing):
+            answer = self._obstore.get(self._store, name, options={"head": True})
+            return answer.attributes.get(_NOTE)
+        return None
+
+    def put(
+        self, name: str, content: Any, *, forever: bool = False, sha256: str = "", mode: Any = None
+    ) -> None:
         """Write a file; large ones go in parts.
 
         Args:
             name: the file's name.
             content: bytes, a path, or an open file.
             forever: whether it never changes, so that caches may keep it.
+            sha256: of the contents, for `noted_sha256`.
             mode: a condition, as for `obstore.put`.
         """
         base = name.rpartition("/")[2]
@@ -187,6 +203,7 @@ class Bucket:
             "Content-Type": SIMPLE_JSON if base == "index.json" else kind,
             "Cache-Control": _FOREVER if forever else _REVALIDATE,
         }
+        attributes |= {_NOTE: sha256} if sha256 else {}
         with self._reported():
             self._obstore.put(
                 self._store,
@@ -218,7 +235,10 @@ class Bucket:
 
 
 class Folder:
-    """A directory; its lock allows one update at a time."""
+    """A directory; its lock allows one update at a time.
+
+    Every method raises `EnvironmentProblemError`, which names the file of the site.
+    """
 
     def __init__(self, root: Path) -> None:
         """Take the directory; `locked` makes it."""
@@ -228,16 +248,20 @@ class Folder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Wait for other updates to end."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        with locked(self._root):
+        with self._reported(), ExitStack() as stack:
+            self._root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(self._root))
+            held = stack.pop_all()
+        with held:
             yield
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """See `Storage`."""
-        try:
-            data = (self._root / name).read_bytes()
-        except FileNotFoundError:
-            return None
+        with self._reported(name):
+            try:
+                data = (self._root / name).read_bytes()
+            except FileNotFoundError:
+                return None
         return data, hashlib.sha256(data).hexdigest()
 
     def swap(self, name: str, data: bytes, seen: str | None) -> bool:
@@ -250,31 +274,41 @@ class Folder:
         """Write a page; one with the same bytes stays, so that mirrors copy less."""
         there = self.read(name)
         if there is None or there[0] != data:
-            with self._replacing(name) as partial:
+            with self._reported(name), replacing(self._root / name) as partial:
                 partial.write_bytes(data)
 
-    def add(self, name: str, source: Path | bytes, size: int) -> None:
+    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
         """See `Storage`."""
-        path = self._root / name
-        if path.is_file() and path.stat().st_size == size:
-            return
-        with self._replacing(name) as partial:
-            if isinstance(source, bytes):
-                partial.write_bytes(source)
-            else:
-                copy_file(source, partial)
+        place = self._root / name
+        with self._reported(name):
+            if place.is_file() and file_sha256(place) == sha256:
+                return
+            with replacing(place) as partial:
+                if isinstance(source, bytes):
+                    partial.write_bytes(source)
+                else:
+                    copy_file(source, partial)
+                if file_sha256(partial) != sha256:
+                    what = "its source changed while it was copied"
+                    raise EnvironmentProblemError.of(what, where=str(source))
 
     def remove(self, name: str) -> None:
         """Remove a file, and the directories that this leaves empty."""
         path = self._root / name
-        path.unlink(missing_ok=True)
+        with self._reported(name):
+            path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty
             while (path := path.parent) != self._root:
                 path.rmdir()
 
-    def _replacing(self, name: str) -> AbstractContextManager[Path]:
-        # Not synced: a site has thousands of files, and the next update writes what is missing.
-        return replacing(self._root / name, durable=False)
+    @contextmanager
+    def _reported(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentProblemError.of(
+                error.strerror or str(error), where=str(self._root / name)
+            ) from error
 
 
 class BucketStorage(Bucket):
@@ -293,7 +327,7 @@ class BucketStorage(Bucket):
         """See `Storage`."""
         self.put(name, data)
 
-    def add(self, name: str, source: Path | bytes, size: int) -> None:
-        """See `Storage`."""
-        if self.size(name) != size:
-            self.put(name, source, forever=True)
+    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
+        """See `Storage`; the hash is noted beside the file, in its attributes."""
+        if self.noted_sha256(name) != sha256:
+            self.put(name, source, forever=True, sha256=sha256)

@@ -6,30 +6,29 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from orchestrator.config import template
 from orchestrator.errors import BadWheelError
-from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import ABI3
 from orchestrator.plan.layers import channel_matrix
 from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.index_site import SubIndex, path_ok
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orchestrator.config.settings import Settings
-    from orchestrator.models.target import Cell, Plan, Target, UnresolvedVersion
+    from orchestrator.models.target import Cell, Plan
+    from orchestrator.publish.index_site import File, Site
     from orchestrator.report.schemas import Result
     from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
-"""The only axis of wheels whose axes are unknown: its value is their local version, or the end of
-their target's ID.
-"""
+"""The only axis of wheels whose axes are unknown: its value is the path of their sub-index."""
 
 PLACE = frozenset({"python", "libc", "arch"})
 
-_ID = re.compile(rf"-(?:many|musl)linux(?:_\d+_\d+)?_(?:{'|'.join(Arch)})(?:-(.+))?")
 _NO_VARIANT = re.compile(r"g[0-9a-f]{7,40}|d\d{8}")
 """Parts of a local version that name a commit or a day (setuptools-scm)."""
 
@@ -41,7 +40,8 @@ class VariantRules:
     Attributes:
         plan: the plan; None without a matrix.
         project: the planned project's normalised name; empty for any.
-        paths: values of the user's axes -> path of their sub-index.
+        paths: values of the user's axes -> path of their sub-index; empty unless the user named
+            the matrix. One that merely lies in the working directory decides about no path.
     """
 
     plan: Plan | None = None
@@ -67,14 +67,31 @@ def variant_paths(plan: Plan, settings: Settings) -> dict[Cell, str]:
 
 
 class VariantCatalog:
-    """The variants of the matrix and of the site."""
+    """The variants of the matrix and of the site.
 
-    def __init__(self, rules: VariantRules, known: Iterable[SubIndex] = ()) -> None:
-        """Take the matrix' rules and the site's variants."""
+    The path of a wheel's sub-index is that of the matrix that the user named; else the one where
+    the site has the wheel, or its other wheels with this local version; else that of the local
+    version. What merely lies beside the wheel, or in the working directory, decides about no path:
+    it adds the values of axes.
+    """
+
+    def __init__(self, rules: VariantRules, site: Site) -> None:
+        """Take the matrix' rules and the site."""
         self._rules = rules
+        self._targets = () if rules.plan is None else rules.plan.targets
         self._paths = dict(rules.paths)
-        self._known = {variant.path: variant for variant in known}
+        self._known = {variant.path: variant for variant in site.variants}
         self._known |= {path: SubIndex(path=path, values=own) for own, path in rules.paths}
+        self._files = {file.filename: file for file in site.files}
+        published = ((_key(f.project, Version(f.version)), f.variants) for f in site.files)
+        self._published = _unambiguous(published)
+        self._planned = _unambiguous(self._planned_paths())
+
+    def _planned_paths(self) -> Iterator[tuple[_Key, frozenset[str]]]:
+        for target in self._targets if self._paths else ():
+            if target.python:
+                paths = frozenset(self._paths[cell[3:]] for cell in target.covers)
+                yield _key(self._rules.project, Version(target.version)), paths
 
     def cells_of(self, name: WheelName, made: Result | None) -> tuple[tuple[str, SubIndex], ...]:
         """Return (python, variant) of every cell that a wheel serves.
@@ -86,19 +103,38 @@ class VariantCatalog:
         Raises:
             BadWheelError: its variant cannot be the path of a sub-index.
         """
-        target_id = None if made is None else made.target_id
-        target = self._target(name, target_id)
-        if target is not None:
-            cells = ((dict(cell)["python"], cell[3:]) for cell in target.covers)
-            return tuple((python, self._known[self._paths[own]]) for python, own in cells)
-        match = None if target_id is None else _ID.search(target_id)
-        path = (match[1] or "").replace("-", "/") if match else path_of_local(name.version.local)
+        target = next(iter(matching(name, self._targets, self._rules.project)), None)
+        covered = target.covers if target is not None else ()
+        covered = covered or (made.target.covers if made is not None and made.target else ())
+        old = self._files.get(str(name))
+        listed = () if old is None else old.cells
+        if target is not None and self._paths:
+            cells = [(dict(cell)["python"], self._paths[cell[3:]]) for cell in target.covers]
+        else:
+            paths = self._paths_of(name, old)
+            known = {value: None for cell in covered for axis, value in cell if axis == "python"}
+            pythons = known or pythons_of(name)
+            cells = [(python, path) for path in sorted(paths) for python in pythons]
+            if not known and listed:
+                cells = [cell for cell in cells if cell[1] not in {path for _, path in listed}]
+        # What is published stays, even where the matrix has another path now.
+        now = {path for _, path in cells}
+        cells += [cell for cell in listed if cell[1] not in now]
+        return tuple((python, self._variant(path, covered)) for python, path in cells)
+
+    def _paths_of(self, name: WheelName, old: File | None) -> frozenset[str]:
+        key = _key(name.name, name.version)
+        named = self._planned.get((key[0] if self._rules.project else "", key[1]))
+        if named is not None:
+            return named
+        if old is not None:
+            return old.variants
+        if key in self._published:
+            return self._published[key]
+        path = key[1]
         if path and not path_ok(path):
             raise BadWheelError.of(f"{path!r} cannot be the path of a sub-index", where=str(name))
-        covered = () if made is None or made.target is None else made.target.covers
-        variant = self._variant(path, covered)
-        pythons = {value: None for cell in covered for axis, value in cell if axis == "python"}
-        return tuple((python, variant) for python in pythons or pythons_of(name))
+        return frozenset({path})
 
     def _variant(self, path: str, covered: Iterable[Cell]) -> SubIndex:
         """Return the variant of a path, with the axes of the covered cells."""
@@ -109,14 +145,21 @@ class VariantCatalog:
             return known
         return SubIndex(path=path, values=values.pop() if len(values) == 1 else unknown)
 
-    def _target(self, name: WheelName, target_id: str | None) -> Target | UnresolvedVersion | None:
-        plan = self._rules.plan
-        if plan is None:
-            return None
-        for target in plan.everything:
-            if target.python and target_id in {target.id, *target.aliases}:
-                return target
-        return next(iter(matching(name, plan.targets, self._rules.project)), None)
+
+_Key = tuple[str, str]
+"""(project, path of the local version): wheels of one variant have the same."""
+
+
+def _key(project: str, version: Version) -> _Key:
+    return project, path_of_local(version.local)
+
+
+def _unambiguous(found: Iterable[tuple[_Key, frozenset[str]]]) -> dict[_Key, frozenset[str]]:
+    """Return key -> paths where every wheel with this key has the same paths."""
+    paths: dict[_Key, set[frozenset[str]]] = {}
+    for key, own in found:
+        paths.setdefault(key, set()).add(own)
+    return {key: next(iter(some)) for key, some in paths.items() if len(some) == 1}
 
 
 def path_of_local(local: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -81,7 +82,29 @@ def test_a_site_in_a_bucket_grows_and_says_what_its_files_are(
     options = ("--output", "s3://bucket/whl", "--keep", "0")
     said = orchestrator("index", *options, cwd=tmp_path, env=env)
     assert said.code == 0, said.all
+    assert page(bucket, "cu130/demo/index.json")["files"] == []
+    assert [name for name in names(bucket) if "cu130" in name and ".whl" in name] == []
+    remove = ("--output", "s3://bucket/whl", "--remove", "cu130")
+    assert orchestrator("index", *remove, cwd=tmp_path, env=env).code == 0
     assert not [name for name in names(bucket) if "cu130" in name]
+
+
+def test_what_an_update_that_was_killed_has_left_gets_the_right_bytes(
+    env: dict[str, str], bucket: S3Store, tmp_path: Path
+) -> None:
+    """Another file of this name and size is there, and ``site.json`` is not."""
+    path = WheelSpec(version="1.0+cu126").write(tmp_path / "dist")
+    name = f"files/demo/{path.name}"
+    obstore.put(bucket, name, b"x" * path.stat().st_size)
+    options = ("dist", "--output", "s3://bucket/whl")
+    assert orchestrator("index", *options, cwd=tmp_path, env=env).code == 0
+    there = obstore.get(bucket, name)
+    assert bytes(there.bytes()) == path.read_bytes()
+    (entry,) = page(bucket, "cu126/demo/index.json")["files"]
+    assert entry["hashes"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    assert orchestrator("index", *options, cwd=tmp_path, env=env).code == 0
+    assert obstore.head(bucket, name)["last_modified"] == there.meta["last_modified"]
 
 
 def test_updates_of_a_bucket_at_the_same_time_lose_nothing(

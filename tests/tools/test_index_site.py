@@ -167,12 +167,13 @@ def test_nightlies_go_and_releases_stay(tmp_path: Path) -> None:
     assert left == set(names(site, "demo"))
 
 
-def test_a_variant_without_files_has_no_index_any_more(tmp_path: Path) -> None:
+def test_a_variant_without_files_keeps_its_address_until_it_is_removed(tmp_path: Path) -> None:
     wheel(tmp_path / "dist", "1.0.dev1+cu126")
     wheel(tmp_path / "dist", "1.0+cu130")
     index("dist", "--output", "site", cwd=tmp_path)
-    assert (tmp_path / "site/cu126").is_dir()
     index("--output", "site", "--keep", "0", cwd=tmp_path)
+    assert names(tmp_path / "site", "cu126/demo") == []
+    index("--output", "site", "--remove", "cu126", cwd=tmp_path)
     assert not (tmp_path / "site/cu126").exists()
 
 
@@ -224,19 +225,39 @@ def test_provenance_beside_a_wheel_is_published_if_it_is_about_it(tmp_path: Path
     assert (tmp_path / "site/demo" / entry["provenance"].replace("%2B", "+")).is_file()
 
 
-def test_what_results_json_says_of_a_wheel_decides_about_its_variant(tmp_path: Path) -> None:
-    path = wheel(tmp_path / "dist", "1.0")
+def test_the_matrix_that_the_user_names_decides_and_the_site_remembers_it(tmp_path: Path) -> None:
+    """The labels of this matrix are not the parts of its local version."""
+    matrix = MATRIX.replace('"torch{torch}" }', '"torch-{torch}" }')
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/matrix.toml").write_text(matrix)
+    path = wheel(tmp_path / "dist")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     made = reports.wheel(path.name) | {"sha256": digest}
-    result = reports.result("cp312-manylinux_x86_64-cu126-torch2.8", wheel=made)
-    (tmp_path / "dist/results.json").write_text(json.dumps(reports.document(result)))
-    index("dist", "--output", "without", cwd=tmp_path)
-    assert names(tmp_path / "without", "cu126/torch2.8/demo") == [path.name]
-    (tmp_path / "matrix.toml").write_text(MATRIX)
-    index("dist", "--output", "with", cwd=tmp_path)
-    assert names(tmp_path / "with", "cu126/torch2.8/demo") == [path.name]
-    variants = json.loads((tmp_path / "with/site.json").read_text())["variants"]
-    assert variants == [{"path": "cu126/torch2.8", "values": [["cuda", "12.6"], ["torch", "2.8"]]}]
+    result = reports.result("cp312-manylinux_x86_64-cu126-torch-2.8", wheel=made)
+    beside = tmp_path / "dist/results.json"
+    given = ("--matrix", tmp_path / "project/matrix.toml")
+    for number, (folder, options, with_results) in enumerate(
+        (folder, options, with_results)
+        for folder in (tmp_path, tmp_path / "project")
+        for options in ((), given)
+        for with_results in (False, True)
+    ):
+        beside.unlink(missing_ok=True)
+        if with_results:
+            beside.write_text(json.dumps(reports.document(result)))
+        site = tmp_path / f"site{number}"
+        index(tmp_path / "dist", "--output", site, *options, cwd=folder)
+        found = json.loads((site / "site.json").read_text())["variants"]
+        where = "cu126/torch-2.8" if options else "cu126/torch2.8"
+        assert [each["path"] for each in found] == [where]
+        assert names(site, f"{where}/demo") == [path.name]
+
+        # From anywhere, with or without results.json: what is published stays where it is.
+        beside.unlink(missing_ok=True)
+        later = wheel(tmp_path / f"more{number}", "1.1+cu126.torch2.8")
+        index(tmp_path / f"more{number}", tmp_path / "dist", "--output", site, cwd=tmp_path)
+        assert names(site, f"{where}/demo") == [path.name, later.name]
+        assert [each.name for each in (site / "cu126").iterdir()] == [Path(where).name]
 
 
 def test_without_a_matrix_results_json_knows_the_axes(tmp_path: Path) -> None:

@@ -1,0 +1,385 @@
+"""What a site keeps through kills, faults and changes: right bytes, and every published address."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+import orchestrator.cli
+from orchestrator import fsutil
+from orchestrator.errors import ExitCode
+from orchestrator.publish import storage as storage_module
+from orchestrator.publish.index import SiteUpdate, scan
+from orchestrator.publish.index_site import SiteChange
+from orchestrator.publish.storage import Folder
+from orchestrator.publish.variants import VariantRules
+from tests.wheelmaker import WheelSpec
+
+LONG = "a" * 252
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def wheel(folder: str, version: str = "1.0+cu126", content: bytes = b"1", **spec: Any) -> Path:
+    members = {"demo.py": content}
+    return WheelSpec(**{"version": version, "members": members, **spec}).write(Path(folder))
+
+
+def index(*arguments: str | Path) -> int:
+    return orchestrator.cli.run(["index", *map(str, arguments), "--output", "site"])
+
+
+def entries(path: str) -> list[dict[str, Any]]:
+    document = json.loads(Path("site", path, "index.json").read_text())
+    found: list[dict[str, Any]] = document["files"]
+    return found
+
+
+def names(path: str) -> list[str]:
+    return [each["filename"] for each in entries(path)]
+
+
+def contents() -> dict[str, bytes]:
+    files = (path for path in Path("site").rglob("*") if path.is_file())
+    return {str(path.relative_to("site")): path.read_bytes() for path in files}
+
+
+def assert_sound() -> None:
+    """Every file that a page lists is there, with the hashes that the page has."""
+    for page in Path("site").rglob("index.json"):
+        for each in json.loads(page.read_text()).get("files", ()):
+            file = (page.parent / unquote(each["url"])).resolve()
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == each["hashes"]["sha256"]
+            beside = Path(f"{file}.metadata")
+            digest = hashlib.sha256(beside.read_bytes()).hexdigest()
+            assert each["core-metadata"] == {"sha256": digest}
+
+
+# Kills and faults
+
+
+class KilledError(BaseException):
+    """The program ends here."""
+
+
+@dataclass
+class Mortal(Folder):
+    """A directory that is written until the program is killed, before or after an operation."""
+
+    root: Path
+    left: float
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.root)
+
+    def _count(self, what: str) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+        self.done.append(what)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._count(f"write {name}")
+        super().write(name, data)
+
+    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
+        self._count(f"add {name}")
+        super().add(name, source, sha256)
+
+    def remove(self, name: str) -> None:
+        self._count(f"remove {name}")
+        super().remove(name)
+
+
+def update(*folders: str, **change: Any) -> SiteUpdate:
+    return SiteUpdate(
+        wheels=tuple(each for folder in folders for each in scan(Path(folder))),
+        change=SiteChange(**change),
+        rules=VariantRules(),
+        base_url="",
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_after_a_kill_at_any_operation_the_next_run_publishes_right_hashes() -> None:
+    """The wheel is built once more in between: another file of the same name and size."""
+    first, second = wheel("first", content=b"1"), wheel("second", content=b"2")
+    wheel("second", "1.0.dev1+cu130")
+    assert first.stat().st_size == (Path("second") / first.name).stat().st_size
+    whole = Mortal(Path("whole"), float("inf"))
+    update("first").run(whole)
+    for after in range(len(whole.done)):
+        root = Path(f"site{after}")
+        with pytest.raises(KilledError):
+            update("first").run(Mortal(root, after))
+        Path("site").symlink_to(root)
+        published = "write site.json" in whole.done[:after]
+        assert index("first" if published else "second") == ExitCode.OK
+        assert names("cu126/demo") == [first.name]
+        assert_sound()
+        assert not list(root.rglob("*.partial"))
+        Path("site").unlink()
+    assert second.read_bytes() != first.read_bytes()
+
+
+def test_a_removal_that_was_killed_is_completed_by_the_next_run() -> None:
+    wheel("dist"), wheel("dist", "1.0+cu130")
+    remove = {"remove": ("cu126",)}
+    whole = Mortal(Path("whole"), float("inf"))
+    update("dist").run(whole)
+    before = len(whole.done)
+    update(**remove).run(whole)
+    for after in range(len(whole.done) - before):
+        root = Path(f"site{after}")
+        update("dist").run(Folder(root))
+        with pytest.raises(KilledError):
+            update(**remove).run(Mortal(root, after))
+        Path("site").symlink_to(root)
+        assert index("--remove", "cu126") == ExitCode.OK
+        assert not Path("site/cu126").exists()
+        assert names("cu130/demo")
+        assert_sound()
+        Path("site").unlink()
+
+
+@pytest.mark.parametrize("suffix", ["", ".metadata"])
+def test_a_file_of_equal_size_is_not_the_same_file(suffix: str) -> None:
+    path = wheel("dist")
+    assert index("dist") == ExitCode.OK
+    file = Path("site/files/demo", f"{path.name}{suffix}")
+    right = file.read_bytes()
+    for damaged in (b"\0" * len(right), right[:-1], b""):
+        file.write_bytes(damaged)
+        assert index("dist") == ExitCode.OK
+        assert file.read_bytes() == right
+
+
+def test_a_wheel_that_changes_while_it_is_copied_is_not_published(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = wheel("dist")
+    copy = fsutil.copy_file
+
+    def changed(source: Path, place: Path) -> None:
+        path.write_bytes(path.read_bytes() + b"\0")
+        copy(source, place)
+
+    monkeypatch.setattr(storage_module, "copy_file", changed)
+    assert index("dist") == ExitCode.ENVIRONMENT
+    assert "changed while it was copied" in capsys.readouterr().err
+    assert contents() == {}
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wheel("dist")
+    synced: list[int] = []
+    real_sync, real_replace = os.fsync, Path.replace
+    renamed: list[str] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real_sync(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        assert self.stat().st_ino in synced, target
+        renamed.append(str(target))
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    assert index("dist") == ExitCode.OK
+    assert renamed[0] == f"site/files/demo/{path.name}"
+    assert renamed[1] == f"site/files/demo/{path.name}.metadata"
+    assert renamed[2] == "site/site.json"
+    assert renamed[-2:] == ["site/index.html", "site/index.json"]
+    assert set(map(str, Path("site").rglob("*.*"))) >= set(renamed)
+    for folder in ("site", "site/files/demo", "site/cu126/demo"):
+        assert Path(folder).stat().st_ino in synced
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_fails_is_named_by_what_was_to_be_written(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = wheel("dist")
+
+    def fail(source: Path, place: Path) -> None:
+        raise OSError(number, os.strerror(number), str(source), None, str(place))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage_module, "copy_file", fail)
+        assert index("dist") == ExitCode.ENVIRONMENT
+    said = capsys.readouterr().err
+    assert said == f"error: site/files/demo/{path.name}: {os.strerror(number)}\n"
+    assert contents() == {}
+    assert index("dist") == ExitCode.OK
+    assert_sound()
+
+
+@pytest.mark.parametrize(
+    ("there", "output", "code", "message"),
+    [
+        ("file", "file", ExitCode.CONFIG, "--output file: not a directory"),
+        ("file", "file/below", ExitCode.ENVIRONMENT, "file/below: Not a directory"),
+        ("s/site.json/", "s", ExitCode.ENVIRONMENT, "s/site.json: Is a directory"),
+        ("s/cu126", "s", ExitCode.ENVIRONMENT, "s/cu126/demo/index.html: Not a directory"),
+        ("s/index.html/", "s", ExitCode.ENVIRONMENT, "s/index.html: Is a directory"),
+        ("s/files", "s", ExitCode.ENVIRONMENT, "Not a directory"),
+    ],
+)
+def test_what_is_no_site_is_one_clear_message(
+    there: str,
+    output: str,
+    code: ExitCode,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path(there).parent.mkdir(parents=True, exist_ok=True)
+    Path(there).mkdir() if there.endswith("/") else Path(there).touch()
+    wheel("dist")
+    assert orchestrator.cli.run(["index", "dist", "--output", output]) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("length", [246, 247, 252, 255])
+def test_a_wheel_may_have_as_long_a_name_as_file_systems_allow(length: int) -> None:
+    spec = WheelSpec(version="1.0+cu126")
+    path = wheel("dist", name="d" * (length - len(spec.filename) + len(spec.name)))
+    assert len(path.name) == length
+    assert index("dist") == ExitCode.OK
+    (entry,) = entries(f"cu126/{path.name.partition('-')[0]}")
+    # PEP 658: the name of the file with the metadata would be too long.
+    assert ("core-metadata" in entry) == (length + len(".metadata") <= 255)
+
+
+# Addresses
+
+
+def test_no_published_address_vanishes_but_with_remove() -> None:
+    wheel("dist", "1.0.dev1+cu126"), wheel("dist", "1.0+cu130")
+    wheel("other", "1.0+cu130", name="other")
+    assert index("dist", "--default", "cu126", "--alias", "latest=variant=cu126") == ExitCode.OK
+    before = {name for name in contents() if name.endswith("index.html")}
+
+    changes = ("--default", "cu130", "--alias", "latest=variant=cu130", "--keep", "0")
+    assert index("other", *changes) == ExitCode.OK
+    assert before <= set(contents())
+    assert names("cu126/demo") == []
+    assert names("demo") == names("cu130/demo") != []
+    assert index() == ExitCode.OK
+    assert before <= set(contents())
+
+    assert index("--remove", "cu126/", "--remove", "cu130/other") == ExitCode.OK
+    gone = before - set(contents())
+    assert gone == {"cu126/index.html", "cu126/demo/index.html"}
+    assert [name for name in contents() if "other" in name and ".whl" in name] == []
+    assert names("latest/other") == []
+    assert index("--alias", "latest=") == ExitCode.OK
+    assert not Path("site/latest").exists()
+
+
+def test_the_root_goes_on_to_list_its_variant_when_another_one_comes() -> None:
+    first = wheel("one")
+    wheel("two", "1.0+cu130")
+    assert index("one") == index("two") == ExitCode.OK
+    assert names("demo") == [first.name]
+    assert index("two", "--default", "cu130") == ExitCode.OK
+    assert names("demo") != [first.name]
+
+
+def test_a_site_of_an_earlier_version_keeps_its_addresses_too() -> None:
+    path = wheel("dist", "1.0.dev1+cu126")
+    assert index("dist") == ExitCode.OK
+    state = Path("site/site.json")
+    old = json.loads(state.read_text().replace("cu126", "cu126/torch-2.12.0"))
+    old["files"][0] |= {"filename": path.name, "version": "1.0.dev1+cu126"}
+    del old["published"], old["removed"]
+    state.write_text(json.dumps(old))
+    assert index("dist") == ExitCode.OK
+    assert names("cu126/torch-2.12.0/demo") == [path.name]
+    assert index("--keep", "0") == ExitCode.OK
+    assert names("cu126/torch-2.12.0/demo") == []
+
+
+def test_a_removed_page_comes_back_with_its_wheels() -> None:
+    path = wheel("dist")
+    assert index("dist") == ExitCode.OK
+    assert index("--remove", "cu126") == ExitCode.OK
+    assert contents().keys() & {f"files/demo/{path.name}", "cu126/index.html"} == set()
+    assert index("dist") == ExitCode.OK
+    assert names("cu126/demo") == [path.name]
+    assert_sound()
+
+
+@pytest.mark.parametrize("path", ["nothing", "", "cu12", "..", "files", "cu126/demo/x"])
+def test_only_what_was_published_can_be_removed(path: str, capsys: Any) -> None:
+    wheel("dist")
+    assert index("dist") == ExitCode.OK
+    before = contents()
+    assert index("--remove", path) == ExitCode.CONFIG
+    assert f"the site has no page {path!r}" in capsys.readouterr().err
+    assert contents() == before
+
+
+@pytest.mark.parametrize("name", ["index.html", "site.json", "x/index.json", ".x", "a//b"])
+def test_an_alias_has_the_name_of_no_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel("dist")
+    assert index("dist", "--alias", f"{name}=cu126") == ExitCode.CONFIG
+    assert "cannot be a path" in capsys.readouterr().err
+
+
+# Before anything is written
+
+
+def test_a_dry_run_of_a_new_site_makes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    path = wheel("dist")
+    assert index("dist", "--dry-run") == ExitCode.OK
+    assert not Path("site").exists()
+    said = capsys.readouterr()
+    assert f"would be added: {path.name}" in said.err
+    assert "would be added: cu126/demo/" in said.err
+    assert said.out == "cu126: 1 files\n"
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, kept = wheel("dist", "1.0.dev1+cu126"), wheel("dist", "1.0+cu128")
+    wheel("more", "1.0+cu130")
+    assert index("dist") == ExitCode.OK
+    before, times = contents(), Path("site/site.json").stat().st_mtime_ns
+    capsys.readouterr()
+
+    options = ("more", "--keep", "0", "--yank", "*cu128*", "--remove", "cu126")
+    assert index(*options, "--dry-run") == ExitCode.OK
+    assert contents() == before
+    assert Path("site/site.json").stat().st_mtime_ns == times
+    said = capsys.readouterr()
+    for line in (
+        f"would be dropped: {old.name}",
+        f"would be changed: {kept.name}",
+        "would be added: cu130/demo/",
+        "would be removed: cu126/demo/",
+    ):
+        assert line in said.err.splitlines()
+
+    assert index(*options) == ExitCode.OK
+    assert capsys.readouterr().out == said.out
+    assert index("more", "--yank", "*cu128*", "--remove", "cu126", "--dry-run") == ExitCode.OK
+    assert "0 added, 0 dropped, 2 files\n0 pages would be written" in capsys.readouterr().err
