@@ -8,13 +8,16 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections import deque
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
 
 LOOK_AGAIN = 0.2
 """Seconds between two attempts to take a lock that another process holds."""
@@ -244,11 +247,15 @@ def _copy(source: Path, place: Path) -> None:
         return
     with source.open("rb") as old, place.open("wb") as new:
         try:
-            old.seek(copy_range(old.fileno(), new.fileno(), 0, os.fstat(old.fileno()).st_size))
+            _copy_open(old, new)
         except OSError as error:
             error.filename, error.filename2 = str(source), str(place)
             raise
-        shutil.copyfileobj(old, new)
+
+
+def _copy_open(old: IO[bytes], new: IO[bytes]) -> None:
+    old.seek(copy_range(old.fileno(), new.fileno(), 0, os.fstat(old.fileno()).st_size))
+    shutil.copyfileobj(old, new)
 
 
 def copy_range(source: int, dest: int, begin: int, end: int) -> int:
@@ -313,6 +320,142 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# Below a directory: somebody else decides what is there, and may have put links or devices there
+
+_MOST_LINKS = 40
+"""As many links in a path are followed by Linux (path_resolution(7))."""
+
+
+class OutsideError(OSError):
+    """A path leads out of the directory that it must not leave."""
+
+
+def resolve_beneath(root: Path, name: PurePath | str) -> Path:
+    """Return a path below a directory without links; nothing needs to be at its end.
+
+    Raises:
+        OutsideError: the path, or a link in it, leaves the directory, even to come back to it.
+        OSError: it has too many links.
+    """
+    done: list[str] = []
+    pending = deque(str(name).split("/"))
+    links = 0
+    if str(name).startswith("/"):
+        raise OutsideError(errno.EXDEV, "is an absolute path", str(name))
+    while pending:
+        part = pending.popleft()
+        if part == ".." and not done:
+            raise OutsideError(errno.EXDEV, f"leads out of {root}", str(name))
+        if part == "..":
+            done.pop()
+        elif part not in {"", "."}:
+            target = _link(root.joinpath(*done, part))
+            if target.startswith("/"):
+                raise OutsideError(errno.EXDEV, f"leads to {target}", str(name))
+            links += bool(target)
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(name))
+            if target:
+                pending.extendleft(reversed(target.split("/")))
+            else:
+                done.append(part)
+    return Path(*done)
+
+
+def _link(path: Path) -> str:
+    """Return where a link leads; nothing if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.readlink(path)  # noqa: PTH115 - Path's removes what makes "./x" differ from "x"
+    return ""
+
+
+def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
+    """Open a regular file below a directory, without following any link in its path.
+
+    Each part is opened in the one before, so that no change meanwhile leads elsewhere.
+
+    Raises:
+        OSError: there is none, a part is a link, or it is a pipe, a socket or a device.
+    """
+    *folders, last = PurePath(name).parts or (".",)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        if {"..", "/"} & {*folders, last}:
+            raise OutsideError(errno.EXDEV, f"leads out of {root}")
+        folder = os.open(root, flags & ~os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            for part in folders:
+                outer, folder = folder, os.open(part, flags | os.O_DIRECTORY, dir_fd=folder)
+                os.close(outer)
+            # Opening a device may do something, and opening a pipe waits.
+            _check_regular(os.stat(last, dir_fd=folder, follow_symlinks=False))
+            file = os.open(last, flags | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        error.filename = str(root / name)
+        raise
+    stream = os.fdopen(file, "rb")
+    try:
+        _check_regular(os.fstat(file))
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def _check_regular(info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        link = stat.S_ISLNK(info.st_mode)
+        raise OSError(errno.ELOOP if link else errno.EINVAL, "is not a regular file")
+
+
+def read_beneath(root: Path, name: PurePath | str, *, limit: int) -> bytes:
+    """Return the first bytes of a file below a directory; links that stay in it are followed.
+
+    Raises:
+        OutsideError: it lies elsewhere.
+        OSError: there is no such regular file.
+    """
+    with open_beneath(root, resolve_beneath(root, name)) as stream:
+        return stream.read(limit)
+
+
+def copy_beneath(root: Path, name: PurePath | str, place: Path) -> None:
+    """Copy a regular file below a directory to a new place, with its times, and its plain mode.
+
+    No link is followed, neither in `name` nor at `place`; what is there already is replaced.
+    """
+    with open_beneath(root, name) as old:
+        info = os.fstat(old.fileno())
+        place.unlink(missing_ok=True)
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as new:
+            _copy_open(old, new)
+            os.fchmod(descriptor, plain_mode(info.st_mode))
+        os.utime(place, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def plain_mode(mode: int) -> int:
+    """Return the mode of a file of which only counts whether its owner may execute it."""
+    return 0o755 if mode & stat.S_IXUSR else 0o644
+
+
+def make_beneath(root: Path, folder: PurePath) -> None:
+    """Make a directory below another one, and those above it.
+
+    Raises:
+        OSError: a link, or something else, is in its place.
+    """
+    here = root
+    for part in folder.parts:
+        here /= part
+        with contextlib.suppress(FileExistsError):
+            here.mkdir()
+        if not stat.S_ISDIR(here.lstat().st_mode):
+            raise OSError(errno.ENOTDIR, "is not a directory", str(here))
 
 
 # Removal

@@ -246,7 +246,8 @@ def capture(
     Args:
         argv: program and arguments.
         env: the whole environment; None for this process's own.
-        cwd: working directory; None for this process's own.
+        cwd: working directory; None for ``/``: whoever asks from within somebody's source must not
+            obey the files that lie there.
         timeout: seconds after which it is killed.
         errors: how to decode invalid UTF-8; ``surrogateescape`` keeps file names usable.
     """
@@ -259,7 +260,7 @@ def capture(
                 stdout=out,
                 stderr=err,
                 env=None if env is None else dict(env),
-                cwd=cwd,
+                cwd=cwd or "/",
                 start_new_session=True,
             )
         except OSError as error:

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.fsutil import write_whole
-from orchestrator.host.process import capture
 from orchestrator.models.target import Source
+from orchestrator.source import git
 from orchestrator.source.locate import SourceKind, SourceLocation
 from orchestrator.source.stage import (
     JUNK_ANYWHERE,
     SourceFile,
-    StagedFile,
     as_value,
     files_digest,
     git_epoch,
@@ -39,7 +38,7 @@ from orchestrator.source.stage import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SCHEMA = 1
+SCHEMA = 2
 
 SECOND = 1_000_000_000
 RACY = SECOND // 10
@@ -89,7 +88,7 @@ def identify(
     ours = tuple(path.resolve() for path in skip)
     root = origin.path or fetch(origin.text)
     decides = [str(root), origin.kind.value, *sorted(map(str, ours))]
-    decides += [f"{name}={value}" for name, value in sorted(environ.items()) if name[:4] == "GIT_"]
+    decides += [f"{name}={value}" for name, value in sorted(git.environment().items())]
     file = cache_dir / "sources" / f"{_digest(decides)}.json"
     earlier = _Snapshot.read(file)
     if earlier is not None and earlier.holds(ours):
@@ -187,23 +186,15 @@ def _of_directory(
     files = []
     for member in staged:
         watched[str(member.path)] = sign(member.path)
-        if member.path.is_symlink() and not member.is_link:
-            real = os.path.realpath(member.path)
-            watched[real] = sign(real)
         before = known.get(member.name.as_posix())
-        same = earlier is not None and before is not None and _is_same(member, earlier)
+        same = earlier is not None and str(member.path) in earlier.watched
+        same = same and earlier is not None and earlier.trusts(str(member.path))
         files.append(before if before is not None and same else source_file(member))
     epoch = git_epoch(root) or newest(member.path for member in staged if not member.is_link)
     source = as_value(origin, root, files_digest(files), epoch)
     folders = {str(folder): names for folder, names in seen.items()}
     identity = SourceFingerprint(source=source, files=tuple(files))
     return _Snapshot(identity=identity, watched=watched, folders=folders, taken=taken)
-
-
-def _is_same(member: StagedFile, earlier: _Snapshot) -> bool:
-    # A link that is followed says nothing about the file it leads to.
-    plain = member.is_link or not member.path.is_symlink()
-    return plain and str(member.path) in earlier.watched and earlier.trusts(str(member.path))
 
 
 def _of_archive(origin: SourceLocation, archive: Path) -> SourceFingerprint:
@@ -242,9 +233,9 @@ def _deciding(root: Path, skip: Iterable[Path], environ: Mapping[str, str]) -> I
     for place in there:
         yield from _repository(place)
     if there:
-        said = capture(["git", "-C", str(root), "config", "--type=path", "core.excludesFile"])
-        if said.ok:
-            yield Path(said.stdout.rstrip("\n"))
+        ignored = git.excludes_file()
+        if ignored is not None:
+            yield ignored
 
 
 def _repository(place: Path) -> Iterator[Path]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from orchestrator.errors import SourceError
+from orchestrator.errors import SourceError, clipped
+from orchestrator.fsutil import OutsideError, read_beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,9 +124,42 @@ def directory_identity(root: Path) -> tuple[str, str | None]:
     if (root / "PKG-INFO").is_file():  # an unpacked sdist
         from email.parser import HeaderParser  # noqa: PLC0415 - a checkout does not need it
 
-        headers = HeaderParser().parsestr((root / "PKG-INFO").read_text("utf-8", "replace"))
+        headers = HeaderParser().parsestr(read_text(root, "PKG-INFO", errors="replace"))
         name, version = name or headers.get("Name", ""), version or headers.get("Version")
+    if name and not _NAME.fullmatch(name):
+        what = f"{clipped(name)!r} is not the name of a project (PEP 508)"
+        raise SourceError.of(what, where=str(root), hint="correct project.name in pyproject.toml")
     return _normalise(name), (str(version) if version else None)
+
+
+_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,198}[A-Z0-9])?", re.IGNORECASE | re.ASCII)
+
+
+def read_text(root: Path, name: str, *, errors: str = "strict") -> str:
+    """Return the text of a file of a source tree; empty if there is none.
+
+    Raises:
+        SourceError: it is a link out of the tree, too large, or not UTF-8.
+    """
+    file = root / name
+    if not os.path.lexists(file):
+        return ""
+    try:
+        content = read_beneath(root, name, limit=_LARGEST + 1)
+        if len(content) <= _LARGEST:
+            return content.decode("utf-8", errors)
+        what = f"has more than {_LARGEST >> 20} MiB"
+    except OutsideError:
+        what = "is a link that leads out of the source"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8: {error.reason}"
+    raise SourceError.of(what, where=str(file))
+
+
+_LARGEST = 16 << 20
+"""Bytes of the largest file of a source that is read for what it says about the project."""
 
 
 def _normalise(name: str) -> str:
@@ -145,8 +179,8 @@ def check_backend(root: Path) -> dict[str, Any]:
             "name the directory that holds pyproject.toml",
         )
     try:
-        tree = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tree = tomllib.loads(read_text(root, file.name))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SourceError.of(f"not valid TOML: {error}", where=str(file)) from None
     project = tree.get("project", {})
     if "build-system" not in tree and not project and not legacy:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import os
 import re
 import stat
-import tarfile
 import tomllib
-import zipfile
-import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SourceError
-from orchestrator.fsutil import copy_file, file_sha256, making
+from orchestrator.fsutil import (
+    OutsideError,
+    copy_beneath,
+    make_beneath,
+    making,
+    open_beneath,
+    resolve_beneath,
+)
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
-from orchestrator.source.locate import SourceKind, SourceLocation, directory_identity
+from orchestrator.source import git
+from orchestrator.source.locate import (
+    SourceKind,
+    SourceLocation,
+    directory_identity,
+    read_text,
+)
+from orchestrator.source.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orchestrator.provision.host import Host
 
@@ -71,8 +83,7 @@ class StagedSource:
     @property
     def pyproject(self) -> str:
         """The text of pyproject.toml; empty if there is none."""
-        file = self.root / "pyproject.toml"
-        return file.read_text("utf-8") if file.is_file() else ""
+        return read_text(self.root, "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +91,19 @@ class StagedFile:
     """A file that will be part of the staged tree.
 
     Attributes:
-        name: where it will be, relative.
-        path: where it is.
-        is_link: whether it stays a link.
+        root: the directory that it is in.
+        name: where it is, and will be, relative.
+        is_link: whether it is a link, and stays one.
     """
 
+    root: Path
     name: Path
-    path: Path
     is_link: bool
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.root / self.name
 
 
 def stage(
@@ -110,7 +126,7 @@ def stage(
         _copy(members(origin.path, skip), dest)
         epoch = git_epoch(origin.path)
     else:
-        _unpack(origin.path or fetch(origin.text), dest)
+        unpack(origin.path or fetch(origin.text), dest)
     epoch = epoch or newest(_walk(dest))
     return StagedSource(root=dest, source=as_value(origin, dest, tree_digest(dest), epoch))
 
@@ -132,42 +148,79 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
 
 
 def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
-    """Find the files of a directory that belong to the source; links that leave it are followed.
+    """Find the files of a directory that belong to the source; links stay links.
 
     Git knows best which files those are; without git, junk is left out.
 
     Args:
         root: the directory, resolved.
         skip: as for `stage`.
+
+    Raises:
+        SourceError: a link leads out of the directory, or there is something else than files.
     """
     # An output directory that holds the source (``--output-dir .``) cannot be left out of it.
     ours = {path.resolve() for path in skip} - {root, *root.parents}
     listed = _git_files(root)
+    is_real = cache(partial(_is_real_folder, root))
     for name in _unlisted_files(root) if listed is None else listed:
         path = root / name
-        if not ours.isdisjoint((path, *path.parents)):
+        if not ours.isdisjoint((path, *path.parents)) or not is_real(name.parent):
             continue
-        if path.is_symlink() and _stays_inside(path, root):
-            yield StagedFile(name=name, path=path, is_link=True)
-        elif path.is_symlink() and path.is_dir():
-            for inner in _walk(path, follow=True):
-                yield _member(name / inner.relative_to(path), inner)
-        elif path.is_symlink() or path.is_file():
-            yield _member(name, path)
+        try:
+            mode = path.lstat().st_mode
+        except OSError:  # git knows it still
+            continue
+        if stat.S_ISLNK(mode):
+            _check_link(root, name)
+        elif stat.S_ISDIR(mode):
+            continue
+        elif not stat.S_ISREG(mode):
+            raise SourceError.of(
+                "is a pipe, a socket or a device: no file that a build could get",
+                where=str(path),
+                hint="remove it",
+            )
+        yield StagedFile(root=root, name=name, is_link=stat.S_ISLNK(mode))
 
 
-def _member(name: Path, path: Path) -> StagedFile:
-    # Dangling, as test data often is: kept as it is.
-    return StagedFile(name=name, path=path, is_link=path.is_symlink() and not path.exists())
+def _is_real_folder(root: Path, name: Path) -> bool:
+    """Whether no part of a path is a link: git forgets what is behind one."""
+    inside = not name.is_absolute() and ".." not in name.parts
+    return inside and not any((root / each).is_symlink() for each in (name, *name.parents))
+
+
+def _check_link(root: Path, name: Path) -> None:
+    """Refuse a link to files that a build would not find: nothing outside is copied for it.
+
+    One that leads nowhere here, as in test data, is none of those.
+    """
+    path = root / name
+    with suppress(OSError):  # a link to itself leads nowhere
+        try:
+            resolve_beneath(root, name)
+        except OutsideError:
+            if path.is_file() or path.is_dir():
+                raise SourceError.of(
+                    f"leads out of the source, to {os.fspath(path.readlink())!r}",
+                    where=str(path),
+                    hint="replace the link by a copy, or by a relative link inside the source, or "
+                    "let git ignore it",
+                ) from None
 
 
 def _own_options(root: Path) -> tuple[str, ...]:
     """Return the options that ``[tool.cibuildwheel]`` sets for Linux; the file is valid TOML."""
-    file = root / "pyproject.toml"
-    tree = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-    own = tree.get("tool", {}).get("cibuildwheel", {})
-    tables = [own, own.get("linux", {}), *own.get("overrides", [])]
+    tree = tomllib.loads(read_text(root, "pyproject.toml"))
+    own = _table(_table(tree, "tool"), "cibuildwheel")
+    overrides = own.get("overrides", [])
+    tables = [own, _table(own, "linux"), *(overrides if isinstance(overrides, list) else ())]
     return tuple(sorted({key for table in tables if isinstance(table, dict) for key in table}))
+
+
+def _table(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def tree_digest(root: Path) -> Digest:
@@ -178,19 +231,19 @@ def tree_digest(root: Path) -> Digest:
 def tree_files(root: Path) -> tuple[SourceFile, ...]:
     """Return the files of a staged tree."""
     return tuple(
-        source_file(StagedFile(name=path.relative_to(root), path=path, is_link=path.is_symlink()))
+        source_file(StagedFile(root=root, name=path.relative_to(root), is_link=path.is_symlink()))
         for path in _walk(root)
     )
 
 
 def source_file(member: StagedFile) -> SourceFile:
     """Read a file for its digest."""
-    path = member.path
     if member.is_link:
-        kind, sha256 = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+        kind, sha256 = "link", hashlib.sha256(os.fsencode(member.path.readlink())).hexdigest()
     else:
-        sha256 = file_sha256(path)
-        kind = "exec" if path.stat().st_mode & stat.S_IXUSR else "file"
+        with open_beneath(member.root, member.name) as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            kind = "exec" if os.fstat(stream.fileno()).st_mode & stat.S_IXUSR else "file"
     return SourceFile(path=member.name.as_posix(), kind=kind, sha256=sha256)
 
 
@@ -203,12 +256,11 @@ def files_digest(files: Iterable[SourceFile]) -> Digest:
     return Digest(total.hexdigest())
 
 
-def _walk(root: Path, *, follow: bool = False) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root, followlinks=follow):
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
         here = Path(folder)
         yield from (here / name for name in files)
-        if not follow:
-            yield from (here / name for name in folders if (here / name).is_symlink())
+        yield from (here / name for name in folders if (here / name).is_symlink())
 
 
 def _unlisted_files(root: Path) -> Iterator[Path]:
@@ -227,29 +279,27 @@ def _is_generated(folder: Path) -> bool:
     return folder.is_dir() and any(any(folder.glob(p)) for p in _JUNK_AT_TOP[folder.name])
 
 
-def _git(root: Path, *words: str) -> process.Captured:
-    # In a container or on CI the tree often belongs to another user, which git refuses to read.
-    return process.capture(
-        ["git", "-c", "safe.directory=*", "-C", str(root), *words],
-        timeout=300.0,
-        errors="surrogateescape",
-    )
-
-
 def _git_files(root: Path) -> list[Path] | None:
     """Return tracked and new files, but no ignored ones; None if git does not know.
 
     Files of submodules are included.
     """
-    said = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if not said.ok:
+    repository = git.find(root)
+    if repository is None:
         return None
+    said = repository.ask(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if not said.ok:
+        raise SourceError.of(
+            f"git cannot list its files: {said.last_line}",
+            where=str(root),
+            hint=f"`git -C {root} status` says more",
+        )
     files: list[Path] = []
     for name in dict.fromkeys(said.stdout.split("\0")):
         relative = Path(name.rstrip("/"))
         if not name:
             continue
-        if (root / relative).is_dir() and not (root / relative).is_symlink():
+        if _is_real_folder(root, relative) and (root / relative).is_dir():
             # A submodule that was never checked out is no repository: git would answer for ours.
             inner = root / relative
             below = _git_files(inner) if (inner / ".git").exists() else None
@@ -262,9 +312,12 @@ def _git_files(root: Path) -> list[Path] | None:
 
 def git_epoch(root: Path) -> int | None:
     """Return the time of the last commit that touches a directory; None if git knows none."""
-    said = _git(root, "log", "-1", "--format=%ct", "--", ".")
-    text = said.stdout.strip()
-    return int(text) if said.ok and text.isdigit() else None
+    repository = git.find(root)
+    if repository is None:
+        return None
+    said = repository.ask(root, "rev-list", "--max-count=1", "--timestamp", "HEAD", "--", ".")
+    seconds = said.stdout.partition(" ")[0]
+    return int(seconds) if said.ok and seconds.isdigit() else None
 
 
 def newest(paths: Iterable[Path]) -> int:
@@ -275,94 +328,15 @@ def newest(paths: Iterable[Path]) -> int:
 
 
 def _copy(files: Iterable[StagedFile], dest: Path) -> None:
+    # Links last: nothing is written through one.
+    ordered = sorted(files, key=lambda file: file.is_link)
     dest.mkdir(parents=True)
-    for file in files:
-        target = dest / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
+    for file in ordered:
+        make_beneath(dest, file.name.parent)
         if file.is_link:
-            target.symlink_to(file.path.readlink())
+            (dest / file.name).symlink_to(file.path.readlink())
         else:
-            copy_file(file.path, target, keep=True)
-
-
-def _stays_inside(link: Path, root: Path) -> bool:
-    """Whether a link still means the same in a copy of the tree."""
-    target = link.readlink()
-    # Unlike Path.resolve, realpath leaves a link to itself as it is.
-    resolved = Path(os.path.realpath(link.parent / target))
-    return not target.is_absolute() and resolved.is_relative_to(root.resolve())
-
-
-def _unpack(archive: Path, dest: Path) -> None:
-    """Unpack an sdist (PEP 517, PEP 625), refusing members that would land outside."""
-    with making(dest) as made:
-        try:
-            unpack = _unzip if zipfile.is_zipfile(archive) else _untar
-            unpack(archive, made)
-            tops = [path for path in made.iterdir() if path.name != "pax_global_header"]
-        except _DAMAGE as error:
-            if isinstance(error, OSError) and error.errno:
-                raise
-            raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
-        if len(tops) != 1 or not tops[0].is_dir():
-            raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
-        holder = made.rename(made.with_name("holder"))
-        (holder / tops[0].name).rename(made)
-
-
-_DAMAGE = (
-    *(OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
-    KeyError,  # tarfile: a hard link to nothing
-    RuntimeError,  # zipfile: encrypted, or an unknown compression
-    ValueError,  # zipfile: a member's date that is none
-)
-"""Errors of unpacking a damaged archive."""
-
-
-def _untar(archive: Path, dest: Path) -> None:
-    with tarfile.open(archive) as bundle:
-        if hasattr(tarfile, "data_filter"):
-            bundle.extractall(dest, filter="data")
-        else:  # before 3.11.4; Debian 12 has 3.11.2
-            _extract_checked(bundle, Path(os.path.realpath(dest)))
-        # tarfile stops at the last member; gzip compares its checksum at the end of the file.
-        while bundle.fileobj.read(1 << 20):
-            pass
-
-
-def _extract_checked(bundle: tarfile.TarFile, dest: Path) -> None:
-    """Extract as the ``data`` filter of PEP 706 does; ``dest`` exists, and has no links."""
-    for member in bundle:
-        member.name = member.name.lstrip("/")
-        _check_inside(dest, member.name, dest)
-        if member.issym() or member.islnk():
-            if member.linkname.startswith("/"):
-                raise tarfile.TarError(f"{member.name!r} is a link to an absolute path")
-            start = (dest / member.name).parent if member.issym() else dest
-            _check_inside(start, member.linkname, dest)
-        elif not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is a special file")
-        # Nobody else's file, nothing that others may write, no set-uid program.
-        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-        member.mode = 0o755 if member.isdir() else (member.mode & 0o755) | 0o600
-        bundle.extract(member, dest)
-
-
-def _check_inside(start: Path, name: str, dest: Path) -> None:
-    """Refuse a path that leaves ``dest``; links that were unpacked before it are followed."""
-    if not Path(os.path.realpath(start / name)).is_relative_to(dest):
-        raise tarfile.TarError(f"{name!r} would land outside the destination")
-
-
-def _unzip(archive: Path, dest: Path) -> None:
-    with zipfile.ZipFile(archive) as bundle:
-        for member in bundle.infolist():
-            path = bundle.extract(member, dest)  # strips ".." and roots itself
-            # zipfile does not restore times, and SOURCE_DATE_EPOCH comes from them.
-            year, month, day, *clock = member.date_time
-            # A zip without times has zeros there.
-            seconds = calendar.timegm((year, max(month, 1), max(day, 1), *clock))
-            os.utime(path, (seconds, seconds))
+            copy_beneath(file.root, file.name, dest / file.name)
 
 
 def fetch_sdist(requirement: str, *, host: Host) -> Path:

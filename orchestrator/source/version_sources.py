@@ -6,7 +6,6 @@ import datetime as dt
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import VersionSourceKind, parse
@@ -14,21 +13,24 @@ from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import Image, check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
-from orchestrator.host import process
+from orchestrator.errors import (
+    EnvironmentProblemError,
+    ErrorKind,
+    OrchestratorError,
+    SourceError,
+)
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.provision.answers import Answers, once
+from orchestrator.source import git, scm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from orchestrator.config.sources import VersionSource
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.host import Host
 
-SCM_SCRIPT = Path(__file__).parent / "scripts" / "scm_version.py"
-
-SCM_TIMEOUT = 120.0
 PULL_TIMEOUT = 1800.0
 
 _MAX_FILE = 1 << 20
@@ -38,13 +40,6 @@ _CHEAP = {VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT}
 """Sources that need neither the toolchain nor an engine."""
 
 _NO_TREE = "the source is no directory, but an sdist"
-
-_TRUST = {
-    # In a container or on CI the tree often belongs to another user, which git refuses to read.
-    "GIT_CONFIG_COUNT": "1",
-    "GIT_CONFIG_KEY_0": "safe.directory",
-    "GIT_CONFIG_VALUE_0": "*",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +66,7 @@ class HostSources:
         """Ask setuptools-scm, which is part of the host's toolchain."""
         if self.root is None:
             return _answer(text, "", _NO_TREE)
-        said = process.capture(
-            [str(host.toolchain.python), "-I", str(SCM_SCRIPT), str(self.root)],
-            env=host.env | _TRUST,
-            timeout=SCM_TIMEOUT,
-        )
+        said = scm.ask(self.root, host)
         return _answer(text, said.stdout if said.ok else "", "" if said.ok else said.last_line)
 
     def _ask(self, source: VersionSource) -> _Said:
@@ -109,11 +100,16 @@ def _variable(environ: Mapping[str, str], source: VersionSource) -> _Said:
 
 
 def _git(source: VersionSource, root: Path) -> _Said:
-    words = ["git", "-c", "safe.directory=*", "-C", str(root), "log", "-1", "--format=%H %ct"]
-    said = process.capture(words)
+    try:
+        repository = git.find(root.resolve())
+    except SourceError as error:
+        return "", error.what
+    if repository is None:
+        return "", "not a git repository"
+    said = repository.ask(root, "rev-list", "--max-count=1", "--timestamp", "HEAD", "--")
     if not said.ok:
         return "", said.last_line or "git does not answer"
-    revision, _, seconds = said.stdout.strip().partition(" ")
+    seconds, _, revision = said.stdout.strip().partition(" ")
     if source.argument == "date":
         return f"{dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC):%Y%m%d}", ""
     return revision[:SHORT], ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import SourceError
 from orchestrator.models.target import VersionAnswer
 from orchestrator.run.inputs import open_host
 from orchestrator.source.version_sources import HostSources
@@ -91,3 +92,92 @@ def test_no_version_is_an_answer_with_a_reason(tmp_path: Path) -> None:
 
     assert answer.value == ""
     assert "unable to detect version" in answer.note
+
+
+# A source that wants more than a version
+
+
+@pytest.fixture
+def trap(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that must not start, under the names of other version control systems too."""
+    programs = tmp_path_factory.mktemp("programs")
+    for name in ("trap", "hg", "jj"):
+        (programs / name).write_text(f"#!/bin/sh\necho $0 >>{programs}/caught\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return programs / "trap"
+
+
+def caught(trap: Path) -> bool:
+    return (trap.parent / "caught").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "git_describe_command = '{trap} x'",
+        "git_describe_command = ['git', '-c', 'core.fsmonitor={trap}', 'describe']",
+        "scm.git.describe_command = '{trap}'",
+        "version_scheme = 'subprocess:getoutput'",
+        "local_scheme = ['os:system']",
+        "version_cls = 'os.system'\nfallback_version = '{trap}'",
+        "parse = 'module:function'",
+        "root = '../..'",
+        "root = '/'",
+    ],
+)
+def test_it_is_not_asked_where_its_configuration_names_code(
+    repository: Path, trap: Path, setting: str
+) -> None:
+    text = f"[tool.setuptools_scm]\n{setting.format(trap=trap)}\n"
+    (repository / "pyproject.toml").write_text(text)
+
+    with pytest.raises(SourceError, match="the source scm cannot be asked") as error:
+        ask(repository)
+
+    assert 'name another source in version.base, such as "env:NAME"' in error.value.hint
+    assert not caught(trap)
+
+
+@pytest.mark.parametrize("kind", [".hg", ".jj", ".hg .git"])
+def test_no_other_system_is_asked(tmp_path: Path, trap: Path, kind: str) -> None:
+    for name in kind.split():
+        (tmp_path / name).mkdir()
+    (tmp_path / "pyproject.toml").write_text("[tool.setuptools_scm]\n")
+
+    assert ask(tmp_path).value == ""
+    assert not caught(trap)
+
+
+def test_git_s_own_settings_start_nothing(repository: Path, trap: Path) -> None:
+    (repository / "data").write_text("1")
+    (repository / ".gitattributes").write_text("* filter=x\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "third")
+    for name in ("core.fsmonitor", "filter.x.clean", "gpg.program", "core.pager"):
+        git(repository, "config", name, str(trap))
+    git(repository, "config", "log.showSignature", "true")
+    (repository / "data").write_text("2")
+
+    assert ask(repository).value.startswith("1.5.dev2+g")
+    assert not caught(trap)
+
+
+def test_a_describe_command_of_git_counts(repository: Path) -> None:
+    git(repository, "tag", "other-9")
+    command = "git describe --dirty --tags --long --match v*"
+    text = f"[tool.setuptools_scm]\ngit_describe_command = '{command}'\n"
+    (repository / "pyproject.toml").write_text(text)
+
+    assert ask(repository).value.startswith("1.5.dev1+g")
+
+
+def test_no_version_is_read_through_a_link(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "secret").write_text("Version: 4.2\n")
+    (source / "PKG-INFO").symlink_to("../secret")
+    (source / "pyproject.toml").write_text("[tool.setuptools_scm]\n")
+
+    with pytest.raises(SourceError, match="PKG-INFO: is a link that leads out of the source"):
+        ask(source)

@@ -18,6 +18,7 @@ from tests.unit.source.test_locate import (
     TIME,
     Stager,
     linked,
+    problem,
     tar,
     tree,
     write,
@@ -202,40 +203,110 @@ def test_the_source_stays_as_it_is(plain: Path, staged: Stager) -> None:
 
 
 @pytest.mark.parametrize("with_git", [True, False])
-def test_links_inside_stay_links_and_links_outside_become_what_they_mean(
-    plain: Path, staged: Stager, *, with_git: bool
-) -> None:
-    write(plain / "common", {"shared.h": "shared", "dir/deep.h": "deep"})
+def test_links_inside_stay_links(plain: Path, staged: Stager, *, with_git: bool) -> None:
     root = write(plain / "src", {"pyproject.toml": PYPROJECT, "pkg/a.h": "a"})
-    linked(
-        root,
-        {
-            "in.h": "pkg/a.h",
-            "pkg/up.h": "../pkg/a.h",
-            "indir": "pkg",
-            "out.h": "../common/shared.h",
-            "outdir": "../common/dir",
-            "absolute.h": str(plain / "common" / "shared.h"),
-            "absolute_inside.h": str(root / "pkg" / "a.h"),
-        },
-    )
+    links = {"in.h": "pkg/a.h", "pkg/up.h": "../pkg/a.h", "indir": "pkg", "again.h": "indir/a.h"}
+    linked(root, links)
     if with_git:
         git(root, "init", "-q")
 
     found = staged("src").root
 
-    assert (found / "in.h").readlink() == Path("pkg/a.h")
-    assert (found / "pkg" / "up.h").readlink() == Path("../pkg/a.h")
-    assert (found / "indir").readlink() == Path("pkg")
-    for name, content in {
-        "out.h": "shared",
-        "absolute.h": "shared",
-        "absolute_inside.h": "a",
-        "outdir/deep.h": "deep",
-    }.items():
-        assert (found / name).read_text("utf-8") == content
-        assert not (found / name).is_symlink()
-    assert not (found / "outdir").is_symlink()
+    assert {name: str((found / name).readlink()) for name in links} == links
+
+
+OUTSIDE = {
+    "a file": "../../common/shared.h",
+    "a directory": "../../common",
+    "an absolute path": "{plain}/common/shared.h",
+    "an absolute path inside": "{plain}/src/pkg/a.h",
+    "out and in again": "../../src/pkg/a.h",
+    "through a link inside": "../indir/../../common",
+    "the machine's configuration": "/etc",
+    "its devices": "/dev",
+    "everything": "/",
+    "every process": "/proc",
+    "this process": "/proc/self/root/etc",
+}
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+@pytest.mark.parametrize("target", OUTSIDE.values(), ids=OUTSIDE)
+def test_a_link_that_leads_out_is_an_error_and_nothing_is_read(
+    plain: Path, staged: Stager, target: str, *, with_git: bool
+) -> None:
+    write(plain / "common", {"shared.h": "shared"})
+    root = write(plain / "src", {"pyproject.toml": PYPROJECT, "pkg/a.h": "a"})
+    linked(root, {"indir": "pkg", "pkg/out": target.format(plain=plain)})
+    if with_git:
+        git(root, "init", "-q")
+
+    said = problem(lambda: staged("src"))
+
+    assert said.startswith(f"{root}/pkg/out: leads out of the source, to ")
+    assert not (plain / "staged" / "1").exists()
+
+
+def test_what_git_knows_behind_a_link_is_gone_as_for_git(tmp_path: Path, staged: Stager) -> None:
+    root = repository(tmp_path / "src", {"pyproject.toml": PYPROJECT, "etc/passwd": "mine"})
+    shutil.rmtree(root / "etc")
+    linked(root, {"etc": "other", "other/passwd": "nowhere"})
+
+    assert tree(staged("src").root) == ["etc", "other/passwd", "pyproject.toml"]
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_pipe_or_a_socket_is_no_file(plain: Path, staged: Stager, *, with_git: bool) -> None:
+    root = write(plain / "src", {"pyproject.toml": PYPROJECT, "log": ""})
+    if with_git:
+        git(root, "init", "-q")
+        git(root, "add", "-A")
+    (root / "log").unlink()
+    os.mkfifo(root / "log")
+
+    assert f"{root}/log: is a pipe, a socket or a device" in problem(lambda: staged("src"))
+
+
+def test_a_set_uid_program_is_a_program(plain: Path, staged: Stager) -> None:
+    root = write(plain / "src", {"pyproject.toml": PYPROJECT, "run": "#!", "open": ""})
+    (root / "run").chmod(0o6777)
+    (root / "open").chmod(0o666)
+
+    found = staged("src").root
+
+    assert {name: (found / name).stat().st_mode & 0o7777 for name in ("run", "open")} == {
+        "run": 0o755,
+        "open": 0o644,
+    }
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "PKG-INFO"])
+def test_what_the_project_says_of_itself_is_not_read_elsewhere(
+    plain: Path, staged: Stager, name: str
+) -> None:
+    write(plain, {"secret": "Name: hunter2\n"})
+    linked(write(plain / "src", {"setup.py": ""}), {name: "../secret"})
+
+    said = problem(lambda: staged("src"))
+
+    assert said == f"{plain}/src/{name}: is a link that leads out of the source"
+
+
+def test_the_source_itself_may_be_a_link(plain: Path, staged: Stager) -> None:
+    linked(write(plain / "real", {"pyproject.toml": PYPROJECT, "a.c": ""}), {"b.c": "a.c"})
+    linked(plain, {"src": "real"})
+
+    assert tree(staged("src").root) == ["a.c", "b.c", "pyproject.toml"]
+
+
+def test_names_that_differ_in_case_or_are_no_utf8_are_kept(plain: Path, staged: Stager) -> None:
+    root = write(plain / "src", {"pyproject.toml": PYPROJECT, "A.h": "A", "a.h": "a"})
+    (root / os.fsdecode(b"\xff.h")).write_text("x")
+
+    found = staged("src").root
+
+    assert (found / "A.h").read_text() + (found / "a.h").read_text() == "Aa"
+    assert (found / os.fsdecode(b"\xff.h")).read_text() == "x"
 
 
 def test_the_project_s_own_options_are_known(plain: Path, staged: Stager) -> None:

@@ -74,7 +74,7 @@ SHARED = "wheel.elf"
 
 OPENS_ZIP = {
     # An sdist may be a zip file (PEP 517 predates PEP 625); it is no wheel.
-    "source.stage",
+    "source.unpack",
     # Run where orchestrator is not installed.
     "builders.scripts.import_wheel",
     # Run where orchestrator is not installed, and emulated: what auditwheel finds out takes long.
@@ -514,7 +514,7 @@ def test_every_room_that_shapes_wheels_says_so() -> None:
     builders = [name for name in MODULES if within(name, ["builders"]) and name not in PROGRAMS]
     shaping = {
         MODULES[name].room
-        for start in ("run.worker", "source.stage", *builders)
+        for start in ("run.worker", "source.unpack", *builders)
         for name in reached(MODULES, start)
         if name
     }

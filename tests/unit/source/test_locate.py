@@ -188,7 +188,8 @@ def test_what_is_no_source(tmp_path: Path, text: str, message: str) -> None:
         ({"pyproject.toml": "[tool.x]"}, "has neither [build-system] nor [project]"),
         ({"pyproject.toml": ""}, "has neither [build-system] nor [project]"),
         ({"pyproject.toml": "[project"}, "not valid TOML"),
-        ({"pyproject.toml": b"\xff"}, "not valid TOML"),
+        ({"pyproject.toml": b"\xff"}, "is not UTF-8"),
+        ({"pyproject.toml": "a = " + "[" * 100_000}, "not valid TOML"),
     ],
 )
 def test_no_build_backend(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
@@ -271,7 +272,7 @@ OUTSIDE, SEVERAL = "outside the destination", "does not hold a single directory"
 HOSTILE: dict[str, tuple[tuple[Member | tarfile.TarInfo, ...], str]] = {
     "path traversal": ((ROOT, ("../../evil", b"")), OUTSIDE),
     "path traversal below the top": ((ROOT, ("foo-1.0/../../../evil", b"")), OUTSIDE),
-    "absolute path": ((ROOT, ("/evil", b"")), SEVERAL),
+    "absolute path": ((ROOT, ("/evil", b"")), OUTSIDE),
     "absolute link": ((ROOT, ("foo-1.0/l", "/etc/passwd")), "link to an absolute path"),
     "link outside": ((ROOT, ("foo-1.0/l", "../../../evil")), OUTSIDE),
     "file through a link": (
@@ -293,14 +294,6 @@ HOSTILE: dict[str, tuple[tuple[Member | tarfile.TarInfo, ...], str]] = {
 }
 
 
-@pytest.fixture(params=[True, False], ids=["filter", "no filter"])
-def _filters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the filters of tarfile and without, as in Python 3.11.3 and before."""
-    if not request.param:
-        monkeypatch.delattr(tarfile, "data_filter", raising=False)
-
-
-@pytest.mark.usefixtures("_filters")
 @pytest.mark.parametrize(("members", "message"), HOSTILE.values(), ids=HOSTILE)
 def test_hostile_and_broken_tar_files(
     tmp_path: Path, staged: Stager, members: tuple[Member | tarfile.TarInfo, ...], message: str
@@ -373,17 +366,19 @@ def test_a_zip_file_without_times(tmp_path: Path, staged: Stager) -> None:
     assert staged("foo-1.0.zip").source.epoch >= EARLIEST_EPOCH
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/evil", "foo-1.0/../../evil", "bar-1.0/x"])
-def test_hostile_zip_files(tmp_path: Path, staged: Stager, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../evil", OUTSIDE),
+        ("/evil", OUTSIDE),
+        ("foo-1.0/../../evil", OUTSIDE),
+        ("bar-1.0/x", SEVERAL),
+    ],
+)
+def test_hostile_zip_files(tmp_path: Path, staged: Stager, name: str, message: str) -> None:
     zipped(tmp_path / "foo-1.0.zip", ROOT, (name, b""))
 
-    # zipfile strips what leads outside, so it lies beside or inside the one directory.
-    try:
-        found = staged("foo-1.0.zip").root
-    except SourceError as error:
-        assert "does not hold a single directory" in str(error)  # noqa: PT017
-    else:
-        assert "evil" in tree(found)
+    assert message in problem(lambda: staged("foo-1.0.zip"))
     check_nothing_outside(tmp_path)
 
 

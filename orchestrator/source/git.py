@@ -1,0 +1,205 @@
+"""Ask git about a source; nothing that lies in the source decides which programs run.
+
+A repository may hold configuration that names programs: for a file system monitor, hooks, filters,
+signatures. So every command names its repository instead of letting git look for one, the
+repository must belong to the user (or to root), and settings that name programs are overridden.
+No other module starts git.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import SourceError
+from orchestrator.host.network import base_env
+from orchestrator.host.process import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orchestrator.host.process import Captured
+
+TIMEOUT = 300.0
+
+_USERS_FILES = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+"""Variables that say where the user's own configuration is; all others of git are dropped."""
+
+_FIXED_ENV = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    # A partial clone fetches what it lacks, by a program that its configuration names.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
+
+_FIXED_CONFIG = {
+    "core.fsmonitor": "",
+    "core.hooksPath": "/dev/null",
+    "core.pager": "cat",
+    "core.sshCommand": "false",
+    "credential.helper": "",
+    "diff.external": "",
+    # The commit of a submodule counts; what is in it would be asked with its own configuration.
+    "diff.ignoreSubmodules": "dirty",
+    "log.showSignature": "false",
+    "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+    "submodule.recurse": "false",
+}
+
+_NAMES_A_PROGRAM = re.compile(
+    r"(filter|merge|gpg|remote|credential|trailer|uploadpack)\..*"
+    r"(clean|smudge|process|required|driver|program|command|vcs|uploadpack|receivepack|helper|hook)"
+    r"|diff\..*\.(command|textconv)|.*\.(cmd|command|program|defaultkeycommand)",
+    re.IGNORECASE,
+)
+"""Settings, of any section of that kind, that make git start a program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository that the user may trust.
+
+    Attributes:
+        top: the directory that has ``.git``, resolved.
+        options: of every command: which repository, and what its configuration cannot do.
+    """
+
+    top: Path
+    options: tuple[str, ...]
+
+    def ask(self, folder: Path, *words: str) -> Captured:
+        """Run a command of git in a directory of the work tree, and return what it says."""
+        return capture(
+            ["git", *self.options, *words],
+            env=environment(),
+            cwd=folder,
+            timeout=TIMEOUT,
+            errors="surrogateescape",
+        )
+
+    def write_program(self, place: Path) -> None:
+        """Write a program that another one may take for git: it asks this repository like this."""
+        env = environment()
+        program = shutil.which("git", path=env["PATH"]) or "git"
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+        command = shlex.join((program, *self.options))
+        text = "\n".join(("#!/bin/sh", *lines, f'exec {command} "$@"', ""))
+        place.write_text(text, encoding="utf-8", errors="surrogateescape")
+        place.chmod(0o700)
+
+
+def find(folder: Path) -> Repository | None:
+    """Return the repository of a directory; None if it is in none, or if there is no git.
+
+    Args:
+        folder: the directory, resolved.
+
+    Raises:
+        SourceError: the repository belongs to another user.
+    """
+    top = next((each for each in (folder, *folder.parents) if os.path.lexists(each / ".git")), None)
+    git_dir = None if top is None else _git_dir(top / ".git")
+    if top is None or git_dir is None or shutil.which("git", path=environment()["PATH"]) is None:
+        return None
+    owners = {path: os.lstat(path).st_uid for path in (top, top / ".git", *_shared(git_dir))}
+    foreign = [path for path, owner in owners.items() if owner not in _ours()]
+    if foreign and not _user_trusts(top):
+        raise SourceError.of(
+            f"{foreign[0]} belongs to user {owners[foreign[0]]}: its configuration could start "
+            "programs",
+            where=str(top),
+            hint=f"if you trust it, `git config --global --add safe.directory {top}`",
+        )
+    # Named like this, git looks for no other repository, such as a bare one in a directory.
+    place = (f"--git-dir={top / '.git'}", f"--work-tree={top}")
+    settings = (
+        _FIXED_CONFIG | {"safe.directory": str(top)} | dict.fromkeys(_programs(top, place), "")
+    )
+    words = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
+    return Repository(top=top, options=(*place, *words))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every git."""
+    own = {name: os.environ[name] for name in _USERS_FILES if name in os.environ}
+    return {**base_env(os.environ), **own, **_FIXED_ENV}
+
+
+def excludes_file() -> Path | None:
+    """Return the file in which the user lists what git ignores; None for git's default."""
+    said = _users_settings("--type=path", "--get", "core.excludesFile")
+    return Path(said[-1]) if said else None
+
+
+def _programs(top: Path, place: Iterable[str]) -> Iterator[str]:
+    """Find the settings that name programs, in a repository's configuration and the user's.
+
+    Raises:
+        SourceError: git cannot read them, or one of them cannot be overridden.
+    """
+    argv = ["git", *place, "config", "--null", "--list", "--name-only"]
+    said = capture(argv, env=environment(), cwd=top, errors="surrogateescape")
+    if not said.ok:
+        raise SourceError.of(
+            f"git cannot read its configuration: {said.last_line}", where=str(top / ".git")
+        )
+    for name in filter(_NAMES_A_PROGRAM.fullmatch, said.stdout.split("\0")):
+        if "=" in name:
+            raise SourceError.of(
+                f"git's setting {name!r} names a program, and cannot be switched off",
+                where=str(top / ".git"),
+                hint="rename the section so that it has no '='",
+            )
+        yield name
+
+
+def _git_dir(place: Path) -> Path | None:
+    """Return where a ``.git`` has its repository; None if that is none, as in a copied work tree.
+
+    Submodules and linked work trees have a file there.
+    """
+    folder = place
+    with suppress(OSError, ValueError):
+        if place.is_file():
+            text = place.read_text("utf-8").removeprefix("gitdir:").strip()
+            folder = place.parent / text
+    return folder.resolve() if os.path.lexists(folder / "HEAD") else None
+
+
+def _shared(git_dir: Path) -> Iterator[Path]:
+    """Yield a repository's directory, and the one that it shares with other work trees."""
+    yield git_dir
+    with suppress(OSError, ValueError):
+        yield (git_dir / (git_dir / "commondir").read_text("utf-8").strip()).resolve(strict=True)
+
+
+def _ours() -> set[int]:
+    """Return the users whose configuration may be obeyed: this one, and root."""
+    sudo = os.environ.get("SUDO_UID", "")
+    return {os.geteuid(), 0} | ({int(sudo)} if sudo.isdigit() and os.geteuid() == 0 else set())
+
+
+def _user_trusts(top: Path) -> bool:
+    """Whether the user's configuration says that a directory is safe (git-config(1))."""
+    trusted = False
+    for value in _users_settings("--get-all", "safe.directory"):
+        below = value.endswith("/*") and top.is_relative_to(os.path.realpath(value[:-2]))
+        same = value == "*" or (bool(value) and os.path.realpath(value) == str(top))
+        # An empty value takes back those before it.
+        trusted = bool(value) and (trusted or below or same)
+    return trusted
+
+
+def _users_settings(*words: str) -> list[str]:
+    """Ask for a setting of the user and the system; that of no repository counts."""
+    env = environment() | {"GIT_DIR": os.devnull}
+    said = capture(["git", "config", "--null", "--includes", *words], env=env, cwd=Path("/"))
+    return said.stdout.split("\0")[:-1] if said.ok else []

@@ -1,0 +1,120 @@
+"""Ask setuptools-scm for the version of a source, with the project's own configuration.
+
+The configuration may name code and commands. Planning runs neither: it is also done for changes
+that nobody has looked at yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SourceError
+from orchestrator.host.process import Captured, capture
+from orchestrator.source import git
+from orchestrator.source.locate import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.provision.host import Host
+
+SCRIPT = Path(__file__).parent / "scripts" / "scm_version.py"
+TIMEOUT = 120.0
+
+_HATCH = {"tag-pattern": "tag_regex", "fallback-version": "fallback_version"}
+
+_PLAIN = frozenset(
+    {"tag_regex", "parentdir_prefix_version", "fallback_version", "dist_name", "normalize"}
+)
+_SCHEMES = ("version_scheme", "local_scheme")
+_COMMAND = "git_describe_command"
+_CODE = ("parse", "version_cls")
+"""Options that name code of the project; those that are in none of these say what is written."""
+
+_READ = ("PKG-INFO", ".git_archival.txt")
+"""Files in which setuptools-scm finds a version without git."""
+
+
+def ask(root: Path, host: Host) -> Captured:
+    """Return what setuptools-scm says of a directory.
+
+    Raises:
+        SourceError: its configuration names code, or leads out of the repository.
+    """
+    root = root.resolve()
+    tree = tomllib.loads(read_text(root, "pyproject.toml"))
+    wanted = options(_configured(tree), where=str(root / "pyproject.toml"))
+    place = (root / str(wanted.get("root", "."))).resolve()
+    repository = git.find(place)
+    if wanted.pop("search_parent_directories", False) and repository is not None:
+        place = repository.top
+    inside = root if repository is None else repository.top
+    if not (root.is_relative_to(inside) and place.is_relative_to(inside)):
+        _refuse("root", "leads out of the project's repository", where=str(root / "pyproject.toml"))
+    for name in _READ:
+        read_text(place, name, errors="replace")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as programs:
+        if repository is not None:
+            repository.write_program(Path(programs, "git"))
+        text = json.dumps(wanted | {"root": str(place)}, default=str)
+        argv = [str(host.toolchain.python), "-I", str(SCRIPT), str(root), text]
+        # No other program is found: a directory `.hg` or `.jj` has configuration of its own.
+        return capture(argv, env={**host.env, "PATH": programs}, timeout=TIMEOUT)
+
+
+def _configured(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the project's settings of setuptools-scm, or hatch-vcs's."""
+    tool = _table(tree, "tool")
+    own = _table(tool, "setuptools_scm") or _table(tool, "setuptools-scm")
+    hatch = _table(_table(tool, "hatch"), "version")
+    if own or hatch.get("source") != "vcs":
+        return own
+    raw = _table(hatch, "raw-options")
+    return raw | {_HATCH[key]: hatch[key] for key in _HATCH if hatch.get(key)}
+
+
+def _table(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def options(own: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Return the options that count for a version; what would be written does not.
+
+    Raises:
+        SourceError: one of them names code or a command.
+    """
+    for name in _CODE:
+        if name in own:
+            _refuse(name, "names code of the project", where=where)
+    wanted = {name: own[name] for name in (*_PLAIN, "search_parent_directories") if name in own}
+    # Directories of a monorepo; `ask` checks where it is.
+    wanted |= {name: own[name] for name in ("root",) if name in own}
+    for name in _SCHEMES:
+        if name in own:
+            names = own[name] if isinstance(own[name], list) else [own[name]]
+            if not all(re.fullmatch(r"[a-z0-9-]+", str(each)) for each in names):
+                _refuse(name, "names code of the project", where=where)
+            wanted[name] = own[name]
+    settings = _table(_table(own, "scm"), "git")
+    command = own.get(_COMMAND, settings.get("describe_command"))
+    if command is not None:
+        words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
+        if words[:2] != ["git", "describe"]:
+            _refuse(_COMMAND, "is not `git describe` with options", where=where)
+        wanted[_COMMAND] = words
+    return wanted
+
+
+def _refuse(option: str, why: str, *, where: str) -> None:
+    raise SourceError.of(
+        f"the source scm cannot be asked: {option} {why}",
+        where=where,
+        hint='name another source in version.base, such as "env:NAME"',
+    )

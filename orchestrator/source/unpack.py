@@ -1,0 +1,218 @@
+"""Unpack an sdist (PEP 517, 625, 721): nothing in it lands outside, leads outside, or never ends.
+
+Links are made last. So nothing is ever written through one.
+"""
+
+from __future__ import annotations
+
+import calendar
+import errno
+import gzip
+import io
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from orchestrator.errors import SourceError
+from orchestrator.fsutil import OutsideError, make_beneath, making, plain_mode, resolve_beneath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MOST_MEMBERS = 500_000
+MOST_BYTES = 16 << 30
+"""Files and bytes of the largest sdist; torch's with all submodules has 60,000 files of 2 GB."""
+
+_LARGEST_READ = 1 << 20
+"""Bytes of the longest name, and of what is read at once."""
+
+_LATEST = (1 << 32) - 1
+"""A time that a zip file can still say (2106)."""
+
+_DAMAGE = (
+    *(OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, OverflowError),
+    RuntimeError,  # zipfile: encrypted, or an unknown compression; tarfile: too many headers
+    ValueError,  # a member that is refused, or a date that is none
+)
+"""Errors of unpacking an archive that is damaged, or means harm."""
+
+_ARCHIVE_IS_WRONG = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL}
+    | {errno.ENOENT}  # a hard link to nothing
+)
+"""Answers of the system that are about names in the archive, and not about this machine."""
+
+
+def unpack(archive: Path, dest: Path) -> None:
+    """Unpack an sdist; ``dest``, which must not exist, gets what its one directory holds.
+
+    Raises:
+        SourceError: it is damaged, too large, or not an sdist.
+    """
+    with making(dest) as made:
+        unpacked = _Unpacked(root=made)
+        try:
+            read = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+            unpacked.take(read(archive))
+        except _DAMAGE as error:
+            if isinstance(error, OSError) and error.errno not in {None, *_ARCHIVE_IS_WRONG}:
+                raise
+            raise SourceError.of(f"cannot be unpacked: {error}", where=str(archive)) from None
+        tops = [path for path in made.iterdir() if path.name != "pax_global_header"]
+        if len(tops) != 1 or tops[0].is_symlink() or not tops[0].is_dir():
+            raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
+        holder = made.rename(made.with_name("holder"))
+        (holder / tops[0].name).rename(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """One member; ``link`` is where a symbolic link leads, ``same`` the name of the same file."""
+
+    name: str
+    mode: int = 0o644
+    time: int = 0
+    folder: bool = False
+    link: str = ""
+    same: str = ""
+    open: Callable[[], IO[bytes]] = io.BytesIO
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unpacked:
+    """What was unpacked so far; errors of the archive are ValueErrors."""
+
+    root: Path
+    left: int = MOST_BYTES
+    links: dict[PurePosixPath, str] = field(default_factory=dict)
+
+    def take(self, members: Iterable[_Member]) -> None:
+        for number, member in enumerate(members):
+            if number >= MOST_MEMBERS:
+                raise ValueError(f"more than {MOST_MEMBERS} files")
+            name = _inside(member.name)
+            if member.folder:
+                make_beneath(self.root, name)
+            elif member.link:
+                self.links[name] = member.link
+            elif member.same:
+                self._write(name, member, (self.root / _inside(member.same)).open)
+            else:
+                self._write(name, member, member.open)
+        for name, target in self.links.items():
+            self._link(name, target)
+        for name, target in self.links.items():
+            self._check_link(name, target)
+
+    def _write(
+        self, name: PurePosixPath, member: _Member, opened: Callable[..., IO[bytes]]
+    ) -> None:
+        make_beneath(self.root, name.parent)
+        place = self.root / name
+        content = opened("rb") if member.same else opened()
+        place.unlink(missing_ok=True)  # the last one of a name counts, as with tar
+        self.links.pop(name, None)
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with content, os.fdopen(descriptor, "wb") as file:
+            while data := content.read(_LARGEST_READ // 4):
+                self.left -= len(data)
+                if self.left < 0:
+                    raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
+                file.write(data)
+            os.fchmod(descriptor, plain_mode(member.mode))
+        time = min(max(member.time, 0), _LATEST)
+        os.utime(place, (time, time))
+
+    def _link(self, name: PurePosixPath, target: str) -> None:
+        make_beneath(self.root, name.parent)
+        place = self.root / name
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+
+    def _check_link(self, name: PurePosixPath, target: str) -> None:
+        if target.startswith("/"):
+            raise ValueError(f"{str(name)!r} is a link to an absolute path, {target!r}")
+        top, *inner = name.parts
+        with suppress(OSError):  # a link to itself leads nowhere
+            try:
+                resolve_beneath(self.root / top, PurePosixPath(*inner))
+            except OutsideError:
+                what = f"{str(name)!r} is a link to {target!r}, outside the destination"
+                raise ValueError(what) from None
+
+
+def _inside(name: str) -> PurePosixPath:
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise ValueError(f"{name!r} would land outside the destination")
+    return PurePosixPath(*parts)
+
+
+class _Uncompressed(gzip.GzipFile):
+    """A tar stream of which tarfile takes no header of gigabytes into memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST_READ:
+            raise ValueError(f"a name or a header of {size} bytes")
+        return super().read(size)
+
+
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    with _Uncompressed(archive) as stream:
+        with tarfile.open(fileobj=stream, mode="r:") as bundle:
+            while (info := bundle.next()) is not None:
+                yield _tar_member(bundle, info)
+                bundle.members = []  # type: ignore[attr-defined] # it would keep them all in memory
+        # tarfile stops at the last member; gzip compares its checksum at the end of the file.
+        while stream.read(_LARGEST_READ):
+            pass
+
+
+def _tar_member(bundle: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    if not (info.isfile() or info.isdir() or info.issym() or info.islnk()):
+        raise ValueError(f"{info.name!r} is a special file")
+
+    def opened() -> IO[bytes]:
+        content = bundle.extractfile(info)
+        if content is None:
+            raise ValueError(f"{info.name!r} has no content")
+        return content
+
+    return _Member(
+        name=info.name,
+        mode=info.mode,
+        time=int(info.mtime),
+        folder=info.isdir(),
+        link=info.linkname if info.issym() else "",
+        same=info.linkname if info.islnk() else "",
+        open=opened,
+    )
+
+
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as bundle:
+        for info in bundle.infolist():
+            year, month, day, *clock = info.date_time
+            mode = info.external_attr >> 16
+            is_link = stat.S_ISLNK(mode)
+            yield _Member(
+                name=info.filename,
+                mode=mode,
+                # A zip without times has zeros there.
+                time=calendar.timegm((year, max(month, 1), max(day, 1), *clock)),
+                folder=info.is_dir(),
+                link=os.fsdecode(_short(bundle, info)) if is_link else "",
+                open=partial(bundle.open, info),
+            )
+
+
+def _short(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with bundle.open(info) as content:
+        return content.read(4096)

@@ -1,0 +1,315 @@
+"""Real git, in repositories whose configuration would start programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SourceError
+from orchestrator.source import git
+from orchestrator.source.stage import git_epoch, members
+from orchestrator.source.version_sources import HostSources
+from tests.conftest import orchestrator
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+class Trap:
+    """A repository, and a program that must not start; it leaves a file when it does."""
+
+    def __init__(self, place: Path) -> None:
+        self.root = place / "src"
+        self.caught = place / "caught"
+        self.program = place / "trap"
+        self.program.write_text(f'#!/bin/sh\necho "$0 $*" >>{self.caught}\nexit 0\n')
+        self.program.chmod(0o755)
+        self.root.mkdir()
+        (self.root / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "1.0"\n')
+        (self.root / "matrix.toml").write_text(
+            '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "g{sha}"\n'
+            '[version.parts]\nsha = "git"\n'
+        )
+        (self.root / "big.dat").write_text("data")
+        (self.root / ".gitattributes").write_text("* filter=x diff=x merge=x\n")
+        self.git("init", "-q")
+        self.commit()
+
+    def git(self, *words: str, folder: Path | None = None) -> str:
+        who = {f"GIT_{a}_{b}": "x" for a in ("AUTHOR", "COMMITTER") for b in ("NAME", "EMAIL")}
+        env = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null"}
+        argv = ["git", "-C", str(folder or self.root), *words]
+        return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout
+
+    def commit(self, *, folder: Path | None = None) -> None:
+        self.git("add", "-A", folder=folder)
+        self.git("commit", "-qm", "x", folder=folder)
+
+    def ask(self) -> None:
+        """Ask everything that planning and staging ask git."""
+        assert list(members(self.root))
+        git_epoch(self.root)
+        for source in ("git", "git:date"):
+            (answer,) = HostSources(root=self.root, environ={}).answers([source]).values()
+            assert answer.value, answer.note
+        assert not self.caught.exists(), self.caught.read_text()
+
+
+@pytest.fixture
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trap:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "home").mkdir()
+    return Trap(tmp_path)
+
+
+SETTINGS = (
+    *("core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "core.askPass"),
+    *("filter.x.clean", "filter.x.smudge", "filter.x.process", "diff.x.textconv", "diff.external"),
+    *("diff.x.command", "gpg.program", "gpg.ssh.program", "credential.helper", "alias.ls-files"),
+    *(
+        "alias.rev-list",
+        "merge.x.driver",
+        "core.alternateRefsCommand",
+        "uploadpack.packObjectsHook",
+    ),
+    *("pager.ls-files", "pager.rev-list", "trailer.x.command", "core.gitProxy"),
+)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_a_repository_starts_a_program(trap: Trap, setting: str) -> None:
+    trap.git("config", setting, str(trap.program))
+    trap.git("config", "log.showSignature", "true")
+    (trap.root / "big.dat").write_text("other")
+
+    trap.ask()
+
+
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.x.clean"])
+def test_nor_one_that_its_configuration_includes(trap: Trap, setting: str) -> None:
+    trap.git("config", "include.path", "../more")
+    trap.git("config", "--file", str(trap.root / "more"), setting, str(trap.program))
+
+    trap.ask()
+
+
+def test_hooks_do_not_run(trap: Trap) -> None:
+    hooks = trap.root / "hooks"
+    hooks.mkdir()
+    for name in ("post-index-change", "reference-transaction", "post-checkout", "pre-auto-gc"):
+        shutil.copy(trap.program, hooks / name)
+    trap.git("config", "core.hooksPath", str(hooks))
+    os.utime(trap.root / "big.dat", (1, 1))
+
+    trap.ask()
+
+
+def test_a_repository_laid_out_inside_the_source_is_none(trap: Trap) -> None:
+    bare = trap.root / "inner"
+    for name in ("objects", "refs"):
+        (bare / name).mkdir(parents=True)
+    (bare / "HEAD").write_text("ref: refs/heads/main\n")
+    (bare / "config").write_text(
+        f'[core]\nrepositoryformatversion = 0\nbare = false\nworktree = "{trap.root}"\n'
+        f'fsmonitor = "{trap.program}"\n'
+    )
+    for name in ("pyproject.toml", "matrix.toml"):
+        shutil.copy(trap.root / name, bare)
+
+    trap.ask()
+    trap.root = bare
+    trap.ask()
+    environ = {"ORCHESTRATOR_CACHE_DIR": str(trap.caught.parent / "cache")}
+    for words in (
+        ("plan", "--format", "json"),
+        ("plan", "--format", "github"),
+        ("explain", "cp312-manylinux_x86_64"),
+    ):
+        said = orchestrator(*words, cwd=bare, env=environ)
+        assert said.code == 0, said.all
+        assert not trap.caught.exists(), said.all
+
+
+def test_a_partial_clone_fetches_nothing(trap: Trap) -> None:
+    trap.git("config", "remote.origin.url", f"ext::{trap.program}")
+    for name, value in (
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.uploadpack", str(trap.program)),
+        ("extensions.partialClone", "origin"),
+        ("core.repositoryFormatVersion", "1"),
+        ("protocol.ext.allow", "always"),
+    ):
+        trap.git("config", name, value)
+    tree = trap.git("rev-parse", "HEAD^{tree}").strip()
+    (trap.root / ".git/objects" / tree[:2] / tree[2:]).unlink()
+
+    trap.ask()
+
+
+def not_ours(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files to somebody else")
+    os.chown(path, 12345, 12345, follow_symlinks=False)
+
+
+FOREIGN: dict[str, Callable[[Trap], Path]] = {
+    "the repository": lambda trap: trap.root / ".git",
+    "the work tree": lambda trap: trap.root,
+}
+
+
+@pytest.mark.parametrize("which", FOREIGN.values(), ids=FOREIGN)
+def test_a_repository_of_somebody_else_is_not_asked(
+    trap: Trap, which: Callable[[Trap], Path]
+) -> None:
+    trap.git("config", "core.fsmonitor", str(trap.program))
+    not_ours(which(trap))
+
+    with pytest.raises(SourceError) as caught:
+        list(members(trap.root))
+
+    assert f"{which(trap)} belongs to user 12345" in str(caught.value)
+    assert f"git config --global --add safe.directory {trap.root}" in caught.value.hint
+    answers = HostSources(root=trap.root, environ={}).answers(["git"])
+    (answer,) = answers.values()
+    assert answer.value == ""
+    assert "belongs to user 12345" in answer.note
+    assert not trap.caught.exists()
+
+
+def test_one_above_the_source_neither(trap: Trap) -> None:
+    inner = trap.root / "pkg"
+    inner.mkdir()
+    not_ours(trap.root / ".git")
+
+    with pytest.raises(SourceError, match=r"\.git belongs to user 12345"):
+        git.find(inner)
+
+
+def test_nor_one_that_a_file_leads_to(trap: Trap, tmp_path: Path) -> None:
+    shutil.move(trap.root / ".git", tmp_path / "elsewhere")
+    (trap.root / ".git").write_text(f"gitdir: {tmp_path}/elsewhere\n")
+    trap.git("config", "core.fsmonitor", str(trap.program))
+    trap.ask()
+    not_ours(tmp_path / "elsewhere")
+
+    with pytest.raises(SourceError, match="elsewhere belongs to user 12345"):
+        git.find(trap.root)
+
+
+@pytest.mark.parametrize(
+    ("values", "trusted"),
+    [
+        (["{root}"], True),
+        (["*"], True),
+        (["{root}/../*"], True),
+        (["/elsewhere"], False),
+        (["*", ""], False),
+        (["", "{root}"], True),
+    ],
+)
+def test_the_user_may_trust_it(trap: Trap, values: list[str], *, trusted: bool) -> None:
+    for value in values:
+        text = value.format(root=trap.root)
+        home = Path(os.environ["HOME"], ".gitconfig")
+        trap.git("config", "--file", str(home), "--add", "safe.directory", text)
+    trap.git("config", "core.fsmonitor", str(trap.program))
+    trap.git("config", "safe.directory", "*")  # the repository itself has no say
+    not_ours(trap.root / ".git")
+
+    if trusted:
+        trap.ask()
+    else:
+        with pytest.raises(SourceError, match="belongs to user"):
+            git.find(trap.root)
+
+
+def test_the_environment_does_not_decide_which_repository_it_is(
+    trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    trap.git("init", "-q", folder=other)
+    for name in ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.setenv(name, str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "none"))
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(trap.program))
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(trap.program))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.fsmonitor")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(trap.program))
+
+    trap.ask()
+    names = {str(each.name) for each in members(trap.root)}
+    assert names == {".gitattributes", "big.dat", "matrix.toml", "pyproject.toml"}
+    assert git_epoch(trap.root) is not None
+
+
+def test_what_the_user_ignores_everywhere_is_no_part_of_the_source(trap: Trap) -> None:
+    home = Path(os.environ["HOME"])
+    (home / "ignored").write_text("*.swp\n")
+    (home / ".gitconfig").write_text(
+        f'[core]\nexcludesFile = ~/ignored\nfsmonitor = "{trap.program}"\n'
+        f'pager = "{trap.program}"\n'
+        "[log]\nshowSignature = true\n[color]\nui = always\n"
+    )
+    (trap.root / "x.swp").write_text("")
+
+    trap.ask()
+    assert "x.swp" not in {str(each.name) for each in members(trap.root)}
+    assert git.excludes_file() == home / "ignored"
+
+
+def test_submodules_and_linked_work_trees_are_asked_the_same_way(
+    trap: Trap, tmp_path: Path
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "lib.c").write_text("")
+    trap.git("init", "-q", folder=library)
+    trap.commit(folder=library)
+    local = ("-c", "protocol.file.allow=always")
+    trap.git(*local, "submodule", "add", "-q", str(library), "lib")
+    trap.commit()
+    trap.git("config", "core.fsmonitor", str(trap.program), folder=trap.root / "lib")
+    trap.git("worktree", "add", "-q", str(tmp_path / "tree"))
+    trap.git("config", "core.fsmonitor", str(trap.program))
+
+    trap.ask()
+    assert "lib/lib.c" in {str(each.name) for each in members(trap.root)}
+    trap.root = tmp_path / "tree"
+    trap.ask()
+
+
+def test_names_of_an_index_that_lead_out_are_not_followed(trap: Trap, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    index = trap.root / ".git/index"
+    # Of the same length, so that nothing else in the file changes but its checksum.
+    trap.git("config", "index.skipHash", "true")
+    for name in ("big.dat", "matrix.toml"):
+        assert name.encode() in index.read_bytes()
+    data = index.read_bytes().replace(b"matrix.toml", b"../secret/x"[:11])
+    data = data.replace(b"big.dat", b"/etc/xx")
+    import hashlib  # noqa: PLC0415 - for this file only
+
+    index.write_bytes(data[:-20] + hashlib.sha1(data[:-20]).digest())  # noqa: S324 - git's own
+
+    try:
+        names = {str(each.name) for each in members(trap.root)}
+    except SourceError as error:
+        assert "git cannot list its files" in str(error)  # noqa: PT017
+    else:
+        assert not any(name.startswith(("/", "..")) for name in names)
+
+
+def test_a_setting_that_cannot_be_switched_off_is_an_error(trap: Trap) -> None:
+    trap.git("config", "filter.a=b.clean", str(trap.program))
+
+    with pytest.raises(SourceError, match="cannot be switched off"):
+        git.find(trap.root)
