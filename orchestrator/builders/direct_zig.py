@@ -23,6 +23,7 @@ from orchestrator.cross.toolchain_files import CrossBuild, compilers
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.result import FailureKind
 from orchestrator.provision.pythons import with_headers, without_own_path
+from orchestrator.source.locate import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -303,8 +304,7 @@ class _CrossSteps(_ZigSteps):
 
     def _settings(self) -> Sequence[tuple[str, str]]:
         """Return config settings for the backend: only they name a cross file for Meson."""
-        file = self.job.source / "pyproject.toml"
-        project = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+        project = tomllib.loads(read_text(self.job.source, "pyproject.toml"))
         system = project.get("build-system", {})
         # Also if a backend of the project's own calls Meson's.
         wrapped = "backend-path" in system and any(map(_MESON_PYTHON.match, system["requires"]))

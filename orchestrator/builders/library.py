@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import shlex
+import stat
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
 from orchestrator.containers.container import PROJECT, ContainerError, ContainerFactory
-from orchestrator.fsutil import copy_file
+from orchestrator.fsutil import copy_beneath, make_beneath, resolve_beneath
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.models.target import EnvVar
     from orchestrator.provision.host import Host
@@ -88,20 +92,55 @@ def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | 
         outputs: globs, relative to the tree.
         destination: gets the files at their relative paths.
     """
+    destination.mkdir(parents=True, exist_ok=True)
     for pattern in outputs:
-        files = [file for file in sorted(tree.glob(pattern)) if file.is_file()]
-        if not files:
-            return Failure(
-                kind=FailureKind.BUILD,
-                step="library",
-                message=f"the command left no file that matches {pattern!r}",
-                hint="correct the library's outputs, or its command",
+        found = 0
+        for name in sorted(set(_matching(tree, Path(), [*Path(pattern).parts]))):
+            try:
+                inside = resolve_beneath(tree, name)
+            except OSError as error:
+                what = f"the output {str(name)!r} {error.strerror}: it is no file of the library"
+                return _failure(what, "have the command copy the file")
+            if stat.S_ISREG(_mode(tree / inside)):
+                make_beneath(destination, name.parent)
+                copy_beneath(tree, inside, destination / name)
+                found += 1
+        if not found:
+            return _failure(
+                f"the command left no file that matches {pattern!r}",
+                "correct the library's outputs, or its command",
             )
-        for file in files:
-            place = destination / file.relative_to(tree)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            copy_file(file, place, keep=True)
     return None
+
+
+def _failure(message: str, hint: str) -> Failure:
+    return Failure(kind=FailureKind.BUILD, step="library", message=message, hint=hint)
+
+
+def _matching(tree: Path, folder: Path, pattern: list[str]) -> Iterator[Path]:
+    """Find the files that a glob matches; no link is followed that leads out of the tree."""
+    head, *rest = pattern
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(os.listdir(tree / resolve_beneath(tree, folder)))  # noqa: PTH208 - names
+    if head == "**":
+        yield from _matching(tree, folder, rest or ["*"])
+        inner = (name for name in names if stat.S_ISDIR(_mode(tree / folder / name)))
+        for name in inner:
+            yield from _matching(tree, folder / name, pattern)
+        return
+    for name in fnmatch.filter(names, head):
+        if rest:
+            yield from _matching(tree, folder / name, rest)
+        elif not stat.S_ISDIR(_mode(tree / folder / name)):
+            yield folder / name
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
 
 
 def _script(job: BuildContext, folder: str, *, in_container: bool) -> str:

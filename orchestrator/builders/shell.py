@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.fsutil import read_beneath
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,7 +56,7 @@ def write_question(scratch: Path, question: Mapping[str, object]) -> None:
 def spent(scratch: Path) -> float | None:
     """Return the CPU seconds of a container with `args`; None if bash did not report them."""
     try:
-        said = (scratch / _FOLDER / _FILE).read_text(encoding="utf-8")
+        said = read_beneath(scratch / _FOLDER, _FILE, limit=1 << 16).decode(errors="replace")
     except OSError:
         return None
     times = _SPENT.findall(said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP
+from orchestrator.fsutil import resolve_beneath
 from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.untrusted import RelativePath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -285,11 +288,21 @@ class BuildSteps:
         away = f"{place.scratch}/test"
         place.files.empty(away)
         for source in options["test_sources"]:
-            if not (self.job.source / source).exists():
-                hint = "test.sources names files and directories of the source"
-                raise self.failed(FailureKind.TEST, f"no test source {source}", hint)
-            place.files.give(self.job.source / source, f"{away}/{source}")
+            place.files.give(self._test_source(source), f"{away}/{source}")
         self._shell("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
+
+    def _test_source(self, name: str) -> Path:
+        """Return a file or directory of the source, which no link leads out of.
+
+        Raises:
+            StepFailed: there is none.
+        """
+        with suppress(OSError):
+            path = self.job.source / resolve_beneath(self.job.source, name)
+            if RelativePath.match(name) and path.exists():
+                return path
+        hint = "test.sources names files and directories of the source"
+        raise self.failed(FailureKind.TEST, f"no test source {name}", hint)
 
     # helpers
 

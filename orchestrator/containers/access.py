@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from orchestrator.fsutil import read_beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +65,18 @@ class Access:
 
 NO_ACCESS = Access()
 """A build with what its image or host has, and nothing else."""
+
+
+def count_words(folder: Path, name: str) -> Counter[str]:
+    """Count the words of a log that a build wrote into a directory of this host.
+
+    The build may have put anything there; what is no plain file counts as empty.
+    """
+    with contextlib.suppress(OSError):
+        return Counter(
+            read_beneath(folder, name, limit=_LARGEST_LOG).decode(errors="replace").split()
+        )
+    return Counter()
+
+
+_LARGEST_LOG = 64 << 20

@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.containers.access import Access
+from orchestrator.containers.access import Access, count_words
 from orchestrator.fsutil import making
 from orchestrator.models.result import CompilerCacheStats
 
@@ -170,8 +169,7 @@ def stats(scratch: Path) -> CompilerCacheStats | None:
     folder = scratch / _LOG_DIR
     if not folder.is_dir():
         return None
-    log = folder / _LOG  # missing if no compiler was called
-    counts = Counter(log.read_text("utf-8", errors="replace").splitlines() if log.exists() else ())
+    counts = count_words(folder, _LOG)  # none if no compiler was called
     return CompilerCacheStats(
         hits=counts["direct_cache_hit"] + counts["preprocessed_cache_hit"],
         misses=counts["cache_miss"],

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.containers.access import Access
+from orchestrator.containers.access import Access, count_words
 from orchestrator.containers.toolkits import SCRIPT as TOOLKITS_SCRIPT
 from orchestrator.containers.toolkits import Toolkit
 from orchestrator.cross import driver, native_nvcc, native_uv
@@ -150,8 +150,7 @@ def count_calls(
     folder = scratch / _LOG_DIR
     if compiled is None or not folder.is_dir():
         return compiled
-    log = folder / _LOG  # missing if no compiler was called
-    counts = Counter(log.read_text("utf-8", errors="replace").split() if log.exists() else ())
+    counts = count_words(folder, _LOG)  # none if no compiler was called
     # gfortran calls none of our links, but what it links needs its library.
     if any("libgfortran" in name for file in files if file.python_abi for name in file.needed):
         counts["Fortran"] += 1

@@ -18,7 +18,15 @@ from orchestrator.builders.library import collect
 from orchestrator.containers.access import NO_ACCESS
 from orchestrator.cross import ccache, native_gcc
 from orchestrator.errors import BadWheelError, EnvironmentProblemError, OrchestratorError
-from orchestrator.fsutil import copy_file, copy_tree, install_file, remove_tree
+from orchestrator.fsutil import (
+    copy_beneath,
+    copy_tree,
+    install_file,
+    make_beneath,
+    open_beneath,
+    remove_tree,
+    resolve_beneath,
+)
 from orchestrator.host.redaction import masked
 from orchestrator.host.transient_errors import is_transient
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
@@ -203,15 +211,16 @@ class Worker:
             folder = self.places.outputs(need)
             for file in sorted(each for each in folder.rglob("*") if each.is_file()):
                 name = file.relative_to(folder)
-                place = source / name
+                # A link of the source may lead elsewhere in it, and nowhere else.
+                place = source / resolve_beneath(source, name.parent) / name.name
                 other = came_from.setdefault(name, need)
                 if other != need and not filecmp.cmp(file, place, shallow=False):
                     raise EnvironmentProblemError.of(
                         f"{other} and {need} both make {name}, and not the same",
                         hint="give the outputs of the libraries different names",
                     )
-                place.parent.mkdir(parents=True, exist_ok=True)
-                copy_file(file, place, keep=True)
+                make_beneath(source, place.parent.relative_to(source))
+                copy_beneath(folder, name, place)
                 log(f"received {name} of {need}")
 
     def _finish(
@@ -219,6 +228,12 @@ class Worker:
     ) -> WheelReport | Failure:
         """Detect, rewrite, verify, store, publish; a wheel that is wrong is kept aside."""
         target, request = assignment.target, assignment.request
+        try:
+            # The build decided what lies there: a link would lead to a file of this host.
+            open_beneath(wheel.parent, wheel.name).close()
+        except OSError as error:
+            message = f"{wheel.name}: {error.strerror}"
+            return Failure(kind=FailureKind.BAD_WHEEL, step="collect", message=message)
         try:
             final = self._rewrite(wheel, request, job.scratch / "final")
             demands = demands_on(final, target)

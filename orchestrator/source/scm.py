@@ -18,6 +18,7 @@ from orchestrator.errors import SourceError
 from orchestrator.host.process import Captured, capture
 from orchestrator.source import git
 from orchestrator.source.locate import read_text
+from orchestrator.source.own_options import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,18 +71,13 @@ def ask(root: Path, host: Host) -> Captured:
 
 def _configured(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the project's settings of setuptools-scm, or hatch-vcs's."""
-    tool = _table(tree, "tool")
-    own = _table(tool, "setuptools_scm") or _table(tool, "setuptools-scm")
-    hatch = _table(_table(tool, "hatch"), "version")
+    tool = table_of(tree, "tool")
+    own = table_of(tool, "setuptools_scm") or table_of(tool, "setuptools-scm")
+    hatch = table_of(table_of(tool, "hatch"), "version")
     if own or hatch.get("source") != "vcs":
         return own
-    raw = _table(hatch, "raw-options")
+    raw = table_of(hatch, "raw-options")
     return raw | {_HATCH[key]: hatch[key] for key in _HATCH if hatch.get(key)}
-
-
-def _table(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = tree.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def options(own: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -102,7 +98,7 @@ def options(own: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             if not all(re.fullmatch(r"[a-z0-9-]+", str(each)) for each in names):
                 _refuse(name, "names code of the project", where=where)
             wanted[name] = own[name]
-    settings = _table(_table(own, "scm"), "git")
+    settings = table_of(table_of(own, "scm"), "git")
     command = own.get(_COMMAND, settings.get("describe_command"))
     if command is not None:
         words = shlex.split(command) if isinstance(command, str) else list(map(str, command))

@@ -6,12 +6,11 @@ import hashlib
 import os
 import re
 import stat
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
 from orchestrator.fsutil import (
@@ -31,10 +30,11 @@ from orchestrator.source.locate import (
     directory_identity,
     read_text,
 )
+from orchestrator.source.own_options import own_options
 from orchestrator.source.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.provision.host import Host
 
@@ -135,7 +135,7 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
     """Return a tree as a value; ``epoch`` is the time of its last change, in seconds.
 
     Raises:
-        SourceError: it has no build backend.
+        SourceError: it has no build backend, or names files outside of it.
     """
     name, version = directory_identity(root)
     return Source(
@@ -143,7 +143,7 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
         version=version or origin.version,
         digest=digest,
         epoch=max(epoch, EARLIEST_EPOCH),
-        own_options=_own_options(root),
+        own_options=own_options(root),
     )
 
 
@@ -207,20 +207,6 @@ def _check_link(root: Path, name: Path) -> None:
                     hint="replace the link by a copy, or by a relative link inside the source, or "
                     "let git ignore it",
                 ) from None
-
-
-def _own_options(root: Path) -> tuple[str, ...]:
-    """Return the options that ``[tool.cibuildwheel]`` sets for Linux; the file is valid TOML."""
-    tree = tomllib.loads(read_text(root, "pyproject.toml"))
-    own = _table(_table(tree, "tool"), "cibuildwheel")
-    overrides = own.get("overrides", [])
-    tables = [own, _table(own, "linux"), *(overrides if isinstance(overrides, list) else ())]
-    return tuple(sorted({key for table in tables if isinstance(table, dict) for key in table}))
-
-
-def _table(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = tree.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def tree_digest(root: Path) -> Digest:

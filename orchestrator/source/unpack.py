@@ -57,7 +57,7 @@ def unpack(archive: Path, dest: Path) -> None:
         SourceError: it is damaged, too large, or not an sdist.
     """
     with making(dest) as made:
-        unpacked = _Unpacked(root=made)
+        unpacked = _Unpacked(root=made, left=MOST_BYTES)
         try:
             read = _zip_members if zipfile.is_zipfile(archive) else _tar_members
             unpacked.take(read(archive))
@@ -90,7 +90,7 @@ class _Unpacked:
     """What was unpacked so far; errors of the archive are ValueErrors."""
 
     root: Path
-    left: int = MOST_BYTES
+    left: int
     links: dict[PurePosixPath, str] = field(default_factory=dict)
 
     def take(self, members: Iterable[_Member]) -> None:

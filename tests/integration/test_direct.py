@@ -188,6 +188,16 @@ sources = ["checks"]
     assert (failure["step"], failure["message"]) == ("test", "no test source cheks")
 
 
+def test_a_test_source_is_not_copied_from_elsewhere(tiny: Path) -> None:
+    """The build runs before the test, and may leave links."""
+    matrix = tiny / "matrix.toml"
+    matrix.write_text(matrix.read_text() + 'before = "ln -s /etc etc"\nsources = ["etc"]\n')
+    code, said = build(tiny, "--select", "*-a")
+    assert code == 1, said
+    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
+    assert (failure["step"], failure["message"]) == ("test", "no test source etc")
+
+
 def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     foreign = "s390x" if MACHINE != "s390x" else "x86_64"
     matrix = tiny / "matrix.toml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,15 +16,21 @@ import pytest
 from orchestrator import fsutil
 from orchestrator.fsutil import (
     NoLocksError,
+    OutsideError,
+    copy_beneath,
     copy_file,
     copy_tree,
     file_sha256,
     install_file,
     locked,
+    make_beneath,
     making,
+    open_beneath,
+    read_beneath,
     remove_partial,
     remove_tree,
     replacing,
+    resolve_beneath,
     take_lock,
     write_whole,
 )
@@ -496,3 +503,124 @@ def test_a_directory_that_is_missing_is_made_only_where_it_may(tmp_path: Path) -
 
     write_whole(tmp_path / "made" / "file", "x")
     assert (tmp_path / "made" / "file").read_text() == "x"
+
+
+# Below a directory
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "file").write_text("inside")
+    (tmp_path / "secret").write_text("hunter2")
+    for name, target in {
+        "link": "a/file",
+        "dir": "a",
+        "a/up": "../a/b/../file",
+        "far": "dir/up",
+        "loop": "loop",
+        "out": "../secret",
+        "again": "../tree/a/file",
+        "absolute": str(root / "a" / "file"),
+        "parent": "a/b/../../..",
+        "dangling": "a/nothing/../x",
+    }.items():
+        (root / name).symlink_to(target)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("a/file", "a/file"),
+        ("./a//b/../file", "a/file"),
+        ("link", "a/file"),
+        ("dir/file", "a/file"),
+        ("far", "a/file"),
+        ("dir/b", "a/b"),
+        ("dangling", "a/x"),
+        ("nothing/at/all", "nothing/at/all"),
+        (".", "."),
+    ],
+)
+def test_a_path_below_a_directory_without_links(tree: Path, name: str, inside: str) -> None:
+    assert resolve_beneath(tree, name) == Path(inside)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "a/../..", "/etc", "out", "again", "absolute", "parent", "parent/secret", "dir/../../x"],
+)
+def test_a_path_that_leaves_the_directory(tree: Path, name: str) -> None:
+    with pytest.raises(OutsideError) as caught:
+        resolve_beneath(tree, name)
+    assert caught.value.filename == name
+
+
+def test_a_link_to_itself_has_no_end(tree: Path) -> None:
+    with pytest.raises(OSError, match="levels of symbolic links") as caught:
+        resolve_beneath(tree, "loop")
+    assert not isinstance(caught.value, OutsideError)
+
+
+@pytest.mark.parametrize("name", ["link", "dir/file", "out", "absolute", "a", "..", "/etc/passwd"])
+def test_nothing_but_a_file_is_opened_and_no_link_is_followed(tree: Path, name: str) -> None:
+    with pytest.raises(OSError, match=re.escape(str(tree / name))):
+        open_beneath(tree, name)
+
+
+def test_neither_pipes_nor_devices_are_opened(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+
+    with pytest.raises(OSError, match="is not a regular file"):
+        open_beneath(tree, "pipe")
+    with pytest.raises(OSError, match="is not a regular file"):
+        open_beneath(Path("/dev"), "null")
+
+
+def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process exchanges a directory between any two steps."""
+    real = os.open
+
+    def exchange(path: str | Path, flags: int, mode: int = 0o777, **more: int) -> int:
+        if path == "a":
+            (tree / "a").rename(tree / "was")
+            (tree / "a").symlink_to(tree.parent)
+        return real(path, flags, mode, **more)
+
+    (tree.parent / "file").write_text("hunter2")
+    monkeypatch.setattr(os, "open", exchange)
+    with pytest.raises(OSError, match="a/file"):
+        open_beneath(tree, "a/file")
+
+
+def test_a_file_is_read_through_links_that_stay(tree: Path) -> None:
+    assert read_beneath(tree, "far", limit=100) == b"inside"
+    assert read_beneath(tree, "far", limit=2) == b"in"
+    with pytest.raises(OutsideError):
+        read_beneath(tree, "out", limit=100)
+
+
+def test_a_copy_replaces_a_link_and_has_a_plain_mode(tree: Path, tmp_path: Path) -> None:
+    (tree / "a" / "file").chmod(0o6777)
+    os.utime(tree / "a" / "file", (7, 7))
+    place = tmp_path / "place"
+    place.symlink_to("secret")
+
+    copy_beneath(tree, "a/file", place)
+
+    assert place.read_text() == "inside"
+    assert (place.stat().st_mode & 0o7777, place.stat().st_mtime) == (0o755, 7)
+    assert (tmp_path / "secret").read_text() == "hunter2"
+
+
+def test_directories_are_made_below_no_link(tree: Path) -> None:
+    make_beneath(tree, Path("a/new/deep"))
+    assert (tree / "a/new/deep").is_dir()
+    for name in ("dir/x", "out/x", "a/file/x"):
+        with pytest.raises(OSError, match=r"is not a directory|Not a directory"):
+            make_beneath(tree, Path(name))
+    assert not (tree / "a" / "x").exists()

@@ -834,3 +834,83 @@ def test_other_errors_of_the_system_are_no_full_disk(shop: Shop, code: int) -> N
     assert os.strerror(code) in failure(result).message
     assert "/somewhere" in failure(result).message
     check_nothing_left(shop)
+
+
+# What a build leaves is on this host, and may be anything
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "{root}/elsewhere.whl", "/dev/zero", "nothing"])
+def test_a_wheel_that_is_a_link_is_not_followed(shop: Shop, target: str) -> None:
+    honest = wheel().write(shop.root / "honest")
+    honest.rename(shop.root / "elsewhere.whl")
+
+    def act(job: BuildContext) -> Outcome:
+        made = job.scratch / "out" / honest.name
+        made.parent.mkdir()
+        made.symlink_to(target.format(root=shop.root))
+        return made
+
+    ended = failure(shop.execute(act))
+
+    assert ended.kind is FailureKind.BAD_WHEEL
+    assert ended.message == f"{honest.name}: is not a regular file"
+    check_nothing_left(shop)
+
+
+def test_nor_is_a_pipe_read(shop: Shop) -> None:
+    def act(job: BuildContext) -> Outcome:
+        os.mkfifo(job.scratch / FINAL)
+        return job.scratch / FINAL
+
+    assert failure(shop.execute(act)).message == f"{FINAL}: is not a regular file"
+
+
+def needing(shop: Shop, name: str) -> Target:
+    """Return a target that needs a library with one output of that name."""
+    library = TargetId("library")
+    place = shop.places.outputs(library) / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"library")
+    return replace(TARGET, needs=(library,))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("lib/out.so", "{root}/victim"),
+        ("lib/out.so", "../../../../../../victim"),
+        ("lib", "{root}/folder"),
+        ("lib", "../../../../../../folder"),
+    ],
+)
+def test_an_output_is_not_written_through_a_link_of_the_source(
+    shop: Shop, link: str, target: str
+) -> None:
+    place = shop.worker.staged.root / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(target.format(root=shop.root))
+    (shop.root / "folder").mkdir()
+
+    def act(job: BuildContext) -> Outcome:
+        assert (job.source / "lib/out.so").read_bytes() == b"library"
+        assert not (job.source / "lib/out.so").is_symlink()
+        return wheel().write(job.scratch / "out")
+
+    result = shop.execute(act, needing(shop, "lib/out.so"))
+
+    assert names(shop.root / "folder") == []
+    assert not (shop.root / "victim").exists()
+    if link == "lib":
+        assert failure(result).kind is FailureKind.SOURCE
+    else:
+        assert result.status is Status.OK, result.failure
+
+
+def test_a_link_of_the_source_may_lead_elsewhere_in_it(shop: Shop) -> None:
+    (shop.worker.staged.root / "lib").symlink_to("pkg")
+
+    def act(job: BuildContext) -> Outcome:
+        assert (job.source / "pkg/out.so").read_bytes() == b"library"
+        return wheel().write(job.scratch / "out")
+
+    assert shop.execute(act, needing(shop, "lib/out.so")).status is Status.OK

@@ -496,3 +496,64 @@ def test_no_epoch_is_older_than_a_zip_file_can_say(tmp_path: Path, staged: Stage
     tar(tmp_path / "foo-1.0.tar.gz", info)
 
     assert staged("foo-1.0.tar.gz").source.epoch == EARLIEST_EPOCH
+
+
+# What [tool.cibuildwheel] has copied into a container
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "test-sources = ['tests', '/etc/passwd']",
+        "test-sources = 'tests ../secret'",
+        "test-sources = ['pkg/../../secret']",
+        "linux.test-sources = ['/']",
+        "overrides = [{ select = '*', test-sources = ['/etc'] }]",
+        "dependency-versions = '/etc/passwd'",
+        "dependency-versions = 'file: ../secret'",
+        "dependency-versions = { file = '/etc/passwd' }",
+    ],
+)
+def test_no_option_names_a_file_outside_the_source(
+    tmp_path: Path, staged: Stager, setting: str
+) -> None:
+    pyproject = f"{PYPROJECT}[tool.cibuildwheel]\n{setting}\n"
+    tar(tmp_path / "foo-1.0.tar.gz", ("foo-1.0/pyproject.toml", pyproject.encode()))
+
+    assert "which is outside the source" in problem(lambda: staged("foo-1.0.tar.gz"))
+
+
+def test_options_may_name_files_of_the_source(tmp_path: Path, staged: Stager) -> None:
+    settings = "test-sources = ['tests', 'a b']\ndependency-versions = 'packages: pip==24'\n"
+    settings += "[[tool.cibuildwheel.overrides]]\nselect = '*'\ntest-sources = \"x 'y z'\"\n"
+    settings += "dependency-versions = 'pinned'\n"
+    pyproject = f"{PYPROJECT}[tool.cibuildwheel]\n{settings}"
+    tar(tmp_path / "foo-1.0.tar.gz", ("foo-1.0/pyproject.toml", pyproject.encode()))
+
+    found = staged("foo-1.0.tar.gz").source.own_options
+    assert found == ("dependency-versions", "overrides", "select", "test-sources")
+
+
+@pytest.mark.parametrize(
+    "tool", ["tool = 1", "tool.cibuildwheel = 'x'", "tool.cibuildwheel.overrides = 3"]
+)
+def test_tables_of_another_type_are_none(tmp_path: Path, staged: Stager, tool: str) -> None:
+    pyproject = f"{tool}\n{PYPROJECT}"
+    tar(tmp_path / "foo-1.0.tar.gz", ("foo-1.0/pyproject.toml", pyproject.encode()))
+
+    assert isinstance(staged("foo-1.0.tar.gz").source.own_options, tuple)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a b", "x" * 300, "a\u2028b", "::error::"])
+def test_the_name_of_a_project_is_a_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"pyproject.toml": f'[project]\nname = "{name}"\nversion = "1"\n'})
+
+    assert "is not the name of a project" in problem(lambda: locate(".", base=tmp_path))
+
+
+def test_a_file_of_any_size_is_not_taken_into_memory(tmp_path: Path) -> None:
+    write(tmp_path, {"setup.py": ""})
+    with (tmp_path / "PKG-INFO").open("wb") as file:
+        file.truncate(1 << 40)
+
+    assert "has more than 16 MiB" in problem(lambda: locate(".", base=tmp_path))
