@@ -27,7 +27,7 @@ from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.resolve import Resolver
-from orchestrator.plan.stable_abi import lowest_cells, with_lowest
+from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
 from orchestrator.plan.torch_table import TorchSupport
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def make_plan(
         else:
             undetermined.append(_undetermined(target, missing))
     _check_distinct(targets)
+    check_pins(targets)
     _check_destinations(targets)
     _check_ids((*libraries.targets, *every))
     return Plan(

@@ -34,7 +34,7 @@ from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
-from orchestrator.plan.stable_abi import lowest_values, with_lowest
+from orchestrator.plan.stable_abi import lowest_values, with_lowest, with_pins
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Resolver:
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
             release=composed.release,
-            pins=pins(merged.version, composed),
+            pins=with_pins(pins(merged.version, composed), stable),
             cuda_is_toolkit=self._table is None,
             parts=composed.parts,
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.models.target import Cell, Target
 
@@ -62,6 +64,49 @@ def lowest_cells(group: Sequence[Target]) -> Sequence[Target]:
         where=f"{dict(first.origins).get('build.stable-abi', 'build.stable-abi')}.{axis}",
         hint="name the lowest value that the matrix has there; an [[override]] may say it",
     )
+
+
+def with_pins(pins: tuple[str, ...], stable_abi: Cell) -> tuple[str, ...]:
+    """Add the requirement of a wheel for libtorch's stable ABI, unless the matrix pins torch."""
+    lowest = dict(stable_abi).get("torch")
+    if lowest is None or any(_name(pin) == "torch" for pin in pins):
+        return pins
+    return tuple(sorted((*pins, f"torch>={lowest}")))
+
+
+def _name(pin: str) -> str:
+    return canonicalize_name(Requirement(pin).name)
+
+
+def check_pins(targets: Iterable[Target]) -> None:
+    """Refuse a pin that keeps a wheel from what it serves, or lets it be used with less.
+
+    Raises:
+        ConfigError: it does.
+    """
+    for target in targets:
+        for axis, lowest in target.stable_abi:
+            for pin in (pin for pin in target.pins if _name(pin) == axis.replace("_", "-")):
+                served = {dict(cell)[axis] for cell in target.covers}
+                if fault := _pin_fault(pin, lowest, served):
+                    raise ConfigError.of(
+                        f"{target.id} serves {axis} {lowest} and later, but {pin} {fault}",
+                        where=dict(target.origins).get(f"version.pins.{axis}", "version.pins"),
+                        hint=f'{axis} = ">={{{axis}}}"',
+                    )
+
+
+def _pin_fault(pin: str, lowest: str, served: Iterable[str]) -> str:
+    allowed = Requirement(pin).specifier
+    try:
+        versions = sorted(map(Version, served))
+        below = f"{Version(lowest).base_version}.dev0"
+    except InvalidVersion:  # labels, which no specifier is about
+        return ""
+    for version in versions:
+        if not allowed.contains(version, prereleases=True):
+            return f"does not allow {version}"
+    return "allows earlier ones" if allowed.contains(below, prereleases=True) else ""
 
 
 def with_lowest(cell: Cell, stable_abi: Cell) -> Cell:

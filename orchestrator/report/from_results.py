@@ -130,6 +130,7 @@ def _as_recorded(
         parts=result.parts or target.parts,
         image=image,
         abi3=facts.abi3,
+        stable_abi=facts.stable_abi,
         baseline=facts.baseline,
         test_pythons=facts.test_pythons,
         env=_env(target, request.env, notes),
@@ -178,7 +179,7 @@ def _open(mine: _T, theirs: _T, what: str, notes: list[str]) -> _T:
     return theirs
 
 
-_COMPARED = ("version", "build_tag", "image", "abi3", "baseline")
+_COMPARED = ("version", "build_tag", "image", "abi3", "stable_abi", "baseline")
 _REQUEST_FACTS = ("source", "commands", "pins", "on_mismatch", "toolchain", "builder")
 _WHEEL_FACTS = ("filename", "size", "version", "declared_tags", "observed_tag", "isa", "abi3")
 

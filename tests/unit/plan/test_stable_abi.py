@@ -118,6 +118,35 @@ def test_a_cell_without_the_axis_is_as_ever() -> None:
     assert (cpu.stable_abi, cpu.further_tests, len(gpu.covers)) == ((), (), 2)
 
 
+def test_without_a_pin_the_wheel_requires_the_lowest_torch() -> None:
+    text = STABLE.replace('[version.pins]\ntorch = ">={torch}"', "")
+    assert {each.pins for each in plan(text).targets} == {("torch>=2.12",)}
+
+
+@pytest.mark.parametrize(
+    ("pin", "what"),
+    [
+        ("=={torch}.*", "but torch==2.12.* does not allow 2.13"),
+        ("<2.14", "but torch<2.14 does not allow 2.14"),
+        (">=2.10", "but torch>=2.10 allows earlier ones"),
+        ("!=2.11", "but torch!=2.11 allows earlier ones"),
+        (">={torch},<3", ""),
+        ("~={torch}", ""),
+    ],
+)
+def test_a_pin_that_says_something_else(pin: str, what: str) -> None:
+    text = STABLE.replace('torch = ">={torch}"', f'torch = "{pin}"')
+    if not what:
+        assert len(plan(text).targets) == 4
+        return
+    with pytest.raises(ConfigError) as caught:
+        plan(text)
+    (problem,) = caught.value.problems
+    assert what in problem.what
+    assert problem.where == "version.pins.torch"
+    assert problem.hint == 'torch = ">={torch}"'
+
+
 @pytest.mark.parametrize(
     ("floor", "what"),
     [
