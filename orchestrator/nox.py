@@ -17,6 +17,7 @@ from pathlib import Path
 import nox
 
 import orchestrator
+from orchestrator.cli.output import say
 from orchestrator.cli.workspace import open_workspace
 from orchestrator.errors import OrchestratorError
 
@@ -55,7 +56,7 @@ def _targets(matrix: Path) -> list[tuple[str, str]]:
     try:
         plan = open_workspace(matrix).plan
     except OrchestratorError as error:
-        sys.stderr.write(f"no build(...) sessions, because of {matrix}:\n{error}\n")
+        say(f"no build(...) sessions, because of {matrix}:\n{error}")
         return []
     return [(target.id, target.python) for target in plan.everything]
 

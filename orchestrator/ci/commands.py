@@ -40,6 +40,11 @@ _TAIL = 16
 _FOLD = re.compile(r"::(?:group::|endgroup::$)")
 
 
+def is_fold(line: str) -> bool:
+    """Whether a line begins or ends a fold, which we write ourselves around logs."""
+    return _FOLD.match(line) is not None
+
+
 def in_actions(environ: Mapping[str, str]) -> bool:
     """Whether this runs in a step of GitHub Actions."""
     return environ.get("GITHUB_ACTIONS") == "true"

@@ -6,13 +6,17 @@ import contextlib
 import errno
 import gc
 import importlib
+import io
 import os
 import sys
+import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.output import printable, say
 from orchestrator.errors import ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
@@ -92,16 +96,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except OrchestratorError as error:
-        from orchestrator.host.redaction import masked
-
-        for problem in error.problems:
-            click.echo(f"error: {masked(str(problem))}", err=True)
+        _print_errors(error)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        with io.StringIO() as usage:
+            error.show(usage)
+            say(usage.getvalue().rstrip("\n"))
         code = ExitCode.CONFIG
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted")
         code = ExitCode.INTERRUPTED
     except SystemExit:
         # click and rich raise it when the reader of our data is gone: `plan | head`.
@@ -109,6 +112,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: a bug, with its traceback
         code = _unexpected(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _print_errors(error: OrchestratorError) -> None:
+    from orchestrator.host.redaction import masked
+
+    for problem in error.problems:
+        say(masked(f"error: {replace(problem, where=printable(problem.where))}"))
 
 
 GARBAGE = 50_000
@@ -123,10 +133,10 @@ _MACHINE = {
 
 def _unexpected(error: Exception) -> ExitCode:
     if isinstance(error, OSError) and error.errno in _MACHINE:
-        click.echo(f"error: {error.filename or 'cannot continue'}: {error.strerror}", err=True)
+        say(f"error: {error.filename or 'cannot continue'}: {error.strerror}")
         return ExitCode.ENVIRONMENT
-    sys.excepthook(type(error), error, error.__traceback__)
-    click.echo("this is a bug in orchestrator; please report it with the lines above", err=True)
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
+    say("this is a bug in orchestrator; please report it with the lines above")
     return ExitCode.BUG
 
 

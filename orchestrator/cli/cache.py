@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import matrix_option, size_option
-from orchestrator.cli.output import MATRIX, say
+from orchestrator.cli.output import MATRIX, say, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +31,13 @@ def info(matrix: Path) -> None:
 
     settings, store = _open(matrix)
     usage = store.local.usage()
-    click.echo(f"store    {store.local.root}")
-    click.echo(f"results  {usage.records}")
-    click.echo(f"files    {usage.blobs}")
-    click.echo(f"size     {size(usage.size)} of {size(settings.size_limit)}")
+    show(f"store    {store.local.root}")
+    show(f"results  {usage.records}")
+    show(f"files    {usage.blobs}")
+    show(f"size     {size(usage.size)} of {size(settings.size_limit)}")
     if settings.remote is not None:
         mode = " (read only)" if store.read_only else ""
-        click.echo(f"shared   {public_url(settings.remote)}{mode}")
+        show(f"shared   {public_url(settings.remote)}{mode}")
 
 
 @command.command("gc")
@@ -49,7 +49,7 @@ def collect(matrix: Path, max_size: int | None) -> None:
 
     settings, store = _open(matrix)
     freed = store.local.collect(settings.size_limit if max_size is None else max_size)
-    click.echo(f"removed {size(freed)}; {size(store.local.usage().size)} are left")
+    show(f"removed {size(freed)}; {size(store.local.usage().size)} are left")
 
 
 def _open(matrix: Path) -> tuple[StoreSettings, Store]:

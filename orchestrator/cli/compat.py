@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE
-from orchestrator.cli.output import say, write_file
+from orchestrator.cli.output import emit, say, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,6 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     for series in left_out(names, table):
         say(f"torch {series} is left out: the names of its files do not say which CUDA they need")
     if output is None:
-        click.echo(dumps(table), nl=False)
+        emit(dumps(table))
     else:
         write_file(output, dumps(table))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import plan_options
-from orchestrator.cli.output import say
+from orchestrator.cli.output import emit, say, show
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def command(
     missing = expression([target.id for target in held.lacks], workspace.plan.everything)
     if form == "json":
         document = index_coverage.document(held, indexes=indexes, expression=missing)
-        click.echo(dumps(document), nl=False)
+        emit(dumps(document))
     elif form == "markdown":
-        click.echo(index_coverage.markdown(held, workspace.plan, missing))
+        show(index_coverage.markdown(held, workspace.plan, missing))
     else:
-        click.echo(index_coverage.table(held, workspace.plan, missing))
+        show(index_coverage.table(held, workspace.plan, missing))
 
 
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.options import json_option, target_options
-from orchestrator.cli.output import print_json, print_table, say, stdout
+from orchestrator.cli.output import print_json, print_table, say, show, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,13 +67,10 @@ def _print_json(target: str, rows: Iterable[tuple[str, str, str, int | None]]) -
 
 
 def _print_table(matrix: Path, rows: Iterable[tuple[str, str, str, int | None]]) -> None:
-    from orchestrator.ci.commands import in_actions
     from orchestrator.host.redaction import masked
-    from orchestrator.report.text import no_commands
 
-    harmless = no_commands if in_actions(os.environ) else str
     cells = (
-        (what, harmless(masked(value)), f"{matrix}:{line}: {origin}" if line else origin)
+        (what, masked(value), f"{matrix}:{line}: {origin}" if line else origin)
         for what, value, origin, line in rows
     )
     print_table(stdout(), cells, "what", "value", "origin", head=False)
@@ -88,7 +84,7 @@ def _print_changes(workspace: Workspace, plan: Plan) -> None:
     compared = compare_with_last(
         workspace.inputs(plan), workspace.written, host=open_host(), warn=say
     )
-    click.echo(_verdict(plan.targets[-1].id, compared))
+    show(_verdict(plan.targets[-1].id, compared))
     if compared.changes:
         rows = ((each.what, each.before, each.now) for each in compared.changes)
         print_table(stdout(), rows, "changed", "before", "now")

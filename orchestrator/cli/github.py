@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE_OR_STDOUT, channel_option, matrix_option
-from orchestrator.cli.output import STDOUT, say, write_file
+from orchestrator.cli.output import STDOUT, emit, say, write_file
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def init(
         matrix = workspace.matrix.relative_to(Path.cwd())
     text = caller(_origin(uses), matrix=matrix.as_posix(), channel=channel, publish=publish)
     if output == STDOUT:
-        click.echo(text, nl=False)
+        emit(text)
         return
     if output.exists() and not force:
         raise ConfigError.of("it already exists", where=str(output), hint="--force overwrites it")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import ARCH, FILE, for_each
-from orchestrator.cli.output import say
+from orchestrator.cli.output import say, show
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
 
@@ -132,5 +132,5 @@ def _make(recipe: ImageRecipe, output: Path, env: Mapping[str, str]) -> BuiltIma
 
     tools = open_host().toolchain
     image = image_build.build(recipe, output.absolute(), toolchain=tools, env=env, say=say)
-    click.echo(f"{image.tag} {image.digest} {image.libc} {' '.join(image.pythons)}")
+    show(f"{image.tag} {image.digest} {image.libc} {' '.join(image.pythons)}")
     return image

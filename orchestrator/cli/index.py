@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import DIRECTORY, channel_option, for_each, optional_matrix_option
-from orchestrator.cli.output import printable, say
+from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,6 +138,6 @@ def _print(report: UpdateReport) -> None:
         for name in names:
             say(f"{would}{what}: {printable(name)}")
     for variant in site.variants:
-        click.echo(f"{variant.path or '.'}: {len(site.listed(variant.path))} files")
+        show(f"{printable(variant.path or '.')}: {len(site.listed(variant.path))} files")
     if site.files and default_variant(site) is None:
         say("the root lists nothing: choose its variant with --default EXPR")

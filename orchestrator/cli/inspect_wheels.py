@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import external_option, json_option, wheels_argument
-from orchestrator.cli.output import printable, stdout
+from orchestrator.cli.output import emit, printable, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool)
     policies = load_policies()
     reports = [(path, report(path, policies, external=external)) for path in wheels]
     if as_json:
-        click.echo(documents.dumps(documents.inspect_document(reports)), nl=False)
+        emit(documents.dumps(documents.inspect_document(reports)))
         return
     console = stdout()
     for path, wheel in reports:

@@ -1,4 +1,9 @@
-"""Where commands read and write by default, and how they print; imports nothing heavy."""
+"""Where commands read and write by default, and how they print; imports nothing heavy.
+
+All that a command prints goes through `emit`, if a program may read it, or through `say`, `show`
+and the two consoles, if a person does: there no name of a file, a directory or a project, no line
+of a log and no message moves the cursor, turns the direction of writing, or is a workflow command.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import click
 from orchestrator.errors import EnvironmentProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
     from rich.text import Text
@@ -24,42 +29,65 @@ NO_TERMINAL_WIDTH = 240
 """Columns without a terminal: in a log file a folded table is unreadable."""
 
 
-_LITERAL: Any = {"markup": False, "emoji": False, "highlight": False}
-"""What is printed is data or text of others: nothing in it is for rich."""
+def say(text: str) -> None:
+    """Print what is not data, for a person; see `shown`."""
+    from orchestrator.report.text import shown
+
+    click.echo(shown(text), err=True)
 
 
-def say(line: str) -> None:
-    """Print a line that is not data."""
-    click.echo(line, err=True)
+def show(text: str) -> None:
+    """Print an answer for a person; see `shown`."""
+    from orchestrator.report.text import shown
+
+    click.echo(shown(text))
 
 
-def printable(line: str) -> str:
-    """Return a line in which what comes from a wheel can neither end it nor move the cursor."""
+def emit(data: str | bytes) -> None:
+    """Print data for a program as it is: a document, which ends its own last line."""
+    click.echo(data, nl=False)
+
+
+def printable(name: object) -> str:
+    """Return a name or message of others in which nothing can end the line that it stands in."""
     from orchestrator.report.text import visible
 
-    return visible(line).replace("\n", "\\n")
+    return visible(str(name)).replace("\n", "\\n")
 
 
 def stdout() -> Console:
-    """Return the console for data."""
-    from rich.console import Console
-
-    return _widen(Console(**_LITERAL))
+    """Return the console for answers; see `show`."""
+    return _console(stderr=False)
 
 
 def stderr() -> Console:
-    """Return the console for everything that is not data."""
+    """Return the console for everything that is not data; see `say`."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
     from rich.console import Console
+    from rich.segment import Segment
 
-    class Stderr(Console):
+    from orchestrator.ci.commands import is_fold
+    from orchestrator.report.text import shown
+
+    class ShownConsole(Console):
+        """A console that shows every text as `shown` does; colours and the cursor are its own."""
+
+        def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+            for segment in super().render(*arguments, **options):
+                text, style, control = segment
+                lines = (line if is_fold(line) else shown(line) for line in text.split("\n"))
+                yield segment if control else Segment("\n".join(lines), style)
+
         def on_broken_pipe(self) -> None:
-            """Stop the run as Ctrl-C does: nobody reads any more how it goes."""
-            raise KeyboardInterrupt
+            """Stop a run as Ctrl-C does: nobody reads any more how it goes."""
+            if stderr:
+                raise KeyboardInterrupt
+            super().on_broken_pipe()
 
-    return _widen(Stderr(stderr=True, **_LITERAL))
-
-
-def _widen(console: Console) -> Console:
+    console = ShownConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, NO_TERMINAL_WIDTH)
     return console
@@ -84,7 +112,7 @@ def print_json(document: Any) -> None:
     """Print a JSON document of `orchestrator.report.schemas`, or its value."""
     from orchestrator.report.schemas import to_json_value
 
-    click.echo(json.dumps(to_json_value(document), indent=2))
+    emit(json.dumps(to_json_value(document), indent=2) + "\n")
 
 
 def write_file(path: Path, text: str) -> None:

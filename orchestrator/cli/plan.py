@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE, plan_options
-from orchestrator.cli.output import say, write_file
+from orchestrator.cli.output import emit, say, show, write_file
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ def command(
     if save is not None:
         write_file(save, document)
     if form == "json":
-        click.echo(document, nl=False)
+        emit(document)
     else:
-        click.echo(_text(form, plan, jobs, matrix.as_posix(), excluded=excluded))
+        text = _text(form, plan, jobs, matrix.as_posix(), excluded=excluded)
+        emit(f"{text}\n") if form in PIPELINES or form == "ids" else show(text)
     if form != "ids":  # an ID needs no version, so nobody was asked for one
         for problem in version_problems(workspace, plan.undetermined):
             say(f"no version yet: {problem}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE_OR_STDOUT, report_options
-from orchestrator.cli.output import STDOUT
+from orchestrator.cli.output import STDOUT, emit
 from orchestrator.errors import ConfigError, EnvironmentProblemError, Problem
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def write_reports(
     for name, path in wanted.items():
         text = _text(name, document, parsed)
         if path == STDOUT:
-            click.echo(text, nl=False)
+            emit(text)
             continue
         try:
             write_whole(path, text, parents=False)

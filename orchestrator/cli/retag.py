@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import DIRECTORY, wheels_argument
-from orchestrator.cli.output import say
+from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import BadWheelError, ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def command(
             build_tag=build_tag,
             epoch=epoch,
         )
-        click.echo(str(copy))
+        show(printable(copy))
 
 
 def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
@@ -103,7 +103,7 @@ def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
     if damage:
         raise BadWheelError(*(Problem(what=what, where=path.name, hint=hint) for what in damage))
     if wheel.observed_tag == "any":
-        say(f"{path}: it has no ELF file, so its platform tag stays")
+        say(f"{printable(path)}: it has no ELF file, so its platform tag stays")
         return None
     return (wheel.observed_tag, *wheel.aliases)
 

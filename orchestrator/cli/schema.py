@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.output import emit
+
 MATRIX = "matrix"
 NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "coverage", "publish")
 
@@ -23,4 +25,4 @@ def command(name: str) -> None:
     from orchestrator.report import schemas
 
     schema = matrix_schema() if name == MATRIX else schemas.json_schema(name)
-    click.echo(json.dumps(schema, indent=2, ensure_ascii=False))
+    emit(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")

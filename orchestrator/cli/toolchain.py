@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option
-from orchestrator.cli.output import print_json, say
+from orchestrator.cli.output import emit, print_json, printable, say, show
 from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def sync(wheels: Path | None, *, as_json: bool) -> None:
         return
     say(f"{tools.root}: Python {base.version} ({base.path})")
     for name, version in toolchain.asked_for(tools).items():
-        click.echo(f"{name} {version}")
+        show(f"{name} {version}")
 
 
 @command.command("path")
@@ -72,7 +72,7 @@ def path(tool: str | None) -> None:
         what = f"the toolchain has no program {tool!r}"
         raise ConfigError.of(what, hint=closest(tool, TOOLS))
     tools = _sync()
-    click.echo(str(tools.bin / tool if tool else tools.root))
+    emit(os.fsencode(tools.bin / tool if tool else tools.root) + b"\n")
 
 
 @command.command("download")
@@ -108,7 +108,7 @@ def prune() -> None:
     from orchestrator.provision import cache_dir
 
     for removed in cache_dir.prune(cache_dir.default_cache_dir(os.environ), say):
-        click.echo(str(removed))
+        show(printable(removed))
 
 
 @command.command("lock")
@@ -131,4 +131,4 @@ def lock(output: Path | None, *, upgrade: bool) -> None:
         upgrade=upgrade,
     )
     for line in changed:
-        click.echo(line)
+        show(line)

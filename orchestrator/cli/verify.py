@@ -16,7 +16,7 @@ from orchestrator.cli.options import (
     size_option,
     wheels_argument,
 )
-from orchestrator.cli.output import printable
+from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 
@@ -127,16 +127,16 @@ def _target(target_id: str, matrix: Path, channel: str) -> Target:
 
 
 def _print(verdict: WheelVerdict) -> None:
-    click.echo(f"{verdict.path}: {'not what it says' if verdict.errors else 'ok'}")
+    show(f"{printable(verdict.path)}: {'not what it says' if verdict.errors else 'ok'}")
     for finding in verdict.findings:
-        click.echo(f"  {finding.severity}: {finding.rule}: {printable(finding.message)}")
+        show(f"  {finding.severity}: {finding.rule}: {printable(finding.message)}")
 
 
 def _print_json(verdicts: Sequence[WheelVerdict]) -> None:
     from orchestrator.report import serialize as documents
 
     wheels = [(each.path, each.findings, each.report) for each in verdicts]
-    click.echo(documents.dumps(documents.verify_document(wheels)), nl=False)
+    emit(documents.dumps(documents.verify_document(wheels)))
 
 
 def _compare(wheels: Sequence[Path]) -> int:
@@ -146,13 +146,13 @@ def _compare(wheels: Sequence[Path]) -> int:
         raise ConfigError.of(f"--same compares two wheels, not {len(wheels)}")
     differences = compare(*wheels)
     for line in difference_lines(differences):
-        click.echo(line)
+        show(line)
     if not differences:
-        click.echo("identical, byte for byte")
+        show("identical, byte for byte")
     elif {each.kind for each in differences} <= HARMLESS:
-        click.echo("identical contents, packed differently")
+        show("identical contents, packed differently")
     else:
-        click.echo("different")
+        show("different")
     return ExitCode.BAD_WHEEL if differences else ExitCode.OK
 
 

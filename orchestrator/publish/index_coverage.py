@@ -11,7 +11,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError
 from orchestrator.report import schemas
 from orchestrator.report.coverage import coverage
-from orchestrator.report.text import aligned, markdown_table
+from orchestrator.report.text import aligned, code, markdown_table, one_line
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
@@ -142,7 +142,7 @@ def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
     for title, rows in _grids(held, plan):
         lines += [f"{title}:", *(f"  {line}" for line in aligned(rows)), ""]
     for title, names in _lists(held):
-        lines += [f"{title}:", *(f"  {name}" for name in names), ""]
+        lines += [f"{title}:", *(f"  {one_line(name)}" for name in names), ""]
     if expression:
         lines += ["to build what it lacks:", f"  {_command(expression, plan)}", ""]
     return "\n".join(lines).rstrip()
@@ -155,7 +155,7 @@ def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
         lines += [f"**{title}**", "", *markdown_table(rows), ""]
     for title, names in _lists(held):
         lines += [f"<details><summary>{title}: {len(names)}</summary>", ""]
-        lines += [*(f"- `{_plain(name)}`" for name in names), "", "</details>", ""]
+        lines += [*(f"- {code(name)}" for name in names), "", "</details>", ""]
     if expression:
         lines += ["To build what it lacks:", "", f"    {_command(expression, plan)}", ""]
     return "\n".join(lines).rstrip()
@@ -192,8 +192,3 @@ def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
 def _command(expression: str, plan: Plan) -> str:
     channel = f" --channel {plan.channel}" if plan.channel else ""
     return f"orchestrator build{channel} --select '{expression}'"
-
-
-def _plain(text: str) -> str:
-    """Return a foreign file name without what Markdown or a terminal would act on."""
-    return "".join(each if each.isprintable() and each not in "`<>" else "?" for each in text)

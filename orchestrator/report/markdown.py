@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.models.result import Status
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
-from orchestrator.report.text import no_command, one_line, visible
+from orchestrator.report.text import NOBODY, code, escape, no_command, one_line, visible
 from orchestrator.report.view import ResultsView
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ SYMBOLS = {
 }
 NONE = "·"
 
-_NOBODY = "@&#8203;"
-"""An @ that mentions nobody. GitHub drops a backslash before it looks for names."""
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
-
 
 def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
     """Return counts, coverage, why targets failed, and sizes.
@@ -50,19 +45,6 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
     text += _fitting(list(_failures(view)), limit // 2, why)
     room = limit - len(text.encode()) - 1000
     return text + _table(view, room)
-
-
-def escape(text: str) -> str:
-    """Escape a text so that Markdown shows it unchanged, also in a table, and mentions nobody."""
-    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
-    return escaped.replace("\\@", _NOBODY)
-
-
-def code(text: str) -> str:
-    """Return a name as code, or as escaped text if it would break out of the code."""
-    shown = visible(text)
-    stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
-    return f"`{shown}`" if stays else escape(text)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -134,7 +116,7 @@ def _failure(result: Result) -> Iterator[str]:
 
 def _html(text: str) -> str:
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return no_command(escaped).replace("@", _NOBODY)
+    return no_command(escaped).replace("@", NOBODY)
 
 
 def _table(view: ResultsView, room: int) -> str:

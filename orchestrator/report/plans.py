@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.report.coverage import coverage
-from orchestrator.report.text import aligned, markdown_table, no_command, one_line
+from orchestrator.report.text import aligned, escape, markdown_table, no_command, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,7 +99,7 @@ def markdown(plan: Plan) -> str:
     shown = plan.targets[:LISTED]
     more = len(plan.targets) - len(shown)
     lines = ["### Coverage", "", *markdown_table(grid.table), "", grid.legend, ""]
-    lines += [f"{'- ' * line.startswith(' ')}{line.strip()}" for line in summary(plan)]
+    lines += [f"{'- ' * line.startswith(' ')}{escape(line.strip())}" for line in summary(plan)]
     lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
     lines += markdown_table([_HEADER, *map(_row, shown)])
     lines += ["", f"and {more} more: `plan --format ids` has them all"] if more else []

@@ -6,7 +6,6 @@ of a target goes to its log file; if the target fails, the end of its log is sho
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.models.result import BuildResult, FailureKind, Status
+from orchestrator.report.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -203,16 +203,7 @@ def tail(log: Path, lines: int = TAIL) -> list[str]:
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return []
-    return [harmless(line) for line in text.splitlines() if line.strip()][-lines:]
-
-
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def harmless(line: str) -> str:
-    """Remove escape sequences and controls from a line (ECMA-48)."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", line))
+    return [plain(line) for line in text.split("\n") if line.strip()][-lines:]
 
 
 def log_end(result: BuildResult, *, grouped: bool) -> str:

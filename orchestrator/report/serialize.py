@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.host.redaction import masked
 from orchestrator.models.json_form import HIDDEN
@@ -31,7 +31,11 @@ T = TypeVar("T")
 
 def dumps(document: Mapping[str, Any]) -> str:
     """Serialise a document, indented and in a stable order."""
-    return to_json(document, indent=2).decode() + "\n"
+    try:
+        text = to_json(document, indent=2).decode()
+    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 cannot have
+        text = to_json(cleaned(document), indent=2).decode()
+    return f"{text}\n"
 
 
 def _extend(kind: type[T], value: Any, **more: Any) -> T:

@@ -93,9 +93,13 @@ def no_command(line: str) -> str:
     return _COMMAND.sub(r"\1\2 ", line)
 
 
-def no_commands(text: str) -> str:
-    """Apply `no_command` to every line of a text."""
-    return "\n".join(map(no_command, text.splitlines()))
+def shown(text: str) -> str:
+    """Return a text as people may see it: `visible`, and with no line that is a workflow command.
+
+    Everything that a person reads of a run goes through this, on both streams and in logs of
+    others; `plain` is for lines in which a terminal's own sequences were meant.
+    """
+    return "\n".join(map(no_command, visible(text).split("\n")))
 
 
 def one_line(text: str) -> str:
@@ -115,6 +119,27 @@ def visible(text: str) -> str:
     )
 
 
+NOBODY = "@&#8203;"
+"""An @ that mentions nobody. GitHub drops a backslash before it looks for names."""
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&@$:])")
+_ADDRESS = re.compile(r"(?i)(www)\.")
+"""What GitHub makes a link of without any mark around it; ``http:`` has a special character."""
+
+
+def escape(text: str) -> str:
+    """Escape a text so that Markdown shows it unchanged, also in a table, and mentions nobody."""
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;")
+    return _ADDRESS.sub(r"\1\\.", escaped.replace("\\@", NOBODY))
+
+
+def code(text: str) -> str:
+    """Return a name as code, or as escaped text if it would break out of the code."""
+    shown = visible(text)
+    stays = shown.strip() and not set(shown) & set("`|\n\\") and "##[" not in shown
+    return f"`{shown}`" if stays else escape(text)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Return the lines of a table, its columns padded."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -126,7 +151,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def markdown_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Return the lines of a Markdown table whose first row is its head."""
     for number, row in enumerate(rows):
-        cells = (c.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for c in row)
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join(map(_cell, row))} |"
         if number == 0:
             yield f"|{'---|' * len(row)}"
+
+
+_PLAIN_CELL = re.compile(r"(?!.*www\.)[A-Za-z0-9.,() ·-]*", re.IGNORECASE)
+
+
+def _cell(text: str) -> str:
+    """Return a name as code, if anything in it could be markup."""
+    return text if _PLAIN_CELL.fullmatch(text) else code(text)
