@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from orchestrator.errors import closest
+from orchestrator.models.secret_names import is_secret
 
 
 class VersionSourceKind(StrEnum):
@@ -52,6 +53,29 @@ PLACEHOLDERS = frozenset({"unknown", "undefined", "none", "null", "n/a"})
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS = sorted(VersionSourceKind)
+_VARIABLES = frozenset({VersionSourceKind.ENV, VersionSourceKind.CONTAINER_ENV})
+
+LONGEST_VALUE = 200
+"""Characters of the longest value that a source may have."""
+
+_VALUE = re.compile(r"[A-Za-z0-9._+!-]*")
+_ANGLED = re.compile(r"<[\w -]{0,30}>")
+
+
+def usable(value: str) -> bool:
+    """Whether what a source says may be a part of a version, or says that nothing is known.
+
+    Anything else is not even shown: it may be a secret, or the contents of a file.
+    """
+    plain = len(value) <= LONGEST_VALUE and _VALUE.fullmatch(value) is not None
+    return plain or value.lower() in PLACEHOLDERS or _ANGLED.fullmatch(value) is not None
+
+
+def _is_below(path: str) -> bool:
+    """Whether a path stays below the source, and is a part of it."""
+    return not path.startswith("/") and not {"..", ".git"} & {*path.split("/")}
+
+
 _EXAMPLES = {
     VersionSourceKind.ENV: "env:NAME",
     VersionSourceKind.FILE: "file:version.txt",
@@ -93,6 +117,13 @@ def parse(text: str) -> VersionSource:
         keys = tuple(fragment.split(".")) if fragment else ()
     else:
         keys = ()
+    if kind is VersionSourceKind.FILE and not _is_below(argument):
+        raise ValueError(f"{text!r} is outside the source (write {_EXAMPLES[kind]})")
+    if kind in _VARIABLES and is_secret(argument):
+        raise ValueError(
+            f"{text!r} names a secret, and a version is in file names and logs; give it in a "
+            "variable of another name"
+        )
     if not _argument_ok(kind, argument, colon):
         raise ValueError(f"{text!r} is not a source (write {_EXAMPLES.get(kind, kind)})")
     return VersionSource(kind=kind, argument=argument, keys=keys)
@@ -101,7 +132,7 @@ def parse(text: str) -> VersionSource:
 def _argument_ok(kind: VersionSourceKind, argument: str, colon: str) -> bool:
     if kind in ALONE:
         return not colon or (kind is VersionSourceKind.GIT and argument in GIT_FACTS)
-    if kind in {VersionSourceKind.ENV, VersionSourceKind.CONTAINER_ENV}:
+    if kind in _VARIABLES:
         return _ENV_NAME.fullmatch(argument) is not None
     if kind is VersionSourceKind.CONTAINER_FILE:
         return argument.startswith("/")

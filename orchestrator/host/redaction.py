@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _USERINFO = re.compile(r"(?<=://)([^\s/@:'\"]*):([^\s/@'\"]+)@")
 _TOKEN = re.compile(r"(?<=://)([^\s/@:'\"]+)@")
-
-_NAMED = re.compile(r"_(PASSWORD|TOKEN|SECRET)$")
 
 _SHORTEST = 4
 """Characters of a password that is hidden wherever it stands: a shorter one is in many words."""
@@ -42,7 +41,7 @@ def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
     """Return a function that hides the credentials of a program's environment in its output."""
     secrets: set[str] = set()
     for name, value in env.items():
-        if _NAMED.search(name):
+        if is_secret(name):
             secrets.add(value)
         if "://" not in value or "@" not in value:
             continue

@@ -146,11 +146,13 @@ class VersionAnswer:
         value: what it said, stripped; empty for nothing.
         note: why it said nothing (``not set``, ``'<unknown>' is a placeholder``), or where it
             was asked.
+        refused: whether it said something that no version can have; that is not kept.
     """
 
     source: str
     value: str
     note: str = ""
+    refused: bool = False
 
     def __str__(self) -> str:
         said = repr(self.value) if self.value else self.note or "empty"

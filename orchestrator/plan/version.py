@@ -39,6 +39,11 @@ OWN = ("base", "pre", "post", "dev", "release")
 Layers: TypeAlias = "tuple[tuple[str, VersionParts], ...]"
 """Dotted path and content of every ``[version]`` that speaks about a cell, the strongest last."""
 
+_SHORT = 20
+"""Characters that an error shows of what a variable says."""
+
+_FILES = frozenset({VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE})
+
 _YES = frozenset({"true", "1", "yes", "on"})
 _NO = frozenset({"false", "0", "no", "off", ""})
 
@@ -195,6 +200,8 @@ class _Composer:
                 return tuple(question for question in rest if question.image == asked.image)
             answer = answer or _not_asked(source)
             answers.append(answer)
+            if answer.refused and not winner:
+                break  # the next source is for where this one says nothing
             is_const = parse(source).kind is VersionSourceKind.CONST
             if not winner and (answer.value or is_const):
                 value, winner = answer.value, source
@@ -226,21 +233,38 @@ class _Composer:
 
     # the version
 
+    def _shown(self, text: str, *names: str) -> str:
+        """Return a text that was made of parts, as an error may show it.
+
+        What a file says is not shown, and neither is what is long: it may be a secret, until it is
+        known to be a version.
+        """
+        parts = (self._parts.get(name) for name in names)
+        sources = [part.source for part in parts if isinstance(part, VersionPart) and part.source]
+        kinds = {parse(source).kind for source in sources}
+        if not kinds & _FILES and (len(text) <= _SHORT or not any(kind.outside for kind in kinds)):
+            return repr(text)
+        return f"what {' and '.join(sources)} says"
+
     def _release(self) -> bool:
         part = self._parts.get("release")
         if part is None:
             return False
         if not isinstance(part, VersionPart):
             raise UnansweredSource("release", part)
-        if part.value.lower() not in _YES | _NO:
-            what = f"{part.value!r} is neither true nor false ({part.source})"
+        known = part.value.lower() in _YES | _NO
+        if not known or any(answer.refused for answer in part.answers if not part.source):
+            shown = self._shown(part.value, "release") if part.source else "what is set"
+            answers = "; ".join(map(str, part.answers))
+            what = f"{shown} is neither true nor false ({part.source or answers})"
             raise ConfigError.of(what, where=self._where["release"])
         return part.value.lower() in _YES
 
     def _public(self) -> tuple[Version, Version]:
         """Return the base, and the public version that the other parts make of it."""
         where = self._where.get("base", "version.base")
-        base = _version(self._names["base"], where=where)
+        text = self._names["base"]
+        base = _version(text, where=where, shown=self._shown(text, "base"))
         part = self._parts["base"]
         if base.local and isinstance(part, VersionPart) and part.source == VersionSourceKind.SCM:
             base = Version(base.public)  # the hash and the date of setuptools-scm
@@ -248,15 +272,17 @@ class _Composer:
         text += ".".join(map(str, base.release))
         pre = self._value("pre")
         if pre and not _PRE.fullmatch(pre):
-            raise ConfigError.of(f"{pre!r} is not a pre-release part", where=self._where["pre"])
+            what = f"{self._shown(pre, 'pre')} is not a pre-release part"
+            raise ConfigError.of(what, where=self._where["pre"])
         text += pre if pre is not None else "".join(map(str, base.pre or ()))
         for name, own in (("post", base.post), ("dev", base.dev)):
             declared = self._value(name)
             number = declared if declared is not None else "" if own is None else str(own)
             if declared and not _NUMBER.fullmatch(declared):
-                raise ConfigError.of(f"{declared!r} is not a number", where=self._where[name])
+                what = f"{self._shown(declared, name)} is not a number"
+                raise ConfigError.of(what, where=self._where[name])
             text += f".{name}{number}" if number else ""
-        return base, _version(text, where=where)
+        return base, _version(text, where=where, shown=repr(text))
 
     def _local(self, base: Version) -> str:
         written = self._settings.local
@@ -275,8 +301,9 @@ class _Composer:
         if not local and "" not in segments:
             return base.local or ""
         if "" in segments or not _LOCAL.fullmatch(local):
+            shown = self._shown(local, *template.names_in(written))
             raise ConfigError.of(
-                f"{local!r} is not a local part of a PEP 440 version",
+                f"{shown} is not a local part of a PEP 440 version",
                 where=where,
                 hint="letters and digits, separated by dots",
             )
@@ -286,7 +313,8 @@ class _Composer:
         tag = self._fill(self._settings.build_tag) if self._settings.build_tag else ""
         if tag and not _BUILD_TAG.fullmatch(tag):
             raise ConfigError.of(
-                f"{tag!r} is not a build tag",
+                f"{self._shown(tag, *template.names_in(self._settings.build_tag))} is not a build "
+                "tag",
                 where=self._where["build-tag"],
                 hint="PEP 427: it starts with a digit and has no dash",
             )
@@ -348,12 +376,12 @@ class _Names(dict[str, str]):
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few
-def _version(text: str, *, where: str) -> Version:
+def _version(text: str, *, where: str, shown: str) -> Version:
     try:
         return Version(text)
     except InvalidVersion:
         raise ConfigError.of(
-            f"{text!r} is not a PEP 440 version",
+            f"{shown} is not a PEP 440 version",
             where=where,
             hint="for instance 1.2.3, 2.0rc1 or 1!1.0.post1.dev3",
         ) from None

@@ -11,12 +11,13 @@ from pydantic_core import PydanticSerializationError, to_json
 from orchestrator.host.redaction import masked
 from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.result import Status
+from orchestrator.models.secret_names import is_secret
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.plan import on_host
 from orchestrator.report import schemas
 from orchestrator.report.logs import log_end
 from orchestrator.report.schemas import SCHEMA, to_json_value
-from orchestrator.report.text import cleaned, is_secret, secrets_of
+from orchestrator.report.text import cleaned, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

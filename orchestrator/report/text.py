@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.redaction import masked
 from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 _QUERY = re.compile(
     r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
     r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
-)
-_SECRET_NAME = re.compile(
-    r"(?i)(?:^|_)(?:token|secret|password|passwd|passphrase|credentials?|(?:api|access|private)_?key)"
-    r"(?:_|$)"
 )
 _SHORTEST = 6
 """Shorter secrets are not searched for: they would match ordinary words."""
@@ -31,11 +28,6 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, the cursor
     r"|\x1b[ -/]*[0-~]?"  # everything else that ECMA-48 has
 )
-
-
-def is_secret(name: str) -> bool:
-    """Whether a variable's name says that its value is secret."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:

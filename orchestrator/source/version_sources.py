@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.sources import VersionSourceKind, parse
+from orchestrator.config.sources import VersionSourceKind, parse, usable
 from orchestrator.config.template import SHORT
 from orchestrator.containers import engine as engines
 from orchestrator.containers.images import Image, check_image, image_env, image_file
@@ -19,6 +19,7 @@ from orchestrator.errors import (
     OrchestratorError,
     SourceError,
 )
+from orchestrator.fsutil import read_beneath
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.provision.answers import Answers, once
 from orchestrator.source import git, scm
@@ -77,8 +78,7 @@ class HostSources:
         if source.kind is VersionSourceKind.GIT:
             return _git(source, self.root)
         try:
-            with (self.root / source.argument).open("rb") as stream:
-                content = stream.read(_MAX_FILE).decode("utf-8")
+            content = read_beneath(self.root, source.argument, limit=_MAX_FILE).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             note = getattr(error, "strerror", None) or "not UTF-8"
             return "", f"{source.argument}: {note}"
@@ -91,6 +91,9 @@ _Said = tuple[str | None, str]
 
 def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
     stripped = (value or "").strip()
+    if not usable(stripped):
+        note = f"its {len(stripped)} characters cannot be part of a version"
+        return VersionAnswer(source=text, value="", note=note, refused=True)
     return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
 
 
@@ -122,7 +125,7 @@ def _content(source: VersionSource, content: str) -> _Said:
     try:
         # Numbers as they are written: 12.10 is not 12.1.
         value: Any = json.loads(content, parse_float=str, parse_int=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", f"{source.argument} is not JSON"
     for key in source.keys:
         value = value.get(key) if isinstance(value, dict) else None

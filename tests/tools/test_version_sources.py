@@ -73,6 +73,60 @@ def test_a_file_that_is_not_there(host: HostSources) -> None:
     assert said(host, "file:none.txt") == ("", "none.txt: No such file or directory")
 
 
+@pytest.mark.parametrize("name", ["out", "absolute", "dir/passwd", "pipe", "sub"])
+def test_a_file_elsewhere_or_no_file_is_not_read(
+    host: HostSources, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "out").symlink_to("../../../../../../../etc/hostname")
+    (tmp_path / "absolute").symlink_to("/etc/hostname")
+    (tmp_path / "dir").symlink_to("/etc")
+    os.mkfifo(tmp_path / "pipe")
+
+    value, note = said(host, f"file:{name}")
+
+    assert value == ""
+    assert note.startswith(f"{name}: ")
+
+
+def test_a_link_inside_is_followed(host: HostSources, tmp_path: Path) -> None:
+    (tmp_path / "v").write_text("1.2")
+    (tmp_path / "link").symlink_to("v")
+
+    assert said(host, "file:link") == ("1.2", "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "root:x:0:0:root:/root:/bin/bash",
+        "-----BEGIN PRIVATE KEY-----",
+        "password hunter2",
+        "x" * 201,
+        "feature/branch",
+        "<secret: hunter2/3>",
+        "1.2\x1b[31m",
+        "1.2 ; rm -rf",
+    ],
+)
+def test_what_no_version_can_have_is_neither_taken_nor_shown(
+    host: HostSources, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "v").write_text(content)
+    for source in ("file:v", "env:V"):
+        asked = replace(host, environ={"V": content}).answers([source])
+        (answer,) = asked.values()
+        assert answer.refused
+        assert answer.value == ""
+        assert answer.note == f"its {len(content)} characters cannot be part of a version"
+
+
+def test_json_of_any_depth_is_no_bug(host: HostSources, tmp_path: Path) -> None:
+    (tmp_path / "v").write_text("[" * 100_000)
+
+    assert said(host, "file:v#a") == ("", "v is not JSON")
+
+
 def test_what_has_no_directory(host: HostSources) -> None:
     for source in ("file:v", "git"):
         value, note = said(replace(host, root=None), source)
@@ -120,7 +174,7 @@ case "$1 $2" in
 "image inspect")
     test "$3" = registry/absent:1 && exit 1
     echo '[{"Os": "linux", "Architecture": "amd64", "Id": "x",
-      "Config": {"Env": ["CUDA_VERSION=13.2.1", "EMPTY=", "EQ=a=b"]}}]' ;;
+      "Config": {"Env": ["CUDA_VERSION=13.2.1", "EMPTY=", "EQ=a+b"]}}]' ;;
 "run --rm")
     for last; do :; done
     test "$last" = /v.json && echo '{"cuda": {"version": "13.2.1"}}' && exit
@@ -165,7 +219,7 @@ def test_an_image_is_asked_for_its_environment_and_its_files(
     assert [(each.value, each.note) for each in answers.values()] == [
         ("13.2.1", ""),
         ("", "set, but empty in image registry/cuda:1"),
-        ("a=b", ""),
+        ("a+b", ""),
         ("", "not set in image registry/cuda:1"),
         ("13.2.1", ""),
         ("", "in image registry/cuda:1: cat: /none: No such file"),
@@ -180,7 +234,7 @@ def test_an_image_that_is_not_here(images: ImageSources) -> None:
     questions += ask("container-env:A", image="registry/arm:1", arch=Arch.AARCH64)
     answers, problems = images.answers(questions)
 
-    assert list(answers.values()) == [VersionAnswer(source="container-env:EQ", value="a=b")]
+    assert list(answers.values()) == [VersionAnswer(source="container-env:EQ", value="a+b")]
     assert (
         "registry/absent:1 for x86_64 is not on this machine" in problems["registry/absent:1"].what
     )

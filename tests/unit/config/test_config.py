@@ -332,6 +332,19 @@ def test_check_refuses_what_render_could_not_do(text: str) -> None:
         ("base = []", "version.base", "must not be empty"),
         ('dev = ["pyproject", "files:x"]', "version.dev[1]", "did you mean 'file'?"),
         ('parts = { nv = ["env:1"] }', "version.parts.nv[0]", "is not a source"),
+        *(
+            (f'parts = {{ nv = ["file:{path}"] }}', "version.parts.nv[0]", "outside the source")
+            for path in ("/etc/shadow", "../secret", "a/../../b", ".git/config", "x/.git/HEAD#a")
+        ),
+        *(
+            (f'parts = {{ nv = ["{kind}:{name}"] }}', "version.parts.nv[0]", "names a secret")
+            for kind in ("env", "container-env")
+            for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "PyPI_Password", "API_KEY_2")
+        ),
+        *(
+            (f'base = "env:{name}"', "version.base[0]", "names a secret")
+            for name in ("NPM_AUTH", "GITHUBTOKEN", "ssh_key", "DB_PW", "SENTRY_DSN", "secrets")
+        ),
         ('parts = { cuda = "1" }', "version.parts.cuda", "an axis has that name"),
         ('parts = { local = "1" }', "version.parts.local", "reserved"),
         ('parts = { "A-b" = "1" }', "version.parts.A-b", "cannot name a part"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ VALUES = {
     "device": "cpu",
 }
 IMAGE = "registry/cuda:1"
+REFUSED = "\0refused"
+"""Stands for a source that said what no version can have."""
 
 
 def layered(*tables: Mapping[str, Any]) -> tuple[tuple[str, VersionParts], ...]:
@@ -55,7 +58,10 @@ def outside(
         inside = source.startswith("container-")
         place = {"image": IMAGE, "arch": Arch.X86_64} if inside else {}
         question = VersionQuestion(source=source, **place)  # type: ignore[arg-type]
-        said[question] = VersionAnswer(source=source, value=value, note="not set")
+        no = value == REFUSED
+        note = "its 9 characters cannot be part of a version" if no else "not set"
+        text = "" if no else value
+        said[question] = VersionAnswer(source=source, value=text, note=note, refused=no)
     return VersionContext(project="demo", version=version, answers=said)
 
 
@@ -236,6 +242,43 @@ def test_the_first_source_with_a_value_wins(said: dict[str, str], local: str, wi
     (part,) = (each for each in found.parts if each.name == "nv")
     assert (found.names["local"], part.source) == (local, winner)
     assert [each.source for each in part.answers] == ["env:FIRST", "env:SECOND", "env:THIRD"]
+
+
+@pytest.mark.parametrize("parts", [["env:A", "env:B"], ["env:A", "const:"]])
+def test_a_source_that_says_nonsense_is_an_error_and_no_reason_to_ask_the_next(
+    parts: list[str],
+) -> None:
+    said = {"env:A": REFUSED, "env:B": "2"}
+    table = {"base": "1.0", "parts": {"nv": parts}}
+
+    assert made(table, said=said).version == "1.0", "nothing uses it"
+    problem = refused({**table, "local": "{nv}"}, said=said)
+    assert "no source knows 'nv': env:A: its 9 characters cannot be part of" in problem.what
+    problem = refused({"base": "1.0", "release": ["env:A", "const:false"]}, said=said)
+    assert problem.where == "version.release"
+    assert "env:A: its 9 characters cannot" in problem.what
+
+
+@pytest.mark.parametrize("source", ["file:notes", "container-file:/notes", "env:NOTES"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"base": ["{source}"]},
+        {"base": "1", "pre": ["{source}"]},
+        {"base": "1", "dev": ["{source}"]},
+        {"base": "1", "release": ["{source}"]},
+        {"base": "1", "parts": {"nv": ["{source}"]}, "local": "{nv}"},
+        {"base": "1", "parts": {"nv": ["{source}"]}, "build-tag": "{nv}"},
+    ],
+)
+def test_an_error_does_not_show_what_is_no_version(table: dict[str, Any], source: str) -> None:
+    content = "hunter2-is-a-password+of-nobody"
+    filled = json.loads(json.dumps(table).replace("{source}", source))
+
+    problem = refused(filled, said={source: content})
+
+    assert "hunter2" not in str(problem)
+    assert f"what {source} says" in problem.what
 
 
 def test_what_each_source_said_is_recorded_and_told() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.models.result import LogEnd
+from orchestrator.models.secret_names import is_secret
 from orchestrator.report.logs import TAIL, WIDTH, WINDOW, log_end
-from orchestrator.report.text import cleaned, is_secret, plain, redacted, secrets_of, visible
+from orchestrator.report.text import cleaned, plain, redacted, secrets_of, visible
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,24 @@ def test_credentials_are_hidden(text: str, expected: str) -> None:
     assert redacted(text, ["hunter2"]) == expected
 
 
-@pytest.mark.parametrize("name", ["MY_TOKEN", "token", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD_X"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MY_TOKEN", "token", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD_X", "GITHUBTOKEN", "DB_PW"),
+        *("SIGNING_KEY", "API_KEY_2", "NPM_AUTH", "MyPassword", "CLIENT_SECRETS", "HF_PAT"),
+    ],
+)
 def test_a_name_says_that_its_value_is_a_secret(name: str) -> None:
-    assert is_secret(name) == (name != "PGPASSWORD_X")
+    assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "SECRETARY", "KEYBOARD", "CFLAGS"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("TOKENIZERS_PARALLELISM", "SECRETARY", "KEYBOARD", "CFLAGS", "PWD", "SSH_AUTH_SOCK"),
+        *("AUTHOR", "KEYCLOAK_VERSION", "CI_PIPELINE_ID", "MONKEY", "REGISTRY_AUTH_FILE", "PATH"),
+    ],
+)
 def test_a_name_that_only_looks_like_one_is_none(name: str) -> None:
     assert not is_secret(name)
 
