@@ -77,7 +77,7 @@ variant = [{variants}]
 [version]
 base = "1.0"
 local = "{{variant}}"
-inject = {{ DEMO_VERSION = "{{version}}" }}
+inject = {{ DEMO_VERSION = "{{version}}", VARIANT = "{{variant}}" }}
 {images}
 """
 FASTER = 1.6

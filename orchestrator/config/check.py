@@ -198,8 +198,8 @@ class _Checker:
             self.report(what, where, "lower-case letters, digits and underscores")
 
     def check_built_in(self, name: str, axis: Axis, where: str) -> None:
-        for key, value in (("label", axis.label), ("when", axis.when)):
-            if value is not None:
+        for key in ("label", "when", "label-only"):
+            if key.replace("-", "_") in axis.model_fields_set:
                 what = f"has no effect: every cell has {name}, and IDs show it as it is"
                 self.report(what, f"{where}.{key}")
 

@@ -184,6 +184,8 @@ class Axis(Model):
     """Template of this axis' part of the target ID; the value itself when unset."""
     when: When | None = None
     """The cells that have this axis; it is absent from all others, and does not multiply them."""
+    label_only: StrictBool = False
+    """Whether its values may change nothing but the names of wheels; otherwise that is an error."""
 
 
 def _axis(value: Any) -> Any:

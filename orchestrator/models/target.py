@@ -409,6 +409,7 @@ class Target(TargetFacts):
         pins: requirements (PEP 508) that the wheel's metadata must state, whatever the build says.
         demands: what the finished wheel must satisfy.
         further_tests: tests with other values of the axes in `stable_abi`.
+        label_only: axes whose values are meant to change nothing but names.
         cuda_is_toolkit: whether an axis ``cuda`` is the toolkit alone, because the torch table does
             not apply: torch may be for an older CUDA.
     """
@@ -428,6 +429,7 @@ class Target(TargetFacts):
     cuda_is_toolkit: bool = False
     compiling: CompilePlan = CompilePlan()
     further_tests: tuple[FurtherTest, ...] = ()
+    label_only: tuple[str, ...] = ()
 
     @property
     def build_identifier(self) -> str:

@@ -110,7 +110,7 @@ def _compact(value: str) -> str:
 
 def _axes(target: Target) -> dict[str, str]:
     """Return the axes that say more than a name."""
-    return dict(target.variant)
+    return {axis: value for axis, value in target.variant if axis not in target.label_only}
 
 
 def _has_torch(target: Target) -> bool:

@@ -26,6 +26,7 @@ from orchestrator.models.target import (
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
+from orchestrator.plan.renames import rename_problems
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
 from orchestrator.plan.torch_table import TorchSupport
@@ -92,6 +93,7 @@ def make_plan(
             undetermined.append(_undetermined(target, missing))
     _check_distinct(targets)
     check_pins(targets)
+    _check_renames(every, libraries.targets, file, resolver)
     _check_destinations(targets)
     _check_ids((*libraries.targets, *every))
     return Plan(
@@ -127,6 +129,19 @@ def _check_distinct(targets: Iterable[Target]) -> None:
             axes = (axis for axis, value in target.variant if (axis, value) not in first.variant)
             hint = f'name the variant, for instance local = "{{{next(axes, "axis")}}}"'
             problems.append(Problem(what=what, where="version.local", hint=hint))
+    if problems:
+        raise ConfigError(*problems[:MANY])
+
+
+def _check_renames(
+    targets: Iterable[Target],
+    libraries: Iterable[Target],
+    file: ChannelMatrix,
+    resolver: Resolver,
+) -> None:
+    """Refuse wheels that would differ in nothing but their names."""
+    found = rename_problems(targets, libraries, grid=file.grid, inputs=resolver.inputs)
+    problems = tuple(found)
     if problems:
         raise ConfigError(*problems[:MANY])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import template
-from orchestrator.config.settings import EnvValue, baseline_of
+from orchestrator.config.settings import VERSION_NAMES, EnvValue, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -34,6 +34,7 @@ from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
+from orchestrator.plan.renames import BuildInputs
 from orchestrator.plan.stable_abi import lowest_values, with_lowest, with_pins
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.expand import Cell, Pairs
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
-    from orchestrator.plan.version import MergedVersionSettings, VersionContext
+    from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
 
 _HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(|-arm)")
 """Labels of GitHub's own Linux runners, which run on two architectures."""
@@ -87,6 +88,10 @@ class Resolver:
         self._outside = outside
         self._facts = facts
         self._known: dict[tuple[int, ...], _Merged] = {}
+        self._label_only = tuple(
+            sorted(name for name, (_, axis) in file.grid.axes.items() if axis.label_only)
+        )
+        self._composed: dict[TargetId, tuple[_Merged, ComposedVersion]] = {}
         self.unanswered: dict[TargetId, UnansweredSource] = {}
 
     def target(self, cell: Cell) -> Target | UnresolvedVersion:
@@ -139,10 +144,11 @@ class Resolver:
         except ConfigError as error:  # name the cell: the user sees which value is to blame
             named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
             raise ConfigError(*named) from None
-        told = version_variables(merged.version, composed, self._outside.project)
+        self._composed[cell.id] = merged, composed
         return Target(
             **common | {"origins": (*merged.origins.items(), *common["origins"])},
             overrides=merged.overrides,
+            label_only=self._label_only,
             python=python,
             abi3=abi3,
             stable_abi=stable,
@@ -150,7 +156,7 @@ class Resolver:
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            env=_env(merged.env, composed.names, told),
+            env=self._env(merged, composed),
             steps=_steps(merged, composed.names),
             compiling=compiling,
             demands=merged.demands,
@@ -162,6 +168,20 @@ class Resolver:
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
             further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),
         )
+
+    def _env(self, merged: _Merged, composed: ComposedVersion) -> tuple[EnvVar, ...]:
+        told = version_variables(merged.version, composed, self._outside.project)
+        return _env(merged.env, composed.names, told)
+
+    def inputs(self, target: Target) -> BuildInputs:
+        """Return what the build of a target is told, without the target's own names."""
+        merged, composed = self._composed[target.aliases[0]]
+        named = composed.renamed(dict.fromkeys(VERSION_NAMES, "0"))
+        placed = composed.renamed({"version": composed.names["public"], "build_tag": "0"})
+        first, second = (
+            (self._env(merged, each), _steps(merged, each.names)) for each in (named, placed)
+        )
+        return BuildInputs(named=first, placed=second)
 
     def library(self, name: str, library: LibrarySettings, cell: Cell) -> Target:
         """Resolve one cell of a library."""

@@ -6,7 +6,7 @@ Pure: what the outside said about the declared sources is passed in, as `Version
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -90,6 +90,10 @@ class ComposedVersion:
     release: bool
     parts: tuple[VersionPart, ...]
     names: _Names
+
+    def renamed(self, names: Mapping[str, str]) -> ComposedVersion:
+        """Return the same with other values of names, for templates."""
+        return replace(self, names=self.names.changed(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +364,10 @@ class _Names(dict[str, str]):
     def knows(self, name: str) -> bool:
         """Whether the cell has this name; its value may be empty or not known yet."""
         return name in self or name in self._parts
+
+    def changed(self, values: Mapping[str, str]) -> _Names:
+        """Return a copy with other values."""
+        return _Names({**self, **values}, self._parts, self._where)
 
     def __missing__(self, name: str) -> str:
         part = self._parts[name]

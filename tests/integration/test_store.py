@@ -39,7 +39,7 @@ kind = ["a", "b"]
 [version]
 base = "1.0"
 local = "{{kind}}"
-inject = {{ TINY_VERSION = "{{version}}" }}
+inject = {{ TINY_VERSION = "{{version}}", TINY_KIND = "{{kind}}" }}
 """
 
 HOOK = project_file("store/sitecustomize.py")

@@ -43,6 +43,7 @@ kind = ["a", "b"]
 [version]
 base = "1.0"
 local = "{kind}"
+inject = { KIND = "{kind}" }
 """
 
 

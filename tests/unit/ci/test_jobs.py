@@ -27,6 +27,7 @@ many = [{many}]
 [version]
 base = "1.0"
 local = "{{many}}"
+inject = {{ MANY = "{{many}}" }}
 """
 
 

@@ -24,7 +24,7 @@ values = [
     "13.0",  # line 12
 ]
 [version]
-base = "1"
+inject.KIND = "{kind}"
 local = "cu{cuda}.{kind}"
 [[rows]]
 axes = ["kind", "flavour"]
@@ -103,7 +103,7 @@ def test_without_axes_of_ones_own_it_is_the_python(tmp_path: Path, more: str, li
 def test_rows_and_includes_have_lines_too(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1"\n')
     (tmp_path / "matrix.toml").write_text(
-        '[project]\n[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "{a}"\n'
+        'env.A = "{a}"\n[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "{a}"\n'
         '[[rows]]\naxes = ["a", "b"]\nvalues = [\n  ["1", "2"],\n  [["3", "4"], "5"],\n]\n'
         '[[include]]\na = ["6"]\nb = "7"\npython = "cp312"\narch = "x86_64"\n'
     )

@@ -15,7 +15,7 @@ from tests.unit.matrices import bitsandbytes, flash_attention, flashinfer, prebu
 from tests.unit.matrices.ground import Cell
 
 EXAMPLES = REPOSITORY / "examples" / "matrices"
-LINES = 40
+LINES = 50
 
 
 def plan(name: str) -> Plan:

@@ -63,7 +63,7 @@ def test_runner_timeout_and_resources_make_no_other_wheel() -> None:
 
 
 def test_what_is_left_in_common_names_the_target() -> None:
-    text = f'{ONE}{CUDA}gcc = ["11", "12"]\n[version]\nlocal = "{{gcc}}"'
+    text = f'{ONE}{CUDA}gcc = ["11", "12"]\n[env]\nGCC = "{{gcc}}"\n[version]\nlocal = "{{gcc}}"'
     assert ids(text) == ["cp312-manylinux_x86_64-11", "cp312-manylinux_x86_64-12"]
     text += '\n[axes.cuda]\nvalues = ["12.6"]\nlabel = "{gcc}cu{cuda}"'
     assert ids(text.replace(CUDA, "")) == [
@@ -224,7 +224,7 @@ def test_lists_and_ranges_do_not_mix(expression: str) -> None:
 
 
 def test_shards_are_balanced_by_cost() -> None:
-    text = f'{ONE}n = ["1", "2", "3", "4", "5"]\n[version]\nlocal = "{{n}}"\n'
+    text = f'{ONE}n = ["1", "2", "3", "4", "5"]\n[env]\nN = "{{n}}"\n[version]\nlocal = "{{n}}"\n'
     rule = '[[override]]\nwhen = { n = "5" }\nresources = { cost = 4 }'
     targets = plan(text + rule).targets
 

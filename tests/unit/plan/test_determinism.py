@@ -46,7 +46,7 @@ env = { Z = "1", B = { shell = "$Z" }, A = "{torch}" }
 build = { before-all = "x", repair = "none", timeout = 3 }
 [version]
 local = "{python}.{device}"
-inject = { V = "{version}" }
+inject = { V = "{version}", GCC = "{gcc}", CUDA = "{cuda}" }
 [[override]]
 when = { device = "gpu" }
 version = { local = "{python}.{torch}.{cuda}.{os}.{gcc}" }

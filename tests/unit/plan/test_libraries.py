@@ -187,6 +187,7 @@ axes = ["os", "arch"]
 values = [["a", "x86_64"], ["b", ["x86_64", "aarch64"]]]
 [version]
 local = "{os}"
+inject = { OS = "{os}" }
 [library.gpu]
 command = "make"
 outputs = ["x"]

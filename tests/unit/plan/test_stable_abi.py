@@ -21,6 +21,8 @@ cuda = ["cpu", "13.0"]
 """
 
 STABLE = """
+[indexes]
+torch = "https://host/whl/{cuda}"
 [build]
 requires = ["torch=={torch}.*"]
 stable-abi = { torch = "2.12" }

@@ -1,0 +1,188 @@
+"""Find axes that change nothing but the names of wheels: their builds get the same inputs. Pure.
+
+What a build gets counts if the matrix says it: its environment, commands, image, variables,
+libraries, tests. A version, a local version and a build tag are names, also where a variable or a
+setting tells them to the build.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from orchestrator.config.settings import Axis
+from orchestrator.errors import Problem
+from orchestrator.plan.devices import WITHOUT
+from orchestrator.plan.expected_environment import cuda_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+
+    from orchestrator.models.target import EnvVar, Target, TargetId, TargetSteps
+    from orchestrator.plan.layers import MatrixGrid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildInputs:
+    """What a build is told, with names in place of the target's own.
+
+    Attributes:
+        named: variables and steps in which all names are the same for all targets.
+        placed: those in which only the whole version is: a base version or a local part may stand
+            in an address, or choose what a command does.
+    """
+
+    named: tuple[tuple[EnvVar, ...], TargetSteps]
+    placed: tuple[tuple[EnvVar, ...], TargetSteps]
+
+    def key(self) -> Hashable:
+        """Return what is equal for equal inputs."""
+        (variables, named), (places, placed) = self.named, self.placed
+        found = {each.name: each.value for each in places}
+        settings = dict(placed.config_settings)
+        return (
+            tuple((e.name, _chosen(e.value, found.get(e.name)), e.shell) for e in variables),
+            tuple((key, _chosen(value, settings[key])) for key, value in named.config_settings),
+            replace(
+                named,
+                before_all=placed.before_all,
+                before_build=placed.before_build,
+                repair=placed.repair,
+                environment=placed.environment,
+                config_settings=(),
+                smoke=True,
+                timeout=None,
+                timeouts=(),
+            ),
+        )
+
+
+def _chosen(named: str, placed: str | None) -> str:
+    """Return a text with names in place of the target's own, unless it is a path or an address."""
+    return placed if placed is not None and "/" in placed else named
+
+
+_Pair: TypeAlias = "tuple[int, Target, Target]"
+"""Two targets with the same inputs, and the number of axes in which they differ."""
+
+
+def rename_problems(
+    targets: Iterable[Target],
+    libraries: Iterable[Target],
+    *,
+    grid: MatrixGrid,
+    inputs: Callable[[Target], BuildInputs],
+) -> Iterator[Problem]:
+    """Return the axes that only rename, unless they say ``label-only``.
+
+    Args:
+        targets: all wheels.
+        libraries: the libraries that they need, each after those it needs itself.
+        grid: the axes of the wheels.
+        inputs: returns what the build of a wheel is told.
+    """
+    needed: dict[TargetId, Hashable] = {}
+    for library in libraries:
+        needed[library.id] = _library(library, needed)
+    found: dict[str, list[_Pair]] = {}
+    alike = _same([targets], lambda each: _rough(each, needed))
+    for first, *others in _same(alike, lambda each: inputs(each).key()):
+        for other in others:
+            axes = _differing(dict(first.variant), dict(other.variant))
+            for axis in axes:
+                found.setdefault(axis, []).append((len(axes), first, other))
+    return (_problem(axis, pairs, grid) for axis, pairs in found.items())
+
+
+def _same(
+    groups: Iterable[Iterable[Target]], key: Callable[[Target], Hashable]
+) -> Iterator[list[Target]]:
+    """Split groups by a key; what is left alone is left out."""
+    for group in groups:
+        parts: dict[Hashable, list[Target]] = defaultdict(list)
+        for target in group:
+            parts[key(target)].append(target)
+        yield from (part for part in parts.values() if len(part) > 1)
+
+
+def _library(target: Target, needed: Mapping[TargetId, Hashable]) -> Hashable:
+    """Return what the build of a library gets."""
+    return (
+        target.platform,
+        target.image,
+        target.library,
+        tuple((each.name, each.value, each.shell) for each in target.env),
+        cuda_of(target),
+        tuple(needed[each] for each in target.needs),
+    )
+
+
+def _rough(target: Target, needed: Mapping[TargetId, Hashable]) -> Hashable:
+    """Return what is quickly compared, and the values of axes that are meant to rename."""
+    steps = target.steps
+    variant = dict(target.variant)
+    # A toolkit for each CUDA version makes builds different. But beside a torch, that must be one
+    # for it as well, and nothing gives the build another torch unless the matrix says so.
+    own_toolkit = steps.environment.cuda is not None or not {"torch", "pytorch"} & variant.keys()
+    return (
+        target.abi3 or target.python,
+        bool(target.abi3),
+        target.stable_abi,
+        target.platform,
+        target.baseline,
+        target.image,
+        steps.environment,
+        replace(target.compiling, why="", alone=""),
+        tuple(needed[each] for each in target.needs),
+        cuda_of(target) if own_toolkit else "",
+        tuple(sorted((axis, value) for axis, value in target.variant if axis in target.label_only)),
+    )
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Return the axes that both have with different values; else those that only one has."""
+    both = [axis for axis in one if axis in other and one[axis] != other[axis]]
+    return both or sorted(one.keys() ^ other.keys())
+
+
+def _problem(axis: str, pairs: list[_Pair], grid: MatrixGrid) -> Problem:
+    _, first, other = min(pairs, key=lambda pair: pair[0])
+    more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+    path, own = grid.axes.get(axis, (f"axes.{axis}", Axis()))
+    rows = (path for path, rows in grid.rows if axis in rows.axes)
+    values = {dict(each.variant).get(axis, "") for _, *pair in pairs for each in pair}
+    return Problem(
+        what=f"axis {axis!r} changes nothing but the name: {first.id} and {other.id} have the same "
+        f"inputs{more}",
+        where=next(rows, path),
+        hint=f"use it for what the build gets, such as {_use(axis, values)}; or, if the name is "
+        f"all you mean, {_meant(path, own)}",
+    )
+
+
+_TORCH = "https://download.pytorch.org/whl"
+
+
+def _use(axis: str, values: set[str]) -> str:
+    if axis == "cuda":
+        without = sorted(values & WITHOUT)
+        compact = all(value in WITHOUT or value.startswith("cu") for value in values)
+        folder = "{cuda}" if compact else "cu{cuda|nodot}"
+        text = f'indexes.torch = "{_TORCH}/{folder}"'
+        if compact or not without:
+            return text
+        return f'{text}, and indexes.torch = "{_TORCH}/cpu" in an [[override]] for {without[0]}'
+    if all(value[:1].isdigit() for value in values):
+        return f'build.requires = ["{axis}=={{{axis}}}.*"]'
+    return f'env.{axis.upper()} = "{{{axis}}}"'
+
+
+def _meant(path: str, axis: Axis) -> str:
+    """Return how to say that an axis renames."""
+    if axis.values is None:
+        return f"{path}.label-only = true"
+    values = ", ".join(f'"{value}"' for value in axis.values)
+    label = f'label = "{axis.label}", ' if axis.label is not None else ""
+    when = "when = ..., " if axis.when is not None else ""
+    return f"{path} = {{ values = [{values}], {label}{when}label-only = true }}"
