@@ -144,8 +144,10 @@ def replacing(
         parents: whether a missing directory is made; a file that a user named has none made.
     """
     folder = path.parent if aside is None else aside
-    # `remove_partial` reads the process ID. A name may be as long as file systems allow: clip it.
-    partial = folder / f".{path.name[:60]}.{os.urandom(4).hex()}.{os.getpid()}{PARTIAL}"
+    # `remove_partial` reads the process ID. A name may be as long as file systems allow, which
+    # count bytes: clip it.
+    name = os.fsencode(path.name)[:100].decode("utf-8", "ignore")
+    partial = folder / f".{name}.{os.urandom(4).hex()}.{os.getpid()}{PARTIAL}"
     try:
         for each in {path.parent, folder} if parents else ():
             each.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def replacing(
         with contextlib.suppress(OSError):
             partial.unlink()
     if durable:
-        _sync(path.parent)
+        _sync_names(path.parent)
 
 
 @contextlib.contextmanager
@@ -175,18 +177,41 @@ def making(folder: Path) -> Iterator[Path]:
     """Yield an empty directory that gets its final name when the block ends without error.
 
     Its parent may hold anything else, and is removed afterwards. If another process has made the
-    same directory meanwhile, that one stays.
+    same directory meanwhile, that one stays. Errors have names below the final one.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=NEW, dir=folder.parent) as scratch:
-        made = Path(scratch, "made")
-        made.mkdir()
-        yield made
+    with _named(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # What cannot be removed afterwards is no reason to fail: nobody sees a name like this.
+        scratch = tempfile.TemporaryDirectory(
+            prefix=NEW, dir=folder.parent, ignore_cleanup_errors=True
+        )
+    with scratch:
+        made = Path(scratch.name, "made")
         try:
+            made.mkdir()
+            yield made
             made.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+        except OSError as error:
+            if error.filename == str(made) and error.filename2 is not None and folder.is_dir():
+                return
+            error.filename = _final(error.filename, made, folder)
+            error.filename2 = _final(error.filename2, made, folder)
+            raise
+
+
+def _final(name: object, made: Path, folder: Path) -> str | None:
+    """Return the name that something in a directory will have."""
+    return None if name is None else str(name).replace(str(made), str(folder), 1)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an error name a file that the user knows."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_whole(
@@ -194,14 +219,17 @@ def write_whole(
 ) -> None:
     """Write a file whole or not at all; text as UTF-8. Raises OSError, which names the file.
 
-    A symbolic link stays one. What is not a regular file, such as a pipe or ``/dev/stdout``, is
-    written to as it is. The options are those of `replacing`.
+    A symbolic link stays one, and is an error if it leads to itself. What is not a regular file,
+    such as a pipe or ``/dev/stdout``, is written to as it is. The options are those of `replacing`.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    with replacing(path.resolve(), durable=durable, parents=parents) as partial:
+    real = Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for links in a circle
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    with replacing(real, durable=durable, parents=parents) as partial:
         partial.write_bytes(data)
 
 
@@ -213,8 +241,22 @@ def remove_partial(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+_NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES})
+"""Answers of file systems that cannot sync directories (FUSE, CIFS), or to who may not read one."""
+
+
+def _sync_names(folder: Path) -> None:
+    """Make a directory's names survive a crash of the machine, where the file system can."""
+    try:
+        with _named(folder):
+            _sync(folder)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
 def _sync(path: Path) -> None:
-    """Make a file's contents, or a directory's names, survive a crash of the machine."""
+    """Make a file's contents survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -227,6 +269,9 @@ def _sync(path: Path) -> None:
 
 def copy_file(source: Path, place: Path, *, keep: bool = False) -> None:
     """Copy a file's contents; where the file system can, only a reference to them.
+
+    On an error nothing is left at `place`. An error that only writing has names `place`, one that
+    reading may have as well names both.
 
     Args:
         source: the file; a symbolic link is followed.
@@ -245,12 +290,27 @@ def _copy(source: Path, place: Path) -> None:
     if not plain:
         shutil.copyfile(source, place)  # says what is wrong
         return
-    with source.open("rb") as old, place.open("wb") as new:
-        try:
-            _copy_open(old, new)
-        except OSError as error:
+    with source.open("rb") as old, _copying(source, place), place.open("wb") as new:
+        _copy_open(old, new)
+
+
+_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""Errors that no file has which is only read."""
+
+
+@contextlib.contextmanager
+def _copying(source: Path, place: Path) -> Iterator[None]:
+    """Have an error name the right file, and leave no part of a copy."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            place.unlink()
+        if isinstance(error, OSError) and error.errno in _WRITING:
+            error.filename, error.filename2 = str(place), None
+        elif isinstance(error, OSError) and error.filename is None:
             error.filename, error.filename2 = str(source), str(place)
-            raise
+        raise
 
 
 def _copy_open(old: IO[bytes], new: IO[bytes]) -> None:
@@ -276,12 +336,29 @@ def copy_range(source: int, dest: int, begin: int, end: int) -> int:
 
 
 def copy_tree(source: Path, place: Path) -> None:
-    """Copy a directory with modes, times and symbolic links; raises shutil.Error (an OSError)."""
+    """Copy a directory with modes, times and symbolic links.
+
+    Raises:
+        OSError: the first error; no file is copied after it.
+        shutil.Error: the same, of a link or a directory.
+    """
+    failed: list[OSError] = []
 
     def copy(old: str, new: str) -> None:
-        copy_file(Path(old), Path(new), keep=True)
+        if failed:  # copytree goes on, and would have an error for every file
+            return
+        try:
+            copy_file(Path(old), Path(new), keep=True)
+        except OSError as error:
+            failed.append(error)
+            raise
 
-    shutil.copytree(source, place, symlinks=True, copy_function=copy)
+    try:
+        shutil.copytree(source, place, symlinks=True, copy_function=copy)
+    except shutil.Error:
+        if failed:
+            raise failed[0] from None
+        raise
 
 
 def copy_any(source: Path, place: Path) -> None:
@@ -397,13 +474,12 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
     except OSError as error:
         error.filename = str(root / name)
         raise
-    stream = os.fdopen(file, "rb")
     try:
         _check_regular(os.fstat(file))
-    except OSError:
-        stream.close()
+        return os.fdopen(file, "rb")
+    except BaseException:
+        os.close(file)
         raise
-    return stream
 
 
 def _check_regular(info: os.stat_result) -> None:
@@ -431,11 +507,15 @@ def copy_beneath(root: Path, name: PurePath | str, place: Path) -> None:
     with open_beneath(root, name) as old:
         info = os.fstat(old.fileno())
         place.unlink(missing_ok=True)
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as new:
-            _copy_open(old, new)
-            os.fchmod(descriptor, plain_mode(info.st_mode))
-        os.utime(place, ns=(info.st_atime_ns, info.st_mtime_ns))
+        with _copying(root / name, place):
+            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb", closefd=False) as new:
+                    _copy_open(old, new)
+                os.fchmod(descriptor, plain_mode(info.st_mode))
+            finally:
+                os.close(descriptor)
+            os.utime(place, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def plain_mode(mode: int) -> int:

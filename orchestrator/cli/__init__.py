@@ -125,15 +125,19 @@ GARBAGE = 50_000
 """Objects after which Python looks for reference cycles; its own default is 700."""
 
 _MACHINE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS),  # a file system without locks
+    *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV),  # a disk or a server that is gone
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EMLINK, errno.EXDEV, errno.ETXTBSY),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),  # limits of the process or the machine
 }
 """Errors of the operating system that the user has to fix, not a programmer."""
 
 
 def _unexpected(error: Exception) -> ExitCode:
     if isinstance(error, OSError) and error.errno in _MACHINE:
-        say(f"error: {error.filename or 'cannot continue'}: {error.strerror}")
+        names = [printable(name) for name in (error.filename, error.filename2) if name]
+        say(f"error: {' -> '.join(names) or 'cannot continue'}: {error.strerror}")
         return ExitCode.ENVIRONMENT
     say("".join(traceback.format_exception(error)).rstrip("\n"))
     say("this is a bug in orchestrator; please report it with the lines above")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import external_option, json_option, wheels_argument
-from orchestrator.cli.output import emit, printable, stdout
+from orchestrator.cli.output import emit, printable, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,8 @@ def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool)
     if as_json:
         emit(documents.dumps(documents.inspect_document(reports)))
         return
-    console = stdout()
     for path, wheel in reports:
-        console.print(_text(path, wheel))
+        show(_text(path, wheel))
 
 
 def _text(path: Path, report: WheelReport) -> str:

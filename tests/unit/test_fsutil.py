@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -360,16 +362,187 @@ def test_bytes_are_copied_where_references_cannot_be(
     assert (tmp_path / "copy").read_bytes() == b"12345"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_full_disk_names_both_files_and_leaves_nothing(
+@pytest.mark.parametrize("how", [install_file, copy_file, copy_tree])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_full_disk_names_where_it_is_full_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Callable[[Path, Path], None],
+    code: int,
+    *,
+    kernel: bool,
+) -> None:
+    source, place = tmp_path / "source", tmp_path / "place"
+    if how is copy_tree:
+        source.mkdir()
+        (source / "a").write_bytes(b"1")
+        (source / "b").write_bytes(b"2")
+    else:
+        source.write_bytes(b"1")
+
+    def half(_: object, new: IO[bytes]) -> None:
+        new.write(b"half")
+        failing(code)()
+
+    monkeypatch.setattr(os, "copy_file_range", failing(code if kernel else errno.EXDEV))
+    monkeypatch.setattr(shutil, "copyfileobj", half)
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        how(source, place)
+    error = caught.value
+    inner = Path(str(error.filename)).name if how is copy_tree else ""
+    both = (str(source / inner), str(place / inner))
+    assert error.errno == code
+    # Of an error that reading has as well, nobody knows whose it is.
+    assert (error.filename, error.filename2) == (both if code == errno.EIO else (both[1], None))
+    assert names(tmp_path) == (["place", "source"] if how is copy_tree else ["source"])
+    assert how is not copy_tree or names(place) == []
+
+
+FAULTS = {
+    os: (
+        "open",
+        "fsync",
+        "replace",
+        "rename",
+        "mkdir",
+        "chmod",
+        "stat",
+        "fstat",
+        "utime",
+        "fchmod",
+    ),
+    io: ("open",),
+    fcntl: ("flock",),
+}
+CODES = (
+    *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EMLINK),
+    *(errno.EXDEV, errno.ENOLCK, errno.EMFILE, errno.ESTALE),
+)
+
+
+def put_file(folder: Path) -> None:
+    write_whole(folder / "place", "new")
+
+
+def put_copy(folder: Path) -> None:
+    install_file(folder / "source", folder / "place")
+
+
+def put_link(folder: Path) -> None:
+    install_file(folder / "source", folder / "place", link=True)
+
+
+def put_aside(folder: Path) -> None:
+    with replacing(folder / "place", aside=folder / "aside", mode=0o600) as partial:
+        partial.write_text("new")
+
+
+def put_folder(folder: Path) -> None:
+    with making(folder / "made") as made:
+        os.close(os.open(made / "place", os.O_CREAT | os.O_WRONLY))
+
+
+def put_beneath(folder: Path) -> None:
+    copy_beneath(folder, "source", folder / "below")
+
+
+def put_under_lock(folder: Path) -> None:
+    with locked(folder / "lock"), locked(folder, wait=False):
+        pass
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize(
+    "use", [put_file, put_copy, put_link, put_aside, put_folder, put_beneath, put_under_lock]
+)
+def test_any_call_may_fail_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Path], None], code: int
+) -> None:
+    """Every call of the system in turn: afterwards all is as it was, or as it should be."""
+    number = 0
+    while True:
+        number += 1
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "source").write_text("new")
+        (folder / "place").write_text("old")
+        left = number
+
+        def fault(really: Callable[..., object]) -> Callable[..., object]:
+            def call(*arguments: object, **named: object) -> object:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise OSError(code, os.strerror(code), *map(str, arguments[:1]))
+                return really(*arguments, **named)
+
+            return call
+
+        raised: OSError | None = None
+        with monkeypatch.context() as patch:
+            for module, functions in FAULTS.items():
+                for name in functions:
+                    patch.setattr(module, name, fault(getattr(module, name)))
+            try:
+                use(folder)
+            except OSError as error:
+                raised = error
+        # A directory that cannot be removed afterwards stays, under a name that nobody sees.
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(fsutil.NEW)}
+        assert there <= {"source", "place", "made", "below", "lock", "aside"}
+        assert (folder / "place").read_text() in {"old", "new"}
+        assert not (folder / "below").exists() or (folder / "below").read_text() == "new"
+        assert not (folder / "made").exists() or names(folder / "made") == ["place"]
+        assert not (folder / "aside").exists() or names(folder / "aside") == []
+        if raised is not None:
+            said = f"{raised.filename} {raised.filename2}"
+            assert ".partial" not in said
+            assert ".new-" not in said
+        if left > 0:
+            assert raised is None
+            break
+    assert number > 2
+
+
+def test_a_temporary_name_is_short_in_bytes(tmp_path: Path) -> None:
+    """File systems count bytes, of which a letter may have four."""
+    for letter in ("\N{PILE OF POO}", "語", "x"):
+        name = letter * (255 // len(letter.encode()))
+        write_whole(tmp_path / name, "1")
+        with making(tmp_path / name[:-1]) as made:
+            (made / "x").touch()
+    assert len(names(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_that_cannot_sync_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    (tmp_path / "source").write_bytes(b"1")
-    monkeypatch.setattr(os, "copy_file_range", failing(code))
-    with pytest.raises(OSError, match=os.strerror(code)) as caught:
-        install_file(tmp_path / "source", tmp_path / "place")
-    assert caught.value.filename2 == str(tmp_path / "place")
-    assert names(tmp_path) == ["source"]
+    really = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
+            failing(code)()
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match=os.strerror(code)) as caught:
+            write_whole(tmp_path / "file", "1")
+        assert caught.value.filename == str(tmp_path)
+    else:
+        write_whole(tmp_path / "file", "1")
+    assert (tmp_path / "file").read_text() == "1"
+
+
+def test_links_in_a_circle_are_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)) as caught:
+        write_whole(tmp_path / "a", "1")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert names(tmp_path) == ["a", "b"]
 
 
 def test_mode_and_times_are_copied_where_they_matter(tmp_path: Path) -> None:
