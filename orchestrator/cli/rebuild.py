@@ -12,7 +12,8 @@ import click
 from orchestrator.cli.build import RunHooks, run_build
 from orchestrator.cli.options import build_options, target_options
 from orchestrator.cli.output import say
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, Problem
+from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     help="Build what this results.json, or the one in this directory, says was built.",
 )
 @click.option(
+    "--trust-commands",
+    is_flag=True,
+    help="Let this host run what --from says and the matrix does not, and show it secrets.",
+)
+@click.option(
     "--shell", is_flag=True, help="If the build fails, open a shell there before it is removed."
 )
 @build_options
@@ -43,6 +49,7 @@ def command(
     channel: str,
     origin: Path | None,
     *,
+    trust_commands: bool,
     shell: bool,
     output_dir: Path | None,
     backend: str,
@@ -65,10 +72,13 @@ def command(
     if recorded is None:
         again = _as_before(target_id, output)
     else:
-        plan, again = _as_recorded(plan, recorded)
+        plan, again = _as_recorded(plan, recorded, trusted=trust_commands)
         before = recorded.results[target_id]
-        if backend == "auto":
-            backend = from_results.backend_of(before) or backend
+        built_by = from_results.backend_of(before)
+        if backend == "auto" and built_by is BackendName.CIBUILDWHEEL:
+            backend = built_by
+        elif backend == "auto" and built_by is BackendName.DIRECT:
+            say("note: that run built it without a container; --backend direct does so here")
     return run_build(
         workspace,
         plan,
@@ -151,7 +161,7 @@ def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
     return RebuildRequest(target_id=target_id, claim=claim)
 
 
-def _as_recorded(plan: Plan, recorded: _Recorded) -> tuple[Plan, RebuildRequest]:
+def _as_recorded(plan: Plan, recorded: _Recorded, *, trusted: bool) -> tuple[Plan, RebuildRequest]:
     """Return the plan as a results.json has it; print what is taken from it and what is not."""
     from orchestrator.cli.output import stderr
     from orchestrator.report import from_results
@@ -171,7 +181,12 @@ def _as_recorded(plan: Plan, recorded: _Recorded) -> tuple[Plan, RebuildRequest]
         strict=True,
         digest=request.source.digest,
         epoch=request.source.epoch,
+        foreign={} if trusted else found.foreign,
     )
+    exposed = [(target_id, what) for target_id, whats in found.exposed.items() for what in whats]
+    if exposed and not trusted:
+        hint = "read the file, then say --trust-commands"
+        raise ConfigError(*(Problem(what=what, where=each, hint=hint) for each, what in exposed))
     return replace(plan, targets=found.targets), again
 
 

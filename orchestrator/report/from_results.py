@@ -5,19 +5,24 @@ That file hides secrets. For those the plan of this machine counts, and a note s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, Problem, clipped
 from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.reading import parse
-from orchestrator.models.target import BackendName, TargetSteps
+from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, TargetSteps
+from orchestrator.models.untrusted import RelativePath
 from orchestrator.report import results
 from orchestrator.report.schemas import Result, to_json_value
+from orchestrator.report.text import is_secret, one_line
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
+from orchestrator.wheel.requires import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models.target import EnvVar, Target, TargetId
@@ -31,12 +36,16 @@ class RecordedRun:
     """Targets as they were built elsewhere.
 
     What differs from the plan here (``version 1.0 -> 1.1``) is `taken` from there. The notes say
-    what could not be used, and what counts instead.
+    what could not be used, and what counts instead. What a target of the file runs and the plan
+    does not is `foreign`: only a container may run it, or the user has to allow it. What is
+    `exposed` even a container may not: it would be prepared on this host, or see secrets of here.
     """
 
     targets: tuple[Target, ...]
     taken: tuple[str, ...]
     notes: tuple[str, ...]
+    foreign: Mapping[TargetId, tuple[str, ...]]
+    exposed: Mapping[TargetId, tuple[str, ...]]
 
 
 def read(place: Path) -> dict[TargetId, Result]:
@@ -68,7 +77,10 @@ def request_of(recorded: Mapping[TargetId, Result], target_id: TargetId, *, wher
 
 
 def backend_of(result: Result) -> BackendName | None:
-    """Return the backend that built a result; None if that is unknown."""
+    """Return the backend that built a result; None if that is unknown.
+
+    Whether it is used is not the file's choice where it is `direct`, which leaves the container.
+    """
     if result.backend == BackendName.CIBUILDWHEEL:
         return BackendName.CIBUILDWHEEL
     # One from the store does not say whether it was built in a container.
@@ -89,6 +101,8 @@ def as_recorded(
     made: list[Target] = []
     taken: list[str] = []
     notes: list[str] = []
+    foreign: dict[TargetId, tuple[str, ...]] = {}
+    exposed: dict[TargetId, tuple[str, ...]] = {}
     for target in targets:
         result = recorded.get(target.id)
         if result is None or result.request is None:
@@ -98,8 +112,16 @@ def as_recorded(
         found, kept = _as_recorded(target, result, result.request, where=where)
         notes += [f"{target.id}: {each}" for each in kept]
         taken += [f"{target.id}: {each}" for each in _changed(target, found)]
+        foreign[target.id] = tuple(_foreign(target, found))
+        exposed[target.id] = tuple(_exposed(target, found, foreign[target.id]))
         made.append(found)
-    return RecordedRun(targets=tuple(made), taken=tuple(taken), notes=tuple(notes))
+    return RecordedRun(
+        targets=tuple(made),
+        taken=tuple(taken),
+        notes=tuple(notes),
+        foreign={target_id: what for target_id, what in foreign.items() if what},
+        exposed={target_id: what for target_id, what in exposed.items() if what},
+    )
 
 
 def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]:
@@ -145,7 +167,83 @@ def _as_recorded(
         if request.library is None or target.library is None
         else _open(target.library, request.library, "library", notes),
     )
+    _check(found, where=where)
     return found, notes
+
+
+_RUNS_NOTHING = frozenset(
+    {"repair_refused", "external", "normalise", "smoke", "timeout", "timeouts"}
+)
+"""The steps that run no program and install nothing."""
+
+
+def _foreign(mine: Target, theirs: Target) -> Iterator[str]:
+    """Yield what a recorded target runs, and the plan here does not."""
+    nothing = TargetSteps()
+    for name in (each.name for each in fields(TargetSteps) if each.name not in _RUNS_NOTHING):
+        value = getattr(theirs.steps, name)
+        if value not in {getattr(mine.steps, name), getattr(nothing, name)}:
+            yield f"{name.replace('_', '-')}: {_short(value)}"
+    if theirs.library != mine.library:
+        yield f"library: {_short(theirs.library)}"
+    if theirs.compiling != mine.compiling and _leaves_container(theirs):
+        yield f"compiling: {theirs.compiling.emulation} by {theirs.compiling.compiler}"
+    ours = {each.name: each for each in mine.env}
+    for each in theirs.env:
+        own = ours.get(each.name)
+        # A version is one (PEP 440), so that it may stand where the plan has its own.
+        versions = (
+            own is not None and mine.version and own.value.replace(mine.version, theirs.version)
+        )
+        if own is None or each.value not in {own.value, versions} or each.shell > own.shell:
+            yield f"env {each.name}={_short(each.value)}"
+
+
+def _leaves_container(target: Target) -> bool:
+    compiling = target.compiling
+    return compiling.emulation is EmulationMode.CROSS or compiling.compiler is CompilerKind.ZIG
+
+
+def _exposed(mine: Target, theirs: Target, foreign: Sequence[str]) -> Iterator[str]:
+    """Yield what not even a container may do unasked."""
+    if theirs.steps.environment not in {mine.steps.environment, TargetSteps().environment}:
+        yield f"environment: {_short(theirs.steps.environment)}"  # this host resolves it
+    secrets = [each.name for each in theirs.env if each in mine.env and is_secret(each.name)]
+    if foreign and secrets:
+        yield f"{'; '.join(foreign)}, with {', '.join(secrets)} of this machine"
+
+
+def _short(value: object) -> str:
+    return clipped(one_line(value if isinstance(value, str) else repr(value)))
+
+
+def _check(target: Target, *, where: str) -> None:
+    """Refuse recorded facts that no plan has, before a program gets them."""
+    outputs = () if target.library is None else target.library.outputs
+    memory = () if target.resources.memory is None else (target.resources.memory,)
+    facts: tuple[tuple[str, Iterable[str], Callable[[str], object]], ...] = (
+        ("image", (target.image,), _IMAGE.fullmatch),
+        ("abi3", filter(None, (target.abi3,)), PythonTag.match),
+        ("baseline", (target.baseline, target.compiling.baseline), _GLIBC.fullmatch),
+        ("memory", memory, _MEMORY.fullmatch),
+        ("test_pythons", target.test_pythons, PythonTag.match),
+        ("pins", target.pins, parsed),
+        ("test_sources", target.steps.test_sources, RelativePath.match),
+        ("outputs", outputs, RelativePath.match),
+    )
+    problems = [
+        Problem(what=f"{name} cannot be {_short(repr(value))}", where=f"{where}: {target.id}")
+        for name, values, is_right in facts
+        for value in values
+        if not is_right(value)
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*|")
+_GLIBC = re.compile(r"(\d{1,3}\.\d{1,3})?")
+_MEMORY = re.compile(r"\d{1,18}b")
 
 
 def _env(target: Target, recorded: Sequence[EnvVar], notes: list[str]) -> tuple[EnvVar, ...]:

