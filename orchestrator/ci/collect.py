@@ -1,47 +1,39 @@
 """Collect what many jobs built: every planned wheel once, byte for byte as its job made it.
 
-A job hands on a directory with ``results.json`` and its wheels. If several runs have a result of
-one target, the last one that matches the plan counts: see `collect`.
+The plan says which job builds a target; no other job has a say about it, whatever it claims. See
+`orchestrator.ci.artefacts`.
 """
 
 from __future__ import annotations
 
-import os
+import stat
 from dataclasses import dataclass, field
-from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-from orchestrator.errors import BadWheelError, ConfigError
-from orchestrator.fsutil import copy_file, file_sha256, replacing
+from orchestrator.ci.artefacts import Owners, Standing, listed
+from orchestrator.errors import BadWheelError, Problem, clipped
+from orchestrator.fsutil import copy_beneath, file_sha256, remove_partial, replacing
 from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
-from orchestrator.report.results import NAME, read_each
 from orchestrator.report.schemas import Result, to_json_value
+from orchestrator.report.text import one_line
+from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel.checked_wheel import Expected
+from orchestrator.wheel.name_check import check_contents, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from orchestrator.ci.artefacts import Artefact, Candidate
+    from orchestrator.models.untrusted import WheelFilename
     from orchestrator.report.schemas import PlanDocument, PlannedTarget
 
+_Name = tuple[object, ...]
+
 _Raw = dict[str, Any]
-"""A part of a results.json, with what a later version may have added to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artefact:
-    """What one job handed on: a directory with wheels, and its ``results.json``.
-
-    Attributes:
-        refused: by target, what is wrong with the results that are left out of the document.
-    """
-
-    folder: Path
-    document: _Raw
-    refused: Mapping[str, str] = field(default_factory=dict)
+"""A result of a results.json, with what a later version may have added to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +44,9 @@ class Collected:
         document: the ``results.json`` of all; a planned wheel that no job has is a failure in it.
         wheels: names of the good wheels.
         lacking: the missing wheels.
-        spoiled: those of them whose file is not what its result says.
+        spoiled: those of them whose file or result is not what it has to be.
+        notes: what else was found, and left out.
+        problems: what this machine could not do.
     """
 
     document: _Raw
@@ -60,47 +54,17 @@ class Collected:
     lacking: tuple[TargetId, ...]
     spoiled: tuple[TargetId, ...]
     notes: tuple[str, ...]
-
-
-def find_artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefact], list[str]]:
-    """Find the artefacts in and below some directories, and what is wrong with the others.
-
-    The order is stable. One job's damaged file must not keep back the other jobs' wheels.
-    ``output``, where an earlier `collect` put wheels, is left out.
-    """
-    artefacts, notes = [], []
-    for place in places:
-        folders = list(_folders(place, output.resolve()))
-        if not folders:
-            notes.append(f"{place}: no {NAME} in it: its job ended before it had any result")
-        for folder in folders:
-            try:
-                document, refused = read_each(folder)
-            except ConfigError as error:
-                notes.append(f"left out: {error}")
-                continue
-            notes += (f"left out: {error}" for error in refused.values())
-            texts = {target_id: error.what for target_id, error in refused.items()}
-            artefacts.append(Artefact(folder=folder, document=document, refused=texts))
-    return artefacts, notes
-
-
-def _folders(place: Path, output: Path) -> Iterator[Path]:
-    for top, below, files in os.walk(place):
-        folder = Path(top)
-        below[:] = sorted(each for each in below if (folder / each).resolve() != output)
-        if NAME in files:
-            below.clear()
-            yield folder
+    problems: tuple[Problem, ...]
 
 
 def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Collected:
     """Put all good wheels into one directory, and say what is missing.
 
-    A result counts if its key is the plan's, or if it has none because its run never got to the
-    target. Of several, the one that started last is taken; a result from the store counts as
-    started with its run, and one without a key is taken only if there is no other. So a re-run
-    replaces a failure, and a wheel that was built twice is there once.
+    Only artefacts of the job that builds a target count (`Owners`), and of these only results whose
+    key is the plan's, or which have none because their run never got to the target. If the names of
+    the directories say whose they are, the one that started last counts: so a re-run replaces a
+    failure. Otherwise nobody knows who says the truth: a wheel counts more than a failure, and
+    different wheels are refused.
 
     Args:
         plan: what was planned.
@@ -108,172 +72,295 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
         output: where the wheels go; each is there whole or not at all.
 
     Raises:
-        OSError: ``output`` cannot be written.
+        OSError: ``output`` cannot be made.
     """
-    planned: dict[TargetId, PlannedTarget | None] = {target.id: target for target in plan.targets}
-    planned |= {target.id: None for target in plan.undetermined}
-    of_plan, notes = [], []
-    rejected: dict[str, str] = {}
-    owner: dict[int, Path] = {}
-    for artefact in found:
-        kept = []
-        for result in artefact.document["results"]:
-            target_id = result["id"]
-            if target_id not in planned:
-                notes.append(f"{target_id} in {artefact.folder} is not in the plan: left out")
-            elif _is_of(result, planned[target_id]):
-                kept.append(result)
-                owner[id(result)] = artefact.folder
-            else:
-                rejected[target_id] = f"{artefact.folder} has it with the key {result['key']}"
-        of_plan.append(artefact.document | {"results": kept})
-    merged = documents.merged(of_plan)
-    refused = {target_id: what for each in found for target_id, what in each.refused.items()}
-    table = _Table(plan=plan, rejected=rejected, refused=refused, output=output)
     output.mkdir(parents=True, exist_ok=True)
-    results = list(table.settle(planned, merged["results"], owner))
-    notes += table.others(results)
+    remove_partial(output)
+    table = _Table(plan=plan, output=output)
+    table.sort(found)
+    claims = table.claims()
+    results = [table.settle(target_id, claims) for target_id in table.planned]
+    made = [each for each in results if each is not None]
+    good = [each["wheel"]["filename"] for each in made if each["wheel"] is not None]
     libraries = {target.id for target in plan.targets if target.library is not None}
-    without = (result["id"] for result in results if not result["wheel"])
+    without = (each["id"] for each in made if each["wheel"] is None)
     return Collected(
-        document=merged | {"results": sorted(results, key=itemgetter("id"))},
-        wheels=tuple(sorted(result["wheel"]["filename"] for result in results if result["wheel"])),
+        document=documents.results_document(made, table.runs, earlier={}),
+        wheels=tuple(sorted(good)),
         lacking=tuple(target_id for target_id in without if target_id not in libraries),
-        spoiled=tuple(table.spoiled),
-        notes=tuple(notes),
+        spoiled=tuple(dict.fromkeys(table.spoiled)),
+        notes=(*table.notes, *_others(output, good)),
+        problems=tuple(table.problems),
     )
-
-
-def _is_of(result: _Raw, target: PlannedTarget | None) -> bool:
-    """Whether a result is of what was planned."""
-    if target is None:  # its version was not known yet when it was planned
-        return True
-    if not result["key"]:  # nobody got so far as to ask for it
-        return result["wheel"] is None
-    return result["key"] in {target.key, target.host_key}
 
 
 @dataclass(slots=True, kw_only=True)
 class _Table:
-    """Settles, target by target, what there is of a plan."""
+    """Settles, target by target, what there is of a plan.
+
+    Attributes:
+        chosen: the one result that counts for a target.
+        reasons: why a target has none.
+        runs: the runs of the chosen results.
+    """
 
     plan: PlanDocument
-    rejected: Mapping[str, str]
-    refused: Mapping[str, str]
     output: Path
+    planned: dict[TargetId, PlannedTarget | None] = field(default_factory=dict)
+    chosen: dict[TargetId, Candidate] = field(default_factory=dict)
+    reasons: dict[TargetId, tuple[FailureKind, str]] = field(default_factory=dict)
+    runs: list[_Raw] = field(default_factory=list)
     spoiled: list[TargetId] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def sort(self, artefacts: Sequence[Artefact]) -> None:
+        """Choose the result of each target."""
+        self.planned |= {target.id: target for target in self.plan.targets}
+        self.planned |= {target.id: None for target in self.plan.undetermined}
+        candidates, notes = Owners(self.plan.jobs).candidates(artefacts)
+        self.notes += notes
+        unknown: dict[str, list[str]] = {}
+        for target_id in candidates.keys() - self.planned.keys():
+            for each in candidates.pop(target_id):
+                unknown.setdefault(each.artefact.shown, []).append(target_id)
+        for where, ids in sorted(unknown.items()):
+            self.notes.append(f"{listed(sorted(ids))} in {where} is not in the plan: left out")
+        for artefact in artefacts:
+            for name, error in artefact.contents.refused:
+                why = f"the result that a job has of it cannot be: {error.what}"
+                self.reasons[TargetId(name)] = (FailureKind.BAD_WHEEL, why)
+        for target_id, some in candidates.items():
+            self._choose(target_id, some)
+        for each in self.chosen.values():
+            run = each.artefact.contents.runs.get(each.recorded.result.run or "")
+            self.runs += [] if run is None else [run]
+
+    def _choose(self, target_id: TargetId, candidates: Iterable[Candidate]) -> None:
+        """Choose one of the results that artefacts have of a target."""
+        target = self.planned[target_id]
+        right = []
+        for each in candidates:
+            if _is_of(each.recorded.result, target):
+                right.append(each)
+            else:
+                where, key = each.artefact.shown, one_line(each.recorded.result.key)
+                why = f"no job has it as planned; {where} has it with the key {clipped(key)}"
+                self.reasons.setdefault(target_id, (FailureKind.MISSING, why))
+        best = max((each.standing for each in right), default=Standing.STRAY)
+        weaker = [each.artefact.shown for each in right if each.standing < best]
+        if weaker:
+            what = f"{listed(weaker)}: has {target_id} and is of no job, or not by its name"
+            self.notes.append(f"{what}: left out")
+        right = [each for each in right if each.standing is best]
+        wheels = {_wheel_of(each): each for each in right if _wheel_of(each) is not None}
+        if best is not Standing.NAME and len(wheels) > 1:
+            where = listed([each.artefact.shown for each in wheels.values()])
+            why = f"there are different wheels of it, and the directories do not say whose: {where}"
+            self.reasons[target_id] = (FailureKind.BAD_WHEEL, why)
+        elif best is not Standing.NAME and wheels:
+            self.chosen[target_id] = next(iter(wheels.values()))
+        elif right:
+            self.chosen[target_id] = _last(right)
+
+    def claims(self) -> dict[_Name, dict[str, TargetId]]:
+        """Return the name of each chosen wheel -> digest -> the first target that has it.
+
+        Names that differ only in spelling are one. A target whose version was not planned has no
+        claim to a name that a planned one has.
+        """
+        found: dict[_Name, dict[str, TargetId]] = {}
+        for target_id in sorted(self.chosen, key=lambda each: self.planned[each] is None):
+            wheel = self.chosen[target_id].recorded.result.wheel
+            if wheel is None or self._flaw(target_id, wheel.filename):
+                continue
+            owners = found.setdefault(_same_name(wheel.filename), {})
+            if not owners or self.planned[target_id] is not None:
+                owners.setdefault(wheel.sha256, target_id)
+        return found
 
     def settle(
-        self,
-        planned: Mapping[TargetId, PlannedTarget | None],
-        results: Iterable[_Raw],
-        owner: Mapping[int, Path],
-    ) -> Iterator[_Raw]:
-        """Yield the result of every target, its wheel in place."""
-        known = {result["id"]: result for result in results}
-        claims = self._claims(known.values())
-        for target_id, target in planned.items():
-            result = known.get(target_id)
-            if result is not None:
-                yield self._take(result, owner[id(result)], claims)
-            elif target is None or target.library is None:
-                yield self._missing(target_id, target)
+        self, target_id: TargetId, claims: Mapping[_Name, Mapping[str, TargetId]]
+    ) -> _Raw | None:
+        """Return a target's result, its wheel in place; None for a library that nobody needed."""
+        candidate, target = self.chosen.get(target_id), self.planned[target_id]
+        if candidate is None:
+            is_library = target is not None and target.library is not None
+            return None if is_library else self._missing(target_id)
+        result, raw = candidate.recorded.result, candidate.recorded.raw
+        if target is not None:  # what is planned is no job's to say
+            nothing = Result(**_NOTHING, target_id=target_id, failure=None, target=target)
+            known = to_json_value(nothing)
+            raw = raw | {"target": (raw.get("target") or {}) | known["target"]}
+        if result.wheel is None or result.status is not Status.OK:
+            return raw | {"wheel": None} | self._without(result, target)
+        flaw = self._flaw(target_id, result.wheel.filename)
+        if not flaw:
+            rivals = claims.get(_same_name(result.wheel.filename), {}).items()
+            others = [owner for digest, owner in rivals if digest != result.wheel.sha256]
+            flaw = f"{others[0]} has another wheel of this name" if others else ""
+        if flaw:
+            failure: Failure | None = self._refusal(result, flaw)
+        else:
+            failure = self._take(candidate)
+        return raw if failure is None else raw | _failed(failure)
 
-    @staticmethod
-    def _claims(results: Iterable[_Raw]) -> dict[str, dict[str, str]]:
-        """Name of a wheel -> digest -> the first target that says so."""
-        claims: dict[str, dict[str, str]] = {}
-        for result in results:
-            if wheel := result["wheel"]:
-                claims.setdefault(wheel["filename"], {}).setdefault(wheel["sha256"], result["id"])
-        return claims
+    def _without(self, result: Result, target: PlannedTarget | None) -> _Raw:
+        """Return what a result without a wheel has to say that does not."""
+        is_library = target is not None and target.library is not None
+        if is_library or result.status is not Status.OK:
+            return {}
+        what = "its result says that it was built, and names no wheel"
+        hint = self._again(result.target_id)
+        return _failed(Failure(kind=FailureKind.MISSING, message=what, hint=hint))
 
-    def _missing(self, target_id: TargetId, planned: PlannedTarget | None) -> _Raw:
-        names = (f"job {job.id} ({job.name})" for job in self.plan.jobs if target_id in job.targets)
-        again = f"run {next(names, 'the job that builds it')} again"
-        message, hint = "no job has a result of it", f"{again}, or see why it ended early"
-        kind = FailureKind.MISSING
-        if target_id in self.rejected:
-            message = f"no job has it as planned; {self.rejected[target_id]}"
-            hint = f"{again}, with the source and the orchestrator of the plan"
-        if target_id in self.refused:
+    def _flaw(self, target_id: TargetId, filename: WheelFilename) -> str:
+        """Return why a file name is not that of a target's wheel; empty if it may be."""
+        target = self.planned[target_id]
+        project = "" if self.plan.inputs is None else self.plan.inputs.name
+        try:
+            name = WheelName.parse(filename)
+            if target is not None:
+                check_name(name, _expected(target, project))
+        except BadWheelError as error:
+            return error.what
+        return ""
+
+    def _take(self, candidate: Candidate) -> Failure | None:
+        """Put a wheel in place; return why that cannot be."""
+        result, folder = candidate.recorded.result, candidate.artefact.folder
+        wheel = result.wheel
+        assert wheel is not None  # noqa: S101 - for the type checker
+        source = folder / wheel.filename
+        try:
+            info = source.lstat()
+        except OSError:
+            where = candidate.artefact.shown
+            return Failure(
+                kind=FailureKind.MISSING,
+                message=f"{wheel.filename} is not in {where}, which says that it was built",
+                hint="upload the whole output directory of each job",
+            )
+        if info.st_size > wheel.size and stat.S_ISREG(info.st_mode):
+            what = f"it has {info.st_size} bytes, and its result says {wheel.size}"
+            return self._refusal(result, what)  # it is not even copied
+        try:
+            _install(folder, self.output / wheel.filename, wheel.sha256)
+        except BadWheelError as error:
+            return self._refusal(result, error.what)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if str(error.filename) == str(source):
+                return self._refusal(result, reason)
+            problem = Problem(what=reason, where=str(error.filename or self.output))
+            self.problems.append(problem)
+            return Failure(kind=FailureKind.DISK, message=str(problem), hint="run collect again")
+        return None
+
+    def _refusal(self, result: Result, what: str) -> Failure:
+        self.spoiled.append(result.target_id)
+        name = "" if result.wheel is None else f"{result.wheel.filename}: "
+        message = clipped(f"{name}{one_line(what)}")
+        return Failure(kind=FailureKind.BAD_WHEEL, message=message, hint="build it again")
+
+    def _again(self, target_id: TargetId) -> str:
+        jobs = (f"job {job.id} ({job.name})" for job in self.plan.jobs if target_id in job.targets)
+        return f"run {next(jobs, 'the job that builds it')} again"
+
+    def _missing(self, target_id: TargetId) -> _Raw:
+        kind, message = self.reasons.get(
+            target_id, (FailureKind.MISSING, "no job has a result of it")
+        )
+        hint = self._again(target_id)
+        if target_id not in self.reasons:
+            hint += ", or see why it ended early"
+        elif kind is FailureKind.MISSING:
+            hint += ", with the source and the orchestrator of the plan"
+        else:
             self.spoiled.append(target_id)
-            kind, hint = FailureKind.BAD_WHEEL, again
-            message = f"the result that a job has of it cannot be: {self.refused[target_id]}"
+        failure = Failure(kind=kind, message=message, hint=hint)
         result = Result(
-            target_id=target_id,
-            key="",
-            status=Status.FAILED,
-            backend=None,
-            backend_reason="",
-            wheel=None,
-            log=None,
-            duration=0.0,
-            failure=Failure(kind=kind, message=message, hint=hint),
-            target=planned,
+            **_NOTHING, target_id=target_id, failure=failure, target=self.planned[target_id]
         )
         document: _Raw = to_json_value(result)
         return document
 
-    def _take(self, result: _Raw, folder: Path, claims: Mapping[str, Mapping[str, str]]) -> _Raw:
-        """Put a result's wheel in place; without it, the result is a failure."""
-        wheel = result["wheel"]
-        if wheel is None:
-            return result
-        rivals = [
-            name for sha256, name in claims[wheel["filename"]].items() if sha256 != wheel["sha256"]
-        ]
-        if rivals:
-            return self._spoil(result, f"{rivals[0]} has another wheel of this name")
-        source = folder / wheel["filename"]
-        if not _is_name(wheel["filename"]):
-            return self._spoil(result, "its result says that this is its name, and it can be none")
-        if not source.is_file():
-            return result | _failure(
-                FailureKind.MISSING,
-                f"{wheel['filename']} is not in {folder}, which says that it was built",
-                "upload the whole output directory of each job",
-            )
-        try:
-            _install(source, self.output / source.name, wheel["sha256"])
-        except BadWheelError as error:
-            return self._spoil(result, str(error))
-        return result
 
-    def _spoil(self, result: _Raw, problem: str) -> _Raw:
-        self.spoiled.append(TargetId(result["id"]))
-        message = f"{result['wheel']['filename']}: {problem}"
-        return result | _failure(FailureKind.BAD_WHEEL, message, "build it again")
-
-    def others(self, results: Iterable[_Raw]) -> Iterator[str]:
-        """Yield what is wrong with the wheels that lie beside those that were put in place."""
-        ours = {result["wheel"]["filename"] for result in results if result["wheel"] is not None}
-        names = sorted({path.name for path in self.output.glob("*.whl")} - ours)
-        if names:
-            yield f"{self.output} has other wheels beside the collected ones: {', '.join(names)}"
+_NOTHING: dict[str, Any] = {
+    "key": "",
+    "status": Status.FAILED,
+    "backend": None,
+    "backend_reason": "",
+    "wheel": None,
+    "log": None,
+    "duration": 0.0,
+}
 
 
-def _failure(kind: FailureKind, message: str, hint: str) -> _Raw:
-    failure = to_json_value(Failure(kind=kind, message=message, hint=hint))
-    return {"status": Status.FAILED, "wheel": None, "failure": failure}
+def _is_of(result: Result, target: PlannedTarget | None) -> bool:
+    """Whether a result is of what was planned."""
+    if target is None:  # its version was not known yet when it was planned
+        return True
+    if not result.key:  # nobody got so far as to ask for it
+        return result.wheel is None
+    return result.key in {target.key, target.host_key}
 
 
-def _is_name(name: str) -> bool:
-    """Whether a text is a wheel's name, and no path."""
-    try:
-        parse_wheel_filename(name)
-    except InvalidWheelFilename:
-        return False
-    return Path(name).name == name
+def _wheel_of(candidate: Candidate) -> tuple[str, str] | None:
+    wheel = candidate.recorded.result.wheel
+    is_ok = candidate.recorded.result.status is Status.OK
+    return (wheel.filename, wheel.sha256) if wheel is not None and is_ok else None
 
 
-def _install(source: Path, place: Path, sha256: str) -> None:
+def _last(candidates: Sequence[Candidate]) -> Candidate:
+    """Return what was started last; a run that did not reach the target replaces nothing."""
+    order = sorted(candidates, key=lambda each: each.artefact.contents.began(each.recorded))
+    kept = order[0]
+    for each in order[1:]:
+        reached = each.recorded.result.status in {Status.OK, Status.FAILED}
+        if reached or kept.recorded.result.status is not Status.OK:
+            kept = each
+    return kept
+
+
+def _same_name(filename: WheelFilename) -> _Name:
+    """Return a key that is equal for names that installers, or file systems, take for one."""
+    name = WheelName.parse(filename)
+    return (name.name, name.version, name.build.casefold(), name.tags)
+
+
+def _expected(target: PlannedTarget, project: str) -> Expected:
+    return Expected(
+        name=project,
+        version=target.version,
+        build_tag=target.build_tag,
+        python=target.python,
+        libc=target.libc,
+        arch=target.arch,
+        abi3=target.abi3,
+    )
+
+
+def _failed(failure: Failure) -> _Raw:
+    return {"status": Status.FAILED, "wheel": None, "failure": to_json_value(failure)}
+
+
+def _others(output: Path, names: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with the wheels that lie beside those that were put in place."""
+    others = sorted({path.name for path in output.glob("*.whl")} - {*names})
+    if others:
+        yield f"{output} has other wheels beside the collected ones: {listed(others)}"
+
+
+def _install(folder: Path, place: Path, sha256: str) -> None:
     """Put a wheel to its place; raises BadWheelError if it is not the one that was built."""
-    if place.is_file() and file_sha256(place) == sha256:
+    if place.is_file() and not place.is_symlink() and file_sha256(place) == sha256:
+        check_contents(place, place.name)
         return
     with replacing(place) as partial:
-        copy_file(source, partial)
+        copy_beneath(folder, place.name, partial)
         # What is checked is the copy: nothing can come between that and its name.
         found = file_sha256(partial)
         if found != sha256:
             raise BadWheelError.of(f"its SHA-256 is {found}, and its result says {sha256}")
+        check_contents(partial, place.name)

@@ -49,7 +49,8 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     are collected even if others are missing. On GitHub Actions the summary of the step gets the
     report, and each failure is shown at its line of the matrix file.
     """
-    from orchestrator.ci.collect import collect, find_artefacts
+    from orchestrator.ci.artefacts import find_artefacts
+    from orchestrator.ci.collect import collect
     from orchestrator.ci.commands import in_actions
     from orchestrator.cli.workspace import read
     from orchestrator.models.reading import parse
@@ -63,7 +64,7 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
     results = parse(ResultsDocument, collected.document)
     files = {"html": "report.html", "junit": "junit.xml", "markdown": "report.md", "json": NAME}
     reports = {option: output / name for option, name in files.items()}
-    problems = [*write_reports(reports, collected.document)]
+    problems = [*collected.problems, *write_reports(reports, collected.document)]
     _say(plan, collected, results, notes=[*notes, *collected.notes], output=output)
     if in_actions(os.environ):
         problems += _summarise(results)

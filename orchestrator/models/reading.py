@@ -7,6 +7,7 @@ What is too large, too deep, not UTF-8 or not of the type is refused here; the t
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ConfigError, Problem, clipped
@@ -22,6 +23,8 @@ LARGEST: Final = 512 << 20
 
 LONGEST_TEXT: Final = 4 << 20
 """Characters of one text in a document: `LIMITS` has it."""
+
+_DIGITS: Final = 100
 
 LIMITS: Final[dict[str, Any]] = {"allow_inf_nan": False, "str_max_length": LONGEST_TEXT}
 """``__pydantic_config__`` of a class that stands for a document; its parts have it, too."""
@@ -74,9 +77,14 @@ def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
     """
     _check_size(data, where, largest)
     try:
-        return json.loads(data)
+        return json.loads(data, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
+
+
+def _integer(digits: str) -> float:
+    """Return a number; one that no field has costs its field, and not the whole document."""
+    return int(digits) if len(digits) <= _DIGITS else math.inf
 
 
 def _check_size(data: str | bytes, where: str, largest: int) -> None:

@@ -9,10 +9,13 @@ import secrets
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import to_json
 
 from orchestrator import __version__
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, clipped
 from orchestrator.fsutil import file_sha256, locked, write_whole
 from orchestrator.models.reading import json_value, parse
 from orchestrator.models.result import Status
@@ -26,9 +29,10 @@ from orchestrator.report.schemas import (
     read_results,
     to_json_value,
 )
+from orchestrator.report.text import cleaned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from orchestrator.report.schemas import ResultsDocument
 
 NAME = "results.json"
+
+_T = TypeVar("_T")
+_TABLES = ("runs", "results")
 
 SHARE = 20
 """Writing takes at most 1/SHARE of a run's time."""
@@ -54,34 +61,102 @@ def read(place: Path) -> ResultsDocument:
 
 def read_raw(place: Path) -> dict[str, Any]:
     """Return the same as JSON data, including fields that only a later version knows."""
-    document, refused = read_each(place)
-    for error in refused.values():
+    file, data = _contents(place)
+    found = read_each(data, where=str(file))
+    for _, error in found.refused:
         raise error
-    return document
+    results = [each.raw for each in found.results]
+    return found.rest | {"runs": [*found.runs.values()], "results": results}
 
 
-def read_each(place: Path) -> tuple[dict[str, Any], dict[str, ConfigError]]:
-    """Return the same, without the results that cannot be; and by target why they cannot.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedResult:
+    """A result of a file, also as JSON data with the fields that only a later version knows."""
+
+    result: Result
+    raw: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedResults:
+    """The contents of a ``results.json``, each result for itself.
+
+    Attributes:
+        results: those that can be.
+        refused: (target or place in the file, why) of the others.
+        runs: ID of a run -> what it says of it, as JSON data.
+        rest: everything else in it, as JSON data.
+    """
+
+    results: tuple[RecordedResult, ...]
+    refused: tuple[tuple[str, ConfigError], ...]
+    runs: dict[str, dict[str, Any]]
+    rest: dict[str, Any]
+
+    def began(self, each: RecordedResult) -> float:
+        """Return when a result was started; for one from the store, when its run was."""
+        run = self.runs.get(each.result.run or "")
+        return each.result.started or (0.0 if run is None else float(run["began"]))
+
+
+def read_each(data: bytes, *, where: str) -> RecordedResults:
+    """Read a ``results.json`` of which some results, or runs, may be what none can be.
 
     Raises:
-        ConfigError: the file itself cannot be read, or is none.
+        ConfigError: it is no such file.
     """
-    file, data = _contents(place)
-    document = json_value(data, where=str(file))
-    rows = document.get("results") if isinstance(document, dict) else None
-    good: list[dict[str, Any]] = []
-    refused: dict[str, ConfigError] = {}
-    for index, row in enumerate(rows if isinstance(rows, list) else ()):
+    document = json_value(data, where=where)
+    lists = document if isinstance(document, dict) else {}
+    runs, results = (
+        found if isinstance(found := lists.get(name), list) else [] for name in _TABLES
+    )
+    empty: dict[str, Any] = {each: [] for each in _TABLES if isinstance(lists.get(each), list)}
+    check_results(document | empty if empty else document, where=where)
+    refused: list[tuple[str, ConfigError]] = []
+    good_runs = _readable(RunFacts, "runs", runs, where, refused)
+    return RecordedResults(
+        runs={run.id: raw for run, raw in good_runs},
+        results=tuple(
+            RecordedResult(result=result, raw=raw)
+            for result, raw in _readable(Result, "results", results, where, refused)
+        ),
+        refused=tuple(refused),
+        rest=cleaned({name: each for name, each in lists.items() if name not in _TABLES}),
+    )
+
+
+def _readable(
+    kind: type[_T],
+    name: str,
+    rows: Iterable[Any],
+    where: str,
+    refused: list[tuple[str, ConfigError]],
+) -> Iterator[tuple[_T, dict[str, Any]]]:
+    """Yield the rows that can be, as values and as JSON data that can be written again."""
+    for index, row in enumerate(rows):
+        place = f"{name}.{index}"
         try:
-            parse(Result, row, where=f"{file}: results.{index}")
-            good.append(row)
-        except ConfigError as error:
-            name = row.get("id") if isinstance(row, dict) else None
-            refused[name if isinstance(name, str) else f"results.{index}"] = error
-    if not isinstance(rows, list):
-        check_results(document, where=str(file))
-    check_results(document | {"results": []}, where=str(file))
-    return document | {"results": good}, refused
+            raw = cleaned(row)
+            value = parse(kind, raw, where=f"{where}: {place}")
+            raw = _canonical(raw, to_json_value(value))
+            to_json(raw)
+        except (ConfigError, ValueError, RecursionError) as error:
+            known = row.get("id") if isinstance(row, dict) else None
+            if not isinstance(error, ConfigError):  # it is too deep
+                what = f"cannot be written again: {clipped(str(error))}"
+                error = ConfigError.of(what, where=f"{where}: {place}")
+            refused.append((known if isinstance(known, str) else place, error))
+        else:
+            yield value, raw
+
+
+def _canonical(raw: Any, ours: Any) -> Any:
+    """Return JSON data in which what we know is spelled as we do: ``1.0`` for ``"1"``."""
+    if isinstance(raw, dict) and isinstance(ours, dict):
+        return {k: _canonical(v, ours[k]) if k in ours else v for k, v in raw.items()}
+    if isinstance(raw, list) and isinstance(ours, list) and len(raw) == len(ours):
+        return [_canonical(*pair) for pair in zip(raw, ours, strict=True)]
+    return ours
 
 
 def _contents(place: Path) -> tuple[Path, bytes]:

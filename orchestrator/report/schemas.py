@@ -296,6 +296,8 @@ class Result(ResultFacts):
         request: what was built; None if there was no request.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
+
     run: str | None = None
     log_end: LogEnd | None = None
     target: TargetFacts | None = None
@@ -314,6 +316,8 @@ class RunFacts:
         cpus: usable CPUs of the machine.
         orchestrator: version of this program.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
 
     id: str
     began: Instant

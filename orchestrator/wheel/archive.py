@@ -193,7 +193,10 @@ class WheelArchive:
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        """Read and check the zip directory of an open file; raises as `open_wheel`."""
+        """Read and check the zip directory of an open file, called `path` in what is said of it.
+
+        Raises as `open_wheel`.
+        """
         self.path = path
         self.name = WheelName.parse(path.name)
         self._file = file
@@ -472,11 +475,12 @@ class WheelArchive:
         return found[0]
 
 
-def open_wheel(path: Path) -> WheelArchive:
+def open_wheel(path: Path, filename: str = "") -> WheelArchive:
     """Open a wheel and check that it is one.
 
     Args:
         path: the file.
+        filename: the name that it is to have; empty if it has it already.
 
     Raises:
         BadWheelError: the file is missing, misnamed, not a zip file, or has members that no wheel
@@ -487,7 +491,7 @@ def open_wheel(path: Path) -> WheelArchive:
     except OSError as error:
         raise BadWheelError.of(f"cannot be opened: {error.strerror}", where=str(path)) from error
     try:
-        return WheelArchive(path, file)
+        return WheelArchive(path.with_name(filename or path.name), file)
     except BaseException:
         file.close()
         raise

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
+    from orchestrator.wheel.archive import WheelName
     from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
     from orchestrator.wheel.policy import Policies
     from orchestrator.wheel.tags import ExtensionModule, Observation
@@ -341,7 +342,16 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     want = subject.expected
     if want is None:
         return
-    name = subject.archive.name
+    yield from planned_name(subject.archive.name, want)
+    yield from _planned_metadata(subject, want)
+    yield from _planned_platform(subject, want)
+    yield from _planned_baseline(subject, want)
+    if "torch" in want.stable_abi:
+        yield from _planned_torch_abi(subject)
+
+
+def planned_name(name: WheelName, want: Expected) -> Iterator[Finding]:
+    """The file name is that of the wheel that was planned."""
     pairs = (
         ("planned-name", canonicalize_name(want.name) or str(name.name), str(name.name)),
         # The spelling counts: a plan may say 1.0+nv26.04, whose normal form is 1.0+nv26.4.
@@ -351,20 +361,7 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     for rule, expected, got in pairs:
         if expected != got:
             message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
-            yield finding(rule, f"{subject.archive.path.name}: {message}")
-    yield from _planned_abi3(subject, want)
-    if not any(serves(tag, want.python) for tag in name.tags):
-        python = f"{name.python}-{name.abi}"
-        yield finding("planned-python", f"planned for {want.python}, the file name says {python}")
-    yield from _planned_metadata(subject, want)
-    yield from _planned_platform(subject, want)
-    yield from _planned_baseline(subject, want)
-    if "torch" in want.stable_abi:
-        yield from _planned_torch_abi(subject)
-
-
-def _planned_abi3(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
-    name = subject.archive.name
+            yield finding(rule, f"{name}: {message}")
     tag = (want.abi3, "abi3")
     if want.abi3 and tag not in {(each.interpreter, each.abi) for each in name.tags}:
         message = (
@@ -372,6 +369,15 @@ def _planned_abi3(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
             "the project does not build for the stable ABI, or for another lowest Python"
         )
         yield finding("planned-python", message)
+    if not any(serves(tag, want.python) for tag in name.tags):
+        python = f"{name.python}-{name.abi}"
+        yield finding("planned-python", f"planned for {want.python}, the file name says {python}")
+    for platform in name.platforms:
+        own = PlatformTag.parse(platform)
+        if platform == "any" or (own and own.arch == want.arch and own.libc in {None, want.libc}):
+            continue
+        message = f"planned for {want.libc}_{want.arch}, the file name says {platform}"
+        yield finding("planned-platform", message)
 
 
 def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
@@ -397,12 +403,6 @@ def _planned_platform(subject: CheckedWheel, want: Expected) -> Iterator[Finding
         what = "it has no ELF file" if seen is None else "its tag is 'any'"
         message = f"planned a wheel for {want.libc}_{want.arch}, but {what}"
         yield finding("not-platform-wheel", message)
-    for platform in subject.platforms:
-        tag = PlatformTag.parse(platform)
-        if platform == "any" or (tag and tag.arch == want.arch and tag.libc in {None, want.libc}):
-            continue
-        message = f"planned for {want.libc}_{want.arch}, the file name says {platform}"
-        yield finding("planned-platform", message)
     if seen and (seen.libc, seen.arch) != (want.libc, want.arch):
         message = f"planned for {want.libc}_{want.arch}, the ELF files are {seen.libc}_{seen.arch}"
         yield finding("planned-platform", message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -17,6 +18,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.report import markdown
 from orchestrator.report.schemas import json_schema, read_results
 from tests import reports
+from tests.wheelmaker import WheelSpec
 
 KEY, HOST_KEY = "ab" * 32, "cd" * 32
 IDS = ("cp312-manylinux_x86_64-a", "cp312-manylinux_x86_64-b", "cp312-manylinux_x86_64-c")
@@ -29,6 +31,7 @@ def run(*arguments: str | Path) -> int:
 
 def planned(identifier: str, **changes: Any) -> dict[str, Any]:
     facts = reports.facts("cp312", "manylinux", "x86_64", kind=identifier[-1])
+    facts["version"] = f"1.0+{identifier[-1]}"
     return {"id": identifier, **facts, "env": {}, "key": KEY, "host_key": HOST_KEY, **changes}
 
 
@@ -37,17 +40,30 @@ def plan(*targets: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"schema": 1, "channel": "", "targets": list(targets), **nothing} | changes
 
 
+def spec_of(identifier: str, **changes: Any) -> WheelSpec:
+    made = {"version": f"1.0+{identifier[-1]}", "platform": "manylinux_2_28_x86_64"}
+    return WheelSpec(**(made | changes))
+
+
 def name_of(identifier: str) -> str:
-    return f"demo-1.0+{identifier[-1]}-cp312-cp312-manylinux_2_28_x86_64.whl"
+    return spec_of(identifier).filename
 
 
-def contents(identifier: str) -> bytes:
-    return f"the wheel of {identifier}".encode()
+def contents(identifier: str, **changes: Any) -> bytes:
+    """Return the wheel of a target; `changes` are those of its `WheelSpec`."""
+    spec = spec_of(identifier, **changes)
+    with tempfile.TemporaryDirectory() as folder:
+        return spec.write(Path(folder)).read_bytes()
 
 
-def good(identifier: str, data: bytes | None = None, **changes: Any) -> dict[str, Any]:
+def again(identifier: str) -> bytes:
+    """Return another wheel of the same name."""
+    return contents(identifier, members={"demo.py": b"2"})
+
+
+def good(identifier: str, data: bytes | None = None, name: str = "", **changes: Any) -> Any:
     data = contents(identifier) if data is None else data
-    wheel = reports.wheel(name_of(identifier))
+    wheel = reports.wheel(name or name_of(identifier))
     wheel |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     made: dict[str, Any] = {"key": KEY, "wheel": wheel, "run": "r1", "started": reports.BEGAN}
     return reports.result(identifier, **(made | changes))
@@ -69,6 +85,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def save_plan(place: Path, *targets: dict[str, Any], **changes: Any) -> None:
     (place / "plan.json").write_text(json.dumps(plan(*targets, **changes)))
+
+
+def of_job(number: str, *targets: str) -> dict[str, Any]:
+    name = f"job {number}"
+    nothing: dict[str, Any] = {"runner": [], "emulated": [], "cost": 1.0}
+    return {"id": number, "name": name, "targets": list(targets), **nothing}
 
 
 def job(
@@ -200,8 +222,9 @@ def test_a_re_run_that_finds_it_in_the_store_replaces_a_failure(place: Path) -> 
 
 
 def test_a_later_failure_counts_too(place: Path) -> None:
-    job(place, "1", *map(good, IDS))
-    job(place, "2", failed(A, started=reports.BEGAN + 900), run="r2")
+    save_plan(place, *map(planned, IDS), jobs=[of_job("01", *IDS)])
+    job(place, "one/job-01", *map(good, IDS))
+    job(place, "two/job-01", failed(A, started=reports.BEGAN + 900), run="r2")
 
     assert collect() == ExitCode.TARGET_FAILED
     assert kinds(place) == {A: "build"}
@@ -209,12 +232,13 @@ def test_a_later_failure_counts_too(place: Path) -> None:
 
 
 def test_of_a_target_that_was_built_twice_the_later_wheel_counts(place: Path) -> None:
-    job(place, "1", *map(good, IDS))
-    later = good(A, b"built again", started=reports.BEGAN + 900)
-    job(place, "2", later, run="r2", wheels={name_of(A): b"built again"})
+    save_plan(place, *map(planned, IDS), jobs=[of_job("01", *IDS)])
+    job(place, "two/job-01", *map(good, IDS))
+    later = good(A, again(A), started=reports.BEGAN + 900)
+    job(place, "one/job-01", later, run="r2", wheels={name_of(A): again(A)})
 
     assert collect() == ExitCode.OK
-    assert (place / "dist" / name_of(A)).read_bytes() == b"built again"
+    assert (place / "dist" / name_of(A)).read_bytes() == again(A)
 
 
 # What is missing
@@ -338,9 +362,11 @@ def test_a_bad_wheel_leaves_one_that_is_there_alone(place: Path) -> None:
 def test_two_wheels_of_one_name_are_both_refused(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    same = reports.wheel(name_of(A)) | {"sha256": hashlib.sha256(b"b").hexdigest()}
-    job(place, "1", good(A), good(C))
-    job(place, "2", good(B, wheel=same), wheels={name_of(A): b"b"})
+    """The plan gives both targets one version, so that nobody knows which wheel is right."""
+    same = planned(B) | {"version": "1.0+a"}
+    save_plan(place, planned(A), same, planned(C), jobs=[of_job("01", A, C), of_job("02", B)])
+    job(place, "job-01", good(A), good(C))
+    job(place, "job-02", good(B, again(A), name_of(A)), wheels={name_of(A): again(A)})
 
     assert collect() == ExitCode.BAD_WHEEL
     assert kinds(place) == {A: "bad-wheel", B: "bad-wheel"}
@@ -481,7 +507,7 @@ def test_hostile_texts_reach_no_command_and_break_no_markdown(
     identifier = f"cp312{HOSTILE}"
     job_of = {"id": "1", "name": HOSTILE, "runner": [], "emulated": [], "targets": [A], "cost": 1.0}
     matrix = f"{HOSTILE}.toml"
-    targets = (planned(A), planned(identifier, line=3))
+    targets = (planned(A), planned(identifier, line=3, version="1.0"))
     save_plan(place, *targets, jobs=[job_of], matrix=matrix)
     end = {"error": 1, "excerpts": [{"line": 1, "text": [HOSTILE, "```", "</details>"]}]}
     failure = reports.failure(message=HOSTILE, hint=HOSTILE, step=HOSTILE)
