@@ -13,11 +13,12 @@ from orchestrator.errors import ConfigError, Problem, clipped
 from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.reading import parse
+from orchestrator.models.secret_names import is_secret
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, TargetSteps
 from orchestrator.models.untrusted import RelativePath
 from orchestrator.report import results
 from orchestrator.report.schemas import Result, to_json_value
-from orchestrator.report.text import is_secret, one_line
+from orchestrator.report.text import one_line
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
 from orchestrator.wheel.requires import parsed
 
