@@ -105,6 +105,10 @@ class StepTimer:
         return deadlines
 
 
+_UMASK = 0o022
+"""Builds record the modes of files that they make in the wheel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
     """One request on its way through a backend.
@@ -161,6 +165,7 @@ class BuildContext:
             on_line=on_line,
             until=self.timer.deadline,
             cancel=self.cancel,
+            umask=_UMASK,
         )
         if not is_client:
             self.timer.spend(end.cpu_seconds)

@@ -115,7 +115,7 @@ def _base(host: Host, job: BuildContext) -> dict[str, str]:
     scratch = job.scratch / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     return {
-        **host.net_env,
+        **host.build_env(job.scratch),
         **job.parallel,
         **dict(job.compilers.private),
         "TMPDIR": str(scratch),

@@ -44,7 +44,7 @@ class LibraryBuilder:
 
     def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
         script = _script(job, str(job.source), in_container=False)
-        env = {**self.host.net_env, **dict(job.compilers.private)}
+        env = {**self.host.build_env(job.scratch), **dict(job.compilers.private)}
         return self._run(["sh", "-ec", script], job, tail, env=env)
 
     def _in_container(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import io
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,13 @@ _PIP_OWN = {
     *("no-warn-script-location", "no-compile"),
 }
 """Further options that are passed on in another way, or change nothing about what is installed."""
+
+_PIP_REACHES = (_PIP_OWN - {"find-links"}) | {
+    *("timeout", "retries", "proxy", "trusted-host", "client-cert", "keyring-provider"),
+    # Passed on as variables, and so described with these.
+    *("index-url", "extra-index-url", "no-index"),
+}
+"""Options that say how an index is reached and what is printed."""
 
 _PIP_SECTIONS = ("global", "install", "wheel", "download")
 _PIP_SYSTEM = Path("/etc/pip.conf")
@@ -62,6 +71,34 @@ def pip_config(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...
                 constraints |= {name: values[name] for name in UV_HERE if name in values}
     further = names - PIP_OPTIONS.keys() - UV_HERE.keys() - _PIP_OWN
     return options | constraints, tuple(sorted(further))
+
+
+def merged_pip_config(given: Mapping[str, str]) -> str:
+    """Return pip's configuration files as one, which means the same in another home directory."""
+    merged = configparser.RawConfigParser()
+    for parser in _pip_files(given):
+        merged.read_dict(parser)
+    home = given.get("HOME", "")
+    for section in merged.sections():
+        for name, value in merged.items(section):
+            words = (value or "").split("\n")
+            own = [re.sub(r"^~(?=/)", home, word.strip()) if home else word for word in words]
+            merged.set(section, name, "\n".join(own))
+    text = io.StringIO()
+    merged.write(text)
+    return text.getvalue()
+
+
+def pip_rules(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the options of pip's files that decide which packages it takes: ``install.pre``."""
+    rules: dict[str, str] = {}
+    for parser in _pip_files(given):
+        for section in parser.sections():
+            for name, value in parser.items(section):
+                option = name.replace("_", "-")
+                if option not in _PIP_REACHES:
+                    rules[f"{section}.{option}"] = " ".join((value or "").split())
+    return tuple(sorted(rules.items()))
 
 
 def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParser]:

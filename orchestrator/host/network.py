@@ -4,7 +4,8 @@ A company host often has a private certificate authority, a proxy and its own pa
 uv, curl and git need all three in every build, but neither an image nor an argument list nor a log
 may contain them. So containers get proxies and index settings by
 name only (``--env=HTTPS_PROXY``): the engine reads the values from its own environment. Nothing of
-this is part of a build request, so none of it is in a cache key.
+this is part of a build request; which index it is counts for where a result is stored
+(`orchestrator.host.index_identity`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.host.index_config import PIP_OPTIONS, UV_HERE, pip_config, uv_config
+from orchestrator.host.index_config import (
+    PIP_OPTIONS,
+    UV_HERE,
+    pip_config,
+    pip_rules,
+    uv_config,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -119,6 +126,7 @@ class HostNetwork:
         host_only: settings for children on this host only.
         uv_here: uv's variables for what pip's configuration files say to pip on this host only.
         pip_files: further options of these files, which uv does not have.
+        pip_rules: the options of these files that decide which packages pip takes.
     """
 
     ca_bundle: Path | None = None
@@ -128,6 +136,7 @@ class HostNetwork:
     host_only: _Pairs = field(default=(), repr=False)
     uv_here: _Pairs = ()
     pip_files: tuple[str, ...] = ()
+    pip_rules: _Pairs = field(default=(), repr=False)
 
     @classmethod
     def detect(cls, environ: Mapping[str, str]) -> HostNetwork:
@@ -163,6 +172,7 @@ class HostNetwork:
             ),
             uv_here=tuple((UV_HERE[name], pip[name]) for name in UV_HERE if name in pip),
             pip_files=further,
+            pip_rules=pip_rules(given),
         )
 
     def child_env(self) -> dict[str, str]:
@@ -277,7 +287,9 @@ def base_env(environ: Mapping[str, str]) -> dict[str, str]:
     can neither change a wheel nor leak into a log.
     """
     env = {name: environ[name] for name in _BASE if environ.get(name)}
-    env.setdefault("PATH", os.defpath)
+    # What is relative would be looked for in the source.
+    folders = environ.get("PATH", "").split(os.pathsep)
+    env["PATH"] = os.pathsep.join(filter(os.path.isabs, folders)) or os.defpath
     return env | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 

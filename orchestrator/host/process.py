@@ -178,6 +178,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel: Cancel | None = None,
     grace: Grace | None = None,
     pass_fds: Sequence[int] = (),
+    umask: int = -1,
 ) -> Finished:
     """Run a program to its end and hand on its output line by line as it comes.
 
@@ -197,6 +198,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         cancel: stops it when set; already set: nothing is started.
         grace: how long it may take to stop.
         pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
+        umask: permissions that its files do not get; -1 for this process's own.
 
     Raises:
         EnvironmentProblemError: the program is missing or cannot be executed.
@@ -206,7 +208,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
     lines = _Lines([log] if on_line is None else [log, on_line], redactor(env))
-    child = _start(argv, env, cwd, pass_fds)
+    child = _start(argv, env, cwd, pass_fds, umask)
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
@@ -511,7 +513,7 @@ def _read_some(pipe: int, lines: _Lines) -> bool:
 
 
 def _start(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int], umask: int
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -523,6 +525,7 @@ def _start(
             cwd=cwd,
             start_new_session=True,
             pass_fds=tuple(pass_fds),
+            umask=umask,
         )
     except OSError as error:
         raise _cannot_start(argv[0], cwd, error) from error

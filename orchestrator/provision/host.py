@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from orchestrator.fsutil import write_whole
+from orchestrator.host.index_config import merged_pip_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +18,12 @@ if TYPE_CHECKING:
 
 WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
 """Names a directory of wheels to install from, without network."""
+
+
+USERS_OWN = {"NETRC": ".netrc", "CARGO_HOME": ".cargo", "RUSTUP_HOME": ".rustup"}
+"""Variables that lead to files of the user's home directory."""
+
+_XDG_HOMES = {"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,26 @@ class Host:
     def net_env(self) -> dict[str, str]:
         """The environment of a child that reaches the network."""
         return {**self.env, **self.network.child_env()}
+
+    def build_env(self, scratch: Path) -> dict[str, str]:
+        """Return the environment of a build on this host.
+
+        The home directory is an empty one in the build's private directory. Of the user's own only
+        downloads that are kept, credentials, Rust, and pip's configuration reach the build; these
+        two count for its address in the store.
+        """
+        users, home = Path(self.env.get("HOME") or "/nonexistent"), scratch / "home"
+        home.mkdir(exist_ok=True)
+        env = {name: value for name, value in self.net_env.items() if name not in _XDG_HOMES}
+        env.setdefault("XDG_CACHE_HOME", str(users / ".cache"))
+        kept = {name: users / place for name, place in USERS_OWN.items()}
+        env = {name: str(path) for name, path in kept.items() if path.exists()} | env
+        if env.get("PIP_CONFIG_FILE") != os.devnull:
+            file = scratch / "pip.conf"
+            write_whole(file, merged_pip_config(self.environ), durable=False)
+            env["PIP_CONFIG_FILE"] = str(file)
+        # A repository around the private directory is not the source's.
+        return env | {"HOME": str(home), "TZ": "UTC", "GIT_CEILING_DIRECTORIES": str(scratch)}
 
     @property
     def wheels(self) -> Path | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
-from orchestrator.fsutil import write_whole
+from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
 from orchestrator.host.process import Cancel, Tail, capture, run
@@ -38,6 +38,10 @@ DOWNLOAD_TIMEOUT = 900.0
 _PROBE = r"""
 import importlib.util, json, os, platform, sys, sysconfig
 include = sysconfig.get_path("include")
+name = getattr(sysconfig, "_get_sysconfigdata_name", lambda: "_sysconfigdata")()
+specs = [importlib.util.find_spec(each) for each in (name, "sitecustomize")]
+files = [each.origin for each in specs if each is not None and each.origin]
+files.append(os.path.join(sysconfig.get_path("stdlib"), "distutils", "distutils.cfg"))
 print(json.dumps({
     "path": getattr(sys, "_base_executable", None) or sys.executable,
     "version": platform.python_version(),
@@ -50,11 +54,21 @@ print(json.dumps({
     "soabi": sysconfig.get_config_var("SOABI") or "",
     "include": include,
     "headers": os.path.exists(os.path.join(include, "Python.h")),
-    "linker": sysconfig.get_config_var("LDSHARED") or "",
-    "linker_cxx": sysconfig.get_config_var("LDCXXSHARED") or "",
+    "variables": {each: str(sysconfig.get_config_var(each)) for each in sys.argv[1:]
+                  if sysconfig.get_config_var(each) not in (None, "")},
+    "files": files,
     "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
 }))
 """
+"""Prints what is known of an interpreter, and its variables that the arguments name."""
+
+_VARIABLES = (
+    *("CC", "CXX", "CPP", "AR", "ARFLAGS", "RANLIB", "CFLAGS", "CPPFLAGS", "LDFLAGS", "OPT"),
+    *("CCSHARED", "LDSHARED", "LDCXXSHARED", "BASECFLAGS", "PY_CFLAGS", "PY_CFLAGS_NODIST"),
+    *("PY_LDFLAGS", "PY_LDFLAGS_NODIST", "LIBS", "EXT_SUFFIX", "SHLIB_SUFFIX", "MULTIARCH"),
+    *("LDLIBRARY", "LDVERSION", "Py_DEBUG", "Py_ENABLE_SHARED"),
+)
+"""Variables of sysconfig that builds compile and link by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +84,9 @@ class Interpreter:
         include: where its C headers are, or would be.
         has_headers: whether ``Python.h`` is there.
         has_venv: whether it can make environments with pip (PEP 405, PEP 453).
-        linker: how it links extension modules (sysconfig's LDSHARED).
-        linker_cxx: how it links those of C++ (LDCXXSHARED; empty before Python 3.13).
+        variables: how it compiles and links (sysconfig), as name and value; empty ones are missing.
+        settings: the files that decide this and what every build does (``distutils.cfg``,
+            ``sitecustomize.py``), as path and digest; the digest of a missing one is empty.
         rank: sorts interpreters for one tag, the best one last.
     """
 
@@ -83,8 +98,8 @@ class Interpreter:
     include: Path
     has_headers: bool
     has_venv: bool
-    linker: str
-    linker_cxx: str
+    variables: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
     rank: tuple[int, ...] = field(repr=False, compare=False)
 
 
@@ -92,7 +107,9 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
     """Run an executable and return what it is; None if it is not a working Python 3."""
     # Without PYENV_VERSION, which is not in the base environment, a shim starts its default.
     answer = capture(
-        [str(path), "-I", "-S", "-c", _PROBE], env=base_env(environ), timeout=PROBE_TIMEOUT
+        [str(path), "-I", "-S", "-c", _PROBE, *_VARIABLES],
+        env=base_env(environ),
+        timeout=PROBE_TIMEOUT,
     )
     try:
         said: dict[str, Any] = json.loads(answer.stdout) if answer.ok else {}
@@ -111,10 +128,17 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         include=Path(said["include"]),
         has_headers=said["headers"],
         has_venv=said["venv"],
-        linker=said["linker"],
-        linker_cxx=said["linker_cxx"],
+        variables=tuple(said["variables"].items()),
+        settings=tuple((file, _digest(file)) for file in said["files"]),
         rank=(said["headers"], said["venv"], said["final"], *said["info"]),
     )
+
+
+def _digest(path: str) -> str:
+    try:
+        return file_sha256(Path(path))
+    except OSError:
+        return ""
 
 
 def find(
@@ -189,7 +213,10 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
             return None  # of another version of this program
         said |= {name: Path(said[name]) for name in ("path", "include")}
         said |= {"arch": Arch(said["arch"]), "tag": PythonTag(**said["tag"])}
-        found = Interpreter(**{**said, "rank": tuple(said["rank"])})
+        pairs = {name: tuple(map(tuple, said[name])) for name in ("variables", "settings")}
+        found = Interpreter(**{**said, **pairs, "rank": tuple(said["rank"])})
+        if any(_digest(path) != digest for path, digest in found.settings):
+            return None
     except (OSError, ValueError, LookupError, TypeError):
         return None
     whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()
@@ -397,11 +424,9 @@ def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[s
     if {"CC", "CXX", "LDSHARED", "LDCXXSHARED"} & env.keys():
         return dict(env)
     own: dict[str, str] = {}
-    for name, linker in (
-        ("LDSHARED", interpreter.linker),
-        ("LDCXXSHARED", interpreter.linker_cxx),
-    ):
-        words = linker.split()
+    linkers = dict(interpreter.variables)
+    for name in ("LDSHARED", "LDCXXSHARED"):
+        words = linkers.get(name, "").split()
         kept = [word for word in words if not _RPATH.match(word)]
         own |= {name: " ".join(kept)} if kept != words else {}
     return {**env, **own}

@@ -9,13 +9,16 @@ that is not pinned stands for.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orchestrator
-from orchestrator.host import identity
+from orchestrator.fsutil import file_sha256
+from orchestrator.host import identity, index_identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource
 from orchestrator.plan.expected_environment import cuda_of
@@ -24,7 +27,7 @@ from orchestrator.provision import zig
 from orchestrator.store.result_record import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, Digest, Target
@@ -130,23 +133,58 @@ def _container_place(target: Target, containers: ContainerFactory) -> Place | No
     if not image:
         checked = containers.checked_id(target).removeprefix("sha256:")
         image = checked or containers.image_id(reference)
+    if not image:
+        return None
     arguments = list(containers.settings.create_args)
-    return {"image": image, "arguments": arguments} if image else None
+    place = {"image": image, "arguments": arguments}
+    index = index_identity.describe(containers.host.network, in_container=True)
+    given = given_by_name(arguments, containers.env)
+    return place | _without_empty({"index": index, "given": given})
 
 
-def _host_place(target: Target, tools: Tools) -> Place:
-    env = [(variable.name, variable.value) for variable in target.env]
-    return {"host": identity.describe(tools.host.env["PATH"], env)}
+def _without_empty(place: Place) -> Place:
+    # What most hosts do not have does not make their addresses differ from older ones.
+    return {name: value for name, value in place.items() if value}
+
+
+def given_by_name(arguments: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return digests of what an engine's arguments take from this host by a name.
+
+    These are the variables of ``--env=NAME``, and the files of ``--env-file=FILE``.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    found: dict[str, str] = {}
+    for option, name in pairwise(words):
+        if option == "--env-file":
+            with suppress(OSError):
+                found[name] = file_sha256(Path(name))[:16]
+        elif option in {"--env", "-e"} and name in env:
+            found[name] = hashlib.sha256(env[name].encode()).hexdigest()[:16]
+    return found
+
+
+def _host_place(target: Target, tools: Tools, compilers: Iterable[tuple[str, str]] = ()) -> Place:
+    host = tools.host
+    env = [*compilers, *((variable.name, variable.value) for variable in target.env)]
+    place = {
+        "index": index_identity.describe(host.network, in_container=False),
+        "home": identity.users_settings(Path(host.env.get("HOME") or "/nonexistent")),
+    }
+    return {"host": identity.describe(host.env["PATH"], env)} | _without_empty(place)
 
 
 def _interpreter_place(target: Target, tools: Tools) -> Place | None:
     python = tools.known_python(target.python)
     if python is None:
         return None
+    # What is in sysconfig's own file, counts by its variables.
+    files = [(Path(path).name, digest[:16]) for path, digest in python.settings if digest]
+    settings = {name: digest for name, digest in files if not name.startswith("_sysconfigdata")}
     facts = {
         "version": python.version,
         "implementation": python.tag.implementation,
         "soabi": python.soabi,
-        "linker": python.linker,
+        "sysconfig": dict(python.variables),
+        **_without_empty({"settings": settings}),
     }
-    return _host_place(target, tools) | {"python": facts}
+    return _host_place(target, tools, python.variables) | {"python": facts}

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -316,3 +317,33 @@ def test_nox_sessions_are_the_command_line(tiny: Path) -> None:
     broken = run("-l")
     assert broken.returncode == 0, "a wrong matrix leaves the noxfile's other sessions alone"
     assert "no build(...) sessions" in broken.stderr
+
+
+def test_the_user_s_own_files_do_not_reach_a_build(tiny: Path) -> None:
+    """Two users, or one with another umask, make the same wheel under the same key."""
+    home, facts = tiny / "home", tiny / "facts"
+    home.mkdir()
+    (home / ".pydistutils.cfg").write_text("[build_ext]\ndefine = BROKEN(\n[global]\nx = y\n")
+    (home / ".gitconfig").write_text("[alias]\nx = y\n")
+    subprocess.run(["git", "init", "-q", tiny], check=True)
+    said = 'echo "$(umask) $TZ $(ls -A $HOME)"; git config alias.x; git rev-parse --show-toplevel'
+    write(tiny, f"[build]\nbefore-build = '''({said}) >{facts} 2>&1 || true'''\n")
+    cache = str(default_cache_dir(os.environ))
+    mask = os.umask(0o077)
+    try:
+        built = orchestrator(
+            *("build", "--backend", "direct", "--select", "*-a"),
+            cwd=tiny,
+            env={"HOME": str(home), "ORCHESTRATOR_CACHE_DIR": cache, "TZ": "Asia/Tokyo"},
+        )
+    finally:
+        os.umask(mask)
+
+    assert built.code == 0, built.all
+    text = facts.read_text()
+    assert text.startswith("0022 UTC \n"), text
+    assert "not a git repository" in text
+    (wheel,) = (tiny / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        modes = {info.external_attr >> 16 & 0o777 for info in opened.infolist()}
+    assert modes <= {0o644, 0o755, 0o664, 0o775}

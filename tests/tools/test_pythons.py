@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +71,8 @@ def answer(path: Path, **changes: object) -> Path:
         "include": "/nowhere",
         "headers": True,
         "venv": True,
-        "linker": "gcc -shared",
-        "linker_cxx": "g++ -shared",
+        "variables": {"LDSHARED": "gcc -shared"},
+        "files": [],
     } | changes
     return script(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
 
@@ -127,13 +129,47 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
 
     (memory,) = (tmp_path / "interpreters").iterdir()
     noted = json.loads(memory.read_text())
-    noted["interpreter"]["linker_cxx"] = "x"
+    noted["interpreter"]["variables"] = [["CC", "x"]]
     memory.write_text(json.dumps(noted))
     again = known(OWN, environ=environ, cache_dir=tmp_path)
-    assert again == dataclasses.replace(first, linker_cxx="x")
+    assert again == dataclasses.replace(first, variables=(("CC", "x"),))
 
-    del noted["interpreter"]["linker_cxx"]
+    del noted["interpreter"]["variables"]
     memory.write_text(json.dumps(noted))
+    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
+
+
+def test_an_interpreter_is_known_by_how_it_compiles_and_links() -> None:
+    it = find(OWN, environ=os.environ)
+    variables = dict(it.variables)
+
+    assert variables["EXT_SUFFIX"].endswith(".so")
+    assert variables["CFLAGS"] == sysconfig.get_config_var("CFLAGS")
+    assert any(Path(path).name.startswith("_sysconfigdata") for path, _ in it.settings)
+    assert any(path.endswith("distutils/distutils.cfg") for path, _ in it.settings)
+
+
+@pytest.mark.parametrize("change", ["edited", "new", "removed"])
+def test_other_settings_than_those_of_last_time_are_seen(tmp_path: Path, change: str) -> None:
+    """Its programs are as they were: only a file beside them is not."""
+    environ = {"PATH": str(BASE.parent), "HOME": str(tmp_path)}
+    first = find(OWN, environ=environ, cache_dir=tmp_path)
+    (memory,) = (tmp_path / "interpreters").iterdir()
+    noted = json.loads(memory.read_text())
+    settings = tmp_path / "distutils.cfg"
+    digest = "" if change == "new" else hashlib.sha256(b"[build_ext]\n").hexdigest()
+    noted["interpreter"]["settings"] = [[str(settings), digest]]
+    memory.write_text(json.dumps(noted))
+    if change != "new":
+        settings.write_text("[build_ext]\n")
+    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    assert again is not None
+    assert again.path == first.path
+
+    if change == "removed":
+        settings.unlink()
+    else:
+        settings.write_text("[build_ext]\ndefine = X\n")
     assert known(OWN, environ=environ, cache_dir=tmp_path) is None
 
 
@@ -365,7 +401,8 @@ def test_cpath_resolves_debians_pyconfig(tmp_path: Path) -> None:
 def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
     interpreter = inspect(Path(sys.executable), os.environ)
     assert interpreter is not None
-    cxx = dataclasses.replace(interpreter, linker="", linker_cxx="g++ -shared -Wl,-rpath,/py/lib")
+    linker = "g++ -shared -Wl,-rpath,/py/lib"
+    cxx = dataclasses.replace(interpreter, variables=(("LDCXXSHARED", linker),))
     assert without_own_path({}, cxx) == {"LDCXXSHARED": "g++ -shared"}
     assert without_own_path({"CXX": "clang++"}, cxx) == {"CXX": "clang++"}
 
@@ -389,7 +426,9 @@ def test_an_interpreter_does_not_hand_on_its_own_run_path(
 ) -> None:
     interpreter = inspect(Path(sys.executable), os.environ)
     assert interpreter is not None
-    found = without_own_path(env, dataclasses.replace(interpreter, linker=linker, linker_cxx=""))
+    found = without_own_path(
+        env, dataclasses.replace(interpreter, variables=(("LDSHARED", linker),))
+    )
     assert found.get("LDSHARED") == expected
     assert {key: value for key, value in found.items() if key != "LDSHARED"} == {
         key: value for key, value in env.items() if key != "LDSHARED"
