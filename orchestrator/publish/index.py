@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.models.result import Status
+from orchestrator.models.target import Digest
 from orchestrator.publish.attested import subjects
 from orchestrator.publish.index_site import (
     File,
@@ -30,6 +31,7 @@ from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.report.results import read
 from orchestrator.wheel import open_wheel
+from orchestrator.wheel.archive import TEXT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,14 +63,15 @@ class IndexedWheel:
         path: the file.
         name: its name.
         file: its entry in the site, without time, address and cells.
-        beside: suffix -> bytes of the files beside it.
+        beside: suffix -> SHA-256 of the files beside it. Each is read again when it is written:
+            those of a thousand wheels may not fit into memory.
         made: its entry in ``results.json``, or None.
     """
 
     path: Path
     name: WheelName
     file: File
-    beside: Mapping[str, bytes]
+    beside: Mapping[str, Digest]
     made: Result | None
 
 
@@ -167,11 +170,12 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
             where=path.name,
             hint="installers refuse it; `orchestrator retag` makes the two agree",
         )
-    beside = {
+    texts = {
         ".metadata": metadata if _fits(path, ".metadata") else None,
         ".asc": _beside(path, ".asc"),
         ".provenance": _provenance(path, sha256),
     }
+    beside = {suffix: _sha256(text) for suffix, text in texts.items() if text is not None}
     file = File(
         filename=path.name,
         project=name.name,
@@ -180,15 +184,15 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         size=size,
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         uploaded=datetime.min.replace(tzinfo=UTC),
-        metadata="" if beside[".metadata"] is None else hashlib.sha256(metadata).hexdigest(),
-        signed=beside[".asc"] is not None,
-        provenance=beside[".provenance"] is not None,
+        metadata=beside.get(".metadata", ""),
+        signed=".asc" in beside,
+        provenance=".provenance" in beside,
     )
     return IndexedWheel(
         path=path,
         name=name,
         file=file,
-        beside={suffix: data for suffix, data in beside.items() if data is not None},
+        beside=beside,
         made=made_by.get((path.name, sha256)),
     )
 
@@ -197,13 +201,35 @@ def _fits(path: Path, suffix: str) -> bool:
     return len(os.fsencode(path.name)) + len(suffix) <= LONGEST_NAME
 
 
+def _sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
 def _beside(path: Path, suffix: str) -> bytes | None:
     if not _fits(path, suffix):
         return None
+    place = path.with_name(f"{path.name}{suffix}")
     try:
-        return path.with_name(f"{path.name}{suffix}").read_bytes()
+        with place.open("rb") as stream:
+            data = stream.read(TEXT_LIMIT + 1)
     except FileNotFoundError:
         return None
+    if len(data) > TEXT_LIMIT:
+        raise BadWheelError.of(f"more than {TEXT_LIMIT} bytes", where=place.name)
+    return data
+
+
+def _read_again(wheel: IndexedWheel, suffix: str) -> bytes:
+    """Return the contents of a file beside a wheel, which are those that were described."""
+    if suffix == ".metadata":
+        with open_wheel(wheel.path) as archive:
+            data: bytes | None = archive.read(f"{archive.dist_info}/METADATA")
+    else:
+        data = _beside(wheel.path, suffix)
+    if data is None or _sha256(data) != wheel.beside[suffix]:
+        where = f"{wheel.path.name}{suffix}"
+        raise BadWheelError.of("it changed while the index was written", where=where)
+    return data
 
 
 def _provenance(path: Path, sha256: str) -> bytes | None:
@@ -218,7 +244,7 @@ def _provenance(path: Path, sha256: str) -> bytes | None:
     try:
         bundles = json.loads(data)["attestation_bundles"]
         digests = subjects(each for bundle in bundles for each in bundle["attestations"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise BadWheelError.of("not a provenance file (PEP 740)", where=where) from None
     if digests != {sha256}:
         raise BadWheelError.of("its statements are about another file", where=where)
@@ -324,9 +350,9 @@ def _upload(storage: Storage, wheel: IndexedWheel, *, hosted: bool) -> None:
     name = f"{FILES}/{wheel.file.project}/{wheel.path.name}"
     if hosted:
         storage.add(name, wheel.path, wheel.file.sha256)
-    for suffix, data in wheel.beside.items():
+    for suffix, sha256 in wheel.beside.items():
         if hosted or suffix == ".provenance":
-            storage.add(f"{name}{suffix}", data, hashlib.sha256(data).hexdigest())
+            storage.add(f"{name}{suffix}", _read_again(wheel, suffix), sha256)
 
 
 def _write(storage: Storage, site: Site, made: dict[str, bytes]) -> None:

@@ -290,7 +290,7 @@ class Folder:
                     copy_file(source, partial)
                 if file_sha256(partial) != sha256:
                     what = "its source changed while it was copied"
-                    raise EnvironmentProblemError.of(what, where=str(source))
+                    raise EnvironmentProblemError.of(what, where=name)
 
     def remove(self, name: str) -> None:
         """Remove a file, and the directories that this leaves empty."""

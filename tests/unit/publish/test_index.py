@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import orchestrator.cli
 from orchestrator import fsutil
 from orchestrator.errors import ExitCode
+from orchestrator.publish import index as index_module
 from orchestrator.publish import storage as storage_module
 from orchestrator.publish.index import SiteUpdate, scan
 from orchestrator.publish.index_site import SiteChange
@@ -182,6 +184,69 @@ def test_a_wheel_that_changes_while_it_is_copied_is_not_published(
     assert index("dist") == ExitCode.ENVIRONMENT
     assert "changed while it was copied" in capsys.readouterr().err
     assert contents() == {}
+
+
+def test_what_stands_beside_wheels_is_not_kept_for_all_of_them() -> None:
+    """A METADATA may have 64 MB, and compresses to nothing."""
+
+    def peak(count: int) -> int:
+        folder = f"many{count}"
+        for number in range(count):
+            spec = WheelSpec(version=str(number))
+            place = f"{spec.dist_info}/METADATA"
+            files = spec.files()
+            spec.write(Path(folder), files | {place: files[place] + b"\n" * 2_000_000})
+        tracemalloc.start()
+        try:
+            found = scan(Path(folder))
+            assert len(found) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(6) < peak(2) + 1_000_000
+
+
+@pytest.mark.parametrize("suffix", [".metadata", ".asc"])
+def test_what_stands_beside_a_wheel_may_not_change_meanwhile(
+    suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = wheel("dist")
+    signature = Path(f"{path}.asc")
+    signature.write_bytes(b"1")
+    added = Folder.add
+
+    def add(folder: Folder, name: str, source: Path | bytes, sha256: str) -> None:
+        added(folder, name, source, sha256)
+        if suffix == ".asc":
+            signature.write_bytes(b"2")
+        else:
+            spec = WheelSpec(version="1.0+cu126", extra_info={"LICENSE": b"other"})
+            place = f"{spec.dist_info}/METADATA"
+            spec.write(Path("dist"), spec.files() | {place: spec.files()[place] + b"more"})
+
+    monkeypatch.setattr(Folder, "add", add)
+    assert index("dist") == ExitCode.BAD_WHEEL
+    assert "changed while the index was written" in capsys.readouterr().err
+    assert not Path("site", "site.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"attestation_bundles": [1]}'])
+def test_a_provenance_that_is_none_is_one_clear_message(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(f"{wheel('dist')}.provenance").write_text(text)
+    assert index("dist") == ExitCode.BAD_WHEEL
+    assert "not a provenance file" in capsys.readouterr().err
+
+
+def test_a_signature_of_gigabytes_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(index_module, "TEXT_LIMIT", 10)
+    Path(f"{wheel('dist')}.asc").write_text("x" * 11)
+    assert index("dist") == ExitCode.BAD_WHEEL
+    assert "more than 10 bytes" in capsys.readouterr().err
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
