@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.builders.build_requirements import BuildRequirements
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.models.result import Failure, FailureKind, StepTime
@@ -121,6 +122,7 @@ class BuildContext:
         step: gets the name of each step when it begins.
         cancel: stops the build's programs when set.
         compilers: how the build reaches the compiler cache and native compilers.
+        requirements: what the environment that compiles gets.
         timer: knows the limits of the target and its steps.
         parallel: variables with the number of programs that the build may run at once. They are not
             part of the request: they change how long it takes, not the wheel. Variables of the
@@ -135,6 +137,7 @@ class BuildContext:
     step: Callable[[str], object]
     cancel: Cancel
     compilers: Access = NO_ACCESS
+    requirements: BuildRequirements = field(default_factory=BuildRequirements)
     timer: StepTimer = field(default_factory=lambda: StepTimer(TargetSteps()))
     parallel: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[StoppedBuild], object] | None = None

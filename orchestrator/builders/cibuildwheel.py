@@ -21,6 +21,7 @@ from orchestrator.wheel.external import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from orchestrator.builders.build_requirements import BuildRequirements
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, EnvironmentSpec
     from orchestrator.provision.toolchain import Toolchain
@@ -29,6 +30,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 FRONTEND_SCRIPT = _SCRIPTS / "frontend.py"
+ATTACH_SCRIPT = _SCRIPTS / "attach_environment.py"
 SEED_SCRIPT = _SCRIPTS / "seed_venv.py"
 REPAIR_SCRIPT = _SCRIPTS / "repair.py"
 ELF_READER = Path(elf.__file__)
@@ -134,7 +136,7 @@ class Cibuildwheel:
 
     def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
-        shell.write_question(job.scratch, in_container_question())
+        shell.write_question(job.scratch, in_container_question(job.requirements))
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
@@ -219,6 +221,7 @@ def tool_mounts(tools: Toolchain) -> tuple[str, ...]:
     """
     places = {
         FRONTEND_SCRIPT: "frontend.py",
+        ATTACH_SCRIPT: "attach_environment.py",
         SEED_SCRIPT: "seed_venv.py",
         REPAIR_SCRIPT: "repair.py",
         ELF_READER: "elf.py",
@@ -242,11 +245,13 @@ exec {client} "$@"
 """
 
 
-def in_container_question() -> dict[str, object]:
-    """Return what the frontend script is told in every container."""
+def in_container_question(requirements: BuildRequirements) -> dict[str, object]:
+    """Return what the frontend script is told in a container."""
     return {
         "libraries": [f"{IN_CONTAINER_TOOLS}/site-packages"],
         "scratch": IN_CONTAINER_SCRATCH,
+        "attach": f"{IN_CONTAINER_TOOLS}/attach_environment.py",
+        **requirements.for_frontend(),
         "pip": [RUN_PIP, KEPT_PIP],
         "variables": {},
         "settings": [],

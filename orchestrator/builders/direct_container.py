@@ -176,6 +176,7 @@ class _ContainerPlace:
             interpreter=python,
             programs=programs,
             frontend=(python, "-I", "-S", f"{IN_CONTAINER_TOOLS}/frontend.py"),
+            attach=f"{IN_CONTAINER_TOOLS}/attach_environment.py",
             libraries=(f"{IN_CONTAINER_TOOLS}/site-packages",),
             pip=KEPT_PIP,
             uv="uv",

@@ -49,8 +49,6 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 """Shell and Python at once: the kernel takes neither blanks nor long paths after ``#!``."""
 
-FRONTEND = Path(__file__).parent / "scripts" / "frontend.py"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectOnHost:
@@ -85,7 +83,8 @@ class DirectOnHost:
             interpreter=str(interpreter.path),
             programs=_make_venv(steps, "venv", interpreter),
             last=(str(_lend_tools(tools, scratch / "tools")),),
-            frontend=(str(tools.python), "-I", str(FRONTEND)),
+            frontend=(str(tools.python), "-I", str(cibuildwheel.FRONTEND_SCRIPT)),
+            attach=str(cibuildwheel.ATTACH_SCRIPT),
             pip=str(_own_pip(tools, scratch, interpreter)),
             uv=str(tools.bin / "uv"),
             installs=None if self.installs is None else self.installs(scratch),

@@ -81,6 +81,7 @@ class Place:
         first: directories that come first on PATH.
         last: directories that come after it there.
         frontend: the words that start the frontend script, before the name of its file.
+        attach: the script that adds a prepared environment to another one.
         libraries: directories that this script needs on its path.
         pip: the directory that has the package pip, for the frontend alone.
         uv: its uv.
@@ -103,6 +104,7 @@ class Place:
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
     frontend: tuple[str, ...]
+    attach: str
     libraries: tuple[str, ...] = ()
     pip: str
     uv: str
@@ -179,12 +181,13 @@ class BuildSteps:
             )
         place = self.place
         env = place.adapt(options["env"])
+        self._set_up(options, env)
         self._shell("before-all", options["before_all"], env)
         self._shell("before-build", options["before_build"], env)
         self.enter("build")
         output = f"{place.scratch}/built"
         place.files.empty(output)
-        self._make_wheel(output, options, env)
+        self._run_frontend(output, options, env)
         wheel = self._only_wheel(output)
         if wheel.endswith("-none-any.whl"):
             message = "the build made a pure Python wheel (none-any)"
@@ -240,8 +243,15 @@ class BuildSteps:
         options: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return options
 
-    def _make_wheel(self, output: str, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        """Have the frontend script make the wheel."""
+    def _set_up(self, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
+        """Give the environment of before-build what the matrix requires of it."""
+        if not self.job.requirements.spec.isolation:
+            self._run_frontend("", options, env, "setup")
+
+    def _run_frontend(
+        self, output: str, options: Mapping[str, Any], env: Mapping[str, str], *words: str
+    ) -> None:
+        """Run the frontend script, which makes the wheel unless `words` say otherwise."""
         place = self.place
         question = {
             "libraries": place.libraries,
@@ -253,12 +263,14 @@ class BuildSteps:
             "frontend": options["frontend"],
             "flags": options["flags"],
             "pip": [RUN_PIP, place.pip],
+            "attach": place.attach,
+            **self.job.requirements.for_frontend(),
             **self._installer(options),
             **self.for_hooks(),
         }
         file = f"{place.scratch}/frontend.json"
         place.files.give(Path(self.write_json("frontend-question", question)), file)
-        self.run([*place.frontend, file], env)
+        self.run([*place.frontend, file, *words], env)
 
     def _installer(self, options: Mapping[str, Any]) -> dict[str, object]:
         """Return what installs the requirements of the build, and with which variables."""

@@ -15,6 +15,7 @@ from orchestrator.containers.images import (
     Image,
     ImageCheck,
     check_image,
+    glibc_of,
     image_id,
     programs_in,
     pythons_in,
@@ -180,6 +181,14 @@ class ContainerFactory(Answers):
     @once
     def _programs(self, image: str, arch: Arch, names: tuple[str, ...]) -> frozenset[str]:
         return programs_in(self._image(image, arch), names)
+
+    def glibc(self, target: Target) -> str:
+        """Return the version of the glibc in a checked image; empty for another libc."""
+        return self._glibc(self.reference(target), target.arch)
+
+    @once
+    def _glibc(self, image: str, arch: Arch) -> str:
+        return glibc_of(self._image(image, arch))
 
     def toolkits(self, target: Target) -> tuple[Toolkit, ...]:
         """Return the CUDA toolkits of a checked image."""

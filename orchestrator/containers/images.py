@@ -116,6 +116,13 @@ def programs_in(image: Image, names: Iterable[str]) -> frozenset[str]:
     return frozenset(image.ask("/bin/sh", "-c", script).stdout.split())
 
 
+def glibc_of(image: Image) -> str:
+    """Return the version of a checked image's glibc (``2.36``); empty for another libc."""
+    said = image.ask("/bin/sh", "-c", "getconf GNU_LIBC_VERSION || ldd --version")
+    found = re.search(r"\b(?i:g(?:nu )?libc)\D*(2\.\d+)|^ldd .* (2\.\d+)", said.stdout)
+    return (found[1] or found[2]) if found else ""
+
+
 def toolkits_in(image: Image) -> tuple[Toolkit, ...]:
     """Return the CUDA toolkits of a checked image."""
     said = image.ask("/bin/sh", "-c", TOOLKITS_SCRIPT.read_text("utf-8"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.network import UV_AS_PIP
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision.relocate import MOUNTED
 
@@ -31,6 +32,9 @@ FRONTEND = "build; args: --installer=uv"
 
 ALONE = "uv"
 """uv as the frontend: no emulated Python in between."""
+
+_CACHE = {"UV_CACHE_DIR": "/tmp/uv-cache"}  # noqa: S108 - in a container that is ours alone
+"""Its default without a home directory is the project."""
 
 _LEAST_BUILD = (1, 2)
 """The first `build` that can use uv."""
@@ -100,7 +104,7 @@ class Installer:
         Raises:
             EnvironmentProblemError: pip has to install; says why.
         """
-        if because := _why_pip(request, told):
+        if because := _choice_of_pip(request) or _why_pip(request, told):
             raise EnvironmentProblemError.of(because)
         tested = request.target.steps.test_command or "test-command" in request.source.own_options
         python = PythonTag.parse(request.target.python)
@@ -172,27 +176,18 @@ def make(folder: Path, network: HostNetwork, facts: ImageFacts) -> Installer:
         folder=folder,
         version=facts.version,
         pythons=frozenset(facts.pythons),
-        env=(*_ALWAYS, *public),
+        env=(*UV_AS_PIP.items(), *_CACHE.items(), *public),
         private=private,
     )
 
 
-_ALWAYS = (
-    # pip reads neither uv's files nor [tool.uv], and takes the best version of all indexes.
-    ("UV_NO_CONFIG", "1"),
-    ("UV_NO_SOURCES", "1"),
-    ("UV_INDEX_STRATEGY", "unsafe-best-match"),
-    ("UV_PYTHON_DOWNLOADS", "never"),
-    ("UV_NO_PROGRESS", "1"),
-    # Its default without a home directory is the project.
-    ("UV_CACHE_DIR", "/tmp/uv-cache"),  # noqa: S108 - in a container that is ours alone
-)
+def _choice_of_pip(request: BuildRequest) -> str:
+    own = "build-frontend" in request.source.own_options
+    return "the project chooses its frontend" if own else ""
 
 
 def _why_pip(request: BuildRequest, told: Iterable[str]) -> str:
     """Return why a target's matrix or project needs pip; empty if they do not."""
-    if "build-frontend" in request.source.own_options:
-        return "the project chooses its frontend"
     target, steps = request.target, request.target.steps
     commands = (steps.before_all or "", steps.before_build or "")
     variables = (text for variable in target.env for text in (variable.name, variable.value))
@@ -203,6 +198,11 @@ def _why_pip(request: BuildRequest, told: Iterable[str]) -> str:
 
 def pip_here_because(network: HostNetwork, request: BuildRequest, told: Iterable[str]) -> str:
     """Return why pip installs on this host, empty if uv does; see `Installer.for_target`."""
+    return _choice_of_pip(request) or settings_of_pip(network, request, told)
+
+
+def settings_of_pip(network: HostNetwork, request: BuildRequest, told: Iterable[str]) -> str:
+    """Return which settings of pip uv does not know; empty if it knows them."""
     if network.only_pip_here:
         return f"uv does not know {', '.join(network.only_pip_here)}"
     return _why_pip(request, told)
@@ -213,4 +213,4 @@ def variables_here(network: HostNetwork, scratch: Path) -> dict[str, str]:
     public, private = network.uv_like_pip_here()
     # A cache of its own: wheels that uv builds on the way may be for the target's machine.
     own = {"UV_CACHE_DIR": str(scratch / "uv")}
-    return {**dict(_ALWAYS), **dict(public), **dict(private), **own}
+    return {**UV_AS_PIP, **dict(public), **dict(private), **own}

@@ -70,6 +70,16 @@ _IN_UV = {
 }
 """pip's settings, and uv's for the same; both separate several values by blanks."""
 
+UV_AS_PIP = {
+    # pip reads neither uv's files nor [tool.uv], and takes the best version of all indexes.
+    "UV_NO_CONFIG": "1",
+    "UV_NO_SOURCES": "1",
+    "UV_INDEX_STRATEGY": "unsafe-best-match",
+    "UV_PYTHON_DOWNLOADS": "never",
+    "UV_NO_PROGRESS": "1",
+}
+"""Variables with which uv stands in for pip."""
+
 _INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 """How uv is told the credentials of an index that has a name."""
 

@@ -16,6 +16,8 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError, Orchestrat
 from orchestrator.host import web
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.host.network import HostNetwork
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
@@ -100,6 +102,28 @@ def listing(
     if len(answer.body) > web.LIMIT:
         raise EnvironmentProblemError.of("the page is larger than any index' page", where=shown)
     return _files(answer, shown)
+
+
+def links_of(page: str, network: HostNetwork) -> tuple[IndexFile, ...]:
+    """Return the files that any page links to, as ``--find-links`` reads it.
+
+    Raises:
+        ConfigError: not an http(s) URL.
+        EnvironmentProblemError: it cannot be reached, or is no such page.
+    """
+    plain, login = _apart(page)
+    answer = web.ask(web.HttpRequest(url=plain, authorization=login), network)
+    if answer.status != _OK:
+        what = f"answers with HTTP {answer.status} {answer.reason}"
+        raise EnvironmentProblemError.of(what, where=plain)
+    return _files(answer, plain)
+
+
+def links_in(file: Path) -> tuple[IndexFile, ...]:
+    """Return the files that a page of this host links to (PEP 503)."""
+    links = _Links(file.as_uri())
+    links.feed(file.read_text(encoding="utf-8", errors="replace"))
+    return tuple(links.files)
 
 
 def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:

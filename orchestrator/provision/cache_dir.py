@@ -79,11 +79,14 @@ class CacheArea:
         what: what its entries are, for people.
         recipe: patterns of the files of this program that decide what is in an entry; none for an
             area that `prune` leaves alone.
+        lifetime: seconds that an entry of this version stays unused before it is pruned; None for
+            ever.
     """
 
     name: str
     what: str
     recipe: tuple[str, ...] = ()
+    lifetime: float | None = None
 
     def place(self, cache_dir: Path) -> Path:
         """Return the directory."""
@@ -194,20 +197,21 @@ class CacheArea:
             return self.prune_unused(cache_dir, lock, unused_for=0.0)
 
     def prune_unused(self, cache_dir: Path, lock: int, *, unused_for: float) -> tuple[Path, ...]:
-        """Remove entries of other versions, and what killed processes left; return what is removed.
+        """Remove entries that nobody needs, and what killed processes left; return what is removed.
 
         `lock` is from `locked`: without locks nobody knows what is used, and everything stays.
         Entries
-        must have been unused for `unused_for` seconds.
+        of other versions must have been unused for `unused_for` seconds.
         """
         removed = []
         for root in sorted(self.place(cache_dir).iterdir()) if lock >= 0 else ():
-            if not root.is_dir() or self.is_current(root.name):
+            least = self.lifetime if self.is_current(root.name) else unused_for
+            if not root.is_dir() or least is None:
                 continue
             # Only the holder of the lock makes such directories.
             is_litter = root.name.startswith((NEW, ".old-"))
             with unused(root) as free:
-                if free and (is_litter or _age(root) >= unused_for):
+                if free and (is_litter or _age(root) >= least):
                     remove_entry(root)
                     removed.append(root)
         return tuple(removed)
@@ -251,9 +255,16 @@ NATIVE = CacheArea(
         "cross/native_uv.py",
     ),
 )
+ENVIRONMENTS = CacheArea(
+    "environments",
+    "what builds require, installed once for all of them, and uv's downloads",
+    ("provision/environments.py",),
+    lifetime=14 * 24 * 3600.0,
+)
 HEADERS = CacheArea("headers", "C headers of Debian's Pythons")
 AREAS = (
-    *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, FOREIGN_PYTHONS, DRIVERS, NATIVE, HEADERS),
+    *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, FOREIGN_PYTHONS, DRIVERS, NATIVE),
+    *(ENVIRONMENTS, HEADERS),
     CacheArea("pythons", "Pythons that uv fetched: environments are links to them"),
     CacheArea("interpreters", "which Python was found for which tag"),
     CacheArea("sdists", "sdists that are built instead of a directory"),

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.build_requirements import BuildRequirements, RequirementsOpener
 from orchestrator.builders.cibuildwheel import Cibuildwheel
 from orchestrator.builders.direct_container import DirectInContainer, show_left
 from orchestrator.builders.direct_host import DirectOnHost
@@ -21,6 +22,7 @@ from orchestrator.cross.driver import zig_names
 from orchestrator.host import process
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import BackendName, EmulationMode
+from orchestrator.provision.environments import EnvironmentMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.result import CompileReport, ContainerInfo
     from orchestrator.models.target import BuildRequest, Target
+    from orchestrator.provision.pythons import Interpreter
     from orchestrator.provision.tools import Tools
     from orchestrator.run.cache_key import Action
     from orchestrator.run.inputs import Inputs
@@ -38,15 +41,18 @@ if TYPE_CHECKING:
 Compilers = Callable[[Path], Access]
 """Opens the compiler cache and native compilers for a build, given its private directory."""
 
+Requirements = Callable[[Path, Callable[[str], object]], BuildRequirements]
+"""Prepares what a build requires, given its source and what takes a line for its log."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """A target with the backend that will build it, and why this one.
 
     An action says where its result will lie; without one it is not stored. A container says what it
-    is made by and of. `compilers` opens the compiler cache and native compilers, and `compiled`
-    says how it is compiled for a foreign architecture. `parallel` are variables that say how many
-    programs it may run at once.
+    is made by and of. `requirements` prepares what the build requires, `compilers` opens the
+    compiler cache and native compilers, and `compiled` says how it is compiled for a foreign
+    architecture. `parallel` are variables that say how many programs it may run at once.
     """
 
     request: BuildRequest
@@ -54,6 +60,7 @@ class Assignment:
     reason: str
     action: Action | None = None
     container: ContainerInfo | None = None
+    requirements: Requirements | None = None
     compilers: Compilers | None = None
     compiled: CompileReport | None = None
     parallel: Mapping[str, str] = field(default_factory=dict)
@@ -84,8 +91,31 @@ class BackendFactory:
             action=action,
             container=choice.container,
             compiled=choice.compiled,
+            requirements=self._requirements(request, choice),
             compilers=self._compilers(request, choice),
         )
+
+    def _requirements(self, request: BuildRequest, choice: Choice) -> Requirements | None:
+        """Return what prepares the environment of a build; None for a library, which has none."""
+        target, tools = request.target, self.tools
+        if target.library is not None:
+            return None
+        contained = choice.container is not None
+        texts = (self.pyproject, *(self.inputs.engine.create_args if contained else ()))
+
+        def interpreter() -> Interpreter | None:
+            if not contained:
+                return tools.python(target.python).interpreter
+            return tools.known_python(target.python)
+
+        return RequirementsOpener(
+            maker=EnvironmentMaker(host=tools.host, cancel=tools.cancel, say=tools.say),
+            target=target,
+            interpreter=interpreter,
+            glibc=self.containers.glibc(target) if contained else "",
+            in_container=contained,
+            pip_because=native_uv.settings_of_pip(tools.host.network, request, texts),
+        ).open
 
     def _with_installer(self, choice: Choice, request: BuildRequest) -> Choice:
         """Add what installs the requirements of a build."""

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from packaging.version import Version
 
 from orchestrator.builders.base import BuildContext, StepTimer
+from orchestrator.builders.build_requirements import (
+    PREPARE,
+    BuildRequirements,
+    without_requirements,
+)
 from orchestrator.builders.library import collect
 from orchestrator.containers.access import NO_ACCESS
 from orchestrator.cross import ccache, native_gcc
@@ -168,6 +173,14 @@ class Worker:
         step("stage")
         copy_tree(self.staged.root, scratch / "source")
         self._receive(target, scratch / "source", write)
+        requirements = BuildRequirements(spec=target.steps.environment)
+        if assignment.requirements is not None:
+            step(PREPARE)
+            try:
+                requirements = assignment.requirements(scratch / "source", write)
+            except EnvironmentProblemError as error:
+                return without_requirements(error)
+        found = NO_ACCESS if assignment.compilers is None else assignment.compilers(scratch)
         job = BuildContext(
             request=assignment.request,
             source=scratch / "source",
@@ -175,12 +188,14 @@ class Worker:
             log=write,
             step=step,
             cancel=self.cache.cancel,
-            compilers=NO_ACCESS if assignment.compilers is None else assignment.compilers(scratch),
+            compilers=found.in_front_of(requirements.access),
+            requirements=requirements,
             timer=timer,
             parallel=assignment.parallel,
             stopped=self.stopped,
         )
         made = assignment.backend.build(job)
+        made = requirements.check_unchanged() or made
         if isinstance(made, Failure):
             return made
         if target.library is not None:

@@ -60,7 +60,8 @@ PROGRAMS = {
     *(
         f"builders.scripts.{name}"
         for name in (
-            *("ask_environment", "cibw_options", "cross_python", "cross_uname", "frontend"),
+            *("ask_environment", "attach_environment", "cibw_options"),
+            *("cross_python", "cross_uname", "frontend"),
             *("import_wheel", "repair", "seed_venv"),
         )
     ),

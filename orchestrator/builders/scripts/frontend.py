@@ -4,8 +4,9 @@ The toolchain's Python runs this on this host, and a container's own Python with
 site-packages (``-I -S``) runs it there. Nothing of it is installed where the backend runs, and
 nothing that the project installs, upgrades or removes reaches it. Runs on Python 3.8 and newer.
 
-argv: a JSON file; then perhaps the command that this stands in for (``python -m build ...``), whose
-arguments replace those of the file. The JSON:
+argv: a JSON file; then perhaps ``setup``, to give the Python of before-build what it gets from us,
+or the command that this stands in for (``python -m build ...``), whose arguments replace those of
+the file. The JSON:
 
 ``libraries``: directories with pyproject_hooks and pip, for a Python without site-packages;
 ``source``; ``output``, a directory; ``scratch``, a directory that may not exist;
@@ -14,6 +15,12 @@ both are the one that runs this;
 ``frontend``: ``build``, ``build[uv]``, ``pip`` or ``uv``, and its ``flags``;
 ``uv``: installs, instead of pip, if not empty; ``pip``: a program in Python and its argument;
 ``variables`` of what installs;
+``requires``: requirements beside those of the project; ``constraints`` of both;
+``isolated``: whether the build gets a clean environment, unless ``flags`` say otherwise;
+``managed``: whether pip and uv, too, build in an environment that this script has made;
+``prepared``: the directory of an environment that ``has`` these requirements, or empty;
+``indexes``: names and globs of what comes from an index of its own;
+``attach``: the script that adds it;
 ``settings``: further PEP 517 config settings; ``env``: variables of the hook that builds;
 ``module``: a file with `sysconfig`'s settings for another machine, which the hook that builds takes
 this machine for; else empty.
@@ -22,8 +29,10 @@ this machine for; else empty.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,10 +57,12 @@ def main() -> int:
     here = {"interpreter": sys.executable, "python": sys.executable}
     asked = {**here, **json.loads(Path(sys.argv[1]).read_text("utf-8"))}
     sys.path[:0] = asked["libraries"]
-    if sys.argv[2:]:
-        asked.update(stand_in(sys.argv[2:]))
+    Path(asked["scratch"]).mkdir(parents=True, exist_ok=True)
     try:
-        build(asked)
+        if sys.argv[2:] == ["setup"]:
+            set_up(asked)
+        else:
+            build({**asked, **(stand_in(sys.argv[2:]) if sys.argv[2:] else {})})
     except subprocess.CalledProcessError as error:
         sys.stderr.write(f"exit {error.returncode}: {shlex.join(map(str, error.cmd))}\n")
         return 1
@@ -81,32 +92,52 @@ def stand_in(command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def build(asked: dict[str, Any]) -> None:
-    """Run the frontend that was asked for.
+def set_up(asked: Mapping[str, Any]) -> None:
+    """Give the environment of before-build what the matrix requires of it."""
+    if asked["isolated"]:
+        return
+    if asked["prepared"]:
+        attach(asked, asked["python"])
+    else:
+        install(asked, asked["python"], asked["requires"])
+
+
+def build(asked: Mapping[str, Any]) -> None:
+    """Make the environment that compiles, and run the frontend that was asked for.
 
     Raises:
         CalledProcessError: something fails.
         ValueError: the project's [build-system] is wrong.
     """
-    flags, output = list(asked["flags"]), asked["output"]
-    if asked["frontend"] == "pip":
-        pip = [asked["python"], "-I", "-S", "-c", *asked["pip"]]
-        run([*pip, "wheel", asked["source"], f"--wheel-dir={output}", "--no-deps", *flags])
-    elif asked["frontend"] == "uv":
-        uv = [asked["uv"] or "uv", "build", f"--python={asked['python']}", "--wheel"]
-        run([*uv, f"--out-dir={output}", asked["source"], *flags])
+    if asked["managed"] or asked["frontend"] not in {"pip", "uv"}:
+        build_in_environment(asked)
     else:
-        build_by_hooks(asked)
+        run_frontend(asked, asked["python"])
 
 
-def build_by_hooks(asked: dict[str, Any]) -> None:
+def run_frontend(
+    asked: Mapping[str, Any], python: str, *more: str, variables: Mapping[str, str] | None = None
+) -> None:
+    """Run pip or uv."""
+    flags, output = asked["flags"], asked["output"]
+    if asked["frontend"] == "pip":
+        argv = [python, "-I", "-S", "-c", *asked["pip"], "wheel", asked["source"]]
+        argv += [f"--wheel-dir={output}", "--no-deps"]
+    else:
+        argv = [asked["uv"] or "uv", "build", f"--python={python}", "--wheel"]
+        argv += [f"--out-dir={output}", asked["source"]]
+    run([*argv, *flags, *more], variables)
+
+
+def build_in_environment(asked: Mapping[str, Any]) -> None:
     """Do what `build` does: install what the project requires of a build, and call its backend."""
     import pyproject_hooks  # noqa: PLC0415 - its directory is known only now
 
     flags = parse(asked["flags"])
+    isolated = flags.isolated and asked["isolated"]
     settings = join([*flags.settings, *(f"{k}={v}" for k, v in asked["settings"])])
     system = read_build_system(Path(asked["source"], "pyproject.toml"))
-    python = make_environment(asked) if flags.isolated else asked["python"]
+    python = make_environment(asked) if isolated else asked["python"]
 
     def backend(more: Mapping[str, str]) -> pyproject_hooks.BuildBackendHookCaller:
         return pyproject_hooks.BuildBackendHookCaller(
@@ -118,13 +149,17 @@ def build_by_hooks(asked: dict[str, Any]) -> None:
         )
 
     try:
-        if flags.isolated:
-            install(asked, python, system["requires"])
+        if isolated:
+            install(asked, python, [*system["requires"], *asked["requires"]])
             # For this machine: a backend may have no CMake for another one.
             install(asked, python, backend({}).get_requires_for_build_wheel(settings))
         if asked["module"]:
             put(asked["module"], python)
-        backend(asked["env"]).build_wheel(asked["output"], settings)
+        if asked["frontend"] in {"pip", "uv"}:
+            alone = "--no-build-isolation"
+            run_frontend(asked, python, alone, variables={**path_of(python), **asked["env"]})
+        else:
+            backend(asked["env"]).build_wheel(asked["output"], settings)
     except pyproject_hooks.BackendUnavailable as error:
         what = f"the build backend {system['build-backend']} cannot be imported"
         raise ValueError(f"{error.traceback}\n{what}") from None
@@ -161,9 +196,17 @@ def make_environment(asked: Mapping[str, Any]) -> str:
     """Make a clean environment without pip (PEP 405); return its Python."""
     folder = Path(asked["scratch"], "isolated")
     say("making a clean environment for the build")
-    # Neither -I nor -S reaches the environment; sitecustomize of the Python below does not either.
+    # Neither option reaches the environment, and no sitecustomize of the Python below does.
     run([asked["interpreter"], "-I", "-S", "-m", "venv", "--clear", "--without-pip", str(folder)])
-    return str(folder / "bin" / "python")
+    python = str(folder / "bin" / "python")
+    if asked["prepared"]:
+        attach(asked, python)
+    return python
+
+
+def attach(asked: Mapping[str, Any], python: str) -> None:
+    """Add the prepared environment to that of a Python."""
+    run([python, "-I", asked["attach"], asked["prepared"]])
 
 
 def path_of(python: str) -> dict[str, str]:
@@ -172,9 +215,19 @@ def path_of(python: str) -> dict[str, str]:
 
 
 def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) -> None:
-    """Install requirements into an environment."""
+    """Install requirements into an environment, as far as it was not prepared for them.
+
+    Raises:
+        ValueError: one of them may only come from an index that is not known here.
+    """
+    requirements = [each for each in requirements if each not in asked["has"]]
     if not requirements:
         return
+    for each in requirements:
+        name = re.sub("[-_.]+", "-", re.split(r"[^\w.-]", each.strip())[0]).lower()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in asked["indexes"]):
+            what = f"{each!r} is required only now, and [indexes] says where {name} comes from"
+            raise ValueError(f"{what}: add it to build.requires")
     say(f"installing {', '.join(requirements)}")
     file = Path(asked["scratch"], "requirements.txt")
     file.write_text("".join(f"{each}\n" for each in requirements), "utf-8")
@@ -182,7 +235,12 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
         argv = [asked["uv"], "pip", "install", f"--python={python}", "--no-progress"]
     else:
         argv = [python, "-I", "-c", *asked["pip"], "install", "--no-warn-script-location"]
-    run([*argv, f"--requirement={file}"], {**path_of(python), **asked["variables"]})
+    argv += [f"--requirement={file}"]
+    if asked["constraints"]:
+        limits = file.with_name("constraints.txt")
+        limits.write_text("".join(f"{each}\n" for each in asked["constraints"]), "utf-8")
+        argv += [f"--constraint={limits}"]
+    run(argv, {**path_of(python), **asked["variables"]})
 
 
 def runner(variables: Mapping[str, str]) -> Callable[..., None]:

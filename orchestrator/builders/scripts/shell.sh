@@ -27,7 +27,10 @@ env() {
 instead() {
     local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip
     case "$*" in
-    'python -V -V') python -I "$own/seed_venv.py" keep "$kept" ;;
+    'python -V -V')
+        python -I "$own/seed_venv.py" keep "$kept"
+        exec python -I -S "$own/frontend.py" /opt/orchestrator-shell/frontend.json setup
+        ;;
     'python -m build '* | 'python -m pip wheel '*)
         exec python -I -S "$own/frontend.py" /opt/orchestrator-shell/frontend.json "$@"
         ;;

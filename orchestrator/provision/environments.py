@@ -1,0 +1,361 @@
+"""Environments of builds: what a build requires, installed once and shared by all that need it.
+
+The locked uv resolves the requirements for a Python and a platform, and installs them into a
+directory of the cache that nobody writes into: one for each resolution. An environment of a build
+names it in a ``.pth`` file (`builders/scripts/attach_environment.py`). uv's own downloads lie
+beside it and share its files, so that Pythons share what does not depend on Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.fsutil import write_whole
+from orchestrator.host.index_router import IndexRoutes, original, routed
+from orchestrator.host.network import UV_AS_PIP
+from orchestrator.host.process import run
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.python_tag import PythonTag
+from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remove_entry, silent
+from orchestrator.provision.failures import run_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchestrator.host.process import Cancel
+    from orchestrator.provision.cache_dir import CacheEntry, Progress
+    from orchestrator.provision.host import Host
+    from orchestrator.provision.pythons import Interpreter
+
+SITE = "site"
+"""The directory of an entry with the packages, as ``pip install --target`` fills it."""
+
+_LOCK, _FILES, _DOWNLOADS = "lock.json", "files", "downloads"
+
+_GLIBCS = (17, 28, *range(31, 41))
+"""Versions of glibc 2 that uv has a platform for."""
+
+_WITH_GLIBC = frozenset({Arch.X86_64, Arch.AARCH64})
+
+_PACKAGE = re.compile(r"(?m)^([A-Za-z0-9._-]+)(==| @ )(\S+)")
+_HASH = re.compile(r"sha256:\w+")
+_FROM = re.compile(r"(?m)^ +# from (\S+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentQuestion:
+    """What an environment is asked for.
+
+    Attributes:
+        python: the Python's tag.
+        interpreter: one of that version on this host; None if there is none.
+        arch: the platform's architecture.
+        libc: its libc.
+        glibc: the version of its glibc (``2.36``).
+        is_here: whether it is for this host itself.
+        requires: requirements (PEP 508).
+        constraints: requirements that limit versions.
+        indexes: (distribution or glob, URL of the index that alone has it).
+    """
+
+    python: str
+    interpreter: Interpreter | None = None
+    arch: Arch
+    libc: Libc
+    glibc: str = ""
+    is_here: bool = False
+    requires: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    indexes: tuple[tuple[str, str], ...] = ()
+
+    def options(self, python: Path) -> list[str]:
+        """Return uv's options for the Python and the platform; `python` is any.
+
+        Raises:
+            EnvironmentProblemError: uv has no name for them.
+        """
+        tag, named = PythonTag.parse(self.python), []
+        if self.interpreter is not None:
+            python = self.interpreter.path
+        elif tag.implementation != "cpython" or tag.free_threaded:
+            raise EnvironmentProblemError.of(f"uv needs a {tag.words} on this host")
+        else:
+            named = [f"--python-version={tag.version}"]
+        if self.is_here:
+            return [f"--python={python}", *named]
+        # Nothing is compiled for another platform, and an sdist might be.
+        return [f"--python={python}", *named, f"--python-platform={self._platform}", "--no-build"]
+
+    @property
+    def _platform(self) -> str:
+        if self.arch in {Arch.I686, Arch.ARMV7L}:
+            raise EnvironmentProblemError.of(f"uv knows no platform {self.libc}_{self.arch}")
+        name = "powerpc64le" if self.arch is Arch.PPC64LE else self.arch
+        if self.libc is Libc.MUSLLINUX:
+            return f"{name}-unknown-linux-musl"
+        minor = int(self.glibc.split(".")[1]) if self.glibc else _GLIBCS[0]
+        known = [each for each in _GLIBCS if each <= minor]
+        if self.arch in _WITH_GLIBC:
+            return f"{name}-manylinux_2_{max(known)}"
+        return f"{name}-unknown-linux-gnu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """A package of an environment.
+
+    Attributes:
+        name: its normalised name.
+        version: its version, or the URL that it comes from.
+        is_url: whether it is a URL.
+        index: the URL of the index, or the place of wheels, that it comes from.
+        files: digest of the hashes of the files that it may be.
+    """
+
+    name: str
+    version: str
+    is_url: bool = False
+    index: str = ""
+    files: str = ""
+
+    @property
+    def requirement(self) -> str:
+        """What installs it and nothing else."""
+        return f"{self.name}{' @ ' if self.is_url else '=='}{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedEnvironment:
+    """An environment in the cache.
+
+    Attributes:
+        entry: its directory, which nobody prunes meanwhile.
+        packages: what is in it.
+    """
+
+    entry: CacheEntry
+    packages: tuple[LockedPackage, ...] = field(repr=False)
+
+    @property
+    def site(self) -> Path:
+        """The directory with its packages."""
+        return self.entry.folder / SITE
+
+    @property
+    def indexes(self) -> dict[str, str]:
+        """Normalised name of a package -> the index that it comes from."""
+        return {each.name: each.index for each in self.packages}
+
+    def written(self) -> str:
+        """Return the first file that somebody changed, added or removed; empty for none."""
+        before = (self.entry.folder / _FILES).read_text(encoding="utf-8")
+        now = "\n".join(_files(self.site))
+        if now == before:
+            return ""
+        changed = sorted(set(before.split("\n")) ^ set(now.split("\n")))
+        return changed[0].partition("\t")[0] if changed else str(self.site)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentMaker:
+    """Makes environments in the cache.
+
+    Attributes:
+        host: the locked uv, network and cache.
+        cancel: stops it.
+        say: told what takes a while.
+    """
+
+    host: Host
+    cancel: Cancel
+    say: Progress
+
+    def prepare(self, question: EnvironmentQuestion) -> PreparedEnvironment:
+        """Return the environment of a question; make it if it is missing, or was written into.
+
+        Raises:
+            EnvironmentProblemError: it cannot be made.
+        """
+        downloads = ENVIRONMENTS.provide(
+            self.host.cache_dir, _DOWNLOADS, lambda _: None, say=self.say, cancel=self.cancel
+        )
+        lock = self._resolve(question, downloads.folder)
+        named = json.dumps([asdict(each) for each in lock])
+        platform = (question.python, question.arch, question.libc, question.options(Path()))
+        digest = hashlib.sha256(f"{platform} {named}".encode()).hexdigest()[:16]
+        while True:
+            entry = ENVIRONMENTS.provide(
+                self.host.cache_dir,
+                f"{digest}-{question.python}-{question.arch}",
+                lambda made: self._install(question, lock, made, downloads.folder),
+                say=self.say,
+                cancel=self.cancel,
+            )
+            prepared = PreparedEnvironment(entry=entry, packages=lock)
+            if not (file := prepared.written()):
+                return prepared
+            self.say(f"somebody wrote into a prepared environment, which is made again: {file}")
+            self.discard(prepared)
+
+    def discard(self, environment: PreparedEnvironment) -> None:
+        """Remove an environment that somebody wrote into, and the downloads that share its files.
+
+        Builds that use it fail too, which they should.
+        """
+        cache = self.host.cache_dir
+        with ENVIRONMENTS.locked(cache, self.say, self.cancel):
+            for folder in (environment.entry.folder, ENVIRONMENTS.folder(cache, _DOWNLOADS)):
+                if folder.is_dir():
+                    remove_entry(folder)
+
+    def _resolve(self, question: EnvironmentQuestion, downloads: Path) -> tuple[LockedPackage, ...]:
+        """Return what the requirements lead to; without network, what they led to last time."""
+        options = question.options(self.host.toolchain.python)
+        asked = repr((options, question.requires, question.constraints, question.indexes))
+        digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
+        known = ENVIRONMENTS.place(self.host.cache_dir) / f"lock-{digest}.json"
+        try:
+            lock = self._compile(question, options, downloads)
+        except EnvironmentProblemError as error:
+            if not error.transient or not known.is_file():
+                raise
+            self.say(f"the package index cannot be reached: {known.name} is the last resolution")
+            found = json.loads(known.read_text(encoding="utf-8"))
+            return tuple(LockedPackage(**each) for each in found)
+        write_whole(known, json.dumps([asdict(each) for each in lock]), durable=False)
+        return lock
+
+    def _compile(
+        self, question: EnvironmentQuestion, options: Sequence[str], downloads: Path
+    ) -> tuple[LockedPackage, ...]:
+        env = self._env(downloads)
+        routes = IndexRoutes.of(question.indexes, env)
+        with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder, ExitStack() as stack:
+            scratch = Path(folder)
+            if question.indexes:
+                for name in ("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX"):
+                    env.pop(name, None)
+                env |= stack.enter_context(routed(routes, self.host.network))
+                # Its addresses are new each time.
+                env["UV_CACHE_DIR"] = str(scratch / "uv")
+            lines = {"requirements.in": question.requires, "constraints": question.constraints}
+            for name, each in lines.items():
+                (scratch / name).write_text("".join(f"{line}\n" for line in each), "utf-8")
+            arguments = ["requirements.in", "--output-file=lock", "--no-header"]
+            arguments += ["--constraint=constraints"] if question.constraints else []
+            arguments += ["--emit-index-annotation", "--generate-hashes"]
+            self._uv(
+                "resolve what the build requires", "compile", [*options, *arguments], env, scratch
+            )
+            text = (scratch / "lock").read_text(encoding="utf-8")
+        return tuple(_read_lock(text, routes))
+
+    def _install(
+        self,
+        question: EnvironmentQuestion,
+        lock: Sequence[LockedPackage],
+        made: Path,
+        downloads: Path,
+    ) -> None:
+        """Install a lock; every package comes from the index that it was found on."""
+        self.say(f"preparing an environment of {len(lock)} packages (once, in the cache)")
+        scratch = made.parent
+        (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
+        options = question.options(self.host.toolchain.python)
+        arguments = ["--requirements=pyproject.toml", "--no-deps", f"--target={made / SITE}"]
+        env = {**self._env(downloads), "UV_LINK_MODE": "hardlink"}
+        env.pop("UV_NO_SOURCES")
+        (made / SITE).mkdir()
+        self._uv("install what the build requires", "install", [*options, *arguments], env, scratch)
+        self._compile_modules(question, made / SITE)
+        (made / _LOCK).write_text(json.dumps([asdict(each) for each in lock], indent=1), "utf-8")
+        (made / _FILES).write_text("\n".join(_files(made / SITE)), encoding="utf-8")
+
+    def _compile_modules(self, question: EnvironmentQuestion, site: Path) -> None:
+        """Compile modules, which the builds cannot where nobody may write."""
+        if question.interpreter is None:
+            return
+        # A package may have files that this Python does not compile.
+        argv = [str(question.interpreter.path), "-I", "-S", "-m", "compileall", "-qq", "-j0", "."]
+        run(argv, env=self.host.env, cwd=site, log=silent, cancel=self.cancel)
+
+    def _env(self, downloads: Path) -> dict[str, str]:
+        network = self.host.network
+        if network.only_pip_here:
+            what = f"uv does not know {', '.join(network.only_pip_here)}"
+            raise EnvironmentProblemError.of(what)
+        public, private = network.uv_like_pip_here()
+        own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1"}
+        where = {} if self.host.wheels is None else {"UV_FIND_LINKS": str(self.host.wheels)}
+        return {**self.host.net_env, **UV_AS_PIP, **dict(public), **dict(private), **where, **own}
+
+    def _uv(
+        self, what: str, command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: Path
+    ) -> None:
+        argv = [str(self.host.toolchain.bin / "uv"), "pip", command, "--no-progress", *arguments]
+        with machine_errors(cwd):
+            run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel)
+
+
+def _read_lock(text: str, routes: IndexRoutes) -> Iterator[LockedPackage]:
+    """Read what ``uv pip compile`` writes."""
+    starts = [*_PACKAGE.finditer(text)]
+    ends = [each.start() for each in starts[1:]] + [len(text)]
+    for start, end in zip(starts, ends, strict=True):
+        origin = _FROM.search(text, start.end(), end)
+        hashes = " ".join(sorted(_HASH.findall(text, start.end(), end)))
+        yield LockedPackage(
+            name=str(canonicalize_name(start[1])),
+            version=start[3],
+            is_url=start[2] != "==",
+            index=original(origin[1], routes) if origin else "",
+            files=hashlib.sha256(hashes.encode()).hexdigest(),
+        )
+
+
+def _manifest(question: EnvironmentQuestion, lock: Sequence[LockedPackage]) -> str:
+    """Return the pyproject.toml that has uv install a lock."""
+    routes = IndexRoutes(named=question.indexes, others=())
+    numbers = {url: f"index-{number}" for number, url in enumerate(routes.urls)}
+    pins = [f"{each.name}=={each.version}" for each in lock]
+    lines = [
+        "[project]",
+        'name = "environment"',
+        'version = "0"',
+        f"dependencies = {json.dumps(pins)}",
+    ]
+    for url, name in numbers.items():
+        lines += ["[[tool.uv.index]]", f"name = {json.dumps(name)}", f"url = {json.dumps(url)}"]
+        lines += ["explicit = true"]
+    lines.append("[tool.uv.sources]")
+    for each in lock:
+        only = routes.index_of(each.name)
+        if only is not None and not each.is_url:
+            lines.append(f"{json.dumps(each.name)} = {{ index = {json.dumps(numbers[only])} }}")
+    return "\n".join([*lines, ""])
+
+
+def _files(site: Path) -> list[str]:
+    """Return a line for each file, which changes when somebody writes it, byte code aside."""
+    lines = []
+    for folder, folders, names in os.walk(site):
+        if "__pycache__" in folders:
+            folders.remove("__pycache__")
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
+            seen = os.lstat(path)
+            lines.append(
+                f"{path[len(str(site)) + 1 :]}\t{seen.st_size} {seen.st_mtime_ns} {seen.st_ino}"
+            )
+    return sorted(lines)

@@ -1,0 +1,73 @@
+"""Package indexes with small pure wheels, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.static import Server
+from tests.wheelmaker import WheelSpec
+
+ORIGIN = "came_from"
+"""The attribute of each module that says which index has the wheel."""
+
+
+def write_wheel(folder: Path, name: str, version: str, *requires: str, origin: str = "") -> Path:
+    """Write a pure wheel with one module, which says its version and where it came from."""
+    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+    return WheelSpec(
+        name=name,
+        version=version,
+        python="py3",
+        abi="none",
+        platform="any",
+        purelib="true",
+        members={f"{name}/__init__.py": f"{ORIGIN} = {origin!r}\nversion = {version!r}\n".encode()},
+        extra_info={"METADATA": text.encode()},
+    ).write(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """Two indexes and a directory of wheels.
+
+    Attributes:
+        server: serves both.
+        root: the directory of both, and of the wheels in ``links``.
+    """
+
+    server: Server
+    root: Path
+
+    def url(self, index: str) -> str:
+        return f"{self.server.url}/{index}/"
+
+    def add(self, index: str, name: str, version: str, *requires: str) -> None:
+        folder = self.root / index
+        folder = folder if index == "links" else folder / name.replace("_", "-")
+        write_wheel(folder, name, version, *requires, origin=index)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What a user sets: the public index, with `setuptools` of the real one behind it."""
+        return {
+            "PIP_CONFIG_FILE": "/dev/null",
+            "PIP_INDEX_URL": self.url("public"),
+            "PIP_EXTRA_INDEX_URL": "https://pypi.org/simple",
+            "PIP_FIND_LINKS": str(self.root / "links"),
+            "PIP_CONSTRAINT": "",
+        }
+
+
+@contextlib.contextmanager
+def indexes(root: Path) -> Iterator[Indexes]:
+    for name in ("public", "own", "links"):
+        (root / name).mkdir(parents=True)
+    with Server(root, negotiates=False) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Indexes(server=server, root=root)
+        server.shutdown()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.host.index_router import DEFAULT, IndexRoutes, original
+
+NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_*", "https://corp"))
+
+
+@pytest.mark.parametrize(
+    ("env", "others"),
+    [
+        ({}, (DEFAULT,)),
+        ({"UV_DEFAULT_INDEX": "https://a"}, ("https://a",)),
+        ({"UV_INDEX_URL": "https://a"}, ("https://a",)),
+        ({"UV_INDEX": "https://b name=https://c?x=y"}, ("https://b", "https://c?x=y", DEFAULT)),
+        ({"UV_EXTRA_INDEX_URL": "file:///srv"}, ("file:///srv", DEFAULT)),
+        ({"UV_NO_INDEX": "1", "UV_INDEX": "https://b"}, ()),
+    ],
+)
+def test_the_other_indexes_are_those_of_the_host(
+    env: dict[str, str], others: tuple[str, ...]
+) -> None:
+    assert IndexRoutes.of((), env).others == others
+
+
+@pytest.mark.parametrize(
+    ("project", "index"),
+    [
+        ("torch", "https://own/cu130"),
+        ("Torch", "https://own/cu130"),
+        ("torchvision", None),
+        ("nvidia_cublas", "https://own/nv"),
+        ("nvidia", None),
+        ("corp.secret", "https://corp"),
+        ("numpy", None),
+    ],
+)
+def test_what_is_assigned_comes_from_its_index_and_nothing_else_does(
+    project: str, index: str | None
+) -> None:
+    routes = IndexRoutes.of(NAMED, {"UV_INDEX": "https://more"})
+    assert routes.index_of(project) == index
+    allowed = [url for url in routes.urls if routes.allows(url, project)]
+    assert allowed == ([index] if index else ["https://more", DEFAULT])
+
+
+def test_an_address_of_the_router_is_shown_as_the_one_it_stands_for() -> None:
+    routes = IndexRoutes.of(NAMED, {"UV_FIND_LINKS": "/wheels,https://links"})
+    assert original("http://127.0.0.1:99/0", routes) == "https://own/cu130"
+    assert original("http://127.0.0.1:99/links/1", routes) == "https://links"
+    assert original("https://elsewhere/0/x", routes) == "https://elsewhere/0/x"

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.host.index_router import IndexRoutes
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.provision.environments import (
+    EnvironmentQuestion,
+    LockedPackage,
+    _manifest,
+    _read_lock,
+)
+
+LOCK = """\
+nvidia-cublas==13.1.1.3 \\
+    --hash=sha256:{a}
+    # via torch
+    # from http://127.0.0.1:5/1
+Torch_Thing==2.13.0+cu130 \\
+    --hash=sha256:{b} \\
+    --hash=sha256:{a}
+    # via -r requirements.in
+    # from http://127.0.0.1:5/0
+own @ git+https://example.org/own@abc
+    # via -r requirements.in
+""".format(a="a" * 64, b="b" * 64)
+
+QUESTION = EnvironmentQuestion(
+    python="cp312",
+    arch=Arch.X86_64,
+    libc=Libc.MANYLINUX,
+    glibc="2.30",
+    requires=("torch",),
+    indexes=(("torch-thing", "https://own/cu130"), ("nvidia-*", "https://own/nv")),
+)
+
+
+def test_a_lock_says_what_comes_from_where() -> None:
+    routes = IndexRoutes.of(QUESTION.indexes, {})
+    cublas, torch, own = _read_lock(LOCK, routes)
+    assert (cublas.requirement, cublas.index) == ("nvidia-cublas==13.1.1.3", "https://own/nv")
+    assert (torch.requirement, torch.index) == ("torch-thing==2.13.0+cu130", "https://own/cu130")
+    assert own.requirement == "own @ git+https://example.org/own@abc"
+    assert torch.files != cublas.files
+
+
+def test_a_lock_is_installed_from_those_indexes() -> None:
+    lock = (
+        LockedPackage(name="torch-thing", version="2.13.0"),
+        LockedPackage(name="numpy", version="2.4.0"),
+        LockedPackage(name="nvidia-nccl", version="1"),
+    )
+    made = tomllib.loads(_manifest(QUESTION, lock))
+    assert made["project"]["dependencies"] == [
+        "torch-thing==2.13.0",
+        "numpy==2.4.0",
+        "nvidia-nccl==1",
+    ]
+    urls = {each["name"]: each["url"] for each in made["tool"]["uv"]["index"]}
+    assert all(each["explicit"] for each in made["tool"]["uv"]["index"])
+    sources = made["tool"]["uv"]["sources"]
+    assert {name: urls[each["index"]] for name, each in sources.items()} == {
+        "torch-thing": "https://own/cu130",
+        "nvidia-nccl": "https://own/nv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arch", "libc", "glibc", "platform"),
+    [
+        (Arch.X86_64, Libc.MANYLINUX, "2.17", "x86_64-manylinux_2_17"),
+        (Arch.X86_64, Libc.MANYLINUX, "2.30", "x86_64-manylinux_2_28"),
+        (Arch.AARCH64, Libc.MANYLINUX, "2.99", "aarch64-manylinux_2_40"),
+        (Arch.RISCV64, Libc.MANYLINUX, "2.41", "riscv64-unknown-linux-gnu"),
+        (Arch.X86_64, Libc.MUSLLINUX, "", "x86_64-unknown-linux-musl"),
+    ],
+)
+def test_wheels_are_chosen_for_the_platform(
+    arch: Arch, libc: Libc, glibc: str, platform: str
+) -> None:
+    asked = EnvironmentQuestion(
+        python="cp312", arch=arch, libc=libc, glibc=glibc, requires=("torch",)
+    )
+    options = asked.options(Path("/python"))
+    assert f"--python-platform={platform}" in options
+    assert "--python-version=3.12" in options
+    assert "--no-build" in options
+
+
+@pytest.mark.parametrize(
+    ("python", "arch", "words"), [("cp314t", Arch.X86_64, "free"), ("cp312", Arch.I686, "i686")]
+)
+def test_what_uv_has_no_name_for_is_said(python: str, arch: Arch, words: str) -> None:
+    asked = EnvironmentQuestion(python=python, arch=arch, libc=Libc.MANYLINUX, requires=())
+    with pytest.raises(EnvironmentProblemError, match=words):
+        asked.options(Path("/python"))
