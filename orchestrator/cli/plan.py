@@ -105,8 +105,12 @@ def command(
         text = _text(form, plan, jobs, matrix.as_posix(), excluded=excluded)
         emit(f"{text}\n") if form in PIPELINES or form == "ids" else show(text)
     if form != "ids":  # an ID needs no version, so nobody was asked for one
-        for problem in version_problems(workspace, plan.undetermined):
-            say(f"no version yet: {problem}")
+        unknown = version_problems(workspace, plan.undetermined)
+        for line in (
+            *(f"note: {each}" for each in plan.notes),
+            *(f"no version yet: {each}" for each in unknown),
+        ):
+            say(line)
 
 
 def _select(

@@ -303,6 +303,10 @@ class _Checker:
     # texts
 
     def check_template(self, text: str | None, names: frozenset[str], where: str) -> None:
+        for name in sorted({*template.names_in(text or "")} & {*DERIVED} - names):
+            hint = "it needs an axis torch, and a compat.torch that is not false"
+            self.report(f"{name} comes from the torch table, which does not apply", where, hint)
+            names |= {name}
         try:
             template.check(text or "", known=names, where=where)
         except ConfigError as error:

@@ -550,6 +550,8 @@ class TorchRelease(Model):
     """C++ ABI (_GLIBCXX_USE_CXX11_ABI), or CUDA version -> C++ ABI; ``*`` is every other."""
     gpu_archs: dict[str, dict[str, Text]] = Field(default_factory=dict)
     """Architecture -> CUDA version or major -> TORCH_CUDA_ARCH_LIST of torch's own build."""
+    unknown: str = ""
+    """Why a list is missing there."""
 
 
 class TorchTable(Model):

@@ -64,6 +64,16 @@ def check(template: str, *, known: Collection[str], where: str) -> None:
             )
 
 
+def _say_it(values: Mapping[str, str]) -> str:
+    """Return what to do where the torch table does not know the GPUs of a cell."""
+    cell = ", ".join(
+        f'{axis} = "{values[axis]}"' for axis in ("torch", "cuda", "arch") if axis in values
+    )
+    return (
+        f"the torch table has no list for it: write one in an [[override]] with when = {{ {cell} }}"
+    )
+
+
 def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
     """Fill in ``template``; names and filters must have been checked with `check`.
 
@@ -87,7 +97,9 @@ def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which not every cell has",
                 where=where,
-                hint=f"say it in an [[override]] with when = {{ {name} = true }}",
+                hint=f"say it in an [[override]] with when = {{ {name} = true }}"
+                if name != "gpu_archs"
+                else _say_it(values),
             ) from None
         for name in filters:
             value = FILTERS[name](value)

@@ -500,12 +500,14 @@ class Plan:
         targets: libraries first, then wheels, in the order of the matrix.
         undetermined: cells that become targets once somebody has been asked for their version.
         channel: the channel it was made for, empty for none.
+        notes: what its targets lack and the matrix may not mean, a sentence each.
     """
 
     targets: tuple[Target, ...]
     exclusions: tuple[Exclusion, ...]
     undetermined: tuple[UnresolvedVersion, ...] = ()
     channel: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def everything(self) -> tuple[Target | UnresolvedVersion, ...]:

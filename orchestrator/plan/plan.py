@@ -29,7 +29,7 @@ from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.renames import rename_problems
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
-from orchestrator.plan.torch_table import TorchSupport
+from orchestrator.plan.torch_table import RULE, TorchSupport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,6 +101,7 @@ def make_plan(
         exclusions=(*expansion.exclusions, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
+        notes=tuple(resolver.notes),
     )
 
 
@@ -418,7 +419,8 @@ def _identity(target: Target) -> Any:
         target.demands,
         target.publish,
         target.image,
-        tuple((each.name, each.value, each.shell) for each in target.env),
+        # What the torch table adds does not tell cells apart that are equal without it.
+        tuple((each.name, each.value, each.shell) for each in target.env if each.origin != RULE),
         _without_timeouts(target.steps),
         _what_compiles(target.compiling),
         target.needs,

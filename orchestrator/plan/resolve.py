@@ -31,11 +31,13 @@ from orchestrator.models.target import (
 )
 from orchestrator.plan.build_environment import build_environment, check_cuda, merge_indexes
 from orchestrator.plan.compilers import compile_plan
+from orchestrator.plan.devices import WITHOUT
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.renames import BuildInputs
 from orchestrator.plan.stable_abi import lowest_values, with_lowest, with_pins
+from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ _HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(|-arm)")
 """Labels of GitHub's own Linux runners, which run on two architectures."""
 
 _RUNNER = "ubuntu-24.04"
+
+ARCH_LIST = "TORCH_CUDA_ARCH_LIST"
+"""What torch's extension builder reads the GPUs from."""
 
 _LEGACY = {f"manylinux_{major}_{minor}": name for name, (major, minor) in LEGACY_MANYLINUX.items()}
 """The older names of some baselines (PEP 600)."""
@@ -92,6 +97,7 @@ class Resolver:
             sorted(name for name, (_, axis) in file.grid.axes.items() if axis.label_only)
         )
         self._composed: dict[TargetId, tuple[_Merged, ComposedVersion]] = {}
+        self.notes: dict[str, None] = {}
         self.unanswered: dict[TargetId, UnansweredSource] = {}
 
     def target(self, cell: Cell) -> Target | UnresolvedVersion:
@@ -125,6 +131,8 @@ class Resolver:
         own = values = {**values, "python": python}
         stable = self._stable_abi(values, merged, cell)
         values = {**values, **dict(stable), **self._derived(cell, stable)}
+        if "torch" in values and values.get("cuda", "none") in WITHOUT:
+            values.setdefault("gpu_archs", "")
         common = self._common(cell, values, merged.resources, merged.image, merged.runner)
         image, arch = common["image"], common["arch"]
         try:
@@ -145,6 +153,7 @@ class Resolver:
             named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
             raise ConfigError(*named) from None
         self._composed[cell.id] = merged, composed
+        self._check_gpu_archs(cell, merged)
         return Target(
             **common | {"origins": (*merged.origins.items(), *common["origins"])},
             overrides=merged.overrides,
@@ -156,7 +165,7 @@ class Resolver:
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            env=self._env(merged, composed),
+            env=self._env(merged, composed, composed.names.get("gpu_archs", "")),
             steps=_steps(merged, composed.names),
             compiling=compiling,
             demands=merged.demands,
@@ -169,9 +178,23 @@ class Resolver:
             further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),
         )
 
-    def _env(self, merged: _Merged, composed: ComposedVersion) -> tuple[EnvVar, ...]:
+    def _env(
+        self, merged: _Merged, composed: ComposedVersion, gpu_archs: str = ""
+    ) -> tuple[EnvVar, ...]:
         told = version_variables(merged.version, composed, self._outside.project)
-        return _env(merged.env, composed.names, told)
+        beneath = (RULE, {ARCH_LIST: gpu_archs})
+        return _env(merged.env, composed.names, (beneath, *told))
+
+    def _check_gpu_archs(self, cell: Cell, merged: _Merged) -> None:
+        """Note it if nothing says for which GPUs a cell's torch extension is compiled."""
+        verdict = FINE if self._table is None else self._table.judge(cell.values)
+        written = {name for _, _, env in merged.env for name in env}
+        if verdict.unknown and ARCH_LIST not in written | merged.version.parts.inject.keys():
+            values = dict(cell.values)
+            what = f"torch {values['torch']} with CUDA {values['cuda']} on {values['arch']}"
+            self.notes.setdefault(
+                f"{ARCH_LIST} is not set for {what}: {verdict.unknown}; set it in [env]"
+            )
 
     def inputs(self, target: Target) -> BuildInputs:
         """Return what the build of a target is told, without the target's own names."""

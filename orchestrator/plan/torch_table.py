@@ -44,11 +44,13 @@ class TorchVerdict:
     Attributes:
         reason: why it cannot be; empty when it can.
         derived: what follows for it: ``cxx11abi``, ``gpu_archs``.
+        unknown: why there is no ``gpu_archs`` although the cell has CUDA; empty if there is.
         rule: the rule's name.
     """
 
     reason: str = ""
     derived: Pairs = ()
+    unknown: str = ""
     rule: str = RULE
 
 
@@ -130,15 +132,20 @@ class TorchSupport:
             return FINE
         torch = normal(values["torch"])
         release = self._releases.get(torch)
-        if release is None:  # allowed by name
-            return FINE
         cuda, rocm = _device(values.get("cuda")), _device(values.get("rocm"))
+        if release is None:  # allowed by name
+            return TorchVerdict(unknown="the torch table does not have this torch" if cuda else "")
         abi = _abi(release, cuda, rocm, values["arch"])
         archs = _gpu_archs(release, values["arch"], cuda)
         derived: Pairs = (("cxx11abi", abi),) if "cxx11abi" not in values else ()
         derived += (("gpu_archs", archs),) if archs else ()
         reason = next(self._reasons(release, torch, cuda, abi, values), "")
-        return TorchVerdict(reason=reason, derived=derived)
+        why = release.unknown or "the torch table does not have its list"
+        return TorchVerdict(
+            reason=reason,
+            derived=derived,
+            unknown="" if archs or not cuda else " ".join(why.split()),
+        )
 
     def _reasons(
         self, release: TorchRelease, torch: str, cuda: str, abi: str, values: Mapping[str, str]

@@ -15,6 +15,7 @@ from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, CompilerKind, EmulationMode
 from orchestrator.plan.compilers import cuda
+from orchestrator.plan.torch_table import RULE
 from orchestrator.provision.cross_gcc import MOUNTED
 from orchestrator.run.dispatch import Pace, describe_budget, parallel
 
@@ -60,7 +61,9 @@ def explain(request: BuildRequest) -> Iterator[Row]:
     yield "env SOURCE_DATE_EPOCH", str(request.source.epoch), "the source"
     for variable in target.env:
         shell = " (shell)" if variable.shell else ""
-        yield f"env {variable.name}{shell}", variable.value, f"{variable.origin}.{variable.name}"
+        table = variable.origin == RULE
+        origin = "the torch table" if table else f"{variable.origin}.{variable.name}"
+        yield f"env {variable.name}{shell}", variable.value, origin
     if request.backend is BackendName.CIBUILDWHEEL:
         yield "command", shlex.join(("python", *cibuildwheel.command(request, "OUTPUT"))), ""
         for name, value in sorted(cibuildwheel.options(request).items()):

@@ -247,7 +247,8 @@ def test_a_reader_that_goes_away_gets_no_traceback(cli: Cli) -> None:
     """``orchestrator plan | head -1`` with a plan larger than a pipe."""
     values = ", ".join(f'"v{number}"' for number in range(600))
     text = MATRIX.replace("[version]", f"many = [{values}]\n[version]")
-    cli.write(text.replace('local = "', 'inject.MANY = "{many}"\nlocal = "{many}.'))
+    text = text.replace("inject = {", 'inject = { MANY = "{many}",')
+    cli.write(text.replace('local = "', 'local = "{many}.'))
     code = "import sys, orchestrator.cli; sys.exit(orchestrator.cli.run(['plan', '--format=ids']))"
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 

@@ -48,7 +48,14 @@ def test_no_series_has_two_entries() -> None:
 
 @pytest.mark.parametrize("entry", TORCH["releases"], ids=lambda entry: "+".join(entry["torch"]))
 def test_an_entry_is_well_formed(entry: dict[str, Any]) -> None:
-    assert set(entry) - {"gpu-archs"} == {"torch", "python", "cpu", "cuda", "rocm", "abi"}
+    assert set(entry) - {"gpu-archs", "unknown"} == {
+        "torch",
+        "python",
+        "cpu",
+        "cuda",
+        "rocm",
+        "abi",
+    }
     assert all(re.fullmatch(r"2\.\d+", torch) for torch in entry["torch"])
     assert all(re.fullmatch(r"cp3\d+t?", python) for python in entry["python"])
     assert set(entry["cpu"]) == {"x86_64", "aarch64"}
@@ -64,6 +71,19 @@ def test_an_entry_is_well_formed(entry: dict[str, Any]) -> None:
         for version, gpus in lists.items():
             assert any(cuda.startswith(version) for cuda in entry["cuda"][arch])
             assert re.fullmatch(r"(\d+\.\d )+\d+\.\d(\+PTX)?", gpus)
+
+
+def test_the_gpus_of_every_build_are_known_or_it_is_said_why_not() -> None:
+    missing = [
+        (torch, arch, cuda)
+        for torch, entry in RELEASES.items()
+        for arch, versions in entry["cuda"].items()
+        for cuda in versions
+        if not {cuda, cuda.split(".")[0]} & entry.get("gpu-archs", {}).get(arch, {}).keys()
+    ]
+
+    assert missing == [("2.8", "aarch64", "12.9")]
+    assert "aarch64 with CUDA 12.9" in RELEASES["2.8"]["unknown"]
 
 
 def test_torch_2_6_has_both_abis_and_cuda_12_6_the_new_one() -> None:

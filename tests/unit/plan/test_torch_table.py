@@ -13,7 +13,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.target import Plan, Target
 from orchestrator.plan.selection import select
 from orchestrator.plan.torch_table import load_table, normal
-from tests.factories import plan_of
+from orchestrator.report.explanation import explain
+from tests.factories import plan_of, request
 
 
 @cache
@@ -111,7 +112,8 @@ def test_rules_templates_and_selections_may_name_what_is_derived() -> None:
     )
 
     assert [each.version for each in found.targets] == ["1.0+abi0", "1.0+abi1"]
-    assert [[v.value for v in each.env] for each in found.targets] == [[], ["1"]]
+    told = [{v.name: v.value for v in each.env}.get("NEW") for each in found.targets]
+    assert told == [None, "1"]
     chosen = select(found.targets, ["cxx11abi=0"])
     assert [each.version for each in chosen] == ["1.0+abi0"]
     excluded = plan("2.6", 'cuda = ["12.4", "12.6"]\n[[exclude]]\nwhen = "cxx11abi=0"\n')
@@ -123,7 +125,92 @@ def test_gpu_archs_are_those_of_torch_itself() -> None:
     intel = only(plan("2.12", CUDA.format("13.0") + '\n[env]\nL = "{gpu_archs}"'))
 
     assert "11.0" in dict(arm.derived)["gpu_archs"]
+    assert intel.env[0].name == "L"
     assert intel.env[0].value == dict(intel.derived)["gpu_archs"] != dict(arm.derived)["gpu_archs"]
+
+
+ARCH_LIST = "TORCH_CUDA_ARCH_LIST"
+
+
+def arch_list(found: Target) -> str | None:
+    return {each.name: each.value for each in found.env}.get(ARCH_LIST)
+
+
+def test_where_the_matrix_is_silent_the_gpus_are_those_of_torch() -> None:
+    cuda = CUDA.format("13.0") + "\n"
+    target = only(plan("2.12", cuda))
+
+    assert arch_list(target) == "7.5 8.0 8.6 9.0 10.0 12.0+PTX"
+    assert [each.origin for each in target.env] == ["compat.torch"]
+    rows = {what: (value, origin) for what, value, origin in explain(request(target))}
+    assert rows[f"env {ARCH_LIST}"] == ("7.5 8.0 8.6 9.0 10.0 12.0+PTX", "the torch table")
+    assert arch_list(only(plan("2.12", CUDA.format("cpu")))) is None
+    assert arch_list(only(plan("2.12"))) is None
+    for said, value in (('"8.0"', "8.0"), ('""', ""), ('{ shell = "$X" }', "$X")):
+        assert arch_list(only(plan("2.12", f"{cuda}[env]\n{ARCH_LIST} = {said}"))) == value
+    off = plan("2.12", f"{cuda}[compat]\ntorch = false\n")
+    assert arch_list(only(off)) is None
+
+
+def test_a_stable_abi_is_for_the_gpus_of_the_torch_that_builds() -> None:
+    text = '[build]\nstable-abi = { torch = "2.10" }\n'
+    found = only(plan('2.10", "2.11', f"{CUDA.format('12.8')}\n{text}"))
+
+    assert arch_list(found) == "7.0 7.5 8.0 8.6 9.0 10.0 12.0"
+
+
+def test_the_list_alone_does_not_tell_cells_apart() -> None:
+    assert len(only(plan('2.10", "2.11', CUDA.format("12.8"))).covers) == 2
+
+
+def test_it_is_said_which_gpus_are_not_known_and_why() -> None:
+    unknown = {"arch": "aarch64"}
+    cuda = CUDA.format("12.9") + "\n"
+    found = plan("2.8", cuda, **unknown)
+
+    assert arch_list(only(found)) is None
+    (note,) = found.notes
+    assert note.startswith(f"{ARCH_LIST} is not set for torch 2.8 with CUDA 12.9 on aarch64: ")
+    assert "whether the release has it is not known." in note
+    assert plan("2.8", f'{cuda}[env]\n{ARCH_LIST} = "9.0"', **unknown).notes == ()
+    allowed = '[compat]\nallow = ["torch 2.99", "cuda 12.9"]\n'
+    assert "does not have this torch" in plan("2.99", f"{cuda}{allowed}").notes[0]
+    assert "does not have its list" in plan("2.12", f"{cuda}{allowed}").notes[0]
+
+
+def test_a_template_of_the_gpus_is_empty_without_cuda() -> None:
+    text = 'cuda = ["cpu", "13.0"]\n[version]\nlocal = "cu{cuda|nodot}"\n[env]\nA = "{gpu_archs}"\n'
+    cpu, cuda = plan("2.12", text).targets
+
+    assert [each.name for each in cpu.env] == []
+    assert {each.name: each.value for each in cuda.env}["A"] == arch_list(cuda)
+
+
+def test_the_hint_about_unknown_gpus_works() -> None:
+    text = f'{CUDA.format("12.9")}\n[env]\nA = "{{gpu_archs}}"\n'
+    with pytest.raises(ConfigError) as caught:
+        plan("2.8", text, arch="aarch64")
+    (problem,) = caught.value.problems
+
+    assert problem.where == "env.A"
+    said = problem.hint.partition("write one in an [[override]] with ")[2]
+    assert said == 'when = { torch = "2.8", cuda = "12.9", arch = "aarch64" }'
+    followed = only(plan("2.8", f'{text}[[override]]\n{said}\nenv.A = "9.0"', arch="aarch64"))
+    assert followed.env[0].value == "9.0"
+
+
+def test_the_hint_about_a_table_that_does_not_apply_works() -> None:
+    text = '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n{}\n[env]\nA = "{{gpu_archs}}"\n'
+    for more in ("", 'torch = ["2.12"]\n[compat]\ntorch = false'):
+        with pytest.raises(ConfigError) as caught:
+            plan_of(text.format(more), table=builtin())
+        (problem,) = caught.value.problems
+        assert (problem.where, problem.what) == (
+            "env.A",
+            "gpu_archs comes from the torch table, which does not apply",
+        )
+        assert problem.hint == "it needs an axis torch, and a compat.torch that is not false"
+    assert plan_of(text.format('torch = ["2.12"]'), version="1", table=builtin()).targets
 
 
 @pytest.mark.parametrize(
