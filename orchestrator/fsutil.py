@@ -538,6 +538,15 @@ def make_beneath(root: Path, folder: PurePath) -> None:
             raise OSError(errno.ENOTDIR, "is not a directory", str(here))
 
 
+def is_private(info: os.stat_result) -> bool:
+    """Whether a file or directory is ours or root's, and nobody else may change it.
+
+    Its group may, if that is the one that systems make for each user, of the same number.
+    """
+    others = 0o002 if info.st_gid == info.st_uid else 0o022
+    return info.st_uid in {os.geteuid(), 0} and not info.st_mode & others
+
+
 # Removal
 
 

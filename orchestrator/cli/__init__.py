@@ -39,7 +39,7 @@ COMMANDS = {
     "compat": "Rebuild the torch support table from a package index.",
     "image": "Make a baseline image for an architecture that has no official one.",
     "schema": "Print the JSON Schema of matrix.toml or of a JSON document.",
-    "cache": "Show what the store holds, or make room in it.",
+    "cache": "Show what the store holds, make room in it, or make its keys.",
     "toolchain": "Create, check and download the locked tools of builds.",
     "doctor": "Check whether this machine can build every target, and print fixes.",
 }

@@ -1,4 +1,4 @@
-"""``orchestrator cache``: what this machine's store holds, and making room in it."""
+"""``orchestrator cache``: what this machine's store holds, making room in it, and its keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import matrix_option, size_option
+from orchestrator.cli.options import FILE, matrix_option, size_option
 from orchestrator.cli.output import MATRIX, say, show
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("cache")
 def command() -> None:
-    """Show what the store holds, or make room in it."""
+    """Show what the store holds, make room in it, or make its keys."""
 
 
 @command.command("info")
@@ -38,6 +39,9 @@ def info(matrix: Path) -> None:
     if settings.remote is not None:
         mode = " (read only)" if store.read_only else ""
         show(f"shared   {public_url(settings.remote)}{mode}")
+    show(f"trust    {store.trust}")
+    for name in store.keys.keys:
+        show(f"key      {name}")
 
 
 @command.command("gc")
@@ -50,6 +54,35 @@ def collect(matrix: Path, max_size: int | None) -> None:
     settings, store = _open(matrix)
     freed = store.local.collect(settings.size_limit if max_size is None else max_size)
     show(f"removed {size(freed)}; {size(store.local.usage().size)} are left")
+
+
+@command.group("key")
+def key() -> None:
+    """Make the keys that sign results in a shared store."""
+
+
+@key.command("new")
+@click.argument("file", type=FILE)
+def new(file: Path) -> None:
+    """Write a new private key to FILE, and print its public key for store.trusted-keys."""
+    from orchestrator.store.seals import SigningKey, write_key
+
+    made = SigningKey.new()
+    write_key(made, file)
+    show(made.public)
+    say(f"{file} has the private key: whoever has it is believed; keep it out of the repository")
+
+
+@key.command("public")
+@click.argument("file", type=FILE, required=False)
+def public(file: Path | None) -> None:
+    """Print the public key of the private key in FILE, or in ORCHESTRATOR_STORE_KEY."""
+    from orchestrator.run.inputs import KEY, KEY_FILE, signing_key
+
+    found = signing_key(os.environ if file is None else {KEY_FILE: str(file)})
+    if found is None:
+        raise ConfigError.of("there is no private key", where=KEY, hint="set it, or say FILE")
+    show(found.public)
 
 
 def _open(matrix: Path) -> tuple[StoreSettings, Store]:

@@ -28,6 +28,7 @@ from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3_FLOOR
 from orchestrator.models.result import CompilerCacheUse
+from orchestrator.models.store_trust import PUBLIC_KEY, StoreTrust
 from orchestrator.models.target import (
     CompilerKind,
     CudaSource,
@@ -518,6 +519,9 @@ class RunSettings(Model):
     """Attempts after the first where an image, the network or the engine failed for the moment."""
 
 
+PublicKey = Annotated[str, Field(pattern=f"^{PUBLIC_KEY.pattern}$")]
+
+
 class StoreSettings(Model):
     """Where finished wheels are kept, so that nothing is built twice."""
 
@@ -527,6 +531,10 @@ class StoreSettings(Model):
     """Options of its service, such as ``endpoint`` and ``region``; never credentials."""
     read_only: StrictBool = False
     """Whether the shared store is only read."""
+    trust: StoreTrust | None = None
+    """Whose results of it are taken: ``all``, ``signed`` (unset, with trusted-keys) or ``none``."""
+    trusted_keys: tuple[PublicKey, ...] = ()
+    """Public keys; what their holders signed is believed without verifying it again."""
     scope: str = ""
     """Salt: results of another scope are never taken."""
     size_limit: Size = 20 * 1024**3

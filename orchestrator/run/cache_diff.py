@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.models.reading import parse, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,8 +25,30 @@ class InputChange:
     now: str
 
 
-Files = dict[str, list[str]]
+Files = dict[str, tuple[str, str]]
 """Path -> kind and digest of every file of a source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RequestShape:
+    source: tuple[str, str, int]
+    env: tuple[tuple[str, str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DocumentShape:
+    request: _RequestShape
+    place: dict[str, Any] = field(default_factory=dict)
+
+
+def check_document(document: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a recorded document cannot be compared: a record may say anything."""
+    parse(_DocumentShape, document, where="its document")
+
+
+def read_files(data: bytes) -> Files:
+    """Return the files that a record lists; raises ConfigError."""
+    return read_json(Files, data, where="its list of files")
 
 
 def changes(
@@ -36,7 +60,8 @@ def changes(
 ) -> tuple[InputChange, ...]:
     """Return every input that differs, in the order in which a build takes them.
 
-    The documents are those of two actions. Without the files of then, the sources' digests differ.
+    The documents are those of two actions (`check_document`). Without the files of then, the
+    sources' digests differ.
     """
     found = [*_source(before, now, files_before, files_now)]
     old, new = before.get("request", {}), now.get("request", {})
@@ -78,7 +103,7 @@ def _source(
             yield InputChange(what=name, before=_text(was), now=_text(is_now))
 
 
-def _file(seen: list[str] | None) -> str:
+def _file(seen: tuple[str, str] | None) -> str:
     return ABSENT if seen is None else f"{seen[0]} {seen[1][:16]}"
 
 

@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import ConfigError, closest
 from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.models.store_trust import StoreTrust
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.provision.host import Host
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
 from orchestrator.store.remote import RemoteStore
+from orchestrator.store.seals import SigningKey, TrustedKeys, machine_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 
 READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
 STORE_DIR = "ORCHESTRATOR_STORE_DIR"
+TRUST = "ORCHESTRATOR_STORE_TRUST"
+KEY = "ORCHESTRATOR_STORE_KEY"
+KEY_FILE = "ORCHESTRATOR_STORE_KEY_FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +142,13 @@ def open_store(
     warn: Callable[[str], object],
     read_only: bool = False,
 ) -> Store:
-    """Return the store; nothing is read, made or asked yet."""
-    *_, root = caches(environ)
+    """Return the store; nothing of it is read, made or asked yet.
+
+    Raises:
+        ConfigError: the environment has no such trust, or no such key.
+        EnvironmentProblemError: what signs is not installed.
+    """
+    cache_dir, root = caches(environ)
     url = settings.remote
 
     def open_remote(url: str) -> RemoteStore:
@@ -145,12 +156,46 @@ def open_store(
         return RemoteStore(url, options=settings.options, environ=environ, ca_bundle=authorities)
 
     forced = environ.get(READ_ONLY, "").lower() in {"1", "true", "yes"}
+    read_only = read_only or settings.read_only or forced
+    signer = signing_key(environ)
+    own = partial(machine_secret, cache_dir / "store.secret")
     return Store(
-        local=LocalStore(root),
+        # Machines with one key believe each other's directories: a CI system moves them around.
+        local=LocalStore(root, own if signer is None else signer.secret),
         warn=warn,
         open_remote=None if url is None else partial(open_remote, url),
-        read_only=read_only or settings.read_only or forced,
+        read_only=read_only,
+        trust=store_trust(settings, environ),
+        keys=TrustedKeys.of(settings.trusted_keys),
+        signer=signer,
     )
+
+
+def store_trust(settings: StoreSettings, environ: Mapping[str, str]) -> StoreTrust:
+    """Return which results of others are taken; raises ConfigError."""
+    word, known = environ.get(TRUST, ""), [each.value for each in StoreTrust]
+    if word and word not in known:
+        raise ConfigError.of(f"{word!r} is not a trust", where=TRUST, hint=closest(word, known))
+    default = StoreTrust.SIGNED if settings.trusted_keys else StoreTrust.ALL
+    return StoreTrust(word) if word else settings.trust or default
+
+
+def signing_key(environ: Mapping[str, str]) -> SigningKey | None:
+    """Return the private key of the environment, or of the file that it names, if any.
+
+    Raises:
+        ConfigError: there is no such file, or it has no key.
+        EnvironmentProblemError: what signs is not installed.
+    """
+    text, file = environ.get(KEY, ""), environ.get(KEY_FILE, "")
+    if text or not file:
+        return SigningKey.parse(text, where=KEY) if text else None
+    try:
+        text = Path(file).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError.of(f"cannot be read: {why}", where=f"{KEY_FILE}={file}") from None
+    return SigningKey.parse(text, where=file)
 
 
 def caches(environ: Mapping[str, str]) -> tuple[Path, Path]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
+from orchestrator.errors import ConfigError
 from orchestrator.host.process import Cancel
 from orchestrator.provision.tools import Tools
-from orchestrator.run.cache_diff import changes
+from orchestrator.run.cache_diff import changes, check_document, read_files
 from orchestrator.run.inputs import open_store
 from orchestrator.run.planned import planned_actions
 from orchestrator.run.run_source import RunSource
@@ -55,7 +56,7 @@ def compare_with_last(
     target, cancel = inputs.targets[-1].id, Cancel()
     store = open_store(inputs.store, environ=host.environ, warn=warn)
     last = store.local.last(inputs.project).get(target)
-    record = None if last is None else store.find(last)
+    record = None if last is None else _comparable(store.find(last), warn)
     source = RunSource(inputs=inputs, written=written, environ=host.environ, host=lambda: host)
     identity = source.identify()
     actions = planned_actions(
@@ -76,17 +77,27 @@ def compare_with_last(
     )
 
 
+def _comparable(record: Record | None, warn: Callable[[str], object]) -> Record | None:
+    if record is not None:
+        try:
+            check_document(record.document)
+        except ConfigError as error:
+            warn(f"store: record {record.address[:16]} cannot be compared: {error}")
+            return None
+    return record
+
+
 def _changes(
     record: Record, action: Action, identity: SourceFingerprint, store: Store
 ) -> tuple[InputChange, ...]:
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
         listed = record.sources and store.fetch(record.sources, Path(scratch))
-        before = json.loads(listed.read_bytes()) if listed else None
+        before = read_files(listed.read_bytes()) if listed else None
     return changes(
         record.document,
         json.loads(json.dumps(action.document)),
         files_before=before,
-        files_now=json.loads(identity.manifest()),
+        files_now=read_files(identity.manifest()),
     )
 
 

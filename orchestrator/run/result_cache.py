@@ -3,6 +3,9 @@
 A wheel comes back without a program being started: what verification found is stored with it. If
 the matrix demands something else today, the wheel is verified again, from its bytes. Only a tool
 whose rule was off when the wheel was built, and is on now, has to run.
+
+What others put into a shared store comes without a verdict (see `orchestrator.store.cas`): it is
+verified as after a build, and if anything is wrong, it counts as missing.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.builders.library import collect
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
@@ -25,8 +29,8 @@ from orchestrator.models.untrusted import FileMode, RelativePath
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import digest
 from orchestrator.run.finish import demands_on, expected, not_what_it_says
-from orchestrator.store.result_record import OutputFile, Record, VerifyVerdict
-from orchestrator.wheel import apply_levels, verify
+from orchestrator.store.result_record import TOOLS, OutputFile, Record, VerifyVerdict
+from orchestrator.wheel import WheelName, apply_levels, planned_name, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,9 +45,6 @@ if TYPE_CHECKING:
     from orchestrator.store.cas import Store
     from orchestrator.store.result_record import Blob
     from orchestrator.wheel import Policies
-
-TOOLS = ("twine", "abi3audit")
-"""Rules whose findings come from programs."""
 
 Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel; see `ExternalChecks`."""
@@ -94,7 +95,7 @@ class ResultCache:
         try:
             return self._restore_wheel(request, record, scratch)
         except (OSError, BadWheelError) as error:
-            self.store.warn(f"store: {target.id} cannot be taken from it: {error}")
+            self._warn(target.id, address, str(error))
             return None
         except EnvironmentProblemError as error:  # a tool that has to look at it was killed
             failure = Failure(kind=FailureKind.ENGINE, step="verify", message=str(error))
@@ -102,64 +103,88 @@ class ResultCache:
         finally:
             remove_tree(scratch, ignore_errors=True)
 
+    def _warn(self, target_id: TargetId, address: Digest, why: str) -> None:
+        self.store.warn(f"store: {target_id}: record {address[:16]} is not taken: {why}")
+
     def restore_outputs(self, action: Action) -> bool:
-        """Put the outputs of a library where the targets that need it look for them."""
+        """Put the outputs of a library where the targets that need it look for them: all or none.
+
+        Only what the library is to make is taken, whatever else a record has.
+        """
+        target = action.request.target
         record = self.store.find(action.address)
-        if record is None or not self.look_up:
+        if record is None or not self.look_up or target.library is None:
             return False
-        folder = self.places.outputs(action.request.target.id)
+        scratch = self.places.run / "restored" / target.id
+        tree = scratch / "tree"
         try:
-            for output in record.outputs:
-                place = folder / output.path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                found = self.store.fetch(output.blob, place.parent)
-                if found is None:
-                    return False
-                copy_file(found, place)
-                place.chmod(output.mode)
+            if not self._fetch_outputs(record, tree, scratch):
+                return False
+            failure = collect(tree, target.library.outputs, self.places.outputs(target.id))
         except OSError as error:
-            self.store.warn(f"store: {record.target_id} cannot be taken from it: {error}")
+            self._warn(target.id, action.address, str(error))
             return False
+        finally:
+            remove_tree(scratch, ignore_errors=True)
+        if failure is not None:
+            self._warn(target.id, action.address, failure.message)
+        return failure is None
+
+    def _fetch_outputs(self, record: Record, tree: Path, scratch: Path) -> bool:
+        for output in record.outputs:
+            found = self.store.fetch(output.blob, scratch)
+            if found is None:
+                return False
+            place = tree / output.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy_file(found, place)
+            place.chmod(output.mode)
         return True
 
     def _restore_wheel(
         self, request: BuildRequest, record: Record, scratch: Path
     ) -> BuildResult | None:
-        blob, report, target_id = record.artefact, record.wheel, request.target.id
-        found = None if blob is None else self.store.fetch(blob, scratch)
-        if report is None or found is None:
+        blob, report, target = record.artefact, record.wheel, request.target
+        if blob is None or report is None:
             return None
-        if self.published.setdefault(report.filename, target_id) != target_id:
-            return None  # two targets make one wheel: the build says which, and what to do
-        problems = self._findings(request, record, found, scratch)
+        wanted = expected(target, request.source.name)
+        demands = demands_on(Path(report.filename), target)
+        named = planned_name(WheelName.parse(report.filename), wanted)
+        _check_claim(apply_levels(named, demands))
+        found = self.store.fetch(blob, scratch)
+        if found is None:
+            return None
+        checked, problems = self._findings(request, record, report, found, scratch)
         if any(finding.severity is Severity.ERROR for finding in problems):
-            failure = not_what_it_says(request.target, problems)
-            aside = self.places.rejected / target_id / report.filename
+            failure = not_what_it_says(target, problems)
+            aside = self.places.rejected / target.id / report.filename
             install_file(found, aside)
             return self._result(request, record, failure, rejected=aside)
+        if self.published.setdefault(report.filename, target.id) != target.id:
+            return None  # two targets make one wheel: the build says which, and what to do
         _install_once(found, self.places.output / report.filename)
-        wheel = replace(report, problems=problems) if problems != report.problems else report
+        wheel = replace(checked, problems=problems) if problems != checked.problems else checked
         return self._result(request, record, None, wheel=wheel)
 
     def _findings(
-        self, request: BuildRequest, record: Record, found: Path, scratch: Path
-    ) -> tuple[Finding, ...]:
-        """Return what is to be reported of a stored wheel under the demands of today."""
-        name = record.wheel.filename if record.wheel is not None else found.name
-        demands = demands_on(Path(name), request.target)
+        self, request: BuildRequest, record: Record, wheel: WheelReport, *places: Path
+    ) -> tuple[WheelReport, tuple[Finding, ...]]:
+        """Return the report on a stored wheel, and its findings under the demands of today."""
+        found, scratch = places
+        demands = demands_on(Path(wheel.filename), request.target)
         verdict = _verdict(record, demands)
         if verdict is None or any(_is_on(tool, demands) for tool in record.unasked):
             scratch.mkdir(parents=True, exist_ok=True)
-            wheel = scratch / name
-            install_file(found, wheel, link=True)
-            record, verdict = self._verify_again(request, record, wheel, demands)
+            again = scratch / wheel.filename
+            install_file(found, again, link=True)
+            record, wheel, verdict = self._verify_again(request, record, again, demands)
         said = [finding for finding in record.said if _is_on(finding.rule, demands)]
-        return (*verdict.findings, *apply_levels(said, demands))
+        return wheel, (*verdict.findings, *apply_levels(said, demands))
 
     def _verify_again(
         self, request: BuildRequest, record: Record, wheel: Path, demands: VerifyPolicy
-    ) -> tuple[Record, VerifyVerdict]:
-        """Verify a stored wheel under other demands than those it was verified under before."""
+    ) -> tuple[Record, WheelReport, VerifyVerdict]:
+        """Verify a stored wheel that never was, or only under other demands."""
         report = verify(
             wheel,
             self.policies(),
@@ -168,15 +193,19 @@ class ResultCache:
             demands=demands,
         )
         verdict = VerifyVerdict(demands=_digest(demands), findings=report.problems)
+        is_claim = not record.verdicts
         others = (other for other in record.verdicts if other.demands != verdict.demands)
-        record = replace(record, verdicts=(*others, verdict))
+        sound = replace(report, problems=())
+        record = replace(record, wheel=sound, verdicts=(*others, verdict))
         if any(_is_on(tool, demands) for tool in record.unasked):
             said = self.check(wheel, report, demands, lambda _: None)
             still = (finding for finding in record.said if not _is_on(finding.rule, demands))
             unasked = tuple(tool for tool in record.unasked if not _is_on(tool, demands))
             record = replace(record, said=(*still, *said), unasked=unasked)
+        if is_claim:  # a build may make a better one
+            _check_claim((*verdict.findings, *apply_levels(record.said, demands)))
         self.store.revise(record)
-        return record, verdict
+        return record, sound, verdict
 
     def _result(
         self,
@@ -324,7 +353,7 @@ class ResultCache:
     def durations(self, targets: Iterable[TargetId]) -> dict[TargetId, float]:
         """Return how many seconds the last builds of targets took here, of whatever source."""
         last = self.store.local.last(self.project)
-        records = {each: self.store.local.record(last[each])[0] for each in targets if each in last}
+        records = {each: self.store.recall(last[each]) for each in targets if each in last}
         return {each: found.duration for each, found in records.items() if found is not None}
 
     def note_last(self, results: dict[TargetId, Digest]) -> None:
@@ -341,6 +370,13 @@ def _digest(demands: VerifyPolicy) -> Digest:
 def _verdict(record: Record, demands: VerifyPolicy) -> VerifyVerdict | None:
     asked = _digest(demands)
     return next((verdict for verdict in record.verdicts if verdict.demands == asked), None)
+
+
+def _check_claim(findings: Iterable[Finding]) -> None:
+    """Raise BadWheelError if a stored wheel is not the one that it was taken for."""
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            raise BadWheelError.of(f"{finding.rule}: {finding.message}")
 
 
 def _is_on(rule: str, demands: VerifyPolicy) -> bool:

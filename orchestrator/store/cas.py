@@ -2,15 +2,22 @@
 
 Blobs are written first, and the record that names them last. Everything that is read is compared
 with its hash; damaged data counts as missing, with one warning. No store error fails a build.
+
+A record that this machine did not make is a claim. Whether it is taken at all is what `trust` says;
+what it says of its wheel is believed only if a trusted key signed it.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.models.store_trust import StoreTrust
 from orchestrator.store.remote import RefusedError, RemoteError, RemoteStore
+from orchestrator.store.result_record import UnreadableRecordError, pack
+from orchestrator.store.seals import HERE, SHARED, TrustedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +25,8 @@ if TYPE_CHECKING:
 
     from orchestrator.models.target import Digest
     from orchestrator.store.local import LocalStore
-    from orchestrator.store.result_record import Blob, Record
+    from orchestrator.store.result_record import Blob, Record, SealedRecord
+    from orchestrator.store.seals import SigningKey
 
 _T = TypeVar("_T")
 
@@ -32,6 +40,9 @@ class Store:
         warn: gets one line for each problem of a store, once.
         open_remote: opens the shared store when it is first needed; None if there is none.
         read_only: whether the shared store is only read.
+        trust: which claims are taken.
+        keys: the keys whose holders are believed.
+        signer: signs what this machine puts into the shared store; None if nothing does.
         wrote: whether the directory has something new.
     """
 
@@ -39,23 +50,64 @@ class Store:
     warn: Callable[[str], object]
     open_remote: Callable[[], RemoteStore] | None = None
     read_only: bool = False
+    trust: StoreTrust = StoreTrust.ALL
+    keys: TrustedKeys = field(default_factory=TrustedKeys)
+    signer: SigningKey | None = None
     wrote: bool = False
     _remote: RemoteStore | None = None
     _warned: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, address: Digest) -> Record | None:
-        """Return an action's record, or None."""
-        record, damaged = self.local.record(address)
-        if damaged:
-            self._report_damage(f"record {address[:16]}")
-        if record is None:
-            record, damaged = self._ask(lambda remote: remote.record(address)) or (None, False)
-            if damaged:
-                self._report_damage(f"record {address[:16]} of the shared store")
-            if (found := record) is not None:
-                self._write(lambda: self.local.put_record(found))
+        """Return an action's record, or None; without verdicts if nobody vouches for them."""
+        record = self._taken(self.recall(address))
+        if record is not None or self.trust is StoreTrust.NONE:
+            return record
+        name = f"record {address[:16]} of the shared store"
+        found = self._read(name, lambda: self._ask(lambda remote: remote.record(address)))
+        if found is None:
+            return None
+        signer = self._signer(found)
+        record = found.record.claim if signer == SHARED else replace(found.record, origin=signer)
+        record = self._taken(record)
+        if (kept := record) is not None:
+            self._write(lambda: self.local.put_record(kept))
         return record
+
+    def recall(self, address: Digest) -> Record | None:
+        """Return what the local store has, whoever made it, or None."""
+        return self._read(f"record {address[:16]}", lambda: self.local.record(address))
+
+    def _read(self, name: str, read: Callable[[], _T | None]) -> _T | None:
+        try:
+            return read()
+        except UnreadableRecordError as error:
+            self._say(f"{name} {error}, and counts as missing")
+        except OSError as error:
+            self._say_unusable(error)
+        return None
+
+    def _signer(self, found: SealedRecord) -> str:
+        """Return whose word a record of the shared store is."""
+        try:
+            return self.keys.signer(found.seal, found.record.address, found.body)
+        except EnvironmentProblemError as error:
+            self._say(f"no signature can be checked: {error.what} ({error.hint})")
+            return SHARED
+
+    def _taken(self, record: Record | None) -> Record | None:
+        """Return a record as far as it is believed."""
+        if record is None or record.origin == HERE:
+            return record
+        if self.trust is StoreTrust.NONE:
+            return None
+        if record.origin in self.keys.keys:
+            return record
+        if self.trust is StoreTrust.SIGNED:
+            self._say("results that no trusted key has signed are not taken (store.trust)")
+            return None
+        # It was taken on the word of a key that is not trusted any more.
+        return record if record.origin == SHARED else record.claim
 
     def fetch(self, blob: Blob, scratch: Path) -> Path | None:
         """Return a file with a blob's bytes, or None.
@@ -64,7 +116,11 @@ class Store:
             blob: the blob.
             scratch: a directory for bytes that the local store cannot take; made when needed.
         """
-        found, damaged = self.local.blob(blob)
+        try:
+            found, damaged = self.local.blob(blob)
+        except OSError as error:
+            self._say_unusable(error)
+            found, damaged = None, False
         if damaged:
             self._report_damage(f"blob {blob.sha256[:16]}")
         if found is not None:
@@ -99,7 +155,7 @@ class Store:
             try:
                 for blob, path in files:
                     remote.upload(blob, path)
-                remote.put_record(record)
+                remote.put_record(record.address, pack(record, self._seal(record.address)))
             except RefusedError as error:
                 with self._lock:  # other threads may get the same error
                     is_first = not self.read_only
@@ -110,6 +166,10 @@ class Store:
         self._write(lambda: self.local.put_record(record))
         if not self.read_only:
             self._ask(share)
+
+    def _seal(self, address: Digest) -> Callable[[bytes], str]:
+        signer = self.signer
+        return lambda body: "" if signer is None else signer.seal(address, body)
 
     def revise(self, record: Record) -> None:
         """Replace an action's record in the local store only."""
@@ -153,6 +213,9 @@ class Store:
             return None
         self.wrote = True
         return done
+
+    def _say_unusable(self, error: OSError) -> None:
+        self._say(f"{error.filename or self.local.root} is not used: {error.strerror}")
 
     def _report_damage(self, what: str) -> None:
         self._say(f"{what} is damaged, and counts as missing")

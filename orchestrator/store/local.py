@@ -7,6 +7,9 @@ Files are written aside, synced and renamed:
     projects/...           the last address of every target, by project
     locks/ leases/ tmp/    of running processes
 
+Directories below it are no symbolic links, and nobody else may write to it: then it is not used.
+Each record has this machine's seal (`orchestrator.store.seals`); one without is somebody's claim.
+
 A file's modification time is the time of its last use. Every process that has the store open holds
 a lease; garbage collection keeps everything that was used since the oldest lease.
 """
@@ -14,20 +17,43 @@ a lease; garbage collection keeps everything that was used since the oldest leas
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from orchestrator.fsutil import copy_file, file_sha256, locked, replacing, take_lock
+from orchestrator.errors import ConfigError
+from orchestrator.fsutil import (
+    copy_file,
+    file_sha256,
+    is_private,
+    locked,
+    make_beneath,
+    open_beneath,
+    replacing,
+    take_lock,
+)
+from orchestrator.models.reading import read_json
 from orchestrator.models.target import Digest
-from orchestrator.store.result_record import Blob, Record, pack, unpack
+from orchestrator.store.result_record import (
+    LARGEST,
+    Blob,
+    Record,
+    UnreadableRecordError,
+    pack,
+    unpack,
+)
+from orchestrator.store.seals import HERE, mac_origin, mac_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
 
 ROOM = 0.9
 """Fraction of its limit that garbage collection leaves, so that the next run need not collect."""
@@ -48,6 +74,16 @@ class StoreUsage:
     size: int
 
 
+_ROOT = PurePath()
+
+_OWN_SECRET = os.urandom(32)
+
+_FOREIGN = (
+    "other users may write to it, or it is theirs (a directory that users share is a shared store: "
+    'store.remote = "file://...")'
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
@@ -58,40 +94,81 @@ class _File:
 class LocalStore:
     """A store in a directory."""
 
-    def __init__(self, root: Path) -> None:
-        """Take the directory; the first write makes it."""
+    def __init__(self, root: Path, secret: Callable[[], bytes] = lambda: _OWN_SECRET) -> None:
+        """Take the directory; the first write makes it.
+
+        Args:
+            root: the directory.
+            secret: what records are sealed with; by default it is that of this process.
+        """
         self.root = root
+        self._secret = cache(secret)
+        self._foreign: bool | None = None
 
     # reading
 
-    def record(self, address: Digest) -> tuple[Record | None, bool]:
-        """Return a record, and whether it is damaged."""
-        path = self._action(address)
+    def record(self, address: Digest) -> Record | None:
+        """Return a record, with its origin; None if there is none.
+
+        Raises:
+            UnreadableRecordError: it is none; it was removed.
+            OSError: it cannot be read, or must not be, as it is a link or others may write it.
+        """
+        name = self._action(address)
         try:
-            data = path.read_bytes()
-        except OSError:
-            return None, False
-        record = unpack(data, address)
-        if record is None:
-            _discard(path)
-            return None, True
-        _touch(path)
-        return record, False
+            with self._open(name) as stream:
+                data = stream.read(LARGEST)
+        except FileNotFoundError:
+            return None
+        try:
+            found = unpack(data, address)
+        except UnreadableRecordError:
+            _discard(self.root / name)
+            raise
+        _touch(self.root / name)
+        origin = mac_origin(self._secret(), found.seal, found.body)
+        if not origin:
+            return found.record.claim
+        return found.record if origin == HERE else replace(found.record, origin=origin)
 
     def blob(self, blob: Blob) -> tuple[Path | None, bool]:
-        """Return the file with a blob's bytes, which were checked, and whether it is damaged."""
-        path = self._blob(blob.sha256)
+        """Return the file with a blob's bytes, which were checked, and whether it is damaged.
+
+        Raises:
+            OSError: it cannot be read, or must not be, as it is a link or others may write it.
+        """
+        name = self._blob(blob.sha256)
+        path = self.root / name
         try:
-            whole = file_sha256(path) == blob.sha256
+            with self._open(name) as stream:
+                whole = os.fstat(stream.fileno()).st_size == blob.size
+                whole = whole and hashlib.file_digest(stream, "sha256").hexdigest() == blob.sha256
         except FileNotFoundError:
             return None, False
-        except OSError:
-            whole = False
         if not whole:
             _discard(path)
             return None, True
         _touch(path)
         return path, False
+
+    def _open(self, name: PurePath) -> BufferedReader:
+        self._check()
+        return open_beneath(self.root, name)
+
+    def _check(self) -> None:
+        """Refuse a directory that others may write to.
+
+        Raises:
+            FileNotFoundError: there is no directory.
+            OSError: it is not ours alone.
+        """
+        if self._foreign is None:
+            info = self.root.stat()
+            if not stat.S_ISDIR(info.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "is not a directory", str(self.root))
+            self._foreign = not is_private(info)
+        if self._foreign:
+            raise OSError(errno.EPERM, _FOREIGN, str(self.root))
 
     # writing
 
@@ -113,24 +190,27 @@ class LocalStore:
 
     def adopt(self, source: Path, blob: Blob) -> Path:
         """Store a file that is known to have a blob's bytes; raises OSError."""
-        place = self._blob(blob.sha256)
-        self._put(place, lambda aside: copy_file(source, aside), blob.size)
-        return place
+        name = self._blob(blob.sha256)
+        self._put(name, lambda aside: copy_file(source, aside), blob.size)
+        return self.root / name
 
     def put_record(self, record: Record) -> None:
         """Store or replace a record whose blobs are there; raises OSError."""
-        data = pack(record)
+        data = pack(record, lambda body: mac_seal(self._secret(), record.origin, body))
         self._put(self._action(record.address), lambda aside: aside.write_bytes(data), None)
 
-    def _put(self, place: Path, fill: Callable[[Path], object], size: int | None) -> None:
+    def _put(self, name: PurePath, fill: Callable[[Path], object], size: int | None) -> None:
         """Write a file whole or not at all.
 
         Args:
-            place: where.
+            name: where, below the root.
             fill: writes the contents to a path.
             size: of the contents, if they are named by their hash: an existing file stays.
         """
+        place = self.root / name
         with self._shared():
+            for folder in (name.parent, PurePath("tmp")):
+                make_beneath(self.root, folder)
             if size is not None and _size(place) == size:
                 _touch(place)
                 return
@@ -142,22 +222,23 @@ class LocalStore:
 
     def last(self, project: str) -> dict[str, Digest]:
         """Return target ID -> address of its last result in this project."""
-        with contextlib.suppress(OSError, ValueError):
-            read: Any = json.loads(self._project(project).read_bytes())
-            if isinstance(read, dict):
-                return {str(name): Digest(str(address)) for name, address in read.items()}
+        with (
+            contextlib.suppress(OSError, ConfigError),
+            self._open(self._project(project)) as stream,
+        ):
+            return read_json(dict[str, Digest], stream.read(LARGEST), where=project)
         return {}
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
         """Record the last results of some targets; raises OSError."""
-        path = self._project(project)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock")):
+        name = self._project(project)
+        self._make(name.parent)
+        with locked((self.root / name).with_suffix(".lock")):
             before = self.last(project)
             after = before | results
             if after != before:
                 data = json.dumps(after, sort_keys=True).encode()
-                self._put(path, lambda aside: aside.write_bytes(data), None)
+                self._put(name, lambda aside: aside.write_bytes(data), None)
 
     # processes
 
@@ -166,8 +247,7 @@ class LocalStore:
         """Protect everything that is used from now on from garbage collection."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # read-only: nobody collects there
-                folder = self.root / "leases"
-                folder.mkdir(parents=True, exist_ok=True)
+                folder = self._make(PurePath("leases"))
                 path = folder / f"{os.getpid()}-{os.urandom(8).hex()}"
                 stack.enter_context(locked(path))
                 stack.callback(_discard, path)
@@ -194,8 +274,7 @@ class LocalStore:
 
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
-                path = self.root / "locks" / address
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path = self._make(PurePath("locks")) / address
                 stack.enter_context(locked(path, wait=wait))
                 # While it is locked: a process that opened it before notices that it is gone.
                 stack.callback(_discard, path)
@@ -204,9 +283,16 @@ class LocalStore:
     @contextlib.contextmanager
     def _shared(self) -> Iterator[None]:
         """Prevent garbage collection between two steps of a change."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._make()
         with locked(self.root / "gc.lock", shared=True):
             yield
+
+    def _make(self, folder: PurePath = _ROOT) -> Path:
+        """Make a directory of the store; raises OSError if others may write to it."""
+        self.root.mkdir(0o700, parents=True, exist_ok=True)
+        self._check()
+        make_beneath(self.root, folder)
+        return self.root / folder
 
     def _oldest_lease(self) -> float:
         """Return the time since which a running process may have used files."""
@@ -249,6 +335,7 @@ class LocalStore:
         if not self.root.is_dir():
             return 0
         try:
+            self._check()
             descriptor = take_lock(self.root / "collector.lock", wait=False)
         except OSError:
             return 0
@@ -296,26 +383,28 @@ class LocalStore:
     def _all(self, kind: str) -> list[_File]:
         found = []
         for folder in _entries(self.root / kind):
-            for entry in _entries(folder):
+            for entry in _entries(Path(folder)):
                 with contextlib.suppress(OSError):
                     stat = entry.stat()
                     found.append(_File(Path(entry.path), stat.st_mtime, stat.st_size))
         return found
 
-    def _blob(self, sha256: Digest) -> Path:
-        return self.root.joinpath("blobs", sha256[:2], sha256)
+    @staticmethod
+    def _blob(sha256: Digest) -> PurePath:
+        return PurePath("blobs", sha256[:2], sha256)
 
-    def _action(self, address: Digest) -> Path:
-        return self.root.joinpath("actions", address[:2], address)
+    @staticmethod
+    def _action(address: Digest) -> PurePath:
+        return PurePath("actions", address[:2], address)
 
-    def _project(self, project: str) -> Path:
-        return self.root / "projects" / project
+    @staticmethod
+    def _project(project: str) -> PurePath:
+        return PurePath("projects", project)
 
 
 def _blobs_of(path: Path) -> tuple[Blob, ...]:
-    with contextlib.suppress(OSError):
-        record = unpack(path.read_bytes(), Digest(path.name))
-        return record.blobs if record is not None else ()
+    with contextlib.suppress(OSError, UnreadableRecordError):
+        return unpack(path.read_bytes(), Digest(path.name)).record.blobs
     return ()
 
 
@@ -336,9 +425,12 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        return list(found)
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a directory of the store; nothing if a link is in its place."""
+    with contextlib.suppress(OSError):
+        if not folder.is_symlink():
+            with os.scandir(folder) as found:
+                return [each for each in found if not each.is_symlink()]
     return []
 
 

@@ -10,14 +10,20 @@ import hashlib
 import re
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from orchestrator.store.result_record import Blob, Record, pack, unpack
+from orchestrator.store.result_record import (
+    LARGEST,
+    Blob,
+    SealedRecord,
+    UnreadableRecordError,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from orchestrator.models.target import Digest
 
@@ -106,6 +112,7 @@ class RemoteStore:
         retries: dict[str, Any] = {"max_retries": RETRIES, "retry_timeout": RETRY_FOR}
         try:
             self._kind = obstore.parse_scheme(url)
+            self._folder = Path(unquote(urlsplit(url).path)) if self._kind == "local" else None
             root, self._below = _halves(url) if self._kind == "http" else (url, "")
             client = self._client(url, options, environ)
             if ca_bundle is not None:
@@ -140,15 +147,23 @@ class RemoteStore:
             client["default_headers"] = _login(url, environ)
         return client
 
-    def record(self, address: Digest) -> tuple[Record | None, bool]:
-        """Return a record, and whether it is damaged; raises RemoteError."""
+    def record(self, address: Digest) -> SealedRecord | None:
+        """Return a record, whose seal nobody has looked at; None if there is none.
+
+        Raises:
+            RemoteError: the server fails.
+            UnreadableRecordError: what it has is no record.
+        """
         answer = self._get(_action(address))
         if answer is None:
-            return None, False
-        with self._reported():
-            data = bytes(answer.bytes())
-        record = unpack(data, address)
-        return record, record is None
+            return None
+        data = bytearray()
+        chunks = iter(answer.stream())
+        while (chunk := self._next(chunks)) is not None:
+            data += chunk
+            if len(data) > LARGEST:
+                raise UnreadableRecordError(f"has more than {LARGEST} bytes")
+        return unpack(bytes(data), address)
 
     def download(self, blob: Blob, destination: Path) -> bool:
         """Write a blob to a file; return False if it is missing or has other bytes.
@@ -162,11 +177,13 @@ class RemoteStore:
             return False
         digest = hashlib.sha256()
         chunks = iter(answer.stream())
+        left = blob.size
         with destination.open("wb") as stream:
-            while (chunk := self._next(chunks)) is not None:
+            while left >= 0 and (chunk := self._next(chunks)) is not None:
+                left -= len(chunk)
                 digest.update(chunk)
                 stream.write(chunk)
-        whole = digest.hexdigest() == blob.sha256
+        whole = left == 0 and digest.hexdigest() == blob.sha256
         if not whole:
             self._damaged.add(blob.sha256)
         return whole
@@ -179,9 +196,9 @@ class RemoteStore:
             return
         self._put(name, source)
 
-    def put_record(self, record: Record) -> None:
-        """Store a record, its blobs first; raises RemoteError, RefusedError."""
-        self._put(_action(record.address), pack(record))
+    def put_record(self, address: Digest, data: bytes) -> None:
+        """Store a packed record, its blobs first; raises RemoteError, RefusedError."""
+        self._put(_action(address), data)
 
     def _size(self, name: str) -> int | None:
         with self._reported(), suppress(FileNotFoundError):
@@ -189,9 +206,18 @@ class RemoteStore:
         return None
 
     def _get(self, name: str) -> Any:
+        self._check_folders(name)
         with self._reported(), suppress(FileNotFoundError):
             return self._obstore.get(self._store, self._below + name)
         return None
+
+    def _check_folders(self, name: str) -> None:
+        """Refuse a directory of a ``file://`` store that is a link: it may lead anywhere."""
+        if self._folder is None:
+            return
+        for each in (*reversed(PurePosixPath(name).parents), PurePosixPath(name)):
+            if self._folder.joinpath(each).is_symlink() and each != PurePosixPath():
+                raise RemoteError(f"{self._folder / each} is a symbolic link")
 
     def _next(self, chunks: Any) -> Any:
         with self._reported():
@@ -205,6 +231,7 @@ class RemoteStore:
             raise self._error(error) from None
 
     def _put(self, name: str, content: Path | bytes) -> None:
+        self._check_folders(name)
         place = self._below + name
         # HTTP has no upload in parts.
         in_parts = False if self._kind == "http" else None

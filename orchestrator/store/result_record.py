@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.reading import LIMITS, adapter, read_json
 
 # pydantic reads these when the program runs.
-from orchestrator.models.result import BuildEnvironment, CompileReport  # noqa: TC001
+from orchestrator.models.result import BuildEnvironment, CompileReport, Seconds  # noqa: TC001
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
 from orchestrator.models.untrusted import FileMode, RelativePath, Size  # noqa: TC001
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
+from orchestrator.store.seals import HERE, SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMAT = 1
 """A part of every address: records of another format are never read."""
+
+TOOLS: Final = ("twine", "abi3audit")
+"""Rules whose findings come from programs."""
 
 LARGEST: Final = 64 << 20
 """Bytes of a record. One of a wheel with 20,000 members has some 5 MB."""
@@ -84,6 +91,8 @@ class Record:
         unasked: the checks that did not run, as their rule was off.
         outputs: the files of a library.
         environment: what was in the environment that compiled it; None if nobody asked.
+        origin: where it comes from, as it was found out when it was read: `HERE`, the ID of a
+            trusted key, or `SHARED`.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
@@ -94,7 +103,7 @@ class Record:
     sources: Blob | None
     backend: BackendName
     reason: str
-    duration: float
+    duration: Seconds
     tested: tuple[str, ...] = ()
     compiled: CompileReport | None = None
     log: Blob | None = None
@@ -104,6 +113,12 @@ class Record:
     unasked: tuple[str, ...] = ()
     outputs: tuple[OutputFile, ...] = ()
     environment: BuildEnvironment | None = None
+    origin: str = field(default=HERE, compare=False, metadata={"exclude": True})
+
+    @property
+    def claim(self) -> Record:
+        """The same as somebody's claim, without the verdicts on its wheel."""
+        return replace(self, verdicts=(), said=(), unasked=TOOLS, origin=SHARED)
 
     @property
     def artefact(self) -> Blob | None:
@@ -120,19 +135,40 @@ class Record:
         return tuple(each for each in named if each is not None)
 
 
-def pack(record: Record) -> bytes:
-    """Return a record as bytes that begin with their checksum."""
+class UnreadableRecordError(Exception):
+    """Bytes are no record: they are damaged, or somebody made them so."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRecord:
+    """A record as a file has it: its seal (`orchestrator.store.seals`) is of the body."""
+
+    record: Record
+    seal: str
+    body: bytes
+
+
+def pack(record: Record, seal: Callable[[bytes], str] = lambda _body: "") -> bytes:
+    """Return a record as bytes that begin with their checksum and their seal."""
     body = adapter(Record).dump_json(record)
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return f"{hashlib.sha256(body).hexdigest()} {seal(body)}".rstrip().encode() + b"\n" + body
 
 
-def unpack(data: bytes, address: Digest) -> Record | None:
-    """Return the record; None if the bytes are not from `pack` for this address."""
-    digest, _, body = data.partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        return None
+def unpack(data: bytes, address: Digest) -> SealedRecord:
+    """Return the record that `pack` made for this address; the seal is not looked at.
+
+    Raises:
+        UnreadableRecordError: there is none.
+    """
+    first, _, body = data.partition(b"\n")
+    digest, _, seal = first.partition(b" ")
+    if hashlib.sha256(body).hexdigest().encode() != digest or not seal.isascii():
+        raise UnreadableRecordError("is damaged")
     try:
-        record = read_json(Record, body, where=address, largest=LARGEST)
-    except ConfigError:
-        return None
-    return record if record.address == address else None
+        record = read_json(Record, body, where="", largest=LARGEST)
+    except ConfigError as error:
+        problem = error.problems[0]
+        raise UnreadableRecordError(f"is not a record ({problem.where}: {problem.what})") from None
+    if record.address != address:
+        raise UnreadableRecordError("is the record of something else")
+    return SealedRecord(record, seal.decode(), body)

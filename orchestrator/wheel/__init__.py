@@ -5,10 +5,11 @@ The names below are also for other programs; ``docs/library.md`` documents them.
 
 from __future__ import annotations
 
-from orchestrator.wheel.archive import WheelArchive, open_wheel
+from orchestrator.wheel.archive import WheelArchive, WheelName, open_wheel
 from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
+from orchestrator.wheel.rules import planned_name
 from orchestrator.wheel.tags import report
 from orchestrator.wheel.verify import Expected, apply_levels, verify
 
@@ -19,9 +20,11 @@ __all__ = [
     "Expected",
     "Policies",
     "WheelArchive",
+    "WheelName",
     "apply_levels",
     "compare",
     "open_wheel",
+    "planned_name",
     "report",
     "retag",
     "verify",

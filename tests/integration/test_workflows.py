@@ -209,6 +209,7 @@ def test_secrets_and_tokens_reach_only_the_store_and_the_job_that_publishes(
                 assert set(re.findall(r"secrets\.([\w-]+)", text)) == {
                     "store-access-key-id",
                     "store-secret-access-key",
+                    "store-key",
                 }
             if "github.token" in text:
                 assert name == "publish"

@@ -421,7 +421,8 @@ def test_a_record_of_the_store_of_the_commit_before_is_found() -> None:
     text = json.dumps(body).encode()
     old = hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
-    assert unpack(old, record.address) == unpack(pack(record), record.address) == record
+    assert unpack(old, record.address).record == record
+    assert unpack(pack(record), record.address).record == record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.models.target import BackendName, Digest, TargetId
+from orchestrator.models.wheel import Finding
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
-from orchestrator.store.result_record import Blob, Record, pack, unpack
+from orchestrator.store.result_record import (
+    LARGEST,
+    TOOLS,
+    Blob,
+    Record,
+    UnreadableRecordError,
+    pack,
+    unpack,
+)
+from orchestrator.store.seals import SHARED, machine_secret
 
 
 def address(text: str) -> Digest:
@@ -61,7 +73,7 @@ def age_all(local: LocalStore, seconds: float) -> None:
 def test_what_was_put_comes_back(local: LocalStore) -> None:
     made = put(local, "a", b"log")
 
-    assert local.record(made.address) == (made, False)
+    assert local.record(made.address) == made
     assert made.log is not None
     path, damaged = local.blob(made.log)
     assert path is not None
@@ -69,7 +81,7 @@ def test_what_was_put_comes_back(local: LocalStore) -> None:
 
 
 def test_what_was_never_put_is_missing_and_not_damaged(local: LocalStore) -> None:
-    assert local.record(address("a")) == (None, False)
+    assert local.record(address("a")) is None
     assert local.blob(Blob(sha256=address("a"), size=1)) == (None, False)
     assert not local.root.exists()
 
@@ -80,18 +92,21 @@ def test_a_record_with_any_bit_changed_is_none(position: int, bit: int) -> None:
     data = bytearray(pack(made))
     data[position % len(data)] ^= 1 << bit
 
-    assert unpack(bytes(data), made.address) is None
+    with pytest.raises(UnreadableRecordError):
+        unpack(bytes(data), made.address)
 
 
 @given(length=st.integers(min_value=0))
 def test_a_record_that_was_cut_is_none(length: int) -> None:
     data = pack(record("a"))
 
-    assert unpack(data[: length % len(data)], address("a")) is None
+    with pytest.raises(UnreadableRecordError):
+        unpack(data[: length % len(data)], address("a"))
 
 
 def test_a_record_in_another_ones_place_is_none() -> None:
-    assert unpack(pack(record("a")), address("b")) is None
+    with pytest.raises(UnreadableRecordError, match="is the record of something else"):
+        unpack(pack(record("a")), address("b"))
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -149,7 +164,7 @@ def test_many_writers_of_the_same_and_of_other_things_lose_nothing(local: LocalS
         list(pool.map(write, range(8)))
 
     assert local.usage().records == 20 + 8 * 20
-    assert all(local.record(address(f"r{each}"))[0] is not None for each in range(20))
+    assert all(local.record(address(f"r{each}")) is not None for each in range(20))
     assert list((local.root / "tmp").iterdir()) == []
 
 
@@ -165,9 +180,9 @@ def test_the_results_used_last_stay(local: LocalStore) -> None:
     freed = local.collect(200_000)
 
     assert freed > 100_000
-    assert local.record(old.address) == (None, False)
+    assert local.record(old.address) is None
     assert local.blob(old.log) == (None, False)
-    assert local.record(new.address)[0] == new
+    assert local.record(new.address) == new
     assert local.blob(new.log)[0] is not None
 
 
@@ -180,8 +195,8 @@ def test_a_blob_that_another_result_names_stays(local: LocalStore) -> None:
     local.collect(local.usage().size - 1)
 
     assert second.log is not None
-    assert local.record(first.address)[0] is None
-    assert local.record(second.address)[0] == second
+    assert local.record(first.address) is None
+    assert local.record(second.address) == second
     assert local.blob(second.log)[0] is not None
 
 
@@ -189,14 +204,14 @@ def test_nothing_that_a_run_has_used_is_collected(local: LocalStore) -> None:
     used, unused = put(local, "used", b"1" * 1000), put(local, "unused", b"2" * 1000)
     age_all(local, 100)
     with local.lease():
-        assert local.record(used.address)[0] is not None
+        assert local.record(used.address) is not None
         assert used.log is not None
         assert local.blob(used.log)[0] is not None
 
         LocalStore(local.root).collect(0)
 
-        assert local.record(unused.address) == (None, False)
-        assert local.record(used.address)[0] == used
+        assert local.record(unused.address) is None
+        assert local.record(used.address) == used
         assert local.blob(used.log)[0] is not None
     age_all(local, 100)
     LocalStore(local.root).collect(0)
@@ -269,3 +284,158 @@ def test_the_last_results_of_a_project_are_kept_apart_from_those_of_others(
 
     assert local.last("one") == {f"t{n}": address(str(n)) for n in range(8)}
     assert local.last("two") == {"t1": address("other")}
+
+
+# What somebody else has put there
+
+
+def test_a_record_or_blob_that_is_a_link_a_pipe_or_a_directory_is_not_read(
+    local: LocalStore, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    made = put(local, "a", b"some bytes")
+    assert made.log is not None
+    files = [each for each in local.root.rglob("*") if each.name in {made.address, made.log.sha256}]
+    for kind in ("link", "pipe", "directory"):
+        for file in files:
+            elsewhere = tmp_path / f"{kind}-{file.name}"
+            file.rename(elsewhere) if file.is_file() else None
+            if kind == "link":
+                file.symlink_to(elsewhere)
+            elif kind == "pipe":
+                os.mkfifo(file)
+            else:
+                file.mkdir()
+        store = Store(local=LocalStore(local.root), warn=said.append)
+        assert store.find(made.address) is None
+        assert store.fetch(made.log, tmp_path / "scratch") is None
+        assert len(said) == 2, "each is named"
+        said.clear()
+        for file in files:
+            file.rmdir() if kind == "directory" else file.unlink()
+
+
+@pytest.mark.parametrize("name", ["blobs", "actions", "blobs/{blob}", "actions/{action}"])
+def test_nothing_is_read_removed_or_written_behind_a_link(
+    local: LocalStore, tmp_path: Path, name: str
+) -> None:
+    said: list[str] = []
+    made = put(local, "a", b"some bytes")
+    assert made.log is not None
+    name = name.format(blob=made.log.sha256[:2], action=made.address[:2])
+    elsewhere = tmp_path / "elsewhere"
+    (local.root / name).rename(elsewhere)
+    (local.root / name).symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    store = Store(local=LocalStore(local.root), warn=said.append)
+
+    found = (store.find(made.address), store.fetch(made.log, tmp_path / "scratch"))
+    store.put(made, ())
+    store.keep_bytes(b"some bytes")
+    for number in range(300):  # names that begin with any two digits
+        store.keep_bytes(str(number).encode())
+    age_all(store.local, 1000)
+    store.local.collect(0)
+
+    assert None in found
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+    assert any("is not used" in line for line in said)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o1777])
+def test_a_directory_that_others_may_write_to_is_not_used(
+    local: LocalStore, tmp_path: Path, mode: int
+) -> None:
+    said: list[str] = []
+    made = put(local, "a", b"some bytes")
+    local.root.chmod(mode)
+    store = Store(local=LocalStore(local.root), warn=said.append)
+
+    assert store.find(made.address) is None
+    assert store.keep_bytes(b"x") is None
+    assert "store.remote" in said[0]
+    local.root.chmod(0o755)
+    again = Store(local=LocalStore(local.root), warn=pytest.fail)
+    assert again.find(made.address) == made
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_new_store_is_its_owner_s_alone_whatever_the_umask(local: LocalStore) -> None:
+    before = os.umask(0)
+    try:
+        put(local, "a", b"some bytes")
+    finally:
+        os.umask(before)
+
+    assert local.root.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("lie", ["{file}", "../../../precious", "..", "", "0" * 63])
+def test_an_address_or_hash_that_is_a_path_removes_nothing(
+    local: LocalStore, tmp_path: Path, lie: str
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    made = put(local, "a", b"some bytes")
+    lie = lie.format(file=precious)
+    body = json.loads(pack(made).partition(b"\n")[2])
+    body["sources"] = {"sha256": lie, "size": 8}
+    data = json.dumps(body).encode()
+    place = local.root / "actions" / made.address[:2] / made.address
+    place.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    local.remember("demo", {"good": made.address})
+    (local.root / "projects" / "demo").write_text(json.dumps({"t": lie}))
+    said: list[str] = []
+    store = Store(local=local, warn=said.append)
+
+    assert store.find(made.address) is None
+    assert "is not a record (sources.sha256: " in said[0]
+    assert local.last("demo") == {}
+    local.collect(0)
+    assert precious.read_text() == "precious"
+
+
+def test_a_record_that_is_too_large_is_damage(local: LocalStore) -> None:
+    made = put(local, "a", b"some bytes")
+    place = local.root / "actions" / made.address[:2] / made.address
+    with place.open("ab") as stream:
+        stream.truncate(LARGEST * 2)
+
+    with pytest.raises(UnreadableRecordError):
+        local.record(made.address)
+
+
+def test_the_secret_of_a_machine_is_made_once_and_its_owner_s_alone(tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "store.secret"
+    secret = machine_secret(file)
+
+    assert machine_secret(file) == secret
+    assert file.stat().st_mode & 0o777 == 0o600
+    for spoil in (lambda: file.chmod(0o666), lambda: file.write_bytes(b"short")):
+        spoil()
+        assert machine_secret(file) not in {secret, b"short"}
+        secret = machine_secret(file)
+        assert machine_secret(file) == secret
+    file.unlink()
+    file.symlink_to(tmp_path / "theirs")
+    (tmp_path / "theirs").write_bytes(b"x" * 32)
+    assert machine_secret(file) != b"x" * 32
+    assert (tmp_path / "theirs").read_bytes() == b"x" * 32
+
+
+@pytest.mark.parametrize("spoil", [b"", b"here", b"here:", b"here:00", b"shared:00", b"h\xc3"])
+def test_a_record_without_our_seal_has_no_verdict(local: LocalStore, spoil: bytes) -> None:
+    made = replace(record("a"), said=(Finding(rule="twine", message="m"),))
+    local.put_record(made)
+    place = local.root / "actions" / made.address[:2] / made.address
+    first, _, body = place.read_bytes().partition(b"\n")
+    assert local.record(made.address) == made
+    place.write_bytes(first.partition(b" ")[0] + b" " + spoil + b"\n" + body)
+
+    if not spoil.isascii():
+        with pytest.raises(UnreadableRecordError):
+            local.record(made.address)
+        return
+    found = local.record(made.address)
+    assert found is not None
+    assert (found.said, found.origin, found.unasked) == ((), SHARED, TOOLS)
