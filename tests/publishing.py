@@ -26,8 +26,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.corp import openssl
 
 CHUNK = 1 << 16
-_PARTS = (b'{"alg":"none"}', b'{"aud":"testpypi"}', b"signature")
-IDENTITY = ".".join(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in _PARTS)
+
+
+def identity_for(audience: str) -> str:
+    """Return the identity token that the CI system makes for an index."""
+    parts = (b'{"alg":"none"}', json.dumps({"aud": audience}).encode(), b"signature")
+    return ".".join(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in parts)
+
+
+IDENTITY = identity_for("testpypi")
 MINTED = "minted-for-an-hour-0123456789"
 ASKED_WITH = "request-token-0123456789"
 GITHUB_TOKEN = "ghs_0123456789abcdef"  # noqa: S105 - of a server on loopback
@@ -189,6 +196,7 @@ class Warehouse(_Http):
         audience: what trusted publishing asks for.
         asked: paths that were asked for.
         failing: how many of the next uploads get a 503.
+        moved: (status, address) of the redirect that who wants a token gets; None for none.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -199,6 +207,7 @@ class Warehouse(_Http):
         self.audience = "testpypi"
         self.asked: list[str] = []
         self.failing = 0
+        self.moved: tuple[int, str] | None = None
 
 
 class _Warehouse(_Answers):
@@ -212,7 +221,8 @@ class _Warehouse(_Answers):
         elif parts.path == "/identity":
             wanted = parse_qs(parts.query).get("audience") == [self.server.audience]
             known = self.headers["Authorization"] == f"bearer {ASKED_WITH}"
-            self.say(200 if wanted and known else 403, {"value": IDENTITY})
+            identity = identity_for(self.server.audience)
+            self.say(200 if wanted and known else 403, {"value": identity})
         elif self.server.files and parts.path.startswith("/simple/"):
             files = [
                 {
@@ -235,8 +245,15 @@ class _Warehouse(_Answers):
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
         body = self.body()
+        if self.path == "/_/oidc/mint-token" and self.server.moved:
+            status, address = self.server.moved
+            self.send_response(status)
+            self.send_header("Location", self.server.url + address)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if self.path == "/_/oidc/mint-token":
-            if json.loads(body) == {"token": IDENTITY}:
+            if json.loads(body) == {"token": identity_for(self.server.audience)}:
                 self.say(200, {"success": True, "token": MINTED})
             else:
                 errors = [{"code": "invalid-publisher", "description": "no such publisher"}]

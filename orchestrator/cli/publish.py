@@ -51,6 +51,12 @@ JOBS = 4
 @rules_option
 @click.option("--tag", default="", metavar="TAG", help="Tag of the release on GitHub.")
 @click.option("--simple-url", default="", metavar="URL", help="Simple API of the index.")
+@click.option(
+    "--audience",
+    default="",
+    metavar="NAME",
+    help="Trusted publishing: the audience that the index documents.  [pypi, testpypi: known]",
+)
 @size_option("--max-file-size", "Maximum size of a file that the index has granted.")
 @size_option("--max-project-size", "Maximum size of the project that the index has granted.")
 @click.option(
@@ -75,6 +81,7 @@ def command(
     rules: tuple[tuple[str, RuleLevel], ...],
     tag: str,
     simple_url: str,
+    audience: str,
     max_file_size: int | None,
     max_project_size: int | None,
     as_json: bool,
@@ -102,7 +109,9 @@ def command(
         )
     cancel, host = Cancel(), open_host()
     # First: what a destination's settings lack is reported before anything is verified.
-    destinations = open_destinations(wanted, host, cancel, tag=tag, simple_url=simple_url)
+    destinations = open_destinations(
+        wanted, host, cancel, tag=tag, simple_url=simple_url, audience=audience
+    )
     checker = WheelChecker(
         external=external, demands=VerifyPolicy(levels=rules), tools=checking_tools(host, cancel)
     )

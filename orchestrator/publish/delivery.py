@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _INDEXES = ("http://", "https://", "pypi", "testpypi")
 
 
-def open_destinations(
-    names: Sequence[str], host: Host, cancel: Cancel, *, tag: str, simple_url: str
+def open_destinations(  # noqa: PLR0913 - mostly keywords
+    names: Sequence[str], host: Host, cancel: Cancel, *, tag: str, simple_url: str, audience: str
 ) -> dict[str, UploadDestination]:
     """Return each destination by its name; nothing is sent or asked yet.
 
@@ -45,6 +45,7 @@ def open_destinations(
         cancel: stops what is under way.
         tag: the tag of the release on GitHub; empty for that of the workflow.
         simple_url: the simple API of the one index; empty for the usual one.
+        audience: whom the one index' identity tokens are made for; empty for a known index.
 
     Raises:
         ConfigError: a name or a setting is wrong or missing.
@@ -52,7 +53,8 @@ def open_destinations(
     indexes = [name for name in names if name.startswith(_INDEXES)]
     if len(indexes) > 1:
         password = host.environ.get("TWINE_PASSWORD", "")
-        for what, value in (("TWINE_PASSWORD", password), ("--simple-url", simple_url)):
+        values = {"TWINE_PASSWORD": password, "--simple-url": simple_url, "--audience": audience}
+        for what, value in values.items():
             if value.strip():
                 raise ConfigError.of(
                     f"{what} belongs to one index, and the wheels go to several",
@@ -69,7 +71,12 @@ def open_destinations(
             destinations[name] = BucketDestination(name, cancel, ca_bundle=bundle)
         elif name in indexes:
             destinations[name] = IndexDestination(
-                resolve_address(name, host), host, host.environ, cancel, simple_url=simple_url
+                resolve_address(name, host),
+                host,
+                host.environ,
+                cancel,
+                simple_url=simple_url,
+                audience=audience,
             )
         else:
             raise not_a_destination(name)

@@ -131,7 +131,7 @@ def simple_urls(upload_url: str) -> tuple[str, ...]:
 class IndexDestination:
     """An index as a destination; see `upload.UploadDestination`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - mostly keywords
         self,
         address: UploadAddress,
         host: Host,
@@ -139,6 +139,7 @@ class IndexDestination:
         cancel: process.Cancel,
         *,
         simple_url: str = "",
+        audience: str = "",
     ) -> None:
         """Ask and send nothing yet.
 
@@ -148,6 +149,10 @@ class IndexDestination:
             environ: where credentials may be.
             cancel: stops twine.
             simple_url: where the simple API is, if not where `simple_urls` looks.
+            audience: whom identity tokens for this index are made for; empty for a known index.
+
+        Raises:
+            ConfigError: the audience is another index'.
         """
         self.name = address.name
         self._address = address
@@ -155,14 +160,19 @@ class IndexDestination:
         self._environ = {name: value for name, value in environ.items() if value.strip()}
         self._cancel = cancel
         self._simple = (simple_url,) if simple_url else simple_urls(address.url)
+        self._audience = trusted.audience_of(address.name, address.url, audience)
         self._lock = threading.Lock()
         self._minted: tuple[float, str] | None = None
 
     @property
     def attests(self) -> bool:
         """Only the public indexes take attestations, and only with trusted publishing."""
-        trusts = trusted.available(self._environ) and not self._given()[1]
-        return bool(self._address.repository) and trusts
+        return bool(self._address.repository) and self._trusts and not self._given()[1]
+
+    @property
+    def _trusts(self) -> bool:
+        """Whether this job may get an identity token for this index."""
+        return bool(self._audience) and trusted.available(self._environ)
 
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """Read the simple API; a file without a hash is downloaded."""
@@ -227,8 +237,8 @@ class IndexDestination:
         else:
             env = {"TWINE_REPOSITORY_URL": address.url}
         user, password = self._given()
-        if not password and trusted.available(self._environ) and (token := self._token()):
-            user, password = _USER, token
+        if not password and self._trusts:
+            user, password = _USER, self._token()
         if not password:
             user, password = self._netrc() or (user, "")
         if password:
@@ -259,12 +269,9 @@ class IndexDestination:
         with self._lock:
             now = time.monotonic()
             if self._minted is None or now - self._minted[0] > RENEW:
-                public = bool(self._address.repository)
                 token = trusted.mint_token(
-                    self._address.url, self._host, self._environ, public=public
+                    self._address.url, self._audience, self._host, self._environ
                 )
-                if not token:
-                    return ""
                 self._minted = (now, token)
             return self._minted[1]
 

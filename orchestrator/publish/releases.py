@@ -7,7 +7,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
@@ -238,6 +238,9 @@ class ReleaseDestination:
         body: Any = None,
         size: int = 0,
     ) -> web.HttpRequest:
+        if not self._is_ours(url):
+            what = f"GitHub's answer names another server, which gets no token: {url}"
+            raise UploadError.of(what)
         headers = {"Accept": accept, "Content-Type": kind, "X-GitHub-Api-Version": _VERSION}
         return web.HttpRequest(
             url=url,
@@ -248,6 +251,12 @@ class ReleaseDestination:
             body=body,
             size=size,
         )
+
+    def _is_ours(self, url: str) -> bool:
+        """Whether an address is on the API's server, or on that of uploads beside it."""
+        api, asked = urlsplit(self._settings.api), urlsplit(url)
+        uploads = f"uploads.{api.netloc.removeprefix('api.')}"
+        return asked.scheme == api.scheme and asked.netloc in {api.netloc, uploads}
 
     def _url(self, path: str) -> str:
         return f"{self._settings.api}/repos/{self._settings.repository}/{path}"

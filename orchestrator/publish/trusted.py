@@ -1,19 +1,20 @@
 """Trusted publishing: exchange the CI system's identity token for a short-lived upload token.
 
-The exchange is Warehouse's (`/_/oidc/audience`, `/_/oidc/mint-token`); the identity token comes
-from the `id` of the locked toolchain, which knows the CI systems. twine's own exchange serves only
-the public indexes, mints one token per file, gives a token to whichever audience an index asks for,
-and follows redirects with it.
+The exchange is Warehouse's (`/_/oidc/mint-token`); the identity token comes from the `id` of the
+locked toolchain, which knows the CI systems. No index is asked for which audience it wants one: it
+could name another service (``sts.amazonaws.com``), and use the token there. twine's own exchange
+serves only the public indexes, mints one token per file, asks them for the audience, and follows
+redirects with the token.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.host import web
 from orchestrator.host.process import capture
 from orchestrator.host.redaction import redactor
@@ -29,7 +30,10 @@ _MARKS = ("ACTIONS_ID_TOKEN_REQUEST_URL", "GITLAB_CI", "BUILDKITE", "CIRCLECI")
 _ID_VARIABLES = re.compile(
     r"GITHUB_ACTIONS|ACTIONS_ID_TOKEN_REQUEST_\w+|GITLAB_CI|\w+_ID_TOKEN|BUILDKITE\w*|CIRCLE\w*"
 )
-_PUBLIC_AUDIENCES = ("pypi", "testpypi")
+_AUDIENCES = {"https://upload.pypi.org": "pypi", "https://test.pypi.org": "testpypi"}
+"""Server of a public index -> its audience, and its name in ``--to``."""
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _LIMIT = 1 << 20
 
 
@@ -38,32 +42,46 @@ def available(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in _MARKS)
 
 
-def mint_token(upload_url: str, host: Host, environ: Mapping[str, str], *, public: bool) -> str:
-    """Return an upload token of an index; empty if the index has no trusted publishing.
+def audience_of(name: str, upload_url: str, given: str) -> str:
+    """Return the audience that an index' identity tokens are made for; empty if nobody says.
+
+    Args:
+        name: the index in ``--to``.
+        upload_url: its upload address.
+        given: the audience that the user names for it, or empty.
+
+    Raises:
+        ConfigError: that one belongs to another index.
+    """
+    parts = urlsplit(upload_url)
+    server = f"{parts.scheme}://{parts.netloc}".removesuffix(":443").lower()
+    own = name if name in _AUDIENCES.values() else _AUDIENCES.get(server, "")
+    if given and given != own and (own or given in _AUDIENCES.values()):
+        what = f"{given!r} is not the audience of {name}"
+        hint = "leave it out" if own else f"if it is {given}, say --to {given}"
+        raise ConfigError.of(what, where="--audience", hint=hint)
+    return own or given
+
+
+def mint_token(upload_url: str, audience: str, host: Host, environ: Mapping[str, str]) -> str:
+    """Return an upload token of an index.
 
     Args:
         upload_url: the index' upload address.
+        audience: whom the identity token is for, by `audience_of`.
         host: its toolchain and network.
         environ: where the CI system says how to get an identity token.
-        public: whether the index is pypi or testpypi; no other index gets a token made for these.
 
     Raises:
         UploadError: the index does not answer, the CI system gives no token, or the index rejects
             it.
     """
-    answer, document = _ask(upload_url, "audience", host)
-    audience = document.get("audience")
-    if not answer.ok or not isinstance(audience, str) or not audience.strip():
-        return ""
-    if audience in _PUBLIC_AUDIENCES and not public:
-        raise UploadError.of(
-            f"{_WHAT}: the index asks for a token for {audience}; "
-            f"if it is {audience}, say --to {audience}"
-        )
+    url = _mint_address(upload_url)
     identity = _identity(audience, host, environ)
-    answer, document = _ask(upload_url, "mint-token", host, {"token": identity})
+    answer = _exchange(url, identity, host)
+    document = answer.document()
     token = document.get("token")
-    if answer.ok and isinstance(token, str) and token:
+    if answer.ok and isinstance(token, str) and _TOKEN.fullmatch(token):
         return token
     reasons = [
         f"{error.get('code')}: {error.get('description')}"
@@ -74,30 +92,31 @@ def mint_token(upload_url: str, host: Host, environ: Mapping[str, str], *, publi
     raise UploadError.of(f"{_WHAT}: {text.replace(identity, '****')}")
 
 
-def _ask(
-    upload_url: str, name: str, host: Host, document: object = None
-) -> tuple[web.HttpResponse, dict[str, Any]]:
-    """Ask one of the addresses; a document is posted."""
+def _mint_address(upload_url: str) -> str:
+    """Return where an index exchanges tokens: on the server of its uploads, and over TLS."""
     parts = urlsplit(upload_url)
-    url = urlunsplit((parts.scheme, parts.netloc, f"/_/oidc/{name}", "", ""))
-    request = web.HttpRequest(url=url)
-    if document is not None:
-        request = web.HttpRequest(
-            url=url,
-            method="POST",
-            headers={"Content-Type": "application/json"},
-            body=(body := json.dumps(document).encode()),
-            size=len(body),
-            confidential=True,
-        )
+    return urlunsplit((parts.scheme, parts.netloc, "/_/oidc/mint-token", "", ""))
+
+
+def _exchange(url: str, identity: str, host: Host) -> web.HttpResponse:
+    """Send an identity token to an index; no redirect is followed."""
+    body = json.dumps({"token": identity}).encode()
+    request = web.HttpRequest(
+        url=url,
+        method="POST",
+        headers={"Content-Type": "application/json"},
+        body=body,
+        size=len(body),
+        confidential=True,
+    )
     try:
         answer = web.ask(request, host.network, limit=_LIMIT)
-    except EnvironmentProblemError as error:
+    except OrchestratorError as error:
         raise UploadError.wrap(_WHAT, error) from None
     if answer.passing:
         what = f"{_WHAT}: HTTP {answer.status} {answer.reason}"
         raise UploadError.of(what, transient=True)
-    return answer, answer.document()
+    return answer
 
 
 def _identity(audience: str, host: Host, environ: Mapping[str, str]) -> str:

@@ -489,15 +489,53 @@ def test_a_bucket_is_reached_with_the_authorities_of_this_host(
     assert f"/bucket/whl/{path.name}" in warehouse.asked
 
 
+@pytest.mark.parametrize("asked", ["sts.amazonaws.com", "pypi", "-h", "testpypi"])
+def test_no_index_says_for_whom_its_tokens_are_made(
+    publish: Any, warehouse: Warehouse, tmp_path: Path, asked: str
+) -> None:
+    warehouse.audience = asked
+    url = f"{warehouse.url}/legacy/"
+    path = wheel(tmp_path, "1.0")
+    said = publish(path, "--to", url)
+    assert said.code == 1
+    assert "/_/oidc/audience" not in warehouse.asked, "it is not even asked"
+    assert "/identity" not in warehouse.asked
+    for other in ("pypi", "testpypi"):
+        said = publish(path, "--to", url, "--audience", other)
+        assert said.code == 2
+        assert f"if it is {other}, say --to {other}" in said.err
+    assert publish(path, "--to", "testpypi", "--audience", "x").code == 2
+    assert "/identity" not in warehouse.asked, "no token is made"
+    assert warehouse.files == {}
+
+
+def test_the_user_says_for_whom_another_index_has_tokens(
+    publish: Any, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.audience = "example"
+    path = wheel(tmp_path, "1.0")
+    said = publish(path, "--to", f"{warehouse.url}/legacy/", "--audience", "example")
+    assert said.code == 0, said.err
+    assert set(warehouse.files) == {path.name}
+    said.hides(publishing.MINTED, publishing.identity_for("example"), publishing.ASKED_WITH)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_token_goes_where_the_index_redirects_to(
+    publish: Any, warehouse: Warehouse, tmp_path: Path, status: int
+) -> None:
+    warehouse.moved = (status, "/elsewhere")
+    said = publish(wheel(tmp_path, "1.0"), "--to", "testpypi")
+    assert said.code == 1
+    assert f"trusted publishing: HTTP {status}" in said.err
+    assert "/elsewhere" not in warehouse.asked
+    said.hides(publishing.MINTED, publishing.IDENTITY)
+
+
 def test_an_index_that_gives_no_token_says_why(
     publish: Any, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = wheel(tmp_path, "1.0")
-    warehouse.audience = "pypi"
-    said = publish(path, "--to", f"{warehouse.url}/legacy/")
-    assert said.code == 1
-    assert "if it is pypi, say --to pypi" in said.err
-    assert "/identity" not in warehouse.asked, "it gets no token for another index"
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "other-token-0123456789")
     said = publish(path, "--to", "testpypi")
     assert said.code == 1

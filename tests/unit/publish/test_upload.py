@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli import run
 from orchestrator.errors import ConfigError, ErrorKind, ExitCode
+from orchestrator.host import simple_index, web
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.host.web import HttpRequest, ask
@@ -26,7 +27,8 @@ from orchestrator.publish.preflight import (
     GrantedLimits,
     find_refusals,
 )
-from orchestrator.publish.releases import ReleaseSettings
+from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
+from orchestrator.publish.trusted import audience_of
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.wheel.archive import WheelName
 
@@ -363,3 +365,84 @@ def test_a_hostile_name_is_refused_and_moves_no_cursor(
     assert json.loads(said.out)["results"][0]["wheel"] == HOSTILE
     assert not [line for line in (said.out + said.err).splitlines() if line.startswith("::")]
     assert "\x1b" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "given", "audience"),
+    [
+        ("pypi", "https://upload.pypi.org/legacy/", "", "pypi"),
+        ("testpypi", "https://test.pypi.org/legacy/", "testpypi", "testpypi"),
+        ("https://upload.pypi.org/legacy/", "https://upload.pypi.org/legacy/", "", "pypi"),
+        ("https://Test.PyPI.org:443/x", "https://Test.PyPI.org:443/x", "", "testpypi"),
+        ("https://host/legacy/", "https://host/legacy/", "", ""),
+        ("https://host/legacy/", "https://host/legacy/", "host", "host"),
+        ("https://pypi.org.host/x", "https://pypi.org.host/x", "", ""),
+        ("http://upload.pypi.org/legacy/", "http://upload.pypi.org/legacy/", "", ""),
+        ("https://host/legacy/", "https://host/legacy/", "pypi", None),
+        ("https://host/legacy/", "https://host/legacy/", "testpypi", None),
+        ("pypi", "https://upload.pypi.org/legacy/", "sts.amazonaws.com", None),
+        ("pypi", "https://upload.pypi.org/legacy/", "testpypi", None),
+    ],
+)
+def test_the_audience_of_a_token_is_known_before_anybody_is_asked(
+    name: str, url: str, given: str, audience: str | None
+) -> None:
+    if audience is None:
+        with pytest.raises(ConfigError, match="--audience"):
+            audience_of(name, url, given)
+    else:
+        assert audience_of(name, url, given) == audience
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "ours"),
+    [
+        ("https://api.github.com", "https://api.github.com/repos/o/r/releases/assets/1", True),
+        ("https://api.github.com", "https://uploads.github.com/repos/o/r/releases/1/assets", True),
+        ("https://host/api/v3", "https://host/api/uploads/repos/o/r/releases/1/assets", True),
+        ("https://api.x.ghe.com", "https://uploads.x.ghe.com/repos", True),
+        ("https://api.github.com", "https://evil/repos", False),
+        ("https://api.github.com", "https://api.github.com@evil/repos", False),
+        ("https://api.github.com", "http://api.github.com/repos", False),
+        ("https://api.github.com", "https://api.github.com:8443/repos", False),
+        ("https://api.github.com", "https://uploads.github.com.evil/repos", False),
+        ("https://api.github.com", "//api.github.com/repos", False),
+    ],
+)
+def test_a_release_s_token_goes_to_github_alone(
+    api: str,
+    url: str,
+    ours: bool,  # noqa: FBT001 - a case's
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def ask(request: web.HttpRequest, network: HostNetwork) -> web.HttpResponse:
+        asked.append(request.url)
+        return web.HttpResponse(status=204, reason="", kind="", url=request.url, body=b"")
+
+    monkeypatch.setattr(web, "ask", ask)
+    settings = ReleaseSettings(api=api, repository="o/r", tag="v1", commit="", token=OURS)
+    destination = ReleaseDestination(settings, HostNetwork(), Cancel())
+    if ours:
+        destination._ask("DELETE", url)
+        assert asked == [url]
+    else:
+        with pytest.raises(UploadError, match="names another server"):
+            destination._ask("DELETE", url)
+        assert asked == []
+
+
+def test_a_login_goes_to_no_file_that_is_less_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+
+    def sha256_of(request: web.HttpRequest, network: HostNetwork) -> str:
+        sent.append(request.authorization)
+        return ""
+
+    monkeypatch.setattr(web, "sha256_of", sha256_of)
+    index = "https://user:password@host/simple/"
+    for url in ("https://host/x", "http://host/x", "https://host:8443/x", "https://other/x"):
+        file = simple_index.IndexFile(name="x", yanked=False, url=url)
+        simple_index.sha256_of(file, index, HostNetwork())
+    assert [bool(each) for each in sent] == [True, False, False, False]
