@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.errors import clipped
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import visible
@@ -103,7 +104,7 @@ def _label(result: Result) -> str:
     failure = result.failure
     if failure is not None:
         kind = failure.kind.value
-        return f"{result.status.value}: {failure.step or kind}"
+        return clipped(f"{result.status.value}: {failure.step or kind}")
     return f"{result.status.value}, from the store" if result.cached else result.status.value
 
 
@@ -115,7 +116,7 @@ def _haystack(result: Result) -> str:
     if result.wheel is not None:
         words += [result.wheel.filename, result.wheel.observed_tag]
     words += ["cached"] if result.cached else []
-    return " ".join(words).lower()
+    return clipped(" ".join(words).lower())  # every cell of the grid has it
 
 
 def _log_lines(end: LogEnd, room: int) -> list[tuple[str, str]]:

@@ -72,6 +72,8 @@ def _counts(view: ResultsView) -> str:
 
 def _coverage(grid: CoverageGrid) -> str:
     """Return the grid; the longer of its two dimensions goes down the page."""
+    if grid.sparse:
+        return "The coverage grid would be nearly empty.\n\n"
     if not grid.rows:
         return ""
     places = [f"{each.python} {each.platform}" for each in grid.rows]

@@ -45,7 +45,8 @@ class CoverageGrid:
     """Coverage by variant.
 
     Axes are from top to bottom. Heads are, for each axis, (label, columns that it spans). Wheels
-    whose cells are not recorded are unplaced.
+    whose cells are not recorded are unplaced. Where nearly all of the grid would be empty there are
+    no rows: it is too sparse.
     """
 
     axes: tuple[str, ...]
@@ -53,6 +54,7 @@ class CoverageGrid:
     columns: tuple[str, ...]
     rows: tuple[CoverageRow, ...]
     unplaced: tuple[Result, ...]
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +147,24 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 # The grid
 
 
+_SMALL = 1000
+_SPARSE = 32
+"""Cells of a grid that is drawn, and empty ones beyond that for each one that is not."""
+
+
+def _is_sparse(cells: Sequence[Mapping[str, str]], axes: int) -> bool:
+    """Whether the grid of some cells would grow with their square: each in a place of its own."""
+    rows = {tuple(cell.get(axis, "") for axis in PLACE) for cell in cells}
+    columns = {frozenset((k, v) for k, v in cell.items() if k not in PLACE) for cell in cells}
+    return len(columns) * max(len(rows), axes) > _SMALL + _SPARSE * len(cells)
+
+
 def _grid(results: Sequence[Result]) -> CoverageGrid:
     cells = [(each, dict(cell)) for each in results if each.target for cell in each.target.covers]
     axes = tuple(dict.fromkeys(axis for _, cell in cells for axis in cell if axis not in PLACE))
+    unplaced = tuple(each for each in results if each.target is None or not each.target.covers)
+    if _is_sparse([cell for _, cell in cells], len(axes)):
+        return CoverageGrid(axes=(), heads=(), columns=(), rows=(), unplaced=unplaced, sparse=True)
     found: dict[tuple[str, str], dict[tuple[str, ...], list[Result]]] = {}
     for each, cell in cells:
         python, libc, arch = (cell.get(axis, "") for axis in PLACE)
@@ -166,7 +183,7 @@ def _grid(results: Sequence[Result]) -> CoverageGrid:
             )
             for python, platform in sorted(found, key=_natural)
         ),
-        unplaced=tuple(each for each in results if each.target is None or not each.target.covers),
+        unplaced=unplaced,
     )
 
 
@@ -205,11 +222,12 @@ def _chart(results: Sequence[Result]) -> Timeline:
     seconds = max(max((e.started or 0.0) + e.duration for e in results) - began, 0.001)
     places = list(_places(results))
     names = sorted(set(places))
-    runs = list(dict.fromkeys(run for run, _ in names))
+    lanes = {name: number for number, name in enumerate(names)}
+    runs = {run: n for n, run in enumerate(dict.fromkeys(run for run, _ in names), 1)}
     bars = tuple(
         TimelineBar(
             result=each,
-            lane=names.index(place),
+            lane=lanes[place],
             start=100 * ((each.started or 0.0) - began) / seconds,
             width=100 * each.duration / seconds,
             marks=tuple(_marks(each)),
@@ -221,7 +239,7 @@ def _chart(results: Sequence[Result]) -> Timeline:
         began=began,
         seconds=seconds,
         lanes=tuple(
-            (f"run {runs.index(run) + 1}, " if len(runs) > 1 else "") + f"slot {slot + 1}"
+            (f"run {runs[run]}, " if len(runs) > 1 else "") + f"slot {slot + 1}"
             for run, slot in names
         ),
         bars=bars,

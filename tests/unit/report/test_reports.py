@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -539,3 +541,54 @@ def test_markdown_shows_what_there_is_more_of_down_the_page() -> None:
     (head,) = [line for line in text.splitlines() if line.startswith("|  |")]
 
     assert head.count("|") == 12 + 2
+
+
+# Size
+
+
+def covering(cells: list[dict[str, str]], **changes: Any) -> dict[str, Any]:
+    facts = reports.facts("cp312", "manylinux", "x86_64") | {"covers": cells}
+    return reports.result("cp312-manylinux_x86_64", target=facts, **changes)
+
+
+def cell(**values: str) -> dict[str, str]:
+    return {"python": "cp312", "libc": "manylinux", "arch": "x86_64", **values}
+
+
+GROWING: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    "cells of as many Pythons and variants": lambda n: [
+        covering([cell(python=f"cp3{i}", cuda=f"{i}") for i in range(n)])
+    ],
+    "cells of as many variants": lambda n: [covering([cell(cuda=f"{i}") for i in range(n)])],
+    "cells of as many axes": lambda n: [covering([cell(**{f"axis{i}": "1"}) for i in range(n)])],
+    "one cell again and again": lambda n: [covering([cell(cuda="1")] * n)],
+    "as many results with a cell": lambda n: [
+        covering([cell(python=f"cp3{i}", cuda=f"{i}")], id=f"t{i}", run=f"r{i}", started=1.0 + i)
+        for i in range(n)
+    ],
+    "cells, and as long a step": lambda n: [
+        covering(
+            [cell(cuda=f"{i}") for i in range(n)],
+            status="failed",
+            failure=reports.failure(step="s" * n),
+        )
+    ],
+    "cells, and as many runners": lambda n: [
+        covering([cell(cuda=f"{i}") for i in range(n)])
+        | {
+            "target": reports.facts("cp312", "manylinux", "x86_64")
+            | {"covers": [cell(cuda=f"{i}") for i in range(n)], "runner": ["linux"] * n}
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("what", GROWING)
+def test_reports_grow_no_faster_than_their_results(what: str) -> None:
+    sizes = []
+    for count in (800, 1600, 3200):
+        document = parse(ResultsDocument, reports.document(*GROWING[what](count)))
+        texts = [render(document) for render in (html_report.render, junit.render)]
+        sizes.append([*map(len, texts), len(markdown.render(document))])
+    for smaller, larger in pairwise(sizes):
+        assert all(b < 2.2 * a for a, b in zip(smaller, larger, strict=True)), sizes
