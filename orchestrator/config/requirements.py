@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 EXAMPLE = 'for instance "torch==2.13.*"'
 EXAMPLE_INDEX = 'for instance "https://host/simple"'
@@ -20,6 +21,15 @@ def requirement_fault(text: str, *, is_constraint: bool = False) -> str:
     if is_constraint and found.extras:
         return f"{text!r}: a constraint cannot have extras"
     return ""
+
+
+@lru_cache(maxsize=1024)
+def requirement_name(text: str) -> str:
+    """Return the normalised name of a requirement's distribution; empty if it is none."""
+    try:
+        return canonicalize_name(Requirement(text).name)
+    except InvalidRequirement:
+        return ""
 
 
 def index_fault(url: str) -> str:

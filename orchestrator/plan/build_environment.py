@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from orchestrator.config import template
-from orchestrator.config.requirements import EXAMPLE, EXAMPLE_INDEX, index_fault, requirement_fault
-from orchestrator.errors import ConfigError
+from orchestrator.config.requirements import (
+    EXAMPLE,
+    EXAMPLE_INDEX,
+    index_fault,
+    requirement_fault,
+    requirement_name,
+)
+from orchestrator.errors import ConfigError, closest
 from orchestrator.models.target import CudaSource, EnvironmentSpec, Frontend
 from orchestrator.plan.compilers import cuda
 from orchestrator.plan.devices import index_fault as cuda_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orchestrator.config.settings import Build, CellSettings, FrontendSettings
+    from orchestrator.models.target import Target
 
 Indexes = dict[str, tuple[str, str]]
 """Distribution or glob -> (dotted path, template of the index's URL)."""
@@ -118,3 +126,21 @@ def _index(text: str, names: Mapping[str, str], where: str) -> str:
     if url and (fault := index_fault(url)):
         raise ConfigError.of(fault, where=where, hint=EXAMPLE_INDEX)
     return url
+
+
+def index_notes(targets: Iterable[Target]) -> Iterator[str]:
+    """Yield indexes whose distributions are in no requirement of the matrix.
+
+    A matrix that requires nothing leaves it to the project, whose requirements nobody knows yet.
+    """
+    required: set[str] = set()
+    asked: dict[str, None] = {}
+    for steps in (target.steps for target in targets):
+        lines = (*steps.environment.requires, *steps.test_requires)
+        required.update(filter(None, map(requirement_name, lines)))
+        if lines or not steps.environment.isolation:
+            asked |= dict.fromkeys(name for name, _ in steps.environment.indexes)
+    for name in asked:
+        if not any(fnmatchcase(each, name) for each in required):
+            hint = f" ({closest(name, required)})" if required else ""
+            yield f"indexes.{name} serves no requirement of the matrix, only what those need{hint}"

@@ -23,6 +23,7 @@ from orchestrator.models.target import (
     TargetId,
     UnresolvedVersion,
 )
+from orchestrator.plan.build_environment import index_notes
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
@@ -101,7 +102,7 @@ def make_plan(
         exclusions=(*expansion.exclusions, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
-        notes=tuple(resolver.notes),
+        notes=(*resolver.notes, *index_notes(every)),
     )
 
 

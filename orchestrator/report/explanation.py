@@ -17,6 +17,7 @@ from orchestrator.models.target import BackendName, CompilerKind, EmulationMode
 from orchestrator.plan.compilers import cuda
 from orchestrator.plan.torch_table import RULE
 from orchestrator.provision.cross_gcc import MOUNTED
+from orchestrator.report.environment_rows import environment_rows
 from orchestrator.run.dispatch import Pace, describe_budget, parallel
 
 if TYPE_CHECKING:
@@ -207,21 +208,9 @@ def _steps(target: Target, origins: Origins) -> Iterator[Row]:
 
 
 def _environment(environment: EnvironmentSpec, origins: Origins) -> Iterator[Row]:
-    frontend = environment.frontend
-    yield from _set(
-        origins,
-        ("requires", ", ".join(environment.requires), "build.requires"),
-        ("constraints", ", ".join(environment.constraints), "build.constraints"),
-        ("isolation", "" if environment.isolation else "none", "build.isolation"),
-        (
-            "frontend",
-            shlex.join((frontend.name, *frontend.args)) if frontend else "",
-            "build.frontend",
-        ),
-        ("cuda", environment.cuda or "", "build.cuda"),
-    )
-    for name, url in environment.indexes:
-        yield f"index {name}", url, origins[f"indexes.{name}"]
+    for what, value, key in environment_rows(environment):
+        yield what, value, origins[key]
+    yield from _set(origins, ("cuda", environment.cuda or "", "build.cuda"))
 
 
 def _demands(target: Target, origins: Origins) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import clipped
+from orchestrator.report.environment_rows import environment_rows
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import visible
@@ -46,6 +47,7 @@ def render(document: ResultsDocument) -> str:
         css_hash=_hash(css),
         js_hash=_hash(js),
         anchor=lambda result: f"t{numbers[id(result)]}",
+        environment_rows=environment_rows,
         log_lines=lambda end: _log_lines(end, room),
     )
 

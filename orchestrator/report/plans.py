@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.report.coverage import coverage
-from orchestrator.report.text import aligned, escape, markdown_table, no_command, one_line
+from orchestrator.report.environment_rows import environment_rows
+from orchestrator.report.text import aligned, escape, markdown_table, no_command, one_line, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,12 +23,10 @@ FEW = 12
 
 def table(plan: Plan) -> str:
     """Return the plan as text: targets, coverage, and what is excluded by which rule."""
-    rows = [_HEADER, *map(_row, plan.targets)]
-    rows += [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
-    if any(each.publish for each in plan.targets):
-        to = [", ".join(each.publish) or "nowhere" for each in plan.targets]
-        more = ["publish to", *to, *[""] * len(plan.undetermined)]
-        rows = [(*row, place) for row, place in zip(rows, more, strict=True)]
+    rows = _table(plan.targets)
+    width = len(rows[0]) - len(_HEADER)
+    unknown = [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
+    rows += [(*row, *[""] * width) for row in unknown]
     return _lines((*aligned(rows), "", *_grid(plan), *summary(plan)))
 
 
@@ -42,6 +41,25 @@ _HEADER: tuple[str, ...] = ("target", "version", "image", "runner")
 def _row(target: Target) -> tuple[str, ...]:
     runner = ", ".join(target.runner) + (" (QEMU)" if target.emulated else "")
     return target.id, target.version or "-", target.image, runner
+
+
+def _table(targets: Sequence[Target]) -> list[tuple[str, ...]]:
+    """Return the rows of targets below a header, with columns for what any of them sets."""
+    rows = [_HEADER, *map(_row, targets)]
+    for name, values in (
+        ("environment", [_environment(each) for each in targets]),
+        ("publish to", [", ".join(each.publish) for each in targets]),
+    ):
+        if any(values):
+            rest = "nowhere" if name == "publish to" else ""
+            column = [name, *(value or rest for value in values)]
+            rows = [(*row, value) for row, value in zip(rows, column, strict=True)]
+    return rows
+
+
+def _environment(target: Target) -> str:
+    rows = environment_rows(target.steps.environment)
+    return redacted("; ".join(f"{what} {value}" for what, value, _ in rows))
 
 
 def _grid(plan: Plan) -> Iterator[str]:
@@ -101,7 +119,7 @@ def markdown(plan: Plan) -> str:
     lines = ["### Coverage", "", *markdown_table(grid.table), "", grid.legend, ""]
     lines += [f"{'- ' * line.startswith(' ')}{escape(line.strip())}" for line in summary(plan)]
     lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
-    lines += markdown_table([_HEADER, *map(_row, shown)])
+    lines += markdown_table(_table(shown))
     lines += ["", f"and {more} more: `plan --format ids` has them all"] if more else []
     lines += ["", "</details>"]
     return _lines(lines)

@@ -21,7 +21,16 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.models.reading import parse
 from orchestrator.models.result import Failure, FailureKind, Status, StepTime
-from orchestrator.models.target import BackendName, Digest, EnvVar, TargetId, TargetSteps
+from orchestrator.models.target import (
+    BackendName,
+    Digest,
+    EnvironmentSpec,
+    EnvVar,
+    Frontend,
+    FrontendName,
+    TargetId,
+    TargetSteps,
+)
 from orchestrator.report import html_report, junit, markdown
 from orchestrator.report import serialize as builders
 from orchestrator.report.results import ResultsWriter
@@ -441,6 +450,24 @@ def test_a_page_of_854_targets_stays_small(failing: bool) -> None:  # noqa: FBT0
 
     assert len(text.encode()) < 5_000_000
     assert text.count("<mark>") == sum(each["status"] == "failed" for each in document["results"])
+
+
+def test_a_target_shows_what_its_build_found_in_its_environment() -> None:
+    environment = EnvironmentSpec(
+        requires=("torch==2.13.*",),
+        isolation=False,
+        frontend=Frontend(name=FrontendName.UV),
+        indexes=(("torch", "https://host/cu130"),),
+    )
+    made = replace(TARGET, steps=replace(TARGET.steps, environment=environment))
+    result = builders.result(replace(BUILT, request=factories.request(made)), root=Path())
+    text = html_report.render(seen(builders.results_document([result], earlier={})))
+
+    for name, value in (
+        *(("requires", "torch==2.13.*"), ("isolation", "none"), ("frontend", "uv")),
+        ("index torch", "https://host/cu130"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in text
 
 
 def test_a_failed_target_says_why() -> None:
