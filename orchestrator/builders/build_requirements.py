@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.requirements import requirement_fault
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import EnvironmentSpec
 from orchestrator.provision.environments import EnvironmentQuestion
@@ -46,6 +48,9 @@ class BuildRequirements:
         site: its directory where the build runs; empty for none.
         access: how a container reaches it.
         maker: made it.
+        tests: the directories, where the build runs, of environments with what the test requires
+            and what each of the further tests does; empty for none.
+        of_tests: these environments in the cache.
     """
 
     spec: EnvironmentSpec = field(default_factory=EnvironmentSpec)
@@ -54,6 +59,8 @@ class BuildRequirements:
     site: str = ""
     access: Access = NO_ACCESS
     maker: EnvironmentMaker | None = field(default=None, repr=False)
+    tests: tuple[str, ...] = ()
+    of_tests: tuple[PreparedEnvironment, ...] = ()
 
     @property
     def is_managed(self) -> bool:
@@ -75,15 +82,25 @@ class BuildRequirements:
 
     def check_unchanged(self) -> Failure | None:
         """Return a failure if the build wrote into what others share, and remove that."""
-        if self.prepared is None or self.maker is None:
-            return None
+        shared = (*((self.prepared,) if self.prepared else ()), *self.of_tests)
+        written = filter(None, map(self._written, shared))
+        file = next(written, "")
+        return self._was_written(file) if file else None
+
+    def _written(self, environment: PreparedEnvironment) -> str:
+        """Return a file that was written into what others share, which is removed then."""
+        if self.maker is None:
+            return ""
         try:
-            file = self.prepared.written()
+            file = environment.written()
         except OSError:
-            file = str(self.prepared.site)
-        if not file:
-            return None
-        self.maker.discard(self.prepared)
+            file = str(environment.site)
+        if file:
+            self.maker.discard(environment)
+        return file
+
+    @staticmethod
+    def _was_written(file: str) -> Failure:
         return Failure(
             kind=FailureKind.SETUP,
             step=PREPARE,
@@ -128,7 +145,22 @@ class RequirementsOpener:
         if self.in_container and not plain.is_managed:
             return plain
         requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
-        question = EnvironmentQuestion(
+        question = self._question(requires, spec.constraints)
+        because = self.pip_because or self._why_not(question)
+        if because and spec.indexes:
+            what = f"[indexes] need uv: {because}"
+            raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
+        if because:
+            log(f"pip installs what the build requires: {because}")
+        if because:
+            return plain
+        made = self._with_build(plain, question, log) if requires else plain
+        return self._with_tests(made, log) if plain.is_managed else made
+
+    def _question(
+        self, requires: tuple[str, ...], constraints: tuple[str, ...] = ()
+    ) -> EnvironmentQuestion:
+        return EnvironmentQuestion(
             python=self.target.python,
             interpreter=self.interpreter(),
             arch=self.target.arch,
@@ -136,25 +168,48 @@ class RequirementsOpener:
             glibc=self.glibc,
             is_here=not self.in_container,
             requires=requires,
-            constraints=spec.constraints,
-            indexes=spec.indexes,
+            constraints=constraints,
+            indexes=self.target.steps.environment.indexes,
         )
-        because = self.pip_because or self._why_not(question)
-        if because and spec.indexes:
-            what = f"[indexes] need uv: {because}"
-            raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
-        if because:
-            log(f"pip installs what the build requires: {because}")
-        if because or not requires:
-            return plain
-        prepared = self.maker.prepare(question)
-        for each in prepared.packages:
-            log(f"has {each.requirement}{f' from {each.index}' if each.index else ''}")
-        made = replace(plain, prepared=prepared, has=requires)
+
+    def _with_build(
+        self, plain: BuildRequirements, question: EnvironmentQuestion, log: Callable[[str], object]
+    ) -> BuildRequirements:
+        prepared = self._prepared(question, log)
+        made = replace(plain, prepared=prepared, has=question.requires)
         if not self.in_container:
             return replace(made, site=str(prepared.site), maker=self.maker)
         access = Access(mounts=((prepared.site, Path(MOUNTED), False),))
         return replace(made, site=MOUNTED, access=access)
+
+    def _with_tests(
+        self, made: BuildRequirements, log: Callable[[str], object]
+    ) -> BuildRequirements:
+        """Prepare what the tests require, too, where they run on this Python and platform."""
+        steps = self.target.steps
+        every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
+        may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
+        if not may or steps.test_command is None or not all(map(_are_requirements, every)):
+            return made
+        prepared = tuple(self._prepared(self._question(each), log) for each in every)
+        if not self.in_container:
+            tests = tuple(str(each.site) for each in prepared)
+            return replace(made, tests=tests, of_tests=prepared, maker=self.maker)
+        tests = tuple(f"{MOUNTED}-of-test-{number}" for number in range(len(every)))
+        mounts = tuple(
+            (each.site, Path(place), False) for each, place in zip(prepared, tests, strict=True)
+        )
+        access = replace(made.access, mounts=(*made.access.mounts, *mounts))
+        return replace(made, tests=tests, of_tests=prepared, access=access)
+
+    def _prepared(
+        self, question: EnvironmentQuestion, log: Callable[[str], object]
+    ) -> PreparedEnvironment:
+        prepared = self.maker.prepare(question)
+        log(f"prepared for {', '.join(question.requires)}:")
+        for each in prepared.packages:
+            log(f"has {each.requirement}{f' from {each.index}' if each.index else ''}")
+        return prepared
 
     def _why_not(self, question: EnvironmentQuestion) -> str:
         try:
@@ -179,6 +234,11 @@ def without_requirements(error: EnvironmentProblemError) -> Failure:
         "project's build-system.requires",
         transient=error.transient,
     )
+
+
+def _are_requirements(lines: tuple[str, ...]) -> bool:
+    """Whether all lines are requirements (PEP 508): pip takes options and paths as well."""
+    return bool(lines) and not any(map(requirement_fault, lines))
 
 
 def _own_requires(source: Path) -> tuple[str, ...]:

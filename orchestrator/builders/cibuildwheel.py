@@ -49,6 +49,9 @@ RUN_PIP = (
 )
 """Runs the pip of the directory that the next word names, whatever pip the Python has or lacks."""
 
+ATTACH_IN_CONTAINER = f"{IN_CONTAINER_TOOLS}/attach_environment.py"
+"""Where a container has the script that adds a prepared environment to another one."""
+
 REPAIRS = "orchestrator: repair: "
 """The beginning of the line with the repair script's result."""
 
@@ -158,7 +161,7 @@ class Cibuildwheel:
             "PATH": f"{self._client(job)}:{host.toolchain.bin}:{host.env['PATH']}",
             "TMPDIR": str(scratch),
             **({} if self.show is None else {"CIBW_DEBUG_KEEP_CONTAINER": "1"}),
-            **options(job.request, compilers=job.compilers),
+            **options(job.request, compilers=job.compilers, tests=job.requirements.tests),
             **self._image_option(job.request.target),
             "CIBW_CONTAINER_ENGINE": self._engine_option(
                 job.request.target,
@@ -250,7 +253,7 @@ def in_container_question(requirements: BuildRequirements) -> dict[str, object]:
     return {
         "libraries": [f"{IN_CONTAINER_TOOLS}/site-packages"],
         "scratch": IN_CONTAINER_SCRATCH,
-        "attach": f"{IN_CONTAINER_TOOLS}/attach_environment.py",
+        "attach": ATTACH_IN_CONTAINER,
         **requirements.for_frontend(),
         "pip": [RUN_PIP, KEPT_PIP],
         "variables": {},
@@ -295,7 +298,12 @@ IN_CONTAINER = repairer(
 
 
 def options(
-    request: BuildRequest, *, repair_with: str = IN_CONTAINER, compilers: Access = NO_ACCESS
+    request: BuildRequest,
+    *,
+    repair_with: str = IN_CONTAINER,
+    compilers: Access = NO_ACCESS,
+    tests: Sequence[str] = (),
+    attach: str = ATTACH_IN_CONTAINER,
 ) -> dict[str, str]:
     """Return cibuildwheel's options for a request, as environment variables.
 
@@ -305,7 +313,12 @@ def options(
         request: what to build.
         repair_with: the command that starts the repair script where the build runs (`repairer`).
         compilers: how the build reaches the compiler cache and native compilers.
+        tests: directories of prepared environments for the test and the further tests.
+        attach: the script that adds one of them to the test's environment, where that is.
     """
+    if "before-test" in request.source.own_options:
+        tests = ()  # ours would replace it
+    attached = [_attached(request.target, attach, each) for each in tests]
     target, steps = request.target, request.target.steps
     chosen: dict[str, str | None] = {
         "CIBW_ENVIRONMENT": environment_option(
@@ -319,8 +332,8 @@ def options(
         "CIBW_BUILD_FRONTEND": _frontend(steps.environment) or compilers.frontend or None,
         "CIBW_CONFIG_SETTINGS": shlex.join(f"{k}={v}" for k, v in steps.config_settings) or None,
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
-        "CIBW_TEST_COMMAND": _test_command(target),
-        "CIBW_BEFORE_TEST": steps.test_before,
+        "CIBW_TEST_COMMAND": _test_command(target, attached[1:]),
+        "CIBW_BEFORE_TEST": " && ".join(filter(None, (*attached[:1], steps.test_before))) or None,
         "CIBW_TEST_REQUIRES": shlex.join(steps.test_requires) or None,
         "CIBW_TEST_EXTRAS": ",".join(steps.test_extras) or None,
         "CIBW_TEST_GROUPS": " ".join(steps.test_groups) or None,
@@ -344,14 +357,24 @@ def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACC
     return " ".join(words)
 
 
-def _test_command(target: Target) -> str | None:
+def _attached(target: Target, attach: str, site: str) -> str:
+    """Return the command that adds a prepared environment to that of the test, if its Python."""
+    command = f"python -I {shlex.quote(attach)} {shlex.quote(site)}"
+    if not target.test_pythons:
+        return command
+    tag = "python -c 'import sys; print(\"cp%d%d\" % sys.version_info[:2])'"
+    return f"case $({tag}) in {target.python}) {command};; esac"
+
+
+def _test_command(target: Target, attached: Sequence[str]) -> str | None:
     """Return the test's command, and those of the further tests in the same environment."""
     own = target.steps.test_command
     if not own or not target.further_tests:
         return own
     commands = [own]
-    for test in target.further_tests:
+    for number, test in enumerate(target.further_tests):
         commands.append(f"echo {shlex.quote(f'testing with {test.name}')}")
+        commands += attached[number : number + 1]
         if test.requires:
             commands.append(_INSTALL.format(shlex.join(test.requires)))
         commands.append(test.command)

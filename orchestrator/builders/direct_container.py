@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.builders import shell
 from orchestrator.builders.base import StepTimer, StoppedBuild
 from orchestrator.builders.cibuildwheel import (
+    ATTACH_IN_CONTAINER,
     IN_CONTAINER,
     IN_CONTAINER_SCRATCH,
     IN_CONTAINER_TOOLS,
@@ -176,7 +177,7 @@ class _ContainerPlace:
             interpreter=python,
             programs=programs,
             frontend=(python, "-I", "-S", f"{IN_CONTAINER_TOOLS}/frontend.py"),
-            attach=f"{IN_CONTAINER_TOOLS}/attach_environment.py",
+            attach=ATTACH_IN_CONTAINER,
             libraries=(f"{IN_CONTAINER_TOOLS}/site-packages",),
             pip=KEPT_PIP,
             uv="uv",

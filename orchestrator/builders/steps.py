@@ -227,7 +227,11 @@ class BuildSteps:
             },
         )
         given = cibuildwheel.options(
-            self.job.request, repair_with=place.repair_with, compilers=self.job.compilers
+            self.job.request,
+            repair_with=place.repair_with,
+            compilers=self.job.compilers,
+            tests=self.job.requirements.tests,
+            attach=place.attach,
         )
         script = ["-I", str(OPTIONS_SCRIPT), question, str(answer)]
         argv = [str(self.host.toolchain.python), *script]

@@ -701,6 +701,24 @@ def test_further_tests_run_in_the_environment_of_the_first() -> None:
     assert options(request(alone))["CIBW_TEST_COMMAND"] == "check 2.12 # it"
 
 
+def test_prepared_environments_are_added_to_that_of_the_test() -> None:
+    further = FurtherTest(values=(("torch", "2.13"),), command="check", requires=("t==2.13.*",))
+    steps = replace(TARGET.steps, test_command="check", test_before="touch it")
+    target = replace(TARGET, python="cp311", steps=steps, further_tests=(further,))
+    said = options(request(target), tests=("/first", "/second"), attach="/a ttach.py")
+    first, second = (f"python -I '/a ttach.py' {each}" for each in ("/first", "/second"))
+    assert said["CIBW_BEFORE_TEST"] == f"{first} && touch it"
+    commands = said["CIBW_TEST_COMMAND"].split(" && ")
+    assert commands[2] == f"{{ {second}\n}}"
+    # Those of another Python are no use to it.
+    several = options(request(replace(target, test_pythons=("cp312",))), tests=("/first",))
+    assert re.search(r"case \$\(.*\) in cp311\) python -I .*;; esac", several["CIBW_BEFORE_TEST"])
+    # What the project itself does before its test is not replaced.
+    own = request(target)
+    own = replace(own, source=replace(own.source, own_options=("before-test",)))
+    assert options(own, tests=("/first", "/second"))["CIBW_BEFORE_TEST"] == "touch it"
+
+
 def test_no_wheel_with_exit_code_0_is_a_failure(tmp_path: Path) -> None:
     found = _only_wheel(tmp_path / "nothing", TARGET)
 
