@@ -25,7 +25,7 @@ _RANK = ("global", "user", "site", ":env:")
 
 def pip_settings() -> dict[str, list[str]]:
     """Return pip's index settings, its configuration files and PIP_* variables merged."""
-    argv = [sys.executable, "-m", "pip", "config", "list"]
+    argv = [sys.executable, "-I", "-m", "pip", "config", "list"]
     said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     levels: dict[str, dict[str, list[str]]] = {level: {} for level in _RANK}
     for line in said.splitlines():
