@@ -121,7 +121,7 @@ class BackendChooser:
                 errors.append(error)
                 continue
             try:
-                choice = self._with_compilers(choice, target)
+                choice = self._with_cuda(self._with_compilers(choice, target), target)
             except OrchestratorError as error:  # another compiler would make another wheel
                 return _unavailable([error])
             return replace(choice, test_pythons=self._test_pythons(target, choice))

@@ -18,6 +18,7 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import EnvironmentSpec
+from orchestrator.plan.expected_environment import questions
 from orchestrator.provision.environments import EnvironmentQuestion
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class BuildRequirements:
 
     Attributes:
         spec: what the matrix says.
+        checked: whether axes of the cell say what must be in the environment.
         prepared: the environment in the cache that has it; None if the build's steps install it.
         has: the requirements that it was made for.
         site: its directory where the build runs; empty for none.
@@ -54,6 +56,7 @@ class BuildRequirements:
     """
 
     spec: EnvironmentSpec = field(default_factory=EnvironmentSpec)
+    checked: bool = False
     prepared: PreparedEnvironment | None = None
     has: tuple[str, ...] = ()
     site: str = ""
@@ -66,7 +69,8 @@ class BuildRequirements:
     def is_managed(self) -> bool:
         """Whether pip and uv, too, build in an environment that our frontend script has made."""
         spec = self.spec
-        return bool(spec.requires or spec.constraints or spec.indexes or not spec.isolation)
+        named = spec.requires or spec.constraints or spec.indexes
+        return bool(named or self.checked or not spec.isolation)
 
     def for_frontend(self) -> dict[str, object]:
         """Return what the frontend script is told of it."""
@@ -141,7 +145,8 @@ class RequirementsOpener:
             EnvironmentProblemError: the requirements cannot be had.
         """
         spec = self.target.steps.environment
-        plain = BuildRequirements(spec=spec)
+        # Every cell asks for its Python.
+        plain = BuildRequirements(spec=spec, checked=len(questions(self.target)) > 1)
         if self.in_container and not plain.is_managed:
             return plain
         requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)

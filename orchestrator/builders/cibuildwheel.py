@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
+from orchestrator.builders.environment_check import (
+    ASK_SCRIPT,
+    environment_question,
+    hear_environment,
+)
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
@@ -21,7 +26,6 @@ from orchestrator.wheel.external import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from orchestrator.builders.build_requirements import BuildRequirements
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, EnvironmentSpec
     from orchestrator.provision.toolchain import Toolchain
@@ -139,7 +143,7 @@ class Cibuildwheel:
 
     def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
-        shell.write_question(job.scratch, in_container_question(job.requirements))
+        shell.write_question(job.scratch, in_container_question(job))
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
@@ -148,7 +152,7 @@ class Cibuildwheel:
         if stopped is not None:
             return stopped
         if end.returncode != 0:
-            return _failure(end.returncode, watch)
+            return watch.differs or _failure(end.returncode, watch)
         return _only_wheel(output, job.request.target)
 
     def _environment(self, job: BuildContext) -> dict[str, str]:
@@ -226,6 +230,7 @@ def tool_mounts(tools: Toolchain) -> tuple[str, ...]:
         FRONTEND_SCRIPT: "frontend.py",
         ATTACH_SCRIPT: "attach_environment.py",
         SEED_SCRIPT: "seed_venv.py",
+        ASK_SCRIPT: "ask_environment.py",
         REPAIR_SCRIPT: "repair.py",
         ELF_READER: "elf.py",
         tools.bin / "patchelf": "patchelf",
@@ -248,13 +253,14 @@ exec {client} "$@"
 """
 
 
-def in_container_question(requirements: BuildRequirements) -> dict[str, object]:
+def in_container_question(job: BuildContext) -> dict[str, object]:
     """Return what the frontend script is told in a container."""
     return {
         "libraries": [f"{IN_CONTAINER_TOOLS}/site-packages"],
         "scratch": IN_CONTAINER_SCRATCH,
         "attach": ATTACH_IN_CONTAINER,
-        **requirements.for_frontend(),
+        **job.requirements.for_frontend(),
+        **environment_question(job),
         "pip": [RUN_PIP, KEPT_PIP],
         "variables": {},
         "settings": [],
@@ -483,9 +489,11 @@ class _Watch:
         self.step = ""
         self.tail: deque[str] = deque(maxlen=30)
         self.ended = CibuildwheelEnd()
+        self.differs: Failure | None = None
         self._job = job
 
     def __call__(self, line: str) -> None:
+        self.differs = hear_environment(line, self._job) or self.differs
         if line.startswith(_COMMAND):
             self._announced(line.removeprefix(_COMMAND))
         plain = _ANSI.sub("", line).strip()

@@ -15,7 +15,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.target import CudaSource
 from orchestrator.plan.expected_environment import cuda_of
-from orchestrator.provision.cuda import HOMES, is_version, wheel_requirements
+from orchestrator.provision.cuda import HOMES, is_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.provision.tools import Tools
 
 MOUNTED = Path("/opt/orchestrator-native/toolkit")
-"""Where a container has a toolkit of this host."""
+"""Where a container has a toolkit that is on this host."""
 
 OfImage = Callable[[], tuple["Toolkit", ...]]
 
@@ -48,29 +48,20 @@ class CudaToolkit:
     Attributes:
         source: where it comes from.
         version: of its nvcc: ``13.0.88``.
-        root: its directory where the build runs; empty for wheels, which the build's environment
-            has.
+        root: its directory where the build runs.
         mount: its directory on this host, which a container gets; None for nothing.
         what: what it is, in words.
     """
 
     source: CudaSource
     version: str
-    root: str = ""
+    root: str
     mount: Path | None = None
     what: str
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The requirements of the build's environment that it consists of."""
-        return wheel_requirements(self.version) if self.source is CudaSource.INDEX else ()
-
-    def access(self, target: Target, root: str = "") -> Access:
-        """Return how the build of a target reaches it, in `root` if it is made of wheels.
-
-        What the matrix sets wins.
-        """
-        root = root or self.root
+    def access(self, target: Target) -> Access:
+        """Return how the build of a target reaches it; what the matrix sets wins."""
+        root = self.root
         env = dict.fromkeys(HOMES, root)
         if self.source is not CudaSource.IMAGE:
             env["LIBRARY_PATH"] = f"{root}/lib64:{root}/lib64/stubs"
@@ -126,8 +117,9 @@ class CudaChooser:
     ) -> CudaToolkit:
         if source is CudaSource.INDEX:
             version = self.tools.newest_cuda(wanted)
+            folder = self.tools.cuda_wheels(version, target.arch).folder
             what = f"nvcc {version} of the package index"
-            return CudaToolkit(source=source, version=version, what=what)
+            return _here(source, version, folder, what, in_container=of_image is not None)
         if source is CudaSource.HOST:
             return self._of_host(target, wanted, in_container=of_image is not None)
         if of_image is None:
@@ -150,13 +142,9 @@ class CudaChooser:
         here = self.tools.cuda_toolkits(wanted)
         for toolkit in here:
             if is_version(toolkit.version, wanted):
-                return CudaToolkit(
-                    source=CudaSource.HOST,
-                    version=toolkit.version,
-                    root=str(MOUNTED if in_container else toolkit.root),
-                    mount=toolkit.root if in_container else None,
-                    what=f"nvcc {toolkit.version} of this host, {toolkit.root}",
-                )
+                version, root = toolkit.version, toolkit.root
+                what = f"nvcc {version} of this host, {root}"
+                return _here(CudaSource.HOST, version, root, what, in_container=in_container)
         others = _listed((each.version, str(each.root)) for each in here)
         raise EnvironmentProblemError.of(f"this host has {others}")
 
@@ -166,6 +154,19 @@ class CudaChooser:
         names = {canonicalize_name(Requirement(each).name) for each in steps.environment.requires}
         commands = steps.before_all or steps.before_build
         return bool(commands or {"before-all", "before-build"} & {*own} or _BRINGS & names)
+
+
+def _here(
+    source: CudaSource, version: str, folder: Path, what: str, *, in_container: bool
+) -> CudaToolkit:
+    """Return a toolkit that is in a directory of this host."""
+    return CudaToolkit(
+        source=source,
+        version=version,
+        root=str(MOUNTED if in_container else folder),
+        mount=folder if in_container else None,
+        what=what,
+    )
 
 
 def _says_where(target: Target) -> bool:

@@ -6,12 +6,12 @@ A script asks the environment that compiles (`scripts/ask_environment.py`). Its 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
+from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.host.redaction import masked
 from orchestrator.models.result import BuildEnvironment, Failure, FailureKind, TorchBuild
 from orchestrator.plan.expected_environment import (
@@ -25,9 +25,7 @@ from orchestrator.plan.expected_environment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.models.target import Target
+    from orchestrator.builders.base import BuildContext
 
 ASK_SCRIPT = Path(__file__).parent / "scripts" / "ask_environment.py"
 
@@ -39,47 +37,44 @@ STEP = "check"
 _NAMES = {TORCH_CUDA: "CUDA", TORCH_ROCM: "ROCm"}
 
 
-def question_text(target: Target) -> str:
-    """Return the argument of the script."""
-    return json.dumps([asdict(each) for each in questions(target)])
+def environment_question(job: BuildContext) -> dict[str, object]:
+    """Return what the frontend script asks an environment, and the toolkit that it completes.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedEnvironment:
-    """The answer of an environment.
-
-    Attributes:
-        environment: what is in it.
-        failure: the difference from the cell; None if there is none.
+    It asks nothing where the answer is not worth a Python under QEMU.
     """
+    target = job.request.target
+    asked = questions(target)
+    emulated = how(host_arch(), target.arch) is Execution.EMULATED
+    text = json.dumps([asdict(each) for each in asked]) if len(asked) > 1 or not emulated else ""
+    return {"questions": text, "cuda": dict(job.compilers.env).get("CUDA_HOME", "")}
 
-    environment: BuildEnvironment
-    failure: Failure | None
 
+def hear_environment(line: str, job: BuildContext) -> Failure | None:
+    """Note what a line of a build says about its environment; return how that is wrong.
 
-def read_answer(line: str, target: Target, indexes: Mapping[str, str]) -> CheckedEnvironment | None:
-    """Return what a line of the script's output says; None if it is no answer.
-
-    Args:
-        line: of the output.
-        target: what is built.
-        indexes: the package index of each distribution that was locked, by normalized name.
+    A line that is no answer of the script says nothing.
     """
     if not line.startswith(ANSWER):
         return None
-    said: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
-    packages: dict[str, str] = said["packages"]
-    known = {name: masked(url) for name, url in indexes.items() if name in packages}
-    environment = BuildEnvironment(
+    try:
+        said = json.loads(line.removeprefix(ANSWER))
+        environment = _environment(said)
+        indexes = _Indexes(job)
+        differences = [_Difference(each, environment, indexes) for each in said["wrong"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None  # not of our script: the project's programs print there too
+    job.timer.environment = environment
+    job.log(f"compiling with {describe(environment)}")
+    return _failure(differences) if differences else None
+
+
+def _environment(said: dict[str, Any]) -> BuildEnvironment:
+    return BuildEnvironment(
         python=said["python"]["version"],
-        packages=tuple(packages.items()),
-        indexes=tuple(sorted(known.items())),
+        packages=tuple(said["packages"].items()),
         torch=TorchBuild(**said["torch"]) if said["torch"] else None,
         nvcc=tuple(said["nvcc"].items()),
     )
-    differences = [_Difference(each, environment) for each in said["wrong"]]
-    failure = _failure(differences, target) if differences else None
-    return CheckedEnvironment(environment=environment, failure=failure)
 
 
 def describe(environment: BuildEnvironment) -> str:
@@ -95,24 +90,45 @@ def describe(environment: BuildEnvironment) -> str:
     return ", ".join(parts)
 
 
-def _failure(differences: list[_Difference], target: Target) -> Failure:
+def _failure(differences: list[_Difference]) -> Failure:
     first = differences[0]
     others = "".join(f"; {each.message}" for each in differences[1:])
     return Failure(
         kind=FailureKind.ENVIRONMENT,
         step=STEP,
         message=f"{first.message}{others}",
-        hint="; ".join(dict.fromkeys(each.hint(target) for each in differences)),
+        hint="; ".join(dict.fromkeys(each.hint for each in differences)),
     )
+
+
+class _Indexes:
+    """Which package index each package of a build comes from."""
+
+    def __init__(self, job: BuildContext) -> None:
+        prepared = job.requirements.prepared
+        self._assigned = job.request.target.steps.environment.indexes
+        self._locked = prepared.locked if prepared else {}
+
+    def assigned(self, package: str) -> str:
+        """Return the index that alone serves a package; empty if none does."""
+        found = (url for name, url in self._assigned if fnmatchcase(package, name))
+        return masked(next(found, ""))
+
+    def of(self, package: str, version: str) -> str:
+        """Return the index that a package was locked from, or that alone serves it; else empty."""
+        locked, index = self._locked.get(package, ("", ""))
+        return masked(index) if locked == version and index else self.assigned(package)
 
 
 class _Difference:
     """One wrong answer, in words."""
 
-    def __init__(self, wrong: dict[str, Any], environment: BuildEnvironment) -> None:
+    def __init__(
+        self, wrong: dict[str, Any], environment: BuildEnvironment, indexes: _Indexes
+    ) -> None:
         self._what, self._axis, self._value = wrong["what"], wrong["axis"], wrong["value"]
         self._found, self._where = wrong["found"], wrong["where"]
-        self._environment = environment
+        self._environment, self._indexes = environment, indexes
 
     @property
     def message(self) -> str:
@@ -140,12 +156,12 @@ class _Difference:
         return f"{self._what} {self._found} compiles{self._origin(self._what)}"
 
     def _origin(self, package: str) -> str:
-        index = dict(self._environment.indexes).get(package)
-        if index:
-            return f" (from {index})"
-        return " (from no index of the lock: before-build, or the image, installed it)"
+        version = dict(self._environment.packages).get(package, "")
+        index = self._indexes.of(package, version)
+        return f" (from {index})" if index else ""
 
-    def hint(self, target: Target) -> str:
+    @property
+    def hint(self) -> str:
         """What to write."""
         if self._what == PYTHON:
             return "the build must use the Python of its cell: look for what replaces it on PATH"
@@ -157,10 +173,9 @@ class _Difference:
         if self._what == TORCH_ABI:
             return f"exclude this cell, or correct axes.{self._axis}"
         package = TORCH if self._what in _NAMES else self._what
-        spec = dict(target.steps.environment.indexes)
-        index = spec.get(str(canonicalize_name(package)))
+        index = self._indexes.assigned(package)
         if self._what in _NAMES or (self._found and package == TORCH and index):
-            named = f"indexes.{package} is {masked(index)}" if index else f"set indexes.{package}"
+            named = f"indexes.{package} is {index}" if index else f"set indexes.{package}"
             return f"{named}: the index that has {package} for {self._axis} {self._value}"
         axis = f"{{{self._axis}}}"
         exact = "" if self._value.count(".") > 1 else ".*"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, machine_trouble
 from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP
+from orchestrator.builders.environment_check import environment_question, hear_environment
 from orchestrator.fsutil import resolve_beneath
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
@@ -141,6 +142,7 @@ class BuildSteps:
         self.target: Target = job.request.target
         self.step = ""
         self.tail: deque[str] = deque(maxlen=30)
+        self._differs: Failure | None = None
         self._open_place = open_place
         self._place: Place | None = None
         self._last: Command | None = None
@@ -269,6 +271,7 @@ class BuildSteps:
             "pip": [RUN_PIP, place.pip],
             "attach": place.attach,
             **self.job.requirements.for_frontend(),
+            **environment_question(self.job),
             **self._installer(options),
             **self.for_hooks(),
         }
@@ -362,6 +365,8 @@ class BuildSteps:
         """Raise what a program's exit status means; `tail` has its last lines."""
         if code == 0:
             return
+        if self._differs is not None:
+            raise StepFailed(self._differs)
         if machine := machine_trouble(code, self.tail, step=self.step):
             raise StepFailed(machine)
         kind, message = _KINDS[self.step]
@@ -372,6 +377,7 @@ class BuildSteps:
 
     def hear(self, line: str) -> None:
         """Take a line that a command prints."""
+        self._differs = hear_environment(line, self.job) or self._differs
         self.tail.append(line)
 
     def _attempt(

@@ -180,14 +180,12 @@ class BuildEnvironment:
     Attributes:
         python: the version of its Python: ``3.12.4``.
         packages: the version of each distribution, by normalized name.
-        indexes: the package index of each distribution that was locked.
         torch: its torch; None without one.
         nvcc: the version of each nvcc that the build may call, by how it is called.
     """
 
     python: str
     packages: Annotated[Cell, TABLE] = ()
-    indexes: Annotated[Cell, TABLE] = ()
     torch: TorchBuild | None = None
     nvcc: Annotated[Cell, TABLE] = ()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -29,6 +30,8 @@ NONE = "none"
 """The answer of a torch that is for no CUDA or no ROCm."""
 
 _ALIASES = {"pytorch": TORCH}
+
+_TORCH = re.compile(r"(?<![\w.-])torch(?![\w.-])")
 
 _ABI = re.compile(r"(?:cxx11)?_?(?:abi)?_?(?:(1|true|on|yes)|0|false|off|no)", re.IGNORECASE)
 """A C++ ABI: ``TRUE``, ``0``, ``cxx11abiFALSE``."""
@@ -117,6 +120,15 @@ def _has_torch(target: Target) -> bool:
     return not _axes(target).keys().isdisjoint({TORCH, *_ALIASES})
 
 
+def _names_torch(target: Target) -> bool:
+    """Whether the matrix decides which torch a target is built with."""
+    steps, spec = target.steps, target.steps.environment
+    named = any(_TORCH.match(line) for line in spec.requires)
+    served = any(fnmatchcase(TORCH, name) for name, _ in spec.indexes)
+    told = _TORCH.search(f"{steps.before_all or ''} {steps.before_build or ''}")
+    return _has_torch(target) or named or served or told is not None
+
+
 def _names_cuda(target: Target) -> bool:
     return target.steps.environment.cuda is not None
 
@@ -160,7 +172,11 @@ def _torch_digits(value: str) -> str:
 def _cuda(target: Target, axis: str, value: str, *, asks_nvcc: bool) -> Iterator[Question]:
     version = cuda_version(value, plain=axis == "cuda")
     older = target.cuda_is_toolkit
-    yield from _torch_device(TORCH_CUDA, axis, value, version, older=older)
+    if version and not _names_torch(target):
+        # The project alone decides about its torch, perhaps for headers that are for any CUDA.
+        yield Question(what=TORCH_CUDA, axis=axis, value=value, pattern=r"\d.*")
+    else:
+        yield from _torch_device(TORCH_CUDA, axis, value, version, older=older)
     if version and asks_nvcc:
         pattern, required = _minor(version), _has_torch(target) or _names_cuda(target)
         yield Question(what=NVCC, axis=axis, value=value, pattern=pattern, required=required)

@@ -234,6 +234,7 @@ NVCC = CacheArea(
     "nvcc for images of another architecture",
     ("provision/cuda.py", "provision/nvcc.py", "provision/relocate.py"),
 )
+CUDA = CacheArea("cuda", "CUDA toolkits made of wheels", ("provision/cuda.py",))
 FOREIGN_PYTHONS = CacheArea(
     "foreign-pythons",
     "QEMU, and Pythons of other architectures",
@@ -263,7 +264,7 @@ ENVIRONMENTS = CacheArea(
 )
 HEADERS = CacheArea("headers", "C headers of Debian's Pythons")
 AREAS = (
-    *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, FOREIGN_PYTHONS, DRIVERS, NATIVE),
+    *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, CUDA, FOREIGN_PYTHONS, DRIVERS, NATIVE),
     *(ENVIRONMENTS, HEADERS),
     CacheArea("pythons", "Pythons that uv fetched: environments are links to them"),
     CacheArea("interpreters", "which Python was found for which tag"),

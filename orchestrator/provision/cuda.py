@@ -1,7 +1,8 @@
 """CUDA toolkits: this host's own, and what the package index has of them.
 
-From CUDA 13.0 on, wheels of the index hold a whole compiler. Wheels of one CUDA fit each other, and
-those of torch's own requirements lie in the same directory, which is a toolkit then.
+From CUDA 13.0 on, wheels of the index hold a whole compiler. They are unpacked into one directory,
+which is a toolkit then, without the large libraries (cuBLAS and others): torch requires these, and
+the build finds them in its environment.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.host import process
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.plan.devices import index_fault
-from orchestrator.provision.cache_dir import NVCC
+from orchestrator.provision.cache_dir import CUDA, NVCC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from orchestrator.models.platforms import Arch
+    from orchestrator.provision.cache_dir import CacheEntry
     from orchestrator.provision.host import Host
 
 HOMES = ("CUDA_HOME", "CUDA_PATH")
@@ -42,9 +45,6 @@ _SAME = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm")
 
 _BESIDE = "cuda-toolkit[cccl,cudart,culibos,profiler]=={minor}.*"
 """NVIDIA's list of what belongs to a CUDA; torch requires the same."""
-
-FOLDER = "nvidia/cu{major}"
-"""Where the wheels of a CUDA are, below ``site-packages``."""
 
 _DAY = 24 * 3600.0
 """Seconds for which it is remembered which version is the newest one."""
@@ -127,21 +127,18 @@ def wheel_requirements(version: str) -> tuple[str, ...]:
     return (*(f"{name}=={version}" for name in _SAME), _BESIDE.format(minor=minor))
 
 
-def complete(site_packages: Path, version: str) -> Path:
-    """Make a toolkit of the installed wheels, and return it.
+def complete(root: Path) -> None:
+    """Make a toolkit of unpacked wheels.
 
     They have libraries by the names that programs load, and not those that linkers look for.
     """
-    root = site_packages / FOLDER.format(major=version.partition(".")[0])
     for library in sorted((root / "lib").glob("*.so.*")):
         link = library.with_name(f"{library.name.partition('.so.')[0]}.so")
         if not link.exists():
             link.symlink_to(library.name)
-    if not (root / "lib64").exists():
-        (root / "lib64").symlink_to("lib")
+    (root / "lib64").symlink_to("lib")
     for program in (root / "bin/nvcc", *(root / each for each in PROGRAMS)):
         program.chmod(0o755)
-    return root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +159,7 @@ class CudaIndex:
         with TemporaryDirectory(prefix="orchestrator-") as scratch:
             asked = Path(scratch, "requirements.in")
             asked.write_text(f"{_SAME[0]}=={wanted}.*\n", "utf-8")
-            options = ("--quiet", "--no-header", "--no-annotate", str(asked))
+            options = ("--quiet", "--no-deps", "--no-header", "--no-annotate", str(asked))
             try:
                 said = self._uv("compile", *options, wanted=wanted, scratch=Path(scratch))
             except EnvironmentProblemError:
@@ -174,11 +171,32 @@ class CudaIndex:
         write_whole(known, version, durable=False)
         return version
 
+    def toolkit(self, version: str, arch: Arch, say: Callable[[str], object]) -> CacheEntry:
+        """Return a toolkit of an architecture; fetch it if it is not in the cache yet.
+
+        Raises:
+            EnvironmentProblemError: the index does not have all of it.
+        """
+
+        def make(made: Path) -> None:
+            say(f"fetching CUDA's nvcc {version} for {arch}, some 250 MB (once, into the cache)")
+            unpacked = made.parent / "unpacked"
+            options = (f"--target={unpacked}", f"--python-platform={arch}-manylinux_2_28")
+            lines = wheel_requirements(version)
+            self._uv("install", *options, *lines, wanted=version, scratch=made.parent)
+            (root,) = unpacked.glob("nvidia/cu*")
+            complete(root)
+            for part in root.iterdir():
+                part.rename(made / part.name)
+
+        return CUDA.provide(self.host.cache_dir, f"{version}-{arch}", make, say=say)
+
     def programs(self, version: str, scratch: Path) -> Path:
         """Fetch the programs of a toolkit of this host's architecture; return its root."""
         unpacked = scratch / "unpacked"
         pins = (f"{name}=={version}" for name in (_SAME[0], _SAME[2]))
-        self._uv("install", f"--target={unpacked}", *pins, wanted=version, scratch=scratch)
+        options = ("--no-deps", f"--target={unpacked}")
+        self._uv("install", *options, *pins, wanted=version, scratch=scratch)
         for nvcc in unpacked.glob("nvidia/*/bin/nvcc"):
             return nvcc.parents[1]
         raise EnvironmentProblemError.of(f"no wheel of {version} has an nvcc")
@@ -196,7 +214,7 @@ class CudaIndex:
         if host.wheels is not None:
             where = ["--no-index", f"--find-links={host.wheels}"]
         python = f"--python={host.toolchain.python}"
-        common = ("--no-config", "--no-deps", "--only-binary=:all:", "--no-progress", python)
+        common = ("--no-config", "--only-binary=:all:", "--no-progress", python)
         env = host.net_env | dict(public) | dict(private)
         own = {"UV_CACHE_DIR": str(scratch / "uv"), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
         said = process.capture(

@@ -153,9 +153,9 @@ class PreparedEnvironment:
         return self.entry.folder / SITE
 
     @property
-    def indexes(self) -> dict[str, str]:
-        """Normalised name of a package -> the index that it comes from."""
-        return {each.name: each.index for each in self.packages}
+    def locked(self) -> dict[str, tuple[str, str]]:
+        """Normalised name of a package -> its version, and the index that it comes from."""
+        return {each.name: (each.version, each.index) for each in self.packages}
 
     def written(self) -> str:
         """Return the first file that somebody changed, added or removed; empty for none."""

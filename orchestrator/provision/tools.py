@@ -100,6 +100,11 @@ class Tools(Answers):
         """Return the newest version of nvcc of a CUDA on the package index."""
         return cuda.CudaIndex(host=self.host).newest(wanted)
 
+    @once
+    def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
+        """Find or fetch a CUDA toolkit of the package index; nobody prunes it either."""
+        return cuda.CudaIndex(host=self.host).toolkit(version, arch, self.say)
+
     @property
     @once
     def _foreign_pythons(self) -> ForeignPythons:

@@ -13,8 +13,9 @@ from orchestrator.cross.driver import zig_target
 from orchestrator.host.capacity import capacity
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.platforms import Arch
-from orchestrator.models.target import BackendName, CompilerKind, EmulationMode
+from orchestrator.models.target import BackendName, CompilerKind, CudaSource, EmulationMode
 from orchestrator.plan.compilers import cuda
+from orchestrator.plan.expected_environment import cuda_of, questions
 from orchestrator.plan.torch_table import RULE
 from orchestrator.provision.cross_gcc import MOUNTED
 from orchestrator.report.environment_rows import environment_rows
@@ -175,6 +176,9 @@ def _library(target: Target) -> Iterator[Row]:
 def _steps(target: Target, origins: Origins) -> Iterator[Row]:
     steps = target.steps
     yield from _environment(steps.environment, origins)
+    yield from _cuda(target, origins)
+    checked = ", ".join(f"{each.axis} {each.value}: {each.what}" for each in questions(target))
+    yield "checked", checked, "in the environment that compiles, before it does"
     for what, command, key in (
         ("before-all", steps.before_all, "build.before-all"),
         ("before-build", steps.before_build, "build.before-build"),
@@ -210,7 +214,20 @@ def _steps(target: Target, origins: Origins) -> Iterator[Row]:
 def _environment(environment: EnvironmentSpec, origins: Origins) -> Iterator[Row]:
     for what, value, key in environment_rows(environment):
         yield what, value, origins[key]
-    yield from _set(origins, ("cuda", environment.cuda or "", "build.cuda"))
+
+
+def _cuda(target: Target, origins: Origins) -> Iterator[Row]:
+    """Yield where the CUDA toolkit comes from; `build` says what this machine has."""
+    version, source = cuda_of(target), target.steps.environment.cuda
+    places = {
+        CudaSource.IMAGE: f"image {target.image}",
+        CudaSource.HOST: "this host",
+        CudaSource.INDEX: "the package index",
+    }
+    anywhere = f"the first that has it: {', '.join(places.values())}"
+    if version:
+        where = anywhere if source is None else places[source]
+        yield "cuda", f"{version} from {where}", origins["build.cuda"]
 
 
 def _demands(target: Target, origins: Origins) -> Iterator[Row]:

@@ -139,7 +139,7 @@ class BackendFactory:
     def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
         """Return what opens compilers, their cache and CUDA for a target's build; None for none."""
         found, cuda = self._host_compilers(request, choice), choice.cuda
-        if cuda is None or not cuda.root:  # its environment has the toolkit
+        if cuda is None:
             return found
         own = cuda.access(request.target)
         return lambda scratch: own if found is None else found(scratch).in_front_of(own)

@@ -2,7 +2,8 @@
 
 argv: JSON, a list of questions with ``what``, ``axis``, ``value``, ``pattern`` (which the whole
 answer must match) and ``required``. Prints one line, `ANSWER` with JSON: ``python``, ``packages``,
-``torch`` and ``nvcc`` as they are, and ``wrong``, the questions with another answer (``found``).
+``torch``, ``nvcc`` and ``cuda`` as they are, and ``wrong``, the questions with another answer
+(``found``).
 Exit `DIFFERS` if there is one. Nothing is started but nvcc, to tell its version, and Python, to
 import a torch whose files do not tell everything. Runs on Python 3.8 and newer; with ``-S`` no
 ``sitecustomize`` comes in between.
@@ -51,7 +52,13 @@ def main() -> int:
     """Print the answers."""
     questions = json.loads(sys.argv[1])
     open_site()
-    facts = {"python": python(), "packages": packages(), "torch": torch(), "nvcc": nvccs()}
+    facts: dict[str, Any] = {
+        "python": python(),
+        "packages": packages(),
+        "torch": torch(),
+        "nvcc": nvccs(),
+    }
+    facts["cuda"] = cuda()
     wrong = [each for question in questions for each in differences(question, facts)]
     sys.stdout.write(f"{ANSWER}{json.dumps({**facts, 'wrong': wrong})}\n")
     return DIFFERS if wrong else 0
@@ -163,6 +170,12 @@ def nvccs() -> dict[str, str]:
         if version:  # otherwise it is another compiler, such as clang
             found[" ".join(call)] = version[1]
     return found
+
+
+def cuda() -> list[str]:
+    """Return the directories of CUDA's libraries and headers that came as wheels, as torch's do."""
+    places = (Path(each, "nvidia") for each in sys.path)
+    return [str(each.parent) for place in places for each in sorted(place.glob("*/include"))]
 
 
 def differences(question: Question, facts: dict[str, Any]) -> list[Question]:

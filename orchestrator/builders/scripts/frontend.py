@@ -22,6 +22,8 @@ both are the one that runs this;
 ``indexes``: names and globs of what comes from an index of its own;
 ``attach``: the script that adds it;
 ``settings``: further PEP 517 config settings; ``env``: variables of the hook that builds;
+``questions`` for the environment that compiles (`ask_environment.py`), empty for none;
+``cuda``: the directory of the CUDA toolkit that it was given, empty for none;
 ``module``: a file with `sysconfig`'s settings for another machine, which the hook that builds takes
 this machine for; else empty.
 """
@@ -50,6 +52,13 @@ LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.bui
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 UNAME = Path(__file__).with_name("cross_uname.py")
+ASK = Path(__file__).with_name("ask_environment.py")
+
+ANSWER = "orchestrator: environment: "
+"""The beginning of the line with its answer."""
+
+HEADER = "include/cublas_v2.h"
+"""The header that tells a whole toolkit from a compiler."""
 
 
 def main() -> int:
@@ -75,9 +84,20 @@ def main() -> int:
 def stand_in(command: Sequence[str]) -> dict[str, Any]:
     """Return what a command of cibuildwheel says.
 
-    It is ``python -m build SOURCE --wheel --outdir=OUTPUT ...`` or
-    ``python -m pip wheel SOURCE --wheel-dir=OUTPUT --no-deps ...``.
+    It is ``python -m build SOURCE --wheel --outdir=OUTPUT ...``,
+    ``python -m pip wheel SOURCE --wheel-dir=OUTPUT --no-deps ...``, or
+    ``uv build --python=PYTHON SOURCE --wheel --out-dir=OUTPUT ...``.
     """
+    if command[0] == "uv":
+        python, source, _, output, *more = command[2:]
+        return {
+            "frontend": "uv",
+            "source": source,
+            "python": python.partition("=")[2],
+            "output": output.partition("=")[2],
+            "flags": more,
+            "uv": "uv",
+        }
     frontend, words = command[2], list(command[3:])
     if frontend == "pip":
         words.remove("wheel")
@@ -155,11 +175,12 @@ def build_in_environment(asked: Mapping[str, Any]) -> None:
             install(asked, python, backend({}).get_requires_for_build_wheel(settings))
         if asked["module"]:
             put(asked["module"], python)
+        cuda = toolkit(asked, ask(asked, python), path_of(python)["PATH"])
         if asked["frontend"] in {"pip", "uv"}:
-            alone = "--no-build-isolation"
-            run_frontend(asked, python, alone, variables={**path_of(python), **asked["env"]})
+            own = {**path_of(python), **asked["env"], **cuda}
+            run_frontend(asked, python, "--no-build-isolation", variables=own)
         else:
-            backend(asked["env"]).build_wheel(asked["output"], settings)
+            backend({**asked["env"], **cuda}).build_wheel(asked["output"], settings)
     except pyproject_hooks.BackendUnavailable as error:
         what = f"the build backend {system['build-backend']} cannot be imported"
         raise ValueError(f"{error.traceback}\n{what}") from None
@@ -241,6 +262,65 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
         limits.write_text("".join(f"{each}\n" for each in asked["constraints"]), "utf-8")
         argv += [f"--constraint={limits}"]
     run(argv, {**path_of(python), **asked["variables"]})
+
+
+def ask(asked: Mapping[str, Any], python: str) -> Sequence[str]:
+    """Ask the environment that compiles what it has, before it does; return where CUDA's parts are.
+
+    Raises:
+        ValueError: something else than the cell asks for.
+    """
+    if not asked["questions"]:
+        return ()
+    argv = [python, "-S", str(ASK), asked["questions"]]
+    env = {**os.environ, **path_of(python), **asked["env"]}
+    done = subprocess.run(argv, env=env, check=False, stdout=subprocess.PIPE, text=True)
+    sys.stdout.write(done.stdout)
+    sys.stdout.flush()
+    if done.returncode:
+        code = f"{ASK.name}: exit {done.returncode}"
+        raise ValueError(f"this environment cannot compile for the cell ({code})")
+    answer: dict[str, Any] = json.loads(done.stdout.partition(ANSWER)[2])
+    return tuple(answer["cuda"])
+
+
+def toolkit(asked: Mapping[str, Any], parts: Sequence[str], path: str) -> dict[str, str]:
+    """Return variables of a toolkit with the libraries that torch has brought, if it lacks them.
+
+    Wheels of a compiler lack cuBLAS and others, and torch's headers include theirs. Links to both
+    make one toolkit; nvcc looks for what is beside the link that it is called by.
+    """
+    own = Path(asked["cuda"])
+    if not asked["cuda"] or not parts or (own / HEADER).exists():
+        return {}
+    folder = Path(asked["scratch"], "cuda")
+    shutil.rmtree(folder, ignore_errors=True)
+    folders = [own, *map(Path, parts)]
+    link_all(folder / "bin", [own / "bin"])
+    link_all(folder / "include", [each / "include" for each in folders])
+    link_all(folder / "lib", [each / name for each in folders for name in ("lib64", "lib")])
+    for library in sorted((folder / "lib").glob("*.so.*")):
+        name = library.name.partition(".so.")[0]
+        if not (folder / f"lib/{name}.so").exists():
+            (folder / f"lib/{name}.so").symlink_to(library.name)
+    (folder / "lib64").symlink_to("lib")
+    (folder / "nvvm").symlink_to(own / "nvvm")
+    libraries = (f"{folder}/lib64", os.environ.get("LIBRARY_PATH", ""))
+    return {
+        "CUDA_HOME": str(folder),
+        "CUDA_PATH": str(folder),
+        "PATH": f"{folder}/bin{os.pathsep}{path}",
+        "LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+    }
+
+
+def link_all(folder: Path, sources: Iterable[Path]) -> None:
+    """Link to everything in some directories; the first one of a name counts."""
+    folder.mkdir(parents=True)
+    for source in sources:
+        for each in sorted(source.iterdir()) if source.is_dir() else ():
+            if not (folder / each.name).exists():
+                (folder / each.name).symlink_to(each)
 
 
 def runner(variables: Mapping[str, str]) -> Callable[..., None]:

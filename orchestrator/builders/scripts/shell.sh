@@ -25,14 +25,17 @@ env() {
 # of pip, of build and of what they need. Our scripts do it without its site-packages, with a copy of
 # its pip from before. These are the commands of the locked cibuildwheel.
 instead() {
-    local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip
+    local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip question=/opt/orchestrator-shell/frontend.json
     case "$*" in
     'python -V -V')
         python -I "$own/seed_venv.py" keep "$kept"
-        exec python -I -S "$own/frontend.py" /opt/orchestrator-shell/frontend.json setup
+        exec python -I -S "$own/frontend.py" "$question" setup
         ;;
     'python -m build '* | 'python -m pip wheel '*)
-        exec python -I -S "$own/frontend.py" /opt/orchestrator-shell/frontend.json "$@"
+        exec python -I -S "$own/frontend.py" "$question" "$@"
+        ;;
+    'uv build --python='*)
+        ! grep -q '"managed": true' "$question" || exec python -I -S "$own/frontend.py" "$question" "$@"
         ;;
     'pip install virtualenv'*) exit ;;
     'python -m virtualenv '*)

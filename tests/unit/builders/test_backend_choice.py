@@ -36,6 +36,7 @@ from orchestrator.models.target import (
     TargetResources,
 )
 from orchestrator.provision.answers import once
+from orchestrator.provision.cache_dir import CacheEntry
 from orchestrator.provision.cuda import HostToolkit
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.nvcc import Nvcc
@@ -99,6 +100,10 @@ class FewTools(Tools):
     @once
     def newest_cuda(self, wanted: str) -> str:
         return self.find_cuda(wanted)
+
+    @once
+    def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
+        return CacheEntry(folder=Path("/cuda", f"{version}-{arch}"))
 
     @once
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:

@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CudaSource, EnvironmentSpec, Target, TargetSteps
 from orchestrator.plan.devices import index_fault
+from orchestrator.provision.cache_dir import CacheEntry
 from orchestrator.provision.cuda import HostToolkit, wheel_requirements
 from tests.factories import env, plan_of, target
 
@@ -35,6 +36,9 @@ class Machine:
         if fault := index_fault(wanted):
             raise EnvironmentProblemError.of(fault)
         return f"{wanted}.88"
+
+    def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
+        return CacheEntry(folder=Path("/cache", f"{version}-{arch}"))
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +146,15 @@ def test_a_build_reaches_its_toolkit_by_the_usual_variables() -> None:
         assert access.mounts == (((OF_HOST.root, MOUNTED, False),) if container else ())
 
 
+@pytest.mark.parametrize("arch", [Arch.X86_64, Arch.AARCH64])
+def test_wheels_are_those_of_the_architecture_of_the_target(arch: Arch) -> None:
+    what = replace(cell("13.0"), arch=arch)
+    found = choose(what)
+    assert found is not None
+    mounts = found.access(what).mounts
+    assert mounts == ((Path(f"/cache/13.0.88-{arch}"), MOUNTED, False),)
+
+
 def test_the_image_s_own_library_path_stays() -> None:
     found = choose(cell("12.6"))
     assert found is not None
@@ -150,13 +163,11 @@ def test_the_image_s_own_library_path_stays() -> None:
 
 
 def test_wheels_of_one_cuda_are_required_together() -> None:
-    found = choose(cell("13.0"))
-    assert found is not None
-    assert found.requires == wheel_requirements("13.0.88")
-    assert found.requires[:3] == (
+    lines = wheel_requirements("13.0.88")
+    assert lines[:3] == (
         *("nvidia-cuda-nvcc==13.0.88", "nvidia-cuda-crt==13.0.88", "nvidia-nvvm==13.0.88"),
     )
-    assert found.requires[3].endswith("==13.0.*")
+    assert lines[3].endswith("==13.0.*")
 
 
 def test_wheels_that_never_are_a_toolkit_are_refused_while_planning() -> None:

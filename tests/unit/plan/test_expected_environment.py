@@ -105,8 +105,34 @@ def test_every_way_to_write_a_cuda_is_understood(
     assert (NVCC in found) == bool(wanted)
     for version in cuda.split():
         assert accepts(found[TORCH_CUDA], version), version
-    for version in ("12.9", "1.3", "none", "130"):
-        assert not accepts(found[TORCH_CUDA], version), version
+    assert not accepts(found[TORCH_CUDA], "none")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'torch = ["2.9"]',
+        '[build]\nrequires = ["torch>=2"]',
+        '[build]\nbefore-build = "pip install torch"',
+        '[indexes]\n"tor*" = "https://host/simple"',
+    ],
+)
+def test_a_torch_that_the_matrix_names_is_for_the_cuda_of_its_cell(more: str) -> None:
+    question = asked('cuda = ["13.0"]', f"{more}\n" if more.startswith("torch") else more)
+    named = [
+        each
+        for each in ("12.9", "13.2", "1.3", "none", "130")
+        if accepts(question[TORCH_CUDA], each)
+    ]
+    assert named == []
+
+
+@pytest.mark.parametrize("more", ["", '[build]\nrequires = ["torchmetrics", "pytorch-triton"]'])
+def test_a_torch_that_only_the_project_knows_is_for_some_cuda(more: str) -> None:
+    """FlashInfer's kernels need its headers alone, of whatever torch is the newest."""
+    question = asked('cuda = ["12.9"]', more)[TORCH_CUDA]
+    assert accepts(question, "13.0")
+    assert not accepts(question, "none")
 
 
 def test_a_cell_without_cuda_takes_no_torch_that_is_for_one() -> None:

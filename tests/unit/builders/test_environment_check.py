@@ -1,0 +1,154 @@
+"""What is said of an environment that differs from its cell: both, the package, and its index."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.builders import environment_check
+from orchestrator.builders.environment_check import (
+    ANSWER,
+    environment_question,
+    hear_environment,
+)
+from orchestrator.host.emulation import Execution
+from orchestrator.models.result import Failure, FailureKind
+from orchestrator.models.target import EnvironmentSpec, Target, TargetSteps
+from tests.factories import target
+
+TORCH = {"version": "2.13.0+cpu", "cuda": "none", "hip": "none", "cxx11abi": "1"}
+FACTS: dict[str, Any] = {
+    "python": {"tag": "cp312", "version": "3.12.4"},
+    "packages": {"six": "1.17.0", "torch": "2.13.0+cpu"},
+    "torch": TORCH,
+    "nvcc": {"/cuda/bin/nvcc": "13.2.78"},
+    "cuda": [],
+}
+INDEXES = (("torch", "https://user:secret@host/cu130"), ("s*", "https://host/other"))
+CELL = target(steps=TargetSteps(environment=EnvironmentSpec(indexes=INDEXES)))
+
+
+def job(what: Target = CELL, **locked: tuple[str, str]) -> Any:
+    """A build as far as the check knows it."""
+    lines: list[str] = []
+    return SimpleNamespace(
+        request=SimpleNamespace(target=what),
+        timer=SimpleNamespace(environment=None),
+        requirements=SimpleNamespace(prepared=SimpleNamespace(locked=locked) if locked else None),
+        compilers=SimpleNamespace(env=(("CUDA_HOME", "/cuda"),)),
+        log=lines.append,
+        lines=lines,
+    )
+
+
+def heard(what: str, axis: str, value: str, found: str, where: str = "x") -> Failure:
+    wrong = {"what": what, "axis": axis, "value": value, "found": found, "where": where}
+    failure = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), cast("Any", job()))
+    assert failure is not None
+    assert failure.kind is FailureKind.ENVIRONMENT
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "hint"),
+    [
+        (
+            ("torch.version.cuda", "cuda", "13.0", "none"),
+            ("the cell has cuda 13.0, but torch 2.13.0+cpu is for no CUDA "
+            "(from https://user:****@host/cu130)"),
+            "indexes.torch is https://user:****@host/cu130",
+        ),
+        (
+            ("torch", "torch", "2.13", "2.12.1"),
+            ("the cell has torch 2.13, but torch 2.12.1 compiles "
+            "(from https://user:****@host/cu130)"),
+            "the index that has torch for torch 2.13",
+        ),
+        (
+            ("nvcc", "cuda", "13.0", "13.2.78", "/cuda/bin/nvcc"),
+            "the cell has cuda 13.0, but /cuda/bin/nvcc is nvcc 13.2.78",
+            'build.cuda = "index"',
+        ),
+        (
+            ("C++ ABI of torch", "cxx11abi", "FALSE", "1"),
+            "the cell has cxx11abi FALSE, but torch 2.13.0+cpu has C++ ABI 1",
+            "exclude this cell, or correct axes.cxx11abi",
+        ),
+        (
+            ("six", "six", "1.16.0", "1.17.0"),
+            "the cell has six 1.16.0, but six 1.17.0 compiles (from https://host/other)",
+            'build.requires = ["six=={six}"]',
+        ),
+        (
+            ("torch", "torch", "2.13", ""),
+            "the cell has torch 2.13, but the environment that compiles has no torch",
+            'build.requires = ["torch=={torch}.*"]',
+        ),
+        (("nvcc", "cuda", "13.0", ""), "but the build finds no nvcc", "CUDA_HOME"),
+        (("python", "python", "cp312", "cp311", "/p"), "but /p is cp311", "on PATH"),
+    ],
+)  # fmt: skip
+def test_a_difference_names_both(wrong: tuple[str, ...], message: str, hint: str) -> None:
+    failure = heard(*wrong)
+    assert message in failure.message
+    assert hint in failure.hint
+    assert "secret" not in failure.message + failure.hint
+
+
+def test_what_compiles_is_kept_and_logged() -> None:
+    build = job()
+    assert hear_environment(ANSWER + json.dumps({**FACTS, "wrong": []}), build) is None
+    kept = build.timer.environment
+    assert dict(kept.packages) == FACTS["packages"]
+    assert (kept.python, kept.torch.version) == ("3.12.4", "2.13.0+cpu")
+    assert build.lines == [
+        (
+            "compiling with Python 3.12.4, torch 2.13.0+cpu (CUDA none, ROCm none, C++ ABI 1), "
+            "nvcc 13.2.78 (/cuda/bin/nvcc), six 1.17.0"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["running build_ext", ANSWER, f"{ANSWER}[]", f"{ANSWER}{{}}", f'{ANSWER}{{"wrong": 1}}']
+)
+def test_what_the_project_prints_is_no_answer(line: str) -> None:
+    build = job()
+    assert hear_environment(line, build) is None
+    assert build.timer.environment is None
+
+
+@pytest.mark.parametrize(
+    ("execution", "variant", "asks"),
+    [
+        (Execution.NATIVE, (), True),
+        (Execution.EMULATED, (), False),
+        (Execution.EMULATED, (("six", "1.16"),), True),
+    ],
+)
+def test_under_qemu_nothing_is_asked_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    execution: Execution,
+    variant: tuple[tuple[str, str], ...],
+    *,
+    asks: bool,
+) -> None:
+    monkeypatch.setattr(environment_check, "how", lambda *_: execution)
+    question = environment_question(job(target(variant=variant)))
+    assert bool(question["questions"]) is asks
+    assert question["cuda"] == "/cuda"
+
+
+@pytest.mark.parametrize(
+    ("version", "index"),
+    [("1.17.0", "https://user:****@own/simple"), ("1.15.0", "https://host/other")],
+)
+def test_a_package_that_was_locked_names_its_index(version: str, index: str) -> None:
+    wrong = {"what": "six", "axis": "six", "value": "1.16.0", "found": "1.17.0", "where": "x"}
+    build = job(six=(version, "https://user:secret@own/simple"))
+    failure = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), build)
+    assert failure is not None
+    assert failure.message.endswith(f"six 1.17.0 compiles (from {index})")
