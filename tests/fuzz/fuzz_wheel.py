@@ -191,12 +191,13 @@ def seeds(kind: str) -> Iterator[bytes]:
 def main() -> None:
     kind, corpus = sys.argv[1], Path(sys.argv[2])
     corpus.mkdir(parents=True, exist_ok=True)
+    atheris = import_module("atheris")
+    # What is imported before, as the seeds' modules do, is not instrumented.
+    with atheris.instrument_imports(include=["orchestrator.wheel", "zipfile"]):
+        target = TARGETS[kind]()
     if not any(corpus.iterdir()):
         for number, seed in enumerate(seeds(kind)):
             (corpus / f"seed-{number}").write_bytes(seed)
-    atheris = import_module("atheris")
-    with atheris.instrument_imports(include=["orchestrator.wheel", "zipfile"]):
-        target = TARGETS[kind]()
     atheris.Setup([sys.argv[0], str(corpus), *LIMITS, *sys.argv[3:]], target)
     atheris.Fuzz()
 
