@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from packaging.version import InvalidVersion, Version
-
 from orchestrator.models.json_form import Length, Limits
 
 if TYPE_CHECKING:
@@ -163,6 +161,8 @@ BuildTag = Annotated[str, Length(LONGEST_VERSION, pattern=r"^([0-9][A-Za-z0-9_.+
 def _is_version(text: str) -> bool:
     if len(text) > LONGEST_VERSION:
         return False
+    from packaging.version import InvalidVersion, Version
+
     try:
         Version(text)
     except InvalidVersion:

@@ -25,10 +25,10 @@ contained = commands.contained
 
 
 def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy_file(_source: Path, place: Path, *, keep: bool = False) -> None:
+    def copy_beneath(_root: Path, _name: Path, place: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
-    monkeypatch.setattr("orchestrator.source.stage.copy_file", copy_file)
+    monkeypatch.setattr("orchestrator.source.stage.copy_beneath", copy_beneath)
 
     assert cli("plan", "--format=json").code == 0
     assert not (cli.root / ".orchestrator").exists()
