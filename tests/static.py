@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,19 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 JSON = "application/vnd.pypi.simple.v1+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """An answer that waits.
+
+    Attributes:
+        reached: set when it is asked for.
+        release: lets it go on.
+    """
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
 
 
 class Server(ThreadingHTTPServer):
@@ -31,6 +45,13 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(root)))
         self.sent: Counter[str] = Counter()
         self.negotiates = negotiates
+        self.held: dict[str, tuple[int, Held]] = {}
+
+    def hold(self, name: str, *, after: int) -> Held:
+        """Have all but the first answers to a file wait."""
+        held = Held()
+        self.held[name] = (after, held)
+        return held
 
     @property
     def url(self) -> str:
@@ -54,6 +75,12 @@ class _Handler(SimpleHTTPRequestHandler):
         return JSON if str(path).endswith("index.json") else super().guess_type(path)
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
+        before, held = self.server.held.get(self.path.rpartition("/")[2], (0, None))
+        if held is not None and before:
+            self.server.held[self.path.rpartition("/")[2]] = (before - 1, held)
+        elif held is not None:
+            held.reached.set()
+            held.release.wait(120)
         data = source.read()
         self.server.sent[unquote(self.path)] += len(data)
         outputfile.write(data)

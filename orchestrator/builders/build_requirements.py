@@ -210,7 +210,7 @@ class RequirementsOpener:
     def _prepared(
         self, question: EnvironmentQuestion, log: Callable[[str], object]
     ) -> PreparedEnvironment:
-        prepared = self.maker.prepare(question)
+        prepared = self.maker.prepare(question, log)
         log(f"prepared for {', '.join(question.requires)}:")
         for each in prepared.packages:
             log(f"has {each.requirement}{f' from {each.index}' if each.index else ''}")

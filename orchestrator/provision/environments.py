@@ -13,8 +13,10 @@ import json
 import os
 import re
 import tempfile
+import threading
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,30 +169,36 @@ class PreparedEnvironment:
         return changed[0].partition("\t")[0] if changed else str(self.site)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class EnvironmentMaker:
-    """Makes environments in the cache.
+    """Makes environments in the cache; one serves all threads of a run.
 
     Attributes:
         host: the locked uv, network and cache.
         cancel: stops it.
-        say: told what takes a while.
     """
 
     host: Host
     cancel: Cancel
-    say: Progress
+    _resolved: dict[EnvironmentQuestion, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    _resolving: threading.Lock = field(default_factory=threading.Lock)
 
-    def prepare(self, question: EnvironmentQuestion) -> PreparedEnvironment:
+    def prepare(self, question: EnvironmentQuestion, say: Progress) -> PreparedEnvironment:
         """Return the environment of a question; make it if it is missing, or was written into.
+
+        Args:
+            question: what is asked for.
+            say: told what takes a while.
 
         Raises:
             EnvironmentProblemError: it cannot be made.
         """
         downloads = ENVIRONMENTS.provide(
-            self.host.cache_dir, _DOWNLOADS, lambda _: None, say=self.say, cancel=self.cancel
+            self.host.cache_dir, _DOWNLOADS, lambda _: None, say=say, cancel=self.cancel
         )
-        lock = self._resolve(question, downloads.folder)
+        with self._resolving:  # once in a run
+            lock = self._resolved.get(question) or self._resolve(question, downloads.folder, say)
+            self._resolved[question] = lock
         named = json.dumps([asdict(each) for each in lock])
         platform = (question.python, question.arch, question.libc, question.options(Path()))
         digest = hashlib.sha256(f"{platform} {named}".encode()).hexdigest()[:16]
@@ -198,14 +206,14 @@ class EnvironmentMaker:
             entry = ENVIRONMENTS.provide(
                 self.host.cache_dir,
                 f"{digest}-{question.python}-{question.arch}",
-                lambda made: self._install(question, lock, made, downloads.folder),
-                say=self.say,
+                partial(self._install, question, lock, downloads=downloads.folder, say=say),
+                say=say,
                 cancel=self.cancel,
             )
             prepared = PreparedEnvironment(entry=entry, packages=lock)
             if not (file := prepared.written()):
                 return prepared
-            self.say(f"somebody wrote into a prepared environment, which is made again: {file}")
+            say(f"somebody wrote into a prepared environment, which is made again: {file}")
             self.discard(prepared)
 
     def discard(self, environment: PreparedEnvironment) -> None:
@@ -214,12 +222,14 @@ class EnvironmentMaker:
         Builds that use it fail too, which they should.
         """
         cache = self.host.cache_dir
-        with ENVIRONMENTS.locked(cache, self.say, self.cancel):
+        with ENVIRONMENTS.locked(cache, silent, self.cancel):
             for folder in (environment.entry.folder, ENVIRONMENTS.folder(cache, _DOWNLOADS)):
                 if folder.is_dir():
                     remove_entry(folder)
 
-    def _resolve(self, question: EnvironmentQuestion, downloads: Path) -> tuple[LockedPackage, ...]:
+    def _resolve(
+        self, question: EnvironmentQuestion, downloads: Path, say: Progress
+    ) -> tuple[LockedPackage, ...]:
         """Return what the requirements lead to; without network, what they led to last time."""
         options = question.options(self.host.toolchain.python)
         asked = repr((options, question.requires, question.constraints, question.indexes))
@@ -230,7 +240,7 @@ class EnvironmentMaker:
         except EnvironmentProblemError as error:
             if not error.transient or not known.is_file():
                 raise
-            self.say(f"the package index cannot be reached: {known.name} is the last resolution")
+            say(f"the package index cannot be reached: {known.name} is the last resolution")
             found = json.loads(known.read_text(encoding="utf-8"))
             return tuple(LockedPackage(**each) for each in found)
         write_whole(known, json.dumps([asdict(each) for each in lock]), durable=False)
@@ -266,10 +276,12 @@ class EnvironmentMaker:
         question: EnvironmentQuestion,
         lock: Sequence[LockedPackage],
         made: Path,
+        *,
         downloads: Path,
+        say: Progress,
     ) -> None:
         """Install a lock; every package comes from the index that it was found on."""
-        self.say(f"preparing an environment of {len(lock)} packages (once, in the cache)")
+        say(f"preparing an environment of {len(lock)} packages (once, in the cache)")
         scratch = made.parent
         (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
         options = question.options(self.host.toolchain.python)

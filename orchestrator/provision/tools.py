@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.provision import cuda, nvcc, pythons, relocate, zig
 from orchestrator.provision.answers import Answers, once
+from orchestrator.provision.environments import EnvironmentMaker
 from orchestrator.provision.foreign_python import ForeignPythons
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class Tools(Answers):
     def zig(self) -> zig.Zig:
         """The locked zig; nobody prunes it while this run goes on."""
         return zig.provide(self.host, self.say, self.cancel)
+
+    @property
+    @once
+    def environments(self) -> EnvironmentMaker:
+        """What makes the environments of builds."""
+        return EnvironmentMaker(host=self.host, cancel=self.cancel)
 
     @property
     @once

@@ -22,7 +22,6 @@ from orchestrator.cross.driver import zig_names
 from orchestrator.host import process
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import BackendName, EmulationMode
-from orchestrator.provision.environments import EnvironmentMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +108,7 @@ class BackendFactory:
             return tools.known_python(target.python)
 
         return RequirementsOpener(
-            maker=EnvironmentMaker(host=tools.host, cancel=tools.cancel, say=tools.say),
+            maker=tools.environments,
             target=target,
             interpreter=interpreter,
             glibc=self.containers.glibc(target) if contained else "",

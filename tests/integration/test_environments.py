@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
-from tests.conftest import Said, orchestrator, results
+from tests.conftest import REPOSITORY, Said, orchestrator, results
 from tests.factories import project_file
 from tests.packages import ORIGIN, Indexes, indexes
 
@@ -48,7 +50,8 @@ class Project:
         (source / "setup.py").write_text(SETUP)
         (source / "pyproject.toml").write_text(project_file("direct/pyproject.toml"))
 
-    def build(self, wanted: str, more: str, *options: str, axis: str = 'kind = ["a"]') -> Said:
+    def prepare(self, wanted: str, more: str, axis: str = 'kind = ["a"]') -> tuple[str, ...]:
+        """Write the matrix; return the arguments that build it."""
         text = f"""\
 [project]
 source = "source"
@@ -58,15 +61,30 @@ arch = ["x86_64"]
 {axis}
 [version]
 base = "1.0"
+local = "{{kind}}"
 on-mismatch = "rewrite"
 [env]
 WANTED = "{wanted}"
+KIND = "{{kind}}"
 {more}
 """
         (self.root / "matrix.toml").write_text(text.replace("OWN", self.stock.url("own")))
-        env = {**self.stock.env, "ORCHESTRATOR_CACHE_DIR": str(self.cache)}
-        arguments = ("build", "--backend", "direct", "--no-cache", *options)
-        return orchestrator(*arguments, cwd=self.root, env=env)
+        return ("build", "--backend", "direct", "--no-cache")
+
+    def build(
+        self,
+        wanted: str,
+        more: str,
+        *options: str,
+        axis: str = 'kind = ["a"]',
+        env: Mapping[str, str] | None = None,
+    ) -> Said:
+        arguments = self.prepare(wanted, more, axis)
+        return orchestrator(*arguments, *options, cwd=self.root, env={**self.env, **(env or {})})
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.stock.env, "ORCHESTRATOR_CACHE_DIR": str(self.cache)}
 
     @property
     def cache(self) -> Path:
@@ -77,6 +95,10 @@ WANTED = "{wanted}"
         lines = [line.strip() for line in log.splitlines() if line.strip().startswith("FOUND ")]
         found: dict[str, list[str]] = json.loads(lines[-1].removeprefix("FOUND "))
         return found
+
+    def logs(self) -> str:
+        files = (self.root / ".orchestrator/logs").glob("*.log")
+        return "".join(file.read_text("utf-8") for file in files)
 
     def environments(self) -> list[Path]:
         places = (self.cache / "environments").glob(f"*-{TAG}-x86_64")
@@ -125,3 +147,83 @@ def test_what_an_index_lacks_comes_from_nowhere_else(project: Project) -> None:
     result = results(project.root / "dist")[f"{TAG}-manylinux_x86_64-a"]
     assert result["failure"]["kind"] == "setup"
     assert "triyx" in result["failure"]["message"]
+
+
+ONE = '[build]\nrequires = ["torchy"]\n' + ONLY
+SEVERAL = 'kind = ["a", "b", "c", "d", "e"]'
+
+
+def test_many_targets_at_once_make_one_environment(project: Project) -> None:
+    project.stock.add("own", "torchy", "2.13.0")
+    said = project.build("torchy", ONE, "-j5", axis=SEVERAL)
+    assert said.code == 0, said.all
+    assert len(project.environments()) == 1
+    assert project.logs().count("preparing an environment") == 1
+    fetched = project.stock.server.wheels()
+    # Once for its metadata, which this server does not have apart, and once to install it.
+    size = (project.stock.root / "own/torchy/torchy-2.13.0-py3-none-any.whl").stat().st_size
+    assert fetched == {"/own/torchy/torchy-2.13.0-py3-none-any.whl": 2 * size}
+
+
+def test_a_build_that_writes_into_it_fails_and_spoils_nothing(project: Project) -> None:
+    project.stock.add("own", "torchy", "2.13.0")
+    setup = project.root / "source/setup.py"
+    honest = setup.read_text()
+    setup.write_text(f"{honest}\nopen(module.__file__, 'a').write('# spoilt')\n")
+    said = project.build("torchy", ONE)
+    assert said.code == 1, said.all
+    result = results(project.root / "dist")[f"{TAG}-manylinux_x86_64-a"]
+    assert "torchy/__init__.py" in result["failure"]["message"]
+    assert project.environments() == []
+    setup.write_text(honest)
+    said = project.build("torchy", ONE)
+    assert said.code == 0, said.all
+    (made,) = project.environments()
+    assert "spoilt" not in (made / "site/torchy/__init__.py").read_text()
+
+
+def test_what_somebody_wrote_into_it_is_found_before_it_is_used(project: Project) -> None:
+    project.stock.add("own", "torchy", "2.13.0")
+    assert project.build("torchy", ONE).code == 0
+    (made,) = project.environments()
+    (made / "site/torchy/more.py").write_text("")
+    said = project.build("torchy", ONE)
+    assert said.code == 0, said.all
+    assert "torchy/more.py" in project.logs()
+    (made,) = project.environments()
+    assert not (made / "site/torchy/more.py").exists()
+
+
+def test_without_the_index_the_last_resolution_counts(project: Project) -> None:
+    project.stock.add("own", "torchy", "2.13.0")
+    assert project.build("torchy", ONE).code == 0
+    nowhere = {"PIP_EXTRA_INDEX_URL": "", "HTTPS_PROXY": "http://127.0.0.1:9", "PIP_RETRIES": "0"}
+    project.stock.server.shutdown()
+    project.stock.server.server_close()
+    said = project.build("torchy", ONE, env=nowhere)
+    assert said.code == 0, said.all
+    assert "cannot be reached" in project.logs()
+    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"torchy": ["2.13.0", "own"]}
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_takes(project: Project) -> None:
+    project.stock.add("own", "torchy", "2.13.0")
+    held = project.stock.server.hold("torchy-2.13.0-py3-none-any.whl", after=1)
+    arguments = project.prepare("torchy", ONE)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **project.env},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    assert held.reached.wait(120)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert project.environments() == []
+    assert list((project.cache / "environments").glob(".new-*"))
+    held.release.set()
+    said = project.build("torchy", ONE)
+    assert said.code == 0, said.all
+    assert len(project.environments()) == 1
+    assert not list((project.cache / "environments").glob(".new-*"))
