@@ -194,7 +194,8 @@ class RequirementsOpener:
         steps = self.target.steps
         every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
         may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
-        if not may or steps.test_command is None or not all(map(_are_requirements, every)):
+        usable = any(every) and all(map(_are_requirements, every))
+        if not may or steps.test_command is None or not usable:
             return made
         prepared = tuple(self._prepared(self._question(each), log) for each in every)
         if not self.in_container:
