@@ -71,3 +71,25 @@ def indexes(root: Path) -> Iterator[Indexes]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Indexes(server=server, root=root)
         server.shutdown()
+
+
+def write_torch(folder: Path, version: str, *, cuda: str | None, abi: int = 1) -> Path:
+    """Write a torch that has nothing but what tells how it was built."""
+    told = f"__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n"
+    config = f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n'
+    return WheelSpec(
+        name="torch",
+        version=version,
+        python="py3",
+        abi="none",
+        platform="any",
+        purelib="true",
+        members={
+            "torch/__init__.py": b"",
+            "torch/version.py": told.encode(),
+            "torch/share/cmake/Torch/TorchConfig.cmake": config.encode(),
+        },
+        extra_info={
+            "METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n".encode()
+        },
+    ).write(folder)

@@ -184,8 +184,8 @@ def differences(question: Question, facts: dict[str, Any]) -> list[Question]:
     if not any(answers.values()):
         return [{**question, "found": "", "where": ""}] if question["required"] else []
     wrong = {where: each for where, each in answers.items() if not pattern.fullmatch(each)}
-    if question["what"] == "torch" and len(wrong) < len(answers):
-        return []  # only one of its two versions has a local part
+    if question["what"] == "torch":  # only one of its two versions may have a local part
+        wrong = dict(list(wrong.items())[-1:]) if len(wrong) == len(answers) else {}
     return [{**question, "found": each, "where": where} for where, each in wrong.items()]
 
 
