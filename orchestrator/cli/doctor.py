@@ -91,6 +91,7 @@ def _target_needs(plan: Plan, tools: Toolchain | None) -> Iterator[TargetNeeds]:
     from orchestrator.containers.pinned_images import image_reference
     from orchestrator.doctor.examine import TargetNeeds
     from orchestrator.host.emulation import host_arch
+    from orchestrator.plan.expected_environment import cuda_of
 
     def reference(image: str) -> str:
         return image if any(mark in image for mark in "/:@") else ""
@@ -106,6 +107,7 @@ def _target_needs(plan: Plan, tools: Toolchain | None) -> Iterator[TargetNeeds]:
             image=image,
             on_host=needs_no_engine(target),
             crossed=on_this_host(target) is not target,
+            cuda=(cuda_of(target), target.steps.environment.cuda),
         )
     for unknown in plan.undetermined:
         yield TargetNeeds(

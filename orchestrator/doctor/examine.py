@@ -13,6 +13,7 @@ from orchestrator.containers import engine
 from orchestrator.containers.images import Image, check_image, check_pullable, reaches
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
+from orchestrator.doctor.cuda_check import check_cuda
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.models.platforms import Arch
+    from orchestrator.models.target import CudaSource
 
 LOOKS = 8
 """Checks at once: most of them wait for another program."""
@@ -41,6 +43,7 @@ class TargetNeeds:
         image: its image as the engine gets it; empty if only the toolchain knows.
         on_host: whether it can be built without an engine.
         crossed: whether it is cross-compiled if there is no engine.
+        cuda: its version of CUDA, and where that comes from; empty for none.
     """
 
     id: str
@@ -49,6 +52,7 @@ class TargetNeeds:
     image: str
     on_host: bool
     crossed: bool = False
+    cuda: tuple[str, CudaSource | None] = ("", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,8 @@ class _Examination:
             probes = pool.map(self._probe, names)
             emulated = pool.map(_emulation, arches)
             interpreters = pool.map(self._interpreter, pythons)
+            wanted = dict.fromkeys(each.cuda for each in self.targets if each.cuda[0])
+            toolkits = pool.map(lambda each: check_cuda(each[0], each[1], self.environ), wanted)
             network = pool.submit(self._reach)
             builders = pool.submit(lambda: tuple(machine.compilers(self.env)))
             statuses = dict(zip(names, probes, strict=True))
@@ -166,6 +172,7 @@ class _Examination:
                 *self._emulations(emulations, lost),
                 *(self._level_of_python(each, chosen) for each in interpreters),
                 *builders.result(),
+                *toolkits,
                 self._toolchain(),
                 *network.result(),
                 *self._room(chosen),
