@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from packaging.version import Version
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from orchestrator.config import condition
@@ -24,6 +24,8 @@ from orchestrator.errors import (
     PublishRefusedError,
     closest,
 )
+from orchestrator.models.json_form import Length
+from orchestrator.models.untrusted import RelativePath, Size, VersionText, WheelFilename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +40,39 @@ _STRICT = ConfigDict(extra="forbid", strict=False)
 
 Key = tuple[tuple[tuple[int, int, str], ...], ...]
 
-Page = tuple[str, str]
+
+def path_ok(path: str) -> bool:
+    """Whether ``path`` may name a sub-index: segments of letters, digits and ``. _ + -``."""
+    parts = path.split("/")
+    return all(map(_SEGMENT.fullmatch, parts)) and _RESERVED.isdisjoint(parts)
+
+
+def _checked_path(path: str) -> str:
+    if path and not path_ok(path):
+        raise ValueError(f"{path!r} cannot be the path of an index")
+    return path
+
+
+def _checked_project(project: str) -> str:
+    if project and RelativePath(project).count("/"):
+        raise ValueError(f"{project!r} cannot be the name of a project")
+    return project
+
+
+def _checked_url(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not an http(s) URL")
+    return url
+
+
+# ``site.json`` lies where others may write, and names what is written and removed.
+IndexPath = Annotated[str, AfterValidator(_checked_path)]
+Project = Annotated[str, AfterValidator(_checked_project)]
+Address = Annotated[str, AfterValidator(_checked_url)]
+Sha256 = Annotated[str, Length(64, pattern="^[0-9a-f]{64}$")]
+NoDigest = Annotated[str, Length(64, pattern="^([0-9a-f]{64})?$")]
+
+Page = tuple[IndexPath, Project]
 """(path of an index, project): a page of the site. The project is empty for the index itself."""
 
 
@@ -51,7 +85,7 @@ class SubIndex:
         values: (axis, value) of every axis other than python, libc and arch.
     """
 
-    path: str
+    path: IndexPath
     values: tuple[tuple[str, str], ...] = ()
 
 
@@ -75,19 +109,19 @@ class File:
         cells: (python, path of the variant) of every cell that it serves.
     """
 
-    filename: str
-    project: str
-    version: str
-    sha256: str
-    size: int
+    filename: Annotated[str, AfterValidator(WheelFilename)]
+    project: Project
+    version: VersionText
+    sha256: Sha256
+    size: Size
     requires_python: str
     uploaded: datetime
-    metadata: str
-    url: str = ""
+    metadata: NoDigest
+    url: Address = ""
     signed: bool = False
     provenance: bool = False
     yanked: str | None = None
-    cells: tuple[tuple[str, str], ...] = ()
+    cells: tuple[tuple[str, IndexPath], ...] = ()
 
     @property
     def variants(self) -> frozenset[str]:
@@ -114,7 +148,7 @@ class Site:
     schema: int = SCHEMA
     url: str = ""
     default: str = ""
-    aliases: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[tuple[IndexPath, str], ...] = ()
     variants: tuple[SubIndex, ...] = ()
     files: tuple[File, ...] = ()
     published: tuple[Page, ...] = ()
@@ -183,12 +217,6 @@ def dumps(site: Site) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode()
 
 
-def path_ok(path: str) -> bool:
-    """Whether ``path`` may name a sub-index: segments of letters, digits and ``. _ + -``."""
-    parts = path.split("/")
-    return all(map(_SEGMENT.fullmatch, parts)) and _RESERVED.isdisjoint(parts)
-
-
 def page_path(page: Page) -> str:
     """Return where a page is: ``cu126/demo``; empty for the root."""
     return "/".join(filter(None, page))
@@ -251,6 +279,9 @@ def apply_change(
         PublishRefusedError: the site has another file of this name.
         ConfigError: an expression, alias or glob matches nothing.
     """
+    for name, _ in change.aliases:
+        if not path_ok(name):
+            raise ConfigError.of(f"{name!r} cannot be a path", where="--alias")
     there = {file.filename: file for file in site.files}
     site = remove_pages(site, removals(site, change))
     known = {file.filename: file for file in site.files}
@@ -279,9 +310,7 @@ def apply_change(
         files=tuple(sorted(kept, key=lambda file: file.filename)),
     )
     # Only what is asked for now has to match: what an earlier update asked for may be gone.
-    for name, text in change.aliases:
-        if not path_ok(name):
-            raise ConfigError.of(f"{name!r} cannot be a path", where="--alias")
+    for _, text in change.aliases:
         _check_matches(result, text, "--alias")
     _check_matches(result, change.default, "--default")
     # The root goes on to list what it has listed, also when it was the only variant until now.

@@ -110,6 +110,7 @@ class VariantCatalog:
         listed = () if old is None else old.cells
         if target is not None and self._paths:
             cells = [(dict(cell)["python"], self._paths[cell[3:]]) for cell in target.covers]
+            _check_paths(name, (path for _, path in cells))
         else:
             paths = self._paths_of(name, old)
             known = {value: None for cell in covered for axis, value in cell if axis == "python"}
@@ -126,15 +127,14 @@ class VariantCatalog:
         key = _key(name.name, name.version)
         named = self._planned.get((key[0] if self._rules.project else "", key[1]))
         if named is not None:
+            _check_paths(name, named)
             return named
         if old is not None:
             return old.variants
         if key in self._published:
             return self._published[key]
-        path = key[1]
-        if path and not path_ok(path):
-            raise BadWheelError.of(f"{path!r} cannot be the path of a sub-index", where=str(name))
-        return frozenset({path})
+        _check_paths(name, [key[1]])
+        return frozenset({key[1]})
 
     def _variant(self, path: str, covered: Iterable[Cell]) -> SubIndex:
         """Return the variant of a path, with the axes of the covered cells."""
@@ -144,6 +144,12 @@ class VariantCatalog:
         if known is not None and known.values != unknown:
             return known
         return SubIndex(path=path, values=values.pop() if len(values) == 1 else unknown)
+
+
+def _check_paths(name: WheelName, paths: Iterable[str]) -> None:
+    for path in paths:
+        if path and not path_ok(path):
+            raise BadWheelError.of(f"{path!r} cannot be the path of a sub-index", where=str(name))
 
 
 _Key = tuple[str, str]

@@ -409,6 +409,52 @@ def test_an_alias_has_the_name_of_no_file(name: str, capsys: pytest.CaptureFixtu
     assert "cannot be a path" in capsys.readouterr().err
 
 
+# What somebody else has written into site.json
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("files", 0, "filename"), "../../../victim"),
+        (("files", 0, "filename"), "/etc/passwd"),
+        (("files", 0, "project"), "../.."),
+        (("files", 0, "project"), "a/b"),
+        (("files", 0, "sha256"), "x"),
+        (("files", 0, "metadata"), "<script>"),
+        (("files", 0, "size"), -1),
+        (("files", 0, "version"), "one"),
+        (("files", 0, "url"), "javascript:alert(1)"),
+        (("files", 0, "cells"), [["cp312", "../../x"]]),
+        (("variants", 0, "path"), "../x"),
+        (("variants", 0, "path"), "/x"),
+        (("aliases",), [["../x", "variant"]]),
+        (("published",), [["../x", ""]]),
+        (("published",), [["cu126", "../x"]]),
+        (("removed",), [["..", ""]]),
+        (("removed",), [["", "../../victim"]]),
+    ],
+)
+def test_a_site_that_names_what_no_site_has_is_refused(
+    where: tuple[str | int, ...], value: Any, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheel("dist", "1.0.dev1+cu126")
+    assert index("dist") == ExitCode.OK
+    state = Path("site/site.json")
+    document = json.loads(state.read_text())
+    inner = document
+    for part in where[:-1]:
+        inner = inner[part]
+    inner[where[-1]] = value
+    state.write_text(json.dumps(document))
+    for name in ("victim", "x"):
+        (place / name).write_text("precious")
+    before = sorted(place.rglob("*"))
+
+    assert index("--keep", "0") == ExitCode.ENVIRONMENT
+    assert "not a site's document" in capsys.readouterr().err
+    assert sorted(place.rglob("*")) == before
+
+
 # Before anything is written
 
 
