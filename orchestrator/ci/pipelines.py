@@ -37,9 +37,17 @@ def gitlab(jobs: Sequence[Job], *, matrix: str) -> str:
             "tags": [_plain(label) for label in each.runner],
             "needs": [plan],
             "script": [_build(each, matrix)],
-            "artifacts": {"when": "always", "paths": [f"jobs/{each.id}/", PLAN]},
+            "artifacts": {"when": "always", "paths": [f"jobs/{each.id}/"]},
         }
         for each in jobs
+    }
+    # What is collected is checked against the plan, which comes from no job that builds.
+    handed_on = {
+        "extends": ".orchestrator",
+        "stage": "plan",
+        "needs": [plan],
+        "script": ["orchestrator --version"],  # GitLab wants one
+        "artifacts": {"paths": [PLAN]},
     }
     collect = {
         "extends": ".orchestrator",
@@ -48,17 +56,19 @@ def gitlab(jobs: Sequence[Job], *, matrix: str) -> str:
         "script": [_COLLECT],
         "artifacts": {"when": "always", "paths": ["dist/"]},
     }
-    pipeline = {"include": [{"local": TEMPLATE}], "stages": ["build", "collect"]}
-    return flow(pipeline | builds | {"collect": collect}, indent=2)
+    pipeline = {"include": [{"local": TEMPLATE}], "stages": ["plan", "build", "collect"]}
+    return flow(pipeline | {"plan": handed_on} | builds | {"collect": collect}, indent=2)
 
 
 def buildkite(jobs: Sequence[Job], *, matrix: str) -> str:
     """Return steps for ``buildkite-agent pipeline upload --no-interpolation``.
 
+    The plan is the artefact of the step ``plan``, and each job's directory that of its step.
+
     A label such as ``queue=arm`` is an agent's tag; one without ``=`` is a queue. ``matrix`` is the
     matrix file as seen from the checkout.
     """
-    fetch = f"buildkite-agent artifact download {PLAN} ."
+    fetch = f"buildkite-agent artifact download {PLAN} . --step=plan"
     builds: list[Any] = [
         {
             "label": f"{each.id} {_plain(each.name)}",
@@ -72,7 +82,7 @@ def buildkite(jobs: Sequence[Job], *, matrix: str) -> str:
     collect = {
         "label": "Collect",
         "key": "collect",
-        "command": [fetch, "buildkite-agent artifact download 'jobs/*' .", _COLLECT],
+        "command": [fetch, *map(_fetch, jobs), _COLLECT],
         "artifact_paths": ["dist/*"],
     }
     wait = {"wait": None, "continue_on_failure": True}
@@ -80,6 +90,12 @@ def buildkite(jobs: Sequence[Job], *, matrix: str) -> str:
 
 
 _COLLECT = f"orchestrator collect jobs --plan={PLAN} --output-dir=dist"
+
+
+def _fetch(job: Job) -> str:
+    # A job that ended early has nothing: `collect` says so.
+    files = f"'jobs/{job.id}/*'"
+    return f"buildkite-agent artifact download {files} . --step=build-{job.id} || true"
 
 
 def _build(job: Job, matrix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -71,6 +72,7 @@ class Shell:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.needs: dict[str, Any] = {}
         tools = root / "tools"
         tools.mkdir()
         program = tools / "orchestrator"
@@ -86,7 +88,7 @@ class Shell:
     def run(self, job: str, name: str, **inputs: Any) -> list[str]:
         (step,) = (s for s in read(WORKFLOW)["jobs"][job]["steps"] if s.get("name") == name)
         names = {"inputs": inputs, "runner": {"temp": str(self.machine._temp)}}
-        names |= {"matrix": {"job": "01"}, "secrets": {}}
+        names |= {"matrix": {"job": "01"}, "secrets": {}, "needs": self.needs}
         self.machine._bash(step, names)
         assert not self.machine._failed, self.machine._log
         return (self.root / "arguments").read_bytes().decode().split("\0")[:-1]
@@ -104,10 +106,45 @@ def test_no_input_of_the_workflow_is_more_than_an_argument(name: str, tmp_path: 
         *("plan", f"--matrix={name}", f"--channel={name}", f"--select={one}", "--select=x=1"),
         "--format=markdown",
     ]
-    assert shell.machine._outputs["plan"]["outputs"] == {"jobs": '{"include":[]}'}
+    assert shell.machine._outputs["plan"]["outputs"]["jobs"] == '{"include":[]}'
     assert not list(tmp_path.rglob("pwned"))
 
     arguments = shell.run("build", "Build", matrix=name, backend=name, **{"stop-after": 5})
     assert arguments[-8:-5] == ["build", f"--matrix={name}", arguments[-6]]
     assert f"--backend={name}" in arguments
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_plan_that_another_job_has_replaced_is_not_collected_against(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    plan = shell.machine._temp / "plan/plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("the plan")
+    digest = hashlib.sha256(b"the plan").hexdigest()
+    shell.needs = {"plan": {"outputs": {"sha256": digest}}}
+    assert shell.run("collect", "Collect")[0] == "collect"
+
+    (tmp_path / "arguments").unlink()
+    for text, known in (("another plan", digest), ("the plan", "")):
+        plan.write_text(text)
+        shell.needs = {"plan": {"outputs": {"sha256": known}}}
+        with pytest.raises(AssertionError):
+            shell.run("collect", "Collect")
+        assert not (tmp_path / "arguments").exists()
+        shell.machine._failed = False
+
+
+def test_the_plan_comes_from_no_job_that_builds() -> None:
+    jobs = [
+        Job(id=n, name=n, runner=("x",), emulated=(), targets=(TargetId("t"),), cost=1.0)
+        for n in ("01", "02")
+    ]
+    child = json.loads(pipelines.gitlab(jobs, matrix="matrix.toml"))
+    jobs_of = {name: each for name, each in child.items() if isinstance(each, dict)}
+    holding = {n for n, each in jobs_of.items() if "plan.json" in str(each.get("artifacts"))}
+    assert holding == {"plan"}
+    steps = json.loads(pipelines.buildkite(jobs, matrix="matrix.toml"))["steps"]
+    fetches = [line for line in commands(steps[-1]) if "artifact download" in line]
+    assert [line.split("--step=")[1].split()[0] for line in fetches] == [
+        *("plan", "build-01", "build-02"),
+    ]
