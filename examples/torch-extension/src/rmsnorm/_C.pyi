@@ -1,0 +1,2 @@
+torch_version: str
+cuda_version: int
