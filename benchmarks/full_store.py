@@ -2,9 +2,10 @@
 
     python benchmarks/full_store.py [--runs N]
 
-The matrix is `examples/matrices/flash-attention-prebuild-wheels.toml`, but for one line: there
-Flash-Attention 3 is one abi3 wheel for all Pythons, here each Python has its own, so that 854 cells
-are 854 targets. Nothing is built: the store is filled as a build would fill it, through
+The matrix is `examples/matrices/flash-attention-prebuild-wheels.toml`, but for two things. There
+Flash-Attention 3 is one abi3 wheel for all Pythons; here each Python has its own, so that 854 cells
+are 854 targets. And images are those that the toolchain pins, as no engine is asked. Nothing
+is built: the store is filled as a build would fill it, through
 `orchestrator.run.result_cache`, with a wheel of the right name, version and tag for each target,
 that `verify` found nothing in. They have one small ELF file each: what reading and hashing real
 ones takes comes on top.
@@ -109,11 +110,14 @@ class Checkout:
         tools = default_cache_dir(os.environ) / "toolchain"
         (root / "cache" / "toolchain").symlink_to(tools)
         text, changed = re.subn(
-            r"^build = \{ abi3 = .*\n", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE
+            r"^build = \{ abi3 = .*\n|^\[images\]\n(?:\w+ = .*\n)+",
+            "",
+            EXAMPLE.read_text("utf-8"),
+            flags=re.MULTILINE,
         )
-        if changed != 1:
+        if changed != 2:  # noqa: PLR2004 - see above
             raise SystemExit(f"{EXAMPLE.name} is not what this benchmark knows")
-        self.matrix.write_text(f'[project]\nsource = "flash"\n{text}', encoding="utf-8")
+        self.matrix.write_text(f'project.source = "flash"\n{text}', encoding="utf-8")
         (root / "flash").mkdir()
         (root / "flash" / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
 

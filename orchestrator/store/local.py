@@ -117,7 +117,7 @@ class LocalStore:
         name = self._action(address)
         try:
             with self._open(name) as stream:
-                data = stream.read(LARGEST)
+                data = _contents(stream)
         except FileNotFoundError:
             return None
         try:
@@ -226,7 +226,7 @@ class LocalStore:
             contextlib.suppress(OSError, ConfigError),
             self._open(self._project(project)) as stream,
         ):
-            return read_json(dict[str, Digest], stream.read(LARGEST), where=project)
+            return read_json(dict[str, Digest], _contents(stream), where=project)
         return {}
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
@@ -406,6 +406,11 @@ def _blobs_of(path: Path) -> tuple[Blob, ...]:
     with contextlib.suppress(OSError, UnreadableRecordError):
         return unpack(path.read_bytes(), Digest(path.name)).record.blobs
     return ()
+
+
+def _contents(stream: BufferedReader) -> bytes:
+    # A larger number would make Python clear as much memory first.
+    return stream.read(min(os.fstat(stream.fileno()).st_size, LARGEST))
 
 
 def _touch(path: Path) -> None:
