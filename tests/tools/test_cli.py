@@ -63,6 +63,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "emulated": True,
         "cost": 8.0,
         "abi3": "",
+        "stable_abi": {},
         "baseline": "",
         "derived": {},
         "covers": [{"python": "cp312", "libc": "manylinux", "arch": "s390x", "cuda": "13.0"}],
