@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.host.index_config import PUBLIC_INDEX
 from tests.static import Server
 from tests.wheelmaker import WheelSpec
 
@@ -57,7 +58,7 @@ class Indexes:
         return {
             "PIP_CONFIG_FILE": "/dev/null",
             "PIP_INDEX_URL": self.url("public"),
-            "PIP_EXTRA_INDEX_URL": "https://pypi.org/simple",
+            "PIP_EXTRA_INDEX_URL": PUBLIC_INDEX,
             "PIP_FIND_LINKS": str(self.root / "links"),
             "PIP_CONSTRAINT": "",
         }

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PUBLIC_INDEX = "https://pypi.org/simple"
+"""The index of pip and uv where nothing else is said."""
+
 PIP_OPTIONS = {
     "index-url": "PIP_INDEX_URL",
     "extra-index-url": "PIP_EXTRA_INDEX_URL",

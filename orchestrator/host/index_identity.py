@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.fsutil import file_sha256
+from orchestrator.host.index_config import PUBLIC_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.host.network import HostNetwork
 
 _DECIDES = re.compile(r"(PIP|UV)_(DEFAULT_INDEX|INDEX|(EXTRA_)?INDEX_URL|INDEX_STRATEGY|NO_INDEX)")
-_IS_DEFAULT = "https://pypi.org/simple"
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 _SHORT = 16
 
@@ -36,7 +36,7 @@ def describe(network: HostNetwork, *, in_container: bool) -> dict[str, str]:
     if not in_container:
         found |= {f"pip.conf {name}": value.split() for name, value in network.pip_rules}
     described = {name: _words(values) for name, values in sorted((found | links).items())}
-    return {name: text for name, text in described.items() if text and text != _IS_DEFAULT}
+    return {name: text for name, text in described.items() if text and text != PUBLIC_INDEX}
 
 
 def _words(values: Iterable[str]) -> str:

@@ -21,15 +21,13 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.simple_index import IndexFile, links_in, links_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.host.network import HostNetwork
-
-DEFAULT = "https://pypi.org/simple"
-"""The index of uv and pip where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class IndexRoutes:
     @classmethod
     def of(cls, named: Iterable[tuple[str, str]], env: Mapping[str, str]) -> IndexRoutes:
         """Return the routes; `env` has uv's variables for the other indexes."""
-        default = env.get("UV_DEFAULT_INDEX") or env.get("UV_INDEX_URL") or DEFAULT
+        default = env.get("UV_DEFAULT_INDEX") or env.get("UV_INDEX_URL") or PUBLIC_INDEX
         more = f"{env.get('UV_INDEX', '')} {env.get('UV_EXTRA_INDEX_URL', '')}".split()
         # An index may have a name before its URL: `name=https://...`.
         urls = [each.partition("=")[2] if _named(each) else each for each in (*more, default)]

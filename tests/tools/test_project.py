@@ -11,6 +11,14 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.unit.test_project import offences
 
+SPEAK_OF_THE_PUBLIC_INDEX = {
+    "orchestrator/host/index_config.py": "where pip and uv look if nothing else is said",
+    "orchestrator/publish/trusted.py": "for whom tokens are made",
+    "tests/unit/publish/test_upload.py": "for whom tokens are made",
+    "tests/unit/test_project.py": "what this test looks for",
+}
+"""File -> why it may name hosts of the public index."""
+
 
 def listed() -> list[Path]:
     """Committed files, and those that would be with the next `git add`."""
@@ -30,13 +38,13 @@ def listed() -> list[Path]:
 
 def test_no_file_names_this_machine_or_a_registry() -> None:
     found = []
-    patterns = REPOSITORY / "tests" / "unit" / "test_project.py"
     for file in listed():
         try:
             text = file.read_text("utf-8")
         except UnicodeDecodeError:
             continue  # no text
-        if file != patterns:
-            found += [f"{file.relative_to(REPOSITORY)}:{each}" for each in offences(text)]
+        name = str(file.relative_to(REPOSITORY))
+        if name not in SPEAK_OF_THE_PUBLIC_INDEX:
+            found += [f"{name}:{each}" for each in offences(text)]
 
     assert found == []

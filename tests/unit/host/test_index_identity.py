@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.index_identity import describe
 from orchestrator.host.network import HostNetwork
 
@@ -26,9 +28,13 @@ def _no_system(monkeypatch: pytest.MonkeyPatch) -> None:
     "environ",
     [
         {},
-        {"PIP_INDEX_URL": "https://pypi.org/simple/"},
+        {"PIP_INDEX_URL": f"{PUBLIC_INDEX}/"},
         {"HTTPS_PROXY": "http://proxy:3128", "PIP_TIMEOUT": "5", "PIP_DEFAULT_TIMEOUT": "5"},
-        {"PIP_RETRIES": "9", "PIP_TRUSTED_HOST": "pypi.org", "UV_HTTP_TIMEOUT": "9"},
+        {
+            "PIP_RETRIES": "9",
+            "PIP_TRUSTED_HOST": urlsplit(PUBLIC_INDEX).netloc,
+            "UV_HTTP_TIMEOUT": "9",
+        },
         {"PIP_CACHE_DIR": "/x", "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"},
     ],
 )

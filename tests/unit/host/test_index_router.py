@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.host.index_router import DEFAULT, IndexRoutes, original
+from orchestrator.host.index_config import PUBLIC_INDEX
+from orchestrator.host.index_router import IndexRoutes, original
 
 NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_*", "https://corp"))
 
@@ -10,11 +11,14 @@ NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_
 @pytest.mark.parametrize(
     ("env", "others"),
     [
-        ({}, (DEFAULT,)),
+        ({}, (PUBLIC_INDEX,)),
         ({"UV_DEFAULT_INDEX": "https://a"}, ("https://a",)),
         ({"UV_INDEX_URL": "https://a"}, ("https://a",)),
-        ({"UV_INDEX": "https://b name=https://c?x=y"}, ("https://b", "https://c?x=y", DEFAULT)),
-        ({"UV_EXTRA_INDEX_URL": "file:///srv"}, ("file:///srv", DEFAULT)),
+        (
+            {"UV_INDEX": "https://b name=https://c?x=y"},
+            ("https://b", "https://c?x=y", PUBLIC_INDEX),
+        ),
+        ({"UV_EXTRA_INDEX_URL": "file:///srv"}, ("file:///srv", PUBLIC_INDEX)),
         ({"UV_NO_INDEX": "1", "UV_INDEX": "https://b"}, ()),
     ],
 )
@@ -42,7 +46,7 @@ def test_what_is_assigned_comes_from_its_index_and_nothing_else_does(
     routes = IndexRoutes.of(NAMED, {"UV_INDEX": "https://more"})
     assert routes.index_of(project) == index
     allowed = [url for url in routes.urls if routes.allows(url, project)]
-    assert allowed == ([index] if index else ["https://more", DEFAULT])
+    assert allowed == ([index] if index else ["https://more", PUBLIC_INDEX])
 
 
 def test_an_address_of_the_router_is_shown_as_the_one_it_stands_for() -> None:
