@@ -228,6 +228,16 @@ def work(use: Callable[[], object]) -> int:
     return count
 
 
+def repeated_functions(folder: Path, n: int) -> Path:
+    """A function that makes a module, 100 n times in the symbol table."""
+    names = b"\0PyInit_x\0"
+    strings, symbols = 1 << 12, 1 << 13
+    dynamic = [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
+    row = struct.pack("<IBBHQQ", 1, 0x12, 0, 1, 0, 0)
+    spaces = {256: struct.pack("<II", 1, 100 * n), strings: names, symbols: row * 100 * n}
+    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+
+
 Make = Callable[[Path, int], Path]
 
 LINEAR: tuple[Make, ...] = (
@@ -252,6 +262,7 @@ PRODUCTS: tuple[Make, ...] = (
     overlapping_names,
     scattered_version_needs,
     extra_fields,
+    repeated_functions,
     segments_of_many_files,
 )
 """What costs more than the file's size explains, and so uses the budget up."""

@@ -597,11 +597,12 @@ class _Dynamic:
                 for name, (library, version), place in zip(text, kinds, places)
             ]
             if not inits.isdisjoint(names):
-                functions += (
-                    name
+                self._image.spend(len(names) // 4, 0, _TABLES[_DT_SYMTAB])
+                functions += {  # a table may have one symbol a million times
+                    name: None
                     for name, section, info in zip(names, sections, infos)
                     if name in inits and section and info & 15 == _STT_FUNC
-                )
+                }
         return undefined, functions
 
     def _symbol_table(self) -> tuple[int, int]:

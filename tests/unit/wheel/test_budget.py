@@ -85,7 +85,7 @@ def test_every_loop_draws_on_the_budget(
     first, second = (
         (instructions[i + 1] - instructions[i]) / (steps[i + 1] - steps[i]) for i in (0, 1)
     )
-    assert second < 1.3 * first
+    assert second <= 1.3 * first
     assert second < 300
 
 
@@ -116,6 +116,7 @@ def refused(path: Path) -> str:
 LARGE = {
     "empty_run_paths": 1200,
     "overlapping_names": 700,
+    "repeated_functions": 3000,
     "scattered_version_needs": 1600,
     "segments_of_many_files": 350,
     "tags_and_modules": 700,
