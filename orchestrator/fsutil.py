@@ -90,6 +90,12 @@ def locked(
     try:
         yield descriptor
     finally:
+        release_lock(descriptor)
+
+
+def release_lock(descriptor: int) -> None:
+    """Close a lock's descriptor: nothing was written, so an error of the disk says nothing."""
+    with contextlib.suppress(OSError):
         os.close(descriptor)
 
 
@@ -179,7 +185,7 @@ def making(folder: Path) -> Iterator[Path]:
     Its parent may hold anything else, and is removed afterwards. If another process has made the
     same directory meanwhile, that one stays. Errors have names below the final one.
     """
-    with _named(folder):
+    with named(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # What cannot be removed afterwards is no reason to fail: nobody sees a name like this.
         scratch = tempfile.TemporaryDirectory(
@@ -205,7 +211,7 @@ def _final(name: object, made: Path, folder: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Have an error name a file that the user knows."""
     try:
         yield
@@ -233,12 +239,18 @@ def write_whole(
         partial.write_bytes(data)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what `replacing` has left in a directory for processes that were killed."""
-    for path in folder.glob(f".*{PARTIAL}"):
+def remove_partial(folder: Path, *, deep: bool = False) -> None:
+    """Remove what `replacing` has left in a directory for processes that were killed.
+
+    Args:
+        folder: the directory.
+        deep: whether also in the directories below it; no link is followed.
+    """
+    for path in (folder.rglob if deep else folder.glob)(f".*{PARTIAL}"):
         process = path.name.removesuffix(PARTIAL).rpartition(".")[2]
         if process.isdigit() and not Path("/proc", process).exists():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 _NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES})
@@ -248,7 +260,7 @@ _NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF,
 def _sync_names(folder: Path) -> None:
     """Make a directory's names survive a crash of the machine, where the file system can."""
     try:
-        with _named(folder):
+        with named(folder):
             _sync(folder)
     except OSError as error:
         if error.errno not in _NO_SYNC:

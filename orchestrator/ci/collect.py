@@ -250,9 +250,10 @@ class _Table:
             return self._refusal(result, error.what)
         except OSError as error:
             reason = error.strerror or str(error)
-            if str(error.filename) == str(source):
+            names = [str(name) for name in (error.filename, error.filename2) if name]
+            if names == [str(source)]:
                 return self._refusal(result, reason)
-            problem = Problem(what=reason, where=str(error.filename or self.output))
+            problem = Problem(what=reason, where=" -> ".join(names) or str(self.output))
             self.problems.append(problem)
             return Failure(kind=FailureKind.DISK, message=str(problem), hint="run collect again")
         return None

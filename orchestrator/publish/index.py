@@ -295,7 +295,7 @@ class SiteUpdate:
                 if not storage.swap(STATE, dumps(after), seen):
                     continue
                 _write(storage, after, made)
-                _remove(storage, before)
+                _remove(storage)
                 return UpdateReport(before=before, site=after)
         raise EnvironmentProblemError.of(
             f"{ATTEMPTS} other updates were faster", where=storage.where, hint="try again"
@@ -371,11 +371,12 @@ def _write(storage: Storage, site: Site, made: dict[str, bytes]) -> None:
             storage.remove(name)
 
 
-def _remove(storage: Storage, before: Site) -> None:
-    """Remove the files that the site had and that no update has added again."""
-    current, _ = _load(storage)
-    there = {file.filename for file in current.files}
-    for file in before.files:
-        if file.filename not in there:
-            for suffix in ("", *BESIDE):
-                storage.remove(f"{FILES}/{file.project}/{file.filename}{suffix}")
+def _remove(storage: Storage) -> None:
+    """Remove the files that the site does not have any more; an update that is killed says so."""
+    current, seen = _load(storage)
+    for project, filename in current.gone:
+        for suffix in ("", *BESIDE):
+            storage.remove(f"{FILES}/{project}/{filename}{suffix}")
+    if current.gone:
+        # If another update was faster, it has removed them as well.
+        storage.swap(STATE, dumps(replace(current, gone=())), seen)

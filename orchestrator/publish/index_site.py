@@ -143,6 +143,7 @@ class Site:
         published: (path of an index, project) of every page that was ever published; the project
             is empty for the index itself. These pages stay, if need be empty.
         removed: those that were removed since.
+        gone: (project, name) of files that it had, until they are removed from the storage.
     """
 
     schema: int = SCHEMA
@@ -153,6 +154,7 @@ class Site:
     files: tuple[File, ...] = ()
     published: tuple[Page, ...] = ()
     removed: tuple[Page, ...] = ()
+    gone: tuple[tuple[str, str], ...] = ()
 
     def listed(self, path: str) -> tuple[File, ...]:
         """Return the files of a variant."""
@@ -308,6 +310,7 @@ def apply_change(
         aliases=tuple((name, text) for name, text in sorted(aliases.items()) if text),
         variants=_sort(variant for path, variant in by_path.items() if path in used),
         files=tuple(sorted(kept, key=lambda file: file.filename)),
+        gone=_gone(site.gone, there.values(), kept),
     )
     # Only what is asked for now has to match: what an earlier update asked for may be gone.
     for _, text in change.aliases:
@@ -318,6 +321,15 @@ def apply_change(
     if before is not None and before.path in used and default_variant(result) is None:
         return replace(result, default=before.path)
     return result
+
+
+def _gone(
+    before: Iterable[tuple[str, str]], there: Iterable[File], kept: Iterable[File]
+) -> tuple[tuple[str, str], ...]:
+    """Return the files that are to be removed, also of an update that was killed before that."""
+    stay = {file.filename for file in kept}
+    found = {*before, *((file.project, file.filename) for file in there)}
+    return tuple(sorted(each for each in found if each[1] not in stay))
 
 
 def _check_matches(site: Site, text: str | None, where: str) -> None:

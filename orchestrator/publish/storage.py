@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.fsutil import copy_file, file_sha256, locked, replacing
+from orchestrator.fsutil import copy_file, file_sha256, locked, remove_partial, replacing
 from orchestrator.store.remote import error_line
 
 if TYPE_CHECKING:
@@ -247,10 +247,11 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait for other updates to end."""
+        """Wait for other updates to end; remove what one that was killed was writing."""
         with self._reported(), ExitStack() as stack:
             self._root.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(self._root))
+            remove_partial(self._root, deep=True)
             held = stack.pop_all()
         with held:
             yield

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import copy_file, locked, remove_tree
+from orchestrator.fsutil import copy_file, locked, named, remove_partial, remove_tree
 from orchestrator.host import process_tree
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunDirectories:
 
 
 def make_directories(options: Options, run: Path) -> RunDirectories:
-    """Make the directories that a run writes to.
+    """Make the directories that a run writes to, without what killed runs were writing there.
 
     Raises:
         EnvironmentProblemError: one cannot be written.
@@ -70,6 +70,8 @@ def make_directories(options: Options, run: Path) -> RunDirectories:
     # when the first wheel is finished.
     for folder in (places.output, places.logs, places.rejected):
         _make_writable(folder)
+        remove_partial(folder, deep=folder == places.rejected)
+    remove_partial(options.work)
     with contextlib.suppress(OSError):
         (options.work / ".gitignore").write_text("*\n", encoding="utf-8")
     return places
@@ -135,11 +137,17 @@ def stale_runs(runs: Path) -> tuple[str, ...]:
 @contextmanager
 def lines(private: Path, public: Path) -> Iterator[Callable[[str], object]]:
     """Write lines to a file that gets its public name once there is one."""
-    with private.open("w", encoding="utf-8") as stream:
+    with named(private):
+        stream = private.open("w", encoding="utf-8")
 
-        def write(line: str) -> None:
+    def write(line: str) -> None:
+        with named(private):
             stream.write(f"{line}\n")
             stream.flush()
-            copy_file(private, public)
+        copy_file(private, public)
 
+    try:
         yield write
+    finally:
+        with named(private):
+            stream.close()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import remove_partial
 from orchestrator.host import process, process_tree
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.tools import Tools
@@ -35,7 +34,6 @@ from orchestrator.wheel import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import TargetId
@@ -110,7 +108,7 @@ class Session:
         )
         identity = source.identify()
         if killed:
-            _clean_after(killed, places.output, containers)
+            _clean_after(killed, containers)
         return MissingBuilder(
             inputs=self._inputs,
             options=options,
@@ -175,9 +173,8 @@ class Session:
                 process_tree.kill_left(RUN_VARIABLE, str(builder.cache.places.run))
 
 
-def _clean_after(killed: tuple[str, ...], output: Path, containers: ContainerFactory) -> None:
+def _clean_after(killed: tuple[str, ...], containers: ContainerFactory) -> None:
     """Remove what killed runs left: now, as perhaps there is nothing left to build."""
-    remove_partial(output)
     if containers.installed:
         with contextlib.suppress(EnvironmentProblemError):  # no engine answers
             _ = containers.engine

@@ -36,6 +36,7 @@ from orchestrator.fsutil import (
     locked,
     make_beneath,
     open_beneath,
+    release_lock,
     replacing,
     take_lock,
 )
@@ -343,7 +344,7 @@ class LocalStore:
             self._sweep()
             return self._collect(limit)
         finally:
-            os.close(descriptor)
+            release_lock(descriptor)
 
     def _collect(self, limit: int) -> int:
         records = sorted(self._all("actions"), key=lambda each: each.used)

@@ -46,6 +46,17 @@ def test_a_page_names_only_paths_that_exist(page: Path) -> None:
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 
+def test_each_boundary_of_trust_is_in_the_code() -> None:
+    text = (REPOSITORY / "docs" / "trust.md").read_text("utf-8")
+    files = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text)) - {"setup.py"}
+    names = re.findall(r"`fsutil\.(\w+)`", text) + re.findall(r"fsutil\.\w+`, `(\w+)`", text)
+    code = (REPOSITORY / "orchestrator" / "fsutil.py").read_text("utf-8")
+
+    assert len(files) > 30
+    assert [each for each in files if not (REPOSITORY / "orchestrator" / each).is_file()] == []
+    assert [each for each in names if f"def {each}(" not in code] == []
+
+
 def test_sources_cite_only_documents_that_exist() -> None:
     missing = [
         f"{path.relative_to(REPOSITORY)}: {name}"

@@ -333,6 +333,26 @@ def test_parts_of_dead_processes_are_removed(tmp_path: Path) -> None:
         assert names(tmp_path) == sorted([".somebody-else's.partial", partial.name])
 
 
+def test_a_part_that_cannot_be_removed_stays(tmp_path: Path) -> None:
+    (tmp_path / f".a.{2**22 + 1}.partial").mkdir()
+    remove_partial(tmp_path)
+    assert len(names(tmp_path)) == 1
+
+
+def test_a_lock_whose_descriptor_cannot_be_closed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with locked(tmp_path / "lock"):
+        monkeypatch.setattr(os, "close", fail)
+    monkeypatch.undo()
+
+
 # Copies and links
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -537,3 +539,26 @@ def test_the_output_directory_may_lie_anywhere(place: Path) -> None:
     assert run("collect", "jobs", "--plan=plan.json", "--output-dir=jobs/all") == ExitCode.OK
     assert run("collect", "jobs", "--plan=plan.json", "--output-dir=jobs/all") == ExitCode.OK
     assert len(list((place / "jobs" / "all").iterdir())) == 3 + 4
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("where", ["fchmod", "utime", "fsync"])
+def test_a_disk_that_fails_makes_no_wheel_a_bad_one(
+    where: str,
+    number: int,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job(place, "job-1", *map(good, IDS))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, where, fail)
+        assert collect() == ExitCode.ENVIRONMENT
+    said = capsys.readouterr().err
+    assert os.strerror(number) in said
+    assert f"dist/{name_of(IDS[0])}" in said
+    assert collect() == ExitCode.OK

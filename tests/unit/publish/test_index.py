@@ -276,6 +276,45 @@ def test_everything_is_on_the_disk_before_it_has_its_name(monkeypatch: pytest.Mo
         assert Path(folder).stat().st_ino in synced
 
 
+@pytest.mark.parametrize("suffix", ["", ".metadata", ".asc"])
+def test_files_whose_removal_was_interrupted_are_removed_by_the_next_run(
+    suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = wheel("dist")
+    path.with_name(f"{path.name}.asc").write_text("signature")
+    wheel("dist", "1.0+cu130")
+    assert index("dist") == ExitCode.OK
+    remove = Folder.remove
+
+    def fail(folder: Folder, name: str) -> None:
+        if name.endswith(f"{path.name}{suffix}"):
+            raise KilledError
+        remove(folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "remove", fail)
+        with pytest.raises(KilledError):
+            index("--remove", "cu126")
+    assert index() == ExitCode.OK
+    assert list(Path("site").rglob(f"*{path.name}*")) == []
+    assert json.loads(Path("site/site.json").read_text())["gone"] == []
+    assert_sound()
+
+
+def test_what_a_killed_update_was_writing_is_removed(tmp_path: Path) -> None:
+    wheel("dist")
+    assert index("dist") == ExitCode.OK
+    for folder in ("site", "site/files/demo", "site/cu126/demo"):
+        Path(folder, f".a.0123abcd.{2**22 + 1}.partial").touch()
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / f".a.0123abcd.{2**22 + 1}.partial"
+    other.touch()
+    Path("site/link").symlink_to(other.parent)
+    assert index("dist") == ExitCode.OK
+    assert [each for each in Path("site").rglob(".*.partial") if "link" not in each.parts] == []
+    assert other.exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_named_by_what_was_to_be_written(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

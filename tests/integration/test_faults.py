@@ -1,0 +1,42 @@
+"""A disk that fails, is full, or a kill, at one file operation after the other: `tests.faults`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.faults.scenarios import SCENARIOS
+
+SECONDS = 10
+"""For the sample of a command; preparing it comes on top."""
+
+
+def faults(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", [*SCENARIOS])
+def test_after_some_faults_the_next_run_ends_right(name: str) -> None:
+    said = faults(f"--only={name}", "--stride=17", f"--seconds={SECONDS}", "--jobs=1")
+    assert "0 findings" in said
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [*SCENARIOS])
+def test_after_every_fault_the_next_run_ends_right(name: str) -> None:
+    said = faults(f"--only={name}")
+    assert "0 findings" in said
+    assert "out of time" not in said
