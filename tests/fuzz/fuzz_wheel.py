@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - what is imported late is what atheris instruments
-"""Coverage-guided fuzzing of the zip and ELF readers, with atheris (not a dependency).
+"""Coverage-guided fuzzing of the readers of zip, ELF and JSON, with atheris (not a dependency).
 
     pip install atheris packaging
     python -m tests.fuzz.fuzz_wheel elf CORPUS -atheris_runs=1000000
@@ -7,9 +7,12 @@
     python -m tests.fuzz.fuzz_wheel content CORPUS -atheris_runs=1000000
     python -m tests.fuzz.fuzz_wheel texts CORPUS -atheris_runs=1000000
     python -m tests.fuzz.fuzz_wheel names CORPUS -atheris_runs=1000000
+    python -m tests.fuzz.fuzz_wheel record CORPUS -atheris_runs=1000000
+    (and plan, results, site)
 
 ``elf`` fuzzes the ELF reader, ``wheel`` whole files, and ``content`` the ELF file in a sound zip;
-``texts`` METADATA, WHEEL, RECORD and a bill of materials, ``names`` the members' names.
+``texts`` METADATA, WHEEL, RECORD and a bill of materials, ``names`` the members' names. ``record``
+fuzzes what a shared store has, ``plan``, ``results`` and ``site`` the documents of other machines.
 CORPUS is a folder; it is filled with seeds where it is empty. All other arguments are libFuzzer's.
 A finding is any exception but the one that the reader promises, more than ten seconds, or more
 than 600 MB. Each becomes a test in tests/unit/wheel/test_hostile.py.
@@ -155,7 +158,79 @@ def names_target() -> Callable[[bytes], None]:
     return target
 
 
+def record_target() -> Callable[[bytes], None]:
+    import hashlib
+
+    from orchestrator.models.target import Digest
+    from orchestrator.store.result_record import UnreadableRecordError, pack, unpack
+
+    address = Digest("0" * 64)
+
+    def target(data: bytes) -> None:
+        try:
+            # Whoever writes a record can also compute its checksum.
+            whole = hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+            pack(unpack(whole, address).record)
+        except UnreadableRecordError:
+            return
+
+    return target
+
+
+def plan_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import ConfigError
+    from orchestrator.report.schemas import read_plan
+
+    def target(data: bytes) -> None:
+        try:
+            read_plan(data, where="plan.json")
+        except ConfigError:
+            return
+
+    return target
+
+
+def results_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import ConfigError
+    from orchestrator.report import markdown
+    from orchestrator.report.results import NAME, read, read_each
+    from orchestrator.report.schemas import read_results
+
+    folder = _folder()
+
+    def target(data: bytes) -> None:
+        (folder / NAME).write_bytes(data)
+        try:
+            read_each(data, where=NAME)
+            read(folder)
+            markdown.render(read_results(data, where=NAME), limit=1 << 16)
+        except ConfigError:
+            return
+
+    return target
+
+
+def site_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.publish.index_site import dumps, loads
+    from orchestrator.publish.pages import pages
+
+    def target(data: bytes) -> None:
+        try:
+            site = loads(data, where="site.json")
+            dumps(site)
+            pages(site)
+        except OrchestratorError:
+            return
+
+    return target
+
+
 TARGETS = {
+    "record": record_target,
+    "plan": plan_target,
+    "results": results_target,
+    "site": site_target,
     "elf": elf_target,
     "wheel": wheel_target,
     "content": content_target,
@@ -181,11 +256,38 @@ def seeds(kind: str) -> Iterator[bytes]:
     if kind == "names":
         yield b"demo/x.py\ndemo/x.libs/libz-0123abcd.so.1\ndemo-1.0.data/scripts/tool\na/b/"
         return
+    if kind in {"record", "plan", "results", "site"}:
+        yield from documents(kind)
+        return
     if kind != "wheel":
         yield from SAMPLES
         return
     with tempfile.TemporaryDirectory() as folder:
         yield sample_wheel(Path(folder)).read_bytes()
+
+
+def documents(kind: str) -> Iterator[bytes]:
+    import json
+
+    from orchestrator.publish.index_site import Site, dumps
+    from tests import reports
+
+    document = reports.document(runs=(reports.run("r1", reports.BEGAN),))
+    record: dict[str, object] = {
+        "address": "0" * 64,
+        "target_id": "a",
+        "document": {},
+        "sources": None,
+    }
+    plan = {"schema": 1, "channel": "", "targets": [], "excluded": [], "undetermined": []}
+    yield {
+        "record": json.dumps(
+            record | {"backend": "direct", "reason": "", "duration": 1.0}
+        ).encode(),
+        "plan": json.dumps(plan).encode(),
+        "results": json.dumps(document).encode(),
+        "site": dumps(Site(aliases=(("a", "cuda"),), published=(("", ""),))),
+    }[kind]
 
 
 def main() -> None:
