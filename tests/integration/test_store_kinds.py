@@ -222,7 +222,7 @@ def test_a_plain_web_server_is_read_and_its_refusal_of_uploads_said_once(
     assert build.code == 0, build.all
     assert second.cached() == {IDS[0]: True}
     assert wheels(second) == wheels(first)
-    assert found == record
+    assert found == record.claim
     assert len(said) == 1
     assert "the shared store is only read from now on in this run" in said[0]
     assert "it answers PUT with 501" in said[0]
