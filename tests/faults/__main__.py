@@ -230,12 +230,12 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Which faults a process tries: every `stride`-th, of these every `jobs`-th, until a time."""
+    """Which faults a process tries: each `stride`-th, of these each `jobs`-th, for some seconds."""
 
     number: int
     jobs: int
     stride: int
-    until: float
+    seconds: float
 
 
 def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
@@ -260,9 +260,10 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
     check = Check(scenario=scenario, place=place, before=before, good=good, names=names(place.root))
     number = plain.library.number
     report({"scenario": name, "operations": number, "counts": plain.library.counts, "runs": 2})
+    until = time.time() + sample.seconds
     tasks = [(n, kind) for n in range(1, number + 1) for kind in KINDS][:: sample.stride]
     for n, kind in tasks[sample.number :: sample.jobs]:
-        if time.time() > sample.until:
+        if time.time() > until:
             report({"scenario": name, "runs": 0, "stopped": True})
             return
         place.reset(pristine)
@@ -347,7 +348,7 @@ def summarise(folder: Path, *, verbose: bool) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--stride", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=86400.0, help="stop after so long")
+    parser.add_argument("--seconds", type=float, default=86400.0, help="of each command, at most")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", choices=SCENARIOS)
     parser.add_argument("--verbose", action="store_true")
@@ -358,11 +359,10 @@ def main() -> int:
         environ = {**os.environ, "LD_PRELOAD": str(preload)}
         chosen = ",".join(given.only or SCENARIOS)
         stride = given.stride | 1  # odd, so that every kind has its turn
-        until = time.time() + given.seconds
         command = [sys.executable, "-c", "from tests.faults.__main__ import worker; worker()"]
         workers = [
             subprocess.Popen(
-                [*command, *map(str, (folder, number, given.jobs, stride, until)), chosen],
+                [*command, *map(str, (folder, number, given.jobs, stride, given.seconds)), chosen],
                 env=environ,
             )
             for number in range(given.jobs)
@@ -372,8 +372,8 @@ def main() -> int:
 
 
 def worker() -> None:
-    folder, number, jobs, stride, until, chosen = sys.argv[1:]
-    sample = Sample(number=int(number), jobs=int(jobs), stride=int(stride), until=float(until))
+    folder, number, jobs, stride, seconds, chosen = sys.argv[1:]
+    sample = Sample(number=int(number), jobs=int(jobs), stride=int(stride), seconds=float(seconds))
     work(Path(folder), chosen.split(","), sample)
 
 
