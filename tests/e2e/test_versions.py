@@ -244,6 +244,7 @@ def check_record(name: str, result: dict[str, object]) -> None:
             "source": "env:NV",
             "value": "",
             "note": "'<unknown>' is a placeholder",
+            "refused": False,
         }
         assert parts["build"]["source"] == "env:BUILD_NUMBER"
 
