@@ -290,20 +290,16 @@ def copy_file(source: Path, place: Path, *, keep: bool = False) -> None:
         place: the new file, or one that is overwritten.
         keep: whether mode and times are copied as well.
     """
-    _copy(source, place)
-    if keep:
-        shutil.copystat(source, place)
-
-
-def _copy(source: Path, place: Path) -> None:
     plain = source.is_file()
     if plain and place.exists():
         plain = place.is_file() and not place.samefile(source)
-    if not plain:
+    if plain:
+        with source.open("rb") as old, _copying(source, place), place.open("wb") as new:
+            _copy_open(old, new)
+    else:
         shutil.copyfile(source, place)  # says what is wrong
-        return
-    with source.open("rb") as old, _copying(source, place), place.open("wb") as new:
-        _copy_open(old, new)
+    if keep:
+        shutil.copystat(source, place)
 
 
 _WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -400,7 +396,7 @@ def install_file(source: Path, place: Path, *, link: bool = False) -> None:
             with contextlib.suppress(OSError):
                 os.link(source, partial)
                 return
-        _copy(source, partial)
+        copy_file(source, partial)
         if link:
             _sync(partial)
 

@@ -41,6 +41,12 @@ READ_SIZE = 64 * 1024
 PIPE_READS = 16
 """Reads that empty the largest pipe an unprivileged process can have (1 MiB)."""
 
+INTERRUPT_GRACE = 15.0
+"""Seconds that a program has after SIGINT; a builder needs them to remove its container."""
+
+TERMINATE_GRACE = 5.0
+"""Seconds that it has after SIGTERM, before SIGKILL."""
+
 NOT_FOUND = 127
 TIMED_OUT = 124
 
@@ -52,19 +58,6 @@ def on_path(names: Iterable[str], path: str) -> frozenset[str]:
 
 LineCallback = Callable[[str], object]
 """Called with each line, without its line end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grace:
-    """Seconds a program gets to end by itself after each signal.
-
-    Attributes:
-        interrupt: after SIGINT; a builder needs them to remove its container.
-        terminate: after SIGTERM, before SIGKILL.
-    """
-
-    interrupt: float = 15.0
-    terminate: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,15 +169,13 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     timeout: float | None = None,
     until: Callable[[], float | None] | None = None,
     cancel: Cancel | None = None,
-    grace: Grace | None = None,
     pass_fds: Sequence[int] = (),
     umask: int = -1,
 ) -> Finished:
     """Run a program to its end and hand on its output line by line as it comes.
 
-    stdout and stderr are one stream, decoded as UTF-8 with replacement characters; stdin is
-    /dev/null. Programs that the child leaves behind in its session are killed when it ends.
-    Credentials in URLs of its environment are hidden wherever it prints them.
+    stdout and stderr are one stream of UTF-8, stdin is empty. What the program leaves behind in its
+    session is killed when it ends. Credentials in URLs of its environment are hidden in its output.
 
     Args:
         argv: program (looked up on `env`'s PATH) and arguments.
@@ -196,19 +187,28 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         until: asked again and again for the `time.monotonic` at which it is stopped, for a limit
             that changes as it goes from step to step; None for no limit.
         cancel: stops it when set; already set: nothing is started.
-        grace: how long it may take to stop.
         pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
         umask: permissions that its files do not get; -1 for this process's own.
 
     Raises:
         EnvironmentProblemError: the program is missing or cannot be executed.
     """
-    started = time.monotonic()
     cancel = cancel or Cancel()
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
     lines = _Lines([log] if on_line is None else [log, on_line], redactor(env))
-    child = _start(argv, env, cwd, pass_fds, umask)
+    end = None if timeout is None else time.monotonic() + timeout
+    return _watched(_start(argv, env, cwd, pass_fds, umask), lines, until or (lambda: end), cancel)
+
+
+def _watched(
+    child: subprocess.Popen[bytes],
+    lines: _Lines,
+    until: Callable[[], float | None],
+    cancel: Cancel,
+) -> Finished:
+    """Hand on a program's output, stop it when its time is up, and leave none of its children."""
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
@@ -217,8 +217,7 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         stack.callback(_reap, child, cpu)
         stack.enter_context(cancel.registered(tree))
         stack.callback(tree.signal, signal.SIGKILL)
-        end = None if timeout is None else started + timeout
-        watch = _Watch(tree, until or (lambda: end), cancel, grace or Grace())
+        watch = _Watch(tree, until, cancel)
         try:
             _pump(child, tree, lines, watch)
         except BaseException:
@@ -275,7 +274,11 @@ def capture(
             if child.returncode is None:
                 ProcessTree(child.pid).signal(signal.SIGKILL)
                 child.wait()
-        stdout, stderr = (_read_all(stream.fileno(), errors) for stream in (out, err))
+        # A daemon may still write: it shares the position in our file, which stays where it is.
+        stdout, stderr = (
+            os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0).decode(errors=errors)
+            for stream in (out, err)
+        )
     if returncode == TIMED_OUT and child.returncode != TIMED_OUT:
         stderr = f"{stderr.rstrip()}\n{argv[0]}: no answer within {timeout:g} s".lstrip()
     return Captured(returncode=returncode, stdout=stdout, stderr=redactor(env or {})(stderr))
@@ -330,7 +333,7 @@ def interactive(
                 _to_foreground(child.pid)
             if cancel.is_set() and give_up is None:
                 tree.signal(signal.SIGHUP)
-                give_up = time.monotonic() + Grace().terminate
+                give_up = time.monotonic() + TERMINATE_GRACE
             if give_up is not None and time.monotonic() >= give_up:
                 break
             time.sleep(TICK)
@@ -432,7 +435,7 @@ class _Watch:
     """Decides when a program has to stop, and sends stronger signals until it does."""
 
     def __init__(
-        self, tree: ProcessTree, until: Callable[[], float | None], cancel: Cancel, grace: Grace
+        self, tree: ProcessTree, until: Callable[[], float | None], cancel: Cancel
     ) -> None:
         self.timed_out = False
         self.cancelled = False
@@ -441,8 +444,8 @@ class _Watch:
         self._cancel = cancel
         self._steps = deque(
             [
-                (signal.SIGINT, grace.interrupt),
-                (signal.SIGTERM, grace.terminate),
+                (signal.SIGINT, INTERRUPT_GRACE),
+                (signal.SIGTERM, TERMINATE_GRACE),
                 (signal.SIGKILL, 0.0),
             ]
         )
@@ -564,10 +567,3 @@ def _stop_now(tree: ProcessTree) -> None:
             if _has_ended(tree.pid):
                 return
             time.sleep(TICK)
-
-
-def _read_all(descriptor: int, errors: str) -> str:
-    # A duplicate: the child shares our file's offset.
-    with os.fdopen(os.dup(descriptor), "rb") as stream:
-        stream.seek(0)
-        return stream.read().decode(errors=errors)

@@ -268,14 +268,7 @@ def apply_change(
     *,
     now: datetime,
 ) -> Site:
-    """Return the site with files added and a change applied.
-
-    Args:
-        site: the site as it is.
-        files: files to add; a file that is already there keeps its time and its yank.
-        variants: the variants of these files.
-        change: what else changes.
-        now: the time.
+    """Return the site with files and their variants added, and a change applied.
 
     Raises:
         PublishRefusedError: the site has another file of this name.
@@ -287,18 +280,7 @@ def apply_change(
     there = {file.filename: file for file in site.files}
     site = remove_pages(site, removals(site, change))
     known = {file.filename: file for file in site.files}
-    for file in files:
-        old = there.get(file.filename)
-        if old is not None and old.sha256 != file.sha256:
-            raise PublishRefusedError.of(
-                f"is in the site with other contents (sha256 {old.sha256}, here {file.sha256})",
-                where=file.filename,
-                hint="lock files and caches know the old one: give the new one another version "
-                "or build tag",
-            )
-        if old is not None:
-            file = replace(file, uploaded=old.uploaded, yanked=old.yanked)  # noqa: PLW2901
-        known[file.filename] = file
+    known |= {file.filename: _in_place_of(there.get(file.filename), file) for file in files}
     kept = _retain(_yank(known.values(), change), change, now)
     used = {path for file in kept for path in file.variants}
     by_path = {variant.path: variant for variant in (*site.variants, *variants)}
@@ -321,6 +303,20 @@ def apply_change(
     if before is not None and before.path in used and default_variant(result) is None:
         return replace(result, default=before.path)
     return result
+
+
+def _in_place_of(old: File | None, file: File) -> File:
+    """Return a file that is added; one that is already there keeps its time and its yank."""
+    if old is None:
+        return file
+    if old.sha256 != file.sha256:
+        raise PublishRefusedError.of(
+            f"is in the site with other contents (sha256 {old.sha256}, here {file.sha256})",
+            where=file.filename,
+            hint="lock files and caches know the old one: give the new one another version "
+            "or build tag",
+        )
+    return replace(file, uploaded=old.uploaded, yanked=old.yanked)
 
 
 def _gone(

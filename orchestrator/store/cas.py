@@ -70,8 +70,8 @@ class Store:
         signer = self._signer(found)
         record = found.record.claim if signer == SHARED else replace(found.record, origin=signer)
         record = self._taken(record)
-        if (kept := record) is not None:
-            self._write(lambda: self.local.put_record(kept))
+        if record is not None:
+            self.revise(record)
         return record
 
     def recall(self, address: Digest) -> Record | None:

@@ -23,6 +23,7 @@ import json
 import os
 import stat
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePath
@@ -47,10 +48,12 @@ from orchestrator.store.result_record import (
     Blob,
     Record,
     UnreadableRecordError,
+    blob_name,
     pack,
+    record_name,
     unpack,
 )
-from orchestrator.store.seals import HERE, mac_origin, mac_seal
+from orchestrator.store.seals import mac_origin, mac_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +118,7 @@ class LocalStore:
             UnreadableRecordError: it is none; it was removed.
             OSError: it cannot be read, or must not be, as it is a link or others may write it.
         """
-        name = self._action(address)
+        name = PurePath(record_name(address))
         try:
             with self._open(name) as stream:
                 data = _contents(stream)
@@ -128,9 +131,7 @@ class LocalStore:
             raise
         _touch(self.root / name)
         origin = mac_origin(self._secret(), found.seal, found.body)
-        if not origin:
-            return found.record.claim
-        return found.record if origin == HERE else replace(found.record, origin=origin)
+        return replace(found.record, origin=origin) if origin else found.record.claim
 
     def blob(self, blob: Blob) -> tuple[Path | None, bool]:
         """Return the file with a blob's bytes, which were checked, and whether it is damaged.
@@ -138,7 +139,7 @@ class LocalStore:
         Raises:
             OSError: it cannot be read, or must not be, as it is a link or others may write it.
         """
-        name = self._blob(blob.sha256)
+        name = PurePath(blob_name(blob.sha256))
         path = self.root / name
         try:
             with self._open(name) as stream:
@@ -186,19 +187,23 @@ class LocalStore:
     def put_bytes(self, data: bytes) -> Blob:
         """Store bytes; raises OSError like `put_file`."""
         blob = Blob(sha256=Digest(hashlib.sha256(data).hexdigest()), size=len(data))
-        self._put(self._blob(blob.sha256), lambda aside: aside.write_bytes(data), blob.size)
+        self._put(
+            PurePath(blob_name(blob.sha256)), lambda aside: aside.write_bytes(data), blob.size
+        )
         return blob
 
     def adopt(self, source: Path, blob: Blob) -> Path:
         """Store a file that is known to have a blob's bytes; raises OSError."""
-        name = self._blob(blob.sha256)
+        name = PurePath(blob_name(blob.sha256))
         self._put(name, lambda aside: copy_file(source, aside), blob.size)
         return self.root / name
 
     def put_record(self, record: Record) -> None:
         """Store or replace a record whose blobs are there; raises OSError."""
         data = pack(record, lambda body: mac_seal(self._secret(), record.origin, body))
-        self._put(self._action(record.address), lambda aside: aside.write_bytes(data), None)
+        self._put(
+            PurePath(record_name(record.address)), lambda aside: aside.write_bytes(data), None
+        )
 
     def _put(self, name: PurePath, fill: Callable[[Path], object], size: int | None) -> None:
         """Write a file whole or not at all.
@@ -225,14 +230,14 @@ class LocalStore:
         """Return target ID -> address of its last result in this project."""
         with (
             contextlib.suppress(OSError, ConfigError),
-            self._open(self._project(project)) as stream,
+            self._open(PurePath("projects", project)) as stream,
         ):
             return read_json(dict[str, Digest], _contents(stream), where=project)
         return {}
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
         """Record the last results of some targets; raises OSError."""
-        name = self._project(project)
+        name = PurePath("projects", project)
         self._make(name.parent)
         with locked((self.root / name).with_suffix(".lock")):
             before = self.last(project)
@@ -352,12 +357,8 @@ class LocalStore:
         size = sum(each.size for each in (*records, *blobs.values()))
         if size <= limit:
             return 0
-        named: dict[str, int] = {}  # blob -> how many records name it
-        names: dict[Path, list[str]] = {}
-        for each in records:
-            names[each.path] = list({blob.sha256 for blob in _blobs_of(each.path)})
-            for name in names[each.path]:
-                named[name] = named.get(name, 0) + 1
+        names = {each.path: {blob.sha256 for blob in _blobs_of(each.path)} for each in records}
+        named = Counter(name for some in names.values() for name in some)
         oldest = self._oldest_lease()
         doomed = [each for name, each in blobs.items() if name not in named]
         excess = size - int(limit * ROOM) - sum(each.size for each in doomed)
@@ -389,18 +390,6 @@ class LocalStore:
                     stat = entry.stat()
                     found.append(_File(Path(entry.path), stat.st_mtime, stat.st_size))
         return found
-
-    @staticmethod
-    def _blob(sha256: Digest) -> PurePath:
-        return PurePath("blobs", sha256[:2], sha256)
-
-    @staticmethod
-    def _action(address: Digest) -> PurePath:
-        return PurePath("actions", address[:2], address)
-
-    @staticmethod
-    def _project(project: str) -> PurePath:
-        return PurePath("projects", project)
 
 
 def _blobs_of(path: Path) -> tuple[Blob, ...]:

@@ -19,6 +19,8 @@ from orchestrator.store.result_record import (
     Blob,
     SealedRecord,
     UnreadableRecordError,
+    blob_name,
+    record_name,
     unpack,
 )
 
@@ -132,7 +134,8 @@ class RemoteStore:
         self, url: str, options: Mapping[str, str], environ: Mapping[str, str]
     ) -> dict[str, Any]:
         """Return how requests are made."""
-        servers = (url, *options.values(), *_endpoints(environ))
+        endpoints = (value for name, value in environ.items() if _ENDPOINTS.fullmatch(name))
+        servers = (url, *options.values(), *endpoints)
         client: dict[str, Any] = {
             "connect_timeout": CONNECT,
             "timeout": TRANSFER,
@@ -154,7 +157,7 @@ class RemoteStore:
             RemoteError: the server fails.
             UnreadableRecordError: what it has is no record.
         """
-        answer = self._get(_action(address))
+        answer = self._get(record_name(address))
         if answer is None:
             return None
         data = bytearray()
@@ -172,7 +175,7 @@ class RemoteStore:
             RemoteError: the server fails.
             OSError: the file cannot be written.
         """
-        answer = self._get(_blob(blob.sha256))
+        answer = self._get(blob_name(blob.sha256))
         if answer is None:
             return False
         digest = hashlib.sha256()
@@ -190,7 +193,7 @@ class RemoteStore:
 
     def upload(self, blob: Blob, source: Path) -> None:
         """Store a blob, unless it is already there; raises RemoteError, RefusedError."""
-        name = _blob(blob.sha256)
+        name = blob_name(blob.sha256)
         # A blob with the right size and wrong bytes was read before it is written again.
         if blob.sha256 not in self._damaged and self._size(name) == blob.size:
             return
@@ -198,7 +201,7 @@ class RemoteStore:
 
     def put_record(self, address: Digest, data: bytes) -> None:
         """Store a packed record, its blobs first; raises RemoteError, RefusedError."""
-        self._put(_action(address), data)
+        self._put(record_name(address), data)
 
     def _size(self, name: str) -> int | None:
         with self._reported(), suppress(FileNotFoundError):
@@ -280,10 +283,6 @@ def _hide(match: re.Match[str]) -> str:
     return f"{match[1]}***" if match[1] else "//***@"
 
 
-def _endpoints(environ: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(value for name, value in environ.items() if _ENDPOINTS.fullmatch(name))
-
-
 def _halves(url: str) -> tuple[str, str]:
     """Return a server and the prefix of all names.
 
@@ -310,11 +309,3 @@ def _login(url: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 def _is_plain(url: str) -> bool:
     return url.startswith("http://")
-
-
-def _blob(sha256: Digest) -> str:
-    return f"blobs/{sha256[:2]}/{sha256}"
-
-
-def _action(address: Digest) -> str:
-    return f"actions/{address[:2]}/{address}"

@@ -135,6 +135,16 @@ class Record:
         return tuple(each for each in named if each is not None)
 
 
+def blob_name(sha256: Digest) -> str:
+    """Return where a store has a blob."""
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def record_name(address: Digest) -> str:
+    """Return where a store has the record of an action."""
+    return f"actions/{address[:2]}/{address}"
+
+
 class UnreadableRecordError(Exception):
     """Bytes are no record: they are damaged, or somebody made them so."""
 

@@ -13,12 +13,18 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process, process_tree
-from orchestrator.host.process import MAX_LINE, Cancel, Grace, Tail, capture, run
+from orchestrator.host.process import MAX_LINE, Cancel, Tail, capture, run
 
 ENV = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
-QUICK = Grace(interrupt=0.3, terminate=0.3)
 PATIENCE = 60.0
 """Seconds after which a test gives up; nothing takes that long."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program has little time to end by itself."""
+    monkeypatch.setattr(process, "INTERRUPT_GRACE", 0.3)
+    monkeypatch.setattr(process, "TERMINATE_GRACE", 0.3)
 
 
 def py(code: str) -> list[str]:
@@ -157,6 +163,7 @@ def test_timeout_interrupts_first(tmp_path: Path) -> None:
     assert "cleaning up" in "\n".join(log)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stubborn_program_is_killed(tmp_path: Path) -> None:
     code = (
         "import signal, time\n"
@@ -166,11 +173,12 @@ def test_stubborn_program_is_killed(tmp_path: Path) -> None:
         "while True: time.sleep(0.1)"
     )
     log: list[str] = []
-    done = run(py(code), env=ENV, cwd=tmp_path, log=log.append, timeout=0.5, grace=QUICK)
+    done = run(py(code), env=ENV, cwd=tmp_path, log=log.append, timeout=0.5)
     assert (done.returncode, done.timed_out) == (-signal.SIGKILL, True)
     assert "TERM ignored" in "\n".join(log)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stubborn_grandchildren_are_killed_whatever_group_they_are_in(tmp_path: Path) -> None:
     script = """
         trap '' INT TERM
@@ -187,7 +195,6 @@ def test_stubborn_grandchildren_are_killed_whatever_group_they_are_in(tmp_path: 
         cwd=tmp_path,
         log=lambda _: cancel.set(),
         cancel=cancel,
-        grace=QUICK,
     )
     assert done.cancelled
     assert gone(int(wait_for(tmp_path / "same")))
@@ -238,7 +245,7 @@ def test_cancel_from_another_thread_stops_all(tmp_path: Path) -> None:
 
     def work() -> None:
         sleeper = sh("echo ready; sleep 60; echo slept")
-        results.append(run(sleeper, env=ENV, cwd=tmp_path, log=log, cancel=cancel, grace=QUICK))
+        results.append(run(sleeper, env=ENV, cwd=tmp_path, log=log, cancel=cancel))
 
     threads = [threading.Thread(target=work) for _ in range(5)]
     for thread in threads:
