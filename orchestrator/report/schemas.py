@@ -26,6 +26,7 @@ from orchestrator.models.result import Instant, LogEnd, ResultFacts, UploadOutco
 from orchestrator.models.target import (
     Cell,
     CompilePlan,
+    EnvironmentSpec,
     EnvVar,
     Exclusion,
     Job,
@@ -72,6 +73,7 @@ class PlannedTarget(TargetFacts):
         env: the build's environment.
         key: SHA-256 of everything that can influence the wheel's bytes.
         host_key: the same where the direct backend builds it on the host, without a container.
+        environment: what its build finds in its environment.
         line: the line of the matrix file that says most about it: its last override, or its values.
     """
 
@@ -79,6 +81,7 @@ class PlannedTarget(TargetFacts):
     env: Annotated[Cell, TABLE]
     key: str
     host_key: str = ""
+    environment: EnvironmentSpec = field(default_factory=EnvironmentSpec)
     line: int | None = None
 
 

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.result import BuildResult
-    from orchestrator.models.target import BuildRequest, Job, Plan, Target, TargetId
+    from orchestrator.models.target import (
+        BuildRequest,
+        EnvironmentSpec,
+        Job,
+        Plan,
+        Target,
+        TargetId,
+    )
     from orchestrator.models.wheel import Finding, WheelReport
 
 T = TypeVar("T")
@@ -86,7 +93,18 @@ def planned_target(request: BuildRequest, line: int | None = None) -> schemas.Pl
         env=tuple((each.name, masked(each.value)) for each in request.target.env),
         key=request.key,
         host_key=on_host(request).key,
+        environment=_environment(request.target.steps.environment),
         line=line,
+    )
+
+
+def _environment(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """Hide the passwords of URLs."""
+    return replace(
+        spec,
+        requires=tuple(map(masked, spec.requires)),
+        constraints=tuple(map(masked, spec.constraints)),
+        indexes=tuple((name, masked(url)) for name, url in spec.indexes),
     )
 
 

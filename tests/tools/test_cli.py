@@ -73,6 +73,14 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "publish": [],
         "line": 18,
         "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
+        "environment": {
+            "requires": [],
+            "constraints": [],
+            "isolation": True,
+            "frontend": None,
+            "indexes": {},
+            "cuda": None,
+        },
     }
     assert len(key) == len(host_key) == 64
     int(key, 16)

@@ -8,10 +8,12 @@ import pytest
 
 from orchestrator.cli.workspace import builtin_table
 from orchestrator.models.target import CudaSource, Plan
+from orchestrator.plan.expected_environment import questions, version_pattern
 from tests.conftest import REPOSITORY
 from tests.factories import plan_of
 
 PAGE = (REPOSITORY / "docs" / "torch.md").read_text("utf-8")
+(WHOLE,) = re.findall(r"(?s)\n(Where a wheel must not .*?)\n\n", PAGE)
 RECIPE, *CHANGES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLE = REPOSITORY / "examples" / "torch-extension"
 
@@ -61,6 +63,19 @@ def test_its_changes() -> None:
         assert {dict(cell)["torch"] for cell in target.covers} == set(TORCHS)
         assert [each.name for each in target.further_tests] == ["torch 2.13", "torch 2.14"]
         assert target.pins == ("torch>=2.12",)
+
+
+def test_whole_versions() -> None:
+    """An axis of whole versions compiles with one patch release, and pins to it."""
+    axis, requires, pin = re.findall(r"`((?:torch|requires|pins\.torch) = .*?)`", WHOLE)
+    lines = f"[channel.other]\naxes.{axis}\nversion.{pin}\nbuild.{requires}\n"
+
+    for target in plan(RECIPE + lines, "other").targets:
+        assert target.pins == ("torch==2.13.0",)
+        assert target.steps.environment.requires == ("torch==2.13.0",)
+        assert {each.what: each.pattern for each in questions(target)}["torch"] == (
+            version_pattern("2.13.0")
+        )
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,13 @@ from orchestrator.models.target import (
 from orchestrator.report import html_report, junit, markdown
 from orchestrator.report import serialize as builders
 from orchestrator.report.results import ResultsWriter
-from orchestrator.report.schemas import DOCUMENTS, ResultsDocument, json_schema, read_results
+from orchestrator.report.schemas import (
+    DOCUMENTS,
+    ResultsDocument,
+    json_schema,
+    read_results,
+    to_json_value,
+)
 from orchestrator.report.view import ResultsView, natural
 from tests import factories, reports
 from tests.conftest import REPOSITORY
@@ -619,3 +625,25 @@ def test_reports_grow_no_faster_than_their_results(what: str) -> None:
         sizes.append([*map(len, texts), len(markdown.render(document))])
     for smaller, larger in pairwise(sizes):
         assert all(b < 2.2 * a for a, b in zip(smaller, larger, strict=True)), sizes
+
+
+def test_a_plan_says_what_a_build_finds_in_its_environment() -> None:
+    environment = EnvironmentSpec(
+        requires=("torch==2.13.*", "own @ https://me:pass-word@host/own.whl"),
+        constraints=("setuptools<81",),
+        isolation=False,
+        frontend=Frontend(name=FrontendName.PIP, args=("-v",)),
+        indexes=(("torch", "https://me:pass-word@host/cu130"),),
+    )
+    target = replace(TARGET, steps=replace(TARGET.steps, environment=environment))
+
+    planned = to_json_value(builders.planned_target(factories.request(target)))
+
+    assert planned["environment"] == {
+        "requires": ["torch==2.13.*", "own @ https://me:****@host/own.whl"],
+        "constraints": ["setuptools<81"],
+        "isolation": False,
+        "frontend": {"name": "pip", "args": ["-v"]},
+        "indexes": {"torch": "https://me:****@host/cu130"},
+        "cuda": None,
+    }
