@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from orchestrator.wheel import Policies
-    from orchestrator.wheel.inflate import Inflater
 
 REQUIREMENTS = (
     "numpy",
@@ -152,13 +151,13 @@ def bound_retag(wheel: Path, out: Path) -> Callable[[], object]:
     return lambda: copy_raw(wheel, out)
 
 
-def inflate_and_copy(wheel: Path, engine: Inflater | ModuleType, out: Path) -> None:
+def inflate_and_copy(wheel: Path, engine: ModuleType, out: Path) -> None:
     """Inflate every ELF member once, and copy the rest raw."""
     inflate_elves(wheel, engine)
     copy_raw(wheel, out)
 
 
-def inflate_elves(wheel: Path, engine: Inflater | ModuleType) -> None:
+def inflate_elves(wheel: Path, engine: ModuleType) -> None:
     """Find the ELF members, and inflate each up to the end of its dynamic section."""
     with zipfile.ZipFile(wheel) as archive, wheel.open("rb", buffering=0) as file:
         for entry in archive.infolist():

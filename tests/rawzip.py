@@ -6,9 +6,10 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
-from orchestrator.wheel.inflate import DEFLATED, CompressedMember, Inflater, fastest
+from orchestrator.wheel.inflate import DEFLATED, CompressedMember, fastest
 
 MIB = 1 << 20
 
@@ -29,7 +30,7 @@ def deflated_zeros(head: bytes, mebibytes: int, tail: bytes = b"") -> bytes:
     return part(head, zlib.Z_FULL_FLUSH) + zeros * mebibytes + part(tail, zlib.Z_FINISH)
 
 
-def compressed_member(content: bytes, engine: Inflater | None = None) -> CompressedMember:
+def compressed_member(content: bytes, engine: ModuleType | None = None) -> CompressedMember:
     """Return the member of a zip file as its reader sees it."""
     data = deflated(content)
     return CompressedMember(

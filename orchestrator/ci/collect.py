@@ -20,7 +20,7 @@ from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.checked_wheel import Expected
-from orchestrator.wheel.name_check import check_contents, check_name
+from orchestrator.wheel.verify import check_contents, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

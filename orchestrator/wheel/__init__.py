@@ -6,12 +6,13 @@ The names below are also for other programs; ``docs/library.md`` documents them.
 from __future__ import annotations
 
 from orchestrator.wheel.archive import WheelArchive, WheelName, open_wheel
+from orchestrator.wheel.checked_wheel import Expected
 from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
 from orchestrator.wheel.rules import planned_name
 from orchestrator.wheel.tags import report
-from orchestrator.wheel.verify import Expected, apply_levels, verify
+from orchestrator.wheel.verify import apply_levels, verify
 
 __all__ = [
     "HARMLESS",

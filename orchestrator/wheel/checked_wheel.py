@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.config.verify_rules import RULES
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel.policy import PlatformTag
+from orchestrator.wheel.scan import Scan
 from orchestrator.wheel.tags import ExtensionModule, extension_module
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models.platforms import Arch, Libc
     from orchestrator.wheel.archive import WheelArchive
-    from orchestrator.wheel.policy import Policies
     from orchestrator.wheel.record import RecordRow
-    from orchestrator.wheel.scan import Scan
     from orchestrator.wheel.tags import Observation
 
 
@@ -57,7 +56,6 @@ class CheckedWheel:
 
     Attributes:
         archive: the wheel.
-        policies: auditwheel's policies.
         found: its ELF files and hashes.
         rows: RECORD; None if it cannot be read.
         metadata: METADATA's headers; None if it cannot be read.
@@ -70,16 +68,15 @@ class CheckedWheel:
     """
 
     archive: WheelArchive
-    policies: Policies
-    found: Scan
-    rows: tuple[RecordRow, ...] | None
-    metadata: Message | None
-    wheel: Message | None
-    damage: tuple[str, ...]
-    observation: Observation | None
-    size: int
-    expected: Expected | None
-    demands: VerifyPolicy
+    found: Scan = field(default_factory=Scan)
+    rows: tuple[RecordRow, ...] | None = None
+    metadata: Message | None = None
+    wheel: Message | None = None
+    damage: tuple[str, ...] = ()
+    observation: Observation | None = None
+    size: int = 0
+    expected: Expected | None = None
+    demands: VerifyPolicy = field(default_factory=VerifyPolicy)
 
     @property
     def platforms(self) -> tuple[str, ...]:

@@ -123,12 +123,11 @@ def required_files(subject: CheckedWheel) -> Iterator[Finding]:
 def stray_paths(subject: CheckedWheel) -> Iterator[Finding]:
     """No member contains a text that the user forbids."""
     wanted = [(text, text.encode()) for text in subject.demands.build_paths if text]
-    damaged = {broken.name for broken in subject.found.unreadable}
     if not wanted:
         return
     holders: defaultdict[str, list[str]] = defaultdict(list)
     for member in subject.archive.members:
-        if member.filename not in damaged:
+        if member.filename not in subject.found.unreadable:
             for text in _held(subject.archive, member.filename, wanted):
                 holders[text].append(member.filename)
     for text, names in holders.items():

@@ -1,4 +1,4 @@
-"""Read the content of a zip member, in order and in pieces of bounded size (APPNOTE 4.4.5).
+"""Read the content of a zip member in little memory: in order, or at any place (APPNOTE 4.4.5).
 
 isal inflates if it is installed (the ``fast`` extra; about twice as fast), else zlib: the bytes are
 the same.
@@ -7,11 +7,13 @@ the same.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 STORED, DEFLATED = 0, 8
 METHODS = (STORED, DEFLATED)
@@ -24,41 +26,24 @@ _INPUT = 1 << 18
 # always smaller than the second. Every byte costs: isal decodes all that it gets.
 _ENOUGH = (128, 1024)
 
+# In torch's largest libraries the tables at the beginning end at 7 MB, those at the end take 6 MB.
+HEAD = 12 << 20
+TAIL = 8 << 20
+"""Bytes that a `MemberWindow` keeps of the beginning, and of the most recent ones."""
+_PASSES = 6
+"""How often a member may be inflated. Linkers' files need two passes; hostile ones more."""
+
 
 class DamagedError(ValueError):
     """The compressed bytes cannot be read, or disagree with the zip directory."""
 
 
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-class Inflater(Protocol):
-    """The common interface of `zlib` and `isal.isal_zlib`."""
-
-    error: type[Exception]
-
-    def decompressobj(self, wbits: int, /) -> _Decompressor:
-        """Return a decompressor."""
-        ...
-
-    def crc32(self, data: bytes, value: int, /) -> int:
-        """Return the running CRC-32."""
-        ...
-
-
-def fastest() -> Inflater:
-    """Return isal's zlib if it is installed, else Python's."""
+def fastest() -> ModuleType:
+    """Return isal's zlib if it is installed, else Python's, which has the same functions."""
     try:
-        return cast("Inflater", import_module("isal.isal_zlib"))
+        return import_module("isal.isal_zlib")
     except ImportError:
-        return cast("Inflater", zlib)
+        return zlib
 
 
 class CompressedMember(NamedTuple):
@@ -76,7 +61,7 @@ class CompressedMember(NamedTuple):
     """
 
     pread: Callable[[int, int], bytes]
-    engine: Inflater
+    engine: ModuleType
     offset: int
     compressed: int
     size: int
@@ -100,7 +85,7 @@ class CompressedMember(NamedTuple):
         for amount in _ENOUGH:
             data = read(self.offset, min(amount, self.compressed))
             try:
-                found = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+                found: bytes = self.engine.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
             except self.engine.error as error:
                 raise DamagedError(f"its compressed bytes are damaged: {error}") from error
             if len(found) >= min(count, self.size):
@@ -159,3 +144,99 @@ class CompressedMember(NamedTuple):
             raise DamagedError(f"its compressed bytes are damaged: {error}") from error
         if at < end or inflater.unused_data:
             raise DamagedError("more compressed bytes follow its end")
+
+
+class MemberWindow:
+    """Random access to a member, as an `orchestrator.wheel.elf.ByteSource`.
+
+    A member can only be inflated from its beginning. Its first bytes and the most recent ones are
+    kept; bytes in between are inflated again when needed. That is rare, as an ELF file's tables are
+    at its two ends.
+    """
+
+    def __init__(
+        self, packed: CompressedMember, see: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Begin to read a member.
+
+        Args:
+            packed: the member.
+            see: gets the whole content once, in order, until `finish` returns.
+        """
+        self.size = packed.size
+        self._packed = packed
+        self._see = see
+        self._seen = 0
+        self._passes = 0
+        self._head: list[bytes] = []
+        self._head_end = 0
+        self._restart()
+
+    def read(self, offset: int, size: int) -> bytearray:
+        """Return `size` bytes at `offset`, which must lie inside the member.
+
+        Raises:
+            DamagedError: the member is damaged, or would have to be inflated too often.
+        """
+        end = offset + size
+        # The bytes between head and tail are gone.
+        if self._head_end < self._begin and offset < self._begin and end > self._head_end:
+            self._restart()
+        found = bytearray(size)
+        for start, pieces in ((0, self._head), (self._begin, self._tail)):
+            at = start
+            for piece in pieces:
+                _lay(found, offset, piece, at)
+                at += len(piece)
+        while self._position < end:
+            at = self._position
+            _lay(found, offset, self._advance(), at)
+        return found
+
+    def finish(self) -> None:
+        """Pass the rest of the content to `see`, and check size and CRC.
+
+        Raises:
+            DamagedError: the member is damaged.
+        """
+        if self._position < self._seen:
+            self._restart()
+        while self._advance():
+            pass
+
+    def _restart(self) -> None:
+        self._passes += 1
+        if self._passes > _PASSES:
+            raise DamagedError("its tables are scattered all over it")
+        self._pieces = self._packed.pieces(check=self._see is not None)
+        self._tail: deque[bytes] = deque()
+        self._begin = self._position = 0
+
+    def _advance(self) -> bytes:
+        """Inflate and keep the next piece; empty at the end."""
+        piece = next(self._pieces, b"")
+        start = self._position
+        self._position += len(piece)
+        fresh = self._position - self._seen
+        if fresh > 0:
+            self._seen = self._position
+            if self._see is not None:
+                self._see(piece[-fresh:])
+        if start == self._head_end < HEAD:
+            self._head.append(piece)
+            self._head_end = self._position
+        if start < self._head_end:
+            self._begin = self._position
+            return piece
+        self._tail.append(piece)
+        while self._position - self._begin - len(self._tail[0]) > TAIL:
+            self._begin += len(self._tail.popleft())
+        return piece
+
+
+def _lay(found: bytearray, offset: int, piece: bytes, start: int) -> None:
+    """Copy the wanted part of a piece to its place."""
+    first = max(offset, start)
+    last = min(offset + len(found), start + len(piece))
+    if first < last:
+        found[first - offset : last - offset] = memoryview(piece)[first - start : last - start]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +42,7 @@ class RecordRow(NamedTuple):
         """Return the row with another path and content (None: the same), its line end kept."""
         hash_, size = self.hash, self.size
         if content is not None:
-            hash_, size = record_hash("sha256", content), str(len(content))
+            hash_, size = record_hash(hashlib.sha256(content)), str(len(content))
         ending = self.text[len(self.text.rstrip("\r\n")) :]
         line = io.StringIO()
         csv.writer(line, lineterminator=ending).writerow((path, hash_, size))

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from orchestrator.wheel.archive import WheelName
     from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
-    from orchestrator.wheel.policy import Policies
     from orchestrator.wheel.tags import ExtensionModule, Observation
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
@@ -241,7 +240,7 @@ def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
         # ELF files do not say which musl they need.
         if tag is None or tag.libc is not Libc.MANYLINUX or seen.libc is not Libc.MANYLINUX:
             continue
-        if tag.arch == seen.arch and not _enough(subject.policies, tag, seen):
+        if tag.arch == seen.arch and not _enough(tag, seen):
             message = f"the tag says {platform}, the ELF files need {seen.tag}"
             if seen.reasons:
                 reason = seen.reasons[-1]
@@ -250,7 +249,7 @@ def tag_too_low(subject: CheckedWheel) -> Iterator[Finding]:
             yield finding("tag-too-low", message)
 
 
-def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
+def _enough(tag: PlatformTag, seen: Observation) -> bool:
     """Whether a manylinux tag promises what the files need."""
     if tag.version is None:
         return False
@@ -263,7 +262,7 @@ def _enough(policies: Policies, tag: PlatformTag, seen: Observation) -> bool:
         return True
     # PEP 600 allows tags between those with a policy: the next newer policy and the libc version
     # decide.
-    known = [policy.version for policy in policies.of(Libc.MANYLINUX, seen.arch)]
+    known = [policy.version for policy in seen.candidates]
     newer = min((version for version in known if version >= tag.version), default=None)
     between = tag.version not in known and newer == seen.policy.version
     return between and (seen.glibc is None or seen.glibc <= tag.version)
@@ -285,8 +284,8 @@ def isa_level(subject: CheckedWheel) -> Iterator[Finding]:
 
 def modules_are_elf(subject: CheckedWheel) -> Iterator[Finding]:
     """Every file that is named like an extension module is an ELF file."""
-    known = {elf.name for elf in subject.found.elves}
-    known.update(name for name, _ in (*subject.found.malformed, *subject.found.unreadable))
+    found = subject.found
+    known = {*(elf.name for elf in found.elves), *found.malformed, *found.unreadable}
     for member in subject.archive.members:
         if is_module_name(member.filename) and member.filename not in known:
             message = f"{member.filename} is named like an extension module, but is not an ELF file"

@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
 
-ANY = "any"
-"""The platform tag of a wheel without ELF files."""
-
-UNKNOWN = "unknown"
-"""Not a platform tag: the wheel has ELF files, but none can be read."""
-
 _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
     r"(?:-(?P<triplet>\w+-linux(?:-\w+)?))?\.so"
@@ -75,13 +69,13 @@ class Observation:
         tag: the best platform tag; ``linux_*`` if no policy fits.
         symbol_tag: the same by symbol versions alone: auditwheel's ``sym_tag``.
         policy: the policy behind `tag`, if any.
+        candidates: all policies of the platform, the oldest libc first.
         glibc: the newest GLIBC_x.y needed, if any.
         steps: the obstacles to each lower tag, the next lower one first.
         external_libs: library outside wheel and policy -> members that need it.
         unreachable: (library, its file in the wheel, member that needs it) if no RPATH leads there.
         isa: highest x86-64 level that a file needs, or empty.
-        elves: the ELF files that count.
-        ignored: the ELF files of another architecture or C library.
+        elves: the ELF files that count; those of another architecture or C library do not.
     """
 
     libc: Libc
@@ -89,13 +83,13 @@ class Observation:
     tag: str
     symbol_tag: str
     policy: Policy | None
+    candidates: tuple[Policy, ...]
     glibc: tuple[int, int] | None
     steps: tuple[TagStep, ...]
     external_libs: tuple[tuple[str, tuple[str, ...]], ...]
     unreachable: tuple[tuple[str, str, str], ...]
     isa: str
     elves: tuple[ElfMember, ...]
-    ignored: tuple[ElfMember, ...]
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -146,7 +140,7 @@ def summarise(
         observation = observe(found, policies, *platform, budget=archive.budget)
     sha256, size = digest or archive.digest()
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
-    tag, policy = UNKNOWN if found.malformed or found.unreadable else ANY, None
+    tag, policy = "unknown" if found.malformed or found.unreadable else "any", None
     if observation is not None:
         tag, policy = observation.tag, observation.policy
     modules = list(filter(None, map(extension_module, found.elves)))
@@ -205,13 +199,13 @@ def observe(
         tag=policy.tag if policy else linux,
         symbol_tag=by_symbols.tag if by_symbols else linux,
         policy=policy,
+        candidates=candidates,
         glibc=needs.glibc(),
         steps=needs.steps(candidates, policy),
         external_libs=needs.outside(whitelist),
         unreachable=needs.unreachable(whitelist),
         isa=max((elf.info.isa_level for elf in elves), default=""),
         elves=elves,
-        ignored=tuple(elf for elf in found.elves if not _belongs(elf, libc, arch)),
     )
 
 
@@ -306,9 +300,9 @@ def _belongs(elf: ElfMember, libc: Libc, arch: Arch) -> bool:
 
 
 def _damage(found: Scan) -> Iterator[Finding]:
-    for name, why in found.unreadable:
+    for name, why in found.unreadable.items():
         yield Finding(rule="zip-integrity", message=f"{name}: {why}")
-    for name, why in found.malformed:
+    for name, why in found.malformed.items():
         yield Finding(rule="elf-malformed", message=f"{name} is not a sound ELF file: {why}")
 
 

@@ -12,7 +12,7 @@ from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import contents, record, rules
 from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
-from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
+from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import summarise
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.wheel import WheelReport
-    from orchestrator.wheel.archive import WheelArchive
+    from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.wheel.checked_wheel import Expected
     from orchestrator.wheel.policy import Policies
-
-__all__ = ["Expected", "apply_levels", "verify"]
 
 _T = TypeVar("_T")
 
@@ -67,7 +66,6 @@ def verify(
         report, observation = summarise(archive, found, policies, patterns)
         subject = CheckedWheel(
             archive=archive,
-            policies=policies,
             found=found,
             rows=rows,
             metadata=metadata,
@@ -117,3 +115,42 @@ def _algorithms(archive: WheelArchive, rows: Sequence[record.RecordRow]) -> dict
         if algorithm in ALGORITHMS and row.path in algorithms:
             algorithms[row.path] = algorithm
     return algorithms
+
+
+def check_name(name: WheelName, want: Expected) -> None:
+    """Make sure that a file name is that of a planned wheel.
+
+    Raises:
+        BadWheelError: its project, version, build tag, Python or platform is another one.
+    """
+    _refuse(rules.planned_name(name, want))
+
+
+def check_contents(path: Path, filename: str) -> None:
+    """Make sure that a file is a wheel whose dist-info says what a file name says.
+
+    That takes milliseconds and needs no toolchain. What the binaries need is `verify`'s to say.
+
+    Args:
+        path: the file.
+        filename: the name that it is to have.
+
+    Raises:
+        BadWheelError: it is not.
+    """
+    with open_wheel(path, filename) as archive:
+        metadata, wheel = archive.headers("METADATA"), archive.headers("WHEEL")
+        subject = CheckedWheel(archive=archive, metadata=metadata, wheel=wheel)
+        for rule in (
+            rules.metadata_valid,
+            rules.names_agree,
+            rules.versions_agree,
+            rules.wheel_file,
+        ):
+            _refuse(rule(subject))
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            raise BadWheelError.of(f"{finding.rule}: {finding.message}")

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -27,10 +28,9 @@ from orchestrator.wheel import (
     report,
     retag,
     verify,
-    window,
 )
 from orchestrator.wheel.archive import WheelName, _flaw_of_name, _plain_names
-from orchestrator.wheel.inflate import DEFLATED, STORED, Inflater, fastest
+from orchestrator.wheel.inflate import DEFLATED, STORED, fastest
 from tests.auditor import audited, load_policies
 from tests.conftest import examples
 from tests.hostile_wheels import raw_elf, work
@@ -325,7 +325,7 @@ def test_symbol_versions_weigh_as_in_auditwheel(
 )
 def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
     *,
-    engine: Inflater,
+    engine: ModuleType,
     content: bytes,
     repeat: int,
     piece: int,
@@ -337,10 +337,10 @@ def test_a_window_shows_what_is_there(  # noqa: PLR0913 - one for each dimension
     seen: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inflate, "PIECE", piece)
-        patch.setattr(window, "HEAD", head)
-        patch.setattr(window, "TAIL", tail)
-        patch.setattr(window, "_PASSES", 99)
-        view = window.MemberWindow(compressed_member(whole, engine), seen.append)
+        patch.setattr(inflate, "HEAD", head)
+        patch.setattr(inflate, "TAIL", tail)
+        patch.setattr(inflate, "_PASSES", 99)
+        view = inflate.MemberWindow(compressed_member(whole, engine), seen.append)
         for place, length in places:
             offset = place % (len(whole) + 1)
             size = min(length, len(whole) - offset)

@@ -21,11 +21,11 @@ from orchestrator.wheel import (
     budget,
     compare,
     elf,
+    inflate,
     open_wheel,
     report,
     retag,
     verify,
-    window,
 )
 from orchestrator.wheel import archive as archives
 from orchestrator.wheel.inflate import STORED, DamagedError, fastest
@@ -344,17 +344,17 @@ def test_tables_of_gigabytes_are_refused(written: Written, tags: dict[str, int])
 
 
 def shrink_windows(monkeypatch: pytest.MonkeyPatch, head: int, tail: int, passes: int = 0) -> None:
-    monkeypatch.setattr(window, "HEAD", head)
-    monkeypatch.setattr(window, "TAIL", tail)
-    monkeypatch.setattr(window, "_PASSES", passes or window._PASSES)
-    monkeypatch.setattr("orchestrator.wheel.inflate.PIECE", 64)
+    monkeypatch.setattr(inflate, "HEAD", head)
+    monkeypatch.setattr(inflate, "TAIL", tail)
+    monkeypatch.setattr(inflate, "_PASSES", passes or inflate._PASSES)
+    monkeypatch.setattr(inflate, "PIECE", 64)
 
 
 def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_windows(monkeypatch, head=1000, tail=500, passes=99)
     content = bytes((i * i) & 0xFF for i in range(5000))
     seen: list[bytes] = []
-    view = window.MemberWindow(compressed_member(content), seen.append)
+    view = inflate.MemberWindow(compressed_member(content), seen.append)
     for offset in (0, 990, 4990, 10, 2000, 4500, 1, 950, 999, 1000, 1001, 3000, 2999):
         for wanted in (0, 1, 10, 100):
             size = min(wanted, len(content) - offset)
@@ -366,14 +366,14 @@ def test_a_window_reads_any_bytes_in_any_order(monkeypatch: pytest.MonkeyPatch) 
 def test_reading_onwards_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_windows(monkeypatch, head=1000, tail=500, passes=1)
     content = bytes((i * i) & 0xFF for i in range(5000))
-    view = window.MemberWindow(compressed_member(content))
+    view = inflate.MemberWindow(compressed_member(content))
     for offset in range(0, 4900, 30):
         assert view.read(offset, 100) == content[offset : offset + 100]
 
 
 def test_tables_scattered_all_over_a_file_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_windows(monkeypatch, head=100, tail=100)
-    view = window.MemberWindow(compressed_member(bytes(5000)))
+    view = inflate.MemberWindow(compressed_member(bytes(5000)))
     for _ in range(5):
         view.read(4000, 10)
         view.read(1000, 10)
@@ -386,8 +386,8 @@ def test_version_needs_that_jump_are_given_up(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each need stands where the file would have to be inflated anew for it."""
-    monkeypatch.setattr(window, "HEAD", 4 * MIB)
-    monkeypatch.setattr(window, "TAIL", 4 * MIB)
+    monkeypatch.setattr(inflate, "HEAD", 4 * MIB)
+    monkeypatch.setattr(inflate, "TAIL", 4 * MIB)
     needs = struct.pack("<HHIII", 1, 1, 1, 40 * MIB, 16) * 200
     dynamic = {5: 4096, 10: 64, 6: 8192, 0x6FFFFFFE: 12 * MIB, 0x6FFFFFFF: 200}
     entry = elf_of(64, dynamic, {12 * MIB: needs})
@@ -428,7 +428,7 @@ def test_hashing_and_parsing_is_one_pass(written: Written) -> None:
     content = make_elf(ElfSpec(versions={"libc.so.6": {"GLIBC_2.5": ("x",)}}))
     with open_wheel(written(Entry(name=b"x.so", content=content))) as archive:
         found = scan(archive, {member.filename: "sha256" for member in archive.members})
-    assert found.unreadable == ()
+    assert not found.unreadable
     assert set(found.hashes) == {"demo-1.0.dist-info/WHEEL", "x.so"}
 
 
