@@ -19,14 +19,14 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Meter = Callable[[int, int, str], None]
+    """Gets turns of a loop, bytes, and what they are for; raises where it is too much."""
 
 MAGIC = b"\x7fELF"
-SMALLEST = 52
-"""Bytes of the smallest ELF header (32-bit); nothing shorter is an ELF file."""
-
-# e_type
-ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
+# Bytes of the smallest ELF header (32-bit).
+_SMALLEST = 52
 
 # Segments, sections and dynamic tags.
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
@@ -89,18 +89,6 @@ class ByteSource(Protocol):
         ...
 
 
-class Meter(Protocol):
-    """Counts what reading costs, and raises where it costs too much."""
-
-    def __call__(self, steps: int, read: int, what: str, /) -> None:
-        """Count turns of a loop and bytes, and what they are for."""
-        ...
-
-
-def _unmetered(_steps: int, _read: int, _what: str) -> None:
-    """Count nothing."""
-
-
 class VersionNeed(NamedTuple):
     """One library and the symbol versions needed of it (``.gnu.version_r``)."""
 
@@ -125,7 +113,6 @@ class ElfInfo(NamedTuple):
         little_endian: byte order.
         machine: e_machine.
         flags: e_flags.
-        kind: e_type (`ET_DYN` is a shared library).
         interpreter: PT_INTERP, empty for a library.
         soname: DT_SONAME, or empty.
         needed: DT_NEEDED, in order.
@@ -142,7 +129,6 @@ class ElfInfo(NamedTuple):
     little_endian: bool
     machine: int
     flags: int
-    kind: int
     interpreter: str
     soname: str
     needed: tuple[str, ...]
@@ -171,7 +157,7 @@ def parse(
     data: bytes | bytearray | memoryview | ByteSource,
     *,
     symbols: bool = True,
-    meter: Meter = _unmetered,
+    meter: Meter = lambda _steps, _read, _what: None,
 ) -> ElfInfo:
     """Read an ELF file.
 
@@ -190,16 +176,15 @@ def parse(
     header = image.header()
     segments = tuple(image.segments(header))
     interpreter = _interpreter(image, segments)
-    dynamic = _Dynamic.of(image, header, segments)
+    dynamic = _Dynamic(image, header, segments)
     undefined, versions, inits = dynamic.tables(symbols=symbols)
     # The notes come last: they are near the beginning or, after patchelf, at the end.
     isa = _isa(image, header, segments) if header.machine == _EM_X86_64 and image.wide else 0
     return ElfInfo(
         bits=image.bits,
-        little_endian=image.little_endian,
+        little_endian=image.order == "<",
         machine=header.machine,
         flags=header.flags,
-        kind=header.type,
         interpreter=interpreter,
         soname=dynamic.string_of(_DT_SONAME),
         needed=dynamic.strings_of(_DT_NEEDED),
@@ -267,22 +252,19 @@ class _Image:
     def __init__(self, source: ByteSource, spend: Meter) -> None:
         self._source = source
         self.spend = spend
-        head = source.read(0, min(SMALLEST, source.size))
-        if len(head) < SMALLEST or not is_elf(head):
+        head = source.read(0, min(_SMALLEST, source.size))
+        if len(head) < _SMALLEST or not is_elf(head):
             raise MalformedElfError("no ELF header")
         bits, order = {1: 32, 2: 64}.get(head[4]), {1: "<", 2: ">"}.get(head[5])
         if bits is None or order is None:
             raise MalformedElfError(f"unknown class {head[4]} or byte order {head[5]}")
         self.bits = bits
         self.order = order
-        self.little_endian = order == "<"
-        self.word = "Q" if bits == 64 else "I"  # noqa: PLR2004
+        self.wide = bits == 64  # noqa: PLR2004
+        self.word = "Q" if self.wide else "I"
+        self.section_layout = "II" + self.word * 4 + "II" + self.word * 2
         self._left = _MAX_TABLES
         self._block: tuple[int, bytes | bytearray] = (0, b"")
-
-    @property
-    def wide(self) -> bool:
-        return self.word == "Q"
 
     def check(self, offset: int, size: int, what: str) -> None:
         """Refuse a table that is not inside the file."""
@@ -347,10 +329,6 @@ class _Image:
             )
         return header
 
-    @property
-    def section_layout(self) -> str:
-        return "II" + self.word * 4 + "II" + self.word * 2
-
     def segments(self, header: _Header) -> Iterator[_Segment]:
         layout = "IIQQQQQQ" if self.wide else "IIIIIIII"
         if not header.phnum:
@@ -374,28 +352,14 @@ class _Image:
 
 
 class _Strings:
-    """A string table. Names are decoded once, and their total length is bounded."""
+    """A string table. All names that are read of it have a bounded length together."""
 
     def __init__(self, spend: Meter, data: bytes | bytearray = b"") -> None:
         self._spend = spend
         self._data = data
-        self._names: dict[int, str] = {}
         self._left = _MAX_NAME_BYTES
 
-    def __getitem__(self, index: int) -> str:
-        name = self._names.get(index)
-        if name is None:
-            stop = self._data.find(b"\0", index) if index < len(self._data) else -1
-            if stop < 0:
-                raise MalformedElfError(f"string {index} is not in its string table")
-            self._take(stop - index)
-            self._spend(1 + (stop - index) // _STEP_BYTES, 0, "names")
-            name = self._data[index:stop].decode("utf-8", "backslashreplace")
-            self._names[index] = name
-        return name
-
-    def many(self, indices: Sequence[int]) -> list[str]:
-        """Return many names; as `__getitem__`, but none is remembered."""
+    def names(self, indices: Sequence[int]) -> list[str]:
         if not indices:
             return []
         find, last = self._data.find, self._data.rfind(b"\0")
@@ -406,16 +370,13 @@ class _Strings:
         for index in indices:
             # Names may overlap: each search counts before the next one.
             stops.append(stop := find(b"\0", index))
-            self._take(stop - index)
-        self._spend(2 * len(stops) + (before - self._left) // _STEP_BYTES, 0, "symbols")
+            self._left -= stop - index
+            if self._left < 0:
+                raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
+        self._spend(2 * len(stops) + (before - self._left) // _STEP_BYTES, 0, "names")
         # No name has a NUL in it, so all can be decoded at once.
         parts = [self._data[index:stop] for index, stop in zip(indices, stops)]
         return b"\0".join(parts).decode("utf-8", "backslashreplace").split("\0")
-
-    def _take(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise MalformedElfError(f"more than {_MAX_NAME_BYTES} bytes of names")
 
     def inits(self) -> frozenset[int]:
         """Where names are that may be a module's first function; faster than decoding all."""
@@ -438,40 +399,37 @@ class _Need(NamedTuple):
 class _Dynamic:
     """The dynamic segment: the entries and the tables they lead to."""
 
-    def __init__(
-        self, image: _Image, header: _Header, segments: tuple[_Segment, ...], dynamic: _Segment
-    ) -> None:
+    def __init__(self, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> None:
         self._image = image
         self._header = header
         self._loads = [segment for segment in segments if segment.type == _PT_LOAD]
-        self._entries: dict[int, list[int]] = {}
-        count = min(dynamic.filesz // (16 if image.wide else 8), _MAX_ENTRIES)
-        for tag, value in image.table(image.word * 2, dynamic.offset, count, "dynamic segment"):
-            if tag == 0:
-                break
-            self._entries.setdefault(tag, []).append(value)
         self._strings = _Strings(image.spend)
-
-    @classmethod
-    def of(cls, image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> _Dynamic:
-        """Return the dynamic segment; an empty one if the file has none."""
-        empty = _Segment(_PT_DYNAMIC, 0, 0, 0, 0)
-        dynamic = next((segment for segment in segments if segment.type == _PT_DYNAMIC), empty)
+        self._entries: dict[int, list[int]] = {}
+        self._tables: list[tuple[int, str]] = []
+        dynamic = next((segment for segment in segments if segment.type == _PT_DYNAMIC), None)
+        if dynamic is None:
+            return
         try:
-            found = cls(image, header, segments, dynamic)
-            found.check()
+            self._read(dynamic)
         except MalformedElfError:
             # Separate debug files have the segment without its bytes, as the section tells.
             if not _without_bytes(image, header, dynamic):
                 raise
-            found = cls(image, header, segments, empty)
-        return found
+            self._entries = {}
 
-    def check(self) -> None:
-        """Refuse entries that lead nowhere."""
-        for tag, what in _TABLES.items():
-            if (address := self._last(tag)) is not None:
-                self._offset(address, what)
+    def _read(self, dynamic: _Segment) -> None:
+        """Read the entries, and find the tables in the order of the file."""
+        count = min(dynamic.filesz // (16 if self._image.wide else 8), _MAX_ENTRIES)
+        layout = self._image.word * 2
+        for tag, value in self._image.table(layout, dynamic.offset, count, "dynamic segment"):
+            if tag == 0:
+                break
+            self._entries.setdefault(tag, []).append(value)
+        self._tables = sorted(
+            (self._offset(address, what), what)
+            for tag, what in _TABLES.items()
+            if (address := self._last(tag)) is not None
+        )
 
     def _last(self, tag: int) -> int | None:
         """Return the last value with this tag, which is the one the loader uses."""
@@ -487,11 +445,11 @@ class _Dynamic:
 
     def strings_of(self, tag: int) -> tuple[str, ...]:
         """Return the names that the entries with this tag point to."""
-        return tuple(self._strings[index] for index in self._entries.get(tag, ()))
+        return tuple(self._strings.names(self._entries.get(tag, ())))
 
     def string_of(self, tag: int) -> str:
         """Return the last such name, or an empty string."""
-        return next(iter(self.strings_of(tag)[-1:]), "")
+        return "".join(self._strings.names(self._entries.get(tag, [])[-1:]))
 
     def tables(
         self, *, symbols: bool
@@ -503,16 +461,11 @@ class _Dynamic:
             defined functions that initialise a module.
         """
         table, count = self._symbol_table() if symbols else (0, 0)
-        steps: list[tuple[int, str]] = [
-            (self._offset(address, what), what)
-            for tag, what in _TABLES.items()
-            if (address := self._last(tag)) is not None
-        ]
         rows: memoryview = memoryview(b"")
         indices: memoryview = memoryview(b"")
         needs: tuple[_Need, ...] = ()
         # In the order of the file, as the bytes may be inflated in this order.
-        for offset, what in sorted(steps):
+        for offset, what in self._tables:
             if what == _TABLES[_DT_SYMTAB]:
                 rows = self._image.slice(table, count * (24 if self._image.wide else 16), what)
             elif what == _TABLES[_DT_VERSYM]:
@@ -527,16 +480,18 @@ class _Dynamic:
     def _named(
         self, rows: memoryview, indices: memoryview, needs: tuple[_Need, ...]
     ) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
-        names = self._strings
-        inits = names.inits() if rows else frozenset()
+        inits = self._strings.inits() if rows else frozenset()
         versions: list[VersionNeed] = []
         by_index: dict[int, tuple[str, str]] = {}
-        for library, some in needs:
-            library_name = names[library]
-            versions.append(VersionNeed(library_name, tuple(names[name] for _, name in some)))
-            by_index.update({index: (library_name, names[name]) for index, name in some})
+        for need in needs:
+            places = [need.library, *(name for _, name in need.versions)]
+            library, *some = self._strings.names(places)
+            versions.append(VersionNeed(library, tuple(some)))
+            by_index.update(
+                {index: (library, version) for (index, _), version in zip(need.versions, some)}
+            )
         undefined, functions = self._pick(rows, indices, inits, by_index)
-        return tuple(undefined), tuple(versions), tuple(names[name] for name in functions)
+        return tuple(undefined), tuple(versions), tuple(self._strings.names(functions))
 
     def _needs(self, offset: int) -> tuple[_Need, ...]:
         needs: list[_Need] = []
@@ -587,7 +542,7 @@ class _Dynamic:
             places = [i for i, section in enumerate(sections) if not section and names[i]]
             if len(undefined) + len(places) > _MAX_UNDEFINED:
                 raise MalformedElfError(f"more than {_MAX_UNDEFINED} undefined symbols")
-            text = self._strings.many([names[i] for i in places])
+            text = self._strings.names([names[i] for i in places])
             kinds = [
                 versions.get(numbers[place] & 0x7FFF, _UNVERSIONED) if numbers else _UNVERSIONED
                 for place in places
