@@ -324,6 +324,11 @@ class WheelArchive:
         size = LOCAL_HEADER.size + fields[-2] + fields[-1]
         return header[:size] if len(header) >= size else self.raw(entry.header_offset, size)
 
+    def local_extra(self, entry: zipfile.ZipInfo) -> bytes:
+        """Return the extra fields of an entry's local header."""
+        header = self.local_header(entry)
+        return header[LOCAL_HEADER.size + LOCAL_HEADER.unpack_from(header)[-2] :]
+
     def raw(self, offset: int, size: int) -> bytes:
         """Return bytes of the wheel file itself."""
         found = os.pread(self._file.fileno(), size, offset)

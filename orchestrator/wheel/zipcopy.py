@@ -75,7 +75,6 @@ class _Written(NamedTuple):
     entry: zipfile.ZipInfo
     name: bytes
     flags: int
-    method: int
     crc: int
     compressed: int
     size: int
@@ -127,31 +126,32 @@ def _copied(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Wri
                 begin = entry.header_offset
             end = its_end
             at = out.tell() + entry.header_offset - begin
-            written[name] = _unchanged(entry, encoded(entry, name), at)
+            sizes = entry.CRC, entry.compress_size, entry.file_size
+            written[name] = _Written(entry, encoded(entry, name), entry.flag_bits, *sizes, at)
             continue
         archive.copy(begin, end, out)
         begin = end
-        if entry.filename in edits.dropped:
-            continue
-        if content is None:
-            one = _rename_entry(archive, entry, encoded(entry, name), out)
-            archive.copy(archive.body(entry), its_end, out)
-        else:
-            one = _write_entry(archive, entry, encoded(entry, name), content, out)
-        written[entry.filename] = one
+        if entry.filename not in edits.dropped:
+            body = entry if content is None else content
+            extra = _extra_of(archive.local_extra(entry), renamed=name != entry.filename)
+            written[entry.filename] = _write(archive, entry, name, extra, body, out)
     archive.copy(begin, end, out)
     ordered = [written[entry.filename] for entry in archive.entries if entry.filename in written]
     # A new member is as old as the newest other.
     time = max(entry.date_time for entry in archive.entries)
     for name, new in sorted(edits.added.items()):
-        ordered.append(_write_plain(archive, _plain_entry(None, name, time), None, new, out))
+        ordered.append(_write(archive, _plain_entry(None, name, time), name, b"", new, out))
     return ordered
 
 
 def _normalised(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[_Written]:
     """Write all entries in a fixed order, under headers without traces of their packing."""
-    pieces: list[tuple[str, zipfile.ZipInfo | None, bytes | None]] = [
-        (edits.names.get(old.filename, old.filename), old, edits.contents.get(old.filename))
+    pieces: list[tuple[str, zipfile.ZipInfo | None, zipfile.ZipInfo | bytes]] = [
+        (
+            edits.names.get(old.filename, old.filename),
+            old,
+            edits.contents.get(old.filename, old),
+        )
         for old in archive.entries
         if old.filename not in edits.dropped
     ]
@@ -160,8 +160,8 @@ def _normalised(archive: WheelArchive, edits: CopyEdits, out: BinaryIO) -> list[
     pieces.sort(key=lambda piece: (piece[0].partition("/")[0].endswith(".dist-info"), piece[0]))
     time = _date_time(edits.epoch or 0)
     return [
-        _write_plain(archive, _plain_entry(old, name, time), old, content, out)
-        for name, old, content in pieces
+        _write(archive, _plain_entry(old, name, time), name, b"", body, out)
+        for name, old, body in pieces
     ]
 
 
@@ -186,55 +186,42 @@ def _plain_entry(old: zipfile.ZipInfo | None, name: str, time: _DateTime) -> zip
     if name.endswith("/"):
         plain.external_attr = 0o40755 << 16 | _DIRECTORY
     plain.compress_type = old.compress_type if old else zipfile.ZIP_DEFLATED
+    plain.flag_bits = 0 if name.isascii() else FLAG_UTF8
     return plain
 
 
-def _write_plain(
+def _write(  # noqa: PLR0913, PLR0917 - what an entry consists of
     archive: WheelArchive,
-    plain: zipfile.ZipInfo,
-    old: zipfile.ZipInfo | None,
-    content: bytes | None,
+    entry: zipfile.ZipInfo,
+    name: str,
+    extra: bytes,
+    body: zipfile.ZipInfo | bytes,
     out: BinaryIO,
 ) -> _Written:
-    """Write an entry under a header of its own: new content, or the old entry's bytes."""
-    name = plain.filename.encode()
-    flags = plain.flag_bits | (0 if name.isascii() else FLAG_UTF8)
+    """Write a local header, and new content or the compressed bytes of an old entry.
+
+    The sizes stand in the header, so a data descriptor does not follow.
+    """
+    flags = entry.flag_bits & ~FLAG_DESCRIPTOR
     packed = b""
-    if content is None and old is not None:
-        one = _unchanged(old, name, out.tell())._replace(entry=plain, flags=flags)
+    if isinstance(body, bytes):
+        flags &= ~_FLAGS_DEFLATE
+        packed = _packed(entry.compress_type, body)
+        crc, compressed, size = zlib.crc32(body), len(packed), len(body)
     else:
-        one, packed = _changed(plain, name, flags, content or b"", out.tell())
-    extra = b""
-    if max(one.compressed, one.size) >= MAX32:
-        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, one.size, one.compressed)
-    _write_header(one, _VERSION_ZIP64 if extra else _VERSION, _dos_time(plain), extra, out)
-    out.write(packed)
-    if content is None and old is not None:
-        body = archive.body(old)
-        archive.copy(body, body + one.compressed, out)
+        crc, compressed, size = body.CRC, body.compress_size, body.file_size
+    version = entry.extract_version
+    if max(compressed, size) >= MAX32:
+        version = max(version, _VERSION_ZIP64)
+        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed) + extra
+    one = _Written(entry, encoded(entry, name), flags, crc, compressed, size, out.tell())
+    sizes = crc, min(compressed, MAX32), min(size, MAX32), len(one.name), len(extra)
+    fields = version, flags, entry.compress_type, *_dos_time(entry), *sizes
+    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields) + one.name + extra + packed)
+    if not isinstance(body, bytes):
+        start = archive.body(body)
+        archive.copy(start, start + compressed, out)
     return one
-
-
-def _write_header(
-    one: _Written, version: int, time: tuple[int, int], extra: bytes, out: BinaryIO
-) -> None:
-    sizes = one.crc, min(one.compressed, MAX32), min(one.size, MAX32), len(one.name), len(extra)
-    fields = version, one.flags, one.method, *time, *sizes
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields) + one.name + extra)
-
-
-def _unchanged(entry: zipfile.ZipInfo, name: bytes, offset: int) -> _Written:
-    sizes = entry.CRC, entry.compress_size, entry.file_size
-    return _Written(entry, name, entry.flag_bits, entry.compress_type, *sizes, offset)
-
-
-def _changed(
-    entry: zipfile.ZipInfo, name: bytes, flags: int, content: bytes, offset: int
-) -> tuple[_Written, bytes]:
-    """Return an entry with new content, and its compressed bytes."""
-    packed = _packed(entry.compress_type, content)
-    sizes = zlib.crc32(content), len(packed), len(content)
-    return _Written(entry, name, flags, entry.compress_type, *sizes, offset), packed
 
 
 def _packed(method: int, content: bytes) -> bytes:
@@ -251,84 +238,31 @@ def _dos_time(entry: zipfile.ZipInfo) -> tuple[int, int]:
     return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
 
 
-def _rename_entry(
-    archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, out: BinaryIO
-) -> _Written:
-    """Write a local header that differs in the name only."""
-    fields, extra = _local_header(archive, entry)
-    extra = _without(extra, EXTRA_UNICODE_PATH)
-    offset = out.tell()
-    out.write(LOCAL_HEADER.pack(LOCAL_MAGIC, *fields[:-2], len(name), len(extra)) + name + extra)
-    return _unchanged(entry, name, offset)
-
-
-def _local_header(archive: WheelArchive, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bytes]:
-    """Return the fields of the local header after the signature, and its extra fields."""
-    header = archive.local_header(entry)
-    _, *fields = LOCAL_HEADER.unpack_from(header)
-    return tuple(fields), header[LOCAL_HEADER.size + fields[-2] :]
-
-
-def _write_entry(
-    archive: WheelArchive, entry: zipfile.ZipInfo, name: bytes, content: bytes, out: BinaryIO
-) -> _Written:
-    """Write new content for an entry; time, mode and extra fields stay."""
-    fields, extra = _local_header(archive, entry)
-    extra = _without(extra, _EXTRA_ZIP64)
-    if name != encoded(entry, entry.filename):
-        extra = _without(extra, EXTRA_UNICODE_PATH)
-    flags = entry.flag_bits & ~(FLAG_DESCRIPTOR | _FLAGS_DEFLATE)
-    one, packed = _changed(entry, name, flags, content, out.tell())
-    version, _, _, time, date, *_ = fields
-    _write_header(one, version, (time, date), extra, out)
-    out.write(packed)
-    return one
-
-
-def _without(extra: bytes, unwanted: int) -> bytes:
-    """Remove an extra field: zip64 is written anew, and a second name would be the old one."""
+def _extra_of(extra: bytes, *, renamed: bool) -> bytes:
+    """Return extra fields without zip64, which is written anew, and without a name if it is old."""
     fields = list(extra_fields(extra))
     rest = extra[sum(len(field) for _, field in fields) :]
-    return b"".join(field for kind, field in fields if kind != unwanted) + rest
+    unwanted = {_EXTRA_ZIP64, EXTRA_UNICODE_PATH} if renamed else {_EXTRA_ZIP64}
+    return b"".join(field for kind, field in fields if kind not in unwanted) + rest
 
 
 def _directory_entry(one: _Written) -> bytes:
     entry = one.entry
-    extra = _without(entry.extra, _EXTRA_ZIP64) if entry.extra else b""
-    if extra and one.name != encoded(entry, entry.filename):
-        extra = _without(extra, EXTRA_UNICODE_PATH)
+    extra = entry.extra and _extra_of(
+        entry.extra, renamed=one.name != encoded(entry, entry.filename)
+    )
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
-    large = max(values) >= MAX32 and [value for value in values if value >= MAX32]
-    if large:
+    if large := [value for value in values if value >= MAX32]:
         extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
-    time, date = _dos_time(entry)
-    return (
-        _ENTRY.pack(
-            b"PK\x01\x02",
-            entry.create_version,
-            entry.create_system,
-            max(entry.extract_version, _VERSION_ZIP64 if large else 0),
-            entry.reserved,
-            one.flags,
-            one.method,
-            time,
-            date,
-            one.crc,
-            min(one.compressed, MAX32),
-            min(one.size, MAX32),
-            len(one.name),
-            len(extra),
-            len(entry.comment),
-            0,
-            entry.internal_attr,
-            entry.external_attr,
-            min(one.offset, MAX32),
-        )
-        + one.name
-        + extra
-        + entry.comment
-    )
+    version = max(entry.extract_version, _VERSION_ZIP64 if large else 0)
+    made_by = entry.create_version, entry.create_system, version, entry.reserved
+    sizes = one.crc, min(one.compressed, MAX32), min(one.size, MAX32)
+    lengths = len(one.name), len(extra), len(entry.comment)
+    attributes = 0, entry.internal_attr, entry.external_attr, min(one.offset, MAX32)
+    fields = *made_by, one.flags, entry.compress_type, *_dos_time(entry), *sizes, *lengths
+    head = _ENTRY.pack(b"PK\x01\x02", *fields, *attributes)
+    return head + one.name + extra + entry.comment
 
 
 def _ending(count: int, start: int, size: int, comment: bytes) -> bytes:
