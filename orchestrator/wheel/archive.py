@@ -29,8 +29,9 @@ from orchestrator.wheel.budget import Budget
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from email.message import Message
+    from io import BufferedReader
     from pathlib import Path
     from types import TracebackType
 
@@ -78,16 +79,8 @@ _BOMB_RATIO = 100
 
 # What zipfile raises for a broken zip file.
 _ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    struct.error,
-    EOFError,
-    IndexError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
+    *(zipfile.BadZipFile, struct.error, EOFError, IndexError),
+    *(OSError, OverflowError, RuntimeError, ValueError),
 )
 
 
@@ -192,7 +185,7 @@ class WheelArchive:
         budget: what everything that is read of it may cost.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BufferedReader) -> None:
         """Read and check the zip directory of an open file, called `path` in what is said of it.
 
         Raises as `open_wheel`.
@@ -297,12 +290,9 @@ class WheelArchive:
 
     def digest(self) -> tuple[Digest, int]:
         """Return SHA-256 and size of the wheel file itself."""
-        hasher = hashlib.sha256()
-        size = 0
-        while chunk := os.pread(self._file.fileno(), CHUNK, size):
-            hasher.update(chunk)
-            size += len(chunk)
-        return Digest(hasher.hexdigest()), size
+        self._file.seek(0)
+        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
+        return Digest(digest), os.fstat(self._file.fileno()).st_size
 
     def mode(self) -> int:
         """Return the permission bits of the wheel file."""
@@ -395,12 +385,10 @@ class WheelArchive:
         )
 
     def _check_entries(self) -> None:
-        plain = _plain_names([entry.orig_filename for entry in self.entries])
         for entry in self.entries:
             if entry.extra:
                 self.budget.spend(len(entry.extra) // _EXTRA_SIZE, 0, "extra fields")
-            flaw = None if plain and not entry.extra else _flaw_of_name(entry)
-            flaw = flaw or _flaw_of_kind(entry)
+            flaw = _flaw_of_name(entry) or _flaw_of_encoding(entry) or _flaw_of_kind(entry)
             if flaw is not None:
                 raise self._flawed(entry, flaw)
         self._check_places()
@@ -588,38 +576,10 @@ def encoded(entry: zipfile.ZipInfo, name: str) -> bytes:
     return name.encode("utf-8" if utf8 else "cp437", "replace")
 
 
-# Every flawed name contains one of these, between newlines; good names hardly ever do.
-_ODD = (
-    *("\\", "\0", "//", "/./", "/../", "/.\n", "/..\n", ":/", ":\n"),
-    *("\n/", "\n./", "\n../", "\n.\n", "\n..\n", "\n\n"),
-)
-
-
-def _plain_names(names: Sequence[str]) -> bool:
-    """Whether no name can have a flaw. Checking all together is much faster than one by one.
-
-    False only means that each name has to be checked.
-    """
-    text = "\n".join(("", *names, ""))
-    lines = text.count("\n") == len(names) + 1
-    short = max(map(len, names), default=0) <= LONGEST_NAME
-    return lines and short and text.isascii() and not any(odd in text for odd in _ODD)
-
-
 def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename
     if "\0" in name or "\\" in name:
         return "has a backslash or NUL in its name"
-    if flaw := _flaw_of_place(name):
-        return flaw
-    if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
-        return "has a name that is not marked as UTF-8: installers read it differently"
-    if entry.extra and _has_other_name(entry.extra, name.encode("utf-8")):
-        return "has a second name in its extra fields"
-    return None
-
-
-def _flaw_of_place(name: str) -> str | None:
     framed = f"/{name.removesuffix('/')}/"
     if name.startswith("/") or ":/" in framed[: framed.index("/", 1) + 1]:
         return "has an absolute name"
@@ -628,6 +588,15 @@ def _flaw_of_place(name: str) -> str | None:
     raw = name.encode("utf-8", "surrogatepass")
     if len(raw) > _LONGEST_PATH or max(map(len, raw.split(b"/"))) > LONGEST_NAME:
         return "has a name that is too long for file systems"
+    return None
+
+
+def _flaw_of_encoding(entry: zipfile.ZipInfo) -> str | None:
+    name = entry.orig_filename
+    if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
+        return "has a name that is not marked as UTF-8: installers read it differently"
+    if entry.extra and _has_other_name(entry.extra, name.encode()):
+        return "has a second name in its extra fields"
     return None
 
 

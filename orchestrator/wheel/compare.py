@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import clipped
 from orchestrator.wheel import record
@@ -25,6 +26,8 @@ TEXT_LIMIT = 1 << 20
 
 LINES = 6
 """Lines of a comparison to show."""
+
+_TIME = "{}-{:02}-{:02} {:02}:{:02}:{:02}"
 
 
 class DifferenceKind(StrEnum):
@@ -67,12 +70,11 @@ def compare(first: Path, second: Path) -> tuple[Difference, ...]:
     """
     with open_wheel(first) as one, open_wheel(second) as two:
         found = sorted(
-            (*_names(one, two), *_members(one, two), *_archives(one, two)),
+            (*_names(one, two), *_members(one, two)),
             key=lambda each: list(DifferenceKind).index(each.kind),
         )
         if not found and one.digest() != two.digest():
-            rest = "bytes outside the members"
-            found.append(Difference(kind=DifferenceKind.PACKING, where=rest, detail="differ"))
+            found.append(_packing("bytes outside the members", "differ"))
     return tuple(found)
 
 
@@ -84,21 +86,49 @@ def _names(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
     for where, a, b in pairs:
         if a != b:
             yield Difference(kind=DifferenceKind.NAME, where=where, detail=f"{a} / {b}")
+    if one.comment != two.comment:
+        yield _packing("zip comment", "differs")
+
+
+def _packing(where: str, detail: str) -> Difference:
+    return Difference(kind=DifferenceKind.PACKING, where=where, detail=detail)
+
+
+class _Member(NamedTuple):
+    """An entry of one of the two wheels."""
+
+    wheel: WheelArchive
+    entry: zipfile.ZipInfo
+
+    def text(self) -> str | None:
+        """Return the content; None if it is not text, or too long to compare by lines."""
+        if self.entry.file_size > TEXT_LIMIT:
+            return None
+        try:
+            text = self.wheel.read(self.entry.filename).decode()
+        except UnicodeDecodeError:
+            return None
+        return None if "\0" in text else text
+
+    def packed(self) -> Iterator[bytes]:
+        """Iterate over the compressed bytes."""
+        end = self.wheel.body(self.entry) + self.entry.compress_size
+        for at in range(self.wheel.body(self.entry), end, CHUNK):
+            yield self.wheel.raw(at, min(CHUNK, end - at))
 
 
 def _members(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
-    ours = {entry.filename: entry for entry in one.entries}
-    theirs = {_matched(entry.filename, one, two): entry for entry in two.entries}
-    for name in sorted(ours.keys() - theirs.keys()):
-        yield Difference(kind=DifferenceKind.MEMBER, where=name, detail="only in the first")
-    for name in sorted(theirs.keys() - ours.keys()):
-        yield Difference(kind=DifferenceKind.MEMBER, where=name, detail="only in the second")
-    for name, a in ours.items():
-        if (b := theirs.get(name)) is not None:
-            yield from _member(one, a, two, b)
+    ours = {entry.filename: _Member(one, entry) for entry in one.entries}
+    theirs = {_matched(entry.filename, one, two): _Member(two, entry) for entry in two.entries}
+    for which, names in (("first", ours.keys() - theirs), ("second", theirs.keys() - ours)):
+        for name in sorted(names):
+            detail = f"only in the {which}"
+            yield Difference(kind=DifferenceKind.MEMBER, where=name, detail=detail)
     common = [name for name in ours if name in theirs]
+    for name in common:
+        yield from _differences(ours[name], theirs[name])
     if common != [name for name in theirs if name in ours]:
-        yield Difference(kind=DifferenceKind.PACKING, where="order of members", detail="differs")
+        yield _packing("order of members", "differs")
 
 
 def _matched(name: str, one: WheelArchive, two: WheelArchive) -> str:
@@ -111,24 +141,22 @@ def _matched(name: str, one: WheelArchive, two: WheelArchive) -> str:
     return name
 
 
-def _member(
-    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
-) -> Iterator[Difference]:
-    if not _same_bytes(one, a, two, b):
-        at = _first_difference(one, a, two, b)
+def _differences(a: _Member, b: _Member) -> Iterator[Difference]:
+    where = a.entry.filename
+    if not _same_bytes(a, b):
+        at = _first_difference(a, b)
         if at is None:
-            detail = f"{a.compress_size} / {b.compress_size} bytes, identical once inflated"
-            yield Difference(kind=DifferenceKind.COMPRESSION, where=a.filename, detail=detail)
-        elif a.filename == record.path_of(one) and _same_lines(one, two):
-            detail = "same lines, other order"
-            yield Difference(kind=DifferenceKind.PACKING, where=a.filename, detail=detail)
+            sizes = f"{a.entry.compress_size} / {b.entry.compress_size}"
+            detail = f"{sizes} bytes, identical once inflated"
+            yield Difference(kind=DifferenceKind.COMPRESSION, where=where, detail=detail)
+        elif where == record.path_of(a.wheel) and _same_lines(a.wheel, b.wheel):
+            yield _packing(where, "same lines, other order")
         else:
-            detail = _text_difference(one, a, two, b) or (
-                f"{a.file_size} / {b.file_size} bytes, different from byte {at} on"
-            )
-            yield Difference(kind=DifferenceKind.CONTENT, where=a.filename, detail=detail)
-    if detail := "; ".join(_packing(a, b)):
-        yield Difference(kind=DifferenceKind.PACKING, where=a.filename, detail=detail)
+            sizes = f"{a.entry.file_size} / {b.entry.file_size}"
+            detail = _text_difference(a, b) or f"{sizes} bytes, different from byte {at} on"
+            yield Difference(kind=DifferenceKind.CONTENT, where=where, detail=detail)
+    if detail := "; ".join(_differing_fields(a.entry, b.entry)):
+        yield _packing(where, detail)
 
 
 def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
@@ -137,26 +165,17 @@ def _same_lines(one: WheelArchive, two: WheelArchive) -> bool:
     return first == second
 
 
-def _same_bytes(
-    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
-) -> bool:
+def _same_bytes(a: _Member, b: _Member) -> bool:
     """Whether two members have the same compressed bytes, and so the same content."""
-    key = ("CRC", "compress_type", "compress_size", "file_size")
-    if any(getattr(a, name) != getattr(b, name) for name in key):
+    key = attrgetter("CRC", "compress_type", "compress_size", "file_size")
+    if key(a.entry) != key(b.entry):
         return False
-    at, there = one.body(a), two.body(b)
-    for offset in range(0, a.compress_size, CHUNK):
-        size = min(CHUNK, a.compress_size - offset)
-        if one.raw(at + offset, size) != two.raw(there + offset, size):
-            return False
-    return True
+    return all(x == y for x, y in zip(a.packed(), b.packed(), strict=True))
 
 
-def _first_difference(
-    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
-) -> int | None:
+def _first_difference(a: _Member, b: _Member) -> int | None:
     """Return where two contents begin to differ; None if they are identical."""
-    left, right = one.chunks(a.filename), two.chunks(b.filename)
+    left, right = (member.wheel.chunks(member.entry.filename) for member in (a, b))
     at, x, y = 0, b"", b""
     while True:
         # The chunks of the two sides may differ in size.
@@ -170,21 +189,14 @@ def _first_difference(
             return at if x or y else None
 
 
-def _text_difference(
-    one: WheelArchive, a: zipfile.ZipInfo, two: WheelArchive, b: zipfile.ZipInfo
-) -> str:
+def _text_difference(a: _Member, b: _Member) -> str:
     """Return the first lines that differ; empty if one is not text."""
-    if max(a.file_size, b.file_size) > TEXT_LIMIT:
-        return ""
-    try:
-        x, y = (w.read(e.filename).decode() for w, e in ((one, a), (two, b)))
-    except UnicodeDecodeError:
-        return ""
-    if "\0" in x or "\0" in y:
+    x, y = a.text(), b.text()
+    if x is None or y is None:
         return ""
     left, right = x.splitlines(), y.splitlines()
-    for wheel, entry, lines in ((one, a, left), (two, b, right)):
-        wheel.budget.spend(len(lines), entry.file_size, "texts")
+    for member, lines in ((a, left), (b, right)):
+        member.wheel.budget.spend(len(lines), member.entry.file_size, "texts")
     changed = list(_changed_lines(left, right))
     if not changed:
         return "same lines, other order" if left != right else ""
@@ -211,9 +223,9 @@ def _surplus(lines: list[str], others: list[str], sign: str) -> Iterator[str]:
             yield sign + line
 
 
-def _packing(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:
+def _differing_fields(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:
     if a.date_time != b.date_time:
-        yield f"time {_time(a)} / {_time(b)}"
+        yield f"time {_TIME.format(*a.date_time)} / {_TIME.format(*b.date_time)}"
     if a.external_attr != b.external_attr:
         yield f"mode {_mode(a)} / {_mode(b)}"
     rest = ("extra", "comment", "flag_bits", "create_system", "create_version", "internal_attr")
@@ -221,16 +233,6 @@ def _packing(a: zipfile.ZipInfo, b: zipfile.ZipInfo) -> Iterator[str]:
         yield f"zip fields {', '.join(other)}"
 
 
-def _time(entry: zipfile.ZipInfo) -> str:
-    year, month, day, hour, minute, second = entry.date_time
-    return f"{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
-
-
 def _mode(entry: zipfile.ZipInfo) -> str:
     mode = entry.external_attr >> 16
     return stat.filemode(mode) if mode else "none"
-
-
-def _archives(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:
-    if one.comment != two.comment:
-        yield Difference(kind=DifferenceKind.PACKING, where="zip comment", detail="differs")
