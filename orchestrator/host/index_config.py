@@ -38,6 +38,8 @@ _PIP_OWN = {
 }
 """Further options that are passed on in another way, or change nothing about what is installed."""
 
+_PIP_PASSED_ON = _PIP_OWN | PIP_OPTIONS.keys() | UV_HERE.keys()
+
 _PIP_REACHES = (_PIP_OWN - {"find-links"}) | {
     *("timeout", "retries", "proxy", "trusted-host", "client-cert", "keyring-provider"),
     # Passed on as variables, and so described with these.
@@ -56,32 +58,20 @@ def pip_config(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...
     The most specific file wins, as with pip. Options count in [global]; those that constrain
     versions also count in [install], which wins.
     """
-    options: dict[str, str] = {}
-    constraints: dict[str, str] = {}
-    names: set[str] = set()
-    for parser in _pip_files(given):
-        for section in set(_PIP_SECTIONS).intersection(parser.sections()):
-            # Several values are on lines of their own; variables separate them by blanks.
-            values = {
-                name.replace("_", "-"): " ".join(value.split())
-                for name, value in parser.items(section)
-                if value
-            }
-            names |= values.keys()
-            if section == "global":
-                options |= values
-            elif section == "install":
-                constraints |= {name: values[name] for name in UV_HERE if name in values}
-    further = names - PIP_OPTIONS.keys() - UV_HERE.keys() - _PIP_OWN
-    return options | constraints, tuple(sorted(further))
+    found = {
+        section: {name: value for name, value in values.items() if value}
+        for section, values in _pip_options(given).items()
+        if section in _PIP_SECTIONS
+    }
+    install = found.get("install", {})
+    options = found.get("global", {}) | {name: install[name] for name in UV_HERE if name in install}
+    further = {name for values in found.values() for name in values} - _PIP_PASSED_ON
+    return options, tuple(sorted(further))
 
 
 def merged_pip_config(given: Mapping[str, str]) -> str:
     """Return pip's configuration files as one, which means the same in another home directory."""
-    merged = configparser.RawConfigParser()
-    for parser in _pip_files(given):
-        merged.read_dict(parser)
-    home = given.get("HOME", "")
+    merged, home = _pip_files(given), given.get("HOME", "")
     for section in merged.sections():
         for name, value in merged.items(section):
             words = (value or "").split("\n")
@@ -94,21 +84,31 @@ def merged_pip_config(given: Mapping[str, str]) -> str:
 
 def pip_rules(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return the options of pip's files that decide which packages it takes: ``install.pre``."""
-    rules: dict[str, str] = {}
-    for parser in _pip_files(given):
-        for section in parser.sections():
-            for name, value in parser.items(section):
-                option = name.replace("_", "-")
-                if option not in _PIP_REACHES:
-                    rules[f"{section}.{option}"] = " ".join((value or "").split())
-    return tuple(sorted(rules.items()))
+    return tuple(
+        sorted(
+            (f"{section}.{option}", value)
+            for section, values in _pip_options(given).items()
+            for option, value in values.items()
+            if option not in _PIP_REACHES
+        )
+    )
 
 
-def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParser]:
-    """Read pip's configuration files, the most specific one last."""
+def _pip_options(given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return section -> option -> value; several values, which have lines, are on one line."""
+    files = _pip_files(given)
+    return {
+        section: {n.replace("_", "-"): " ".join((v or "").split()) for n, v in files.items(section)}
+        for section in files.sections()
+    }
+
+
+def _pip_files(given: Mapping[str, str]) -> configparser.RawConfigParser:
+    """Return pip's configuration files as one; what the most specific file says counts."""
+    merged = configparser.RawConfigParser()
     own = given.get("PIP_CONFIG_FILE", "")
     if own == os.devnull:  # pip's documented way to say "no configuration files"
-        return
+        return merged
     home = Path(given.get("HOME", "/nonexistent"))
     config_dirs = given.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
     files = [Path(folder, "pip", "pip.conf") for folder in reversed(config_dirs) if folder]
@@ -120,7 +120,8 @@ def _pip_files(given: Mapping[str, str]) -> Iterator[configparser.RawConfigParse
             parser.read(file, encoding="utf-8")
         except (configparser.Error, OSError, UnicodeError):
             continue  # pip will say what is wrong with it
-        yield parser
+        merged.read_dict(parser)
+    return merged
 
 
 def uv_config(given: Mapping[str, str]) -> dict[str, str]:

@@ -59,10 +59,10 @@ class BucketDestination:
             metadata = archive.read(f"{archive.dist_info}/METADATA")
         with self._upload_errors():
             self._claim(wheel)
-            self._bucket.put(f"{name}.metadata", metadata, forever=True)
+            self._bucket.write(f"{name}.metadata", metadata, forever=True)
             with wheel.path.open("rb") as stream:
                 body: Any = UploadBody(stream, self._cancel)
-                self._bucket.put(name, body, forever=True)
+                self._bucket.write(name, body, forever=True)
 
     def _claim(self, wheel: CandidateWheel) -> None:
         name = wheel.filename

@@ -70,13 +70,9 @@ def open_destinations(  # noqa: PLR0913 - mostly keywords
             bundle = host.network.ca_bundle
             destinations[name] = BucketDestination(name, cancel, ca_bundle=bundle)
         elif name in indexes:
+            address = resolve_address(name, host)
             destinations[name] = IndexDestination(
-                resolve_address(name, host),
-                host,
-                host.environ,
-                cancel,
-                simple_url=simple_url,
-                audience=audience,
+                address, host, cancel, simple_url=simple_url, audience=audience
             )
         else:
             raise not_a_destination(name)

@@ -20,7 +20,7 @@ from orchestrator.publish.preflight import DestinationFiles
 from orchestrator.publish.upload import UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.provision.host import Host
     from orchestrator.publish.preflight import CandidateWheel
@@ -74,11 +74,7 @@ class UploadAddress:
 
 
 def resolve_address(to: str, host: Host) -> UploadAddress:
-    """Return where an index takes uploads.
-
-    Args:
-        to: ``pypi``, ``testpypi``, or a URL.
-        host: its toolchain.
+    """Return where an index takes uploads: ``pypi``, ``testpypi``, or a URL.
 
     Raises:
         ConfigError: .pypirc cannot be read, or it is not an http(s) URL.
@@ -131,24 +127,22 @@ def simple_urls(upload_url: str) -> tuple[str, ...]:
 class IndexDestination:
     """An index as a destination; see `upload.UploadDestination`."""
 
-    def __init__(  # noqa: PLR0913 - mostly keywords
+    def __init__(
         self,
         address: UploadAddress,
         host: Host,
-        environ: Mapping[str, str],
         cancel: process.Cancel,
         *,
-        simple_url: str = "",
-        audience: str = "",
+        simple_url: str,
+        audience: str,
     ) -> None:
         """Ask and send nothing yet.
 
         Args:
             address: from `resolve_address`.
-            host: its toolchain and network.
-            environ: where credentials may be.
+            host: its toolchain and network; credentials may be in its environment.
             cancel: stops twine.
-            simple_url: where the simple API is, if not where `simple_urls` looks.
+            simple_url: where the simple API is; empty for where `simple_urls` looks.
             audience: whom identity tokens for this index are made for; empty for a known index.
 
         Raises:
@@ -157,7 +151,7 @@ class IndexDestination:
         self.name = address.name
         self._address = address
         self._host = host
-        self._environ = {name: value for name, value in environ.items() if value.strip()}
+        self._environ = {name: value for name, value in host.environ.items() if value.strip()}
         self._cancel = cancel
         self._simple = (simple_url,) if simple_url else simple_urls(address.url)
         self._audience = trusted.audience_of(address.name, address.url, audience)
@@ -177,31 +171,32 @@ class IndexDestination:
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """Read the simple API; a file without a hash is downloaded."""
         wanted = {wheel.filename for wheel in wheels}
+        network = self._host.network
         files: dict[str, str] = {}
         sizes: dict[str, int] = {}
         for project in sorted({wheel.name.name for wheel in wheels if wheel.name}):
-            for index in map(self._with_login, self._simple):
-                listing = self._listing(index, project)
-                if listing is None:
-                    continue
-                sizes[project] = sum(file.size or 0 for file in listing)
-                for file in listing:
-                    if file.name in wanted:
-                        files[file.name] = self._hash(file, index)
-                break
+            index, listing = self._listing(project)
+            sizes[project] = sum(file.size or 0 for file in listing)
+            with _index_errors():
+                files |= {
+                    file.name: simple_index.sha256_of(file, index, network) or ""
+                    for file in listing
+                    if file.name in wanted
+                }
         return DestinationFiles(files=files, sizes=sizes)
 
-    def _listing(self, index: str, project: str) -> tuple[simple_index.IndexFile, ...] | None:
+    def _listing(self, project: str) -> tuple[str, tuple[simple_index.IndexFile, ...]]:
+        """Return where the simple API is, and a project's files; none if nobody has the project."""
         hint = "" if self._address.repository else "; if its simple API is not there: --simple-url"
         with _index_errors(hint):
-            # An index may refer people elsewhere for projects that it does not have.
-            return simple_index.listing(
-                index, project, self._host.network, elsewhere=False, fresh=True
-            )
-
-    def _hash(self, file: simple_index.IndexFile, index: str) -> str:
-        with _index_errors():
-            return simple_index.sha256_of(file, index, self._host.network) or ""
+            for index in map(self._with_login, self._simple):
+                # An index may refer people elsewhere for projects that it does not have.
+                found = simple_index.listing(
+                    index, project, self._host.network, elsewhere=False, fresh=True
+                )
+                if found is not None:
+                    return index, found
+        return "", ()
 
     def send(self, wheel: CandidateWheel) -> None:
         """Run twine."""
@@ -299,12 +294,7 @@ def _index_errors(hint: str = "") -> Iterator[None]:
 
 
 def parse_failure(lines: Iterable[str], returncode: int) -> UploadError:
-    """Return why an upload failed, according to twine.
-
-    Args:
-        lines: its output, without credentials.
-        returncode: its exit status.
-    """
+    """Return why an upload failed, according to twine's output without credentials."""
     texts = [line.strip() for line in lines if line.strip()]
     for number, line in enumerate(texts):
         if match := _HTTP.search(line):

@@ -97,11 +97,11 @@ def open_storage(output: str, ca_bundle: Path | None = None) -> Storage:
             where="--output",
             hint="for instance public/whl or s3://bucket/whl",
         )
-    return BucketStorage(output, ca_bundle)
+    return Bucket(output, ca_bundle)
 
 
 class Bucket:
-    """A bucket with the S3 protocol, through obstore.
+    """A bucket with the S3 protocol, through obstore. It has no lock: `swap` sees other updates.
 
     Every method raises `EnvironmentProblemError` for what the bucket refuses or fails to do.
     """
@@ -123,7 +123,7 @@ class Bucket:
             raise EnvironmentProblemError.of(
                 "buckets need the package obstore", where=url, hint="pip install obstore"
             ) from None
-        self._url = url
+        self.where = url
         self._obstore = obstore
         self._missing = (FileNotFoundError, exceptions.NotFoundError)
         self._lost = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
@@ -152,7 +152,7 @@ class Bucket:
         except self._errors as error:
             raise EnvironmentProblemError.of(
                 f"the bucket answers: {error_line(error)}",
-                where=self._url,
+                where=self.where,
                 hint="check address, region (AWS_REGION), endpoint and credentials",
                 transient=not isinstance(error, self._permanent),
             ) from error
@@ -178,23 +178,29 @@ class Bucket:
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def noted_sha256(self, name: str) -> str | None:
-        """Return the SHA-256 that `put` has noted; None if there is no such file or note."""
+    def locked(self) -> AbstractContextManager[None]:
+        """See `Storage`."""
+        return nullcontext()
+
+    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
+        """See `Storage`; the hash is noted beside the file, in its attributes."""
+        noted = None
         with self._reported(), suppress(*self._missing):
             answer = self._obstore.get(self._store, name, options={"head": True})
-            return answer.attributes.get(_NOTE)
-        return None
+            noted = answer.attributes.get(_NOTE)
+        if noted != sha256:
+            self.write(name, source, forever=True, sha256=sha256)
 
-    def put(
-        self, name: str, content: Any, *, forever: bool = False, sha256: str = "", mode: Any = None
+    def write(
+        self, name: str, data: Any, *, forever: bool = False, sha256: str = "", mode: Any = None
     ) -> None:
-        """Write a file; large ones go in parts.
+        """Write a file: bytes, a path, or an open file; large ones go in parts.
 
         Args:
             name: the file's name.
-            content: bytes, a path, or an open file.
+            data: its contents.
             forever: whether it never changes, so that caches may keep it.
-            sha256: of the contents, for `noted_sha256`.
+            sha256: of the contents, which is noted.
             mode: a condition, as for `obstore.put`.
         """
         base = name.rpartition("/")[2]
@@ -208,7 +214,7 @@ class Bucket:
             self._obstore.put(
                 self._store,
                 name,
-                content,
+                data,
                 attributes=attributes,
                 mode=mode,
                 chunk_size=_CHUNK,
@@ -221,7 +227,7 @@ class Bucket:
         A conditional write: If-Match, If-None-Match.
         """
         try:
-            self.put(name, data, mode="create" if seen is None else {"e_tag": seen})
+            self.write(name, data, mode="create" if seen is None else {"e_tag": seen})
         except EnvironmentProblemError as error:
             if isinstance(error.__cause__, self._lost):
                 return False
@@ -310,25 +316,3 @@ class Folder:
             raise EnvironmentProblemError.of(
                 error.strerror or str(error), where=str(self._root / name)
             ) from error
-
-
-class BucketStorage(Bucket):
-    """A bucket as the place of a site. It has no lock: updates see each other by ``swap``."""
-
-    def __init__(self, url: str, ca_bundle: Path | None = None) -> None:
-        """Open it; see `Bucket`."""
-        super().__init__(url, ca_bundle)
-        self.where = url
-
-    def locked(self) -> AbstractContextManager[None]:
-        """See `Storage`."""
-        return nullcontext()
-
-    def write(self, name: str, data: bytes) -> None:
-        """See `Storage`."""
-        self.put(name, data)
-
-    def add(self, name: str, source: Path | bytes, sha256: str) -> None:
-        """See `Storage`; the hash is noted beside the file, in its attributes."""
-        if self.noted_sha256(name) != sha256:
-            self.put(name, source, forever=True, sha256=sha256)

@@ -45,10 +45,7 @@ def available(environ: Mapping[str, str]) -> bool:
 def audience_of(name: str, upload_url: str, given: str) -> str:
     """Return the audience that an index' identity tokens are made for; empty if nobody says.
 
-    Args:
-        name: the index in ``--to``.
-        upload_url: its upload address.
-        given: the audience that the user names for it, or empty.
+    `name` is the index as in ``--to``, and `given` the audience that the user names for it.
 
     Raises:
         ConfigError: that one belongs to another index.
@@ -64,21 +61,16 @@ def audience_of(name: str, upload_url: str, given: str) -> str:
 
 
 def mint_token(upload_url: str, audience: str, host: Host, environ: Mapping[str, str]) -> str:
-    """Return an upload token of an index.
+    """Return an upload token of an index, for an identity token with this audience.
 
-    Args:
-        upload_url: the index' upload address.
-        audience: whom the identity token is for, by `audience_of`.
-        host: its toolchain and network.
-        environ: where the CI system says how to get an identity token.
+    `environ` has what the CI system says of how to get that one.
 
     Raises:
         UploadError: the index does not answer, the CI system gives no token, or the index rejects
             it.
     """
-    url = _mint_address(upload_url)
     identity = _identity(audience, host, environ)
-    answer = _exchange(url, identity, host)
+    answer = _exchange(upload_url, identity, host)
     document = answer.document()
     token = document.get("token")
     if answer.ok and isinstance(token, str) and _TOKEN.fullmatch(token):
@@ -92,17 +84,12 @@ def mint_token(upload_url: str, audience: str, host: Host, environ: Mapping[str,
     raise UploadError.of(f"{_WHAT}: {text.replace(identity, '****')}")
 
 
-def _mint_address(upload_url: str) -> str:
-    """Return where an index exchanges tokens: on the server of its uploads, and over TLS."""
-    parts = urlsplit(upload_url)
-    return urlunsplit((parts.scheme, parts.netloc, "/_/oidc/mint-token", "", ""))
-
-
-def _exchange(url: str, identity: str, host: Host) -> web.HttpResponse:
-    """Send an identity token to an index; no redirect is followed."""
+def _exchange(upload_url: str, identity: str, host: Host) -> web.HttpResponse:
+    """Send an identity token to the server of an index' uploads; no redirect is followed."""
+    server = urlsplit(upload_url)
     body = json.dumps({"token": identity}).encode()
     request = web.HttpRequest(
-        url=url,
+        url=urlunsplit((server.scheme, server.netloc, "/_/oidc/mint-token", "", "")),
         method="POST",
         headers={"Content-Type": "application/json"},
         body=body,

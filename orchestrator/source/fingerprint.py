@@ -240,14 +240,7 @@ def _deciding(root: Path, skip: Iterable[Path], environ: Mapping[str, str]) -> I
 
 def _repository(place: Path) -> Iterator[Path]:
     """Find the files of a repository that change with its index, ignored files and head."""
-    folder = place
-    with contextlib.suppress(OSError, ValueError):
-        if place.is_file():  # a submodule, or a work tree of its own
-            text = place.read_text("utf-8").removeprefix("gitdir:").strip()
-            folder = place.parent / text
-    shared = folder
-    with contextlib.suppress(OSError, ValueError):
-        shared = folder / (folder / "commondir").read_text("utf-8").strip()
+    folder, shared = git.directories(place)
     yield from (folder / name for name in ("index", "HEAD", "config.worktree"))
     yield from (shared / name for name in ("config", "info/exclude", "packed-refs", "shallow"))
     yield shared / "reftable" / "tables.list"

@@ -106,10 +106,12 @@ def find(folder: Path) -> Repository | None:
         SourceError: the repository belongs to another user.
     """
     top = next((each for each in (folder, *folder.parents) if os.path.lexists(each / ".git")), None)
-    git_dir = None if top is None else _git_dir(top / ".git")
-    if top is None or git_dir is None or shutil.which("git", path=environment()["PATH"]) is None:
+    folders = () if top is None else directories(top / ".git")
+    there = bool(folders) and os.path.lexists(folders[0] / "HEAD")  # not in a copied work tree
+    if top is None or not there or shutil.which("git", path=environment()["PATH"]) is None:
         return None
-    owners = {path: os.lstat(path).st_uid for path in (top, top / ".git", *_shared(git_dir))}
+    places = (top, top / ".git", *map(Path, map(os.path.realpath, folders)))
+    owners = {path: os.lstat(path).st_uid for path in places if os.path.lexists(path)}
     foreign = [path for path, owner in owners.items() if owner not in _ours()]
     if foreign and not _user_trusts(top):
         raise SourceError.of(
@@ -161,24 +163,19 @@ def _programs(top: Path, place: Iterable[str]) -> Iterator[str]:
         yield name
 
 
-def _git_dir(place: Path) -> Path | None:
-    """Return where a ``.git`` has its repository; None if that is none, as in a copied work tree.
+def directories(place: Path) -> tuple[Path, ...]:
+    """Return where a ``.git`` has its repository, and what that shares with other work trees.
 
-    Submodules and linked work trees have a file there.
+    Submodules and linked work trees have a file there. What it names need not be there.
     """
     folder = place
     with suppress(OSError, ValueError):
         if place.is_file():
-            text = place.read_text("utf-8").removeprefix("gitdir:").strip()
-            folder = place.parent / text
-    return folder.resolve() if os.path.lexists(folder / "HEAD") else None
-
-
-def _shared(git_dir: Path) -> Iterator[Path]:
-    """Yield a repository's directory, and the one that it shares with other work trees."""
-    yield git_dir
+            folder = place.parent / place.read_text("utf-8").removeprefix("gitdir:").strip()
+    shared = folder
     with suppress(OSError, ValueError):
-        yield (git_dir / (git_dir / "commondir").read_text("utf-8").strip()).resolve(strict=True)
+        shared = folder / (folder / "commondir").read_text("utf-8").strip()
+    return folder, shared
 
 
 def _ours() -> set[int]:
