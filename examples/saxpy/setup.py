@@ -47,7 +47,7 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
     def _add_cuda(self, ext: Extension, cuda: str) -> None:
-        root = toolkit(cuda)
+        root = toolkit(cuda, os.environ)
         major = cuda.partition(".")[0]
         kernel = str(Path(self.build_temp, "cuda_kernel.o"))
         self.mkpath(self.build_temp)

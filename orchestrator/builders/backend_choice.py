@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.toolkits import Toolkit
     from orchestrator.cross.native_gcc import NativeCompilerFactory, NativeCompilers
     from orchestrator.models.target import CibuildwheelCatalog
+    from orchestrator.provision.cross_gcc import CrossGcc
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.tools import HostPython, Tools
     from orchestrator.provision.zig import Zig
@@ -42,6 +43,7 @@ class Choice:
         failure: why nothing can.
         container: what its container is made by and of; None when it is built on this host.
         zig: compiles it on this host; None where this host's own compilers do.
+        gcc: compiles it in place of zig, which compiles for this host then; None for none.
         tested_in: the container that it is tested in, where it is built on this host and this host
             does not run it; None where there is no such container.
         imported_by: a Python of its architecture that imports it here, where there is no such
@@ -60,6 +62,7 @@ class Choice:
     failure: Failure | None = None
     container: ContainerInfo | None = None
     zig: Zig | None = None
+    gcc: CrossGcc | None = None
     tested_in: ContainerInfo | None = None
     imported_by: ForeignPython | None = None
     native: NativeCompilers | None = None
@@ -116,7 +119,7 @@ class BackendChooser:
         errors: list[OrchestratorError] = []
         for way in self._ways(target):
             try:
-                choice = way(target, f"{_what(errors[:1])}; " if errors else "")
+                choice = way(target, f"{_what(errors[-1:])}; " if errors else "")
             except OrchestratorError as error:
                 errors.append(error)
                 continue
@@ -129,8 +132,8 @@ class BackendChooser:
 
     def _ways(self, target: Target) -> Iterator[Callable[[Target, str], Choice]]:
         """Yield the ways to build a target, the preferred one first."""
-        if by_zig_here(target, self.wanted):
-            yield self._by_zig
+        if by_own_compiler(target, self.wanted):
+            yield self._by_own_compiler
             return
         by_cibuildwheel = self.wanted in {None, BackendName.CIBUILDWHEEL}
         if target.library is not None:
@@ -176,15 +179,15 @@ class BackendChooser:
         return "; ".join((ran, *self.containers.reservations(target)))
 
     def _on_host(self, target: Target, why: str) -> Choice:
-        """Build on this host: with its compilers, or cross-compiled where no engine answers."""
+        """Build on this host: with its compilers, or cross-compiled where no engine can."""
         try:
             place = self._own_compilers(target)
         except OrchestratorError:
             crossed = on_this_host(target)
-            if crossed is target or self._engine_answers():
+            if crossed is target:
                 raise
-            choice = self._by_zig(crossed)
-            return replace(choice, reason=f"{crossed.compiling.why}: {choice.reason}")
+            choice = self._by_own_compiler(crossed)
+            return replace(choice, reason=f"{why}{choice.reason}")
         return Choice(backend=BackendName.DIRECT, reason=f"{why}{place}")
 
     def _own_compilers(self, target: Target) -> str:
@@ -200,22 +203,19 @@ class BackendChooser:
             return "running on this host"
         return f"building with {self.tools.python(target.python).interpreter.path} of this host"
 
-    def _engine_answers(self) -> bool:
-        try:
-            return bool(self.containers.engine)
-        except OrchestratorError:
-            return False
-
-    def _by_zig(self, target: Target, _why: str = "") -> Choice:
-        """Compile on this host; test in a container if this host does not run the wheel."""
+    def _by_own_compiler(self, target: Target, _why: str = "") -> Choice:
+        """Compile on this host by zig or a cross gcc; test in a container if it is foreign."""
         python = self._zig_python(target)
         zig, path = self.tools.zig, python.interpreter.path
-        compiler = f"zig {zig.version} for glibc {target.compiling.baseline}"
+        by_gcc = target.compiling.compiler is CompilerKind.GCC
+        gcc = self.tools.cross_gcc(target.arch) if by_gcc else None
+        by_zig = f"zig {zig.version} for glibc {target.compiling.baseline}"
+        compiler = by_zig if gcc is None else gcc.version
         here = target.arch is host_arch()
         built = (
             f"{'compiled' if here else 'cross-compiled'} by {compiler}, with {path} of this host"
         )
-        choice = Choice(backend=BackendName.DIRECT, reason=built, zig=zig)
+        choice = Choice(backend=BackendName.DIRECT, reason=built, zig=zig, gcc=gcc)
         if here:
             return choice
         derived = f"{compiler}, with the settings of {path} derived for {target.arch}"
@@ -248,8 +248,9 @@ class BackendChooser:
     ) -> Choice:
         """Have a Python of this host import a wheel that no container here can run."""
         if target.steps.smoke:
+            needed = target.compiling.baseline if choice.gcc is None else choice.gcc.glibc
             try:
-                python = self._foreign_python(target)
+                python = self._foreign_python(target, needed)
             except OrchestratorError as error:
                 why = f"{why}; {error.what}"
             else:
@@ -261,9 +262,8 @@ class BackendChooser:
         reason = f"{choice.reason}; NOT IMPORTED anywhere: {why}"
         return replace(choice, reason=reason, compiled=replace(report, not_run=why))
 
-    def _foreign_python(self, target: Target) -> ForeignPython:
+    def _foreign_python(self, target: Target, needed: str) -> ForeignPython:
         python = self.tools.foreign_python(target.python, target.arch)
-        needed = target.compiling.baseline
         if _minor(python.glibc) < _minor(needed):
             what = f"{python.what} has glibc {python.glibc}, and the wheel may need {needed}"
             raise EnvironmentProblemError.of(what)
@@ -332,7 +332,7 @@ def is_local(target: Target) -> bool:
 
 
 def on_this_host(target: Target) -> Target:
-    """Return a target as this host builds it without an engine: cross-compiled if it is foreign.
+    """Return a target as this host builds it without its image: cross-compiled if it is foreign.
 
     It is the same object where that changes nothing, or may not be.
     """
@@ -347,26 +347,23 @@ def host_libc() -> Libc:
     return Libc.MANYLINUX if platform.libc_ver()[0] == "glibc" else Libc.MUSLLINUX
 
 
-def by_zig_here(target: Target, wanted: BackendName | None) -> bool:
-    """Whether zig is to build a target on this host, so that no container is needed.
+def by_own_compiler(target: Target, wanted: BackendName | None) -> bool:
+    """Whether a compiler that we bring builds a target on this host, so without a container.
 
     Args:
         target: the target.
         wanted: the backend of ``--backend``; None for auto.
     """
-    compiling = target.compiling
-    return (
-        target.library is None
-        and compiling.compiler is CompilerKind.ZIG
-        and wanted is not BackendName.CIBUILDWHEEL
-        and (is_local(target) or compiling.emulation is EmulationMode.CROSS)
-    )
+    compiling, local = target.compiling, is_local(target)
+    by_zig = compiling.compiler is CompilerKind.ZIG
+    ours = by_zig if local else compiling.emulation is EmulationMode.CROSS
+    return target.library is None and wanted is not BackendName.CIBUILDWHEEL and ours
 
 
 def needs_no_engine(target: Target) -> bool:
     """Whether this host builds a target without an engine, even where there is one."""
     crossed = {target.arch, host_arch()} <= CROSSED and target.libc is host_libc()
-    return is_local(target) or (by_zig_here(target, None) and crossed)
+    return is_local(target) or (by_own_compiler(target, None) and crossed)
 
 
 def _minor(glibc: str) -> int:

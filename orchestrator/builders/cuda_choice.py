@@ -117,7 +117,9 @@ class CudaChooser:
     ) -> CudaToolkit:
         if source is CudaSource.INDEX:
             version = self.tools.newest_cuda(wanted)
-            folder = self.tools.cuda_wheels(version, target.arch).folder
+            is_crossed = of_image is None and target.arch is not host_arch()
+            wheels = self.tools.cross_cuda if is_crossed else self.tools.cuda_wheels
+            folder = wheels(version, target.arch).folder
             what = f"nvcc {version} of the package index"
             return _here(source, version, folder, what, in_container=of_image is not None)
         if source is CudaSource.HOST:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import BackendName
+    from orchestrator.provision.cross_gcc import CrossGcc
     from orchestrator.provision.zig import Zig
 
 CROSS_PYTHON = Path(__file__).parent / "scripts" / "cross_python.py"
@@ -123,12 +124,14 @@ class DirectByZig:
     Attributes:
         direct: the backend without zig.
         zig: compiles.
+        gcc: compiles for another architecture in place of zig; None for none.
         containers: makes containers for tests that this host cannot run; None without an engine.
         imported: whether the wheel is imported afterwards, if there is no engine.
     """
 
     direct: DirectOnHost
     zig: Zig
+    gcc: CrossGcc | None
     containers: ContainerFactory | None
     imported: bool = False
 
@@ -226,6 +229,8 @@ class _CrossSteps(_ZigSteps):
 
     def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
         super().__init__(backend, job)
+        self._gcc = backend.gcc
+        self._cuda = dict(job.compilers.env).get("CUDA_HOME", "")
         self._containers = backend.containers
         self._imported = backend.imported
         self._facts: dict[str, str] = {}
@@ -235,12 +240,16 @@ class _CrossSteps(_ZigSteps):
         """Derive Python's headers and settings; make compilers for the target and this machine."""
         self._derive_python()
         self.make_driver(self._cross.programs_here, self.plain_driver(host_arch(), _OLDEST))
-        plain = self.plain_driver(self.target.arch, self.target.compiling.baseline)
+        if self._gcc is None:
+            plain = self.plain_driver(self.target.arch, self.target.compiling.baseline)
+        else:
+            plain = driver.gcc_driver(self.target.arch, self._gcc)
         own = {str(self.interpreter.include), str(self.interpreter.path.parent.parent / "lib")}
         own |= {str(folder) for folder in self.headers}
         foreign = replace(
             plain,
             first=(*plain.first, f"-I{self._cross.python / 'include'}"),
+            link=(*plain.link, *((f"-L{self._cuda}/lib",) if self._cuda else ())),
             drop_below=(*_HOST_PLACES, *sorted(own)),
         )
         self.make_driver(self._cross.programs, foreign)
@@ -269,7 +278,7 @@ class _CrossSteps(_ZigSteps):
 
     def python_env(self, env: Mapping[str, str]) -> dict[str, str]:
         self._cross.write_files(self._facts["suffix"], self._facts["flags"])
-        return {**env, **self._cross.variables()}
+        return {**env, **self._cross.variables(self._cuda)}
 
     def for_hooks(self) -> dict[str, object]:
         """Have the hooks take this machine for the target's."""

@@ -111,10 +111,18 @@ class InContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderQemu:
-    """Import on this host, without a container, with a Python of the target's architecture."""
+    """Import on this host, without a container, with a Python of the target's architecture.
+
+    Attributes:
+        python: that Python.
+        env: the environment of QEMU.
+        libraries: a directory of libraries that the wheel expects of others; empty for none.
+        hint: see `Importer`.
+    """
 
     python: ForeignPython
     env: Mapping[str, str]
+    libraries: str = ""
     hint: str = f"where there is a container engine, {_BLAME}"
 
     def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
@@ -123,6 +131,8 @@ class UnderQemu:
         scratch.mkdir()
         argv = [*self.python.argv, "-I", str(SMOKE_SCRIPT), str(wheel)]
         env = {**self.env, "TMPDIR": str(scratch)}
+        if self.libraries:  # of the emulated program, not of QEMU itself
+            env["QEMU_SET_ENV"] = f"LD_LIBRARY_PATH={self.libraries}"
         return job.run(argv, env=env, on_line=on_line, cwd=scratch)
 
 

@@ -67,6 +67,11 @@ class RunHooks:
     help="Stop at the first failure, or build the rest.  [default: keep going]",
 )
 @click.option(
+    "--allow-unavailable",
+    is_flag=True,
+    help="Exit with 0 if all that is missing are targets that this machine cannot build.",
+)
+@click.option(
     "--plan",
     "planned",
     type=FILE,
@@ -164,6 +169,7 @@ def run_build(
     no_cache: bool,
     read_only_store: bool,
     quiet: bool,
+    allow_unavailable: bool = False,
     deadline: float | None = None,
     hooks: RunHooks = RunHooks(),
     **reports: Path | None,
@@ -181,6 +187,7 @@ def run_build(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
         fail_fast=fail_fast,
+        allow_unavailable=allow_unavailable or workspace.settings.run.allow_unavailable,
         output=output,
         work=(work_dir or workspace.root / WORK_DIR).absolute(),
         cache=not no_cache,
@@ -236,7 +243,9 @@ def _run(
     finally:
         # Also of a run that ended with an exception: its results are worth a report.
         complete = _write_reports(console, recorder, reports)
-    code = summary.exit_code(results, fail_fast=options.fail_fast)
+    code = summary.exit_code(
+        results, fail_fast=options.fail_fast, allow_unavailable=options.allow_unavailable
+    )
     return code if code or complete else ExitCode.ENVIRONMENT
 
 

@@ -517,6 +517,8 @@ class RunSettings(Model):
     """Targets under emulation at once; unset: no more limited than others."""
     retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 2
     """Attempts after the first where an image, the network or the engine failed for the moment."""
+    allow_unavailable: StrictBool = False
+    """Whether a run ends well without the targets that this machine cannot build."""
 
 
 PublicKey = Annotated[str, Field(pattern=f"^{PUBLIC_KEY.pattern}$")]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.models.platforms import Arch
+    from orchestrator.provision.cross_gcc import CrossGcc
     from orchestrator.provision.zig import Zig
 
 SOURCE_DIR = Path(__file__).parent / "driver_src"
@@ -158,6 +159,21 @@ def zig_driver(arch: Arch, glibc: str, paths: ZigPaths, *, native: bool = False)
         ),
         answers=tuple((q, arch.facts.triplet) for q in ("-dumpmachine", "-print-multiarch")),
         native=native,
+    )
+
+
+def gcc_driver(arch: Arch, gcc: CrossGcc) -> Driver:
+    """Return the driver of a cross build by gcc, with the libraries that came with it."""
+    programs = {"cc": gcc.gcc, "c++": gcc.gxx}
+    for name in ("ar", "ranlib", "ld"):
+        programs[name] = gcc.gcc.with_name(f"{arch.facts.triplet}-{name}")
+    return Driver(
+        compiler=CompilerKind.GCC,
+        arch=arch,
+        tools=tuple((name, (str(program),)) for name, program in programs.items()),
+        first=(f"--sysroot={gcc.folder}",),
+        # As zig: debug information names directories of this machine.
+        link=("-Wl,-S",),
     )
 
 

@@ -83,8 +83,12 @@ class CrossBuild:
         self._python_config.chmod(0o755)
         self._no_packages.mkdir(exist_ok=True)
 
-    def variables(self) -> dict[str, str]:
-        """Return the variables of the build besides those of `compilers`."""
+    def variables(self, cuda: str = "") -> dict[str, str]:
+        """Return the variables of the build besides those of `compilers`.
+
+        Args:
+            cuda: the CUDA toolkit; empty for none.
+        """
         here = {name: str(self.programs_here / name) for name in ("cc", "c++", "ar")}
         return {
             "CMAKE_TOOLCHAIN_FILE": str(self.toolchain_file),
@@ -95,7 +99,13 @@ class CrossBuild:
             "CXX_FOR_BUILD": here["c++"],
             "AR_FOR_BUILD": here["ar"],
             **self._rust(here),
+            **(self._nvcc(cuda) if cuda else {}),
         }
+
+    def _nvcc(self, cuda: str) -> dict[str, str]:
+        """Return the variables of nvcc, and of CMake about it."""
+        host = str(self.programs / "g++")
+        return {"CUDACXX": f"{cuda}/bin/nvcc", "CUDAHOSTCXX": host, "NVCC_CCBIN": host}
 
     def _rust(self, here: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of cargo, of the crate `cc`, and of PyO3."""

@@ -42,7 +42,7 @@ class TargetNeeds:
         python: its python tag; empty for a library.
         image: its image as the engine gets it; empty if only the toolchain knows.
         on_host: whether it can be built without an engine.
-        crossed: whether it is cross-compiled if there is no engine.
+        crossed: whether it is cross-compiled if no engine runs its image.
         cuda: its version of CUDA, and where that comes from; empty for none.
     """
 
@@ -334,7 +334,7 @@ class _Examination:
         lost = {}
         for each in self.targets:
             reason = self._no_container(each, chosen, images, emulations)
-            if reason and not (each.on_host or (each.crossed and chosen is None)):
+            if reason and not (each.on_host or each.crossed):
                 lost[each.id] = reason
         return lost
 

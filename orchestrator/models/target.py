@@ -290,8 +290,9 @@ class CompilePlan:
         compiler: ``gcc`` has the ABI, the headers and the C++ library of the image; ``zig`` brings
             its own C++ library, linked statically, and any glibc.
         baseline: the glibc that zig builds for (``2.17``); empty with gcc, which has the image's.
-        alone: the glibc that zig cross-compiles for where no engine runs the image; empty where it
-            may not.
+        alone: the glibc that a target is cross-compiled for where no engine runs the image; empty
+            where it may not.
+        alone_by: what compiles it then.
         why: why it is this, for `explain`.
     """
 
@@ -299,6 +300,9 @@ class CompilePlan:
     compiler: CompilerKind = CompilerKind.GCC
     baseline: str = ""
     alone: str = field(default="", compare=False, metadata={"exclude": True})
+    alone_by: CompilerKind = field(
+        default=CompilerKind.ZIG, compare=False, metadata={"exclude": True}
+    )
     why: str = field(default="", compare=False, metadata={"exclude": True})
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
-from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
-from orchestrator.plan.devices import WITHOUT, cuda_version
+from orchestrator.models.target import CompilePlan, CompilerKind, CudaSource, EmulationMode
+from orchestrator.plan.devices import WITHOUT, cuda_version, index_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,22 +47,25 @@ def compile_plan(
     Raises:
         ConfigError: the settings contradict each other, or the target.
     """
-    kind, key = _compiler(build)
+    by_gcc = _is_crossed_by_gcc(build, libc, axes)
+    kind, key = _compiler(build, CompilerKind.GCC if by_gcc else CompilerKind.ZIG)
     no_zig = _no_zig(libc, axes)
     if kind is CompilerKind.ZIG:
         _check_zig(build, no_zig, key, where)
     else:
-        _check_gcc(build, where)
+        _check_gcc(build, by_gcc, where)
     floor = _glibc(build, Arch(axes["arch"]), baseline, where)
     emulation, reason = _emulation(build, libc, axes)
-    alone = "" if no_zig or _needs_image(build, axes) else floor
+    alone = "" if (no_zig and not by_gcc) or _needs_image(build, axes) else floor
+    alone_by = CompilerKind.GCC if by_gcc else CompilerKind.ZIG
     if alone:
-        reason += "; cross, by zig, without an engine"
+        reason += f"; cross, by {alone_by}, where no engine runs its image"
     return CompilePlan(
         emulation=emulation,
         compiler=kind,
         baseline=floor if kind is CompilerKind.ZIG else "",
         alone=alone,
+        alone_by=alone_by,
         why=reason,
     )
 
@@ -77,14 +80,14 @@ def _check_zig(build: Build, no_zig: str, key: str, where: Callable[[str], str])
         raise ConfigError.of("zig is never emulated", where=where("emulation"), hint=hint)
 
 
-def _check_gcc(build: Build, where: Callable[[str], str]) -> None:
+def _check_gcc(build: Build, may_cross: bool, where: Callable[[str], str]) -> None:  # noqa: FBT001
     if build.baseline is not None:
         raise ConfigError.of(
             "gcc builds for the image's glibc only",
             where=where("baseline"),
             hint='build.compiler = "zig" builds for any; or name an older image',
         )
-    if build.emulation is EmulationMode.CROSS:
+    if build.emulation is EmulationMode.CROSS and not may_cross:
         raise ConfigError.of(
             "gcc cross-compiles with an image's headers and libraries, and so only in an image",
             where=where("compiler"),
@@ -93,25 +96,46 @@ def _check_gcc(build: Build, where: Callable[[str], str]) -> None:
 
 
 def without_engine(planned: CompilePlan) -> CompilePlan | None:
-    """Return what compiles a foreign target without an engine for its image; None: nothing may."""
+    """Return what compiles a foreign target where no engine runs its image; None: nothing may."""
     if not planned.alone:
         return None
+    by_zig = planned.alone_by is CompilerKind.ZIG
     return CompilePlan(
         emulation=EmulationMode.CROSS,
-        compiler=CompilerKind.ZIG,
-        baseline=planned.alone,
-        why="no container engine answers",
+        compiler=planned.alone_by,
+        baseline=planned.alone if by_zig else "",
+        why="no container engine runs its image",
     )
 
 
-def _compiler(build: Build) -> tuple[CompilerKind, str]:
+def _is_crossed_by_gcc(build: Build, libc: Libc, axes: Mapping[str, str]) -> bool:
+    """Whether a cross build is one by the distribution's cross gcc: for CUDA of the package index.
+
+    nvcc's headers refuse the clang and the C++ library that zig has. The index has nvcc for
+    x86_64, and headers and libraries for aarch64, of one CUDA.
+    """
+    from_index = build.cuda in {None, CudaSource.INDEX}
+    if "torch" in axes or libc is not Libc.MANYLINUX or not from_index:
+        return False
+    if Arch(axes["arch"]) is not Arch.AARCH64:
+        return False
+    versions = (
+        cuda_version(value, plain=name == "cuda")
+        for name, value in axes.items()
+        if name == "cuda" or build.cuda
+    )
+    version = next(filter(None, versions), "")
+    return bool(version) and not index_fault(version)
+
+
+def _compiler(build: Build, crossed_by: CompilerKind) -> tuple[CompilerKind, str]:
     """Return the compiler, and the key that decides about it."""
     if build.compiler is not None:
         return build.compiler, "compiler"
     if build.baseline is not None:
         return CompilerKind.ZIG, "baseline"
     if build.emulation is EmulationMode.CROSS:
-        return CompilerKind.ZIG, "emulation"
+        return crossed_by, "emulation"
     return CompilerKind.GCC, "compiler"
 
 

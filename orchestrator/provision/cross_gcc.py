@@ -2,14 +2,16 @@
 
 Nothing is installed, and root is not needed: apt resolves and fetches what a machine without any
 package would need; it checks signatures as always. The programs are then changed to find their
-loader and libraries where a container will see them (`MOUNTED`), so that nothing of an image is
-covered, and nothing of this host is used.
+loader and libraries where they will run: in a container at `MOUNTED`, so that nothing of an image
+is covered, or in the cache of this host. Only there the target's C library, C++ library and headers
+come with them; a container uses those of its image.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
 
-_KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold")
-"""The compilers, and the programs that they start."""
+_KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold", "ar", "ranlib")
+"""The compilers, and the programs that they start; the last two are for cross builds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +42,24 @@ class ImageCompiler:
     Attributes:
         triplet: what it compiles for, as Debian's packages call it.
         major: gcc's major version: its headers, its C++ library and its LTO go with no other.
+            Empty for a cross build on this host, which takes the distribution's default.
         suite: the image's Debian suite; empty for another distribution.
     """
 
     triplet: str
-    major: str
+    major: str = ""
     suite: str = ""
 
     @property
     def package(self) -> str:
         """Debian's package of the C++ compiler."""
-        return f"g++-{self.major}-{self.triplet}".replace("_", "-")
+        return "-".join(filter(None, ("g++", self.major, self.triplet))).replace("_", "-")
+
+    @property
+    def programs(self) -> tuple[str, str]:
+        """The names of the C and the C++ compiler."""
+        end = f"-{self.major}" if self.major else ""
+        return f"{self.triplet}-gcc{end}", f"{self.triplet}-g++{end}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +68,10 @@ class CrossGcc:
 
     Attributes:
         folder: where it is on this host; a container has it at `MOUNTED`.
-        gcc: the C driver in the container.
+        gcc: the C driver, where it runs.
         gxx: the C++ driver there.
         version: the package and its version.
+        glibc: the version of the C library that came with it (``2.36``); empty for none.
         identity: digest of all packages in it.
         hold: keeps it from being pruned.
     """
@@ -70,27 +80,29 @@ class CrossGcc:
     gcc: Path
     gxx: Path
     version: str
+    glibc: str
     identity: str
     hold: CacheLock | None = field(default=None, repr=False, compare=False)
 
 
 def provide(wanted: ImageCompiler, host: Host, *, say: Callable[[str], object]) -> CrossGcc:
     """Return a native gcc; fetch it if it is not in the cache yet."""
+    name = f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}"
+    there = MOUNTED if wanted.major else CROSS_GCC.folder(host.cache_dir, name)
     entry = CROSS_GCC.provide(
-        host.cache_dir,
-        f"{wanted.package}-on-{host_arch()}-{wanted.suite or 'any'}",
-        lambda made: _Maker(wanted, made, host, say).make(),
-        say=say,
+        host.cache_dir, name, lambda made: _Maker(wanted, made, there, host, say).make(), say=say
     )
     fetched = (entry.folder / "packages").read_text("utf-8")
-    version = next(line for line in fetched.splitlines() if line.startswith(wanted.package))
-    names = [f"{wanted.triplet}-{each}-{wanted.major}" for each in ("gcc", "g++")]
+    version = next(line for line in fetched.splitlines() if re.match(r"g\+\+-\d", line))
+    glibc = re.search(r"^libc6-\w+-cross=(\d+\.\d+)", fetched, re.MULTILINE)
+    gcc, gxx = (there / "usr/bin" / program for program in wanted.programs)
     return CrossGcc(
         folder=entry.folder,
         hold=entry.hold,
-        gcc=MOUNTED / "usr/bin" / names[0],
-        gxx=MOUNTED / "usr/bin" / names[1],
+        gcc=gcc,
+        gxx=gxx,
         version=version.replace("=", " "),
+        glibc=glibc[1] if glibc else "",
         identity=hashlib.sha256(fetched.encode()).hexdigest(),
     )
 
@@ -101,6 +113,7 @@ class _Maker:
 
     wanted: ImageCompiler
     made: Path
+    there: Path
     host: Host
     say: Callable[[str], object]
 
@@ -112,7 +125,7 @@ class _Maker:
         names = "".join(f"{package.exact}\n" for package in fetched)
         (made / "packages").write_text(names, encoding="utf-8")
         for program in _programs(made):
-            relocate.redirect(program, MOUNTED / "lib", self.host.toolchain.bin / "patchelf")
+            relocate.redirect(program, self.there / "lib", self.host.toolchain.bin / "patchelf")
 
     def _fetch(self) -> list[Package]:
         """Download what is needed; return it."""
@@ -122,8 +135,8 @@ class _Maker:
                 self._archives(),
                 [package],
                 self.made.parent / "debs",
-                # Not the target's own files, which the image has.
-                wanted=lambda each: each.arch != "all",
+                # Not the target's own files, if an image has them.
+                wanted=lambda each: not self.wanted.major or each.arch != "all",
                 say=lambda: self.say(f"fetching {package} (not installed, kept in the cache)"),
             )
         except EnvironmentProblemError as error:
@@ -137,18 +150,19 @@ class _Maker:
         if suite and suite != apt.own_suite():
             yield lambda: apt.of_suite(suite, self.made.parent, self.host.net_env)
         yield lambda: apt.own(self.made.parent, self.host.net_env)
+        if not self.wanted.major:  # this machine may have no lists yet
+            yield lambda: apt.own_anew(self.made.parent, self.host.net_env)
 
     def _arrange(self, root: Path, made: Path) -> None:
         """Put programs where they find each other, and all libraries into one directory."""
-        programs = {f"{self.wanted.triplet}-{name}" for name in _KEPT}
-        programs |= {f"{self.wanted.triplet}-{name}-{self.wanted.major}" for name in _KEPT}
+        kept = re.compile(rf"{self.wanted.triplet}-({'|'.join(map(re.escape, _KEPT))})(-\d+)?")
         shutil.copytree(
             root / "usr/bin",
             made / "usr/bin",
             symlinks=True,
-            ignore=lambda _, names: [each for each in names if each not in programs],
+            ignore=lambda _, names: [each for each in names if not kept.fullmatch(each)],
         )
-        own = f"usr/{self.wanted.triplet}/bin"
+        own = f"usr/{self.wanted.triplet}"
         shutil.copytree(root / own, made / own, symlinks=True)
         for place in ("usr/lib/gcc-cross", "usr/libexec/gcc-cross"):
             if (root / place).is_dir():

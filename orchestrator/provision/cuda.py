@@ -16,16 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import file_sha256, write_whole
+from orchestrator.fsutil import copy_tree, file_sha256, write_whole
 from orchestrator.host import process
+from orchestrator.host.emulation import host_arch
 from orchestrator.host.transient_errors import may_pass
+from orchestrator.models.platforms import Arch
 from orchestrator.plan.devices import index_fault
 from orchestrator.provision.cache_dir import CUDA, NVCC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from orchestrator.models.platforms import Arch
     from orchestrator.provision.cache_dir import CacheEntry
     from orchestrator.provision.host import Host
 
@@ -39,6 +40,9 @@ PROGRAMS = ("bin/cudafe++", "bin/fatbinary", "bin/nvlink", "bin/ptxas", "nvvm/bi
 """What nvcc starts, in a toolkit."""
 
 PROFILE = "nvcc.profile"
+
+CROSSES_FROM = Arch.X86_64
+"""The architecture whose nvcc also compiles for another one."""
 
 _SAME = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm")
 """Wheels that have one version for all."""
@@ -190,6 +194,25 @@ class CudaIndex:
                 part.rename(made / part.name)
 
         return CUDA.provide(self.host.cache_dir, f"{version}-{arch}", make, say=say)
+
+    def cross_toolkit(self, version: str, arch: Arch, say: Callable[[str], object]) -> CacheEntry:
+        """Return a toolkit with programs for this host, and libraries of another architecture.
+
+        Raises:
+            EnvironmentProblemError: this host's nvcc cannot, or the index does not have all of it.
+        """
+        here = host_arch()
+        if here is not CROSSES_FROM:
+            raise EnvironmentProblemError.of(f"nvcc on {here} compiles for no other architecture")
+        own, foreign = (self.toolkit(version, each, say) for each in (here, arch))
+
+        def make(made: Path) -> None:
+            for root, parts in ((own, ("bin", "nvvm", "include")), (foreign, ("lib",))):
+                for part in parts:
+                    copy_tree(root.folder / part, made / part)
+            (made / "lib64").symlink_to("lib")
+
+        return CUDA.provide(self.host.cache_dir, f"{version}-{arch}-on-{here}", make, say=say)
 
     def programs(self, version: str, scratch: Path) -> Path:
         """Fetch the programs of a toolkit of this host's architecture; return its root."""

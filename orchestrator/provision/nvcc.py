@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.platforms import Arch
 from orchestrator.provision import relocate
 from orchestrator.provision.cache_dir import NVCC, CacheLock
 from orchestrator.provision.cuda import (
+    CROSSES_FROM,
     PROFILE,
     PROGRAMS,
     CudaIndex,
@@ -79,7 +79,7 @@ def provide(wanted: str, host: Host, *, say: Callable[[str], object]) -> Nvcc:
     Raises:
         EnvironmentProblemError: there is none for this host.
     """
-    if host_arch() is not Arch.X86_64:
+    if host_arch() is not CROSSES_FROM:
         what = f"nvcc on {host_arch()} compiles for no other architecture"
         raise EnvironmentProblemError.of(what)
     index = CudaIndex(host=host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.provision import cuda, nvcc, pythons, relocate, zig
+from orchestrator.provision import cross_gcc, cuda, nvcc, pythons, relocate, zig
 from orchestrator.provision.answers import Answers, once
 from orchestrator.provision.environments import EnvironmentMaker
 from orchestrator.provision.foreign_python import ForeignPythons
@@ -111,6 +111,17 @@ class Tools(Answers):
     def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
         """Find or fetch a CUDA toolkit of the package index; nobody prunes it either."""
         return cuda.CudaIndex(host=self.host).toolkit(version, arch, self.say)
+
+    @once
+    def cross_cuda(self, version: str, arch: Arch) -> CacheEntry:
+        """Find or fetch a CUDA toolkit that compiles on this host for another architecture."""
+        return cuda.CudaIndex(host=self.host).cross_toolkit(version, arch, self.say)
+
+    @once
+    def cross_gcc(self, arch: Arch) -> cross_gcc.CrossGcc:
+        """Find or fetch a gcc that compiles on this host for another architecture."""
+        wanted = cross_gcc.ImageCompiler(triplet=arch.facts.triplet)
+        return cross_gcc.provide(wanted, self.host, say=self.say)
 
     @property
     @once

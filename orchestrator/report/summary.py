@@ -104,11 +104,17 @@ def _by_machine(result: BuildResult) -> bool:
     return result.failure is not None and result.failure.kind in machine
 
 
-def exit_code(results: Sequence[BuildResult], *, fail_fast: bool) -> ExitCode:
+def exit_code(
+    results: Sequence[BuildResult], *, fail_fast: bool, allow_unavailable: bool = False
+) -> ExitCode:
     """Return the exit code of a run: the most serious thing that happened.
 
-    With `fail_fast` a failure cancels the other targets; otherwise only the user does.
+    With `fail_fast` a failure cancels the other targets; otherwise only the user does. With
+    `allow_unavailable` the targets that this machine cannot build do not count beside others.
     """
+    if allow_unavailable:
+        able = [each for each in results if each.status is not Status.UNAVAILABLE]
+        results = able or results
     statuses = {each.status for each in results}
     kinds = {each.failure.kind for each in results if each.failure is not None}
     by_failure = fail_fast and Status.FAILED in statuses

@@ -161,6 +161,8 @@ class BackendFactory:
             return lambda scratch: own(scratch).in_front_of(native.access(scratch))
         if choice.zig is not None:
             what = f"zig {choice.zig.digest} {target.compiling.baseline}"
+            if choice.gcc is not None:
+                what = f"gcc {choice.gcc.identity}"
             return partial(cache.on_host, target, found=zig_names(target.arch), compiler=what)
         found = process.on_path(names, self.tools.host.env["PATH"])
         return partial(cache.on_host, target, found=found)
@@ -187,7 +189,9 @@ class BackendFactory:
         if not request.target.steps.smoke:
             return backend
         if choice.imported_by is not None:
-            python = UnderQemu(python=choice.imported_by, env=self.tools.host.env)
+            cuda = "" if choice.cuda is None else f"{choice.cuda.root}/lib"
+            env = self.tools.host.env
+            python = UnderQemu(python=choice.imported_by, env=env, libraries=cuda)
             return SmokeTested(backend=backend, importer=python)
         foreign = choice.native is not None or choice.tested_in is not None
         if foreign and containers is not None:
@@ -209,5 +213,10 @@ class BackendFactory:
         direct = DirectOnHost(host=self.tools.host, pythons=pythons, installs=choice.installs)
         if choice.zig is None:
             return direct
-        imported = choice.imported_by is not None
-        return DirectByZig(direct=direct, zig=choice.zig, containers=containers, imported=imported)
+        return DirectByZig(
+            direct=direct,
+            zig=choice.zig,
+            gcc=choice.gcc,
+            containers=containers,
+            imported=choice.imported_by is not None,
+        )

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.backend_choice import by_zig_here, is_local
+from orchestrator.builders.backend_choice import by_own_compiler, is_local
 from orchestrator.models.result import Status
 from orchestrator.models.target import BackendName
 from orchestrator.run.cache_key import BuildWay
@@ -36,7 +36,7 @@ def possible_ways(
     can build the target, that is what `auto` means.
     """
     direct = wanted is BackendName.DIRECT
-    if by_zig_here(target, wanted):
+    if by_own_compiler(target, wanted):
         yield BuildWay(BackendName.DIRECT, in_container=False)
         return
     if not direct:

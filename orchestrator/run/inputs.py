@@ -50,6 +50,7 @@ class Options:
     """How to run.
 
     Without `jobs` as many targets run at once as the machine holds; without a backend it is auto.
+    `allow_unavailable` is whether a run ends well without the targets that cannot be built here.
     Wheels go to `output`, everything else to `work`. `cache` is whether results may come from the
     store, `read_only` whether the shared one is only read. `seconds` is how long targets took in
     earlier runs, `again` what is compared with what was built before, and `deadline` when the run
@@ -59,6 +60,7 @@ class Options:
     jobs: int | None
     backend: BackendName | None
     fail_fast: bool
+    allow_unavailable: bool = False
     output: Path
     work: Path
     cache: bool = True

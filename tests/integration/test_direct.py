@@ -215,6 +215,12 @@ def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     assert foreign_result["status"] == "unavailable"
     assert "orchestrator doctor" in foreign_result["failure"]["hint"]
 
+    code, said = build(tiny, "--select", "*-a", "--allow-unavailable")
+    assert code == 0, said
+    assert f"{TAG}-manylinux_{foreign}-a: " in said, "it is named all the same"
+    code, said = build(tiny, "--select", f"*_{foreign}-a", "--allow-unavailable")
+    assert code == 4, "nothing was built"
+
 
 def test_a_path_with_blanks_and_umlauts(tiny: Path) -> None:
     place = tiny / "mein Prüfung dir"

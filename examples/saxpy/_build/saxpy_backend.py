@@ -41,7 +41,7 @@ __all__ = [
 def get_requires_for_build_wheel(config_settings: ConfigSettings = None) -> list[str]:
     """Return what a wheel of the variant named by the environment needs to be built (PEP 517)."""
     # First, so that an unknown SAXPY_CUDA is refused before anything runs or is downloaded.
-    compiler = compiler_requirements(requested_cuda(os.environ))
+    compiler = compiler_requirements(requested_cuda(os.environ), os.environ)
     return [*build_meta.get_requires_for_build_wheel(config_settings), *compiler]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -63,9 +64,14 @@ def requested_archs(environ: Mapping[str, str]) -> list[str]:
     return archs
 
 
-def compiler_requirements(cuda: str | None) -> list[str]:
-    """Return the build requirements that bring a compiler for `cuda`; none for a CPU build."""
-    return [f"{wheel}=={cuda}.*" for wheel in COMPILER_WHEELS] if cuda else []
+def compiler_requirements(cuda: str | None, environ: Mapping[str, str]) -> list[str]:
+    """Return the build requirements that bring a compiler for `cuda`.
+
+    A CPU build needs none, nor does a build whose CUDA_HOME is a toolkit of that very version.
+    """
+    if not cuda or given_toolkit(cuda, environ):
+        return []
+    return [f"{wheel}=={cuda}.*" for wheel in COMPILER_WHEELS]
 
 
 def runtime_requirements(cuda: str | None) -> list[str]:
@@ -80,12 +86,25 @@ def runtime_requirements(cuda: str | None) -> list[str]:
     return [f"nvidia-cuda-runtime>={cuda},<{major + 1}"]
 
 
-def toolkit(cuda: str) -> Path:
-    """Return the folder that the compiler's wheels are installed in (its bin/ has nvcc).
+def given_toolkit(cuda: str, environ: Mapping[str, str]) -> Path | None:
+    """Return the toolkit that CUDA_HOME names, if its nvcc is one of `cuda`.
 
-    The wheels' own records say where it is. PATH, CUDA_HOME and /usr/local/cuda are never
-    asked: a toolkit of the host's would give a wheel that is not what its label says.
+    Another version would give a wheel that is not what its label says.
     """
+    root = Path(environ.get("CUDA_HOME") or "/nonexistent")
+    nvcc = root / "bin" / "nvcc"
+    whole = nvcc.is_file() and (root / "include" / "cuda_runtime.h").is_file()
+    return root if whole and f", V{cuda}.".encode() in _version_text(str(nvcc), root) else None
+
+
+def toolkit(cuda: str, environ: Mapping[str, str]) -> Path:
+    """Return the toolkit of `cuda`: CUDA_HOME's, or the one of the compiler's wheels.
+
+    The wheels' own records say where it is (its bin/ has nvcc).
+    """
+    given = given_toolkit(cuda, environ)
+    if given:
+        return given
     for wheel in COMPILER_WHEELS:
         found = _installed(wheel)
         if not found.startswith(f"{cuda}."):
@@ -112,11 +131,14 @@ def compiler(root: Path, environ: Mapping[str, str]) -> str:
     cache's, or a native one where the rest of the build is emulated.
     """
     own, named = str(root / "bin" / "nvcc"), environ.get("CUDACXX", "")
-    if not named:
-        return own
-    env = {**environ, "CUDA_HOME": str(root)}
-    said = subprocess.run([named, "--version"], env=env, capture_output=True, check=False)
-    return named if f", V{_installed('nvidia-cuda-nvcc')}\n".encode() in said.stdout else own
+    same = named and _version_text(named, root) == _version_text(own, root)
+    return named if same else own
+
+
+def _version_text(nvcc: str, root: Path) -> bytes:
+    env = {**os.environ, "CUDA_HOME": str(root)}
+    said = subprocess.run([nvcc, "--version"], env=env, capture_output=True, check=False)
+    return said.stdout
 
 
 def nvcc_command(nvcc: str, source: str, output: str, archs: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.builders import backend_choice as choosing
 from orchestrator.builders.backend_choice import BackendChooser, Choice
 from orchestrator.builders.cuda_choice import CudaChooser
-from orchestrator.config.settings import EngineSettings
+from orchestrator.config.settings import Build, EngineSettings
 from orchestrator.containers import container as containers
 from orchestrator.containers import engine as engines
 from orchestrator.containers.container import ContainerFactory
@@ -35,8 +35,10 @@ from orchestrator.models.target import (
     TargetId,
     TargetResources,
 )
+from orchestrator.plan.compilers import compile_plan
 from orchestrator.provision.answers import once
 from orchestrator.provision.cache_dir import CacheEntry
+from orchestrator.provision.cross_gcc import CrossGcc
 from orchestrator.provision.cuda import HostToolkit
 from orchestrator.provision.foreign_python import ForeignPython
 from orchestrator.provision.nvcc import Nvcc
@@ -67,6 +69,7 @@ NO_PYTHON = refusing("no interpreter")
 NO_ZIG = refusing("no zig in this test")
 NO_NVCC = refusing("no nvcc in this test")
 NO_QEMU = refusing("no QEMU in this test")
+NO_GCC = refusing("no cross gcc in this test")
 NO_COMPILER = refusing("no native compiler")
 
 
@@ -79,6 +82,7 @@ class FewTools(Tools):
     find_nvcc: Callable[[str], Nvcc] = NO_NVCC
     find_foreign: Callable[[str, Arch], ForeignPython] = NO_QEMU
     find_cuda: Callable[[str], str] = "{}.88".format
+    find_gcc: Callable[[Arch], CrossGcc] = NO_GCC
     toolkits: tuple[HostToolkit, ...] = ()
 
     @once
@@ -104,6 +108,14 @@ class FewTools(Tools):
     @once
     def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
         return CacheEntry(folder=Path("/cuda", f"{version}-{arch}"))
+
+    @once
+    def cross_cuda(self, version: str, arch: Arch) -> CacheEntry:
+        return CacheEntry(folder=Path("/cuda", f"{version}-{arch}-here"))
+
+    @once
+    def cross_gcc(self, arch: Arch) -> CrossGcc:
+        return self.find_gcc(arch)
 
     @once
     def foreign_python(self, tag: str, arch: Arch) -> ForeignPython:
@@ -316,7 +328,7 @@ def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
     choice = choose_one(wanted, here)
     assert (choice.backend, choice.container) == (BackendName.DIRECT, None)
     assert choice.zig is not None
-    assert choice.reason.startswith("no container engine answers: cross-compiled by zig 0.1")
+    assert choice.reason.startswith("no engine here; cross-compiled by zig 0.1")
     assert compiled(choice).emulation is EmulationMode.CROSS
     assert compiled(choice).not_run == "no engine here; no QEMU in this test"
     assert choice.imported_by is None
@@ -382,16 +394,43 @@ def test_without_an_engine_nothing_else_is_replaced(asked: Asked, tmp_path: Path
     assert "no engine here; no network" in choose_one(foreign(PLANNED), here).reason
 
 
-def test_an_engine_that_cannot_run_the_image_is_mended_and_not_replaced(
-    asked: Asked, tmp_path: Path
+@pytest.mark.parametrize(("wanted", "built"), [(None, True), (BackendName.CIBUILDWHEEL, False)])
+def test_an_engine_without_the_image_makes_no_machine_weaker(
+    asked: Asked, tmp_path: Path, wanted: BackendName | None, *, built: bool
 ) -> None:
-    wanted = foreign(PLANNED)
     here = without_an_engine(tmp_path, asked)
     asked["status"] = STATUS
     asked["image"] = EnvironmentProblemError.of("no QEMU", hint="install it")
+    choice = choose_one(foreign(PLANNED), here, wanted)
+    assert (choice.backend is BackendName.DIRECT) is built
+    assert choice.reason.startswith("no QEMU; cross-compiled") is built
+
+
+def test_cuda_of_the_index_is_cross_compiled_by_gcc(asked: Asked, tmp_path: Path) -> None:
+    axes = {"arch": "aarch64", "cuda": "13.0"}
+    planned = compile_plan(
+        Build(), libc=Libc.MANYLINUX, baseline="", axes=axes, where=lambda key: f"build.{key}"
+    )
+    wanted = replace(
+        foreign(planned), arch=Arch.AARCH64, variant=(("cuda", "13.0"),), image="aarch64/image:1"
+    )
+    gcc = CrossGcc(
+        folder=Path("/gcc"),
+        gcc=Path("/gcc/usr/bin/aarch64-linux-gnu-gcc"),
+        gxx=Path("/gcc/usr/bin/aarch64-linux-gnu-g++"),
+        version="g++-12-aarch64-linux-gnu 12.2",
+        glibc="2.36",
+        identity="g",
+    )
+    here = without_an_engine(tmp_path, asked, find_gcc=lambda _: gcc)
     choice = choose_one(wanted, here)
-    assert choice.backend is None
-    assert "no QEMU" in choice.reason
+    assert choice.gcc is gcc
+    assert choice.cuda is not None
+    assert choice.cuda.root == "/cuda/13.0.88-aarch64-here"
+    assert "cross-compiled by g++-12-aarch64-linux-gnu 12.2, with" in choice.reason
+    assert choosing.on_this_host(wanted).compiling == CompilePlan(
+        emulation=EmulationMode.CROSS, compiler=CompilerKind.GCC
+    )
 
 
 def test_limits_that_will_not_hold_are_said(asked: Asked, tmp_path: Path) -> None:

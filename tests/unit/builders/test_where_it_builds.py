@@ -71,6 +71,10 @@ class Machine:
     def compilers(self, _target: Target) -> None:
         raise EnvironmentProblemError.of("no cross compiler")
 
+    @property
+    def zig(self) -> None:
+        raise EnvironmentProblemError.of("no zig")
+
     def python(self, _tag: str) -> HostPython:
         return HostPython(interpreter=cast("Interpreter", SimpleNamespace(path="/usr/bin/python")))
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.config.settings import Build
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Libc
-from orchestrator.models.target import CompilePlan, CompilerKind, EmulationMode
+from orchestrator.models.target import CompilePlan, CompilerKind, CudaSource, EmulationMode
 from orchestrator.plan.compilers import compile_plan, without_engine
 
 
@@ -70,7 +70,7 @@ def test_without_an_engine_what_nobody_decided_about_is_cross_compiled(
     assert made == CompilePlan(
         emulation=EmulationMode.CROSS, compiler=CompilerKind.ZIG, baseline=glibc
     )
-    assert planned.why.endswith("cross, by zig, without an engine")
+    assert planned.why.endswith("cross, by zig, where no engine runs its image")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,32 @@ def test_what_needs_its_image_stays_with_it(asked: Build, axes: dict[str, str], 
 
     assert without_engine(planned) is None
     assert "zig" not in planned.why
+
+
+@pytest.mark.parametrize(
+    ("asked", "axes", "crossed"),
+    [
+        (Build(), {"cuda": "13.0"}, True),
+        (Build(), {"cuda": "12.8"}, False),  # the index has no nvcc of it
+        (Build(), {"cuda": "13.0", "torch": "2.13"}, False),
+        (Build(), {"device": "cu130"}, False),  # the project brings its own toolkit
+        (Build(cuda=CudaSource.INDEX), {"device": "cu130"}, True),
+        (Build(cuda=CudaSource.HOST), {"cuda": "13.0"}, False),
+        (Build(emulation=EmulationMode.FULL), {"cuda": "13.0"}, False),
+        (Build(), {"cuda": "13.0", "arch": "riscv64"}, False),
+    ],
+)
+def test_cuda_of_the_index_is_crossed_by_gcc(
+    asked: Build, axes: dict[str, str], *, crossed: bool
+) -> None:
+    made = without_engine(chosen(asked, axes))
+    by_gcc = CompilePlan(emulation=EmulationMode.CROSS, compiler=CompilerKind.GCC)
+    assert made == (by_gcc if crossed else None)
+
+
+def test_a_cross_build_that_is_asked_for_has_gcc_for_cuda() -> None:
+    made = chosen(Build(emulation=EmulationMode.CROSS), {"cuda": "13.0"})
+    assert made == CompilePlan(emulation=EmulationMode.CROSS, compiler=CompilerKind.GCC)
 
 
 def test_an_image_that_is_prepared_first_is_needed() -> None:
