@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from orchestrator.config.verify_rules import RULES
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
@@ -109,3 +111,11 @@ def finding(rule: str, message: str) -> Finding:
     return Finding(
         rule=rule, message=message, severity=Severity.WARNING if warns else Severity.ERROR
     )
+
+
+def parsed_version(text: str) -> Version | None:
+    """Parse a version (PEP 440); None if it is not one."""
+    try:
+        return Version(text)
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
+        return None

@@ -11,11 +11,9 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from orchestrator.errors import BadWheelError
 from orchestrator.wheel import sbom
-from orchestrator.wheel.checked_wheel import finding
+from orchestrator.wheel.checked_wheel import finding, parsed_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,15 +74,8 @@ def software_bills(subject: CheckedWheel) -> Iterator[Finding]:
             yield finding("sbom", error.problems[0].what)
             continue
         stated = sbom.version_of(bill or {}, subject.archive.name.name)
-        if stated is not None and _differs(stated, version):
+        if stated is not None and parsed_version(stated) != version:
             yield finding("sbom", f"{name} says version {stated}, the file name says {version}")
-
-
-def _differs(stated: str, version: Version) -> bool:
-    try:
-        return Version(stated) != version
-    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
-        return True
 
 
 def run_paths(subject: CheckedWheel) -> Iterator[Finding]:

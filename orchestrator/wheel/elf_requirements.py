@@ -28,15 +28,10 @@ class ElfRequirements:
     def __init__(
         self, elves: Sequence[ElfMember], is_module: Callable[[ElfMember], bool], budget: Budget
     ) -> None:
-        """Collect the needs.
-
-        Args:
-            elves: the files.
-            is_module: whether a file is a Python extension module.
-            budget: what following the needs may cost; here and in all methods.
+        """Collect the needs; `is_module` says which files are Python extension modules.
 
         Raises:
-            OverBudgetError: they need one another in too many ways.
+            OverBudgetError: they need one another in too many ways; all methods raise it.
         """
         self._budget = budget
         needed = {library for elf in elves for library in elf.info.needed}
@@ -45,7 +40,6 @@ class ElfRequirements:
         self._roots = [
             elf for elf in elves if is_module(elf) or PurePosixPath(elf.name).name not in needed
         ]
-        self._elves = elves
         self._versions = _version_reasons(elves)
         self._distinct = frozenset(reason.symbol_version for reason in self._versions)
         self._names = libraries.names(elves)
@@ -138,11 +132,9 @@ class ElfRequirements:
         return max(((int(m[1]), int(m[2])) for m in matches if m), default=None)
 
     def steps(self, candidates: Sequence[Policy], policy: Policy | None) -> tuple[TagStep, ...]:
-        """Return the obstacles to each lower tag, and how to remove them.
+        """Return the obstacles to each tag below the policy's (None is ``linux_*``), and remedies.
 
-        Args:
-            candidates: all policies, the oldest first.
-            policy: the one that the files satisfy; None is ``linux_*``.
+        The candidates are all policies, the oldest first.
         """
         below = candidates.index(policy) if policy else len(candidates)
         known: set[Reason] = set()

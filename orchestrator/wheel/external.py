@@ -12,54 +12,20 @@ from orchestrator.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PRESETS: dict[str, tuple[str, ...]] = {
+_LIBRARIES = {
     # The driver, and the nvidia-* packages.
-    "cuda": (
-        "libcuda.so*",
-        "libcudart.so*",
-        "libcublas.so*",
-        "libcublasLt.so*",
-        "libcudnn*.so*",
-        "libcudss*.so*",
-        "libcufft*.so*",
-        "libcufile*.so*",
-        "libcupti.so*",
-        "libcurand.so*",
-        "libcusolver*.so*",
-        "libcusparse*.so*",
-        "libcutensor*.so*",
-        "libnccl*.so*",
-        "libnpp*.so*",
-        "libnvJitLink.so*",
-        "libnvToolsExt.so*",
-        "libnvblas.so*",
-        "libnvfatbin.so*",
-        "libnvidia-*.so*",
-        "libnvjpeg*.so*",
-        "libnvperf_*.so*",
-        "libnvptxcompiler*.so*",
-        "libnvrtc*.so*",
-        "libnvshmem*.so*",
-        "libnvvm.so*",
-    ),
-    "torch": (
-        "libtorch.so*",
-        "libtorch_*.so*",
-        "libc10.so*",
-        "libc10_*.so*",
-        "libshm.so*",
-    ),
-    "rocm": (
-        "libamd_comgr.so*",
-        "libamd_smi.so*",
-        "libamdhip64.so*",
-        "libhip*.so*",
-        "libhsa-*.so*",
-        "libhsakmt.so*",
-        "libMIOpen.so*",
-        "librccl.so*",
-        "libroc*.so*",
-    ),
+    "cuda": """
+        cuda cudart cublas cublasLt cudnn* cudss* cufft* cufile* cupti curand cusolver* cusparse*
+        cutensor* nccl* npp* nvJitLink nvToolsExt nvblas nvfatbin nvidia-* nvjpeg* nvperf_*
+        nvptxcompiler* nvrtc* nvshmem* nvvm
+    """,
+    "torch": "torch torch_* c10 c10_* shm",
+    "rocm": "amd_comgr amd_smi amdhip64 hip* hsa-* hsakmt MIOpen rccl roc*",
+}
+
+PRESETS = {
+    name: tuple(f"lib{library}.so*" for library in libraries.split())
+    for name, libraries in _LIBRARIES.items()
 }
 """Preset name -> patterns over sonames. Every pattern ends in ``*``: sonames carry versions, and
 an exclude list without them grafted 890 MB of CUDA into a wheel (aiter issue 5318)."""

@@ -51,13 +51,9 @@ class CompressedMember(NamedTuple):
 
     Attributes:
         pread: reads the wheel file: (offset, size) -> exactly so many bytes.
-        engine: inflates.
-        offset: of the compressed bytes.
-        compressed: their number.
-        size: bytes of content.
-        crc: CRC-32 of the content.
-        method: one of `METHODS`.
-        spend: gets the number of bytes that are inflated; see `Budget.spend`.
+        engine: what `fastest` returns.
+        offset: where the compressed bytes begin; `compressed` is their number.
+        spend: see `Budget.spend`.
     """
 
     pread: Callable[[int, int], bytes]
@@ -71,10 +67,6 @@ class CompressedMember(NamedTuple):
 
     def head(self, count: int, pread: Callable[[int, int], bytes] | None = None) -> bytes:
         """Return the first few bytes of the content, as cheaply as possible.
-
-        Args:
-            count: how many.
-            pread: used instead of `pread`.
 
         Raises:
             DamagedError: they cannot be read.
@@ -96,10 +88,7 @@ class CompressedMember(NamedTuple):
         """Iterate over the content, which is inflated as you go.
 
         Memory is bounded whatever the bytes are: no piece is larger than `PIECE`, and all together
-        are not larger than `size`.
-
-        Args:
-            check: also check the CRC, at the end.
+        are not larger than `size`. `check` is of the CRC, at the end.
 
         Raises:
             DamagedError: the bytes are damaged, or have another size or CRC than promised.
@@ -157,12 +146,7 @@ class MemberWindow:
     def __init__(
         self, packed: CompressedMember, see: Callable[[bytes], None] | None = None
     ) -> None:
-        """Begin to read a member.
-
-        Args:
-            packed: the member.
-            see: gets the whole content once, in order, until `finish` returns.
-        """
+        """Begin to read; `see` gets the whole content once, in order, until `finish` returns."""
         self.size = packed.size
         self._packed = packed
         self._see = see

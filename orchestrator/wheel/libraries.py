@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orchestrator.wheel.budget import TEXT_BYTES
 
@@ -38,47 +38,34 @@ def search_paths(elf: ElfMember) -> tuple[str, ...]:
 
 
 def tree(root: ElfMember, files: Mapping[str, ElfMember], budget: Budget) -> Tree:
-    """Return all that a file loads, directly or indirectly.
-
-    Args:
-        root: the file that is loaded first.
-        files: path in the wheel -> ELF file.
-        budget: what that may cost.
+    """Return all that a file loads, directly or indirectly, of these: path in the wheel -> file.
 
     Raises:
-        OverBudgetError: it costs more.
+        OverBudgetError: that costs too much.
     """
     found: Tree = {}
     own = search_paths(root)
-    waiting = [_Visit.of(root, own, budget)]
+    waiting = [(iter(root.info.needed), _folders(root, own, budget))]
     # The order in which auditwheel walks: each library's own needs come before the next library.
     while waiting:
-        visit = waiting[-1]
-        library = next(visit.libraries, None)
+        libraries, folders = waiting[-1]
+        library = next(libraries, None)
         if library is None:
             waiting.pop()
         elif library not in found:
-            length = visit.length + len(visit.folders) * len(library)
-            budget.spend(len(visit.folders) + length // TEXT_BYTES, length, _NEEDS)
-            found[library] = hit = _find(library, visit.folders, root, files)
+            length = sum(map(len, folders)) + len(folders) * len(library)
+            budget.spend(len(folders) + length // TEXT_BYTES, length, _NEEDS)
+            found[library] = hit = _find(library, folders, root, files)
             if hit is not None:
-                waiting.append(_Visit.of(hit, own, budget))
+                waiting.append((iter(hit.info.needed), _folders(hit, own, budget)))
     return found
 
 
-class _Visit(NamedTuple):
-    """A file whose needs are being looked for, in these directories."""
-
-    libraries: Iterator[str]
-    folders: tuple[str, ...]
-    length: int
-
-    @classmethod
-    def of(cls, elf: ElfMember, own: Iterable[str], budget: Budget) -> _Visit:
-        paths = elf.info.runpath or elf.info.rpath
-        budget.spend(len(elf.info.needed) + len(paths), sum(map(len, paths)), _NEEDS)
-        folders = tuple(dict.fromkeys((*own, *search_paths(elf))))
-        return cls(iter(elf.info.needed), folders, sum(map(len, folders)))
+def _folders(elf: ElfMember, own: Iterable[str], budget: Budget) -> tuple[str, ...]:
+    """Return the directories in which a file's needs are looked for."""
+    paths = elf.info.runpath or elf.info.rpath
+    budget.spend(len(elf.info.needed) + len(paths), sum(map(len, paths)), _NEEDS)
+    return tuple(dict.fromkeys((*own, *search_paths(elf))))
 
 
 def _find(

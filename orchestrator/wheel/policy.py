@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,7 @@ class Policy:
     Attributes:
         tag: the platform tag, ``manylinux_2_17_x86_64``.
         aliases: its other names, ``manylinux2014_x86_64``.
-        libc: its C library.
         version: the libc version that it promises.
-        priority: auditwheel's; higher means older libc, more machines.
         symbol_versions: allowed versions by prefix: ``GLIBC`` -> ``2.2.5``, ``2.3``, ...
         whitelist: libraries that every such machine has.
         blacklist: whitelisted library -> symbols that a wheel may not use.
@@ -39,9 +38,7 @@ class Policy:
 
     tag: str
     aliases: tuple[str, ...]
-    libc: Libc
     version: tuple[int, int]
-    priority: int
     symbol_versions: Mapping[str, frozenset[str]]
     whitelist: frozenset[str]
     blacklist: Mapping[str, frozenset[str]]
@@ -87,8 +84,7 @@ class Policies:
     def __init__(self, policies: Mapping[tuple[Libc, Arch], Iterable[Policy]]) -> None:
         """Take the policies in any order."""
         self._policies = {
-            key: tuple(sorted(some, key=lambda policy: -policy.priority))
-            for key, some in policies.items()
+            key: tuple(sorted(some, key=attrgetter("version"))) for key, some in policies.items()
         }
 
     @classmethod
@@ -123,11 +119,6 @@ class Policies:
         policies = self._policies.get((libc, arch), ())
         return policies[-1:] if libc is Libc.MUSLLINUX else policies
 
-    def named(self, tag: str) -> Policy | None:
-        """Return the policy with this platform tag or alias."""
-        everything = (policy for some in self._policies.values() for policy in some)
-        return next((p for p in everything if tag == p.tag or tag in p.aliases), None)
-
 
 def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:
     arches = {arch.value: arch for arch in Arch}
@@ -148,9 +139,7 @@ def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:
                 Policy(
                     tag=f"{entry['name']}_{arch}",
                     aliases=tuple(f"{alias}_{arch}" for alias in entry["aliases"]),
-                    libc=libc,
                     version=(int(match[2]), int(match[3])),
-                    priority=entry["priority"],
                     symbol_versions=_frozen(versions),
                     whitelist=whitelist,
                     blacklist=_frozen(entry["blacklist"]),

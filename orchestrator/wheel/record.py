@@ -95,11 +95,7 @@ def content(archive: WheelArchive) -> bytes:
 
 
 def parse(text: bytes, *, where: str) -> tuple[RecordRow, ...]:
-    """Parse RECORD's content.
-
-    Args:
-        text: the content.
-        where: the wheel, for the message.
+    """Parse RECORD's content; `where` is the wheel, for the message.
 
     Raises:
         BadWheelError: it is not UTF-8, or not CSV.
@@ -112,20 +108,12 @@ def parse(text: bytes, *, where: str) -> tuple[RecordRow, ...]:
 
 def _rows(text: str) -> Iterator[RecordRow]:
     lines = list(io.StringIO(text, newline=""))
-    if '"' not in text and max(map(len, lines), default=0) < csv.field_size_limit():
-        # Without quotes, as nearly always, a row is what the commas say.
-        for line in lines:
-            fields = line.rstrip("\r\n").split(",")
-            if fields != [""]:
-                path, hash_, size = (*fields, "", "")[:3]
-                yield RecordRow(path, hash_, size, line)
-        return
     # A row may span lines where a name has a line end in it, so the reader counts them.
     reader = csv.reader(lines)
     begin = 0
     for fields in reader:
-        raw = "".join(lines[begin : reader.line_num])
-        begin = reader.line_num
+        end = reader.line_num
         if fields:
             path, hash_, size = (*fields, "", "")[:3]
-            yield RecordRow(path=path, hash=hash_, size=size, text=raw)
+            yield RecordRow(path, hash_, size, "".join(lines[begin:end]))
+        begin = end

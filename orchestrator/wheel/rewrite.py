@@ -23,7 +23,7 @@ from orchestrator.wheel.requires import pinned
 from orchestrator.wheel.zipcopy import CopyEdits, write_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from packaging.version import Version
@@ -125,17 +125,11 @@ def _edits(
     add_sbom: bool,
 ) -> CopyEdits:
     info = archive.dist_info
-    # A member whose content stays the same is copied.
-    changes: dict[str, Callable[[bytes], bytes]] = {
-        f"{info}/WHEEL": lambda text: _wheel_file(archive, name, text)
-    }
+    texts = {f"{info}/WHEEL": _wheel_file(archive, name)}
     if version is not None or pins:
-        changes[f"{info}/METADATA"] = lambda text: _metadata(archive, version, pins, text)
-    contents = {}
-    for member, change in changes.items():
-        old = archive.read(member)
-        if (new := change(old)) != old:
-            contents[member] = new
+        texts[f"{info}/METADATA"] = _metadata(archive, version, pins)
+    # A member whose content stays the same is copied.
+    contents = {member: text for member, text in texts.items() if text != archive.read(member)}
     contents |= _bills(archive, name)
     names = _renames(archive, version)
     added = _new_bill(archive, name, names) if add_sbom else {}
@@ -216,9 +210,9 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
     return renamed
 
 
-def _wheel_file(archive: WheelArchive, name: WheelName, text: bytes) -> bytes:
+def _wheel_file(archive: WheelArchive, name: WheelName) -> bytes:
     """Return WHEEL for the new name."""
-    old = archive.headers("WHEEL")
+    text, old = archive.read(f"{archive.dist_info}/WHEEL"), archive.headers("WHEEL")
     tags = [
         f"{python}-{abi}-{platform}"
         for python in name.python.split(".")
@@ -243,11 +237,9 @@ def _is_platlib(archive: WheelArchive) -> bool:
     return any(elf.is_elf(next(archive.chunks(m.filename), b"")) for m in roots)
 
 
-def _metadata(
-    archive: WheelArchive, version: Version | str | None, pins: Sequence[str], text: bytes
-) -> bytes:
+def _metadata(archive: WheelArchive, version: Version | str | None, pins: Sequence[str]) -> bytes:
     """Return METADATA with another version and pinned requirements."""
-    headers = archive.headers("METADATA")
+    text, headers = archive.read(f"{archive.dist_info}/METADATA"), archive.headers("METADATA")
     if version is not None and headers.get("Version", "").strip() != str(version):
         text = _set_header(text, "Version", [str(version)])
     stated = headers.get_all("Requires-Dist", [])

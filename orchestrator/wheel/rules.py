@@ -21,7 +21,7 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
-from orchestrator.wheel.checked_wheel import finding
+from orchestrator.wheel.checked_wheel import finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, is_module_name
@@ -103,7 +103,7 @@ def metadata_valid(subject: CheckedWheel) -> Iterator[Finding]:
             message = f"METADATA has {len(values)} {field} fields; expected one"
             yield finding("metadata-invalid", message)
     version = subject.stated("Version")
-    if version and _version(version) is None:
+    if version and parsed_version(version) is None:
         yield finding(
             "metadata-invalid", f"METADATA's Version {version!r} is not a version (PEP 440)"
         )
@@ -127,13 +127,13 @@ def versions_agree(subject: CheckedWheel) -> Iterator[Finding]:
     """File name, METADATA, dist-info and data directories carry the same version."""
     version = subject.archive.name.version
     stated = subject.stated("Version")
-    if stated and _version(stated) not in {None, version}:
+    if stated and parsed_version(stated) not in {None, version}:
         message = f"METADATA says Version: {stated}, the file name says {version}"
         yield finding("version-metadata", message)
     for top in _directories(subject):
         # Directory names write "-" as "_", which is a separator in a version as well.
         text = top.rpartition(".")[0].rpartition("-")[2].replace("_", "-")
-        if _version(text) != version:
+        if parsed_version(text) != version:
             message = f"{top} says {text or 'no version'}, the file name says {version}"
             yield finding("version-dist-info", message)
 
@@ -152,7 +152,8 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
     name = subject.archive.name
     declared: set[Tag] = set()
     for text in subject.wheel.get_all("Tag", []):
-        subject.archive.budget.spend(_TAG_STEPS * _expanded(text), 0, "tags of WHEEL")
+        expanded = math.prod(part.count(".") + 1 for part in text.split("-"))
+        subject.archive.budget.spend(_TAG_STEPS * expanded, 0, "tags of WHEEL")
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
@@ -168,11 +169,6 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
     version = subject.wheel.get("Wheel-Version", "").strip()
     if not version.startswith("1."):
         yield finding("wheel-version", f"WHEEL says Wheel-Version {version!r}; expected 1.0")
-
-
-def _expanded(tag: str) -> int:
-    """Return how many tags a compressed one expands to."""
-    return math.prod(part.count(".") + 1 for part in tag.split("-"))
 
 
 def elf_placement(subject: CheckedWheel) -> Iterator[Finding]:
@@ -383,7 +379,7 @@ def _planned_metadata(subject: CheckedWheel, want: Expected) -> Iterator[Finding
     if subject.metadata is None:
         return
     stated = subject.stated("Version")
-    if stated != want.version and _version(stated) == Version(want.version):
+    if stated != want.version and parsed_version(stated) == Version(want.version):
         yield finding("planned-version", f"METADATA: planned {want.version}, spelled {stated}")
     requirements = subject.metadata.get_all("Requires-Dist", [])
     for pin in want.pins:
@@ -445,13 +441,6 @@ def _served(python: str, minor: int) -> frozenset[tuple[str, str]]:
     # The platform does not count: "any" is a placeholder.
     tags = (*cpython_tags(version, [python], ["any"]), *compatible_tags(version, None, ["any"]))
     return frozenset((tag.interpreter, tag.abi) for tag in tags)
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
-        return None
 
 
 def _listed(values: Iterable[object]) -> str:

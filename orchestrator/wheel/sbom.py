@@ -70,31 +70,24 @@ def tells_of_grafts(archive: WheelArchive) -> bool:
 
 def version_of(bill: Mapping[str, Any], name: str) -> str | None:
     """Return the version that a bill gives its wheel; None if it describes something else."""
-    purl = _purl(_subject(bill))
-    return purl["version"] if purl and canonicalize_name(unquote(purl["name"])) == name else None
+    purl = _purl_of(bill, name)
+    return unquote(purl["version"]) if purl else None
 
 
 def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName) -> bytes | None:
-    """Return a bill with the wheel's new name, in the same layout; None if nothing changes.
-
-    Args:
-        text: the file's bytes.
-        bill: its content.
-        old: the wheel's old name.
-        new: its new name.
+    """Return a bill's text with the wheel's new name, laid out as before; None if nothing changes.
 
     Raises:
         BadWheelError: it is nested too deeply, or contains text that is not Unicode.
     """
-    subject = _subject(bill)
-    purl = _purl(subject)
-    if purl is None or canonicalize_name(unquote(purl["name"])) != old.name:
+    purl = _purl_of(bill, old.name)
+    if purl is None:
         return None
-    before, after = subject["purl"], _wheel_purl(unquote(purl["name"]), new)
+    after = _wheel_purl(unquote(purl["name"]), new)
     if "file_name=" not in purl["rest"]:
         after = after.partition("?")[0] + purl["rest"]
     try:
-        changed = _replaced(bill, before, after, str(new.version))
+        changed = _replaced(bill, purl[0], after, str(new.version))
         return None if changed == bill else _written_like(text, changed)
     except (RecursionError, UnicodeEncodeError) as error:
         raise BadWheelError.of(f"a CycloneDX file cannot be written again: {error}") from error
@@ -121,11 +114,7 @@ def grafted(name: WheelName, libraries: Mapping[str, bytes]) -> bytes:
     """Return a bill of the libraries that a repair grafted into a wheel.
 
     It has what the wheel tells: the library's name without the repair's mark, and the hash of the
-    copy. Its package and version are no longer known.
-
-    Args:
-        name: the wheel's name.
-        libraries: member -> SHA-256.
+    copy. Its package and version are no longer known. Libraries are member -> SHA-256.
     """
     purl = _wheel_purl(name.name, name)
     components = [
@@ -181,21 +170,17 @@ def libraries_of(archive: WheelArchive) -> dict[str, bytes]:
     return found
 
 
-def _subject(bill: Mapping[str, Any]) -> dict[str, Any]:
+_PURL = re.compile(r"pkg:pypi/(?P<name>[^@?#]+)@(?P<version>[^?#]+)(?P<rest>(?:\?[^#]*)?)")
+
+
+def _purl_of(bill: Mapping[str, Any], project: str) -> re.Match[str] | None:
+    """Return the package URL of what a bill describes, if that is a wheel of the project."""
     metadata = bill.get("metadata")
     component = metadata.get("component") if isinstance(metadata, dict) else None
-    return component if isinstance(component, dict) else {}
-
-
-_PURL = re.compile(r"pkg:pypi/(?P<name>[^@?#]+)@(?P<version>[^?#]+)(?P<rest>\?[^#]*)?")
-
-
-def _purl(component: Mapping[str, Any]) -> dict[str, str] | None:
-    purl = component.get("purl")
+    purl = component.get("purl") if isinstance(component, dict) else None
     match = _PURL.fullmatch(purl) if isinstance(purl, str) else None
-    if match is None:
-        return None
-    return {**match.groupdict(""), "version": unquote(match["version"])}
+    is_own = match is not None and canonicalize_name(unquote(match["name"])) == project
+    return match if is_own else None
 
 
 def _wheel_purl(project: str, name: WheelName) -> str:

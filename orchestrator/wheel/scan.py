@@ -85,10 +85,8 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
     Large members are read in threads: inflating and hashing release Python's lock. There are few
     threads on every machine, as each may need 100 MB for tables.
 
-    Args:
-        archive: the wheel.
-        algorithms: member -> hash algorithm (`hashlib` name). None: no hashes; then only the first
-            bytes of members that are not ELF files are read.
+    The algorithms are member -> `hashlib` name. Without them only the first bytes of members that
+    are not ELF files are read.
 
     Raises:
         OverBudgetError: that costs too much.

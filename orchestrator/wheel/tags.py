@@ -125,12 +125,7 @@ def summarise(
 ) -> tuple[WheelReport, Observation | None]:
     """Return the report on a scanned wheel, and the observation behind it.
 
-    Args:
-        archive: the wheel.
-        found: the scan.
-        policies: auditwheel's policies.
-        patterns: libraries that may stay outside.
-        digest: SHA-256 and size of the file, if already known.
+    Libraries that match a pattern may stay outside. The digest is taken if it is not known already.
 
     Raises:
         OverBudgetError: that costs too much.
@@ -174,14 +169,7 @@ def summarise(
 def observe(
     found: Scan, policies: Policies, libc: Libc, arch: Arch, *, budget: Budget
 ) -> Observation:
-    """Find the best platform tag that the ELF files of one platform satisfy.
-
-    Args:
-        found: the wheel's ELF files.
-        policies: auditwheel's policies.
-        libc: the C library; files for another one are ignored.
-        arch: the architecture; files for another one are ignored.
-        budget: the wheel's.
+    """Find the best platform tag that the ELF files of one platform satisfy; others are ignored.
 
     Raises:
         OverBudgetError: they need one another in too many ways.
@@ -215,9 +203,8 @@ def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch
     The ELF files decide. If there are several kinds, the file name decides which ones count (as in
     auditwheel). If they do not tell their libc, the file name does; the default is glibc.
 
-    Returns:
-        None if no ELF file has an architecture of a platform tag: code for a GPU or a
-        microcontroller is data here.
+    None if no ELF file has an architecture of a platform tag: code for a GPU or a microcontroller
+    is data here.
     """
     declared = [tag for tag in map(PlatformTag.parse, name.platforms) if tag]
     arches = [elf.arch for elf in elves if elf.arch]

@@ -131,10 +131,6 @@ def check_contents(path: Path, filename: str) -> None:
 
     That takes milliseconds and needs no toolchain. What the binaries need is `verify`'s to say.
 
-    Args:
-        path: the file.
-        filename: the name that it is to have.
-
     Raises:
         BadWheelError: it is not.
     """

@@ -82,12 +82,7 @@ class _Written(NamedTuple):
 
 
 def write_copy(archive: WheelArchive, edits: CopyEdits, target: Path) -> None:
-    """Write the edited copy of a wheel, whole or not at all.
-
-    Args:
-        archive: the wheel to copy.
-        edits: what differs.
-        target: the new file; an existing one is replaced, which may be the source.
+    """Write the edited copy of a wheel, whole or not at all; it may replace the wheel.
 
     Raises:
         BadWheelError: the source is damaged.

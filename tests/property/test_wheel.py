@@ -24,7 +24,6 @@ from orchestrator.wheel import (
     elf,
     inflate,
     open_wheel,
-    record,
     report,
     retag,
     verify,
@@ -73,16 +72,6 @@ versions = st.builds(
     st.lists(st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True), max_size=3),
 )
 build_tags = st.one_of(st.just(""), st.from_regex(r"[0-9][A-Za-z0-9_.]{0,8}", fullmatch=True))
-
-
-@given(st.text("a,= \r\n\0ä", max_size=40))
-def test_a_record_without_quotes_is_read_as_csv_reads_it(text: str) -> None:
-    rows = record.parse(text.encode(), where="")
-    # The same with quotes far behind it, which ask for Python's reader.
-    *slow, last = record.parse(f'{text}\n"q"'.encode(), where="")
-    assert last.path == "q"
-    assert [row[:3] for row in rows] == [row[:3] for row in slow]
-    assert [row.text.rstrip("\r\n") for row in rows] == [row.text.rstrip("\r\n") for row in slow]
 
 
 def parse(data: bytes) -> None:

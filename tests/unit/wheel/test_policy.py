@@ -31,17 +31,9 @@ def test_musl(policies: Policies) -> None:
     assert {"libc.musl-armv7.so.1", "libc.so", "libz.so.1"} <= policy.whitelist
 
 
-def test_lookup_by_name_and_alias(policies: Policies) -> None:
-    policy = policies.named("manylinux2014_aarch64")
-    assert policy is not None
-    assert (policy.tag, policy.aliases) == ("manylinux_2_17_aarch64", ("manylinux2014_aarch64",))
-    assert policies.named("manylinux_2_17_aarch64") is policy
-    assert policies.named("win32") is None
-
-
 def test_versions(policies: Policies) -> None:
-    policy = policies.named("manylinux_2_17_x86_64")
-    assert policy is not None
+    policy = policies.of(Libc.MANYLINUX, Arch.AARCH64)[0]
+    assert (policy.tag, policy.aliases) == ("manylinux_2_17_aarch64", ("manylinux2014_aarch64",))
     assert policy.allows_version("GLIBC_2.17")
     assert not policy.allows_version("GLIBC_2.18")
     assert not policy.allows_version("GLIBC_PRIVATE")
@@ -60,7 +52,8 @@ def test_broken_policies(text: str) -> None:
 def test_unknown_architectures_are_skipped() -> None:
     entry = {"name": "manylinux_2_5", "aliases": [], "priority": 1, "lib_whitelist": []}
     entry |= {"blacklist": {}, "symbol_versions": {"vax": {}}}
-    assert Policies.from_json(json.dumps([entry]), "[]").named("manylinux_2_5_vax") is None
+    policies = Policies.from_json(json.dumps([entry]), "[]")
+    assert not any(policies.of(Libc.MANYLINUX, arch) for arch in Arch)
 
 
 @pytest.mark.parametrize(
