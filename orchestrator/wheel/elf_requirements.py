@@ -1,16 +1,22 @@
-"""Compare what the ELF files of one platform need with a policy."""
+"""What the ELF files of one platform need, and which policies promise it.
+
+Libraries of the wheel are found as auditwheel's ``lddtree`` finds them: by the loader's rules
+(ld.so(8)) with two differences. The search paths of the file that is loaded first also apply to
+what it loads, and this machine's libraries do not matter.
+"""
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.models.wheel import Reason, TagStep
-from orchestrator.wheel import libraries
+from orchestrator.wheel.budget import TEXT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.policy import Policy
@@ -20,6 +26,12 @@ _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 # Symbols of Python's removed fpectl module, which no released Python has (PEP 513).
 _PYFPE = frozenset({"PyFPE_jbuf", "PyFPE_dummy", "PyFPE_counter"})
 _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
+_ORIGIN = re.compile(r"\$(?:ORIGIN|\{ORIGIN\})")
+_LIBPYTHON = re.compile(r"libpython\d+\.\d+m?\.so(\.\d)*")
+_NEEDS = "needed libraries"
+
+_Tree = dict[str, "ElfMember | None"]
+"""Library -> its file; None if it is not in the wheel."""
 
 
 class ElfRequirements:
@@ -42,18 +54,18 @@ class ElfRequirements:
         ]
         self._versions = _version_reasons(elves)
         self._distinct = frozenset(reason.symbol_version for reason in self._versions)
-        self._names = libraries.names(elves)
+        self._names = _files_by_name(elves)
         self._fpectl = tuple(_fpectl(self._roots))
         self._strong = {
             elf.name: frozenset({"*", *(s.name for s in elf.info.undefined if not s.weak)})
             for elf in self._roots
         }
         self._files = {elf.name: elf for elf in elves}
-        self._trees = [(root, libraries.tree(root, self._files, budget)) for root in self._roots]
+        self._trees = [(root, _tree(root, self._files, budget)) for root in self._roots]
         reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
         reached |= {elf.name for elf in self._roots}
         lonely = [elf for elf in elves if elf.name not in reached]
-        more = ((elf, libraries.tree(elf, self._files, budget)) for elf in lonely)
+        more = ((elf, _tree(elf, self._files, budget)) for elf in lonely)
         self._all_trees = [*self._trees, *more]
 
     def obstacles(self, policy: Policy, candidates: Sequence[Policy]) -> Iterator[Reason]:
@@ -94,7 +106,7 @@ class ElfRequirements:
         found = {
             (library, needer)
             for root, tree in self._trees
-            for library, needer in libraries.missing(root, tree, policy.whitelist, self._budget)
+            for library, needer in _missing(root, tree, policy.whitelist, self._budget)
             if library in promised_later
         }
         for library, needer in sorted(found):
@@ -121,7 +133,7 @@ class ElfRequirements:
     def _missing(self, whitelist: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         found: dict[str, set[str]] = {}
         for root, tree in self._all_trees:
-            for library, needer in libraries.missing(root, tree, whitelist, self._budget):
+            for library, needer in _missing(root, tree, whitelist, self._budget):
                 found.setdefault(library, set()).add(needer)
         for library, needers in sorted(found.items()):
             yield library, tuple(sorted(needers))
@@ -165,7 +177,7 @@ def _version_reasons(elves: Sequence[ElfMember]) -> tuple[Reason, ...]:
         # A version may be listed more than once; each has all its symbols.
         listed = ((library, version) for library, some in elf.info.versions for version in some)
         for library, version in dict.fromkeys(listed):
-            if not libraries.is_loader(library):
+            if not _is_loader(library):
                 names = symbols.get((library, version), ())
                 reasons.append(_reason(elf, library, version, names))
     return tuple(reasons)
@@ -210,3 +222,101 @@ def _remedy_of_version(reason: Reason, lower: Policy) -> str:
             "(-static-libstdc++ -static-libgcc)"
         )
     return f"link {reason.library} statically, or one as old as that of {lower.tag}"
+
+
+def _search_paths(elf: ElfMember) -> tuple[str, ...]:
+    """Return the directories of the wheel in a file's RUNPATH, or else in its RPATH."""
+    origin = posixpath.dirname(elf.name) or "."
+    # The root of the wheel is "."; directories above it begin with "..".
+    return tuple(
+        posixpath.normpath(_ORIGIN.sub(origin, path, count=1))
+        for path in elf.info.runpath or elf.info.rpath
+        if _ORIGIN.match(path)
+    )
+
+
+def _tree(root: ElfMember, files: Mapping[str, ElfMember], budget: Budget) -> _Tree:
+    """Return all that a file loads, directly or indirectly, of these: path in the wheel -> file.
+
+    Raises:
+        OverBudgetError: that costs too much.
+    """
+    found: _Tree = {}
+    own = _search_paths(root)
+    waiting = [(iter(root.info.needed), _folders(root, own, budget))]
+    # The order in which auditwheel walks: each library's own needs come before the next library.
+    while waiting:
+        libraries, folders = waiting[-1]
+        library = next(libraries, None)
+        if library is None:
+            waiting.pop()
+        elif library not in found:
+            length = sum(map(len, folders)) + len(folders) * len(library)
+            budget.spend(len(folders) + length // TEXT_BYTES, length, _NEEDS)
+            found[library] = hit = _find(library, folders, root, files)
+            if hit is not None:
+                waiting.append((iter(hit.info.needed), _folders(hit, own, budget)))
+    return found
+
+
+def _folders(elf: ElfMember, own: Iterable[str], budget: Budget) -> tuple[str, ...]:
+    """Return the directories in which a file's needs are looked for."""
+    paths = elf.info.runpath or elf.info.rpath
+    budget.spend(len(elf.info.needed) + len(paths), sum(map(len, paths)), _NEEDS)
+    return tuple(dict.fromkeys((*own, *_search_paths(elf))))
+
+
+def _find(
+    library: str, folders: Iterable[str], root: ElfMember, files: Mapping[str, ElfMember]
+) -> ElfMember | None:
+    if _LIBPYTHON.fullmatch(library):
+        return None  # the Python that runs the wheel has it
+    for folder in folders:
+        hit = files.get(posixpath.normpath(posixpath.join(folder, library)))
+        if hit is not None and _compatible(hit, root):
+            return hit
+    return None
+
+
+def _compatible(one: ElfMember, other: ElfMember) -> bool:
+    kinds = [(elf.info.machine, elf.info.bits, elf.info.little_endian) for elf in (one, other)]
+    return kinds[0] == kinds[1]
+
+
+def _missing(
+    root: ElfMember, found: _Tree, whitelist: frozenset[str], budget: Budget
+) -> Iterator[tuple[str, str]]:
+    """Iterate over (library, file that needs it) if it is neither found nor promised.
+
+    The needs of promised libraries do not count. OverBudgetError: there are too many needs.
+    """
+    waiting: list[ElfMember] = [root]
+    seen: set[str] = set()
+    while waiting:
+        elf = waiting.pop()
+        budget.spend(len(elf.info.needed), 0, _NEEDS)
+        for library in elf.info.needed:
+            if library in whitelist or _is_loader(library):
+                continue
+            hit = found.get(library)
+            if hit is None:
+                yield library, elf.name
+            elif library not in seen:
+                seen.add(library)
+                waiting.append(hit)
+
+
+def _is_loader(library: str) -> bool:
+    """Whether a library is the dynamic loader, which every machine has."""
+    return "ld-linux" in library or library in {"ld64.so.1", "ld64.so.2"}
+
+
+def _files_by_name(elves: Sequence[ElfMember]) -> Mapping[str, str]:
+    """Return file names and sonames -> the first file that has them."""
+    found: dict[str, str] = {}
+    for elf in elves:
+        found.setdefault(posixpath.basename(elf.name), elf.name)
+    for elf in elves:
+        if elf.info.soname:
+            found.setdefault(elf.info.soname, elf.name)
+    return found
