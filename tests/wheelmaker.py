@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -263,6 +264,21 @@ class WheelSpec:
         content.setdefault(place, make_record(content, place))
         write_zip(path, content)
         return path
+
+
+def make_bill(version: str = "1.0", purl: str = "") -> bytes:
+    """Return a bill of materials (CycloneDX) of a wheel that holds one library."""
+    ref = purl or f"pkg:pypi/demo@{version}?file_name=x.whl"
+    component = {"type": "library", "bom-ref": ref, "name": "demo", "version": version, "purl": ref}
+    library = {"type": "library", "bom-ref": "lib", "name": "libx", "version": version}
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.4",
+        "metadata": {"component": component},
+        "components": [component, library],
+        "dependencies": [{"ref": ref, "dependsOn": ["lib"]}, {"ref": "lib"}],
+    }
+    return json.dumps(document).encode()
 
 
 def make_record(files: Mapping[str, bytes], place: str) -> bytes:

@@ -16,6 +16,10 @@ from orchestrator.wheel import Expected, Policies, report, retag, verify
 from tests.auditor import Verdict, audited
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
+EXPECTED = Expected(
+    name="Demo", version="1.0", build_tag="", python="cp312", libc=Libc.MANYLINUX, arch=Arch.X86_64
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inspector:

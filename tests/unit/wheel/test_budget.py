@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadWheelError, ExitCode
-from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import RuleLevel, VerifyPolicy
-from orchestrator.wheel import Expected, budget, compare, elf, open_wheel, report, verify
 from orchestrator.wheel import archive as archives
+from orchestrator.wheel import budget, compare, elf, open_wheel, report, verify
 from orchestrator.wheel.budget import Budget, OverBudgetError
 from tests.auditor import load_policies
 from tests.hostile_wheels import (
@@ -26,6 +25,7 @@ from tests.hostile_wheels import (
     work,
 )
 from tests.rawzip import MIB, Entry, write
+from tests.unit.wheel.conftest import EXPECTED
 from tests.wheelmaker import WheelSpec
 
 POLICIES = load_policies()
@@ -219,19 +219,11 @@ def test_moved_lines_are_told_from_changed_ones(tmp_path: Path) -> None:
 
 def test_a_plan_is_compared_with_many_tags_at_once(tmp_path: Path) -> None:
     """The tags that a Python accepts are listed once, not for each tag of the wheel."""
-    want = Expected(
-        name="demo",
-        version="1.0",
-        build_tag="",
-        python="cp313",
-        libc=Libc.MANYLINUX,
-        arch=Arch.X86_64,
-    )
 
     def cost(n: int) -> int:
         tags = ".".join(f"x{number}" for number in range(n))
         path = WheelSpec(python=tags, abi=tags).write(tmp_path / str(n))
-        return work(lambda: verify(path, POLICIES, expected=want))
+        return work(lambda: verify(path, POLICIES, expected=EXPECTED))
 
     cost(1)
     assert cost(20) - cost(10) < 300 * 2000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from orchestrator.wheel import apply_levels
 from orchestrator.wheel.archive import CHUNK
 from tests.conftest import REPOSITORY
 from tests.unit.wheel.conftest import Inspector
-from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_bill, make_elf
 
 INFO = "demo-1.0.dist-info"
 
@@ -216,26 +215,16 @@ def test_build_paths_are_found_also_across_chunks(
 # Bills of materials
 
 
-PURL = "pkg:pypi/demo@{}?file_name=x.whl"
-
-
-def bill(version: str, purl: str = PURL) -> bytes:
-    component = {"type": "library", "name": "demo", "version": version, "purl": purl}
-    component["purl"] = purl.format(version)
-    document = {"bomFormat": "CycloneDX", "specVersion": "1.4", "metadata": {}}
-    return json.dumps(document | {"metadata": {"component": component}}).encode()
-
-
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("auditwheel.cdx.json", bill("1.0"), ""),
-        ("auditwheel.cdx.json", bill("1.0.0"), ""),
-        ("auditwheel.cdx.json", bill("0.9"), "says version 0.9"),
-        ("auditwheel.cdx.json", bill("?"), ""),
-        ("auditwheel.cdx.json", bill("x"), "says version x"),
-        ("rust.cdx.json", bill("0.9", "pkg:cargo/demo@{}"), ""),
-        ("rust.cdx.json", bill("0.9", "pkg:pypi/other@{}"), ""),
+        ("auditwheel.cdx.json", make_bill("1.0"), ""),
+        ("auditwheel.cdx.json", make_bill("1.0.0"), ""),
+        ("auditwheel.cdx.json", make_bill("0.9"), "says version 0.9"),
+        ("auditwheel.cdx.json", make_bill("?"), ""),
+        ("auditwheel.cdx.json", make_bill("x"), "says version x"),
+        ("rust.cdx.json", make_bill(purl="pkg:cargo/demo@0.9"), ""),
+        ("rust.cdx.json", make_bill(purl="pkg:pypi/other@0.9"), ""),
         ("a.cdx.json", b"{", "is not JSON"),
         ("a.cdx.json", b"\xff", "is not JSON"),
         ("a.cdx.json", b"[" * 100_000, "is not JSON"),

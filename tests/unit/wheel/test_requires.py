@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.wheel import Policies, retag, verify
 from orchestrator.wheel.requires import pinned
-from tests.unit.wheel.test_verify import EXPECTED
+from tests.unit.wheel.conftest import EXPECTED
 from tests.wheelmaker import WheelSpec
 
 

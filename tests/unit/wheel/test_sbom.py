@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.wheel import open_wheel, retag, sbom
 from orchestrator.wheel.archive import WheelName
-from tests.unit.wheel.test_rewrite import bill
-from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import ElfSpec, WheelSpec, make_bill, make_elf
 
 
 def check_valid(text: bytes) -> None:
@@ -45,7 +44,7 @@ def test_our_bills_follow_the_schema(libraries: dict[str, bytes]) -> None:
 
 
 def test_auditwheel_s_bill_is_valid_before_and_after(spec: WheelSpec, tmp_path: Path) -> None:
-    before = bill("1.0", spec.filename)
+    before = make_bill()
     check_valid(before)
     spec.extra_info["sboms/auditwheel.cdx.json"] = before
     out = retag(spec.write(tmp_path), dest_dir=tmp_path / "new", build_tag="7")
