@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import socket
-import socketserver
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,24 +34,17 @@ SECRETS = (
 )
 REFS = b"0123456789012345678901234567890123456789\trefs/heads/main\n"
 
-_ASK_PIP = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+_ASK_PIP = """
+from pip._internal.commands import create_command
+print(create_command("download").parser.get_default_values().index_url)
+"""
 
 
 def real_index() -> str:
     """The index that pip uses on this machine."""
-    given = os.environ.get("PIP_INDEX_URL")
-    if given:
-        return given.rstrip("/")
-    asked = subprocess.run(
-        [sys.executable, "-I", "-m", "pip", "config", "get", "global.index-url"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode == 0:
-        return asked.stdout.strip().rstrip("/")
     argv = [sys.executable, "-I", "-c", _ASK_PIP]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    asked = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return asked.stdout.strip().rstrip("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,30 +84,26 @@ def openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
-def certify(folder: Path) -> tuple[Path, Path]:
-    """Make an authority, and a certificate for the host; return the two PEM files."""
-    key, authority = folder / "ca.key", folder / "ca.pem"
-    made = ("-newkey", "rsa:2048", "-nodes", "-days", "2")
+def certify(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make an authority that nobody knows, and a certificate for ``DNS:...``; two PEM files."""
+    key, authority, own = folder / "ca.key", folder / "ca.pem", folder / "own.key"
+    made = ("-newkey", "rsa:2048", "-nodes")
     openssl(
-        *("req", "-x509", *made, "-subj", "/CN=Corp Root", "-keyout", key, "-out", authority),
-        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        *("req", "-x509", *made, "-days", "2", "-subj", "/CN=Corp Root", "-keyout", key),
+        *("-out", authority, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
     )
-    request, extensions = folder / "host.csr", folder / "host.ext"
-    extensions.write_text(f"subjectAltName=DNS:{HOST}\nextendedKeyUsage=serverAuth\n")
-    certificate, pem = folder / "host.crt", folder / "host.pem"
-    own = folder / "host.key"
-    openssl("req", *made[:3], "-subj", f"/CN={HOST}", "-keyout", own, "-out", request)
+    request, extensions, pem = folder / "own.csr", folder / "own.ext", folder / "own.pem"
+    extensions.write_text(f"subjectAltName={name}\nextendedKeyUsage=serverAuth\n")
+    openssl("req", *made, "-subj", "/CN=own", "-keyout", own, "-out", request)
     openssl(
         *("x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-days", "2"),
-        *("-CAcreateserial", "-extfile", extensions, "-out", certificate),
+        *("-CAcreateserial", "-extfile", extensions, "-out", pem),
     )
-    pem.write_text(certificate.read_text() + own.read_text())
+    pem.write_text(pem.read_text() + own.read_text())
     return authority, pem
 
 
-class _Proxy(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+class _Server(ThreadingHTTPServer):
     corp: Corp
     context: ssl.SSLContext
     upstream: str
@@ -123,85 +112,86 @@ class _Proxy(socketserver.ThreadingTCPServer):
         """Clients that refuse our certificate hang up: that is what some tests want."""
 
 
-class _Handler(socketserver.StreamRequestHandler):
-    server: _Proxy
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
     timeout = 60
 
-    def handle(self) -> None:
-        line, headers = _request(self.rfile)
-        target = line.split(" ")[1]
-        if not _logged_in(headers.get("proxy-authorization", ""), PROXY_LOGIN):
-            self._refuse(target, 407, "Login\r\nProxy-Authenticate: Basic realm=corp")
-        elif not line.startswith(f"CONNECT {HOST}:443 "):
-            self._refuse(target, 403, "Forbidden")
+    def answer(self, status: int, kind: str = "text/plain", body: bytes = b"") -> None:
+        self.server.corp.seen.append((self.path, status))
+        self.send_response(status)
+        if status in {401, 407}:
+            asks = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+            self.send_header(asks, "Basic realm=corp")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def has_login(self, header: str, login: str) -> bool:
+        given = self.headers.get(header, "")
+        return given == f"Basic {base64.b64encode(login.encode()).decode()}"
+
+    def log_message(self, *_: object) -> None:
+        """Tests read `Corp.seen`."""
+
+
+class _Proxy(_Handler):
+    def do_CONNECT(self) -> None:
+        self.close_connection = True
+        if not self.has_login("Proxy-Authorization", PROXY_LOGIN):
+            self.answer(407)
+        elif self.path != f"{HOST}:443":
+            self.answer(403)
         else:
-            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            self.send_response_only(200, "Connection established")
+            self.end_headers()
             with self.server.context.wrap_socket(self.connection, server_side=True) as secure:
-                self._serve(secure)
+                _Index(secure, self.client_address, self.server)
 
-    def _refuse(self, target: str, status: int, reason: str) -> None:
-        self.server.corp.seen.append((target, status))
-        close = "Connection: close\r\nContent-Length: 0\r\n\r\n"
-        self.wfile.write(f"HTTP/1.1 {status} {reason}\r\n{close}".encode())
+    def do_GET(self) -> None:
+        self.close_connection = True
+        self.answer(403 if self.has_login("Proxy-Authorization", PROXY_LOGIN) else 407)
 
-    def _serve(self, secure: ssl.SSLSocket) -> None:
-        with secure.makefile("rb") as stream:
-            while True:
-                line, headers = _request(stream)
-                if not line:
-                    return
-                path = line.split(" ")[1]
-                if _logged_in(headers.get("authorization", ""), INDEX_LOGIN):
-                    status, kind, body = self._answer(path)
-                else:
-                    status, kind, body = 401, "text/plain", b""
-                self.server.corp.seen.append((path, status))
-                login = "WWW-Authenticate: Basic realm=corp\r\n" if status == 401 else ""
-                head = f"HTTP/1.1 {status} x\r\n{login}Content-Type: {kind}\r\n"
-                secure.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
-    def _answer(self, path: str) -> tuple[int, str, bytes]:
-        if path.startswith("/repo.git/info/refs"):
-            return 200, "text/plain", REFS
-        if path.startswith("/files/"):
-            url = f"https://{path.removeprefix('/files/')}"
-        elif path.startswith("/simple/"):
-            url = f"{self.server.upstream}/{path.removeprefix('/simple/')}"
+class _Index(_Handler):
+    def do_GET(self) -> None:
+        if not self.has_login("Authorization", INDEX_LOGIN):
+            self.answer(401)
+        elif self.path.startswith("/repo.git/info/refs"):
+            self.answer(200, body=REFS)
+        elif self.path.startswith("/files/"):
+            self._pass_on(f"https://{self.path.removeprefix('/files/')}")
+        elif self.path.startswith("/simple/"):
+            self._pass_on(f"{self.server.upstream}/{self.path.removeprefix('/simple/')}")
         else:
-            return 404, "text/plain", b""
+            self.answer(404)
+
+    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def _pass_on(self, url: str) -> None:
         asked = urllib.request.Request(url, headers={"Accept": "text/html"})  # noqa: S310
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
                 kind, body = answer.headers.get("Content-Type", ""), answer.read()
         except urllib.error.HTTPError as error:
-            return error.code, "text/plain", b""
+            self.answer(error.code)
+            return
         if "html" in kind:
             body = re.sub(rb'href="https?://', b'href="/files/', body)
-        return 200, kind, body
-
-
-def _request(stream: Any) -> tuple[str, dict[str, str]]:
-    line = stream.readline().decode("latin-1").strip()
-    headers: dict[str, str] = {}
-    while line:
-        name, _, value = stream.readline().decode("latin-1").strip().partition(":")
-        if not name:
-            break
-        headers[name.lower()] = value.strip()
-    return line, headers
-
-
-def _logged_in(header: str, login: str) -> bool:
-    return header == f"Basic {base64.b64encode(login.encode()).decode()}"
+        self.answer(200, kind, body)
 
 
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Corp]:
     """Run the network on the loopback interface."""
-    authority, pem = certify(folder)
+    authority, pem = certify(folder, f"DNS:{HOST}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    with _Proxy(("127.0.0.1", 0), _Handler) as server:
+    with _Server(("127.0.0.1", 0), _Proxy) as server:
         server.context, server.upstream = context, real_index()
         server.corp = Corp(bundle=authority, port=server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -19,11 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-
-from tests.corp import openssl
 
 CHUNK = 1 << 16
 
@@ -38,25 +35,6 @@ IDENTITY = identity_for("testpypi")
 MINTED = "minted-for-an-hour-0123456789"
 ASKED_WITH = "request-token-0123456789"
 GITHUB_TOKEN = "ghs_0123456789abcdef"  # noqa: S105 - of a server on loopback
-
-
-def certify(folder: Path) -> tuple[Path, Path]:
-    """Make an authority that nobody knows, and a certificate for 127.0.0.1; two PEM files."""
-    key, authority, own = folder / "ca.key", folder / "ca.pem", folder / "own.key"
-    made = ("-newkey", "rsa:2048", "-nodes")
-    openssl(
-        *("req", "-x509", *made, "-days", "2", "-subj", "/CN=Nobody", "-keyout", key),
-        *("-out", authority, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-    )
-    request, extensions, pem = folder / "own.csr", folder / "own.ext", folder / "own.pem"
-    extensions.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-    openssl("req", *made, "-subj", "/CN=own", "-keyout", own, "-out", request)
-    openssl(
-        *("x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-days", "2"),
-        *("-CAcreateserial", "-extfile", extensions, "-out", pem),
-    )
-    pem.write_text(pem.read_text() + own.read_text())
-    return authority, pem
 
 
 class Line(socketserver.ThreadingTCPServer):

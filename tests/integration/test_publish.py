@@ -32,6 +32,7 @@ from orchestrator.publish import upload
 from orchestrator.report.schemas import json_schema
 from tests import publishing
 from tests.conftest import REPOSITORY
+from tests.corp import certify
 from tests.factories import project_file
 from tests.publishing import GitHub, Line, Warehouse, running
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
@@ -419,7 +420,7 @@ def test_an_interrupted_run_ends_though_the_network_stalls_and_says_what_it_has_
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     """An index over TLS, whose authority only SSL_CERT_FILE names, as testpypi of .pypirc."""
-    authority, own = publishing.certify(tmp_path)
+    authority, own = certify(tmp_path, "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own)
     with running(Warehouse(context)) as server:
