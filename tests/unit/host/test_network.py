@@ -24,6 +24,14 @@ def home(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(folder), "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
 
 
+def configure(home: dict[str, str], name: str, text: str) -> Path:
+    """Write a file of the user's configuration, such as ``pip/pip.conf``."""
+    file = Path(home["HOME"], ".config", name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
 def pem(path: Path) -> str:
     path.write_text("-----BEGIN CERTIFICATE-----\n")
     return str(path)
@@ -89,12 +97,9 @@ def test_values_never_reach_arguments_or_repr(home: dict[str, str]) -> None:
     assert found.child_env().items() >= (environ.items() - home.items())
 
 
-def test_empty_values_are_dropped(home: dict[str, str]) -> None:
+def test_empty_values_are_dropped_and_paths_stay_on_the_host(home: dict[str, str]) -> None:
     found = HostNetwork.detect(home | {"PIP_INDEX_URL": "", "http_proxy": " "})
     assert found.container_client_env() == {}
-
-
-def test_paths_stay_on_the_host(home: dict[str, str]) -> None:
     environ = home | {"PIP_FIND_LINKS": "/wheels", "PIP_EXTRA_INDEX_URL": "file:///srv/simple"}
     found = HostNetwork.detect(environ)
     assert found.container_client_env() == {}
@@ -151,13 +156,12 @@ def test_what_runs_on_this_very_machine_is_known(home: dict[str, str]) -> None:
 
 
 def test_indexes_of_uv_reach_containers(home: dict[str, str]) -> None:
-    config = Path(home["HOME"], ".config", "uv", "uv.toml")
-    config.parent.mkdir(parents=True)
-    config.write_text(
+    text = (
         f'[[index]]\nurl = "{INDEX}"\ndefault = true\n'
         '[[index]]\nname = "corp"\nurl = "https://corp/simple"\n'
         '[[index]]\nname = "torch"\nurl = "https://torch/simple"\nexplicit = true\n'
     )
+    configure(home, "uv/uv.toml", text)
     environ = home | {"UV_INDEX_CORP_PASSWORD": "hunter2"}
     found = HostNetwork.detect(environ)
     assert found.container_client_env() == {
@@ -167,7 +171,7 @@ def test_indexes_of_uv_reach_containers(home: dict[str, str]) -> None:
     }
     assert "hunter2" not in " ".join(found.container_args())
     assert HostNetwork.detect(home | {"UV_NO_CONFIG": "1"}).index == ()
-    config.write_text("no toml")
+    configure(home, "uv/uv.toml", "no toml")
     assert HostNetwork.detect(home).index == ()
 
 
@@ -192,13 +196,12 @@ def test_uv_can_be_told_to_look_where_pip_looks(tmp_path: Path, home: dict[str, 
 
 
 def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict[str, str]) -> None:
-    config = Path(home["HOME"], ".config", "pip", "pip.conf")
-    config.parent.mkdir(parents=True)
-    config.write_text(
+    text = (
         f"[global]\nindex_url = {INDEX}\ntimeout = 7\n"
         f"extra-index-url =\n    https://a/simple\n    https://b/simple\n"
         f"cert = {pem(tmp_path / 'pip.pem')}\n"
     )
+    configure(home, "pip/pip.conf", text)
     own = tmp_path / "own.conf"
     own.write_text("[global]\ntimeout = 8\n")
     environ = home | {"PIP_DEFAULT_TIMEOUT": "9"}
@@ -216,11 +219,9 @@ def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict
     )
 
 
-def test_what_only_pip_reads_of_its_files_is_known(tmp_path: Path, home: dict[str, str]) -> None:
-    folder = tmp_path / "home" / ".config" / "pip"
-    folder.mkdir(parents=True)
+def test_what_only_pip_reads_of_its_files_is_known(home: dict[str, str]) -> None:
     text = "[global]\ntimeout = 9\ncert = /ca.pem\n[install]\nno_binary = x\nconstraint =\n"
-    (folder / "pip.conf").write_text(f"{text}[search]\nindex = y\n")
+    configure(home, "pip/pip.conf", f"{text}[search]\nindex = y\n")
     assert HostNetwork.detect(home).only_pip_here == ("no-binary",)
     assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}).only_pip_here == ()
 
@@ -232,29 +233,10 @@ def test_broken_pip_configuration_is_left_to_pip(tmp_path: Path, home: dict[str,
 
 
 def test_base_environment_is_an_allow_list() -> None:
-    environ = {
-        "PATH": "/bin",
-        "HOME": "/root",
-        "TERM": "xterm",
-        "LC_ALL": "de_DE",
-        "DOCKER_HOST": "ssh://box",
-        "XDG_RUNTIME_DIR": "/run/user/1",
-        "USER": "",
-        "CFLAGS": "-O0",
-        "CIBW_BUILD": "*",
-        "PYTHONPATH": "/x",
-        "GITHUB_TOKEN": "t",
-        "LD_PRELOAD": "evil.so",
-        "AWS_INDEX_ACCESS_KEY": "s",
-    }
-    assert base_env(environ) == {
-        "PATH": "/bin",
-        "HOME": "/root",
-        "DOCKER_HOST": "ssh://box",
-        "XDG_RUNTIME_DIR": "/run/user/1",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-    }
+    kept = {"PATH": "/bin", "HOME": "/root", "DOCKER_HOST": "ssh://b", "XDG_RUNTIME_DIR": "/run/1"}
+    dropped = "TERM CFLAGS CIBW_BUILD PYTHONPATH GITHUB_TOKEN LD_PRELOAD AWS_INDEX_ACCESS_KEY"
+    environ = {**kept, "USER": "", "LC_ALL": "de_DE", **dict.fromkeys(dropped.split(), "x")}
+    assert base_env(environ) == {**kept, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
     assert base_env({})["PATH"]
 
 

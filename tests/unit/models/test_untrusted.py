@@ -55,75 +55,54 @@ def test_the_name_of_a_wheel_is_itself(name: str) -> None:
     assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301 - our own
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "..",
-        f"/etc/{GOOD}",
-        f"../{GOOD}",
-        f"C:{GOOD}",
-        f"a\\{GOOD}",
-        f"{GOOD}\n",
-        f"{GOOD}\0",
+BAD: dict[str, tuple[Any, ...]] = {
+    "name": (
+        *(
+            "",
+            "..",
+            f"/etc/{GOOD}",
+            f"../{GOOD}",
+            f"C:{GOOD}",
+            f"a\\{GOOD}",
+            f"{GOOD}\n",
+            f"{GOOD}\0",
+        ),
+        *("demo-1.0-any.whl", "demo-1.0-x1-py3-none-any.whl", "demo-1.0.whl", "demo.whl"),
         GOOD.replace(".whl", ".WHL"),
-        GOOD.replace("demo", ".demo/"),
-        GOOD.replace("cp312-cp312", "cp312-../cp312"),
-        GOOD.replace("cp312-cp312", "cp312\x1b[31m-cp312"),
-        GOOD.replace("cp312-cp312", "cp312\u202e-cp312"),
-        GOOD.replace("1.0", "one"),
-        GOOD.replace("1.0", "1" * 5000),
+        *(GOOD.replace("demo", name) for name in (".demo/", "ü" * 120)),
+        *(GOOD.replace("cp312-", f"cp312{more}-") for more in ("-../", "\x1b[31m", "\u202e")),
+        *(GOOD.replace("1.0", version) for version in ("one", "1" * 5000)),
         GOOD.replace("x86_64", "x86_64." * 100),
-        GOOD.replace("demo", "ü" * 120),
-        "demo-1.0-any.whl",
-        "demo-1.0-x1-py3-none-any.whl",
-        "demo-1.0.whl",
-        "demo.whl",
-    ],
-)
-def test_what_is_not_the_name_of_a_wheel_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^.{,200}$"):
-        WheelFilename(name)
-    with pytest.raises(ConfigError, match=r"^name: "):
-        parse(Everything, {"name": name})
-    assert WheelFilename.match(name) is None
+    ),
+    "path": (
+        *("", ".", "..", "/", "/etc/passwd", "//host/share", "../a", "a/..", "a/../../b", "a/./b"),
+        *("a//b", "a/", "C:/a", "c:a", "a\\..\\b", "a\0b", "a\nb", "a\x1b[2Jb", "a\x85b"),
+        *("a\u2028b", "a\u202eb", "\udcff", "x" * 256, "ü" * 128, "a/" * 600 + "a"),
+    ),
+    "mode": (0o4755, 0o2755, 0o1777, 0o100644, -1, True, "493", 1.5),
+    "digest": ("", "0" * 63, "0" * 65, "A" * 64, f"../{'0' * 61}", "/etc/passwd", "0" * 64 + "\n"),
+    "version": ("one", "1.0\n", " 1.0", "1.0/..", "1" * 300, "1" * 5000, "1.0-", "\u0661"),
+    "build_tag": ("a", "1/2", "1-2", "../1", "1" * 300, "1\n"),
+    "size": (-1, 1 << 60, 10**4000, "x", float("nan")),
+}
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        ".",
-        "..",
-        "/",
-        "/etc/passwd",
-        "//host/share",
-        "../a",
-        "a/..",
-        "a/../../b",
-        "a/./b",
-        "a//b",
-        "a/",
-        "C:/a",
-        "c:a",
-        "a\\..\\b",
-        "a\0b",
-        "a\nb",
-        "a\x1b[2Jb",
-        "a\x85b",
-        "a\u2028b",
-        "a\u202eb",
-        "\udcff",
-        "x" * 256,
-        "ü" * 128,
-        "a/" * 600 + "a",
-    ],
+    ("field", "value"), [(k, v) for k, some in BAD.items() for v in some], ids=repr
 )
-def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+def test_what_a_field_cannot_hold_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{field}: "):
+        parse(Everything, {field: value})
+
+
+TEXTS = {"name": WheelFilename, "path": RelativePath}
+
+
+@pytest.mark.parametrize(("field", "text"), [(k, v) for k in TEXTS for v in BAD[k]], ids=repr)
+def test_what_is_no_name_or_path_is_refused_in_a_short_line(field: str, text: str) -> None:
     with pytest.raises(ValueError, match=r"^.{,200}$"):
-        RelativePath(path)
-    with pytest.raises(ConfigError):
-        parse(Everything, {"path": path})
+        TEXTS[field](text)
+    assert TEXTS[field].match(text) is None
 
 
 @pytest.mark.parametrize("path", ["a", "a b/c.so", "include/kernel.h", "..a/...", "ü/x", ".hidden"])
@@ -140,28 +119,6 @@ def test_a_mode_grants_no_more_than_others_may_have(mode: int) -> None:
             FileMode(mode)
         with pytest.raises(ConfigError):
             parse(Everything, {"mode": mode})
-
-
-@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o1777, 0o100644, -1, True, "493", 1.5])
-def test_what_is_not_a_mode_is_refused(mode: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^mode: "):
-        parse(Everything, {"mode": mode})
-
-
-BAD: dict[str, tuple[Any, ...]] = {
-    "digest": ("", "0" * 63, "0" * 65, "A" * 64, f"../{'0' * 61}", "/etc/passwd", "0" * 64 + "\n"),
-    "version": ("one", "1.0\n", " 1.0", "1.0/..", "1" * 300, "1" * 5000, "1.0-", "\u0661"),
-    "build_tag": ("a", "1/2", "1-2", "../1", "1" * 300, "1\n"),
-    "size": (-1, 1 << 60, 10**4000, "x", float("nan")),
-}
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [(k, v) for k, some in BAD.items() for v in some], ids=repr
-)
-def test_what_a_field_cannot_hold_is_refused(field: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{field}: "):
-        parse(Everything, {field: value})
 
 
 @given(st.text() | st.text(alphabet="./\\~ab:\0\n-0123456789"))

@@ -25,7 +25,9 @@ from orchestrator.store.result_record import (
     Blob,
     Record,
     UnreadableRecordError,
+    blob_name,
     pack,
+    record_name,
     unpack,
 )
 from orchestrator.store.seals import SHARED, machine_secret
@@ -48,15 +50,35 @@ def record(name: str, log: Blob | None = None) -> Record:
     )
 
 
-def put(local: LocalStore, name: str, data: bytes) -> Record:
-    made = record(name, local.put_bytes(data))
+def put(local: LocalStore, name: str, data: bytes = b"some bytes") -> tuple[Record, Blob]:
+    """Store a result with this log."""
+    log = local.put_bytes(data)
+    made = record(name, log)
     local.put_record(made)
-    return made
+    return made, log
+
+
+def place_of(local: LocalStore, made: Record) -> Path:
+    return local.root / record_name(made.address)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(local: LocalStore, said: list[str]) -> Store:
+    return Store(local=local, warn=said.append)
 
 
 def age(path: Path, seconds: float) -> None:
@@ -71,11 +93,10 @@ def age_all(local: LocalStore, seconds: float) -> None:
 
 
 def test_what_was_put_comes_back(local: LocalStore) -> None:
-    made = put(local, "a", b"log")
+    made, log = put(local, "a", b"log")
 
     assert local.record(made.address) == made
-    assert made.log is not None
-    path, damaged = local.blob(made.log)
+    path, damaged = local.blob(log)
     assert path is not None
     assert (path.read_bytes(), damaged) == (b"log", False)
 
@@ -120,35 +141,21 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("kind", ["blobs", "actions"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_a_miss_with_a_warning_and_is_mended_by_the_next_put(
-    tmp_path: Path, kind: str, damage: str
+    store: Store, said: list[str], tmp_path: Path, kind: str, damage: str
 ) -> None:
-    said: list[str] = []
-    store = Store(local=LocalStore(tmp_path / "store"), warn=said.append)
-    made = put(store.local, "a", b"some bytes of a log")
-    assert made.log is not None
-    (file,) = (path for path in (store.local.root / kind).rglob("*") if path.is_file())
-    data = file.read_bytes()
+    made, log = put(store.local, "a")
+    ((file, data),) = contents(store.local.root / kind).items()
     file.write_bytes(DAMAGE[damage](data))
 
-    got = store.find(made.address) if kind == "actions" else store.fetch(made.log, tmp_path)
+    got = store.find(made.address) if kind == "actions" else store.fetch(log, tmp_path)
 
     assert got is None
     assert len(said) == 1
     assert "damaged, and counts as missing" in said[0]
-    put(store.local, "a", b"some bytes of a log")
+    put(store.local, "a")
     assert store.find(made.address) == made
-    assert store.fetch(made.log, tmp_path) is not None
-
-
-def test_a_directory_for_downloads_is_made_only_where_something_is_downloaded(
-    tmp_path: Path,
-) -> None:
-    store = Store(local=LocalStore(tmp_path / "store"), warn=pytest.fail)
-    made = put(store.local, "a", b"some bytes of a log")
-    assert made.log is not None
-
-    assert store.fetch(made.log, tmp_path / "scratch") is not None
-    assert not (tmp_path / "scratch").exists()
+    assert store.fetch(log, tmp_path / "scratch") is not None
+    assert not (tmp_path / "scratch").exists(), "nothing was downloaded"
 
 
 def test_many_writers_of_the_same_and_of_other_things_lose_nothing(local: LocalStore) -> None:
@@ -169,50 +176,46 @@ def test_many_writers_of_the_same_and_of_other_things_lose_nothing(local: LocalS
 
 
 def test_the_results_used_last_stay(local: LocalStore) -> None:
-    old, new = (put(local, name, name.encode() * 50_000) for name in ("old", "new"))
+    (old, old_log), (new, new_log) = (put(local, n, n.encode() * 50_000) for n in ("old", "new"))
     age_all(local, 100)
-    assert old.log is not None
-    assert new.log is not None
     for path in local.root.rglob("*"):
-        if path.name in {old.address, old.log.sha256}:
+        if path.name in {old.address, old_log.sha256}:
             age(path, 100)
 
     freed = local.collect(200_000)
 
     assert freed > 100_000
     assert local.record(old.address) is None
-    assert local.blob(old.log) == (None, False)
+    assert local.blob(old_log) == (None, False)
     assert local.record(new.address) == new
-    assert local.blob(new.log)[0] is not None
+    assert local.blob(new_log)[0] is not None
 
 
 def test_a_blob_that_another_result_names_stays(local: LocalStore) -> None:
-    first = put(local, "first", b"shared" * 10)
+    first, _ = put(local, "first", b"shared" * 10)
     age_all(local, 100)
-    second = put(local, "second", b"shared" * 10)
+    second, log = put(local, "second", b"shared" * 10)
     age_all(local, 100)
 
     local.collect(local.usage().size - 1)
 
-    assert second.log is not None
     assert local.record(first.address) is None
     assert local.record(second.address) == second
-    assert local.blob(second.log)[0] is not None
+    assert local.blob(log)[0] is not None
 
 
 def test_nothing_that_a_run_has_used_is_collected(local: LocalStore) -> None:
-    used, unused = put(local, "used", b"1" * 1000), put(local, "unused", b"2" * 1000)
+    (used, log), (unused, _) = put(local, "used", b"1" * 1000), put(local, "unused", b"2" * 1000)
     age_all(local, 100)
     with local.lease():
         assert local.record(used.address) is not None
-        assert used.log is not None
-        assert local.blob(used.log)[0] is not None
+        assert local.blob(log)[0] is not None
 
         LocalStore(local.root).collect(0)
 
         assert local.record(unused.address) is None
         assert local.record(used.address) == used
-        assert local.blob(used.log)[0] is not None
+        assert local.blob(log)[0] is not None
     age_all(local, 100)
     LocalStore(local.root).collect(0)
     assert local.usage().size == 0
@@ -260,10 +263,10 @@ def test_whoever_gives_up_waiting_goes_on_without_the_lock(local: LocalStore) ->
         assert waited
 
 
-def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so_once(tmp_path: Path) -> None:
-    (tmp_path / "store").write_text("a file is in the way")
-    said: list[str] = []
-    store = Store(local=LocalStore(tmp_path / "store"), warn=said.append)
+def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so_once(
+    store: Store, said: list[str]
+) -> None:
+    store.local.root.write_text("a file is in the way")
 
     with store.local.lease(), store.local.turn(address("a"), waiting=lambda: True):
         assert store.keep_bytes(b"1") is None
@@ -290,12 +293,10 @@ def test_the_last_results_of_a_project_are_kept_apart_from_those_of_others(
 
 
 def test_a_record_or_blob_that_is_a_link_a_pipe_or_a_directory_is_not_read(
-    local: LocalStore, tmp_path: Path
+    local: LocalStore, said: list[str], tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    made = put(local, "a", b"some bytes")
-    assert made.log is not None
-    files = [each for each in local.root.rglob("*") if each.name in {made.address, made.log.sha256}]
+    made, log = put(local, "a")
+    files = [place_of(local, made), local.root / blob_name(log.sha256)]
     for kind in ("link", "pipe", "directory"):
         for file in files:
             elsewhere = tmp_path / f"{kind}-{file.name}"
@@ -308,7 +309,7 @@ def test_a_record_or_blob_that_is_a_link_a_pipe_or_a_directory_is_not_read(
                 file.mkdir()
         store = Store(local=LocalStore(local.root), warn=said.append)
         assert store.find(made.address) is None
-        assert store.fetch(made.log, tmp_path / "scratch") is None
+        assert store.fetch(log, tmp_path / "scratch") is None
         assert len(said) == 2, "each is named"
         said.clear()
         for file in files:
@@ -317,37 +318,34 @@ def test_a_record_or_blob_that_is_a_link_a_pipe_or_a_directory_is_not_read(
 
 @pytest.mark.parametrize("name", ["blobs", "actions", "blobs/{blob}", "actions/{action}"])
 def test_nothing_is_read_removed_or_written_behind_a_link(
-    local: LocalStore, tmp_path: Path, name: str
+    store: Store, said: list[str], tmp_path: Path, name: str
 ) -> None:
-    said: list[str] = []
-    made = put(local, "a", b"some bytes")
-    assert made.log is not None
-    name = name.format(blob=made.log.sha256[:2], action=made.address[:2])
+    local = store.local
+    made, log = put(local, "a")
+    name = name.format(blob=log.sha256[:2], action=made.address[:2])
     elsewhere = tmp_path / "elsewhere"
     (local.root / name).rename(elsewhere)
     (local.root / name).symlink_to(elsewhere)
-    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
-    store = Store(local=LocalStore(local.root), warn=said.append)
+    before = contents(elsewhere)
 
-    found = (store.find(made.address), store.fetch(made.log, tmp_path / "scratch"))
+    found = (store.find(made.address), store.fetch(log, tmp_path / "scratch"))
     store.put(made, ())
     store.keep_bytes(b"some bytes")
     for number in range(300):  # names that begin with any two digits
         store.keep_bytes(str(number).encode())
-    age_all(store.local, 1000)
-    store.local.collect(0)
+    age_all(local, 1000)
+    local.collect(0)
 
     assert None in found
-    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+    assert contents(elsewhere) == before
     assert any("is not used" in line for line in said)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o1777])
 def test_a_directory_that_others_may_write_to_is_not_used(
-    local: LocalStore, tmp_path: Path, mode: int
+    local: LocalStore, said: list[str], mode: int
 ) -> None:
-    said: list[str] = []
-    made = put(local, "a", b"some bytes")
+    made, _ = put(local, "a")
     local.root.chmod(mode)
     store = Store(local=LocalStore(local.root), warn=said.append)
 
@@ -357,13 +355,12 @@ def test_a_directory_that_others_may_write_to_is_not_used(
     local.root.chmod(0o755)
     again = Store(local=LocalStore(local.root), warn=pytest.fail)
     assert again.find(made.address) == made
-    assert not (tmp_path / "scratch").exists()
 
 
 def test_a_new_store_is_its_owner_s_alone_whatever_the_umask(local: LocalStore) -> None:
     before = os.umask(0)
     try:
-        put(local, "a", b"some bytes")
+        put(local, "a")
     finally:
         os.umask(before)
 
@@ -372,21 +369,19 @@ def test_a_new_store_is_its_owner_s_alone_whatever_the_umask(local: LocalStore) 
 
 @pytest.mark.parametrize("lie", ["{file}", "../../../precious", "..", "", "0" * 63])
 def test_an_address_or_hash_that_is_a_path_removes_nothing(
-    local: LocalStore, tmp_path: Path, lie: str
+    store: Store, said: list[str], tmp_path: Path, lie: str
 ) -> None:
-    precious = tmp_path / "precious"
+    precious, local = tmp_path / "precious", store.local
     precious.write_text("precious")
-    made = put(local, "a", b"some bytes")
+    made, _ = put(local, "a")
     lie = lie.format(file=precious)
     body = json.loads(pack(made).partition(b"\n")[2])
     body["sources"] = {"sha256": lie, "size": 8}
     data = json.dumps(body).encode()
-    place = local.root / "actions" / made.address[:2] / made.address
-    place.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    digest = hashlib.sha256(data).hexdigest().encode()
+    place_of(local, made).write_bytes(digest + b"\n" + data)
     local.remember("demo", {"good": made.address})
     (local.root / "projects" / "demo").write_text(json.dumps({"t": lie}))
-    said: list[str] = []
-    store = Store(local=local, warn=said.append)
 
     assert store.find(made.address) is None
     assert "is not a record (sources.sha256: " in said[0]
@@ -396,9 +391,8 @@ def test_an_address_or_hash_that_is_a_path_removes_nothing(
 
 
 def test_a_record_that_is_too_large_is_damage(local: LocalStore) -> None:
-    made = put(local, "a", b"some bytes")
-    place = local.root / "actions" / made.address[:2] / made.address
-    with place.open("ab") as stream:
+    made, _ = put(local, "a")
+    with place_of(local, made).open("ab") as stream:
         stream.truncate(LARGEST * 2)
 
     with pytest.raises(UnreadableRecordError):
@@ -427,7 +421,7 @@ def test_the_secret_of_a_machine_is_made_once_and_its_owner_s_alone(tmp_path: Pa
 def test_a_record_without_our_seal_has_no_verdict(local: LocalStore, spoil: bytes) -> None:
     made = replace(record("a"), said=(Finding(rule="twine", message="m"),))
     local.put_record(made)
-    place = local.root / "actions" / made.address[:2] / made.address
+    place = place_of(local, made)
     first, _, body = place.read_bytes().partition(b"\n")
     assert local.record(made.address) == made
     place.write_bytes(first.partition(b" ")[0] + b" " + spoil + b"\n" + body)
