@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import tracemalloc
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,13 @@ def names(path: str) -> list[str]:
     return [each["filename"] for each in entries(path)]
 
 
+def fails(arguments: tuple[str, ...], code: ExitCode, message: str, capsys: Any) -> None:
+    """Assert that an update fails with one clear message."""
+    capsys.readouterr()
+    assert index(*arguments) == code
+    assert message in capsys.readouterr().err
+
+
 def contents() -> dict[str, bytes]:
     files = (path for path in Path("site").rglob("*") if path.is_file())
     return {str(path.relative_to("site")): path.read_bytes() for path in files}
@@ -77,16 +83,13 @@ class KilledError(BaseException):
     """The program ends here."""
 
 
-@dataclass
 class Mortal(Folder):
     """A directory that is written until the program is killed, before or after an operation."""
 
-    root: Path
-    left: float
-    done: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__(self.root)
+    def __init__(self, root: Path, left: float) -> None:
+        super().__init__(root)
+        self.left = left
+        self.done: list[str] = []
 
     def _count(self, what: str) -> None:
         self.left -= 1
@@ -181,8 +184,7 @@ def test_a_wheel_that_changes_while_it_is_copied_is_not_published(
         copy(source, place)
 
     monkeypatch.setattr(storage_module, "copy_file", changed)
-    assert index("dist") == ExitCode.ENVIRONMENT
-    assert "changed while it was copied" in capsys.readouterr().err
+    fails(("dist",), ExitCode.ENVIRONMENT, "changed while it was copied", capsys)
     assert contents() == {}
 
 
@@ -226,18 +228,14 @@ def test_what_stands_beside_a_wheel_may_not_change_meanwhile(
             spec.write(Path("dist"), spec.files() | {place: spec.files()[place] + b"more"})
 
     monkeypatch.setattr(Folder, "add", add)
-    assert index("dist") == ExitCode.BAD_WHEEL
-    assert "changed while the index was written" in capsys.readouterr().err
+    fails(("dist",), ExitCode.BAD_WHEEL, "changed while the index was written", capsys)
     assert not Path("site", "site.json").exists()
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"attestation_bundles": [1]}'])
-def test_a_provenance_that_is_none_is_one_clear_message(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_provenance_that_is_none_is_one_clear_message(text: str, capsys: Any) -> None:
     Path(f"{wheel('dist')}.provenance").write_text(text)
-    assert index("dist") == ExitCode.BAD_WHEEL
-    assert "not a provenance file" in capsys.readouterr().err
+    fails(("dist",), ExitCode.BAD_WHEEL, "not a provenance file", capsys)
 
 
 def test_a_signature_of_gigabytes_is_not_read(
@@ -245,8 +243,7 @@ def test_a_signature_of_gigabytes_is_not_read(
 ) -> None:
     monkeypatch.setattr(index_module, "TEXT_LIMIT", 10)
     Path(f"{wheel('dist')}.asc").write_text("x" * 11)
-    assert index("dist") == ExitCode.BAD_WHEEL
-    assert "more than 10 bytes" in capsys.readouterr().err
+    fails(("dist",), ExitCode.BAD_WHEEL, "more than 10 bytes", capsys)
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,16 +433,15 @@ def test_only_what_was_published_can_be_removed(path: str, capsys: Any) -> None:
     wheel("dist")
     assert index("dist") == ExitCode.OK
     before = contents()
-    assert index("--remove", path) == ExitCode.CONFIG
-    assert f"the site has no page {path!r}" in capsys.readouterr().err
+    fails(("--remove", path), ExitCode.CONFIG, f"the site has no page {path!r}", capsys)
     assert contents() == before
 
 
 @pytest.mark.parametrize("name", ["index.html", "site.json", "x/index.json", ".x", "a//b"])
 def test_an_alias_has_the_name_of_no_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     wheel("dist")
-    assert index("dist", "--alias", f"{name}=cu126") == ExitCode.CONFIG
-    assert "cannot be a path" in capsys.readouterr().err
+    arguments = ("dist", "--alias", f"{name}=cu126")
+    fails(arguments, ExitCode.CONFIG, "cannot be a path", capsys)
 
 
 # What somebody else has written into site.json
@@ -489,8 +485,7 @@ def test_a_site_that_names_what_no_site_has_is_refused(
         (place / name).write_text("precious")
     before = sorted(place.rglob("*"))
 
-    assert index("--keep", "0") == ExitCode.ENVIRONMENT
-    assert "not a site's document" in capsys.readouterr().err
+    fails(("--keep", "0"), ExitCode.ENVIRONMENT, "not a site's document", capsys)
     assert sorted(place.rglob("*")) == before
 
 
