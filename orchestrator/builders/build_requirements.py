@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,8 @@ class BuildRequirements:
         site: its directory where the build runs; empty for none.
         access: how a container reaches it.
         maker: made it.
-        tests: the directories, where the build runs, of environments with what the test requires
-            and what each of the further tests does; empty for none.
+        tests: for the test and each of the further tests the directories, where the build runs, of
+            environments with what it requires, one for each Python it runs with; empty for none.
         of_tests: these environments in the cache.
     """
 
@@ -62,7 +63,7 @@ class BuildRequirements:
     site: str = ""
     access: Access = NO_ACCESS
     maker: EnvironmentMaker | None = field(default=None, repr=False)
-    tests: tuple[str, ...] = ()
+    tests: tuple[tuple[str, ...], ...] = ()
     of_tests: tuple[PreparedEnvironment, ...] = ()
 
     @property
@@ -121,7 +122,7 @@ class RequirementsOpener:
     Attributes:
         maker: makes environments in the cache.
         target: what is built.
-        interpreter: returns this host's interpreter of the target's Python; None if it has none.
+        interpreter: returns this host's interpreter of a Python; None if it has none.
         glibc: the version of the glibc in the container; empty for another libc.
         in_container: whether it is built in one.
         pip_because: why uv does not know where pip finds packages; empty if it does.
@@ -129,7 +130,7 @@ class RequirementsOpener:
 
     maker: EnvironmentMaker
     target: Target
-    interpreter: Callable[[], Interpreter | None]
+    interpreter: Callable[[str], Interpreter | None]
     glibc: str = ""
     in_container: bool = False
     pip_because: str = ""
@@ -150,7 +151,7 @@ class RequirementsOpener:
         if self.in_container and not plain.is_managed:
             return plain
         requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
-        question = self._question(requires, spec.constraints)
+        question = self._question(self.target.python, requires, spec.constraints)
         because = self.pip_because or self._why_not(question)
         if because and spec.indexes:
             what = f"[indexes] need uv: {because}"
@@ -163,11 +164,11 @@ class RequirementsOpener:
         return self._with_tests(made, log) if plain.is_managed else made
 
     def _question(
-        self, requires: tuple[str, ...], constraints: tuple[str, ...] = ()
+        self, python: str, requires: tuple[str, ...], constraints: tuple[str, ...] = ()
     ) -> EnvironmentQuestion:
         return EnvironmentQuestion(
-            python=self.target.python,
-            interpreter=self.interpreter(),
+            python=python,
+            interpreter=self.interpreter(python),
             arch=self.target.arch,
             libc=self.target.libc,
             glibc=self.glibc,
@@ -197,16 +198,22 @@ class RequirementsOpener:
         usable = any(every) and all(map(_are_requirements, every))
         if not may or steps.test_command is None or not usable:
             return made
-        prepared = tuple(self._prepared(self._question(each), log) for each in every)
-        if not self.in_container:
-            tests = tuple(str(each.site) for each in prepared)
-            return replace(made, tests=tests, of_tests=prepared, maker=self.maker)
-        tests = tuple(f"{MOUNTED}-of-test-{number}" for number in range(len(every)))
-        mounts = tuple(
-            (each.site, Path(place), False) for each, place in zip(prepared, tests, strict=True)
-        )
-        access = replace(made.access, mounts=(*made.access.mounts, *mounts))
-        return replace(made, tests=tests, of_tests=prepared, access=access)
+        pythons = (self.target.python, *self.target.test_pythons)
+        prepared = [
+            self._prepared(self._question(python, each), log)
+            for each in every
+            for python in pythons
+        ]
+        sites, access = [each.site for each in prepared], made.access
+        if self.in_container:
+            sites = [Path(f"{MOUNTED}-of-test-{number}") for number in range(len(prepared))]
+            pairs = zip(prepared, sites, strict=True)
+            mounts = tuple((each.site, site, False) for each, site in pairs)
+            access = replace(access, mounts=(*access.mounts, *mounts))
+        places = iter(map(str, sites))
+        tests = tuple(tuple(islice(places, len(pythons))) for _ in every)
+        maker = None if self.in_container else self.maker
+        return replace(made, tests=tests, of_tests=tuple(prepared), access=access, maker=maker)
 
     def _prepared(
         self, question: EnvironmentQuestion, log: Callable[[str], object]

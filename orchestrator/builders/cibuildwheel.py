@@ -308,7 +308,7 @@ def options(
     *,
     repair_with: str = IN_CONTAINER,
     compilers: Access = NO_ACCESS,
-    tests: Sequence[str] = (),
+    tests: Sequence[Sequence[str]] = (),
     attach: str = ATTACH_IN_CONTAINER,
 ) -> dict[str, str]:
     """Return cibuildwheel's options for a request, as environment variables.
@@ -319,7 +319,8 @@ def options(
         request: what to build.
         repair_with: the command that starts the repair script where the build runs (`repairer`).
         compilers: how the build reaches the compiler cache and native compilers.
-        tests: directories of prepared environments for the test and the further tests.
+        tests: for the test and each further test the directories of prepared environments, one for
+            each Python.
         attach: the script that adds one of them to the test's environment, where that is.
     """
     if "before-test" in request.source.own_options:
@@ -363,13 +364,18 @@ def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACC
     return " ".join(words)
 
 
-def _attached(target: Target, attach: str, site: str) -> str:
-    """Return the command that adds a prepared environment to that of the test, if its Python."""
-    command = f"python -I {shlex.quote(attach)} {shlex.quote(site)}"
-    if not target.test_pythons:
-        return command
-    tag = "python -c 'import sys; print(\"cp%d%d\" % sys.version_info[:2])'"
-    return f"case $({tag}) in {target.python}) {command};; esac"
+def _attached(target: Target, attach: str, sites: Sequence[str]) -> str:
+    """Return the command that adds a prepared environment to that of the test, by its Python."""
+    pythons = (target.python, *target.test_pythons)
+    commands = [f"python -I {shlex.quote(attach)} {shlex.quote(site)}" for site in sites]
+    if len(pythons) == 1:
+        return commands[0]
+    cases = " ".join(f"{tag}) {each};;" for tag, each in zip(pythons, commands, strict=True))
+    return f"case $({_TAG}) in {cases} esac"
+
+
+_TAG = "python -c 'import sys; print(\"cp%d%d%s\" % (*sys.version_info[:2], sys.abiflags))'"
+"""Prints the tag of the Python that tests."""
 
 
 def _test_command(target: Target, attached: Sequence[str]) -> str | None:

@@ -102,10 +102,11 @@ class BackendFactory:
         contained = choice.container is not None
         texts = (self.pyproject, *(self.inputs.engine.create_args if contained else ()))
 
-        def interpreter() -> Interpreter | None:
-            if not contained:
-                return tools.python(target.python).interpreter
-            return tools.known_python(target.python)
+        def interpreter(python: str) -> Interpreter | None:
+            if contained:
+                return tools.known_python(python)
+            find = tools.python if python == target.python else tools.installed_python
+            return find(python).interpreter
 
         return RequirementsOpener(
             maker=tools.environments,

@@ -47,7 +47,14 @@ def is_here(python: str) -> bool:
 
 
 def test_an_abi3_wheel_is_tested_on_every_later_python_of_this_machine(tmp_path: Path) -> None:
+    """Each of them gets what the test requires from an environment of its own in the cache."""
     demo.write(tmp_path, arch=MACHINE)
+    matrix = (tmp_path / "matrix.toml").read_text()
+    before = "python -c 'import six, sys; print(sys.version_info[1], six.__file__)' && python"
+    test = matrix.replace('"python {', f'"{before} {{').replace(
+        "[test]", '[build]\nconstraints = ["setuptools<90"]\n[test]\nrequires = ["six==1.16.0"]'
+    )
+    (tmp_path / "matrix.toml").write_text(test)
 
     said = orchestrator("build", "--backend", "direct", cwd=tmp_path)
 
@@ -57,6 +64,10 @@ def test_an_abi3_wheel_is_tested_on_every_later_python_of_this_machine(tmp_path:
     first = int(demo.TAG.removeprefix("cp3"))
     later = [str(minor) for minor in range(first + 1, 16) if is_here(f"cp3{minor}")]
     assert tested == [str(first), *later]
+    prepared = re.findall(
+        r"^(\d+) .*/environments/\w+-\w+-cp3(\d+)-\w+/site/six", log, re.MULTILINE
+    )
+    assert prepared == [(each, each) for each in tested]
 
 
 def test_a_library_that_fails_takes_only_its_wheels_along(tmp_path: Path) -> None:

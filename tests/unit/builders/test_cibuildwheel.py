@@ -705,18 +705,28 @@ def test_prepared_environments_are_added_to_that_of_the_test() -> None:
     further = FurtherTest(values=(("torch", "2.13"),), command="check", requires=("t==2.13.*",))
     steps = replace(TARGET.steps, test_command="check", test_before="touch it")
     target = replace(TARGET, python="cp311", steps=steps, further_tests=(further,))
-    said = options(request(target), tests=("/first", "/second"), attach="/a ttach.py")
+    tests = (("/first",), ("/second",))
+    said = options(request(target), tests=tests, attach="/a ttach.py")
     first, second = (f"python -I '/a ttach.py' {each}" for each in ("/first", "/second"))
     assert said["CIBW_BEFORE_TEST"] == f"{first} && touch it"
     commands = said["CIBW_TEST_COMMAND"].split(" && ")
     assert commands[2] == f"{{ {second}\n}}"
-    # Those of another Python are no use to it.
-    several = options(request(replace(target, test_pythons=("cp312",))), tests=("/first",))
-    assert re.search(r"case \$\(.*\) in cp311\) python -I .*;; esac", several["CIBW_BEFORE_TEST"])
     # What the project itself does before its test is not replaced.
     own = request(target)
     own = replace(own, source=replace(own.source, own_options=("before-test",)))
-    assert options(own, tests=("/first", "/second"))["CIBW_BEFORE_TEST"] == "touch it"
+    assert options(own, tests=tests)["CIBW_BEFORE_TEST"] == "touch it"
+
+
+def test_each_python_of_a_test_gets_its_own_prepared_environment() -> None:
+    steps = replace(TARGET.steps, test_command="check")
+    target = replace(TARGET, python="cp311", steps=steps, test_pythons=("cp312",))
+    said = options(request(target), tests=(("/of 311", "/of-312"),))["CIBW_BEFORE_TEST"]
+    cases = re.search(r"case \$\((.*)\) in (.*) esac", said)
+    assert cases is not None
+    assert re.findall(r"(\w+)\) python -I \S+ (.*?);;", cases[2]) == [
+        ("cp311", "'/of 311'"),
+        ("cp312", "/of-312"),
+    ]
 
 
 def test_no_wheel_with_exit_code_0_is_a_failure(tmp_path: Path) -> None:
